@@ -1,0 +1,180 @@
+// Package store is where the bytes of a repository live: named objects that are
+// written once, whole, and durably. It knows nothing of backups; package repo
+// gives the objects their meaning.
+//
+// Folder keeps objects as files of a local folder. A new kind of store is
+// finished when storetest.Run passes on it.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// Store holds objects by name. Names are checked by CheckName. All methods may
+// be called from several goroutines at once. Called with a cancelled context a
+// store changes nothing and returns the context's error.
+type Store interface {
+	// Put makes the object that write writes. When Put returns nil the object
+	// is whole and would survive a crash of the machine; an object of that name
+	// from before is replaced. When write returns an error, or anything else
+	// goes wrong before the object is whole, Put returns that error and what
+	// was there before stays. (If only the last step failed, the object may be
+	// there, whole, although Put returned an error.) A full store is reported
+	// as *NoSpaceError.
+	//
+	// Every Write goes straight to where the bytes live, without another
+	// buffer: write in large pieces. w must not be used after write returned.
+	Put(ctx context.Context, name string, write func(w io.Writer) error) error
+
+	// Open reads n bytes of an object from an offset, both in bytes; n < 0
+	// reads to its end. The reader ends early, with io.EOF, where the object
+	// does: a caller who needs n bytes must count them. The error is
+	// fs.ErrNotExist (by errors.Is) if there is no such object. The caller
+	// closes the reader. Cancelling ctx makes later reads fail.
+	Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error)
+
+	// List returns all objects whose names begin with prefix, sorted by name.
+	// What an unfinished Put has written so far is not listed, nor are locks.
+	// Objects that mbk did not make are listed under the names that they have.
+	List(ctx context.Context, prefix string) ([]Object, error)
+
+	// Delete removes an object. It is not an error if there is none.
+	Delete(ctx context.Context, name string) error
+
+	// Lock takes the lock of that name without waiting. If it is held, by this
+	// process or another, the error is a *LockedError. The lock ends with
+	// release, and with the process however that dies. The owner's text is
+	// shown to whoever finds the lock held.
+	Lock(ctx context.Context, name, owner string) (release func() error, err error)
+
+	// Space says how much the store can still take.
+	Space(ctx context.Context) (Space, error)
+
+	// String says where the store is, for messages: "/backup/db1".
+	String() string
+}
+
+// Sweeper is implemented by stores in which a Put that was killed leaves
+// something behind.
+type Sweeper interface {
+	// SweepTemp removes what dead writers left of objects whose names begin
+	// with prefix, and returns its names. Puts in progress, of any process, are
+	// left alone.
+	SweepTemp(ctx context.Context, prefix string) (swept []string, err error)
+}
+
+// Object is an entry of a listing.
+type Object struct {
+	Name     string
+	Size     int64 // bytes
+	Modified time.Time
+}
+
+// Space is the room of a store in bytes.
+type Space struct {
+	Free  int64 // what an unprivileged writer could still write
+	Total int64
+	Known bool // false: the store cannot say, and the numbers mean nothing
+}
+
+// ErrName is returned for an object name that CheckName does not accept.
+var ErrName = errors.New("not a plain object name")
+
+// LockedError is returned by Lock when somebody holds the lock.
+type LockedError struct {
+	Name  string // of the lock
+	Owner string // what the holder gave as owner, "" if it is not known
+}
+
+// Error names the holder.
+func (e *LockedError) Error() string {
+	if e.Owner == "" {
+		return "held by another process"
+	}
+	return "held by " + e.Owner
+}
+
+// NoSpaceError is returned by Put when the store is full. Its cause is found by
+// errors.Is: syscall.ENOSPC, or syscall.EDQUOT where a quota was reached.
+type NoSpaceError struct {
+	Name  string // of the object that did not fit
+	Where string // the store
+	Space Space  // as it was when the write failed
+	Err   error  // the cause
+}
+
+// Error names the store, the cause and what is left.
+func (e *NoSpaceError) Error() string {
+	if !e.Space.Known {
+		return fmt.Sprintf("%s is full: %v", e.Where, e.Err)
+	}
+	return fmt.Sprintf("%s is full: %v (%d of %d bytes free)", e.Where, e.Err, e.Space.Free, e.Space.Total)
+}
+
+// Unwrap returns the cause.
+func (e *NoSpaceError) Unwrap() error { return e.Err }
+
+// Longest names that CheckName accepts, in bytes.
+const (
+	maxName    = 1000
+	maxElement = 200
+)
+
+// CheckName says whether name can be the name of an object: elements of ASCII
+// letters, digits, ".", "_" and "-", joined by "/", none of them empty or
+// beginning with "." or "-". The error wraps ErrName.
+func CheckName(name string) error {
+	if name == "" || len(name) > maxName {
+		return fmt.Errorf("object name of %d bytes: %w", len(name), ErrName)
+	}
+	for element := range strings.SplitSeq(name, "/") {
+		if !plainElement(element) {
+			return fmt.Errorf("object %q: %w", name, ErrName)
+		}
+	}
+	return nil
+}
+
+func plainElement(s string) bool {
+	if s == "" || len(s) > maxElement || s[0] == '.' || s[0] == '-' {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// ReadAll returns a whole object. One of more than limit bytes is an error.
+func ReadAll(ctx context.Context, st Store, name string, limit int64) ([]byte, error) {
+	r, err := st.Open(ctx, name, 0, limit+1)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err = errors.Join(err, r.Close()); err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("read %s: larger than %d bytes", name, limit)
+	}
+	return b, nil
+}
+
+// PutBytes makes an object of b.
+func PutBytes(ctx context.Context, st Store, name string, b []byte) error {
+	return st.Put(ctx, name, func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	})
+}
