@@ -1,0 +1,65 @@
+package mariadbtest
+
+import (
+	"testing"
+)
+
+// New starts a server of a series ("10.11") on a new data directory and kills it
+// when the test ends. The files go with the test's temporary folder. A test
+// that has failed logs the end of the server's error log.
+func New(t testing.TB, series string, args ...string) *Server {
+	t.Helper()
+	return start(t, Options{Dist: get(t, series), Dir: t.TempDir(), Args: args})
+}
+
+// Open starts a server of a series on files that are there already, such as a
+// restored backup, and kills it when the test ends. The files stay.
+func Open(t testing.TB, series, datadir string, args ...string) *Server {
+	t.Helper()
+	return start(t, Options{Dist: get(t, series), Dir: t.TempDir(), Datadir: datadir, Args: args})
+}
+
+// MustExec runs statements as root and fails the test at the first error.
+func (s *Server) MustExec(t testing.TB, statements ...string) {
+	t.Helper()
+	if err := s.Exec(t.Context(), statements...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// MustValue returns the first column of the first row of a query and fails the
+// test if there is none.
+func (s *Server) MustValue(t testing.TB, query string, args ...any) string {
+	t.Helper()
+	v, err := s.Value(t.Context(), query, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func get(t testing.TB, series string) Dist {
+	t.Helper()
+	d, err := Get(t.Context(), series)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func start(t testing.TB, o Options) *Server {
+	t.Helper()
+	s, err := Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("end of the error log of %s:\n%s", s.Dist.Version, s.logTail(40))
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("end test server: %v", err)
+		}
+	})
+	return s
+}
