@@ -1,0 +1,133 @@
+package aria
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// Extensions of the two files of a table.
+const (
+	IndexExt = ".MAI" // header, state and keys
+	DataExt  = ".MAD" // rows
+)
+
+// MaxIndexHeader is the number of bytes from the start of a table's index file
+// that ParseIndex needs at most.
+const MaxIndexHeader = 1 << 16
+
+// DataType is how the rows of a table are stored.
+type DataType uint8
+
+// The kinds of data files.
+const (
+	DataFixed      DataType = 0 // ROW_FORMAT=FIXED
+	DataDynamic    DataType = 1 // ROW_FORMAT=DYNAMIC
+	DataCompressed DataType = 2 // made by aria_pack, read only
+	DataBlocks     DataType = 3 // ROW_FORMAT=PAGE: blocks with checksums
+	DataNone       DataType = 4 // no rows are stored
+)
+
+// Index is what the header of an index file says about its table. An Index is
+// a plain value and safe for concurrent use.
+type Index struct {
+	Data          DataType
+	BlockSize     int   // bytes, of both files
+	HeaderLen     int64 // bytes of the index file before its first block of keys; a whole number of blocks, without checksums
+	Transactional bool  // changes are in Aria's log
+	Checksums     bool  // blocks are written with checksums
+	Encrypted     bool  // checksums are of the plain text, so only the server can check them
+
+	// Instance is the UUID of the server's Aria that made the table.
+	Instance UUID
+
+	// Created is where in the log the table was made or last renamed, and
+	// Skip the point before which recovery ignores the log for this table: it
+	// moves when the server has changed the table without logging the changes
+	// (bulk insert into an empty table, REPAIR, ENABLE KEYS). A copy of which a
+	// part was read before such a change, and another part after it, cannot be
+	// recovered. Horizon is the point up to which the state in the header
+	// counts the log. They mean nothing in a table that is not transactional.
+	Created, Skip, Horizon LSN
+
+	OpenCount uint16 // how often it is open and changed; not 0 in a table that was not closed
+	Changed   uint16 // bits of the STATE_ flags of the server
+}
+
+// Offsets in the header of an index file. Integers are big-endian, LSNs as in
+// the control file.
+const (
+	indexMagic = "\xfe\xfe\x09\x03"
+
+	indexOptions   = 4  // u16
+	indexLength    = 6  // u16, of header, state and definitions
+	indexBasePos   = 12 // u16
+	indexDataType  = 22 // u8
+	indexOpenCount = 24 // u16
+	indexChanged   = 26 // u16
+	indexCreated   = 28 // LSN
+	indexHorizon   = 35 // LSN
+	indexSkip      = 42 // LSN
+	indexStateEnd  = 49 // what this package reads of the state ends here
+
+	baseKeyStart  = 16  // u64
+	baseExtra     = 90  // u16
+	baseBlockSize = 100 // u16
+	baseBornTrans = 106 // u8
+	baseLen       = 107 // what this package reads of the base part
+
+	optionPageChecksum = 0x0800
+	extraEncrypted     = 1
+
+	minBlockSize = 1024
+	maxBlockSize = 32768
+)
+
+// ParseIndex reads the start of an index file: the whole file, or its first
+// MaxIndexHeader bytes. The error wraps ErrFormat.
+func ParseIndex(b []byte) (Index, error) {
+	if len(b) < indexStateEnd {
+		return Index{}, fmt.Errorf("aria index header: %d bytes: %w", len(b), ErrFormat)
+	}
+	if string(b[:4]) != indexMagic {
+		return Index{}, fmt.Errorf("aria index header: starts with %x, want %x: %w", b[:4], indexMagic, ErrFormat)
+	}
+	length := int(binary.BigEndian.Uint16(b[indexLength:]))
+	base := int(binary.BigEndian.Uint16(b[indexBasePos:]))
+	if base < indexStateEnd || base+baseLen > length || length > len(b) {
+		return Index{}, fmt.Errorf("aria index header: base part at %d of %d bytes, %d read: %w", base, length, len(b), ErrFormat)
+	}
+	p := b[base:]
+	options := binary.BigEndian.Uint16(b[indexOptions:])
+	ix := Index{
+		Data:          DataType(b[indexDataType]),
+		BlockSize:     int(binary.BigEndian.Uint16(p[baseBlockSize:])),
+		Transactional: p[baseBornTrans] != 0,
+		Checksums:     options&optionPageChecksum != 0,
+		Encrypted:     binary.BigEndian.Uint16(p[baseExtra:])&extraEncrypted != 0,
+		Instance:      UUID(p[:16]),
+		Created:       littleLSN(b[indexCreated:]),
+		Horizon:       littleLSN(b[indexHorizon:]),
+		Skip:          littleLSN(b[indexSkip:]),
+		OpenCount:     binary.BigEndian.Uint16(b[indexOpenCount:]),
+		Changed:       binary.BigEndian.Uint16(b[indexChanged:]),
+	}
+	if ix.Data > DataNone {
+		return Index{}, fmt.Errorf("aria index header: unknown kind %d of data file: %w", ix.Data, ErrFormat)
+	}
+	if ix.BlockSize < minBlockSize || ix.BlockSize > maxBlockSize || ix.BlockSize&(ix.BlockSize-1) != 0 {
+		return Index{}, fmt.Errorf("aria index header: block size %d: %w", ix.BlockSize, ErrFormat)
+	}
+	start := binary.BigEndian.Uint64(p[baseKeyStart:])
+	if start < uint64(length) || start > 1<<20 || start%uint64(ix.BlockSize) != 0 {
+		return Index{}, fmt.Errorf("aria index header: keys start at %d: %w", start, ErrFormat)
+	}
+	ix.HeaderLen = int64(start)
+	return ix, nil
+}
+
+// OnlineSafe tells whether both files can be copied while the server writes to
+// them: every change is in the log, and a block that was read half-written
+// shows.
+func (ix Index) OnlineSafe() bool {
+	return ix.Transactional && ix.Checksums && ix.Data == DataBlocks
+}
