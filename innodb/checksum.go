@@ -118,7 +118,7 @@ func legacyEncrypted(page []byte, no PageNo) bool {
 func checkZip(page []byte, no PageNo) *PageError {
 	want := crc32c(page[offPageNo:offLSN]) ^ crc32c(page[offType:offLegacyKey]) ^ crc32c(page[offSpaceID:])
 	got := be32(page, offChecksum)
-	if got == want {
+	if got == want || got == noChecksum {
 		return nil
 	}
 	encrypted := legacyEncrypted(page, no)
@@ -129,7 +129,7 @@ func checkZip(page []byte, no PageNo) *PageError {
 		}
 	}
 	adler := zipAdler(page)
-	if got == noChecksum || got == adler || encrypted && be32(page, offLegacyPost) == adler {
+	if got == adler || encrypted && be32(page, offLegacyPost) == adler {
 		return nil
 	}
 	if encrypted {

@@ -23,7 +23,7 @@ const (
 	reservedSpaceID = 0xFFFFFFF0
 
 	// cryptMagic begins the description of the encryption in page 0.
-	cryptMagic = "s\x0e\x0crEt"
+	cryptMagic = "s\x0e\x0cREt"
 )
 
 // Errors of ParseSpace and of Flags.Known.
