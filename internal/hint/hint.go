@@ -1,0 +1,51 @@
+// Package hint carries advice beside an error instead of in its message: the
+// message says what happened, a hint says what a person can do about it. The
+// command line prints them on separate lines.
+package hint
+
+import "slices"
+
+// hinted is an error with one piece of advice. Its message is that of the error.
+type hinted struct {
+	error
+	advice string
+}
+
+// Unwrap lets errors.Is and errors.As look at the error itself.
+func (h *hinted) Unwrap() error { return h.error }
+
+// Wrap returns err with advice attached, or nil when err is nil. The message of
+// the result is err's. Advice is one sentence, lower case, without a full stop.
+func Wrap(err error, advice string) error {
+	if err == nil {
+		return nil
+	}
+	return &hinted{error: err, advice: advice}
+}
+
+// Of returns all advice found in the tree of err, the outermost first, each text
+// once. It returns nil when there is none.
+func Of(err error) []string {
+	var found []string
+	walk(err, func(advice string) {
+		if !slices.Contains(found, advice) {
+			found = append(found, advice)
+		}
+	})
+	return found
+}
+
+// walk visits err and whatever it wraps, parents before children.
+func walk(err error, visit func(advice string)) {
+	if h, ok := err.(*hinted); ok {
+		visit(h.advice)
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		walk(e.Unwrap(), visit)
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			walk(one, visit)
+		}
+	}
+}
