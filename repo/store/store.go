@@ -102,7 +102,6 @@ func (e *LockedError) Error() string {
 // NoSpaceError is returned by Put when the store is full. Its cause is found by
 // errors.Is: syscall.ENOSPC, or syscall.EDQUOT where a quota was reached.
 type NoSpaceError struct {
-	Name  string // of the object that did not fit
 	Where string // the store
 	Space Space  // as it was when the write failed
 	Err   error  // the cause

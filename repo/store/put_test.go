@@ -1,0 +1,264 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Every step of a Put fails in turn. The object must be whole or as before, no
+// temporary file may stay, and the next Put must work.
+func TestPutFailsAtEveryStep(t *testing.T) {
+	for _, cause := range []error{syscall.EIO, syscall.ENOSPC, syscall.EDQUOT} {
+		for _, before := range []string{"", "before"} {
+			t.Run(fmt.Sprintf("%v, object from before %q", cause, before), func(t *testing.T) {
+				var steps []string
+				for n := 0; ; n++ {
+					step, done := failPutAt(t, n, cause, before)
+					if done {
+						break
+					}
+					steps = append(steps, step)
+				}
+				want := "mkdir,sync parent,mkdir,sync parent,create,write,write,sync,close,rename,sync folder"
+				if before != "" {
+					want = "create,write,write,sync,close,rename,sync folder"
+				}
+				if got := strings.Join(steps, ","); got != want {
+					t.Errorf("steps of a Put: %s, want %s", got, want)
+				}
+			})
+		}
+	}
+}
+
+// failPutAt lets step n of a Put fail and returns its name, or done if the Put
+// has no such step.
+func failPutAt(t *testing.T, n int, cause error, before string) (failed string, done bool) {
+	t.Helper()
+	f, err := OpenFolder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "backups/b1/x.pack"
+	if before != "" {
+		if err := PutBytes(t.Context(), f, name, []byte(before)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left := n
+	f.fault = func(step string) error {
+		left--
+		if left == -1 {
+			failed = step
+			return cause
+		}
+		return nil
+	}
+	err = f.Put(t.Context(), name, func(w io.Writer) error {
+		_, err := w.Write([]byte("af"))
+		_, err2 := w.Write([]byte("ter"))
+		return errors.Join(err, err2)
+	})
+	f.fault = nil
+	if failed == "" {
+		if err != nil {
+			t.Fatalf("Put without a fault: %v", err)
+		}
+		return "", true
+	}
+	if !errors.Is(err, cause) {
+		t.Errorf("%s failed: Put = %v, want %v", failed, err, cause)
+	}
+	var full *NoSpaceError
+	if errors.As(err, &full) != (cause != syscall.EIO) {
+		t.Errorf("%s failed with %v: Put = %T %v", failed, cause, err, err)
+	}
+	want := before
+	if failed == "sync folder" {
+		want = "after" // in place, but not known to survive a crash
+	}
+	b, err := ReadAll(t.Context(), f, name, 100)
+	if string(b) != want || (err == nil) != (want != "") {
+		t.Errorf("%s failed: object reads %q, %v; want %q", failed, b, err, want)
+	}
+	if temps, _ := filepath.Glob(filepath.Join(f.root, "*/*/.put-*")); len(temps) > 0 {
+		t.Errorf("%s failed: left %q", failed, temps)
+	}
+	if err := PutBytes(t.Context(), f, name, []byte("again")); err != nil {
+		t.Errorf("%s failed: next Put: %v", failed, err)
+	}
+	return failed, false
+}
+
+// A callback that overlooks a failed write must not get its half object.
+func TestPutWriteErrorOverlooked(t *testing.T) {
+	f, err := OpenFolder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.fault = func(step string) error {
+		if step == "write" {
+			return syscall.EIO
+		}
+		return nil
+	}
+	err = f.Put(t.Context(), "x", func(w io.Writer) error {
+		_, _ = w.Write([]byte("x")) // this is the mistake
+		return nil
+	})
+	if !errors.Is(err, syscall.EIO) {
+		t.Errorf("Put = %v, want EIO", err)
+	}
+}
+
+// The file behind a Put is not what was written: somebody else wrote to it.
+func TestPutLengthCheck(t *testing.T) {
+	f, err := OpenFolder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = f.Put(t.Context(), "x", func(w io.Writer) error {
+		_, err := w.Write([]byte("12345"))
+		return errors.Join(err, w.(*folderWriter).file.Truncate(3))
+	})
+	if err == nil || !strings.Contains(err.Error(), "file has 3 bytes after writing 5") {
+		t.Errorf("Put = %v, want a complaint about the length", err)
+	}
+}
+
+// A sweeper that meets a temporary file between its creation and its lock takes
+// it away; the Put must notice and begin anew.
+func TestClaimSweptFile(t *testing.T) {
+	dir := t.TempDir()
+	create := func() *os.File {
+		file, err := os.Create(filepath.Join(dir, tempPrefix+"0.x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { file.Close() })
+		return file
+	}
+	t.Run("already removed", func(t *testing.T) {
+		file := create()
+		if dead, err := abandoned(file.Name(), time.Now()); !dead || err != nil {
+			t.Fatalf("abandoned = %v, %v, want true", dead, err)
+		}
+		if ours, err := claim(file); ours || err != nil {
+			t.Errorf("claim = %v, %v, want false", ours, err)
+		}
+	})
+	t.Run("about to be removed", func(t *testing.T) {
+		file := create()
+		sweeper, err := os.Open(file.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sweeper.Close()
+		if err := flock(sweeper); err != nil {
+			t.Fatal(err)
+		}
+		if ours, err := claim(file); ours || err != nil {
+			t.Errorf("claim = %v, %v, want false", ours, err)
+		}
+	})
+	t.Run("claimed first", func(t *testing.T) {
+		file := create()
+		if ours, err := claim(file); !ours || err != nil {
+			t.Fatalf("claim = %v, %v, want true", ours, err)
+		}
+		if dead, err := abandoned(file.Name(), time.Time{}); dead || err != nil {
+			t.Errorf("abandoned = %v, %v, want false", dead, err)
+		}
+	})
+}
+
+// Another process expires the last other object of the folder while we write.
+func TestPutFolderRemovedByAnotherProcess(t *testing.T) {
+	f, err := OpenFolder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := PutBytes(t.Context(), f, "a/b/c", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(f.root, "a")); err != nil {
+		t.Fatal(err)
+	}
+	if err := PutBytes(t.Context(), f, "a/b/c", nil); err != nil {
+		t.Errorf("Put: %v", err)
+	}
+}
+
+func TestReadAllLimit(t *testing.T) {
+	f, err := OpenFolder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := PutBytes(t.Context(), f, "x", []byte("12345")); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := ReadAll(t.Context(), f, "x", 5); string(b) != "12345" || err != nil {
+		t.Errorf("ReadAll = %q, %v", b, err)
+	}
+	if _, err := ReadAll(t.Context(), f, "x", 4); err == nil {
+		t.Error("ReadAll over its limit succeeded")
+	}
+}
+
+func FuzzCheckName(fz *testing.F) {
+	for _, s := range []string{"", "a", "a/b", "../a", "a/./b", "backups/20261121T201806Z-full/data-0001.pack"} {
+		fz.Add(s)
+	}
+	fz.Fuzz(func(t *testing.T, name string) {
+		if CheckName(name) != nil {
+			return
+		}
+		// What is accepted stays inside the folder and means itself.
+		if !filepath.IsLocal(name) || filepath.Clean(name) != name {
+			t.Errorf("CheckName accepts %q", name)
+		}
+	})
+}
+
+// BenchmarkPut writes packs of 256 MiB as the copier does, to see what the early
+// write-back costs against one fsync at the end.
+func BenchmarkPut(b *testing.B) {
+	piece := bytes.Repeat([]byte("incompressible? "), 512<<10/16)
+	const pieces = 512
+	for _, plain := range []bool{false, true} {
+		b.Run(fmt.Sprintf("write-back=%v", !plain), func(b *testing.B) {
+			f, err := OpenFolder(b.TempDir())
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(pieces * int64(len(piece)))
+			var last time.Duration
+			for b.Loop() {
+				var written time.Time
+				err := f.Put(b.Context(), "x", func(w io.Writer) error {
+					w.(*folderWriter).plain = plain
+					for range pieces {
+						if _, err := w.Write(piece); err != nil {
+							return err
+						}
+					}
+					written = time.Now()
+					return nil
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+				last = time.Since(written)
+			}
+			b.ReportMetric(float64(last.Milliseconds()), "ms-at-end")
+		})
+	}
+}
