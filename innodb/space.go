@@ -229,10 +229,10 @@ func extentPages(logicalPageSize int) int {
 	return max(1<<20/logicalPageSize, 64)
 }
 
-// cryptOffset returns where page 0 describes the encryption: after the descriptors
-// of the extents that the page itself describes.
+// cryptOffset returns where page 0 describes the encryption: 38 bytes after the
+// descriptors of the extents that the page itself describes.
 func (s Space) cryptOffset() int {
-	const descriptors = 150
+	const descriptors = 150 + 38
 	extent := extentPages(s.Flags.LogicalSize())
 	descriptorSize := 24 + extent/4
 	return descriptors + s.PageSize/extent*descriptorSize
