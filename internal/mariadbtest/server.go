@@ -139,7 +139,6 @@ func (s *Server) arguments(more []string) []string {
 		"--aria-pagecache-buffer-size=8M",
 		"--max-allowed-packet=64M",
 		"--performance-schema=OFF",
-		"--skip-name-resolve",
 	}
 	if s.Port == 0 {
 		args = append(args, "--skip-networking")
