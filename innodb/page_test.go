@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 )
@@ -408,6 +409,49 @@ func TestCheckOldSystemTablespace(t *testing.T) {
 	}
 	if err := s.Check(page, 7); err == nil {
 		t.Error("page without checksum in a table's own tablespace: not found")
+	}
+}
+
+// The pages in testdata are page 4 of tables that MariaDB 10.5 wrote with its old
+// checksum algorithms, which later servers only read.
+func TestCheckPagesOfMariaDB105(t *testing.T) {
+	const table = Flags(flagPostAntelope | flagAtomicBlobs | 3<<6)
+	tests := []struct {
+		name       string
+		flags      Flags
+		verifiable bool
+		open       [][2]int
+	}{
+		{"innodb-dynamic", table, true, [][2]int{{26, 34}}},
+		{"innodb-encrypted_dynamic", table, true, [][2]int{{0, 4}, {26, 30}, {-8, 0}}},
+		{"innodb-zip_1", table | 1<<1, true, [][2]int{{16, 24}, {26, 34}}},
+		{"innodb-encrypted_zip_1", table | 1<<1, true, [][2]int{{0, 4}, {16, 24}, {26, 30}}},
+		{"none-dynamic", table, false, [][2]int{{8, 20}, {24, 34}, {38, -8}}},
+		{"none-encrypted_zip_1", table | 1<<1, false, [][2]int{{0, 4}, {8, 34}, {38, 0}}},
+		{"crc32-encrypted_compressed", table | flagPageCompressed, false, [][2]int{{0, 4}, {8, 24}, {26, 34}, {39, 0}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			page, err := os.ReadFile("testdata/" + tt.name + ".page")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := Space{ID: SpaceID(be32(page, offSpaceID)), Flags: tt.flags, PageSize: len(page)}
+			if err := s.Check(page, 4); err != nil {
+				t.Fatal(err)
+			}
+			if got := s.Verifiable(page); got != tt.verifiable {
+				t.Errorf("Verifiable = %v, want %v", got, tt.verifiable)
+			}
+			for i := range page {
+				page[i] ^= 0xff
+				err := s.Check(page, 4)
+				page[i] ^= 0xff
+				if found, want := err != nil, (form{open: tt.open}).covered(i, len(page)); found != want {
+					t.Errorf("byte %d changed: found = %v, want %v (%v)", i, found, want, err)
+				}
+			}
+		})
 	}
 }
 

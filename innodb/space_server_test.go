@@ -255,7 +255,7 @@ func changeBytes(t *testing.T, r *rand.Rand, s innodb.Space, page []byte, no int
 		err := s.Check(page, innodb.PageNo(no))
 		page[i] = old
 		var damaged *innodb.PageError
-		if covered(s, page, kind, i) != errors.As(err, &damaged) {
+		if covered(s, page, kind, i) && !errors.As(err, &damaged) {
 			t.Errorf("tablespace %d page %d (%s): byte %d changed: %v", s.ID, no, kind, i, err)
 			return
 		}
