@@ -1,0 +1,278 @@
+package repo
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"mbk/copier"
+	"mbk/repo/store"
+)
+
+// Largest manifests that are read, in bytes. 200,000 tables make one of about
+// 200 MB, of which a tenth is stored.
+const (
+	maxManifest       = 1 << 30
+	maxManifestStored = 256 << 20
+)
+
+// Summary is a backup in a list.
+type Summary struct {
+	Attempt                // what the history, or else the manifest, says of it
+	Verified *Verification `json:"verified"`          // as of Standing, nil: never
+	Problem  string        `json:"problem,omitempty"` // why its manifest cannot be read
+}
+
+// Commit makes a backup exist: it checks the manifest, and that every pack that
+// it names is there with its size, and writes it. The lock must be held. If
+// Commit returns an error the backup may exist nevertheless (see store.Put):
+// Discard it.
+func (r *Repository) Commit(ctx context.Context, m *Manifest) error {
+	if err := r.wantLocked(); err != nil {
+		return fmt.Errorf("commit %s: %w", m.ID, err)
+	}
+	if m.FormatVersion != FormatVersion {
+		return fmt.Errorf("commit %s: format version %d, want %d", m.ID, m.FormatVersion, FormatVersion)
+	}
+	if err := m.Validate(); err != nil {
+		return fmt.Errorf("commit %s: %w", m.ID, err)
+	}
+	if err := r.checkPacks(ctx, m); err != nil {
+		return fmt.Errorf("commit %s: %w", m.ID, err)
+	}
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("commit %s: %w", m.ID, err)
+	}
+	b, err := copier.EncodeDocument(append(raw, '\n'))
+	if err != nil {
+		return fmt.Errorf("commit %s: %w", m.ID, err)
+	}
+	if err := store.PutBytes(ctx, r.st, manifestName(m.ID), b); err != nil {
+		return fmt.Errorf("commit %s: %w", m.ID, err)
+	}
+	return nil
+}
+
+// checkPacks compares the packs of a manifest with the objects that are there.
+func (r *Repository) checkPacks(ctx context.Context, m *Manifest) error {
+	prefix := Folder(m.ID) + "/"
+	list, err := r.st.List(ctx, prefix)
+	if err != nil {
+		return err
+	}
+	sizes := make(map[string]int64, len(list))
+	for _, o := range list {
+		sizes[strings.TrimPrefix(o.Name, prefix)] = o.Size
+	}
+	for _, p := range m.Packs {
+		switch size, ok := sizes[p.Name]; {
+		case !ok:
+			return fmt.Errorf("pack %s is not in the repository", p.Name)
+		case size != p.Size:
+			return fmt.Errorf("pack %s has %d bytes in the repository, want %d", p.Name, size, p.Size)
+		}
+	}
+	return nil
+}
+
+// Manifest reads and validates the manifest of a backup, which Resolve finds.
+// Errors: *UnknownError, ErrNewerFormat, ErrDamaged.
+func (r *Repository) Manifest(ctx context.Context, idOrLatest string) (*Manifest, error) {
+	id, err := r.Resolve(ctx, idOrLatest)
+	if err != nil {
+		return nil, err
+	}
+	return r.manifest(ctx, id)
+}
+
+func (r *Repository) manifest(ctx context.Context, id string) (*Manifest, error) {
+	b, err := store.ReadAll(ctx, r.st, manifestName(id), maxManifestStored)
+	if err != nil {
+		return nil, fmt.Errorf("read the manifest of %s: %w", id, err)
+	}
+	m, err := decodeManifest(b)
+	if err == nil && m.ID != id {
+		err = fmt.Errorf("it is the manifest of %q: %w", m.ID, ErrDamaged)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", manifestName(id), err)
+	}
+	return m, nil
+}
+
+// decodeManifest reads the bytes of a manifest object.
+func decodeManifest(b []byte) (*Manifest, error) {
+	raw, err := copier.DecodeDocument(b, maxManifest)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	m := new(Manifest)
+	if err := decodeJSON(raw, m); err != nil {
+		return nil, err
+	}
+	if err := m.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return m, nil
+}
+
+// List returns all backups, newest last. It reads one small object for each and
+// one for each depth of verification, and the manifest only where the history
+// has no good record. A backup whose manifest cannot be read is listed with its
+// Problem.
+func (r *Repository) List(ctx context.Context) ([]Summary, error) {
+	ids, err := r.ids(ctx)
+	if err != nil {
+		return nil, err
+	}
+	history, err := r.st.List(ctx, historyPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("list the history of %s: %w", r, err)
+	}
+	verifications := newestPerDepth(history)
+	summaries := make([]Summary, len(ids))
+	err = each(ctx, len(ids), func(ctx context.Context, i int) (err error) {
+		summaries[i], err = r.summary(ctx, ids[i], verifications[ids[i]])
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	// An expiry may have removed some while we read.
+	return slices.DeleteFunc(summaries, func(s Summary) bool { return s.ID == "" }), nil
+}
+
+// newestPerDepth returns the newest verification of every depth by backup.
+func newestPerDepth(history []store.Object) map[string][]verification {
+	newest := map[string][]verification{}
+	for _, o := range history {
+		v, ok := parseVerification(o.Name)
+		if !ok {
+			continue
+		}
+		known := newest[v.id]
+		i := slices.IndexFunc(known, func(k verification) bool { return k.depth == v.depth })
+		switch {
+		case i < 0:
+			newest[v.id] = append(known, v)
+		case v.time.After(known[i].time):
+			known[i] = v
+		}
+	}
+	return newest
+}
+
+// summary describes one backup. It is empty if the backup is gone.
+func (r *Repository) summary(ctx context.Context, id string, verifications []verification) (Summary, error) {
+	var s Summary
+	a, err := r.attempt(ctx, id)
+	if err != nil || a.Outcome != OutcomeOK {
+		// No record, a damaged one, or one that takes the backup for failed:
+		// the manifest is the truth.
+		var m *Manifest
+		m, err = r.manifest(ctx, id)
+		switch {
+		case isNotExist(err):
+			return Summary{}, nil
+		case err != nil && (ctx.Err() != nil || !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNewerFormat)):
+			return Summary{}, err
+		case err != nil:
+			started, kind, _ := ParseID(id) // listed ids parse
+			a = Attempt{ID: id, Kind: kind, Started: started, Outcome: OutcomeUnknown}
+			s.Problem = err.Error()
+		default:
+			a = AttemptOf(m)
+		}
+	}
+	s.Attempt = a
+	records, err := r.readVerifications(ctx, verifications)
+	if err != nil {
+		return Summary{}, err
+	}
+	s.Verified = Standing(records)
+	return s, nil
+}
+
+// Discard removes all objects of a backup or of an attempt, its manifest first.
+// Its history stays. The lock must be held. What an interrupted Discard leaves is
+// removed by Sweep.
+func (r *Repository) Discard(ctx context.Context, id string) error {
+	if err := r.wantLocked(); err != nil {
+		return fmt.Errorf("discard %s: %w", id, err)
+	}
+	if _, _, err := ParseID(id); err != nil {
+		return fmt.Errorf("discard: %w", err)
+	}
+	if err := r.st.Delete(ctx, manifestName(id)); err != nil {
+		return fmt.Errorf("discard %s: %w", id, err)
+	}
+	list, err := r.st.List(ctx, Folder(id)+"/")
+	if err != nil {
+		return fmt.Errorf("discard %s: %w", id, err)
+	}
+	for _, o := range list {
+		if err := r.st.Delete(ctx, o.Name); err != nil {
+			return fmt.Errorf("discard %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// Sweep removes what attempts left that died: the data of unlisted backups and
+// half-written objects. It returns their ids and names. The lock must be held,
+// and no attempt be under way in this process. A swept attempt without a record
+// in the history gets one, as failed.
+func (r *Repository) Sweep(ctx context.Context) (swept []string, err error) {
+	if err := r.wantLocked(); err != nil {
+		return nil, fmt.Errorf("sweep: %w", err)
+	}
+	folders, err := r.folders(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("sweep: %w", err)
+	}
+	for _, f := range folders {
+		if f.whole {
+			continue
+		}
+		if err := r.recordDead(ctx, f.id); err != nil {
+			return swept, fmt.Errorf("sweep: %w", err)
+		}
+		if err := r.Discard(ctx, f.id); err != nil {
+			return swept, fmt.Errorf("sweep: %w", err)
+		}
+		swept = append(swept, f.id)
+	}
+	sweeper, ok := r.st.(store.Sweeper)
+	if !ok {
+		return swept, nil
+	}
+	for _, prefix := range []string{backupsPrefix, historyPrefix, configName} {
+		temps, err := sweeper.SweepTemp(ctx, prefix)
+		swept = append(swept, temps...)
+		if err != nil {
+			return swept, err
+		}
+	}
+	return swept, nil
+}
+
+// recordDead notes in the history that an attempt ended without a word, unless
+// it is on record: then it was being expired or rolled back.
+func (r *Repository) recordDead(ctx context.Context, id string) error {
+	list, err := r.st.List(ctx, attemptName(id))
+	if err != nil || len(list) > 0 {
+		return err
+	}
+	started, kind, err := ParseID(id)
+	if err != nil {
+		return err
+	}
+	return r.PutAttempt(ctx, Attempt{
+		ID: id, Kind: kind, Started: started, Outcome: OutcomeFailed,
+		Error: "mbk ended without a word: it was killed, or the machine stopped",
+	})
+}

@@ -1,0 +1,319 @@
+package repo
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"mbk/innodb"
+	"mbk/repo/store"
+)
+
+// Outcomes of an attempt.
+const (
+	OutcomeOK      = "ok"
+	OutcomeFailed  = "failed"
+	OutcomeUnknown = "unknown" // its record cannot be read
+)
+
+// Depths of a verification, each of which includes those before.
+const (
+	DepthStored = "stored" // all objects are whole
+	DepthPages  = "pages"  // every page in them is, and the redo is complete
+	DepthBoot   = "boot"   // a server ran on the restored files
+)
+
+const (
+	maxRecord   = 4 << 20 // bytes of an object of the history
+	maxFindings = 100     // kept of a verification
+	readers     = 8       // objects of the history read at a time
+	verifyTime  = "20060102T150405.000Z"
+)
+
+// Attempt is one try to take a backup, as the history keeps it. Of a failed
+// attempt what was not reached is zero.
+type Attempt struct {
+	FormatVersion int       `json:"format_version"`
+	ID            string    `json:"id"`
+	Kind          string    `json:"kind"`
+	Parent        string    `json:"parent"`
+	Tool          string    `json:"tool"`
+	Started       time.Time `json:"started"`
+	Finished      time.Time `json:"finished"`
+	Outcome       string    `json:"outcome"` // OutcomeOK, OutcomeFailed
+	Error         string    `json:"error,omitempty"`
+	Hints         []string  `json:"hints,omitempty"`
+
+	Hostname      string  `json:"hostname"`
+	ServerVersion string  `json:"server_version"`
+	Stages        []Stage `json:"stages"`
+	LockMS        int64   `json:"lock_window_ms"`
+	LSN           LSNs    `json:"lsn"`
+	Binlog        *Binlog `json:"binlog,omitempty"`
+
+	BytesRead    int64 `json:"bytes_read"`
+	BytesStored  int64 `json:"bytes_stored"`
+	RedoBytes    int64 `json:"redo_bytes"`
+	LowestMargin int64 `json:"headroom_low"` // as Redo.LowestMargin
+	TornPages    int64 `json:"torn_pages"`
+	Tables       int   `json:"tables"`
+	Files        int   `json:"files"`
+	LeftOut      int   `json:"left_out"` // tables
+	Damaged      int   `json:"damaged"`  // pages that were damaged in the source
+	Warnings     int   `json:"warning_count"`
+}
+
+// AttemptOf returns what the history says of a whole backup.
+func AttemptOf(m *Manifest) Attempt {
+	return Attempt{
+		FormatVersion: FormatVersion, ID: m.ID, Kind: m.Kind, Parent: m.Parent, Tool: m.Tool,
+		Started: m.Started, Finished: m.Finished, Outcome: OutcomeOK,
+		Hostname: m.Server.Hostname, ServerVersion: m.Server.Version,
+		Stages: m.Stages, LockMS: m.LockMS, LSN: m.LSN, Binlog: m.Binlog,
+		BytesRead: m.BytesRead, BytesStored: m.BytesStored,
+		RedoBytes: redoBytes(m), LowestMargin: m.Redo.LowestMargin, TornPages: m.TornPages,
+		Tables: len(m.Tables), Files: len(m.Files), LeftOut: len(m.LeftOut), Damaged: len(m.Damaged), Warnings: len(m.Warnings),
+	}
+}
+
+func redoBytes(m *Manifest) int64 {
+	return int64(m.Redo.End - min(m.Redo.End, innodb.LSN(m.Redo.Checkpoint.LSN)))
+}
+
+// attemptName returns the name of the object that holds an attempt.
+func attemptName(id string) string { return historyPrefix + id + ".json" }
+
+// PutAttempt adds an attempt to the history. It needs no lock.
+func (r *Repository) PutAttempt(ctx context.Context, a Attempt) error {
+	if _, _, err := ParseID(a.ID); err != nil {
+		return fmt.Errorf("record the attempt: %w", err)
+	}
+	a.FormatVersion = FormatVersion
+	if err := putJSON(ctx, r.st, attemptName(a.ID), a); err != nil {
+		return fmt.Errorf("record attempt %s in the history: %w", a.ID, err)
+	}
+	return nil
+}
+
+// Attempt returns the record of one attempt. The error is fs.ErrNotExist if
+// there is none.
+func (r *Repository) attempt(ctx context.Context, id string) (Attempt, error) {
+	var a Attempt
+	b, err := store.ReadAll(ctx, r.st, attemptName(id), maxRecord)
+	if err == nil {
+		err = decodeJSON(b, &a)
+	}
+	if err == nil && a.ID != id {
+		err = fmt.Errorf("it is of %q: %w", a.ID, ErrDamaged)
+	}
+	if err != nil {
+		return Attempt{}, fmt.Errorf("history of %s: %w", id, err)
+	}
+	return a, nil
+}
+
+// Attempts returns the whole history, oldest first. A record that cannot be read
+// does not hide the others: its outcome is OutcomeUnknown and its error says why.
+func (r *Repository) Attempts(ctx context.Context) ([]Attempt, error) {
+	list, err := r.st.List(ctx, historyPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("list the history of %s: %w", r, err)
+	}
+	var ids []string
+	for _, o := range list {
+		id, ok := strings.CutSuffix(strings.TrimPrefix(o.Name, historyPrefix), ".json")
+		if _, _, err := ParseID(id); ok && err == nil {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	attempts := make([]Attempt, len(ids))
+	err = each(ctx, len(ids), func(ctx context.Context, i int) error {
+		a, err := r.attempt(ctx, ids[i])
+		if err != nil && ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			started, kind, _ := ParseID(ids[i]) // parsed above
+			a = Attempt{ID: ids[i], Kind: kind, Started: started, Outcome: OutcomeUnknown, Error: err.Error()}
+		}
+		attempts[i] = a
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return attempts, nil
+}
+
+// each calls do for 0 to n-1, several at a time, until one fails.
+func each(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(readers)
+	for i := range n {
+		g.Go(func() error { return do(ctx, i) })
+	}
+	return g.Wait()
+}
+
+// Verification is the record of a proof that a backup is whole, or of its failure.
+type Verification struct {
+	FormatVersion int       `json:"format_version"`
+	ID            string    `json:"id"`    // of the backup
+	Depth         string    `json:"depth"` // DepthStored, DepthPages, DepthBoot
+	Started       time.Time `json:"started"`
+	Time          time.Time `json:"finished"`
+	Tool          string    `json:"tool"`
+	Server        string    `json:"server,omitempty"` // version that ran, with DepthBoot
+	OK            bool      `json:"ok"`
+
+	Objects int64 `json:"objects"` // read and found whole
+	Bytes   int64 `json:"bytes"`
+	Pages   int64 `json:"pages"`  // with DepthPages
+	Tables  int64 `json:"tables"` // with DepthBoot
+
+	FindingCount int       `json:"finding_count"`
+	Findings     []Finding `json:"findings"` // the first 100
+}
+
+// Finding is one thing that a verification found wrong.
+type Finding struct {
+	Object  string `json:"object,omitempty"` // in the repository
+	File    string `json:"file,omitempty"`   // in the data directory
+	Table   string `json:"table,omitempty"`
+	Problem string `json:"problem"`
+}
+
+// depthRank orders depths; an unknown one is 0.
+func depthRank(depth string) int {
+	return 1 + slices.Index([]string{DepthStored, DepthPages, DepthBoot}, depth)
+}
+
+// PutVerification adds a verification to the history. It needs no lock.
+func (r *Repository) PutVerification(ctx context.Context, v Verification) error {
+	if _, _, err := ParseID(v.ID); err != nil {
+		return fmt.Errorf("record the verification: %w", err)
+	}
+	if depthRank(v.Depth) == 0 {
+		return fmt.Errorf("record the verification of %s: unknown depth %q", v.ID, v.Depth)
+	}
+	v.FormatVersion = FormatVersion
+	v.FindingCount = max(v.FindingCount, len(v.Findings))
+	v.Findings = slices.Clone(v.Findings[:min(len(v.Findings), maxFindings)])
+	if err := putJSON(ctx, r.st, verification{v.ID, v.Depth, v.Time}.name(), v); err != nil {
+		return fmt.Errorf("record the verification of %s: %w", v.ID, err)
+	}
+	return nil
+}
+
+// verification is what the name of a verification's object says.
+type verification struct {
+	id    string
+	depth string
+	time  time.Time
+}
+
+func (v verification) name() string {
+	return historyPrefix + v.id + ".verify-" + v.time.UTC().Format(verifyTime) + "-" + v.depth + ".json"
+}
+
+// parseVerification reads the name of an object of the history.
+func parseVerification(name string) (v verification, ok bool) {
+	base, found := strings.CutSuffix(strings.TrimPrefix(name, historyPrefix), ".json")
+	id, rest, found2 := strings.Cut(base, ".verify-")
+	stamp, depth, found3 := strings.Cut(rest, "-")
+	t, err := time.Parse(verifyTime, stamp)
+	if _, _, idErr := ParseID(id); !found || !found2 || !found3 || err != nil || idErr != nil || depthRank(depth) == 0 {
+		return verification{}, false
+	}
+	return verification{id, depth, t}, true
+}
+
+// read reads the record. One that cannot be read counts as a failure: it may have
+// been one.
+func (v verification) read(ctx context.Context, st store.Store) (Verification, error) {
+	var record Verification
+	b, err := store.ReadAll(ctx, st, v.name(), maxRecord)
+	if err == nil {
+		err = decodeJSON(b, &record)
+	}
+	if err == nil && (record.ID != v.id || record.Depth != v.depth) {
+		err = fmt.Errorf("it is of %q at depth %q: %w", record.ID, record.Depth, ErrDamaged)
+	}
+	if err != nil && ctx.Err() != nil {
+		return Verification{}, err
+	}
+	if err != nil {
+		problem := fmt.Sprintf("the record of this verification cannot be read: %v", err)
+		record = Verification{ID: v.id, Depth: v.depth, Time: v.time, FindingCount: 1, Findings: []Finding{{Object: v.name(), Problem: problem}}}
+	}
+	return record, nil
+}
+
+// Verifications returns all verifications of one backup, oldest first.
+func (r *Repository) Verifications(ctx context.Context, id string) ([]Verification, error) {
+	list, err := r.st.List(ctx, historyPrefix+id+".verify-")
+	if err != nil {
+		return nil, fmt.Errorf("list the verifications of %s: %w", id, err)
+	}
+	var found []verification
+	for _, o := range list {
+		if v, ok := parseVerification(o.Name); ok && v.id == id {
+			found = append(found, v)
+		}
+	}
+	return r.readVerifications(ctx, found)
+}
+
+func (r *Repository) readVerifications(ctx context.Context, found []verification) ([]Verification, error) {
+	records := make([]Verification, len(found))
+	err := each(ctx, len(found), func(ctx context.Context, i int) (err error) {
+		records[i], err = found[i].read(ctx, r.st)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(records, func(a, b Verification) int { return a.Time.Compare(b.Time) })
+	return records, nil
+}
+
+// Standing returns the verification that says how a backup stands, or nil if
+// there was none: the newest failure that no success of the same or a greater
+// depth has answered since, else the newest of the deepest successes.
+func Standing(verifications []Verification) *Verification {
+	var failure, success *Verification
+	for i := range verifications {
+		switch v := &verifications[i]; {
+		case v.OK:
+			if success == nil || cmp.Or(depthRank(v.Depth)-depthRank(success.Depth), v.Time.Compare(success.Time)) > 0 {
+				success = v
+			}
+		case answered(*v, verifications):
+		case failure == nil || v.Time.After(failure.Time):
+			failure = v
+		}
+	}
+	if failure != nil {
+		return failure
+	}
+	return success
+}
+
+// answered tells whether a later success covers all that a failed verification
+// looked at.
+func answered(failed Verification, all []Verification) bool {
+	return slices.ContainsFunc(all, func(v Verification) bool {
+		return v.OK && v.Time.After(failed.Time) && depthRank(v.Depth) >= depthRank(failed.Depth)
+	})
+}
+
+// isNotExist tells whether an object was not there.
+func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }

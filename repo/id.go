@@ -1,0 +1,177 @@
+package repo
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Latest stands for the id of the newest backup.
+const Latest = "latest"
+
+// idTime is the time in an id.
+const idTime = "20060102T150405Z"
+
+// shownIDs is how many ids a message lists.
+const shownIDs = 5
+
+// NewID returns the id of a backup of a kind that was started at t: ids sort by
+// time.
+func NewID(t time.Time, kind string) string {
+	return t.UTC().Format(idTime) + "-" + kind
+}
+
+// Folder returns the name of the folder of a backup's objects.
+func Folder(id string) string { return backupsPrefix + id }
+
+// manifestName returns the name of a backup's manifest.
+func manifestName(id string) string { return Folder(id) + "/" + manifestBase }
+
+// ParseID takes an id apart.
+func ParseID(id string) (started time.Time, kind string, err error) {
+	stamp, kind, _ := strings.Cut(id, "-")
+	started, err = time.Parse(idTime, stamp)
+	// Formatting again refuses what time.Parse tolerates, as fractions of a second.
+	if err != nil || !plainKind(kind) || NewID(started, kind) != id {
+		return time.Time{}, "", fmt.Errorf("%q is not the id of a backup", id)
+	}
+	return started, kind, nil
+}
+
+func plainKind(kind string) bool {
+	return len(kind) >= 2 && len(kind) <= 20 && !slices.ContainsFunc([]byte(kind), func(c byte) bool { return c < 'a' || c > 'z' })
+}
+
+// FreshID returns NewID, or if an attempt with that id is on record the id of the
+// next free second.
+func (r *Repository) FreshID(ctx context.Context, t time.Time, kind string) (string, error) {
+	for ; ; t = t.Add(time.Second) {
+		id := NewID(t, kind)
+		data, err := r.st.List(ctx, Folder(id)+"/")
+		if err != nil {
+			return "", fmt.Errorf("find a free id: %w", err)
+		}
+		past, err := r.st.List(ctx, historyPrefix+id+".")
+		if err != nil {
+			return "", fmt.Errorf("find a free id: %w", err)
+		}
+		if len(data)+len(past) == 0 {
+			return id, nil
+		}
+	}
+}
+
+// UnknownError is returned when no backup, or more than one, goes by an id.
+type UnknownError struct {
+	Where   string   // the repository
+	ID      string   // as asked for
+	Matches []string // the ids that it abbreviates, if there are several
+	Have    []string // all ids, newest first
+	Failed  string   // the error of the failed attempt that has this id, if there is one
+}
+
+// Error lists what there is.
+func (e *UnknownError) Error() string {
+	switch {
+	case e.Failed != "":
+		return fmt.Sprintf("no backup %q in %s: that attempt failed: %s", e.ID, e.Where, e.Failed)
+	case len(e.Matches) > 0:
+		return fmt.Sprintf("%q stands for %d backups in %s: %s", e.ID, len(e.Matches), e.Where, shortList(e.Matches))
+	case len(e.Have) == 0:
+		return fmt.Sprintf("no backup in %s", e.Where)
+	}
+	return fmt.Sprintf("no backup %q in %s; there are %s", e.ID, e.Where, shortList(e.Have))
+}
+
+func shortList(ids []string) string {
+	if len(ids) <= shownIDs {
+		return strings.Join(ids, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(ids[:shownIDs], ", "), len(ids)-shownIDs)
+}
+
+// Resolve returns the id of the backup that is meant: an id, the beginning of
+// just one, or Latest for the newest. The error is an *UnknownError if there is
+// none.
+func (r *Repository) Resolve(ctx context.Context, idOrLatest string) (string, error) {
+	have, err := r.ids(ctx)
+	if err != nil {
+		return "", err
+	}
+	slices.Reverse(have)
+	unknown := &UnknownError{Where: r.String(), ID: idOrLatest, Have: have}
+	if idOrLatest == Latest && len(have) > 0 {
+		return have[0], nil
+	}
+	if slices.Contains(have, idOrLatest) {
+		return idOrLatest, nil
+	}
+	for _, id := range have {
+		if idOrLatest != "" && strings.HasPrefix(id, idOrLatest) {
+			unknown.Matches = append(unknown.Matches, id)
+		}
+	}
+	if len(unknown.Matches) == 1 {
+		return unknown.Matches[0], nil
+	}
+	if _, _, err := ParseID(idOrLatest); err == nil {
+		if a, err := r.attempt(ctx, idOrLatest); err == nil && a.Outcome != OutcomeOK {
+			unknown.Failed = cmp.Or(a.Error, a.Outcome)
+		}
+	}
+	return "", unknown
+}
+
+// ids returns the ids of all backups, oldest first.
+func (r *Repository) ids(ctx context.Context) ([]string, error) {
+	folders, err := r.folders(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, f := range folders {
+		if f.whole {
+			ids = append(ids, f.id)
+		}
+	}
+	return ids, nil
+}
+
+// folder is what lies under one id.
+type folder struct {
+	id      string
+	whole   bool // has a manifest
+	objects []string
+}
+
+// folders returns what lies under backups/, oldest first. What has not the name
+// of a backup is not ours and left out.
+func (r *Repository) folders(ctx context.Context) ([]folder, error) {
+	list, err := r.st.List(ctx, backupsPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("list backups of %s: %w", r, err)
+	}
+	byID := map[string]*folder{}
+	for _, o := range list {
+		id, base, ok := strings.Cut(strings.TrimPrefix(o.Name, backupsPrefix), "/")
+		if _, _, err := ParseID(id); err != nil || !ok {
+			continue
+		}
+		f := byID[id]
+		if f == nil {
+			f = &folder{id: id}
+			byID[id] = f
+		}
+		f.objects = append(f.objects, o.Name)
+		f.whole = f.whole || base == manifestBase
+	}
+	folders := make([]folder, 0, len(byID))
+	for _, f := range byID {
+		folders = append(folders, *f)
+	}
+	slices.SortFunc(folders, func(a, b folder) int { return cmp.Compare(a.id, b.id) })
+	return folders, nil
+}

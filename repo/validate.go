@@ -1,0 +1,289 @@
+package repo
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"unicode/utf8"
+
+	"mbk/copier"
+)
+
+// Bounds of what a manifest may say. They are beyond what a server can have.
+const (
+	maxFileSize = 1 << 50 // bytes; InnoDB ends at 2^48
+	maxPath     = 4000    // bytes
+	maxPathPart = 255
+	maxMode     = 0o7777
+)
+
+// Validate checks that a manifest hangs together, so that nobody who uses it has
+// to fear its numbers, indexes and paths: the bytes of a repository may be
+// damaged or hostile. It does not look at other objects.
+func (m *Manifest) Validate() error {
+	if err := checkFormat(m.FormatVersion); err != nil {
+		return err
+	}
+	for _, check := range []func() error{
+		m.checkIdentity, m.checkCounts, m.checkPackList, m.checkFiles, m.checkPaths, m.checkRedo, m.checkTables,
+	} {
+		if err := check(); err != nil {
+			return fmt.Errorf("manifest: %w", err)
+		}
+	}
+	return nil
+}
+
+func (m *Manifest) checkIdentity() error {
+	_, kind, err := ParseID(m.ID)
+	switch {
+	case err != nil:
+		return err
+	case m.Kind != kind:
+		return fmt.Errorf("kind %q in backup %s", m.Kind, m.ID)
+	case m.Kind != KindFull:
+		return fmt.Errorf("unknown kind %q", m.Kind)
+	case m.Parent != "":
+		return fmt.Errorf("full backup with parent %q", m.Parent)
+	case m.Started.IsZero() || m.Finished.IsZero():
+		return errors.New("no time of start or end")
+	}
+	return nil
+}
+
+func (m *Manifest) checkCounts() error {
+	for name, n := range map[string]int64{
+		"lock_window_ms": m.LockMS, "bytes_read": m.BytesRead, "bytes_stored": m.BytesStored, "torn_pages": m.TornPages,
+	} {
+		if n < 0 {
+			return fmt.Errorf("%s is %d", name, n)
+		}
+	}
+	return nil
+}
+
+func (m *Manifest) checkPackList() error {
+	seen := make(map[string]bool, len(m.Packs))
+	for _, p := range m.Packs {
+		base, isPack := strings.CutSuffix(p.Name, ".pack")
+		switch {
+		case !isPack || !plainName(base):
+			return fmt.Errorf("pack name %q", p.Name)
+		case seen[p.Name]:
+			return fmt.Errorf("pack %s twice", p.Name)
+		case p.Size < 0 || p.Size > maxFileSize || p.Raw < 0:
+			return fmt.Errorf("pack %s of %d bytes for %d", p.Name, p.Size, p.Raw)
+		case !isHash(p.Hash):
+			return fmt.Errorf("pack %s: hash %q", p.Name, p.Hash)
+		}
+		seen[p.Name] = true
+	}
+	return nil
+}
+
+// plainName tells whether s has only lower-case letters, digits and "-".
+func plainName(s string) bool {
+	return s != "" && len(s) <= 100 && s[0] != '-' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+}
+
+// isHash tells whether s is 32 lower-case hex digits.
+func isHash(s string) bool {
+	return len(s) == 32 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+func (m *Manifest) checkFiles() error {
+	packs := make(map[string]*copier.Pack, len(m.Packs))
+	for i := range m.Packs {
+		packs[m.Packs[i].Name] = &m.Packs[i]
+	}
+	numbers := make(map[uint32]bool, len(m.Files))
+	for i := range m.Files {
+		f := &m.Files[i]
+		if numbers[f.Number] {
+			return fmt.Errorf("file %q: number %d is that of another file", f.Path, f.Number)
+		}
+		numbers[f.Number] = true
+		if err := f.check(); err != nil {
+			return fmt.Errorf("file %q: %w", f.Path, err)
+		}
+		if err := f.checkExtents(packs); err != nil {
+			return fmt.Errorf("file %q: %w", f.Path, err)
+		}
+	}
+	return nil
+}
+
+func (f *File) check() error {
+	switch f.Class {
+	case ClassInnoDB, ClassRedo, ClassAria, ClassLog, ClassPlain:
+	default:
+		return fmt.Errorf("unknown class %q", f.Class)
+	}
+	switch {
+	case f.Size < 0 || f.Size > maxFileSize:
+		return fmt.Errorf("size %d", f.Size)
+	case f.Mode > maxMode:
+		return fmt.Errorf("mode %#o", f.Mode)
+	case f.PageSize < 0 || f.PageSize > 65536 || f.PageSize&(f.PageSize-1) != 0:
+		return fmt.Errorf("page size %d", f.PageSize)
+	case f.Class == ClassInnoDB && f.Space != nil && f.PageSize < 1024:
+		return fmt.Errorf("page size %d of tablespace %d", f.PageSize, *f.Space)
+	case f.Origin != "" && (!path.IsAbs(f.Origin) || len(f.Origin) > maxPath || strings.ContainsRune(f.Origin, 0)):
+		return fmt.Errorf("origin %q", f.Origin)
+	}
+	return nil
+}
+
+// checkExtents checks that the extents of a file lie in their packs and cover the
+// file from its start to its end, each byte once. The redo is covered from where
+// its first extent starts; checkRedo knows how far.
+func (f *File) checkExtents(packs map[string]*copier.Pack) error {
+	var next int64
+	if f.Class == ClassRedo && len(f.Extents) > 0 {
+		next = f.Extents[0].Start
+	}
+	for i, x := range f.Extents {
+		p := packs[x.Pack]
+		switch {
+		case p == nil:
+			return fmt.Errorf("extent %d: unknown pack %q", i, x.Pack)
+		case x.Offset < 0 || x.Length <= 0 || x.Offset > p.Size || x.Length > p.Size-x.Offset:
+			return fmt.Errorf("extent %d: %d bytes at %d of pack %s, which has %d", i, x.Length, x.Offset, x.Pack, p.Size)
+		case x.Start < 0 || x.Start > maxFileSize || x.Start != next:
+			return fmt.Errorf("extent %d starts at %d, want %d", i, x.Start, next)
+		case x.Size <= 0 || x.Size > maxFileSize:
+			return fmt.Errorf("extent %d of %d bytes", i, x.Size)
+		}
+		next += x.Size
+	}
+	if f.Class != ClassRedo && next != f.Size {
+		return fmt.Errorf("extents cover %d of %d bytes", next, f.Size)
+	}
+	return nil
+}
+
+// checkPaths checks that every path stays inside the data directory, that no two
+// files have the same, and that none is both a file and a folder.
+func (m *Manifest) checkPaths() error {
+	folders := make(map[string]bool, len(m.Directories))
+	for _, d := range m.Directories {
+		if err := CheckPath(d.Path); err != nil {
+			return fmt.Errorf("directory %q: %w", d.Path, err)
+		}
+		if d.Mode > maxMode {
+			return fmt.Errorf("directory %q: mode %#o", d.Path, d.Mode)
+		}
+		if folders[d.Path] {
+			return fmt.Errorf("directory %q twice", d.Path)
+		}
+		folders[d.Path] = true
+	}
+	for _, d := range m.Directories {
+		addParents(folders, d.Path)
+	}
+	for _, f := range m.Files {
+		if err := CheckPath(f.Path); err != nil {
+			return fmt.Errorf("file %q: %w", f.Path, err)
+		}
+		addParents(folders, f.Path)
+	}
+	files := make(map[string]bool, len(m.Files))
+	for _, f := range m.Files {
+		switch {
+		case files[f.Path]:
+			return fmt.Errorf("file %q twice", f.Path)
+		case folders[f.Path]:
+			return fmt.Errorf("file %q is a directory as well", f.Path)
+		}
+		files[f.Path] = true
+	}
+	for _, d := range m.Damaged {
+		if !files[d.File] {
+			return fmt.Errorf("damaged page in unknown file %q", d.File)
+		}
+	}
+	return nil
+}
+
+// addParents adds the folders above a path.
+func addParents(folders map[string]bool, name string) {
+	for dir := path.Dir(name); dir != "." && !folders[dir]; dir = path.Dir(dir) {
+		folders[dir] = true
+	}
+}
+
+// CheckPath says whether a manifest can hold a path: relative, with "/", without
+// "." and ".." and empty parts, in UTF-8, without control characters.
+func CheckPath(name string) error {
+	switch {
+	case name == "" || len(name) > maxPath:
+		return fmt.Errorf("path of %d bytes", len(name))
+	case !utf8.ValidString(name):
+		return errors.New("path is not UTF-8")
+	case path.IsAbs(name):
+		return errors.New("path is absolute")
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || part == "." || part == ".." || len(part) > maxPathPart {
+			return fmt.Errorf("path has the part %q", part)
+		}
+	}
+	for i := range len(name) {
+		if name[i] < ' ' || name[i] == 0x7f {
+			return errors.New("path has a control character")
+		}
+	}
+	return nil
+}
+
+// checkRedo checks that there is one redo file, and that it holds what the LSNs
+// say.
+func (m *Manifest) checkRedo() error {
+	redo := &m.Redo
+	if redo.File < 0 || redo.File >= len(m.Files) || m.Files[redo.File].Class != ClassRedo {
+		return fmt.Errorf("redo is file %d of %d", redo.File, len(m.Files))
+	}
+	for i, f := range m.Files {
+		if f.Class == ClassRedo && i != redo.File {
+			return fmt.Errorf("file %q: a second redo", f.Path)
+		}
+	}
+	start := redo.Checkpoint.LSN
+	switch {
+	case m.LSN.Checkpoint != start || m.LSN.End != redo.End:
+		return fmt.Errorf("lsn %d to %d, but redo %d to %d", m.LSN.Checkpoint, m.LSN.End, start, redo.End)
+	case start > redo.End || redo.Checkpoint.End < start || redo.Checkpoint.End > redo.End:
+		return fmt.Errorf("redo from checkpoint %d, its records at %d, to %d", start, redo.Checkpoint.End, redo.End)
+	case redo.End-start > maxFileSize:
+		return fmt.Errorf("redo of %d bytes", redo.End-start)
+	case m.LSN.MaxPage > redo.End:
+		return fmt.Errorf("page of lsn %d, newer than the end of the redo, %d", m.LSN.MaxPage, redo.End)
+	case len(redo.Crypt) > 64:
+		return fmt.Errorf("redo encryption header of %d bytes", len(redo.Crypt))
+	case redo.Capacity < 0 || redo.Capacity > maxFileSize:
+		return fmt.Errorf("redo capacity %d", redo.Capacity)
+	}
+	var held int64
+	for _, x := range m.Files[redo.File].Extents {
+		held += x.Size
+		if held > maxFileSize {
+			break
+		}
+	}
+	if held != int64(redo.End-start) {
+		return fmt.Errorf("redo from lsn %d to %d, of which %d bytes are stored", start, redo.End, held)
+	}
+	return nil
+}
+
+func (m *Manifest) checkTables() error {
+	for _, t := range m.Tables {
+		for _, i := range t.Files {
+			if i < 0 || i >= len(m.Files) {
+				return fmt.Errorf("table %s.%s: file %d of %d", t.Database, t.Name, i, len(m.Files))
+			}
+		}
+	}
+	return nil
+}
