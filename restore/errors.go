@@ -1,0 +1,88 @@
+package restore
+
+import (
+	"fmt"
+	"strings"
+
+	"mbk/internal/hint"
+)
+
+// Objection is one reason why a plan cannot be carried out.
+type Objection struct {
+	Problem string `json:"problem"`        // "target /var/lib/mysql is not empty: it holds ibdata1 and 7 more"
+	Hint    string `json:"hint,omitempty"` // what to do about it, "" if that is plain
+}
+
+// ObjectionsError is returned when a plan cannot be carried out. It lists every
+// reason that was found. Nothing was changed.
+type ObjectionsError struct {
+	What       string // "restore 20261121T201806Z-full into /var/lib/mysql"
+	Objections []Objection
+}
+
+// Error lists the problems.
+func (e *ObjectionsError) Error() string {
+	problems := make([]string, len(e.Objections))
+	for i, o := range e.Objections {
+		problems[i] = o.Problem
+	}
+	return e.What + ": " + strings.Join(problems, "; ")
+}
+
+// Hints returns the advice that goes with the objections, each once.
+func (e *ObjectionsError) Hints() []string {
+	var hints []string
+	seen := map[string]bool{"": true}
+	for _, o := range e.Objections {
+		if !seen[o.Hint] {
+			seen[o.Hint] = true
+			hints = append(hints, o.Hint)
+		}
+	}
+	return hints
+}
+
+// asError wraps the objections with their advice, nil if there are none.
+func asError(what string, objections []Objection) error {
+	if len(objections) == 0 {
+		return nil
+	}
+	e := &ObjectionsError{What: what, Objections: objections}
+	var err error = e
+	for _, h := range e.Hints() {
+		err = hint.Wrap(err, h)
+	}
+	return err
+}
+
+// BusyError is returned when another restore into the same target is running.
+type BusyError struct {
+	Target string
+	Owner  string // "db1 pid 812 since 2026-01-02T03:04:05Z", "" if it is not known
+}
+
+// Error names the other restore.
+func (e *BusyError) Error() string {
+	if e.Owner == "" {
+		return fmt.Sprintf("another restore into %s is running", e.Target)
+	}
+	return fmt.Sprintf("another restore into %s is running: %s", e.Target, e.Owner)
+}
+
+// RecoveryError is returned when mariadbd did not bring the extracted files
+// into a consistent state. Nothing was placed.
+type RecoveryError struct {
+	Program string   // path of the mariadbd that ran
+	Reason  string   // "exit status 1", "log ends at 4711, want 4812", ...
+	Log     []string // the lines of its error log that tell why, oldest first
+	Damage  bool     // the log speaks of damaged pages or a damaged redo log
+}
+
+// Error gives the reason and the lines of the error log.
+func (e *RecoveryError) Error() string {
+	s := fmt.Sprintf("recovery by %s: %s", e.Program, e.Reason)
+	if len(e.Log) > 0 {
+		s += "; its log says: " + strings.Join(e.Log, " | ")
+	}
+	return s
+}

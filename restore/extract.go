@@ -1,0 +1,313 @@
+package restore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"mbk/aria"
+	"mbk/copier"
+	"mbk/innodb"
+	"mbk/repo"
+	"mbk/repo/store"
+)
+
+// job is one run of bytes to extract into a file. A file without bytes has one
+// job with an empty extent.
+type job struct {
+	file   *outFile
+	extent copier.Extent
+}
+
+// outFile is a file that is being extracted, by several workers if it has
+// several extents.
+type outFile struct {
+	*repo.File
+	path  string // below the root
+	shift int64  // from the offsets of the extents to those on disk
+	size  int64  // of the file on disk
+	head  []byte // what the file begins with before any extent
+
+	mu      sync.Mutex
+	created bool
+	left    int // jobs
+}
+
+// extraction writes files of a backup below a root. Nothing is written outside
+// of it whatever the manifest says, and no file is written twice.
+type extraction struct {
+	st      store.Store
+	folder  string
+	root    *os.Root
+	owner   *Owner // nil: whoever we are
+	workers int
+	meter   *meter
+	made    []string // folders, the outer before the inner
+}
+
+// run extracts files. Every chunk's checksum is checked on the way; damage is
+// reported as a *copier.DamageError.
+func (x *extraction) run(ctx context.Context, files []*outFile) error {
+	jobs := inPackOrder(files)
+	if err := x.makeFolders(files); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	queue := make(chan job)
+	group.Go(func() error {
+		defer close(queue)
+		for _, j := range jobs {
+			select {
+			case queue <- j:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	for range x.workers {
+		group.Go(func() error {
+			e := copier.NewExtractor()
+			defer e.Close()
+			for j := range queue {
+				if err := x.do(ctx, e, j); err != nil {
+					return fmt.Errorf("extract %s: %w", j.file.Path, err)
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// inPackOrder lists the jobs in the order in which their bytes lie in the packs.
+func inPackOrder(files []*outFile) []job {
+	var jobs []job
+	for _, f := range files {
+		f.left = max(1, len(f.Extents))
+		if len(f.Extents) == 0 {
+			jobs = append(jobs, job{file: f})
+		}
+		for _, e := range f.Extents {
+			jobs = append(jobs, job{f, e})
+		}
+	}
+	slices.SortStableFunc(jobs, func(a, b job) int {
+		return cmp.Or(cmp.Compare(a.extent.Pack, b.extent.Pack), cmp.Compare(a.extent.Offset, b.extent.Offset))
+	})
+	return jobs
+}
+
+// makeFolders makes the folders that the files need.
+func (x *extraction) makeFolders(files []*outFile) error {
+	for _, f := range files {
+		if err := x.makeFolder(path.Dir(f.path)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeFolder makes a folder and those above it, as far as they are missing.
+func (x *extraction) makeFolder(dir string) error {
+	if dir == "." || slices.Contains(x.made, dir) {
+		return nil
+	}
+	if err := x.makeFolder(path.Dir(dir)); err != nil {
+		return err
+	}
+	err := x.root.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err == nil {
+		x.made = append(x.made, dir)
+		if x.owner != nil {
+			err = x.root.Lchown(dir, x.owner.UID, x.owner.GID)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	return nil
+}
+
+// do extracts one run of bytes, and completes the file if it was the last.
+func (x *extraction) do(ctx context.Context, e *copier.Extractor, j job) (err error) {
+	f, err := x.open(j.file)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if j.extent.Size > 0 {
+		file := &copier.FileSink{File: f, Sparse: j.file.Sparse, Fresh: true}
+		out := shiftedSink{file, j.file.shift, x.meter}
+		if err := e.Extent(ctx, x.st, x.folder, j.file.Number, j.extent, out); err != nil {
+			return err
+		}
+	}
+	j.file.mu.Lock()
+	defer j.file.mu.Unlock()
+	if j.file.left--; j.file.left > 0 {
+		return nil
+	}
+	return x.complete(f, j.file)
+}
+
+// open opens a file for writing; whoever comes first makes it.
+func (x *extraction) open(f *outFile) (*os.File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.created {
+		return x.root.OpenFile(f.path, os.O_WRONLY|unix.O_NOFOLLOW, 0)
+	}
+	file, err := x.root.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	f.created = true
+	_, err = file.WriteAt(f.head, 0)
+	if err = errors.Join(err, file.Truncate(f.size)); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// complete sets owner, mode and times.
+func (x *extraction) complete(file *os.File, f *outFile) error {
+	if x.owner != nil {
+		if err := file.Chown(x.owner.UID, x.owner.GID); err != nil {
+			return err
+		}
+	}
+	if err := file.Chmod(fs.FileMode(f.Mode) & 0o777); err != nil {
+		return err
+	}
+	if f.Modified.IsZero() {
+		return nil
+	}
+	return x.root.Chtimes(f.path, f.Modified, f.Modified)
+}
+
+// shiftedSink passes on what an Extractor delivers, moved to another place in
+// the file, and counts it.
+type shiftedSink struct {
+	copier.Sink
+	shift int64
+	meter *meter
+}
+
+// WriteAt implements copier.Sink.
+func (s shiftedSink) WriteAt(p []byte, off int64) (int, error) {
+	s.meter.add(int64(len(p)))
+	return s.Sink.WriteAt(p, off+s.shift)
+}
+
+// Zero implements copier.Sink.
+func (s shiftedSink) Zero(off, n int64) error {
+	s.meter.add(n)
+	return s.Sink.Zero(off+s.shift, n)
+}
+
+// outFiles lists the files of a backup as they are laid down in a data
+// directory: under their own names, the redo log with a header.
+func outFiles(m *repo.Manifest, tool string) ([]*outFile, error) {
+	files := make([]*outFile, 0, len(m.Files))
+	for i := range m.Files {
+		f := &m.Files[i]
+		switch {
+		case f.Class == repo.ClassRedo:
+			log, err := redoFile(m, f, tool)
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, log)
+		case m.Aria.Control != nil && path.Base(f.Path) == aria.ControlFile:
+			// It is made anew.
+		default:
+			files = append(files, &outFile{File: f, path: f.Path, size: f.Size})
+		}
+	}
+	return files, nil
+}
+
+// redoFile is ib_logfile0: a header, the bytes of the backup, and zeros.
+func redoFile(m *repo.Manifest, f *repo.File, tool string) (*outFile, error) {
+	if len(f.Extents) == 0 {
+		return nil, fmt.Errorf("manifest: the redo log is empty: %w", repo.ErrDamaged)
+	}
+	head, err := innodb.RestoredLog{
+		Format: m.Redo.Format, Crypt: m.Redo.Crypt, Checkpoint: m.Redo.Checkpoint, Version: tool,
+	}.Header()
+	if err != nil {
+		return nil, fmt.Errorf("manifest: redo log: %w: %w", err, repo.ErrDamaged)
+	}
+	log := *f
+	log.Size, log.Mode, log.Sparse = int64(m.Redo.End-m.Redo.Checkpoint.LSN), 0o660, false
+	return &outFile{
+		File: &log, path: logName, shift: int64(len(head)) - f.Extents[0].Start, head: head,
+		size: innodb.RestoredLogSize(log.Size, logSize(m)),
+	}, nil
+}
+
+// extractAll lays the whole backup down in the scratch folder.
+func (s *scratch) extractAll(ctx context.Context, o Options, m *repo.Manifest, ariaDir string, meter *meter) error {
+	files, err := outFiles(m, o.Tool)
+	if err != nil {
+		return err
+	}
+	var total int64
+	for _, f := range files {
+		total += f.File.Size
+	}
+	meter.begin(PhaseExtract, total)
+	x := &extraction{st: o.Repository.Store(), folder: repo.Folder(m.ID), root: s.root, workers: o.Workers, meter: meter}
+	if os.Geteuid() == 0 {
+		x.owner = &s.target.owner
+	}
+	if err := x.run(ctx, files); err != nil {
+		return err
+	}
+	for _, d := range m.Directories {
+		if err := x.makeFolder(d.Path); err != nil {
+			return err
+		}
+		if err := x.root.Chmod(d.Path, fs.FileMode(d.Mode&0o777|0o700)); err != nil {
+			return fmt.Errorf("make folder: %w", err)
+		}
+	}
+	meter.end()
+	return x.writeAriaControl(m, ariaDir)
+}
+
+// writeAriaControl makes Aria's control file.
+func (x *extraction) writeAriaControl(m *repo.Manifest, dir string) error {
+	if m.Aria.Control == nil {
+		return nil
+	}
+	b := m.Aria.Control.Append(nil)
+	if len(b) > aria.MaxControlSize {
+		return fmt.Errorf("manifest: %s of %d bytes: %w", aria.ControlFile, len(b), repo.ErrDamaged)
+	}
+	f, err := x.root.OpenFile(path.Join(dir, aria.ControlFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o660)
+	if err != nil {
+		return fmt.Errorf("extract %s: %w", aria.ControlFile, err)
+	}
+	_, err = f.Write(b)
+	if x.owner != nil {
+		err = errors.Join(err, f.Chown(x.owner.UID, x.owner.GID))
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("extract %s: %w", aria.ControlFile, err)
+	}
+	return nil
+}

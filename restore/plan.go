@@ -1,0 +1,243 @@
+package restore
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+
+	"mbk/repo"
+)
+
+// Plan is what a restore would do, and what stands against it.
+type Plan struct {
+	ID            string      `json:"id"`
+	ServerVersion string      `json:"server_version"`
+	Target        string      `json:"target"`
+	Owner         Owner       `json:"owner"`
+	Raw           bool        `json:"raw"`
+	Files         int         `json:"files"`
+	Bytes         int64       `json:"bytes"`        // of the files
+	SpaceNeeded   int64       `json:"space_needed"` // estimate, in bytes
+	SpaceFree     int64       `json:"space_free"`
+	Mariadbd      *Program    `json:"mariadbd,omitempty"` // nil: none is needed, or none was found
+	Objections    []Objection `json:"objections"`
+	Notes         []string    `json:"notes"`
+
+	manifest *repo.Manifest
+	target   target
+	settings settings
+}
+
+// Manifest is the manifest of the backup.
+func (p *Plan) Manifest() *repo.Manifest { return p.manifest }
+
+// Err is nil if nothing stands against the plan, else an *ObjectionsError.
+func (p *Plan) Err() error {
+	return asError(fmt.Sprintf("restore %s into %s", p.ID, p.Target), p.Objections)
+}
+
+// NewPlan works out a restore without changing anything. All objections that
+// can be found are in the plan. The error is for a backup that cannot be looked
+// at: unknown, damaged, or of a newer format.
+func NewPlan(ctx context.Context, o Options) (*Plan, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	o = o.withDefaults()
+	m, err := o.Repository.Manifest(ctx, o.ID)
+	if err != nil {
+		return nil, err
+	}
+	p := newPlan(o, m)
+	t, objections, err := inspectTarget(o)
+	if err != nil {
+		p.object(Objection{Problem: err.Error()})
+	}
+	p.target, p.Target, p.Owner = t, t.path, t.owner
+	p.object(objections...)
+	if len(objections) == 0 && err == nil {
+		p.checkSpace(t.parent())
+	}
+	if !o.Raw {
+		p.checkProgram(ctx, o)
+	}
+	p.describe()
+	return p, nil
+}
+
+// newPlan plans what does not depend on where the files go.
+func newPlan(o Options, m *repo.Manifest) *Plan {
+	p := &Plan{
+		ID: m.ID, ServerVersion: m.Server.Version, Target: o.Target, Raw: o.Raw,
+		Objections: []Objection{}, Notes: []string{}, manifest: m,
+	}
+	if m.Parent != "" || m.Kind != repo.KindFull {
+		p.object(Objection{
+			Problem: fmt.Sprintf("backup %s is of kind %q, which this mbk does not restore", m.ID, m.Kind),
+			Hint:    "use the mbk that made it: " + m.Tool,
+		})
+	}
+	for _, f := range m.Files {
+		p.Files++
+		p.Bytes += f.Size
+		p.SpaceNeeded += room(&f)
+		if f.Origin != "" && f.Class == repo.ClassInnoDB && strings.HasSuffix(f.Path, ".ibd") {
+			p.object(Objection{Problem: fmt.Sprintf("%s lay at %s on the source: the server would look for it there", f.Path, f.Origin)})
+		}
+	}
+	var err error
+	if p.settings, err = newSettings(m); err != nil {
+		p.object(Objection{Problem: err.Error()})
+	}
+	return p
+}
+
+// object adds objections.
+func (p *Plan) object(o ...Objection) { p.Objections = append(p.Objections, o...) }
+
+// note adds a note.
+func (p *Plan) note(format string, args ...any) {
+	p.Notes = append(p.Notes, fmt.Sprintf(format, args...))
+}
+
+// room is the space that a file will take. Of a file with holes its share of the
+// packs gives an idea.
+func room(f *repo.File) int64 {
+	if !f.Sparse {
+		return f.Size
+	}
+	var stored int64
+	for _, e := range f.Extents {
+		stored += e.Length
+	}
+	return min(f.Size, stored+stored/4)
+}
+
+// checkSpace compares what is needed with what a folder's file system has left.
+// Recovery lets files grow, by no more than the redo log holds, and builds a
+// fresh log.
+func (p *Plan) checkSpace(dir string) {
+	const spare = 64 << 20
+	redo := int64(p.manifest.LSN.End - p.manifest.LSN.Checkpoint)
+	p.SpaceNeeded += redo + spare
+	if !p.Raw {
+		p.SpaceNeeded += p.settings.logSize
+	}
+	var err error
+	if p.SpaceFree, err = freeSpace(dir); err != nil {
+		p.object(Objection{Problem: err.Error()})
+		return
+	}
+	if p.SpaceNeeded > p.SpaceFree {
+		p.object(Objection{
+			Problem: fmt.Sprintf("%s has %s free, and the restore needs about %s", dir,
+				humanize.IBytes(uint64(p.SpaceFree)), humanize.IBytes(uint64(p.SpaceNeeded))),
+			Hint: "make room, or choose a place on another file system",
+		})
+	}
+}
+
+// checkProgram looks for a mariadbd that fits and for what its plugins need.
+func (p *Plan) checkProgram(ctx context.Context, o Options) {
+	program, objection := findProgram(ctx, o, p.manifest)
+	if objection != nil {
+		p.object(*objection)
+		return
+	}
+	p.Mariadbd = &program
+	for _, plugin := range p.manifest.Server.Plugins {
+		if !neededPlugin(plugin) || !pluginName.MatchString(plugin.Library) {
+			continue
+		}
+		if ok, err := program.hasPlugin(plugin.Library); err == nil && !ok {
+			p.object(Objection{
+				Problem: fmt.Sprintf("plugin %s is missing: there is no %s in %s", plugin.Name, plugin.Library, program.PluginDir),
+				Hint:    "install the package of that plugin; recovery cannot read the files without it",
+			})
+		}
+	}
+	if len(o.MariadbdArgs) > 0 {
+		return // they may say where the keys are
+	}
+	for _, name := range keyFiles(p.manifest) {
+		if err := readableFor(name, p.target.owner); err != nil {
+			p.object(Objection{
+				Problem: fmt.Sprintf("the source's encryption keys are in %s: %v", name, err),
+				Hint:    "bring the key file there, or name another place with an option for mariadbd",
+			})
+		}
+	}
+}
+
+// readableFor says whether a file exists and the owner may read it.
+func readableFor(name string, owner Owner) error {
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	}
+	if objections := owner.reaches(filepath.Dir(name)); len(objections) > 0 {
+		return fmt.Errorf("%s", objections[0].Problem)
+	}
+	if !owner.may(info, 0o4) {
+		return fmt.Errorf("user %d may not read it", owner.UID)
+	}
+	return nil
+}
+
+// describe notes what whoever restores should know.
+func (p *Plan) describe() {
+	m := p.manifest
+	for _, line := range configLines(m) {
+		p.note("files from outside the data directory are restored into it: set %s", line)
+	}
+	for _, t := range m.LeftOut {
+		p.note("the backup does not hold `%s`.`%s` (%s): %s", t.Database, t.Name, t.Engine, t.Reason)
+	}
+	if n := len(m.Damaged); n > 0 {
+		p.note("the backup holds %d pages that were damaged on the source, the first in %s", n, m.Damaged[0].File)
+	}
+	if p.Raw {
+		p.note("the files will be consistent only after the first start of the server has applied the redo log")
+	}
+}
+
+// configLines are the lines of the server's configuration that fit the restored
+// files, where the source kept them outside its data directory.
+func configLines(m *repo.Manifest) []string {
+	moved := map[string]string{}
+	for _, f := range m.Files {
+		if f.Origin == "" {
+			continue
+		}
+		switch dir := path.Dir(f.Path); {
+		case f.Class == repo.ClassLog:
+			moved["aria_log_dir_path"] = dir
+		case f.Class == repo.ClassRedo:
+			moved["innodb_log_group_home_dir"] = "."
+		case f.Class == repo.ClassInnoDB && f.Space != nil && *f.Space == 0:
+			moved["innodb_data_home_dir"] = ""
+			moved["innodb_data_file_path"], _ = dataFilePath(m) // an error is an objection already
+		case f.Class == repo.ClassInnoDB && undoName(path.Base(f.Path)):
+			moved["innodb_undo_directory"] = dir
+		}
+	}
+	var lines []string
+	for _, name := range []string{"innodb_data_home_dir", "innodb_data_file_path", "innodb_undo_directory", "innodb_log_group_home_dir", "aria_log_dir_path"} {
+		if value, ok := moved[name]; ok {
+			lines = append(lines, name+" = "+value)
+		}
+	}
+	return lines
+}

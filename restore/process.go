@@ -1,0 +1,236 @@
+package restore
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// engine is a mariadbd with what it must be told to open a restored data
+// directory.
+type engine struct {
+	program  Program
+	settings settings
+	owner    Owner // of the data directory; root runs the server as that user
+	data     string
+	tmp      string
+	buffer   int64    // bytes of InnoDB's buffer pool
+	extra    []string // the user's own options; they win
+}
+
+// common are the options that every run of the server gets. It keeps to itself:
+// no network, no replication, no binary log, no events, no option files.
+func (e engine) common(logSize int64) []string {
+	args := slices.Concat([]string{"--no-defaults"}, e.program.args, []string{
+		"--datadir=" + e.data,
+		"--tmpdir=" + e.tmp,
+		"--slave-load-tmpdir=" + e.tmp,
+		"--pid-file=" + filepath.Join(e.tmp, "pid"),
+		"--skip-networking",
+		"--skip-grant-tables",
+		"--skip-log-bin",
+		"--skip-slave-start",
+		"--event-scheduler=OFF",
+		"--performance-schema=OFF",
+		"--loose-wsrep-on=OFF",
+		"--loose-feedback=OFF",
+		"--lc-messages=en_US", // its error log is read
+		"--innodb-data-file-path=" + e.settings.dataFilePath,
+		"--innodb-undo-directory=" + e.settings.undoDir,
+		"--innodb-log-group-home-dir=.",
+		"--aria-log-dir-path=" + e.settings.ariaDir,
+		"--innodb-log-file-size=" + strconv.FormatInt(logSize, 10),
+		"--innodb-buffer-pool-size=" + strconv.FormatInt(e.buffer, 10),
+		"--innodb-buffer-pool-load-at-startup=OFF",
+		"--innodb-buffer-pool-dump-at-shutdown=OFF",
+		"--innodb-encryption-threads=0",
+		"--innodb-fast-shutdown=1",
+	}, e.settings.variables, e.settings.plugins)
+	if os.Geteuid() == 0 && e.owner.UID == 0 {
+		args = append(args, "--user=root")
+	}
+	return args
+}
+
+// command prepares a run. It does not outlive this process.
+func (e engine) command(args []string) *exec.Cmd {
+	cmd := exec.Command(e.program.Path, append(args, e.extra...)...)
+	cmd.Env = programEnv()
+	cmd.Dir = e.tmp
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if os.Geteuid() == 0 && e.owner.UID != 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(e.owner.UID), Gid: uint32(e.owner.GID)}
+	}
+	return cmd
+}
+
+// process is a running mariadbd, whose error log is read as it is written.
+type process struct {
+	cmd   *exec.Cmd
+	log   *errorLog
+	ended chan struct{} // closed at its end
+	err   error         // its exit, valid after ended
+}
+
+// start runs a command. The kernel sends the parent-death signal when the
+// thread that forked ends, so a goroutine keeps that thread until the server
+// has ended.
+func start(cmd *exec.Cmd, log *errorLog) (*process, error) {
+	p := &process{cmd: cmd, log: log, ended: make(chan struct{})}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
+	}
+	cmd.Stdout, cmd.Stderr = w, w
+	read := make(chan struct{})
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := errors.Join(cmd.Start(), w.Close())
+		started <- err
+		if err == nil {
+			p.err = cmd.Wait()
+			<-read
+			close(p.ended)
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", cmd.Path, errors.Join(err, r.Close()))
+	}
+	go func() {
+		defer close(read)
+		log.read(r)
+		_ = r.Close() // all of it was read
+	}()
+	return p, nil
+}
+
+// wait waits for the end of the process. When ctx is done first, it is killed:
+// what it works on is thrown away then.
+func (p *process) wait(ctx context.Context) error {
+	select {
+	case <-p.ended:
+		return p.err
+	case <-ctx.Done():
+		p.kill()
+		return ctx.Err()
+	}
+}
+
+// stop asks the server to shut down, and kills it when ctx is done.
+func (p *process) stop(ctx context.Context) error {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // an error means that it has ended
+	return p.wait(ctx)
+}
+
+// kill ends the server at once and waits for its end.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // an error means that it has ended
+	<-p.ended
+}
+
+// errorLog is what is gathered from the error log of one run of the server.
+type errorLog struct {
+	tell func(line string) // hears every line; may be nil
+
+	endOfLog uint64   // "End of log at LSN=", 0 if the server did not say
+	prepared bool     // transactions of two-phase commit stand in the way
+	errors   []string // lines that begin as errors, without time and thread
+	damage   []string // lines that speak of damage
+	last     []string // the last lines
+}
+
+// The server's messages that are understood.
+const (
+	saysEndOfLog = "End of log at LSN="
+	saysPrepared = "prepared transactions! It means that"
+	saysError    = "[ERROR] "
+)
+
+// damageWords returns the parts of messages by which the server says that it
+// found pages or the redo log damaged, or files missing that the redo log names.
+func damageWords() []string {
+	return []string{
+		"corrupt", "is in the future", "Missing FILE_", "was not found at",
+		"checksum mismatch", "Ignoring the redo log",
+	}
+}
+
+// read takes in the log until its end.
+func (l *errorLog) read(r io.Reader) {
+	sc := bufio.NewScanner(r)
+	sc.Buffer(make([]byte, 0, 4096), 1<<20)
+	for sc.Scan() {
+		l.line(strings.TrimSpace(sc.Text()))
+	}
+	// A line beyond all measure ends the scan; the server must not block on us.
+	_, _ = io.Copy(io.Discard, r)
+}
+
+// line takes in one line.
+func (l *errorLog) line(s string) {
+	const keep = 8
+	if s == "" {
+		return
+	}
+	if l.tell != nil {
+		l.tell(s)
+	}
+	if l.last = append(l.last, message(s)); len(l.last) > keep {
+		l.last = l.last[1:]
+	}
+	if _, text, ok := strings.Cut(s, saysEndOfLog); ok {
+		if n, err := strconv.ParseUint(digits(text), 10, 64); err == nil {
+			l.endOfLog = n
+		}
+	}
+	isError := strings.Contains(s, saysError)
+	l.prepared = l.prepared || isError && strings.Contains(s, saysPrepared)
+	if isError && len(l.errors) < keep {
+		l.errors = append(l.errors, message(s))
+	}
+	if !isError && !strings.Contains(s, "[Warning] ") {
+		return
+	}
+	for _, w := range damageWords() {
+		if strings.Contains(s, w) && len(l.damage) < keep {
+			l.damage = append(l.damage, message(s))
+			break
+		}
+	}
+}
+
+// why returns the lines that tell best why a run failed.
+func (l *errorLog) why() []string {
+	if len(l.errors) > 0 {
+		return l.errors
+	}
+	return l.last
+}
+
+// message cuts time and thread number off a line of the error log.
+func message(s string) string {
+	if i := strings.Index(s, " ["); i >= 0 && i < 32 {
+		s = s[i+1:]
+	}
+	if len(s) > 500 {
+		s = s[:500] + "..."
+	}
+	return s
+}
+
+// digits is the beginning of s that is a number.
+func digits(s string) string {
+	return s[:len(s)-len(strings.TrimLeft(s, "0123456789"))]
+}

@@ -1,0 +1,239 @@
+package restore
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"mbk/repo"
+	"mbk/stage"
+)
+
+// Program is a mariadbd on this machine.
+type Program struct {
+	Path      string   `json:"path"`
+	Version   string   `json:"version"`    // "10.11.19-MariaDB-0+deb12u1"
+	PluginDir string   `json:"plugin_dir"` // where it looks for plugins
+	args      []string // options that it needs to find its own files
+}
+
+// versionText finds the version in the output of mariadbd --version.
+var versionText = regexp.MustCompile(`\bVer (\d+\.\d+\.\d+\S*)`)
+
+// recovers says whether a server of version v recovers files of version source:
+// the format of the redo log belongs to a release series, and a later
+// maintenance release may write what an earlier one does not read.
+func recovers(v, source stage.Version) bool {
+	return v.Major == source.Major && v.Minor == source.Minor && v.Patch >= source.Patch
+}
+
+// findProgram returns a mariadbd that can recover the backup, or the objection
+// that there is none.
+func findProgram(ctx context.Context, o Options, m *repo.Manifest) (Program, *Objection) {
+	source, err := stage.ParseVersion(m.Server.Version)
+	if err != nil {
+		return Program{}, &Objection{Problem: err.Error()}
+	}
+	var found []string
+	for _, c := range candidates(o, m) {
+		p, err := probe(ctx, c)
+		if err != nil {
+			if o.Mariadbd != "" {
+				return Program{}, &Objection{Problem: err.Error()}
+			}
+			continue
+		}
+		v, err := stage.ParseVersion(p.Version)
+		if err == nil && recovers(v, source) {
+			return p, nil
+		}
+		found = append(found, fmt.Sprintf("%s is %s", p.Path, p.Version))
+	}
+	problem := "no mariadbd was found on this machine"
+	if len(found) > 0 {
+		problem = "no mariadbd here recovers files of " + m.Server.Version + ": " + strings.Join(found, ", ")
+	}
+	return Program{}, &Objection{
+		Problem: problem,
+		Hint: fmt.Sprintf("install mariadbd %d.%d.%d or a later %[1]d.%[2]d, or name one with --mariadbd",
+			source.Major, source.Minor, source.Patch),
+	}
+}
+
+// candidates lists the programs to try, the best first, each once.
+func candidates(o Options, m *repo.Manifest) []Program {
+	if o.Mariadbd != "" {
+		return []Program{{Path: o.Mariadbd}}
+	}
+	var list []Program
+	seen := map[string]bool{}
+	add := func(path string, args ...string) {
+		info, err := os.Stat(path)
+		if err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 || seen[path] {
+			return
+		}
+		seen[path] = true
+		list = append(list, Program{Path: path, args: args})
+	}
+	if p := m.Server.Program; plausibleProgram(p) {
+		add(p, homeArgs(m)...)
+	}
+	for _, name := range []string{"mariadbd", "mysqld"} {
+		if p, err := exec.LookPath(name); err == nil && filepath.IsAbs(p) {
+			add(p)
+		}
+	}
+	for _, pattern := range []string{
+		"/usr/sbin/m*d", "/usr/libexec/m*d", "/usr/local/sbin/m*d", "/usr/local/bin/m*d",
+		"/usr/local/*/bin/m*d", "/opt/*/bin/m*d", "/opt/*/sbin/m*d",
+	} {
+		paths, _ := filepath.Glob(pattern) // the patterns are well formed
+		for _, p := range paths {
+			if programName(p) {
+				add(p)
+			}
+		}
+	}
+	return list
+}
+
+// programName says whether a file is called as the server's program is.
+func programName(path string) bool {
+	base := filepath.Base(path)
+	return base == "mariadbd" || base == "mysqld"
+}
+
+// plausibleProgram says whether the program that a manifest names may be run: a
+// repository must not be able to make root run a file that somebody else could
+// have written.
+func plausibleProgram(path string) bool {
+	return filepath.IsAbs(path) && filepath.Clean(path) == path && programName(path) && trusted(path)
+}
+
+// trusted says whether only root and the current user can have written a file,
+// or exchanged it or a folder on the way to it.
+func trusted(path string) bool {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return false
+	}
+	for {
+		info, err := os.Lstat(path)
+		if err != nil {
+			return false
+		}
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || st.Uid != 0 && int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
+			return false
+		}
+		if path == "/" {
+			return true
+		}
+		path = filepath.Dir(path)
+	}
+}
+
+// homeArgs are the options by which the source's program finds its messages and
+// plugins, if it is not installed where it was built for.
+func homeArgs(m *repo.Manifest) []string {
+	var args []string
+	for _, name := range []string{"basedir", "plugin_dir"} {
+		if dir := m.Server.Variables[name]; filepath.IsAbs(dir) && trusted(filepath.Clean(dir)) {
+			args = append(args, "--"+strings.ReplaceAll(name, "_", "-")+"="+dir)
+		}
+	}
+	return args
+}
+
+// probe asks a program for its version and its plugin directory.
+func probe(ctx context.Context, p Program) (Program, error) {
+	path, err := filepath.Abs(p.Path)
+	if err != nil {
+		return Program{}, fmt.Errorf("ask %s for its version: %w", p.Path, err)
+	}
+	p.Path = path
+	out, err := ask(ctx, p, "--version")
+	if err != nil {
+		return Program{}, err
+	}
+	match := versionText.FindSubmatch(out)
+	if match == nil || !bytes.Contains(out, []byte("MariaDB")) {
+		line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+		return Program{}, fmt.Errorf("ask %s for its version: %.100q is no MariaDB server's answer", p.Path, line)
+	}
+	p.Version = string(match[1])
+	if out, err = ask(ctx, p, "--verbose", "--help"); err != nil {
+		return Program{}, err
+	}
+	p.PluginDir = setting(out, "plugin-dir")
+	return p, nil
+}
+
+// ask runs the program with options that make it print something and end.
+func ask(ctx context.Context, p Program, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	// A data directory that cannot be: it must not look into a live one.
+	all := slices.Concat([]string{"--no-defaults"}, p.args, []string{"--datadir=/dev/null/none"}, args)
+	cmd := exec.CommandContext(ctx, p.Path, all...)
+	cmd.Env = programEnv()
+	cmd.WaitDelay = time.Second
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("ask %s for its version: %w%s", p.Path, err, lastLine(stderr.Bytes()))
+	}
+	return out, nil
+}
+
+// lastLine is the end of a program's messages, for an error, or "".
+func lastLine(b []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	if last := lines[len(lines)-1]; last != "" {
+		return fmt.Sprintf(" (%.200s)", last)
+	}
+	return ""
+}
+
+// setting finds the value of a variable in the table at the end of the output
+// of --verbose --help, "" if it is not there.
+func setting(help []byte, name string) string {
+	sc := bufio.NewScanner(bytes.NewReader(help))
+	for sc.Scan() {
+		key, value, ok := strings.Cut(sc.Text(), " ")
+		if ok && key == name {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// programEnv is the environment for mariadbd: ours without what would change
+// what it does. With NOTIFY_SOCKET it would report to our own service manager.
+func programEnv() []string {
+	return slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return name == "NOTIFY_SOCKET" || name == "WATCHDOG_USEC" || name == "UMASK" || name == "UMASK_DIR" ||
+			strings.HasPrefix(name, "LISTEN_") || strings.HasPrefix(name, "MYSQL") || strings.HasPrefix(name, "MARIADB")
+	})
+}
+
+// hasPlugin says whether a library is in the program's plugin directory.
+func (p Program) hasPlugin(library string) (bool, error) {
+	_, err := os.Stat(filepath.Join(p.PluginDir, library))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,236 @@
+package restore
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"mbk/innodb"
+	"mbk/repo"
+)
+
+// recovery is the outcome of a recovery by the server.
+type recovery struct {
+	lsn        innodb.LSN // that the recovered files have reached
+	rolledBack bool       // transactions that were prepared and not in the binary log
+	warnings   []string   // errors in the server's log that were no reason to fail
+}
+
+// recover makes the extracted files consistent by running the real server on
+// them until it has applied the redo log and shut down, and checks that it did.
+// The bootstrap mode reads statements from its input: at the end of that, which
+// is at once, the server shuts down cleanly.
+func (e engine) recover(ctx context.Context, m *repo.Manifest, meter *meter) (recovery, error) {
+	var r recovery
+	meter.begin(PhaseRecover, 0)
+	log, err := e.bootstrap(ctx, e.settings.logSize, "", meter)
+	if ctx.Err() != nil {
+		return r, fmt.Errorf("recovery: %w", ctx.Err())
+	}
+	if log == nil {
+		return r, err
+	}
+	if log.endOfLog != 0 && innodb.LSN(log.endOfLog) != m.LSN.End {
+		return r, e.failed(log, fmt.Sprintf("it read the redo log up to LSN %d, want %d", log.endOfLog, m.LSN.End))
+	}
+	if err != nil && log.prepared {
+		r.rolledBack = true
+		log, err = e.rollBackPrepared(ctx, meter)
+	}
+	if err != nil {
+		if log == nil || ctx.Err() != nil {
+			return r, err
+		}
+		return r, e.failed(log, err.Error())
+	}
+	if len(log.damage) > 0 && len(m.Damaged) == 0 {
+		return r, &RecoveryError{Program: e.program.Path, Reason: "it found damage", Log: log.damage, Damage: true}
+	}
+	r.warnings = log.errors
+	if r.lsn, err = e.checkLog(m.LSN.End); err != nil {
+		return r, e.failed(log, err.Error())
+	}
+	meter.end()
+	return r, e.removeOrphans()
+}
+
+// failed is the error of a run that did not do what it should.
+func (e engine) failed(log *errorLog, reason string) error {
+	return &RecoveryError{Program: e.program.Path, Reason: reason, Log: log.why(), Damage: len(log.damage) > 0}
+}
+
+// bootstrap runs the server once. The log is nil if it could not be started.
+func (e engine) bootstrap(ctx context.Context, logSize int64, option string, meter *meter) (*errorLog, error) {
+	args := append(e.common(logSize), "--bootstrap")
+	if option != "" {
+		args = append(args, option)
+	}
+	log := &errorLog{tell: func(line string) { tellRecovery(meter, line) }}
+	p, err := start(e.command(args), log)
+	if err != nil {
+		return nil, err
+	}
+	err = p.wait(ctx)
+	return log, err
+}
+
+// rollBackPrepared gets past transactions that were prepared, but not yet
+// committed, when the backup ended. The events of such a transaction lie behind
+// the recorded binlog position, so rolling back is right. A server with a log
+// of its own for two-phase commit ends after that and wants to be started once
+// more.
+//
+// The first run has built a fresh redo log, which does not say any more that the
+// files come from a backup; with that the server would not drop what an
+// unfinished ALTER TABLE left behind. So the log is marked again, and each run
+// is given another log size, so that it replaces the marked log.
+func (e engine) rollBackPrepared(ctx context.Context, meter *meter) (*errorLog, error) {
+	if err := e.markLog(); err != nil {
+		return nil, err
+	}
+	log, err := e.bootstrap(ctx, e.settings.logSize+4096, "--tc-heuristic-recover=ROLLBACK", meter)
+	if log == nil || ctx.Err() != nil || log.prepared {
+		return log, err
+	}
+	if err := e.markLog(); err != nil {
+		return nil, err
+	}
+	return e.bootstrap(ctx, e.settings.logSize, "", meter)
+}
+
+// logHead reads the part of the redo log before its data.
+func (e engine) logHead() ([]byte, innodb.LogHeader, error) {
+	f, err := os.OpenFile(filepath.Join(e.data, logName), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, innodb.LogHeader{}, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	head := make([]byte, innodb.LogDataOffset)
+	if _, err := io.ReadFull(f, head); err != nil {
+		return nil, innodb.LogHeader{}, fmt.Errorf("read %s: %w", logName, err)
+	}
+	h, err := innodb.ParseLogHeader(head)
+	return head, h, err
+}
+
+// markLog makes the creator of the redo log one that stands for a backup.
+func (e engine) markLog() error {
+	_, h, err := e.logHead()
+	if err != nil {
+		return fmt.Errorf("recovery: %w", err)
+	}
+	h.Creator = backupCreator
+	f, err := os.OpenFile(filepath.Join(e.data, logName), os.O_WRONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return fmt.Errorf("recovery: %w", err)
+	}
+	_, err = f.WriteAt(h.Append(nil), 0)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("recovery: %w", err)
+	}
+	return nil
+}
+
+// backupCreator begins the creator in the header of a restored redo log.
+const backupCreator = "Backup "
+
+// checkLog looks at the redo log that the server left: it must be one of its
+// own, with a checkpoint that lies at or behind the end of the backup.
+func (e engine) checkLog(end innodb.LSN) (innodb.LSN, error) {
+	head, h, err := e.logHead()
+	if err != nil {
+		return 0, err
+	}
+	if strings.HasPrefix(h.Creator, backupCreator) {
+		return 0, errors.New("it left the redo log of the backup in place")
+	}
+	c, _, err := innodb.NewestCheckpoint(head, h.FirstLSN)
+	if err != nil {
+		return 0, err
+	}
+	if c.LSN < end {
+		return c.LSN, fmt.Errorf("it ended at LSN %d, want at least %d", c.LSN, end)
+	}
+	return c.LSN, nil
+}
+
+// removeOrphans deletes the files of intermediate tables. The server has dropped
+// those tables; a file that is still there belongs to none.
+func (e engine) removeOrphans() error {
+	root, err := os.OpenRoot(e.data)
+	if err != nil {
+		return fmt.Errorf("remove orphans: %w", err)
+	}
+	defer root.Close() //nolint:errcheck // nothing is written through it
+	files, err := fs.Glob(root.FS(), "*/#sql*")
+	if err != nil {
+		return fmt.Errorf("remove orphans: %w", err)
+	}
+	for _, name := range files {
+		if err := root.Remove(name); err != nil {
+			return fmt.Errorf("remove orphans: %w", err)
+		}
+	}
+	return nil
+}
+
+// tellRecovery passes on what the server says of its progress:
+// "InnoDB: To recover: LSN 4711/4812; 13 pages".
+func tellRecovery(meter *meter, line string) {
+	var done, total int64
+	if _, text, ok := strings.Cut(line, "To recover: LSN "); ok {
+		from, rest, _ := strings.Cut(text, "/")
+		done, _ = strconv.ParseInt(from, 10, 64) // 0 if the message has changed
+		total, _ = strconv.ParseInt(digits(rest), 10, 64)
+	}
+	meter.say(message(line), done, total)
+}
+
+// bufferSize chooses the size of the buffer pool for a recovery: enough for the
+// pages that the redo log changes, within what the machine can spare.
+func bufferSize(redo int64) int64 {
+	const least, most = 128 << 20, 1 << 30
+	size := min(max(2*redo, least), most)
+	if free := freeMemory(); free > 0 {
+		size = min(size, max(free/2, 64<<20))
+	}
+	return size &^ (1<<20 - 1)
+}
+
+// freeMemory is what the machine can spare, in bytes, 0 if it is not known.
+func freeMemory() int64 {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	defer f.Close() //nolint:errcheck // only read
+	var free int64
+	sc := bufio.NewScanner(f)
+	for sc.Scan() {
+		if fields := strings.Fields(sc.Text()); len(fields) >= 2 && fields[0] == "MemAvailable:" {
+			kb, _ := strconv.ParseInt(fields[1], 10, 64) // 0 means not known
+			free = kb << 10
+		}
+	}
+	// A container may have less than the machine.
+	if limit, ok := readNumber("/sys/fs/cgroup/memory.max"); ok {
+		used, _ := readNumber("/sys/fs/cgroup/memory.current")
+		free = min(free, max(limit-used, 1))
+	}
+	return free
+}
+
+// readNumber reads a file that holds one number.
+func readNumber(path string) (int64, bool) {
+	n, err := strconv.ParseInt(readSmall(path), 10, 64)
+	return n, err == nil
+}

@@ -1,0 +1,171 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"mbk/innodb"
+	"mbk/repo"
+)
+
+// Result is what a restore has done.
+type Result struct {
+	ID         string       `json:"id"`
+	Target     string       `json:"target"`
+	Raw        bool         `json:"raw"`           // recovery is left to the first start
+	LSN        innodb.LSN   `json:"lsn,omitempty"` // that recovery has reached
+	RolledBack bool         `json:"rolled_back"`   // transactions between prepare and commit were rolled back
+	Files      int          `json:"files"`
+	Bytes      int64        `json:"bytes"`
+	Elapsed    Elapsed      `json:"elapsed"`
+	Binlog     *repo.Binlog `json:"binlog,omitempty"` // every transaction up to here is in the data
+	Config     []string     `json:"config"`           // lines that the server's configuration needs
+	Replica    []string     `json:"replica"`          // statements that make the restored server a replica
+	Notes      []string     `json:"notes"`
+	Warnings   []string     `json:"warnings"` // errors in mariadbd's log that were no reason to fail
+}
+
+// Elapsed is how long the phases took, in milliseconds.
+type Elapsed struct {
+	Extract int64 `json:"extract_ms"`
+	Recover int64 `json:"recover_ms"`
+	Place   int64 `json:"place_ms"`
+	Total   int64 `json:"total_ms"`
+}
+
+// Restore brings a backup back into Options.Target. If it fails, or is killed at
+// any instant, the target is as it was before; what a killed restore leaves is
+// removed by the next one into the same target.
+//
+// Errors: *ObjectionsError before anything was written, *BusyError,
+// *copier.DamageError and repo.ErrDamaged for damage in the repository,
+// *RecoveryError.
+func Restore(ctx context.Context, o Options) (*Result, error) {
+	started := time.Now()
+	p, err := NewPlan(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	o = o.withDefaults()
+	r, err := p.carryOut(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("restore %s into %s: %w", p.ID, p.Target, err)
+	}
+	r.Elapsed.Total = time.Since(started).Milliseconds()
+	return r, nil
+}
+
+// carryOut restores.
+func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
+	m, meter := p.manifest, newMeter(o.OnProgress)
+	r := &Result{
+		ID: m.ID, Target: p.target.path, Raw: o.Raw, Files: p.Files, Bytes: p.Bytes, Binlog: m.Binlog,
+		Config: configLines(m), Replica: replicaStatements(m), Notes: p.Notes,
+	}
+	s, err := newScratch(ctx, p.target, m.ID, o.Now())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.clean(o.KeepOnFailure && err != nil)) }()
+
+	// Every byte is checked on the way, so damage shows before anything is placed.
+	begin := time.Now()
+	if err := s.extractAll(ctx, o, m, p.settings.ariaDir, meter); err != nil {
+		return nil, err
+	}
+	r.Elapsed.Extract = time.Since(begin).Milliseconds()
+
+	if !o.Raw {
+		begin = time.Now()
+		if err := s.own(); err != nil {
+			return nil, err
+		}
+		rec, err := p.engine(s, o).recover(ctx, m, meter)
+		if err != nil {
+			return nil, err
+		}
+		r.LSN, r.RolledBack, r.Warnings = rec.lsn, rec.rolledBack, rec.warnings
+		r.Elapsed.Recover = time.Since(begin).Milliseconds()
+	}
+
+	// The last moment at which a cancelled restore changes nothing.
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	begin = time.Now()
+	meter.begin(PhasePlace, 0)
+	if err := s.place(firstEntry(m)); err != nil {
+		return nil, err
+	}
+	meter.end()
+	r.Elapsed.Place = time.Since(begin).Milliseconds()
+	return r, nil
+}
+
+// engine is the server that recovers the files in the scratch folder.
+func (p *Plan) engine(s *scratch, o Options) engine {
+	return engine{
+		program: *p.Mariadbd, settings: p.settings, owner: p.target.owner, data: s.data(), tmp: s.tmp(),
+		buffer: bufferSize(int64(p.manifest.LSN.End - p.manifest.LSN.Checkpoint)), extra: o.MariadbdArgs,
+	}
+}
+
+// clean gives up the scratch folder.
+func (s *scratch) clean(keep bool) error {
+	if keep {
+		return s.close()
+	}
+	return s.remove()
+}
+
+// firstEntry is the entry of the data directory in which the system tablespace
+// begins.
+func firstEntry(m *repo.Manifest) string {
+	for _, f := range systemFiles(m) {
+		first, _, _ := strings.Cut(f.Path, "/")
+		return first
+	}
+	return filepath.Base(logName)
+}
+
+// replicaStatements are the statements that make the restored server a replica:
+// of the source of the backup, or of the source's own sources.
+func replicaStatements(m *repo.Manifest) []string {
+	var statements []string
+	if b := m.Binlog; b != nil {
+		master := fmt.Sprintf("CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%d, ", quote(m.Server.Hostname), m.Server.Port)
+		if b.GTID != "" {
+			statements = append(statements,
+				"SET GLOBAL gtid_slave_pos="+quote(b.GTID)+";",
+				master+"MASTER_USE_GTID=slave_pos;")
+		} else {
+			statements = append(statements, master+fmt.Sprintf("MASTER_LOG_FILE=%s, MASTER_LOG_POS=%d;", quote(b.File), b.Position))
+		}
+	}
+	for _, s := range m.Replicas {
+		name := ""
+		if s.Connection != "" {
+			name = quote(s.Connection) + " "
+		}
+		master := fmt.Sprintf("CHANGE MASTER %sTO MASTER_HOST=%s, MASTER_PORT=%d, ", name, quote(s.Host), s.Port)
+		if s.UsingGTID != "" && !strings.EqualFold(s.UsingGTID, "no") {
+			master += "MASTER_USE_GTID=slave_pos;"
+		} else {
+			master += fmt.Sprintf("MASTER_LOG_FILE=%s, MASTER_LOG_POS=%d;", quote(s.File), s.Position)
+		}
+		statements = append(statements, master)
+	}
+	return statements
+}
+
+// quote writes a string as SQL does.
+func quote(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, "'", `\'`, "\n", `\n`, "\r", `\r`, "\x00", `\0`).Replace(s) + "'"
+}

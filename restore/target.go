@@ -1,0 +1,308 @@
+package restore
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// target is the data directory to make, as it is found.
+type target struct {
+	path   string // absolute, symbolic links resolved
+	exists bool   // it is an empty directory
+	inside bool   // it cannot be replaced by a rename: its entries are moved in
+	owner  Owner
+	mode   os.FileMode // of the data directory itself
+}
+
+// parent is the folder that holds the scratch folder.
+func (t target) parent() string {
+	if t.inside {
+		return t.path
+	}
+	return filepath.Dir(t.path)
+}
+
+// scratchPrefix is what the names of scratch folders for this target begin with.
+func (t target) scratchPrefix() string {
+	if t.inside {
+		return ".mbk-restore-"
+	}
+	return "." + filepath.Base(t.path) + ".mbk-restore-"
+}
+
+// inspectTarget looks at the target. What stands against restoring into it is
+// returned as objections; the error is for a target that cannot be looked at.
+func inspectTarget(o Options) (target, []Objection, error) {
+	var t target
+	path, err := resolve(o.Target)
+	if err != nil {
+		return t, nil, fmt.Errorf("look at target %s: %w", o.Target, err)
+	}
+	t.path, t.mode = path, 0o700
+	if path == "/" {
+		return t, []Objection{{Problem: "the target is the root directory"}}, nil
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return t, nil, fmt.Errorf("look at target: %w", err)
+	case !info.IsDir():
+		return t, []Objection{{Problem: fmt.Sprintf("target %s is not a directory", path)}}, nil
+	default:
+		t.exists, t.mode = true, info.Mode().Perm()
+	}
+	if t.owner, err = chooseOwner(o, info); err != nil {
+		return t, []Objection{{Problem: err.Error()}}, nil
+	}
+	var objections []Objection
+	if t.exists {
+		if objections, err = t.inspectExisting(); err != nil {
+			return t, nil, err
+		}
+	}
+	return t, append(objections, t.inspectParent()...), nil
+}
+
+// resolve makes a path absolute and follows its symbolic links. Its last part
+// need not exist.
+func resolve(path string) (string, error) {
+	if path == "" {
+		return "", errors.New("no path")
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return real, err
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return "", fmt.Errorf("%s is a symbolic link that leads nowhere", path)
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, filepath.Base(path)), nil
+}
+
+// inspectExisting checks that an existing target is empty, and finds out how it
+// can be filled.
+func (t *target) inspectExisting() ([]Objection, error) {
+	mount, err := isMountPoint(t.path)
+	if err != nil {
+		return nil, fmt.Errorf("look at target: %w", err)
+	}
+	t.inside = mount || unix.Access(filepath.Dir(t.path), unix.W_OK|unix.X_OK) != nil
+	names, err := entriesOf(t.path)
+	if err != nil {
+		return nil, fmt.Errorf("look at target: %w", err)
+	}
+	if t.inside {
+		left, err := leftovers(t.path)
+		if err != nil {
+			return nil, err
+		}
+		names = without(names, left)
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	var objections []Objection
+	if pid := runningServer(t.path); pid > 0 {
+		objections = append(objections, Objection{
+			Problem: fmt.Sprintf("target %s is the data directory of a running server, pid %d", t.path, pid),
+			Hint:    "restore into another directory, or stop that server and move its data directory away",
+		})
+	}
+	what := names[0]
+	if len(names) > 1 {
+		what += fmt.Sprintf(" and %d more", len(names)-1)
+	}
+	return append(objections, Objection{
+		Problem: fmt.Sprintf("target %s is not empty: it holds %s", t.path, what),
+		Hint:    "a restore never overwrites anything: move what is there away, or name another target",
+	}), nil
+}
+
+// inspectParent checks that the folder for the scratch folder can be written,
+// and that the server's user can get there.
+func (t *target) inspectParent() []Objection {
+	dir := t.parent()
+	info, err := os.Stat(dir)
+	if err != nil {
+		return []Objection{{Problem: fmt.Sprintf("target %s: %v", t.path, err), Hint: "make the folder that is to hold the data directory"}}
+	}
+	if !info.IsDir() {
+		return []Objection{{Problem: fmt.Sprintf("target %s: %s is not a directory", t.path, dir)}}
+	}
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return []Objection{{Problem: fmt.Sprintf("target %s: cannot write in %s: %v", t.path, dir, err)}}
+	}
+	return t.owner.reaches(filepath.Dir(t.path))
+}
+
+// reaches says whether the owner may go through every folder down to dir: the
+// server runs as that user.
+func (o Owner) reaches(dir string) []Objection {
+	if os.Geteuid() != 0 || o.UID == 0 {
+		return nil
+	}
+	for d := dir; ; d = filepath.Dir(d) {
+		info, err := os.Stat(d)
+		if err != nil {
+			return []Objection{{Problem: fmt.Sprintf("target: %v", err)}}
+		}
+		if !o.may(info, 0o1) {
+			return []Objection{{
+				Problem: fmt.Sprintf("user %d, who is to own the data directory, has no access to %s", o.UID, d),
+				Hint:    "choose a target that this user can reach, or another owner",
+			}}
+		}
+		if d == "/" {
+			return nil
+		}
+	}
+}
+
+// may says whether the permission bits of a file grant the owner a right: 4 to
+// read, 1 to go through.
+func (o Owner) may(info os.FileInfo, right os.FileMode) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !ok || o.UID == 0:
+		return true
+	case int(st.Uid) == o.UID:
+		right <<= 6
+	case int(st.Gid) == o.GID:
+		right <<= 3
+	}
+	return info.Mode().Perm()&right == right
+}
+
+// chooseOwner decides who will own the data directory. info is of the existing
+// target, nil if there is none.
+func chooseOwner(o Options, info os.FileInfo) (Owner, error) {
+	self := Owner{UID: os.Geteuid(), GID: os.Getegid()}
+	if self.UID != 0 {
+		if o.Owner != nil && o.Owner.UID != self.UID {
+			return self, errors.New("only root can restore for another owner")
+		}
+		return self, nil
+	}
+	if o.Owner != nil {
+		return *o.Owner, nil
+	}
+	if info != nil {
+		// A folder of root's was made for the purpose; root runs no server.
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 {
+			return Owner{UID: int(st.Uid), GID: int(st.Gid)}, nil
+		}
+	}
+	u, err := user.Lookup("mysql")
+	if err != nil {
+		return self, nil // a machine without that user
+	}
+	uid, err1 := strconv.Atoi(u.Uid)
+	gid, err2 := strconv.Atoi(u.Gid)
+	return Owner{UID: uid, GID: gid}, errors.Join(err1, err2)
+}
+
+// isMountPoint says whether a file system is mounted at a directory.
+func isMountPoint(path string) (bool, error) {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, 0, &st)
+	if err == nil && st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
+	}
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return false, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	return listsMount(f, path)
+}
+
+// listsMount looks for a mount point in the text of /proc/self/mountinfo, which
+// writes spaces and the like as three octal digits.
+func listsMount(r io.Reader, path string) (bool, error) {
+	octal := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	sc := bufio.NewScanner(r)
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		if fields := strings.Fields(sc.Text()); len(fields) > 4 && octal.Replace(fields[4]) == path {
+			return true, nil
+		}
+	}
+	return false, sc.Err()
+}
+
+// entriesOf lists a directory but for what a new file system holds.
+func entriesOf(dir string) ([]string, error) {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range list {
+		if e.Name() != "lost+found" {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// without returns the names that are not in drop.
+func without(names, drop []string) []string {
+	skip := map[string]bool{}
+	for _, n := range drop {
+		skip[n] = true
+	}
+	var rest []string
+	for _, n := range names {
+		if !skip[n] {
+			rest = append(rest, n)
+		}
+	}
+	return rest
+}
+
+// runningServer returns the process id of a server that has the files of a data
+// directory open, 0 if there is none that can be seen.
+func runningServer(dir string) int {
+	for _, name := range []string{"aria_log_control", "ibdata1"} {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			continue
+		}
+		lock := unix.Flock_t{Type: unix.F_WRLCK}
+		err = unix.FcntlFlock(f.Fd(), unix.F_GETLK, &lock)
+		_ = f.Close() // only read
+		if err == nil && lock.Type != unix.F_UNLCK {
+			return int(lock.Pid)
+		}
+	}
+	return 0
+}
+
+// freeSpace is what can still be written in a folder, in bytes.
+func freeSpace(dir string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", dir, err)
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}

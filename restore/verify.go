@@ -1,0 +1,251 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"mbk/copier"
+	"mbk/innodb"
+	"mbk/repo"
+)
+
+// Report is what a verification has proved, or found.
+type Report struct {
+	ID       string         `json:"id"`
+	Depth    string         `json:"depth"` // repo.DepthStored, DepthPages or DepthBoot
+	OK       bool           `json:"ok"`    // nothing was found
+	Proved   []string       `json:"proved"`
+	Findings []repo.Finding `json:"findings"`
+	Notes    []string       `json:"notes"` // remarkable, but no damage
+
+	Objects int64      `json:"objects"` // of the repository, read and found whole
+	Bytes   int64      `json:"bytes"`   // of them
+	Pages   int64      `json:"pages"`   // with checksums, checked; from DepthPages on
+	MTRs    int64      `json:"mtrs"`    // mini-transactions of the redo log; from DepthPages on
+	Tables  int64      `json:"tables"`  // checked by the server; with DepthBoot
+	Server  string     `json:"server,omitempty"`
+	LSN     innodb.LSN `json:"lsn,omitempty"` // that recovery has reached; with DepthBoot
+
+	Started  time.Time `json:"started"`
+	Finished time.Time `json:"finished"`
+}
+
+// verification is a Report in the making. Its methods may be called from several
+// goroutines.
+type verification struct {
+	o     Options
+	m     *repo.Manifest
+	meter *meter
+
+	mu     sync.Mutex
+	report *Report
+}
+
+// find adds a finding.
+func (v *verification) find(f repo.Finding) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.report.Findings = append(v.report.Findings, f)
+}
+
+// note adds a note.
+func (v *verification) note(format string, args ...any) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.report.Notes = append(v.report.Notes, fmt.Sprintf(format, args...))
+}
+
+// prove states what the verification has shown if it has found nothing new.
+func (v *verification) prove(found int, format string, args ...any) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.report.Findings) == found {
+		v.report.Proved = append(v.report.Proved, fmt.Sprintf(format, args...))
+	}
+}
+
+// found is the number of findings so far.
+func (v *verification) found() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.report.Findings)
+}
+
+// Verify proves that a backup can be restored, as far as the depth goes, and
+// keeps the result in the repository's history. Each depth includes those before
+// it; damage that one finds ends the verification there. The error is for a
+// verification that could not be carried out; what is wrong with the backup is
+// in the report.
+func Verify(ctx context.Context, o Options, depth string) (*Report, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if !slices.Contains([]string{repo.DepthStored, repo.DepthPages, repo.DepthBoot}, depth) {
+		return nil, fmt.Errorf("verify: unknown depth %q", depth)
+	}
+	o = o.withDefaults()
+	id, err := o.Repository.Resolve(ctx, o.ID)
+	if err != nil {
+		return nil, err
+	}
+	v := &verification{o: o, meter: newMeter(o.OnProgress), report: &Report{
+		ID: id, Depth: depth, Started: o.Now().UTC(),
+		Proved: []string{}, Findings: []repo.Finding{}, Notes: []string{},
+	}}
+	if err := v.run(ctx, depth); err != nil {
+		return nil, fmt.Errorf("verify %s: %w", id, err)
+	}
+	return v.finish(ctx)
+}
+
+// run goes from depth to depth.
+func (v *verification) run(ctx context.Context, depth string) error {
+	var err error
+	v.m, err = v.o.Repository.Manifest(ctx, v.report.ID)
+	if errors.Is(err, repo.ErrDamaged) {
+		v.find(repo.Finding{Object: repo.Folder(v.report.ID), Problem: err.Error()})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	steps := []func(context.Context) error{v.stored, v.pages, v.boot}
+	for i, d := range []string{repo.DepthStored, repo.DepthPages, repo.DepthBoot} {
+		if err := steps[i](ctx); err != nil {
+			return err
+		}
+		if d == depth || v.found() > 0 {
+			break
+		}
+	}
+	for _, p := range v.m.Damaged {
+		v.find(repo.Finding{File: p.File, Problem: fmt.Sprintf("page %d was damaged on the source", p.Page)})
+	}
+	return nil
+}
+
+// finish completes the report and keeps it.
+func (v *verification) finish(ctx context.Context) (*Report, error) {
+	r := v.report
+	r.Finished = v.o.Now().UTC()
+	r.OK = len(r.Findings) == 0
+	sort.SliceStable(r.Findings, func(i, j int) bool { return key(r.Findings[i]) < key(r.Findings[j]) })
+	err := v.o.Repository.PutVerification(ctx, repo.Verification{
+		ID: r.ID, Depth: r.Depth, Started: r.Started, Time: r.Finished, Tool: v.o.Tool, Server: r.Server, OK: r.OK,
+		Objects: r.Objects, Bytes: r.Bytes, Pages: r.Pages, Tables: r.Tables,
+		FindingCount: len(r.Findings), Findings: r.Findings,
+	})
+	return r, err
+}
+
+// key orders findings.
+func key(f repo.Finding) string { return strings.Join([]string{f.Object, f.File, f.Table}, "\x00") }
+
+// stored reads every object of the backup and compares it with its hash. (The
+// manifest carries its own, and has been read.)
+func (v *verification) stored(ctx context.Context) error {
+	found := v.found()
+	folder := repo.Folder(v.m.ID)
+	var total int64
+	for _, p := range v.m.Packs {
+		total += p.Size
+	}
+	v.meter.begin(PhaseStored, total)
+	group, reading := errgroup.WithContext(ctx)
+	group.SetLimit(v.o.Workers)
+	st := counted{v.o.Repository.Store(), v.meter}
+	for _, p := range v.m.Packs {
+		group.Go(func() error {
+			err := copier.CheckPack(reading, st, folder, p)
+			if f, ok := finding(folder+"/"+p.Name, err); ok {
+				v.find(f)
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			v.report.Objects++
+			v.report.Bytes += p.Size
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	v.meter.end()
+	if err := v.strangers(ctx, folder); err != nil {
+		return err
+	}
+	v.report.Objects++ // the manifest
+	v.prove(found, "the manifest and all %d packs are as they were written", len(v.m.Packs))
+	return nil
+}
+
+// finding makes a finding of an error, if it tells of damage.
+func finding(object string, err error) (repo.Finding, bool) {
+	if d, ok := errors.AsType[*copier.DamageError](err); ok {
+		return repo.Finding{Object: d.Object, Problem: fmt.Sprintf("at byte %d: %s", d.Offset, d.Reason)}, true
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return repo.Finding{Object: object, Problem: "it is missing"}, true
+	}
+	return repo.Finding{}, false
+}
+
+// strangers notes objects in the backup's folder that the manifest does not name.
+func (v *verification) strangers(ctx context.Context, folder string) error {
+	list, err := v.o.Repository.Store().List(ctx, folder+"/")
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for _, p := range v.m.Packs {
+		known[folder+"/"+p.Name] = true
+	}
+	for _, o := range list {
+		if !known[o.Name] && !strings.HasPrefix(o.Name, folder+"/manifest") {
+			v.note("%s is not part of the backup", o.Name)
+		}
+	}
+	return nil
+}
+
+// counted is a store whose reads are counted by a meter.
+type counted struct {
+	copier.Opener
+	meter *meter
+}
+
+// Open implements copier.Opener.
+func (c counted) Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error) {
+	r, err := c.Opener.Open(ctx, name, offset, n)
+	if err != nil {
+		return nil, err
+	}
+	return countedReader{r, c.meter}, nil
+}
+
+// countedReader is what counted opens.
+type countedReader struct {
+	io.ReadCloser
+	meter *meter
+}
+
+// Read implements io.Reader.
+func (r countedReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	r.meter.add(int64(n))
+	return n, err
+}

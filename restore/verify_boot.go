@@ -1,0 +1,369 @@
+package restore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"mbk/repo"
+	"mbk/stage"
+)
+
+// maxCheckers bounds the connections that check tables at once.
+const maxCheckers = 8
+
+// boot restores the backup into a scratch folder as Restore does, starts the
+// server on it, has every table checked and compares the list of tables with
+// that of the manifest.
+func (v *verification) boot(ctx context.Context) (err error) {
+	found := v.found()
+	p, err := v.bootPlan(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := newScratch(ctx, p.target, v.m.ID, v.o.Now())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.clean(v.o.KeepOnFailure && (err != nil || v.found() > found))) }()
+	if err := s.extractAll(ctx, v.o, v.m, p.settings.ariaDir, v.meter); err != nil {
+		return err
+	}
+	if err := s.own(); err != nil {
+		return err
+	}
+	e := p.engine(s, v.o)
+	v.report.Server = e.program.Version
+	rec, err := e.recover(ctx, v.m, v.meter)
+	if failed, ok := errors.AsType[*RecoveryError](err); ok {
+		v.find(repo.Finding{Problem: failed.Error()})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	v.report.LSN = rec.lsn
+	for _, w := range rec.warnings {
+		v.note("recovery: %s", w)
+	}
+	v.prove(found, "mariadbd %s recovered the files up to LSN %d", e.program.Version, rec.lsn)
+	return v.check(ctx, e)
+}
+
+// bootPlan plans the restore into the scratch folder. Its target is never made:
+// only its scratch folder is.
+func (v *verification) bootPlan(ctx context.Context) (*Plan, error) {
+	p := newPlan(v.o, v.m)
+	path, err := resolve(filepath.Join(v.o.Scratch, "mbk-verify-"+plainID(v.o.Repository.Config().ID)))
+	if err != nil {
+		return nil, fmt.Errorf("scratch folder: %w", err)
+	}
+	p.target = target{path: path, mode: 0o700}
+	if p.target.owner, err = scratchOwner(v.o); err != nil {
+		return nil, err
+	}
+	p.Target = path
+	p.settings.logSize = min(p.settings.logSize, 96<<20) // nobody will work on it
+	objections := p.target.inspectParent()
+	p.object(objections...)
+	if len(objections) == 0 {
+		p.checkSpace(filepath.Dir(path))
+	}
+	p.checkProgram(ctx, v.o)
+	return p, asError(fmt.Sprintf("start a server on it in %s", v.o.Scratch), p.Objections)
+}
+
+// scratchOwner is who runs the server on scratch files: nobody needs them
+// afterwards, so root itself may.
+func scratchOwner(o Options) (Owner, error) {
+	if o.Owner != nil {
+		return chooseOwner(o, nil)
+	}
+	return Owner{UID: os.Geteuid(), GID: os.Getegid()}, nil
+}
+
+// check starts a server for connections and has it check the tables.
+func (v *verification) check(ctx context.Context, e engine) (err error) {
+	socket, remove, err := socketPath(e)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	args := append(e.common(e.settings.logSize),
+		"--socket="+socket,
+		"--max-connections=50",
+		// Damage is to be reported, not repaired.
+		"--aria-recover-options=OFF",
+		"--myisam-recover-options=OFF",
+	)
+	args = append(args, enginePlugins(v.m, e.program)...)
+	log := &errorLog{}
+	p, err := start(e.command(args), log)
+	if err != nil {
+		return err
+	}
+	defer p.kill()
+	server, err := v.connect(ctx, p, socket)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		p.kill()
+		v.find(repo.Finding{Problem: fmt.Sprintf("the server did not start: %v: %s", err, strings.Join(log.why(), " | "))})
+		return nil
+	}
+	defer server.Close()
+	if err := v.checkServer(ctx, server); err != nil {
+		return v.blame(ctx, p, log, err)
+	}
+	server.Close()
+	return v.shutDown(ctx, p, log)
+}
+
+// blame makes a finding of an error that came because the server died.
+func (v *verification) blame(ctx context.Context, p *process, log *errorLog, err error) error {
+	select {
+	case <-p.ended:
+	case <-time.After(2 * time.Second):
+		return err
+	case <-ctx.Done():
+		return err
+	}
+	v.find(repo.Finding{Problem: fmt.Sprintf("the server ended while tables were checked: %v: %s", p.err, strings.Join(log.why(), " | "))})
+	return nil
+}
+
+// shutDown ends the server cleanly.
+func (v *verification) shutDown(ctx context.Context, p *process, log *errorLog) error {
+	found := v.found()
+	err := p.stop(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		v.find(repo.Finding{Problem: fmt.Sprintf("the server did not shut down: %v: %s", err, strings.Join(log.why(), " | "))})
+		return nil
+	}
+	for _, line := range log.damage {
+		v.find(repo.Finding{Problem: "the server's log says: " + line})
+	}
+	v.prove(found, "the server started on the files and shut down cleanly")
+	return nil
+}
+
+// socketPath makes a private folder for the server's socket: the path of a socket
+// may have 107 bytes only.
+func socketPath(e engine) (path string, remove func() error, err error) {
+	if path = filepath.Join(e.tmp, "socket"); len(path) <= 100 {
+		return path, func() error { return nil }, nil
+	}
+	dir, err := os.MkdirTemp("/tmp", "mbk-")
+	if err != nil {
+		return "", nil, fmt.Errorf("make a folder for a socket: %w", err)
+	}
+	remove = func() error { return os.RemoveAll(dir) }
+	if os.Geteuid() == 0 {
+		if err := os.Lchown(dir, e.owner.UID, e.owner.GID); err != nil {
+			return "", nil, errors.Join(err, remove())
+		}
+	}
+	return filepath.Join(dir, "s"), remove, nil
+}
+
+// enginePlugins load the storage engines that the source had as plugins, as far
+// as they are installed here.
+func enginePlugins(m *repo.Manifest, program Program) []string {
+	var options []string
+	for _, p := range m.Server.Plugins {
+		if p.Type != "STORAGE ENGINE" || !pluginName.MatchString(p.Library) {
+			continue
+		}
+		if ok, err := program.hasPlugin(p.Library); ok && err == nil {
+			options = append(options, "--plugin-load-add="+p.Library)
+		}
+	}
+	if len(options) > 0 {
+		options = append(options, "--plugin-maturity=unknown")
+	}
+	return slices.Compact(options)
+}
+
+// connect waits until the server lets us in.
+func (v *verification) connect(ctx context.Context, p *process, socket string) (*stage.Server, error) {
+	cfg := stage.Config{Protocol: stage.ProtocolSocket, Socket: socket, User: "root"}
+	v.meter.begin(PhaseCheck, 0)
+	for {
+		server, err := stage.Connect(ctx, cfg)
+		if err == nil {
+			return server, nil
+		}
+		select {
+		case <-p.ended:
+			return nil, cmp.Or(p.err, errors.New("it ended at once"))
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// checkServer checks everything on a running server.
+func (v *verification) checkServer(ctx context.Context, server *stage.Server) error {
+	tables, err := server.Tables(ctx)
+	if err != nil {
+		return err
+	}
+	found := v.found()
+	v.compare(tables)
+	v.prove(found, "it knows all %d tables, views and sequences of the backup", len(v.m.Tables))
+	if err := v.awaitPurge(ctx, server); err != nil {
+		return err
+	}
+	found = v.found()
+	n, err := v.checkTables(ctx, server, tables)
+	if err != nil {
+		return err
+	}
+	v.report.Tables = n
+	v.prove(found, "CHECK TABLE finds nothing wrong with %d tables", n)
+	return nil
+}
+
+// compare compares the server's list of tables with the manifest's.
+func (v *verification) compare(tables []stage.Table) {
+	type name struct{ database, table string }
+	have := map[name]stage.Table{}
+	for _, t := range tables {
+		have[name{t.Database, t.Name}] = t
+	}
+	for _, want := range v.m.Tables {
+		key := name{want.Database, want.Name}
+		got, ok := have[key]
+		delete(have, key)
+		switch label := want.Database + "." + want.Name; {
+		case !ok:
+			v.find(repo.Finding{Table: label, Problem: "the server does not know it"})
+		case got.Problem != "":
+			v.find(repo.Finding{Table: label, Problem: got.Problem})
+		case got.Engine != want.Engine || got.Type != want.Type:
+			v.find(repo.Finding{Table: label, Problem: fmt.Sprintf("the server has a %s of engine %q, the backup a %s of engine %q", got.Type, got.Engine, want.Type, want.Engine)})
+		}
+	}
+	for key := range have {
+		v.find(repo.Finding{Table: key.database + "." + key.table, Problem: "the server knows it, and the manifest does not"})
+	}
+}
+
+// awaitPurge waits until purge has come to rest: before, CHECK TABLE warns of
+// records that it has not removed yet. A transaction that was left prepared can
+// keep it from ending; then it is enough that it does not move any more.
+func (v *verification) awaitPurge(ctx context.Context, server *stage.Server) error {
+	const poll, patience = 50 * time.Millisecond, 5 * time.Second
+	c, err := server.Checker(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	last, moved := int64(-1), time.Now()
+	for {
+		n, err := c.History(ctx)
+		if err != nil {
+			return err
+		}
+		if n != last {
+			last, moved = n, time.Now()
+		}
+		if n == 0 || time.Since(moved) > patience {
+			return nil
+		}
+		v.meter.say(fmt.Sprintf("purge has %d transactions to go", n), 0, 0)
+		if err := sleep(ctx, poll); err != nil {
+			return err
+		}
+	}
+}
+
+// checkable says whether CHECK TABLE can tell something of a table's own data.
+// Views depend on other objects, and may have been invalid on the source.
+func checkable(t stage.Table) bool {
+	switch t.Engine {
+	case "", "FEDERATED", "MEMORY", "BLACKHOLE", "MRG_MyISAM", "PERFORMANCE_SCHEMA":
+		return false
+	}
+	return t.Type != "VIEW"
+}
+
+// checkTables has the tables checked over several connections and returns how
+// many there were.
+func (v *verification) checkTables(ctx context.Context, server *stage.Server, tables []stage.Table) (int64, error) {
+	var list []stage.Table
+	for _, t := range tables {
+		if checkable(t) {
+			list = append(list, t)
+		}
+	}
+	v.meter.begin(PhaseCheck, int64(len(list)))
+	queue := make(chan stage.Table)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		defer close(queue)
+		for _, t := range list {
+			select {
+			case queue <- t:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	for range min(v.o.Workers, maxCheckers) {
+		group.Go(func() error {
+			c, err := server.Checker(ctx)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			for t := range queue {
+				messages, err := c.Check(ctx, t.Database, t.Name, v.o.Extended)
+				if err != nil {
+					return err
+				}
+				v.judge(t, messages)
+				v.meter.add(1)
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	v.meter.end()
+	return int64(len(list)), err
+}
+
+// judge makes findings of what CHECK TABLE said. A table that it calls OK may
+// still have warnings, such as that of a MyISAM table that was open when it was
+// copied.
+func (v *verification) judge(t stage.Table, messages []stage.CheckMessage) {
+	label := t.Database + "." + t.Name
+	var bad, notes []string
+	for _, m := range messages {
+		switch {
+		case m.Type == "error" || m.Type == "status" && m.Text != "OK" && m.Text != "Table is already up to date":
+			bad = append(bad, m.Text)
+		case m.Type != "status":
+			notes = append(notes, m.Text)
+		}
+	}
+	if len(bad) > 0 {
+		v.find(repo.Finding{Table: label, Problem: strings.Join(append(bad, notes...), "; ")})
+	} else if len(notes) > 0 {
+		v.note("%s: %s", label, strings.Join(notes, "; "))
+	}
+}
