@@ -1,0 +1,323 @@
+package copier
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/time/rate"
+)
+
+// ErrClosed is returned by Add after Close or Abort.
+var ErrClosed = errors.New("the copier is closed")
+
+// Copier copies sources into packs "data-0001.pack", "data-0002.pack", ... of
+// one folder. All its methods may be called from several goroutines.
+type Copier struct {
+	st     Putter
+	folder string
+	opts   Options
+	limit  *rate.Limiter // nil: none
+
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	unwatch func() bool // ends the watching of New's ctx
+	hold    atomic.Bool
+	wg      sync.WaitGroup // workers and Puts
+	puts    chan struct{}  // a place for each pack that is not durable yet
+
+	adding sync.RWMutex // held for reading while something is sent to work
+	closed bool
+	work   chan segment
+
+	fail1  sync.Once
+	failed chan struct{} // closed after err is set
+	err    error
+
+	mu    sync.Mutex
+	named int // packs
+	packs []Pack
+}
+
+// segment is a part of a source that one worker copies.
+type segment struct {
+	job         *Pending
+	start, size int64
+}
+
+// New starts the workers of a Copier that writes packs to a folder of a store.
+// They run until Close or Abort, one of which the caller must call. When ctx is
+// cancelled, the copier fails with its cause.
+func New(ctx context.Context, st Putter, folder string, opts Options) (*Copier, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, fmt.Errorf("copy to %s: %w", folder, err)
+	}
+	opts = opts.fill()
+	c := &Copier{
+		st:     st,
+		folder: folder,
+		opts:   opts,
+		puts:   make(chan struct{}, 2*opts.Workers),
+		work:   make(chan segment, opts.Queue),
+		failed: make(chan struct{}),
+	}
+	if opts.BytesPerSecond > 0 {
+		c.limit = rate.NewLimiter(rate.Limit(opts.BytesPerSecond), opts.ChunkSize)
+	}
+	workers := make([]*worker, opts.Workers)
+	for i := range workers {
+		p, err := newPacker(opts.Codec, opts.Level, opts.ChunkSize)
+		if err != nil {
+			return nil, err
+		}
+		workers[i] = &worker{c: c, packer: p, pages: pageReader{opts: &c.opts}}
+	}
+	c.ctx, c.cancel = context.WithCancel(ctx)
+	for _, w := range workers {
+		c.wg.Go(w.run)
+	}
+	c.unwatch = context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
+	return c, nil
+}
+
+// Add queues a source. Sources are copied in the order in which they are added,
+// large ones by several workers at once. Add waits while the queue is full. The
+// caller keeps the file open until Wait has returned. An error of Add itself
+// (ctx, a source that makes no sense) does not fail the copier, but a source
+// whose Add was interrupted may be copied in part.
+func (c *Copier) Add(ctx context.Context, src Source) (*Pending, error) {
+	if err := src.validate(c.opts.ChunkSize); err != nil {
+		return nil, fmt.Errorf("copy %s: %w", src.Name, err)
+	}
+	p := &Pending{c: c, src: src, step: src.step(int64(c.opts.ChunkSize)), done: make(chan struct{})}
+	per := c.opts.SegmentSize - c.opts.SegmentSize%p.step
+	p.left.Store((src.Size + per - 1) / per)
+	if src.Size == 0 {
+		p.complete()
+	}
+	c.adding.RLock()
+	defer c.adding.RUnlock()
+	if c.closed {
+		return nil, ErrClosed
+	}
+	adviseSequential(src)
+	for at := int64(0); at < src.Size; at += per {
+		select {
+		case c.work <- segment{job: p, start: src.Start + at, size: min(per, src.Size-at)}:
+		case <-c.failed:
+			return nil, c.err
+		case <-ctx.Done():
+			return nil, fmt.Errorf("copy %s: %w", src.Name, context.Cause(ctx))
+		}
+	}
+	return p, nil
+}
+
+// HoldRollover says whether workers go on with their packs beyond the limit, so
+// that no pack is synced to disk meanwhile.
+func (c *Copier) HoldRollover(hold bool) { c.hold.Store(hold) }
+
+// Close waits until all that was added is copied and the packs are durable. It
+// returns the packs by name. If the copier failed, or fails because ctx ends,
+// there is an error and the packs that were finished by then are of no use; the
+// others do not exist. No goroutine is left when Close returns.
+func (c *Copier) Close(ctx context.Context) ([]Pack, error) {
+	stop := context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
+	c.finish()
+	stop()
+	select {
+	case <-c.failed:
+		return nil, c.err
+	default:
+	}
+	slices.SortFunc(c.packs, func(a, b Pack) int { return cmp.Compare(a.Name, b.Name) })
+	return slices.Clone(c.packs), nil
+}
+
+// Abort makes the copier fail with err, waits for its goroutines, and leaves the
+// finished packs to whoever removes the folder.
+func (c *Copier) Abort(err error) {
+	c.fail(err)
+	c.finish()
+}
+
+// finish ends the queue and waits for all goroutines.
+func (c *Copier) finish() {
+	c.adding.Lock()
+	if !c.closed {
+		c.closed = true
+		close(c.work)
+	}
+	c.adding.Unlock()
+	c.wg.Wait()
+	c.unwatch()
+	c.cancel()
+}
+
+// fail records the first error and stops all workers.
+func (c *Copier) fail(err error) {
+	c.fail1.Do(func() {
+		c.err = err
+		close(c.failed)
+		c.cancel()
+	})
+}
+
+// next returns the next segment to copy, false if there will be none.
+func (c *Copier) next() (segment, bool) {
+	select {
+	case <-c.failed:
+		return segment{}, false
+	default:
+	}
+	select {
+	case s, ok := <-c.work:
+		return s, ok
+	case <-c.failed:
+		return segment{}, false
+	}
+}
+
+// newName returns the name of the next pack.
+func (c *Copier) newName() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.named++
+	return fmt.Sprintf("data-%04d.pack", c.named)
+}
+
+// finished records a durable pack.
+func (c *Copier) finished(p Pack) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.packs = append(c.packs, p)
+}
+
+// worker copies segments into its own pack.
+type worker struct {
+	c      *Copier
+	packer *packer
+	pages  pageReader
+}
+
+// run writes packs until there are no more segments.
+func (w *worker) run() {
+	for {
+		first, ok := w.c.next()
+		if !ok || !w.startPack(first) {
+			break
+		}
+	}
+	if err := w.packer.close(); err != nil {
+		w.c.fail(err)
+	}
+}
+
+// startPack writes a pack that begins with a segment, and returns when the last
+// byte of it is written. What makes it durable goes on in another goroutine, while
+// the worker writes the next pack.
+func (w *worker) startPack(first segment) bool {
+	c := w.c
+	select {
+	case c.puts <- struct{}{}:
+	case <-c.failed:
+		return false
+	}
+	name := c.newName()
+	written := make(chan struct{})
+	c.wg.Go(func() {
+		defer func() { <-c.puts }()
+		var once sync.Once
+		release := func() { once.Do(func() { close(written) }) }
+		defer release()
+		var pack Pack
+		err := c.st.Put(c.ctx, c.folder+"/"+name, func(out io.Writer) error {
+			defer release()
+			var err error
+			w.packer.begin(name, out)
+			pack, err = w.fill(first)
+			return err
+		})
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		c.finished(pack)
+	})
+	<-written
+	return true
+}
+
+// fill copies segments into the pack that has begun, until that is full or there
+// are no more.
+func (w *worker) fill(s segment) (Pack, error) {
+	for ok := true; ok; {
+		if err := w.copy(s); err != nil {
+			// Here rather than where Put returns it, because that may say more
+			// about the pack than about the cause.
+			w.c.fail(err)
+			return Pack{}, err
+		}
+		if w.packer.pack.Size >= w.c.opts.PackLimit && !w.c.hold.Load() {
+			break
+		}
+		s, ok = w.c.next()
+	}
+	select {
+	case <-w.c.failed:
+		return Pack{}, w.c.err
+	default:
+	}
+	return w.packer.end()
+}
+
+// copy copies a segment.
+func (w *worker) copy(s segment) error {
+	c, p := w.c, w.packer
+	p.beginExtent(s.job.src.Number, s.start)
+	stored := p.pack.Size
+	for at := int64(0); at < s.size; {
+		n := min(s.job.step, s.size-at)
+		if err := w.admit(int(n)); err != nil {
+			return err
+		}
+		buf := p.buffer()[:n]
+		if err := w.pages.read(c.ctx, s.job, buf, s.start+at); err != nil {
+			return err
+		}
+		if err := p.add(len(buf)); err != nil {
+			return err
+		}
+		if c.opts.DropCache {
+			adviseDrop(s.job.src, s.start+at, n)
+		}
+		c.opts.OnProgress(n, p.pack.Size-stored)
+		stored = p.pack.Size
+		at += n
+	}
+	e, err := p.endExtent()
+	if err != nil {
+		return err
+	}
+	if p.pack.Size > stored {
+		c.opts.OnProgress(0, p.pack.Size-stored)
+	}
+	s.job.finish(e)
+	return nil
+}
+
+// admit waits until n bytes may be read.
+func (w *worker) admit(n int) error {
+	if w.c.limit != nil {
+		if err := w.c.limit.WaitN(w.c.ctx, n); err != nil && w.c.ctx.Err() == nil {
+			return err
+		}
+	}
+	return context.Cause(w.c.ctx)
+}

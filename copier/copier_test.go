@@ -1,0 +1,536 @@
+package copier
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"mbk/repo/store"
+	"mbk/repo/store/storetest"
+)
+
+var codecs = []Codec{None, Zstd, S2}
+
+func TestRoundTrip(t *testing.T) {
+	const chunk = 64 << 10
+	for _, codec := range codecs {
+		for _, workers := range []int{1, 3} {
+			t.Run(fmt.Sprintf("%v by %d", codec, workers), func(t *testing.T) {
+				var files [][]byte
+				for i, size := range []int{0, 1, 2, 4095, 4096, 4097, chunk - 1, chunk, chunk + 1, 2 * chunk, 5*chunk + 77, 20 * chunk} {
+					files = append(files, noise(size, uint64(i)), text(size, uint64(i)), make([]byte, size), sparse(size, uint64(i)))
+				}
+				st := storetest.NewMem()
+				c := start(t, st, Options{Workers: workers, Codec: codec, ChunkSize: chunk, SegmentSize: 3 * chunk, PackLimit: 10 * chunk})
+				var pending []*Pending
+				var raw int64
+				for i, b := range files {
+					pending = append(pending, add(t, c, uint32(i), b))
+					raw += int64(len(b))
+				}
+				var results []Result
+				for _, p := range pending {
+					results = append(results, wait(t, p))
+				}
+				packs := closeCopier(t, c)
+				wantPacks(t, st, packs, raw)
+				var stored int64
+				for i, b := range files {
+					wantFile(t, st, uint32(i), results[i], b)
+					if got := results[i].Read; got != int64(len(b)) {
+						t.Errorf("Read = %d, want %d", got, len(b))
+					}
+					stored += results[i].Stored
+				}
+				for _, p := range packs {
+					stored -= p.Size
+				}
+				if stored != 0 {
+					t.Errorf("results have %d bytes more than the packs", stored)
+				}
+			})
+		}
+	}
+}
+
+// sparse returns n bytes that are noise, text and zeros by turns.
+func sparse(n int, seed uint64) []byte {
+	r := rand.New(rand.NewPCG(seed, 3))
+	b := make([]byte, 0, n)
+	for len(b) < n {
+		part := min(r.IntN(200<<10), n-len(b))
+		switch r.IntN(3) {
+		case 0:
+			b = append(b, noise(part, r.Uint64())...)
+		case 1:
+			b = append(b, text(part, r.Uint64())...)
+		default:
+			b = append(b, make([]byte, part)...)
+		}
+	}
+	return b
+}
+
+func TestZeros(t *testing.T) {
+	const k = 1 << 10
+	x := func(n int) []byte { return bytes.Repeat([]byte{7}, n) }
+	z := func(n int) []byte { return make([]byte, n) }
+	for _, tc := range []struct {
+		name  string
+		parts [][]byte
+		want  int64 // bytes in chunks of zeros
+	}{
+		{"short file of zeros", [][]byte{z(60 * k)}, 0},
+		{"file of zeros", [][]byte{z(300 * k)}, 300 * k},
+		{"file of zeros of an odd length", [][]byte{z(300*k + 5)}, 300*k + 5},
+		{"short run", [][]byte{x(64 * k), z(60 * k), x(64 * k)}, 0},
+		{"long run", [][]byte{x(64 * k), z(64 * k), x(64 * k)}, 64 * k},
+		{"long run out of step with the blocks", [][]byte{x(65*k + 1), z(80 * k), x(64 * k)}, 76 * k},
+		{"two long runs", [][]byte{x(4 * k), z(64 * k), x(4 * k), z(64 * k), x(4 * k)}, 128 * k},
+		{"run over the end of a chunk", [][]byte{x(128 * k), z(256 * k), x(128 * k)}, 256 * k},
+		{"long run goes on shortly in the next chunk", [][]byte{x(128 * k), z(132 * k), x(60 * k)}, 132 * k},
+		{"short at the end of a chunk, long in the next", [][]byte{x(252 * k), z(68 * k), x(60 * k)}, 64 * k},
+		{"short run before a long one", [][]byte{x(60 * k), z(4 * k), x(4 * k), z(64 * k)}, 64 * k},
+		{"at the front", [][]byte{z(64 * k), x(10)}, 64 * k},
+		{"at the end", [][]byte{x(64 * k), z(64*k + 10)}, 64*k + 10},
+		{"over the end of a segment", [][]byte{x(448 * k), z(128 * k), x(128 * k)}, 128 * k},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			file := bytes.Join(tc.parts, nil)
+			src := Source{Number: 3, Name: "z", File: bytes.NewReader(file), Size: int64(len(file))}
+			r, st, err := copyOne(t, Options{Workers: 1, ChunkSize: 256 << 10, SegmentSize: 512 << 10}, src)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := wantFile(t, st, 3, r, file).zeroed; got != tc.want {
+				t.Errorf("%d bytes in chunks of zeros, want %d", got, tc.want)
+			}
+			if len(r.Extents) != 1 {
+				t.Errorf("%d extents of one worker, want 1", len(r.Extents))
+			}
+		})
+	}
+}
+
+func TestSegmentsAreShared(t *testing.T) {
+	// Every worker must have read of the file before anyone gets on.
+	const workers = 3
+	file := &changing{b: text(64<<20, 1)}
+	var meet sync.WaitGroup
+	meet.Add(workers)
+	var reads atomic.Int32
+	shared := readerAt(func(p []byte, off int64) (int, error) {
+		if reads.Add(1) <= workers {
+			meet.Done()
+			meet.Wait()
+		}
+		return bytes.NewReader(file.b).ReadAt(p, off)
+	})
+	src := Source{Number: 9, Name: "large", File: shared, Size: int64(len(file.b))}
+	r, st, err := copyOne(t, Options{Workers: workers, Codec: S2, SegmentSize: 1 << 20}, src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packs := map[string]bool{}
+	for _, e := range r.Extents {
+		packs[e.Pack] = true
+	}
+	if len(packs) != workers {
+		t.Errorf("file is in %d packs, want %d", len(packs), workers)
+	}
+	wantFile(t, st, 9, r, file.b)
+}
+
+type readerAt func(p []byte, off int64) (int, error)
+
+func (f readerAt) ReadAt(p []byte, off int64) (int, error) { return f(p, off) }
+
+func TestOverlappingAdds(t *testing.T) {
+	file := text(3<<20, 4)
+	st := storetest.NewMem()
+	c := start(t, st, Options{Workers: 2, Codec: Zstd})
+	ranges := []Range{{0, 2 << 20}, {1 << 20, 1 << 20}, {1<<20 + 5, 2<<20 - 5}, {3 << 20, 0}, {100, 1}}
+	results := make([]Result, len(ranges))
+	var wg sync.WaitGroup
+	for i, r := range ranges {
+		wg.Go(func() {
+			p, err := c.Add(t.Context(), Source{Number: 5, Name: "f", File: bytes.NewReader(file), Start: r.Start, Size: r.Size})
+			if err == nil {
+				results[i], err = p.Wait(t.Context())
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	closeCopier(t, c)
+	x := NewExtractor()
+	defer x.Close()
+	for i, r := range ranges {
+		sink := newMemSink(int64(len(file)))
+		for _, e := range results[i].Extents {
+			if err := x.Extent(t.Context(), st, folder, 5, e, sink); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !bytes.Equal(sink.b[r.Start:r.Start+r.Size], file[r.Start:r.Start+r.Size]) {
+			t.Errorf("range %+v differs", r)
+		}
+		if len(results[i].Extents) == 0 && r.Size > 0 {
+			t.Errorf("range %+v has no extents", r)
+		}
+	}
+}
+
+func TestFailAtEveryPoint(t *testing.T) {
+	files := [][]byte{text(300<<10, 1), noise(200<<10, 2), make([]byte, 100<<10), text(10, 3)}
+	for n := 0; ; n++ {
+		mem := storetest.NewMem()
+		st := storetest.FailAt(mem, n)
+		err := func() error {
+			c, err := New(t.Context(), st, folder, Options{Workers: 2, Codec: Zstd, ChunkSize: 64 << 10, SegmentSize: 64 << 10, PackLimit: 100 << 10})
+			if err != nil {
+				return err
+			}
+			for i, b := range files {
+				p, err := c.Add(t.Context(), Source{Number: uint32(i), Name: "f", File: bytes.NewReader(b), Size: int64(len(b))})
+				if err == nil {
+					_, err = p.Wait(t.Context())
+				}
+				if err != nil {
+					c.Abort(err)
+					return err
+				}
+			}
+			_, err = c.Close(t.Context())
+			return err
+		}()
+		if !st.Fired() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n < 4 {
+				t.Errorf("only %d points", n)
+			}
+			break
+		}
+		if !errors.Is(err, storetest.ErrInjected) {
+			t.Fatalf("point %d: %v", n, err)
+		}
+	}
+}
+
+func TestFirstErrorFailsAll(t *testing.T) {
+	broken := errors.New("broken disk")
+	c := start(t, storetest.NewMem(), Options{Workers: 2})
+	bad := addSource(t, c, Source{Name: "bad", Size: 10, File: readerAt(func([]byte, int64) (int, error) { return 0, broken })})
+	if _, err := bad.Wait(t.Context()); !errors.Is(err, broken) || !strings.Contains(err.Error(), "read bad at byte 0") {
+		t.Errorf("Wait: %v, want %v", err, broken)
+	}
+	p, err := c.Add(t.Context(), Source{Name: "good", Size: 4, File: strings.NewReader("good")})
+	if err == nil {
+		_, err = p.Wait(t.Context())
+	}
+	if !errors.Is(err, broken) {
+		t.Errorf("next source: %v, want %v", err, broken)
+	}
+	if packs, err := c.Close(t.Context()); !errors.Is(err, broken) || packs != nil {
+		t.Errorf("Close: %v, %v, want %v", packs, err, broken)
+	}
+}
+
+func TestFullQueue(t *testing.T) {
+	release := make(chan struct{})
+	slow := readerAt(func(p []byte, off int64) (int, error) {
+		<-release
+		return len(p), nil
+	})
+	c := start(t, storetest.NewMem(), Options{Workers: 1, Queue: 1, ChunkSize: 64 << 10, SegmentSize: 64 << 10})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err := c.Add(ctx, Source{Name: "slow", Size: 1 << 20, File: slow})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Add to a full queue: %v, want %v", err, context.DeadlineExceeded)
+	}
+	close(release)
+	p := add(t, c, 2, text(100, 1))
+	wait(t, p)
+}
+
+func TestCancel(t *testing.T) {
+	t.Run("New's context", func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cause := errors.New("signal")
+		mem := storetest.NewMem()
+		c, err := New(ctx, mem, folder, Options{Workers: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := add(t, c, 1, text(100, 1))
+		wait(t, p)
+		reading := make(chan struct{})
+		p = addSource(t, c, Source{Name: "endless", Size: 1 << 35, File: readerAt(func(p []byte, off int64) (int, error) {
+			select {
+			case reading <- struct{}{}:
+			default:
+			}
+			return len(p), nil
+		})})
+		<-reading
+		cancel(cause)
+		if _, err := p.Wait(t.Context()); !errors.Is(err, cause) {
+			t.Errorf("Wait: %v, want %v", err, cause)
+		}
+		if _, err := c.Close(t.Context()); !errors.Is(err, cause) {
+			t.Errorf("Close: %v, want %v", err, cause)
+		}
+		if objects, err := mem.List(t.Context(), ""); err != nil || len(objects) > 0 {
+			t.Errorf("store has %v, %v", objects, err)
+		}
+	})
+	t.Run("Close's context", func(t *testing.T) {
+		c := start(t, storetest.NewMem(), Options{Workers: 1})
+		addSource(t, c, Source{Name: "endless", Size: 1 << 35, File: readerAt(func(p []byte, off int64) (int, error) { return len(p), nil })})
+		if _, err := c.Close(cancelled(t)); !errors.Is(err, context.Canceled) {
+			t.Errorf("Close: %v, want %v", err, context.Canceled)
+		}
+	})
+	t.Run("Wait's context", func(t *testing.T) {
+		c := start(t, storetest.NewMem(), Options{Workers: 1})
+		p := addSource(t, c, Source{Name: "endless", Size: 1 << 35, File: readerAt(func(p []byte, off int64) (int, error) { return len(p), nil })})
+		if _, err := p.Wait(cancelled(t)); !errors.Is(err, context.Canceled) {
+			t.Errorf("Wait: %v, want %v", err, context.Canceled)
+		}
+		c.Abort(errors.New("enough"))
+	})
+	t.Run("before the start", func(t *testing.T) {
+		mem := storetest.NewMem()
+		c, err := New(cancelled(t), mem, folder, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Close(t.Context()); !errors.Is(err, context.Canceled) {
+			t.Errorf("Close: %v, want %v", err, context.Canceled)
+		}
+	})
+	t.Run("throttled", func(t *testing.T) {
+		c := start(t, storetest.NewMem(), Options{Workers: 1, BytesPerSecond: 1})
+		p := add(t, c, 1, noise(3<<20, 1))
+		c.Abort(ErrShort)
+		if _, err := p.Wait(t.Context()); !errors.Is(err, ErrShort) {
+			t.Errorf("Wait: %v, want %v", err, ErrShort)
+		}
+	})
+}
+
+func TestAbortLeavesNoGoroutine(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 5 {
+		c, err := New(t.Context(), storetest.NewMem(), folder, Options{Workers: 4, Codec: Zstd})
+		if err != nil {
+			t.Fatal(err)
+		}
+		add(t, c, 1, text(5<<20, 1))
+		c.Abort(errors.New("enough"))
+		if _, err := c.Add(t.Context(), Source{Name: "late", File: strings.NewReader("")}); !errors.Is(err, ErrClosed) {
+			t.Errorf("Add after Abort: %v, want %v", err, ErrClosed)
+		}
+	}
+	if after := runtime.NumGoroutine(); after > before {
+		t.Errorf("%d goroutines more than before", after-before)
+	}
+}
+
+func TestHoldRollover(t *testing.T) {
+	st := storetest.NewMem()
+	c := start(t, st, Options{Workers: 1, ChunkSize: 64 << 10, SegmentSize: 64 << 10, PackLimit: 64 << 10})
+	c.HoldRollover(true)
+	var raw int64
+	for i := range 5 {
+		b := noise(100<<10, uint64(i))
+		raw += int64(len(b))
+		wait(t, add(t, c, uint32(i), b))
+	}
+	if objects, err := st.List(t.Context(), ""); err != nil || len(objects) > 0 {
+		t.Errorf("while held, the store has %v, %v", objects, err)
+	}
+	c.HoldRollover(false)
+	for i := range 2 {
+		b := noise(1<<10, uint64(i))
+		raw += int64(len(b))
+		wait(t, add(t, c, 10+uint32(i), b))
+	}
+	packs := closeCopier(t, c)
+	wantPacks(t, st, packs, raw)
+	if len(packs) != 2 {
+		t.Errorf("%d packs, want 2", len(packs))
+	}
+}
+
+func TestPackGoesOnDuringTheSyncOfTheLast(t *testing.T) {
+	st := &slowPut{Store: storetest.NewMem(), release: make(chan struct{})}
+	c := start(t, st, Options{Workers: 1, ChunkSize: 64 << 10, SegmentSize: 64 << 10, PackLimit: 1})
+	a, b := text(100, 1), text(100, 2)
+	ra := wait(t, add(t, c, 1, a))
+	rb := wait(t, add(t, c, 2, b)) // data-0001.pack is not finished yet
+	close(st.release)
+	wantPacks(t, st.Store, closeCopier(t, c), 200)
+	wantFile(t, st.Store, 1, ra, a)
+	wantFile(t, st.Store, 2, rb, b)
+}
+
+// slowPut takes long to make an object durable.
+type slowPut struct {
+	store.Store
+	release chan struct{}
+}
+
+func (s *slowPut) Put(ctx context.Context, name string, write func(w io.Writer) error) error {
+	err := s.Store.Put(ctx, name, write)
+	<-s.release
+	return err
+}
+
+func TestManySmallFiles(t *testing.T) {
+	const files = 5000
+	st := storetest.NewMem()
+	c := start(t, st, Options{Workers: 2, Codec: Zstd})
+	pending := make([]*Pending, files)
+	var raw int64
+	for i := range pending {
+		b := text(i%2000, uint64(i))
+		raw += int64(len(b))
+		pending[i] = add(t, c, uint32(i), b)
+	}
+	results := make([]Result, files)
+	for i, p := range pending {
+		results[i] = wait(t, p)
+	}
+	wantPacks(t, st, closeCopier(t, c), raw)
+	for i := 0; i < files; i += 97 {
+		wantFile(t, st, uint32(i), results[i], text(i%2000, uint64(i)))
+	}
+}
+
+func TestProgressAddsUp(t *testing.T) {
+	var raw, stored atomic.Int64
+	st := storetest.NewMem()
+	c := start(t, st, Options{Workers: 2, Codec: Zstd, OnProgress: func(r, s int64) {
+		raw.Add(r)
+		stored.Add(s)
+	}})
+	var size int64
+	for i, b := range [][]byte{make([]byte, 3<<20), text(3<<20, 1), noise(100, 1), sparse(2<<20, 5)} {
+		wait(t, add(t, c, uint32(i), b))
+		size += int64(len(b))
+	}
+	var packed int64
+	for _, p := range closeCopier(t, c) {
+		packed += p.Size
+	}
+	if raw.Load() != size || stored.Load() != packed {
+		t.Errorf("progress %d, %d, want %d, %d", raw.Load(), stored.Load(), size, packed)
+	}
+}
+
+func TestRateLimit(t *testing.T) {
+	c := start(t, storetest.NewMem(), Options{Workers: 2, BytesPerSecond: 4 << 20})
+	began := time.Now()
+	wait(t, add(t, c, 1, make([]byte, 2<<20))) // of which 1 MiB is free
+	if took := time.Since(began); took < 200*time.Millisecond {
+		t.Errorf("2 MiB took %v at 4 MiB/s", took)
+	}
+}
+
+func TestBadOptions(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		opts Options
+	}{
+		{"unknown codec", Options{Codec: 9}},
+		{"level of none", Options{Level: 1}},
+		{"s2 level 4", Options{Codec: S2, Level: 4}},
+		{"workers", Options{Workers: -1}},
+		{"small chunks", Options{ChunkSize: 4096}},
+		{"large chunks", Options{ChunkSize: 2 << 20}},
+		{"segment below chunk", Options{ChunkSize: 1 << 20, SegmentSize: 1 << 19}},
+		{"pack limit", Options{PackLimit: -1}},
+		{"speed", Options{BytesPerSecond: -1}},
+		{"tries", Options{PageTries: -1}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if _, err := New(t.Context(), storetest.NewMem(), folder, tc.opts); err == nil {
+				t.Error("accepted")
+			}
+			_, _, err := StoreStream(t.Context(), storetest.NewMem(), folder, "redo.pack", 1, 0, strings.NewReader(""), tc.opts)
+			if err == nil {
+				t.Error("accepted by StoreStream")
+			}
+		})
+	}
+}
+
+func TestRealFile(t *testing.T) {
+	file := sparse(3<<20, 8)
+	path := filepath.Join(t.TempDir(), "t.ibd")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	root, err := store.OpenFolder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := start(t, root, Options{Codec: Zstd, DropCache: true})
+	r := wait(t, addSource(t, c, Source{Number: 1, Name: path, File: f, Size: int64(len(file))}))
+	wantPacks(t, root, closeCopier(t, c), int64(len(file)))
+	wantFile(t, root, 1, r, file)
+}
+
+func TestStoreStream(t *testing.T) {
+	for _, size := range []int{0, 1, 1 << 20, 1<<20 + 1, 3<<20 - 1} {
+		for _, codec := range codecs {
+			b := sparse(size, uint64(size))
+			st := storetest.NewMem()
+			r, pack, err := StoreStream(t.Context(), st, folder, "redo.pack", 77, 1000, oddReader{bytes.NewReader(b)}, Options{Codec: codec})
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantPacks(t, st, []Pack{pack}, int64(size))
+			if r.Read != int64(size) || pack.Name != "redo.pack" || r.Stored != pack.Size {
+				t.Errorf("%d bytes: result %+v, pack %+v", size, r, pack)
+			}
+			x, sink := NewExtractor(), newMemSink(1000+int64(size))
+			for _, e := range r.Extents {
+				if err := x.Extent(t.Context(), st, folder, 77, e, sink); err != nil {
+					t.Fatal(err)
+				}
+			}
+			x.Close()
+			if !bytes.Equal(sink.b[1000:], b) {
+				t.Errorf("%d bytes by %v differ from the stream", size, codec)
+			}
+		}
+	}
+}
+
+// oddReader returns odd lengths.
+type oddReader struct{ r io.Reader }
+
+func (r oddReader) Read(p []byte) (int, error) { return r.r.Read(p[:min(len(p), 7777)]) }

@@ -1,0 +1,73 @@
+package copier
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/zeebo/xxh3"
+)
+
+const (
+	documentMagic  = "mbkd"
+	documentHeader = skipHeader + len(documentMagic) + 16
+)
+
+// ErrDocument is returned by DecodeDocument for bytes that EncodeDocument did not
+// make, or that have changed since.
+var ErrDocument = errors.New("damaged document")
+
+// EncodeDocument compresses a document and guards it with a checksum. The package
+// comment describes the format.
+func EncodeDocument(doc []byte) ([]byte, error) {
+	enc, err := zstd.NewWriter(nil,
+		zstd.WithEncoderLevel(zstd.SpeedDefault),
+		zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderCRC(false),
+		zstd.WithZeroFrames(true))
+	if err != nil {
+		return nil, fmt.Errorf("compress document: %w", err)
+	}
+	b := enc.EncodeAll(doc, make([]byte, documentHeader, documentHeader+len(doc)/4+1024))
+	if err := enc.Close(); err != nil {
+		return nil, fmt.Errorf("compress document: %w", err)
+	}
+	putDocumentHeader(b, b[documentHeader:])
+	return b, nil
+}
+
+// putDocumentHeader writes the header for a frame to the front of b.
+func putDocumentHeader(b, frame []byte) {
+	binary.LittleEndian.PutUint32(b, skipMagic)
+	binary.LittleEndian.PutUint32(b[4:], uint32(documentHeader-skipHeader))
+	copy(b[8:], documentMagic)
+	sum := xxh3.Hash128(frame).Bytes()
+	copy(b[12:], sum[:])
+}
+
+// DecodeDocument returns the document that EncodeDocument was given. One of more
+// than limit bytes is an error, and so is any change: both wrap ErrDocument.
+func DecodeDocument(b []byte, limit int64) ([]byte, error) {
+	if len(b) < documentHeader {
+		return nil, fmt.Errorf("%w: %d bytes", ErrDocument, len(b))
+	}
+	var want [documentHeader]byte
+	putDocumentHeader(want[:], b[documentHeader:])
+	if string(b[:documentHeader]) != string(want[:]) {
+		return nil, fmt.Errorf("%w: the checksum does not fit", ErrDocument)
+	}
+	dec, err := newZstdDecoder(uint64(max(limit, 1)))
+	if err != nil {
+		return nil, fmt.Errorf("decompress document: %w", err)
+	}
+	defer dec.Close()
+	doc, err := dec.DecodeAll(b[documentHeader:], nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDocument, err)
+	}
+	if int64(len(doc)) > limit {
+		return nil, fmt.Errorf("%w: %d bytes, limit %d", ErrDocument, len(doc), limit)
+	}
+	return doc, nil
+}

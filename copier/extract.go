@@ -1,0 +1,315 @@
+package copier
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/zeebo/xxh3"
+)
+
+// readAhead is the buffer of an Extractor: the largest chunk, and as much again
+// so that seldom more than a part of one must be moved to its front.
+const readAhead = 2 * (headerSize + maxPlainSize)
+
+// DamageError is a place in a pack that is not as it was written.
+type DamageError struct {
+	Object string // name in the store
+	Offset int64  // of the chunk, in bytes; of the pack's end if that is what is wrong
+	Reason string
+}
+
+// Error names the object, the place and the reason.
+func (e *DamageError) Error() string {
+	return fmt.Sprintf("%s is damaged at byte %d: %s", e.Object, e.Offset, e.Reason)
+}
+
+// Sink takes the bytes of a file.
+type Sink interface {
+	// WriteAt is as in io.WriterAt.
+	WriteAt(b []byte, off int64) (n int, err error)
+
+	// Zero makes n bytes at off read as zeros, as a hole or otherwise.
+	Zero(off, n int64) error
+}
+
+// Chunk is a chunk as Walk found it.
+type Chunk struct {
+	Offset int64  // in the pack, of its header
+	Length int64  // in the pack: header and frame, or with Err what was skipped
+	Number uint32 // of the file
+	Start  int64  // offset in the file
+	Size   int64  // bytes of the file
+	Zero   bool   // a run of zeros: Raw is nil
+	Codec  Codec
+	Raw    []byte // valid until the callback returns
+	Err    error  // *DamageError: the bytes are lost; other fields may be 0
+}
+
+// Extractor reads packs. It keeps its buffers, about 6 MiB, from one use to the
+// next; it belongs to one goroutine at a time.
+type Extractor struct {
+	dec decoder
+	raw []byte
+	br  *bufio.Reader
+
+	object string
+	at     int64 // offset in the pack of the next chunk
+}
+
+// NewExtractor returns an Extractor. The caller closes it.
+func NewExtractor() *Extractor {
+	return &Extractor{raw: make([]byte, 0, MaxChunk), br: bufio.NewReaderSize(nil, readAhead)}
+}
+
+// Close gives back what the Extractor holds.
+func (x *Extractor) Close() { x.dec.close() }
+
+// Extent checks an extent of the file with a number, chunk by chunk, and hands
+// the bytes to sink. What a pack holds in place of them is a *DamageError; errors
+// of the store and of the sink are returned as they are, with the object's name.
+// Chunks in front of the damage may be in the sink by then.
+func (x *Extractor) Extent(ctx context.Context, st Opener, folder string, number uint32, e Extent, sink Sink) (err error) {
+	if e.Length == 0 && e.Size == 0 {
+		return nil
+	}
+	end := e.Offset + e.Length
+	if e.Offset < 0 || e.Length <= 0 || e.Start < 0 || e.Size <= 0 || end < 0 || e.Start+e.Size < 0 {
+		return fmt.Errorf("read %s/%s: impossible extent %+v", folder, e.Pack, e)
+	}
+	r, err := x.open(ctx, st, folder+"/"+e.Pack, e.Offset, e.Length)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	pos := e.Start
+	for x.at < end {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		h, raw, err := x.next()
+		if err != nil {
+			return err
+		}
+		if reason := misplaced(&h, number, pos, e.Start+e.Size); reason != "" {
+			return x.damage(reason)
+		}
+		if err := deliver(sink, &h, raw); err != nil {
+			return err
+		}
+		pos += int64(h.size)
+		if err := x.skip(&h); err != nil {
+			return err
+		}
+	}
+	if x.at != end || pos != e.Start+e.Size {
+		return x.damage(fmt.Sprintf("the extent holds %d bytes of file %d, %d expected", pos-e.Start, number, e.Size))
+	}
+	return nil
+}
+
+// misplaced tells why a chunk is not the next one of an extent, "" if it is.
+func misplaced(h *header, number uint32, pos, end int64) string {
+	switch {
+	case h.number != number:
+		return fmt.Sprintf("a chunk of file %d, file %d expected", h.number, number)
+	case int64(h.start) != pos:
+		return fmt.Sprintf("a chunk for byte %d of file %d, byte %d expected", h.start, number, pos)
+	case int64(h.size) > end-pos:
+		return fmt.Sprintf("a chunk of %d bytes of file %d, at most %d expected", h.size, number, end-pos)
+	}
+	return ""
+}
+
+// deliver hands the bytes of a chunk to a sink.
+func deliver(sink Sink, h *header, raw []byte) error {
+	if h.kind == kindZero {
+		return sink.Zero(int64(h.start), int64(h.size))
+	}
+	n, err := sink.WriteAt(raw, int64(h.start))
+	if err == nil && n < len(raw) {
+		err = io.ErrShortWrite
+	}
+	return err
+}
+
+// Walk reads a whole pack without a manifest and calls fn for every chunk in it,
+// also for damaged ones (see Chunk.Err), behind which it goes on with the next
+// chunk that has a whole header. An error of fn ends the walk and is returned.
+func (x *Extractor) Walk(ctx context.Context, st Opener, folder, name string, fn func(Chunk) error) (err error) {
+	r, err := x.open(ctx, st, folder+"/"+name, 0, -1)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	for {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if _, err := x.br.Peek(1); errors.Is(err, io.EOF) {
+			return nil
+		}
+		c, err := x.walkChunk()
+		if err != nil {
+			return err
+		}
+		if err := fn(c); err != nil {
+			return err
+		}
+	}
+}
+
+// walkChunk reads one chunk, or what stands in place of one.
+func (x *Extractor) walkChunk() (Chunk, error) {
+	at := x.at
+	h, raw, err := x.next()
+	damage, damaged := errors.AsType[*DamageError](err)
+	if err != nil && !damaged {
+		return Chunk{}, err
+	}
+	if h.kind == 0 {
+		err = x.resync()
+	} else if err = x.skip(&h); errors.Is(err, io.EOF) {
+		err = nil // the end came inside the frame, and next has said so
+	}
+	if err != nil {
+		return Chunk{}, err
+	}
+	c := Chunk{Offset: at, Length: x.at - at, Number: h.number, Start: int64(h.start), Size: int64(h.size), Zero: h.kind == kindZero, Codec: h.codec, Raw: raw}
+	if damaged {
+		c.Err, c.Raw = damage, nil
+	}
+	return c, nil
+}
+
+// open begins to read a pack.
+func (x *Extractor) open(ctx context.Context, st Opener, object string, offset, n int64) (io.Closer, error) {
+	r, err := st.Open(ctx, object, offset, n)
+	if err != nil {
+		return nil, err
+	}
+	x.object, x.at = object, offset
+	x.br.Reset(r)
+	return r, nil
+}
+
+// next returns the next chunk, checked. It stays the next one until skip. With a
+// *DamageError, the header's kind is 0 if the header itself is damaged.
+func (x *Extractor) next() (header, []byte, error) {
+	b, err := x.peek(headerSize)
+	if err != nil {
+		return header{}, nil, err
+	}
+	h, err := parseHeader(b)
+	if err != nil {
+		return header{}, nil, x.damage(err.Error())
+	}
+	if h.kind == kindZero {
+		return h, nil, nil
+	}
+	if b, err = x.peek(headerSize + int(h.stored)); err != nil {
+		return h, nil, err
+	}
+	frame := b[headerSize:]
+	if h.codec != None && castagnoli(frame) != h.check {
+		return h, nil, x.damage("the checksum of a frame does not fit")
+	}
+	raw, err := x.dec.decode(x.raw, frame, h.codec, int(h.size))
+	if err != nil {
+		return h, nil, x.damage(err.Error())
+	}
+	if xxh3.Hash(raw) != h.sum {
+		return h, nil, x.damage("the checksum of the raw bytes does not fit")
+	}
+	return h, raw, nil
+}
+
+// peek returns the next n bytes of the pack.
+func (x *Extractor) peek(n int) ([]byte, error) {
+	b, err := x.br.Peek(n)
+	if errors.Is(err, io.EOF) {
+		return nil, x.damage(fmt.Sprintf("ends after %d of the %d bytes of a chunk", len(b), n))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", x.object, err)
+	}
+	return b, nil
+}
+
+// skip goes on behind a chunk.
+func (x *Extractor) skip(h *header) error {
+	n, err := x.br.Discard(headerSize + int(h.stored))
+	x.at += int64(n)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", x.object, err)
+	}
+	return nil
+}
+
+// resync goes on, by at least one byte, to the next whole header or the end.
+func (x *Extractor) resync() error {
+	var magic [4]byte
+	binary.LittleEndian.PutUint32(magic[:], skipMagic)
+	for skip := 1; ; {
+		n, err := x.br.Discard(skip)
+		x.at += int64(n)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", x.object, err)
+		}
+		b, err := x.br.Peek(headerSize)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("read %s: %w", x.object, err)
+		}
+		if _, err := parseHeader(b); err == nil {
+			return nil
+		}
+		if b, err = x.br.Peek(max(len(b), x.br.Buffered())); len(b) == 0 {
+			return nil
+		}
+		skip = len(b) - len(magic) + 1 // it may begin in the last three bytes
+		if i := bytes.Index(b[1:], magic[:]); i >= 0 {
+			skip = i + 1
+		}
+		skip = max(skip, 1)
+	}
+}
+
+// damage returns the error for the chunk that would be next.
+func (x *Extractor) damage(reason string) error {
+	return &DamageError{Object: x.object, Offset: x.at, Reason: reason}
+}
+
+// CheckPack reads a whole pack and compares its length and its hash with those
+// it had when it was made. A difference is a *DamageError.
+func CheckPack(ctx context.Context, st Opener, folder string, p Pack) (err error) {
+	object := folder + "/" + p.Name
+	r, err := st.Open(ctx, object, 0, -1)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	h := xxh3.New128()
+	n, err := io.CopyBuffer(h, onlyReader{r}, make([]byte, 1<<20))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", object, err)
+	}
+	if n != p.Size {
+		return &DamageError{Object: object, Offset: min(n, p.Size), Reason: fmt.Sprintf("%d bytes long, %d expected", n, p.Size)}
+	}
+	sum := h.Sum128().Bytes()
+	if got := hex.EncodeToString(sum[:]); got != p.Hash {
+		return &DamageError{Object: object, Reason: fmt.Sprintf("its XXH3-128 is %s, %s expected", got, p.Hash)}
+	}
+	return nil
+}
+
+// onlyReader hides a WriteTo that would take smaller steps.
+type onlyReader struct{ io.Reader }

@@ -1,0 +1,97 @@
+package copier
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"time"
+)
+
+// Putter is where packs are written to.
+type Putter interface {
+	// Put makes the object that write writes, whole and durable, or returns an
+	// error and makes none. It calls write once.
+	Put(ctx context.Context, name string, write func(w io.Writer) error) error
+}
+
+// Opener is where packs are read from.
+type Opener interface {
+	// Open reads n bytes of an object from an offset, or to the end if n < 0.
+	// The reader ends early where the object does.
+	Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error)
+}
+
+// Defaults of Options.
+const (
+	DefaultSegment   = 64 << 20
+	DefaultPackLimit = 1 << 30
+	DefaultQueue     = 1024
+	DefaultPageTries = 10
+	DefaultRetryTime = 10 * time.Second
+)
+
+// Options says how to copy. The zero value copies with one worker for each
+// processor, codec none and no limit.
+type Options struct {
+	Workers int   // each holds a pack and less than 10 MiB; 0: GOMAXPROCS
+	Codec   Codec // of chunks that it makes smaller
+	Level   int   // of the codec, see ParseCodec; 0: the default
+
+	ChunkSize   int   // raw bytes of a chunk, 64 KiB to MaxChunk; 0: MaxChunk
+	SegmentSize int64 // bytes of a file that one worker takes at a time; 0: DefaultSegment
+	PackLimit   int64 // bytes after which a pack ends with the segment; 0: DefaultPackLimit
+	Queue       int   // segments that Add accepts before workers take them; 0: DefaultQueue
+
+	// BytesPerSecond limits how fast sources are read, all workers together.
+	// 0: no limit. StoreStream ignores it.
+	BytesPerSecond int64
+
+	// DropCache tells the kernel to forget what was read of a file. That spares
+	// other programs' cached data, but drops the file's own as well.
+	DropCache bool
+
+	// OnProgress is called after each chunk read, by several workers at once,
+	// with the raw bytes that were read and the bytes that they take in the
+	// packs, both since the last call.
+	OnProgress func(raw, stored int64)
+
+	DamagedOK bool          // pages that stay damaged are copied and reported, and are no error
+	PageTries int           // reads of a damaged page after the first; 0: DefaultPageTries
+	RetryTime time.Duration // of a file to wait between them before it gets fewer; 0: DefaultRetryTime
+}
+
+// Validate says whether the options make sense.
+func (o *Options) Validate() error {
+	if err := checkLevel(o.Codec, o.Level); err != nil {
+		return err
+	}
+	switch {
+	case o.Workers < 0:
+		return fmt.Errorf("%d workers", o.Workers)
+	case o.ChunkSize != 0 && (o.ChunkSize < minZero || o.ChunkSize > MaxChunk):
+		return fmt.Errorf("chunk size %d: not between %d and %d", o.ChunkSize, minZero, MaxChunk)
+	case o.SegmentSize != 0 && o.SegmentSize < int64(o.ChunkSize):
+		return fmt.Errorf("segment size %d is below the chunk size", o.SegmentSize)
+	case o.PackLimit < 0 || o.BytesPerSecond < 0 || o.Queue < 0 || o.PageTries < 0 || o.RetryTime < 0:
+		return errors.New("a limit below 0")
+	}
+	return nil
+}
+
+// fill replaces what is 0 by its default.
+func (o Options) fill() Options {
+	o.Workers = cmp.Or(o.Workers, runtime.GOMAXPROCS(0))
+	o.ChunkSize = cmp.Or(o.ChunkSize, MaxChunk)
+	o.SegmentSize = max(cmp.Or(o.SegmentSize, DefaultSegment), int64(o.ChunkSize))
+	o.PackLimit = cmp.Or(o.PackLimit, DefaultPackLimit)
+	o.Queue = cmp.Or(o.Queue, DefaultQueue)
+	o.PageTries = cmp.Or(o.PageTries, DefaultPageTries)
+	o.RetryTime = cmp.Or(o.RetryTime, DefaultRetryTime)
+	if o.OnProgress == nil {
+		o.OnProgress = func(raw, stored int64) {}
+	}
+	return o
+}

@@ -1,0 +1,138 @@
+package copier
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Result says what became of a source.
+type Result struct {
+	Extents   []Extent // in the order of the file; not nil
+	TornPages int64    // pages that were whole only when they were read again
+	Damaged   []uint32 // pages that never were, ascending; only with Options.DamagedOK
+	Read      int64    // bytes of the source
+	Stored    int64    // bytes that they take in the packs
+}
+
+// Pending is a source on its way into the packs.
+type Pending struct {
+	c    *Copier // nil in StoreStream
+	src  Source
+	step int64 // bytes of a read
+
+	left  atomic.Int64  // segments to do
+	done  chan struct{} // closed after the last
+	torn  atomic.Int64
+	spent atomic.Int64 // nanoseconds of pauses for pages that stayed damaged
+
+	mu      sync.Mutex
+	extents []Extent
+	damaged []uint32
+}
+
+// Wait waits until the source is in the packs; that they are durable is for
+// Close to tell. The error is the one that the Copier failed with, whichever
+// source it came from, or that of ctx. The source's file is not used any more
+// when Wait returns a result; after an error it still may be for a moment, and
+// may be closed nevertheless.
+func (p *Pending) Wait(ctx context.Context) (Result, error) {
+	select {
+	case <-p.done:
+		return p.result(), nil
+	default:
+	}
+	select {
+	case <-p.done:
+		return p.result(), nil
+	case <-p.c.failed:
+		return Result{}, p.c.err
+	case <-ctx.Done():
+		return Result{}, fmt.Errorf("copy %s: %w", p.src.Name, context.Cause(ctx))
+	}
+}
+
+// result returns the result of a source that is done.
+func (p *Pending) result() Result {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := Result{Extents: mergeExtents(p.extents), TornPages: p.torn.Load(), Read: p.src.Size}
+	r.Damaged = slices.Clone(p.damaged)
+	slices.Sort(r.Damaged)
+	for _, e := range r.Extents {
+		r.Stored += e.Length
+	}
+	return r
+}
+
+// mergeExtents returns extents in the order of the file, joining those that
+// follow each other in the pack as well.
+func mergeExtents(extents []Extent) []Extent {
+	sorted := slices.SortedFunc(slices.Values(extents), func(a, b Extent) int { return cmp.Compare(a.Start, b.Start) })
+	merged := make([]Extent, 0, len(sorted))
+	for _, e := range sorted {
+		if n := len(merged); n > 0 {
+			last := &merged[n-1]
+			if last.Pack == e.Pack && last.Offset+last.Length == e.Offset && last.Start+last.Size == e.Start {
+				last.Length += e.Length
+				last.Size += e.Size
+				continue
+			}
+		}
+		merged = append(merged, e)
+	}
+	return merged
+}
+
+// finish records the extent of a segment.
+func (p *Pending) finish(e Extent) {
+	p.mu.Lock()
+	p.extents = append(p.extents, e)
+	p.mu.Unlock()
+	if p.left.Add(-1) == 0 {
+		p.complete()
+	}
+}
+
+// complete ends the wait for the source.
+func (p *Pending) complete() {
+	close(p.done)
+	if p.src.Done != nil {
+		p.src.Done()
+	}
+}
+
+// damage deals with a page that stayed damaged for as long as was spent on it.
+func (p *Pending) damage(no uint32, cause error, spent time.Duration, ok bool) error {
+	bad := &PageError{File: p.src.Name, Page: no, Err: cause}
+	if !ok {
+		return bad
+	}
+	p.spent.Add(int64(spent))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.damaged) >= maxDamaged {
+		return fmt.Errorf("%w: %w", ErrManyDamaged, bad)
+	}
+	p.damaged = append(p.damaged, no)
+	return nil
+}
+
+// hasty tells whether the damaged pages of the source have used up their time.
+func (p *Pending) hasty(limit time.Duration) bool { return p.spent.Load() > int64(limit) }
+
+// sleep waits for a pause between two reads.
+func sleep(ctx context.Context, pause time.Duration) error {
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,101 @@
+package copier
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// FileSink writes to a file. The file has its final length before the first call,
+// and a file may be written by the sinks of several goroutines at once.
+type FileSink struct {
+	File *os.File
+
+	// Sparse makes holes of all blocks of zeros, of 4 KiB and more. Otherwise
+	// zeros take up disk space like other bytes, where the file system can do
+	// that without writing them.
+	Sparse bool
+
+	// Fresh promises that the file was one hole before the first call, and that
+	// no byte is written twice. With Sparse, zeros then cost nothing.
+	Fresh bool
+}
+
+var _ Sink = (*FileSink)(nil)
+
+// WriteAt writes b, without its zero blocks if the file is to be sparse.
+func (s *FileSink) WriteAt(b []byte, off int64) (int, error) {
+	if !s.Sparse {
+		return s.File.WriteAt(b, off)
+	}
+	for at := 0; at < len(b); {
+		if zero := zeroRun(b[at:]); zero > 0 {
+			if err := s.Zero(off+int64(at), int64(zero)); err != nil {
+				return at, err
+			}
+			at += zero
+			continue
+		}
+		end := at + zeroBlock
+		for end < len(b) && !isZero(b[end:min(end+zeroBlock, len(b))]) {
+			end += zeroBlock
+		}
+		n, err := s.File.WriteAt(b[at:min(end, len(b))], off+int64(at))
+		if err != nil {
+			return at + n, err
+		}
+		at += n
+	}
+	return len(b), nil
+}
+
+// Zero makes a hole or writes zeros.
+func (s *FileSink) Zero(off, n int64) error {
+	mode := uint32(unix.FALLOC_FL_ZERO_RANGE | unix.FALLOC_FL_KEEP_SIZE)
+	if s.Sparse {
+		mode = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
+		if s.Fresh {
+			return nil
+		}
+	}
+	err := s.fallocate(mode, off, n)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {
+		return s.writeZeros(off, n)
+	}
+	if err != nil {
+		return &os.PathError{Op: "fallocate", Path: s.File.Name(), Err: err}
+	}
+	return nil
+}
+
+// fallocate calls the system call of that name.
+func (s *FileSink) fallocate(mode uint32, off, n int64) error {
+	conn, err := s.File.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	err = conn.Control(func(fd uintptr) {
+		for {
+			inner = unix.Fallocate(int(fd), mode, off, n)
+			if !errors.Is(inner, unix.EINTR) {
+				return
+			}
+		}
+	})
+	return errors.Join(err, inner)
+}
+
+// writeZeros writes zeros where the file system cannot do it by itself.
+func (s *FileSink) writeZeros(off, n int64) error {
+	zeros := make([]byte, min(n, MaxChunk))
+	for n > 0 {
+		w, err := s.File.WriteAt(zeros[:min(n, int64(len(zeros)))], off)
+		if err != nil {
+			return err
+		}
+		off, n = off+int64(w), n-int64(w)
+	}
+	return nil
+}

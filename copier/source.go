@@ -1,0 +1,294 @@
+package copier
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+)
+
+// maxPageSize is the largest page of any engine, in bytes.
+const maxPageSize = 64 << 10
+
+// maxDamaged bounds the damaged pages that are recorded of one source. A file
+// with more is not one that anybody wants to go on over.
+const maxDamaged = 1 << 16
+
+// quickTries is how often a damaged page is read again, without pauses, once the
+// damaged pages of its file have used up their time for that.
+const quickTries = 3
+
+// Pauses before a damaged page is read again: the first, doubled every time up
+// to the longest.
+const (
+	firstPause   = 250 * time.Microsecond
+	longestPause = 100 * time.Millisecond
+)
+
+// Errors that the copying of a source ends with.
+var (
+	// ErrShort is returned when a source without PadShort ends before
+	// Start+Size: the file was made smaller while it was copied.
+	ErrShort = errors.New("the file became shorter")
+
+	// ErrUnstable is the cause of a PageError when a page that has no checksum
+	// was different every time it was read.
+	ErrUnstable = errors.New("the page changes at every read")
+
+	// ErrManyDamaged is returned when a source has so many damaged pages that
+	// Options.DamagedOK cannot help.
+	ErrManyDamaged = errors.New("too many damaged pages")
+)
+
+// Pages knows the pages of a source. It is called by several workers at once.
+type Pages interface {
+	// PageSize is the distance of two pages in bytes, at most 64 KiB. It need
+	// not be a power of two.
+	PageSize() int
+
+	// Check returns nil if page is whole. no counts from 0 at the file's
+	// first byte. The slice is only valid during the call. The last call for a
+	// page is the one with the bytes that are stored.
+	Check(page []byte, no uint32) error
+}
+
+// Unverifiable is an optional method of Pages. A page for which it returns true
+// has no checksum; it counts as whole when two reads return the same bytes and
+// Check has nothing against them.
+type Unverifiable interface {
+	Unverifiable(page []byte, no uint32) bool
+}
+
+// Range is a run of bytes of a file.
+type Range struct {
+	Start int64 // offset of the first byte
+	Size  int64 // bytes
+}
+
+// Source is a file, or a part of one, that is to be copied.
+type Source struct {
+	Number uint32      // of the file in this backup; sources may share it
+	Name   string      // for messages
+	File   io.ReaderAt // read by several workers at once; never closed
+
+	// The bytes [Start, Start+Size) of the file are copied, whatever its length
+	// is by then. With Pages, Start is a multiple of the page size; what is
+	// left behind the last whole page is copied unchecked.
+	Start, Size int64
+
+	PadShort bool    // a file that ends early is followed by zeros, instead of ErrShort
+	Pages    Pages   // nil: nothing is checked
+	Blank    []Range // stored as zeros, and pages that lie in there are not checked
+
+	// Done, if not nil, is called once when the source is in the packs and its
+	// file will not be read again, from any goroutine. After an error of the
+	// copier it may never be called. It must return at once.
+	Done func()
+}
+
+// validate says whether the source makes sense with chunks of at most chunkSize.
+func (s *Source) validate(chunkSize int) error {
+	if s.File == nil {
+		return errors.New("no file")
+	}
+	if s.Start < 0 || s.Size < 0 || s.Start > math.MaxInt64-s.Size {
+		return fmt.Errorf("range of %d bytes at %d", s.Size, s.Start)
+	}
+	for _, r := range s.Blank {
+		if r.Start < 0 || r.Size < 0 || r.Start > math.MaxInt64-r.Size {
+			return fmt.Errorf("blank range of %d bytes at %d", r.Size, r.Start)
+		}
+	}
+	if s.Pages == nil {
+		return nil
+	}
+	size := s.Pages.PageSize()
+	if size <= 0 || size > min(maxPageSize, chunkSize) {
+		return fmt.Errorf("page size %d", size)
+	}
+	if s.Start%int64(size) != 0 {
+		return fmt.Errorf("start %d is inside a page of %d bytes", s.Start, size)
+	}
+	if (s.Start+s.Size)/int64(size) > math.MaxUint32 {
+		return fmt.Errorf("%d bytes have too many pages of %d bytes", s.Start+s.Size, size)
+	}
+	return nil
+}
+
+// step returns how many bytes are read at a time: at most most, and whole pages.
+func (s *Source) step(most int64) int64 {
+	if s.Pages == nil {
+		return most
+	}
+	return most - most%int64(s.Pages.PageSize())
+}
+
+// PageError is a page that was not whole however often it was read.
+type PageError struct {
+	File string // Source.Name
+	Page uint32 // from 0 at the file's first byte
+	Err  error  // of Pages.Check, or ErrUnstable
+}
+
+// Error names the file and the page.
+func (e *PageError) Error() string {
+	return fmt.Sprintf("page %d of %s: %v", e.Page, e.File, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *PageError) Unwrap() error { return e.Err }
+
+// pageReader reads runs of pages of sources. It belongs to one goroutine.
+type pageReader struct {
+	opts    *Options
+	fresh   []byte // one page, read again; made when it is first needed
+	suspect []int  // offsets in the run of pages that have no checksum
+}
+
+// read fills p with the source's bytes at off, checked.
+func (r *pageReader) read(ctx context.Context, job *Pending, p []byte, off int64) error {
+	if err := readAt(&job.src, p, off); err != nil {
+		return err
+	}
+	blank(&job.src, p, off)
+	if job.src.Pages == nil {
+		return nil
+	}
+	return r.check(ctx, job, p, off)
+}
+
+// readAt reads bytes of a source. Where PadShort allows the file to end early,
+// zeros take the place of what is missing, from the last whole page on.
+func readAt(s *Source, p []byte, off int64) error {
+	n, err := s.File.ReadAt(p, off)
+	if n == len(p) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read %s at byte %d: %w", s.Name, off+int64(n), err)
+	}
+	if !s.PadShort {
+		return fmt.Errorf("read %s: ends at byte %d instead of %d: %w", s.Name, off+int64(n), s.Start+s.Size, ErrShort)
+	}
+	if s.Pages != nil {
+		n -= n % s.Pages.PageSize()
+	}
+	clear(p[n:])
+	return nil
+}
+
+// blank clears the bytes of p, which lie at off, that are in blank ranges.
+func blank(s *Source, p []byte, off int64) {
+	for _, r := range s.Blank {
+		from, to := max(r.Start-off, 0), min(r.Start+r.Size-off, int64(len(p)))
+		if from < to {
+			clear(p[from:to])
+		}
+	}
+}
+
+// isBlank tells whether n bytes at off lie in one blank range.
+func isBlank(s *Source, off, n int64) bool {
+	for _, r := range s.Blank {
+		if r.Start <= off && off+n <= r.Start+r.Size {
+			return true
+		}
+	}
+	return false
+}
+
+// check checks all whole pages of p, which lies at off in the source.
+func (r *pageReader) check(ctx context.Context, job *Pending, p []byte, off int64) error {
+	s := &job.src
+	size := s.Pages.PageSize()
+	loose, _ := s.Pages.(Unverifiable)
+	r.suspect = r.suspect[:0]
+	no := uint32(off / int64(size))
+	for at := 0; at+size <= len(p); at, no = at+size, no+1 {
+		page := p[at : at+size : at+size]
+		if len(s.Blank) > 0 && isBlank(s, off+int64(at), int64(size)) {
+			continue
+		}
+		if loose != nil && loose.Unverifiable(page, no) {
+			r.suspect = append(r.suspect, at)
+			continue
+		}
+		if err := s.Pages.Check(page, no); err != nil {
+			if err := r.again(ctx, job, page, no, err); err != nil {
+				return err
+			}
+		}
+	}
+	// Pages without a checksum are read a second time only now, so that a
+	// write which was under way at the first read has had time to end.
+	for _, at := range r.suspect {
+		page := p[at : at+size : at+size]
+		if err := r.again(ctx, job, page, uint32(off/int64(size))+uint32(at/size), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// again reads a page until it is whole. bad is why it is not, nil if that is not
+// known and the first further read decides. If the page stays damaged, that is
+// an error or, with Options.DamagedOK, recorded.
+func (r *pageReader) again(ctx context.Context, job *Pending, page []byte, no uint32, bad error) error {
+	torn := bad != nil
+	var spent time.Duration
+	for pause, try := firstPause, 0; ; try++ {
+		if bad != nil {
+			hasty := job.hasty(r.opts.RetryTime)
+			if try >= r.opts.PageTries || hasty && try >= quickTries {
+				break
+			}
+			if !hasty {
+				if err := sleep(ctx, pause); err != nil {
+					return err
+				}
+				spent += pause
+				pause = min(2*pause, longestPause)
+			}
+		}
+		same, err := r.reread(&job.src, page, no)
+		if err != nil {
+			return err
+		}
+		if bad = r.whole(&job.src, page, no, same); bad == nil {
+			if torn || !same {
+				job.torn.Add(1)
+			}
+			return nil
+		}
+		torn = true
+	}
+	return job.damage(no, bad, spent, r.opts.DamagedOK)
+}
+
+// reread reads a page once more and tells whether it was the same as before.
+func (r *pageReader) reread(s *Source, page []byte, no uint32) (same bool, err error) {
+	if cap(r.fresh) < len(page) {
+		r.fresh = make([]byte, maxPageSize)
+	}
+	fresh := r.fresh[:len(page)]
+	off := int64(no) * int64(len(page))
+	if err := readAt(s, fresh, off); err != nil {
+		return false, err
+	}
+	blank(s, fresh, off)
+	same = bytes.Equal(fresh, page)
+	copy(page, fresh)
+	return same, nil
+}
+
+// whole returns why a page that was just read is not whole. same says that the
+// read before had returned the same bytes.
+func (r *pageReader) whole(s *Source, page []byte, no uint32, same bool) error {
+	if loose, ok := s.Pages.(Unverifiable); ok && !same && loose.Unverifiable(page, no) {
+		return ErrUnstable
+	}
+	return s.Pages.Check(page, no)
+}

@@ -1,0 +1,378 @@
+package copier
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"mbk/repo/store/storetest"
+)
+
+const page = 4096
+
+// quick are options that copy pages without long pauses.
+var quickOptions = Options{Workers: 2, ChunkSize: 64 << 10, SegmentSize: 256 << 10, PageTries: 4}
+
+func TestPagesAreChecked(t *testing.T) {
+	for _, size := range []int{1024, 4096, 16384, 65536, 12288} {
+		p := &sumPages{size: size}
+		file := append(p.pages(100), "a part of a page"...)
+		clear(file[7*size : 9*size])
+		src := Source{Number: 1, Name: "t.ibd", File: bytes.NewReader(file), Size: int64(len(file)), Pages: p}
+		r, st, err := copyOne(t, quickOptions, src)
+		if err != nil {
+			t.Fatalf("page size %d: %v", size, err)
+		}
+		wantFile(t, st, 1, r, file)
+		if r.TornPages != 0 || len(r.Damaged) != 0 {
+			t.Errorf("page size %d: %d torn, %v damaged", size, r.TornPages, r.Damaged)
+		}
+		for no := range uint32(100) {
+			if p.checked[no] != 1 {
+				t.Fatalf("page size %d: page %d checked %d times", size, no, p.checked[no])
+			}
+		}
+		if len(p.checked) != 100 {
+			t.Errorf("page size %d: %d pages checked, want 100", size, len(p.checked))
+		}
+	}
+}
+
+func TestPartOfAFile(t *testing.T) {
+	p := &sumPages{size: page}
+	file := p.pages(100)
+	src := Source{Number: 1, Name: "t.ibd", File: bytes.NewReader(file), Start: 37 * page, Size: 40 * page, Pages: p}
+	r, st, err := copyOne(t, quickOptions, src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, sink := NewExtractor(), newMemSink(int64(len(file)))
+	defer x.Close()
+	for _, e := range r.Extents {
+		if err := x.Extent(t.Context(), st, folder, 1, e, sink); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(sink.b[37*page:77*page], file[37*page:77*page]) || sink.b[77*page] != 0xEE {
+		t.Error("copied something else")
+	}
+}
+
+// tear makes the first reads of some pages return a mixture.
+func tear(file []byte, times map[int]int) *changing {
+	whole := bytes.Clone(file)
+	return &changing{b: file, hook: func(f *changing, off int64, n int) {
+		copy(f.b, whole)
+		for no := range times {
+			at := no * page
+			if int64(at) >= off && int64(at) < off+int64(n) && times[no] > 0 {
+				times[no]--
+				clear(f.b[at+page/2 : at+page])
+				f.b[at+100]++ // another state each time
+				whole[at+100]++
+				p := sumPages{size: page}
+				p.stamp(whole, no)
+			}
+		}
+	}}
+}
+
+func TestTornPages(t *testing.T) {
+	p := &sumPages{size: page}
+	file := tear(p.pages(64), map[int]int{0: 1, 16: 3, 17: 4, 63: 2})
+	r, st, err := copyOne(t, quickOptions, Source{Number: 1, Name: "t.ibd", File: file, Size: 64 * page, Pages: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.TornPages != 4 {
+		t.Errorf("%d torn pages, want 4", r.TornPages)
+	}
+	file.hook(file, 0, 0)
+	wantFile(t, st, 1, r, file.b)
+}
+
+func TestDamagedPages(t *testing.T) {
+	damaged := func() (*sumPages, []byte) {
+		p := &sumPages{size: page}
+		file := p.pages(64)
+		for _, no := range []int{3, 17, 40} {
+			file[no*page+77]++
+		}
+		return p, file
+	}
+	t.Run("fail the copy", func(t *testing.T) {
+		p, file := damaged()
+		began := time.Now()
+		_, _, err := copyOne(t, quickOptions, Source{Number: 1, Name: "./d/t.ibd", File: bytes.NewReader(file), Size: 64 * page, Pages: p})
+		bad, ok := errors.AsType[*PageError](err)
+		if !ok || bad.File != "./d/t.ibd" || !slices.Contains([]uint32{3, 17, 40}, bad.Page) || !errors.Is(err, errPage) {
+			t.Fatalf("error %v", err)
+		}
+		if want := "page " + string(rune('0'+bad.Page)); bad.Page == 3 && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("message %q", err)
+		}
+		if p.checked[bad.Page] != 5 {
+			t.Errorf("page read %d times, want 5", p.checked[bad.Page])
+		}
+		if took := time.Since(began); took < (250+500+1000+2000)*time.Microsecond {
+			t.Errorf("all tries took %v", took)
+		}
+	})
+	t.Run("are recorded", func(t *testing.T) {
+		p, file := damaged()
+		opts := quickOptions
+		opts.DamagedOK = true
+		r, st, err := copyOne(t, opts, Source{Number: 1, Name: "t.ibd", File: bytes.NewReader(file), Size: 64 * page, Pages: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := []uint32{3, 17, 40}; !slices.Equal(r.Damaged, want) {
+			t.Errorf("Damaged = %v, want %v", r.Damaged, want)
+		}
+		wantFile(t, st, 1, r, file)
+	})
+	t.Run("cost a bounded time", func(t *testing.T) {
+		p := &sumPages{size: page}
+		file := noise(64*page, 1)
+		opts := quickOptions
+		opts.DamagedOK = true
+		opts.PageTries = 8
+		opts.RetryTime = time.Millisecond
+		r, _, err := copyOne(t, opts, Source{Number: 1, Name: "t.ibd", File: bytes.NewReader(file), Size: 64 * page, Pages: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Damaged) != 64 {
+			t.Errorf("%d damaged pages, want 64", len(r.Damaged))
+		}
+		var most int
+		for _, n := range p.checked {
+			if n == 9 {
+				most++
+			}
+		}
+		if most == 0 || most > 2 {
+			t.Errorf("%d pages were read 9 times", most)
+		}
+	})
+	t.Run("are too many", func(t *testing.T) {
+		p := &sumPages{size: 512}
+		file := noise((maxDamaged+100)*512, 1)
+		opts := Options{DamagedOK: true, PageTries: 1, RetryTime: 1}
+		began := time.Now()
+		_, _, err := copyOne(t, opts, Source{Name: "t.ibd", File: bytes.NewReader(file), Size: int64(len(file)), Pages: hopeless{p}})
+		if !errors.Is(err, ErrManyDamaged) {
+			t.Errorf("after %v: %v, want %v", time.Since(began), err, ErrManyDamaged)
+		}
+	})
+}
+
+// hopeless is pages none of which is whole; reading them again is not paused for.
+type hopeless struct{ *sumPages }
+
+func (hopeless) Check([]byte, uint32) error { return errPage }
+
+func TestUnverifiablePages(t *testing.T) {
+	loosePages := func() (*sumPages, []byte) {
+		p := &sumPages{size: page, loose: true}
+		file := p.pages(64)
+		for _, no := range []int{2, 20, 21, 60} {
+			copy(file[no*page:], noise(page, uint64(no)))
+			file[no*page] = 0xFF
+		}
+		return p, file
+	}
+	t.Run("same twice", func(t *testing.T) {
+		p, file := loosePages()
+		reads := map[int64]int{}
+		f := &changing{b: file, hook: func(f *changing, off int64, n int) {
+			if n == page {
+				reads[off/page]++
+			}
+		}}
+		r, st, err := copyOne(t, quickOptions, Source{Number: 1, Name: "t.ibd", File: f, Size: 64 * page, Pages: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantFile(t, st, 1, r, file)
+		if r.TornPages != 0 || len(reads) != 4 || reads[20] != 1 {
+			t.Errorf("%d torn, read again: %v", r.TornPages, reads)
+		}
+	})
+	t.Run("changed between the reads", func(t *testing.T) {
+		p, file := loosePages()
+		changes := 3
+		f := &changing{b: file, hook: func(f *changing, off int64, n int) {
+			if off == 20*page && n == page && changes > 0 {
+				changes--
+				f.b[20*page+5]++
+			}
+		}}
+		r, st, err := copyOne(t, quickOptions, Source{Number: 1, Name: "t.ibd", File: f, Size: 64 * page, Pages: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantFile(t, st, 1, r, file)
+		if r.TornPages != 1 {
+			t.Errorf("%d torn pages, want 1", r.TornPages)
+		}
+	})
+	t.Run("changes for ever", func(t *testing.T) {
+		p, file := loosePages()
+		f := &changing{b: file, hook: func(f *changing, off int64, n int) { f.b[20*page+5]++ }}
+		_, _, err := copyOne(t, quickOptions, Source{Number: 1, Name: "t.ibd", File: f, Size: 64 * page, Pages: p})
+		if bad, ok := errors.AsType[*PageError](err); !ok || bad.Page != 20 || !errors.Is(err, ErrUnstable) {
+			t.Errorf("error %v, want page 20: %v", err, ErrUnstable)
+		}
+	})
+	t.Run("becomes a page with a sum", func(t *testing.T) {
+		p, file := loosePages()
+		f := &changing{b: file, hook: func(f *changing, off int64, n int) {
+			if off == 20*page && n == page {
+				p.stamp(f.b, 20)
+			}
+		}}
+		r, st, err := copyOne(t, quickOptions, Source{Number: 1, Name: "t.ibd", File: f, Size: 64 * page, Pages: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantFile(t, st, 1, r, file)
+	})
+}
+
+func TestLengthChanges(t *testing.T) {
+	cut := func(p *sumPages, to int) *changing {
+		return &changing{b: p.pages(64), hook: func(f *changing, off int64, n int) {
+			if off >= 32*page {
+				f.b = f.b[:to]
+			}
+		}}
+	}
+	opts := quickOptions
+	opts.Workers = 1
+	t.Run("shrinks", func(t *testing.T) {
+		p := &sumPages{size: page}
+		_, _, err := copyOne(t, opts, Source{Number: 1, Name: "t.ibd", File: cut(p, 40*page), Size: 64 * page, Pages: p})
+		if !errors.Is(err, ErrShort) || !strings.Contains(err.Error(), "t.ibd: ends at byte 163840 instead of 262144") {
+			t.Errorf("error %v, want %v", err, ErrShort)
+		}
+	})
+	t.Run("shrinks and may", func(t *testing.T) {
+		p := &sumPages{size: page}
+		f := cut(p, 40*page+100)
+		want := append(bytes.Clone(f.b[:40*page]), make([]byte, 24*page)...)
+		r, st, err := copyOne(t, opts, Source{Number: 1, Name: "undo001", File: f, Size: 64 * page, Pages: p, PadShort: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantFile(t, st, 1, r, want)
+	})
+	t.Run("shrinks and may, without pages", func(t *testing.T) {
+		f := cut(&sumPages{size: page}, 40*page+100)
+		want := append(bytes.Clone(f.b[:40*page+100]), make([]byte, 24*page-100)...)
+		r, st, err := copyOne(t, opts, Source{Number: 1, Name: "f", File: f, Size: 64 * page, PadShort: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantFile(t, st, 1, r, want)
+	})
+	t.Run("shrinks below a page that is read again", func(t *testing.T) {
+		p := &sumPages{size: page}
+		b := p.pages(64)
+		b[50*page+9]++
+		f := &changing{b: b, hook: func(f *changing, off int64, n int) {
+			if n == page {
+				f.b = f.b[:50*page]
+			}
+		}}
+		want := bytes.Clone(b)
+		clear(want[50*page : 51*page])
+		// Pages 48 to 63 were read at once, all but page 50 whole.
+		r, st, err := copyOne(t, opts, Source{Number: 1, Name: "undo001", File: f, Size: 64 * page, Pages: p, PadShort: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantFile(t, st, 1, r, want)
+	})
+	t.Run("grows", func(t *testing.T) {
+		p := &sumPages{size: page}
+		f := &changing{b: p.pages(64), hook: func(f *changing, off int64, n int) { f.b = append(f.b, noise(page, 1)...) }}
+		want := bytes.Clone(f.b)
+		r, st, err := copyOne(t, opts, Source{Number: 1, Name: "t.ibd", File: f, Size: 64 * page, Pages: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantFile(t, st, 1, r, want)
+	})
+}
+
+func TestBlankRanges(t *testing.T) {
+	p := &sumPages{size: page}
+	file := p.pages(256)
+	want := bytes.Clone(file)
+	blank := []Range{{Start: 64 * page, Size: 64 * page}, {Start: 128 * page, Size: 64 * page}, {Start: 250 * page, Size: 1 << 40}}
+	for _, r := range blank {
+		end := min(r.Start+r.Size, int64(len(file)))
+		copy(file[r.Start:end], noise(int(end-r.Start), uint64(r.Start)))
+		clear(want[r.Start:end])
+	}
+	r, st, err := copyOne(t, quickOptions, Source{Number: 1, Name: "ibdata1", File: bytes.NewReader(file), Size: 256 * page, Pages: p, Blank: blank})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if zeroed := wantFile(t, st, 1, r, want).zeroed; zeroed != 128*page {
+		t.Errorf("%d bytes in chunks of zeros, want %d", zeroed, 128*page)
+	}
+	if p.checked[64] != 0 || p.checked[191] != 0 || p.checked[192] != 1 {
+		t.Error("blank pages were checked, or others were not")
+	}
+}
+
+func TestBadSources(t *testing.T) {
+	c := start(t, storetest.NewMem(), Options{Workers: 1, ChunkSize: 64 << 10})
+	file := bytes.NewReader(nil)
+	for _, tc := range []struct {
+		name string
+		src  Source
+	}{
+		{"no file", Source{Size: 1}},
+		{"negative start", Source{File: file, Start: -1, Size: 1}},
+		{"negative size", Source{File: file, Size: -1}},
+		{"overflow", Source{File: file, Start: 1 << 62, Size: 1 << 62}},
+		{"blank overflow", Source{File: file, Blank: []Range{{1 << 62, 1 << 62}}}},
+		{"blank negative", Source{File: file, Blank: []Range{{-1, 5}}}},
+		{"page size 0", Source{File: file, Pages: &sumPages{}}},
+		{"page size over a chunk", Source{File: file, Pages: &sumPages{size: 128 << 10}}},
+		{"start inside a page", Source{File: file, Start: 100, Size: 4096, Pages: &sumPages{size: 4096}}},
+		{"page numbers beyond 32 bits", Source{File: file, Start: 0, Size: math.MaxInt64 / 4096 * 4096, Pages: &sumPages{size: 4096}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if _, err := c.Add(t.Context(), tc.src); err == nil {
+				t.Error("accepted")
+			}
+		})
+	}
+	wait(t, add(t, c, 1, []byte("the copier works on")))
+}
+
+func TestCancelWhileReadingAgain(t *testing.T) {
+	p := &sumPages{size: page}
+	ctx, cancel := context.WithCancel(t.Context())
+	f := &changing{b: noise(page, 1), hook: func(f *changing, off int64, n int) { cancel() }}
+	c, err := New(ctx, storetest.NewMem(), folder, Options{Workers: 1, PageTries: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addSource(t, c, Source{Name: "t.ibd", File: f, Size: page, Pages: p})
+	if _, err := c.Close(t.Context()); !errors.Is(err, context.Canceled) {
+		t.Errorf("Close: %v, want %v", err, context.Canceled)
+	}
+}
+
+var _ io.ReaderAt = readerAt(nil)
