@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -170,15 +171,18 @@ func newestPerDepth(history []store.Object) map[string][]verification {
 func (r *Repository) summary(ctx context.Context, id string, verifications []verification) (Summary, error) {
 	var s Summary
 	a, err := r.attempt(ctx, id)
+	if err != nil && !lost(err) {
+		return Summary{}, err
+	}
 	if err != nil || a.Outcome != OutcomeOK {
 		// No record, a damaged one, or one that takes the backup for failed:
 		// the manifest is the truth.
 		var m *Manifest
 		m, err = r.manifest(ctx, id)
 		switch {
-		case isNotExist(err):
+		case errors.Is(err, fs.ErrNotExist):
 			return Summary{}, nil
-		case err != nil && (ctx.Err() != nil || !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNewerFormat)):
+		case err != nil && !lost(err):
 			return Summary{}, err
 		case err != nil:
 			started, kind, _ := ParseID(id) // listed ids parse

@@ -195,6 +195,29 @@ func startOf(s *Summary) time.Time {
 	return t
 }
 
+// trueParents sets the parents of backups as their manifests name them: what is
+// removed must not hang on a record of the history. The error is ErrNewerFormat
+// if a newer mbk made one of them, whose parents are therefore not known.
+func (r *Repository) trueParents(ctx context.Context, backups []Summary) error {
+	for i := range backups {
+		s := &backups[i]
+		s.Parent = ""
+		if _, kind, err := ParseID(s.ID); err == nil && kind == KindFull {
+			continue // needs no other
+		}
+		m, err := r.manifest(ctx, s.ID)
+		switch {
+		case err == nil:
+			s.Parent = m.Parent
+		case errors.Is(err, ErrNewerFormat) || !lost(err):
+			return err
+		default:
+			s.Problem = err.Error()
+		}
+	}
+	return nil
+}
+
 // Expire removes the backups that a policy does not keep, and returns the plan.
 // With dryRun it only plans. Otherwise the lock must be held. If it fails or is
 // cancelled half-way, what was not removed is still whole; Plan.Removed says how
@@ -208,6 +231,9 @@ func (r *Repository) Expire(ctx context.Context, p Policy, dryRun bool) (Plan, e
 	}
 	backups, err := r.List(ctx)
 	if err != nil {
+		return Plan{}, fmt.Errorf("expire: %w", err)
+	}
+	if err := r.trueParents(ctx, backups); err != nil {
 		return Plan{}, fmt.Errorf("expire: %w", err)
 	}
 	plan := p.Plan(backups)

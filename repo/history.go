@@ -8,11 +8,11 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"mbk/innodb"
 	"mbk/repo/store"
 )
 
@@ -84,13 +84,14 @@ func AttemptOf(m *Manifest) Attempt {
 }
 
 func redoBytes(m *Manifest) int64 {
-	return int64(m.Redo.End - min(m.Redo.End, innodb.LSN(m.Redo.Checkpoint.LSN)))
+	return int64(m.Redo.End - min(m.Redo.End, m.Redo.Checkpoint.LSN))
 }
 
 // attemptName returns the name of the object that holds an attempt.
 func attemptName(id string) string { return historyPrefix + id + ".json" }
 
-// PutAttempt adds an attempt to the history. It needs no lock.
+// PutAttempt adds an attempt to the history, after Commit or Discard. It needs no
+// lock.
 func (r *Repository) PutAttempt(ctx context.Context, a Attempt) error {
 	if _, _, err := ParseID(a.ID); err != nil {
 		return fmt.Errorf("record the attempt: %w", err)
@@ -102,7 +103,7 @@ func (r *Repository) PutAttempt(ctx context.Context, a Attempt) error {
 	return nil
 }
 
-// Attempt returns the record of one attempt. The error is fs.ErrNotExist if
+// attempt returns the record of one attempt. The error is fs.ErrNotExist if
 // there is none.
 func (r *Repository) attempt(ctx context.Context, id string) (Attempt, error) {
 	var a Attempt
@@ -137,7 +138,7 @@ func (r *Repository) Attempts(ctx context.Context) ([]Attempt, error) {
 	attempts := make([]Attempt, len(ids))
 	err = each(ctx, len(ids), func(ctx context.Context, i int) error {
 		a, err := r.attempt(ctx, ids[i])
-		if err != nil && ctx.Err() != nil {
+		if err != nil && !lost(err) {
 			return err
 		}
 		if err != nil {
@@ -247,8 +248,8 @@ func (v verification) read(ctx context.Context, st store.Store) (Verification, e
 	if err == nil && (record.ID != v.id || record.Depth != v.depth) {
 		err = fmt.Errorf("it is of %q at depth %q: %w", record.ID, record.Depth, ErrDamaged)
 	}
-	if err != nil && ctx.Err() != nil {
-		return Verification{}, err
+	if err != nil && !lost(err) {
+		return Verification{}, fmt.Errorf("verification of %s: %w", v.id, err)
 	}
 	if err != nil {
 		problem := fmt.Sprintf("the record of this verification cannot be read: %v", err)
@@ -315,5 +316,9 @@ func answered(failed Verification, all []Verification) bool {
 	})
 }
 
-// isNotExist tells whether an object was not there.
-func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+// lost tells whether an object cannot be read and never will be, as opposed to a
+// store that does not answer: it is not there or not what mbk wrote, or the disk
+// has a bad spot.
+func lost(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrNewerFormat) || errors.Is(err, syscall.EIO)
+}

@@ -1,0 +1,314 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// backup returns a summary of a backup started at a time, whose parent, if any, was
+// started at another.
+func backup(t *testing.T, started, parent string) Summary {
+	t.Helper()
+	s := Summary{Attempt: Attempt{ID: NewID(at(t, started), KindFull), Kind: KindFull, Started: at(t, started), Outcome: OutcomeOK}}
+	if parent != "" {
+		s.Parent = NewID(at(t, parent), KindFull)
+	}
+	return s
+}
+
+// show writes a plan as text, one backup a line.
+func show(p Plan) string {
+	var b strings.Builder
+	for _, k := range p.Keep {
+		fmt.Fprintf(&b, "keep   %s  %s\n", k.ID, strings.Join(k.Reasons, ", "))
+	}
+	for _, s := range p.Remove {
+		fmt.Fprintf(&b, "remove %s\n", s.ID)
+	}
+	return b.String()
+}
+
+// Policies over backups of years: the golden files are read by people.
+func TestPolicyGolden(t *testing.T) {
+	nightly := func(days int) (all []Summary) {
+		for day := range days {
+			all = append(all, backup(t, at(t, "2025-11-20 22:30:00").AddDate(0, 0, day).Format(time.DateTime), ""))
+		}
+		return all
+	}
+	var hourly []Summary
+	for hour := range 72 {
+		hourly = append(hourly, backup(t, at(t, "2026-11-18 00:10:00").Add(time.Duration(hour)*time.Hour).Format(time.DateTime), ""))
+	}
+	sparse := []Summary{ // with holes of weeks
+		backup(t, "2024-02-29 01:00:00", ""), backup(t, "2024-12-30 01:00:00", ""), backup(t, "2024-12-31 01:00:00", ""),
+		backup(t, "2025-01-01 01:00:00", ""), backup(t, "2025-06-01 01:00:00", ""), backup(t, "2026-11-20 01:00:00", ""),
+		backup(t, "2026-11-20 13:00:00", ""), backup(t, "2026-11-21 01:00:00", ""),
+	}
+	for _, c := range []struct {
+		name    string
+		backups []Summary
+		policy  Policy
+	}{
+		{"nightly-last-3", nightly(10), Policy{Last: 3}},
+		{"nightly-last-more-than-there-are", nightly(3), Policy{Last: 10}},
+		{"nightly-days-7", nightly(20), Policy{Days: 7}},
+		{"nightly-7-daily-4-weekly-12-monthly", nightly(366), Policy{Daily: 7, Weekly: 4, Monthly: 12}},
+		{"nightly-daily-more-than-there-are", nightly(5), Policy{Daily: 30}},
+		{"nightly-yearly", nightly(366), Policy{Yearly: 5}},
+		{"hourly-last-6-daily-2", hourly, Policy{Last: 6, Daily: 2}},
+		{"hourly-days-1", hourly, Policy{Days: 1}},
+		{"sparse-daily-3", sparse, Policy{Daily: 3}},
+		{"sparse-weekly-4", sparse, Policy{Weekly: 4}}, // 2024-12-30 to 2025-01-01 is one ISO week
+		{"sparse-monthly-3", sparse, Policy{Monthly: 3}},
+		{"sparse-yearly-2", sparse, Policy{Yearly: 2}},
+		{"sparse-days-30", sparse, Policy{Days: 30}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			golden(t, "expire/"+c.name+".txt", show(c.policy.Plan(c.backups)))
+		})
+	}
+}
+
+func TestPolicyPlan(t *testing.T) {
+	const d1, d2, d3, d4, d5 = "2026-11-01 00:00:00", "2026-11-02 00:00:00", "2026-11-03 00:00:00", "2026-11-04 00:00:00", "2026-11-05 00:00:00"
+	broken := func(s Summary) Summary { s.Problem = "damaged"; return s }
+	refuted := func(s Summary) Summary { s.Verified = &Verification{OK: false}; return s }
+	proven := func(s Summary) Summary { s.Verified = &Verification{OK: true}; return s }
+	for _, c := range []struct {
+		name         string
+		backups      []Summary
+		policy       Policy
+		keep, remove string // days, in the order of the plan
+	}{
+		{"no backups", nil, Policy{Last: 1}, "", ""},
+		{"one backup", []Summary{backup(t, d1, "")}, Policy{Last: 1}, "1", ""},
+		{"in any order", []Summary{backup(t, d2, ""), backup(t, d3, ""), backup(t, d1, "")}, Policy{Last: 1}, "3", "2 1"},
+		{"verified or not", []Summary{backup(t, d1, ""), proven(backup(t, d2, "")), backup(t, d3, "")}, Policy{Last: 2}, "3 2", "1"},
+
+		{"parents of what is kept stay",
+			[]Summary{backup(t, d1, ""), backup(t, d2, d1), backup(t, d3, d2), backup(t, d4, ""), backup(t, d5, d3)}, Policy{Last: 1}, "5 3 2 1", "4"},
+		{"dependents go first",
+			[]Summary{backup(t, d1, ""), backup(t, d2, d1), backup(t, d3, d2), backup(t, d4, d1), backup(t, d5, "")}, Policy{Last: 1}, "5", "3 4 2 1"},
+		{"dependents go first though the clock stepped back",
+			[]Summary{backup(t, d3, ""), backup(t, d1, d3), backup(t, d2, d1), backup(t, d5, "")}, Policy{Last: 1}, "5", "2 1 3"},
+		{"chains that share a parent",
+			[]Summary{backup(t, d1, ""), backup(t, d2, d1), backup(t, d3, d1)}, Policy{Last: 1}, "3 1", "2"},
+
+		{"a damaged backup takes no place, and goes in its turn",
+			[]Summary{backup(t, d1, ""), broken(backup(t, d2, "")), backup(t, d3, ""), broken(backup(t, d4, "")), broken(backup(t, d5, ""))}, Policy{Last: 2}, "5 4 3 1", "2"},
+		{"a refuted backup takes no place", []Summary{backup(t, d1, ""), refuted(backup(t, d2, ""))}, Policy{Last: 1}, "2 1", ""},
+		{"children of a damaged backup are not whole",
+			[]Summary{backup(t, d1, ""), refuted(backup(t, d2, "")), backup(t, d3, d2), backup(t, d4, d3)}, Policy{Last: 1}, "4 3 2 1", ""},
+		{"a child whose parent is gone is not whole", []Summary{backup(t, d2, ""), backup(t, d3, d1)}, Policy{Last: 1}, "3 2", ""},
+		{"only damaged backups", []Summary{broken(backup(t, d1, "")), broken(backup(t, d2, ""))}, Policy{Last: 1}, "2", "1"},
+		{"days count from the newest whole backup",
+			[]Summary{backup(t, d1, ""), backup(t, d2, ""), broken(backup(t, d5, ""))}, Policy{Days: 1}, "5 2 1", ""},
+		{"hostile: a circle of parents", []Summary{backup(t, d1, d2), backup(t, d2, d1), backup(t, d3, "")}, Policy{Last: 1}, "3", "2 1"},
+		{"hostile: its own parent", []Summary{backup(t, d1, ""), backup(t, d2, d2)}, Policy{Last: 1}, "2 1", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			plan := c.policy.Plan(c.backups)
+			var keep, remove []string
+			for _, k := range plan.Keep {
+				keep = append(keep, k.Started.Format("2"))
+				if len(k.Reasons) == 0 {
+					t.Errorf("%s is kept without a reason", k.ID)
+				}
+			}
+			for _, s := range plan.Remove {
+				remove = append(remove, s.Started.Format("2"))
+			}
+			if got := strings.Join(keep, " "); got != c.keep {
+				t.Errorf("keeps %q, want %q", got, c.keep)
+			}
+			if got := strings.Join(remove, " "); got != c.remove {
+				t.Errorf("removes %q, want %q", got, c.remove)
+			}
+		})
+	}
+}
+
+// Whatever the policy and the chains: the newest whole backup stays, nothing
+// kept lacks a parent, nothing is in both lists, and no backup goes before those
+// that need it.
+func FuzzPolicyPlan(f *testing.F) {
+	f.Add([]byte{1, 0, 2, 0, 3, 1, 4, 2}, uint8(1), uint8(0), uint8(0), uint8(0))
+	f.Add([]byte{9, 0, 40, 0, 90, 1, 200, 2}, uint8(0), uint8(3), uint8(1), uint8(1))
+	f.Add([]byte{5, 130, 4, 1, 3, 64}, uint8(0), uint8(0), uint8(2), uint8(9))
+	f.Fuzz(func(t *testing.T, shape []byte, last, days, daily, weekly uint8) {
+		policy := Policy{Last: int(last), Days: int(days), Daily: int(daily), Weekly: int(weekly)}
+		if policy.Validate() != nil {
+			return
+		}
+		var all []Summary
+		seen := map[string]bool{}
+		for i := 0; i+1 < len(shape); i += 2 {
+			started := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(shape[i]) * 7 * time.Hour)
+			s := Summary{Attempt: Attempt{ID: NewID(started, KindFull), Started: started}}
+			if back := int(shape[i+1] & 31); back > 0 && back <= len(all) {
+				s.Parent = all[len(all)-back].ID
+			}
+			if shape[i+1]&128 != 0 {
+				s.Problem = "damaged"
+			}
+			if !seen[s.ID] {
+				seen[s.ID] = true
+				all = append(all, s)
+			}
+		}
+		byID := map[string]*Summary{}
+		for i := range all {
+			byID[all[i].ID] = &all[i]
+		}
+		checkPlan(t, policy.Plan(all), all, byID)
+	})
+}
+
+func checkPlan(t *testing.T, plan Plan, all []Summary, byID map[string]*Summary) {
+	t.Helper()
+	kept, gone := map[string]bool{}, map[string]bool{}
+	newest := ""
+	for _, k := range plan.Keep {
+		kept[k.ID] = true
+	}
+	for _, s := range plan.Remove {
+		if kept[s.ID] || gone[s.ID] {
+			t.Errorf("%s is in the plan twice", s.ID)
+		}
+		if gone[s.Parent] {
+			t.Errorf("%s goes after its parent", s.ID)
+		}
+		gone[s.ID] = true
+	}
+	for i := range all {
+		s := &all[i]
+		if kept[s.ID] == gone[s.ID] {
+			t.Errorf("%s is kept %v and removed %v", s.ID, kept[s.ID], gone[s.ID])
+		}
+		if kept[s.ID] && byID[s.Parent] != nil && !kept[s.Parent] {
+			t.Errorf("%s is kept without its parent", s.ID)
+		}
+		if isWhole(s, byID) {
+			newest = max(newest, s.ID)
+		}
+	}
+	if newest != "" && !kept[newest] {
+		t.Errorf("the newest whole backup %s goes", newest)
+	}
+}
+
+func TestPolicyValidate(t *testing.T) {
+	if err := (Policy{}).Validate(); !errors.Is(err, ErrKeepsNothing) {
+		t.Errorf("Validate = %v, want ErrKeepsNothing", err)
+	}
+	for _, p := range []Policy{{Last: -1}, {Last: 1, Days: -1}, {Yearly: 1 << 40}} {
+		if err := p.Validate(); err == nil || errors.Is(err, ErrKeepsNothing) {
+			t.Errorf("%+v: Validate = %v, want a complaint about the number", p, err)
+		}
+	}
+}
+
+func TestExpire(t *testing.T) {
+	r, st := newRepository(t)
+	var ids []string
+	for day := range 5 {
+		ids = append(ids, mustBackUp(t, r, fmt.Sprintf("2026-11-0%d 00:00:00", day+1)))
+	}
+	before := objects(t, st, "")
+	plan, err := r.Expire(t.Context(), Policy{Last: 2}, true)
+	if err != nil || len(plan.Remove) != 3 || len(plan.Removed) != 0 {
+		t.Fatalf("dry run = %+v, %v; want three to remove", plan, err)
+	}
+	if got := objects(t, st, ""); got != before {
+		t.Errorf("the dry run changed the objects to %s", got)
+	}
+	unlocked := &Repository{st: st, config: r.config}
+	if _, err := unlocked.Expire(t.Context(), Policy{Last: 2}, true); err != nil {
+		t.Errorf("a dry run without the lock: %v", err)
+	}
+	if _, err := r.Expire(t.Context(), Policy{}, false); !errors.Is(err, ErrKeepsNothing) {
+		t.Errorf("Expire without a rule = %v", err)
+	}
+	plan, err = r.Expire(t.Context(), Policy{Last: 2}, false)
+	if err != nil || strings.Join(plan.Removed, " ") != ids[2]+" "+ids[1]+" "+ids[0] {
+		t.Errorf("Expire = %q, %v; want the three oldest removed", plan.Removed, err)
+	}
+	wantIDs(t, r, ids[3:]...)
+	if got := strings.Count(objects(t, st, ""), ids[0]); got != 1 { // its history
+		t.Errorf("%d objects left of %s, want its history only", got, ids[0])
+	}
+	if attempts, err := r.Attempts(t.Context()); err != nil || len(attempts) != 5 {
+		t.Errorf("history has %d attempts, %v; want all five", len(attempts), err)
+	}
+}
+
+// What this program does not understand may need any backup.
+func TestExpireBesideUnknownKinds(t *testing.T) {
+	for _, c := range []struct {
+		name, document string
+		want           error
+	}{
+		{"made by a newer mbk", `{"format_version": 2, "parent": "20261101T000000Z-full"}`, ErrNewerFormat},
+		{"damaged", `{"format_version": 1`, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, st := newRepository(t)
+			first, second := mustBackUp(t, r, "2026-11-01 00:00:00"), mustBackUp(t, r, "2026-11-02 00:00:00")
+			const odd = "20261103T000000Z-odd"
+			putManifest(t, st, odd, c.document)
+			// Its history, which a flipped byte may have changed, claims that it needs nobody.
+			if err := r.PutAttempt(t.Context(), Attempt{ID: odd, Outcome: OutcomeOK}); err != nil {
+				t.Fatal(err)
+			}
+			plan, err := r.Expire(t.Context(), Policy{Last: 1}, false)
+			if !errors.Is(err, c.want) {
+				t.Fatalf("Expire = %v, want %v", err, c.want)
+			}
+			if c.want != nil && len(plan.Removed) > 0 {
+				t.Errorf("Expire removed %q", plan.Removed)
+			}
+			if c.want == nil && strings.Join(plan.Removed, " ") != first {
+				t.Errorf("Expire removed %q, want %s, as %s is the newest whole one", plan.Removed, first, second)
+			}
+		})
+	}
+}
+
+func TestExpireFailsAtEveryPoint(t *testing.T) {
+	var ids []string
+	failAtEvery(t,
+		func(t *testing.T, r *Repository) {
+			ids = nil
+			for day := range 5 {
+				ids = append(ids, mustBackUp(t, r, fmt.Sprintf("2026-11-0%d 00:00:00", day+1)))
+			}
+		},
+		func(ctx context.Context, r *Repository) error {
+			_, err := r.Expire(ctx, Policy{Last: 2}, false)
+			return err
+		},
+		func(t *testing.T, r *Repository) {
+			listed := map[string]bool{}
+			for _, id := range wantListedWhole(t, r) {
+				listed[id] = true
+			}
+			if !listed[ids[4]] || !listed[ids[3]] {
+				t.Errorf("a backup to be kept is gone; listed: %v", listed)
+			}
+			if _, err := r.Sweep(t.Context()); err != nil {
+				t.Fatalf("Sweep: %v", err)
+			}
+			if _, err := r.Expire(t.Context(), Policy{Last: 2}, false); err != nil {
+				t.Fatalf("next Expire: %v", err)
+			}
+			wantIDs(t, r, ids[3], ids[4])
+			if left := objects(t, r.st, Folder(ids[0])); left != "" {
+				t.Errorf("left: %s", left)
+			}
+		})
+}
