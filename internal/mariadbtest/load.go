@@ -3,7 +3,6 @@ package mariadbtest
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"maps"
@@ -121,28 +120,19 @@ func (l *Load) run(halted, running context.Context, seed uint64, pause time.Dura
 	})
 }
 
-// withSession calls f with a connection that is closed, not reused, afterwards.
+// withSession calls f with a session of its own. A nil Load is counted in nowhere.
 func (s *Server) withSession(ctx context.Context, seed uint64, l *Load, f func(x *session) error) error {
-	conn, err := s.db.Conn(ctx)
-	if err != nil {
-		return fmt.Errorf("connect to test server: %w", err)
-	}
-	err = f(&session{Rand: rand.New(rand.NewPCG(seed, 0)), ctx: ctx, conn: conn, load: l})
-	// Settings of the session must not leak into the pool.
-	_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // makes the pool close it
-	return err
+	return s.withConn(ctx, func(conn *sql.Conn) error {
+		return f(&session{Rand: rand.New(rand.NewPCG(seed, 0)), ctx: ctx, conn: conn, load: l})
+	})
 }
 
 // processes describes what the server's connections are doing, for an error.
 func (s *Server) processes() string {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	conn, err := s.db.Conn(ctx)
+	rows, err := s.query(ctx, "SELECT ID, TIME_MS, IFNULL(STATE, ''), IFNULL(INFO, '') FROM information_schema.PROCESSLIST WHERE COMMAND NOT IN ('Daemon', 'Sleep')")
 	if err != nil {
-		return err.Error()
-	}
-	rows, err := queryText(ctx, conn, "SELECT ID, TIME_MS, IFNULL(STATE, ''), IFNULL(INFO, '') FROM information_schema.PROCESSLIST WHERE COMMAND NOT IN ('Daemon', 'Sleep')")
-	if err = errors.Join(err, conn.Close()); err != nil {
 		return err.Error()
 	}
 	var lines []string

@@ -12,12 +12,8 @@ import (
 
 // Position returns the end of the server's binary log.
 func (s *Server) Position(ctx context.Context) (file string, pos uint64, err error) {
-	conn, err := s.db.Conn(ctx)
+	rows, err := s.query(ctx, "SHOW MASTER STATUS")
 	if err != nil {
-		return "", 0, fmt.Errorf("connect to test server: %w", err)
-	}
-	rows, err := queryText(ctx, conn, "SHOW MASTER STATUS")
-	if err = errors.Join(err, conn.Close()); err != nil {
 		return "", 0, fmt.Errorf("SHOW MASTER STATUS: %w", err)
 	}
 	if len(rows) != 1 {
@@ -74,12 +70,8 @@ func binlogsFrom(ctx context.Context, s *Server, first string) ([]string, error)
 	if err := s.Exec(ctx, "FLUSH BINARY LOGS"); err != nil {
 		return nil, err
 	}
-	conn, err := s.db.Conn(ctx)
+	rows, err := s.query(ctx, "SHOW BINARY LOGS")
 	if err != nil {
-		return nil, fmt.Errorf("connect to test server: %w", err)
-	}
-	rows, err := queryText(ctx, conn, "SHOW BINARY LOGS")
-	if err = errors.Join(err, conn.Close()); err != nil {
 		return nil, fmt.Errorf("SHOW BINARY LOGS: %w", err)
 	}
 	for i, row := range rows {

@@ -244,7 +244,7 @@ func (x *session) idleRows(name string, rows int) error {
 	for first := 1; first <= rows; first += step {
 		last := min(first+step-1, rows)
 		q := fmt.Sprintf(`INSERT INTO %s SELECT seq,
-			UNHEX(CONCAT(SHA2(seq, 512), SHA2(seq + 0.1, 512), SHA2(seq + 0.2, 512), SHA2(seq + 0.3, 512), SHA2(seq + 0.4, 512), SHA2(seq + 0.5, 512))),
+			UNHEX(CONCAT(SHA2(seq, 512), SHA2(seq + 0.1, 512), SHA2(seq + 0.2, 512), SHA2(seq + 0.3, 512), SHA2(seq + 0.4, 512), SHA2(seq + 0.5, 512), SHA2(seq + 0.6, 512))),
 			REPEAT(CONCAT('row ', seq, ' of the idle data; '), 20) FROM seq_%d_to_%d`, name, first, last)
 		if err := x.exec(q); err != nil {
 			return err

@@ -3,6 +3,7 @@ package mariadbtest
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net"
@@ -153,20 +154,39 @@ func (s *Server) arguments(more []string) []string {
 // Close.
 func (s *Server) DB() *sql.DB { return s.db }
 
-// Exec runs statements one after another, as root, on one connection without a
-// default database. It stops at the first error.
+// Exec runs statements one after another, as root, on one connection that is
+// not used for anything else, without a default database. It stops at the first
+// error.
 func (s *Server) Exec(ctx context.Context, statements ...string) error {
+	return s.withConn(ctx, func(conn *sql.Conn) error {
+		for _, q := range statements {
+			if _, err := conn.ExecContext(ctx, q); err != nil {
+				return fmt.Errorf("%s: %w", shorten(q), err)
+			}
+		}
+		return nil
+	})
+}
+
+// withConn calls f with a connection that is closed, not reused, afterwards:
+// the settings of its session must not leak into the pool.
+func (s *Server) withConn(ctx context.Context, f func(*sql.Conn) error) error {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("connect to test server: %w", err)
 	}
-	for _, q := range statements {
-		if _, err = conn.ExecContext(ctx, q); err != nil {
-			err = fmt.Errorf("%s: %w", shorten(q), err)
-			break
-		}
-	}
-	return errors.Join(err, conn.Close())
+	err = f(conn)
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // makes the pool close it
+	return err
+}
+
+// query returns the result of a query as text.
+func (s *Server) query(ctx context.Context, q string, args ...any) (found [][]string, err error) {
+	err = s.withConn(ctx, func(conn *sql.Conn) error {
+		found, err = queryText(ctx, conn, q, args...)
+		return err
+	})
+	return found, err
 }
 
 // Value returns the first column of the first row of a query as text; NULL is "".

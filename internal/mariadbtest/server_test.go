@@ -5,8 +5,10 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -66,6 +68,14 @@ func TestServerOptions(t *testing.T) {
 			t.Errorf("page size and undo tablespaces = %s, want 8192 2", got)
 		}
 	})
+	t.Run("parts of the data elsewhere", func(t *testing.T) {
+		undo := t.TempDir()
+		s := New(t, series, "--innodb-undo-directory="+undo, "--innodb-undo-tablespaces=3")
+		if !exists(undo + "/undo003") {
+			t.Errorf("no undo003 in innodb_undo_directory")
+		}
+		s.MustExec(t, "CREATE DATABASE d")
+	})
 	t.Run("network on request only", func(t *testing.T) {
 		d := get(t, series)
 		s := start(t, Options{Dist: d, Dir: t.TempDir(), Network: true})
@@ -102,6 +112,28 @@ func TestServerOptions(t *testing.T) {
 			t.Error("Start = nil, want an error")
 		}
 	})
+}
+
+// Many test processes ask for the first data directory at the same time.
+func TestTemplateIsMadeOnce(t *testing.T) {
+	d := get(t, Versions()[0])
+	t.Setenv("MBK_TEST_SERVERS", t.TempDir())
+	var group sync.WaitGroup
+	for range 3 {
+		group.Go(func() {
+			path, err := templateDatadir(t.Context(), d, nil)
+			if err != nil {
+				t.Error(err)
+			} else if !exists(path + "/mysql/global_priv.frm") {
+				t.Errorf("%s is not a data directory", path)
+			}
+		})
+	}
+	group.Wait()
+	made, err := filepath.Glob(os.Getenv("MBK_TEST_SERVERS") + "/template-*")
+	if err != nil || len(made) != 2 { // the directory and its lock
+		t.Errorf("made %q, want one directory and one lock", made)
+	}
 }
 
 // A test process that is killed must not leave its servers behind.

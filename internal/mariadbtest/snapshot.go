@@ -26,21 +26,20 @@ type Snapshot map[Object]string
 // and statistics tables and of gtid_slave_pos, next AUTO_INCREMENT values, and
 // when events ran last. A table that cannot be read is an error.
 func TakeSnapshot(ctx context.Context, s *Server) (Snapshot, error) {
-	conn, err := s.db.Conn(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("connect to test server: %w", err)
-	}
-	t := &snapshotter{ctx: ctx, conn: conn, found: Snapshot{}}
-	steps := []func() error{t.prepare, t.databases, t.tables, t.routines, t.triggers, t.events}
-	for _, step := range steps {
-		if err == nil {
-			err = step()
+	found := Snapshot{}
+	err := s.withConn(ctx, func(conn *sql.Conn) error {
+		t := &snapshotter{ctx: ctx, conn: conn, found: found}
+		for _, step := range []func() error{t.prepare, t.databases, t.tables, t.routines, t.triggers, t.events} {
+			if err := step(); err != nil {
+				return err
+			}
 		}
-	}
-	if err = errors.Join(err, conn.Close()); err != nil {
+		return nil
+	})
+	if err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
-	return t.found, nil
+	return found, nil
 }
 
 // Diff returns one line for each object that is missing from got, is only in
@@ -239,9 +238,17 @@ func (t *snapshotter) triggers() error {
 	}
 	for _, row := range rows {
 		name := quote(row[0], row[1])
-		if err := t.definition("trigger", name, "SHOW CREATE TRIGGER "+name); err != nil {
+		definition, err := t.rows("SHOW CREATE TRIGGER " + name)
+		if err != nil {
 			return err
 		}
+		if len(definition) != 1 {
+			return fmt.Errorf("SHOW CREATE TRIGGER %s: no result", name)
+		}
+		// The last column is the time of creation, with a fraction of a second
+		// that 10.5 does not log.
+		columns := definition[0]
+		t.found[Object{"trigger", name}] = strings.Join(columns[:len(columns)-1], " | ")
 	}
 	return nil
 }
@@ -371,12 +378,8 @@ func DiffRows(ctx context.Context, got, want *Server, table string, limit int) (
 
 // allRows counts the equal rows of a table.
 func allRows(ctx context.Context, s *Server, table string) (map[string]int, error) {
-	conn, err := s.db.Conn(ctx)
+	rows, err := s.query(ctx, "SELECT * FROM "+table)
 	if err != nil {
-		return nil, fmt.Errorf("connect to test server: %w", err)
-	}
-	rows, err := queryText(ctx, conn, "SELECT * FROM "+table)
-	if err = errors.Join(err, conn.Close()); err != nil {
 		return nil, fmt.Errorf("read %s: %w", table, err)
 	}
 	found := map[string]int{}

@@ -26,15 +26,34 @@ func shapes(arg string) bool {
 	return false
 }
 
+// places tells whether a server option puts a part of the data elsewhere.
+func places(arg string) bool {
+	name, value, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
+	switch strings.ReplaceAll(name, "_", "-") {
+	case "innodb-data-home-dir", "innodb-undo-directory", "innodb-log-group-home-dir", "aria-log-dir-path":
+		return true
+	case "innodb-data-file-path":
+		return strings.Contains(value, "/")
+	}
+	return false
+}
+
 // newDatadir makes a fresh data directory at path, which must not exist. The
 // first one of each shape is made with mariadb-install-db and kept; the others
-// are copies of it.
+// are copies of it. One whose parts lie elsewhere is always made anew.
 func newDatadir(ctx context.Context, d Dist, args []string, path string) error {
 	var shape []string
+	single := false
 	for _, arg := range args {
-		if shapes(arg) {
+		if places(arg) {
+			single = true
+		}
+		if places(arg) || shapes(arg) {
 			shape = append(shape, arg)
 		}
+	}
+	if single {
+		return installDB(ctx, d, shape, path)
 	}
 	template, err := templateDatadir(ctx, d, shape)
 	if err != nil {
@@ -44,6 +63,17 @@ func newDatadir(ctx context.Context, d Dist, args []string, path string) error {
 	out, err := exec.CommandContext(ctx, "cp", "-a", "--reflink=auto", "--sparse=always", template, path).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("copy template data directory: %w: %s", err, lastLines(out, 3))
+	}
+	return nil
+}
+
+// installDB makes a data directory with the server's own tool.
+func installDB(ctx context.Context, d Dist, shape []string, path string) error {
+	args := []string{"--no-defaults", "--datadir=" + path, "--auth-root-authentication-method=normal", "--skip-test-db"}
+	args = append(append(args, userArgs()...), shape...)
+	out, err := exec.CommandContext(ctx, d.Program("mariadb-install-db"), args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("make data directory: %w: %s", err, lastLines(out, 20))
 	}
 	return nil
 }
@@ -72,11 +102,8 @@ func templateDatadir(ctx context.Context, d Dist, shape []string) (_ string, err
 	if err := os.RemoveAll(temp); err != nil {
 		return "", fmt.Errorf("make template data directory: %w", err)
 	}
-	args := []string{"--no-defaults", "--datadir=" + temp, "--auth-root-authentication-method=normal", "--skip-test-db"}
-	args = append(append(args, userArgs()...), shape...)
-	out, err := exec.CommandContext(ctx, d.Program("mariadb-install-db"), args...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("make template data directory: %w: %s", err, lastLines(out, 20))
+	if err := installDB(ctx, d, shape, temp); err != nil {
+		return "", err
 	}
 	if err := os.Rename(temp, path); err != nil {
 		return "", fmt.Errorf("make template data directory: %w", err)

@@ -6,16 +6,19 @@ import (
 
 // New starts a server of a series ("10.11") on a new data directory and kills it
 // when the test ends. The files go with the test's temporary folder. A test
-// that has failed logs the end of the server's error log.
+// that has failed logs the end of the server's error log. The server calls no
+// fsync, which for small tests is most of the time; only a crash of the machine would
+// show the difference. The argument --debug-no-sync=0 turns that off.
 func New(t testing.TB, series string, args ...string) *Server {
 	t.Helper()
-	return start(t, Options{Dist: get(t, series), Dir: t.TempDir(), Args: args})
+	return Open(t, series, "", args...)
 }
 
-// Open starts a server of a series on files that are there already, such as a
-// restored backup, and kills it when the test ends. The files stay.
+// Open is like New on files that are there already, such as a restored backup.
+// They stay when the test ends.
 func Open(t testing.TB, series, datadir string, args ...string) *Server {
 	t.Helper()
+	args = append([]string{"--debug-no-sync"}, args...)
 	return start(t, Options{Dist: get(t, series), Dir: t.TempDir(), Datadir: datadir, Args: args})
 }
 
