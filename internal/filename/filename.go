@@ -1,0 +1,133 @@
+// Package filename knows how MariaDB names the files of databases and tables:
+// letters, digits and "_" stand for themselves, other letters are "@" and two
+// characters, everything else "@" and four hexadecimal digits (MariaDB's
+// character set "filename", strings/ctype-utf8.c). Partitions add a suffix that
+// begins with "#P#".
+package filename
+
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// uncoded precedes the name of a file that is not in the server's encoding when
+// SQL speaks of it.
+const uncoded = "#mysql50#"
+
+// reserved follows names that are those of devices on some systems.
+const reserved = "@@@"
+
+// SQL returns the name by which SQL knows the database or table of a directory
+// or file name (without extension).
+func SQL(name string) string {
+	if sql, ok := Decode(name); ok {
+		return sql
+	}
+	return uncoded + name
+}
+
+// Decode is the inverse of Encode. It is false for a name that Encode does not
+// return.
+func Decode(name string) (sql string, ok bool) {
+	var b strings.Builder
+	for rest := strings.TrimSuffix(name, reserved); rest != ""; {
+		r, n := decodeOne(rest)
+		if n == 0 {
+			return "", false
+		}
+		b.WriteRune(r)
+		rest = rest[n:]
+	}
+	return b.String(), b.Len() > 0 && Encode(b.String()) == name
+}
+
+// decodeOne returns the first character of an encoded name and its length, 0 if
+// there is none.
+func decodeOne(s string) (r rune, n int) {
+	if plain(rune(s[0])) {
+		return rune(s[0]), 1
+	}
+	if s[0] != '@' || len(s) < 3 {
+		return 0, 0
+	}
+	if at := strings.Index(letters, " "+s[1:3]); at >= 0 {
+		r, _ := utf8.DecodeRuneInString(letters[at+3:])
+		return r, 3
+	}
+	if len(s) < 5 {
+		return 0, 0
+	}
+	code, err := strconv.ParseUint(s[1:5], 16, 16)
+	if err != nil {
+		return 0, 0
+	}
+	return rune(code), 5
+}
+
+// plain says whether a character stands for itself.
+func plain(r rune) bool {
+	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r == '_'
+}
+
+// Encode returns the directory or file name (without extension) of a database
+// or table. Names of MariaDB hold characters of Unicode's first plane only.
+func Encode(sql string) string {
+	if name, ok := strings.CutPrefix(sql, uncoded); ok {
+		return name
+	}
+	const digits = "0123456789abcdef"
+	var b strings.Builder
+	for _, r := range sql {
+		if plain(r) {
+			b.WriteRune(r)
+			continue
+		}
+		b.WriteByte('@')
+		if at := strings.IndexRune(letters, r); at > 0 && r >= utf8.RuneSelf {
+			b.WriteString(letters[at-2 : at])
+			continue
+		}
+		for shift := 12; shift >= 0; shift -= 4 {
+			b.WriteByte(digits[r>>shift&15])
+		}
+	}
+	if device(b.String()) {
+		b.WriteString(reserved)
+	}
+	return b.String()
+}
+
+// device says whether the server takes a name for that of a device.
+func device(name string) bool {
+	lower := strings.ToLower(name)
+	switch lower {
+	case "con", "prn", "aux", "nul":
+		return true
+	}
+	return len(lower) == 4 && (lower[:3] == "com" || lower[:3] == "lpt") && lower[3] >= '1' && lower[3] <= '9'
+}
+
+// Base returns what all files of one table have in common: the name without the
+// suffixes of partitions and of the hidden tables of vector indexes.
+func Base(name string) string {
+	base := name
+	for _, suffix := range []string{"#P#", "#p#", "#i#"} {
+		base, _, _ = strings.Cut(base, suffix)
+	}
+	if base == "" {
+		return name
+	}
+	return base
+}
+
+// Temporary says whether a file belongs to a table that the server makes for
+// the time of a statement. Its name cannot be that of any other.
+func Temporary(name string) bool { return strings.HasPrefix(name, "#sql") }
+
+// FullText says whether a file belongs to one of the hidden tables of an InnoDB
+// full-text index, which the server also makes and drops in the background.
+func FullText(name string) bool {
+	id, ok := strings.CutPrefix(name, "FTS_")
+	return ok && len(id) > 16 && id[16] == '_' && strings.Trim(id[:16], "0123456789abcdef") == ""
+}
