@@ -1,0 +1,292 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"mbk/copier"
+	"mbk/repo"
+	"mbk/stage"
+)
+
+// ErrLockBudget is the cause of a failed backup that would have held BLOCK_DDL
+// for longer than Options.LockBudget. The server was given free in time.
+var ErrLockBudget = errors.New("lock budget exceeded")
+
+// errReplaced is returned by an attempt when the redo says that a tablespace was
+// discarded and imported while it ran. A recovery from this attempt's checkpoint
+// would lose changes; one from a checkpoint behind the import does not.
+var errReplaced = errors.New("tablespace discarded or imported during the backup")
+
+// Run takes one full backup and returns its manifest, which is in the
+// repository by then. On any error the server is left free, and the repository
+// without the backup; the history has the attempt in both cases.
+func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	o.Progress.Step("checking the server and the repository")
+	found, err := Check(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := found.Errors(); err != nil {
+		return nil, err
+	}
+	release, err := o.Repository.Lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release() //nolint:errcheck // the lock ends with the process at the latest
+	swept, err := o.Repository.Sweep(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range swept {
+		o.Logger.Info("removed what an interrupted backup left", "object", name)
+	}
+	m, err := runAttempt(ctx, o, found)
+	if errors.Is(err, errReplaced) {
+		o.Logger.Warn("starting over from a fresh checkpoint", "reason", err)
+		if err := o.Server.Checkpoint(ctx); err != nil {
+			return nil, fmt.Errorf("make a checkpoint behind an imported table: %w", err)
+		}
+		m, err = runAttempt(ctx, o, found)
+	}
+	return m, err
+}
+
+// attempt is one try of a backup.
+type attempt struct {
+	opts    Options
+	found   *Preflight
+	layout  layout
+	id      string
+	started time.Time
+	log     *slog.Logger
+
+	stages *stage.Stages
+	locker *stage.Locker
+	watch  *stage.Watch
+
+	copier  *copier.Copier
+	copies  *copies
+	ddl     *ddlLog
+	redo    *redoCopy
+	aria    *ariaLogs
+	system  []*held
+	final   *final
+	listed  []qualified // the server's tables under BLOCK_DDL
+	left    []repo.LeftOut
+	state   position
+	packs   []copier.Pack
+	window  time.Duration // BLOCK_DDL granted to END
+	damaged int
+}
+
+// position is what BLOCK_COMMIT pins.
+type position struct {
+	binlog   *repo.Binlog
+	replicas []repo.Source
+	galera   *repo.Galera
+}
+
+// step is a part of a backup, named for whoever watches.
+type step struct {
+	name string
+	do   func(context.Context) error
+}
+
+func runAttempt(ctx context.Context, o Options, found *Preflight) (m *repo.Manifest, err error) {
+	now := time.Now().UTC()
+	id, err := o.Repository.FreshID(ctx, now, repo.KindFull)
+	if err != nil {
+		return nil, err
+	}
+	r := &attempt{
+		opts: o, found: found, layout: found.layout, id: id, started: now,
+		log: o.Logger, ddl: newDDLLog(found.layout.datadir),
+	}
+	defer func() { err = r.close(ctx, m, err) }()
+	steps := []step{
+		// The three connections live until the end: the server drops stages and
+		// locks with the connection that holds them.
+		{"connecting", r.connect},
+		// From START on the server keeps Aria's logs and writes down all DDL. It
+		// blocks nobody but another backup.
+		{"waiting for BACKUP STAGE START", r.start},
+		// Every table is opened under its own short lock, and copied without
+		// any. The redo is followed from a checkpoint read in between.
+		{"copying", r.copyAll},
+		// What DDL has made meanwhile is copied while nothing is locked.
+		{"copying what is new", r.catchUp},
+		// FLUSH closes idle tables, and lets running writes to tables without
+		// transactions end.
+		{"waiting for BACKUP STAGE FLUSH", r.flush},
+		// Only this part stops others, and only what changed is copied in it.
+		{"locked", r.locked},
+		// The server is free. Packs end, and what was copied is proven complete.
+		{"finishing", r.finish},
+	}
+	for _, s := range steps {
+		o.Progress.Step(s.name)
+		if err := s.do(ctx); err != nil {
+			return nil, err
+		}
+	}
+	m, err = r.manifest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// From here on the backup exists.
+	if err := o.Repository.Commit(ctx, m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (r *attempt) connect(ctx context.Context) error {
+	var err error
+	if r.watch, err = r.opts.Server.Watch(ctx); err != nil {
+		return err
+	}
+	if r.locker, err = r.opts.Server.Locker(ctx, lockPatience); err != nil {
+		return err
+	}
+	r.stages, err = r.opts.Server.Begin(ctx, stage.StageOptions{Slice: r.opts.LockSlice, Patience: r.opts.LockWait, Logger: r.log})
+	return err
+}
+
+// lockPatience is how long the lock of one table is waited for. A table that
+// stays locked that long is copied in a later pass.
+const lockPatience = 3 * time.Second
+
+// start begins the backup on the server, and the copier.
+func (r *attempt) start(ctx context.Context) error {
+	before, err := statPath(r.ddl.path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := r.stages.Advance(ctx, stage.Start); err != nil {
+		return err
+	}
+	after, err := statPath(r.ddl.path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	// The server has just made its DDL log anew. That this shows in the data
+	// directory proves that both belong together.
+	if err == nil && before.changed.Equal(after.changed) {
+		return fmt.Errorf("%s %w: BACKUP STAGE START did not touch its ddl.log", r.layout.datadir, errOtherServer)
+	}
+	control, err := readAriaControl(r.layout.aria)
+	if err != nil {
+		return err
+	}
+	if r.copier, err = copier.New(ctx, r.opts.Repository.Store(), repo.Folder(r.id), r.copierOptions()); err != nil {
+		return err
+	}
+	if r.copies, err = newCopies(r.layout, r.copier, r.ddl, int64(r.found.descriptors)); err != nil {
+		return err
+	}
+	r.aria = newAriaLogs(r.copies, control)
+	return nil
+}
+
+func (r *attempt) copierOptions() copier.Options {
+	return copier.Options{
+		Workers: r.opts.Workers, Codec: r.opts.Codec, Level: r.opts.Level, BytesPerSecond: r.opts.BytesPerSecond,
+		DamagedOK:  r.opts.GoOnOverDamage,
+		OnProgress: func(read, stored int64) { r.opts.Progress.Bytes(read, stored, r.found.bytes) },
+	}
+}
+
+// copyAll opens all tables and copies them, the system tablespace and the logs.
+func (r *attempt) copyAll(ctx context.Context) error {
+	s, err := r.scan(ctx)
+	if err != nil {
+		return err
+	}
+	o := &opener{copies: r.copies, lock: r.locker, begin: r.beginCopying, log: r.log}
+	if err := o.open(ctx, s.entries); err != nil {
+		return err
+	}
+	if err := r.aria.advance(ctx); err != nil {
+		return err
+	}
+	return r.copies.wait(ctx)
+}
+
+// beginCopying is called when the descriptors are open and no page is read: the
+// checkpoint must be newer than the first and older than the second.
+func (r *attempt) beginCopying(ctx context.Context) error {
+	if err := r.startRedo(ctx); err != nil {
+		return err
+	}
+	var err error
+	r.system, err = r.copies.copySystem(ctx)
+	return err
+}
+
+// scan lists the data directory without the tables that are left out.
+func (r *attempt) scan(ctx context.Context) (scan, error) {
+	if err := r.ddl.read(); err != nil {
+		return scan{}, err
+	}
+	return r.layout.scanDatadir(ctx)
+}
+
+// Bounds of the passes over what is new, before anything is locked.
+const (
+	maxPasses = 5
+	fewBytes  = 16 << 20 // not worth another pass
+)
+
+// catchUp copies tables that were made, rebuilt or renamed since they were
+// opened, until there is little left for the locked part.
+func (r *attempt) catchUp(ctx context.Context) error {
+	for range maxPasses {
+		s, err := r.scan(ctx)
+		if err != nil {
+			return err
+		}
+		var fresh []entry
+		var size int64
+		for _, e := range s.entries {
+			now, err := statPath(filepath.Join(r.layout.datadir, filepath.FromSlash(e.path())))
+			if errors.Is(err, os.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if _, known := r.copies.newest[now.id]; !known {
+				fresh = append(fresh, e)
+				size += now.size
+			}
+		}
+		if size < fewBytes {
+			return nil
+		}
+		o := &opener{copies: r.copies, lock: r.locker, log: r.log}
+		if err := o.open(ctx, fresh); err != nil {
+			return err
+		}
+		if err := r.copies.wait(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *attempt) flush(ctx context.Context) error {
+	if err := r.stages.Advance(ctx, stage.Flush); err != nil {
+		return err
+	}
+	return r.aria.advance(ctx)
+}

@@ -1,0 +1,256 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sync/semaphore"
+
+	"mbk/aria"
+	"mbk/copier"
+	"mbk/innodb"
+	"mbk/repo"
+)
+
+// smallFile is the size in bytes up to which a file that is not InnoDB's is read
+// whole when it is opened, so that it needs no descriptor afterwards.
+const smallFile = 64 << 10
+
+// held is a file that has been copied, or is being copied.
+type held struct {
+	entry   entry
+	number  uint32
+	class   string
+	stat    fileStat // before the copy began
+	ddl     int64    // size of the DDL log before the copy began
+	origin  string   // absolute path, if outside the data directory
+	space   *innodb.Space // nil for a file of InnoDB whose page 0 was not written yet
+	id      *innodb.SpaceID
+	first   innodb.PageNo
+	pages   *innodbPages
+	define  *definition // of a .frm file
+	size    int64       // of the copy
+	pending []*copier.Pending
+}
+
+// grabbed is a file that has been opened and whose copy has not begun.
+type grabbed struct {
+	entry  entry
+	file   *os.File // nil when contents holds all of it
+	bytes  []byte
+	stat   fileStat
+	ddl    int64
+	origin string
+}
+
+// copies is the book of what has been copied: every file once for each of its
+// generations, found by identity. It belongs to one goroutine.
+type copies struct {
+	layout      layout
+	copier      *copier.Copier
+	ddl         *ddlLog
+	descriptors *semaphore.Weighted
+	newest      map[identity]*held
+	stems       map[string]aria.Index // of Aria tables whose index file was read, by path without extension
+	next        uint32
+	spacePage   int // innodb_page_size
+}
+
+func newCopies(l layout, c *copier.Copier, ddl *ddlLog, descriptors int64) (*copies, error) {
+	size, err := l.pageSize()
+	if err != nil {
+		return nil, err
+	}
+	return &copies{
+		layout: l, copier: c, ddl: ddl, descriptors: semaphore.NewWeighted(descriptors),
+		newest: map[identity]*held{}, stems: map[string]aria.Index{}, spacePage: size,
+	}, nil
+}
+
+// grab opens an entry. It is called with the table's BACKUP LOCK held where
+// there is one, and does no more than must be done under it. The caller has
+// acquired a descriptor; grab gives it back where it needs none afterwards. A
+// file that is gone gives no error and false.
+func (c *copies) grab(e entry) (grabbed, bool, error) {
+	g := grabbed{entry: e, ddl: c.ddl.size}
+	f, err := os.Open(filepath.Join(c.layout.datadir, filepath.FromSlash(e.path())))
+	if err != nil {
+		c.descriptors.Release(1)
+		if errors.Is(err, fs.ErrNotExist) {
+			return grabbed{}, false, nil
+		}
+		return grabbed{}, false, err
+	}
+	g.file = f
+	if g.stat, err = statFile(f); err != nil {
+		c.release(g)
+		return grabbed{}, false, err
+	}
+	if !g.stat.regular() {
+		c.release(g)
+		return grabbed{}, false, fmt.Errorf("%s is not a regular file", e.path())
+	}
+	if e.innodb() || e.aria() || g.stat.size > smallFile {
+		return g, true, nil
+	}
+	g.bytes, err = readWhole(f, g.stat.size)
+	c.release(g)
+	g.file = nil
+	if err != nil {
+		return grabbed{}, false, fmt.Errorf("read %s: %w", e.path(), err)
+	}
+	return g, true, nil
+}
+
+// readWhole reads a file that may change meanwhile: what is missing of its
+// size is not an error here, because the copy will be found stale.
+func readWhole(f *os.File, size int64) ([]byte, error) {
+	b := make([]byte, size)
+	n, err := f.ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return b[:n], nil
+}
+
+// release closes the file of g and gives its descriptor back.
+func (c *copies) release(g grabbed) {
+	if g.file != nil {
+		g.file.Close() //nolint:errcheck // only read
+		c.descriptors.Release(1)
+	}
+}
+
+// submit hands an opened file to the copier. It may wait for room in the
+// copier's queue, so no table's lock may be held.
+func (c *copies) submit(ctx context.Context, g grabbed) (*held, error) {
+	h := &held{entry: g.entry, number: c.nextNumber(), class: repo.ClassPlain, stat: g.stat, ddl: g.ddl, origin: g.origin, size: g.stat.size}
+	source := copier.Source{Number: h.number, Name: g.entry.path(), Size: h.size, PadShort: true}
+	if g.file == nil {
+		source.File = bytes.NewReader(g.bytes)
+		h.size = int64(len(g.bytes))
+		source.Size = h.size
+		if g.entry.frm() {
+			d, err := parseDefinition(g.bytes)
+			if err != nil {
+				return nil, fmt.Errorf("read %s: %w", g.entry.path(), err)
+			}
+			h.define = &d
+		}
+	} else {
+		source.File = g.file
+		source.Done = func() { c.release(g) }
+		if err := c.describe(h, g, &source); err != nil {
+			c.release(g)
+			return nil, err
+		}
+	}
+	pending, err := c.copier.Add(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	h.pending = append(h.pending, pending)
+	c.newest[h.stat.id] = h
+	return h, nil
+}
+
+// describe finds out how a file of InnoDB or Aria is made up.
+func (c *copies) describe(h *held, g grabbed, source *copier.Source) error {
+	switch {
+	case g.entry.innodb():
+		h.class = repo.ClassInnoDB
+		return c.describeSpace(h, g, source)
+	case g.entry.aria():
+		index, err := c.ariaIndex(g)
+		if err != nil || !index.OnlineSafe() {
+			return err
+		}
+		h.class = repo.ClassAria
+		source.Pages = ariaBlocks{index: index, data: strings.HasSuffix(g.entry.name, aria.DataExt)}
+		h.size = h.size / int64(index.BlockSize) * int64(index.BlockSize)
+		source.Size = h.size
+	}
+	return nil
+}
+
+// describeSpace reads page 0 of a tablespace. A file without one, that was
+// created just now, is copied as it is: the redo holds all of it.
+func (c *copies) describeSpace(h *held, g grabbed, source *copier.Source) error {
+	space, err := readSpace(g.file, g.entry.path(), c.spacePage)
+	if errors.Is(err, innodb.ErrNoSpace) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	h.space, h.id = &space, &space.ID
+	h.pages = &innodbPages{space: space}
+	h.size = h.size / int64(space.PageSize) * int64(space.PageSize)
+	source.Size, source.Pages = h.size, h.pages
+	return nil
+}
+
+// ariaIndex reads what the index file of g's table says of it. The index file
+// comes before the data file in every scan, so that it has been opened already.
+func (c *copies) ariaIndex(g grabbed) (aria.Index, error) {
+	stem := strings.TrimSuffix(g.entry.path(), filepath.Ext(g.entry.name))
+	if strings.HasSuffix(g.entry.name, aria.DataExt) {
+		return c.stems[stem], nil
+	}
+	b, err := readWhole(g.file, min(g.stat.size, aria.MaxIndexHeader))
+	if err != nil {
+		return aria.Index{}, fmt.Errorf("read %s: %w", g.entry.path(), err)
+	}
+	index, err := aria.ParseIndex(b)
+	if err != nil {
+		return aria.Index{}, fmt.Errorf("read %s: %w", g.entry.path(), err)
+	}
+	c.stems[stem] = index
+	return index, nil
+}
+
+// done waits until the copy of h is complete.
+func (h *held) done(ctx context.Context) error {
+	for _, p := range h.pending {
+		if _, err := p.Wait(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wait waits until all copies are complete.
+func (c *copies) wait(ctx context.Context) error {
+	for _, h := range c.newest {
+		if err := h.done(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// holds returns the copy of the file that is at e's place now, if there is one
+// that still holds: for InnoDB and online-safe Aria the same generation of the
+// file, because their logs make up for later changes; for all others the file
+// must also not have been changed since.
+func (c *copies) holds(e entry, now fileStat) (*held, bool) {
+	h, ok := c.newest[now.id]
+	if !ok {
+		return nil, false
+	}
+	switch h.class {
+	case repo.ClassInnoDB:
+		return h, h.space != nil // without page 0 nothing was checked; another try costs little
+	case repo.ClassAria:
+		return h, !c.ddl.touchedSince(e.dir, e.table, h.ddl) && !c.ddl.touchedSince(h.entry.dir, h.entry.table, h.ddl)
+	default:
+		return h, h.stat.unchangedBy(now)
+	}
+}

@@ -1,0 +1,9 @@
+// Package backup takes one backup of a running server from start to finish:
+// the checks before anything is locked, which file is opened and copied at
+// which BACKUP STAGE, the redo beside it, the reconciliation of what was copied
+// with what the server has, and the manifest at the end.
+//
+// Run is the whole of it and reads as its steps. The package moves no bytes
+// itself (copier), knows no page or log format (innodb, aria), sends no SQL
+// (stage) and decides nothing about where backups live (repo).
+package backup

@@ -1,0 +1,153 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"mbk/innodb"
+	"mbk/internal/filename"
+	"mbk/repo"
+)
+
+// finish ends the packs and proves that what was copied is complete.
+func (r *attempt) finish(ctx context.Context) error {
+	var err error
+	if r.packs, err = r.copier.Close(ctx); err != nil {
+		return err
+	}
+	pack, err := r.redo.wait(ctx)
+	if err != nil {
+		return err
+	}
+	r.packs = append(r.packs, pack)
+	r.left = r.final.leaveOut()
+	if len(r.left) > 0 && !r.opts.LeaveOutUnsupported {
+		t := r.left[0]
+		return fmt.Errorf("`%s`.`%s` has engine %s, which cannot be backed up; it was made during the backup", t.Database, t.Name, t.Engine)
+	}
+	return r.reconcileSpaces()
+}
+
+// reconcileSpaces compares the tablespaces that the redo names with those that
+// were copied. What a recovery could not do fails the backup.
+func (r *attempt) reconcileSpaces() error {
+	journal := r.redo.tail.Journal()
+	created := map[string]innodb.SpaceID{} // by the last name in the redo
+	for _, s := range journal.Spaces() {
+		if s.Deleted == 0 {
+			created[strings.TrimPrefix(s.Name, "./")] = s.Space
+		}
+	}
+	files := map[innodb.SpaceID]string{}
+	for path, p := range r.final.files {
+		if !p.entry.innodb() {
+			continue
+		}
+		if id, ok := created[path]; ok && p.held.id == nil {
+			p.held.id = &id // the redo holds all of the file, its page 0 too
+		}
+		if p.held.id == nil {
+			continue
+		}
+		id := *p.held.id
+		if other, twice := files[id]; twice {
+			return fmt.Errorf("tablespace %d is in two files, %s and %s", id, other, path)
+		}
+		files[id] = path
+	}
+	for _, problem := range journal.Reconcile(files) {
+		path := files[problem.History.Space]
+		temporary := path != "" && filename.Temporary(r.final.files[path].entry.name)
+		fulltext := path != "" && filename.FullText(r.final.files[path].entry.name)
+		switch {
+		case problem.Kind == innodb.ProblemDeleted && (temporary || fulltext):
+			delete(r.final.files, path) // an ALTER gave up after its files were listed
+		case problem.Kind == innodb.ProblemDeleted:
+			return fmt.Errorf("%s: %w", problem, errReplaced)
+		default:
+			return fmt.Errorf("the copied files and the redo log do not fit together: %s", problem)
+		}
+	}
+	return nil
+}
+
+// manifest describes the backup, once everything of it is stored.
+func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
+	m := &repo.Manifest{
+		FormatVersion: repo.FormatVersion, ID: r.id, Kind: repo.KindFull, Tool: r.opts.Tool,
+		Started: r.started, Server: r.source(), Stages: r.stageTimes(), LockMS: r.window.Milliseconds(),
+		Binlog: r.state.binlog, Replicas: r.state.replicas, Galera: r.state.galera,
+		Codec: r.opts.Codec.String(), Packs: r.packs, LeftOut: r.left,
+		Redo: r.redo.describe(), Aria: repo.Aria{Control: &r.aria.control},
+	}
+	found, err := r.list(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	m.TornPages, m.Damaged = found.torn, found.damaged
+	m.LSN = repo.LSNs{Checkpoint: m.Redo.Checkpoint.LSN, End: m.Redo.End, MaxPage: found.maxPage}
+	if m.LSN.MaxPage > m.LSN.End {
+		return nil, fmt.Errorf("a page has LSN %d, which is behind the end of the copied redo at %d", m.LSN.MaxPage, m.LSN.End)
+	}
+	if err := reconcile(m.Tables, r.left, r.listed); err != nil {
+		return nil, err
+	}
+	m.Warnings = r.warnings(m)
+	for _, p := range m.Packs {
+		m.BytesRead += p.Raw
+		m.BytesStored += p.Size
+	}
+	m.Finished = time.Now().UTC()
+	return m, nil
+}
+
+// warnings are what a DBA should know of a backup that is whole.
+func (r *attempt) warnings(m *repo.Manifest) []string {
+	warnings := []string{}
+	for _, f := range r.found.Findings {
+		if f.Grade == GradeWarning {
+			warnings = append(warnings, f.Text)
+		}
+	}
+	for _, d := range m.Damaged {
+		warnings = append(warnings, fmt.Sprintf("%s: page %d is damaged in the source", d.File, d.Page))
+	}
+	if m.Binlog == nil {
+		warnings = append(warnings, "the server writes no binary log: a restore ends at the moment of the backup")
+	}
+	return warnings
+}
+
+// endTime is how long cleaning up may take after a backup failed.
+const endTime = 30 * time.Second
+
+// close gives the server free, ends what still runs, and rolls a failed attempt
+// back. The history gets its entry in every case.
+func (r *attempt) close(ctx context.Context, m *repo.Manifest, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	defer cancel()
+	errs := []error{err}
+	if r.stages != nil {
+		errs = append(errs, r.stages.Close())
+	}
+	if r.locker != nil {
+		r.locker.Close()
+	}
+	if r.redo != nil {
+		errs = append(errs, r.redo.close())
+	}
+	if r.watch != nil {
+		r.watch.Close()
+	}
+	if err != nil && r.copier != nil {
+		r.copier.Abort(err)
+	}
+	if err != nil && !r.opts.KeepFailed {
+		errs = append(errs, r.opts.Repository.Discard(ctx, r.id))
+	}
+	errs = append(errs, r.record(ctx, m, err))
+	return errors.Join(errs...)
+}

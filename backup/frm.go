@@ -1,0 +1,155 @@
+package backup
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// definition is what a backup must know of a table from its .frm file. The
+// server's own list is not asked for it: information_schema opens every table
+// and waits behind the DDL that a backup holds up.
+type definition struct {
+	kind   string // as in information_schema.TABLES.TABLE_TYPE
+	engine string // the engine of the data, "" for a view
+}
+
+// Values of definition.kind.
+const (
+	kindTable    = "BASE TABLE"
+	kindView     = "VIEW"
+	kindSequence = "SEQUENCE"
+	kindVersions = "SYSTEM VERSIONED"
+)
+
+// Places in a .frm file of a table (MariaDB's sql/unireg.cc writes them, and
+// sql/table.cc reads them). Integers are little-endian.
+const (
+	frmHeaderSize     = 64
+	frmLegacyEngine   = 3  // u8, see legacyEngine
+	frmExtra2Size     = 4  // u16, bytes of the section that begins at frmHeaderSize
+	frmKeysOffset     = 6  // u16, where the key section begins
+	frmKeysSize       = 14 // u16; 0xffff: a u32 at frmKeysSize32
+	frmRecordSize     = 16 // u16
+	frmChoices        = 39 // u8, bits 4 and 5: 1 for a sequence
+	frmKeysSize32     = 47 // u32
+	frmExtraSize      = 55 // u32, bytes of the section behind the default record
+	frmPartitionedBy  = 61 // u8, legacy engine of the partitions
+	frmSequenceChoice = 1
+	extra2Versioned   = 4 // EXTRA2_PERIOD_FOR_SYSTEM_TIME
+)
+
+// errNotFrm is returned for a file that is not a .frm file that we understand.
+var errNotFrm = errors.New("not a table definition")
+
+// legacyEngine names the engines that have a number of their own.
+func legacyEngine(number byte) string {
+	switch number {
+	case 6:
+		return "MEMORY"
+	case 9:
+		return "MyISAM"
+	case 10:
+		return "MRG_MyISAM"
+	case 12:
+		return "InnoDB"
+	case 15:
+		return "EXAMPLE"
+	case 16:
+		return "ARCHIVE"
+	case 17:
+		return "CSV"
+	case 18:
+		return "FEDERATED"
+	case 19:
+		return "BLACKHOLE"
+	case 20:
+		return "partition"
+	case 42:
+		return "Aria"
+	}
+	return ""
+}
+
+// parseDefinition reads a whole .frm file.
+func parseDefinition(b []byte) (definition, error) {
+	if bytes.HasPrefix(b, []byte("TYPE=VIEW\n")) {
+		return definition{kind: kindView}, nil
+	}
+	if len(b) < frmHeaderSize || b[0] != 0xfe || b[1] != 1 {
+		return definition{}, errNotFrm
+	}
+	d := definition{kind: kindTable, engine: legacyEngine(b[frmLegacyEngine])}
+	if named := namedEngine(b); named != "" {
+		d.engine = named
+	}
+	if d.engine == "partition" {
+		if d.engine = legacyEngine(b[frmPartitionedBy]); d.engine == "" {
+			d.engine = "partition"
+		}
+	}
+	if d.engine == "" {
+		return definition{}, fmt.Errorf("engine number %d without a name: %w", b[frmLegacyEngine], errNotFrm)
+	}
+	switch {
+	case b[frmChoices]>>4&3 == frmSequenceChoice:
+		d.kind = kindSequence
+	case hasExtra2(b, extra2Versioned):
+		d.kind = kindVersions
+	}
+	return d, nil
+}
+
+// namedEngine returns the engine's name out of the section behind the default
+// record: a connect string and then the name, each behind its u16 length.
+func namedEngine(b []byte) string {
+	u16 := func(at int) int { return int(binary.LittleEndian.Uint16(b[at:])) }
+	u32 := func(at int) int64 { return int64(binary.LittleEndian.Uint32(b[at:])) }
+	keys := int64(u16(frmKeysSize))
+	if keys == 0xffff {
+		keys = u32(frmKeysSize32)
+	}
+	at := int64(u16(frmKeysOffset)) + keys + int64(u16(frmRecordSize))
+	end := at + u32(frmExtraSize)
+	if end > int64(len(b)) {
+		return ""
+	}
+	var text []byte
+	for range 2 {
+		if at+2 > end {
+			return ""
+		}
+		length := int64(u16(int(at)))
+		if at+2+length > end {
+			return ""
+		}
+		text = b[at+2 : at+2+length]
+		at += 2 + length
+	}
+	return string(text)
+}
+
+// hasExtra2 looks for a field in the section behind the header: type u8,
+// length u8 (0: a u16 follows) and the value, again and again.
+func hasExtra2(b []byte, kind byte) bool {
+	size := int(binary.LittleEndian.Uint16(b[frmExtra2Size:]))
+	if size == 0 || frmHeaderSize+size > len(b) || b[frmHeaderSize] == '/' {
+		return false
+	}
+	rest := b[frmHeaderSize : frmHeaderSize+size]
+	for len(rest) >= 3 {
+		found, length, skip := rest[0], int(rest[1]), 2
+		if length == 0 && len(rest) >= 4 {
+			length, skip = int(binary.LittleEndian.Uint16(rest[2:])), 4
+		}
+		if found == kind {
+			return true
+		}
+		if skip+length > len(rest) {
+			return false
+		}
+		rest = rest[skip+length:]
+	}
+	return false
+}

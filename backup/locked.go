@@ -1,0 +1,135 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"mbk/repo"
+	"mbk/stage"
+)
+
+// locked is the part of a backup that stops others: it waits for BLOCK_DDL, and
+// from then on everything counts against the lock budget until END.
+func (r *attempt) locked(ctx context.Context) error {
+	r.copier.HoldRollover(true) // no pack is synced to disk in here
+	if err := r.stages.Advance(ctx, stage.BlockDDL); err != nil {
+		return err
+	}
+	granted := time.Now()
+	if r.opts.LockBudget > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, r.opts.LockBudget, fmt.Errorf("%w: %s", ErrLockBudget, r.opts.LockBudget))
+		defer cancel()
+	}
+	if err := r.underBlockDDL(ctx); err != nil {
+		return budgetCause(ctx, err)
+	}
+	if err := r.stages.Advance(ctx, stage.BlockCommit); err != nil {
+		return budgetCause(ctx, err)
+	}
+	if err := r.underBlockCommit(ctx); err != nil {
+		return budgetCause(ctx, err)
+	}
+	// END may not be cut short; it does not wait for anything.
+	if err := r.stages.End(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	r.window = time.Since(granted)
+	return nil
+}
+
+// budgetCause names the budget if it is why err happened.
+func budgetCause(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return fmt.Errorf("%w (%w)", context.Cause(ctx), err)
+}
+
+// underBlockDDL fixes the names: no DDL can end any more, and tables without
+// transactions are not written to.
+func (r *attempt) underBlockDDL(ctx context.Context) error {
+	s, err := r.scan(ctx)
+	if err != nil {
+		return err
+	}
+	if r.final, err = r.copies.settle(ctx, s); err != nil {
+		return err
+	}
+	if r.listed, err = r.tableNames(ctx); err != nil {
+		return err
+	}
+	return r.aria.advance(ctx)
+}
+
+// tableNames is the server's own list of tables.
+func (r *attempt) tableNames(ctx context.Context) ([]qualified, error) {
+	names, err := r.opts.Server.TableNames(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]qualified, 0, len(names))
+	for _, n := range names {
+		list = append(list, qualified{n.Database, n.Name})
+	}
+	return list, nil
+}
+
+// underBlockCommit fixes the moment: no transaction can commit. What is read
+// here, in this order, is one state of the server.
+func (r *attempt) underBlockCommit(ctx context.Context) error {
+	// The server's own tables, and InnoDB files of an ALTER that goes on.
+	s, err := r.scan(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.copies.resettle(ctx, r.final, s); err != nil {
+		return err
+	}
+	if err := r.final.confirm(r.layout.datadir); err != nil {
+		return err
+	}
+	// All pages are read: whatever they hold was logged below this LSN.
+	lsns, err := r.watch.LSNs(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.opts.Server.FlushEngineLogs(ctx); err != nil {
+		return err
+	}
+	if err := r.readPosition(ctx); err != nil {
+		return err
+	}
+	// Aria's tables are all copied, so its log may end now.
+	if err := r.aria.finish(ctx); err != nil {
+		return err
+	}
+	return r.redo.finish(ctx, lsns.Current)
+}
+
+// readPosition reads how far the binary log, replication and the cluster are.
+func (r *attempt) readPosition(ctx context.Context) error {
+	binlog, err := r.opts.Server.Binlog(ctx)
+	if err != nil {
+		return err
+	}
+	if binlog != nil {
+		r.state.binlog = &repo.Binlog{File: binlog.File, Position: binlog.Position, GTID: binlog.GTID, State: binlog.State}
+	}
+	replicas, err := r.opts.Server.Replicas(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range replicas {
+		r.state.replicas = append(r.state.replicas, repo.Source{
+			Connection: s.Connection, Host: s.Host, Port: s.Port, File: s.File, Position: s.Position, GTID: s.GTID, UsingGTID: s.UsingGTID,
+		})
+	}
+	galera, err := r.opts.Server.Galera(ctx)
+	if err != nil || galera == nil {
+		return err
+	}
+	r.state.galera = &repo.Galera{UUID: galera.UUID, SeqNo: galera.SeqNo}
+	return nil
+}

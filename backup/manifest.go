@@ -1,0 +1,104 @@
+package backup
+
+import (
+	"context"
+	"sort"
+	"time"
+
+	"mbk/innodb"
+	"mbk/internal/filename"
+	"mbk/repo"
+)
+
+// fileOf describes one copied file under its final path.
+func fileOf(ctx context.Context, path string, h *held) (repo.File, outcome, error) {
+	f := repo.File{
+		Number: h.number, Path: path, Origin: h.origin, Class: h.class, Size: h.size, Sparse: h.stat.sparse(),
+		Mode: h.stat.mode & 0o7777, Modified: h.stat.modified.UTC(),
+		Dev: h.stat.id.dev, Inode: h.stat.id.inode, First: uint32(h.first),
+	}
+	if h.stat.id.born != 0 {
+		f.Born = time.Unix(0, h.stat.id.born).UTC()
+	}
+	if h.space != nil {
+		f.Space, f.Flags, f.PageSize = h.id, uint32(h.space.Flags), h.space.PageSize
+	}
+	var out outcome
+	if h.pages != nil {
+		out.maxPage = innodb.LSN(h.pages.max.Load())
+	}
+	for _, p := range h.pending {
+		r, err := p.Wait(ctx)
+		if err != nil {
+			return repo.File{}, outcome{}, err
+		}
+		f.Extents = append(f.Extents, r.Extents...)
+		out.torn += r.TornPages
+		for _, page := range r.Damaged {
+			out.damaged = append(out.damaged, repo.DamagedPage{File: path, Page: page})
+		}
+	}
+	sort.Slice(f.Extents, func(i, j int) bool { return f.Extents[i].Start < f.Extents[j].Start })
+	return f, out, nil
+}
+
+// outcome is what the copying of files has found.
+type outcome struct {
+	torn    int64
+	maxPage innodb.LSN
+	damaged []repo.DamagedPage
+}
+
+func (o *outcome) add(more outcome) {
+	o.torn += more.torn
+	o.maxPage = max(o.maxPage, more.maxPage)
+	o.damaged = append(o.damaged, more.damaged...)
+}
+
+// list puts all files of a backup into the manifest, in the order of their
+// paths, and the tables that they make up.
+func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
+	var found outcome
+	add := func(path string, h *held) error {
+		f, out, err := fileOf(ctx, path, h)
+		if err != nil {
+			return err
+		}
+		found.add(out)
+		m.Files = append(m.Files, f)
+		return nil
+	}
+	for _, h := range r.system {
+		if err := add(h.entry.path(), h); err != nil {
+			return outcome{}, err
+		}
+	}
+	for _, h := range r.aria.logs {
+		if err := add(h.entry.path(), h); err != nil {
+			return outcome{}, err
+		}
+	}
+	for path, p := range r.final.files {
+		if err := add(path, p.held); err != nil {
+			return outcome{}, err
+		}
+	}
+	m.Files = append(m.Files, r.redo.file())
+	sort.Slice(m.Files, func(i, j int) bool { return m.Files[i].Path < m.Files[j].Path })
+	index := make(map[string]int, len(m.Files))
+	for i, f := range m.Files {
+		index[f.Path] = i
+		if f.Class == repo.ClassRedo {
+			m.Redo.File = i
+		}
+	}
+	m.Tables = r.final.tables(index)
+	for _, dir := range r.final.databases {
+		mode := uint32(0o700)
+		if s, err := statPath(r.layout.datadir + "/" + dir); err == nil {
+			mode = s.mode & 0o7777
+		}
+		m.Directories = append(m.Directories, repo.Directory{Path: dir, Name: filename.SQL(dir), Mode: mode})
+	}
+	return found, nil
+}

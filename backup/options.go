@@ -1,0 +1,108 @@
+package backup
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"mbk/copier"
+	"mbk/repo"
+	"mbk/stage"
+)
+
+// Options say what Run backs up, and where to. The zero values of those that
+// are not required are useful.
+type Options struct {
+	Server     *stage.Server    // required
+	Repository *repo.Repository // required
+	Tool       string           // "mbk 0.1.0", for the manifest
+
+	// Datadir is the server's data directory on this machine. "" is the path
+	// that the server names.
+	Datadir string
+
+	Workers        int          // goroutines that copy, 0: one for each processor
+	Codec          copier.Codec // of the packs
+	Level          int          // of the codec, 0: its default
+	BytesPerSecond int64        // read limit, 0: none; the redo is never limited
+
+	// LockWait is the time limit for each wait for a lock of the server, 0: 60 s.
+	LockWait time.Duration
+	// LockSlice is how long a request for a lock is left standing, with others
+	// queueing behind it, before it is withdrawn and tried again. 0: 1 s.
+	LockSlice time.Duration
+	// LockBudget is the longest time from BLOCK_DDL to END, 0: no limit. A
+	// backup that needs longer gives the locks back and fails.
+	LockBudget time.Duration
+
+	// GoOnOverDamage records damaged pages and goes on, where a backup fails otherwise.
+	GoOnOverDamage bool
+	// LeaveOutUnsupported leaves tables of engines that cannot be copied out of
+	// the backup, and records that, where it is refused otherwise.
+	LeaveOutUnsupported bool
+	// KeepFailed leaves the objects of a failed backup in the repository, for a
+	// look at them. The next backup sweeps them.
+	KeepFailed bool
+
+	// SpoolDir is where redo is spooled that the repository does not take fast
+	// enough. "": the usual folder for temporary files that survive a reboot.
+	SpoolDir string
+
+	Logger   *slog.Logger // nil: none
+	Progress Progress     // nil fields: none
+}
+
+// Progress hears how far a backup is. The functions are called from several
+// goroutines and must return at once.
+type Progress struct {
+	Step  func(name string)               // a step begins
+	Bytes func(read, stored, total int64) // of the data files; total is an estimate
+}
+
+// Validate completes the options.
+func (o *Options) Validate() error {
+	if o.Server == nil {
+		return errors.New("backup: no server")
+	}
+	if o.Repository == nil {
+		return errors.New("backup: no repository")
+	}
+	if o.Workers < 0 || o.Level < 0 || o.BytesPerSecond < 0 || o.LockWait < 0 || o.LockSlice < 0 || o.LockBudget < 0 {
+		return errors.New("backup: a number of the options is negative")
+	}
+	if o.LockWait == 0 {
+		o.LockWait = time.Minute
+	}
+	if o.LockSlice == 0 {
+		o.LockSlice = time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Progress.Step == nil {
+		o.Progress.Step = func(string) {}
+	}
+	if o.Progress.Bytes == nil {
+		o.Progress.Bytes = func(int64, int64, int64) {}
+	}
+	if o.SpoolDir == "" {
+		o.SpoolDir = spoolDir()
+	}
+	if s, err := statPath(o.SpoolDir); err != nil || !s.directory() {
+		return fmt.Errorf("spool folder %s is not a folder", o.SpoolDir)
+	}
+	return nil
+}
+
+// spoolDir prefers /var/tmp: /tmp may be memory.
+func spoolDir() string {
+	if dir := os.Getenv("TMPDIR"); dir != "" {
+		return dir
+	}
+	if s, err := statPath("/var/tmp"); err == nil && s.directory() {
+		return "/var/tmp"
+	}
+	return os.TempDir()
+}

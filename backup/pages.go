@@ -1,0 +1,54 @@
+package backup
+
+import (
+	"sync/atomic"
+
+	"mbk/aria"
+	"mbk/innodb"
+)
+
+// innodbPages checks the pages of one InnoDB file for the copier and remembers
+// the newest LSN that it saw. Several workers use it at once.
+type innodbPages struct {
+	space innodb.Space
+	first innodb.PageNo // number of the file's first page in its tablespace
+	max   atomic.Uint64
+}
+
+func (p *innodbPages) PageSize() int { return p.space.PageSize }
+
+func (p *innodbPages) Check(page []byte, no uint32) error {
+	if err := p.space.Check(page, innodb.PageNo(no)+p.first); err != nil {
+		return err
+	}
+	lsn := uint64(innodb.PageLSN(page))
+	for {
+		seen := p.max.Load()
+		if lsn <= seen || p.max.CompareAndSwap(seen, lsn) {
+			return nil
+		}
+	}
+}
+
+// Unverifiable is true for a page that carries no checksum that could be tested.
+func (p *innodbPages) Unverifiable(page []byte, _ uint32) bool { return !p.space.Verifiable(page) }
+
+// ariaBlocks checks the blocks of one of the two files of an Aria table.
+type ariaBlocks struct {
+	index aria.Index
+	data  bool // the .MAD file, else the .MAI
+}
+
+func (a ariaBlocks) PageSize() int { return int(a.index.BlockSize) }
+
+func (a ariaBlocks) Check(block []byte, no uint32) error {
+	if a.data {
+		return a.index.CheckData(block, no)
+	}
+	return a.index.CheckIndex(block, no)
+}
+
+// Unverifiable is true for a block without a checksum.
+func (a ariaBlocks) Unverifiable(block []byte, no uint32) bool {
+	return !a.index.Verifiable(block, no, a.data)
+}

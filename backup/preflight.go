@@ -1,0 +1,338 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"mbk/copier"
+	"mbk/innodb"
+	"mbk/internal/hint"
+	"mbk/repo"
+	"mbk/stage"
+)
+
+// Grades of a finding.
+const (
+	GradeOK      = "ok"
+	GradeWarning = "warning"
+	GradeError   = "error"
+)
+
+// Finding is the outcome of one check before a backup.
+type Finding struct {
+	Check string   `json:"check"` // "version", "privileges", ...
+	Grade string   `json:"grade"`
+	Text  string   `json:"text"`
+	Hints []string `json:"hints,omitempty"`
+}
+
+// Preflight is what is known of the server and the repository before anything
+// is locked.
+type Preflight struct {
+	Findings []Finding `json:"findings"`
+
+	facts       stage.Facts
+	layout      layout
+	first       scan
+	bytes       int64 // of all files to copy
+	descriptors int
+	leftOut     []repo.LeftOut
+}
+
+// Errors joins the findings that forbid a backup, nil if there are none.
+func (p *Preflight) Errors() error {
+	var all []error
+	for _, f := range p.Findings {
+		if f.Grade != GradeError {
+			continue
+		}
+		err := &FindingError{Finding: f}
+		var hinted error = err
+		for _, h := range f.Hints {
+			hinted = hint.Wrap(hinted, h)
+		}
+		all = append(all, hinted)
+	}
+	return errors.Join(all...)
+}
+
+// FindingError is a check that failed before anything was locked.
+type FindingError struct{ Finding Finding }
+
+func (e *FindingError) Error() string { return e.Finding.Check + ": " + e.Finding.Text }
+
+func (p *Preflight) add(check, grade, text string, hints ...string) {
+	p.Findings = append(p.Findings, Finding{Check: check, Grade: grade, Text: text, Hints: hints})
+}
+
+// Check makes all checks that a backup makes before it locks anything, and
+// changes nothing. The error is of the checking itself; what the checks found is
+// in the findings.
+func Check(ctx context.Context, o Options) (*Preflight, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	p := &Preflight{}
+	var err error
+	if p.facts, err = o.Server.Facts(ctx); err != nil {
+		return nil, err
+	}
+	p.checkServer()
+	if err := p.checkPrivileges(ctx, o.Server); err != nil {
+		return nil, err
+	}
+	if err := p.checkDatadir(ctx, o); err != nil {
+		return nil, err
+	}
+	if p.Errors() != nil {
+		return p, nil // what follows reads the data directory
+	}
+	if err := p.checkTables(ctx, o); err != nil {
+		return nil, err
+	}
+	p.checkDescriptors()
+	return p, p.checkSpace(ctx, o)
+}
+
+// checkServer looks at the server's version and state.
+func (p *Preflight) checkServer() {
+	v := p.facts.Variables
+	p.add("server", GradeOK, fmt.Sprintf("MariaDB %s at %s", p.facts.Version, p.facts.Hostname))
+	if n, _ := strconv.Atoi(v["innodb_force_recovery"]); n > 0 {
+		p.add("server", GradeError, fmt.Sprintf("innodb_force_recovery is %d: the server runs on damaged data", n), "repair the server and start it without innodb_force_recovery")
+	}
+	if on(v["innodb_read_only"]) {
+		p.add("server", GradeError, "innodb_read_only is ON: the server writes no checkpoints", "stop the server and copy its files instead, or start it without innodb_read_only")
+	}
+	if on(v["innodb_log_archive"]) {
+		p.add("server", GradeError, "innodb_log_archive is ON: its log format is not known to this mbk", "set innodb_log_archive=OFF or use a newer mbk")
+	}
+}
+
+func on(value string) bool { return value == "ON" || value == "1" }
+
+// checkPrivileges names what the account lacks.
+func (p *Preflight) checkPrivileges(ctx context.Context, server *stage.Server) error {
+	missing, err := server.MissingGrants(ctx)
+	if err != nil {
+		return err
+	}
+	if len(missing) == 0 {
+		p.add("privileges", GradeOK, "the account may do all that a backup needs")
+		return nil
+	}
+	p.add("privileges", GradeError, "the account lacks privileges", missing...)
+	return nil
+}
+
+// checkDatadir makes sure that the data directory on this machine can be read
+// and is the one of the server that we talk to.
+func (p *Preflight) checkDatadir(ctx context.Context, o Options) error {
+	datadir := o.Datadir
+	if datadir == "" {
+		datadir = p.facts.Variables["datadir"]
+	}
+	datadir, err := filepath.Abs(datadir)
+	if err != nil {
+		return err
+	}
+	if p.layout, err = newLayout(datadir, p.facts.Variables); err != nil {
+		p.add("datadir", GradeError, err.Error())
+		return nil
+	}
+	watch, err := o.Server.Watch(ctx)
+	if err != nil {
+		return err
+	}
+	defer watch.Close()
+	switch err := sameServer(ctx, p.layout, watch); {
+	case errors.Is(err, fs.ErrPermission):
+		p.add("datadir", GradeError, err.Error(), "run mbk as root or as the user that the server runs as")
+	case errors.Is(err, fs.ErrNotExist):
+		p.add("datadir", GradeError, err.Error(), "run mbk on the server's machine, and name its data directory with --datadir if it is mounted elsewhere")
+	case errors.Is(err, errOtherServer):
+		p.add("datadir", GradeError, err.Error(), "check --datadir and --socket: they must belong to the same server")
+	case errors.Is(err, innodb.ErrUnknownFormat):
+		p.add("datadir", GradeError, err.Error(), "this mbk backs up MariaDB 10.8 and newer")
+	case err != nil:
+		return err
+	default:
+		p.add("datadir", GradeOK, datadir+" is the data directory of this server")
+	}
+	return nil
+}
+
+// errOtherServer is returned by sameServer when the data directory belongs to
+// another server than the connection.
+var errOtherServer = errors.New("is not the data directory of the server that answers")
+
+// sameServer compares the newest checkpoint in the redo log of the data
+// directory with the one that the server reports before and after.
+func sameServer(ctx context.Context, l layout, watch *stage.Watch) error {
+	if err := readable(l.datadir); err != nil {
+		return err
+	}
+	var first, last, found innodb.LSN
+	const tries = 20
+	for range tries {
+		before, err := watch.LSNs(ctx)
+		if err != nil {
+			return err
+		}
+		checkpoint, err := readCheckpoint(l.redo)
+		if err != nil {
+			return fmt.Errorf("redo log %s: %w", l.redo, err)
+		}
+		after, err := watch.LSNs(ctx)
+		if err != nil {
+			return err
+		}
+		if before.Checkpoint <= checkpoint.LSN && checkpoint.LSN <= after.Checkpoint {
+			return nil
+		}
+		first, last, found = before.Checkpoint, after.Checkpoint, checkpoint.LSN
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return fmt.Errorf("%s %w: its redo log has checkpoint %d, the server is at %d to %d", l.datadir, errOtherServer, found, first, last)
+}
+
+// readCheckpoint reads the newest checkpoint in a redo log.
+func readCheckpoint(path string) (innodb.Checkpoint, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return innodb.Checkpoint{}, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	head := make([]byte, innodb.LogDataOffset)
+	if _, err := f.ReadAt(head, 0); err != nil {
+		return innodb.Checkpoint{}, err
+	}
+	header, err := innodb.ParseLogHeader(head)
+	if err != nil {
+		return innodb.Checkpoint{}, err
+	}
+	checkpoint, _, err := innodb.NewestCheckpoint(head, header.FirstLSN)
+	return checkpoint, err
+}
+
+// readable says whether the data directory can be listed.
+func readable(datadir string) error {
+	if _, err := os.ReadDir(datadir); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	return nil
+}
+
+// checkTables scans the data directory for what cannot be backed up and sums
+// up the rest.
+func (p *Preflight) checkTables(ctx context.Context, o Options) error {
+	var err error
+	if p.first, err = p.layout.scanDatadir(ctx); err != nil {
+		return err
+	}
+	for _, name := range p.first.ignored {
+		p.add("files", GradeWarning, fmt.Sprintf("%s in the data directory is not known and will not be in the backup", name))
+	}
+	for _, e := range p.first.entries {
+		if strings.HasSuffix(e.name, ".isl") {
+			p.add("tables", GradeError, fmt.Sprintf("%s: an InnoDB table with DATA DIRECTORY cannot be backed up", e.path()),
+				"move the table into the data directory: ALTER TABLE ... without DATA DIRECTORY after SET innodb_file_per_table=ON")
+		}
+		s, err := statPath(filepath.Join(p.layout.datadir, filepath.FromSlash(e.path())))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		p.bytes += s.blocks
+	}
+	for _, path := range p.layout.system {
+		s, err := statPath(path)
+		if err != nil {
+			return fmt.Errorf("system tablespace: %w", err)
+		}
+		p.bytes += s.blocks
+	}
+	p.leftOut = unsupportedTables(p.layout.datadir, p.first)
+	for _, t := range p.leftOut {
+		text := fmt.Sprintf("`%s`.`%s` has engine %s, which cannot be backed up", t.Database, t.Name, t.Engine)
+		if o.LeaveOutUnsupported {
+			p.add("tables", GradeWarning, text+"; it is left out")
+			continue
+		}
+		p.add("tables", GradeError, text, "leave such tables out with --leave-out-unsupported, and dump them by other means")
+	}
+	p.add("tables", GradeOK, fmt.Sprintf("%d databases, %d files, %s", len(p.first.databases), len(p.first.entries), humanize.IBytes(uint64(p.bytes))))
+	return nil
+}
+
+// spareDescriptors are for everything but the tables: connections, packs, logs.
+const spareDescriptors = 128
+
+// checkDescriptors raises the limit of open files.
+func (p *Preflight) checkDescriptors() {
+	limit, err := raiseDescriptorLimit()
+	switch {
+	case err != nil:
+		p.add("descriptors", GradeError, err.Error())
+	case limit < 4*spareDescriptors:
+		p.add("descriptors", GradeError, fmt.Sprintf("only %d files may be open at once", limit), "raise the limit: ulimit -n 65536, or LimitNOFILE= of the service")
+	default:
+		p.descriptors = limit - spareDescriptors
+		p.add("descriptors", GradeOK, fmt.Sprintf("%d files may be open at once", limit))
+	}
+}
+
+// checkSpace compares the room in the repository with what the backup will
+// need: what the newest backup needed of each byte read, or a careful guess.
+func (p *Preflight) checkSpace(ctx context.Context, o Options) error {
+	space, err := o.Repository.Store().Space(ctx)
+	if err != nil {
+		return err
+	}
+	if !space.Known {
+		return nil
+	}
+	need, err := p.expectedSize(ctx, o)
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("%s free in %s, about %s needed", humanize.IBytes(uint64(space.Free)), o.Repository.Store(), humanize.IBytes(uint64(need)))
+	if space.Free < need {
+		p.add("space", GradeError, text, "make room (mbk expire), or use another repository")
+		return nil
+	}
+	p.add("space", GradeOK, text)
+	return nil
+}
+
+// expectedSize is in bytes.
+func (p *Preflight) expectedSize(ctx context.Context, o Options) (int64, error) {
+	if o.Codec == copier.None {
+		return p.bytes, nil
+	}
+	list, err := o.Repository.List(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if n := len(list); n > 0 && list[n-1].BytesRead > 0 && list[n-1].BytesStored > 0 {
+		last := list[n-1]
+		return int64(float64(p.bytes) * float64(last.BytesStored) / float64(last.BytesRead)), nil
+	}
+	const carefulRatio = 4 // few data sets compress better
+	return p.bytes / carefulRatio, nil
+}

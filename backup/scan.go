@@ -1,0 +1,184 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"mbk/aria"
+	"mbk/internal/filename"
+)
+
+// entry is a file that belongs into a backup, found in a scan of the data
+// directory. Names are as on disk.
+type entry struct {
+	dir   string // of the database, "" in the data directory itself
+	name  string
+	table string // the part of the name that its table's files share, "" for a file of no table
+}
+
+// path is the entry's place below the data directory, with "/".
+func (e entry) path() string { return path.Join(e.dir, e.name) }
+
+func (e entry) innodb() bool { return path.Ext(e.name) == ".ibd" }
+func (e entry) frm() bool    { return path.Ext(e.name) == ".frm" }
+
+// aria says whether the file is one of the two of an Aria table.
+func (e entry) aria() bool {
+	return path.Ext(e.name) == aria.IndexExt || path.Ext(e.name) == aria.DataExt
+}
+
+// logTable says whether this is the data of mysql.general_log or slow_log,
+// which are appended to at any time.
+func (e entry) logTable() bool {
+	return e.dir == "mysql" && (e.name == "general_log.CSV" || e.name == "slow_log.CSV")
+}
+
+// scan is what the data directory holds at one moment.
+type scan struct {
+	databases []string // directories
+	entries   []entry  // sorted by directory and name
+	ignored   []string // files in the data directory itself that are not known
+}
+
+// scanDatadir lists the database directories and what is to be copied of them.
+// A directory that vanishes meanwhile is a dropped database.
+func (l layout) scanDatadir(ctx context.Context) (scan, error) {
+	var s scan
+	top, err := os.ReadDir(l.datadir)
+	if err != nil {
+		return scan{}, fmt.Errorf("list the data directory: %w", err)
+	}
+	for _, e := range top {
+		switch name := e.Name(); {
+		case l.isDatabase(e):
+			s.databases = append(s.databases, name)
+		case e.IsDir():
+		case rootFile(name):
+			s.entries = append(s.entries, entry{name: name})
+		case !l.handledElsewhere(name):
+			s.ignored = append(s.ignored, name)
+		}
+	}
+	for _, dir := range s.databases {
+		if err := ctx.Err(); err != nil {
+			return scan{}, err
+		}
+		found, err := scanDatabase(l.datadir, dir)
+		if err != nil {
+			return scan{}, err
+		}
+		s.entries = append(s.entries, found...)
+	}
+	return s, nil
+}
+
+// isDatabase says whether the server takes a directory for a database.
+func (l layout) isDatabase(e fs.DirEntry) bool {
+	name := e.Name()
+	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "#") || name == "lost+found" || l.ignored[name] {
+		return false
+	}
+	if e.Type()&fs.ModeSymlink != 0 {
+		s, err := statPath(filepath.Join(l.datadir, name))
+		return err == nil && s.directory()
+	}
+	return e.IsDir()
+}
+
+// rootFile says whether a file of the data directory itself is copied as it is.
+func rootFile(name string) bool {
+	switch name {
+	case "ib_buffer_pool", "mysql_upgrade_info", "mariadb_upgrade_info":
+		return true
+	}
+	return strings.HasPrefix(name, "debian-") && strings.HasSuffix(name, ".flag")
+}
+
+// handledElsewhere says whether a file of the data directory itself is copied
+// by other means, or is one that no backup holds: temporary tablespaces, the
+// logs of the server and of its replication, locks and sockets.
+func (l layout) handledElsewhere(name string) bool {
+	for _, system := range l.system {
+		if filepath.Join(l.datadir, name) == system {
+			return true
+		}
+	}
+	for _, prefix := range []string{"undo", "ib_logfile", "aria_log", "ibtmp", "ddl_recovery", "multi-master", "relay-log", "master.info", "core", "innodb_status", "#", ".", "mysqld-bin", "mariadb-bin", "mysql-bin", "binlog", "tc.log", "ddl.log", "galera.", "grastate", "gvwstate"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	for _, variable := range []string{"log_bin_basename", "relay_log_basename", "log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket", "log_basename"} {
+		base := filepath.Base(l.vars[variable])
+		if l.vars[variable] != "" && (name == base || strings.HasPrefix(name, base+".")) {
+			return true
+		}
+	}
+	switch path.Ext(name) {
+	case ".pid", ".sock", ".err", ".log", ".index", ".state", ".pem", ".cnf":
+		return true
+	}
+	return false
+}
+
+// scanDatabase lists what is to be copied of one database.
+func scanDatabase(datadir, dir string) ([]entry, error) {
+	list, err := os.ReadDir(filepath.Join(datadir, dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list database directory %s: %w", dir, err)
+	}
+	entries := make([]entry, 0, len(list))
+	for _, e := range list {
+		if e.Type()&(fs.ModeDir|fs.ModeSocket|fs.ModeNamedPipe|fs.ModeDevice) != 0 || !wanted(e.Name()) {
+			continue
+		}
+		entries = append(entries, entry{dir: dir, name: e.Name(), table: tableOf(e.Name())})
+	}
+	indexFirst(entries)
+	return entries, nil
+}
+
+// indexFirst puts the index file of an Aria table before its data file, because
+// it tells how the data file is made up.
+func indexFirst(sorted []entry) {
+	for i := 1; i < len(sorted); i++ {
+		stem, isIndex := strings.CutSuffix(sorted[i].name, aria.IndexExt)
+		if isIndex && sorted[i-1].name == stem+aria.DataExt {
+			sorted[i-1], sorted[i] = sorted[i], sorted[i-1]
+		}
+	}
+}
+
+// wanted says whether a file of a database directory belongs into a backup.
+// InnoDB's temporary tables do, because recovery rolls their creation back;
+// those of other engines and the definitions of temporary tables do not.
+func wanted(name string) bool {
+	ext := path.Ext(name)
+	switch ext {
+	case ".ibd":
+		return true
+	case ".TMD", ".TMM", ".cfg", ".frm~", ".sock", ".pid":
+		return false
+	}
+	return !filename.Temporary(name)
+}
+
+// tableOf is the part of a file name that all files of one table share, and ""
+// for a file that belongs to a database or to a single trigger.
+func tableOf(name string) string {
+	switch ext := path.Ext(name); ext {
+	case ".opt", ".TRN":
+		return ""
+	default:
+		return filename.Base(strings.TrimSuffix(name, ext))
+	}
+}

@@ -1,0 +1,105 @@
+package backup
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// identity tells one generation of a file from every other. An inode number
+// alone does not: it is given to the next file as soon as the last descriptor
+// is closed. The birth time comes with nanoseconds on ext4, xfs and btrfs.
+type identity struct {
+	dev, inode uint64
+	born       int64 // Unix nanoseconds, 0 where the file system keeps none
+}
+
+// fileStat is what stat(2) tells of a file at one moment.
+type fileStat struct {
+	id       identity
+	size     int64 // bytes
+	blocks   int64 // bytes on the disk
+	modified time.Time
+	changed  time.Time // ctime
+	taken    time.Time // when this was read
+	mode     uint32    // type and permission bits, as in st_mode
+}
+
+// regular says whether this is a plain file.
+func (s fileStat) regular() bool { return s.mode&unix.S_IFMT == unix.S_IFREG }
+
+// directory says whether this is a directory.
+func (s fileStat) directory() bool { return s.mode&unix.S_IFMT == unix.S_IFDIR }
+
+// sparse says whether the file has holes.
+func (s fileStat) sparse() bool { return s.blocks < s.size&^4095 }
+
+// settleTime is how long a file must have been left alone before its times can
+// be trusted to tell a later change: file systems stamp changes with a clock
+// that ticks every few milliseconds, the coarse ones every second.
+const settleTime = time.Second
+
+// unchangedBy says whether a copy that was begun at s still holds at now: the
+// same generation of the file, and nothing written since.
+func (s fileStat) unchangedBy(now fileStat) bool {
+	settled := s.taken.Sub(s.modified) > settleTime && s.taken.Sub(s.changed) > settleTime
+	return settled && s.id == now.id && s.size == now.size &&
+		s.modified.Equal(now.modified) && s.changed.Equal(now.changed)
+}
+
+const statMask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
+
+// statPath follows symbolic links.
+func statPath(path string) (fileStat, error) {
+	var x unix.Statx_t
+	taken := time.Now()
+	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_SYNC_AS_STAT, statMask, &x); err != nil {
+		return fileStat{}, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return statOf(&x, taken), nil
+}
+
+// statFile is statPath for an open file.
+func statFile(f *os.File) (fileStat, error) {
+	var x unix.Statx_t
+	taken := time.Now()
+	if err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, statMask, &x); err != nil {
+		return fileStat{}, &os.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	return statOf(&x, taken), nil
+}
+
+func statOf(x *unix.Statx_t, taken time.Time) fileStat {
+	s := fileStat{
+		id:       identity{dev: unix.Mkdev(x.Dev_major, x.Dev_minor), inode: x.Ino},
+		size:     int64(x.Size),
+		blocks:   int64(x.Blocks) * 512,
+		modified: time.Unix(x.Mtime.Sec, int64(x.Mtime.Nsec)),
+		changed:  time.Unix(x.Ctime.Sec, int64(x.Ctime.Nsec)),
+		taken:    taken,
+		mode:     uint32(x.Mode),
+	}
+	if x.Mask&unix.STATX_BTIME != 0 {
+		s.id.born = x.Btime.Sec*int64(time.Second) + int64(x.Btime.Nsec)
+	}
+	return s
+}
+
+// raiseDescriptorLimit raises the soft limit of open files to the hard one and
+// returns how many files this process may have open.
+func raiseDescriptorLimit() (int, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, fmt.Errorf("read the limit of open files: %w", err)
+	}
+	if limit.Cur < limit.Max {
+		limit.Cur = limit.Max
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			return 0, fmt.Errorf("raise the limit of open files: %w", err)
+		}
+	}
+	const enough = 1 << 20
+	return int(min(limit.Cur, enough)), nil
+}

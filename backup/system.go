@@ -1,0 +1,164 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"mbk/copier"
+	"mbk/innodb"
+	"mbk/repo"
+)
+
+// trxSysPage is the page of the system tablespace that says where the
+// doublewrite buffer is.
+const trxSysPage = 5
+
+// readSpace reads page 0 of an open tablespace. It may be caught in the middle
+// of being written; the copier's own reads are repeated, so this one is too.
+func readSpace(f io.ReaderAt, name string, pageSize int) (innodb.Space, error) {
+	const tries = 10
+	page := make([]byte, pageSize)
+	var failed error
+	for range tries {
+		n, err := f.ReadAt(page, 0)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return innodb.Space{}, fmt.Errorf("read page 0 of %s: %w", name, err)
+		}
+		if n == 0 {
+			return innodb.Space{}, innodb.ErrNoSpace
+		}
+		space, err := innodb.ParseSpace(page[:n], pageSize)
+		if err == nil || errors.Is(err, innodb.ErrNoSpace) {
+			return space, err
+		}
+		failed = fmt.Errorf("read page 0 of %s: %w", name, err)
+	}
+	return innodb.Space{}, failed
+}
+
+// copySystem begins the copies of the system tablespace and of the undo
+// tablespaces. They are restored into the data directory itself.
+func (c *copies) copySystem(ctx context.Context) ([]*held, error) {
+	var all []*held
+	var space *innodb.Space
+	var first innodb.PageNo
+	for i, path := range c.layout.system {
+		f, h, err := c.openSystem(path)
+		if err != nil {
+			return nil, err
+		}
+		var blank []copier.Range
+		if i == 0 {
+			s, err := readSpace(f, path, c.spacePage)
+			if err != nil {
+				f.Close() //nolint:errcheck // only read
+				return nil, err
+			}
+			space = &s
+			if blank, err = doublewrite(f, path, s.PageSize); err != nil {
+				f.Close() //nolint:errcheck // only read
+				return nil, err
+			}
+		}
+		h.space, h.id, h.first = space, &space.ID, first
+		first += innodb.PageNo(h.stat.size / int64(space.PageSize))
+		if err := c.submitSystem(ctx, f, h, copier.Source{Blank: blank}); err != nil {
+			return nil, err
+		}
+		all = append(all, h)
+	}
+	undo, err := undoFiles(c.layout.undo)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range undo {
+		f, h, err := c.openSystem(path)
+		if err != nil {
+			return nil, err
+		}
+		s, err := readSpace(f, path, c.spacePage)
+		if err != nil {
+			f.Close() //nolint:errcheck // only read
+			return nil, err
+		}
+		h.space, h.id = &s, &s.ID
+		// Undo tablespaces are truncated in place.
+		if err := c.submitSystem(ctx, f, h, copier.Source{PadShort: true}); err != nil {
+			return nil, err
+		}
+		all = append(all, h)
+	}
+	return all, nil
+}
+
+// openSystem opens a file of the system tablespace or an undo tablespace.
+func (c *copies) openSystem(path string) (*os.File, *held, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := statFile(f)
+	if err != nil {
+		f.Close() //nolint:errcheck // only read
+		return nil, nil, err
+	}
+	h := c.number(entry{name: filepath.Base(path)}, repo.ClassInnoDB, s)
+	h.origin = c.layout.origin(path)
+	return f, h, nil
+}
+
+// submitSystem hands the file to the copier.
+func (c *copies) submitSystem(ctx context.Context, f *os.File, h *held, source copier.Source) error {
+	h.size = h.stat.size / int64(h.space.PageSize) * int64(h.space.PageSize)
+	h.pages = &innodbPages{space: *h.space, first: h.first}
+	source.Number, source.Name, source.File, source.Size, source.Pages = h.number, h.entry.name, f, h.size, h.pages
+	source.Done = func() { f.Close() } //nolint:errcheck // only read
+	pending, err := c.copier.Add(ctx, source)
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", h.entry.name, err)
+	}
+	h.pending = append(h.pending, pending)
+	return nil
+}
+
+// doublewrite finds the two blocks of the doublewrite buffer. They are copied as
+// zeros: what they hold belongs to pages as they were on the source, and their
+// pages are written without regard to their own place.
+func doublewrite(f io.ReaderAt, path string, pageSize int) ([]copier.Range, error) {
+	page := make([]byte, pageSize)
+	if _, err := f.ReadAt(page, trxSysPage*int64(pageSize)); err != nil {
+		return nil, fmt.Errorf("read page %d of %s: %w", trxSysPage, path, err)
+	}
+	first, second, pages, ok := innodb.Doublewrite(page, pageSize)
+	if !ok {
+		return nil, nil
+	}
+	size := int64(pages) * int64(pageSize)
+	return []copier.Range{
+		{Start: int64(first) * int64(pageSize), Size: size},
+		{Start: int64(second) * int64(pageSize), Size: size},
+	}, nil
+}
+
+// undoFiles lists undo001, undo002, ...
+func undoFiles(dir string) ([]string, error) {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list undo tablespaces: %w", err)
+	}
+	var found []string
+	for _, e := range list {
+		digits, ok := strings.CutPrefix(e.Name(), "undo")
+		if ok && len(digits) == 3 && strings.Trim(digits, "0123456789") == "" {
+			found = append(found, filepath.Join(dir, e.Name()))
+		}
+	}
+	sort.Strings(found)
+	return found, nil
+}

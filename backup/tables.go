@@ -1,0 +1,153 @@
+package backup
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+
+	"mbk/internal/filename"
+	"mbk/repo"
+)
+
+// supported says whether a table of an engine is whole when the files of the
+// data directory are restored. The rows of FEDERATED tables live elsewhere and
+// those of MEMORY and BLACKHOLE nowhere; their definitions are all there is.
+func supported(engine string) bool {
+	switch engine {
+	case "InnoDB", "Aria", "MyISAM", "MRG_MyISAM", "CSV", "ARCHIVE", "MEMORY", "BLACKHOLE", "FEDERATED":
+		return true
+	}
+	return false
+}
+
+// unsupportedTables lists the tables of a scan that cannot be backed up. Broken
+// definitions are named by the backup itself; here they are passed over.
+func unsupportedTables(datadir string, s scan) []repo.LeftOut {
+	var found []repo.LeftOut
+	for _, e := range s.entries {
+		if !e.frm() {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(datadir, filepath.FromSlash(e.path())))
+		if err != nil {
+			continue
+		}
+		if d, err := parseDefinition(b); err == nil && d.kind != kindView && !supported(d.engine) {
+			found = append(found, leftOut(e, d))
+		}
+	}
+	return found
+}
+
+func leftOut(e entry, d definition) repo.LeftOut {
+	return repo.LeftOut{
+		Database: filename.SQL(e.dir), Name: filename.SQL(e.table), Engine: d.engine,
+		Reason: "its engine keeps rows outside of what a copy of its files holds",
+	}
+}
+
+// leaveOut takes the tables of engines that cannot be backed up out of the
+// final state and returns them. Which they are is decided by the definitions
+// that were copied, so that a table made during the backup is seen too.
+func (f *final) leaveOut() []repo.LeftOut {
+	gone := map[ddlTable]bool{}
+	var found []repo.LeftOut
+	for _, p := range f.files {
+		d := p.held.define
+		if d == nil || d.kind == kindView || supported(d.engine) {
+			continue
+		}
+		gone[ddlTable{p.entry.dir, p.entry.table}] = true
+		found = append(found, leftOut(p.entry, *d))
+	}
+	for path, p := range f.files {
+		if gone[ddlTable{p.entry.dir, p.entry.table}] {
+			delete(f.files, path)
+		}
+	}
+	sort.Slice(found, func(i, j int) bool {
+		return found[i].Database+"\x00"+found[i].Name < found[j].Database+"\x00"+found[j].Name
+	})
+	return found
+}
+
+// tables lists the tables, views and sequences of the final state, in the
+// order of their names; the file indexes are those of index, by path.
+func (f *final) tables(index map[string]int) []repo.Table {
+	byTable := map[ddlTable]*repo.Table{}
+	files := map[ddlTable][]int{}
+	for path, p := range f.files {
+		key := ddlTable{p.entry.dir, p.entry.table}
+		if p.entry.table == "" {
+			continue
+		}
+		files[key] = append(files[key], index[path])
+		if d := p.held.define; d != nil {
+			byTable[key] = &repo.Table{
+				Database: filename.SQL(p.entry.dir), Name: filename.SQL(p.entry.table),
+				Engine: d.engine, Type: d.kind,
+			}
+		}
+	}
+	tables := make([]repo.Table, 0, len(byTable))
+	for key, t := range byTable {
+		t.Files = files[key]
+		slices.Sort(t.Files)
+		tables = append(tables, *t)
+	}
+	sort.Slice(tables, func(i, j int) bool {
+		if tables[i].Database != tables[j].Database {
+			return tables[i].Database < tables[j].Database
+		}
+		return tables[i].Name < tables[j].Name
+	})
+	return tables
+}
+
+// qualified is a table as the server names it.
+type qualified struct{ database, name string }
+
+func (q qualified) String() string { return "`" + q.database + "`.`" + q.name + "`" }
+
+// reconcile compares the tables of the manifest with the server's own list,
+// taken under BLOCK_DDL. Both must be the same.
+func reconcile(tables []repo.Table, left []repo.LeftOut, server []qualified) error {
+	ours := map[qualified]bool{}
+	for _, t := range tables {
+		ours[qualified{t.Database, t.Name}] = true
+	}
+	for _, t := range left {
+		ours[qualified{t.Database, t.Name}] = true
+	}
+	var missing []string
+	for _, q := range server {
+		if !ours[q] {
+			missing = append(missing, q.String())
+		}
+		delete(ours, q)
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("the server has tables whose files were not found in the data directory: %s", shortList(missing))
+	}
+	var surplus []string
+	for q := range ours {
+		surplus = append(surplus, q.String())
+	}
+	if len(surplus) > 0 {
+		sort.Strings(surplus)
+		return fmt.Errorf("the data directory has tables that the server does not list: %s", shortList(surplus))
+	}
+	return nil
+}
+
+// shortList joins names for a message.
+func shortList(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
