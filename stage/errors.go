@@ -1,0 +1,162 @@
+package stage
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+var (
+	// ErrUnreachable is returned by Connect when nothing answers as a database
+	// server at the socket or port, and by every other call that had to connect
+	// again and could not.
+	ErrUnreachable = errors.New("no server answers")
+
+	// ErrDenied is returned when the server refuses the user: wrong name or
+	// password, no such account for this host, account locked or expired, or an
+	// authentication method that this program does not speak.
+	ErrDenied = errors.New("access denied")
+
+	// ErrTooManyConnections is returned when the server or the account has no
+	// connection left.
+	ErrTooManyConnections = errors.New("too many connections")
+
+	// ErrNotMariaDB is returned by Connect when the server is something else.
+	ErrNotMariaDB = errors.New("not a MariaDB server")
+
+	// ErrPrivilege is returned by a call that the account may not make.
+	// Server.MissingGrants names what it lacks.
+	ErrPrivilege = errors.New("privilege missing")
+
+	// ErrStageLost is returned by every call of Stages after its connection ended:
+	// the server has then given up all stages, silently, and the backup is void.
+	ErrStageLost = errors.New("connection that holds the backup stages lost")
+
+	// ErrStageOrder is returned by Stages.Advance for a stage that is not above
+	// the present one, and by every call after End.
+	ErrStageOrder = errors.New("stage out of order")
+
+	// ErrLockLost is returned by every call of a Locker after its connection
+	// ended. If a lock was held, what was read under it is not to be trusted.
+	ErrLockLost = errors.New("connection that holds the table lock lost")
+)
+
+// BusyError is returned when a stage or a table lock was not granted in time.
+// Nothing that was asked for is pending any more when it is returned, and the
+// stages held before are still held.
+type BusyError struct {
+	Wanted   string        // the statement: "BACKUP STAGE BLOCK_DDL"
+	Stage    Stage         // the stage that was not granted, 0 for a table lock
+	Waited   time.Duration // from the first try on
+	Tries    int
+	Blockers []Blocker // who held it up, the likeliest first; empty when nobody could be named
+	Err      error     // the context's error if that ended the wait, else nil
+}
+
+// Error names what was wanted and who is in the way.
+func (e *BusyError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: not granted within %s", e.Wanted, e.Waited.Round(100*time.Millisecond))
+	if e.Tries > 1 {
+		fmt.Fprintf(&b, " (%d tries)", e.Tries)
+	}
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	for i, who := range e.Blockers {
+		if i == 3 {
+			fmt.Fprintf(&b, "; and %d more", len(e.Blockers)-i)
+			break
+		}
+		if i == 0 {
+			b.WriteString(": held up by ")
+		} else {
+			b.WriteString("; ")
+		}
+		b.WriteString(who.String())
+	}
+	return b.String()
+}
+
+// Unwrap returns the context's error if the wait was cut short by one.
+func (e *BusyError) Unwrap() error { return e.Err }
+
+// Error numbers of the server that are told apart here.
+const (
+	erConCount             = 1040
+	erDBAccessDenied       = 1044
+	erAccessDenied         = 1045
+	erServerShutdown       = 1053
+	erForcingClose         = 1080
+	erNoSuchThread         = 1094
+	erUnknownTable         = 1109
+	erHostIsBlocked        = 1129
+	erHostNotPrivileged    = 1130
+	erTableAccessDenied    = 1142
+	erUnknownSystemVar     = 1193
+	erTooManyUserConns     = 1203
+	erLockWaitTimeout      = 1205
+	erLockDeadlock         = 1213
+	erUserLimitReached     = 1226
+	erSpecificAccessDenied = 1227
+	erQueryInterrupted     = 1317
+	erNotSupportedAuthMode = 1251
+	erAccessDeniedNoPass   = 1698
+	erMustChangePassword   = 1820
+	erMustChangeLogin      = 1862
+	erConnectionKilled     = 1927
+	erStatementTimeout     = 1969
+	erBackupNotRunning     = 4146
+	erAccountLocked        = 4151
+)
+
+// number returns the server's error number in err, or 0.
+func number(err error) uint16 {
+	var e *mysql.MySQLError
+	if errors.As(err, &e) {
+		return e.Number
+	}
+	return 0
+}
+
+// lost tells whether err means that the connection is of no more use. An error
+// that the server sent in answer to a statement leaves it whole.
+func lost(err error) bool {
+	switch number(err) {
+	case 0:
+		return err != nil
+	case erServerShutdown, erForcingClose, erConnectionKilled:
+		return true
+	}
+	return false
+}
+
+// withdrawn tells whether err ended a wait for a lock without harm.
+func withdrawn(err error) bool {
+	switch number(err) {
+	case erLockWaitTimeout, erLockDeadlock, erQueryInterrupted, erStatementTimeout:
+		return true
+	}
+	return false
+}
+
+// refused gives an error of the server about missing rights its type.
+func refused(err error) error {
+	switch number(err) {
+	case erSpecificAccessDenied, erDBAccessDenied, erTableAccessDenied:
+		return fmt.Errorf("%w: %w", ErrPrivilege, err)
+	}
+	return err
+}
+
+// cause makes the driver's words for a dead connection say so.
+func cause(err error) error {
+	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) {
+		return errors.New("the server closed the connection")
+	}
+	return err
+}

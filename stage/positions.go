@@ -1,0 +1,131 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// The positions below are exact while BLOCK_COMMIT is held by this program and
+// a glance at something moving otherwise.
+
+// Binlog is a position in the server's binary log.
+type Binlog struct {
+	File     string
+	Position uint64 // bytes
+	GTID     string // @@gtid_binlog_pos
+	State    string // @@gtid_binlog_state
+}
+
+// Replica is the state of one connection of this server to a source that it
+// replicates.
+type Replica struct {
+	Connection string // "" is the default one
+	Host       string
+	Port       int
+	File       string // Relay_Master_Log_File: of the source, up to which all was applied
+	Position   uint64 // Exec_Master_Log_Pos
+	GTID       string // Gtid_Slave_Pos
+	UsingGTID  string // "No", "Slave_Pos", "Current_Pos"
+	IO, SQL    string // state of the two threads: "Yes", "No", "Connecting"
+}
+
+// Galera is the state of a cluster node.
+type Galera struct {
+	UUID  string
+	SeqNo int64
+}
+
+// Binlog returns the position of the binary log, nil if the server writes none.
+func (s *Server) Binlog(ctx context.Context) (*Binlog, error) {
+	all, err := s.control.rows(ctx, "SHOW MASTER STATUS")
+	if err != nil {
+		return nil, fmt.Errorf("read the binary log's position: %w", err)
+	}
+	if len(all) == 0 {
+		return nil, nil
+	}
+	b := &Binlog{File: all[0].get("File")}
+	if b.Position, err = strconv.ParseUint(all[0].get("Position"), 10, 64); err != nil {
+		return nil, fmt.Errorf("read the binary log's position: %w", err)
+	}
+	gtid, err := s.control.values(ctx, "SELECT @@gtid_binlog_pos, @@gtid_binlog_state")
+	if err != nil {
+		return nil, fmt.Errorf("read the binary log's GTID: %w", err)
+	}
+	b.GTID, b.State = gtid.at(0), gtid.at(1)
+	return b, nil
+}
+
+// Replicas returns the state of every replication connection, none if this
+// server is no replica.
+func (s *Server) Replicas(ctx context.Context) ([]Replica, error) {
+	all, err := s.control.rows(ctx, "SHOW ALL SLAVES STATUS")
+	if err != nil {
+		return nil, fmt.Errorf("read the state of replication: %w", err)
+	}
+	var replicas []Replica
+	for _, r := range all {
+		p := Replica{
+			Connection: r.get("Connection_name"),
+			Host:       r.get("Master_Host"),
+			File:       r.get("Relay_Master_Log_File"),
+			GTID:       r.get("Gtid_Slave_Pos"),
+			UsingGTID:  r.get("Using_Gtid"),
+			IO:         r.get("Slave_IO_Running"),
+			SQL:        r.get("Slave_SQL_Running"),
+		}
+		var errs [2]error
+		p.Port, errs[0] = strconv.Atoi(r.get("Master_Port"))
+		p.Position, errs[1] = strconv.ParseUint(r.get("Exec_Master_Log_Pos"), 10, 64)
+		if err := errors.Join(errs[:]...); err != nil {
+			return nil, fmt.Errorf("read the state of replication connection %q: %w", p.Connection, err)
+		}
+		replicas = append(replicas, p)
+	}
+	return replicas, nil
+}
+
+// Galera returns the node's position in its cluster, nil if it is in none.
+func (s *Server) Galera(ctx context.Context) (*Galera, error) {
+	status, err := s.status(ctx, "wsrep_%")
+	if err != nil {
+		return nil, fmt.Errorf("read the cluster's state: %w", err)
+	}
+	uuid := status["wsrep_local_state_uuid"]
+	if strings.Trim(uuid, "0-") == "" {
+		return nil, nil
+	}
+	seqno, err := strconv.ParseInt(status["wsrep_last_committed"], 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("read the cluster's position: %w", err)
+	}
+	return &Galera{UUID: uuid, SeqNo: seqno}, nil
+}
+
+// FlushEngineLogs writes the storage engines' logs out. How durable that makes
+// them depends on innodb_flush_log_at_trx_commit: with 0 InnoDB does nothing.
+func (s *Server) FlushEngineLogs(ctx context.Context) error {
+	if err := s.control.exec(ctx, "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS"); err != nil {
+		return fmt.Errorf("flush the engines' logs: %w", err)
+	}
+	return nil
+}
+
+// Checkpoint makes InnoDB write all changed pages and a checkpoint, and waits
+// for it, however long that takes; cancelling ctx ends the wait but not the
+// server's work. It needs SUPER, which a backup otherwise does not: ErrPrivilege
+// then. It uses a connection of its own.
+func (s *Server) Checkpoint(ctx context.Context) error {
+	own, err := open(ctx, s.cfg, 0, false)
+	if err != nil {
+		return fmt.Errorf("force a checkpoint: %w", err)
+	}
+	defer own.close()
+	if err := own.exec(ctx, "SET GLOBAL innodb_log_checkpoint_now=ON"); err != nil {
+		return fmt.Errorf("force a checkpoint: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,338 @@
+package stage
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"mbk/internal/hint"
+)
+
+// session is one connection to the server, used by one statement at a time.
+// Methods may be called from several goroutines.
+type session struct {
+	cfg   Config
+	limit time.Duration // for one statement
+
+	// again lets a session that holds nothing on the server connect anew when it
+	// finds its connection dead, and repeat the statement.
+	again bool
+
+	turn chan struct{} // holds a token while a statement runs; guards link
+	link *link         // nil after the connection was lost
+}
+
+// link is a session's present connection.
+type link struct {
+	db   *sql.DB // a pool of this one connection, only there to be closed
+	conn *sql.Conn
+	id   uint64 // CONNECTION_ID()
+	peer int    // process id at the other end of the socket, 0 if unknown
+}
+
+// settle is run on every new connection. Each setting undoes a global value that
+// could cut an answer short, end an idle connection, or change the meaning of a
+// statement.
+const settle = `SET NAMES utf8mb4, SESSION wait_timeout=31536000, net_read_timeout=3600, net_write_timeout=3600,
+	lock_wait_timeout=10, max_statement_time=0, sql_mode='', autocommit=1,
+	sql_select_limit=18446744073709551615, sql_big_selects=1`
+
+// open connects a new session. limit bounds each of its statements.
+func open(ctx context.Context, cfg Config, limit time.Duration, again bool) (*session, error) {
+	l, err := dial(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &session{cfg: cfg, limit: limit, again: again, turn: make(chan struct{}, 1), link: l}, nil
+}
+
+// dial makes one connection and settles it.
+func dial(ctx context.Context, cfg Config) (*link, error) {
+	l := &link{}
+	driverConfig, err := cfg.driver(l)
+	if err != nil {
+		return nil, err
+	}
+	within, cancel := context.WithTimeout(ctx, cfg.timeout())
+	defer cancel()
+	err = l.connect(within, driverConfig)
+	if err == nil {
+		return l, nil
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("connect as %s: %w", cfg, ctx.Err())
+	}
+	if within.Err() != nil {
+		err = fmt.Errorf("%w within %s", ErrUnreachable, cfg.timeout())
+	}
+	return nil, unconnected(cfg, err)
+}
+
+// connect opens and settles the connection.
+func (l *link) connect(ctx context.Context, cfg *mysql.Config) error {
+	connector, err := mysql.NewConnector(cfg)
+	if err != nil {
+		return err
+	}
+	l.db = sql.OpenDB(connector)
+	l.db.SetMaxOpenConns(1)
+	if l.conn, err = l.db.Conn(ctx); err != nil {
+		return errors.Join(err, l.db.Close())
+	}
+	if err := l.settle(ctx); err != nil {
+		l.close()
+		return err
+	}
+	return nil
+}
+
+// driver translates the configuration. The connection's peer is noted in l.
+func (c Config) driver(l *link) (*mysql.Config, error) {
+	d := mysql.NewConfig()
+	d.Net, d.Addr = c.address()
+	d.User, d.Passwd = c.user(), c.Password
+	d.InterpolateParams = true // the text protocol, always: BACKUP STAGE knows no other
+	d.Logger = &mysql.NopLogger{}
+	d.ConnectionAttributes = "program_name:mbk"
+	var err error
+	if d.TLS, d.AllowFallbackToPlaintext, err = c.tlsConfig(d.Net); err != nil {
+		return nil, err
+	}
+	// A password in the clear (PAM) may only go where nobody listens.
+	d.AllowCleartextPasswords = d.Net == "unix" || d.TLS != nil && !d.AllowFallbackToPlaintext
+	d.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		var dialer net.Dialer
+		conn, err := dialer.DialContext(ctx, network, addr)
+		if u, ok := conn.(*net.UnixConn); ok {
+			l.peer = peerPID(u)
+		}
+		return conn, err
+	}
+	return d, nil
+}
+
+// peerPID asks the kernel who listens at the other end of a socket.
+func peerPID(conn *net.UnixConn) int {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	pid := 0
+	err = raw.Control(func(fd uintptr) {
+		if cred, err := syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED); err == nil {
+			pid = int(cred.Pid)
+		}
+	})
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+// settle prepares a fresh connection and learns its id.
+func (l *link) settle(ctx context.Context) error {
+	if _, err := l.conn.ExecContext(ctx, settle); err != nil {
+		return err
+	}
+	// On a cluster node reads would wait for the other nodes. Servers without
+	// Galera do not know the variable.
+	_, err := l.conn.ExecContext(ctx, "SET SESSION wsrep_sync_wait=0")
+	if err != nil && number(err) != erUnknownSystemVar {
+		return err
+	}
+	return l.conn.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&l.id)
+}
+
+// close ends the connection. Nothing can be lost by it, so errors say nothing.
+func (l *link) close() {
+	_ = l.conn.Close()
+	_ = l.db.Close()
+}
+
+// close ends the session after the running statement.
+func (s *session) close() {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	s.drop()
+}
+
+// drop closes the connection; the caller has the turn.
+func (s *session) drop() {
+	if s.link != nil {
+		s.link.close()
+		s.link = nil
+	}
+}
+
+// do runs f on the connection when it is free. f may be run a second time, on a
+// new connection, if the session is of that kind. When ctx ends while a statement
+// runs, the driver closes the connection.
+func (s *session) do(ctx context.Context, f func(ctx context.Context, c *sql.Conn) error) error {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for try := 0; ; try++ {
+		fresh := s.link == nil
+		if fresh && !s.again {
+			return errGone
+		}
+		err := s.once(ctx, f)
+		if err == nil || !lost(err) {
+			return refused(err)
+		}
+		s.drop()
+		if fresh || !s.again || ctx.Err() != nil || errors.Is(err, errSlow) {
+			return cause(err)
+		}
+	}
+}
+
+// errGone is the error of a session that lost its connection and may not make a
+// new one; errSlow that of a statement that ran into the session's limit.
+var (
+	errGone = errors.New("the connection is gone")
+	errSlow = errors.New("no answer from the server")
+)
+
+// once runs f under the session's limit, connecting first if need be.
+func (s *session) once(ctx context.Context, f func(ctx context.Context, c *sql.Conn) error) error {
+	if s.link == nil {
+		l, err := dial(ctx, s.cfg)
+		if err != nil {
+			return err
+		}
+		s.link = l
+	}
+	within := ctx
+	if s.limit > 0 {
+		var cancel context.CancelFunc
+		within, cancel = context.WithTimeout(ctx, s.limit)
+		defer cancel()
+	}
+	err := f(within, s.link.conn)
+	if err != nil && ctx.Err() == nil && within.Err() != nil {
+		return fmt.Errorf("%w within %s", errSlow, s.limit)
+	}
+	return err
+}
+
+// exec runs a statement without a result.
+func (s *session) exec(ctx context.Context, text string) error {
+	return s.do(ctx, func(ctx context.Context, c *sql.Conn) error {
+		_, err := c.ExecContext(ctx, text)
+		return err
+	})
+}
+
+// row is one row of an answer as text.
+type row struct {
+	names  []string
+	values []sql.NullString
+}
+
+// at returns column i, "" for NULL.
+func (r row) at(i int) string { return r.values[i].String }
+
+// get returns the column of that name, "" for NULL and for no such column.
+func (r row) get(name string) string {
+	for i, n := range r.names {
+		if n == name {
+			return r.values[i].String
+		}
+	}
+	return ""
+}
+
+// rows runs a query and returns its whole answer.
+func (s *session) rows(ctx context.Context, text string, args ...any) ([]row, error) {
+	var all []row
+	err := s.do(ctx, func(ctx context.Context, c *sql.Conn) error {
+		all = nil
+		answer, err := c.QueryContext(ctx, text, args...)
+		if err != nil {
+			return err
+		}
+		defer answer.Close()
+		names, err := answer.Columns()
+		if err != nil {
+			return err
+		}
+		targets := make([]any, len(names))
+		for answer.Next() {
+			r := row{names: names, values: make([]sql.NullString, len(names))}
+			for i := range targets {
+				targets[i] = &r.values[i]
+			}
+			if err := answer.Scan(targets...); err != nil {
+				return err
+			}
+			all = append(all, r)
+		}
+		return answer.Err()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// values runs a query of one row and returns its columns.
+func (s *session) values(ctx context.Context, text string, args ...any) (row, error) {
+	all, err := s.rows(ctx, text, args...)
+	if err != nil {
+		return row{}, err
+	}
+	if len(all) != 1 {
+		return row{}, fmt.Errorf("%d rows in place of one", len(all))
+	}
+	return all[0], nil
+}
+
+// unconnected words an error of connecting and adds its type and advice.
+func unconnected(cfg Config, err error) error {
+	say := func(kind error, advice string) error {
+		if !errors.Is(err, kind) {
+			err = fmt.Errorf("%w: %w", kind, err)
+		}
+		return hint.Wrap(fmt.Errorf("connect as %s: %w", cfg, err), advice)
+	}
+	var network *net.OpError
+	switch n := number(err); {
+	case n == erAccessDenied || n == erAccessDeniedNoPass:
+		return say(ErrDenied, "check --user and the password; the local root account usually needs neither when mbk runs as root")
+	case n == erHostNotPrivileged || n == erHostIsBlocked:
+		return say(ErrDenied, "the server admits no account from this host; connect through its socket or create one")
+	case n == erMustChangePassword || n == erMustChangeLogin:
+		return say(ErrDenied, "the account's password has expired: change it with ALTER USER")
+	case n == erAccountLocked:
+		return say(ErrDenied, "unlock the account: ALTER USER ... ACCOUNT UNLOCK")
+	case n == erConCount || n == erTooManyUserConns || n == erUserLimitReached:
+		return say(ErrTooManyConnections, "mbk needs four connections: raise max_connections or the account's limit, or try again later")
+	case n == erNotSupportedAuthMode || errors.Is(err, mysql.ErrUnknownPlugin) || errors.Is(err, mysql.ErrCleartextPassword) ||
+		errors.Is(err, mysql.ErrOldPassword) || errors.Is(err, mysql.ErrMalformPkt):
+		return say(ErrDenied, "mbk speaks unix_socket, mysql_native_password and ed25519: give it an account of one of these kinds")
+	case errors.Is(err, mysql.ErrNoTLS):
+		return hint.Wrap(fmt.Errorf("connect as %s: %w", cfg, err), "give the server a certificate, or connect without encryption: --skip-ssl")
+	case isTLS(err):
+		return hint.Wrap(fmt.Errorf("connect as %s: %w", cfg, err), "compare --ssl-ca with the authority that signed the server's certificate")
+	case errors.Is(err, ErrUnreachable):
+		return say(ErrUnreachable, "something holds the port or socket but does not speak; is the server overloaded or stopped?")
+	case errors.Is(err, os.ErrPermission):
+		return say(ErrUnreachable, "this user may not reach the socket: run mbk as root or as the server's user")
+	case errors.As(err, &network) && network.Op == "dial":
+		return say(ErrUnreachable, "is mariadbd running here? its socket and port are named by --socket, --host and --port")
+	case n == 0 && lost(err):
+		return say(ErrUnreachable, "the server hung up: is it starting or stopping, or is this another program's port?")
+	}
+	return fmt.Errorf("connect as %s: %w", cfg, err)
+}

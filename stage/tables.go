@@ -1,0 +1,94 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Table is a table, view or sequence by the server's names.
+type Table struct {
+	Database string
+	Name     string
+	Engine   string // "InnoDB"; that of the partitions of a partitioned table; "" for a view
+	Type     string // "BASE TABLE", "VIEW", "SEQUENCE", "SYSTEM VERSIONED"
+	Options  string // CREATE_OPTIONS: "partitioned transactional=1 ..."
+
+	// Problem is what the server says of a definition that it cannot read; Engine
+	// is "" then although the table is no view.
+	Problem string
+}
+
+// ErrNoTable is returned by TableInfo for a table that does not exist.
+var ErrNoTable = errors.New("no such table")
+
+// The schemas that exist in memory only, and tables of another session's making.
+const listed = ` FROM information_schema.TABLES
+	WHERE TABLE_SCHEMA NOT IN ('information_schema', 'performance_schema')`
+
+// Tables lists every table, view and sequence with its engine, in no order. The
+// server reads each definition that it does not have in memory, and waits (up to
+// 10 s each) for a table that a statement has locked exclusively; such a table
+// comes back with the Problem. Not for use under BLOCK_DDL.
+func (s *Server) Tables(ctx context.Context) ([]Table, error) {
+	all, err := s.control.rows(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME, ENGINE, TABLE_TYPE, CREATE_OPTIONS, TABLE_COMMENT"+
+		listed+" AND TABLE_TYPE <> 'TEMPORARY'")
+	if err != nil {
+		return nil, fmt.Errorf("list the tables: %w", err)
+	}
+	tables := make([]Table, len(all))
+	for i, r := range all {
+		tables[i] = tableOf(r)
+	}
+	return tables, nil
+}
+
+// TableNames lists the same by Database and Name only, without reading a
+// definition and without waiting for any lock.
+func (s *Server) TableNames(ctx context.Context) ([]Table, error) {
+	all, err := s.control.rows(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME"+listed)
+	if err != nil {
+		return nil, fmt.Errorf("list the tables' names: %w", err)
+	}
+	tables := make([]Table, len(all))
+	for i, r := range all {
+		tables[i] = Table{Database: r.at(0), Name: r.at(1)}
+	}
+	return tables, nil
+}
+
+// Databases lists the names of all databases that have files.
+func (s *Server) Databases(ctx context.Context) ([]string, error) {
+	all, err := s.control.rows(ctx, `SELECT SCHEMA_NAME FROM information_schema.SCHEMATA
+		WHERE SCHEMA_NAME NOT IN ('information_schema', 'performance_schema')`)
+	if err != nil {
+		return nil, fmt.Errorf("list the databases: %w", err)
+	}
+	names := make([]string, len(all))
+	for i, r := range all {
+		names[i] = r.at(0)
+	}
+	return names, nil
+}
+
+// TableInfo describes one table. It returns ErrNoTable if there is none.
+func (s *Server) TableInfo(ctx context.Context, db, name string) (Table, error) {
+	all, err := s.control.rows(ctx, `SELECT TABLE_SCHEMA, TABLE_NAME, ENGINE, TABLE_TYPE, CREATE_OPTIONS, TABLE_COMMENT
+		FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? AND TABLE_TYPE <> 'TEMPORARY'`, db, name)
+	if err == nil && len(all) == 0 {
+		err = ErrNoTable
+	}
+	if err != nil {
+		return Table{}, fmt.Errorf("look at table %s.%s: %w", quoteName(db), quoteName(name), err)
+	}
+	return tableOf(all[0]), nil
+}
+
+// tableOf reads a row of the columns that Tables asks for.
+func tableOf(r row) Table {
+	t := Table{Database: r.at(0), Name: r.at(1), Engine: r.at(2), Type: r.at(3), Options: r.at(4)}
+	if t.Engine == "" && t.Type != "VIEW" {
+		t.Problem = r.at(5)
+	}
+	return t
+}
