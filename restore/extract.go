@@ -51,7 +51,8 @@ type extraction struct {
 	owner   *Owner // nil: whoever we are
 	workers int
 	meter   *meter
-	made    []string // folders, the outer before the inner
+	known   map[string]bool // folders that are there
+	made    []string        // those of them that this extraction made, the outer before the inner
 }
 
 // run extracts files. Every chunk's checksum is checked on the way; damage is
@@ -119,12 +120,16 @@ func (x *extraction) makeFolders(files []*outFile) error {
 
 // makeFolder makes a folder and those above it, as far as they are missing.
 func (x *extraction) makeFolder(dir string) error {
-	if dir == "." || slices.Contains(x.made, dir) {
+	if dir == "." || x.known[dir] {
 		return nil
 	}
 	if err := x.makeFolder(path.Dir(dir)); err != nil {
 		return err
 	}
+	if x.known == nil {
+		x.known = map[string]bool{}
+	}
+	x.known[dir] = true
 	err := x.root.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrExist) {
 		return nil

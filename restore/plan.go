@@ -150,6 +150,12 @@ func (p *Plan) checkProgram(ctx context.Context, o Options) {
 		return
 	}
 	p.Mariadbd = &program
+	if len(p.target.owner.reaches(filepath.Dir(program.Path))) > 0 {
+		p.object(Objection{
+			Problem: fmt.Sprintf("user %d, who is to own the data directory, cannot run %s", p.target.owner.UID, program.Path),
+			Hint:    "name a mariadbd that this user can reach with --mariadbd, or another owner",
+		})
+	}
 	for _, plugin := range p.manifest.Server.Plugins {
 		if !neededPlugin(plugin) || !pluginName.MatchString(plugin.Library) {
 			continue
