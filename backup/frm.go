@@ -32,11 +32,11 @@ const (
 	frmKeysOffset     = 6  // u16, where the key section begins
 	frmKeysSize       = 14 // u16; 0xffff: a u32 at frmKeysSize32
 	frmRecordSize     = 16 // u16
-	frmChoices        = 39 // u8, bits 4 and 5: 1 for a sequence
+	frmChoices        = 39 // u8, bits 4 and 5: 2 for a sequence
 	frmKeysSize32     = 47 // u32
 	frmExtraSize      = 55 // u32, bytes of the section behind the default record
 	frmPartitionedBy  = 61 // u8, legacy engine of the partitions
-	frmSequenceChoice = 1
+	frmSequenceChoice = 2
 	extra2Versioned   = 4 // EXTRA2_PERIOD_FOR_SYSTEM_TIME
 )
 
