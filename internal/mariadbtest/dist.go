@@ -5,6 +5,10 @@
 // on the restored files, replay the binary log and ask Diff for differences.
 //
 // Most tests begin with New. Programs without a *testing.T use Get and Start.
+// Servers and template data directories are kept for later runs in the folder
+// that MBK_TEST_SERVERS names, else in mbk-test below the user's cache folder.
+// MBK_TEST_VERSIONS says which series to test. Tests with much load run several
+// times faster with TMPDIR on a tmpfs.
 package mariadbtest
 
 import (

@@ -1,6 +1,7 @@
 package mariadbtest
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -39,6 +40,35 @@ func (s *Server) MustValue(t testing.TB, query string, args ...any) string {
 		t.Fatal(err)
 	}
 	return v
+}
+
+// MustEqual fails the test if two servers at rest do not hold the same, and
+// shows some of the rows that make the difference.
+func MustEqual(t testing.TB, got, want *Server) {
+	t.Helper()
+	w, err := TakeSnapshot(t.Context(), want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := TakeSnapshot(t.Context(), got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range Diff(g, w) {
+		t.Error(line)
+		table, found := strings.CutPrefix(line, "rows ")
+		if !found {
+			continue
+		}
+		table, _, _ = strings.Cut(table, ": ")
+		rows, err := DiffRows(t.Context(), got, want, table, 5)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, row := range rows {
+			t.Logf("%s: %q", table, row)
+		}
+	}
 }
 
 func get(t testing.TB, series string) Dist {
