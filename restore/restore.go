@@ -24,9 +24,12 @@ type Result struct {
 	Elapsed    Elapsed      `json:"elapsed"`
 	Binlog     *repo.Binlog `json:"binlog,omitempty"` // every transaction up to here is in the data
 	Config     []string     `json:"config"`           // lines that the server's configuration needs
-	Replica    []string     `json:"replica"`          // statements that make the restored server a replica
-	Notes      []string     `json:"notes"`
-	Warnings   []string     `json:"warnings"` // errors in mariadbd's log that were no reason to fail
+	// Statements that make the restored server a replica: of the backup's source,
+	// or of the servers whose replica that was.
+	ReplicaOfSource   []string `json:"replica_of_source"`
+	ReplicaLikeSource []string `json:"replica_like_source"`
+	Notes             []string `json:"notes"`
+	Warnings          []string `json:"warnings"` // errors in mariadbd's log that were no reason to fail
 }
 
 // Elapsed is how long the phases took, in milliseconds.
@@ -67,7 +70,8 @@ func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 	m, meter := p.manifest, newMeter(o.OnProgress)
 	r := &Result{
 		ID: m.ID, Target: p.target.path, Raw: o.Raw, Files: p.Files, Bytes: p.Bytes, Binlog: m.Binlog,
-		Config: configLines(m), Replica: replicaStatements(m), Notes: p.Notes,
+		Config: configLines(m), ReplicaOfSource: replicaOfSource(m), ReplicaLikeSource: replicaLikeSource(m),
+		Notes: p.Notes,
 	}
 	s, err := newScratch(ctx, p.target, m.ID, o.Now())
 	if err != nil {
@@ -135,20 +139,24 @@ func firstEntry(m *repo.Manifest) string {
 	return filepath.Base(logName)
 }
 
-// replicaStatements are the statements that make the restored server a replica:
-// of the source of the backup, or of the source's own sources.
-func replicaStatements(m *repo.Manifest) []string {
-	var statements []string
-	if b := m.Binlog; b != nil {
-		master := fmt.Sprintf("CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%d, ", quote(m.Server.Hostname), m.Server.Port)
-		if b.GTID != "" {
-			statements = append(statements,
-				"SET GLOBAL gtid_slave_pos="+quote(b.GTID)+";",
-				master+"MASTER_USE_GTID=slave_pos;")
-		} else {
-			statements = append(statements, master+fmt.Sprintf("MASTER_LOG_FILE=%s, MASTER_LOG_POS=%d;", quote(b.File), b.Position))
-		}
+// replicaOfSource are the statements that make the restored server a replica of
+// the backup's source.
+func replicaOfSource(m *repo.Manifest) []string {
+	b := m.Binlog
+	if b == nil {
+		return nil
 	}
+	master := fmt.Sprintf("CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%d, ", quote(m.Server.Hostname), m.Server.Port)
+	if b.GTID == "" {
+		return []string{master + fmt.Sprintf("MASTER_LOG_FILE=%s, MASTER_LOG_POS=%d;", quote(b.File), b.Position)}
+	}
+	return []string{"SET GLOBAL gtid_slave_pos=" + quote(b.GTID) + ";", master + "MASTER_USE_GTID=slave_pos;"}
+}
+
+// replicaLikeSource are the statements that make the restored server a replica of
+// the servers whose replica the source was.
+func replicaLikeSource(m *repo.Manifest) []string {
+	var statements []string
 	for _, s := range m.Replicas {
 		name := ""
 		if s.Connection != "" {
@@ -156,6 +164,7 @@ func replicaStatements(m *repo.Manifest) []string {
 		}
 		master := fmt.Sprintf("CHANGE MASTER %sTO MASTER_HOST=%s, MASTER_PORT=%d, ", name, quote(s.Host), s.Port)
 		if s.UsingGTID != "" && !strings.EqualFold(s.UsingGTID, "no") {
+			// The position is in mysql.gtid_slave_pos, which was restored.
 			master += "MASTER_USE_GTID=slave_pos;"
 		} else {
 			master += fmt.Sprintf("MASTER_LOG_FILE=%s, MASTER_LOG_POS=%d;", quote(s.File), s.Position)

@@ -1,0 +1,266 @@
+package restore
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"mbk/internal/mariadbtest"
+)
+
+// dataEntries are what a small data directory holds.
+func dataEntries() []string {
+	return []string{"aria_log.00000001", "aria_log_control", "ib_logfile0", "ibdata1", "mysql", "shop"}
+}
+
+// fakeScratch makes a scratch folder for a target, with a data directory in it
+// that is ready to be placed.
+func fakeScratch(t *testing.T, tg target) *scratch {
+	t.Helper()
+	s, err := newScratch(t.Context(), tg, "20261121T201806Z-full", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.close() }) // a second time is an error
+	for _, name := range dataEntries() {
+		file := filepath.Join(s.data(), name)
+		if name == "mysql" || name == "shop" {
+			err = errors.Join(os.Mkdir(file, 0o700), os.WriteFile(filepath.Join(file, "t.frm"), nil, 0o600))
+		} else {
+			err = os.WriteFile(file, []byte(name), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// self is whoever runs the test.
+func self() Owner { return Owner{UID: os.Geteuid(), GID: os.Getegid()} }
+
+// names lists a folder.
+func names(t *testing.T, dir string) []string {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, e := range list {
+		all = append(all, e.Name())
+	}
+	return all
+}
+
+// A restore that is killed while it moves entries into its target has moved some
+// number of them. Whatever the number, the next restore finds an empty target;
+// only once all are in place, it is left alone.
+func TestKilledWhileMovingIn(t *testing.T) {
+	for moved := range len(dataEntries()) + 1 {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "lost+found"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := fakeScratch(t, target{path: dir, exists: true, inside: true, owner: self()})
+		order, err := placeOrder(s.data(), "ibdata1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.writeDown(order); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range order[:moved] {
+			if err := exclusiveRename(filepath.Join(s.data(), name), filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.close(); err != nil { // as the kernel does for a dead process
+			t.Fatal(err)
+		}
+
+		tg := target{path: dir, exists: true, inside: true, owner: self()}
+		left, err := leftovers(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rest := without(names(t, dir), append(left, "lost+found"))
+		complete := moved == len(order)
+		if want := len(dataEntries()); complete && len(rest) != want || !complete && len(rest) != 0 {
+			t.Errorf("%d moved: not taken for leftovers: %q", moved, rest)
+		}
+		next, err := newScratch(t.Context(), tg, "other", time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := next.remove(); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"lost+found"}
+		if complete {
+			want = append(dataEntries(), want...)
+			slices.Sort(want)
+		}
+		if got := names(t, dir); !slices.Equal(got, want) {
+			t.Errorf("%d moved: the next restore left %q, want %q", moved, got, want)
+		}
+	}
+}
+
+// Something may be put into the target while a restore is at work.
+func TestPlaceIntoTakenTarget(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		inside bool
+		exists bool
+		taken  string // in the target, or the target itself if empty
+	}{
+		{"a new target", false, false, ""},
+		{"an empty directory", false, true, "file"},
+		{"a mount point, an entry of the same name", true, true, "shop"},
+		{"a mount point, a redo log", true, true, logName},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			parent := t.TempDir()
+			dir := filepath.Join(parent, "data")
+			if c.exists {
+				if err := os.Mkdir(dir, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s := fakeScratch(t, target{path: dir, exists: c.exists, inside: c.inside, owner: self(), mode: 0o700})
+			if err := os.MkdirAll(filepath.Join(dir, c.taken), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.place("ibdata1"); err == nil {
+				t.Fatal("place: no error")
+			}
+			if err := s.clean(false); err != nil {
+				t.Fatal(err)
+			}
+			wantNothingBut(t, dir, c.taken)
+			wantNothingBut(t, parent, "data")
+		})
+	}
+}
+
+func TestPlaceOrder(t *testing.T) {
+	s := fakeScratch(t, target{path: filepath.Join(t.TempDir(), "data"), owner: self()})
+	order, err := placeOrder(s.data(), "ibdata1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if order[0] != "ibdata1" || order[len(order)-1] != logName || len(order) != len(dataEntries()) {
+		t.Errorf("order = %q", order)
+	}
+	if err := os.Remove(filepath.Join(s.data(), logName)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := placeOrder(s.data(), "ibdata1"); err == nil {
+		t.Error("placeOrder without a redo log: no error")
+	}
+}
+
+// The order in which entries are moved into a mount point rests on what servers
+// do with a part of them: with the system tablespace and without the redo log
+// they must refuse to start.
+func TestServerRefusesHalfPlaced(t *testing.T) {
+	eachSeries(t, func(t *testing.T, series string) {
+		s := mariadbtest.New(t, series)
+		if err := s.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		order, err := placeOrder(s.Datadir, "ibdata1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		bootstrap := func(dir string) error {
+			args := []string{"--no-defaults", "--bootstrap", "--datadir=" + dir}
+			if os.Geteuid() == 0 {
+				args = append(args, "--user=root")
+			}
+			return exec.Command(s.Dist.Program("mariadbd"), args...).Run()
+		}
+		for _, n := range []int{1, len(order) - 1} {
+			dir := t.TempDir()
+			for _, name := range order[:n] {
+				if out, err := exec.Command("cp", "-a", filepath.Join(s.Datadir, name), dir).CombinedOutput(); err != nil {
+					t.Fatalf("%v: %s", err, out)
+				}
+			}
+			if bootstrap(dir) == nil {
+				t.Errorf("a server started on %q", order[:n])
+			}
+		}
+		if err := bootstrap(s.Datadir); err != nil {
+			t.Errorf("the server does not start on all of it: %v", err)
+		}
+	})
+}
+
+func TestSweepRemovesDeadSiblings(t *testing.T) {
+	parent := t.TempDir()
+	tg := target{path: filepath.Join(parent, "data"), owner: self()}
+	dead := fakeScratch(t, tg)
+	if err := dead.close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range []string{".data2.mbk-restore-x", "data.mbk-restore-x"} {
+		if err := os.Mkdir(filepath.Join(parent, other), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := newScratch(t.Context(), tg, "other", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(dead.dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is still there", dead.dir)
+	}
+	if err := s.remove(); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(t, parent); len(got) != 2 {
+		t.Errorf("left are %q, want the two that are of others", got)
+	}
+}
+
+// What stands in the list of a dead restore is not trusted.
+func TestHalfPlacedTakesOnlyEntries(t *testing.T) {
+	dir := t.TempDir()
+	scratchDir := filepath.Join(dir, ".mbk-restore-x")
+	if err := errors.Join(os.Mkdir(scratchDir, 0o700), os.Mkdir(filepath.Join(dir, "shop"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for list, want := range map[string][]string{
+		`["shop", "..", ".", "../x", "/etc", "", "none"]`: {"shop"},
+		`["shop"`: nil,
+		`{}`:      nil,
+		``:        nil,
+	} {
+		if err := os.WriteFile(filepath.Join(scratchDir, placingFile), []byte(list), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := halfPlaced(dir, scratchDir); !slices.Equal(got, want) {
+			t.Errorf("halfPlaced with %s = %q, want %q", list, got, want)
+		}
+	}
+}
+
+func TestPlainID(t *testing.T) {
+	for id, want := range map[string]string{
+		"20261121T201806Z-full": "20261121T201806Z-full",
+		"../x":                  "___x",
+		strings.Repeat("a", 99): strings.Repeat("a", 64),
+	} {
+		if got := plainID(id); got != want {
+			t.Errorf("plainID(%q) = %q, want %q", id, got, want)
+		}
+	}
+}
