@@ -28,13 +28,22 @@ func CheckTables(ctx context.Context, s *Server) (findings []string, err error) 
 			return nil, fmt.Errorf("CHECK TABLE %s: %w", name, err)
 		}
 		for _, row := range rows { // table, operation, kind of message, message
-			if row[2] == "note" || row[2] == "status" && row[3] == "OK" {
+			if row[2] == "note" || row[2] == "status" && row[3] == "OK" || isPurgeGarbage(row[2], row[3]) {
 				continue
 			}
 			findings = append(findings, fmt.Sprintf("%s: %s: %s", name, row[2], row[3]))
 		}
 	}
 	return findings, nil
+}
+
+// isPurgeGarbage tells whether a message of CHECK TABLE is about a delete-marked
+// record of a secondary index (bit 32) which purge has forgotten (MDEV-29823).
+// Sound servers have such records, after a crash most of all; no query sees
+// them. A record that is not delete-marked must have a row, and is reported.
+func isPurgeGarbage(kind, message string) bool {
+	return kind == "Warning" && strings.Contains(message, "Clustered index record not found for index") &&
+		strings.Contains(message, "(info_bits=32,")
 }
 
 // WaitForPurge waits until InnoDB has no history left to purge, a minute at

@@ -169,6 +169,22 @@ func TestCheckTablesFinds(t *testing.T) {
 	}
 }
 
+func TestPurgeGarbage(t *testing.T) {
+	const message = "InnoDB: Clustered index record not found for index `v` of table `d`.`t`: COMPACT RECORD(info_bits=%, 2 fields): {[4]   ,(0x8000002C)}"
+	for _, c := range []struct {
+		name, kind, bits string
+		want             bool
+	}{
+		{"delete-marked", "Warning", "32", true},
+		{"not delete-marked", "Warning", "0", false},
+		{"an error", "Error", "32", false},
+	} {
+		if got := isPurgeGarbage(c.kind, strings.Replace(message, "%", c.bits, 1)); got != c.want {
+			t.Errorf("%s: isPurgeGarbage = %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
 func TestCheckInvariantsFinds(t *testing.T) {
 	s := New(t, Versions()[0])
 	populate(t, s, Fill{})
