@@ -149,6 +149,7 @@ type Tailer struct {
 	ring     Ring
 	waits    []LSN         // what CatchUp and Finish wait for at present
 	final    LSN           // Run ends here; 0: not asked for yet
+	written  LSN           // see Written
 	running  bool          // Run was called
 	ended    bool          // Run has returned, with err
 	err      error         //
@@ -301,6 +302,16 @@ func (t *Tailer) Run(ctx context.Context) (err error) {
 func (t *Tailer) CatchUp(ctx context.Context, lsn LSN) error {
 	_, err := t.await(ctx, lsn, false)
 	return err
+}
+
+// Written tells that the log file holds everything below lsn although the server
+// may not report it as flushed: the caller has had it written, by FLUSH ENGINE
+// LOGS with innodb_flush_log_at_trx_commit=2, after the server had reached lsn.
+// With that setting a Finish without it waits for the next flush, about a second.
+func (t *Tailer) Written(lsn LSN) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.written = max(t.written, lsn)
 }
 
 // Finish copies up to the first end of a mini-transaction at or above lsn, ends

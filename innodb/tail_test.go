@@ -534,6 +534,19 @@ func TestTailerFinish(t *testing.T) {
 			t.Errorf("end = %d, want %d", end, l.end())
 		}
 	})
+	t.Run("the server has written and not flushed", func(t *testing.T) {
+		l := newFakeLog(t, 1<<20, 50000, plainHeader)
+		x := openTail(t, l, l, TailOptions{Patience: 100 * time.Millisecond})
+		l.do(func() {
+			flushed := l.flushed
+			l.fill(100, 100)
+			l.flushed = flushed
+		})
+		x.Written(l.end())
+		if end := x.finish(l.end()); end != l.end() {
+			t.Errorf("end = %d, want %d", end, l.end())
+		}
+	})
 	t.Run("the server never flushes", func(t *testing.T) {
 		l := newFakeLog(t, 1<<20, 50000, plainHeader)
 		x := openTail(t, l, l, TailOptions{Patience: 50 * time.Millisecond})

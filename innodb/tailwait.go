@@ -175,11 +175,15 @@ func (t *Tailer) pause(ctx context.Context) error {
 
 // poll asks the server for its LSNs.
 func (t *Tailer) poll(ctx context.Context) (LSNs, error) {
+	t.mu.Lock()
+	written := t.written
+	t.mu.Unlock()
 	lsns, err := t.status.LSNs(ctx)
 	if err != nil {
 		return LSNs{}, fmt.Errorf("follow redo log: %w", err)
 	}
 	// The server does not read them all at the same moment.
+	lsns.Flushed = max(lsns.Flushed, written)
 	lsns.Current = max(lsns.Current, lsns.Flushed)
 	now := time.Now()
 	if lsns.Flushed < t.last.Flushed {

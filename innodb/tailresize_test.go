@@ -1,0 +1,208 @@
+package innodb
+
+import (
+	"bytes"
+	"context"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestTailerFollowsAResize(t *testing.T) {
+	const capacity = 1 << 20
+	tests := []struct {
+		name   string
+		change func(l *fakeLog, x *tail)
+		swaps  int
+	}{
+		{"copied beyond the new log's start", func(l *fakeLog, x *tail) {
+			l.do(func() { l.fill(100, 100); l.resizeStart(2 * capacity); l.fill(200, 100) })
+			x.catchUp()
+			l.do(func() { l.fill(10, 100); l.resizeEnd(); l.fill(100, 100) })
+		}, 1},
+		{"started and ended between two looks", func(l *fakeLog, x *tail) {
+			l.do(func() {
+				l.fill(100, 100)
+				l.resizeStart(2 * capacity)
+				l.fill(200, 100)
+				l.resizeEnd()
+				l.fill(100, 100)
+			})
+		}, 1},
+		{"to a smaller file", func(l *fakeLog, x *tail) {
+			l.do(func() {
+				l.fill(100, 100)
+				l.resizeStart(capacity / 4)
+				l.fill(200, 100)
+				l.resizeEnd()
+				l.fill(100, 100)
+			})
+			x.catchUp()
+			for range 20 {
+				l.do(func() { l.fill(200, 100) })
+				x.catchUp()
+			}
+		}, 1},
+		{"nothing written since its start", func(l *fakeLog, x *tail) {
+			l.do(func() { l.fill(100, 100); l.resizeStart(2 * capacity); l.resizeEnd() })
+		}, 1},
+		{"a mini-transaction reaches over the new log's start", func(l *fakeLog, x *tail) {
+			l.do(func() { l.fill(3, 100); l.appendMTR(l.sized(30000)); l.flush() })
+			l.do(func() { l.resizeStart(2 * capacity); l.fill(2, 100); l.resizeEnd() })
+		}, 1},
+		{"twice, the second log begins in what is copied", func(l *fakeLog, x *tail) {
+			l.do(func() { l.fill(100, 100); l.resizeStart(2 * capacity); l.fill(10, 100); l.resizeEnd() })
+			x.catchUp()
+			l.do(func() { l.resizeStart(3 * capacity) })
+			l.do(func() { l.fill(100, 100); l.resizeEnd(); l.fill(10, 100) })
+		}, 2},
+		{"given up", func(l *fakeLog, x *tail) {
+			l.do(func() {
+				l.fill(100, 100)
+				l.resizeStart(2 * capacity)
+				l.fill(100, 100)
+				l.resized = nil
+				l.fill(100, 100)
+			})
+		}, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newFakeLog(t, capacity, 50000, plainHeader)
+			l.do(func() { l.fill(50, 100) })
+			x := startTail(t, l)
+			x.catchUp()
+			tt.change(l, x)
+			x.catchUp()
+			if end := x.finish(l.end()); end != l.end() {
+				t.Errorf("end = %d, want %d", end, l.end())
+			}
+			if got := x.Progress().Resizes; got != tt.swaps {
+				t.Errorf("%d resizes, want %d", got, tt.swaps)
+			}
+			if got := x.Ring(); got != l.file.ring {
+				t.Errorf("ring = %v, want %v", got, l.file.ring)
+			}
+		})
+	}
+}
+
+// Two resizes between two looks: the log in between, and what was only in it, is
+// gone. The old file goes on with leftovers that fit in every way.
+func TestTailerNoticesALogThatCameAndWent(t *testing.T) {
+	const size = 100
+	for _, fits := range []bool{false, true} {
+		l := newFakeLog(t, 1<<20, 50000, plainHeader)
+		x := startTail(t, l)
+		l.do(func() { l.fill(100, size) })
+		x.catchUp()
+		l.do(func() {
+			l.fill(20, size)
+			old := l.file
+			l.resizeStart(2 << 20)
+			l.fill(20, size)
+			l.resizeEnd()
+			oldEnd := l.end()
+			l.fill(100, size)
+			l.resizeStart(3 << 20)
+			l.fill(100, size)
+			l.resizeEnd()
+			l.fill(100, size)
+			if fits {
+				// The lengths are those of the true ones, the contents are not.
+				for i, m := range l.markers {
+					if i > 0 && l.markers[i-1]+5 >= oldEnd {
+						start := l.markers[i-1] + 5
+						old.put(t, sealMTR(pageRecord(1, 1, make([]byte, int(m-start)-4)), old.ring.Bit(m), nil), start)
+						if n := len(sealMTR(pageRecord(1, 1, make([]byte, int(m-start)-4)), 1, nil)); start+LSN(n) != m+5 {
+							t.Logf("length %d instead of %d", n, m+5-start)
+						}
+					}
+				}
+			}
+		})
+		x.wantFailure(ErrRedoReplaced)
+	}
+}
+
+// The whole of it at random: a server that writes, flushes, makes checkpoints and
+// resizes its log while it is followed. Every byte is compared.
+func TestTailerAgainstAModel(t *testing.T) {
+	for _, header := range []LogHeader{plainHeader, {Format: Format108, Crypt: bytes.Repeat([]byte{1}, logCryptSize)}} {
+		for seed := range uint64(3) {
+			modelRun(t, header, seed)
+		}
+	}
+}
+
+func modelRun(t *testing.T, header LogHeader, seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 7))
+	l := newFakeLog(t, 512<<10, 50000+LSN(r.IntN(5000)), header)
+	l.block = 512 << r.IntN(4)
+	l.mu.Lock() // the block changed after the first write; nothing is at stake yet
+	l.flush()
+	l.mu.Unlock()
+	x := openTail(t, l, l, TailOptions{ChunkSize: 1 << (10 + r.IntN(10)), Patience: 20 * time.Second})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; ctx.Err() == nil && i < 1500; i++ {
+			seen := x.Ring() // two changes that nobody saw cannot be followed
+			l.do(func() { modelStep(l, r, seen == l.file.ring) })
+			if lag, flushed := l.lag(x.Progress().Copied); lag > 150<<10 {
+				// A real server is not faster than its disk; this one would be.
+				if err := x.CatchUp(ctx, flushed); err != nil && ctx.Err() == nil {
+					t.Errorf("CatchUp: %v", err)
+					return
+				}
+			}
+		}
+	})
+	wg.Wait()
+	cancel()
+	l.do(l.flush)
+	end := x.finish(l.end())
+	t.Logf("seed %d: %+v, blocks of %d", seed, x.Progress(), l.block)
+	if x.Progress().Resizes == 0 || end-l.base < 4<<20 {
+		t.Errorf("%d resizes, %d bytes: too little happened", x.Progress().Resizes, end-l.base)
+	}
+}
+
+// lag returns how far copied is behind the end of the log, and what is flushed.
+func (l *fakeLog) lag(copied LSN) (int64, LSN) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int64(l.end() - copied), l.flushed
+}
+
+// modelStep lets the model do something.
+func modelStep(l *fakeLog, r *rand.Rand, mayResize bool) {
+	for range r.IntN(40) {
+		l.appendMTR(l.random(r))
+	}
+	if r.IntN(3) == 0 {
+		l.garbage = sealMTR(l.sized(8+r.IntN(60)), 1, nil)
+	}
+	switch n := r.IntN(40); {
+	case n < 20:
+		l.flush()
+	case n < 28:
+		l.write()
+	case n < 30:
+		l.checkpointLocked(l.end())
+	case n == 30 && l.resized == nil && mayResize:
+		l.resizeStart(int64(l.block) * int64(512<<10/l.block+r.IntN(300)))
+	case n == 31 && l.resized != nil:
+		l.resizeEnd()
+		// Whoever still has the old file open must not find it useful.
+		if err := os.WriteFile(filepath.Join(filepath.Dir(l.path), "ib_logfile101"), nil, 0o600); err != nil {
+			l.t.Error(err)
+		}
+	}
+	if l.end()-l.flushed > 64<<10 {
+		l.flush()
+	}
+}

@@ -1,0 +1,528 @@
+package innodb_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"mbk/innodb"
+	"mbk/internal/mariadbtest"
+)
+
+// serverStatus asks a server for its LSNs over a connection of its own.
+type serverStatus struct{ conn *sql.Conn }
+
+func newServerStatus(t *testing.T, s *mariadbtest.Server) serverStatus {
+	t.Helper()
+	conn, err := s.DB().Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return serverStatus{conn}
+}
+
+func (s serverStatus) LSNs(ctx context.Context) (l innodb.LSNs, err error) {
+	rows, err := s.conn.QueryContext(ctx, "SHOW GLOBAL STATUS LIKE 'Innodb_lsn%'")
+	if err != nil {
+		return l, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		var value innodb.LSN
+		if err := rows.Scan(&name, &value); err != nil {
+			return l, err
+		}
+		switch name {
+		case "Innodb_lsn_current":
+			l.Current = value
+		case "Innodb_lsn_flushed":
+			l.Flushed = value
+		case "Innodb_lsn_last_checkpoint":
+			l.Checkpoint = value
+		}
+	}
+	return l, rows.Err()
+}
+
+// redoLoad keeps a server's redo log busy: many updates of one size, as they make
+// stale mini-transactions fit, some large rows, and tables that come and go.
+func redoLoad(ctx context.Context, t *testing.T, s *mariadbtest.Server) (stop func()) {
+	t.Helper()
+	s.MustExec(t, "CREATE DATABASE load_db",
+		"CREATE TABLE load_db.t (id INT PRIMARY KEY, v INT NOT NULL, pad CHAR(120) NOT NULL) ENGINE=InnoDB",
+		"INSERT INTO load_db.t SELECT seq, 0, REPEAT('x', 120) FROM mysql.seq_1_to_3000",
+		"CREATE TABLE load_db.b (id INT AUTO_INCREMENT PRIMARY KEY, data LONGBLOB) ENGINE=InnoDB",
+		"CREATE TABLE load_db.z (id INT AUTO_INCREMENT PRIMARY KEY, data TEXT) ENGINE=InnoDB ROW_FORMAT=COMPRESSED",
+		"INSERT INTO load_db.z (data) VALUES ('one')",
+		"SET GLOBAL innodb_log_checkpoint_now=ON") // so that every file has a first page
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	run := func(f func(conn *sql.Conn, i int) error) {
+		conn, err := s.DB().Conn(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			defer conn.Close()
+			for i := 0; ctx.Err() == nil; i++ {
+				if err := f(conn, i); err != nil {
+					t.Errorf("load: %v", err)
+					return
+				}
+			}
+		})
+	}
+	exec := func(conn *sql.Conn, q string, args ...any) error {
+		// A statement runs to its end, so that no connection is lost.
+		_, err := conn.ExecContext(context.WithoutCancel(ctx), q, args...)
+		return err
+	}
+	for k := range 2 {
+		run(func(conn *sql.Conn, i int) error {
+			return exec(conn, fmt.Sprintf("UPDATE load_db.t SET v=v+1, pad=REPEAT(CHAR(%d), 120) WHERE id %% 2 = %d AND id BETWEEN %d AND %d",
+				97+i%26, k, i*37%2900, i*37%2900+20))
+		})
+	}
+	run(func(conn *sql.Conn, i int) error {
+		return errors.Join(
+			exec(conn, "INSERT INTO load_db.b (data) VALUES (REPEAT(?, 30000))", i%10),
+			exec(conn, "INSERT INTO load_db.z (data) SELECT data FROM load_db.z ORDER BY id DESC LIMIT 3"),
+			exec(conn, "DELETE FROM load_db.b WHERE id < (SELECT MAX(id) - 40 FROM load_db.b)"))
+	})
+	run(func(conn *sql.Conn, i int) error {
+		return errors.Join(
+			exec(conn, fmt.Sprintf("CREATE TABLE load_db.scratch%d (a INT PRIMARY KEY) ENGINE=InnoDB", i)),
+			exec(conn, fmt.Sprintf("INSERT INTO load_db.scratch%d VALUES (1), (2)", i)),
+			exec(conn, fmt.Sprintf("DROP TABLE load_db.scratch%d", i)))
+	})
+	return func() { cancel(); wg.Wait() }
+}
+
+// copyPages makes a fuzzy copy of a tablespace file that is in use, each page
+// whole in itself.
+func copyPages(from *os.File, to string) error {
+	info, err := from.Stat()
+	if err != nil {
+		return err
+	}
+	const size = 16 << 10
+	page0 := make([]byte, size)
+	if _, err := from.ReadAt(page0, 0); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	space, err := innodb.ParseSpace(page0, size)
+	if err != nil {
+		return fmt.Errorf("%s: %w", from.Name(), err)
+	}
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	n := int64(space.Flags.PhysicalSize())
+	page := make([]byte, n)
+	for no := int64(0); no < info.Size()/n; no++ {
+		for try := 0; ; try++ {
+			if _, err := from.ReadAt(page, no*n); err != nil && !errors.Is(err, io.EOF) {
+				return err
+			}
+			err := space.Check(page, innodb.PageNo(no))
+			if err == nil {
+				break
+			}
+			if space.ID == 0 && no >= 64 && no < 192 {
+				clear(page) // doublewrite
+				break
+			}
+			if try == 200 {
+				return fmt.Errorf("%s: %w", from.Name(), err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if _, err := out.WriteAt(page, no*n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isTablespace(name string) bool {
+	return strings.HasSuffix(name, ".ibd") || name == "ibdata1" || strings.HasPrefix(name, "undo")
+}
+
+// openTablespaces opens all tablespace files of a data directory.
+func openTablespaces(t *testing.T, datadir string) map[string]*os.File {
+	t.Helper()
+	files := map[string]*os.File{}
+	err := filepath.WalkDir(datadir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || d.IsDir() || !isTablespace(d.Name()) || strings.Contains(d.Name(), "scratch") {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { f.Close() })
+		rel, err := filepath.Rel(datadir, path)
+		files[rel] = f
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// copyRest copies what is neither a tablespace nor a log of InnoDB, nor a binary
+// log.
+func copyRest(t *testing.T, from, to string) {
+	t.Helper()
+	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		switch {
+		case d.IsDir():
+			return os.MkdirAll(filepath.Join(to, rel), 0o755)
+		case isTablespace(name), strings.HasPrefix(name, "ib"), strings.HasPrefix(name, "binlog"), strings.Contains(name, "scratch"),
+			!d.Type().IsRegular():
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, rel), b, 0o644)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// restoreLog lays down the copied redo as ib_logfile0.
+func restoreLog(t *testing.T, tl *innodb.Tailer, c innodb.Checkpoint, redo []byte, path string) {
+	t.Helper()
+	h := tl.Header()
+	head, err := innodb.RestoredLog{Format: h.Format, Crypt: h.Crypt, Checkpoint: c, Version: "mbk test"}.Header()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(head, redo...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, innodb.RestoredLogSize(int64(len(redo)), 8<<20)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checksums returns the checksums of the load's tables.
+func checksums(t *testing.T, query func(q string) string) string {
+	t.Helper()
+	var all []string
+	for _, name := range []string{"t", "b", "z"} {
+		all = append(all, query(fmt.Sprintf("SELECT CONCAT(COUNT(*), ' ', IFNULL(BIT_XOR(CAST(CRC32(CONCAT_WS(',', %s)) AS UNSIGNED)), 0)) FROM load_db.%s",
+			map[string]string{"t": "id, v, pad", "b": "id, data", "z": "id, data"}[name], name)))
+	}
+	return strings.Join(all, "; ")
+}
+
+// redoCopy collects what a Tailer copies, and now and then compares a chunk with
+// what the log holds a little later, when the server has long gone on.
+type redoCopy struct {
+	t        *testing.T
+	path     string
+	start    innodb.LSN
+	bytes    []byte
+	again    chan chunk
+	compared atomic.Int64
+}
+
+type chunk struct {
+	b     []byte
+	start innodb.LSN
+}
+
+func (c *redoCopy) sink(b []byte, start, end innodb.LSN) error {
+	if c.bytes == nil {
+		c.start = start
+	}
+	if start != c.start+innodb.LSN(len(c.bytes)) || end != start+innodb.LSN(len(b)) {
+		return fmt.Errorf("gap: [%d, %d) after %d", start, end, c.start+innodb.LSN(len(c.bytes)))
+	}
+	c.bytes = append(c.bytes, b...)
+	select {
+	case c.again <- chunk{bytes.Clone(b), start}:
+	default: // busy with an earlier one
+	}
+	return nil
+}
+
+// compare reads chunks again until the channel is closed.
+func (c *redoCopy) compare(status innodb.Status) {
+	for k := range c.again {
+		time.Sleep(3 * time.Millisecond)
+		f, err := os.Open(c.path)
+		if err != nil {
+			c.t.Error(err)
+			continue
+		}
+		c.compareOne(f, status, k)
+		f.Close()
+	}
+}
+
+func (c *redoCopy) compareOne(f *os.File, status innodb.Status, k chunk) {
+	head := make([]byte, 512)
+	info, err := f.Stat()
+	if err != nil {
+		c.t.Error(err)
+		return
+	}
+	if _, err := f.ReadAt(head, 0); err != nil {
+		c.t.Error(err)
+		return
+	}
+	h, err := innodb.ParseLogHeader(head)
+	if err != nil {
+		c.t.Error(err)
+		return
+	}
+	ring := innodb.Ring{First: h.FirstLSN, Capacity: info.Size() - innodb.LogDataOffset}
+	if k.start < ring.First || int64(len(k.b)) > ring.Capacity {
+		return
+	}
+	got := make([]byte, len(k.b))
+	n := min(int64(len(got)), info.Size()-ring.Offset(k.start))
+	_, err = f.ReadAt(got[:n], ring.Offset(k.start))
+	if _, err2 := f.ReadAt(got[n:], innodb.LogDataOffset); err != nil || err2 != nil && len(got[n:]) > 0 {
+		c.t.Error(err, err2)
+		return
+	}
+	lsns, err := status.LSNs(context.Background())
+	if err != nil || int64(lsns.Current-k.start) > ring.Capacity-64<<10 {
+		return // overwritten meanwhile, or the test is over
+	}
+	for i := range got {
+		// Sequence bits are 1 in the copy.
+		if got[i] != k.b[i] && (k.b[i] != 1 || got[i] != 0) {
+			c.t.Errorf("byte at LSN %d was copied as %#02x and is %#02x", k.start+innodb.LSN(i), k.b[i], got[i])
+			return
+		}
+	}
+	c.compared.Add(int64(len(got)))
+}
+
+// The whole way on a real server under load: follow its log, copy its files
+// meanwhile, lay both down, let a server recover from them, compare the tables.
+func TestTailerOnServers(t *testing.T) {
+	tests := []struct {
+		name    string
+		args    []string
+		encrypt bool
+		options innodb.TailOptions
+		sizes   []int // of the log, changed in a circle, MiB
+	}{
+		{name: "log of 8 MiB in a tight loop", args: []string{"--innodb-log-file-size=8M"}, options: innodb.TailOptions{Interval: 1}},
+		{name: "log of 4 MiB, resized on the fly", args: []string{"--innodb-log-file-size=4M", "--innodb-log-buffer-size=2M", "--innodb-flush-log-at-trx-commit=2"},
+			sizes: []int{12, 5, 8}},
+		{name: "encrypted log, flushed once a second", args: []string{"--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0"}, encrypt: true},
+	}
+	for _, series := range mariadbtest.Versions() {
+		for _, tt := range tests {
+			t.Run(series+", "+tt.name, func(t *testing.T) {
+				t.Parallel()
+				args := tt.args
+				if tt.encrypt {
+					more, err := mariadbtest.EncryptionArgs(t.TempDir())
+					if err != nil {
+						t.Fatal(err)
+					}
+					args = append(more, args...)
+				}
+				followServer(t, series, args, tt.options, tt.sizes)
+			})
+		}
+	}
+}
+
+func followServer(t *testing.T, series string, args []string, o innodb.TailOptions, sizes []int) {
+	s := mariadbtest.New(t, series, args...)
+	stopLoad := redoLoad(t.Context(), t, s)
+	defer stopLoad()
+	time.Sleep(300 * time.Millisecond)
+
+	// As a backup does: log, files, checkpoint, pages.
+	sink := &redoCopy{t: t, path: filepath.Join(s.Datadir, "ib_logfile0"), again: make(chan chunk, 1)}
+	o.Patience = 20 * time.Second
+	tl, err := innodb.OpenTailer(sink.path, newServerStatus(t, s), sink.sink, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := openTablespaces(t, s.Datadir)
+	point, err := tl.Checkpoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	compared := make(chan struct{})
+	go func() { sink.compare(newServerStatus(t, s)); close(compared) }()
+	ran := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { ran <- tl.Run(ctx) }()
+	resized := make(chan error, 1)
+	go func() { resized <- resizeLog(ctx, s, sizes) }()
+	target := t.TempDir()
+	spaces := map[innodb.SpaceID]string{}
+	for rel, f := range files {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(target, rel)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := copyPages(f, filepath.Join(target, rel)); err != nil {
+			t.Fatal(err)
+		}
+		spaces[spaceOf(t, f)] = rel
+	}
+	time.Sleep(500 * time.Millisecond)
+	if err := <-resized; err != nil {
+		t.Fatal(err)
+	}
+
+	// No commits from here on.
+	conn, err := s.DB().Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	query := func(q string) (v string) {
+		t.Helper()
+		if err := conn.QueryRowContext(t.Context(), q).Scan(&v); err != nil {
+			t.Fatalf("%s: %v", q, err)
+		}
+		return v
+	}
+	if _, err := conn.ExecContext(t.Context(), "FLUSH TABLES WITH READ LOCK"); err != nil {
+		t.Fatal(err)
+	}
+	l, err := strconv.ParseUint(query("SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME='INNODB_LSN_CURRENT'"), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.ExecContext(t.Context(), "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS"); err != nil {
+		t.Fatal(err)
+	}
+	if query("SELECT @@innodb_flush_log_at_trx_commit") != "0" {
+		tl.Written(innodb.LSN(l))
+	}
+	began := time.Now()
+	end, err := tl.Finish(t.Context(), innodb.LSN(l))
+	if err != nil {
+		t.Fatal(errors.Join(err, <-ran))
+	}
+	t.Logf("Finish took %v, to %d for %d; %+v", time.Since(began), end, l, tl.Progress())
+	if err := <-ran; err != nil {
+		t.Fatal(err)
+	}
+	close(sink.again)
+	<-compared
+	want := checksums(t, query)
+	copyRest(t, s.Datadir, target)
+	if _, err := conn.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
+		t.Fatal(err)
+	}
+	stopLoad()
+
+	if end < innodb.LSN(l) || end != point.LSN+innodb.LSN(len(sink.bytes)) {
+		t.Errorf("end = %d of %d bytes from %d, want at least %d", end, len(sink.bytes), point.LSN, l)
+	}
+	if len(sizes) > 0 && tl.Progress().Resizes == 0 {
+		t.Error("no resize was seen")
+	}
+	checkRedo(t, tl, point, end, sink.bytes, spaces)
+	restoreLog(t, tl, point, sink.bytes, filepath.Join(target, "ib_logfile0"))
+	if err := tl.Close(); err != nil {
+		t.Error(err)
+	}
+	t.Logf("%d bytes were compared a second time", sink.compared.Load())
+
+	restored := mariadbtest.Open(t, series, target, args...)
+	got := checksums(t, func(q string) string { return restored.MustValue(t, q) })
+	if got != want {
+		t.Errorf("after recovery: %s, want %s", got, want)
+	}
+}
+
+// resizeLog changes the size of the log several times.
+func resizeLog(ctx context.Context, s *mariadbtest.Server, sizes []int) error {
+	for _, size := range sizes {
+		if err := s.Exec(ctx, fmt.Sprintf("SET GLOBAL innodb_log_file_size=%d", size<<20)); err != nil {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return nil
+}
+
+func spaceOf(t *testing.T, f *os.File) innodb.SpaceID {
+	t.Helper()
+	page0 := make([]byte, 16<<10)
+	if _, err := f.ReadAt(page0, 0); err != nil && !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	space, err := innodb.ParseSpace(page0, 16<<10)
+	if err != nil {
+		t.Fatalf("%s: %v", f.Name(), err)
+	}
+	return space.ID
+}
+
+// checkRedo checks the copied redo from scratch.
+func checkRedo(t *testing.T, tl *innodb.Tailer, c innodb.Checkpoint, end innodb.LSN, redo []byte, spaces map[innodb.SpaceID]string) {
+	t.Helper()
+	h := tl.Header()
+	checker, err := innodb.NewLogChecker(h.Format, h.Crypt, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for len(redo) > 0 {
+		n, err := checker.Write(redo[:min(len(redo), 100_000)])
+		if err != nil {
+			t.Fatal(err)
+		}
+		redo = redo[n:]
+	}
+	if err := checker.Finish(end); err != nil {
+		t.Error(err)
+	}
+	if got, want := checker.MTRs(), tl.Progress().MTRs; got != want {
+		t.Errorf("%d mini-transactions, copied %d", got, want)
+	}
+	if got, want := checker.Journal().Counts(), tl.Journal().Counts(); got != want {
+		t.Errorf("file operations %+v, copied %+v", got, want)
+	}
+	t.Logf("format %#x, readable %v, %+v", h.Format, tl.Journal().Readable(), tl.Journal().Counts())
+	if problems := tl.Journal().Reconcile(spaces); len(problems) > 0 {
+		t.Errorf("files do not fit the log: %v", problems)
+	}
+}
