@@ -253,11 +253,20 @@ func (s *Server) Restart(ctx context.Context, args ...string) error {
 }
 
 // Close kills the server and gives back its connections. The server cannot be
-// used any more. The files stay.
+// used any more. Its folder stays.
 func (s *Server) Close() error {
 	err := s.Kill()
 	_ = s.db.Close() // its connections lead nowhere now, of which it complains
-	return err
+	return errors.Join(err, s.removeSocket())
+}
+
+// removeSocket removes what a killed server leaves behind, in the temporary
+// folder perhaps.
+func (s *Server) removeSocket() error {
+	if err := os.Remove(s.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove socket: %w", err)
+	}
+	return nil
 }
 
 // start runs mariadbd and waits until it answers.
@@ -286,8 +295,7 @@ func (s *Server) start(ctx context.Context, more ...string) error {
 // sends the parent-death signal when the thread that forked ends, so that
 // goroutine keeps its thread for as long as the server runs.
 func (s *Server) spawn(more []string) error {
-	// A program of a package manager may leave the file of a dead server behind.
-	if err := os.Remove(s.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := s.removeSocket(); err != nil {
 		return err
 	}
 	out, err := os.OpenFile(s.ErrorLog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
