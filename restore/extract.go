@@ -308,6 +308,7 @@ func (x *extraction) writeAriaControl(m *repo.Manifest, dir string) error {
 		return fmt.Errorf("extract %s: %w", aria.ControlFile, err)
 	}
 	_, err = f.Write(b)
+	err = errors.Join(err, f.Chmod(0o660)) // whatever the umask is
 	if x.owner != nil {
 		err = errors.Join(err, f.Chown(x.owner.UID, x.owner.GID))
 	}

@@ -40,7 +40,8 @@ type fixture struct {
 
 // options are those of a restore of the fixture into a target.
 func (f *fixture) options(target string) Options {
-	return Options{Repository: f.repository, ID: repo.Latest, Target: target, Mariadbd: f.dist.Program("mariadbd"), Tool: "mbk test"}
+	owner := self() // not the user mysql, whom a test's folders keep out
+	return Options{Repository: f.repository, ID: repo.Latest, Target: target, Owner: &owner, Mariadbd: f.dist.Program("mariadbd"), Tool: "mbk test"}
 }
 
 // newManifest asks a running server for what does not come from files.

@@ -216,6 +216,9 @@ func (p *Plan) describe() {
 	}
 	if p.Raw {
 		p.note("the files will be consistent only after the first start of the server has applied the redo log")
+		if len(m.Replicas) > 0 {
+			p.note("the source was a replica: if that start ends with \"Found N prepared transactions\", start once with --tc-heuristic-recover=ROLLBACK")
+		}
 	}
 }
 

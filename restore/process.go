@@ -156,6 +156,9 @@ const (
 	saysEndOfLog = "End of log at LSN="
 	saysPrepared = "prepared transactions! It means that"
 	saysError    = "[ERROR] "
+	// Said, as an error, when the redo of a backup is larger than the log will be
+	// that the server builds after recovery. It matters to a server in service only.
+	saysSmallLog = "Crash recovery is broken due to insufficient innodb_log_file_size"
 )
 
 // damageWords returns the parts of messages by which the server says that it
@@ -195,7 +198,7 @@ func (l *errorLog) line(s string) {
 			l.endOfLog = n
 		}
 	}
-	isError := strings.Contains(s, saysError)
+	isError := strings.Contains(s, saysError) && !strings.Contains(s, saysSmallLog)
 	l.prepared = l.prepared || isError && strings.Contains(s, saysPrepared)
 	if isError && len(l.errors) < keep {
 		l.errors = append(l.errors, message(s))

@@ -426,7 +426,8 @@ func restoreChild(target string) error {
 	if err != nil {
 		return err
 	}
-	_, err = Restore(context.Background(), Options{Repository: r, ID: repo.Latest, Target: target, Mariadbd: os.Getenv(childMariadbd)})
+	owner := self()
+	_, err = Restore(context.Background(), Options{Repository: r, ID: repo.Latest, Target: target, Owner: &owner, Mariadbd: os.Getenv(childMariadbd)})
 	return err
 }
 
