@@ -88,7 +88,26 @@ func ParseControl(b []byte) (Control, error) {
 	return c, nil
 }
 
-// Append appends the control file, checksums included, to b.
+// Validate checks a Control that was not parsed but read from a manifest, say:
+// every field must fit into the file that Append makes of it. The error wraps
+// ErrFormat.
+func (c Control) Validate() error {
+	size := controlMin + len(c.MoreFixed) + len(c.MoreState)
+	switch {
+	case c.Version != controlVersion:
+		return fmt.Errorf("aria control: version %d, want %d: %w", c.Version, controlVersion, ErrFormat)
+	case size > MaxControlSize:
+		return fmt.Errorf("aria control: %d bytes, want at most %d: %w", size, MaxControlSize, ErrFormat)
+	case c.Checkpoint.File > MaxLog || c.LastLog > MaxLog || c.LastLog < c.Checkpoint.File:
+		return fmt.Errorf("aria control: checkpoint at %s, last log file %d: %w", c.Checkpoint, c.LastLog, ErrFormat)
+	case c.MaxTrid >= 1<<48:
+		return fmt.Errorf("aria control: transaction number %d has more than 48 bits: %w", c.MaxTrid, ErrFormat)
+	}
+	return nil
+}
+
+// Append appends the control file, checksums included, to b. What does not
+// pass Validate is cut to size.
 func (c Control) Append(b []byte) []byte {
 	start := len(b)
 	b = append(b, controlMagic...)
