@@ -39,6 +39,7 @@ type Copier struct {
 	fail1  sync.Once
 	failed chan struct{} // closed after err is set
 	err    error
+	end    sync.Once
 
 	mu    sync.Mutex
 	named int // packs
@@ -156,8 +157,13 @@ func (c *Copier) finish() {
 	}
 	c.adding.Unlock()
 	c.wg.Wait()
-	c.unwatch()
-	c.cancel()
+	c.end.Do(func() {
+		if err := context.Cause(c.ctx); err != nil {
+			c.fail(err) // New's ctx, if nobody has noticed yet
+		}
+		c.unwatch()
+		c.cancel()
+	})
 }
 
 // fail records the first error and stops all workers.

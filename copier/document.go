@@ -11,6 +11,7 @@ import (
 
 const (
 	documentMagic  = "mbkd"
+	smallDocument  = 1 << 20 // bytes; less need not be guarded against
 	documentHeader = skipHeader + len(documentMagic) + 16
 )
 
@@ -57,7 +58,7 @@ func DecodeDocument(b []byte, limit int64) ([]byte, error) {
 	if string(b[:documentHeader]) != string(want[:]) {
 		return nil, fmt.Errorf("%w: the checksum does not fit", ErrDocument)
 	}
-	dec, err := newZstdDecoder(uint64(max(limit, 1)))
+	dec, err := newZstdDecoder(uint64(max(limit, smallDocument)))
 	if err != nil {
 		return nil, fmt.Errorf("decompress document: %w", err)
 	}

@@ -153,6 +153,8 @@ func (x *Extractor) Walk(ctx context.Context, st Opener, folder, name string, fn
 		}
 		if _, err := x.br.Peek(1); errors.Is(err, io.EOF) {
 			return nil
+		} else if err != nil {
+			return fmt.Errorf("read %s: %w", x.object, err)
 		}
 		c, err := x.walkChunk()
 		if err != nil {
@@ -297,7 +299,8 @@ func CheckPack(ctx context.Context, st Opener, folder string, p Pack) (err error
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	h := xxh3.New128()
-	n, err := io.CopyBuffer(h, onlyReader{r}, make([]byte, 1<<20))
+	buf := make([]byte, min(max(p.Size, 0), 1<<20-1)+1)
+	n, err := io.CopyBuffer(h, onlyReader{r}, buf)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", object, err)
 	}

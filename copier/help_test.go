@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"testing"
 
@@ -32,35 +31,39 @@ func noise(n int, seed uint64) []byte {
 
 // text returns n bytes that every codec makes smaller.
 func text(n int, seed uint64) []byte {
+	b := make([]byte, 0, n+8)
 	r := rand.New(rand.NewPCG(seed, 2))
-	var b bytes.Buffer
-	for b.Len() < n {
-		fmt.Fprintf(&b, "row %d of %x;", r.IntN(1000), r.IntN(1<<16))
+	var words [300][8]byte
+	for i := range words {
+		binary.LittleEndian.PutUint64(words[i][:], r.Uint64()&0x0F0F0F0F0F0F0F0F|0x6060606060606060)
 	}
-	return b.Bytes()[:n]
+	for len(b) < n {
+		word := words[r.IntN(len(words))]
+		b = append(b, word[:4+r.IntN(5)]...)
+	}
+	return b[:n]
 }
 
 // memSink is a file in memory that notices bytes which were not written once.
 type memSink struct {
 	b       []byte
-	written []bool
+	written []byte // 1 for each byte that was
 	zeroed  int64
 }
 
 func newMemSink(size int64) *memSink {
-	return &memSink{b: bytes.Repeat([]byte{0xEE}, int(size)), written: make([]bool, size)}
+	return &memSink{b: bytes.Repeat([]byte{0xEE}, int(size)), written: make([]byte, size)}
 }
 
 func (s *memSink) mark(off, n int64) error {
 	if off < 0 || off+n > int64(len(s.b)) {
 		return fmt.Errorf("%d bytes at %d of %d", n, off, len(s.b))
 	}
-	for i := off; i < off+n; i++ {
-		if s.written[i] {
-			return fmt.Errorf("byte %d is written twice", i)
-		}
-		s.written[i] = true
+	part := s.written[off : off+n]
+	if i := bytes.IndexByte(part, 1); i >= 0 {
+		return fmt.Errorf("byte %d is written twice", off+int64(i))
 	}
+	copy(part, bytes.Repeat([]byte{1}, int(n)))
 	return nil
 }
 
@@ -91,7 +94,7 @@ func wantFile(t *testing.T, st store.Store, number uint32, r Result, want []byte
 			t.Fatalf("extent %+v: %v", e, err)
 		}
 	}
-	if i := slices.Index(sink.written, false); i >= 0 {
+	if i := bytes.IndexByte(sink.written, 0); i >= 0 {
 		t.Fatalf("file %d: byte %d of %d is in no extent", number, i, len(want))
 	}
 	if !bytes.Equal(sink.b, want) {

@@ -1,0 +1,390 @@
+package copier
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"mbk/repo/store"
+	"mbk/repo/store/storetest"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// smallPack stores a pack with all kinds of chunks and codecs.
+func smallPack(t *testing.T, codec Codec) (*storetest.Mem, [][]byte, []Result, Pack) {
+	t.Helper()
+	st := storetest.NewMem()
+	c := start(t, st, Options{Workers: 1, Codec: codec, ChunkSize: 128 << 10})
+	mixed := bytes.Join([][]byte{text(300, 1), make([]byte, 70<<10), text(100, 2)}, nil)
+	files := [][]byte{text(700, 3), mixed, noise(200, 4), make([]byte, 100<<10)}
+	var results []Result
+	for i, b := range files {
+		results = append(results, wait(t, add(t, c, uint32(i), b)))
+	}
+	packs := closeCopier(t, c)
+	if len(packs) != 1 {
+		t.Fatalf("%d packs", len(packs))
+	}
+	return st, files, results, packs[0]
+}
+
+// extractAll extracts all files of a pack to nowhere.
+func extractAll(ctx context.Context, x *Extractor, st Opener, results []Result) error {
+	for i, r := range results {
+		for _, e := range r.Extents {
+			if err := x.Extent(ctx, st, folder, uint32(i), e, nowhere{}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+type nowhere struct{}
+
+func (nowhere) WriteAt(b []byte, off int64) (int, error) { return len(b), nil }
+func (nowhere) Zero(off, n int64) error                  { return nil }
+
+func TestEveryFlippedByteIsFound(t *testing.T) {
+	for _, codec := range codecs {
+		t.Run(codec.String(), func(t *testing.T) {
+			st, files, results, pack := smallPack(t, codec)
+			for i, b := range files {
+				wantFile(t, st, uint32(i), results[i], b)
+			}
+			x := NewExtractor()
+			defer x.Close()
+			whole := object(t, st, pack.Name)
+			r := rand.New(rand.NewPCG(1, 1))
+			for at := range whole {
+				for _, mask := range []byte{0xFF, 1 << r.IntN(8)} {
+					b := bytes.Clone(whole)
+					b[at] ^= mask
+					bad := storetest.NewMem()
+					if err := store.PutBytes(t.Context(), bad, folder+"/"+pack.Name, b); err != nil {
+						t.Fatal(err)
+					}
+					if err := CheckPack(t.Context(), bad, folder, pack); !isDamage(err) {
+						t.Errorf("byte %d: CheckPack: %v", at, err)
+					}
+					if err := extractAll(t.Context(), x, bad, results); !isDamage(err) {
+						t.Errorf("byte %d: Extent: %v", at, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+func isDamage(err error) bool {
+	d, ok := errors.AsType[*DamageError](err)
+	return ok && d.Object == folder+"/data-0001.pack"
+}
+
+func TestCutPack(t *testing.T) {
+	st, _, results, pack := smallPack(t, Zstd)
+	whole := object(t, st, pack.Name)
+	x := NewExtractor()
+	defer x.Close()
+	for n := range whole {
+		bad := storetest.NewMem()
+		if err := store.PutBytes(t.Context(), bad, folder+"/"+pack.Name, whole[:n]); err != nil {
+			t.Fatal(err)
+		}
+		if err := CheckPack(t.Context(), bad, folder, pack); !isDamage(err) {
+			t.Errorf("%d bytes: CheckPack: %v", n, err)
+		}
+		if err := extractAll(t.Context(), x, bad, results); !isDamage(err) {
+			t.Errorf("%d bytes: Extent: %v", n, err)
+		}
+	}
+	if err := store.PutBytes(t.Context(), st, folder+"/"+pack.Name, append(whole, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckPack(t.Context(), st, folder, pack); !isDamage(err) {
+		t.Errorf("one byte more: %v", err)
+	}
+}
+
+func TestWrongExtents(t *testing.T) {
+	file := text(300<<10, 1)
+	st := storetest.NewMem()
+	c := start(t, st, Options{Workers: 1, ChunkSize: 64 << 10})
+	good := wait(t, add(t, c, 1, file)).Extents[0]
+	other := wait(t, add(t, c, 2, file)).Extents[0]
+	closeCopier(t, c)
+	chunk := int64(headerSize + plainSize(64<<10))
+	for _, tc := range []struct {
+		name   string
+		number uint32
+		change func(e *Extent)
+		damage bool
+	}{
+		{"other file's number", 2, func(e *Extent) {}, true},
+		{"other file's chunks", 1, func(e *Extent) { *e = other }, true},
+		{"start is wrong", 1, func(e *Extent) { e.Start += 4096 }, true},
+		{"first chunk is left out", 1, func(e *Extent) { e.Offset += chunk; e.Length -= chunk }, true},
+		{"last chunk is left out", 1, func(e *Extent) { e.Length -= chunk }, true},
+		{"one chunk too many", 1, func(e *Extent) { e.Length += chunk }, true},
+		{"size is less", 1, func(e *Extent) { e.Size -= 4096 }, true},
+		{"size is more", 1, func(e *Extent) { e.Size += 4096 }, true},
+		{"ends inside a chunk", 1, func(e *Extent) { e.Length -= 10 }, true},
+		{"begins inside a chunk", 1, func(e *Extent) { e.Offset += 10 }, true},
+		{"beyond the pack", 1, func(e *Extent) { e.Offset += 1 << 30 }, true},
+		{"no bytes in the pack", 1, func(e *Extent) { e.Length = 0 }, false},
+		{"no bytes of the file", 1, func(e *Extent) { e.Size = 0 }, false},
+		{"negative offset", 1, func(e *Extent) { e.Offset = -1 }, false},
+		{"negative start", 1, func(e *Extent) { e.Start = -1 }, false},
+		{"offset overflows", 1, func(e *Extent) { e.Offset = 1<<63 - 1 }, false},
+		{"size overflows", 1, func(e *Extent) { e.Size = 1<<63 - 1; e.Start = 1 }, false},
+		{"no such pack", 1, func(e *Extent) { e.Pack = "data-0009.pack" }, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			e := good
+			tc.change(&e)
+			x := NewExtractor()
+			defer x.Close()
+			err := x.Extent(t.Context(), st, folder, tc.number, e, newMemSink(1<<20))
+			if err == nil || isDamage(err) != tc.damage {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+	x := NewExtractor()
+	defer x.Close()
+	if err := x.Extent(t.Context(), st, folder, 1, Extent{Pack: "none.pack"}, nil); err != nil {
+		t.Errorf("empty extent: %v", err)
+	}
+	if err := x.Extent(t.Context(), st, folder, 1, Extent{Pack: "none.pack", Length: 1, Size: 1}, nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no such pack: %v", err)
+	}
+	if err := x.Extent(cancelled(t), st, folder, 1, good, newMemSink(1<<20)); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+var errFull = errors.New("disk full")
+
+type fullSink struct{}
+
+func (fullSink) WriteAt(b []byte, off int64) (int, error) { return 0, errFull }
+func (fullSink) Zero(off, n int64) error                  { return errFull }
+
+type shortSink struct{ fullSink }
+
+func (shortSink) WriteAt(b []byte, off int64) (int, error) { return len(b) - 1, nil }
+
+func TestSinkErrors(t *testing.T) {
+	st, _, results, _ := smallPack(t, Zstd)
+	x := NewExtractor()
+	defer x.Close()
+	for _, number := range []uint32{0, 3} {
+		if err := x.Extent(t.Context(), st, folder, number, results[number].Extents[0], fullSink{}); !errors.Is(err, errFull) {
+			t.Errorf("file %d: %v, want %v", number, err, errFull)
+		}
+	}
+	if err := x.Extent(t.Context(), st, folder, 0, results[0].Extents[0], shortSink{}); !errors.Is(err, io.ErrShortWrite) {
+		t.Errorf("short write: %v", err)
+	}
+}
+
+func TestReadFailsAtEveryPoint(t *testing.T) {
+	mem, _, results, pack := smallPack(t, Zstd)
+	x := NewExtractor()
+	defer x.Close()
+	for n := 0; ; n++ {
+		st := storetest.FailAt(mem, n)
+		err := extractAll(t.Context(), x, st, results)
+		if err == nil {
+			err = CheckPack(t.Context(), st, folder, pack)
+		}
+		if err == nil {
+			err = x.Walk(t.Context(), st, folder, pack.Name, func(Chunk) error { return nil })
+		}
+		if !st.Fired() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+		if !errors.Is(err, storetest.ErrInjected) {
+			t.Fatalf("point %d: %v", n, err)
+		}
+	}
+}
+
+// walk returns the chunks of a pack of which those with bytes keep them.
+func walk(t *testing.T, b []byte) []Chunk {
+	t.Helper()
+	st := storetest.NewMem()
+	if err := store.PutBytes(t.Context(), st, folder+"/data-0001.pack", b); err != nil {
+		t.Fatal(err)
+	}
+	x := NewExtractor()
+	defer x.Close()
+	var chunks []Chunk
+	var end int64
+	err := x.Walk(t.Context(), st, folder, "data-0001.pack", func(c Chunk) error {
+		if c.Offset != end || c.Length <= 0 {
+			t.Fatalf("chunk %+v does not begin at byte %d", c, end)
+		}
+		if c.Err != nil && !isDamage(c.Err) {
+			t.Errorf("error %v", c.Err)
+		}
+		end = c.Offset + c.Length
+		c.Raw = bytes.Clone(c.Raw)
+		chunks = append(chunks, c)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if end != int64(len(b)) {
+		t.Errorf("walk ended at byte %d of %d", end, len(b))
+	}
+	return chunks
+}
+
+// wholeOf returns the chunks without an error.
+func wholeOf(chunks []Chunk) (whole []Chunk) {
+	for _, c := range chunks {
+		if c.Err == nil {
+			whole = append(whole, c)
+		}
+	}
+	return whole
+}
+
+func TestWalk(t *testing.T) {
+	st, files, _, pack := smallPack(t, Zstd)
+	b := object(t, st, pack.Name)
+	chunks := walk(t, b)
+	if len(chunks) != 6 || len(wholeOf(chunks)) != 6 {
+		t.Fatalf("%d chunks, %d whole, want 6", len(chunks), len(wholeOf(chunks)))
+	}
+	for i, c := range chunks {
+		want := files[c.Number][c.Start : c.Start+c.Size]
+		if c.Zero {
+			c.Raw = make([]byte, c.Size)
+		}
+		if !bytes.Equal(c.Raw, want) {
+			t.Errorf("chunk %d differs", i)
+		}
+	}
+	if c := chunks[0]; c.Codec != Zstd || c.Number != 0 || c.Size != 700 {
+		t.Errorf("chunk 0 is %+v", c)
+	}
+
+	t.Run("damaged frame", func(t *testing.T) {
+		b := bytes.Clone(b)
+		b[headerSize+5]++
+		got := walk(t, b)
+		if len(got) != 6 || got[0].Err == nil || got[0].Raw != nil || got[0].Size != 700 || len(wholeOf(got)) != 5 {
+			t.Errorf("chunks %+v", got)
+		}
+	})
+	t.Run("damaged header", func(t *testing.T) {
+		b := bytes.Clone(b)
+		b[20]++
+		got := walk(t, b)
+		if len(got) != 6 || got[0].Err == nil || got[0].Length != chunks[0].Length || len(wholeOf(got)) != 5 {
+			t.Errorf("chunks %+v", got)
+		}
+	})
+	t.Run("a byte is missing", func(t *testing.T) {
+		b := append(bytes.Clone(b[:70]), b[71:]...)
+		if got := walk(t, b); len(wholeOf(got)) < 4 {
+			t.Errorf("%d whole chunks", len(wholeOf(got)))
+		}
+	})
+	t.Run("cut at many bytes", func(t *testing.T) {
+		for n := 0; n < len(b); n += 7 {
+			if got := walk(t, b[:n]); len(wholeOf(got)) > 5 {
+				t.Errorf("%d bytes: %d whole chunks", n, len(wholeOf(got)))
+			}
+		}
+	})
+	t.Run("nothing but noise", func(t *testing.T) {
+		got := walk(t, noise(5<<20, 1))
+		if len(got) != 1 || got[0].Err == nil {
+			t.Errorf("%d chunks", len(got))
+		}
+	})
+	t.Run("full of magic numbers", func(t *testing.T) {
+		var magic [headerSize]byte
+		(&header{}).put(magic[:])
+		began := time.Now()
+		if got := walk(t, bytes.Repeat(magic[:4], 1<<20)); len(got) != 1 {
+			t.Errorf("%d chunks", len(got))
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+	t.Run("between noise", func(t *testing.T) {
+		for _, n := range []int{1, 2, 3, 4, 5, 55, 56, 57, readAhead - 3, readAhead, readAhead + 1} {
+			b := bytes.Join([][]byte{noise(n, 1), b, noise(n, 2)}, nil)
+			if got := walk(t, b); len(wholeOf(got)) != 6 {
+				t.Errorf("%d bytes of noise: %d whole chunks", n, len(wholeOf(got)))
+			}
+		}
+	})
+	t.Run("stopped", func(t *testing.T) {
+		x := NewExtractor()
+		defer x.Close()
+		if err := x.Walk(t.Context(), st, folder, pack.Name, func(Chunk) error { return errFull }); !errors.Is(err, errFull) {
+			t.Errorf("error %v", err)
+		}
+		if err := x.Walk(cancelled(t), st, folder, pack.Name, func(Chunk) error { return nil }); !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+func FuzzWalk(f *testing.F) {
+	for _, h := range goodHeaders() {
+		var b [headerSize]byte
+		h.put(b[:])
+		f.Add(b[:], true)
+	}
+	var b [headerSize]byte
+	h := header{kind: kindData, codec: None, size: 4, stored: uint32(plainSize(4))}
+	h.put(b[:])
+	f.Add(appendPlain(b[:], []byte("page")), false)
+	f.Fuzz(func(t *testing.T, b []byte, twice bool) {
+		if twice {
+			b = append(bytes.Clone(b), b...)
+		}
+		walk(t, b)
+	})
+}
+
+// Whoever has lost mbk reads packs with "zstd -dc".
+func TestPacksAreZstdStreams(t *testing.T) {
+	for _, codec := range []Codec{None, Zstd} {
+		st := storetest.NewMem()
+		c := start(t, st, Options{Workers: 1, Codec: codec})
+		var want []byte
+		for i, b := range [][]byte{text(3<<20+5, 1), noise(2<<20, 2), text(10, 3), noise(100, 5)} {
+			wait(t, add(t, c, uint32(i), b))
+			want = append(want, b...)
+		}
+		wait(t, add(t, c, 9, make([]byte, 1<<20))) // is not in the stream
+		closeCopier(t, c)
+		dec, err := zstd.NewReader(bytes.NewReader(object(t, st, "data-0001.pack")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(dec)
+		dec.Close()
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%v: %d bytes, %v, want %d", codec, len(got), err, len(want))
+		}
+	}
+}
