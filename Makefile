@@ -1,0 +1,48 @@
+# Targets for developers and for CI. "make" lists them.
+.DEFAULT_GOAL := help
+.PHONY: help build test race lint fuzz soak demo check clean server
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+GOFLAGS_BUILD = -trimpath -tags urfave_cli_no_docs,urfave_cli_no_suggest -ldflags "-s -w -X mbk/cli.Version=$(VERSION)"
+STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+SOAK ?= 10
+FUZZTIME ?= 20s
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+build: ## the program, as ./mbk
+	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o mbk .
+
+test: ## all tests, against real servers that they fetch from Debian's archive
+	go test -timeout 20m ./...
+
+race: ## all tests with the race detector
+	go test -race -timeout 40m ./...
+
+lint: ## gofmt, vet, staticcheck
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	go vet ./...
+	$(STATICCHECK) ./...
+
+fuzz: ## every fuzz test for FUZZTIME
+	@go list ./... | while read -r p; do \
+	  for f in $$(go test -list '^Fuzz' "$$p" | grep ^Fuzz); do \
+	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$p" || exit 1; \
+	  done; done
+
+soak: ## SOAK runs of the oracle on every version, one line each
+	MBK_SOAK=$(SOAK) go test -timeout 0 -count=1 -v -run 'TestSoak' ./cli | grep -v '^=== '
+
+demo: build server ## the main job on a throw-away server of this machine's MariaDB
+	go run ./internal/demo "$(CURDIR)/mbk"
+
+server: # a MariaDB from the package manager, if there is none
+	@command -v mariadbd >/dev/null || test -x /usr/sbin/mariadbd || { \
+	  echo "==> Installing MariaDB from the package manager"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends mariadb-server mariadb-client >/dev/null; }
+
+check: lint race ## what a change must pass
+
+clean: ## removes what was built
+	rm -f mbk

@@ -1,0 +1,166 @@
+// Package cli is mbk's command line: flags, option files and the environment on
+// the way in; text, JSON, progress and exit codes on the way out. Each command
+// has its file and does its work through packages backup, restore and repo.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+)
+
+// Version of mbk; the build sets it.
+var Version = "0.1.0-dev"
+
+// Env is what a run of mbk takes from its surroundings.
+type Env struct {
+	Args     []string // without the program's name
+	Stdin    io.Reader
+	Stdout   io.Writer
+	Stderr   io.Writer
+	Terminal bool // stderr is a terminal
+	Getenv   func(string) string
+
+	prompt bool // for the password
+}
+
+// Process is the environment of this process.
+func Process() Env {
+	return Env{
+		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
+		Terminal: term.IsTerminal(int(os.Stderr.Fd())),
+	}
+}
+
+// Run runs one command and returns the exit code.
+func Run(ctx context.Context, env Env) int {
+	args, password, given, prompt := takePassword(env.Args)
+	env.prompt = prompt
+	var err error
+	if given {
+		err = hidePassword(args, password)
+	} else {
+		app := newApp(env)
+		err = app.RunContext(ctx, append([]string{"mbk"}, optionsFirst(app, args)...))
+	}
+	code := exitCode(ctx, err)
+	report(env, err, code)
+	return code
+}
+
+// newApp declares the commands.
+func newApp(env Env) *cli.App {
+	app := &cli.App{
+		Name:                   "mbk",
+		Usage:                  "hot physical backups of MariaDB, each one proven to restore",
+		UsageText:              "mbk COMMAND [OPTIONS] [ARGUMENTS]\n\nmbk backup --repo /backup/db1\nmbk verify latest --repo /backup/db1 --depth boot\nmbk restore latest --repo /backup/db1 --target /var/lib/mysql",
+		Version:                Version,
+		Reader:                 env.Stdin,
+		Writer:                 env.Stdout,
+		ErrWriter:              env.Stderr,
+		ExitErrHandler:         func(*cli.Context, error) {}, // exit codes are decided in exit.go only
+		OnUsageError:           onUsageError,
+		HideHelpCommand:        true,
+		UseShortOptionHandling: false,
+		CustomAppHelpTemplate:  appHelp,
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usagef("mbk has no command %q", c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
+		Commands: []*cli.Command{
+			backupCommand(env), checkCommand(env), listCommand(env), showCommand(env), verifyCommand(env),
+			restoreCommand(env), extractCommand(env), expireCommand(env),
+		},
+	}
+	for _, c := range app.Commands {
+		c.OnUsageError = onUsageError
+		c.HideHelpCommand = true
+		c.CustomHelpTemplate = commandHelp
+	}
+	return app
+}
+
+// onUsageError makes errors of the flag library ours.
+func onUsageError(_ *cli.Context, err error, _ bool) error {
+	return &usageError{message: err.Error()}
+}
+
+// optionsFirst moves the options of a command before its arguments, because the
+// flag library takes everything behind the first argument for one more.
+func optionsFirst(app *cli.App, args []string) []string {
+	if len(args) < 2 {
+		return args
+	}
+	command := app.Command(args[0])
+	if command == nil {
+		return args
+	}
+	takesValue := map[string]bool{}
+	for _, f := range command.Flags {
+		_, isBool := f.(*cli.BoolFlag)
+		for _, name := range f.Names() {
+			takesValue[name] = !isBool
+		}
+	}
+	var options, arguments []string
+	for i := 1; i < len(args); i++ {
+		arg := args[i]
+		if arg == "--" {
+			arguments = append(arguments, args[i+1:]...)
+			break
+		}
+		if len(arg) < 2 || arg[0] != '-' {
+			arguments = append(arguments, arg)
+			continue
+		}
+		options = append(options, arg)
+		if takesValue[strings.TrimLeft(arg, "-")] && i+1 < len(args) {
+			i++
+			options = append(options, args[i])
+		}
+	}
+	ordered := append([]string{args[0]}, options...)
+	return append(append(ordered, "--"), arguments...)
+}
+
+// usageError is a call that cannot be carried out as it was written.
+type usageError struct{ message string }
+
+func (e *usageError) Error() string { return e.message }
+
+func usagef(format string, args ...any) error {
+	return &usageError{message: fmt.Sprintf(format, args...)}
+}
+
+// noArguments is for commands that take none.
+func noArguments(c *cli.Context) error {
+	if c.Args().Present() {
+		return usagef("mbk %s takes no argument, but %q was given", c.Command.Name, c.Args().First())
+	}
+	return nil
+}
+
+// oneID returns the backup that a command is about; "latest" is allowed.
+func oneID(c *cli.Context) (string, error) {
+	switch c.Args().Len() {
+	case 0:
+		return "", usagef("mbk %s needs the id of a backup, or \"latest\"", c.Command.Name)
+	case 1:
+		return c.Args().First(), nil
+	}
+	return "", usagef("mbk %s takes one id, but %q was given too", c.Command.Name, c.Args().Get(1))
+}
+
+// isUsage says whether err is the caller's.
+func isUsage(err error) bool {
+	var usage *usageError
+	return errors.As(err, &usage)
+}

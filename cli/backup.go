@@ -1,0 +1,221 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/urfave/cli/v2"
+
+	"mbk/backup"
+	"mbk/copier"
+	"mbk/repo"
+)
+
+func backupCommand(env Env) *cli.Command {
+	flags := []cli.Flag{
+		repoFlag(),
+		datadirFlag(),
+		&cli.StringFlag{Name: "compress", Value: "zstd", Usage: "`CODEC`: zstd, zstd:LEVEL (1 to 22), s2 or none"},
+		&cli.IntFlag{Name: "threads", Usage: "copy with `N` threads (default: one for each processor)"},
+		&cli.StringFlag{Name: "rate-limit", Usage: "read at most `SIZE` a second, such as 100MB (the redo log is never held up)"},
+		&cli.BoolFlag{Name: "go-on-over-damage", Usage: "record damaged pages and go on; the backup says so for ever"},
+		&cli.BoolFlag{Name: "leave-out-unsupported", Usage: "leave out tables of engines that cannot be copied, and record them"},
+		&cli.BoolFlag{Name: "keep-failed", Usage: "keep the objects of a failed backup until the next one"},
+		&cli.StringFlag{Name: "spool-dir", Usage: "spool redo in `FOLDER` if the repository is too slow for it"},
+	}
+	flags = append(flags, lockFlags()...)
+	flags = append(flags, connectionFlags()...)
+	return &cli.Command{
+		Name: "backup", Usage: "take a full backup of a running server",
+		UsageText: "mbk backup --repo FOLDER [OPTIONS]\n\nmbk backup --repo /backup/db1\nmbk backup --repo /backup/db1 --datadir /srv/mysql --socket /run/mysqld/b.sock --user backup",
+		Flags:     append(flags, progressFlags()...),
+		Action:    func(c *cli.Context) error { return runBackup(c, env) },
+	}
+}
+
+func datadirFlag() cli.Flag {
+	return &cli.StringFlag{Name: "datadir", Usage: "the server's data directory on this machine: `FOLDER` (default: what the server says)"}
+}
+
+// lockFlags say how patient a backup is with the server's locks.
+func lockFlags() []cli.Flag {
+	const category = "Locks"
+	return []cli.Flag{
+		&cli.DurationFlag{Name: "lock-wait", Category: category, Value: time.Minute, Usage: "give up (exit code 4) when a lock is not granted within `DURATION`"},
+		&cli.DurationFlag{Name: "lock-budget", Category: category, Usage: "give the locks back and fail (exit code 4) rather than block DDL for longer than `DURATION`"},
+	}
+}
+
+// backupOptions makes the options of a backup out of flags and option files.
+func backupOptions(c *cli.Context, env Env, s settings) (backup.Options, error) {
+	o := backup.Options{
+		Tool: tool(), Datadir: c.String("datadir"), Workers: c.Int("threads"),
+		LockWait: c.Duration("lock-wait"), LockBudget: c.Duration("lock-budget"),
+		GoOnOverDamage: c.Bool("go-on-over-damage"), LeaveOutUnsupported: c.Bool("leave-out-unsupported"),
+		KeepFailed: c.Bool("keep-failed"), SpoolDir: c.String("spool-dir"), Logger: logger(env, c),
+	}
+	var err error
+	if o.Codec, o.Level, err = copier.ParseCodec(orDefault(s.text(c, "compress"), "zstd")); err != nil {
+		return o, usagef("--compress: %v", err)
+	}
+	if text := s.text(c, "rate-limit"); text != "" {
+		n, err := humanize.ParseBytes(strings.TrimSuffix(text, "/s"))
+		if err != nil || n == 0 || n > 1<<50 {
+			return o, usagef("--rate-limit %q is not a number of bytes such as 100MB", text)
+		}
+		o.BytesPerSecond = int64(n)
+	}
+	return o, nil
+}
+
+func orDefault(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}
+
+func runBackup(c *cli.Context, env Env) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	s, err := readSettings(c, env)
+	if err != nil {
+		return err
+	}
+	o, err := backupOptions(c, env, s)
+	if err != nil {
+		return err
+	}
+	shown, err := newProgress(c, env)
+	if err != nil {
+		return err
+	}
+	if o.Repository, err = openOrInit(c, env, s); err != nil {
+		return err
+	}
+	if o.Server, err = connect(c, env, s); err != nil {
+		return err
+	}
+	defer o.Server.Close()
+	var read, stored atomic.Int64
+	o.Progress = backup.Progress{Step: shown.step, Bytes: func(r, w, total int64) {
+		stored.Add(w)
+		shown.at(read.Add(r), total)
+	}}
+	m, err := backup.Run(c.Context, o)
+	shown.end()
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return document(env, describe(m))
+	}
+	return printBackup(env, m)
+}
+
+// backupDocument is what "backup --json" and "show --json" print. docs/manual.md
+// describes it; fields are added, never changed.
+type backupDocument struct {
+	ID            string          `json:"id"`
+	Kind          string          `json:"kind"`
+	Parent        string          `json:"parent"`
+	Tool          string          `json:"tool"`
+	ServerVersion string          `json:"server_version"`
+	Hostname      string          `json:"hostname"`
+	Datadir       string          `json:"datadir"`
+	Started       time.Time       `json:"started"`
+	Finished      time.Time       `json:"finished"`
+	Codec         string          `json:"codec"`
+	BytesRead     int64           `json:"bytes_read"`
+	BytesStored   int64           `json:"bytes_stored"`
+	LockWindowMS  int64           `json:"lock_window_ms"`
+	Stages        []stageDocument `json:"stages"`
+	LSN           lsnDocument     `json:"lsn"`
+	RedoBytes     int64           `json:"redo_bytes"`
+	RedoCapacity  int64           `json:"redo_capacity"`
+	RedoHeadroom  int64           `json:"redo_headroom_low"`
+	Binlog        *repo.Binlog    `json:"binlog"`
+	Replicas      []repo.Source   `json:"replica_of"`
+	Galera        *repo.Galera    `json:"galera"`
+	Databases     int             `json:"databases"`
+	Tables        int             `json:"tables"`
+	Files         int             `json:"files"`
+	Torn          int64           `json:"torn_pages"`
+	Damaged       int             `json:"damaged_pages"`
+	LeftOut       []repo.LeftOut  `json:"left_out"`
+	Warnings      []string        `json:"warnings"`
+}
+
+type stageDocument struct {
+	Name   string `json:"name"`
+	MS     int64  `json:"ms"`
+	WaitMS int64  `json:"wait_ms"`
+	Tries  int    `json:"tries"`
+}
+
+type lsnDocument struct {
+	Checkpoint uint64 `json:"checkpoint"`
+	End        uint64 `json:"end"`
+}
+
+func describe(m *repo.Manifest) backupDocument {
+	d := backupDocument{
+		ID: m.ID, Kind: m.Kind, Parent: m.Parent, Tool: m.Tool, ServerVersion: m.Server.Version,
+		Hostname: m.Server.Hostname, Datadir: m.Server.Datadir, Started: m.Started, Finished: m.Finished, Codec: m.Codec,
+		BytesRead: m.BytesRead, BytesStored: m.BytesStored, LockWindowMS: m.LockMS, Stages: []stageDocument{},
+		LSN:       lsnDocument{Checkpoint: uint64(m.LSN.Checkpoint), End: uint64(m.LSN.End)},
+		RedoBytes: int64(m.LSN.End - m.LSN.Checkpoint), RedoCapacity: m.Redo.Capacity, RedoHeadroom: m.Redo.LowestMargin,
+		Binlog: m.Binlog, Replicas: m.Replicas, Galera: m.Galera,
+		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files), Torn: m.TornPages,
+		Damaged: len(m.Damaged), LeftOut: m.LeftOut, Warnings: m.Warnings,
+	}
+	for _, s := range m.Stages {
+		d.Stages = append(d.Stages, stageDocument{Name: s.Name, MS: s.HeldMS, WaitMS: s.WaitMS, Tries: s.Tries})
+	}
+	if d.Replicas == nil {
+		d.Replicas = []repo.Source{}
+	}
+	if d.LeftOut == nil {
+		d.LeftOut = []repo.LeftOut{}
+	}
+	if d.Warnings == nil {
+		d.Warnings = []string{}
+	}
+	return d
+}
+
+// printBackup prints a backup for people.
+func printBackup(env Env, m *repo.Manifest) error {
+	took := m.Finished.Sub(m.Started)
+	lines := []string{
+		"backup\t" + m.ID,
+		fmt.Sprintf("server\tMariaDB %s at %s, %s", m.Server.Version, m.Server.Hostname, m.Server.Datadir),
+		fmt.Sprintf("holds\t%d tables in %d databases, %d files", len(m.Tables), len(m.Directories), len(m.Files)),
+		fmt.Sprintf("size\t%s read, %s stored (%.1f : 1, %s)", size(m.BytesRead), size(m.BytesStored), ratio(m), m.Codec),
+		fmt.Sprintf("time\t%s, %s", span(took), rate(m.BytesRead, took)),
+		fmt.Sprintf("locked\t%s (BLOCK_DDL to END)", milliseconds(m.LockMS)),
+		fmt.Sprintf("redo\t%s from checkpoint %d to LSN %d; lowest head-room %s of %s", size(int64(m.LSN.End-m.LSN.Checkpoint)), m.LSN.Checkpoint, m.LSN.End, size(m.Redo.LowestMargin), size(m.Redo.Capacity)),
+	}
+	if b := m.Binlog; b != nil {
+		lines = append(lines, fmt.Sprintf("binlog\t%s %d, GTID %s", b.File, b.Position, orDefault(b.GTID, "none")))
+	}
+	for _, s := range m.Replicas {
+		lines = append(lines, fmt.Sprintf("replica of\t%s:%d, %s %d, GTID %s", s.Host, s.Port, s.File, s.Position, orDefault(s.GTID, "none")))
+	}
+	for _, t := range m.LeftOut {
+		lines = append(lines, fmt.Sprintf("left out\t`%s`.`%s` (%s)", t.Database, t.Name, t.Engine))
+	}
+	for _, w := range m.Warnings {
+		lines = append(lines, "warning\t"+w)
+	}
+	return rows(env, lines)
+}
+
+// ratio is raw bytes to stored ones.
+func ratio(m *repo.Manifest) float64 {
+	return float64(m.BytesRead) / float64(max(m.BytesStored, 1))
+}

@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"mbk/repo"
+)
+
+func listCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name: "list", Usage: "list the backups of a repository and how far each is proven",
+		UsageText: "mbk list --repo FOLDER\n\nmbk list --repo /backup/db1 --json",
+		Flags:     append([]cli.Flag{repoFlag()}, append(fileFlags(), outputFlags()...)...),
+		Action:    func(c *cli.Context) error { return runList(c, env) },
+	}
+}
+
+// listDocument is what "list --json" prints.
+type listDocument struct {
+	Repository string         `json:"repository"`
+	Backups    []repo.Summary `json:"backups"` // newest last
+}
+
+func runList(c *cli.Context, env Env) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	r, err := repositoryOf(c, env)
+	if err != nil {
+		return err
+	}
+	list, err := r.List(c.Context)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		if list == nil {
+			list = []repo.Summary{}
+		}
+		return document(env, listDocument{Repository: r.String(), Backups: list})
+	}
+	if len(list) == 0 {
+		fmt.Fprintf(env.Stdout, "no backups in %s\n", r)
+		return nil
+	}
+	lines := []string{"ID\tSTARTED\tTOOK\tREAD\tSTORED\tLOCKED\tTABLES\tPROVEN"}
+	for _, b := range list {
+		lines = append(lines, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s", b.ID, b.Started.Local().Format("2006-01-02 15:04"),
+			span(b.Finished.Sub(b.Started)), size(b.BytesRead), size(b.BytesStored), milliseconds(b.LockMS), b.Tables, proven(b)))
+	}
+	return rows(env, lines)
+}
+
+// proven says how a backup stands, in a few words.
+func proven(b repo.Summary) string {
+	switch v := b.Verified; {
+	case b.Problem != "":
+		return "DAMAGED: " + b.Problem
+	case v == nil:
+		return "never verified"
+	case !v.OK:
+		return fmt.Sprintf("DAMAGED: %d findings at depth %s, %s", v.FindingCount, v.Depth, v.Time.Local().Format(time.DateOnly))
+	default:
+		return fmt.Sprintf("%s, %s", v.Depth, v.Time.Local().Format("2006-01-02 15:04"))
+	}
+}

@@ -1,0 +1,129 @@
+package cli_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"mbk/internal/mariadbtest"
+)
+
+// taken is what the tests read of "backup --json".
+type taken struct {
+	ID           string `json:"id"`
+	LockWindowMS int64  `json:"lock_window_ms"`
+	RedoBytes    int64  `json:"redo_bytes"`
+	Binlog       struct {
+		File     string `json:"file"`
+		Position uint64 `json:"position"`
+		GTID     string `json:"gtid"`
+	} `json:"binlog"`
+	Tables   int      `json:"tables"`
+	Warnings []string `json:"warnings"`
+}
+
+// TestOracle is the strongest test there is: while writers on all engines and
+// some DDL go on, back up; restore; replay the rest of the source's binary log
+// from the recorded position; then everything must be as on the source.
+func TestOracle(t *testing.T) {
+	for _, version := range mariadbtest.Versions() {
+		for _, flush := range []int{1, 2, 0} {
+			t.Run(fmt.Sprintf("%s flush_log_at_trx_commit=%d", version, flush), func(t *testing.T) {
+				oracle(t, version, profile{flush: flush, storm: 1})
+			})
+		}
+	}
+}
+
+// profile is how an oracle run goes.
+type profile struct {
+	flush int      // innodb_flush_log_at_trx_commit
+	storm int      // sessions of DDL
+	args  []string // of the server
+}
+
+// oracle does one run and returns the backup.
+func oracle(t *testing.T, version string, p profile) taken {
+	ctx := t.Context()
+	args := append([]string{fmt.Sprintf("--innodb-flush-log-at-trx-commit=%d", p.flush)}, p.args...)
+	source := mariadbtest.New(t, version, args...)
+	if err := mariadbtest.Populate(ctx, source, mariadbtest.Fill{InnoDBMiB: 16, MyISAMMiB: 4, AriaMiB: 4}); err != nil {
+		t.Fatal(err)
+	}
+	load, err := mariadbtest.Write(ctx, source, mariadbtest.WriteOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	loads := []*mariadbtest.Load{load}
+	if p.storm > 0 {
+		storm, err := mariadbtest.Storm(ctx, source, mariadbtest.StormOptions{Sessions: p.storm})
+		if err != nil {
+			t.Fatal(err)
+		}
+		loads = append(loads, storm)
+	}
+	time.Sleep(500 * time.Millisecond)
+
+	repository := t.TempDir()
+	b := document[taken](t, "backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet", "--rate-limit", "60MB")
+	time.Sleep(500 * time.Millisecond)
+	for _, l := range loads {
+		if _, err := l.Stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(t, "verify", "latest", "--repo", repository, "--depth", "pages", "--quiet")
+
+	target := filepath.Join(t.TempDir(), "restored")
+	must(t, "restore", b.ID, "--repo", repository, "--target", target, "--quiet")
+	restored := mariadbtest.Open(t, version, target, args...)
+	if err := mariadbtest.ReplayBinlog(ctx, source, restored, b.Binlog.File, b.Binlog.Position); err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, source, restored)
+	t.Logf("%s: %d tables, lock window %d ms, %d KiB of redo", b.ID, b.Tables, b.LockWindowMS, b.RedoBytes>>10)
+	return b
+}
+
+// wantSame compares the two servers and checks all tables of the restored one.
+func wantSame(t *testing.T, source, restored *mariadbtest.Server) {
+	t.Helper()
+	ctx := t.Context()
+	want, err := mariadbtest.TakeSnapshot(ctx, source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := mariadbtest.TakeSnapshot(ctx, restored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := mariadbtest.Diff(got, want); len(diff) > 0 {
+		t.Errorf("the restored server differs in %d things:\n%s", len(diff), strings.Join(diff[:min(len(diff), 20)], "\n"))
+	}
+	findings, err := mariadbtest.CheckTables(ctx, restored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range findings {
+		t.Errorf("CHECK TABLE: %s", f)
+	}
+	broken, err := mariadbtest.CheckInvariants(ctx, restored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range broken {
+		t.Errorf("invariant: %s", f)
+	}
+	log, err := os.ReadFile(restored.ErrorLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(log)) {
+		if strings.Contains(line, "[ERROR]") {
+			t.Errorf("error log of the restored server: %s", strings.TrimSpace(line))
+		}
+	}
+}

@@ -1,0 +1,180 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/urfave/cli/v2"
+)
+
+// progress shows how far a command is. Its methods may be called from any
+// goroutine and must be cheap.
+type progress interface {
+	step(name string)     // a part of the work begins
+	at(done, total int64) // bytes; total 0: not known
+	note(text string)     // what a server says of its own progress
+	end()                 // nothing is shown after this
+}
+
+// newProgress makes the kind that the user asked for.
+func newProgress(c *cli.Context, env Env) (progress, error) {
+	kind := c.String("progress")
+	if c.Bool("quiet") {
+		kind = "none"
+	}
+	if kind == "auto" {
+		kind = "plain"
+		if env.Terminal {
+			kind = "bar"
+		}
+	}
+	switch kind {
+	case "bar":
+		return &barProgress{out: env.Stderr}, nil
+	case "plain":
+		return &lineProgress{write: plainLine(env.Stderr)}, nil
+	case "json":
+		return &lineProgress{write: jsonLine(env.Stderr)}, nil
+	case "none":
+		return noProgress{}, nil
+	}
+	return nil, usagef("--progress is auto, bar, plain, json or none, not %q", kind)
+}
+
+type noProgress struct{}
+
+func (noProgress) step(string)     {}
+func (noProgress) at(int64, int64) {}
+func (noProgress) note(string)     {}
+func (noProgress) end()            {}
+
+// barProgress is for a terminal: a line for each step that is over, a bar with
+// rate and time left for what goes on.
+type barProgress struct {
+	out   io.Writer
+	mu    sync.Mutex
+	name  string
+	begun time.Time
+	bar   *progressbar.ProgressBar
+	total int64
+}
+
+func (p *barProgress) step(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.finish()
+	p.name, p.begun = name, time.Now()
+}
+
+// finish ends the present step; p.mu is held.
+func (p *barProgress) finish() {
+	if p.bar != nil {
+		_ = p.bar.Clear() // a terminal that is gone needs no clearing
+		p.bar = nil
+	}
+	if p.name != "" {
+		fmt.Fprintf(p.out, "  %-46s %8s\n", p.name, span(time.Since(p.begun)))
+		p.name = ""
+	}
+}
+
+func (p *barProgress) at(done, total int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.name == "" || total <= 0 {
+		return
+	}
+	if p.bar == nil || total != p.total {
+		p.total = total
+		p.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(p.out), progressbar.OptionSetDescription("  "+p.name),
+			progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true), progressbar.OptionSetPredictTime(true),
+			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetWidth(24), progressbar.OptionShowTotalBytes(true))
+	}
+	_ = p.bar.Set64(min(done, total)) // as above
+}
+
+func (p *barProgress) note(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.name != "" && p.bar == nil {
+		fmt.Fprintf(p.out, "\r\033[K  %s: %.60s\r", p.name, text)
+	}
+}
+
+func (p *barProgress) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.finish()
+}
+
+// progressEvent is a line of --progress=json.
+type progressEvent struct {
+	Time  time.Time `json:"time"`
+	Event string    `json:"event"` // "step" or "progress"
+	Step  string    `json:"step"`
+	Done  int64     `json:"bytes_done,omitempty"`
+	Total int64     `json:"bytes_total,omitempty"`
+	Text  string    `json:"text,omitempty"`
+}
+
+// lineProgress writes a line for each step, and one every few seconds.
+type lineProgress struct {
+	write func(progressEvent)
+	mu    sync.Mutex
+	name  string
+	last  time.Time
+}
+
+// lineInterval is the least time between two lines of one step.
+const lineInterval = 5 * time.Second
+
+func (p *lineProgress) step(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.name, p.last = name, time.Now()
+	p.write(progressEvent{Time: p.last.UTC(), Event: "step", Step: name})
+}
+
+func (p *lineProgress) at(done, total int64) { p.progress(done, total, "") }
+func (p *lineProgress) note(text string)     { p.progress(0, 0, text) }
+func (p *lineProgress) end()                 {}
+
+func (p *lineProgress) progress(done, total int64, text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if p.name == "" || now.Sub(p.last) < lineInterval {
+		return
+	}
+	p.last = now
+	p.write(progressEvent{Time: now.UTC(), Event: "progress", Step: p.name, Done: done, Total: total, Text: text})
+}
+
+// plainLine writes events for a log file.
+func plainLine(w io.Writer) func(progressEvent) {
+	return func(e progressEvent) {
+		stamp := e.Time.Local().Format("15:04:05")
+		switch {
+		case e.Event == "step":
+			fmt.Fprintf(w, "mbk: %s %s\n", stamp, e.Step)
+		case e.Text != "":
+			fmt.Fprintf(w, "mbk: %s %s: %s\n", stamp, e.Step, e.Text)
+		case e.Total > 0:
+			fmt.Fprintf(w, "mbk: %s %s: %s of %s (%d %%)\n", stamp, e.Step, size(e.Done), size(e.Total), 100*min(e.Done, e.Total)/e.Total)
+		default:
+			fmt.Fprintf(w, "mbk: %s %s: %s\n", stamp, e.Step, size(e.Done))
+		}
+	}
+}
+
+// jsonLine writes each event as a line of JSON.
+func jsonLine(w io.Writer) func(progressEvent) {
+	enc := json.NewEncoder(w)
+	return func(e progressEvent) {
+		_ = enc.Encode(e) // a reader that is gone must not fail the backup
+	}
+}

@@ -1,0 +1,224 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os/user"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"mbk/repo"
+	"mbk/restore"
+)
+
+func restoreCommand(env Env) *cli.Command {
+	flags := []cli.Flag{
+		repoFlag(),
+		&cli.StringFlag{Name: "target", Usage: "the data directory to make: `FOLDER`, which must be missing or empty"},
+		&cli.BoolFlag{Name: "no-recover", Usage: "lay the files down only; the first start of the server recovers them"},
+		&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and every objection, change nothing"},
+		&cli.StringFlag{Name: "owner", Usage: "give the files to `USER[:GROUP]` (default: the target's owner, else mysql)"},
+		&cli.IntFlag{Name: "threads", Usage: "extract with `N` threads (default: one for each processor)"},
+		&cli.BoolFlag{Name: "keep-on-failure", Usage: "leave the scratch folder of a failed restore for a look"},
+	}
+	flags = append(append(flags, serverFlags()...), fileFlags()...)
+	return &cli.Command{
+		Name: "restore", Usage: "restore a backup into a data directory",
+		UsageText: "mbk restore ID|latest --repo FOLDER --target FOLDER\n\nmbk restore latest --repo /backup/db1 --target /var/lib/mysql --dry-run",
+		ArgsUsage: "ID|latest",
+		Flags:     append(flags, progressFlags()...),
+		Action:    func(c *cli.Context) error { return runRestore(c, env) },
+	}
+}
+
+// fileFlags are the option file flags of commands that talk to no server.
+func fileFlags() []cli.Flag {
+	var flags []cli.Flag
+	for _, f := range connectionFlags() {
+		if strings.Contains(f.Names()[0], "defaults") {
+			flags = append(flags, f)
+		}
+	}
+	return flags
+}
+
+// repositoryOf opens the repository for a command that talks to no server.
+func repositoryOf(c *cli.Context, env Env) (*repo.Repository, error) {
+	s, err := readSettings(c, env)
+	if err != nil {
+		return nil, err
+	}
+	return openRepository(c, s)
+}
+
+// restoreOptions are those that restoring, verifying and extracting share.
+func restoreOptions(c *cli.Context, env Env, id string) (restore.Options, progress, error) {
+	shown, err := newProgress(c, env)
+	if err != nil {
+		return restore.Options{}, nil, err
+	}
+	r, err := repositoryOf(c, env)
+	if err != nil {
+		return restore.Options{}, nil, err
+	}
+	o := restore.Options{
+		Repository: r, ID: id, Tool: tool(), Workers: c.Int("threads"), Logger: logger(env, c),
+		Mariadbd: c.String("mariadbd"), MariadbdArgs: c.StringSlice("mariadbd-option"),
+	}
+	phase := ""
+	o.OnProgress = func(p restore.Progress) {
+		if p.Phase != phase {
+			phase = p.Phase
+			shown.step(phaseName(phase))
+		}
+		if p.Text != "" {
+			shown.note(p.Text)
+			return
+		}
+		if phase != restore.PhaseCheck {
+			shown.at(p.Done, p.Total)
+		}
+	}
+	return o, shown, nil
+}
+
+// phaseName is a phase in words.
+func phaseName(phase string) string {
+	switch phase {
+	case restore.PhaseStored:
+		return "reading all objects"
+	case restore.PhasePages:
+		return "checking all pages"
+	case restore.PhaseExtract:
+		return "extracting"
+	case restore.PhaseRecover:
+		return "mariadbd applies the redo log"
+	case restore.PhaseCheck:
+		return "mariadbd checks all tables"
+	case restore.PhasePlace:
+		return "syncing and placing"
+	}
+	return phase
+}
+
+func runRestore(c *cli.Context, env Env) error {
+	id, err := oneID(c)
+	if err != nil {
+		return err
+	}
+	if c.String("target") == "" {
+		return usagef("mbk restore needs --target FOLDER, the data directory to make")
+	}
+	o, shown, err := restoreOptions(c, env, id)
+	if err != nil {
+		return err
+	}
+	o.Target, o.Raw, o.KeepOnFailure = c.String("target"), c.Bool("no-recover"), c.Bool("keep-on-failure")
+	if o.Owner, err = parseOwner(c.String("owner")); err != nil {
+		return err
+	}
+	if c.Bool("dry-run") {
+		return dryRun(c, env, o)
+	}
+	r, err := restore.Restore(c.Context, o)
+	shown.end()
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return document(env, r)
+	}
+	return printRestore(env, r)
+}
+
+// parseOwner reads USER[:GROUP], names or numbers; "" is no owner.
+func parseOwner(text string) (*restore.Owner, error) {
+	if text == "" {
+		return nil, nil
+	}
+	name, group, hasGroup := strings.Cut(text, ":")
+	u, err := user.Lookup(name)
+	if err != nil {
+		if u, err = user.LookupId(name); err != nil {
+			return nil, usagef("--owner: no user %q on this machine", name)
+		}
+	}
+	gid := u.Gid
+	if hasGroup {
+		g, err := user.LookupGroup(group)
+		if err != nil {
+			if g, err = user.LookupGroupId(group); err != nil {
+				return nil, usagef("--owner: no group %q on this machine", group)
+			}
+		}
+		gid = g.Gid
+	}
+	var o restore.Owner
+	var errs [2]error
+	o.UID, errs[0] = strconv.Atoi(u.Uid)
+	o.GID, errs[1] = strconv.Atoi(gid)
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, usagef("--owner %q: %v", text, err)
+	}
+	return &o, nil
+}
+
+// dryRun prints the plan of a restore.
+func dryRun(c *cli.Context, env Env, o restore.Options) error {
+	p, err := restore.NewPlan(c.Context, o)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		err = document(env, p)
+	} else {
+		lines := []string{
+			"would restore\t" + p.ID, "into\t" + p.Target,
+			fmt.Sprintf("files\t%d, %s", p.Files, size(p.Bytes)),
+			fmt.Sprintf("room\t%s needed, %s free", size(p.SpaceNeeded), size(p.SpaceFree)),
+			"source\tMariaDB " + p.ServerVersion,
+		}
+		if p.Mariadbd != nil {
+			lines = append(lines, fmt.Sprintf("recovery\tby %s, %s", p.Mariadbd.Path, p.Mariadbd.Version))
+		}
+		for _, n := range p.Notes {
+			lines = append(lines, "note\t"+n)
+		}
+		err = rows(env, lines)
+	}
+	return errors.Join(p.Err(), err)
+}
+
+func printRestore(env Env, r *restore.Result) error {
+	lines := []string{
+		"restored\t" + r.ID, "into\t" + r.Target,
+		fmt.Sprintf("files\t%d, %s", r.Files, size(r.Bytes)),
+		fmt.Sprintf("time\t%s (extract %s, recover %s, place %s)", milliseconds(r.Elapsed.Total), milliseconds(r.Elapsed.Extract), milliseconds(r.Elapsed.Recover), milliseconds(r.Elapsed.Place)),
+	}
+	if r.Raw {
+		lines = append(lines, "recovery\tby the first start of the server")
+	} else {
+		lines = append(lines, fmt.Sprintf("recovered\tto LSN %d", r.LSN))
+	}
+	if b := r.Binlog; b != nil {
+		lines = append(lines, fmt.Sprintf("binlog\t%s %d, GTID %s", b.File, b.Position, orDefault(b.GTID, "none")))
+	}
+	for _, line := range r.Config {
+		lines = append(lines, "my.cnf\t"+line)
+	}
+	for _, line := range r.ReplicaOfSource {
+		lines = append(lines, "replica of the source\t"+line)
+	}
+	for _, line := range r.ReplicaLikeSource {
+		lines = append(lines, "replica as the source is\t"+line)
+	}
+	for _, n := range r.Notes {
+		lines = append(lines, "note\t"+n)
+	}
+	for _, w := range r.Warnings {
+		lines = append(lines, "warning\t"+w)
+	}
+	return rows(env, lines)
+}

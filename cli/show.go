@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"mbk/repo"
+)
+
+func showCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name: "show", Usage: "show one backup: what is in it, its positions, its stages",
+		UsageText: "mbk show ID|latest --repo FOLDER\n\nmbk show latest --repo /backup/db1 --tables",
+		ArgsUsage: "ID|latest",
+		Flags: append([]cli.Flag{repoFlag(), &cli.BoolFlag{Name: "tables", Usage: "list the tables too"}},
+			append(fileFlags(), outputFlags()...)...),
+		Action: func(c *cli.Context) error { return runShow(c, env) },
+	}
+}
+
+func runShow(c *cli.Context, env Env) error {
+	id, err := oneID(c)
+	if err != nil {
+		return err
+	}
+	r, err := repositoryOf(c, env)
+	if err != nil {
+		return err
+	}
+	m, err := r.Manifest(c.Context, id)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return document(env, describe(m))
+	}
+	if err := printBackup(env, m); err != nil {
+		return err
+	}
+	if err := printStages(env, m); err != nil {
+		return err
+	}
+	if c.Bool("tables") {
+		if err := printTables(env, m); err != nil {
+			return err
+		}
+	}
+	proofs, err := r.Verifications(c.Context, m.ID)
+	if err != nil {
+		return err
+	}
+	lines := []string{}
+	for _, v := range proofs {
+		outcome := "ok"
+		if !v.OK {
+			outcome = fmt.Sprintf("%d findings", v.FindingCount)
+		}
+		lines = append(lines, fmt.Sprintf("verified\t%s\t%s\t%s", v.Time.Local().Format("2006-01-02 15:04:05"), v.Depth, outcome))
+	}
+	return rows(env, lines)
+}
+
+func printStages(env Env, m *repo.Manifest) error {
+	lines := []string{}
+	for _, s := range m.Stages {
+		lines = append(lines, fmt.Sprintf("stage\t%s\twaited %s\theld %s\t%d tries", s.Name, milliseconds(s.WaitMS), milliseconds(s.HeldMS), s.Tries))
+	}
+	return rows(env, lines)
+}
+
+func printTables(env Env, m *repo.Manifest) error {
+	lines := []string{}
+	for _, t := range m.Tables {
+		var bytes int64
+		for _, i := range t.Files {
+			bytes += m.Files[i].Size
+		}
+		lines = append(lines, fmt.Sprintf("table\t`%s`.`%s`\t%s\t%s", t.Database, t.Name, orDefault(t.Engine, t.Type), size(bytes)))
+	}
+	return rows(env, lines)
+}
