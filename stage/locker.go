@@ -26,7 +26,7 @@ func (s *Server) Locker(ctx context.Context, wait time.Duration) (*Locker, error
 	if wait == 0 {
 		wait = 5 * time.Second
 	}
-	own, err := open(ctx, s.cfg, 0, false)
+	own, err := open(ctx, s.cfg, wait+watchLimit, false)
 	if err != nil {
 		return nil, fmt.Errorf("open the connection for table locks: %w", err)
 	}

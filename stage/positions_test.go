@@ -1,0 +1,140 @@
+package stage_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"mbk/internal/mariadbtest"
+	"mbk/stage"
+)
+
+func TestPositions(t *testing.T) {
+	onEach(t, func(t *testing.T, srv *mariadbtest.Server) {
+		tables(t, srv)
+		s := connect(t, srv)
+		if all, err := s.Replicas(t.Context()); err != nil || len(all) != 0 {
+			t.Errorf("Replicas = %v, %v; want none", all, err)
+		}
+		if g, err := s.Galera(t.Context()); err != nil || g != nil {
+			t.Errorf("Galera = %v, %v; want none", g, err)
+		}
+		srv.MustExec(t, "CHANGE MASTER TO master_host='db0.example', master_port=3307, master_user='r', master_log_file='log.000007', master_log_pos=4711",
+			"CHANGE MASTER 'east' TO master_host='db1.example', master_user='r', master_use_gtid=slave_pos", "SET GLOBAL gtid_slave_pos='0-9-17'")
+		st := begin(t, s, stage.StageOptions{})
+		advance(t, st, stage.Start, stage.BlockCommit)
+		committed := session(t, srv).start("INSERT INTO d.i VALUES (77)")
+		running(t, srv, "INSERT", "Waiting for backup lock")
+		b, err := s.Binlog(t.Context())
+		if err != nil || b == nil {
+			t.Fatalf("Binlog = %v, %v", b, err)
+		}
+		file, pos, err := srv.Position(t.Context())
+		if err != nil || b.File != file || b.Position != pos {
+			t.Errorf("Binlog = %s:%d, want %s:%d, %v", b.File, b.Position, file, pos, err)
+		}
+		if want := srv.MustValue(t, "SELECT @@gtid_binlog_pos"); b.GTID != want || b.State == "" {
+			t.Errorf("Binlog = %+v, want GTID %q and a state", b, want)
+		}
+		if err := s.FlushEngineLogs(t.Context()); err != nil {
+			t.Error(err)
+		}
+		got, err := s.Replicas(t.Context())
+		want := []stage.Replica{
+			{Host: "db0.example", Port: 3307, File: "log.000007", Position: 4711, GTID: "0-9-17", UsingGTID: "No", IO: "No", SQL: "No"},
+			{Connection: "east", Host: "db1.example", Port: 3306, GTID: "0-9-17", UsingGTID: "Slave_Pos", IO: "No", SQL: "No"},
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("Replicas = %+v, %v; want %+v", got, err, want)
+		}
+		if now, err := s.Binlog(t.Context()); err != nil || *now != *b {
+			t.Errorf("the position moved under BLOCK_COMMIT: %+v, then %+v, %v", b, now, err)
+		}
+		if err := st.End(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-committed; got.err != nil {
+			t.Error(got.err)
+		}
+	}, "--report-host=self")
+	t.Run("no binary log", func(t *testing.T) {
+		s := connect(t, mariadbtest.New(t, mariadbtest.Versions()[0], "--skip-log-bin"))
+		if b, err := s.Binlog(t.Context()); b != nil || err != nil {
+			t.Errorf("Binlog = %v, %v; want none", b, err)
+		}
+	})
+}
+
+// A commit that waits for a replica's acknowledgement keeps BLOCK_COMMIT waiting,
+// and that request keeps all other commits waiting, but only for a slice.
+func TestBehindCommit(t *testing.T) {
+	onEach(t, func(t *testing.T, srv *mariadbtest.Server) {
+		tables(t, srv)
+		srv.MustExec(t, "CREATE TABLE d.n (a INT) ENGINE=InnoDB", "SET GLOBAL rpl_semi_sync_master_timeout=5000", "SET GLOBAL rpl_semi_sync_master_enabled=ON")
+		s := connect(t, srv)
+		c := session(t, srv)
+		st := begin(t, s, stage.StageOptions{Patience: 2500 * time.Millisecond})
+		advance(t, st, stage.Start, stage.BlockDDL)
+		committed := c.start("INSERT INTO d.i VALUES (55)")
+		running(t, srv, "INSERT", "Waiting for semi-sync ACK from slave")
+		err := st.Advance(t.Context(), stage.BlockCommit)
+		var busy *stage.BusyError
+		if !errors.As(err, &busy) || len(busy.Blockers) != 1 || busy.Blockers[0].ID != c.id {
+			t.Errorf("Advance: %v, want BusyError naming connection %d", err, c.id)
+		}
+		t.Log(err)
+		if err := st.End(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-committed; got.err != nil {
+			t.Error(got.err)
+		}
+	})
+}
+
+// A cluster node is taken out of flow control by BLOCK_DDL and brought back by END.
+func TestGalera(t *testing.T) {
+	series := mariadbtest.Versions()[0]
+	dist, err := mariadbtest.Get(t.Context(), series)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(dist.Program("mariadbd"))), "root/usr/lib/galera/libgalera_smm.so"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("no Galera library beside the server: %q, %v", found, err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	srv := mariadbtest.New(t, series, "--wsrep-on=ON", "--wsrep-provider="+found[0], "--wsrep-cluster-address=gcomm://", "--wsrep-sst-method=skip",
+		"--wsrep-node-address=127.0.0.1", "--innodb-autoinc-lock-mode=2", fmt.Sprintf("--wsrep-provider-options=gmcast.listen_addr=tcp://%s;base_host=127.0.0.1", addr))
+	waitFor(t, srv, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'wsrep_ready'", "ON")
+	tables(t, srv)
+	s := connect(t, srv)
+	st := begin(t, s, stage.StageOptions{})
+	advance(t, st, stage.Start, stage.Flush, stage.BlockDDL, stage.BlockCommit)
+	g, err := s.Galera(t.Context())
+	if err != nil || g == nil {
+		t.Fatalf("Galera = %v, %v", g, err)
+	}
+	status := func(name string) string {
+		return srv.MustValue(t, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = '"+name+"'")
+	}
+	if want := status("wsrep_cluster_state_uuid"); g.UUID != want || g.SeqNo <= 0 || strconv.FormatInt(g.SeqNo, 10) != status("wsrep_last_committed") {
+		t.Errorf("Galera = %+v, want %s and a position", g, want)
+	}
+	if err := st.End(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, srv, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'wsrep_local_state_comment'", "Synced")
+	free(t, srv)
+}
