@@ -28,9 +28,9 @@ type held struct {
 	entry   entry
 	number  uint32
 	class   string
-	stat    fileStat // before the copy began
-	ddl     int64    // size of the DDL log before the copy began
-	origin  string   // absolute path, if outside the data directory
+	stat    fileStat      // before the copy began
+	ddl     int64         // size of the DDL log before the copy began
+	origin  string        // absolute path, if outside the data directory
 	space   *innodb.Space // nil for a file of InnoDB whose page 0 was not written yet
 	id      *innodb.SpaceID
 	first   innodb.PageNo

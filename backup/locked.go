@@ -12,7 +12,7 @@ import (
 // locked is the part of a backup that stops others: it waits for BLOCK_DDL, and
 // from then on everything counts against the lock budget until END.
 func (r *attempt) locked(ctx context.Context) error {
-	r.copier.HoldRollover(true) // no pack is synced to disk in here
+	r.copier.Hurry(true)
 	if err := r.stages.Advance(ctx, stage.BlockDDL); err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ type Copier struct {
 	cancel context.CancelFunc
 
 	unwatch func() bool // ends the watching of New's ctx
-	hold    atomic.Bool
+	hurry   atomic.Bool
 	wg      sync.WaitGroup // workers and Puts
 	puts    chan struct{}  // a place for each pack that is not durable yet
 
@@ -120,9 +120,10 @@ func (c *Copier) Add(ctx context.Context, src Source) (*Pending, error) {
 	return p, nil
 }
 
-// HoldRollover says whether workers go on with their packs beyond the limit, so
-// that no pack is synced to disk meanwhile.
-func (c *Copier) HoldRollover(hold bool) { c.hold.Store(hold) }
+// Hurry says whether somebody waits for what is copied, as the server does while
+// its locks are held: then reading is not limited, and workers go on with their
+// packs beyond the limit, so that no pack is synced to disk meanwhile.
+func (c *Copier) Hurry(hurry bool) { c.hurry.Store(hurry) }
 
 // Close waits until all that was added is copied and the packs are durable. It
 // returns the packs by name. If the copier failed, or fails because ctx ends,
@@ -270,7 +271,7 @@ func (w *worker) fill(s segment) (Pack, error) {
 			w.c.fail(err)
 			return Pack{}, err
 		}
-		if w.packer.pack.Size >= w.c.opts.PackLimit && !w.c.hold.Load() {
+		if w.packer.pack.Size >= w.c.opts.PackLimit && !w.c.hurry.Load() {
 			break
 		}
 		s, ok = w.c.next()
@@ -320,7 +321,7 @@ func (w *worker) copy(s segment) error {
 
 // admit waits until n bytes may be read.
 func (w *worker) admit(n int) error {
-	if w.c.limit != nil {
+	if w.c.limit != nil && !w.c.hurry.Load() {
 		if err := w.c.limit.WaitN(w.c.ctx, n); err != nil && w.c.ctx.Err() == nil {
 			return err
 		}

@@ -358,10 +358,10 @@ func TestAbortLeavesNoGoroutine(t *testing.T) {
 	t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 }
 
-func TestHoldRollover(t *testing.T) {
+func TestHurry(t *testing.T) {
 	st := storetest.NewMem()
 	c := start(t, st, Options{Workers: 1, ChunkSize: 64 << 10, SegmentSize: 64 << 10, PackLimit: 64 << 10})
-	c.HoldRollover(true)
+	c.Hurry(true)
 	var raw int64
 	for i := range 5 {
 		b := noise(100<<10, uint64(i))
@@ -371,7 +371,7 @@ func TestHoldRollover(t *testing.T) {
 	if objects, err := st.List(t.Context(), ""); err != nil || len(objects) > 0 {
 		t.Errorf("while held, the store has %v, %v", objects, err)
 	}
-	c.HoldRollover(false)
+	c.Hurry(false)
 	for i := range 2 {
 		b := noise(1<<10, uint64(i))
 		raw += int64(len(b))

@@ -1,0 +1,108 @@
+package copier
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"testing"
+
+	"mbk/repo/store/storetest"
+)
+
+// discard is a store that forgets.
+type discard struct{}
+
+func (discard) Put(ctx context.Context, name string, write func(io.Writer) error) error {
+	return write(io.Discard)
+}
+
+// BenchmarkCopy shows what one worker costs beside the reads and writes of a
+// disk: page checks, hashes and compression.
+func BenchmarkCopy(b *testing.B) {
+	p := &sumPages{size: 16 << 10}
+	file := p.pages(4096) // 64 MiB
+	for _, codec := range codecs {
+		for _, pages := range []Pages{nil, p} {
+			b.Run(fmt.Sprintf("%v/pages=%v", codec, pages != nil), func(b *testing.B) {
+				b.SetBytes(int64(len(file)))
+				b.ReportAllocs()
+				c, err := New(b.Context(), discard{}, folder, Options{Workers: 1, Codec: codec})
+				if err != nil {
+					b.Fatal(err)
+				}
+				for b.Loop() {
+					copyForBenchmark(b, c, Source{Name: "t.ibd", File: bytes.NewReader(file), Size: int64(len(file)), Pages: pages})
+				}
+				if _, err := c.Close(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkCopySmall shows what a small file costs.
+func BenchmarkCopySmall(b *testing.B) {
+	file := text(1<<10, 1)
+	for _, codec := range codecs {
+		b.Run(codec.String(), func(b *testing.B) {
+			b.ReportAllocs()
+			c, err := New(b.Context(), discard{}, folder, Options{Workers: 2, Codec: codec})
+			if err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				if _, err := c.Add(b.Context(), Source{Name: "t.frm", File: bytes.NewReader(file), Size: int64(len(file))}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if _, err := c.Close(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+func copyForBenchmark(b *testing.B, c *Copier, s Source) Result {
+	b.Helper()
+	p, err := c.Add(b.Context(), s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := p.Wait(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	return r
+}
+
+// BenchmarkExtract is the inverse of BenchmarkCopy.
+func BenchmarkExtract(b *testing.B) {
+	p := &sumPages{size: 16 << 10}
+	file := p.pages(4096)
+	for _, codec := range codecs {
+		b.Run(codec.String(), func(b *testing.B) {
+			st := storetest.NewMem()
+			c, err := New(b.Context(), st, folder, Options{Workers: 1, Codec: codec})
+			if err != nil {
+				b.Fatal(err)
+			}
+			r := copyForBenchmark(b, c, Source{Name: "t.ibd", File: bytes.NewReader(file), Size: int64(len(file))})
+			if _, err := c.Close(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			x := NewExtractor()
+			defer x.Close()
+			b.SetBytes(int64(len(file)))
+			b.ReportAllocs()
+			for b.Loop() {
+				for _, e := range r.Extents {
+					if err := x.Extent(b.Context(), st, folder, 0, e, nowhere{}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+		})
+	}
+}
