@@ -59,12 +59,12 @@ func TestTables(t *testing.T) {
 		})
 		want := []stage.Table{
 			{Database: "a`b é", Name: "t`x 日", Engine: "MyISAM", Type: "BASE TABLE"},
-			{Database: "d", Name: "aria", Engine: "Aria", Type: "BASE TABLE", Options: "page_checksum=1 transactional=1"},
+			{Database: "d", Name: "aria", Engine: "Aria", Type: "BASE TABLE"},
 			{Database: "d", Name: "broken", Type: "VIEW"},
 			{Database: "d", Name: "history", Engine: "InnoDB", Type: "SYSTEM VERSIONED"},
 			{Database: "d", Name: "inno", Engine: "InnoDB", Type: "BASE TABLE"},
 			{Database: "d", Name: "my", Engine: "MyISAM", Type: "BASE TABLE"},
-			{Database: "d", Name: "parts", Engine: "InnoDB", Type: "BASE TABLE", Options: "partitioned"},
+			{Database: "d", Name: "parts", Engine: "InnoDB", Type: "BASE TABLE"},
 			{Database: "d", Name: "seq", Engine: "InnoDB", Type: "SEQUENCE"},
 			{Database: "d", Name: "torn", Type: "BASE TABLE"},
 			{Database: "d", Name: "v", Type: "VIEW"},
@@ -84,7 +84,8 @@ func TestTables(t *testing.T) {
 				t.Errorf("TableNames lacks %s.%s", table.Database, table.Name)
 			}
 		}
-		for _, table := range want[:6] {
+		for _, table := range want[:7] {
+			table.Options = map[string]string{"aria": "page_checksum=1 transactional=1", "parts": "partitioned"}[table.Name]
 			if got, err := s.TableInfo(t.Context(), table.Database, table.Name); err != nil || got != table {
 				t.Errorf("TableInfo = %+v, %v; want %+v", got, err, table)
 			}
