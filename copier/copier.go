@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/time/rate"
 )
@@ -29,6 +30,7 @@ type Copier struct {
 
 	unwatch func() bool // ends the watching of New's ctx
 	hurry   atomic.Bool
+	urge    chan struct{}  // closed while hurry is true; guarded by mu
 	wg      sync.WaitGroup // workers and Puts
 	puts    chan struct{}  // a place for each pack that is not durable yet
 
@@ -64,6 +66,7 @@ func New(ctx context.Context, st Putter, folder string, opts Options) (*Copier, 
 		st:     st,
 		folder: folder,
 		opts:   opts,
+		urge:   make(chan struct{}),
 		puts:   make(chan struct{}, 2*opts.Workers),
 		work:   make(chan segment, opts.Queue),
 		failed: make(chan struct{}),
@@ -123,7 +126,25 @@ func (c *Copier) Add(ctx context.Context, src Source) (*Pending, error) {
 // Hurry says whether somebody waits for what is copied, as the server does while
 // its locks are held: then reading is not limited, and workers go on with their
 // packs beyond the limit, so that no pack is synced to disk meanwhile.
-func (c *Copier) Hurry(hurry bool) { c.hurry.Store(hurry) }
+func (c *Copier) Hurry(hurry bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.hurry.CompareAndSwap(!hurry, hurry) {
+		return
+	}
+	if hurry {
+		close(c.urge)
+	} else {
+		c.urge = make(chan struct{})
+	}
+}
+
+// urged returns a channel that is closed when there is a hurry.
+func (c *Copier) urged() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.urge
+}
 
 // Close waits until all that was added is copied and the packs are durable. It
 // returns the packs by name. If the copier failed, or fails because ctx ends,
@@ -321,10 +342,18 @@ func (w *worker) copy(s segment) error {
 
 // admit waits until n bytes may be read.
 func (w *worker) admit(n int) error {
-	if w.c.limit != nil && !w.c.hurry.Load() {
-		if err := w.c.limit.WaitN(w.c.ctx, n); err != nil && w.c.ctx.Err() == nil {
-			return err
-		}
+	c := w.c
+	if c.limit == nil || c.hurry.Load() {
+		return context.Cause(c.ctx)
 	}
-	return context.Cause(w.c.ctx)
+	place := c.limit.ReserveN(time.Now(), n)
+	t := time.NewTimer(place.Delay())
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.urged():
+		place.Cancel()
+	case <-c.ctx.Done():
+	}
+	return context.Cause(c.ctx)
 }

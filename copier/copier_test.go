@@ -459,6 +459,18 @@ func TestRateLimit(t *testing.T) {
 	}
 }
 
+func TestHurryLiftsTheRateLimit(t *testing.T) {
+	c := start(t, storetest.NewMem(), Options{Workers: 2, BytesPerSecond: 1})
+	c.Hurry(true)
+	c.Hurry(true)
+	wait(t, add(t, c, 1, noise(3<<20, 1)))
+	c.Hurry(false)
+	p := add(t, c, 1, noise(5<<20, 1))
+	time.Sleep(10 * time.Millisecond) // the workers are waiting now
+	c.Hurry(true)
+	wait(t, p)
+}
+
 func TestBadOptions(t *testing.T) {
 	for _, tc := range []struct {
 		name string
