@@ -32,6 +32,7 @@ func TestSpaceOfServers(t *testing.T) {
 					continue
 				}
 				t.Run(fmt.Sprintf("%s %s %dk", series, algorithm, sizeKiB), func(t *testing.T) {
+					t.Parallel()
 					testServerFiles(t, series, algorithm, sizeKiB)
 				})
 			}
@@ -47,7 +48,7 @@ func startEncrypting(t *testing.T, series, algorithm string, sizeKiB int, args .
 		t.Fatal(err)
 	}
 	return mariadbtest.New(t, series, append([]string{
-		"--skip-log-bin", "--innodb-flush-log-at-trx-commit=0",
+		"--skip-log-bin", "--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync",
 		"--innodb-checksum-algorithm=" + algorithm, fmt.Sprintf("--innodb-page-size=%dk", sizeKiB),
 		"--plugin-load-add=file_key_management", "--file-key-management-filename=" + keys,
 	}, args...)...)
@@ -63,11 +64,15 @@ func testServerFiles(t *testing.T, series, algorithm string, sizeKiB int) {
 		"enc_compressed": "ENCRYPTED=YES PAGE_COMPRESSED=1",
 	}
 	for kib := 1; kib <= sizeKiB && sizeKiB <= 16; kib *= 2 {
-		if algorithm == "full_crc32" && kib != sizeKiB/2 {
+		half := kib == sizeKiB/2
+		if algorithm == "full_crc32" && !half {
 			continue // they have one format under both
 		}
-		tables[fmt.Sprintf("zip_%d", kib)] = fmt.Sprintf("ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=%d", kib)
-		tables[fmt.Sprintf("enc_zip_%d", kib)] = fmt.Sprintf("ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=%d ENCRYPTED=YES", kib)
+		options := fmt.Sprintf("ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=%d", kib)
+		tables[fmt.Sprintf("zip_%d", kib)] = options
+		if half || os.Getenv("MBK_TEST_ALL") != "" {
+			tables[fmt.Sprintf("enc_zip_%d", kib)] = options + " ENCRYPTED=YES"
+		}
 	}
 	load(t, srv, tables)
 	if err := srv.Stop(t.Context()); err != nil {
@@ -205,7 +210,7 @@ func checkFile(t *testing.T, path string, logical int, encrypted bool, seen map[
 		}
 		kind := kindOf(s, page, no)
 		seen[kind]++
-		if kind != "zero" && s.Verifiable(page) && (seen[kind] < 20 || no%50 == 0) {
+		if kind != "zero" && s.Verifiable(page) && (seen[kind] < 20 || no%300 == 0) {
 			changeBytes(t, r, s, page, no, kind)
 		}
 		if s.Verifiable(page) != !(kind == "compressed" || kind == "compressed encrypted") && !s.Flags.FullCRC32() {
@@ -243,7 +248,7 @@ func kindOf(s innodb.Space, page []byte, no int) string {
 // the form of the page covers.
 func changeBytes(t *testing.T, r *rand.Rand, s innodb.Space, page []byte, no int, kind string) {
 	t.Helper()
-	for n := range 256 {
+	for n := range 160 {
 		i := n // the header first, then the end, then anywhere
 		if n >= 64 {
 			i = len(page) - 1 - (n - 64)
