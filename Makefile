@@ -32,7 +32,7 @@ fuzz: ## every fuzz test for FUZZTIME
 	  done; done
 
 soak: ## SOAK runs of the oracle on every version, one line each
-	MBK_SOAK=$(SOAK) go test -timeout 0 -count=1 -v -run 'TestSoak' ./cli | grep -v '^=== '
+	MBK_SOAK=$(SOAK) go test -tags soak -timeout 0 -count=1 -v -run TestSoak ./cli | grep -v '^=== '
 
 demo: build server ## the main job on a throw-away server of this machine's MariaDB
 	go run ./internal/demo "$(CURDIR)/mbk"
