@@ -86,3 +86,11 @@ func (e *RecoveryError) Error() string {
 	}
 	return s
 }
+
+// advice is what can be done about it.
+func (e *RecoveryError) advice() string {
+	if e.Damage {
+		return "verify the backup at depth pages: it names damaged files"
+	}
+	return "the whole log of mariadbd can be kept with the scratch folder; another maintenance release may get further"
+}

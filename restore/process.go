@@ -24,6 +24,7 @@ type engine struct {
 	owner    Owner // of the data directory; root runs the server as that user
 	data     string
 	tmp      string
+	log      string   // file to which the error logs of all runs are appended
 	buffer   int64    // bytes of InnoDB's buffer pool
 	extra    []string // the user's own options; they win
 }
@@ -80,6 +81,15 @@ type process struct {
 	log   *errorLog
 	ended chan struct{} // closed at its end
 	err   error         // its exit, valid after ended
+}
+
+// newLog makes the error log of one run. The caller closes it.
+func (e engine) newLog(tell func(line string)) (*errorLog, error) {
+	f, err := os.OpenFile(e.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("keep the error log of %s: %w", e.program.Path, err)
+	}
+	return &errorLog{tell: tell, file: f}, nil
 }
 
 // start runs a command. The kernel sends the parent-death signal when the
@@ -143,6 +153,7 @@ func (p *process) kill() {
 // errorLog is what is gathered from the error log of one run of the server.
 type errorLog struct {
 	tell func(line string) // hears every line; may be nil
+	file io.WriteCloser    // takes every line, for whoever wants to look; may be nil
 
 	endOfLog uint64   // "End of log at LSN=", 0 if the server did not say
 	prepared bool     // transactions of two-phase commit stand in the way
@@ -190,6 +201,9 @@ func (l *errorLog) line(s string) {
 	if l.tell != nil {
 		l.tell(s)
 	}
+	if l.file != nil {
+		_, _ = io.WriteString(l.file, s+"\n") // a full disk shows elsewhere
+	}
 	if l.last = append(l.last, message(s)); len(l.last) > keep {
 		l.last = l.last[1:]
 	}
@@ -211,6 +225,13 @@ func (l *errorLog) line(s string) {
 			l.damage = append(l.damage, message(s))
 			break
 		}
+	}
+}
+
+// close closes the file.
+func (l *errorLog) close() {
+	if l.file != nil {
+		_ = l.file.Close() // as for writing to it
 	}
 }
 

@@ -74,7 +74,11 @@ func (e engine) bootstrap(ctx context.Context, logSize int64, option string, met
 	if option != "" {
 		args = append(args, option)
 	}
-	log := &errorLog{tell: func(line string) { tellRecovery(meter, line) }}
+	log, err := e.newLog(func(line string) { tellRecovery(meter, line) })
+	if err != nil {
+		return nil, err
+	}
+	defer log.close()
 	p, err := start(e.command(args), log)
 	if err != nil {
 		return nil, err

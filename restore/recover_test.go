@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -48,6 +49,9 @@ func TestPreparedTransactionsAndUnfinishedAlter(t *testing.T) {
 		}
 		if left, err := filepath.Glob(filepath.Join(target, "*", "#sql*")); err != nil || len(left) > 0 {
 			t.Errorf("left behind: %q, %v", left, err)
+		}
+		if _, err := os.Lstat(filepath.Join(target, "tc.log")); err == nil {
+			t.Error("tc.log was left: with it, a server without a binary log may refuse to start")
 		}
 		restored := mariadbtest.Open(t, series, target)
 		for q, want := range map[string]string{
@@ -96,7 +100,7 @@ func TestRestoreOfSpecialServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	eachSeries(t, func(t *testing.T, series string) {
-		for _, c := range []struct {
+		for i, c := range []struct {
 			name string
 			args []string
 		}{
@@ -108,6 +112,10 @@ func TestRestoreOfSpecialServers(t *testing.T) {
 			{"64k pages, compressed by a plugin", []string{
 				"--innodb-page-size=64k", "--plugin-load-add=provider_lz4", "--innodb-compression-algorithm=lz4", "--innodb-compression-default=ON"}},
 		} {
+			// Each server is slow to make: of the last two, a series gets one.
+			if versions := mariadbtest.Versions(); i > 0 && len(versions) > 1 && slices.Index(versions, series)%2 != i%2 {
+				continue
+			}
 			t.Run(c.name, func(t *testing.T) {
 				f := smallFixture(t, series, c.args...)
 				o := f.options(filepath.Join(t.TempDir(), "data"))

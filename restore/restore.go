@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"mbk/innodb"
+	"mbk/internal/hint"
 	"mbk/repo"
 )
 
@@ -92,6 +94,9 @@ func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 			return nil, err
 		}
 		rec, err := p.engine(s, o).recover(ctx, m, meter)
+		if failed, ok := errors.AsType[*RecoveryError](err); ok {
+			return nil, hint.Wrap(err, failed.advice())
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -117,6 +122,7 @@ func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 func (p *Plan) engine(s *scratch, o Options) engine {
 	return engine{
 		program: *p.Mariadbd, settings: p.settings, owner: p.target.owner, data: s.data(), tmp: s.tmp(),
+		log:    filepath.Join(s.dir, serverLog),
 		buffer: bufferSize(int64(p.manifest.LSN.End - p.manifest.LSN.Checkpoint)), extra: o.MariadbdArgs,
 	}
 }
@@ -146,7 +152,8 @@ func replicaOfSource(m *repo.Manifest) []string {
 	if b == nil {
 		return nil
 	}
-	master := fmt.Sprintf("CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%d, ", quote(m.Server.Hostname), m.Server.Port)
+	port := cmp.Or(m.Server.Port, 3306) // 0: the source has no network
+	master := fmt.Sprintf("CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%d, ", quote(m.Server.Hostname), port)
 	if b.GTID == "" {
 		return []string{master + fmt.Sprintf("MASTER_LOG_FILE=%s, MASTER_LOG_POS=%d;", quote(b.File), b.Position)}
 	}

@@ -19,9 +19,10 @@ import (
 
 // Names in a scratch folder.
 const (
-	dataDir     = "data"    // becomes the data directory
-	tmpDir      = "tmp"     // mariadbd's temporary files
-	ownerFile   = "owner"   // who is at work, for messages
+	dataDir     = "data"  // becomes the data directory
+	tmpDir      = "tmp"   // mariadbd's temporary files
+	ownerFile   = "owner" // who is at work, for messages
+	serverLog   = "mariadbd.log"
 	placingFile = "placing" // the entries of data that are being moved into the target
 )
 
@@ -61,7 +62,12 @@ func newScratch(ctx context.Context, t target, id string, now time.Time) (_ *scr
 		return nil, err
 	}
 	s := &scratch{dir: filepath.Join(t.parent(), t.scratchPrefix()+plainID(id)), target: t}
-	if err := os.Mkdir(s.dir, 0o700); err != nil {
+	// The server's user passes through, but cannot exchange what is in there.
+	mode := os.FileMode(0o700)
+	if os.Geteuid() == 0 {
+		mode = 0o711
+	}
+	if err := os.Mkdir(s.dir, mode); err != nil {
 		return nil, fmt.Errorf("make scratch folder: %w", err)
 	}
 	defer func() {
@@ -69,6 +75,9 @@ func newScratch(ctx context.Context, t target, id string, now time.Time) (_ *scr
 			err = errors.Join(fmt.Errorf("make scratch folder: %w", err), s.remove())
 		}
 	}()
+	if err = os.Chmod(s.dir, mode); err != nil { // whatever the umask is
+		return s, err
+	}
 	if s.lock, err = os.Open(s.dir); err != nil {
 		return s, err
 	}
@@ -129,13 +138,13 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// own gives the scratch folder and its tmp to the owner of the data directory,
-// who will run the server in it.
+// own gives the data directory to its owner, and the folder for temporary files:
+// the server runs as that user.
 func (s *scratch) own() error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	for _, dir := range []string{s.dir, s.data(), s.tmp()} {
+	for _, dir := range []string{s.data(), s.tmp()} {
 		if err := os.Lchown(dir, s.target.owner.UID, s.target.owner.GID); err != nil {
 			return fmt.Errorf("set owner: %w", err)
 		}

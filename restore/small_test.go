@@ -371,10 +371,28 @@ func testMissingTablespace(t *testing.T, f *fixture, _ string) {
 	g.dropFile(t, "mysql/innodb_table_stats.ibd")
 	parent := t.TempDir()
 	_, err := Restore(t.Context(), g.options(filepath.Join(parent, "data")))
-	if e, ok := errors.AsType[*RecoveryError](err); !ok || len(e.Log) == 0 {
-		t.Errorf("Restore = %v, want a RecoveryError", err)
+	if e, ok := errors.AsType[*RecoveryError](err); !ok || len(e.Log) == 0 || len(hint.Of(err)) == 0 {
+		t.Errorf("Restore = %v, want a RecoveryError with a hint", err)
 	}
 	wantNothingBut(t, parent)
+
+	// The log of the server stays if that is wanted, until the next restore.
+	o := g.options(filepath.Join(parent, "data"))
+	o.KeepOnFailure = true
+	if _, err := Restore(t.Context(), o); err == nil {
+		t.Error("Restore: no error")
+	}
+	kept, err := filepath.Glob(filepath.Join(parent, ".data.mbk-restore-*", serverLog))
+	if err != nil || len(kept) != 1 {
+		t.Fatalf("kept %q, %v", kept, err)
+	}
+	if b, err := os.ReadFile(kept[0]); err != nil || !strings.Contains(string(b), "[ERROR]") {
+		t.Errorf("%s: %.300q, %v", serverLog, b, err)
+	}
+	if _, err := Restore(t.Context(), f.options(o.Target)); err != nil {
+		t.Error(err)
+	}
+	wantNothingBut(t, parent, "data")
 }
 
 func testCancel(t *testing.T, f *fixture, _ string) {
