@@ -23,6 +23,12 @@ import (
 // whole when it is opened, so that it needs no descriptor afterwards.
 const smallFile = 64 << 10
 
+// smallSpace is the size in bytes up to which a tablespace whose page 0 was not
+// written yet when it was copied is copied once more under BLOCK_DDL. The redo
+// holds all of such a file, because its page 0 was still dirty after the
+// checkpoint was read; but a recovery is simpler where page 0 is there.
+const smallSpace = 4 << 20
+
 // held is a file that has been copied, or is being copied.
 type held struct {
 	entry   entry
@@ -247,7 +253,7 @@ func (c *copies) holds(e entry, now fileStat) (*held, bool) {
 	}
 	switch h.class {
 	case repo.ClassInnoDB:
-		return h, h.space != nil // without page 0 nothing was checked; another try costs little
+		return h, h.space != nil || now.size > smallSpace
 	case repo.ClassAria:
 		return h, !c.ddl.touchedSince(e.dir, e.table, h.ddl) && !c.ddl.touchedSince(h.entry.dir, h.entry.table, h.ddl)
 	default:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"strconv"
 	"testing"
 	"time"
 
@@ -76,4 +77,9 @@ func document[T any](t testing.TB, args ...string) T {
 		t.Fatalf("mbk %q --json prints %q: %v", args, o.stdout, err)
 	}
 	return v
+}
+
+// restoreArgs restores into a folder that only this user can reach.
+func restoreArgs(id, repository, target string) []string {
+	return []string{"restore", id, "--repo", repository, "--target", target, "--quiet", "--owner", strconv.Itoa(os.Getuid())}
 }

@@ -78,7 +78,7 @@ func oracle(t *testing.T, version string, p profile) taken {
 	must(t, "verify", "latest", "--repo", repository, "--depth", "pages", "--quiet")
 
 	target := filepath.Join(t.TempDir(), "restored")
-	must(t, "restore", b.ID, "--repo", repository, "--target", target, "--quiet")
+	must(t, restoreArgs(b.ID, repository, target)...)
 	restored := mariadbtest.Open(t, version, target, args...)
 	if err := mariadbtest.ReplayBinlog(ctx, source, restored, b.Binlog.File, b.Binlog.Position); err != nil {
 		t.Fatal(err)
