@@ -8,7 +8,8 @@
 // them from a pool:
 //
 //   - the control connection (made by Connect) answers questions and kills waits,
-//   - Stages, made by Server.Begin, holds the backup stages and does nothing else,
+//   - Stages, made by Server.Begin, holds the backup stages and does nothing else;
+//     a second connection beside it withdraws its waits and finds who causes them,
 //   - Locker, made by Server.Locker, holds one table lock at a time,
 //   - Watch, made by Server.Watch, polls LSNs.
 //

@@ -117,14 +117,19 @@ func (s *Server) FlushEngineLogs(ctx context.Context) error {
 // Checkpoint makes InnoDB write all changed pages and a checkpoint, and waits
 // for it, however long that takes; cancelling ctx ends the wait but not the
 // server's work. It needs SUPER, which a backup otherwise does not: ErrPrivilege
-// then. It uses a connection of its own.
+// without it, errors.ErrUnsupported from a server that has no such command (10.5).
+// It uses a connection of its own.
 func (s *Server) Checkpoint(ctx context.Context) error {
 	own, err := open(ctx, s.cfg, 0, false)
 	if err != nil {
 		return fmt.Errorf("force a checkpoint: %w", err)
 	}
 	defer own.close()
-	if err := own.exec(ctx, "SET GLOBAL innodb_log_checkpoint_now=ON"); err != nil {
+	err = own.exec(ctx, "SET GLOBAL innodb_log_checkpoint_now=ON")
+	if number(err) == erUnknownSystemVar {
+		err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	if err != nil {
 		return fmt.Errorf("force a checkpoint: %w", err)
 	}
 	return nil

@@ -317,7 +317,7 @@ func unconnected(cfg Config, err error) error {
 	case n == erAccountLocked:
 		return say(ErrDenied, "unlock the account: ALTER USER ... ACCOUNT UNLOCK")
 	case n == erConCount || n == erTooManyUserConns || n == erUserLimitReached:
-		return say(ErrTooManyConnections, "mbk needs four connections: raise max_connections or the account's limit, or try again later")
+		return say(ErrTooManyConnections, "mbk needs five connections: raise max_connections or the account's limit, or try again later")
 	case n == erNotSupportedAuthMode || errors.Is(err, mysql.ErrUnknownPlugin) || errors.Is(err, mysql.ErrCleartextPassword) ||
 		errors.Is(err, mysql.ErrOldPassword) || errors.Is(err, mysql.ErrMalformPkt):
 		return say(ErrDenied, "mbk speaks unix_socket, mysql_native_password and ed25519: give it an account of one of these kinds")

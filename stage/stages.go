@@ -155,7 +155,7 @@ func (s *Server) Begin(ctx context.Context, opts StageOptions) (*Stages, error) 
 	st.life, st.giveUp = context.WithCancel(context.Background())
 	go st.keepAlive()
 	if err := st.prepare(ctx); err != nil {
-		st.Close()
+		_ = st.Close() // nothing is held yet; the error of prepare says it all
 		return nil, fmt.Errorf("prepare the stage connection: %w", err)
 	}
 	return st, nil

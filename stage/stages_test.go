@@ -1,8 +1,12 @@
 package stage_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"syscall"
@@ -518,6 +522,7 @@ func TestServerStopped(t *testing.T) {
 	if err := syscall.Kill(srv.Pid(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	waitStopped(t, srv.Pid())
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
@@ -532,4 +537,28 @@ func TestServerStopped(t *testing.T) {
 		t.Error(err)
 	}
 	free(t, srv)
+}
+
+// waitStopped waits until every thread of a process stands still: the signal
+// reaches them one by one.
+func waitStopped(t *testing.T, pid int) {
+	t.Helper()
+	for range 500 {
+		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		moving := 0
+		for _, path := range stats {
+			stat, err := os.ReadFile(path)
+			if end := bytes.LastIndexByte(stat, ')'); err == nil && (end < 0 || !bytes.HasPrefix(stat[end:], []byte(") T"))) {
+				moving++
+			}
+		}
+		if len(stats) > 0 && moving == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the server does not stop")
 }

@@ -95,7 +95,8 @@ func TestTables(t *testing.T) {
 		}
 		databases, err := s.Databases(t.Context())
 		slices.Sort(databases)
-		if want := []string{"a`b é", "d", "empty", "mysql", "sys"}; err != nil || !slices.Equal(databases, want) {
+		databases = slices.DeleteFunc(databases, func(name string) bool { return name == "sys" }) // not in 10.5
+		if want := []string{"a`b é", "d", "empty", "mysql"}; err != nil || !slices.Equal(databases, want) {
 			t.Errorf("Databases = %q, %v; want %q", databases, err, want)
 		}
 	})
