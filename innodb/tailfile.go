@@ -12,7 +12,8 @@ import (
 )
 
 // logFile is an open ib_logfile0 of the 10.8 format. It stays readable after the
-// server has put another file in its place.
+// server has put another file in its place. This type and mtrParser are all that
+// knows the format; a log of another one needs its own two, with the same methods.
 type logFile struct {
 	path   string
 	file   *os.File

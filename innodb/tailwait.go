@@ -186,6 +186,9 @@ func (t *Tailer) poll(ctx context.Context) (LSNs, error) {
 	lsns.Flushed = max(lsns.Flushed, written)
 	lsns.Current = max(lsns.Current, lsns.Flushed)
 	now := time.Now()
+	if lsns.Flushed < FirstLSN {
+		return LSNs{}, fmt.Errorf("follow redo log: the server says that its log is flushed to LSN %d", lsns.Flushed)
+	}
 	if lsns.Flushed < t.last.Flushed {
 		went := fmt.Errorf("the server's flushed LSN went from %d back to %d", t.last.Flushed, lsns.Flushed)
 		return LSNs{}, t.fail(ErrRedoReplaced, went)
