@@ -64,7 +64,8 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 		p.checkSpace(t.parent())
 	}
 	if !o.Raw {
-		p.checkProgram(ctx, o)
+		p.findServer(ctx, o)
+		p.checkServer(o)
 	}
 	p.describe()
 	return p, nil
@@ -142,14 +143,23 @@ func (p *Plan) checkSpace(dir string) {
 	}
 }
 
-// checkProgram looks for a mariadbd that fits and for what its plugins need.
-func (p *Plan) checkProgram(ctx context.Context, o Options) {
+// findServer looks for a mariadbd that fits.
+func (p *Plan) findServer(ctx context.Context, o Options) {
 	program, objection := findProgram(ctx, o, p.manifest)
 	if objection != nil {
 		p.object(*objection)
 		return
 	}
 	p.Mariadbd = &program
+}
+
+// checkServer checks that the owner can run the mariadbd that was found, and that
+// there is what its plugins need.
+func (p *Plan) checkServer(o Options) {
+	if p.Mariadbd == nil {
+		return
+	}
+	program := *p.Mariadbd
 	if len(p.target.owner.reaches(filepath.Dir(program.Path))) > 0 {
 		p.object(Objection{
 			Problem: fmt.Sprintf("user %d, who is to own the data directory, cannot run %s", p.target.owner.UID, program.Path),

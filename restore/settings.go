@@ -43,6 +43,9 @@ var recoveryVariables = []string{
 // or a word.
 var plainValue = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)
 
+// sizeAttributes is what follows a name in innodb_data_file_path: "12M:autoextend".
+var sizeAttributes = regexp.MustCompile(`^[A-Za-z0-9:]+$`)
+
 // pluginName is what the name of a plugin or of its library may look like.
 var pluginName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
@@ -110,7 +113,7 @@ func dataFilePath(m *repo.Manifest) (string, error) {
 	}
 	for i, part := range parts {
 		_, size, ok := strings.Cut(part, ":")
-		if !ok || strings.ContainsAny(files[i].Path, ":;") {
+		if !ok || !sizeAttributes.MatchString(size) || strings.ContainsAny(files[i].Path, ":;") {
 			return "", fmt.Errorf("innodb_data_file_path %q for file %q cannot be understood", spec, files[i].Path)
 		}
 		parts[i] = files[i].Path + ":" + size

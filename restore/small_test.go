@@ -21,6 +21,7 @@ import (
 	"mbk/internal/mariadbtest"
 	"mbk/repo"
 	"mbk/repo/store"
+	"mbk/repo/store/storetest"
 )
 
 // smallFixture is a backup with a few tables, of which some changes are only in
@@ -88,6 +89,7 @@ func TestSmallBackup(t *testing.T) {
 		{"for another owner", testOwner},
 		{"damaged objects", testDamage},
 		{"objections", testObjections},
+		{"failing store", testFailingStore},
 		{"missing tablespace", testMissingTablespace},
 		{"cancelled", testCancel},
 		{"killed", testKilled},
@@ -259,6 +261,34 @@ func testDamage(t *testing.T, f *fixture, _ string) {
 				}
 			})
 		}
+	}
+}
+
+func testFailingStore(t *testing.T, f *fixture, _ string) {
+	folder, err := store.OpenFolder(f.folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Hundreds of points are alike: extents that are read one after another.
+	for n := 0; ; n += 1 + n/4 {
+		st := storetest.FailAt(folder, n)
+		parent := t.TempDir()
+		o := f.options(filepath.Join(parent, "data"))
+		o.Raw = true
+		o.Repository, err = repo.Open(t.Context(), st)
+		if err == nil {
+			_, err = Restore(t.Context(), o)
+		}
+		if !st.Fired() {
+			if err != nil {
+				t.Errorf("point %d: %v", n, err)
+			}
+			break
+		}
+		if !errors.Is(err, storetest.ErrInjected) {
+			t.Errorf("point %d: Restore = %v, want %v", n, err, storetest.ErrInjected)
+		}
+		wantNothingBut(t, parent)
 	}
 }
 

@@ -240,3 +240,45 @@ func TestOptionsValidate(t *testing.T) {
 		}
 	}
 }
+
+func FuzzErrorLog(f *testing.F) {
+	f.Add("2026-11-21 23:12:20 0 [Note] InnoDB: End of log at LSN=6702234\n[ERROR] x")
+	f.Add("[ERROR] Found 1 prepared transactions! It means that corrupt [Warning] LSN=")
+	f.Fuzz(func(t *testing.T, text string) {
+		l := &errorLog{tell: func(line string) { tellRecovery(newMeter(nil), line) }}
+		l.read(strings.NewReader(text))
+		if len(l.errors)+len(l.damage)+len(l.last) > 24 {
+			t.Errorf("keeps %d lines", len(l.errors)+len(l.damage)+len(l.last))
+		}
+	})
+}
+
+// Whatever a manifest holds, it makes no more than the options that are meant.
+func FuzzSettings(f *testing.F) {
+	f.Add("ibdata1:12M:autoextend", "16384", "file_key_management", "file_key_management.so", "/etc/keys")
+	f.Add("a:1;b:2", "x --init-file=/x", "init", "../x.so", "")
+	f.Fuzz(func(t *testing.T, spec, pageSize, plugin, library, value string) {
+		m := systemManifest()
+		m.Server.Variables["innodb_data_file_path"] = spec
+		m.Server.Variables["innodb_page_size"] = pageSize
+		m.Server.Variables[strings.ToLower(plugin)+"_file"] = value
+		m.Server.Plugins = []repo.Plugin{{Name: plugin, Type: "ENCRYPTION", Library: library}}
+		s, err := newSettings(m)
+		if err != nil {
+			return
+		}
+		for _, option := range append(s.variables, s.plugins...) {
+			name, _, _ := strings.Cut(option, "=")
+			switch name {
+			case "--innodb-page-size", "--plugin-load-add", "--plugin-maturity":
+			default:
+				if !strings.HasPrefix(name, "--loose-") || !strings.Contains(name, "-key-management-") {
+					t.Errorf("option %q", option)
+				}
+			}
+		}
+		if strings.Contains(library, "/") {
+			t.Errorf("a library in another folder: %q", library)
+		}
+	})
+}

@@ -67,7 +67,8 @@ func (v *verification) bootPlan(ctx context.Context) (*Plan, error) {
 		return nil, fmt.Errorf("scratch folder: %w", err)
 	}
 	p.target = target{path: path, mode: 0o700}
-	if p.target.owner, err = scratchOwner(v.o); err != nil {
+	p.findServer(ctx, v.o)
+	if p.target.owner, err = p.scratchOwner(v.o, path); err != nil {
 		return nil, err
 	}
 	p.Target = path
@@ -77,17 +78,21 @@ func (v *verification) bootPlan(ctx context.Context) (*Plan, error) {
 	if len(objections) == 0 {
 		p.checkSpace(filepath.Dir(path))
 	}
-	p.checkProgram(ctx, v.o)
+	p.checkServer(v.o)
 	return p, asError(fmt.Sprintf("start a server on it in %s", v.o.Scratch), p.Objections)
 }
 
-// scratchOwner is who runs the server on scratch files: nobody needs them
-// afterwards, so root itself may.
-func scratchOwner(o Options) (Owner, error) {
-	if o.Owner != nil {
-		return chooseOwner(o, nil)
+// scratchOwner is who runs the server on scratch files: as for a restore, but
+// root itself where that user cannot get to them or to the server.
+func (p *Plan) scratchOwner(o Options, path string) (Owner, error) {
+	owner, err := chooseOwner(o, nil)
+	if err != nil || o.Owner != nil || p.Mariadbd == nil {
+		return owner, err
 	}
-	return Owner{UID: os.Geteuid(), GID: os.Getegid()}, nil
+	if len(owner.reaches(filepath.Dir(path)))+len(owner.reaches(filepath.Dir(p.Mariadbd.Path))) > 0 {
+		return Owner{UID: os.Geteuid(), GID: os.Getegid()}, nil
+	}
+	return owner, nil
 }
 
 // check starts a server for connections and has it check the tables.
