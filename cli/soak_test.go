@@ -27,3 +27,8 @@ func TestSoak(t *testing.T) {
 		}
 	}
 }
+
+// The sizes of the promise: 1 GiB of InnoDB and half a GiB of MyISAM.
+func TestSoakLockWindow(t *testing.T) {
+	idleWindow(t, 1024, 512)
+}

@@ -1,0 +1,74 @@
+package cli_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"mbk/internal/mariadbtest"
+)
+
+// The lock window and the memory of a backup must not depend on how much idle
+// data there is.
+func TestLockWindowOfIdleData(t *testing.T) {
+	idleWindow(t, 96, 48)
+}
+
+// Bounds of a backup on two cores.
+const (
+	longestWindow = 500 * time.Millisecond
+	mostMemory    = 300 << 20 // bytes resident
+)
+
+// idleWindow measures backups of a server with that much idle data, and with
+// four times as much.
+func idleWindow(t *testing.T, innodbMiB, myisamMiB int) {
+	srv := mariadbtest.New(t, mariadbtest.Versions()[0], "--innodb-buffer-pool-size=256M", "--innodb-log-file-size=96M")
+	srv.MustExec(t, "CREATE DATABASE d", "SET GLOBAL binlog_format=STATEMENT")
+	repository := t.TempDir()
+	for round := range 4 {
+		for engine, mib := range map[string]int{"InnoDB": innodbMiB, "MyISAM": myisamMiB} {
+			srv.MustExec(t, fmt.Sprintf("CREATE TABLE d.%s%d (a INT PRIMARY KEY, b VARCHAR(1000)) ENGINE=%s", engine, round, engine))
+			srv.MustExec(t, fmt.Sprintf("INSERT INTO d.%s%d SELECT seq, REPEAT(CONCAT(MD5(seq), MD5(seq + 1)), 15) FROM d.seq_1_to_%d", engine, round, mib<<10))
+		}
+		if round != 0 && round != 3 {
+			continue
+		}
+		time.Sleep(1100 * time.Millisecond) // until the tables count as idle
+		var windows []time.Duration
+		for range 3 {
+			window, memory := measure(t, repository, srv.Socket)
+			windows = append(windows, window)
+			if memory > mostMemory {
+				t.Errorf("%d times the data: mbk had %d MiB resident, want at most %d", round+1, memory>>20, mostMemory>>20)
+			}
+		}
+		slices.Sort(windows)
+		t.Logf("%d times %d MiB InnoDB and %d MiB MyISAM: lock windows %v", round+1, innodbMiB, myisamMiB, windows)
+		if windows[1] > longestWindow {
+			t.Errorf("%d times the data: median lock window %s, want below %s", round+1, windows[1], longestWindow)
+		}
+	}
+}
+
+// measure takes a backup and returns its lock window and the most memory in bytes
+// that mbk had resident.
+func measure(t *testing.T, repository, socket string) (time.Duration, int64) {
+	t.Helper()
+	cmd := command(t, "backup", "--repo", repository, "--socket", socket, "--user", "root", "--quiet", "--no-defaults", "--json")
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("backup: %v: %s", err, stderr.String())
+	}
+	var b taken
+	if err := json.Unmarshal(stdout.Bytes(), &b); err != nil {
+		t.Fatal(err)
+	}
+	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	return time.Duration(b.LockWindowMS) * time.Millisecond, usage.Maxrss << 10
+}
