@@ -70,6 +70,7 @@ type attempt struct {
 	started time.Time
 	log     *slog.Logger
 
+	cancel context.CancelCauseFunc // ends the attempt with its true cause
 	stages *stage.Stages
 	locker *stage.Locker
 	watch  *stage.Watch
@@ -112,7 +113,10 @@ func runAttempt(ctx context.Context, o Options, found *Preflight) (m *repo.Manif
 		opts: o, found: found, layout: found.layout, id: id, started: now,
 		log: o.Logger, ddl: newDDLLog(found.layout.datadir),
 	}
-	defer func() { err = r.close(ctx, m, err) }()
+	outer := ctx
+	ctx, r.cancel = context.WithCancelCause(ctx)
+	defer r.cancel(nil)
+	defer func() { err = r.close(outer, m, err) }()
 	steps := []step{
 		// The three connections live until the end: the server drops stages and
 		// locks with the connection that holds them.
@@ -136,7 +140,7 @@ func runAttempt(ctx context.Context, o Options, found *Preflight) (m *repo.Manif
 	for _, s := range steps {
 		o.Progress.Step(s.name)
 		if err := s.do(ctx); err != nil {
-			return nil, err
+			return nil, trueCause(ctx, err)
 		}
 	}
 	m, err = r.manifest(ctx)
@@ -150,6 +154,17 @@ func runAttempt(ctx context.Context, o Options, found *Preflight) (m *repo.Manif
 	return m, nil
 }
 
+// trueCause is why the context of an attempt has ended, if that is what err is
+// about: a lost stage connection or redo log shows elsewhere only as a
+// cancelled wait.
+func trueCause(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	if cause == nil || errors.Is(err, cause) {
+		return err
+	}
+	return cause
+}
+
 func (r *attempt) connect(ctx context.Context) error {
 	var err error
 	if r.watch, err = r.opts.Server.Watch(ctx); err != nil {
@@ -159,7 +174,17 @@ func (r *attempt) connect(ctx context.Context) error {
 		return err
 	}
 	r.stages, err = r.opts.Server.Begin(ctx, stage.StageOptions{Slice: r.opts.LockSlice, Patience: r.opts.LockWait, Logger: r.log})
-	return err
+	if err != nil {
+		return err
+	}
+	go func() {
+		select {
+		case <-r.stages.Lost():
+			r.cancel(r.stages.Check())
+		case <-ctx.Done():
+		}
+	}()
+	return nil
 }
 
 // lockPatience is how long the lock of one table is waited for. A table that

@@ -10,6 +10,7 @@ import (
 	"mbk/innodb"
 	"mbk/internal/filename"
 	"mbk/repo"
+	"mbk/stage"
 )
 
 // finish ends the packs and proves that what was copied is complete.
@@ -131,7 +132,7 @@ func (r *attempt) close(ctx context.Context, m *repo.Manifest, err error) error 
 	defer cancel()
 	errs := []error{err}
 	if r.stages != nil {
-		errs = append(errs, r.stages.Close())
+		errs = append(errs, r.release(ctx, err))
 	}
 	if r.locker != nil {
 		r.locker.Close()
@@ -150,4 +151,17 @@ func (r *attempt) close(ctx context.Context, m *repo.Manifest, err error) error 
 	}
 	errs = append(errs, r.record(ctx, m, err))
 	return errors.Join(errs...)
+}
+
+// release gives up the stages. Of a lost connection it makes sure that the server
+// has given them up too.
+func (r *attempt) release(ctx context.Context, failed error) error {
+	err := r.stages.Close()
+	if !errors.Is(err, stage.ErrStageLost) {
+		return err
+	}
+	if errors.Is(failed, stage.ErrStageLost) {
+		err = nil // said already
+	}
+	return errors.Join(err, r.stages.ConfirmReleased(ctx))
 }

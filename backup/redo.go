@@ -60,7 +60,7 @@ func (r *attempt) startRedo(ctx context.Context) error {
 	}
 	c.capacity = c.tail.Ring().Capacity
 	ctx, c.cancel = context.WithCancel(ctx)
-	go c.follow(ctx)
+	go c.follow(ctx, r.cancel)
 	go c.store(ctx, r)
 	r.redo = c
 	lsns, err := r.watch.LSNs(ctx)
@@ -70,11 +70,13 @@ func (r *attempt) startRedo(ctx context.Context) error {
 	return c.tail.CatchUp(ctx, lsns.Flushed)
 }
 
-// follow tails the log until finish has what it wants.
-func (c *redoCopy) follow(ctx context.Context) {
+// follow tails the log until finish has what it wants. A log that is lost ends
+// the attempt at once.
+func (c *redoCopy) follow(ctx context.Context, cancel context.CancelCauseFunc) {
 	defer close(c.tailed)
 	if c.tailErr = c.tail.Run(ctx); c.tailErr != nil {
 		c.spool.fail(c.tailErr)
+		cancel(c.tailErr)
 		return
 	}
 	c.spool.finish()
@@ -87,6 +89,7 @@ func (c *redoCopy) store(ctx context.Context, r *attempt) {
 		c.number, innodb.LogDataOffset, c.spool, copier.Options{Codec: r.opts.Codec, Level: r.opts.Level})
 	if c.storeErr != nil {
 		c.spool.fail(c.storeErr)
+		r.cancel(c.storeErr)
 	}
 }
 
@@ -110,29 +113,13 @@ func (c *redoCopy) wait(ctx context.Context) (copier.Pack, error) {
 	}
 }
 
-// close ends both goroutines and gives back what they used. It returns why the
-// tail failed, if it did: other steps only see that nothing comes any more.
+// close ends both goroutines and gives back what they used.
 func (c *redoCopy) close() error {
 	c.cancel()
 	<-c.tailed
 	c.spool.finish()
 	<-c.stored
-	err := c.tailErr
-	if errors.Is(err, context.Canceled) {
-		err = nil
-	}
-	return errors.Join(err, c.tail.Close(), c.spool.Close())
-}
-
-// failed tells when the tail has failed, so that a backup need not copy on to
-// its end before it says so.
-func (c *redoCopy) failed() error {
-	select {
-	case <-c.tailed:
-		return c.tailErr
-	default:
-		return nil
-	}
+	return errors.Join(c.tail.Close(), c.spool.Close())
 }
 
 // describe is the redo in the manifest.
