@@ -164,9 +164,9 @@ func (c *Copier) Close(ctx context.Context) ([]Pack, error) {
 }
 
 // Abort makes the copier fail with err, waits for its goroutines, and leaves the
-// finished packs to whoever removes the folder.
+// finished packs to whoever removes the folder. After Close it does nothing.
 func (c *Copier) Abort(err error) {
-	c.fail(err)
+	c.fail(cmp.Or(err, ErrClosed))
 	c.finish()
 }
 

@@ -343,7 +343,10 @@ func TestAbortLeavesNoGoroutine(t *testing.T) {
 			t.Fatal(err)
 		}
 		add(t, c, 1, text(5<<20, 1))
-		c.Abort(errors.New("enough"))
+		c.Abort(nil)
+		if _, err := c.Close(t.Context()); !errors.Is(err, ErrClosed) {
+			t.Errorf("Close after Abort: %v, want %v", err, ErrClosed)
+		}
 		if _, err := c.Add(t.Context(), Source{Name: "late", File: strings.NewReader("")}); !errors.Is(err, ErrClosed) {
 			t.Errorf("Add after Abort: %v, want %v", err, ErrClosed)
 		}
@@ -387,10 +390,12 @@ func TestHurry(t *testing.T) {
 func TestPackGoesOnDuringTheSyncOfTheLast(t *testing.T) {
 	st := &slowPut{Store: storetest.NewMem(), release: make(chan struct{})}
 	c := start(t, st, Options{Workers: 1, ChunkSize: 64 << 10, SegmentSize: 64 << 10, PackLimit: 1})
+	release := sync.OnceFunc(func() { close(st.release) })
+	t.Cleanup(release)
 	a, b := text(100, 1), text(100, 2)
 	ra := wait(t, add(t, c, 1, a))
 	rb := wait(t, add(t, c, 2, b)) // data-0001.pack is not finished yet
-	close(st.release)
+	release()
 	wantPacks(t, st.Store, closeCopier(t, c), 200)
 	wantFile(t, st.Store, 1, ra, a)
 	wantFile(t, st.Store, 2, rb, b)
@@ -551,3 +556,36 @@ func TestStoreStream(t *testing.T) {
 type oddReader struct{ r io.Reader }
 
 func (r oddReader) Read(p []byte) (int, error) { return r.r.Read(p[:min(len(p), 7777)]) }
+
+// A worker must stay below 20 MiB whatever it copies.
+func TestMemoryOfWorkers(t *testing.T) {
+	const workers = 4
+	for _, codec := range codecs {
+		t.Run(codec.String(), func(t *testing.T) {
+			before := heap()
+			c := start(t, discard{}, Options{Workers: workers, Codec: codec})
+			p := &sumPages{size: 64 << 10}
+			file := p.pages(128)
+			var pending []*Pending
+			for i := range 2 * workers {
+				pending = append(pending, addSource(t, c, Source{Number: uint32(i), Name: "f", File: bytes.NewReader(file), Size: int64(len(file)), Pages: p}))
+			}
+			for _, p := range pending {
+				wait(t, p)
+			}
+			pending, file = nil, nil
+			if got := (heap() - before) / workers; got > 10<<20 || got < 1<<20 {
+				t.Errorf("%d KiB for a worker", got>>10)
+			}
+			closeCopier(t, c)
+		})
+	}
+}
+
+// heap returns the bytes in use.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}

@@ -13,7 +13,8 @@
 //
 // A chunk is a header of 56 bytes and, if it holds data, one frame. The header is
 // a skippable frame of the zstd format, so "zstd -dc data-0001.pack" writes the
-// raw bytes of all chunks with codec none or zstd, in the order of the pack.
+// raw bytes of all chunks with codec none or zstd, in the order of the pack,
+// without the zeros that have no frame.
 //
 //	offset size  meaning
 //	     0    4  0x184D2A5B: a skippable frame
