@@ -184,6 +184,7 @@ func (c *Copier) finish() {
 			c.fail(err) // New's ctx, if nobody has noticed yet
 		}
 		c.unwatch()
+		c.fail1.Do(func() {}) // nothing can fail any more
 		c.cancel()
 	})
 }

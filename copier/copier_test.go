@@ -361,6 +361,17 @@ func TestAbortLeavesNoGoroutine(t *testing.T) {
 	t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 }
 
+func TestAbortAfterCloseDoesNothing(t *testing.T) {
+	c := start(t, storetest.NewMem(), Options{Workers: 1})
+	p := add(t, c, 1, text(100, 1))
+	packs := closeCopier(t, c)
+	c.Abort(errors.New("too late"))
+	wait(t, p)
+	if again := closeCopier(t, c); len(again) != 1 || again[0] != packs[0] {
+		t.Errorf("Close = %v, then %v", packs, again)
+	}
+}
+
 func TestHurry(t *testing.T) {
 	st := storetest.NewMem()
 	c := start(t, st, Options{Workers: 1, ChunkSize: 64 << 10, SegmentSize: 64 << 10, PackLimit: 64 << 10})

@@ -273,14 +273,13 @@ func (x *Extractor) resync() error {
 		if _, err := parseHeader(b); err == nil {
 			return nil
 		}
-		if b, err = x.br.Peek(max(len(b), x.br.Buffered())); len(b) == 0 {
-			return nil
+		if len(b) == headerSize {
+			b, _ = x.br.Peek(x.br.Buffered()) // no error: it is there
 		}
-		skip = len(b) - len(magic) + 1 // it may begin in the last three bytes
-		if i := bytes.Index(b[1:], magic[:]); i >= 0 {
+		skip = max(len(b)-len(magic)+1, 1) // the next may begin in the last three bytes
+		if i := bytes.Index(b[min(1, len(b)):], magic[:]); i >= 0 {
 			skip = i + 1
 		}
-		skip = max(skip, 1)
 	}
 }
 
