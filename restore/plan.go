@@ -167,7 +167,7 @@ func (p *Plan) checkServer(o Options) {
 		})
 	}
 	for _, plugin := range p.manifest.Server.Plugins {
-		if !neededPlugin(plugin) || !pluginName.MatchString(plugin.Library) {
+		if !neededPlugin(plugin) || !consistsOf(plugin.Library, pluginChars) {
 			continue
 		}
 		if ok, err := program.hasPlugin(plugin.Library); err == nil && !ok {

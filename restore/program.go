@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -26,9 +25,6 @@ type Program struct {
 	PluginDir string   `json:"plugin_dir"` // where it looks for plugins
 	args      []string // options that it needs to find its own files
 }
-
-// versionText finds the version in the output of mariadbd --version.
-var versionText = regexp.MustCompile(`\bVer (\d+\.\d+\.\d+\S*)`)
 
 // recovers says whether a server of version v recovers files of version source:
 // the format of the redo log belongs to a release series, and a later
@@ -166,17 +162,27 @@ func probe(ctx context.Context, p Program) (Program, error) {
 	if err != nil {
 		return Program{}, err
 	}
-	match := versionText.FindSubmatch(out)
-	if match == nil || !bytes.Contains(out, []byte("MariaDB")) {
+	if p.Version = versionIn(string(out)); p.Version == "" {
 		line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 		return Program{}, fmt.Errorf("ask %s for its version: %.100q is no MariaDB server's answer", p.Path, line)
 	}
-	p.Version = string(match[1])
 	if out, err = ask(ctx, p, "--verbose", "--help"); err != nil {
 		return Program{}, err
 	}
 	p.PluginDir = setting(out, "plugin-dir")
 	return p, nil
+}
+
+// versionIn finds the version in the output of mariadbd --version, "" if that is
+// not the output of one: "mariadbd  Ver 10.11.19-MariaDB for Linux on x86_64".
+func versionIn(out string) string {
+	_, rest, ok := strings.Cut(out, " Ver ")
+	text, _, _ := strings.Cut(rest, " ")
+	text = strings.TrimSpace(text)
+	if _, err := stage.ParseVersion(text); !ok || err != nil || !strings.Contains(out, "MariaDB") {
+		return ""
+	}
+	return text
 }
 
 // ask runs the program with options that make it print something and end.

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,28 +25,34 @@ type settings struct {
 	logSize      int64    // innodb_log_file_size of the source in bytes
 }
 
-// recoveryVariables are the global variables of the source that decide whether
-// a server can open its files, in the order in which they are passed on.
-var recoveryVariables = []string{
-	"innodb_page_size",
-	"innodb_checksum_algorithm",
-	"innodb_undo_tablespaces",
-	"innodb_encrypt_log",
-	"lower_case_table_names",
-	"aria_block_size",
-	"ft_min_word_len", // CHECK TABLE counts the words of MyISAM's indexes
-	"ft_max_word_len",
+// recoveryVariables returns the names of the source's global variables that
+// decide whether a server can open its files, in the order in which they are
+// passed on.
+func recoveryVariables() []string {
+	return []string{
+		"innodb_page_size",
+		"innodb_checksum_algorithm",
+		"innodb_undo_tablespaces",
+		"innodb_encrypt_log",
+		"lower_case_table_names",
+		"aria_block_size",
+		"ft_min_word_len", // CHECK TABLE counts the words of MyISAM's indexes
+		"ft_max_word_len",
+	}
 }
 
-// plainValue is what the value of a recovery variable may look like: a number
-// or a word.
-var plainValue = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)
+// The characters of what a manifest may pass on to a server.
+const (
+	letters     = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	wordChars   = letters + "0123456789_" // the value of a recovery variable
+	pluginChars = wordChars + ".-"        // the name of a plugin, of its library or of its variable
+	sizeChars   = letters + "0123456789:" // what follows a name in innodb_data_file_path: "12M:autoextend"
+)
 
-// sizeAttributes is what follows a name in innodb_data_file_path: "12M:autoextend".
-var sizeAttributes = regexp.MustCompile(`^[A-Za-z0-9:]+$`)
-
-// pluginName is what the name of a plugin or of its library may look like.
-var pluginName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+// consistsOf says whether s has between 1 and 64 characters, all of them in chars.
+func consistsOf(s, chars string) bool {
+	return s != "" && len(s) <= 64 && strings.Trim(s, chars) == ""
+}
 
 // newSettings reads the settings out of a manifest.
 func newSettings(m *repo.Manifest) (settings, error) {
@@ -64,12 +69,12 @@ func newSettings(m *repo.Manifest) (settings, error) {
 			s.undoDir = dir
 		}
 	}
-	for _, name := range recoveryVariables {
+	for _, name := range recoveryVariables() {
 		value, ok := m.Server.Variables[name]
 		if !ok {
 			continue
 		}
-		if !plainValue.MatchString(value) {
+		if !consistsOf(value, wordChars) {
 			return settings{}, fmt.Errorf("variable %s of the source is %q", name, value)
 		}
 		s.variables = append(s.variables, option(name, value))
@@ -113,7 +118,7 @@ func dataFilePath(m *repo.Manifest) (string, error) {
 	}
 	for i, part := range parts {
 		_, size, ok := strings.Cut(part, ":")
-		if !ok || !sizeAttributes.MatchString(size) || strings.ContainsAny(files[i].Path, ":;") {
+		if !ok || !consistsOf(size, sizeChars) || strings.ContainsAny(files[i].Path, ":;") {
 			return "", fmt.Errorf("innodb_data_file_path %q for file %q cannot be understood", spec, files[i].Path)
 		}
 		parts[i] = files[i].Path + ":" + size
@@ -148,7 +153,7 @@ func pluginOptions(m *repo.Manifest) ([]string, error) {
 		if !neededPlugin(p) {
 			continue
 		}
-		if !pluginName.MatchString(p.Name) || !pluginName.MatchString(p.Library) {
+		if !consistsOf(p.Name, pluginChars) || !consistsOf(p.Library, pluginChars) {
 			return nil, fmt.Errorf("plugin %q of library %q: not a plain name", p.Name, p.Library)
 		}
 		options = append(options, "--plugin-load-add="+p.Library)
@@ -158,7 +163,7 @@ func pluginOptions(m *repo.Manifest) ([]string, error) {
 		}
 		for _, name := range slices.Sorted(maps.Keys(m.Server.Variables)) {
 			value := m.Server.Variables[name]
-			if strings.HasPrefix(name, prefix) && value != "" && value != stage.Hidden && pluginName.MatchString(name) {
+			if strings.HasPrefix(name, prefix) && value != "" && value != stage.Hidden && consistsOf(name, pluginChars) {
 				options = append(options, option("loose_"+name, value))
 			}
 		}

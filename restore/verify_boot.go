@@ -192,7 +192,7 @@ func socketPath(e engine) (path string, remove func() error, err error) {
 func enginePlugins(m *repo.Manifest, program Program) []string {
 	var options []string
 	for _, p := range m.Server.Plugins {
-		if p.Type != "STORAGE ENGINE" || !pluginName.MatchString(p.Library) {
+		if p.Type != "STORAGE ENGINE" || !consistsOf(p.Library, pluginChars) {
 			continue
 		}
 		if ok, err := program.hasPlugin(p.Library); ok && err == nil {
