@@ -224,6 +224,63 @@ func TestPageSink(t *testing.T) {
 	}
 }
 
+func TestJudge(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		messages []stage.CheckMessage
+		finding  string
+		note     string
+	}{
+		{"whole", []stage.CheckMessage{{Type: "status", Text: "OK"}}, "", ""},
+		{"checked before", []stage.CheckMessage{{Type: "status", Text: "Table is already up to date"}}, "", ""},
+		{"warning", []stage.CheckMessage{{Type: "warning", Text: "1 client is using"}, {Type: "status", Text: "OK"}}, "", "d.t: 1 client is using"},
+		{"corrupt", []stage.CheckMessage{{Type: "warning", Text: "w"}, {Type: "error", Text: "Found 3 keys of 4"}, {Type: "status", Text: "Corrupt"}}, "Found 3 keys of 4; Corrupt; w", ""},
+		{"the server's error", []stage.CheckMessage{{Type: "Error", Text: "Table 'd.t' doesn't exist in engine"}, {Type: "status", Text: "Operation failed"}}, "Table 'd.t' doesn't exist in engine; Operation failed", ""},
+		{"no checks", []stage.CheckMessage{{Type: "note", Text: "The storage engine for the table doesn't support check"}}, "", "d.t: The storage engine for the table doesn't support check"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			v := &verification{report: &Report{}}
+			v.judge(stage.Table{Database: "d", Name: "t"}, c.messages)
+			var finding, note string
+			for _, f := range v.report.Findings {
+				finding += f.Problem
+			}
+			note = strings.Join(v.report.Notes, "|")
+			if finding != c.finding || note != c.note {
+				t.Errorf("found %q, noted %q, want %q and %q", finding, note, c.finding, c.note)
+			}
+		})
+	}
+}
+
+func TestCompare(t *testing.T) {
+	v := &verification{report: &Report{}, m: &repo.Manifest{Tables: []repo.Table{
+		{Database: "d", Name: "same", Engine: "InnoDB", Type: "BASE TABLE"},
+		{Database: "d", Name: "gone", Engine: "InnoDB", Type: "BASE TABLE"},
+		{Database: "d", Name: "other", Engine: "Aria", Type: "BASE TABLE"},
+		{Database: "d", Name: "unreadable", Engine: "InnoDB", Type: "BASE TABLE"},
+	}}}
+	v.compare([]stage.Table{
+		{Database: "d", Name: "same", Engine: "InnoDB", Type: "BASE TABLE"},
+		{Database: "d", Name: "other", Engine: "MyISAM", Type: "BASE TABLE"},
+		{Database: "d", Name: "unreadable", Type: "BASE TABLE", Problem: "bad .frm"},
+		{Database: "d", Name: "more", Engine: "InnoDB", Type: "BASE TABLE"},
+	})
+	var got []string
+	for _, f := range v.report.Findings {
+		got = append(got, f.Table+": "+f.Problem)
+	}
+	want := []string{
+		"d.gone: the server does not know it",
+		`d.other: the server has a BASE TABLE of engine "MyISAM", the backup a BASE TABLE of engine "Aria"`,
+		"d.unreadable: bad .frm",
+		"d.more: the server knows it, and the manifest does not",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("found %q, want %q", got, want)
+	}
+}
+
 func TestOptionsValidate(t *testing.T) {
 	r := new(repo.Repository)
 	for name, c := range map[string]struct {

@@ -364,10 +364,10 @@ func (v *verification) judge(t stage.Table, messages []stage.CheckMessage) {
 	label := t.Database + "." + t.Name
 	var bad, notes []string
 	for _, m := range messages {
-		switch {
-		case m.Type == "error" || m.Type == "status" && m.Text != "OK" && m.Text != "Table is already up to date":
+		switch kind := strings.ToLower(m.Type); { // "Error" is the server's, "error" the engine's
+		case kind == "error" || kind == "status" && m.Text != "OK" && m.Text != "Table is already up to date":
 			bad = append(bad, m.Text)
-		case m.Type != "status":
+		case kind != "status":
 			notes = append(notes, m.Text)
 		}
 	}
