@@ -255,6 +255,27 @@ func TestOnlineSafe(t *testing.T) {
 	}
 }
 
+func TestContinues(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*Index)
+		want   bool
+	}{
+		{"nothing", func(*Index) {}, true},
+		{"logged changes", func(ix *Index) { ix.Horizon, ix.OpenCount, ix.Changed = LSN{2, 9}, 1, 505 }, true},
+		{"renamed or truncated", func(ix *Index) { ix.Created, ix.Skip = LSN{2, 8}, LSN{2, 8} }, false},
+		{"repaired or bulk insert", func(ix *Index) { ix.Skip = LSN{2, 8} }, false},
+		{"from another server", func(ix *Index) { ix.Instance[0]++ }, false},
+		{"no longer transactional", func(ix *Index) { ix.Transactional = false }, false},
+	} {
+		later := safe
+		tt.change(&later)
+		if got := safe.Continues(later); got != tt.want {
+			t.Errorf("%s: Continues = %t, want %t", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestParseIndexDamaged(t *testing.T) {
 	whole := realHeader(t)
 	base := int(binary.BigEndian.Uint16(whole[indexBasePos:]))

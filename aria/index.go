@@ -131,3 +131,12 @@ func ParseIndex(b []byte) (Index, error) {
 func (ix Index) OnlineSafe() bool {
 	return ix.Transactional && ix.Checksums && ix.Data == DataBlocks
 }
+
+// Continues tells whether the log makes up for all that the server did to the
+// table between two readings of its header, ix and the later one. If not, what
+// was copied since the first must be copied again: TRUNCATE, RENAME, REPAIR,
+// OPTIMIZE, ENABLE KEYS or a bulk insert into the empty table came between.
+func (ix Index) Continues(later Index) bool {
+	return ix.OnlineSafe() && later.OnlineSafe() && ix.Instance == later.Instance &&
+		ix.Created == later.Created && ix.Skip == later.Skip
+}
