@@ -114,8 +114,9 @@ func (a *ariaLogs) copy(ctx context.Context, n uint32, path string, from, to int
 		if err != nil {
 			return fmt.Errorf("read Aria's logs: %w", err)
 		}
-		h = a.copies.number(entry{name: aria.LogName(n)}, repo.ClassLog, s)
-		h.origin = a.copies.layout.origin(path)
+		e, origin := a.copies.layout.entry(path)
+		h = a.copies.number(e, repo.ClassLog, s)
+		h.origin = origin
 		a.logs[n] = h
 	}
 	if err := a.copies.copyRange(ctx, h, path, from, to); err != nil {

@@ -59,13 +59,42 @@ func (l layout) resolve(path string) string {
 	return filepath.Clean(path)
 }
 
-// origin is the absolute path of a file that lies outside the data directory,
-// and "" for one inside.
-func (l layout) origin(path string) string {
-	if rel, err := filepath.Rel(l.datadir, path); err == nil && filepath.IsLocal(rel) {
-		return ""
+// entry is where a file that the server's variables name is restored: in its
+// place below the data directory, or, if it lies outside, in the data directory
+// itself, with its path as its origin.
+func (l layout) entry(file string) (e entry, origin string) {
+	rel, err := filepath.Rel(l.datadir, file)
+	if err != nil || !filepath.IsLocal(rel) {
+		return entry{name: filepath.Base(file)}, file
 	}
-	return path
+	if dir := filepath.Dir(rel); dir != "." {
+		e.dir = filepath.ToSlash(dir)
+	}
+	e.name = filepath.Base(rel)
+	return e, ""
+}
+
+// special says whether a directory holds files of the server itself and is no
+// database, although it lies in the data directory.
+func (l layout) special(dir string) bool {
+	for _, file := range append(l.system, filepath.Join(l.undo, "undo001"), l.redo, filepath.Join(l.aria, "aria_log_control")) {
+		if filepath.Dir(file) == dir {
+			return true
+		}
+	}
+	for _, name := range []string{"log_bin_basename", "relay_log_basename", "innodb_temp_data_file_path", "log_error", "general_log_file", "slow_query_log_file"} {
+		if l.vars[name] != "" && filepath.Dir(l.resolve(l.vars[name])) == dir {
+			return true
+		}
+	}
+	for _, name := range []string{"tmpdir", "innodb_tmpdir", "slave_load_tmpdir"} {
+		for path := range strings.SplitSeq(l.vars[name], ":") {
+			if path != "" && l.resolve(path) == dir {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // systemFiles are the names in innodb_data_file_path:

@@ -108,10 +108,12 @@ func (o *opener) openTable(ctx context.Context, files []entry) error {
 // lockTable takes the BACKUP LOCK of the table of a file. Files that belong to
 // no table that SQL can name are opened without.
 func (o *opener) lockTable(ctx context.Context, e entry) error {
-	if e.dir == "" || e.table == "" || filename.Temporary(e.name) || filename.FullText(e.name) {
+	database, plainDir := filename.Decode(e.dir)
+	table, plainTable := filename.Decode(e.table)
+	if !plainDir || !plainTable || filename.FullText(e.name) {
 		return nil
 	}
-	return o.lock.Lock(ctx, filename.SQL(e.dir), filename.SQL(e.table))
+	return o.lock.Lock(ctx, database, table)
 }
 
 // start begins copying if that has not happened and submits what is open.

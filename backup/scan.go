@@ -33,10 +33,10 @@ func (e entry) aria() bool {
 	return path.Ext(e.name) == aria.IndexExt || path.Ext(e.name) == aria.DataExt
 }
 
-// logTable says whether this is the data of mysql.general_log or slow_log,
-// which are appended to at any time.
+// logTable says whether this is a file of mysql.general_log or slow_log, which
+// are appended to at any time, whatever is locked.
 func (e entry) logTable() bool {
-	return e.dir == "mysql" && (e.name == "general_log.CSV" || e.name == "slow_log.CSV")
+	return e.dir == "mysql" && (e.table == "general_log" || e.table == "slow_log") && !e.frm()
 }
 
 // scan is what the data directory holds at one moment.
@@ -81,7 +81,7 @@ func (l layout) scanDatadir(ctx context.Context) (scan, error) {
 // isDatabase says whether the server takes a directory for a database.
 func (l layout) isDatabase(e fs.DirEntry) bool {
 	name := e.Name()
-	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "#") || name == "lost+found" || l.ignored[name] {
+	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "#") || name == "lost+found" || l.ignored[name] || l.special(filepath.Join(l.datadir, name)) {
 		return false
 	}
 	if e.Type()&fs.ModeSymlink != 0 {

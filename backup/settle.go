@@ -47,9 +47,14 @@ func (c *copies) place(ctx context.Context, f *final, e entry) error {
 	if err != nil {
 		return err
 	}
-	if h, ok := c.holds(e, now); ok {
+	h, ok := c.holds(e, now)
+	if ok {
 		f.files[e.path()] = &placed{entry: e, held: h}
 		return nil
+	}
+	if h != nil && e.logTable() && now.size > h.size {
+		f.files[e.path()] = &placed{entry: e, held: h, late: true}
+		return c.extend(ctx, h, now.size)
 	}
 	if err := c.descriptors.Acquire(ctx, 1); err != nil {
 		return err
@@ -61,11 +66,21 @@ func (c *copies) place(ctx context.Context, f *final, e entry) error {
 	if !found {
 		return vanished(e)
 	}
-	h, err := c.submit(ctx, g)
-	if err != nil {
+	if h, err = c.submit(ctx, g); err != nil {
 		return fmt.Errorf("copy %s: %w", e.path(), err)
 	}
 	f.files[e.path()] = &placed{entry: e, held: h, late: true}
+	return nil
+}
+
+// extend copies what a log table has grown by since it was copied, however large
+// it is: the server only ever appends to it.
+func (c *copies) extend(ctx context.Context, h *held, size int64) error {
+	path := filepath.Join(c.layout.datadir, filepath.FromSlash(h.entry.path()))
+	if err := c.copyRange(ctx, h, path, h.size, size); err != nil {
+		return err
+	}
+	h.size = size
 	return nil
 }
 

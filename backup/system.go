@@ -108,8 +108,9 @@ func (c *copies) openSystem(path string) (*os.File, *held, error) {
 		f.Close() //nolint:errcheck // only read
 		return nil, nil, err
 	}
-	h := c.number(entry{name: filepath.Base(path)}, repo.ClassInnoDB, s)
-	h.origin = c.layout.origin(path)
+	e, origin := c.layout.entry(path)
+	h := c.number(e, repo.ClassInnoDB, s)
+	h.origin = origin
 	return f, h, nil
 }
 
@@ -117,7 +118,7 @@ func (c *copies) openSystem(path string) (*os.File, *held, error) {
 func (c *copies) submitSystem(ctx context.Context, f *os.File, h *held, source copier.Source) error {
 	h.size = h.stat.size / int64(h.space.PageSize) * int64(h.space.PageSize)
 	h.pages = &innodbPages{space: *h.space, first: h.first}
-	source.Number, source.Name, source.File, source.Size, source.Pages = h.number, h.entry.name, f, h.size, h.pages
+	source.Number, source.Name, source.File, source.Size, source.Pages = h.number, h.entry.path(), f, h.size, h.pages
 	source.Done = func() { f.Close() } //nolint:errcheck // only read
 	pending, err := c.copier.Add(ctx, source)
 	if err != nil {

@@ -38,6 +38,19 @@ func TestOracle(t *testing.T) {
 	}
 }
 
+// Log tables are written to whatever is locked, and undo tablespaces may lie in
+// a folder that looks like a database.
+func TestOracleWithLogTablesAndFolders(t *testing.T) {
+	for _, version := range mariadbtest.Versions() {
+		t.Run(version, func(t *testing.T) {
+			oracle(t, version, profile{flush: 2, storm: 1, args: []string{
+				"--log-output=TABLE", "--general-log=1", "--slow-query-log=1", "--long-query-time=0",
+				"--innodb-undo-directory=undo", "--innodb-undo-tablespaces=3", "--innodb-data-file-path=ibdata1:12M;ibdata2:12M:autoextend",
+			}})
+		})
+	}
+}
+
 // profile is how an oracle run goes.
 type profile struct {
 	flush int      // innodb_flush_log_at_trx_commit
@@ -122,7 +135,10 @@ func wantSame(t *testing.T, source, restored *mariadbtest.Server) {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(log)) {
-		if strings.Contains(line, "[ERROR]") {
+		// The server never closes its log tables, so that each start after
+		// anything but a clean shutdown repairs them.
+		repaired := strings.Contains(line, "_log' is marked as crashed")
+		if strings.Contains(line, "[ERROR]") && !repaired {
 			t.Errorf("error log of the restored server: %s", strings.TrimSpace(line))
 		}
 	}
