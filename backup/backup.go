@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mbk/copier"
+	"mbk/internal/hint"
 	"mbk/repo"
 	"mbk/stage"
 )
@@ -200,14 +201,8 @@ func (r *attempt) start(ctx context.Context) error {
 	if err := r.stages.Advance(ctx, stage.Start); err != nil {
 		return err
 	}
-	after, err := statPath(r.ddl.path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := r.proveDatadir(before); err != nil {
 		return err
-	}
-	// The server has just made its DDL log anew. That this shows in the data
-	// directory proves that both belong together.
-	if err == nil && before.changed.Equal(after.changed) {
-		return fmt.Errorf("%s %w: BACKUP STAGE START did not touch its ddl.log", r.layout.datadir, errOtherServer)
 	}
 	control, err := readAriaControl(r.layout.aria)
 	if err != nil {
@@ -221,6 +216,24 @@ func (r *attempt) start(ctx context.Context) error {
 	}
 	r.aria = newAriaLogs(r.copies, control)
 	return nil
+}
+
+// proveDatadir is called when START was granted, with the DDL log as it was
+// before. The server has just made that anew. That this shows in the data directory
+// proves that both belong together, even where the log sequence numbers of two servers
+// are equal, as they are when one is a copy of the other. 10.5 has no DDL log.
+func (r *attempt) proveDatadir(before fileStat) error {
+	after, err := statPath(r.ddl.path)
+	switch {
+	case errors.Is(err, os.ErrNotExist) && !r.found.facts.Version.AtLeast(10, 6, 0):
+		return nil
+	case err != nil && !errors.Is(err, os.ErrNotExist):
+		return err
+	case err == nil && !before.changed.Equal(after.changed):
+		return nil
+	}
+	err = fmt.Errorf("%s %w: BACKUP STAGE START did not touch its ddl.log", r.layout.datadir, ErrOtherServer)
+	return hint.Wrap(err, otherServerHint)
 }
 
 func (r *attempt) copierOptions() copier.Options {

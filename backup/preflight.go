@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -17,6 +18,7 @@ import (
 	"mbk/innodb"
 	"mbk/internal/hint"
 	"mbk/repo"
+	"mbk/repo/store"
 	"mbk/stage"
 )
 
@@ -100,6 +102,7 @@ func Check(ctx context.Context, o Options) (*Preflight, error) {
 		return nil, err
 	}
 	p.checkDescriptors()
+	p.checkRepository(ctx, o.Repository)
 	return p, p.checkSpace(ctx, o)
 }
 
@@ -130,7 +133,9 @@ func (p *Preflight) checkPrivileges(ctx context.Context, server *stage.Server) e
 		p.add("privileges", GradeOK, "the account may do all that a backup needs")
 		return nil
 	}
-	p.add("privileges", GradeError, "the account lacks privileges", missing...)
+	// GRANT RELOAD, PROCESS ON *.* TO 'backup'@'localhost'
+	lacking, account, _ := strings.Cut(strings.TrimPrefix(missing[0], "GRANT "), " ON *.* TO ")
+	p.add("privileges", GradeError, fmt.Sprintf("account %s lacks %s", account, lacking), missing...)
 	return nil
 }
 
@@ -157,10 +162,10 @@ func (p *Preflight) checkDatadir(ctx context.Context, o Options) error {
 	switch err := sameServer(ctx, p.layout, watch); {
 	case errors.Is(err, fs.ErrPermission):
 		p.add("datadir", GradeError, err.Error(), "run mbk as root or as the user that the server runs as")
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		p.add("datadir", GradeError, err.Error(), "run mbk on the server's machine, and name its data directory with --datadir if it is mounted elsewhere")
-	case errors.Is(err, errOtherServer):
-		p.add("datadir", GradeError, err.Error(), "check --datadir and --socket: they must belong to the same server")
+	case errors.Is(err, ErrOtherServer):
+		p.add("datadir", GradeError, err.Error(), otherServerHint)
 	case errors.Is(err, innodb.ErrUnknownFormat):
 		p.add("datadir", GradeError, err.Error(), "this mbk backs up MariaDB 10.8 and newer")
 	case err != nil:
@@ -171,9 +176,11 @@ func (p *Preflight) checkDatadir(ctx context.Context, o Options) error {
 	return nil
 }
 
-// errOtherServer is returned by sameServer when the data directory belongs to
-// another server than the connection.
-var errOtherServer = errors.New("is not the data directory of the server that answers")
+// ErrOtherServer is the cause of a backup that fails because the data directory
+// belongs to another server than the connection.
+var ErrOtherServer = errors.New("is not the data directory of the server that answers")
+
+const otherServerHint = "check --datadir and --socket: they must belong to the same server"
 
 // sameServer compares the newest checkpoint in the redo log of the data
 // directory with the one that the server reports before and after.
@@ -206,7 +213,7 @@ func sameServer(ctx context.Context, l layout, watch *stage.Watch) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	return fmt.Errorf("%s %w: its redo log has checkpoint %d, the server is at %d to %d", l.datadir, errOtherServer, found, first, last)
+	return fmt.Errorf("%s %w: its redo log has checkpoint %d, the server is at %d to %d", l.datadir, ErrOtherServer, found, first, last)
 }
 
 // readCheckpoint reads the newest checkpoint in a redo log.
@@ -295,6 +302,24 @@ func (p *Preflight) checkDescriptors() {
 		p.descriptors = limit - spareDescriptors
 		p.add("descriptors", GradeOK, fmt.Sprintf("%d files may be open at once", limit))
 	}
+}
+
+// checkRepository makes sure that the repository may be written to, if its store
+// can tell.
+func (p *Preflight) checkRepository(ctx context.Context, r *repo.Repository) {
+	tester, ok := r.Store().(store.Tester)
+	if !ok {
+		return
+	}
+	if err := tester.Writable(ctx); err != nil {
+		p.add("repository", GradeError, err.Error(), "run mbk as the user who owns the repository, or give it to the user who runs mbk")
+		return
+	}
+	text := r.String() + " can be written to"
+	if r.New() {
+		text = r.String() + " is empty and becomes a new repository"
+	}
+	p.add("repository", GradeOK, text)
 }
 
 // checkSpace compares the room in the repository with what the backup will

@@ -1,0 +1,102 @@
+package backup
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestLayoutOfVariables(t *testing.T) {
+	vars := map[string]string{
+		"datadir": "/var/lib/mysql/", "innodb_data_home_dir": "", "innodb_data_file_path": "ibdata1:12M;/ssd/ibdata2:50M:autoextend:max:1G",
+		"innodb_undo_directory": "./undo", "innodb_log_group_home_dir": "/var/lib/mysql/redo", "aria_log_dir_path": "/var/lib/mysql/",
+		"ignore_db_dirs": "a,b", "innodb_page_size": "16384", "log_bin_basename": "/var/lib/mysql/logs/binlog", "tmpdir": "/tmp:/var/lib/mysql/tmp",
+	}
+	l, err := newLayout("/mnt/data", vars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []string{l.undo, l.redo, l.aria, strings.Join(l.system, " ")}
+	want := []string{"/mnt/data/undo", "/mnt/data/redo/ib_logfile0", "/mnt/data", "/mnt/data/ibdata1 /ssd/ibdata2"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("paths (-want +got):\n%s", diff)
+	}
+	for dir, want := range map[string]bool{"undo": true, "redo": true, "logs": true, "tmp": true, "shop": false} {
+		if got := l.special(filepath.Join(l.datadir, dir)); got != want {
+			t.Errorf("special(%s) = %t, want %t", dir, got, want)
+		}
+	}
+	for file, want := range map[string][3]string{
+		"/mnt/data/undo/undo001": {"undo", "undo001", ""},
+		"/mnt/data/ibdata1":      {"", "ibdata1", ""},
+		"/ssd/ibdata2":           {"", "ibdata2", "/ssd/ibdata2"},
+	} {
+		e, origin := l.entry(file)
+		if got := [3]string{e.dir, e.name, origin}; got != want {
+			t.Errorf("entry(%s) = %q, want %q", file, got, want)
+		}
+	}
+}
+
+func TestSystemFilesThatCannotBe(t *testing.T) {
+	for _, path := range []string{"ibdata1", ":12M", "ibdata1:", "/dev/sdb1:3Gnewraw", "/dev/sdb1:3G:raw", "ibdata1:12M;;ibdata2:1M"} {
+		if names, err := systemFiles(path); err == nil {
+			t.Errorf("systemFiles(%q) = %q, want an error", path, names)
+		}
+	}
+}
+
+func TestScanTakesWhatBelongsIntoABackup(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{
+		"ibdata1", "ib_logfile0", "ibtmp1", "undo001", "aria_log_control", "aria_log.00000001", "ddl.log", "mysqld.pid", "host.err",
+		"ib_buffer_pool", "mysql_upgrade_info", "debian-10.11.flag", "stray.bin", "binlog.000001", "tc.log",
+		"shop/db.opt", "shop/orders.frm", "shop/orders.ibd", "shop/parts.frm", "shop/parts.MAD", "shop/parts.MAI", "shop/old.MYD", "shop/old.MYI",
+		"shop/sales.frm", "shop/sales#P#p0.ibd", "shop/sales#P#p1.ibd", "shop/ins.TRN", "shop/orders.TRG", "shop/unknown.bin",
+		"shop/#sql-alter-1.ibd", "shop/#sql-alter-1.frm", "shop/#sql_2.MYD", "shop/x.TMD", "shop/x.cfg",
+		"shop/FTS_000000000000007e_00000000000000b0_INDEX_1.ibd", "#innodb_redo/x", ".hidden/x", "lost+found/x", "skip/x", "empty/",
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(name, "/") {
+			if err := os.MkdirAll(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := newLayout(dir, map[string]string{"datadir": dir, "ignore_db_dirs": "skip", "innodb_page_size": "16384"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := l.scanDatadir(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range s.entries {
+		got = append(got, e.path()+" "+e.table)
+	}
+	want := []string{
+		"debian-10.11.flag ", "ib_buffer_pool ", "mysql_upgrade_info ",
+		"shop/#sql-alter-1.ibd #sql-alter-1", "shop/FTS_000000000000007e_00000000000000b0_INDEX_1.ibd FTS_000000000000007e_00000000000000b0_INDEX_1",
+		"shop/db.opt ", "shop/ins.TRN ", "shop/old.MYD old", "shop/old.MYI old", "shop/orders.TRG orders", "shop/orders.frm orders", "shop/orders.ibd orders",
+		"shop/parts.MAI parts", "shop/parts.MAD parts", "shop/parts.frm parts",
+		"shop/sales#P#p0.ibd sales", "shop/sales#P#p1.ibd sales", "shop/sales.frm sales", "shop/unknown.bin unknown",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"empty", "shop"}, s.databases); diff != "" {
+		t.Errorf("databases (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"stray.bin"}, s.ignored); diff != "" {
+		t.Errorf("unknown files (-want +got):\n%s", diff)
+	}
+}
