@@ -137,6 +137,6 @@ func (ix Index) OnlineSafe() bool {
 // was copied since the first must be copied again: TRUNCATE, RENAME, REPAIR,
 // OPTIMIZE, ENABLE KEYS or a bulk insert into the empty table came between.
 func (ix Index) Continues(later Index) bool {
-	return ix.OnlineSafe() && later.OnlineSafe() && ix.Instance == later.Instance &&
+	return ix.Transactional && later.Transactional && ix.Instance == later.Instance &&
 		ix.Created == later.Created && ix.Skip == later.Skip
 }
