@@ -124,13 +124,14 @@ func newFakeLog(t testing.TB, capacity int64, first LSN, header LogHeader) *fake
 	l := &fakeLog{t: t, path: filepath.Join(t.TempDir(), "ib_logfile0"), header: header, block: 512, base: first, written: first, flushed: first}
 	l.header.FirstLSN = first
 	l.file = l.create(l.path, Ring{First: first, Capacity: capacity})
+	l.writeHeader(l.file)
 	l.mu.Lock()
 	l.checkpointLocked(first)
 	l.mu.Unlock()
 	return l
 }
 
-// create makes an empty log file.
+// create makes a log file without a header.
 func (l *fakeLog) create(path string, ring Ring) logFileImage {
 	f, err := os.Create(path)
 	if err != nil {
@@ -140,12 +141,16 @@ func (l *fakeLog) create(path string, ring Ring) logFileImage {
 	if err := f.Truncate(LogDataOffset + ring.Capacity); err != nil {
 		l.t.Fatal(err)
 	}
-	h := l.header
-	h.FirstLSN = ring.First
-	if _, err := f.WriteAt(h.Append(nil), 0); err != nil {
-		l.t.Fatal(err)
-	}
 	return logFileImage{f, ring}
+}
+
+// writeHeader completes a log file.
+func (l *fakeLog) writeHeader(image logFileImage) {
+	h := l.header
+	h.FirstLSN = image.ring.First
+	if _, err := image.f.WriteAt(h.Append(nil), 0); err != nil {
+		l.t.Error(err)
+	}
 }
 
 // LSNs answers a poll.
@@ -240,6 +245,7 @@ func (l *fakeLog) resizeEnd() {
 	if _, err := l.resized.f.WriteAt(l.point.Append(nil), logCheckpoint1); err != nil {
 		l.t.Error(err)
 	}
+	l.writeHeader(*l.resized)
 	if err := os.Rename(l.resized.f.Name(), l.path); err != nil {
 		l.t.Error(err)
 	}

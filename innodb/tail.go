@@ -131,6 +131,7 @@ type Tailer struct {
 
 	// The rest up to mu belongs to Run.
 	file    *logFile
+	pins    *logPins
 	next    *logFile // has taken file's place; used from nextAt on
 	nextAt  LSN
 	nextMax LSN // file was written to no further than here
@@ -189,17 +190,18 @@ func OpenTailer(path string, status Status, sink Sink, o TailOptions) (*Tailer, 
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	file, err := openLog(path)
-	if err != nil {
-		return nil, err
-	}
 	t := &Tailer{
 		path: path, status: status, sink: sink, options: o, log: o.Logger,
 		buf:      make([]byte, maxMTR+maxFraming+o.ChunkSize),
 		advanced: make(chan struct{}), wake: make(chan struct{}, 1),
-		journal: newJournal(file.header.Readable()),
+	}
+	t.pins = pinLogs(path, t.hurry)
+	file, err := openLog(path)
+	if err != nil {
+		return nil, errors.Join(err, t.pins.close())
 	}
 	t.use(file)
+	t.journal = newJournal(file.header.Readable())
 	return t, nil
 }
 
@@ -345,7 +347,7 @@ func (t *Tailer) Close() error {
 	if busy {
 		return errors.New("close redo log: it is being copied")
 	}
-	var err error
+	err := t.pins.close()
 	for _, file := range []*logFile{t.file, t.next} {
 		if file != nil {
 			err = errors.Join(err, file.close())

@@ -390,14 +390,14 @@ func TestTailerNoticesAnotherLog(t *testing.T) {
 			}
 		}, ErrRedoReplaced},
 		{"file of another key", func(t *testing.T, l *fakeLog) {
-			l.header.Crypt = bytes.Repeat([]byte{9}, logCryptSize)
 			l.resizeStart(1 << 20)
-			l.header.Crypt = nil
+			l.header.Crypt = bytes.Repeat([]byte{9}, logCryptSize)
 			l.resizeEnd()
 		}, ErrRedoReplaced},
 		{"file that begins later", func(t *testing.T, l *fakeLog) {
 			l.fill(10, 100)
 			image := l.create(l.path+".new", Ring{First: l.end() + 512, Capacity: 1 << 20})
+			l.writeHeader(image)
 			if err := os.Rename(image.f.Name(), l.path); err != nil {
 				t.Error(err)
 			}

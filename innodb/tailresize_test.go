@@ -3,6 +3,7 @@ package innodb
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -91,6 +92,96 @@ func TestTailerFollowsAResize(t *testing.T) {
 	}
 }
 
+// An idle server can resize its log three times within 8 ms. The logs in between
+// were missed, and the backup failed.
+func TestTailerFollowsResizesBetweenTwoLooks(t *testing.T) {
+	l := newFakeLog(t, 1<<20, 50000, plainHeader)
+	x := startTail(t, l)
+	l.do(func() { l.fill(100, 100) })
+	x.catchUp()
+	l.do(func() { // nobody gets an answer to a poll meanwhile
+		for n := range 3 {
+			l.fill(20, 100)
+			l.resizeStart(int64(n+2) << 20)
+			x.waitForPins(n + 1)
+			l.fill(20, 100)
+			l.resizeEnd()
+			if n == 1 { // one that is given up
+				l.resizeStart(1 << 20)
+				x.waitForPins(n + 2)
+				if err := os.Remove(l.resized.f.Name()); err != nil {
+					t.Error(err)
+				}
+				l.resized = nil
+			}
+		}
+		l.fill(20, 100)
+	})
+	x.catchUp()
+	x.finish(l.end())
+	if got := x.Progress().Resizes; got != 3 {
+		t.Errorf("%d resizes, want 3", got)
+	}
+}
+
+// waitForPins waits until at least n log files were noticed.
+func (x *tail) waitForPins(n int) {
+	for range 5000 {
+		x.pins.mu.Lock()
+		got := len(x.pins.files)
+		x.pins.mu.Unlock()
+		if got >= n {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	x.t.Errorf("%d log files were noticed", n)
+}
+
+func TestLogPins(t *testing.T) {
+	l := newFakeLog(t, 1<<20, 50000, plainHeader)
+	p := pinLogs(l.path, func() {})
+	defer p.close()
+	wait := (&tail{Tailer: &Tailer{pins: p}, t: t}).waitForPins
+	first, err := openLog(l.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.close()
+	if got := p.successor(first); got != nil {
+		t.Errorf("successor = %v, want none", got.ring)
+	}
+	l.do(func() { l.fill(10, 100); l.resizeStart(2 << 20) })
+	wait(1)
+	l.do(func() { l.fill(10, 100); l.resizeEnd() })
+	second := p.successor(first)
+	if second == nil || second.ring != l.file.ring {
+		t.Fatalf("successor = %v, want %v", second, l.file.ring)
+	}
+	defer second.close()
+	// Pinned a second time when it got its name: it is not its own successor.
+	if got := p.successor(second); got != nil {
+		t.Errorf("successor = %v, want none", got.ring)
+	}
+	for i := range maxPins + 10 {
+		p.pin(l.path)
+		if err := os.WriteFile(filepath.Join(t.TempDir(), "other"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		other := filepath.Join(t.TempDir(), fmt.Sprint(i))
+		if err := os.WriteFile(other, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.pin(other)
+	}
+	if n := len(p.files); n != maxPins {
+		t.Errorf("%d files are held, want %d", n, maxPins)
+	}
+	if err := p.close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // Two resizes between two looks: the log in between, and what was only in it, is
 // gone. The old file may go on with leftovers that fit in every way.
 func TestTailerNoticesALogThatCameAndWent(t *testing.T) {
@@ -125,6 +216,9 @@ func TestTailerNoticesALogThatCameAndWent(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			l := newFakeLog(t, 1<<20, 50000, plainHeader)
 			x := startTail(t, l)
+			if err := x.pins.close(); err != nil { // the system tells nothing
+				t.Fatal(err)
+			}
 			l.do(func() { l.fill(100, 100) })
 			x.catchUp()
 			l.do(func() {

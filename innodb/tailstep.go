@@ -149,6 +149,15 @@ func (t *Tailer) replace(ctx context.Context) (LSNs, error) {
 	if err != nil {
 		return lsns, err
 	}
+	if next.ring.First > t.walk.pos {
+		// There may have been other logs in between.
+		if between := t.pins.successor(t.file); between != nil {
+			if err := next.close(); err != nil {
+				return lsns, errors.Join(err, between.close())
+			}
+			next = between
+		}
+	}
 	if err = t.follow(next, lsns); err != nil && t.file != next {
 		err = errors.Join(err, next.close())
 	}
@@ -270,13 +279,14 @@ func (t *Tailer) scanFile(file *logFile, p *mtrParser, pos, stop, limit LSN) (en
 		}
 		have += n
 		n, err := p.scan(t.buf[:have], pos, stop)
-		if err != nil {
-			return pos, checkpoint, err
-		}
 		for _, op := range p.ops {
+			// What comes behind it is of no interest: t.next may have been replaced.
 			if op.complete && file == t.next {
 				return pos, op, nil
 			}
+		}
+		if err != nil {
+			return pos, checkpoint, err
 		}
 		pos += LSN(n)
 		have = copy(t.buf, t.buf[n:have])

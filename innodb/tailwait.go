@@ -119,6 +119,11 @@ func (t *Tailer) ask(lsn LSN, final bool) {
 		t.final = lsn
 	}
 	t.mu.Unlock()
+	t.hurry()
+}
+
+// hurry ends the pause of Run.
+func (t *Tailer) hurry() {
 	select {
 	case t.wake <- struct{}{}:
 	default: // Run has not yet seen the last one
