@@ -42,12 +42,14 @@ func Process() Env {
 func Run(ctx context.Context, env Env) int {
 	args, password, given, prompt := takePassword(env.Args)
 	env.prompt = prompt
-	var err error
-	if given {
+	app := newApp(env)
+	args, err := optionsFirst(app, args)
+	switch {
+	case err != nil:
+	case given:
 		err = hidePassword(args, password)
-	} else {
-		app := newApp(env)
-		err = app.RunContext(ctx, append([]string{"mbk"}, optionsFirst(app, args)...))
+	default:
+		err = app.RunContext(ctx, append([]string{"mbk"}, args...))
 	}
 	code := exitCode(ctx, err)
 	report(env, err, code)
@@ -59,7 +61,7 @@ func newApp(env Env) *cli.App {
 	app := &cli.App{
 		Name:                   "mbk",
 		Usage:                  "hot physical backups of MariaDB, each one proven to restore",
-		UsageText:              "mbk COMMAND [OPTIONS] [ARGUMENTS]\n\nmbk backup --repo /backup/db1\nmbk verify latest --repo /backup/db1 --depth boot\nmbk restore latest --repo /backup/db1 --target /var/lib/mysql",
+		UsageText:              "mbk COMMAND [OPTIONS] [ARGUMENTS]",
 		Version:                Version,
 		Reader:                 env.Stdin,
 		Writer:                 env.Stdout,
@@ -83,25 +85,33 @@ func newApp(env Env) *cli.App {
 	for _, c := range app.Commands {
 		c.OnUsageError = onUsageError
 		c.HideHelpCommand = true
-		c.CustomHelpTemplate = commandHelp
+		c.CustomHelpTemplate = commandHelp(c)
 	}
 	return app
 }
 
 // onUsageError makes errors of the flag library ours.
 func onUsageError(_ *cli.Context, err error, _ bool) error {
-	return &usageError{message: err.Error()}
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		return usagef("there is no option --%s", strings.TrimPrefix(name, "-"))
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		return usagef("option --%s needs a value", strings.TrimPrefix(name, "-"))
+	}
+	text = strings.ReplaceAll(text, "for flag -", "for option --")
+	return &usageError{message: strings.TrimSuffix(text, ": parse error")}
 }
 
 // optionsFirst moves the options of a command before its arguments, because the
 // flag library takes everything behind the first argument for one more.
-func optionsFirst(app *cli.App, args []string) []string {
+func optionsFirst(app *cli.App, args []string) ([]string, error) {
 	if len(args) < 2 {
-		return args
+		return args, nil
 	}
 	command := app.Command(args[0])
 	if command == nil {
-		return args
+		return args, nil
 	}
 	takesValue := map[string]bool{}
 	for _, f := range command.Flags {
@@ -122,19 +132,34 @@ func optionsFirst(app *cli.App, args []string) []string {
 			continue
 		}
 		options = append(options, arg)
-		if takesValue[strings.TrimLeft(arg, "-")] && i+1 < len(args) {
-			i++
-			options = append(options, args[i])
+		name := strings.TrimLeft(arg, "-")
+		if !takesValue[name] {
+			continue
 		}
+		if i++; i == len(args) {
+			return nil, usagef("option %s needs a value", arg)
+		}
+		// A forgotten value must not swallow the next option, --dry-run perhaps.
+		// The values of --mariadbd-option are options.
+		if strings.HasPrefix(args[i], "--") && name != "mariadbd-option" {
+			return nil, usagef("option %s needs a value, but %s follows (if that is the value, write %s=%s)", arg, args[i], arg, args[i])
+		}
+		options = append(options, args[i])
 	}
 	ordered := append([]string{args[0]}, options...)
-	return append(append(ordered, "--"), arguments...)
+	return append(append(ordered, "--"), arguments...), nil
 }
 
 // usageError is a call that cannot be carried out as it was written.
 type usageError struct{ message string }
 
 func (e *usageError) Error() string { return e.message }
+
+// configError is an error about what an option names: a folder that is not
+// there, say. The call itself was understood.
+type configError struct{ error }
+
+func (e *configError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error {
 	return &usageError{message: fmt.Sprintf(format, args...)}
@@ -159,8 +184,18 @@ func oneID(c *cli.Context) (string, error) {
 	return "", usagef("mbk %s takes one id, but %q was given too", c.Command.Name, c.Args().Get(1))
 }
 
-// isUsage says whether err is the caller's.
+// isUsage says whether a call was not understood.
 func isUsage(err error) bool {
 	var usage *usageError
 	return errors.As(err, &usage)
+}
+
+// atLeastZero is for options that are numbers or durations.
+func atLeastZero(c *cli.Context, names ...string) error {
+	for _, name := range names {
+		if c.Int(name) < 0 || c.Duration(name) < 0 {
+			return usagef("option --%s is negative", name)
+		}
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -18,26 +19,26 @@ func backupCommand(env Env) *cli.Command {
 	flags := []cli.Flag{
 		repoFlag(),
 		datadirFlag(),
-		&cli.StringFlag{Name: "compress", Value: "zstd", Usage: "`CODEC`: zstd, zstd:LEVEL (1 to 22), s2 or none"},
-		&cli.IntFlag{Name: "threads", Usage: "copy with `N` threads (default: one for each processor)"},
-		&cli.StringFlag{Name: "rate-limit", Usage: "read at most `SIZE` a second, such as 100MB (the redo log is never held up)"},
+		&cli.StringFlag{Name: "compress", Value: "zstd", Usage: "compress with `CODEC`: zstd, zstd:LEVEL (1 to 22), s2 or none"},
+		&cli.IntFlag{Name: "threads", Usage: "copy with `N` threads (default: one for each CPU)"},
+		&cli.StringFlag{Name: "rate-limit", Usage: "read at most `SIZE` a second, such as 100MB; the redo log is never held up"},
 		&cli.BoolFlag{Name: "go-on-over-damage", Usage: "record damaged pages and go on; the backup says so for ever"},
 		&cli.BoolFlag{Name: "leave-out-unsupported", Usage: "leave out tables of engines that cannot be copied, and record them"},
 		&cli.BoolFlag{Name: "keep-failed", Usage: "keep the objects of a failed backup until the next one"},
-		&cli.StringFlag{Name: "spool-dir", Usage: "spool redo in `FOLDER` if the repository is too slow for it"},
+		&cli.StringFlag{Name: "spool-dir", Usage: "keep redo in `FOLDER` while the repository is too slow for it (default: $TMPDIR or /var/tmp)"},
 	}
 	flags = append(flags, lockFlags()...)
 	flags = append(flags, connectionFlags()...)
 	return &cli.Command{
 		Name: "backup", Usage: "take a full backup of a running server",
-		UsageText: "mbk backup --repo FOLDER [OPTIONS]\n\nmbk backup --repo /backup/db1\nmbk backup --repo /backup/db1 --datadir /srv/mysql --socket /run/mysqld/b.sock --user backup",
+		UsageText: "mbk backup --repo FOLDER [OPTIONS]\n\nmbk backup --repo /backup/db1\nmbk backup --repo /backup/db1 --socket /run/mysqld/b.sock --user backup",
 		Flags:     append(flags, progressFlags()...),
 		Action:    func(c *cli.Context) error { return runBackup(c, env) },
 	}
 }
 
 func datadirFlag() cli.Flag {
-	return &cli.StringFlag{Name: "datadir", Usage: "the server's data directory on this machine: `FOLDER` (default: what the server says)"}
+	return &cli.StringFlag{Name: "datadir", Usage: "`FOLDER` is the server's data directory (default: what the server says)"}
 }
 
 // lockFlags say how patient a backup is with the server's locks.
@@ -45,7 +46,7 @@ func lockFlags() []cli.Flag {
 	const category = "Locks"
 	return []cli.Flag{
 		&cli.DurationFlag{Name: "lock-wait", Category: category, Value: time.Minute, Usage: "give up (exit code 4) when a lock is not granted within `DURATION`"},
-		&cli.DurationFlag{Name: "lock-budget", Category: category, Usage: "give the locks back and fail (exit code 4) rather than block DDL for longer than `DURATION`"},
+		&cli.DurationFlag{Name: "lock-budget", Category: category, Usage: "give the locks back and fail (exit code 4) rather than block DDL for longer than `DURATION` (default: no limit)"},
 	}
 }
 
@@ -57,7 +58,13 @@ func backupOptions(c *cli.Context, env Env, s settings) (backup.Options, error) 
 		GoOnOverDamage: c.Bool("go-on-over-damage"), LeaveOutUnsupported: c.Bool("leave-out-unsupported"),
 		KeepFailed: c.Bool("keep-failed"), SpoolDir: c.String("spool-dir"), Logger: logger(env, c),
 	}
-	var err error
+	err := atLeastZero(c, "threads", "lock-wait", "lock-budget")
+	if err != nil {
+		return o, err
+	}
+	if info, err := os.Stat(o.SpoolDir); o.SpoolDir != "" && (err != nil || !info.IsDir()) {
+		return o, &configError{fmt.Errorf("--spool-dir: %s is not a folder", o.SpoolDir)}
+	}
 	if o.Codec, o.Level, err = copier.ParseCodec(orDefault(s.text(c, "compress"), "zstd")); err != nil {
 		return o, usagef("--compress: %v", err)
 	}
@@ -94,8 +101,11 @@ func runBackup(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	if o.Repository, err = openOrInit(c, env, s); err != nil {
+	if o.Repository, err = openOrNew(c, s); err != nil {
 		return err
+	}
+	if o.Repository.New() {
+		say(env, c, "%s becomes a new repository", o.Repository)
 	}
 	if o.Server, err = connect(c, env, s); err != nil {
 		return err

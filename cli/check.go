@@ -35,7 +35,7 @@ func runCheck(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	if o.Repository, err = openRepository(c, s); err != nil {
+	if o.Repository, err = openOrNew(c, s); err != nil {
 		return err
 	}
 	if o.Server, err = connect(c, env, s); err != nil {

@@ -34,6 +34,7 @@ func exitCode(ctx context.Context, err error) int {
 		recovery  *restore.RecoveryError
 		restoring *restore.BusyError
 		unknown   *repo.UnknownError
+		config    *configError
 		objection *restore.ObjectionsError
 		finding   *backup.FindingError
 		busy      *stage.BusyError
@@ -49,8 +50,8 @@ func exitCode(ctx context.Context, err error) int {
 	case errors.As(err, &busy), errors.As(err, &locked), errors.As(err, &restoring), errors.Is(err, backup.ErrLockBudget),
 		errors.Is(err, innodb.ErrRedoOverwritten), errors.Is(err, innodb.ErrRedoStalled), errors.Is(err, innodb.ErrRedoReplaced):
 		return exitBusy
-	case isUsage(err), errors.As(err, &objection), errors.As(err, &finding),
-		errors.Is(err, repo.ErrNotRepository), errors.Is(err, repo.ErrNewerFormat), errors.As(err, &unknown),
+	case isUsage(err), errors.As(err, &config), errors.As(err, &objection), errors.As(err, &finding),
+		errors.Is(err, backup.ErrOtherServer), errors.Is(err, repo.ErrNotRepository), errors.Is(err, repo.ErrNewerFormat), errors.As(err, &unknown),
 		errors.Is(err, stage.ErrDenied), errors.Is(err, stage.ErrPrivilege), errors.Is(err, stage.ErrNotMariaDB):
 		return exitUsage
 	}
@@ -71,12 +72,43 @@ func report(env Env, err error, code int) {
 	for _, one := range separate(err) {
 		fmt.Fprintln(env.Stderr, "mbk: error:", strings.ReplaceAll(one.Error(), "\n", "; "))
 	}
-	for _, advice := range hint.Of(err) {
+	for _, advice := range append(hint.Of(err), nextSteps(env, err)...) {
 		fmt.Fprintln(env.Stderr, "mbk: hint:", advice)
 	}
-	if isUsage(err) {
-		fmt.Fprintln(env.Stderr, `mbk: hint: "mbk --help" and "mbk COMMAND --help" list what there is`)
+}
+
+// nextSteps advises on errors of the packages that know nothing of commands.
+func nextSteps(env Env, err error) []string {
+	var (
+		unknown *repo.UnknownError
+		locked  *store.LockedError
+		full    *store.NoSpaceError
+		steps   []string
+	)
+	if errors.As(err, &unknown) {
+		switch {
+		case len(unknown.Matches) > 1:
+			steps = append(steps, `give more of the id, or "latest"`)
+		case len(unknown.Have) == 0:
+			steps = append(steps, `check --repo; "mbk backup" makes the first backup`)
+		default:
+			steps = append(steps, `"mbk list" names all backups; "latest" is the newest`)
+		}
 	}
+	if errors.As(err, &locked) {
+		steps = append(steps, "wait until that mbk has ended; its lock ends with it, however it ends")
+	}
+	if errors.As(err, &full) {
+		steps = append(steps, `remove old backups with "mbk expire", or make room otherwise; what this run wrote is removed`)
+	}
+	if isUsage(err) {
+		step := `"mbk --help" lists the commands`
+		if len(env.Args) > 0 && newApp(env).Command(env.Args[0]) != nil {
+			step = fmt.Sprintf("\"mbk %s --help\" lists the options", env.Args[0])
+		}
+		steps = append(steps, step)
+	}
+	return steps
 }
 
 // separate takes joined errors apart, so that each gets a line.

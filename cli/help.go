@@ -1,33 +1,199 @@
 package cli
 
-// appHelp and commandHelp are the templates of the help texts.
-const (
-	appHelp = `mbk {{.Version}}: {{.Usage}}
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+// helpWidth is the number of columns that help texts keep to.
+const helpWidth = 80
+
+const exitStatus = `
+EXIT STATUS
+   0 done   1 failed   2 bad usage or configuration   3 damage found
+   4 server busy, try again   130 interrupted
+`
+
+// appHelp is the template of the program's help.
+const appHelp = `mbk {{.Version}}: {{.Usage}}
 
 USAGE
    {{.UsageText}}
+
+EXAMPLES
+   mbk check --repo /backup/db1
+   mbk backup --repo /backup/db1
+   mbk verify latest --repo /backup/db1 --depth boot
+   mbk restore latest --repo /backup/db1 --target /var/lib/mysql
 
 COMMANDS{{range .VisibleCommands}}
    {{printf "%-10s" .Name}} {{.Usage}}{{end}}
 
-   "mbk COMMAND --help" explains the options of a command.
+   "mbk COMMAND --help" explains the options of a command. The repository may also
+   be named by $MBK_REPO, or by repo= in group [mbk] of an option file.
+` + exitStatus
 
-EXIT STATUS
-   0 done   1 failed   2 bad usage or configuration   3 damage found
-   4 server busy, try again   130 interrupted
-`
-	commandHelp = `mbk {{.Name}}: {{.Usage}}
+// commandHelp is the help of a command. The flag library's own layout neither
+// keeps to a width nor to the order of the flags.
+func commandHelp(c *cli.Command) string {
+	var b strings.Builder
+	usage, examples, _ := strings.Cut(c.UsageText, "\n\n")
+	fmt.Fprintf(&b, "mbk %s: %s\n\nUSAGE\n   %s\n", c.Name, c.Usage, usage)
+	if examples != "" {
+		fmt.Fprintf(&b, "\nEXAMPLES\n   %s\n", strings.ReplaceAll(examples, "\n", "\n   "))
+	}
+	for _, category := range categories(c.Flags) {
+		flags := slices.DeleteFunc(slices.Clone(c.Flags), func(f cli.Flag) bool { return categoryOf(f) != category })
+		switch {
+		case category == "":
+			fmt.Fprintf(&b, "\nOPTIONS\n%s", explained(flags))
+		case category != categoryConnection:
+			fmt.Fprintf(&b, "\n%s\n%s", strings.ToUpper(category), explained(flags))
+		case len(flags) == len(fileFlags()):
+			fmt.Fprintf(&b, "\nOPTION FILES (group [mbk]), as in MariaDB's own programs\n%s", briefly(flags))
+		default:
+			fmt.Fprintf(&b, "\nCONNECTION, as in MariaDB's own programs (default: the local socket, as the user\nthat runs mbk, and what option files say)\n%s", briefly(flags))
+		}
+	}
+	b.WriteString(exitStatus)
+	return strings.NewReplacer("{{", "{ {", "}}", "} }").Replace(b.String())
+}
 
-USAGE
-   {{.UsageText}}
+// categories lists the headings in the order in which flags first have them.
+func categories(flags []cli.Flag) []string {
+	var all []string
+	for _, f := range flags {
+		if name := categoryOf(f); !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
+}
 
-OPTIONS{{range .VisibleFlagCategories}}{{if .Name}}
+// categoryOf is a flag's heading, "" for the options of its command alone.
+func categoryOf(f cli.Flag) string {
+	if c, ok := f.(cli.CategorizableFlag); ok {
+		return c.GetCategory()
+	}
+	return ""
+}
 
-   {{.Name}}{{end}}{{range .Flags}}
-   {{.}}{{end}}{{end}}
+// briefly names options that the user knows from elsewhere.
+func briefly(flags []cli.Flag) string {
+	var all []string
+	for _, f := range flags {
+		// What belongs together is not broken.
+		all = append(all, strings.ReplaceAll(strings.TrimSpace(optionName(f)), " ", "\u00a0"))
+	}
+	return strings.ReplaceAll(wrap(strings.Join(all, "  "), 3), "\u00a0", " ")
+}
 
-EXIT STATUS
-   0 done   1 failed   2 bad usage or configuration   3 damage found
-   4 server busy, try again   130 interrupted
-`
-)
+// explained gives every option its line: name, text, default.
+func explained(flags []cli.Flag) string {
+	const most = 28 // columns for the names; a longer one gets a line of its own
+	width := 0
+	for _, f := range flags {
+		if n := len(optionName(f)); n <= most {
+			width = max(width, n)
+		}
+	}
+	indent := 3 + width + 2
+	var b strings.Builder
+	for _, f := range flags {
+		name, text := optionName(f), wrap(optionText(f), indent)
+		if len(name) <= width {
+			fmt.Fprintf(&b, "   %-*s  %s", width, name, strings.TrimLeft(text, " "))
+		} else {
+			fmt.Fprintf(&b, "   %s\n%s", name, text)
+		}
+	}
+	return b.String()
+}
+
+// optionName is "-S, --socket FILE", or "    --datadir FOLDER" for an option
+// without a short name.
+func optionName(f cli.Flag) string {
+	name := "    "
+	if short := f.Names()[1:]; len(short) > 0 {
+		name = "-" + short[0] + ", "
+	}
+	name += "--" + f.Names()[0]
+	if f.Names()[0] == passwordOption {
+		return name + "[=WORD]" // as in MariaDB's own programs
+	}
+	if d, ok := f.(cli.DocGenerationFlag); ok {
+		if value, _ := placeholder(d.GetUsage()); value != "" {
+			name += " " + value
+		}
+	}
+	return name
+}
+
+// optionText is what an option does, and its default where that is something.
+func optionText(f cli.Flag) string {
+	d, ok := f.(cli.DocGenerationFlag)
+	if !ok {
+		return ""
+	}
+	_, text := placeholder(d.GetUsage())
+	switch f := f.(type) {
+	case *cli.StringFlag:
+		if f.Value != "" {
+			text += " (default: " + f.Value + ")"
+		}
+	case *cli.DurationFlag:
+		if f.Value != 0 {
+			text += " (default: " + shortDuration(f.Value) + ")"
+		}
+	}
+	if env := d.GetEnvVars(); len(env) > 0 {
+		text += " [$" + strings.Join(env, ", $") + "]"
+	}
+	return text
+}
+
+// shortDuration is "1m" where the standard library says "1m0s".
+func shortDuration(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+// placeholder takes the value's name, in backquotes, out of a text.
+func placeholder(usage string) (value, text string) {
+	before, rest, ok := strings.Cut(usage, "`")
+	if !ok {
+		return "", usage
+	}
+	value, after, _ := strings.Cut(rest, "`")
+	return value, before + value + after
+}
+
+// wrap breaks a text into lines of helpWidth columns, each indented. Two spaces
+// are kept.
+func wrap(text string, indent int) string {
+	var b strings.Builder
+	margin := strings.Repeat(" ", indent)
+	line := ""
+	for _, word := range strings.SplitAfter(text, " ") {
+		if line != "" && indent+len(line)+len(strings.TrimRight(word, " ")) > helpWidth {
+			fmt.Fprintf(&b, "%s%s\n", margin, strings.TrimRight(line, " "))
+			line = ""
+		}
+		if line == "" {
+			word = strings.TrimLeft(word, " ")
+		}
+		line += word
+	}
+	fmt.Fprintf(&b, "%s%s\n", margin, strings.TrimRight(line, " "))
+	return b.String()
+}

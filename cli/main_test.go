@@ -7,7 +7,9 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,7 +21,10 @@ const asMbk = "MBK_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asMbk) != "" {
-		os.Exit(cli.Run(context.Background(), cli.Process()))
+		// As in main.go: the first signal cancels, the second one kills.
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		go func() { <-ctx.Done(); stop() }()
+		os.Exit(cli.Run(ctx, cli.Process()))
 	}
 	os.Exit(m.Run())
 }

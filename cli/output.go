@@ -31,7 +31,7 @@ func outputFlags() []cli.Flag {
 // progressFlags are those of commands that take long.
 func progressFlags() []cli.Flag {
 	return append(outputFlags(),
-		&cli.StringFlag{Name: "progress", Value: "auto", Category: categoryOutput, Usage: "`KIND` of progress on stderr: auto, bar, plain, json or none"})
+		&cli.StringFlag{Name: "progress", Value: "auto", Category: categoryOutput, Usage: "show progress on stderr as `KIND`: auto, bar, plain, json or none"})
 }
 
 // document prints a value as indented JSON.

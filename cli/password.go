@@ -16,6 +16,9 @@ import (
 // users of the machine.
 const passwordVariable = "MBK_PASSWORD"
 
+// passwordOption is the name of the option whose value is never behind a space.
+const passwordOption = "password"
+
 // takePassword takes --password out of the arguments. As with MariaDB's own
 // programs, its value is glued to it and without one it is asked for.
 func takePassword(args []string) (rest []string, password string, given, prompt bool) {

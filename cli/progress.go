@@ -23,26 +23,23 @@ type progress interface {
 // newProgress makes the kind that the user asked for.
 func newProgress(c *cli.Context, env Env) (progress, error) {
 	kind := c.String("progress")
-	if c.Bool("quiet") {
-		kind = "none"
+	auto := "plain"
+	if env.Terminal {
+		auto = "bar"
 	}
-	if kind == "auto" {
-		kind = "plain"
-		if env.Terminal {
-			kind = "bar"
-		}
+	kinds := map[string]progress{
+		"bar": &barProgress{out: env.Stderr}, "plain": &lineProgress{write: plainLine(env.Stderr)},
+		"json": &lineProgress{write: jsonLine(env.Stderr)}, "none": noProgress{},
 	}
-	switch kind {
-	case "bar":
-		return &barProgress{out: env.Stderr}, nil
-	case "plain":
-		return &lineProgress{write: plainLine(env.Stderr)}, nil
-	case "json":
-		return &lineProgress{write: jsonLine(env.Stderr)}, nil
-	case "none":
+	kinds["auto"] = kinds[auto]
+	switch shown, ok := kinds[kind]; {
+	case !ok:
+		return nil, usagef("--progress is auto, bar, plain, json or none, not %q", kind)
+	case c.Bool("quiet"):
 		return noProgress{}, nil
+	default:
+		return shown, nil
 	}
-	return nil, usagef("--progress is auto, bar, plain, json or none, not %q", kind)
 }
 
 type noProgress struct{}

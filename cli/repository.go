@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,70 +18,55 @@ func tool() string { return "mbk " + Version }
 
 // repoFlag is the flag of every command that needs a repository.
 func repoFlag() cli.Flag {
-	return &cli.StringFlag{Name: "repo", Aliases: []string{"r"}, EnvVars: []string{"MBK_REPO"}, Usage: "repository of this server's backups: `FOLDER`"}
+	return &cli.StringFlag{Name: "repo", Aliases: []string{"r"}, EnvVars: []string{"MBK_REPO"}, Usage: "`FOLDER` that holds this server's backups"}
 }
 
 // repoPath comes from the flag, the environment or an option file.
 func repoPath(c *cli.Context, s settings) (string, error) {
 	path := s.text(c, "repo")
 	if path == "" {
-		return "", hint.Wrap(usagef("no repository"), "name it with --repo FOLDER, in $MBK_REPO, or as repo= in group [mbk] of an option file")
+		return "", hint.Wrap(usagef("no repository is named"), "name it with --repo FOLDER, in $MBK_REPO, or as repo= in group [mbk] of an option file")
 	}
 	return path, nil
 }
 
 // openRepository opens an existing repository.
 func openRepository(c *cli.Context, s settings) (*repo.Repository, error) {
+	return openWith(c, s, repo.Open)
+}
+
+// openOrNew is openRepository for a backup: an empty folder becomes a new
+// repository when the first backup begins. A missing one does not, because it
+// may be a disk that is not mounted.
+func openOrNew(c *cli.Context, s settings) (*repo.Repository, error) {
+	return openWith(c, s, func(ctx context.Context, st store.Store) (*repo.Repository, error) {
+		return repo.OpenOrNew(ctx, st, tool())
+	})
+}
+
+// openWith opens the repository that flags and option files name.
+func openWith(c *cli.Context, s settings, open func(context.Context, store.Store) (*repo.Repository, error)) (*repo.Repository, error) {
 	path, err := repoPath(c, s)
 	if err != nil {
 		return nil, err
 	}
-	st, err := openFolder(path)
-	if err != nil {
-		return nil, err
-	}
-	r, err := repo.Open(c.Context, st)
-	if errors.Is(err, repo.ErrNotRepository) {
-		err = hint.Wrap(err, "check --repo; the first \"mbk backup\" into an empty folder makes it a repository")
-	}
-	return r, err
-}
-
-// openFolder opens the folder of a repository.
-func openFolder(path string) (*store.Folder, error) {
 	st, err := store.OpenFolder(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, hint.Wrap(&usageError{message: err.Error()}, fmt.Sprintf("check that its disk is mounted; if the repository is new, make the folder: mkdir -m 700 -p %s", path))
+		return nil, hint.Wrap(&configError{fmt.Errorf("repository: %w", err)}, "check that its disk is mounted; if the repository is new, make the folder: mkdir -m 700 -p "+path)
 	}
 	if err != nil {
-		return nil, &usageError{message: err.Error()}
+		return nil, hint.Wrap(&configError{fmt.Errorf("repository: %w", err)}, "check --repo, and who may read that folder")
 	}
-	return st, nil
-}
-
-// openOrInit is openRepository for a backup: an empty folder becomes a new
-// repository. A missing one does not, because it may be a disk that is not
-// mounted.
-func openOrInit(c *cli.Context, env Env, s settings) (*repo.Repository, error) {
-	r, err := openRepository(c, s)
-	if !errors.Is(err, repo.ErrNotRepository) {
-		return r, err
+	r, err := open(c.Context, st)
+	switch {
+	case errors.Is(err, repo.ErrNotRepository):
+		err = hint.Wrap(err, "check --repo; the first \"mbk backup\" into an empty folder makes it a repository")
+	case errors.Is(err, repo.ErrNewerFormat):
+		err = hint.Wrap(err, "use the mbk that made it, or a newer one")
+	case errors.Is(err, repo.ErrDamaged):
+		err = hint.Wrap(err, "bring mbk-repository.json back from a copy of the repository; no backup depends on it")
+	case errors.Is(err, fs.ErrPermission):
+		err = hint.Wrap(&configError{err}, "run mbk as the user who owns the repository")
 	}
-	path, pathErr := repoPath(c, s)
-	if pathErr != nil {
-		return nil, pathErr
-	}
-	st, openErr := openFolder(path)
-	if openErr != nil {
-		return nil, openErr
-	}
-	r, initErr := repo.Init(c.Context, st, tool())
-	if errors.Is(initErr, repo.ErrNotEmpty) {
-		return nil, err
-	}
-	if initErr != nil {
-		return nil, initErr
-	}
-	say(env, c, "%s is a new repository", path)
-	return r, nil
+	return r, err
 }

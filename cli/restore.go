@@ -16,11 +16,11 @@ import (
 func restoreCommand(env Env) *cli.Command {
 	flags := []cli.Flag{
 		repoFlag(),
-		&cli.StringFlag{Name: "target", Usage: "the data directory to make: `FOLDER`, which must be missing or empty"},
+		&cli.StringFlag{Name: "target", Usage: "make `FOLDER` the data directory; it must be missing or empty"},
 		&cli.BoolFlag{Name: "no-recover", Usage: "lay the files down only; the first start of the server recovers them"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and every objection, change nothing"},
 		&cli.StringFlag{Name: "owner", Usage: "give the files to `USER[:GROUP]` (default: the target's owner, else mysql)"},
-		&cli.IntFlag{Name: "threads", Usage: "extract with `N` threads (default: one for each processor)"},
+		&cli.IntFlag{Name: "threads", Usage: "extract with `N` threads (default: one for each CPU)"},
 		&cli.BoolFlag{Name: "keep-on-failure", Usage: "leave the scratch folder of a failed restore for a look"},
 	}
 	flags = append(append(flags, serverFlags()...), fileFlags()...)
@@ -55,6 +55,9 @@ func repositoryOf(c *cli.Context, env Env) (*repo.Repository, error) {
 
 // restoreOptions are those that restoring, verifying and extracting share.
 func restoreOptions(c *cli.Context, env Env, id string) (restore.Options, progress, error) {
+	if err := atLeastZero(c, "threads"); err != nil {
+		return restore.Options{}, nil, err
+	}
 	shown, err := newProgress(c, env)
 	if err != nil {
 		return restore.Options{}, nil, err

@@ -13,10 +13,10 @@ import (
 func verifyCommand(env Env) *cli.Command {
 	flags := []cli.Flag{
 		repoFlag(),
-		&cli.StringFlag{Name: "depth", Value: repo.DepthPages, Usage: "`HOW` far: stored (every object), pages (every page and the redo) or boot (restore and start it)"},
+		&cli.StringFlag{Name: "depth", Value: repo.DepthPages, Usage: "how `FAR`: stored (every object), pages (every page and the redo log) or boot (restore it, start a server, check all tables)"},
 		&cli.BoolFlag{Name: "extended", Usage: "CHECK TABLE ... EXTENDED with --depth boot"},
-		&cli.StringFlag{Name: "scratch", Usage: "restore into `FOLDER` with --depth boot; it needs room for all files"},
-		&cli.IntFlag{Name: "threads", Usage: "check with `N` threads (default: one for each processor)"},
+		&cli.StringFlag{Name: "scratch", Usage: "restore into `FOLDER` with --depth boot; it needs room for all files (default: $TMPDIR or /var/tmp)"},
+		&cli.IntFlag{Name: "threads", Usage: "check with `N` threads (default: one for each CPU)"},
 	}
 	flags = append(append(flags, serverFlags()...), fileFlags()...)
 	return &cli.Command{

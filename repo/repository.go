@@ -73,26 +73,38 @@ type Repository struct {
 
 	mu     sync.Mutex
 	locked bool
+	fresh  bool // not written yet
 }
 
 // Init makes a repository in an empty store and opens it. The error is
 // ErrNotEmpty if something is there, a repository included. Tool names the
 // program and its version.
-func Init(ctx context.Context, st store.Store, tool string) (r *Repository, err error) {
-	r = &Repository{st: st}
-	release, err := r.Lock(ctx) // against another Init at this moment
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, release()) }()
+func Init(ctx context.Context, st store.Store, tool string) (*Repository, error) {
 	if err := wantEmpty(ctx, st); err != nil {
 		return nil, fmt.Errorf("make a repository in %s: %w", st, err)
 	}
-	r.config = Config{FormatVersion: FormatVersion, ID: newUUID(), Created: time.Now().UTC().Truncate(time.Second), Tool: tool}
-	if err := putJSON(ctx, st, configName, r.config); err != nil {
-		return nil, fmt.Errorf("make a repository in %s: %w", st, err)
+	r := blank(st, tool)
+	release, err := r.Lock(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return r, nil
+	return r, release()
+}
+
+// OpenOrNew is Open, except that an empty store will do. It becomes a repository
+// when that is locked for the first time; until then nothing is written.
+func OpenOrNew(ctx context.Context, st store.Store, tool string) (*Repository, error) {
+	r, err := Open(ctx, st)
+	if !errors.Is(err, ErrNotRepository) || wantEmpty(ctx, st) != nil {
+		return r, err
+	}
+	return blank(st, tool), nil
+}
+
+func blank(st store.Store, tool string) *Repository {
+	return &Repository{st: st, fresh: true, config: Config{
+		FormatVersion: FormatVersion, ID: newUUID(), Created: time.Now().UTC().Truncate(time.Second), Tool: tool,
+	}}
 }
 
 // Open opens the repository in a store. Errors: ErrNotRepository,
@@ -156,6 +168,28 @@ func (r *Repository) Config() Config { return r.config }
 // String says where the repository is, for messages.
 func (r *Repository) String() string { return r.st.String() }
 
+// New says whether the repository is still to be written.
+func (r *Repository) New() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.fresh
+}
+
+// write makes the store a repository. The lock is held, so that only another
+// process that was faster can have put something there since it was empty.
+func (r *Repository) write(ctx context.Context) error {
+	if err := wantEmpty(ctx, r.st); err != nil {
+		return fmt.Errorf("make a repository in %s: %w", r.st, err)
+	}
+	if err := putJSON(ctx, r.st, configName, r.config); err != nil {
+		return fmt.Errorf("make a repository in %s: %w", r.st, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fresh = false
+	return nil
+}
+
 // Lock takes the lock that everything needs that changes the repository, without
 // waiting. If another process or Repository holds it, the error wraps a
 // *store.LockedError and names the holder. The lock ends with release or with
@@ -169,6 +203,11 @@ func (r *Repository) Lock(ctx context.Context) (release func() error, err error)
 	unlock, err := r.st.Lock(ctx, lockName, owner)
 	if err != nil {
 		return nil, fmt.Errorf("lock repository %s: %w", r.st, err)
+	}
+	if r.New() {
+		if err := r.write(ctx); err != nil {
+			return nil, errors.Join(err, unlock())
+		}
 	}
 	r.setLocked(true)
 	return sync.OnceValue(func() error {

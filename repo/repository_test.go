@@ -100,6 +100,49 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+// A backup into a new folder that fails before it begins must leave no trace.
+func TestOpenOrNew(t *testing.T) {
+	st := folderStore(t)
+	r, err := OpenOrNew(t.Context(), st, "mbk 0.1.0")
+	if err != nil || !r.New() {
+		t.Fatalf("OpenOrNew of an empty folder = %v, %v", r, err)
+	}
+	if list, err := r.List(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("List = %v, %v", list, err)
+	}
+	if left, err := os.ReadDir(st.String()); err != nil || len(left) != 0 {
+		t.Errorf("the folder holds %v, %v", left, err)
+	}
+	second, err := OpenOrNew(t.Context(), st, "mbk 0.1.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	release, err := r.Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := release(); err != nil {
+		t.Error(err)
+	}
+	opened, err := OpenOrNew(t.Context(), st, "mbk 0.2.0")
+	if err != nil || opened.New() || r.New() || opened.Config() != r.Config() {
+		t.Errorf("after Lock, OpenOrNew = %+v, %v; want %+v", opened, err, r.Config())
+	}
+	// Whoever comes second must not write over it.
+	if _, err := second.Lock(t.Context()); !errors.Is(err, ErrNotEmpty) {
+		t.Errorf("Lock of another new repository = %v, want ErrNotEmpty", err)
+	}
+	if err := os.Remove(filepath.Join(st.String(), configName)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(st.String(), "ibdata1"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenOrNew(t.Context(), st, "mbk"); !errors.Is(err, ErrNotRepository) {
+		t.Errorf("OpenOrNew of somebody's folder = %v, want ErrNotRepository", err)
+	}
+}
+
 func TestOpenKeepsTheStoresError(t *testing.T) {
 	st := storetest.NewMem()
 	if _, err := Init(t.Context(), st, "mbk"); err != nil {

@@ -52,6 +52,7 @@ type Folder struct {
 var (
 	_ Store   = (*Folder)(nil)
 	_ Sweeper = (*Folder)(nil)
+	_ Tester  = (*Folder)(nil)
 )
 
 // OpenFolder returns the store in an existing folder. The error is
@@ -237,6 +238,27 @@ func objectOf(base string) string {
 		}
 	}
 	return base
+}
+
+// Writable tells whether objects can be made in the folder and its subfolders, as
+// far as can be told without making one.
+func (f *Folder) Writable(ctx context.Context) error {
+	entries, err := os.ReadDir(f.root)
+	if err != nil {
+		return f.explain("list "+f.root, err)
+	}
+	folders := []string{f.root}
+	for _, e := range entries {
+		if e.IsDir() && !foreign("", e.Name()) {
+			folders = append(folders, filepath.Join(f.root, e.Name()))
+		}
+	}
+	for _, folder := range folders {
+		if err := errors.Join(ctx.Err(), unix.Access(folder, unix.W_OK|unix.X_OK)); err != nil {
+			return fmt.Errorf("folder %s is not writable: %w", folder, err)
+		}
+	}
+	return nil
 }
 
 // Empty tells whether the folder holds nothing but what belongs to the system.

@@ -68,6 +68,14 @@ type Sweeper interface {
 	SweepTemp(ctx context.Context, prefix string) (swept []string, err error)
 }
 
+// Tester is implemented by stores that can tell beforehand whether they may be
+// written to.
+type Tester interface {
+	// Writable returns why a Put would fail, as far as can be told without one;
+	// fs.ErrPermission if it is for want of rights.
+	Writable(ctx context.Context) error
+}
+
 // Object is an entry of a listing.
 type Object struct {
 	Name     string
