@@ -244,7 +244,6 @@ func TestParseIndex(t *testing.T) {
 func TestOnlineSafe(t *testing.T) {
 	for name, change := range map[string]func(*Index){
 		"not transactional": func(ix *Index) { ix.Transactional = false },
-		"without checksums": func(ix *Index) { ix.Checksums = false },
 		"fixed rows":        func(ix *Index) { ix.Data = DataFixed },
 	} {
 		ix := safe

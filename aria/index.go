@@ -126,10 +126,11 @@ func ParseIndex(b []byte) (Index, error) {
 }
 
 // OnlineSafe tells whether both files can be copied while the server writes to
-// them: every change is in the log, and a block that was read half-written
-// shows.
+// them, because every change is in the log. A block that was read half-written
+// shows, or, where it carries no checksum that we can test (see Verifiable), must
+// be read twice.
 func (ix Index) OnlineSafe() bool {
-	return ix.Transactional && ix.Checksums && ix.Data == DataBlocks
+	return ix.Transactional && ix.Data == DataBlocks
 }
 
 // Continues tells whether the log makes up for all that the server did to the

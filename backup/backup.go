@@ -78,7 +78,6 @@ type attempt struct {
 
 	copier  *copier.Copier
 	copies  *copies
-	ddl     *ddlLog
 	redo    *redoCopy
 	aria    *ariaLogs
 	system  []*held
@@ -112,7 +111,7 @@ func runAttempt(ctx context.Context, o Options, found *Preflight) (m *repo.Manif
 	}
 	r := &attempt{
 		opts: o, found: found, layout: found.layout, id: id, started: now,
-		log: o.Logger, ddl: newDDLLog(found.layout.datadir),
+		log: o.Logger,
 	}
 	outer := ctx
 	ctx, r.cancel = context.WithCancelCause(ctx)
@@ -194,7 +193,7 @@ const lockPatience = 3 * time.Second
 
 // start begins the backup on the server, and the copier.
 func (r *attempt) start(ctx context.Context) error {
-	before, err := statPath(r.ddl.path)
+	before, err := statPath(r.ddlLog())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -211,19 +210,22 @@ func (r *attempt) start(ctx context.Context) error {
 	if r.copier, err = copier.New(ctx, r.opts.Repository.Store(), repo.Folder(r.id), r.copierOptions()); err != nil {
 		return err
 	}
-	if r.copies, err = newCopies(r.layout, r.copier, r.ddl, int64(r.found.descriptors)); err != nil {
+	if r.copies, err = newCopies(r.layout, r.copier, int64(r.found.descriptors)); err != nil {
 		return err
 	}
 	r.aria = newAriaLogs(r.copies, control)
 	return nil
 }
 
+// ddlLog is the file in which the server notes the DDL since START.
+func (r *attempt) ddlLog() string { return filepath.Join(r.layout.datadir, "ddl.log") }
+
 // proveDatadir is called when START was granted, with the DDL log as it was
 // before. The server has just made that anew. That this shows in the data directory
 // proves that both belong together, even where the log sequence numbers of two servers
 // are equal, as they are when one is a copy of the other. 10.5 has no DDL log.
 func (r *attempt) proveDatadir(before fileStat) error {
-	after, err := statPath(r.ddl.path)
+	after, err := statPath(r.ddlLog())
 	switch {
 	case errors.Is(err, os.ErrNotExist) && !r.found.facts.Version.AtLeast(10, 6, 0):
 		return nil
@@ -246,7 +248,7 @@ func (r *attempt) copierOptions() copier.Options {
 
 // copyAll opens all tables and copies them, the system tablespace and the logs.
 func (r *attempt) copyAll(ctx context.Context) error {
-	s, err := r.scan(ctx)
+	s, err := r.layout.scanDatadir(ctx)
 	if err != nil {
 		return err
 	}
@@ -271,14 +273,6 @@ func (r *attempt) beginCopying(ctx context.Context) error {
 	return err
 }
 
-// scan lists the data directory without the tables that are left out.
-func (r *attempt) scan(ctx context.Context) (scan, error) {
-	if err := r.ddl.read(); err != nil {
-		return scan{}, err
-	}
-	return r.layout.scanDatadir(ctx)
-}
-
 // Bounds of the passes over what is new, before anything is locked.
 const (
 	maxPasses = 5
@@ -289,7 +283,7 @@ const (
 // opened, until there is little left for the locked part.
 func (r *attempt) catchUp(ctx context.Context) error {
 	for range maxPasses {
-		s, err := r.scan(ctx)
+		s, err := r.layout.scanDatadir(ctx)
 		if err != nil {
 			return err
 		}

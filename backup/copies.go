@@ -35,7 +35,7 @@ type held struct {
 	number  uint32
 	class   string
 	stat    fileStat      // before the copy began
-	ddl     int64         // size of the DDL log before the copy began
+	index   aria.Index    // of the Aria table, as it was before the copy began
 	origin  string        // absolute path, if outside the data directory
 	space   *innodb.Space // nil for a file of InnoDB whose page 0 was not written yet
 	id      *innodb.SpaceID
@@ -52,7 +52,6 @@ type grabbed struct {
 	file   *os.File // nil when contents holds all of it
 	bytes  []byte
 	stat   fileStat
-	ddl    int64
 	origin string
 }
 
@@ -61,7 +60,6 @@ type grabbed struct {
 type copies struct {
 	layout      layout
 	copier      *copier.Copier
-	ddl         *ddlLog
 	descriptors *semaphore.Weighted
 	newest      map[identity]*held
 	stems       map[string]aria.Index // of Aria tables whose index file was read, by path without extension
@@ -69,13 +67,13 @@ type copies struct {
 	spacePage   int // innodb_page_size
 }
 
-func newCopies(l layout, c *copier.Copier, ddl *ddlLog, descriptors int64) (*copies, error) {
+func newCopies(l layout, c *copier.Copier, descriptors int64) (*copies, error) {
 	size, err := l.pageSize()
 	if err != nil {
 		return nil, err
 	}
 	return &copies{
-		layout: l, copier: c, ddl: ddl, descriptors: semaphore.NewWeighted(descriptors),
+		layout: l, copier: c, descriptors: semaphore.NewWeighted(descriptors),
 		newest: map[identity]*held{}, stems: map[string]aria.Index{}, spacePage: size,
 	}, nil
 }
@@ -85,7 +83,7 @@ func newCopies(l layout, c *copier.Copier, ddl *ddlLog, descriptors int64) (*cop
 // acquired a descriptor; grab gives it back where it needs none afterwards. A
 // file that is gone gives no error and false.
 func (c *copies) grab(e entry) (grabbed, bool, error) {
-	g := grabbed{entry: e, ddl: c.ddl.size}
+	g := grabbed{entry: e}
 	f, err := os.Open(filepath.Join(c.layout.datadir, filepath.FromSlash(e.path())))
 	if err != nil {
 		c.descriptors.Release(1)
@@ -137,7 +135,7 @@ func (c *copies) release(g grabbed) {
 // submit hands an opened file to the copier. It may wait for room in the
 // copier's queue, so no table's lock may be held.
 func (c *copies) submit(ctx context.Context, g grabbed) (*held, error) {
-	h := &held{entry: g.entry, number: c.nextNumber(), class: repo.ClassPlain, stat: g.stat, ddl: g.ddl, origin: g.origin, size: g.stat.size}
+	h := &held{entry: g.entry, number: c.nextNumber(), class: repo.ClassPlain, stat: g.stat, origin: g.origin, size: g.stat.size}
 	source := copier.Source{Number: h.number, Name: g.entry.path(), Size: h.size, PadShort: true}
 	if g.file == nil {
 		source.File = bytes.NewReader(g.bytes)
@@ -178,7 +176,7 @@ func (c *copies) describe(h *held, g grabbed, source *copier.Source) error {
 		if err != nil || !index.OnlineSafe() {
 			return err
 		}
-		h.class = repo.ClassAria
+		h.class, h.index = repo.ClassAria, index
 		source.Pages = ariaBlocks{index: index, data: strings.HasSuffix(g.entry.name, aria.DataExt)}
 		h.size = h.size / int64(index.BlockSize) * int64(index.BlockSize)
 		source.Size = h.size
@@ -203,23 +201,44 @@ func (c *copies) describeSpace(h *held, g grabbed, source *copier.Source) error 
 	return nil
 }
 
-// ariaIndex reads what the index file of g's table says of it. The index file
-// comes before the data file in every scan, so that it has been opened already.
+// ariaIndex is what the index file of g's table says of it. The index file
+// comes before the data file in every scan, so that its header has been read
+// before the first block of either is.
 func (c *copies) ariaIndex(g grabbed) (aria.Index, error) {
 	stem := strings.TrimSuffix(g.entry.path(), filepath.Ext(g.entry.name))
 	if strings.HasSuffix(g.entry.name, aria.DataExt) {
 		return c.stems[stem], nil
 	}
-	b, err := readWhole(g.file, min(g.stat.size, aria.MaxIndexHeader))
-	if err != nil {
-		return aria.Index{}, fmt.Errorf("read %s: %w", g.entry.path(), err)
+	index, err := readIndex(g.file, g.entry.path())
+	if err == nil {
+		c.stems[stem] = index
 	}
-	index, err := aria.ParseIndex(b)
-	if err != nil {
-		return aria.Index{}, fmt.Errorf("read %s: %w", g.entry.path(), err)
+	return index, err
+}
+
+// readIndex reads the header of an Aria table's index file.
+func readIndex(f *os.File, name string) (aria.Index, error) {
+	b := make([]byte, aria.MaxIndexHeader)
+	n, err := f.ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return aria.Index{}, fmt.Errorf("read %s: %w", name, err)
 	}
-	c.stems[stem] = index
+	index, err := aria.ParseIndex(b[:n])
+	if err != nil {
+		return aria.Index{}, fmt.Errorf("read %s: %w", name, err)
+	}
 	return index, nil
+}
+
+// presentIndex reads the header of the index file of e's table as it is now.
+func (c *copies) presentIndex(e entry) (aria.Index, error) {
+	stem := strings.TrimSuffix(e.path(), filepath.Ext(e.name))
+	f, err := os.Open(filepath.Join(c.layout.datadir, filepath.FromSlash(stem+aria.IndexExt)))
+	if err != nil {
+		return aria.Index{}, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	return readIndex(f, stem+aria.IndexExt)
 }
 
 // done waits until the copy of h is complete.
@@ -242,20 +261,25 @@ func (c *copies) wait(ctx context.Context) error {
 	return nil
 }
 
-// holds returns the copy of the file that is at e's place now, if there is one
-// that still holds: for InnoDB and online-safe Aria the same generation of the
-// file, because their logs make up for later changes; for all others the file
-// must also not have been changed since.
+// holds returns the copy of the file that is at e's place now, if there is one,
+// and whether it still holds: for InnoDB and online-safe Aria the same generation
+// of the file, because their logs make up for later changes; for all others the
+// file must also not have been changed since.
+//
+// What Aria's log does not make up for (TRUNCATE, RENAME, REPAIR, a bulk insert,
+// ...) leaves its mark in the header of the table's index file. The server's
+// ddl.log is no help there: it lacks TRUNCATE, which keeps both inodes.
 func (c *copies) holds(e entry, now fileStat) (*held, bool) {
 	h, ok := c.newest[now.id]
 	if !ok {
 		return nil, false
 	}
-	switch h.class {
-	case repo.ClassInnoDB:
+	switch {
+	case h.class == repo.ClassInnoDB:
 		return h, h.space != nil || now.size > smallSpace
-	case repo.ClassAria:
-		return h, !c.ddl.touchedSince(e.dir, e.table, h.ddl) && !c.ddl.touchedSince(h.entry.dir, h.entry.table, h.ddl)
+	case h.class == repo.ClassAria && !h.stat.unchangedBy(now):
+		present, err := c.presentIndex(e)
+		return h, err == nil && h.index.Continues(present)
 	default:
 		return h, h.stat.unchangedBy(now)
 	}

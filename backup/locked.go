@@ -50,7 +50,7 @@ func budgetCause(ctx context.Context, err error) error {
 // underBlockDDL fixes the names: no DDL can end any more, and tables without
 // transactions are not written to.
 func (r *attempt) underBlockDDL(ctx context.Context) error {
-	s, err := r.scan(ctx)
+	s, err := r.layout.scanDatadir(ctx)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (r *attempt) tableNames(ctx context.Context) ([]qualified, error) {
 // here, in this order, is one state of the server.
 func (r *attempt) underBlockCommit(ctx context.Context) error {
 	// The server's own tables, and InnoDB files of an ALTER that goes on.
-	s, err := r.scan(ctx)
+	s, err := r.layout.scanDatadir(ctx)
 	if err != nil {
 		return err
 	}
@@ -95,8 +95,12 @@ func (r *attempt) underBlockCommit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.opts.Server.FlushEngineLogs(ctx); err != nil {
+	written, err := r.opts.Server.FlushEngineLogs(ctx)
+	if err != nil {
 		return err
+	}
+	if written {
+		r.redo.tail.Written(lsns.Current)
 	}
 	if err := r.readPosition(ctx); err != nil {
 		return err

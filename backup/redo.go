@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"mbk/copier"
@@ -52,7 +53,7 @@ func (r *attempt) startRedo(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if c.tail, err = innodb.OpenTailer(r.layout.redo, r.watch, sink, innodb.TailOptions{Logger: r.log}); err != nil {
+	if c.tail, err = innodb.OpenTailer(r.layout.redo, r.watch, sink, innodb.TailOptions{Logger: r.log, Patience: r.flushPatience()}); err != nil {
 		return err
 	}
 	if c.checkpoint, err = c.tail.Checkpoint(ctx); err != nil {
@@ -68,6 +69,17 @@ func (r *attempt) startRedo(ctx context.Context) error {
 		return err
 	}
 	return c.tail.CatchUp(ctx, lsns.Flushed)
+}
+
+// flushPatience is how long the server may take to write its log out. With
+// innodb_flush_log_at_trx_commit=0 it does that only every so many seconds.
+func (r *attempt) flushPatience() time.Duration {
+	const usual = 5 * time.Second
+	seconds, err := strconv.Atoi(r.found.facts.Variables["innodb_flush_log_at_timeout"])
+	if err != nil {
+		return usual
+	}
+	return usual + time.Duration(seconds)*time.Second
 }
 
 // follow tails the log until finish has what it wants. A log that is lost ends

@@ -107,11 +107,11 @@ func (f *final) waitLate(ctx context.Context) error {
 	return nil
 }
 
-// unprotected says whether a file may still change under BLOCK_DDL: the tables
-// of the server itself, and Aria's tables whose changes only wait for
-// BLOCK_COMMIT when they are transactional but cannot be copied hot.
+// unprotected says whether a file may still change under BLOCK_DDL in a way that
+// the logs do not make up for: the tables of the server itself, and Aria's, whose
+// writes go on until BLOCK_COMMIT.
 func (p *placed) unprotected() bool {
-	return p.held.class == repo.ClassPlain && (p.entry.dir == "mysql" || p.entry.aria())
+	return p.entry.aria() || p.held.class == repo.ClassPlain && p.entry.dir == "mysql"
 }
 
 // resettle brings the final state up to date under BLOCK_COMMIT: InnoDB files of

@@ -53,18 +53,18 @@ func leftOut(e entry, d definition) repo.LeftOut {
 // final state and returns them. Which they are is decided by the definitions
 // that were copied, so that a table made during the backup is seen too.
 func (f *final) leaveOut() []repo.LeftOut {
-	gone := map[ddlTable]bool{}
+	gone := map[tableFiles]bool{}
 	var found []repo.LeftOut
 	for _, p := range f.files {
 		d := p.held.define
 		if d == nil || d.kind == kindView || supported(d.engine) {
 			continue
 		}
-		gone[ddlTable{p.entry.dir, p.entry.table}] = true
+		gone[tableFiles{p.entry.dir, p.entry.table}] = true
 		found = append(found, leftOut(p.entry, *d))
 	}
 	for path, p := range f.files {
-		if gone[ddlTable{p.entry.dir, p.entry.table}] {
+		if gone[tableFiles{p.entry.dir, p.entry.table}] {
 			delete(f.files, path)
 		}
 	}
@@ -74,13 +74,16 @@ func (f *final) leaveOut() []repo.LeftOut {
 	return found
 }
 
+// tableFiles are the files of one table, by its names on disk.
+type tableFiles struct{ database, table string }
+
 // tables lists the tables, views and sequences of the final state, in the
 // order of their names; the file indexes are those of index, by path.
 func (f *final) tables(index map[string]int) []repo.Table {
-	byTable := map[ddlTable]*repo.Table{}
-	files := map[ddlTable][]int{}
+	byTable := map[tableFiles]*repo.Table{}
+	files := map[tableFiles][]int{}
 	for path, p := range f.files {
-		key := ddlTable{p.entry.dir, p.entry.table}
+		key := tableFiles{p.entry.dir, p.entry.table}
 		if p.entry.table == "" {
 			continue
 		}

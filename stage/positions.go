@@ -105,13 +105,24 @@ func (s *Server) Galera(ctx context.Context) (*Galera, error) {
 	return &Galera{UUID: uuid, SeqNo: seqno}, nil
 }
 
-// FlushEngineLogs writes the storage engines' logs out. How durable that makes
-// them depends on innodb_flush_log_at_trx_commit: with 0 InnoDB does nothing.
-func (s *Server) FlushEngineLogs(ctx context.Context) error {
-	if err := s.control.exec(ctx, "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS"); err != nil {
-		return fmt.Errorf("flush the engines' logs: %w", err)
+// FlushEngineLogs writes the storage engines' logs out. Written tells whether
+// InnoDB's log file then holds everything up to the LSN that was current before;
+// with innodb_flush_log_at_trx_commit=0 the statement does nothing, and a
+// background thread writes the log within innodb_flush_log_at_timeout.
+func (s *Server) FlushEngineLogs(ctx context.Context) (written bool, err error) {
+	const mode = "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit"
+	before, err := s.control.values(ctx, mode)
+	if err == nil {
+		err = s.control.exec(ctx, "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS")
 	}
-	return nil
+	if err != nil {
+		return false, fmt.Errorf("flush the engines' logs: %w", err)
+	}
+	after, err := s.control.values(ctx, mode)
+	if err != nil {
+		return false, fmt.Errorf("flush the engines' logs: %w", err)
+	}
+	return before.at(0) != "0" && after.at(0) != "0", nil
 }
 
 // Checkpoint makes InnoDB write all changed pages and a checkpoint, and waits

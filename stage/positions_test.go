@@ -42,8 +42,8 @@ func TestPositions(t *testing.T) {
 		if want := srv.MustValue(t, "SELECT @@gtid_binlog_pos"); b.GTID != want || b.State == "" {
 			t.Errorf("Binlog = %+v, want GTID %q and a state", b, want)
 		}
-		if err := s.FlushEngineLogs(t.Context()); err != nil {
-			t.Error(err)
+		if written, err := s.FlushEngineLogs(t.Context()); err != nil || !written {
+			t.Errorf("FlushEngineLogs = %t, %v", written, err)
 		}
 		got, err := s.Replicas(t.Context())
 		want := []stage.Replica{
