@@ -22,6 +22,7 @@ type ariaLogs struct {
 	control aria.Control
 	logs    map[uint32]*held
 	copied  map[uint32]int64 // how far each log is copied, behind its first page
+	whole   map[uint32]bool  // logs of which nothing is left to copy
 }
 
 // readAriaControl reads the control file. The server rewrites it in one piece;
@@ -44,7 +45,7 @@ func readAriaControl(dir string) (aria.Control, error) {
 }
 
 func newAriaLogs(c *copies, control aria.Control) *ariaLogs {
-	return &ariaLogs{copies: c, control: control, logs: map[uint32]*held{}, copied: map[uint32]int64{}}
+	return &ariaLogs{copies: c, control: control, logs: map[uint32]*held{}, copied: map[uint32]int64{}, whole: map[uint32]bool{}}
 }
 
 // advance copies what is settled of the logs since the last call.
@@ -56,27 +57,63 @@ func (a *ariaLogs) advance(ctx context.Context) error {
 	})
 }
 
-// finish copies the rest, with no commit going on, and sets the number of the
-// last log in the control file. Every table must have been copied.
-func (a *ariaLogs) finish(ctx context.Context) error {
-	if err := a.each(func(n uint32, path string, size int64) error {
-		if size < aria.LogPageSize {
-			return fmt.Errorf("%s has %d bytes, less than its header", path, size)
-		}
-		if err := a.copy(ctx, n, path, max(a.copied[n], aria.LogPageSize), size); err != nil {
-			return err
-		}
-		a.control.LastLog = max(a.control.LastLog, n)
-		return a.copy(ctx, n, path, 0, aria.LogPageSize)
+// keep copies all logs but the newest to their end. It is called before the
+// stages are given back for a moment, in which the server may remove logs that
+// it needs no more; ours, from an older checkpoint, still does.
+func (a *ariaLogs) keep(ctx context.Context) error {
+	var newest uint32
+	if err := a.each(func(n uint32, _ string, _ int64) error {
+		newest = max(newest, n)
+		return nil
 	}); err != nil {
 		return err
 	}
-	for _, h := range a.logs {
+	return a.each(func(n uint32, path string, size int64) error {
+		if n == newest {
+			return nil
+		}
+		return a.complete(ctx, n, path, size)
+	})
+}
+
+// finish copies the rest, with no commit going on, and sets the number of the
+// last log in the control file. Every table must have been copied.
+func (a *ariaLogs) finish(ctx context.Context) error {
+	seen := map[uint32]bool{}
+	if err := a.each(func(n uint32, path string, size int64) error {
+		seen[n] = true
+		a.control.LastLog = max(a.control.LastLog, n)
+		return a.complete(ctx, n, path, size)
+	}); err != nil {
+		return err
+	}
+	for n, h := range a.logs {
+		if !seen[n] && !a.whole[n] {
+			return fmt.Errorf("%s vanished before it was copied", h.entry.path())
+		}
+		if a.logs[n+1] == nil && n != a.control.LastLog {
+			return fmt.Errorf("%s vanished before it was copied", aria.LogName(n+1))
+		}
 		if err := h.done(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// complete copies what is left of a log.
+func (a *ariaLogs) complete(ctx context.Context, n uint32, path string, size int64) error {
+	if a.whole[n] {
+		return nil
+	}
+	if size < aria.LogPageSize {
+		return fmt.Errorf("%s has %d bytes, less than its header", path, size)
+	}
+	if err := a.copy(ctx, n, path, max(a.copied[n], aria.LogPageSize), size); err != nil {
+		return err
+	}
+	a.whole[n] = true
+	return a.copy(ctx, n, path, 0, aria.LogPageSize)
 }
 
 // each calls f for all logs there are.

@@ -173,7 +173,9 @@ func (r *attempt) connect(ctx context.Context) error {
 	if r.locker, err = r.opts.Server.Locker(ctx, lockPatience); err != nil {
 		return err
 	}
-	r.stages, err = r.opts.Server.Begin(ctx, stage.StageOptions{Slice: r.opts.LockSlice, Patience: r.opts.LockWait, Logger: r.log})
+	r.stages, err = r.opts.Server.Begin(ctx, stage.StageOptions{
+		Slice: r.opts.LockSlice, Patience: r.opts.LockWait, Retreat: r.retreat, Logger: r.log,
+	})
 	if err != nil {
 		return err
 	}
@@ -185,6 +187,13 @@ func (r *attempt) connect(ctx context.Context) error {
 		}
 	}()
 	return nil
+}
+
+// retreat is called before the stages are given back for a moment, because a
+// long statement is in the way and others queue behind FLUSH. What DDL does then
+// shows in the last scan, as all DDL does; Aria's logs are made safe here.
+func (r *attempt) retreat(ctx context.Context) error {
+	return r.aria.keep(ctx)
 }
 
 // lockPatience is how long the lock of one table is waited for. A table that

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"golang.org/x/sys/unix"
 
 	"mbk/copier"
 	"mbk/innodb"
@@ -161,7 +162,7 @@ func (p *Preflight) checkDatadir(ctx context.Context, o Options) error {
 	defer watch.Close()
 	switch err := sameServer(ctx, p.layout, watch); {
 	case errors.Is(err, fs.ErrPermission):
-		p.add("datadir", GradeError, err.Error(), "run mbk as root or as the user that the server runs as")
+		p.add("datadir", GradeError, err.Error(), rightsHint)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		p.add("datadir", GradeError, err.Error(), "run mbk on the server's machine, and name its data directory with --datadir if it is mounted elsewhere")
 	case errors.Is(err, ErrOtherServer):
@@ -175,6 +176,8 @@ func (p *Preflight) checkDatadir(ctx context.Context, o Options) error {
 	}
 	return nil
 }
+
+const rightsHint = "run mbk as root or as the user that the server runs as"
 
 // ErrOtherServer is the cause of a backup that fails because the data directory
 // belongs to another server than the connection.
@@ -247,7 +250,12 @@ func readable(datadir string) error {
 // up the rest.
 func (p *Preflight) checkTables(ctx context.Context, o Options) error {
 	var err error
-	if p.first, err = p.layout.scanDatadir(ctx); err != nil {
+	p.first, err = p.layout.scanDatadir(ctx)
+	if errors.Is(err, fs.ErrPermission) {
+		p.add("datadir", GradeError, err.Error(), rightsHint)
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	for _, name := range p.first.ignored {
@@ -267,6 +275,7 @@ func (p *Preflight) checkTables(ctx context.Context, o Options) error {
 		}
 		p.bytes += s.blocks
 	}
+	p.checkReadable()
 	for _, path := range p.layout.system {
 		s, err := statPath(path)
 		if err != nil {
@@ -285,6 +294,32 @@ func (p *Preflight) checkTables(ctx context.Context, o Options) error {
 	}
 	p.add("tables", GradeOK, fmt.Sprintf("%d databases, %d files, %s", len(p.first.databases), len(p.first.entries), humanize.IBytes(uint64(p.bytes))))
 	return nil
+}
+
+// checkReadable makes sure that every file may be read: that one may not should
+// not show after an hour.
+func (p *Preflight) checkReadable() {
+	refused, first := 0, ""
+	look := func(path string) {
+		if unix.Access(path, unix.R_OK) != unix.EACCES {
+			return
+		}
+		if refused++; refused == 1 {
+			first = path
+		}
+	}
+	for _, e := range p.first.entries {
+		look(filepath.Join(p.layout.datadir, filepath.FromSlash(e.path())))
+	}
+	for _, path := range p.layout.system {
+		look(path)
+	}
+	switch {
+	case refused == 1:
+		p.add("datadir", GradeError, fmt.Sprintf("%s: permission denied", first), rightsHint)
+	case refused > 1:
+		p.add("datadir", GradeError, fmt.Sprintf("%s and %d more files: permission denied", first, refused-1), rightsHint)
+	}
 }
 
 // spareDescriptors are for everything but the tables: connections, packs, logs.
