@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"mbk/backup"
+	"mbk/repo"
+	"mbk/restore"
+)
+
+// Flag is a flag of a command, for the test that holds the manual to what the
+// program has.
+type Flag struct {
+	Command  string   // "backup"
+	Names    []string // with their dashes, the long one first: "--repo", "-r"
+	Category string   // the heading in the help, "" for the command's own flags
+	Env      []string // variables of the environment that give it a value
+}
+
+// Flags lists the flags of all commands, in the order of the help.
+func Flags() []Flag {
+	var all []Flag
+	app := newApp(Env{Stdout: io.Discard, Stderr: io.Discard, Getenv: func(string) string { return "" }})
+	for _, command := range app.Commands {
+		for _, f := range command.Flags {
+			one := Flag{Command: command.Name}
+			for _, name := range f.Names() {
+				one.Names = append(one.Names, strings.Repeat("-", min(len(name), 2))+name)
+			}
+			if c, ok := f.(cli.CategorizableFlag); ok {
+				one.Category = c.GetCategory()
+			}
+			if d, ok := f.(cli.DocGenerationFlag); ok {
+				one.Env = d.GetEnvVars()
+			}
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+// Document is a command's result as --json prints it.
+type Document struct {
+	Command string
+	Zero    any // the zero value of its type
+}
+
+// Documents lists what the commands print with --json, and as "progress" a line
+// of --progress=json.
+func Documents() []Document {
+	return []Document{
+		{"backup", backupDocument{}},
+		{"check", struct {
+			OK       bool             `json:"ok"`
+			Findings []backup.Finding `json:"findings"`
+		}{}},
+		{"list", listDocument{}},
+		{"show", backupDocument{}},
+		{"verify", restore.Report{}},
+		{"restore", restore.Result{}},
+		{"restore", restore.Plan{}}, // with --dry-run
+		{"extract", restore.Extracted{}},
+		{"expire", repo.Plan{}},
+		{"progress", progressEvent{}},
+	}
+}

@@ -1,0 +1,126 @@
+package house
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// rank orders the packages: code imports packages of a lower rank only. Helpers
+// below internal/ that know nothing of backups stand at the bottom; programs
+// there, which show or measure mbk, stand beside cli.
+var rank = map[string]int{
+	"mbk":                      6,
+	"mbk/cli":                  5,
+	"mbk/backup":               4,
+	"mbk/restore":              4,
+	"mbk/repo":                 3,
+	"mbk/stage":                3,
+	"mbk/copier":               2,
+	"mbk/innodb":               1,
+	"mbk/aria":                 1,
+	"mbk/repo/store":           1,
+	"mbk/internal/filename":    0,
+	"mbk/internal/hint":        0,
+	"mbk/internal/optfile":     0,
+	"mbk/internal/house":       0,
+	"mbk/internal/mariadbtest": 2,
+	"mbk/repo/store/storetest": 2,
+}
+
+// only says who may import a library, tests of other packages included. The rest
+// of the program is to know nothing of it.
+var only = map[string][]string{
+	"github.com/go-sql-driver/mysql": {"mbk/stage", "mbk/internal/mariadbtest"},
+	"github.com/klauspost/compress":  {"mbk/copier"},
+	"github.com/urfave/cli":          {"mbk/cli"},
+	"github.com/schollz/progressbar": {"mbk/cli"},
+	"golang.org/x/term":              {"mbk/cli"},
+	"mbk/cli":                        {"mbk", "mbk/cli", "mbk/internal/house"},
+}
+
+// testOnly is imported by tests alone, and by what shows the program at work.
+var testOnly = []string{"mbk/internal/mariadbtest", "mbk/repo/store/storetest"}
+
+func TestImportsGoOneWay(t *testing.T) {
+	_, all := sources(t)
+	for _, s := range all {
+		mine, known := rank[s.pkg]
+		if s.program() {
+			mine, known = rank["mbk/cli"], true
+		}
+		if !known {
+			t.Errorf("%s: package %s has no rank: give it one in this test", s.name, s.pkg)
+			continue
+		}
+		for _, p := range s.imports(t) {
+			theirs, ours := rank[p]
+			switch {
+			case !strings.HasPrefix(p+"/", "mbk/") || s.test:
+			case !ours:
+				t.Errorf("%s imports %s, which has no rank", s.name, p)
+			case slices.Contains(testOnly, p) && !s.program():
+				t.Errorf("%s imports %s, which is for tests", s.name, p)
+			case theirs >= mine:
+				t.Errorf("%s of rank %d imports %s of rank %d", s.name, mine, p, theirs)
+			}
+		}
+	}
+}
+
+func TestBackupAndRestoreDoNotKnowEachOther(t *testing.T) {
+	_, all := sources(t)
+	for _, s := range all {
+		for _, p := range s.imports(t) {
+			if s.pkg == "mbk/backup" && p == "mbk/restore" || s.pkg == "mbk/restore" && p == "mbk/backup" {
+				t.Errorf("%s imports %s", s.name, p)
+			}
+		}
+	}
+}
+
+func TestFormatsKnowNoOtherPackage(t *testing.T) {
+	_, all := sources(t)
+	for _, s := range all {
+		if s.test || !slices.Contains([]string{"mbk/innodb", "mbk/aria", "mbk/repo/store"}, s.pkg) {
+			continue
+		}
+		for _, p := range s.imports(t) {
+			if strings.HasPrefix(p, "mbk/") {
+				t.Errorf("%s imports %s", s.name, p)
+			}
+		}
+	}
+}
+
+func TestLibrariesHaveOneUser(t *testing.T) {
+	_, all := sources(t)
+	for _, s := range all {
+		for _, p := range s.imports(t) {
+			for library, users := range only {
+				if (p == library || strings.HasPrefix(p, library+"/")) && !slices.Contains(users, s.pkg) {
+					t.Errorf("%s imports %s, which is for %v", s.name, p, users)
+				}
+			}
+			if p == "C" {
+				t.Errorf("%s uses cgo", s.name)
+			}
+		}
+	}
+}
+
+func TestModuleStandsAlone(t *testing.T) {
+	mod := document(t, "go.mod")
+	for line := range strings.Lines(mod) {
+		if first, _, _ := strings.Cut(strings.TrimSpace(line), " "); first == "replace" || first == "exclude" {
+			t.Errorf("go.mod has %q", strings.TrimSpace(line))
+		}
+	}
+	for _, name := range []string{"vendor", "go.work"} {
+		if _, err := os.Stat(filepath.Join(root, name)); err == nil {
+			t.Errorf("there is a %s", name)
+		}
+	}
+}
