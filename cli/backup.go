@@ -12,6 +12,7 @@ import (
 
 	"mbk/backup"
 	"mbk/copier"
+	"mbk/internal/hint"
 	"mbk/repo"
 )
 
@@ -63,7 +64,7 @@ func backupOptions(c *cli.Context, env Env, s settings) (backup.Options, error) 
 		return o, err
 	}
 	if info, err := os.Stat(o.SpoolDir); o.SpoolDir != "" && (err != nil || !info.IsDir()) {
-		return o, &configError{fmt.Errorf("--spool-dir: %s is not a folder", o.SpoolDir)}
+		return o, hint.Wrap(&configError{fmt.Errorf("--spool-dir: %s is not a folder", o.SpoolDir)}, "name a folder with --spool-dir, on a disk with some room")
 	}
 	if o.Codec, o.Level, err = copier.ParseCodec(orDefault(s.text(c, "compress"), "zstd")); err != nil {
 		return o, usagef("--compress: %v", err)

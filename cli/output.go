@@ -42,9 +42,9 @@ func document(env Env, v any) error {
 	return enc.Encode(v)
 }
 
-// say prints a note for people on stderr.
+// say prints a note for people on stderr. Whoever reads progress as JSON is none.
 func say(env Env, c *cli.Context, format string, args ...any) {
-	if !c.Bool("quiet") {
+	if !c.Bool("quiet") && c.String("progress") != "json" {
 		fmt.Fprintf(env.Stderr, "mbk: "+format+"\n", args...)
 	}
 }

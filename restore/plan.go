@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -58,7 +59,7 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	if err != nil {
 		p.object(Objection{Problem: err.Error()})
 	}
-	p.target, p.Target, p.Owner = t, t.path, t.owner
+	p.target, p.Target, p.Owner = t, cmp.Or(t.path, o.Target), t.owner
 	p.object(objections...)
 	if len(objections) == 0 && err == nil {
 		p.checkSpace(t.parent())

@@ -45,7 +45,7 @@ func findProgram(ctx context.Context, o Options, m *repo.Manifest) (Program, *Ob
 		p, err := probe(ctx, c)
 		if err != nil {
 			if o.Mariadbd != "" {
-				return Program{}, &Objection{Problem: err.Error()}
+				return Program{}, &Objection{Problem: err.Error(), Hint: "name the server's program with --mariadbd, or leave that option out"}
 			}
 			continue
 		}

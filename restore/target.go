@@ -41,17 +41,26 @@ func (t target) scratchPrefix() string {
 	return "." + filepath.Base(t.path) + ".mbk-restore-"
 }
 
+// Advice on targets.
+const (
+	makeParent    = "make the folder that is to hold the data directory"
+	anotherTarget = "name another target: a folder that is missing or empty"
+)
+
 // inspectTarget looks at the target. What stands against restoring into it is
 // returned as objections; the error is for a target that cannot be looked at.
 func inspectTarget(o Options) (target, []Objection, error) {
 	var t target
 	path, err := resolve(o.Target)
+	if errors.Is(err, fs.ErrNotExist) {
+		return t, []Objection{{Problem: fmt.Sprintf("target %s: %v", o.Target, err), Hint: makeParent}}, nil
+	}
 	if err != nil {
 		return t, nil, fmt.Errorf("look at target %s: %w", o.Target, err)
 	}
 	t.path, t.mode = path, 0o700
 	if path == "/" {
-		return t, []Objection{{Problem: "the target is the root directory"}}, nil
+		return t, []Objection{{Problem: "the target is the root directory", Hint: anotherTarget}}, nil
 	}
 	info, err := os.Lstat(path)
 	switch {
@@ -59,7 +68,7 @@ func inspectTarget(o Options) (target, []Objection, error) {
 	case err != nil:
 		return t, nil, fmt.Errorf("look at target: %w", err)
 	case !info.IsDir():
-		return t, []Objection{{Problem: fmt.Sprintf("target %s is not a directory", path)}}, nil
+		return t, []Objection{{Problem: fmt.Sprintf("target %s is not a directory", path), Hint: anotherTarget}}, nil
 	default:
 		t.exists, t.mode = true, info.Mode().Perm()
 	}
@@ -144,7 +153,7 @@ func (t *target) inspectParent() []Objection {
 	dir := t.parent()
 	info, err := os.Stat(dir)
 	if err != nil {
-		return []Objection{{Problem: fmt.Sprintf("target %s: %v", t.path, err), Hint: "make the folder that is to hold the data directory"}}
+		return []Objection{{Problem: fmt.Sprintf("target %s: %v", t.path, err), Hint: makeParent}}
 	}
 	if !info.IsDir() {
 		return []Objection{{Problem: fmt.Sprintf("target %s: %s is not a directory", t.path, dir)}}

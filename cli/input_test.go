@@ -1,0 +1,459 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"mbk/internal/mariadbtest"
+	"mbk/repo"
+	"mbk/repo/store"
+)
+
+// backupArgs backs up as root, reading no option file and printing no progress.
+func backupArgs(srv *mariadbtest.Server, repository string, more ...string) []string {
+	args := []string{"backup", "--repo", repository, "--socket", srv.Socket, "--user", "root", "--no-defaults", "--quiet"}
+	return append(args, more...)
+}
+
+// Calls that cannot be carried out as they are. None may change anything.
+func TestRefusedCalls(t *testing.T) {
+	versions := mariadbtest.Versions()
+	srv := mariadbtest.New(t, versions[0])
+	srv.MustExec(t, "CREATE USER bob@localhost IDENTIFIED BY 'secret'", "CREATE DATABASE d", "CREATE TABLE d.t (a INT)", "INSERT INTO d.t VALUES (1)")
+	repository, fresh, place := t.TempDir(), t.TempDir(), t.TempDir()
+	must(t, backupArgs(srv, repository)...)
+	must(t, backupArgs(srv, repository)...)
+
+	file, strange, newer, damaged := filepath.Join(place, "file"), filepath.Join(place, "strange"), filepath.Join(place, "newer"), filepath.Join(place, "damaged")
+	for path, text := range map[string]string{
+		file: "x", filepath.Join(strange, "photo.jpeg"): "x",
+		filepath.Join(newer, "mbk-repository.json"):   `{"format_version": 99, "id": "00112233-4455-4677-8899-aabbccddeeff"}`,
+		filepath.Join(damaged, "mbk-repository.json"): `{"format_version": 1, "id": "0011`,
+	} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := func(more ...string) []string { return backupArgs(srv, fresh, more...) }
+	r := func(more ...string) []string {
+		return append([]string{"restore", "--repo", repository, "--owner", self(), "--quiet"}, more...)
+	}
+	target := filepath.Join(place, "target")
+	help := func(command string) string { return `"mbk ` + command + ` --help" lists the options` }
+	for _, c := range []struct {
+		name   string
+		args   []string
+		code   int
+		advice string
+		parts  []string
+	}{
+		{"no server: no socket", b("--socket", "/nowhere.sock"), 1, "is mariadbd running here?", []string{"connect as user root at socket /nowhere.sock: no server answers"}},
+		{"no server: nobody listens at the socket", b("--socket", file), 1, "is mariadbd running here?", []string{"no server answers", file}},
+		{"no server: nobody listens at the port", b("--host", "127.0.0.1", "--port", "1"), 1, "is mariadbd running here?", []string{"port 127.0.0.1:1: no server answers"}},
+		{"no password", b("--user", "bob"), 2, "check --user and the password", []string{"connect as user bob", "access denied"}},
+		{"wrong password", b("--user", "bob", "--password=wrong"), 2, "check --user and the password", []string{"connect as user bob", "access denied"}},
+		{"unknown account", b("--user", "alice"), 2, "check --user and the password", []string{"connect as user alice", "access denied"}},
+		{"port that is none", b("--host", "127.0.0.1", "--port", "99999"), 2, help("backup"), []string{"port 99999: out of range"}},
+		{"protocol that is none", b("--protocol", "pipe"), 2, help("backup"), []string{`protocol "pipe"`}},
+		{"option file missing", []string{"list", "--repo", repository, "--defaults-file", "/nowhere.cnf", "--quiet"}, 2, help("list"), []string{"/nowhere.cnf"}},
+
+		{"data directory missing", b("--datadir", "/nowhere"), 2, "run mbk on the server's machine", []string{"datadir: ", "/nowhere"}},
+		{"data directory is a file", b("--datadir", file), 2, "run mbk on the server's machine", []string{"datadir: ", file}},
+		{"data directory is another folder", b("--datadir", strange), 2, "run mbk on the server's machine", []string{"datadir: ", strange}},
+
+		{"no repository named", []string{"backup", "--no-defaults", "--quiet"}, 2, "in $MBK_REPO", []string{"no repository is named"}},
+		{"repository missing", b("--repo", "/nowhere/db1"), 2, "mkdir -m 700 -p /nowhere/db1", []string{"repository: ", "/nowhere/db1"}},
+		{"repository is a file", b("--repo", file), 2, "check --repo", []string{file}},
+		{"repository is something else", b("--repo", strange), 2, "check --repo", []string{strange, "not an mbk repository"}},
+		{"repository empty", []string{"list", "--repo", fresh, "--quiet"}, 2, `the first "mbk backup"`, []string{fresh, "not an mbk repository"}},
+		{"repository of a newer format", b("--repo", newer), 2, "a newer one", []string{newer, "format 99", "made by a newer mbk"}},
+		{"repository with a damaged mbk-repository.json", b("--repo", damaged), 3, "bring mbk-repository.json back", []string{damaged, "mbk-repository.json", "damaged"}},
+
+		{"unknown command", []string{"backups"}, 2, `"mbk --help" lists the commands`, []string{`no command "backups"`}},
+		{"unknown option", b("--nonsense"), 2, help("backup"), []string{"no option --nonsense"}},
+		{"unknown short option", b("-x"), 2, help("backup"), []string{"no option --x"}},
+		{"argument where none belongs", b("db1"), 2, help("backup"), []string{`takes no argument, but "db1" was given`}},
+		{"value missing at the end", []string{"backup", "--repo"}, 2, help("backup"), []string{"--repo needs a value"}},
+		{"codec that is none", b("--compress", "lzma"), 2, help("backup"), []string{`--compress: codec "lzma"`}},
+		{"level that is none", b("--compress", "zstd:99"), 2, help("backup"), []string{"--compress", "no level 99"}},
+		{"rate that is none", b("--rate-limit", "fast"), 2, help("backup"), []string{`--rate-limit "fast"`}},
+		{"number that is none", b("--threads", "x"), 2, help("backup"), []string{`invalid value "x" for option --threads`}},
+		{"negative number", b("--threads", "-1"), 2, help("backup"), []string{"--threads is negative"}},
+		{"negative duration", b("--lock-wait", "-1s"), 2, help("backup"), []string{"--lock-wait is negative"}},
+		{"progress of an unknown kind", b("--progress", "loud"), 2, help("backup"), []string{`not "loud"`}},
+		{"spool folder missing", b("--spool-dir", "/nowhere"), 2, "name a folder with --spool-dir", []string{"--spool-dir", "/nowhere"}},
+		{"spool folder is a file", b("--spool-dir", file), 2, "name a folder with --spool-dir", []string{"--spool-dir", file}},
+
+		{"restore without an id", r("--target", target), 2, help("restore"), []string{"needs the id of a backup"}},
+		{"restore of two", r("latest", "x", "--target", target), 2, help("restore"), []string{`takes one id, but "x" was given too`}},
+		{"restore without a target", r("latest"), 2, help("restore"), []string{"needs --target FOLDER"}},
+		{"target forgotten at the end", r("latest", "--target"), 2, help("restore"), []string{"--target needs a value"}},
+		{"target forgotten before an option", r("latest", "--target", "--dry-run"), 2, help("restore"), []string{"--target needs a value, but --dry-run follows"}},
+		{"unknown id", r("20010101T000000Z-full", "--target", target), 2, `"mbk list" names all backups`, []string{`no backup "20010101T000000Z-full" in ` + repository}},
+		{"id with a path in it", r("../../etc", "--target", target), 2, `"mbk list" names all backups`, []string{`no backup "../../etc"`}},
+		{"ambiguous beginning of an id", r("2", "--target", target), 2, "give more of the id", []string{`"2" stands for 2 backups`}},
+		{"target not empty", r("latest", "--target", strange), 2, "a restore never overwrites anything", []string{strange, "is not empty: it holds photo.jpeg"}},
+		{"target of a running server", r("latest", "--target", srv.Datadir), 2, "stop that server", []string{srv.Datadir, "is the data directory of a running server, pid "}},
+		{"target is a file", r("latest", "--target", file), 2, "name another target", []string{file, "is not a directory"}},
+		{"target's parent missing", r("latest", "--target", "/nowhere/at/all"), 2, "make the folder that is to hold the data directory", []string{"/nowhere/at/all"}},
+		{"owner that is none", r("latest", "--target", target, "--owner", "no-such-user"), 2, help("restore"), []string{`no user "no-such-user"`}},
+		{"mariadbd that is not there", r("latest", "--target", target, "--mariadbd", "/nowhere"), 2, "--mariadbd", []string{"/nowhere"}},
+		{"mariadbd that is something else", r("latest", "--target", target, "--mariadbd", "/bin/true"), 2, "--mariadbd", []string{"/bin/true", "is no MariaDB server's answer"}},
+
+		{"verify at an unknown depth", []string{"verify", "latest", "--repo", repository, "--depth", "deep", "--quiet"}, 2, help("verify"), []string{`not "deep"`}},
+		{"extract of nothing", []string{"extract", "latest", "--repo", repository, "--to", target, "--quiet"}, 2, help("extract"), []string{"at least one table"}},
+		{"extract to nowhere", []string{"extract", "latest", "d.t", "--repo", repository, "--quiet"}, 2, help("extract"), []string{"needs --to FOLDER"}},
+		{"extract of an unknown table", []string{"extract", "latest", "d.x", "--repo", repository, "--to", target, "--quiet"}, 2, "name tables as database.table", []string{`"d.x" matches no table`}},
+		{"expire without a rule", []string{"expire", "--repo", repository, "--quiet"}, 2, help("expire"), []string{"at least one rule"}},
+		{"expire with a negative rule", []string{"expire", "--repo", repository, "--keep-last", "-1", "--quiet"}, 2, help("expire"), []string{"keep-last is -1"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := tree(t, repository, fresh, place)
+			mbk(t, c.args...).wantRefusal(t, c.code, c.advice, c.parts...)
+			wantUnchanged(t, before, repository, fresh, place)
+		})
+	}
+	wantFree(t, srv)
+}
+
+// The files of another server must never be taken for those of the one that
+// answers.
+func TestDatadirOfAnotherServer(t *testing.T) {
+	for _, version := range mariadbtest.Versions() {
+		t.Run(version, func(t *testing.T) {
+			ours, other := mariadbtest.New(t, version), mariadbtest.New(t, version)
+			const advice = "--datadir and --socket: they must belong to the same server"
+			const refused = "is not the data directory of the server that answers"
+			repository := t.TempDir()
+			lsn := func(srv *mariadbtest.Server) string {
+				return srv.MustValue(t, "SELECT GROUP_CONCAT(VARIABLE_VALUE ORDER BY VARIABLE_NAME) FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME IN ('INNODB_LSN_CURRENT', 'INNODB_LSN_LAST_CHECKPOINT')")
+			}
+			// Servers made from one template come to rest at the same checkpoint.
+			until(t, "same checkpoint", func() bool { return lsn(ours) == lsn(other) })
+			// Both logs say the same, and the other server has never seen a backup.
+			mbk(t, backupArgs(ours, repository, "--datadir", other.Datadir)...).wantRefusal(t, 2, advice, other.Datadir, refused, "ddl.log")
+			// The other server has seen one.
+			other.MustExec(t, "BACKUP STAGE START", "BACKUP STAGE END")
+			mbk(t, backupArgs(ours, repository, "--datadir", other.Datadir)...).wantRefusal(t, 2, advice, other.Datadir, refused, "ddl.log")
+			wantNoBackup(t, repository, 2)
+			// Their logs differ, so that nothing needs to be locked.
+			other.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT)", "INSERT INTO d.t SELECT seq FROM mysql.seq_1_to_1000")
+			if err := other.Restart(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			empty := t.TempDir()
+			before := tree(t, empty)
+			mbk(t, backupArgs(ours, empty, "--datadir", other.Datadir)...).wantRefusal(t, 2, advice, other.Datadir, refused, "its redo log has checkpoint")
+			wantUnchanged(t, before, empty)
+			// Another path to the right one will do.
+			link := filepath.Join(t.TempDir(), "link")
+			if err := os.Symlink(ours.Datadir, link); err != nil {
+				t.Fatal(err)
+			}
+			must(t, backupArgs(ours, repository, "--datadir", link)...)
+			wantFree(t, ours)
+			wantFree(t, other)
+		})
+	}
+}
+
+// A user of the machine who may talk to the server, but not read its files, or
+// not write into the repository.
+func TestRightsOnThisMachine(t *testing.T) {
+	place := publicFolder(t)
+	dist, err := mariadbtest.Get(t.Context(), mariadbtest.Versions()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := mariadbtest.Start(t.Context(), mariadbtest.Options{Dist: dist, Dir: filepath.Join(place, "server"), Args: []string{"--debug-no-sync"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := srv.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	repository := filepath.Join(place, "repository")
+	if err := os.Mkdir(repository, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	mode := func(path string, mode os.FileMode) {
+		t.Helper()
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := func(advice string, parts ...string) {
+		t.Helper()
+		cmd := command(t, backupArgs(srv, repository)...)
+		asNobody(t, cmd)
+		before := tree(t, repository)
+		launch(t, cmd).wait(t, time.Minute).wantRefusal(t, 2, advice, parts...)
+		wantUnchanged(t, before, repository)
+	}
+	mode(repository, 0o777)
+	mode(srv.Datadir, 0)
+	refused("run mbk as root or as the user that the server runs as", "datadir: ", srv.Datadir, "permission denied")
+	mode(srv.Datadir, 0o755)
+	log := filepath.Join(srv.Datadir, "ib_logfile0")
+	mode(log, 0)
+	refused("run mbk as root or as the user that the server runs as", "datadir: ", log, "permission denied")
+	if out, err := exec.Command("chmod", "-R", "a+rX", srv.Datadir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if os.Geteuid() == 0 { // a server that is not root's could not go on
+		folder, table := filepath.Join(srv.Datadir, "mysql"), filepath.Join(srv.Datadir, "mysql", "db.MAI")
+		mode(folder, 0)
+		refused("run mbk as root or as the user that the server runs as", "datadir: ", "mysql", "permission denied")
+		mode(folder, 0o755)
+		mode(table, 0)
+		refused("run mbk as root or as the user that the server runs as", "datadir: ", table, "permission denied")
+		mode(table, 0o664)
+	}
+	mode(repository, 0o555)
+	refused("as the user who owns the repository", repository, "not writable", "permission denied")
+	mode(repository, 0)
+	refused("who may read that folder", repository, "permission denied")
+	mode(repository, 0o755)
+	must(t, backupArgs(srv, repository)...)
+	if os.Geteuid() == 0 {
+		refused("as the user who owns the repository", repository, "permission denied")
+	}
+	wantFree(t, srv)
+}
+
+// An account without rights is told the very statement that gives it those it
+// lacks. With them a backup works.
+func TestLeastPrivileges(t *testing.T) {
+	for _, version := range mariadbtest.Versions() {
+		t.Run(version, func(t *testing.T) {
+			srv := mariadbtest.New(t, version)
+			srv.MustExec(t, "CREATE USER 'mbk'@'localhost' IDENTIFIED BY 'secret'", "CREATE DATABASE d", "CREATE TABLE d.t (a INT)", "INSERT INTO d.t VALUES (1), (2)",
+				"CREATE VIEW d.v AS SELECT a FROM d.t", "CREATE TABLE d.m (a INT) ENGINE=MyISAM")
+			repository := t.TempDir()
+			backup := []string{"backup", "--repo", repository, "--socket", srv.Socket, "--user", "mbk", "--password=secret", "--no-defaults", "--quiet"}
+			before := tree(t, repository)
+			const grant = "GRANT RELOAD, PROCESS, BINLOG MONITOR, SLAVE MONITOR, SHOW VIEW ON *.* TO 'mbk'@'localhost'"
+			mbk(t, backup...).wantRefusal(t, 2, grant, "privileges: account 'mbk'@'localhost' lacks RELOAD, PROCESS")
+			srv.MustExec(t, "GRANT RELOAD, PROCESS, SHOW VIEW ON *.* TO 'mbk'@'localhost'")
+			const rest = "GRANT BINLOG MONITOR, SLAVE MONITOR ON *.* TO 'mbk'@'localhost'"
+			mbk(t, backup...).wantRefusal(t, 2, rest, "account 'mbk'@'localhost' lacks BINLOG MONITOR, SLAVE MONITOR")
+			wantUnchanged(t, before, repository)
+			srv.MustExec(t, rest)
+			b := document[taken](t, backup...)
+			if b.Binlog.File == "" {
+				t.Error("the backup has no binlog position")
+			}
+			target := filepath.Join(t.TempDir(), "restored")
+			must(t, restoreArgs(b.ID, repository, target)...)
+			mariadbtest.MustEqual(t, mariadbtest.Open(t, version, target), srv)
+			wantFree(t, srv)
+		})
+	}
+}
+
+// A password reaches mbk in four ways, and nobody else.
+func TestPassword(t *testing.T) {
+	srv := mariadbtest.New(t, mariadbtest.Versions()[0])
+	const word = "Zs7-Tq9-glass-onion"
+	srv.MustExec(t, "CREATE USER mbk@localhost IDENTIFIED BY '"+word+"'", "GRANT ALL ON *.* TO mbk@localhost", "CREATE DATABASE d",
+		"CREATE TABLE d.t (a INT PRIMARY KEY, b BLOB)", "INSERT INTO d.t SELECT seq, RANDOM_BYTES(1000) FROM mysql.seq_1_to_3000")
+	repository := t.TempDir()
+	backup := []string{"backup", "--repo", repository, "--socket", srv.Socket, "--user", "mbk", "--quiet"}
+	file := filepath.Join(t.TempDir(), "my.cnf")
+	if err := os.WriteFile(file, []byte("[client]\nuser = nobody\npassword = wrong\n[mbk]\nuser = mbk\npassword = \""+word+"\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	outputs := must(t, append(backup, "--no-defaults", "-p"+word)...).stdout
+	outputs += must(t, "backup", "--repo", repository, "--socket", srv.Socket, "--quiet", "--defaults-file", file).stdout
+	environment := command(t, append(backup, "--no-defaults")...)
+	environment.Env = append(environment.Env, "MBK_PASSWORD="+word)
+	o := launch(t, environment).wait(t, time.Minute)
+	if o.code != 0 {
+		t.Errorf("MBK_PASSWORD: exit code %d: %s", o.code, o.stderr)
+	}
+	outputs += o.stdout + o.stderr
+	o = mbk(t, append(backup, "--no-defaults", "--password="+word+"x", "--verbose")...)
+	o.wantRefusal(t, 2, "check --user and the password", "access denied")
+	outputs += o.stderr
+
+	r := launch(t, command(t, append(backup, "--no-defaults", "--password="+word, "--rate-limit", "10MB", "--verbose")...))
+	visible := time.Now()
+	until(t, "command line without the password", func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", r.cmd.Process.Pid))
+		return err == nil && len(b) > 0 && !strings.Contains(string(b), word)
+	})
+	if d := time.Since(visible); d > 2*time.Second {
+		t.Errorf("the password was on the command line for %s", d)
+	}
+	if o = r.wait(t, time.Minute); o.code != 0 {
+		t.Errorf("--password=WORD: exit code %d: %s", o.code, o.stderr)
+	}
+	outputs += o.stdout + o.stderr
+	for _, id := range ids(t, repository) {
+		outputs += must(t, "show", id, "--repo", repository, "--json", "--no-defaults").stdout
+	}
+	history, err := filepath.Glob(filepath.Join(repository, "history", "*"))
+	if err != nil || len(history) < 4 {
+		t.Fatalf("history: %v, %v", history, err)
+	}
+	for _, path := range history {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		outputs += string(b)
+	}
+	if strings.Contains(outputs, word) {
+		t.Error("the password is in an output or in the history")
+	}
+}
+
+// ids lists the backups of a repository.
+func ids(t *testing.T, repository string) []string {
+	t.Helper()
+	var all []string
+	for _, b := range document[struct {
+		Backups []struct {
+			ID string `json:"id"`
+		} `json:"backups"`
+	}](t, "list", "--repo", repository, "--no-defaults").Backups {
+		all = append(all, b.ID)
+	}
+	return all
+}
+
+// wantNoBackup makes sure that a repository holds nothing of failed attempts but
+// their history, and returns that, oldest first.
+func wantNoBackup(t *testing.T, repository string, attempts int) []repo.Attempt {
+	t.Helper()
+	if have := ids(t, repository); len(have) > 0 {
+		t.Errorf("listed: %v", have)
+	}
+	left, err := filepath.Glob(filepath.Join(repository, "backups", "*", "*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	hidden, err := filepath.Glob(filepath.Join(repository, "backups", "*", ".*"))
+	if err != nil || len(hidden) > 0 {
+		t.Errorf("left behind: %v, %v", hidden, err)
+	}
+	st, err := store.OpenFolder(repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := repo.Open(t.Context(), st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := r.Attempts(t.Context())
+	if err != nil || len(all) != attempts {
+		t.Fatalf("the history has %d attempts, %v; want %d", len(all), err, attempts)
+	}
+	for _, a := range all {
+		if a.Outcome != repo.OutcomeFailed || a.Error == "" || a.Started.IsZero() || a.Finished.Before(a.Started) || a.ServerVersion == "" {
+			t.Errorf("the history has the attempt %+v", a)
+		}
+	}
+	return all
+}
+
+// With --json stdout is one JSON document and stderr is silent with --quiet;
+// without --quiet every line of stderr is one too, if so asked.
+func TestDocuments(t *testing.T) {
+	srv := mariadbtest.New(t, mariadbtest.Versions()[0])
+	srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT)", "INSERT INTO d.t VALUES (1)")
+	repository, place := t.TempDir(), t.TempDir()
+	server := []string{"--socket", srv.Socket, "--user", "root"}
+	owner := []string{"--owner", self()}
+	for _, args := range [][]string{
+		append([]string{"check"}, server...),
+		append([]string{"backup"}, server...),
+		append([]string{"backup", "--progress", "json"}, server...),
+		{"list"}, {"show", "latest"}, {"show", "latest", "--tables"},
+		{"verify", "latest"}, {"verify", "latest", "--depth", "stored", "--progress=json"},
+		append([]string{"restore", "latest", "--target", filepath.Join(place, "a"), "--dry-run"}, owner...),
+		append([]string{"restore", "latest", "--target", filepath.Join(place, "a")}, owner...),
+		append([]string{"restore", "latest", "--target", filepath.Join(place, "b"), "--progress=json", "--no-recover"}, owner...),
+		{"extract", "latest", "d.t", "--to", filepath.Join(place, "c")},
+		{"expire", "--keep-last", "1", "--dry-run"}, {"expire", "--keep-last", "1"},
+	} {
+		progress := strings.Contains(strings.Join(args, " "), "progress")
+		args = append(args, "--repo", repository, "--no-defaults", "--json")
+		if !progress {
+			args = append(args, "--quiet")
+		}
+		o := must(t, args...)
+		if !json.Valid([]byte(o.stdout)) || !strings.HasPrefix(o.stdout, "{") {
+			t.Errorf("mbk %q prints %q", args, o.stdout)
+		}
+		if (o.stderr != "") != progress {
+			t.Errorf("mbk %q says %q", args, o.stderr)
+		}
+		for line := range strings.Lines(o.stderr) {
+			if !json.Valid([]byte(line)) {
+				t.Errorf("mbk %q: progress %q", args, line)
+			}
+		}
+	}
+	// An error does not spoil the promise.
+	o := mbk(t, "list", "--repo", filepath.Join(place, "none"), "--json", "--quiet", "--no-defaults")
+	o.wantRefusal(t, 2, "mkdir", "none")
+}
+
+// Options may stand behind arguments, and paths may be relative.
+func TestOrderAndRelativePaths(t *testing.T) {
+	srv := mariadbtest.New(t, mariadbtest.Versions()[0])
+	place := t.TempDir()
+	if err := os.Mkdir(filepath.Join(place, "repository"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		backupArgs(srv, "repository"),
+		{"restore", "--no-defaults", "latest", "--quiet", "--repo=repository", "--target", "data", "--owner", self(), "--no-recover"},
+		{"extract", "latest", "mysql.proc", "--to", "files", "-r", "repository", "mysql.db"},
+		{"verify", "--repo", "repository", "--", "latest"},
+	} {
+		cmd := command(t, args...)
+		cmd.Dir = place
+		if o := launch(t, cmd).wait(t, time.Minute); o.code != 0 {
+			t.Fatalf("mbk %q exits %d: %s", args, o.code, o.stderr)
+		}
+	}
+	for _, path := range []string{"data/ibdata1", "files/mysql/proc.MAD", "files/mysql/db.MAD"} {
+		if _, err := os.Stat(filepath.Join(place, path)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A log belongs to one series of servers, and no older release of it.
+func TestRestoreByAnotherSeries(t *testing.T) {
+	versions := mariadbtest.Versions()
+	for i, version := range versions {
+		srv := mariadbtest.New(t, version)
+		other, err := mariadbtest.Get(t.Context(), versions[(i+1)%len(versions)])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other.Version == srv.Dist.Version {
+			t.Skip("only one version to test")
+		}
+		repository, place := t.TempDir(), t.TempDir()
+		b := document[taken](t, backupArgs(srv, repository)...)
+		before := tree(t, repository, place)
+		args := append(restoreArgs(b.ID, repository, filepath.Join(place, "target")), "--mariadbd", other.Program("mariadbd"))
+		mbk(t, args...).wantRefusal(t, 2, "install mariadbd "+srv.Dist.Version+" or a later "+srv.Dist.Series, "recovers files of "+srv.Dist.Version, "is "+other.Version)
+		wantUnchanged(t, before, repository, place)
+	}
+}
