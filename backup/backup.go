@@ -154,15 +154,14 @@ func runAttempt(ctx context.Context, o Options, found *Preflight) (m *repo.Manif
 	return m, nil
 }
 
-// trueCause is why the context of an attempt has ended, if that is what err is
-// about: a lost stage connection or redo log shows elsewhere only as a
-// cancelled wait.
+// trueCause is why the context of an attempt has ended, if it has: a signal, a
+// lost stage connection or redo log shows elsewhere only as a cancelled wait, for
+// whatever file that was.
 func trueCause(ctx context.Context, err error) error {
-	cause := context.Cause(ctx)
-	if cause == nil || errors.Is(err, cause) {
-		return err
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
 	}
-	return cause
+	return err
 }
 
 func (r *attempt) connect(ctx context.Context) error {

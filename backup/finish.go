@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
+	"syscall"
 	"time"
 
 	"mbk/innodb"
@@ -116,6 +118,10 @@ func (r *attempt) warnings(m *repo.Manifest) []string {
 	for _, d := range m.Damaged {
 		warnings = append(warnings, fmt.Sprintf("%s: page %d is damaged in the source", d.File, d.Page))
 	}
+	for name := range r.copies.discarded {
+		dir, table := path.Split(name)
+		warnings = append(warnings, fmt.Sprintf("the tablespace of `%s`.`%s` is discarded: the backup holds its definition only", filename.SQL(path.Clean(dir)), filename.SQL(table)))
+	}
 	if m.Binlog == nil {
 		warnings = append(warnings, "the server writes no binary log: a restore ends at the moment of the backup")
 	}
@@ -160,8 +166,12 @@ func (r *attempt) release(ctx context.Context, failed error) error {
 	if !errors.Is(err, stage.ErrStageLost) {
 		return err
 	}
-	if errors.Is(failed, stage.ErrStageLost) {
+	if errors.Is(failed, stage.ErrStageLost) || errors.Is(failed, stage.ErrUnreachable) {
 		err = nil // said already
 	}
-	return errors.Join(err, r.stages.ConfirmReleased(ctx))
+	confirmed := r.stages.ConfirmReleased(ctx)
+	if errors.Is(confirmed, syscall.ECONNREFUSED) || errors.Is(confirmed, fs.ErrNotExist) {
+		confirmed = nil // a server that has ended, and removed its socket perhaps, holds nothing
+	}
+	return errors.Join(err, confirmed)
 }

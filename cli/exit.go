@@ -101,6 +101,9 @@ func nextSteps(env Env, err error) []string {
 	if errors.As(err, &full) {
 		steps = append(steps, `remove old backups with "mbk expire", or make room otherwise; what this run wrote is removed`)
 	}
+	if errors.Is(err, stage.ErrStageLost) || errors.Is(err, stage.ErrLockLost) {
+		steps = append(steps, "the server's error log may tell who ended the connection; start the backup again when that is settled")
+	}
 	if isUsage(err) {
 		step := `"mbk --help" lists the commands`
 		if len(env.Args) > 0 && newApp(env).Command(env.Args[0]) != nil {
