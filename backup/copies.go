@@ -23,12 +23,6 @@ import (
 // whole when it is opened, so that it needs no descriptor afterwards.
 const smallFile = 64 << 10
 
-// smallSpace is the size in bytes up to which a tablespace whose page 0 was not
-// written yet when it was copied is copied once more under BLOCK_DDL. The redo
-// holds all of such a file, because its page 0 was still dirty after the
-// checkpoint was read; but a recovery is simpler where page 0 is there.
-const smallSpace = 4 << 20
-
 // held is a file that has been copied, or is being copied.
 type held struct {
 	entry   entry
@@ -63,6 +57,7 @@ type copies struct {
 	descriptors *semaphore.Weighted
 	newest      map[identity]*held
 	stems       map[string]aria.Index // of Aria tables whose index file was read, by path without extension
+	discarded   map[string]bool       // tables without a tablespace, as "database/table" on disk
 	next        uint32
 	spacePage   int // innodb_page_size
 }
@@ -133,8 +128,13 @@ func (c *copies) release(g grabbed) {
 }
 
 // submit hands an opened file to the copier. It may wait for room in the
-// copier's queue, so no table's lock may be held.
+// copier's queue, so no table's lock may be held. A file that is not the server's
+// is not copied; nil is returned for it.
 func (c *copies) submit(ctx context.Context, g grabbed) (*held, error) {
+	if c.foreign(g.entry) {
+		c.release(g)
+		return nil, nil
+	}
 	h := &held{entry: g.entry, number: c.nextNumber(), class: repo.ClassPlain, stat: g.stat, origin: g.origin, size: g.stat.size}
 	source := copier.Source{Number: h.number, Name: g.entry.path(), Size: h.size, PadShort: true}
 	if g.file == nil {
@@ -276,7 +276,7 @@ func (c *copies) holds(e entry, now fileStat) (*held, bool) {
 	}
 	switch {
 	case h.class == repo.ClassInnoDB:
-		return h, h.space != nil || now.size > smallSpace
+		return h, true
 	case h.class == repo.ClassAria && !h.stat.unchangedBy(now):
 		present, err := c.presentIndex(e)
 		return h, err == nil && h.index.Continues(present)

@@ -118,10 +118,7 @@ func (r *attempt) warnings(m *repo.Manifest) []string {
 	for _, d := range m.Damaged {
 		warnings = append(warnings, fmt.Sprintf("%s: page %d is damaged in the source", d.File, d.Page))
 	}
-	for name := range r.copies.discarded {
-		dir, table := path.Split(name)
-		warnings = append(warnings, fmt.Sprintf("the tablespace of `%s`.`%s` is discarded: the backup holds its definition only", filename.SQL(path.Clean(dir)), filename.SQL(table)))
-	}
+	warnings = append(warnings, r.copies.withoutSpace()...)
 	if m.Binlog == nil {
 		warnings = append(warnings, "the server writes no binary log: a restore ends at the moment of the backup")
 	}

@@ -2,8 +2,11 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"mbk/repo"
 	"mbk/stage"
@@ -50,17 +53,23 @@ func budgetCause(ctx context.Context, err error) error {
 // underBlockDDL fixes the names: no DDL can end any more, and tables without
 // transactions are not written to.
 func (r *attempt) underBlockDDL(ctx context.Context) error {
+	if err := r.lookForImports(ctx); err != nil {
+		return err
+	}
 	s, err := r.layout.scanDatadir(ctx)
 	if err != nil {
 		return err
 	}
-	if r.final, err = r.copies.settle(ctx, s); err != nil {
+	// The server makes its list while we go through the files.
+	listing, ctx := errgroup.WithContext(ctx)
+	listing.Go(func() (err error) {
+		r.listed, err = r.tableNames(ctx)
 		return err
+	})
+	if r.final, err = r.copies.settle(ctx, s); err == nil {
+		err = r.aria.advance(ctx)
 	}
-	if r.listed, err = r.tableNames(ctx); err != nil {
-		return err
-	}
-	return r.aria.advance(ctx)
+	return errors.Join(err, listing.Wait())
 }
 
 // tableNames is the server's own list of tables.

@@ -38,6 +38,10 @@ type redoCopy struct {
 	pack       copier.Pack
 	storeErr   error
 	end        innodb.LSN // of what was copied, once it is finished
+
+	// Of a log that hides names: the tables of the tablespaces at an LSN.
+	tableIDs map[innodb.SpaceID]uint64
+	knownAt  innodb.LSN
 }
 
 // startRedo reads the newest checkpoint and begins to copy the log behind it. It
@@ -56,6 +60,9 @@ func (r *attempt) startRedo(ctx context.Context) error {
 	if c.tail, err = innodb.OpenTailer(r.layout.redo, r.watch, sink, innodb.TailOptions{Logger: r.log, Patience: r.flushPatience()}); err != nil {
 		return err
 	}
+	if err := r.beforeCheckpoint(ctx, c); err != nil {
+		return errors.Join(err, c.tail.Close())
+	}
 	if c.checkpoint, err = c.tail.Checkpoint(ctx); err != nil {
 		return errors.Join(err, c.tail.Close())
 	}
@@ -68,7 +75,10 @@ func (r *attempt) startRedo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.tail.CatchUp(ctx, lsns.Flushed)
+	if err := c.tail.CatchUp(ctx, lsns.Flushed); err != nil {
+		return err
+	}
+	return r.afterCheckpoint(ctx)
 }
 
 // flushPatience is how long the server may take to write its log out. With

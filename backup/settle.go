@@ -40,6 +40,9 @@ func (c *copies) settle(ctx context.Context, s scan) (*final, error) {
 
 // place puts one file of a scan into the final state.
 func (c *copies) place(ctx context.Context, f *final, e entry) error {
+	if c.foreign(e) {
+		return nil
+	}
 	now, err := statPath(filepath.Join(c.layout.datadir, filepath.FromSlash(e.path())))
 	if errors.Is(err, fs.ErrNotExist) {
 		return vanished(e)

@@ -1,0 +1,120 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"mbk/internal/filename"
+	"mbk/internal/hint"
+	"mbk/stage"
+)
+
+// ALTER TABLE ... DISCARD and IMPORT TABLESPACE keep the number of a tablespace,
+// write FILE_DELETE into the redo log, and then nothing about what the import does
+// to the pages. So no recovery may begin before an import that the backup holds
+// the outcome of: it would drop all later changes of that table without a word.
+// And a file that waits for its import is not the server's: it may be half there,
+// and the import rewrites it in place. This file is about telling both.
+
+// beforeCheckpoint is called when all tables are open, before the checkpoint is
+// read. Where the redo log hides which tablespaces it deletes, the numbers of the
+// tables are remembered, and the checkpoint is made to lie behind that.
+func (r *attempt) beforeCheckpoint(ctx context.Context, c *redoCopy) error {
+	if c.tail.Header().Readable() {
+		return nil
+	}
+	var err error
+	if c.tableIDs, err = r.opts.Server.TableIDs(ctx); err != nil {
+		return err
+	}
+	lsns, err := r.watch.LSNs(ctx)
+	if err != nil {
+		return err
+	}
+	c.knownAt = lsns.Current
+	err = r.opts.Server.Checkpoint(ctx)
+	if errors.Is(err, stage.ErrPrivilege) || errors.Is(err, errors.ErrUnsupported) {
+		r.log.Debug("no checkpoint could be forced", "reason", err)
+		return nil
+	}
+	return err
+}
+
+// afterCheckpoint is called before the first page is copied, with the redo of
+// the time until now being known.
+func (r *attempt) afterCheckpoint(ctx context.Context) error {
+	if err := r.copies.lookForDiscarded(ctx, r.opts.Server); err != nil {
+		return err
+	}
+	c := r.redo
+	if c.tableIDs == nil || c.checkpoint.LSN >= c.knownAt || c.tail.Journal().Counts().Deletes == 0 {
+		return nil
+	}
+	err := fmt.Errorf("tablespaces were deleted after the last checkpoint, and the encrypted redo log does not tell which: %w", errReplaced)
+	return hint.Wrap(err, "grant SUPER to the account: mbk makes a checkpoint of its own then, after which it can tell")
+}
+
+// lookForImports is called under BLOCK_DDL, before the files are settled. Without
+// a FILE_DELETE in the redo log nothing was discarded.
+func (r *attempt) lookForImports(ctx context.Context) error {
+	lsns, err := r.watch.LSNs(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.redo.tail.CatchUp(ctx, lsns.Flushed); err != nil {
+		return err
+	}
+	deleted := r.redo.tail.Journal().Counts().Deletes > 0
+	if deleted || len(r.copies.discarded) > 0 {
+		if err := r.copies.lookForDiscarded(ctx, r.opts.Server); err != nil {
+			return err
+		}
+	}
+	if r.redo.tableIDs == nil || !deleted {
+		return nil
+	}
+	now, err := r.opts.Server.TableIDs(ctx)
+	if err != nil {
+		return err
+	}
+	for space, id := range r.redo.tableIDs {
+		if other, present := now[space]; present && other != id {
+			return fmt.Errorf("tablespace %d belonged to table %d and belongs to table %d: %w", space, id, other, errReplaced)
+		}
+	}
+	return nil
+}
+
+// lookForDiscarded asks which tablespaces are discarded.
+func (c *copies) lookForDiscarded(ctx context.Context, server *stage.Server) error {
+	names, err := server.Discarded(ctx)
+	if err != nil {
+		return err
+	}
+	c.discarded = make(map[string]bool, len(names))
+	for _, name := range names {
+		c.discarded[name] = true
+	}
+	return nil
+}
+
+// foreign says whether a file only waits for being imported.
+func (c *copies) foreign(e entry) bool {
+	return e.innodb() && c.discarded[strings.TrimSuffix(e.path(), path.Ext(e.name))]
+}
+
+// withoutSpace warns of the tables without a tablespace.
+func (c *copies) withoutSpace() []string {
+	var warnings []string
+	for _, name := range slices.Sorted(maps.Keys(c.discarded)) {
+		dir, table := path.Split(name)
+		warnings = append(warnings, fmt.Sprintf("the tablespace of `%s`.`%s` is discarded: the backup holds its definition only",
+			filename.SQL(path.Clean(dir)), filename.SQL(table)))
+	}
+	return warnings
+}
