@@ -83,6 +83,7 @@ func nextSteps(env Env, err error) []string {
 		unknown *repo.UnknownError
 		locked  *store.LockedError
 		full    *store.NoSpaceError
+		busy    *stage.BusyError
 		steps   []string
 	)
 	if errors.As(err, &unknown) {
@@ -103,6 +104,12 @@ func nextSteps(env Env, err error) []string {
 	}
 	if errors.Is(err, stage.ErrStageLost) || errors.Is(err, stage.ErrLockLost) {
 		steps = append(steps, "the server's error log may tell who ended the connection; start the backup again when that is settled")
+	}
+	if errors.As(err, &busy) && len(busy.Blockers) > 0 {
+		steps = append(steps, "let that connection end what it does, or wait longer: --lock-wait")
+	}
+	if errors.Is(err, backup.ErrLockBudget) {
+		steps = append(steps, "nothing is locked any more: try again at a quieter time, or allow more with --lock-budget")
 	}
 	if isUsage(err) {
 		step := `"mbk --help" lists the commands`

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,7 +19,7 @@ func newBusyServer(t *testing.T, version string) *mariadbtest.Server {
 	srv := mariadbtest.New(t, version)
 	srv.MustExec(t, "CREATE USER mbk@localhost", "GRANT RELOAD, PROCESS, BINLOG MONITOR, SLAVE MONITOR, SHOW VIEW ON *.* TO mbk@localhost",
 		"CREATE DATABASE d", "CREATE TABLE d.i (a INT PRIMARY KEY, b BLOB) ENGINE=InnoDB", "CREATE TABLE d.m (a INT PRIMARY KEY, b BLOB) ENGINE=MyISAM",
-		"INSERT INTO d.i SELECT seq, RANDOM_BYTES(8000) FROM mysql.seq_1_to_2000", "INSERT INTO d.m SELECT seq, b FROM mysql.seq_1_to_100 JOIN d.i ON seq = a")
+		"INSERT INTO d.i SELECT seq, RANDOM_BYTES(1000) FROM mysql.seq_1_to_16000", "INSERT INTO d.m SELECT a, b FROM d.i WHERE a <= 1000")
 	return srv
 }
 
@@ -155,5 +156,151 @@ func TestFaultsInMidBackup(t *testing.T) {
 			must(t, "verify", "latest", "--repo", repository, "--quiet")
 			wantFree(t, srv)
 		})
+	}
+}
+
+// Somebody holds what a backup has to wait for, or the backup would stop others
+// for too long.
+func TestBusyServer(t *testing.T) {
+	for _, version := range mariadbtest.Versions() {
+		t.Run(version, func(t *testing.T) {
+			srv := newBusyServer(t, version)
+			repository := t.TempDir()
+			conn, err := srv.DB().Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close() //nolint:errcheck // ends with the server
+			if _, err := conn.ExecContext(t.Context(), "LOCK TABLES d.m WRITE"); err != nil {
+				t.Fatal(err)
+			}
+			srv.MustExec(t, "INSTALL SONAME 'metadata_lock_info'")
+			begun := time.Now()
+			o := mbk(t, backupArgs(srv, repository, "--user", "mbk", "--lock-wait", "2s")...)
+			if d := time.Since(begun); d > 20*time.Second {
+				t.Errorf("gave up after %s, want about 2 s", d)
+			}
+			o.wantRefusal(t, 4, "wait longer: --lock-wait", "BACKUP STAGE", "not granted within", "held up by connection ", "root@localhost")
+			if _, err := conn.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
+				t.Fatal(err)
+			}
+			mbk(t, backupArgs(srv, repository, "--lock-budget", "1ms")...).wantRefusal(t, 4, "--lock-budget", "lock budget exceeded: 1ms")
+			wantNoBackup(t, repository, 2)
+			wantFree(t, srv)
+		})
+	}
+}
+
+// mount makes a file system of a few bytes.
+func mount(t *testing.T, size string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Skipf("cannot mount a small file system: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// The repository's disk fills up.
+func TestFullDisk(t *testing.T) {
+	srv := newBusyServer(t, mariadbtest.Versions()[0])
+	// The first guess is that data shrink to a quarter; these do not.
+	repository := mount(t, "12m")
+	o := mbk(t, backupArgs(srv, repository)...)
+	o.wantRefusal(t, 1, `with "mbk expire"`, repository+" is full: no space left on device")
+	if a := wantNoBackup(t, repository, 1); !strings.Contains(a[0].Error, "is full") {
+		t.Errorf("the history says %q", a[0].Error)
+	}
+	wantFree(t, srv)
+	// A backup of little fits. The next one knows how much data shrink, and that
+	// there is no room.
+	srv.MustExec(t, "DROP TABLE d.i, d.m")
+	if err := srv.Restart(t.Context()); err != nil { // with it the redo log is short
+		t.Fatal(err)
+	}
+	must(t, backupArgs(srv, repository)...)
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(repository, &disk); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(repository, ".filler"), make([]byte, int64(disk.Bavail)*disk.Bsize-64<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := tree(t, repository)
+	mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 2, "make room (mbk expire)", "space: ", "free in "+repository)
+	wantUnchanged(t, before, repository)
+	must(t, "verify", "latest", "--repo", repository, "--quiet")
+}
+
+// Tables of engines whose rows are not in files of the data directory.
+func TestUnsupportedEngine(t *testing.T) {
+	for _, version := range mariadbtest.Versions() {
+		t.Run(version, func(t *testing.T) {
+			srv := mariadbtest.New(t, version, "--plugin-load-add=ha_rocksdb")
+			srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.i (a INT)", "INSERT INTO d.i VALUES (7)",
+				"CREATE TABLE d.r (a INT PRIMARY KEY) ENGINE=ROCKSDB", "INSERT INTO d.r VALUES (1)", "CREATE VIEW d.v AS SELECT * FROM d.r")
+			repository := t.TempDir()
+			before := tree(t, repository)
+			mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 2, "--leave-out-unsupported", "`d`.`r` has engine ROCKSDB, which cannot be backed up")
+			wantUnchanged(t, before, repository)
+			type leftOut struct {
+				LeftOut []struct {
+					Database string `json:"database"`
+					Name     string `json:"name"`
+					Engine   string `json:"engine"`
+				} `json:"left_out"`
+				Warnings []string `json:"warnings"`
+			}
+			b := document[leftOut](t, backupArgs(srv, repository, "--leave-out-unsupported")...)
+			if len(b.LeftOut) != 1 || b.LeftOut[0].Name != "r" || b.LeftOut[0].Engine != "ROCKSDB" || len(b.Warnings) != 1 {
+				t.Errorf("the backup left out %+v and warns %q", b.LeftOut, b.Warnings)
+			}
+			if text := must(t, "show", "latest", "--repo", repository).stdout; !strings.Contains(text, "left out") || !strings.Contains(text, "`d`.`r` (ROCKSDB)") {
+				t.Errorf("show prints %s", text)
+			}
+			v := must(t, "verify", "latest", "--depth", "boot", "--repo", repository, "--quiet")
+			target := filepath.Join(t.TempDir(), "restored")
+			o := must(t, restoreArgs("latest", repository, target)...)
+			if !strings.Contains(o.stdout, "does not hold `d`.`r` (ROCKSDB)") {
+				t.Errorf("restore prints %s", o.stdout)
+			}
+			restored := mariadbtest.Open(t, version, target)
+			if got := restored.MustValue(t, "SELECT GROUP_CONCAT(TABLE_NAME ORDER BY TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'd'"); got != "i,v" {
+				t.Errorf("the restored server has tables %s (verify said %s)", got, v.stdout)
+			}
+			wantFree(t, srv)
+		})
+	}
+}
+
+// InnoDB tables outside the data directory are refused; those of MyISAM and
+// Aria are brought into it.
+func TestDataDirectory(t *testing.T) {
+	version := mariadbtest.Versions()[0]
+	srv := mariadbtest.New(t, version)
+	elsewhere := t.TempDir()
+	srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.`far away` (a INT) ENGINE=InnoDB DATA DIRECTORY='"+elsewhere+"'")
+	repository := t.TempDir()
+	before := tree(t, repository)
+	mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 2, "move the table into the data directory", "tables: ", "far@0020away", "DATA DIRECTORY")
+	wantUnchanged(t, before, repository)
+	srv.MustExec(t, "DROP TABLE d.`far away`")
+	for _, engine := range []string{"MyISAM", "Aria"} {
+		srv.MustExec(t, "CREATE TABLE d."+engine+" (a INT, KEY (a)) ENGINE="+engine+" DATA DIRECTORY='"+elsewhere+"' INDEX DIRECTORY='"+elsewhere+"'",
+			"INSERT INTO d."+engine+" SELECT seq FROM mysql.seq_1_to_1000")
+	}
+	must(t, backupArgs(srv, repository)...)
+	srv.MustExec(t, "FLUSH TABLES")
+	target := filepath.Join(t.TempDir(), "restored")
+	must(t, restoreArgs("latest", repository, target)...)
+	restored := mariadbtest.Open(t, version, target)
+	restored.MustExec(t, "DELETE FROM d.MyISAM", "DELETE FROM d.Aria")
+	if got := srv.MustValue(t, "SELECT (SELECT COUNT(*) FROM d.MyISAM) + (SELECT COUNT(*) FROM d.Aria)"); got != "2000" {
+		t.Errorf("the source has %s rows after the restored server deleted its own, want 2000", got)
 	}
 }
