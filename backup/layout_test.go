@@ -53,7 +53,7 @@ func TestScanTakesWhatBelongsIntoABackup(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{
 		"ibdata1", "ib_logfile0", "ibtmp1", "undo001", "aria_log_control", "aria_log.00000001", "ddl.log", "mysqld.pid", "host.err",
-		"ib_buffer_pool", "mysql_upgrade_info", "debian-10.11.flag", "stray.bin", "binlog.000001", "tc.log",
+		"ib_buffer_pool", "mysql_upgrade_info", "debian-10.11.flag", "stray.bin", "binlog.000001", "db1-relay-bin.000007", "mariadb-bin.index", "tc.log",
 		"shop/db.opt", "shop/orders.frm", "shop/orders.ibd", "shop/parts.frm", "shop/parts.MAD", "shop/parts.MAI", "shop/old.MYD", "shop/old.MYI",
 		"shop/sales.frm", "shop/sales#P#p0.ibd", "shop/sales#P#p1.ibd", "shop/ins.TRN", "shop/orders.TRG", "shop/unknown.bin",
 		"shop/#sql-alter-1.ibd", "shop/#sql-alter-1.frm", "shop/#sql_2.MYD", "shop/x.TMD", "shop/x.cfg",

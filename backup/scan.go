@@ -109,7 +109,7 @@ func (l layout) handledElsewhere(name string) bool {
 			return true
 		}
 	}
-	for _, prefix := range []string{"undo", "ib_logfile", "aria_log", "ibtmp", "ddl_recovery", "multi-master", "relay-log", "master.info", "core", "innodb_status", "#", ".", "mysqld-bin", "mariadb-bin", "mysql-bin", "binlog", "tc.log", "ddl.log", "galera.", "grastate", "gvwstate"} {
+	for _, prefix := range []string{"undo", "ib_logfile", "aria_log", "ibtmp", "ddl_recovery", "multi-master", "relay-log", "master.info", "core", "innodb_status", "#", ".", "binlog", "tc.log", "ddl.log", "galera.", "grastate", "gvwstate"} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}
@@ -119,6 +119,9 @@ func (l layout) handledElsewhere(name string) bool {
 		if l.vars[variable] != "" && (name == base || strings.HasPrefix(name, base+".")) {
 			return true
 		}
+	}
+	if strings.Contains(name, "-bin.") { // also HOST-relay-bin.000001
+		return true
 	}
 	switch path.Ext(name) {
 	case ".pid", ".sock", ".err", ".log", ".index", ".state", ".pem", ".cnf":

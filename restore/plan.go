@@ -253,7 +253,7 @@ func configLines(m *repo.Manifest) []string {
 			moved["innodb_undo_directory"] = dir
 		}
 	}
-	var lines []string
+	lines := []string{}
 	for _, name := range []string{"innodb_data_home_dir", "innodb_data_file_path", "innodb_undo_directory", "innodb_log_group_home_dir", "aria_log_dir_path"} {
 		if value, ok := moved[name]; ok {
 			lines = append(lines, name+" = "+value)

@@ -73,7 +73,7 @@ func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 	r := &Result{
 		ID: m.ID, Target: p.target.path, Raw: o.Raw, Files: p.Files, Bytes: p.Bytes, Binlog: m.Binlog,
 		Config: configLines(m), ReplicaOfSource: replicaOfSource(m), ReplicaLikeSource: replicaLikeSource(m),
-		Notes: p.Notes,
+		Notes: p.Notes, Warnings: []string{},
 	}
 	s, err := newScratch(ctx, p.target, m.ID, o.Now())
 	if err != nil {
@@ -100,7 +100,8 @@ func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 		if err != nil {
 			return nil, err
 		}
-		r.LSN, r.RolledBack, r.Warnings = rec.lsn, rec.rolledBack, rec.warnings
+		r.LSN, r.RolledBack = rec.lsn, rec.rolledBack
+		r.Warnings = append(r.Warnings, rec.warnings...)
 		r.Elapsed.Recover = time.Since(begin).Milliseconds()
 	}
 
@@ -150,7 +151,7 @@ func firstEntry(m *repo.Manifest) string {
 func replicaOfSource(m *repo.Manifest) []string {
 	b := m.Binlog
 	if b == nil {
-		return nil
+		return []string{}
 	}
 	port := cmp.Or(m.Server.Port, 3306) // 0: the source has no network
 	master := fmt.Sprintf("CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%d, ", quote(m.Server.Hostname), port)
@@ -163,7 +164,7 @@ func replicaOfSource(m *repo.Manifest) []string {
 // replicaLikeSource are the statements that make the restored server a replica of
 // the servers whose replica the source was.
 func replicaLikeSource(m *repo.Manifest) []string {
-	var statements []string
+	statements := []string{}
 	for _, s := range m.Replicas {
 		name := ""
 		if s.Connection != "" {
