@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path"
 	"path/filepath"
 	"time"
 
 	"mbk/copier"
+	"mbk/internal/filename"
 	"mbk/internal/hint"
 	"mbk/repo"
 	"mbk/stage"
@@ -140,7 +142,7 @@ func runAttempt(ctx context.Context, o Options, found *Preflight) (m *repo.Manif
 	for _, s := range steps {
 		o.Progress.Step(s.name)
 		if err := s.do(ctx); err != nil {
-			return nil, trueCause(ctx, err)
+			return nil, nameTable(trueCause(ctx, err))
 		}
 	}
 	m, err = r.manifest(ctx)
@@ -162,6 +164,20 @@ func trueCause(ctx context.Context, err error) error {
 		return cause
 	}
 	return err
+}
+
+// nameTable adds the table to an error about a page of one of its files.
+func nameTable(err error) error {
+	var bad *copier.PageError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	dir, name := path.Split(bad.File)
+	table := tableOf(name)
+	if dir == "" || table == "" {
+		return err
+	}
+	return fmt.Errorf("table `%s`.`%s`: %w", filename.SQL(path.Clean(dir)), filename.SQL(table), err)
 }
 
 func (r *attempt) connect(ctx context.Context) error {

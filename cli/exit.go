@@ -84,6 +84,7 @@ func nextSteps(env Env, err error) []string {
 		locked  *store.LockedError
 		full    *store.NoSpaceError
 		busy    *stage.BusyError
+		page    *copier.PageError
 		steps   []string
 	)
 	if errors.As(err, &unknown) {
@@ -104,6 +105,9 @@ func nextSteps(env Env, err error) []string {
 	}
 	if errors.Is(err, stage.ErrStageLost) || errors.Is(err, stage.ErrLockLost) {
 		steps = append(steps, "the server's error log may tell who ended the connection; start the backup again when that is settled")
+	}
+	if errors.As(err, &page) {
+		steps = append(steps, "CHECK TABLE tells what the server makes of it; mend the table, out of an older backup perhaps, or record the damage and go on: --go-on-over-damage")
 	}
 	if errors.As(err, &busy) && len(busy.Blockers) > 0 {
 		steps = append(steps, "let that connection end what it does, or wait longer: --lock-wait")

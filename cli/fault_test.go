@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -302,5 +303,112 @@ func TestDataDirectory(t *testing.T) {
 	restored.MustExec(t, "DELETE FROM d.MyISAM", "DELETE FROM d.Aria")
 	if got := srv.MustValue(t, "SELECT (SELECT COUNT(*) FROM d.MyISAM) + (SELECT COUNT(*) FROM d.Aria)"); got != "2000" {
 		t.Errorf("the source has %s rows after the restored server deleted its own, want 2000", got)
+	}
+}
+
+// A page of an idle table is damaged in the source.
+func TestDamagedSource(t *testing.T) {
+	for _, version := range mariadbtest.Versions() {
+		for engine, file := range map[string]string{"InnoDB": "d/damaged.ibd", "Aria": "d/damaged.MAD"} {
+			t.Run(version+" "+engine, func(t *testing.T) {
+				srv := mariadbtest.New(t, version)
+				srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.damaged (a INT PRIMARY KEY, b VARCHAR(1000)) ENGINE="+engine,
+					"INSERT INTO d.damaged SELECT seq, REPEAT('x', 900) FROM mysql.seq_1_to_500",
+					"CREATE TABLE d.whole ENGINE="+engine+" SELECT * FROM d.damaged")
+				if err := srv.Stop(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				const page = 9
+				flip(t, filepath.Join(srv.Datadir, file), page, map[string]int64{"InnoDB": 16384, "Aria": 8192}[engine])
+				if err := srv.Restart(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				repository := t.TempDir()
+				says := "page " + strconv.Itoa(page)
+				mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 3, "--go-on-over-damage", "table `d`.`damaged`", file, says, "checksum")
+				wantNoBackup(t, repository, 1)
+
+				o := must(t, backupArgs(srv, repository, "--go-on-over-damage")...)
+				for _, text := range []string{o.stdout, must(t, "show", "latest", "--repo", repository).stdout} {
+					if !strings.Contains(text, "warning") || !strings.Contains(text, file+": "+says+" is damaged in the source") {
+						t.Errorf("backup and show print\n%s", text)
+					}
+				}
+				for _, depth := range []string{"stored", "pages"} {
+					v := mbk(t, "verify", "latest", "--repo", repository, "--depth", depth, "--quiet")
+					if v.code != 3 || !strings.Contains(v.stdout, file+": "+says+" was damaged on the source") || strings.Count(v.stdout, "damage ") != 1 {
+						t.Errorf("verify --depth %s exits %d and prints\n%s%s", depth, v.code, v.stdout, v.stderr)
+					}
+				}
+				target := filepath.Join(t.TempDir(), "restored")
+				if r := must(t, restoreArgs("latest", repository, target)...); !strings.Contains(r.stdout, "1 pages that were damaged on the source, the first in "+file) {
+					t.Errorf("restore prints\n%s", r.stdout)
+				}
+				restored := mariadbtest.Open(t, version, target)
+				if got := restored.MustValue(t, "SELECT COUNT(*) FROM d.whole"); got != "500" {
+					t.Errorf("the whole table has %s rows, want 500", got)
+				}
+				wantFree(t, srv)
+			})
+		}
+	}
+}
+
+// flip changes some bytes in the middle of a page.
+func flip(t *testing.T, path string, page, size int64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 8)
+	_, err = f.ReadAt(b, page*size+size/2)
+	for i := range b {
+		b[i] ^= 0xff
+	}
+	if err == nil {
+		_, err = f.WriteAt(b, page*size+size/2)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The keys of an encrypted server are not where the source has them, or its key
+// plugin is not installed.
+func TestRestoreWithoutKeys(t *testing.T) {
+	for _, version := range mariadbtest.Versions() {
+		t.Run(version, func(t *testing.T) {
+			secrets, moved, place := t.TempDir(), t.TempDir(), t.TempDir()
+			args, err := mariadbtest.EncryptionArgs(secrets)
+			if err != nil {
+				t.Fatal(err)
+			}
+			srv := mariadbtest.New(t, version, args...)
+			srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.i (a INT)", "INSERT INTO d.i SELECT seq FROM mysql.seq_1_to_1000", "CREATE TABLE d.a (a INT) ENGINE=Aria SELECT * FROM d.i")
+			repository := t.TempDir()
+			must(t, backupArgs(srv, repository)...)
+			must(t, "verify", "latest", "--repo", repository, "--quiet")
+			must(t, restoreArgs("latest", repository, filepath.Join(place, "first"))...)
+
+			// The keys are gone from where they were.
+			keys := filepath.Join(moved, "keys")
+			if err := os.Rename(filepath.Join(secrets, "keys"), keys); err != nil {
+				t.Fatal(err)
+			}
+			before := tree(t, place)
+			target := filepath.Join(place, "second")
+			mbk(t, restoreArgs("latest", repository, target)...).wantRefusal(t, 2, "bring the key file there", filepath.Join(secrets, "keys"), "no such file")
+			// The plugin is not where the server looks for it.
+			o := mbk(t, append(restoreArgs("latest", repository, target), "--mariadbd-option", "--file-key-management-filename="+keys, "--mariadbd-option", "--plugin-dir="+moved)...)
+			o.wantRefusal(t, 1, "", "recovery by ", "file_key_management")
+			wantUnchanged(t, before, place)
+
+			must(t, append(restoreArgs("latest", repository, target), "--mariadbd-option", "--file-key-management-filename="+keys)...)
+			for i, arg := range args {
+				args[i] = strings.Replace(arg, secrets, moved, 1)
+			}
+			mariadbtest.MustEqual(t, mariadbtest.Open(t, version, target, args...), srv)
+		})
 	}
 }

@@ -87,7 +87,7 @@ type PageError struct {
 func (e *PageError) Error() string {
 	switch e.Reason {
 	case ReasonChecksum, ReasonLSN:
-		return fmt.Sprintf("page %d: %v: got %#010x, want %#010x", e.Page, e.Reason, e.Got, e.Want)
+		return fmt.Sprintf("page %d: %v: got %#08x, want %#08x", e.Page, e.Reason, e.Got, e.Want)
 	}
 	return fmt.Sprintf("page %d: %v: got %d, want %d", e.Page, e.Reason, e.Got, e.Want)
 }
