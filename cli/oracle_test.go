@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,6 +22,16 @@ type taken struct {
 		Position uint64 `json:"position"`
 		GTID     string `json:"gtid"`
 	} `json:"binlog"`
+	LSN struct {
+		End uint64 `json:"end"`
+	} `json:"lsn"`
+	Replicas []struct {
+		Host     string `json:"host"`
+		Port     int    `json:"port"`
+		File     string `json:"file"`
+		Position uint64 `json:"position"`
+		GTID     string `json:"gtid"`
+	} `json:"replica_of"`
 	Tables   int      `json:"tables"`
 	Warnings []string `json:"warnings"`
 }
@@ -53,12 +64,17 @@ func TestOracleWithLogTablesAndFolders(t *testing.T) {
 
 // profile is how an oracle run goes.
 type profile struct {
-	flush int      // innodb_flush_log_at_trx_commit
-	storm int      // sessions of DDL
-	args  []string // of the server
+	flush    int                                                         // innodb_flush_log_at_trx_commit
+	storm    int                                                         // sessions of DDL
+	args     []string                                                    // of the server
+	restored []string                                                    // of the restored server, nil: args
+	prepare  []string                                                    // statements before the writers start
+	pause    time.Duration                                               // of the writers, 0: as they like it
+	during   func(ctx context.Context, source *mariadbtest.Server) error // runs beside the backup until ctx ends
+	backup   []string                                                    // further arguments of the backup
 }
 
-// oracle does one run and returns the backup.
+// oracle does one run with writers on all engines and returns the backup.
 func oracle(t *testing.T, version string, p profile) taken {
 	ctx := t.Context()
 	args := append([]string{fmt.Sprintf("--innodb-flush-log-at-trx-commit=%d", p.flush)}, p.args...)
@@ -66,7 +82,8 @@ func oracle(t *testing.T, version string, p profile) taken {
 	if err := mariadbtest.Populate(ctx, source, mariadbtest.Fill{InnoDBMiB: 16, MyISAMMiB: 4, AriaMiB: 4}); err != nil {
 		t.Fatal(err)
 	}
-	load, err := mariadbtest.Write(ctx, source, mariadbtest.WriteOptions{})
+	source.MustExec(t, p.prepare...)
+	load, err := mariadbtest.Write(ctx, source, mariadbtest.WriteOptions{Pause: p.pause})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +98,7 @@ func oracle(t *testing.T, version string, p profile) taken {
 	time.Sleep(500 * time.Millisecond)
 
 	repository := t.TempDir()
-	b := document[taken](t, "backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet", "--rate-limit", "60MB")
+	b := taking(t, source, repository, p)
 	time.Sleep(500 * time.Millisecond)
 	for _, l := range loads {
 		if _, err := l.Stop(); err != nil {
@@ -89,16 +106,47 @@ func oracle(t *testing.T, version string, p profile) taken {
 		}
 	}
 	must(t, "verify", "latest", "--repo", repository, "--depth", "pages", "--quiet")
-
-	target := filepath.Join(t.TempDir(), "restored")
-	must(t, restoreArgs(b.ID, repository, target)...)
-	restored := mariadbtest.Open(t, version, target, args...)
-	if err := mariadbtest.ReplayBinlog(ctx, source, restored, b.Binlog.File, b.Binlog.Position); err != nil {
-		t.Fatal(err)
-	}
+	restored := caughtUp(t, source, repository, b, p)
 	wantSame(t, source, restored)
+	wantInvariants(t, restored)
 	t.Logf("%s: %d tables, lock window %d ms, %d KiB of redo", b.ID, b.Tables, b.LockWindowMS, b.RedoBytes>>10)
 	return b
+}
+
+// taking takes a backup while the profile's work goes on beside it.
+func taking(t *testing.T, source *mariadbtest.Server, repository string, p profile) taken {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	done := make(chan error, 1)
+	if p.during == nil {
+		done <- nil
+	} else {
+		go func() { done <- p.during(ctx, source) }()
+	}
+	b := document[taken](t, append([]string{"backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet", "--rate-limit", "60MB"}, p.backup...)...)
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// caughtUp restores a backup, starts a server on it and replays the rest of the
+// source's binary log. The source must be at rest.
+func caughtUp(t *testing.T, source *mariadbtest.Server, repository string, b taken, p profile) *mariadbtest.Server {
+	t.Helper()
+	target := filepath.Join(t.TempDir(), "restored")
+	must(t, restoreArgs(b.ID, repository, target)...)
+	args := p.restored
+	if args == nil {
+		args = p.args
+	}
+	restored := mariadbtest.Open(t, source.Dist.Series, target, args...)
+	if err := mariadbtest.ReplayBinlog(t.Context(), source, restored, b.Binlog.File, b.Binlog.Position); err != nil {
+		t.Fatal(err)
+	}
+	return restored
 }
 
 // wantSame compares the two servers and checks all tables of the restored one.
@@ -123,13 +171,6 @@ func wantSame(t *testing.T, source, restored *mariadbtest.Server) {
 	for _, f := range findings {
 		t.Errorf("CHECK TABLE: %s", f)
 	}
-	broken, err := mariadbtest.CheckInvariants(ctx, restored)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range broken {
-		t.Errorf("invariant: %s", f)
-	}
 	log, err := os.ReadFile(restored.ErrorLog)
 	if err != nil {
 		t.Fatal(err)
@@ -141,5 +182,17 @@ func wantSame(t *testing.T, source, restored *mariadbtest.Server) {
 		if strings.Contains(line, "[ERROR]") && !repaired {
 			t.Errorf("error log of the restored server: %s", strings.TrimSpace(line))
 		}
+	}
+}
+
+// wantInvariants checks what holds at every instant of the writers' work.
+func wantInvariants(t *testing.T, restored *mariadbtest.Server) {
+	t.Helper()
+	broken, err := mariadbtest.CheckInvariants(t.Context(), restored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range broken {
+		t.Errorf("invariant: %s", f)
 	}
 }

@@ -23,6 +23,14 @@ func Open(t testing.TB, series, datadir string, args ...string) *Server {
 	return start(t, Options{Dist: get(t, series), Dir: t.TempDir(), Datadir: datadir, Args: args})
 }
 
+// Listen is like Open, or New with an empty datadir, and the server also listens
+// on a port of 127.0.0.1, as one that is replicated must.
+func Listen(t testing.TB, series, datadir string, args ...string) *Server {
+	t.Helper()
+	args = append([]string{"--debug-no-sync"}, args...)
+	return start(t, Options{Dist: get(t, series), Dir: t.TempDir(), Datadir: datadir, Args: args, Network: true})
+}
+
 // MustExec runs statements as root and fails the test at the first error.
 func (s *Server) MustExec(t testing.TB, statements ...string) {
 	t.Helper()
