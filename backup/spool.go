@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"sync"
+
+	"mbk/internal/hint"
 )
 
 // spool is an unbounded pipe: Write never waits for the reader. What the reader
@@ -77,7 +79,8 @@ func (s *spool) spill(b []byte) error {
 		s.end = 0
 	}
 	if _, err := s.file.WriteAt(b, s.end); err != nil {
-		return fmt.Errorf("spool the redo into %s: %w", s.dir, err)
+		return hint.Wrap(fmt.Errorf("spool the redo into %s: %w", s.dir, err),
+			"the repository takes redo more slowly than the server writes it: name a larger folder with --spool-dir")
 	}
 	last := len(s.queue) - 1
 	if last >= 0 && s.queue[last].length > 0 && s.queue[last].offset+s.queue[last].length == s.end {

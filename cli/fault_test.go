@@ -1,7 +1,10 @@
 package cli_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -10,7 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"mbk/backup"
+	"mbk/internal/hint"
 	"mbk/internal/mariadbtest"
+	"mbk/repo"
+	"mbk/repo/store"
+	"mbk/stage"
 )
 
 // newBusyServer starts a server with enough data that a backup of it takes its
@@ -411,4 +419,57 @@ func TestRestoreWithoutKeys(t *testing.T) {
 			mariadbtest.MustEqual(t, mariadbtest.Open(t, version, target, args...), srv)
 		})
 	}
+}
+
+// heldStore is a store that takes no redo.
+type heldStore struct{ store.Store }
+
+func (s heldStore) Put(ctx context.Context, name string, write func(io.Writer) error) error {
+	if strings.HasSuffix(name, "redo.pack") {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return s.Store.Put(ctx, name, write)
+}
+
+// The repository takes no redo, and the disk for the redo that waits fills up.
+func TestFullSpool(t *testing.T) {
+	srv := newBusyServer(t, mariadbtest.Versions()[0])
+	folder, err := store.OpenFolder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := repo.OpenOrNew(t.Context(), heldStore{folder}, "mbk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := stage.Connect(t.Context(), stage.Config{Socket: srv.Socket, User: "mbk"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	spool := mount(t, "2m")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		// More than fits into memory, while the data are copied slowly.
+		for ctx.Err() == nil {
+			if err := srv.Exec(ctx, "CREATE OR REPLACE TABLE d.redo SELECT REPEAT('redo', 250) a FROM mysql.seq_1_to_8000"); err != nil && ctx.Err() == nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	_, err = backup.Run(t.Context(), backup.Options{
+		Server: server, Repository: r, Tool: "mbk", BytesPerSecond: 100 << 10, SpoolDir: spool,
+	})
+	cancel()
+	<-written
+	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "spool the redo into "+spool) || !strings.Contains(fmt.Sprint(hint.Of(err)), "--spool-dir") {
+		t.Errorf("backup.Run = %v with the advice %q, want a full %s", err, hint.Of(err), spool)
+	}
+	wantNoBackup(t, folder.String(), 1)
+	wantFree(t, srv)
 }
