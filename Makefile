@@ -1,12 +1,13 @@
 # Targets for developers and for CI. "make" lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz soak demo check clean server
+.PHONY: help build test race lint fuzz soak demo bench check clean server
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOFLAGS_BUILD = -trimpath -tags urfave_cli_no_docs,urfave_cli_no_suggest -ldflags "-s -w -X mbk/cli.Version=$(VERSION)"
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 SOAK ?= 10
 FUZZTIME ?= 20s
+BENCH ?= -size 256MiB -rounds 3
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -36,6 +37,12 @@ soak: ## SOAK runs of the oracle on every version, one line each
 
 demo: build server ## the main job on a throw-away server of this machine's MariaDB
 	go run ./internal/demo "$(CURDIR)/mbk"
+
+bench: build ## mbk and mariadb-backup in turn, into docs/benchmarks.md; BENCH="-size 1GiB -rounds 5"
+	@for p in sysbench zstd lz4; do command -v $$p >/dev/null || { \
+	  echo "==> Installing $$p from the package manager"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$p >/dev/null; }; done
+	go run ./internal/bench -mbk "$(CURDIR)/mbk" -docs docs $(BENCH)
 
 server: # a MariaDB from the package manager, if there is none
 	@command -v mariadbd >/dev/null || test -x /usr/sbin/mariadbd || { \

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+
+	"mbk/copier"
+)
+
+// limitCommand makes this program measure the machine: "limit KIND DATADIR DIR".
+const limitCommand = "limit"
+
+// limit does one thing with the bytes of all data files, on all processors.
+func limit(ctx context.Context, args []string) error {
+	if len(args) != 3 {
+		return errors.New("usage: limit KIND DATADIR DIR")
+	}
+	files, err := dataFiles(args[1])
+	if err != nil {
+		return err
+	}
+	switch args[0] {
+	case "read":
+		return eachProcessor(func(int) error { return nil }, files)
+	case "write":
+		return eachProcessor(func(n int) error {
+			return writeSynced(filepath.Join(args[2], fmt.Sprint(n)), files.bytes/int64(runtime.GOMAXPROCS(0)))
+		}, fileList{})
+	}
+	codec, level, err := copier.ParseCodec(args[0])
+	if err != nil {
+		return err
+	}
+	return compress(ctx, files, copier.Options{Codec: codec, Level: level})
+}
+
+// eachProcessor calls do once for each processor, and reads the files on all of
+// them.
+func eachProcessor(do func(n int) error, files fileList) error {
+	var group errgroup.Group
+	names := make(chan string, len(files.names))
+	for _, name := range files.names {
+		names <- name
+	}
+	close(names)
+	for n := range runtime.GOMAXPROCS(0) {
+		group.Go(func() error {
+			for name := range names {
+				if err := (fileList{names: []string{name}}).warm(); err != nil {
+					return err
+				}
+			}
+			return do(n)
+		})
+	}
+	return group.Wait()
+}
+
+// writeSynced writes a file of n bytes to the disk.
+func writeSynced(path string, n int64) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	b := make([]byte, 1<<20)
+	for i := range b {
+		b[i] = byte(i * i >> 3)
+	}
+	for at := int64(0); at < n && err == nil; at += int64(len(b)) {
+		_, err = f.Write(b[:min(int64(len(b)), n-at)])
+	}
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// nowhere is a store that forgets.
+type nowhere struct{}
+
+// Put implements copier.Putter.
+func (nowhere) Put(_ context.Context, _ string, write func(w io.Writer) error) error {
+	return write(io.Discard)
+}
+
+// compress copies the files to nowhere, unchecked: what is left of a backup when
+// there is no server, no page and no disk.
+func compress(ctx context.Context, files fileList, o copier.Options) error {
+	c, err := copier.New(ctx, nowhere{}, "", o)
+	if err != nil {
+		return err
+	}
+	for i, name := range files.names {
+		f, err := os.Open(name)
+		if err == nil {
+			err = compressFile(ctx, c, uint32(i), f)
+		}
+		if err != nil {
+			c.Abort(err)
+			return err
+		}
+	}
+	_, err = c.Close(ctx)
+	return err
+}
+
+func compressFile(ctx context.Context, c *copier.Copier, number uint32, f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	_, err = c.Add(ctx, copier.Source{
+		Number: number, Name: f.Name(), File: f, Size: info.Size(), PadShort: true,
+		Done: func() { f.Close() }, //nolint:errcheck // only read
+	})
+	return err
+}
