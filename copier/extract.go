@@ -166,6 +166,32 @@ func (x *Extractor) Walk(ctx context.Context, st Opener, folder, name string, fn
 	}
 }
 
+// Check reads the chunks that make up length bytes of a pack from an offset on,
+// and returns the first damage in them.
+func (x *Extractor) Check(ctx context.Context, st Opener, folder, name string, offset, length int64) (err error) {
+	r, err := x.open(ctx, st, folder+"/"+name, offset, length)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	for x.at < offset+length {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if _, err := x.br.Peek(1); errors.Is(err, io.EOF) {
+			return &DamageError{Object: x.object, Offset: x.at, Reason: "ends early"}
+		}
+		c, err := x.walkChunk()
+		if err != nil {
+			return err
+		}
+		if c.Err != nil {
+			return c.Err
+		}
+	}
+	return nil
+}
+
 // walkChunk reads one chunk, or what stands in place of one.
 func (x *Extractor) walkChunk() (Chunk, error) {
 	at := x.at

@@ -86,6 +86,9 @@ func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 	if err := s.extractAll(ctx, o, m, p.settings.ariaDir, meter); err != nil {
 		return nil, err
 	}
+	if err := checkSpares(ctx, o, m); err != nil {
+		return nil, err
+	}
 	r.Elapsed.Extract = time.Since(begin).Milliseconds()
 
 	if !o.Raw {
