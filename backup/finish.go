@@ -125,14 +125,17 @@ func (r *attempt) warnings(m *repo.Manifest) []string {
 	return warnings
 }
 
-// endTime is how long cleaning up may take after a backup failed.
-const endTime = 30 * time.Second
+// Bounds of what is done after a backup has failed: cleaning up the repository,
+// and making sure that a server which has lost us holds nothing any more.
+const (
+	endTime     = 30 * time.Second
+	confirmTime = 20 * time.Second
+)
 
 // close gives the server free, ends what still runs, and rolls a failed attempt
 // back. The history gets its entry in every case.
 func (r *attempt) close(ctx context.Context, m *repo.Manifest, err error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
-	defer cancel()
+	ctx = context.WithoutCancel(ctx)
 	errs := []error{err}
 	if r.stages != nil {
 		errs = append(errs, r.release(ctx, err))
@@ -149,6 +152,9 @@ func (r *attempt) close(ctx context.Context, m *repo.Manifest, err error) error 
 	if err != nil && r.copier != nil {
 		r.copier.Abort(err)
 	}
+	// A server that does not answer has no share in this time.
+	ctx, cancel := context.WithTimeout(ctx, endTime)
+	defer cancel()
 	if err != nil && !r.opts.KeepFailed {
 		errs = append(errs, r.opts.Repository.Discard(ctx, r.id))
 	}
@@ -166,6 +172,8 @@ func (r *attempt) release(ctx context.Context, failed error) error {
 	if errors.Is(failed, stage.ErrStageLost) || errors.Is(failed, stage.ErrUnreachable) {
 		err = nil // said already
 	}
+	ctx, cancel := context.WithTimeout(ctx, confirmTime)
+	defer cancel()
 	confirmed := r.stages.ConfirmReleased(ctx)
 	if errors.Is(confirmed, syscall.ECONNREFUSED) || errors.Is(confirmed, fs.ErrNotExist) {
 		confirmed = nil // a server that has ended, and removed its socket perhaps, holds nothing
