@@ -168,7 +168,7 @@ func (p *Preflight) checkDatadir(ctx context.Context, o Options) error {
 	case errors.Is(err, ErrOtherServer):
 		p.add("datadir", GradeError, err.Error(), otherServerHint)
 	case errors.Is(err, innodb.ErrUnknownFormat):
-		p.add("datadir", GradeError, err.Error(), "this mbk backs up MariaDB 10.8 and newer")
+		p.add("datadir", GradeError, err.Error(), "this mbk backs up MariaDB 10.5 to 11.8")
 	case err != nil:
 		return err
 	default:

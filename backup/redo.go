@@ -108,7 +108,7 @@ func (c *redoCopy) follow(ctx context.Context, cancel context.CancelCauseFunc) {
 func (c *redoCopy) store(ctx context.Context, r *attempt) {
 	defer close(c.stored)
 	c.result, c.pack, c.storeErr = copier.StoreStream(ctx, r.opts.Repository.Store(), repo.Folder(r.id), redoPack,
-		c.number, innodb.LogDataOffset, c.spool, copier.Options{Codec: r.opts.Codec, Level: r.opts.Level})
+		c.number, innodb.DataOffset(c.tail.Header().Format), c.spool, copier.Options{Codec: r.opts.Codec, Level: r.opts.Level})
 	if c.storeErr != nil {
 		c.spool.fail(c.storeErr)
 		r.cancel(c.storeErr)
@@ -158,8 +158,10 @@ func (c *redoCopy) describe() repo.Redo {
 // file is the log as a file of the manifest. A restore puts a header before the
 // extents, which begin where the header ends.
 func (c *redoCopy) file() repo.File {
+	format := c.tail.Header().Format
+	from, to := innodb.StoredRedo(format, c.checkpoint, c.end)
 	return repo.File{
 		Number: c.number, Path: redoLogName, Class: repo.ClassRedo, Mode: 0o660, Modified: time.Now().UTC(),
-		Size: innodb.LogDataOffset + int64(c.end-c.checkpoint.LSN), Extents: c.result.Extents,
+		Size: innodb.DataOffset(format) + int64(to-from), Extents: c.result.Extents,
 	}
 }

@@ -2,13 +2,14 @@ package innodb
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 )
 
-// Formats of the redo log, as its header names them. Both are one file,
-// ib_logfile0, that holds mini-transactions byte after byte.
+// Formats of the redo log of MariaDB 10.8 and later, as its header names them.
+// Both are one file, ib_logfile0, that holds mini-transactions byte after byte.
 const (
 	// Format108 is the format of MariaDB 10.8 and later. The same number with
 	// encryption data in the header is the older encrypted form, which leaves
@@ -22,7 +23,8 @@ const (
 // Layout of ib_logfile0.
 const (
 	// LogDataOffset is where the ring of mini-transactions begins; before it are
-	// the header and two checkpoint blocks.
+	// the header and two checkpoint blocks. In older formats it begins earlier:
+	// see DataOffset.
 	LogDataOffset = 12288
 	// FirstLSN is the smallest LSN there is.
 	FirstLSN LSN = 12288
@@ -59,8 +61,6 @@ func (e *FormatError) Error() string {
 	const encrypted = 0x80000000
 	by := ""
 	switch e.Format &^ encrypted {
-	case 0x50485953:
-		by = " (MariaDB 10.5 to 10.7)"
 	case 1, 103, 104:
 		by = " (MariaDB 10.2 to 10.4)"
 	case 0:
@@ -75,23 +75,27 @@ func (e *FormatError) Unwrap() error { return ErrUnknownFormat }
 // LogHeader is the header of ib_logfile0.
 type LogHeader struct {
 	Format   uint32
-	FirstLSN LSN    // the LSN of the byte at LogDataOffset
+	FirstLSN LSN    // the LSN of the byte at LogDataOffset; of no meaning in Format105
 	Creator  string // "MariaDB 11.8.6", at most 32 bytes
-	Crypt    []byte // bytes 48..75: parameters of the encryption; nil in a log that is not encrypted
+	// Crypt are the parameters of the encryption: bytes 48..75 of the header, or,
+	// with Format105Enc, bytes 32..55 of a checkpoint block, which only a Tailer
+	// fills in. nil in a log that is not encrypted.
+	Crypt []byte
 }
 
-// Encrypted reports whether each mini-transaction ends with a nonce.
+// Encrypted reports whether the log is encrypted.
 func (h LogHeader) Encrypted() bool {
-	return h.Format == FormatEnc11 || len(h.Crypt) > 0
+	return h.Format == FormatEnc11 || h.Format == Format105Enc || len(h.Crypt) > 0
 }
 
 // Readable reports whether records of file operations can be read without a key.
-func (h LogHeader) Readable() bool { return h.Format != FormatEnc11 }
+func (h LogHeader) Readable() bool { return h.Format != FormatEnc11 && h.Format != Format105Enc }
 
 // sameLog reports whether mini-transactions of a log with header o can follow
-// those of one with header h: only size, start and creator may differ.
+// those of one with header h: only size, start and creator may differ. A server
+// that writes blocks never replaces its log while it runs.
 func (h LogHeader) sameLog(o LogHeader) bool {
-	return h.Format == o.Format && bytes.Equal(h.Crypt, o.Crypt)
+	return !hasBlocks(h.Format) && h.Format == o.Format && bytes.Equal(h.Crypt, o.Crypt)
 }
 
 // ParseLogHeader reads the header from the first 512 bytes of ib_logfile0. A log
@@ -104,14 +108,15 @@ func ParseLogHeader(b []byte) (LogHeader, error) {
 		Format:   binary.BigEndian.Uint32(b),
 		FirstLSN: LSN(binary.BigEndian.Uint64(b[8:])),
 	}
-	if h.Format != Format108 && h.Format != FormatEnc11 {
+	blocks := hasBlocks(h.Format)
+	if h.Format != Format108 && h.Format != FormatEnc11 && !blocks {
 		return LogHeader{}, &FormatError{Format: h.Format}
 	}
 	want := binary.BigEndian.Uint32(b[logHeaderSize-4:])
 	if got := crc32c(b[:logHeaderSize-4]); got != want {
 		return LogHeader{}, fmt.Errorf("%w: checksum %#08x instead of %#08x", ErrBadLogHeader, got, want)
 	}
-	if binary.BigEndian.Uint32(b[4:]) != 0 || h.FirstLSN < FirstLSN || h.FirstLSN > maxLSN {
+	if !blocks && (binary.BigEndian.Uint32(b[4:]) != 0 || h.FirstLSN < FirstLSN) || h.FirstLSN > maxLSN {
 		return LogHeader{}, fmt.Errorf("%w: first LSN %d", ErrBadLogHeader, h.FirstLSN)
 	}
 	creator := b[logCreatorOffset:logCryptOffset]
@@ -120,6 +125,9 @@ func ParseLogHeader(b []byte) (LogHeader, error) {
 	}
 	h.Creator = string(creator)
 	crypt := b[logCryptOffset : logCryptOffset+logCryptSize]
+	if blocks {
+		return h, nil
+	}
 	if binary.BigEndian.Uint32(crypt) != 0 || h.Format == FormatEnc11 {
 		h.Crypt = bytes.Clone(crypt)
 	}
@@ -128,13 +136,16 @@ func ParseLogHeader(b []byte) (LogHeader, error) {
 
 // Append adds the 512 bytes of the header to b.
 func (h LogHeader) Append(b []byte) []byte {
-	start := len(b)
+	start, subformat, crypt := len(b), uint32(0), h.Crypt
+	if hasBlocks(h.Format) {
+		subformat, crypt = blockSubformat, nil
+	}
 	b = binary.BigEndian.AppendUint32(b, h.Format)
-	b = binary.BigEndian.AppendUint32(b, 0)
+	b = binary.BigEndian.AppendUint32(b, subformat)
 	b = binary.BigEndian.AppendUint64(b, uint64(h.FirstLSN))
 	b = append(b, make([]byte, logHeaderSize-16)...)
 	copy(b[start+logCreatorOffset:start+logCryptOffset], h.Creator)
-	copy(b[start+logCryptOffset:start+logCryptOffset+logCryptSize], h.Crypt)
+	copy(b[start+logCryptOffset:start+logCryptOffset+logCryptSize], crypt)
 	sum := crc32c(b[start : start+logHeaderSize-4])
 	binary.BigEndian.PutUint32(b[start+logHeaderSize-4:], sum)
 	return b
@@ -179,13 +190,18 @@ func (c Checkpoint) Append(b []byte) []byte {
 }
 
 // NewestCheckpoint picks the newest valid checkpoint from the first
-// LogDataOffset bytes of a log whose first LSN is first, as the server does.
+// LogDataOffset bytes of a log whose first LSN is first, as the server does. The
+// log may have any format that ParseLogHeader knows.
 // torn reports that the other block is neither valid nor empty: the server may
 // be writing a newer checkpoint at this moment. Without a valid block the error
 // is ErrNoCheckpoint.
 func NewestCheckpoint(header []byte, first LSN) (c Checkpoint, torn bool, err error) {
 	if len(header) < LogDataOffset {
 		return Checkpoint{}, false, fmt.Errorf("%w: header of %d bytes", ErrNoCheckpoint, len(header))
+	}
+	if format := binary.BigEndian.Uint32(header); hasBlocks(format) {
+		p, torn, err := newestBlockPoint(header, format)
+		return p.Checkpoint, torn, err
 	}
 	found := false
 	for _, offset := range []int{logCheckpoint1, logCheckpoint2} {
@@ -209,17 +225,18 @@ func NewestCheckpoint(header []byte, first LSN) (c Checkpoint, torn bool, err er
 // Ring is the mapping of LSNs to places in a log file. The zero Ring is not
 // usable.
 type Ring struct {
-	First    LSN   // the LSN of the byte at LogDataOffset on the first lap
-	Capacity int64 // bytes of the ring: the file's size less LogDataOffset
+	First    LSN   // the LSN of the ring's first byte on the first lap
+	Capacity int64 // bytes of the ring
+	Data     int64 // where in the file the ring begins; 0: at LogDataOffset
 }
 
 // Offset returns where in the file the byte of an LSN >= First lies.
 func (r Ring) Offset(l LSN) int64 {
-	return LogDataOffset + int64(uint64(l-r.First)%uint64(r.Capacity))
+	return cmp.Or(r.Data, LogDataOffset) + int64(uint64(l-r.First)%uint64(r.Capacity))
 }
 
 // Bit returns the sequence bit of an LSN >= First: 1 on the first lap and every
-// second one from there, else 0.
+// second one from there, else 0. A log of blocks has no such bits.
 func (r Ring) Bit(l LSN) byte {
 	return 1 ^ byte(uint64(l-r.First)/uint64(r.Capacity)&1)
 }
@@ -231,8 +248,8 @@ func (r Ring) lapEnd(l LSN) LSN {
 }
 
 // RestoredLog describes the ib_logfile0 that a restore lays down: its data are
-// the bytes [Checkpoint.LSN, end) with every sequence bit set to 1, from
-// LogDataOffset on, and zeros behind them.
+// the bytes of StoredRedo with every sequence bit set to 1, from DataOffset on,
+// and zeros behind them.
 type RestoredLog struct {
 	Format     uint32
 	Crypt      []byte // as in LogHeader
@@ -240,14 +257,23 @@ type RestoredLog struct {
 	Version    string // the creator becomes "Backup <Version>"
 }
 
-// Header returns the LogDataOffset bytes before the data. A server that starts on
+// creator is the name in the header.
+func (r RestoredLog) creator() string {
+	name := "Backup " + r.Version
+	if most := logCryptOffset - logCreatorOffset - 1; len(name) > most {
+		name = name[:most] // keep a NUL behind it
+	}
+	return name
+}
+
+// Header returns the DataOffset bytes before the data. A server that starts on
 // such a log drops the tables which an unfinished ALTER TABLE left behind,
 // because of the creator's name.
 func (r RestoredLog) Header() ([]byte, error) {
-	h := LogHeader{
-		Format: r.Format, FirstLSN: r.Checkpoint.LSN, Creator: "Backup " + r.Version, Crypt: r.Crypt,
-	}
+	h := LogHeader{Format: r.Format, FirstLSN: r.Checkpoint.LSN, Creator: r.creator(), Crypt: r.Crypt}
 	switch {
+	case hasBlocks(r.Format):
+		return r.blockHead()
 	case r.Format != Format108 && r.Format != FormatEnc11:
 		return nil, &FormatError{Format: r.Format}
 	case len(r.Crypt) != 0 && len(r.Crypt) != logCryptSize:
@@ -257,9 +283,6 @@ func (r RestoredLog) Header() ([]byte, error) {
 	case r.Checkpoint.LSN < FirstLSN || r.Checkpoint.End < r.Checkpoint.LSN || r.Checkpoint.End > maxLSN:
 		return nil, fmt.Errorf("%w: checkpoint at LSN %d ends at %d", ErrBadLogHeader, r.Checkpoint.LSN, r.Checkpoint.End)
 	}
-	if most := logCryptOffset - logCreatorOffset - 1; len(h.Creator) > most {
-		h.Creator = h.Creator[:most] // keep a NUL behind it
-	}
 	b := make([]byte, LogDataOffset)
 	h.Append(b[:0])
 	r.Checkpoint.Append(b[logCheckpoint1:logCheckpoint1])
@@ -267,7 +290,7 @@ func (r RestoredLog) Header() ([]byte, error) {
 }
 
 // RestoredLogSize returns the size of a restored ib_logfile0 that holds redo
-// bytes of mini-transactions. It leaves room behind them, and it is never
+// bytes of data. It leaves room behind them, and it is never
 // configured, the innodb_log_file_size of the server that recovers (0: not
 // known): a server that finds another size builds a fresh log after recovery.
 func RestoredLogSize(redo, configured int64) int64 {

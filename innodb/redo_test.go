@@ -30,7 +30,9 @@ func TestParseLogHeader(t *testing.T) {
 			b[5] = 1
 			binary.BigEndian.PutUint32(b[508:], crc32c(b[:508]))
 		}},
-		{name: "format of 10.5", header: LogHeader{Format: 0x50485953, FirstLSN: 12288}, wantErr: ErrUnknownFormat},
+		{name: "format of 10.5", header: LogHeader{Format: Format105, FirstLSN: 8704, Creator: "MariaDB 10.5.23"}, readable: true},
+		{name: "encrypted format of 10.5", header: LogHeader{Format: Format105Enc, FirstLSN: 8704}, encrypted: true},
+		{name: "format of 10.4", header: LogHeader{Format: 104, FirstLSN: 12288}, wantErr: ErrUnknownFormat},
 		{name: "all zero", change: func(b []byte) { clear(b) }, wantErr: ErrUnknownFormat},
 	}
 	for _, tt := range tests {
@@ -61,9 +63,8 @@ func TestParseLogHeader(t *testing.T) {
 
 func TestFormatErrorNamesServers(t *testing.T) {
 	for format, want := range map[uint32]string{
-		0x50485953: "unknown redo log format 0x50485953 (MariaDB 10.5 to 10.7)",
-		0xd0485953: "unknown redo log format 0xd0485953 (MariaDB 10.5 to 10.7)",
 		103:        "unknown redo log format 0x00000067 (MariaDB 10.2 to 10.4)",
+		0x80000067: "unknown redo log format 0x80000067 (MariaDB 10.2 to 10.4)",
 		0x12345678: "unknown redo log format 0x12345678",
 	} {
 		if got := (&FormatError{Format: format}).Error(); got != want {

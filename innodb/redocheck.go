@@ -16,9 +16,9 @@ var (
 
 // mtrWalk follows a log from a checkpoint on and keeps account of it.
 type mtrWalk struct {
-	parser  *mtrParser
+	parser  logParser
 	journal *Journal
-	pos     LSN   // end of what was taken in
+	end     LSN   // of the last mini-transaction that was taken in
 	mtrs    int64 // mini-transactions taken in
 
 	checkpoint Checkpoint
@@ -27,28 +27,33 @@ type mtrWalk struct {
 }
 
 // newWalk returns a walk that begins at c.LSN.
-func newWalk(p *mtrParser, c Checkpoint) *mtrWalk {
-	p.anchor = c.End
-	return &mtrWalk{parser: p, journal: newJournal(p.readable), pos: c.LSN, checkpoint: c, next: c.End}
+func newWalk(p logParser, c Checkpoint) *mtrWalk {
+	found := p.found()
+	found.anchor = c.End
+	return &mtrWalk{parser: p, journal: newJournal(found.readable), end: c.LSN, checkpoint: c, next: c.End}
 }
 
-// take scans b, whose first byte is at w.pos, up to the first mini-transaction
-// end at or behind stop, and returns the bytes of whole mini-transactions. With
-// an error nothing is taken in.
+// pos returns where in the log the bytes begin that take wants next: at the end of
+// the last mini-transaction, rounded down to a unit of the log.
+func (w *mtrWalk) pos() LSN { return w.end - w.end%w.parser.unit() }
+
+// take scans b, whose first byte is at w.pos(), up to the first mini-transaction
+// end at or behind stop, and returns by how many bytes that moved w.pos(). With an
+// error nothing is taken in.
 func (w *mtrWalk) take(b []byte, stop LSN) (n int, err error) {
-	n, err = w.parser.scan(b, w.pos, stop)
+	end, err := w.parser.walk(b, w.end, stop)
 	if err != nil {
 		return 0, err
 	}
-	end := w.pos + LSN(n)
 	next, proven, err := w.prove(end)
 	if err != nil {
 		return 0, err
 	}
-	w.pos, w.next, w.proven = end, next, proven
-	w.mtrs += w.parser.mtrs
-	w.journal.add(w.parser.ops)
-	return n, nil
+	pos := w.pos()
+	w.end, w.next, w.proven = end, next, proven
+	w.mtrs += w.parser.found().mtrs
+	w.journal.add(w.parser.found().ops)
+	return int(w.pos() - pos), nil
 }
 
 // prove looks for the checkpoint's own records among those of the last scan,
@@ -59,13 +64,19 @@ func (w *mtrWalk) prove(end LSN) (next LSN, proven bool, err error) {
 	if w.proven || end <= next {
 		return next, w.proven, nil
 	}
+	found := w.parser.found()
+	if found.hidden {
+		// Nothing can be seen. The server had written the records before it wrote
+		// the checkpoint.
+		return next, true, nil
+	}
 	missing := fmt.Errorf("%w: checkpoint %d, end %d, in the log from %d to %d",
-		ErrNoFileCheckpoint, w.checkpoint.LSN, w.checkpoint.End, w.pos, end)
-	if next == w.checkpoint.End && !w.parser.anchored {
+		ErrNoFileCheckpoint, w.checkpoint.LSN, w.checkpoint.End, w.end, end)
+	if next == w.checkpoint.End && !found.anchored {
 		return 0, false, missing
 	}
 	var current LSN // the mini-transaction that is looked at
-	for _, op := range w.parser.ops {
+	for _, op := range found.ops {
 		if op.Start < w.checkpoint.End {
 			continue
 		}
@@ -76,7 +87,7 @@ func (w *mtrWalk) prove(end LSN) (next LSN, proven bool, err error) {
 			}
 			next = op.End
 		}
-		if op.complete && (op.Checkpoint == w.checkpoint.LSN || !w.parser.readable) {
+		if op.complete && (op.Checkpoint == w.checkpoint.LSN || !found.readable) {
 			return next, true, nil
 		}
 	}
@@ -86,15 +97,16 @@ func (w *mtrWalk) prove(end LSN) (next LSN, proven bool, err error) {
 	return next, false, nil
 }
 
-// LogChecker checks the redo of a backup: the bytes from a checkpoint to an end,
-// with all sequence bits set. Every checksum must be right, every byte belong to
+// LogChecker checks the redo of a backup: the bytes of StoredRedo from a
+// checkpoint to an end, with all sequence bits set. Every checksum must be right, every byte belong to
 // a mini-transaction, and the checkpoint's own records must be there. Write the
 // bytes to it in any portions, then call Finish. It is not safe for concurrent
 // use.
 type LogChecker struct {
-	walk *mtrWalk
-	rest []byte // the beginning of a mini-transaction
-	err  error
+	format uint32
+	walk   *mtrWalk
+	rest   []byte // from walk.pos() on
+	err    error
 }
 
 // NewLogChecker returns a checker of the redo from c.LSN on. format and crypt are
@@ -103,8 +115,8 @@ func NewLogChecker(format uint32, crypt []byte, c Checkpoint) (*LogChecker, erro
 	if _, err := (RestoredLog{Format: format, Crypt: crypt, Checkpoint: c}).Header(); err != nil {
 		return nil, err
 	}
-	p := newParser(LogHeader{Format: format, Crypt: crypt}, normalRing(c.LSN))
-	return &LogChecker{walk: newWalk(p, c)}, nil
+	p := newLogParser(LogHeader{Format: format, Crypt: crypt}, normalRing(c.LSN))
+	return &LogChecker{walk: newWalk(p, c), format: format}, nil
 }
 
 // Write takes in more bytes, all of them or none. An error is final; errors.Is
@@ -125,12 +137,13 @@ func (c *LogChecker) Write(b []byte) (int, error) {
 
 // Finish reports whether the log is whole and ends exactly at end.
 func (c *LogChecker) Finish(end LSN) error {
+	_, to := StoredRedo(c.format, c.walk.checkpoint, end)
 	switch {
 	case c.err != nil:
 		return c.err
-	case c.walk.pos != end || len(c.rest) != 0:
-		return fmt.Errorf("%w: whole mini-transactions to %d and %d bytes more, instead of to %d",
-			ErrLogEnd, c.walk.pos, len(c.rest), end)
+	case c.walk.end != end || c.walk.pos()+LSN(len(c.rest)) != to:
+		return fmt.Errorf("%w: whole mini-transactions to %d, and bytes to %d, instead of to %d and %d",
+			ErrLogEnd, c.walk.end, c.walk.pos()+LSN(len(c.rest)), end, to)
 	case !c.walk.proven:
 		return fmt.Errorf("%w: checkpoint %d, end %d, in the log to %d",
 			ErrNoFileCheckpoint, c.walk.checkpoint.LSN, c.walk.checkpoint.End, end)

@@ -136,8 +136,8 @@ func TestLogCheckerEnd(t *testing.T) {
 			}
 		})
 	}
-	if _, err := NewLogChecker(0x50485953, nil, Checkpoint{LSN: 50000, End: 50000}); !errors.Is(err, ErrUnknownFormat) {
-		t.Errorf("10.5 format: error = %v, want ErrUnknownFormat", err)
+	if _, err := NewLogChecker(104, nil, Checkpoint{LSN: 50000, End: 50000}); !errors.Is(err, ErrUnknownFormat) {
+		t.Errorf("10.4 format: error = %v, want ErrUnknownFormat", err)
 	}
 }
 

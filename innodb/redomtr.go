@@ -54,7 +54,8 @@ const (
 // frame finds the marker byte behind the records of the mini-transaction at the
 // start of b: its offset in b, and whether the records are well formed up to
 // there. With frameWhole the marker is in b, what follows it need not be.
-func frame(b []byte) (marker int, state frameState) {
+// More than most bytes of records are frameLong.
+func frame(b []byte, most int) (marker int, state frameState) {
 	if len(b) == 0 {
 		return 0, frameShort
 	}
@@ -62,7 +63,7 @@ func frame(b []byte) (marker int, state frameState) {
 		return 0, frameEmpty
 	}
 	i := 0
-	for i < len(b) && i < maxMTR {
+	for i < len(b) && i < most {
 		c := b[i]
 		if c <= 1 {
 			return i, frameWhole
@@ -75,13 +76,13 @@ func frame(b []byte) (marker int, state frameState) {
 		switch {
 		case size == 0:
 			return i, frameShort
-		case size < 0 || v >= maxMTR:
+		case size < 0 || int64(v) >= int64(most):
 			return i, frameVarint
 		}
 		// The record has v+16 bytes, the bytes of v itself included.
 		i += 16 + int(v)
 	}
-	if i >= maxMTR {
+	if i >= most {
 		return i, frameLong
 	}
 	return i, frameShort
@@ -132,30 +133,70 @@ const (
 	minVarint5 = minVarint4 + 1<<28
 )
 
-// mtrParser walks over mini-transactions that lie one after another in memory.
-// It is the only place that decides whether a mini-transaction is valid. It is
-// not safe for concurrent use.
-type mtrParser struct {
-	ring     Ring
-	trailer  int  // bytes behind the records: marker, nonce, CRC
+// logParser decides which bytes of a log are valid mini-transactions. There is one
+// for each way in which they are framed.
+type logParser interface {
+	// walk goes over the whole mini-transactions in b, the first of which begins
+	// at start, until one ends at or behind stop or b ends. b begins at start,
+	// rounded down to a unit. It returns the end of the last, or start. It sets
+	// sequence bits in b to 1, and leaves in finds what it found. An error says that
+	// something is not valid; nothing of b should be used then.
+	walk(b []byte, start, stop LSN) (end LSN, err error)
+	// seal makes the unit at the start of b, the one that end lies in, the last of
+	// a log that ends at end, and returns its size; 0 if a log can end anywhere.
+	seal(b []byte, end LSN) int
+	// unit is what the log is read and written in, in bytes.
+	unit() LSN
+	// most is the most that one mini-transaction takes up, in bytes.
+	most() int
+	// found returns what the last walk found.
+	found() *finds
+}
+
+// finds are the results of one walk of a logParser, and what it looks for.
+type finds struct {
 	readable bool // names and numbers in file records are in clear
-	crc      *crc32.Table
+	hidden   bool // not even the mini-transactions can be seen
+	anchor   LSN  // where a mini-transaction should begin
+
+	ops      []FileOp
+	mtrs     int64
+	anchored bool // one does begin at anchor
+}
+
+// found returns f.
+func (f *finds) found() *finds { return f }
+
+// reset forgets the results.
+func (f *finds) reset() { f.ops, f.mtrs, f.anchored = f.ops[:0], 0, false }
+
+// newLogParser returns a parser of the log with this header, whose bytes lie in
+// ring.
+func newLogParser(h LogHeader, ring Ring) logParser {
+	if hasBlocks(h.Format) {
+		return newBlockParser(h)
+	}
+	return newParser(h, ring)
+}
+
+// mtrParser walks over mini-transactions that lie one after another in memory, as
+// MariaDB 10.8 and later write them. It is not safe for concurrent use.
+type mtrParser struct {
+	finds
+	ring    Ring
+	trailer int // bytes behind the records: marker, nonce, CRC
+	crc     *crc32.Table
 
 	lapEnd LSN  // of the lap that bit is for
 	bit    byte // sequence bit below lapEnd
-	anchor LSN  // scan notes whether a mini-transaction begins here
-
-	// Results of the last scan.
-	ops      []FileOp
-	mtrs     int64
-	anchored bool
 }
 
 // newParser returns a parser of the log with this header, whose bytes lie in
 // ring.
 func newParser(h LogHeader, ring Ring) *mtrParser {
 	p := &mtrParser{
-		ring: ring, trailer: 1 + 4, readable: h.Readable(), crc: crc32.MakeTable(crc32.Castagnoli),
+		finds: finds{readable: h.Readable()},
+		ring:  ring, trailer: 1 + 4, crc: crc32.MakeTable(crc32.Castagnoli),
 	}
 	if h.Encrypted() {
 		p.trailer += nonceSize
@@ -166,13 +207,28 @@ func newParser(h LogHeader, ring Ring) *mtrParser {
 // normalRing is the ring of a log whose sequence bits are all 1.
 func normalRing(first LSN) Ring { return Ring{First: first, Capacity: 1 << 62} }
 
+// unit implements logParser.
+func (p *mtrParser) unit() LSN { return 1 }
+
+// most implements logParser.
+func (p *mtrParser) most() int { return maxMTR + maxFraming }
+
+// seal implements logParser.
+func (p *mtrParser) seal([]byte, LSN) int { return 0 }
+
+// walk implements logParser.
+func (p *mtrParser) walk(b []byte, start, stop LSN) (end LSN, err error) {
+	n, err := p.scan(b, start, stop)
+	return start + LSN(n), err
+}
+
 // scan walks over the whole mini-transactions at the start of b, the first of
 // which is at LSN start, until one ends at or behind stop or b ends in the
 // middle of one. It returns the bytes of those that are whole. It sets their
 // markers in b to 1, and leaves their number and file operations in p. An error
 // says that some mini-transaction is not valid; nothing of b should be used then.
 func (p *mtrParser) scan(b []byte, start, stop LSN) (n int, err error) {
-	p.ops, p.mtrs, p.anchored = p.ops[:0], 0, false
+	p.reset()
 	p.lapEnd = 0
 	for n < len(b) {
 		rest := b[n:]
@@ -180,12 +236,12 @@ func (p *mtrParser) scan(b []byte, start, stop LSN) (n int, err error) {
 		if lsn >= stop {
 			break
 		}
-		marker, state := frame(rest)
+		marker, state := frame(rest, maxMTR)
 		if state == frameShort {
 			break
 		}
 		if state != frameWhole {
-			return n, &MTRError{lsn, frameReason(state, marker)}
+			return n, &MTRError{lsn, frameReason(state, marker, maxMTR)}
 		}
 		if at := lsn + LSN(marker); at >= p.lapEnd {
 			p.lapEnd, p.bit = p.ring.lapEnd(at), p.ring.Bit(at)
@@ -219,14 +275,14 @@ func (p *mtrParser) scan(b []byte, start, stop LSN) (n int, err error) {
 	return n, nil
 }
 
-func frameReason(s frameState, at int) string {
+func frameReason(s frameState, at, most int) string {
 	switch s {
 	case frameEmpty:
 		return "the log ends here"
 	case frameVarint:
 		return fmt.Sprintf("impossible length of the record after %d bytes", at)
 	default:
-		return fmt.Sprintf("more than %d bytes of records", maxMTR)
+		return fmt.Sprintf("more than %d bytes of records", most)
 	}
 }
 
@@ -282,9 +338,9 @@ const (
 	checkpointRecord = 1 + 2 + 8
 )
 
-// fileRecords appends to p.ops the file operations with which a
+// fileRecords appends to f.ops the file operations with which a
 // mini-transaction begins. b is its records, which are well formed.
-func (p *mtrParser) fileRecords(b []byte, start, end LSN) error {
+func (f *finds) fileRecords(b []byte, start, end LSN) error {
 	for len(b) > 0 && b[0]&sameBit != 0 {
 		size, head := 1+int(b[0]&15), 1
 		if size == 1 {
@@ -301,10 +357,10 @@ func (p *mtrParser) fileRecords(b []byte, start, end LSN) error {
 			return &fileRecordError{op}
 		}
 		op.complete = op.Kind == FileCheckpoint && size == checkpointRecord
-		if p.readable && !op.parse(b[head:size]) {
+		if f.readable && !op.parse(b[head:size]) {
 			return &fileRecordError{op}
 		}
-		p.ops = append(p.ops, op)
+		f.ops = append(f.ops, op)
 		b = b[size:]
 	}
 	return nil

@@ -64,11 +64,11 @@ type Status interface {
 	LSNs(ctx context.Context) (LSNs, error)
 }
 
-// Sink takes the mini-transactions that a Tailer copies, in order and without a
-// gap: the bytes of the LSNs [start, end), sequence bits set to 1. mtrs is valid
-// during the call only. A Sink must be quick, since the log is a ring: it must
+// Sink takes what a Tailer copies, in order and without a gap: the bytes of the
+// LSNs [start, end), sequence bits set to 1. All of them together are those of
+// StoredRedo. log is valid during the call only. A Sink must be quick, since the log is a ring: it must
 // not wait for compression or a network.
-type Sink func(mtrs []byte, start, end LSN) error
+type Sink func(log []byte, start, end LSN) error
 
 // TailOptions tune a Tailer. The zero value is good.
 type TailOptions struct {
@@ -97,7 +97,7 @@ func (o TailOptions) Validate() error {
 
 // TailProgress is how far a Tailer is.
 type TailProgress struct {
-	Copied  LSN   // everything from the checkpoint to here went to the sink
+	Copied  LSN   // everything from the checkpoint to here is copied
 	LSNs    LSNs  // of the server, as last polled
 	Bytes   int64 // copied
 	MTRs    int64 // mini-transactions copied
@@ -118,6 +118,12 @@ type TailProgress struct {
 // read it asks the server again whether it could have overwritten what was read.
 // What it hands to the sink is contiguous, or Run fails.
 //
+// A log of blocks (Format105) is handed on in whole blocks. The one that the
+// server is filling counts as copied, and is read again when there is more in it;
+// the sink gets it when it is full, or, cut off at the end, from Finish. A block
+// has its number and a checksum, so that the whole block can be taken in which the
+// flushed LSN lies.
+//
 // Use it in this order: OpenTailer; Checkpoint when the files to be copied are
 // open and none is read yet; Run in a goroutine; CatchUp as often as needed;
 // Finish; then Run returns. CatchUp, Finish, Progress and Journal may be called
@@ -137,11 +143,12 @@ type Tailer struct {
 	nextMax LSN // file was written to no further than here
 	walk    *mtrWalk
 	buf     []byte
-	have    int       // bytes in buf, from walk.pos on
+	have    int       // bytes in buf, from walk.pos() on
 	last    LSNs      // as polled last
 	polled  time.Time // when
 	pace    float64   // bytes a second that the server writes
-	failing time.Time // since when the place walk.pos cannot be read; zero if it can
+	failing time.Time // since when the place walk.end cannot be read; zero if it can
+	sealed  bool      // the sink has all that Finish asked for
 
 	mu       sync.Mutex
 	progress TailProgress
@@ -154,12 +161,14 @@ type Tailer struct {
 	running  bool          // Run was called
 	ended    bool          // Run has returned, with err
 	err      error         //
+	trouble  error         // why a place could not be read, the last time
 	advanced chan struct{} // closed and renewed when progress or ended changes
 	wake     chan struct{} // holds one value when Run should look at once
 }
 
 const (
-	// writeBlock is the largest block that the server rewrites until it is full.
+	// writeBlock is the largest block that a server with Format108 rewrites until
+	// it is full.
 	writeBlock = 4096
 	// ringSlack is kept from what could be overwritten: the server writes whole
 	// blocks, and the LSN it reports may be that much too small.
@@ -192,7 +201,6 @@ func OpenTailer(path string, status Status, sink Sink, o TailOptions) (*Tailer, 
 	}
 	t := &Tailer{
 		path: path, status: status, sink: sink, options: o, log: o.Logger,
-		buf:      make([]byte, maxMTR+maxFraming+o.ChunkSize),
 		advanced: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	t.pins = pinLogs(path, t.hurry)
@@ -201,6 +209,7 @@ func OpenTailer(path string, status Status, sink Sink, o TailOptions) (*Tailer, 
 		return nil, errors.Join(err, t.pins.close())
 	}
 	t.use(file)
+	t.buf = make([]byte, newLogParser(file.header, file.ring).most()+o.ChunkSize)
 	t.journal = newJournal(file.header.Readable())
 	return t, nil
 }
@@ -264,7 +273,7 @@ func (t *Tailer) Checkpoint(ctx context.Context) (Checkpoint, error) {
 
 // begin sets the checkpoint from which the log is copied.
 func (t *Tailer) begin(c Checkpoint) {
-	t.walk = newWalk(newParser(t.file.header, t.file.ring), c)
+	t.walk = newWalk(newLogParser(t.file.header, t.file.ring), c)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.journal = t.walk.journal
@@ -285,7 +294,7 @@ func (t *Tailer) Run(ctx context.Context) (err error) {
 	for err == nil {
 		var more bool
 		more, lsns, err = t.step(ctx, lsns)
-		if err != nil || t.finished() {
+		if err != nil || t.complete() {
 			break
 		}
 		if more {
@@ -298,7 +307,7 @@ func (t *Tailer) Run(ctx context.Context) (err error) {
 	return err
 }
 
-// CatchUp waits until everything below lsn is in the sink. It is for an LSN that
+// CatchUp waits until everything below lsn is copied. It is for an LSN that
 // the server has reached; Run must be going on. If nothing moves for
 // TailOptions.Patience, the error is ErrRedoStalled, and the copying goes on.
 func (t *Tailer) CatchUp(ctx context.Context, lsn LSN) error {
@@ -318,7 +327,8 @@ func (t *Tailer) Written(lsn LSN) {
 
 // Finish copies up to the first end of a mini-transaction at or above lsn, ends
 // the copying and returns that end. What was copied above lsn before Finish was
-// called stays. lsn is normally the server's current LSN, taken while commits
+// called stays. (In an encrypted log of blocks only some of these ends can be
+// seen: it is the first of those.) lsn is normally the server's current LSN, taken while commits
 // are blocked. The copy also goes on until it holds the FILE_CHECKPOINT record of
 // its checkpoint.
 func (t *Tailer) Finish(ctx context.Context, lsn LSN) (LSN, error) {

@@ -404,7 +404,7 @@ func TestTailerNoticesAnotherLog(t *testing.T) {
 		}, ErrRedoReplaced},
 		{"file of an older format", func(t *testing.T, l *fakeLog) {
 			b := make([]byte, 4<<20)
-			copy(b, "PHYS")
+			b[3] = 104
 			if err := os.WriteFile(l.path+".new", b, 0o600); err != nil {
 				t.Error(err)
 			}

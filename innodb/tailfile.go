@@ -11,9 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// logFile is an open ib_logfile0 of the 10.8 format. It stays readable after the
-// server has put another file in its place. This type and mtrParser are all that
-// knows the format; a log of another one needs its own two, with the same methods.
+// logFile is an open ib_logfile0. It stays readable after the server has put
+// another file in its place.
 type logFile struct {
 	path   string
 	file   *os.File
@@ -49,11 +48,15 @@ func newLogFile(path string, f *os.File) (*logFile, error) {
 	if err != nil {
 		return nil, err
 	}
+	l := &logFile{path: path, file: f, info: info, head: head, header: header}
+	if hasBlocks(header.Format) {
+		return l, l.placeBlocks()
+	}
 	if info.Size() < minLogFile {
 		return nil, fmt.Errorf("%w: the file has %d bytes", ErrBadLogHeader, info.Size())
 	}
-	ring := Ring{First: header.FirstLSN, Capacity: info.Size() - LogDataOffset}
-	return &logFile{path: path, file: f, info: info, head: head, header: header, ring: ring}, nil
+	l.ring = Ring{First: header.FirstLSN, Capacity: info.Size() - LogDataOffset}
+	return l, nil
 }
 
 // current reports whether the path still names this file.
@@ -106,27 +109,46 @@ func (l *logFile) forget() {
 	_ = unix.Fadvise(int(l.file.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
 
-// checkpoint reads the newest checkpoint. The server may be writing one of the
-// two blocks; then it waits a little for it.
-func (l *logFile) checkpoint() (Checkpoint, error) {
+// checkpoint reads the newest checkpoint.
+func (l *logFile) checkpoint() (c Checkpoint, err error) {
+	if hasBlocks(l.header.Format) {
+		p, err := l.blockPoint()
+		if err == nil && l.ring.Offset(p.LSN) != p.offset {
+			err = fmt.Errorf("%w: checkpoint %d lies at %d instead of %d", ErrBadLogHeader, p.LSN, p.offset, l.ring.Offset(p.LSN))
+		}
+		if err != nil {
+			return Checkpoint{}, fmt.Errorf("read redo log %s: %w", l.path, err)
+		}
+		return p.Checkpoint, nil
+	}
+	b := make([]byte, LogDataOffset)
+	err = l.whenWhole(b, func() (torn bool, err error) {
+		c, torn, err = NewestCheckpoint(b, l.ring.First)
+		return torn, err
+	})
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("read redo log %s: %w", l.path, err)
+	}
+	return c, nil
+}
+
+// whenWhole fills b with the beginning of the file and has it looked at. The
+// server may be writing one of the two checkpoint blocks; then it waits a little
+// for it.
+func (l *logFile) whenWhole(b []byte, look func() (torn bool, err error)) error {
 	const (
 		tries = 20
 		pause = 5 * time.Millisecond
 	)
-	b := make([]byte, LogDataOffset)
 	for i := 1; ; i++ {
 		if _, err := l.file.ReadAt(b, 0); err != nil {
-			return Checkpoint{}, fmt.Errorf("read redo log %s: %w", l.path, err)
+			return err
 		}
-		c, torn, err := NewestCheckpoint(b, l.ring.First)
-		switch {
-		case torn && i < tries:
-			time.Sleep(pause)
-		case err != nil:
-			return Checkpoint{}, fmt.Errorf("read redo log %s: %w", l.path, err)
-		default:
-			return c, nil
+		torn, err := look()
+		if !torn || i == tries {
+			return err
 		}
+		time.Sleep(pause)
 	}
 }
 

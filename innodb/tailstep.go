@@ -33,7 +33,7 @@ func (t *Tailer) step(ctx context.Context, lsns LSNs) (more bool, after LSNs, er
 		}
 	}
 	limit := t.limit(lsns.Flushed)
-	from := t.walk.pos + LSN(t.have)
+	from := t.position()
 	if from >= limit {
 		if t.next != nil {
 			return false, lsns, t.fail(ErrRedoReplaced, fmt.Errorf("the old log changed below LSN %d", limit))
@@ -42,6 +42,7 @@ func (t *Tailer) step(ctx context.Context, lsns LSNs) (more bool, after LSNs, er
 		return false, lsns, nil
 	}
 	n := int(min(int64(len(t.buf)-t.have), int64(limit-from), t.file.ring.Capacity))
+	n -= n % int(t.walk.parser.unit())
 	if err := t.file.read(t.buf[t.have:t.have+n], from); err != nil {
 		return false, lsns, err
 	}
@@ -55,29 +56,38 @@ func (t *Tailer) step(ctx context.Context, lsns LSNs) (more bool, after LSNs, er
 		return false, after, t.fail(ErrRedoOverwritten, nil)
 	}
 	t.have += n
-	if err := t.deliver(); err != nil {
+	if err := t.deliver(lsns.Flushed); err != nil {
 		return false, after, err
 	}
 	t.publish(room)
 	if !t.failing.IsZero() {
 		return false, after, nil
 	}
-	if t.next != nil && t.walk.pos >= t.nextAt {
+	if t.next != nil && t.walk.end >= t.nextAt {
 		return true, after, t.adopt()
 	}
-	return t.next != nil || t.walk.pos+LSN(t.have) < t.limit(after.Flushed), after, nil
+	to := t.position()
+	return t.next != nil || to > from && to < t.limit(after.Flushed), after, nil
 }
+
+// position returns where the log is read next.
+func (t *Tailer) position() LSN { return t.walk.pos() + LSN(t.have) }
 
 // limit returns up to where the file may be read, given an LSN that was flushed
 // before. While the log is only followed, the block that the server may be
 // rewriting is left alone; when an LSN is waited for, every byte below the
-// flushed LSN is taken, since no rewriting changes those.
+// flushed LSN is taken, since no rewriting changes those. In a log of blocks that
+// makes it necessary to take all of the last block.
 func (t *Tailer) limit(flushed LSN) LSN {
 	if t.next != nil {
 		return t.nextAt
 	}
-	if t.wanted(flushed) {
-		return flushed
+	unit := t.walk.parser.unit()
+	switch wanted := t.wanted(flushed); {
+	case wanted:
+		return (flushed + unit - 1) / unit * unit
+	case unit > 1:
+		return flushed - flushed%unit
 	}
 	return flushed - LSN(t.file.ring.Offset(flushed)%writeBlock)
 }
@@ -93,21 +103,35 @@ func (t *Tailer) headroom(from LSN, lsns LSNs) int64 {
 }
 
 // deliver hands the whole mini-transactions in the buffer to the sink. A place
-// that cannot be read is given some time.
-func (t *Tailer) deliver() error {
-	start := t.walk.pos
+// that cannot be read is given some time. flushed was polled before the buffer was
+// read.
+func (t *Tailer) deliver(flushed LSN) error {
+	start := t.walk.pos()
 	n, err := t.walk.take(t.buf[:t.have], t.stop())
+	if lapped(err) {
+		return t.fail(ErrRedoOverwritten, err)
+	}
 	if err != nil {
 		return t.reread(err)
 	}
 	t.failing = time.Time{}
-	if n == 0 {
+	done := t.finished()
+	if done {
+		n += t.walk.parser.seal(t.buf[n:t.have], t.walk.end)
+	}
+	if n > 0 {
+		if err := t.sink(t.buf[:n], start, start+LSN(n)); err != nil {
+			return fmt.Errorf("store redo log from LSN %d: %w", start, err)
+		}
+	}
+	if t.sealed = done; done {
 		return nil
 	}
-	if err := t.sink(t.buf[:n], start, t.walk.pos); err != nil {
-		return fmt.Errorf("store redo log from LSN %d: %w", start, err)
-	}
 	t.have = copy(t.buf, t.buf[n:t.have])
+	// What the server may still be filling is read again.
+	if last := flushed - flushed%t.walk.parser.unit(); t.position() > last {
+		t.have = int(max(last, t.walk.pos()) - t.walk.pos())
+	}
 	return nil
 }
 
@@ -130,13 +154,14 @@ func (t *Tailer) reread(cause error) error {
 	now := time.Now()
 	if t.failing.IsZero() {
 		t.failing = now
-		t.log.Debug("redo log cannot be read, trying again", "lsn", t.walk.pos, "cause", cause)
+		t.log.Debug("redo log cannot be read, trying again", "lsn", t.walk.end, "cause", cause)
 	} else if now.Sub(t.failing) > t.options.Patience {
 		return t.fail(ErrRedoDamaged, cause)
 	}
 	t.have = 0
 	t.mu.Lock()
 	t.progress.Rereads++
+	t.trouble = cause
 	t.mu.Unlock()
 	t.file.forget()
 	return nil
@@ -149,7 +174,7 @@ func (t *Tailer) replace(ctx context.Context) (LSNs, error) {
 	if err != nil {
 		return lsns, err
 	}
-	if next.ring.First > t.walk.pos {
+	if next.ring.First > t.walk.end {
 		// There may have been other logs in between.
 		if between := t.pins.successor(t.file); between != nil {
 			if err := next.close(); err != nil {
@@ -192,10 +217,10 @@ func (t *Tailer) follow(next *logFile, lsns LSNs) error {
 	if !t.file.header.sameLog(next.header) {
 		return t.fail(ErrRedoReplaced, errors.New("the new log has another format or key"))
 	}
-	t.log.Info("redo log resized", "size", next.info.Size(), "first_lsn", next.ring.First, "copied", t.walk.pos)
+	t.log.Info("redo log resized", "size", next.info.Size(), "first_lsn", next.ring.First, "copied", t.walk.end)
 	t.have = 0
 	t.next, t.nextMax = next, lsns.Current
-	if next.ring.First <= t.walk.pos {
+	if next.ring.First <= t.walk.end {
 		// Whatever happened in between, the new file has all from here on.
 		return t.adopt()
 	}
@@ -212,8 +237,8 @@ func (t *Tailer) adopt() error {
 	old := t.file
 	t.use(t.next)
 	t.next, t.nextAt, t.nextMax, t.have = nil, 0, 0, 0
-	t.walk.parser = newParser(t.file.header, t.file.ring)
-	t.walk.parser.anchor = t.walk.checkpoint.End
+	t.walk.parser = newLogParser(t.file.header, t.file.ring)
+	t.walk.parser.found().anchor = t.walk.checkpoint.End
 	t.failing = time.Time{}
 	t.mu.Lock()
 	t.progress.Resizes++
@@ -229,10 +254,10 @@ func (t *Tailer) adopt() error {
 func (t *Tailer) bridge(lsns LSNs) (LSN, error) {
 	first := t.next.ring.First
 	old := newParser(t.file.header, t.file.ring)
-	if t.headroom(t.walk.pos, lsns) <= 0 {
+	if t.headroom(t.walk.end, lsns) <= 0 {
 		return 0, errors.New("the old one may be overwritten")
 	}
-	at, _, err := t.scanFile(t.file, old, t.walk.pos, first, first+maxMTR+maxFraming)
+	at, _, err := t.scanFile(t.file, old, t.walk.end, first, first+maxMTR+maxFraming)
 	if err != nil {
 		return 0, fmt.Errorf("the old one does not lead there: %w", err)
 	}

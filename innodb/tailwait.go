@@ -44,12 +44,13 @@ func (t *Tailer) publish(headroom int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := &t.progress
-	moved := p.Copied != t.walk.pos
-	p.Copied, p.LSNs, p.MTRs = t.walk.pos, t.last, t.walk.mtrs
-	p.Bytes = int64(t.walk.pos - t.walk.checkpoint.LSN)
+	moved := p.Copied != t.walk.end
+	p.Copied, p.LSNs, p.MTRs = t.walk.end, t.last, t.walk.mtrs
+	p.Bytes = int64(t.walk.end - t.walk.checkpoint.LSN)
 	p.Headroom = headroom
 	p.LowestHeadroom = min(p.LowestHeadroom, headroom)
 	if moved {
+		t.trouble = nil
 		t.tell()
 	}
 }
@@ -64,7 +65,12 @@ func (t *Tailer) stopAt() LSN {
 // finished reports whether Run has done what Finish asked for.
 func (t *Tailer) finished() bool {
 	final := t.stopAt()
-	return final != 0 && t.walk.pos >= final && t.walk.proven
+	return final != 0 && t.walk.end >= final && t.walk.proven
+}
+
+// complete reports whether the sink has it, too.
+func (t *Tailer) complete() bool {
+	return t.sealed || t.walk.parser.unit() == 1 && t.finished()
 }
 
 // wanted reports whether somebody waits for an LSN that is not copied and not
@@ -73,7 +79,7 @@ func (t *Tailer) wanted(limit LSN) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, lsn := range t.waits {
-		if lsn > t.walk.pos && lsn <= limit {
+		if lsn > t.walk.end && lsn <= limit {
 			return true
 		}
 	}
@@ -145,7 +151,7 @@ func (t *Tailer) stalled(target LSN) error {
 	defer t.mu.Unlock()
 	e := &TailError{
 		Kind: ErrRedoStalled, Path: t.path, Copied: t.progress.Copied, Target: target,
-		Capacity: t.ring.Capacity, LSNs: t.progress.LSNs,
+		Capacity: t.ring.Capacity, LSNs: t.progress.LSNs, Cause: t.trouble,
 	}
 	if !t.running {
 		e.Cause = errors.New("Tailer.Run is not running")
@@ -213,6 +219,6 @@ func (t *Tailer) poll(ctx context.Context) (LSNs, error) {
 // fail builds the error of Run. Only Run's goroutine may call it.
 func (t *Tailer) fail(kind, cause error) error {
 	return &TailError{
-		Kind: kind, Path: t.path, Copied: t.walk.pos, Capacity: t.file.ring.Capacity, LSNs: t.last, Cause: cause,
+		Kind: kind, Path: t.path, Copied: t.walk.end, Capacity: t.file.ring.Capacity, LSNs: t.last, Cause: cause,
 	}
 }

@@ -90,12 +90,12 @@ type LSNs struct {
 }
 
 // Redo describes ib_logfile0 as a restore lays it down. The packs hold the
-// bytes [Checkpoint.LSN, End) of the log with every sequence bit set to 1, as
-// the file Redo.File; the header is made anew from these fields.
+// bytes of the log between the LSNs of Stored, with every sequence bit set to 1,
+// as the file Redo.File; the header is made anew from these fields.
 type Redo struct {
 	Format       uint32            `json:"format"`
 	Creator      string            `json:"creator"`      // of the source's log
-	Crypt        []byte            `json:"crypt"`        // bytes 48..75 of the source's log header
+	Crypt        []byte            `json:"crypt"`        // as in innodb.LogHeader
 	Checkpoint   innodb.Checkpoint `json:"checkpoint"`   // as in the source's checkpoint block
 	End          innodb.LSN        `json:"end"`          // first LSN not in the backup; the end of a mini-transaction
 	File         int               `json:"file"`         // index in Manifest.Files
@@ -105,6 +105,12 @@ type Redo struct {
 	FileCreates  int               `json:"file_creates"`
 	FileDeletes  int               `json:"file_deletes"`
 	FileRenames  int               `json:"file_renames"`
+}
+
+// Stored returns which stretch of the log the packs hold: from Checkpoint.LSN to
+// End, or, of a log of blocks, the blocks in which these lie.
+func (r *Redo) Stored() (from, to innodb.LSN) {
+	return innodb.StoredRedo(r.Format, r.Checkpoint, r.End)
 }
 
 // Aria says from where Aria's recovery starts.

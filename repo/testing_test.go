@@ -89,7 +89,7 @@ func newManifest(id string) *Manifest {
 		Stages: []Stage{{Name: "START", Granted: started, HeldMS: 5, Tries: 1}},
 		LockMS: 12, Codec: "zstd", BytesRead: 100_000, BytesStored: 2 * packSize,
 		LSN:         LSNs{Checkpoint: 5000, End: 6000, MaxPage: 5999},
-		Redo:        Redo{Format: 0x50485953, Checkpoint: innodb.Checkpoint{LSN: 5000, End: 5100}, End: 6000, File: 2, Capacity: 1 << 20},
+		Redo:        Redo{Format: innodb.Format108, Checkpoint: innodb.Checkpoint{LSN: 5000, End: 5100}, End: 6000, File: 2, Capacity: 1 << 20},
 		Directories: []Directory{{Path: "d", Name: "d", Mode: 0o700}},
 		Tables:      []Table{{Database: "d", Name: "t", Engine: "InnoDB", Type: "BASE TABLE", Files: []int{0, 1}}},
 		Files: []File{

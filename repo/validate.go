@@ -271,8 +271,8 @@ func (m *Manifest) checkRedo() error {
 			break
 		}
 	}
-	if held != int64(redo.End-start) {
-		return fmt.Errorf("redo from lsn %d to %d, of which %d bytes are stored", start, redo.End, held)
+	if from, to := redo.Stored(); held != int64(to-from) {
+		return fmt.Errorf("redo from lsn %d to %d, of which %d bytes are stored", from, to, held)
 	}
 	return nil
 }

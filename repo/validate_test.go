@@ -100,6 +100,10 @@ func TestValidate(t *testing.T) {
 		{"page newer than the redo", func(m *Manifest) { m.LSN.MaxPage = 6001 }, "newer than the end of the redo"},
 		{"redo of absurd length", func(m *Manifest) { m.Redo.End, m.LSN.End = math.MaxUint64, math.MaxUint64 }, "redo of"},
 		{"redo with a byte missing", func(m *Manifest) { m.Files[2].Extents[0].Size-- }, "of which 999 bytes are stored"},
+		{"redo in blocks with a block missing", func(m *Manifest) {
+			m.Redo.Format = innodb.Format105
+			m.Files[2].Extents[0].Size = 1024
+		}, "redo from lsn 4608 to 6144, of which 1024 bytes are stored"},
 		{"redo with absurd sizes", func(m *Manifest) {
 			x := copier.Extent{Pack: "redo.pack", Length: 1, Size: maxFileSize}
 			m.Files[2].Extents = []copier.Extent{x}
@@ -138,6 +142,10 @@ func TestValidateAccepts(t *testing.T) {
 			m.Redo.Checkpoint, m.Redo.End = innodb.Checkpoint{LSN: 5000, End: 5000}, 5000
 			m.LSN = LSNs{Checkpoint: 5000, End: 5000, MaxPage: 4000}
 			m.Files[2].Extents, m.Files[2].Size = nil, 0
+		}},
+		{"redo in blocks", func(m *Manifest) {
+			m.Redo.Format = innodb.Format105 // from the block at 4608 to behind the one at 5632
+			m.Files[2].Extents[0].Size = 1536
 		}},
 		{"redo stored at its place in the file", func(m *Manifest) { m.Files[2].Extents[0].Start = 12288 }},
 		{"redo in two extents", func(m *Manifest) {

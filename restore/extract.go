@@ -257,7 +257,8 @@ func redoFile(m *repo.Manifest, f *repo.File, tool string) (*outFile, error) {
 		return nil, fmt.Errorf("manifest: redo log: %w: %w", err, repo.ErrDamaged)
 	}
 	log := *f
-	log.Size, log.Mode, log.Sparse = int64(m.Redo.End-m.Redo.Checkpoint.LSN), 0o660, false
+	from, to := m.Redo.Stored()
+	log.Size, log.Mode, log.Sparse = int64(to-from), 0o660, false
 	return &outFile{
 		File: &log, path: logName, shift: int64(len(head)) - f.Extents[0].Start, head: head,
 		size: innodb.RestoredLogSize(log.Size, logSize(m)),

@@ -101,7 +101,7 @@ func (e engine) rollBackPrepared(ctx context.Context, meter *meter) (*errorLog, 
 	if err := e.markLog(); err != nil {
 		return nil, err
 	}
-	log, err := e.bootstrap(ctx, e.settings.logSize+4096, "--tc-heuristic-recover=ROLLBACK", meter)
+	log, err := e.bootstrap(ctx, e.settings.logSize+logSizeStep, "--tc-heuristic-recover=ROLLBACK", meter)
 	if log == nil || ctx.Err() != nil || log.prepared {
 		return log, err
 	}
@@ -110,6 +110,10 @@ func (e engine) rollBackPrepared(ctx context.Context, meter *meter) (*errorLog, 
 	}
 	return e.bootstrap(ctx, e.settings.logSize, "", meter)
 }
+
+// logSizeStep is the smallest change of innodb_log_file_size that every server
+// takes for one.
+const logSizeStep = 64 << 10
 
 // logHead reads the part of the redo log before its data.
 func (e engine) logHead() ([]byte, innodb.LogHeader, error) {

@@ -1,0 +1,135 @@
+package innodb
+
+import (
+	"errors"
+	"fmt"
+)
+
+// maxBlockMTR bounds the records of one mini-transaction in a log of blocks. The
+// server does not bound them when it writes; its recovery takes in 2 MiB at once.
+const maxBlockMTR = 2 << 20
+
+// blockParser walks over the blocks of a log of MariaDB 10.5 to 10.7 and the
+// mini-transactions inside them. It is not safe for concurrent use.
+type blockParser struct {
+	finds
+	trailer int
+	payload []byte
+}
+
+// newBlockParser returns a parser of the log with this header.
+func newBlockParser(h LogHeader) *blockParser {
+	return &blockParser{
+		finds:   finds{readable: h.Readable(), hidden: !h.Readable()},
+		trailer: blockTrailer(h.Format),
+	}
+}
+
+// unit implements logParser.
+func (p *blockParser) unit() LSN { return blockSize }
+
+// most implements logParser.
+func (p *blockParser) most() int {
+	return (maxBlockMTR/(blockPayload-p.trailer) + 3) * blockSize
+}
+
+// seal implements logParser: the block with end in it is kept, cut off there.
+func (p *blockParser) seal(b []byte, end LSN) int {
+	sealBlock(b[:blockSize], end, p.trailer)
+	return blockSize
+}
+
+// walk implements logParser. A mini-transaction counts when the block that its
+// end lies in is there: one that fills a block ends in the next.
+func (p *blockParser) walk(b []byte, start, stop LSN) (end LSN, err error) {
+	p.reset()
+	first := blockStart(start)
+	p.payload = p.payload[:0]
+	begin := int(start % blockSize) // of what is new in a block
+	end = start
+	whole := len(b) / blockSize
+	for i := range whole {
+		lsn := first + LSN(i*blockSize)
+		block := b[i*blockSize : (i+1)*blockSize]
+		used, err := checkBlock(block, lsn, p.trailer)
+		if err != nil {
+			return start, err
+		}
+		if i > 0 {
+			begin = blockHeader
+		}
+		if used < begin || used < blockSize && i < whole-1 {
+			return start, &MTRError{lsn, fmt.Sprintf("block with only %d bytes in use", used)}
+		}
+		if !p.hidden {
+			p.payload = append(p.payload, block[begin:min(used, blockSize-p.trailer)]...)
+		} else if end = p.hiddenEnd(block, lsn, end, used); end >= stop {
+			return end, nil
+		}
+	}
+	if p.hidden {
+		if len(b)-int(end-first) > p.most() {
+			return start, &MTRError{end, frameReason(frameLong, maxBlockMTR, maxBlockMTR)}
+		}
+		return end, nil
+	}
+	return p.groups(start, stop, first+LSN(whole*blockSize))
+}
+
+// hiddenEnd returns the greatest LSN in a block of an encrypted log at which a
+// mini-transaction is known to end, or end if that is greater. The server writes
+// nothing but whole ones, so the last block ends with one.
+func (p *blockParser) hiddenEnd(block []byte, lsn, end LSN, used int) LSN {
+	if first := firstGroup(block); first != 0 && first < blockSize-p.trailer {
+		end = max(end, lsn+LSN(first))
+	}
+	if used < blockSize-p.trailer {
+		end = max(end, lsn+LSN(used))
+	}
+	return end
+}
+
+// groups walks over the mini-transactions in p.payload, which begins at start.
+// The blocks that are there end at limit.
+func (p *blockParser) groups(start, stop, limit LSN) (end LSN, err error) {
+	end = start
+	for n := 0; end < stop; {
+		rest := p.payload[n:]
+		marker, state := frame(rest, maxBlockMTR)
+		if state == frameEmpty {
+			state = frameWhole // the server ends FILE_RENAME twice
+		}
+		if state == frameShort {
+			return end, nil
+		}
+		if state != frameWhole {
+			return start, &MTRError{end, frameReason(state, marker, maxBlockMTR)}
+		}
+		if rest[marker] != 0 {
+			return start, &MTRError{end, fmt.Sprintf("impossible record after %d bytes", marker)}
+		}
+		next := blockAdvance(end, marker+1, p.trailer)
+		if next >= limit {
+			return end, nil
+		}
+		if end == p.anchor {
+			p.anchored = true
+		}
+		if rest[0]&sameBit != 0 {
+			if err := p.fileRecords(rest[:marker], end, next); err != nil {
+				return start, err
+			}
+		}
+		p.mtrs++
+		n += marker + 1
+		end = next
+	}
+	return end, nil
+}
+
+// lapped reports whether an error says that the server has written newer blocks
+// over those that were looked for.
+func lapped(err error) bool {
+	var e *blockNumberError
+	return errors.As(err, &e) && e.newer
+}
