@@ -23,6 +23,9 @@ import (
 // whole when it is opened, so that it needs no descriptor afterwards.
 const smallFile = 64 << 10
 
+// largestFrm is more than any definition of a table or view has, in bytes.
+const largestFrm = 64 << 20
+
 // held is a file that has been copied, or is being copied.
 type held struct {
 	entry   entry
@@ -36,6 +39,7 @@ type held struct {
 	first   innodb.PageNo
 	pages   *innodbPages
 	define  *definition // of a .frm file
+	tail    []byte      // of a log table: the last bytes when the copy began
 	size    int64       // of the copy
 	pending []*copier.Pending
 }
@@ -47,6 +51,7 @@ type grabbed struct {
 	bytes  []byte
 	stat   fileStat
 	origin string
+	tail   []byte // as in held
 }
 
 // copies is the book of what has been copied: every file once for each of its
@@ -55,6 +60,7 @@ type copies struct {
 	layout      layout
 	copier      *copier.Copier
 	descriptors *semaphore.Weighted
+	budget      int64 // of descriptors
 	newest      map[identity]*held
 	stems       map[string]aria.Index // of Aria tables whose index file was read, by path without extension
 	discarded   map[string]bool       // tables without a tablespace, as "database/table" on disk
@@ -68,7 +74,7 @@ func newCopies(l layout, c *copier.Copier, descriptors int64) (*copies, error) {
 		return nil, err
 	}
 	return &copies{
-		layout: l, copier: c, descriptors: semaphore.NewWeighted(descriptors),
+		layout: l, copier: c, descriptors: semaphore.NewWeighted(descriptors), budget: descriptors,
 		newest: map[identity]*held{}, stems: map[string]aria.Index{}, spacePage: size,
 	}, nil
 }
@@ -96,8 +102,16 @@ func (c *copies) grab(e entry) (grabbed, bool, error) {
 		c.release(g)
 		return grabbed{}, false, fmt.Errorf("%s is not a regular file", e.path())
 	}
-	if e.innodb() || e.aria() || g.stat.size > smallFile {
+	if g.tail, err = e.readTail(f, g.stat.size); err != nil {
+		c.release(g)
+		return grabbed{}, false, fmt.Errorf("read %s: %w", e.path(), err)
+	}
+	if e.innodb() || e.aria() || g.stat.size > smallFile && !e.frm() {
 		return g, true, nil
+	}
+	if g.stat.size > largestFrm {
+		c.release(g)
+		return grabbed{}, false, fmt.Errorf("%s has %d bytes, more than any table definition", e.path(), g.stat.size)
 	}
 	g.bytes, err = readWhole(f, g.stat.size)
 	c.release(g)
@@ -113,6 +127,21 @@ func (c *copies) grab(e entry) (grabbed, bool, error) {
 func readWhole(f *os.File, size int64) ([]byte, error) {
 	b := make([]byte, size)
 	n, err := f.ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return b[:n], nil
+}
+
+// readTail reads the last bytes of a log table's data of that size, by which it
+// can be told later whether the table has only grown. Of other files it reads nothing.
+func (e entry) readTail(f io.ReaderAt, size int64) ([]byte, error) {
+	const length = 4096
+	if !e.logTable() {
+		return nil, nil
+	}
+	b := make([]byte, min(size, length))
+	n, err := f.ReadAt(b, size-int64(len(b)))
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
@@ -135,7 +164,10 @@ func (c *copies) submit(ctx context.Context, g grabbed) (*held, error) {
 		c.release(g)
 		return nil, nil
 	}
-	h := &held{entry: g.entry, number: c.nextNumber(), class: repo.ClassPlain, stat: g.stat, origin: g.origin, size: g.stat.size}
+	h := &held{
+		entry: g.entry, number: c.nextNumber(), class: repo.ClassPlain, stat: g.stat, origin: g.origin,
+		size: g.stat.size, tail: g.tail,
+	}
 	source := copier.Source{Number: h.number, Name: g.entry.path(), Size: h.size, PadShort: true}
 	if g.file == nil {
 		source.File = bytes.NewReader(g.bytes)
@@ -186,7 +218,15 @@ func (c *copies) describe(h *held, g grabbed, source *copier.Source) error {
 
 // describeSpace reads page 0 of a tablespace. A file without one, that was
 // created just now, is copied as it is: the redo holds all of it.
+//
+// The file may have grown since it was opened. What it grew by before the
+// checkpoint was read is not in the redo, so its size counts from now on only.
 func (c *copies) describeSpace(h *held, g grabbed, source *copier.Source) error {
+	now, err := statFile(g.file)
+	if err != nil {
+		return err
+	}
+	h.size, source.Size = now.size, now.size
 	space, err := readSpace(g.file, g.entry.path(), c.spacePage)
 	if errors.Is(err, innodb.ErrNoSpace) {
 		return nil
@@ -210,9 +250,10 @@ func (c *copies) ariaIndex(g grabbed) (aria.Index, error) {
 		return c.stems[stem], nil
 	}
 	index, err := readIndex(g.file, g.entry.path())
-	if err == nil {
-		c.stems[stem] = index
+	if errors.Is(err, aria.ErrFormat) {
+		err = nil // not a table that Aria could open, so it is copied as any other file
 	}
+	c.stems[stem] = index
 	return index, err
 }
 

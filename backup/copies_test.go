@@ -1,0 +1,52 @@
+package backup
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"mbk/copier"
+	"mbk/repo/store/storetest"
+)
+
+// Tables are opened before the checkpoint is read. What a file grew by in between
+// may have been written before that checkpoint; then it is in no redo of the backup.
+func TestFileThatGrewSinceItWasOpened(t *testing.T) {
+	datadir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(datadir, "d"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(datadir, "d", "t.ibd")
+	if err := os.WriteFile(path, make([]byte, 64<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cp, err := copier.New(t.Context(), storetest.NewMem(), "f", copier.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cp.Abort(os.ErrClosed)
+	c, err := newCopies(layout{datadir: datadir, vars: map[string]string{"innodb_page_size": "16384"}}, cp, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.descriptors.Acquire(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	g, found, err := c.grab(entry{dir: "d", name: "t.ibd", table: "t"})
+	if err != nil || !found {
+		t.Fatal(found, err)
+	}
+	if err := os.Truncate(path, 96<<10); err != nil {
+		t.Fatal(err)
+	}
+	h, err := c.submit(t.Context(), g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.done(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if h.size != 96<<10 {
+		t.Errorf("%d bytes were copied, want %d", h.size, 96<<10)
+	}
+}
