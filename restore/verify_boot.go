@@ -371,9 +371,27 @@ func (v *verification) judge(t stage.Table, messages []stage.CheckMessage) {
 			notes = append(notes, m.Text)
 		}
 	}
-	if len(bad) > 0 {
+	if len(bad) > 0 && v.withoutSpace(t) && slices.ContainsFunc(bad, isDiscarded) {
+		v.note("%s: it was without a tablespace on the source", label)
+	} else if len(bad) > 0 {
 		v.find(repo.Finding{Table: label, Problem: strings.Join(append(bad, notes...), "; ")})
 	} else if len(notes) > 0 {
 		v.note("%s: %s", label, strings.Join(notes, "; "))
 	}
+}
+
+// withoutSpace says whether the backup holds no tablespace of a table.
+func (v *verification) withoutSpace(t stage.Table) bool {
+	for _, known := range v.m.Tables {
+		if known.Database == t.Database && known.Name == t.Name {
+			return !slices.ContainsFunc(known.Files, func(i int) bool { return v.m.Files[i].Class == repo.ClassInnoDB })
+		}
+	}
+	return false
+}
+
+// isDiscarded recognises what CHECK TABLE says of a table after ALTER TABLE ...
+// DISCARD TABLESPACE.
+func isDiscarded(message string) bool {
+	return strings.Contains(message, "Tablespace has been discarded")
 }
