@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"path/filepath"
 	"sort"
 	"time"
 
@@ -83,7 +84,11 @@ func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 			return outcome{}, err
 		}
 	}
-	m.Files = append(m.Files, r.redo.file())
+	redo := r.redo.file()
+	if filepath.Dir(r.layout.redo) != r.layout.datadir {
+		redo.Origin = r.layout.redo // it is restored into the data directory itself
+	}
+	m.Files = append(m.Files, redo)
 	sort.Slice(m.Files, func(i, j int) bool { return m.Files[i].Path < m.Files[j].Path })
 	index := make(map[string]int, len(m.Files))
 	for i, f := range m.Files {
