@@ -72,6 +72,7 @@ type profile struct {
 	pause    time.Duration                                               // of the writers, 0: as they like it
 	during   func(ctx context.Context, source *mariadbtest.Server) error // runs beside the backup until ctx ends
 	backup   []string                                                    // further arguments of the backup
+	told     []string                                                    // lines in the output of the restore
 }
 
 // oracle does one run with writers on all engines and returns the backup.
@@ -137,7 +138,12 @@ func taking(t *testing.T, source *mariadbtest.Server, repository string, p profi
 func caughtUp(t *testing.T, source *mariadbtest.Server, repository string, b taken, p profile) *mariadbtest.Server {
 	t.Helper()
 	target := filepath.Join(t.TempDir(), "restored")
-	must(t, restoreArgs(b.ID, repository, target)...)
+	r := must(t, restoreArgs(b.ID, repository, target)...)
+	for _, line := range p.told {
+		if !strings.Contains(r.stdout, line) {
+			t.Errorf("the restore does not print %q:\n%s", line, r.stdout)
+		}
+	}
 	args := p.restored
 	if args == nil {
 		args = p.args

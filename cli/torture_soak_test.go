@@ -26,16 +26,21 @@ func tortures(t *testing.T) map[string]profile {
 	rewritten := statements(filled("rewritten", 10, ""))
 	with := func(args ...string) profile { return profile{args: args} }
 	all := map[string]profile{
-		"undo truncated":               {args: append(undo, "--innodb-undo-tablespaces=3"), prepare: rewritten, during: truncating("d.rewritten")},
+		"undo truncated":               {args: append(slices.Clone(undo), "--innodb-undo-tablespaces=3"), prepare: rewritten, during: truncating("d.rewritten")},
 		"0 undo tablespaces":           with("--innodb-undo-tablespaces=0"),
-		"4 undo tablespaces":           {args: append(undo, "--innodb-undo-tablespaces=4"), prepare: rewritten, during: truncating("d.rewritten")},
+		"4 undo tablespaces":           {args: append(slices.Clone(undo), "--innodb-undo-tablespaces=4"), prepare: rewritten, during: truncating("d.rewritten")},
 		"redo of 8 MiB":                {args: []string{"--innodb-log-file-size=8M"}, pause: time.Millisecond, prepare: rewritten, during: churn("UPDATE d.rewritten SET n = n + 1 WHERE id % 5 = 0", "DO SLEEP(0.2)")},
 		"redo resized":                 {during: churn("SET GLOBAL innodb_log_file_size=16777216", "DO SLEEP(0.3)", "SET GLOBAL innodb_log_file_size=67108864", "DO SLEEP(0.3)")},
 		"all encrypted":                with(keys...),
-		"log not encrypted":            with(append(keys, "--innodb-encrypt-log=OFF")...),
-		"encryption changing":          {args: append(keys, "--innodb-encrypt-log=OFF"), during: churn("SET GLOBAL innodb_encrypt_tables=OFF", "DO SLEEP(0.7)", "SET GLOBAL innodb_encrypt_tables=ON", "DO SLEEP(0.7)")},
+		"log not encrypted":            with(append(slices.Clone(keys), "--innodb-encrypt-log=OFF")...),
+		"encryption changing":          {args: append(slices.Clone(keys), "--innodb-encrypt-log=OFF"), during: churn("SET GLOBAL innodb_encrypt_tables=OFF", "DO SLEEP(0.7)", "SET GLOBAL innodb_encrypt_tables=ON", "DO SLEEP(0.7)")},
 		"encryption changing, log too": {args: keys, during: churn("SET GLOBAL innodb_encrypt_tables=OFF", "DO SLEEP(0.7)", "SET GLOBAL innodb_encrypt_tables=ON", "DO SLEEP(0.7)")},
 	}
+	// Tables are encrypted for the first time while they are copied.
+	fresh := append(slices.Clone(keys), "--innodb-encrypt-tables=OFF", "--innodb-encrypt-log=OFF")
+	all["encryption turned on"] = profile{args: fresh, during: func(ctx context.Context, source *mariadbtest.Server) error {
+		return source.Exec(context.WithoutCancel(ctx), "DO SLEEP(0.4)", "SET GLOBAL innodb_encrypt_tables=ON", "DO SLEEP(1)")
+	}}
 	for _, size := range []string{"4k", "8k", "32k", "64k"} {
 		p := with("--innodb-page-size="+size, "--innodb-strict-mode=OFF")
 		p.storm = -1 // its ALTERs set the block size of compressed tables

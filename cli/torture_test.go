@@ -128,7 +128,14 @@ func imported(t *testing.T, version string, discarded, placed bool, args ...stri
 	b := taking(t, source, repository, p)
 	restored := caughtUp(t, source, repository, b, p)
 	wantSame(t, source, restored)
-	t.Logf("%s holds %s rows", b.ID, restored.MustValue(t, "SELECT COUNT(*) FROM d.t"))
+	attempts, err := filepath.Glob(filepath.Join(repository, "history", "*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s holds %s rows, after %d attempts", b.ID, restored.MustValue(t, "SELECT COUNT(*) FROM d.t"), len(attempts))
+	if !discarded && len(attempts) < 2 {
+		t.Error("the import was not noticed")
+	}
 }
 
 // importedEncrypted is imported where the redo log hides what it deletes.
@@ -138,6 +145,33 @@ func importedEncrypted(t *testing.T, version string) {
 		t.Fatal(err)
 	}
 	imported(t, version, false, false, append(args, "--innodb-encrypt-tables=OFF")...)
+}
+
+// A table may be without its tablespace for long, and a file that is none be in its
+// place. The backup has the table as it is.
+func TestDiscardedTable(t *testing.T) {
+	source := mariadbtest.New(t, oldest())
+	source.MustExec(t, statements(filled("t", 1, ""), filled("other", 1, ""))...)
+	x := exported(t, source, "d", "t", "other")
+	source.MustExec(t, "ALTER TABLE d.t DISCARD TABLESPACE")
+	half := x
+	half.ibd = x.ibd[:len(x.ibd)/3]
+	half.place(t)
+	repository := t.TempDir()
+	b := taking(t, source, repository, profile{})
+	if !strings.Contains(strings.Join(b.Warnings, " "), "`d`.`t`") {
+		t.Errorf("the warnings %q do not name the table", b.Warnings)
+	}
+	must(t, "verify", "latest", "--repo", repository, "--depth", "boot", "--quiet")
+	target := filepath.Join(t.TempDir(), "restored")
+	must(t, restoreArgs(b.ID, repository, target)...)
+	restored := mariadbtest.Open(t, oldest(), target)
+	x.folder = filepath.Join(target, "d")
+	x.place(t)
+	restored.MustExec(t, "ALTER TABLE d.t IMPORT TABLESPACE")
+	if got := restored.MustValue(t, "SELECT COUNT(*) FROM d.t"); got != "1800" {
+		t.Errorf("after an import there are %s rows, want 1800", got)
+	}
 }
 
 // transport is a tablespace for an import: the contents of its two files.
@@ -188,6 +222,7 @@ func undoElsewhere(t *testing.T, version string) {
 	p := profile{
 		args:     append([]string{"--innodb-undo-directory=" + elsewhere}, shared...),
 		restored: shared,
+		told:     []string{"my.cnf", "innodb_undo_directory = ."},
 		prepare:  statements(filled("t", 8, "")),
 		during:   truncating("d.t"),
 		backup:   []string{"--rate-limit", "40MB"},
@@ -250,6 +285,7 @@ func redoResized(t *testing.T, version string) {
 	p := profile{
 		args:     []string{"--innodb-log-group-home-dir=" + elsewhere, "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=2"},
 		restored: []string{},
+		told:     []string{"my.cnf", "innodb_log_group_home_dir = ."},
 		prepare:  statements(filled("t", 16, "")),
 		during: all(
 			churn("UPDATE d.t SET n = n + 1 WHERE id % 4 = 0"),
