@@ -350,11 +350,27 @@ func (p *Preflight) checkRepository(ctx context.Context, r *repo.Repository) {
 		p.add("repository", GradeError, err.Error(), "run mbk as the user who owns the repository, or give it to the user who runs mbk")
 		return
 	}
+	if within(r.String(), p.layout.datadir) {
+		p.add("repository", GradeError, fmt.Sprintf("%s lies in the data directory: the server would take it for a database, and a backup would hold the backups before it", r),
+			"choose a folder for the repository that is not in "+p.layout.datadir)
+		return
+	}
 	text := r.String() + " can be written to"
 	if r.New() {
 		text = r.String() + " is empty and becomes a new repository"
 	}
 	p.add("repository", GradeOK, text)
+}
+
+// within says whether a path is that of a folder or leads into it.
+func within(path, folder string) bool {
+	for _, p := range []*string{&path, &folder} {
+		if real, err := filepath.EvalSymlinks(*p); err == nil {
+			*p = real
+		}
+	}
+	rel, err := filepath.Rel(folder, path)
+	return err == nil && filepath.IsAbs(path) && filepath.IsLocal(rel)
 }
 
 // checkSpace compares the room in the repository with what the backup will

@@ -113,11 +113,11 @@ func optionsFirst(app *cli.App, args []string) ([]string, error) {
 	if command == nil {
 		return args, nil
 	}
-	takesValue := map[string]bool{}
+	takesValue, known := map[string]bool{}, map[string]bool{}
 	for _, f := range command.Flags {
 		_, isBool := f.(*cli.BoolFlag)
 		for _, name := range f.Names() {
-			takesValue[name] = !isBool
+			takesValue[name], known[name] = !isBool, true
 		}
 	}
 	var options, arguments []string
@@ -129,6 +129,10 @@ func optionsFirst(app *cli.App, args []string) ([]string, error) {
 		}
 		if len(arg) < 2 || arg[0] != '-' {
 			arguments = append(arguments, arg)
+			continue
+		}
+		if short := arg[1:2]; short != "-" && takesValue[short] && len(arg) > 2 && !known[longName(arg)] {
+			options = append(options, arg[:2], arg[2:]) // -uroot, -P3307
 			continue
 		}
 		options = append(options, arg)
@@ -148,6 +152,12 @@ func optionsFirst(app *cli.App, args []string) ([]string, error) {
 	}
 	ordered := append([]string{args[0]}, options...)
 	return append(append(ordered, "--"), arguments...), nil
+}
+
+// longName is the name in "--name=value" and "-name".
+func longName(arg string) string {
+	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	return name
 }
 
 // usageError is a call that cannot be carried out as it was written.
@@ -190,12 +200,18 @@ func isUsage(err error) bool {
 	return errors.As(err, &usage)
 }
 
-// atLeastZero is for options that are numbers or durations.
-func atLeastZero(c *cli.Context, names ...string) error {
+// maxThreads bounds --threads: each thread has buffers.
+const maxThreads = 1024
+
+// checkNumbers is for options that are numbers or durations.
+func checkNumbers(c *cli.Context, names ...string) error {
 	for _, name := range names {
 		if c.Int(name) < 0 || c.Duration(name) < 0 {
 			return usagef("option --%s is negative", name)
 		}
+	}
+	if n := c.Int("threads"); n > maxThreads {
+		return usagef("option --threads is %d, want at most %d", n, maxThreads)
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func backupOptions(c *cli.Context, env Env, s settings) (backup.Options, error) 
 		GoOnOverDamage: c.Bool("go-on-over-damage"), LeaveOutUnsupported: c.Bool("leave-out-unsupported"),
 		KeepFailed: c.Bool("keep-failed"), SpoolDir: c.String("spool-dir"), Logger: logger(env, c),
 	}
-	err := atLeastZero(c, "threads", "lock-wait", "lock-budget")
+	err := checkNumbers(c, "threads", "lock-wait", "lock-budget")
 	if err != nil {
 		return o, err
 	}

@@ -47,7 +47,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case errors.As(err, &page), errors.As(err, &damage), errors.As(err, &recovery) && recovery.Damage, errors.Is(err, repo.ErrDamaged), errors.Is(err, errFindings):
 		return exitDamage
-	case errors.As(err, &busy), errors.As(err, &locked), errors.As(err, &restoring), errors.Is(err, backup.ErrLockBudget),
+	case errors.As(err, &busy), errors.As(err, &locked), errors.Is(err, stage.ErrTooManyConnections), errors.As(err, &restoring), errors.Is(err, backup.ErrLockBudget),
 		errors.Is(err, innodb.ErrRedoOverwritten), errors.Is(err, innodb.ErrRedoStalled), errors.Is(err, innodb.ErrRedoReplaced):
 		return exitBusy
 	case isUsage(err), errors.As(err, &config), errors.As(err, &objection), errors.As(err, &finding),
@@ -85,6 +85,7 @@ func nextSteps(env Env, err error) []string {
 		full    *store.NoSpaceError
 		busy    *stage.BusyError
 		page    *copier.PageError
+		damage  *copier.DamageError
 		steps   []string
 	)
 	if errors.As(err, &unknown) {
@@ -108,6 +109,9 @@ func nextSteps(env Env, err error) []string {
 	}
 	if errors.As(err, &page) {
 		steps = append(steps, "CHECK TABLE tells what the server makes of it; mend the table, out of an older backup perhaps, or record the damage and go on: --go-on-over-damage")
+	}
+	if errors.As(err, &damage) {
+		steps = append(steps, `"mbk verify" names all damage of a backup, "mbk list" the other backups`)
 	}
 	if errors.As(err, &busy) && len(busy.Blockers) > 0 {
 		steps = append(steps, "let that connection end what it does, or wait longer: --lock-wait")

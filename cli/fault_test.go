@@ -196,7 +196,32 @@ func TestBusyServer(t *testing.T) {
 			mbk(t, backupArgs(srv, repository, "--lock-budget", "1ms")...).wantRefusal(t, 4, "--lock-budget", "lock budget exceeded: 1ms")
 			wantNoBackup(t, repository, 2)
 			wantFree(t, srv)
+
+			// Nobody else gets in.
+			srv.MustExec(t, "SET GLOBAL max_connections=10")
+			for range 9 {
+				guest, err := srv.DB().Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer guest.Close() //nolint:errcheck // ends with the server
+			}
+			mbk(t, backupArgs(srv, repository, "--user", "mbk")...).wantRefusal(t, 4, "raise max_connections", "connect as user mbk", "too many connections")
 		})
+	}
+}
+
+// A server that runs in a way that makes no good backup.
+func TestCrippledServer(t *testing.T) {
+	srv := mariadbtest.New(t, mariadbtest.Versions()[0])
+	repository := t.TempDir()
+	for option, says := range map[string]string{"--innodb-force-recovery=1": "innodb_force_recovery is 1", "--innodb-read-only": "innodb_read_only is ON"} {
+		if err := srv.Restart(t.Context(), option); err != nil {
+			t.Fatal(err)
+		}
+		before := tree(t, repository)
+		mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 2, "start it without", "server: "+says)
+		wantUnchanged(t, before, repository)
 	}
 }
 

@@ -43,6 +43,10 @@ func TestRefusedCalls(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	inside := filepath.Join(srv.Datadir, "backup")
+	if err := os.Mkdir(inside, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	b := func(more ...string) []string { return backupArgs(srv, fresh, more...) }
 	r := func(more ...string) []string {
 		return append([]string{"restore", "--repo", repository, "--owner", self(), "--quiet"}, more...)
@@ -87,6 +91,9 @@ func TestRefusedCalls(t *testing.T) {
 		{"level that is none", b("--compress", "zstd:99"), 2, help("backup"), []string{"--compress", "no level 99"}},
 		{"rate that is none", b("--rate-limit", "fast"), 2, help("backup"), []string{`--rate-limit "fast"`}},
 		{"number that is none", b("--threads", "x"), 2, help("backup"), []string{`invalid value "x" for option --threads`}},
+		{"too many threads", b("--threads", "100000"), 2, help("backup"), []string{"--threads is 100000"}},
+		{"repository in the data directory", b("--repo", inside), 2, "not in " + srv.Datadir, []string{"repository: ", inside, "lies in the data directory"}},
+		{"target in the repository", r("latest", "--target", filepath.Join(repository, "target")), 2, "name a target outside of " + repository, []string{filepath.Join(repository, "target"), "lies in the repository"}},
 		{"negative number", b("--threads", "-1"), 2, help("backup"), []string{"--threads is negative"}},
 		{"negative duration", b("--lock-wait", "-1s"), 2, help("backup"), []string{"--lock-wait is negative"}},
 		{"progress of an unknown kind", b("--progress", "loud"), 2, help("backup"), []string{`not "loud"`}},
@@ -423,6 +430,7 @@ func TestOrderAndRelativePaths(t *testing.T) {
 		{"restore", "--no-defaults", "latest", "--quiet", "--repo=repository", "--target", "data", "--owner", self(), "--no-recover"},
 		{"extract", "latest", "mysql.proc", "--to", "files", "-r", "repository", "mysql.db"},
 		{"verify", "--repo", "repository", "--", "latest"},
+		{"backup", "-rrepository", "-S" + srv.Socket, "-uroot", "-q", "--no-defaults"},
 	} {
 		cmd := command(t, args...)
 		cmd.Dir = place

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"mbk/internal/hint"
 	"mbk/repo"
 	"mbk/restore"
 )
@@ -55,7 +57,7 @@ func repositoryOf(c *cli.Context, env Env) (*repo.Repository, error) {
 
 // restoreOptions are those that restoring, verifying and extracting share.
 func restoreOptions(c *cli.Context, env Env, id string) (restore.Options, progress, error) {
-	if err := atLeastZero(c, "threads"); err != nil {
+	if err := checkNumbers(c, "threads"); err != nil {
 		return restore.Options{}, nil, err
 	}
 	shown, err := newProgress(c, env)
@@ -119,6 +121,9 @@ func runRestore(c *cli.Context, env Env) error {
 		return err
 	}
 	o.Target, o.Raw, o.KeepOnFailure = c.String("target"), c.Bool("no-recover"), c.Bool("keep-on-failure")
+	if path, ok := inRepository(o.Repository, o.Target); ok {
+		return hint.Wrap(&configError{fmt.Errorf("target %s lies in the repository", path)}, "name a target outside of "+o.Repository.String())
+	}
 	if o.Owner, err = parseOwner(c.String("owner")); err != nil {
 		return err
 	}
@@ -134,6 +139,24 @@ func runRestore(c *cli.Context, env Env) error {
 		return document(env, r)
 	}
 	return printRestore(env, r)
+}
+
+// inRepository says whether a path leads into a repository that is a folder.
+func inRepository(r *repo.Repository, path string) (string, bool) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return path, false
+	}
+	parent := filepath.Dir(path)
+	if real, err := filepath.EvalSymlinks(parent); err == nil {
+		parent = real
+	}
+	folder := r.String()
+	if real, err := filepath.EvalSymlinks(folder); err == nil {
+		folder = real
+	}
+	rel, err := filepath.Rel(folder, parent)
+	return path, err == nil && filepath.IsLocal(rel)
 }
 
 // parseOwner reads USER[:GROUP], names or numbers; "" is no owner.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -18,7 +19,6 @@ import (
 	"mbk/copier"
 	"mbk/innodb"
 	"mbk/repo"
-	"mbk/repo/store"
 )
 
 // job is one run of bytes to extract into a file. A file without bytes has one
@@ -45,7 +45,7 @@ type outFile struct {
 // extraction writes files of a backup below a root. Nothing is written outside
 // of it whatever the manifest says, and no file is written twice.
 type extraction struct {
-	st      store.Store
+	st      copier.Opener
 	folder  string
 	root    *os.Root
 	owner   *Owner // nil: whoever we are
@@ -106,6 +106,18 @@ func inPackOrder(files []*outFile) []job {
 		return cmp.Or(cmp.Compare(a.extent.Pack, b.extent.Pack), cmp.Compare(a.extent.Offset, b.extent.Offset))
 	})
 	return jobs
+}
+
+// packs opens the packs of a backup. One that is missing is damage, too.
+type packs struct{ copier.Opener }
+
+// Open implements copier.Opener.
+func (p packs) Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error) {
+	r, err := p.Opener.Open(ctx, name, offset, n)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = &copier.DamageError{Object: name, Reason: "it is missing"}
+	}
+	return r, err
 }
 
 // makeFolders makes the folders that the files need.
@@ -276,7 +288,7 @@ func (s *scratch) extractAll(ctx context.Context, o Options, m *repo.Manifest, a
 		total += f.File.Size
 	}
 	meter.begin(PhaseExtract, total)
-	x := &extraction{st: o.Repository.Store(), folder: repo.Folder(m.ID), root: s.root, workers: o.Workers, meter: meter}
+	x := &extraction{st: packs{o.Repository.Store()}, folder: repo.Folder(m.ID), root: s.root, workers: o.Workers, meter: meter}
 	if os.Geteuid() == 0 {
 		x.owner = &s.target.owner
 	}
