@@ -94,6 +94,13 @@ func (a *ariaLogs) finish(ctx context.Context) error {
 		if a.logs[n+1] == nil && n != a.control.LastLog {
 			return fmt.Errorf("%s vanished before it was copied", aria.LogName(n+1))
 		}
+	}
+	return a.wait(ctx)
+}
+
+// wait waits until what was asked for of the logs is copied.
+func (a *ariaLogs) wait(ctx context.Context) error {
+	for _, h := range a.logs {
 		if err := h.done(ctx); err != nil {
 			return err
 		}
@@ -193,7 +200,8 @@ func (c *copies) copyRange(ctx context.Context, h *held, path string, from, to i
 		Done: func() { c.release(g) },
 	})
 	if err != nil {
-		return fmt.Errorf("copy %s: %w", path, err)
+		c.release(g)
+		return err
 	}
 	h.pending = append(h.pending, pending)
 	return nil

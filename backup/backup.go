@@ -78,18 +78,17 @@ type attempt struct {
 	locker *stage.Locker
 	watch  *stage.Watch
 
-	copier  *copier.Copier
-	copies  *copies
-	redo    *redoCopy
-	aria    *ariaLogs
-	system  []*held
-	final   *final
-	listed  []qualified // the server's tables under BLOCK_DDL
-	left    []repo.LeftOut
-	state   position
-	packs   []copier.Pack
-	window  time.Duration // BLOCK_DDL granted to END
-	damaged int
+	copier *copier.Copier
+	copies *copies
+	redo   *redoCopy
+	aria   *ariaLogs
+	system []*held
+	final  *final
+	listed []qualified // the server's tables under BLOCK_DDL
+	left   []repo.LeftOut
+	state  position
+	packs  []copier.Pack
+	window time.Duration // BLOCK_DDL granted to END
 }
 
 // position is what BLOCK_COMMIT pins.
@@ -238,6 +237,13 @@ func (r *attempt) start(ctx context.Context) error {
 		return err
 	}
 	r.aria = newAriaLogs(r.copies, control)
+	go func() {
+		select {
+		case <-r.copier.Failed():
+			r.cancel(r.copier.Err())
+		case <-ctx.Done():
+		}
+	}()
 	return nil
 }
 
@@ -303,10 +309,14 @@ const (
 	fewBytes  = 16 << 20 // not worth another pass
 )
 
-// catchUp copies tables that were made, rebuilt or renamed since they were
-// opened, until there is little left for the locked part.
+// catchUp copies tables that were made, rebuilt, renamed or changed since they
+// were opened, until there is little left for the locked part. A table that is
+// being written to has to wait for that.
 func (r *attempt) catchUp(ctx context.Context) error {
 	for range maxPasses {
+		if err := r.aria.advance(ctx); err != nil {
+			return err
+		}
 		s, err := r.layout.scanDatadir(ctx)
 		if err != nil {
 			return err
@@ -321,13 +331,15 @@ func (r *attempt) catchUp(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if _, known := r.copies.newest[now.id]; !known {
-				fresh = append(fresh, e)
-				size += now.size
+			copied, holds := r.copies.holds(e, now)
+			if holds || copied != nil && !now.settled() {
+				continue
 			}
+			fresh = append(fresh, e)
+			size += now.size
 		}
 		if size < fewBytes {
-			return nil
+			return r.aria.wait(ctx)
 		}
 		o := &opener{copies: r.copies, lock: r.locker, log: r.log}
 		if err := o.open(ctx, fresh); err != nil {
@@ -337,7 +349,7 @@ func (r *attempt) catchUp(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return r.aria.wait(ctx)
 }
 
 func (r *attempt) flush(ctx context.Context) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -31,6 +32,11 @@ func (r *attempt) finish(ctx context.Context) error {
 		t := r.left[0]
 		return fmt.Errorf("`%s`.`%s` has engine %s, which cannot be backed up; it was made during the backup", t.Database, t.Name, t.Engine)
 	}
+	for path := range r.final.files {
+		if strings.HasSuffix(path, ".isl") {
+			return fmt.Errorf("%s: a table was made with DATA DIRECTORY during the backup; such a table cannot be backed up", path)
+		}
+	}
 	return r.reconcileSpaces()
 }
 
@@ -40,6 +46,9 @@ func (r *attempt) reconcileSpaces() error {
 	journal := r.redo.tail.Journal()
 	created := map[string]innodb.SpaceID{} // by the last name in the redo
 	for _, s := range journal.Spaces() {
+		if s.Deleted == 0 && filepath.IsAbs(s.Name) {
+			return fmt.Errorf("%s was made with DATA DIRECTORY during the backup; such a table cannot be backed up", s.Name)
+		}
 		if s.Deleted == 0 {
 			created[strings.TrimPrefix(s.Name, "./")] = s.Space
 		}

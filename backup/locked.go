@@ -20,6 +20,7 @@ func (r *attempt) locked(ctx context.Context) error {
 		return err
 	}
 	granted := time.Now()
+	defer func() { r.window = time.Since(granted) }()
 	if r.opts.LockBudget > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, r.opts.LockBudget, fmt.Errorf("%w: %s", ErrLockBudget, r.opts.LockBudget))
@@ -35,11 +36,7 @@ func (r *attempt) locked(ctx context.Context) error {
 		return budgetCause(ctx, err)
 	}
 	// END may not be cut short; it does not wait for anything.
-	if err := r.stages.End(context.WithoutCancel(ctx)); err != nil {
-		return err
-	}
-	r.window = time.Since(granted)
-	return nil
+	return r.stages.End(context.WithoutCancel(ctx))
 }
 
 // budgetCause names the budget if it is why err happened.
@@ -96,7 +93,7 @@ func (r *attempt) underBlockCommit(ctx context.Context) error {
 	if err := r.copies.resettle(ctx, r.final, s); err != nil {
 		return err
 	}
-	if err := r.final.confirm(r.layout.datadir); err != nil {
+	if err := r.copies.confirm(ctx, r.final); err != nil {
 		return err
 	}
 	// All pages are read: whatever they hold was logged below this LSN.

@@ -3,7 +3,6 @@ package backup
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 
 	"mbk/internal/filename"
@@ -35,7 +34,7 @@ type opener struct {
 // open opens and submits all entries, sorted by table.
 func (o *opener) open(ctx context.Context, entries []entry) error {
 	for len(entries) > 0 {
-		n := tableRun(entries)
+		n := tableRun(entries, min(maxRun, o.copies.budget/2))
 		if err := o.openTable(ctx, entries[:n]); err != nil {
 			return err
 		}
@@ -51,10 +50,10 @@ func (o *opener) open(ctx context.Context, entries []entry) error {
 // of partitions takes several.
 const maxRun = 1000
 
-// tableRun is how many of the first entries belong to one table.
-func tableRun(entries []entry) int {
+// tableRun is how many of the first entries belong to one table, at most so many.
+func tableRun(entries []entry, most int64) int {
 	n := 1
-	for n < len(entries) && n < maxRun && entries[n].dir == entries[0].dir &&
+	for n < len(entries) && int64(n) < most && entries[n].dir == entries[0].dir &&
 		entries[n].table == entries[0].table && entries[0].table != "" {
 		n++
 	}
@@ -128,7 +127,7 @@ func (o *opener) start(ctx context.Context) error {
 	for i, g := range o.before {
 		if _, err := o.copies.submit(ctx, g); err != nil {
 			o.drop(o.before[i+1:])
-			return fmt.Errorf("copy %s: %w", g.entry.path(), err)
+			return err
 		}
 	}
 	o.before, o.bytes = o.before[:0], 0

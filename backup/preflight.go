@@ -117,9 +117,26 @@ func (p *Preflight) checkServer() {
 	if on(v["innodb_read_only"]) {
 		p.add("server", GradeError, "innodb_read_only is ON: the server writes no checkpoints", "stop the server and copy its files instead, or start it without innodb_read_only")
 	}
+	p.checkLogFlush(v["innodb_flush_log_at_trx_commit"], v["innodb_flush_log_at_timeout"])
 	if on(v["innodb_log_archive"]) {
 		p.add("server", GradeError, "innodb_log_archive is ON: its log format is not known to this mbk", "set innodb_log_archive=OFF or use a newer mbk")
 	}
+}
+
+// checkLogFlush looks at how long the end of a backup has to wait, with commits
+// blocked, for the server to write its redo log out.
+func (p *Preflight) checkLogFlush(mode, timeout string) {
+	const longest = 3 // seconds; the redo tail waits for 5
+	seconds, err := strconv.Atoi(timeout)
+	if mode != "0" || err != nil || seconds <= 1 {
+		return
+	}
+	text := fmt.Sprintf("with innodb_flush_log_at_trx_commit=0 the log is written every %d s (innodb_flush_log_at_timeout), and commits are blocked as long at the end of a backup", seconds)
+	grade := GradeWarning
+	if seconds > longest {
+		grade = GradeError
+	}
+	p.add("server", grade, text, "SET GLOBAL innodb_flush_log_at_timeout=1")
 }
 
 func on(value string) bool { return value == "ON" || value == "1" }

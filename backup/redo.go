@@ -3,7 +3,6 @@ package backup
 import (
 	"context"
 	"errors"
-	"strconv"
 	"time"
 
 	"mbk/copier"
@@ -57,7 +56,7 @@ func (r *attempt) startRedo(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if c.tail, err = innodb.OpenTailer(r.layout.redo, r.watch, sink, innodb.TailOptions{Logger: r.log, Patience: r.flushPatience()}); err != nil {
+	if c.tail, err = innodb.OpenTailer(r.layout.redo, r.watch, sink, innodb.TailOptions{Logger: r.log}); err != nil {
 		return err
 	}
 	if err := r.beforeCheckpoint(ctx, c); err != nil {
@@ -79,17 +78,6 @@ func (r *attempt) startRedo(ctx context.Context) error {
 		return err
 	}
 	return r.afterCheckpoint(ctx)
-}
-
-// flushPatience is how long the server may take to write its log out. With
-// innodb_flush_log_at_trx_commit=0 it does that only every so many seconds.
-func (r *attempt) flushPatience() time.Duration {
-	const usual = 5 * time.Second
-	seconds, err := strconv.Atoi(r.found.facts.Variables["innodb_flush_log_at_timeout"])
-	if err != nil {
-		return usual
-	}
-	return usual + time.Duration(seconds)*time.Second
 }
 
 // follow tails the log until finish has what it wants. A log that is lost ends

@@ -33,10 +33,30 @@ func (e entry) aria() bool {
 	return path.Ext(e.name) == aria.IndexExt || path.Ext(e.name) == aria.DataExt
 }
 
-// logTable says whether this is a file of mysql.general_log or slow_log, which
-// are appended to at any time, whatever is locked.
+// logTable says whether this is a file of mysql.general_log or slow_log as CSV
+// tables, which are appended to at any time, whatever is locked.
 func (e entry) logTable() bool {
-	return e.dir == "mysql" && (e.table == "general_log" || e.table == "slow_log") && !e.frm()
+	ext := path.Ext(e.name)
+	return e.dir == "mysql" && (e.table == "general_log" || e.table == "slow_log") && (ext == ".CSV" || ext == ".CSM")
+}
+
+// known says whether the server makes such files for tables and databases, and
+// keeps to its own locks with them. Others may come and go at any time.
+func (e entry) known() bool {
+	switch path.Ext(e.name) {
+	case ".frm", ".ibd", aria.IndexExt, aria.DataExt, ".MYI", ".MYD", ".MRG", ".CSV", ".CSM", ".ARZ", ".ARM", ".TRG", ".TRN", ".opt", ".par":
+		return e.dir != ""
+	}
+	return false
+}
+
+// data says whether the file holds rows or keys of a table.
+func (e entry) data() bool {
+	switch path.Ext(e.name) {
+	case ".frm", ".TRG", ".par":
+		return false
+	}
+	return e.known()
 }
 
 // scan is what the data directory holds at one moment.

@@ -1,11 +1,14 @@
 package backup
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"strings"
 
 	"mbk/internal/filename"
 	"mbk/repo"
@@ -30,20 +33,61 @@ type placed struct {
 // has none. It waits until these copies are complete.
 func (c *copies) settle(ctx context.Context, s scan) (*final, error) {
 	f := &final{databases: s.databases, files: make(map[string]*placed, len(s.entries))}
-	for _, e := range s.entries {
-		if err := c.place(ctx, f, e); err != nil {
-			return nil, err
+	for rest := s.entries; len(rest) > 0; {
+		pair := rest[:samePair(rest)]
+		rest = rest[len(pair):]
+		stale := c.stale(pair)
+		for _, e := range pair {
+			if err := c.place(ctx, f, e, stale); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return f, f.waitLate(ctx)
 }
 
-// place puts one file of a scan into the final state.
-func (c *copies) place(ctx context.Context, f *final, e entry) error {
+// samePair is how many of the first entries have the same name but for the
+// extension: the definition, the rows and the keys of a table or partition.
+func samePair(entries []entry) int {
+	stem := func(e entry) string { return strings.TrimSuffix(e.path(), filepath.Ext(e.name)) }
+	n := 1
+	for n < len(entries) && stem(entries[n]) == stem(entries[0]) {
+		n++
+	}
+	return n
+}
+
+// stale says whether the copy of one of the files with rows or keys does not hold:
+// then none of them does. A server with myisam_use_mmap writes to the rows without
+// moving the time of their file, and only the file of the keys tells.
+func (c *copies) stale(pair []entry) bool {
+	for _, e := range pair {
+		if !e.data() || e.innodb() || e.logTable() {
+			continue
+		}
+		now, err := c.statEntry(e)
+		if err != nil {
+			return true
+		}
+		if _, ok := c.holds(e, now); !ok {
+			return true
+		}
+	}
+	return false
+}
+
+// statEntry is the present state of an entry's file.
+func (c *copies) statEntry(e entry) (fileStat, error) {
+	return statPath(filepath.Join(c.layout.datadir, filepath.FromSlash(e.path())))
+}
+
+// place puts one file of a scan into the final state. stale says that no copy of
+// its rows and keys holds.
+func (c *copies) place(ctx context.Context, f *final, e entry, stale bool) error {
 	if c.foreign(e) {
 		return nil
 	}
-	now, err := statPath(filepath.Join(c.layout.datadir, filepath.FromSlash(e.path())))
+	now, err := c.statEntry(e)
 	if errors.Is(err, fs.ErrNotExist) {
 		return vanished(e)
 	}
@@ -51,11 +95,11 @@ func (c *copies) place(ctx context.Context, f *final, e entry) error {
 		return err
 	}
 	h, ok := c.holds(e, now)
-	if ok {
+	if ok && (!stale || !e.data() || e.innodb() || e.logTable()) {
 		f.files[e.path()] = &placed{entry: e, held: h}
 		return nil
 	}
-	if h != nil && e.logTable() && now.size > h.size {
+	if h != nil && e.logTable() && now.size > h.size && c.onlyGrown(h) {
 		f.files[e.path()] = &placed{entry: e, held: h, late: true}
 		return c.extend(ctx, h, now.size)
 	}
@@ -70,10 +114,22 @@ func (c *copies) place(ctx context.Context, f *final, e entry) error {
 		return vanished(e)
 	}
 	if h, err = c.submit(ctx, g); err != nil {
-		return fmt.Errorf("copy %s: %w", e.path(), err)
+		return err
 	}
 	f.files[e.path()] = &placed{entry: e, held: h, late: true}
 	return nil
+}
+
+// onlyGrown says whether a log table still has what was copied of it. TRUNCATE
+// keeps the file, and what comes behind it may be longer than what was there.
+func (c *copies) onlyGrown(h *held) bool {
+	f, err := os.Open(filepath.Join(c.layout.datadir, filepath.FromSlash(h.entry.path())))
+	if err != nil {
+		return false
+	}
+	defer f.Close() //nolint:errcheck // only read
+	now, err := h.entry.readTail(f, h.stat.size)
+	return err == nil && bytes.Equal(now, h.tail)
 }
 
 // extend copies what a log table has grown by since it was copied, however large
@@ -89,9 +145,10 @@ func (c *copies) extend(ctx context.Context, h *held, size int64) error {
 
 // vanished decides what it means that a file is gone that a scan has just
 // listed. An ALTER in its copy phase goes on under BLOCK_DDL and may give up, and
-// InnoDB drops full-text tables in the background. Nothing else may vanish.
+// InnoDB drops full-text tables in the background. No other file of a table may
+// vanish.
 func vanished(e entry) error {
-	if filename.Temporary(e.name) || filename.FullText(e.name) {
+	if filename.Temporary(e.name) || filename.FullText(e.name) || !e.known() {
 		return nil
 	}
 	return fmt.Errorf("%s vanished although BACKUP STAGE BLOCK_DDL was held", e.path())
@@ -99,12 +156,12 @@ func vanished(e entry) error {
 
 // waitLate waits for the copies that were made under the lock.
 func (f *final) waitLate(ctx context.Context) error {
-	for path, p := range f.files {
+	for _, p := range f.files {
 		if !p.late {
 			continue
 		}
 		if err := p.held.done(ctx); err != nil {
-			return fmt.Errorf("copy %s: %w", path, err)
+			return err
 		}
 	}
 	return nil
@@ -121,19 +178,10 @@ func (p *placed) unprotected() bool {
 // an ALTER that runs on, and tables that only BLOCK_COMMIT protects.
 func (c *copies) resettle(ctx context.Context, f *final, s scan) error {
 	seen := make(map[string]bool, len(s.entries))
-	for _, e := range s.entries {
-		path := e.path()
-		seen[path] = true
-		p, known := f.files[path]
-		moving := filename.Temporary(e.name) || filename.FullText(e.name)
-		if known && !moving && !p.unprotected() {
-			continue
-		}
-		if !known && !moving && !e.innodb() && e.dir != "mysql" {
-			return fmt.Errorf("%s appeared although BACKUP STAGE BLOCK_DDL was held", path)
-		}
-		delete(f.files, path)
-		if err := c.place(ctx, f, e); err != nil {
+	for rest := s.entries; len(rest) > 0; {
+		pair := rest[:samePair(rest)]
+		rest = rest[len(pair):]
+		if err := c.replace(ctx, f, pair, seen); err != nil {
 			return err
 		}
 	}
@@ -149,20 +197,78 @@ func (c *copies) resettle(ctx context.Context, f *final, s scan) error {
 	return f.waitLate(ctx)
 }
 
-// confirm checks that what was copied under the lock did not change meanwhile.
-func (f *final) confirm(datadir string) error {
-	for path, p := range f.files {
-		if !p.late || p.held.class != repo.ClassPlain || p.entry.logTable() {
+// replace is resettle for the files of one name, which it marks as seen.
+func (c *copies) replace(ctx context.Context, f *final, pair []entry, seen map[string]bool) error {
+	stale, looked := false, false
+	for _, e := range pair {
+		path := e.path()
+		p, placed := f.files[path]
+		moving := filename.Temporary(e.name) || filename.FullText(e.name)
+		if !placed && !e.known() {
+			continue // made by somebody else after the names were fixed
+		}
+		seen[path] = true
+		if placed && !moving && !p.unprotected() {
 			continue
 		}
-		now, err := statPath(filepath.Join(datadir, filepath.FromSlash(path)))
-		if err != nil {
-			return fmt.Errorf("check %s at the end: %w", path, err)
+		if !placed && !moving && !e.innodb() && e.dir != "mysql" {
+			return fmt.Errorf("%s appeared although BACKUP STAGE BLOCK_DDL was held", path)
 		}
-		was := p.held.stat
-		if now.id != was.id || now.size != was.size || !now.modified.Equal(was.modified) {
-			return fmt.Errorf("%s changed while it was copied, although BACKUP STAGE BLOCK_COMMIT was held", path)
+		if !looked {
+			stale, looked = c.stale(pair), true
+		}
+		delete(f.files, path)
+		if err := c.place(ctx, f, e, stale); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// maxConfirms bounds how often a file is copied again that changes under the lock.
+const maxConfirms = 5
+
+// confirm makes sure that what was copied under the lock did not change
+// meanwhile. CHECK TABLE, which no stage holds up, writes into the header of a
+// table's keys: such a file is copied again.
+func (c *copies) confirm(ctx context.Context, f *final) error {
+	for range maxConfirms {
+		changed, err := f.changed(c)
+		if err != nil || len(changed) == 0 {
+			return err
+		}
+		for _, e := range changed {
+			if err := c.place(ctx, f, e, true); err != nil {
+				return err
+			}
+		}
+		if err := f.waitLate(ctx); err != nil {
+			return err
+		}
+	}
+	changed, err := f.changed(c)
+	if err == nil && len(changed) > 0 {
+		err = fmt.Errorf("%s changes all the time, although BACKUP STAGE BLOCK_COMMIT is held", changed[0].path())
+	}
+	return err
+}
+
+// changed lists the files that changed after they were copied under the lock. A
+// file that is of no table is taken as it is.
+func (f *final) changed(c *copies) ([]entry, error) {
+	var found []entry
+	for path, p := range f.files {
+		if !p.late || p.held.class != repo.ClassPlain || p.entry.logTable() || !p.entry.known() {
+			continue
+		}
+		now, err := c.statEntry(p.entry)
+		if err != nil {
+			return nil, fmt.Errorf("check %s at the end: %w", path, err)
+		}
+		was := p.held.stat
+		if now.id != was.id || now.size != was.size || !now.modified.Equal(was.modified) {
+			found = append(found, p.entry)
+		}
+	}
+	return found, nil
 }

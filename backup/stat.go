@@ -44,9 +44,13 @@ const settleTime = time.Second
 // unchangedBy says whether a copy that was begun at s still holds at now: the
 // same generation of the file, and nothing written since.
 func (s fileStat) unchangedBy(now fileStat) bool {
-	settled := s.taken.Sub(s.modified) > settleTime && s.taken.Sub(s.changed) > settleTime
-	return settled && s.id == now.id && s.size == now.size &&
+	return s.settled() && s.id == now.id && s.size == now.size &&
 		s.modified.Equal(now.modified) && s.changed.Equal(now.changed)
+}
+
+// settled says whether the file had been left alone for a while when this was read.
+func (s fileStat) settled() bool {
+	return s.taken.Sub(s.modified) > settleTime && s.taken.Sub(s.changed) > settleTime
 }
 
 const statMask = unix.STATX_BASIC_STATS | unix.STATX_BTIME

@@ -170,6 +170,14 @@ func (c *Copier) Abort(err error) {
 	c.finish()
 }
 
+// Failed returns a channel that is closed when the copier has failed; Err then
+// says why. Sources that were not done by then never will be.
+func (c *Copier) Failed() <-chan struct{} { return c.failed }
+
+// Err returns why the copier has failed. It is to be called after Failed's channel
+// was closed.
+func (c *Copier) Err() error { return c.err }
+
 // finish ends the queue and waits for all goroutines.
 func (c *Copier) finish() {
 	c.adding.Lock()

@@ -98,11 +98,14 @@ func (p *Pending) finish(e Extent) {
 	}
 }
 
-// complete ends the wait for the source.
+// complete ends the wait for the source, and lets go of what it holds: results
+// are kept for long, and a small file's bytes would be kept with them.
 func (p *Pending) complete() {
+	done := p.src.Done
+	p.src.File, p.src.Pages, p.src.Done = nil, nil, nil
 	close(p.done)
-	if p.src.Done != nil {
-		p.src.Done()
+	if done != nil {
+		done()
 	}
 }
 

@@ -88,6 +88,9 @@ func newPlan(o Options, m *repo.Manifest) *Plan {
 		p.Files++
 		p.Bytes += f.Size
 		p.SpaceNeeded += room(&f)
+		if strings.HasSuffix(f.Path, ".isl") {
+			p.object(Objection{Problem: fmt.Sprintf("%s leads the server to a file outside of the data directory, which the backup does not hold", f.Path)})
+		}
 		if f.Origin != "" && f.Class == repo.ClassInnoDB && strings.HasSuffix(f.Path, ".ibd") {
 			p.object(Objection{Problem: fmt.Sprintf("%s lay at %s on the source: the server would look for it there", f.Path, f.Origin)})
 		}
