@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"mbk/internal/mariadbtest"
 )
@@ -49,6 +51,112 @@ func TestFlippedByteInEveryObject(t *testing.T) {
 		rewrite(t, path, whole)
 	}
 	must(t, "verify", b.ID, "--repo", repository, "--quiet")
+}
+
+// An object of a backup is gone or has been cut off.
+func TestObjectMissingOrCut(t *testing.T) {
+	srv := mariadbtest.New(t, mariadbtest.Versions()[0])
+	repository := t.TempDir()
+	b := document[taken](t, backupArgs(srv, repository)...)
+	for _, name := range []string{"data-0001.pack", "redo.pack", "manifest.json.zst"} {
+		path := filepath.Join(repository, "backups", b.ID, name)
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, damage := range map[string]func(){
+			"cut off": func() { rewrite(t, path, whole[:len(whole)/2]) },
+			"empty":   func() { rewrite(t, path, nil) },
+			"missing": func() {
+				if err := os.Remove(path); err != nil {
+					t.Fatal(err)
+				}
+			},
+		} {
+			t.Run(name+" "+what, func(t *testing.T) {
+				code, advice := 3, `"mbk verify"`
+				if name == "manifest.json.zst" && what == "missing" {
+					code, advice = 2, `"mbk backup" makes the first backup` // there is no such backup
+				}
+				damage()
+				v := mbk(t, "verify", b.ID, "--repo", repository, "--depth", "stored", "--quiet")
+				if v.code != code || code == 3 && !strings.Contains(v.stdout, name) {
+					t.Errorf("verify exits %d: %s%s", v.code, v.stdout, v.stderr)
+				}
+				place := t.TempDir()
+				mbk(t, restoreArgs(b.ID, repository, filepath.Join(place, "restored"))...).wantRefusal(t, code, advice, map[int]string{2: repository, 3: b.ID}[code])
+				if left, err := os.ReadDir(place); err != nil || len(left) != 0 {
+					t.Errorf("restore left %v, %v", left, err)
+				}
+				rewrite(t, path, whole)
+			})
+		}
+	}
+	must(t, "verify", b.ID, "--repo", repository, "--quiet")
+}
+
+// A restore is interrupted or killed: the target stays as it was, and the next
+// restore works and removes what was left.
+func TestInterruptedRestore(t *testing.T) {
+	srv := newBusyServer(t, mariadbtest.Versions()[0])
+	repository := t.TempDir()
+	must(t, backupArgs(srv, repository)...)
+	place := t.TempDir()
+	target := filepath.Join(place, "restored")
+	if err := os.Mkdir(target, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	args := restoreArgs("latest", repository, target)
+	begin := func(phase string) *run {
+		t.Helper()
+		r := launch(t, command(t, args...))
+		until(t, phase, func() bool {
+			found, err := filepath.Glob(filepath.Join(place, ".restored.mbk-restore-*", phase))
+			return err == nil && len(found) > 0
+		})
+		return r
+	}
+	for _, phase := range []string{"*", "*/ibdata1", "mariadbd.log"} {
+		r := begin(phase)
+		if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		o := r.wait(t, 20*time.Second)
+		if o.code != 130 || o.stdout != "" || o.stderr != "mbk: error: interrupted\n" {
+			t.Errorf("interrupted at %s: exit code %d, stdout %q, stderr %q", phase, o.code, o.stdout, o.stderr)
+		}
+		wantEmpty(t, place, target)
+
+		r = begin(phase)
+		if err := r.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if o := r.wait(t, 20*time.Second); o.code != -1 {
+			t.Errorf("killed at %s: exit code %d", phase, o.code)
+		}
+		if left, err := os.ReadDir(target); err != nil || len(left) != 0 {
+			t.Errorf("killed at %s: the target holds %v, %v", phase, left, err)
+		}
+	}
+	must(t, args...)
+	if left, err := os.ReadDir(place); err != nil || len(left) != 1 {
+		t.Errorf("beside the target there are %v, %v", left, err)
+	}
+	if info, err := os.Stat(target); err != nil || info.Mode().Perm() != 0o750 {
+		t.Errorf("the target has mode %v, %v; want that of the folder which was there", info.Mode(), err)
+	}
+	mariadbtest.MustEqual(t, mariadbtest.Open(t, mariadbtest.Versions()[0], target), srv)
+}
+
+// wantEmpty makes sure that a folder holds nothing but one that is empty.
+func wantEmpty(t *testing.T, folder, inner string) {
+	t.Helper()
+	if left, err := os.ReadDir(folder); err != nil || len(left) != 1 {
+		t.Errorf("%s holds %v, %v", folder, left, err)
+	}
+	if left, err := os.ReadDir(inner); err != nil || len(left) != 0 {
+		t.Errorf("%s holds %v, %v", inner, left, err)
+	}
 }
 
 // rewrite replaces an object, which is read-only.

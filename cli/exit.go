@@ -110,7 +110,7 @@ func nextSteps(env Env, err error) []string {
 	if errors.As(err, &page) {
 		steps = append(steps, "CHECK TABLE tells what the server makes of it; mend the table, out of an older backup perhaps, or record the damage and go on: --go-on-over-damage")
 	}
-	if errors.As(err, &damage) {
+	if errors.As(err, &damage) || errors.Is(err, repo.ErrDamaged) && len(hint.Of(err)) == 0 {
 		steps = append(steps, `"mbk verify" names all damage of a backup, "mbk list" the other backups`)
 	}
 	if errors.As(err, &busy) && len(busy.Blockers) > 0 {
