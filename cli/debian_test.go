@@ -50,6 +50,7 @@ func TestDebianStockServer(t *testing.T) {
 	}
 	must(t, "check", "--repo", repository)
 	must(t, "verify", "latest", "--repo", repository, "--depth", "boot")
+	asMysql(t, account, place)
 	target := filepath.Join(place, "mysql")
 	must(t, "restore", b.ID, "--repo", repository, "--target", target)
 	client(t, "DROP DATABASE mbk_stock", "")
@@ -63,6 +64,30 @@ func TestDebianStockServer(t *testing.T) {
 	// It is a server like any other.
 	must(t, "backup", "--repo", repository)
 	stop()
+}
+
+// asMysql does the same as the user mysql, who has an account on Debian's server.
+func asMysql(t *testing.T, account *syscall.Credential, place string) {
+	t.Helper()
+	repository, target := filepath.Join(place, "repository"), filepath.Join(place, "target")
+	for _, folder := range []string{repository, target} {
+		if err := errors.Join(os.Mkdir(folder, 0o700), os.Chown(folder, int(account.Uid), int(account.Gid))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{
+		{"backup", "--repo", repository},
+		{"verify", "latest", "--repo", repository},
+		{"restore", "latest", "--repo", repository, "--target", target},
+	} {
+		cmd := command(t, args...)
+		asNobody(t, cmd)
+		cmd.SysProcAttr.Credential = account
+		if o := launch(t, cmd).wait(t, time.Minute); o.code != 0 {
+			t.Errorf("as the user mysql: mbk %q exits %d: %s", args, o.code, o.stderr)
+		}
+	}
+	wantOwner(t, target, account)
 }
 
 // oneAtATime keeps other test processes from Debian's server: there is one only.

@@ -258,6 +258,10 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	must(t, backupArgs(srv, repository)...)
+	// A restore has to fit as well.
+	small := mount(t, "16m")
+	mbk(t, restoreArgs("latest", repository, filepath.Join(small, "target"))...).wantRefusal(t, 2, "make room", small+" has ", "the restore needs about")
+	wantEmptyFolder(t, small)
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(repository, &disk); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -294,6 +295,10 @@ func TestPassword(t *testing.T) {
 	o.wantRefusal(t, 2, "check --user and the password", "access denied")
 	outputs += o.stderr
 
+	lonely := command(t, append(backup, "--no-defaults", "-p")...)
+	lonely.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // without a terminal
+	launch(t, lonely).wait(t, time.Minute).wantRefusal(t, 2, "$MBK_PASSWORD", "no terminal to ask for the password")
+
 	r := launch(t, command(t, append(backup, "--no-defaults", "--password="+word, "--rate-limit", "10MB", "--verbose")...))
 	visible := time.Now()
 	until(t, "command line without the password", func() bool {
@@ -411,6 +416,18 @@ func TestDocuments(t *testing.T) {
 			if !json.Valid([]byte(line)) {
 				t.Errorf("mbk %q: progress %q", args, line)
 			}
+		}
+	}
+	// Without --repo.
+	environment := command(t, "list", "--json", "--no-defaults")
+	environment.Env = append(environment.Env, "MBK_REPO="+repository)
+	file := filepath.Join(place, "my.cnf")
+	if err := os.WriteFile(file, []byte("[mbk]\nrepo = "+repository+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, cmd := range []*exec.Cmd{environment, command(t, "list", "--json", "--defaults-file="+file)} {
+		if o := launch(t, cmd).wait(t, time.Minute); o.code != 0 || !strings.Contains(o.stdout, repository) {
+			t.Errorf("mbk %q exits %d: %s%s", cmd.Args, o.code, o.stdout, o.stderr)
 		}
 	}
 	// An error does not spoil the promise.

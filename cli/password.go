@@ -58,7 +58,7 @@ func hidePassword(args []string, password string) error {
 func askPassword() (string, error) {
 	f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return "", hint.Wrap(errors.New("no terminal to ask for the password"), "put it into an option file, or into $"+passwordVariable)
+		return "", hint.Wrap(&configError{errors.New("no terminal to ask for the password")}, "put it into an option file, or into $"+passwordVariable)
 	}
 	defer f.Close() //nolint:errcheck // nothing is written that matters
 	fmt.Fprint(f, "Enter password: ")

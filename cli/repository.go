@@ -23,7 +23,10 @@ func repoFlag() cli.Flag {
 
 // repoPath comes from the flag, the environment or an option file.
 func repoPath(c *cli.Context, s settings) (string, error) {
-	path := s.text(c, "repo")
+	path := c.String("repo")
+	if path == "" { // a variable that is set to nothing names none
+		path = s["repo"].Value
+	}
 	if path == "" {
 		return "", hint.Wrap(usagef("no repository is named"), "name it with --repo FOLDER, in $MBK_REPO, or as repo= in group [mbk] of an option file")
 	}

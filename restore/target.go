@@ -159,7 +159,10 @@ func (t *target) inspectParent() []Objection {
 		return []Objection{{Problem: fmt.Sprintf("target %s: %s is not a directory", t.path, dir)}}
 	}
 	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-		return []Objection{{Problem: fmt.Sprintf("target %s: cannot write in %s: %v", t.path, dir, err)}}
+		return []Objection{{
+			Problem: fmt.Sprintf("target %s: cannot write in %s: %v", t.path, dir, err),
+			Hint:    "make the target an empty folder that belongs to this user, or run mbk as root",
+		}}
 	}
 	return t.owner.reaches(filepath.Dir(t.path))
 }
