@@ -84,19 +84,39 @@ func TestSoakElsewhere(t *testing.T) {
 	})
 }
 
+// A large table is encrypted for the first time when its page 0, which tells how, is
+// copied and the rest is not.
+func firstEncrypted(t *testing.T, version string) {
+	args, err := mariadbtest.EncryptionArgs(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	args = append(args, "--innodb-encrypt-tables=OFF", "--innodb-encrypt-log=OFF", "--innodb-encryption-threads=4")
+	light(t, version, profile{
+		args:    args,
+		prepare: statements(filled("t", 60, "")),
+		during: all(churn("UPDATE d.t SET n = n + 1 WHERE id % 99 = 0", "DO SLEEP(0.1)"), func(ctx context.Context, source *mariadbtest.Server) error {
+			return source.Exec(context.WithoutCancel(ctx), "DO SLEEP(2)", "SET GLOBAL innodb_encrypt_tables=ON")
+		}),
+		backup: []string{"--rate-limit", "12MB"},
+	})
+}
+
 // What the quick tests do on one version each.
 func TestSoakEachVersion(t *testing.T) {
 	quick := map[string]func(t *testing.T, version string){
-		"import":                  func(t *testing.T, version string) { imported(t, version, true, false) },
-		"import of a placed file": func(t *testing.T, version string) { imported(t, version, true, true) },
-		"undo elsewhere":          undoElsewhere,
-		"redo overwritten":        redoOverwritten,
-		"redo resized elsewhere":  redoResized,
-		"all encrypted":           allEncrypted,
-		"compression providers":   compressed,
-		"huge LSN":                hugeLSN,
-		"prepared and open":       preparedAndOpen,
-		"import, log encrypted":   importedEncrypted,
+		"discard and import":           func(t *testing.T, version string) { imported(t, version, false, false) },
+		"import":                       func(t *testing.T, version string) { imported(t, version, true, false) },
+		"import of a placed file":      func(t *testing.T, version string) { imported(t, version, true, true) },
+		"undo elsewhere":               undoElsewhere,
+		"redo overwritten":             redoOverwritten,
+		"redo resized elsewhere":       redoResized,
+		"all encrypted":                allEncrypted,
+		"compression providers":        compressed,
+		"huge LSN":                     hugeLSN,
+		"prepared and open":            preparedAndOpen,
+		"encrypted for the first time": firstEncrypted,
+		"import, log encrypted":        importedEncrypted,
 	}
 	for _, size := range []string{"4k", "8k", "32k", "64k"} {
 		quick["pages of "+size] = func(t *testing.T, version string) { pages(t, version, size) }
@@ -132,7 +152,7 @@ func TestSoakImportsWithoutEnd(t *testing.T) {
 		}
 	}()
 	begun := time.Now()
-	o := mbk(t, "backup", "--repo", t.TempDir(), "--socket", source.Socket, "--user", "root", "--quiet", "--rate-limit", "4MB")
+	o := mbk(t, "backup", "--repo", t.TempDir(), "--socket", source.Socket, "--user", "root", "--quiet", "--rate-limit", "12MB")
 	close(stop)
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -185,7 +205,7 @@ func TestSoakImportWithoutSuper(t *testing.T) {
 	eachVersion(t, func(t *testing.T, version string) {
 		source := mariadbtest.New(t, version, "--innodb-log-file-size=4M")
 		source.MustExec(t, statements(filled("big", 8, ""), filled("t", 1, ""), filled("other", 1, ""))...)
-		source.MustExec(t, "CREATE USER b@localhost", "GRANT RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, SLAVE MONITOR ON *.* TO b@localhost")
+		source.MustExec(t, "CREATE USER b@localhost", "GRANT RELOAD, PROCESS, LOCK TABLES, SHOW VIEW, BINLOG MONITOR, SLAVE MONITOR ON *.* TO b@localhost")
 		x := exported(t, source, "d", "t", "other")
 		busy := churn("UPDATE d.big SET n = n + 1 WHERE id % 10 = 0")
 		p := profile{backup: []string{"--user", "b", "--rate-limit", "14MB"}, during: func(ctx context.Context, source *mariadbtest.Server) error {

@@ -89,9 +89,7 @@ func statements(lists ...[]string) []string {
 
 // A tablespace that is imported while it is copied has no redo for what the
 // import did. Only a backup from a checkpoint behind it is sound.
-func TestImportDuringBackup(t *testing.T) {
-	eachVersion(t, func(t *testing.T, version string) { imported(t, version, false, false) })
-}
+func TestImportDuringBackup(t *testing.T) { imported(t, newest(), false, false) }
 
 // The file of a tablespace that waits for its import is not the server's, and the
 // import rewrites it in place.
