@@ -13,6 +13,7 @@ const (
 	documentMagic  = "mbkd"
 	smallDocument  = 1 << 20 // bytes; less need not be guarded against
 	documentHeader = skipHeader + len(documentMagic) + 16
+	documentWindow = 1 << 20 // bytes that the encoder looks back; it holds twice as many
 )
 
 // ErrDocument is returned by DecodeDocument for bytes that EncodeDocument did not
@@ -25,6 +26,8 @@ func EncodeDocument(doc []byte) ([]byte, error) {
 	enc, err := zstd.NewWriter(nil,
 		zstd.WithEncoderLevel(zstd.SpeedDefault),
 		zstd.WithEncoderConcurrency(1),
+		zstd.WithWindowSize(documentWindow),
+		zstd.WithLowerEncoderMem(true),
 		zstd.WithEncoderCRC(false),
 		zstd.WithZeroFrames(true))
 	if err != nil {
