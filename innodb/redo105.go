@@ -16,14 +16,15 @@ import (
 //	12   payload
 //	508  CRC-32C of all before it
 //
-// An LSN counts the bytes of headers and trailers, too. In an encrypted log the
-// payload is encrypted as a whole and ends 4 bytes earlier, at a key version.
+// An LSN counts the bytes of headers and trailers, too. In an encrypted log all
+// from byte 4 on is encrypted, and the payload ends 4 bytes earlier, at a key
+// version.
 
 const (
 	// Format105 is the format of MariaDB 10.5 to 10.7.
 	Format105 uint32 = 0x50485953
-	// Format105Enc is its encrypted form: without the key only the framing of the
-	// blocks can be read.
+	// Format105Enc is its encrypted form: without the key only the numbers and the
+	// checksums of the blocks can be read.
 	Format105Enc = Format105 | 1<<31
 )
 
@@ -62,7 +63,8 @@ func DataOffset(format uint32) int64 {
 // StoredRedo returns the stretch of a log that a backup holds so that recovery
 // can go from c to end: exactly that, or, where the log has blocks, all of the
 // blocks in which the two lie. The last of them ends at end: what the server
-// wrote behind it is cut off.
+// wrote behind it is cut off. (In Format105Enc nobody can do that without the key.
+// There recovery may go a little beyond end, as far as that block.)
 func StoredRedo(format uint32, c Checkpoint, end LSN) (from, to LSN) {
 	if !hasBlocks(format) {
 		return c.LSN, end
@@ -100,19 +102,24 @@ func blockAdvance(l LSN, n, trailer int) LSN {
 	return blockStart(l) + LSN(at/room)*blockSize + blockHeader + LSN(at%room)
 }
 
-// checkBlock checks the frame of the block that should be the one at lsn and
-// returns how many bytes of it are in use. b has blockSize bytes.
-func checkBlock(b []byte, lsn LSN, trailer int) (used int, err error) {
+// checkBlock checks number and checksum of the block that should be the one at
+// lsn. b has blockSize bytes.
+func checkBlock(b []byte, lsn LSN) error {
 	want := binary.BigEndian.Uint32(b[blockSize-4:])
 	if got := crc32c(b[:blockSize-4]); got != want {
-		return 0, &MTRError{lsn, fmt.Sprintf("checksum of the block %#08x instead of %#08x", got, want)}
+		return &MTRError{lsn, fmt.Sprintf("checksum of the block %#08x instead of %#08x", got, want)}
 	}
 	no, number := binary.BigEndian.Uint32(b)&^(1<<31), blockNumber(lsn)
 	if no != number {
 		// The numbers go round, too.
 		ahead := (no - number) & blockNumberBits
-		return 0, &blockNumberError{MTRError{lsn, fmt.Sprintf("block %d instead of %d", no, number)}, ahead < 1<<29}
+		return &blockNumberError{MTRError{lsn, fmt.Sprintf("block %d instead of %d", no, number)}, ahead < 1<<29}
 	}
+	return nil
+}
+
+// blockUse returns how many bytes of block b, the one at lsn, are in use.
+func blockUse(b []byte, lsn LSN, trailer int) (used int, err error) {
 	used = int(binary.BigEndian.Uint16(b[4:]))
 	if used != blockSize && (used < blockHeader || used > blockSize-trailer) {
 		return 0, &MTRError{lsn, fmt.Sprintf("block with %d bytes in use", used)}

@@ -33,60 +33,46 @@ func (p *blockParser) most() int {
 	return (maxBlockMTR/(blockPayload-p.trailer) + 3) * blockSize
 }
 
-// seal implements logParser: the block with end in it is kept, cut off there.
+// seal implements logParser: the block with end in it is kept, cut off there if
+// its length can be written.
 func (p *blockParser) seal(b []byte, end LSN) int {
-	sealBlock(b[:blockSize], end, p.trailer)
+	if !p.hidden {
+		sealBlock(b[:blockSize], end, p.trailer)
+	}
 	return blockSize
 }
 
 // walk implements logParser. A mini-transaction counts when the block that its
-// end lies in is there: one that fills a block ends in the next.
+// end lies in is there: one that fills a block ends in the next. In an encrypted
+// log no end can be seen, and everything up to stop counts.
 func (p *blockParser) walk(b []byte, start, stop LSN) (end LSN, err error) {
 	p.reset()
-	first := blockStart(start)
 	p.payload = p.payload[:0]
+	first, whole := blockStart(start), len(b)/blockSize
+	limit := first + LSN(whole*blockSize)
 	begin := int(start % blockSize) // of what is new in a block
-	end = start
-	whole := len(b) / blockSize
 	for i := range whole {
-		lsn := first + LSN(i*blockSize)
-		block := b[i*blockSize : (i+1)*blockSize]
-		used, err := checkBlock(block, lsn, p.trailer)
-		if err != nil {
+		lsn, block := first+LSN(i*blockSize), b[i*blockSize:(i+1)*blockSize]
+		if err := checkBlock(block, lsn); err != nil {
 			return start, err
 		}
-		if i > 0 {
-			begin = blockHeader
+		if p.hidden {
+			continue
+		}
+		used, err := blockUse(block, lsn, p.trailer)
+		if err != nil {
+			return start, err
 		}
 		if used < begin || used < blockSize && i < whole-1 {
 			return start, &MTRError{lsn, fmt.Sprintf("block with only %d bytes in use", used)}
 		}
-		if !p.hidden {
-			p.payload = append(p.payload, block[begin:min(used, blockSize-p.trailer)]...)
-		} else if end = p.hiddenEnd(block, lsn, end, used); end >= stop {
-			return end, nil
-		}
+		p.payload = append(p.payload, block[begin:min(used, blockSize-p.trailer)]...)
+		begin = blockHeader
 	}
 	if p.hidden {
-		if len(b)-int(end-first) > p.most() {
-			return start, &MTRError{end, frameReason(frameLong, maxBlockMTR, maxBlockMTR)}
-		}
-		return end, nil
+		return max(start, min(stop, limit)), nil
 	}
-	return p.groups(start, stop, first+LSN(whole*blockSize))
-}
-
-// hiddenEnd returns the greatest LSN in a block of an encrypted log at which a
-// mini-transaction is known to end, or end if that is greater. The server writes
-// nothing but whole ones, so the last block ends with one.
-func (p *blockParser) hiddenEnd(block []byte, lsn, end LSN, used int) LSN {
-	if first := firstGroup(block); first != 0 && first < blockSize-p.trailer {
-		end = max(end, lsn+LSN(first))
-	}
-	if used < blockSize-p.trailer {
-		end = max(end, lsn+LSN(used))
-	}
-	return end
+	return p.groups(start, stop, limit)
 }
 
 // groups walks over the mini-transactions in p.payload, which begins at start.

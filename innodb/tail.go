@@ -327,8 +327,8 @@ func (t *Tailer) Written(lsn LSN) {
 
 // Finish copies up to the first end of a mini-transaction at or above lsn, ends
 // the copying and returns that end. What was copied above lsn before Finish was
-// called stays. (In an encrypted log of blocks only some of these ends can be
-// seen: it is the first of those.) lsn is normally the server's current LSN, taken while commits
+// called stays. (In an encrypted log of blocks no end can be seen: it is lsn
+// itself.) lsn is normally the server's current LSN, taken while commits
 // are blocked. The copy also goes on until it holds the FILE_CHECKPOINT record of
 // its checkpoint.
 func (t *Tailer) Finish(ctx context.Context, lsn LSN) (LSN, error) {

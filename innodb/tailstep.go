@@ -107,7 +107,11 @@ func (t *Tailer) headroom(from LSN, lsns LSNs) int64 {
 // read.
 func (t *Tailer) deliver(flushed LSN) error {
 	start := t.walk.pos()
-	n, err := t.walk.take(t.buf[:t.have], t.stop())
+	stop := t.stop()
+	if t.walk.parser.found().hidden {
+		stop = min(stop, flushed) // the log says nothing of its end
+	}
+	n, err := t.walk.take(t.buf[:t.have], stop)
 	if lapped(err) {
 		return t.fail(ErrRedoOverwritten, err)
 	}
