@@ -33,8 +33,8 @@ EXAMPLES
 COMMANDS{{range .VisibleCommands}}
    {{printf "%-10s" .Name}} {{.Usage}}{{end}}
 
-   "mbk COMMAND --help" explains the options of a command. The repository may also
-   be named by $MBK_REPO, or by repo= in group [mbk] of an option file.
+   "mbk COMMAND --help" explains the options of a command. The repository may
+   also be named by $MBK_REPO, or by repo= in group [mbk] of an option file.
 ` + exitStatus
 
 // commandHelp is the help of a command. The flag library's own layout neither
