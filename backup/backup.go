@@ -21,10 +21,10 @@ import (
 // for longer than Options.LockBudget. The server was given free in time.
 var ErrLockBudget = errors.New("lock budget exceeded")
 
-// errReplaced is returned by an attempt when the redo says that a tablespace was
+// ErrReplaced is returned by an attempt when the redo says that a tablespace was
 // discarded and imported while it ran. A recovery from this attempt's checkpoint
 // would lose changes; one from a checkpoint behind the import does not.
-var errReplaced = errors.New("tablespace discarded or imported during the backup")
+var ErrReplaced = errors.New("tablespace discarded or imported during the backup")
 
 // Run takes one full backup and returns its manifest, which is in the
 // repository by then. On any error the server is left free, and the repository
@@ -53,16 +53,20 @@ func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
 	for _, name := range swept {
 		o.Logger.Info("removed what an interrupted backup left", "object", name)
 	}
-	m, err := runAttempt(ctx, o, found)
-	if errors.Is(err, errReplaced) {
-		o.Logger.Warn("starting over from a fresh checkpoint", "reason", err)
-		if err := o.Server.Checkpoint(ctx); err != nil {
-			return nil, fmt.Errorf("make a checkpoint behind an imported table: %w", err)
+	for try := 1; ; try++ {
+		m, err := runAttempt(ctx, o, found)
+		if !errors.Is(err, ErrReplaced) || try == maxAttempts {
+			return m, err
 		}
-		m, err = runAttempt(ctx, o, found)
+		o.Logger.Warn("starting over from a fresh checkpoint", "reason", err)
+		if err := behindImport(ctx, o, err); err != nil {
+			return nil, err
+		}
 	}
-	return m, err
 }
+
+// maxAttempts bounds how often a backup starts over because of imports.
+const maxAttempts = 3
 
 // attempt is one try of a backup.
 type attempt struct {
@@ -332,7 +336,7 @@ func (r *attempt) catchUp(ctx context.Context) error {
 				return err
 			}
 			copied, holds := r.copies.holds(e, now)
-			if holds || copied != nil && !now.settled() {
+			if holds || r.copies.foreign(e) || copied != nil && !now.settled() {
 				continue
 			}
 			fresh = append(fresh, e)

@@ -78,7 +78,7 @@ func (r *attempt) reconcileSpaces() error {
 		case problem.Kind == innodb.ProblemDeleted && (temporary || fulltext):
 			delete(r.final.files, path) // an ALTER gave up after its files were listed
 		case problem.Kind == innodb.ProblemDeleted:
-			return fmt.Errorf("%s: %w", problem, errReplaced)
+			return fmt.Errorf("%s: %w", problem, ErrReplaced)
 		default:
 			return fmt.Errorf("the copied files and the redo log do not fit together: %s", problem)
 		}

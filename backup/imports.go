@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"mbk/internal/filename"
 	"mbk/internal/hint"
@@ -55,7 +56,7 @@ func (r *attempt) afterCheckpoint(ctx context.Context) error {
 	if c.tableIDs == nil || c.checkpoint.LSN >= c.knownAt || c.tail.Journal().Counts().Deletes == 0 {
 		return nil
 	}
-	err := fmt.Errorf("tablespaces were deleted after the last checkpoint, and the encrypted redo log does not tell which: %w", errReplaced)
+	err := fmt.Errorf("tablespaces were deleted after the last checkpoint, and the encrypted redo log does not tell which: %w", ErrReplaced)
 	return hint.Wrap(err, "grant SUPER to the account: mbk makes a checkpoint of its own then, after which it can tell")
 }
 
@@ -84,7 +85,7 @@ func (r *attempt) lookForImports(ctx context.Context) error {
 	}
 	for space, id := range r.redo.tableIDs {
 		if other, present := now[space]; present && other != id {
-			return fmt.Errorf("tablespace %d belonged to table %d and belongs to table %d: %w", space, id, other, errReplaced)
+			return fmt.Errorf("tablespace %d belonged to table %d and belongs to table %d: %w", space, id, other, ErrReplaced)
 		}
 	}
 	return nil
@@ -118,3 +119,46 @@ func (c *copies) withoutSpace() []string {
 	}
 	return warnings
 }
+
+// behindImport waits until the server has made a checkpoint behind the import
+// that failed an attempt: at once where the account may force it, else when the
+// server makes one by itself.
+func behindImport(ctx context.Context, o Options, failed error) error {
+	watch, err := o.Server.Watch(ctx)
+	if err != nil {
+		return err
+	}
+	defer watch.Close()
+	lsns, err := watch.LSNs(ctx)
+	if err != nil {
+		return err
+	}
+	behind := lsns.Current
+	err = o.Server.Checkpoint(ctx)
+	if err != nil && !errors.Is(err, stage.ErrPrivilege) && !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	if err == nil {
+		return nil
+	}
+	deadline := time.Now().Add(checkpointPatience)
+	for lsns.Checkpoint < behind {
+		if time.Now().After(deadline) {
+			err := fmt.Errorf("%w; the server made no checkpoint behind that within %s", failed, checkpointPatience)
+			return hint.Wrap(err, "grant SUPER to the account, so that mbk can make that checkpoint, or try again later")
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(200 * time.Millisecond):
+		}
+		if lsns, err = watch.LSNs(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkpointPatience is how long a checkpoint of the server's own making is
+// waited for.
+const checkpointPatience = 30 * time.Second

@@ -33,12 +33,15 @@ func (e entry) aria() bool {
 	return path.Ext(e.name) == aria.IndexExt || path.Ext(e.name) == aria.DataExt
 }
 
-// logTable says whether this is a file of mysql.general_log or slow_log as CSV
-// tables, which are appended to at any time, whatever is locked.
-func (e entry) logTable() bool {
-	ext := path.Ext(e.name)
-	return e.dir == "mysql" && (e.table == "general_log" || e.table == "slow_log") && (ext == ".CSV" || ext == ".CSM")
+// ofLog says whether this is a file of mysql.general_log or slow_log, which the
+// server writes to at any time, whatever is locked.
+func (e entry) ofLog() bool {
+	return e.dir == "mysql" && (e.table == "general_log" || e.table == "slow_log")
 }
+
+// logTable says whether this is the data of such a table as a CSV file, to which
+// the server only appends.
+func (e entry) logTable() bool { return e.ofLog() && path.Ext(e.name) == ".CSV" }
 
 // known says whether the server makes such files for tables and databases, and
 // keeps to its own locks with them. Others may come and go at any time.

@@ -57,10 +57,14 @@ func samePair(entries []entry) int {
 	return n
 }
 
-// stale says whether the copy of one of the files with rows or keys does not hold:
-// then none of them does. A server with myisam_use_mmap writes to the rows without
-// moving the time of their file, and only the file of the keys tells.
+// stale says whether the copy of a table's rows must be taken for stale because
+// that of its keys is. A server with myisam_use_mmap writes to the rows without
+// moving the time of their file, and only the file of the keys tells. (Without it
+// each file speaks for itself: closing a table touches the keys only.)
 func (c *copies) stale(pair []entry) bool {
+	if !on(c.layout.vars["myisam_use_mmap"]) {
+		return false
+	}
 	for _, e := range pair {
 		if !e.data() || e.innodb() || e.logTable() {
 			continue
@@ -238,7 +242,7 @@ func (c *copies) confirm(ctx context.Context, f *final) error {
 			return err
 		}
 		for _, e := range changed {
-			if err := c.place(ctx, f, e, true); err != nil {
+			if err := c.place(ctx, f, e, c.stale([]entry{e})); err != nil {
 				return err
 			}
 		}
@@ -258,7 +262,7 @@ func (c *copies) confirm(ctx context.Context, f *final) error {
 func (f *final) changed(c *copies) ([]entry, error) {
 	var found []entry
 	for path, p := range f.files {
-		if !p.late || p.held.class != repo.ClassPlain || p.entry.logTable() || !p.entry.known() {
+		if !p.late || p.held.class != repo.ClassPlain || p.entry.ofLog() || !p.entry.known() {
 			continue
 		}
 		now, err := c.statEntry(p.entry)
