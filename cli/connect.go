@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,11 +56,12 @@ func categorise(f cli.Flag, category string) {
 	}
 }
 
-// optionGroups are the groups of option files that mbk reads, the last wins.
+// optionGroups are the groups of option files that mbk reads.
 func optionGroups() []string { return []string{"client", "client-server", "client-mariadb", "mbk"} }
 
-// settings are the options of the option files, for what no flag says.
-type settings map[string]optfile.Setting
+// settings are the lines of the option files, for what no flag says. The last line
+// of a name counts.
+type settings struct{ lines []optfile.Setting }
 
 // readSettings reads the option files.
 func readSettings(c *cli.Context, env Env) (settings, error) {
@@ -68,68 +71,128 @@ func readSettings(c *cli.Context, env Env) (settings, error) {
 		Warn: func(message string) { warn(env, message) }, Getenv: env.Getenv,
 	})
 	if err != nil {
-		return nil, &usageError{message: err.Error()}
+		return settings{}, &usageError{message: err.Error()}
 	}
-	s := settings{}
-	for _, one := range list {
-		s[strings.ReplaceAll(one.Name, "_", "-")] = one
+	return settings{list}, nil
+}
+
+// last returns the last of the lines in the option files with one of these names.
+func (s settings) last(names ...string) (line optfile.Setting, ok bool) {
+	for _, one := range s.lines {
+		if slices.Contains(names, one.Name) {
+			line, ok = one, true
+		}
 	}
-	return s, nil
+	return line, ok
 }
 
 // text is the flag's value if it was given, else the option files'.
 func (s settings) text(c *cli.Context, name string) string {
-	if c.IsSet(name) {
-		return c.String(name)
-	}
-	if one, ok := s[name]; ok {
-		return one.Value
+	if line, ok := s.last(name); ok && !c.IsSet(name) {
+		return line.Value
 	}
 	return c.String(name)
 }
 
-// on is text for a flag without a value.
-func (s settings) on(c *cli.Context, name string) bool {
-	if c.IsSet(name) {
-		return c.Bool(name)
+// number is text for a number.
+func (s settings) number(c *cli.Context, name string) (int, error) {
+	line, ok := s.last(name)
+	if !ok || c.IsSet(name) {
+		return c.Int(name), nil
 	}
-	one, ok := s[name]
+	n, err := strconv.Atoi(line.Value)
+	if err != nil {
+		return 0, usagef("%s, line %d: %s %q is not a number", line.File, line.Line, name, line.Value)
+	}
+	return n, nil
+}
+
+// on reads an option that is switched on and off, in all the ways in which an
+// option file can say that. known is false if it does not.
+func (s settings) on(name string) (value, known bool) {
+	line, ok := s.last(name, "enable-"+name, "skip-"+name, "disable-"+name)
 	if !ok {
-		return c.Bool(name)
+		return false, false
 	}
-	switch strings.ToLower(one.Value) {
-	case "0", "off", "false", "no":
-		return false
+	value = true
+	if line.HasValue {
+		text := strings.ToLower(line.Value)
+		value = text == "1" || text == "on" || text == "true"
 	}
-	return true
+	if strings.HasPrefix(line.Name, "skip-") || strings.HasPrefix(line.Name, "disable-") {
+		value = !value
+	}
+	return value, true
+}
+
+// tlsMode says how much the connection has to be protected. What stands on the
+// command line wins over any option file.
+func (s settings) tlsMode(c *cli.Context) stage.TLSMode {
+	switch {
+	case c.Bool("ssl-verify-server-cert"):
+		return stage.TLSVerify
+	case c.Bool("skip-ssl"):
+		return stage.TLSOff
+	}
+	encrypt, encryptKnown := s.on("ssl")
+	verify, _ := s.on("ssl-verify-server-cert")
+	switch {
+	case encryptKnown && !encrypt:
+		return stage.TLSOff
+	case verify && !c.IsSet("ssl-verify-server-cert"):
+		return stage.TLSVerify
+	case encryptKnown:
+		return stage.TLSEncrypt
+	}
+	return stage.TLSAuto
+}
+
+// protocol is the one that was asked for; a port or a socket on the command line
+// asks for it too.
+func (s settings) protocol(c *cli.Context) (stage.Protocol, error) {
+	name := strings.ToLower(s.text(c, "protocol"))
+	switch {
+	case c.IsSet("protocol"), c.IsSet("host"), c.IsSet("port") == c.IsSet("socket"):
+	case c.IsSet("port"):
+		name = string(stage.ProtocolTCP)
+	default:
+		name = string(stage.ProtocolSocket)
+	}
+	switch p := stage.Protocol(name); p {
+	case stage.ProtocolAuto, stage.ProtocolTCP, stage.ProtocolSocket:
+		return p, nil
+	}
+	where := "--protocol"
+	if line, ok := s.last("protocol"); ok && !c.IsSet("protocol") {
+		where = fmt.Sprintf("%s, line %d: protocol", line.File, line.Line)
+	}
+	return "", usagef("%s is tcp or socket, not %q", where, name)
 }
 
 // config makes the connection's configuration out of flags and option files.
 func (s settings) config(c *cli.Context, env Env) (stage.Config, error) {
 	cfg := stage.Config{
-		Protocol: stage.Protocol(strings.ToLower(s.text(c, "protocol"))),
-		Socket:   s.text(c, "socket"), Host: s.text(c, "host"), User: s.text(c, "user"),
+		Socket: s.text(c, "socket"), Host: s.text(c, "host"), User: s.text(c, "user"),
 		ConnectTimeout: c.Duration("connect-timeout"),
 		TLS: stage.TLS{
-			CA: s.text(c, "ssl-ca"), CAPath: s.text(c, "ssl-capath"), Cert: s.text(c, "ssl-cert"), Key: s.text(c, "ssl-key"),
+			Mode: s.tlsMode(c),
+			CA:   s.text(c, "ssl-ca"), CAPath: s.text(c, "ssl-capath"), Cert: s.text(c, "ssl-cert"), Key: s.text(c, "ssl-key"),
 		},
 	}
-	switch {
-	case s.on(c, "skip-ssl"):
-		cfg.TLS.Mode = stage.TLSOff
-	case s.on(c, "ssl-verify-server-cert"):
-		cfg.TLS.Mode = stage.TLSVerify
-	}
-	if text := s.text(c, "port"); c.IsSet("port") {
-		cfg.Port = c.Int("port")
-	} else if text != "" {
-		port, err := strconv.Atoi(text)
-		if err != nil {
-			return cfg, usagef("port %q is not a number", text)
-		}
-		cfg.Port = port
-	}
 	var err error
+	if cfg.Protocol, err = s.protocol(c); err != nil {
+		return cfg, err
+	}
+	if cfg.Port, err = s.number(c, "port"); err != nil {
+		return cfg, err
+	}
+	if line, ok := s.last("connect-timeout"); ok && !c.IsSet("connect-timeout") {
+		seconds, err := strconv.Atoi(line.Value)
+		if err != nil || seconds < 1 {
+			return cfg, usagef("%s, line %d: connect-timeout %q is not a number of seconds", line.File, line.Line, line.Value)
+		}
+		cfg.ConnectTimeout = time.Duration(seconds) * time.Second
+	}
 	if cfg.Password, err = s.password(env); err != nil {
 		return cfg, err
 	}
@@ -141,13 +204,17 @@ func (s settings) config(c *cli.Context, env Env) (stage.Config, error) {
 
 // password comes from a prompt, the environment or an option file.
 func (s settings) password(env Env) (string, error) {
+	line, ok := s.last("password")
 	if env.prompt {
 		return askPassword()
 	}
 	if word := env.Getenv(passwordVariable); word != "" {
 		return word, nil
 	}
-	return s["password"].Value, nil
+	if ok && !line.HasValue {
+		return askPassword()
+	}
+	return line.Value, nil
 }
 
 // connect connects to the server that flags and option files name.

@@ -25,7 +25,8 @@ func repoFlag() cli.Flag {
 func repoPath(c *cli.Context, s settings) (string, error) {
 	path := c.String("repo")
 	if path == "" { // a variable that is set to nothing names none
-		path = s["repo"].Value
+		line, _ := s.last("repo")
+		path = line.Value
 	}
 	if path == "" {
 		return "", hint.Wrap(usagef("no repository is named"), "name it with --repo FOLDER, in $MBK_REPO, or as repo= in group [mbk] of an option file")

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -223,4 +224,30 @@ func TestSoakImportWithoutSuper(t *testing.T) {
 		b := taking(t, source, repository, p)
 		wantSame(t, source, caughtUp(t, source, repository, b, p))
 	})
+}
+
+// eachVersion runs a test on every version.
+func eachVersion(t *testing.T, test func(t *testing.T, version string)) {
+	for _, version := range mariadbtest.Versions() {
+		t.Run(version, func(t *testing.T) { test(t, version) })
+	}
+}
+
+// importedEncrypted is imported where the redo log hides what it deletes.
+func importedEncrypted(t *testing.T, version string) {
+	args, err := mariadbtest.EncryptionArgs(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	imported(t, version, false, false, append(args, "--innodb-encrypt-tables=OFF")...)
+}
+
+// length is the size of a file in bytes.
+func length(t *testing.T, srv *mariadbtest.Server, name string) int64 {
+	t.Helper()
+	info, err := os.Stat(filepath.Join(srv.Datadir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
 }

@@ -59,13 +59,6 @@ func all(works ...func(context.Context, *mariadbtest.Server) error) func(context
 	}
 }
 
-// eachVersion runs a test on every version.
-func eachVersion(t *testing.T, test func(t *testing.T, version string)) {
-	for _, version := range mariadbtest.Versions() {
-		t.Run(version, func(t *testing.T) { test(t, version) })
-	}
-}
-
 // Most of these tests take one version each; TestSoakEachVersion runs them on all.
 func oldest() string { return mariadbtest.Versions()[0] }
 func newest() string { return mariadbtest.Versions()[len(mariadbtest.Versions())-1] }
@@ -134,15 +127,6 @@ func imported(t *testing.T, version string, discarded, placed bool, args ...stri
 	if !discarded && len(attempts) < 2 {
 		t.Error("the import was not noticed")
 	}
-}
-
-// importedEncrypted is imported where the redo log hides what it deletes.
-func importedEncrypted(t *testing.T, version string) {
-	args, err := mariadbtest.EncryptionArgs(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	imported(t, version, false, false, append(args, "--innodb-encrypt-tables=OFF")...)
 }
 
 // A table may be without its tablespace for long, and a file that is none be in its
@@ -411,16 +395,6 @@ func onDisk(t *testing.T, srv *mariadbtest.Server, name string) int64 {
 		t.Fatal(err)
 	}
 	return info.Sys().(*syscall.Stat_t).Blocks * 512
-}
-
-// length is the size of a file in bytes.
-func length(t *testing.T, srv *mariadbtest.Server, name string) int64 {
-	t.Helper()
-	info, err := os.Stat(filepath.Join(srv.Datadir, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return info.Size()
 }
 
 // Log sequence numbers beyond 2^44 are in nobody's tests and in some servers.
