@@ -53,11 +53,11 @@ func (r *attempt) afterCheckpoint(ctx context.Context) error {
 		return err
 	}
 	c := r.redo
-	if c.tableIDs == nil || c.checkpoint.LSN >= c.knownAt || c.tail.Journal().Counts().Deletes == 0 {
+	if c.tableIDs == nil || c.checkpoint.Covers(c.knownAt) || !c.tail.Journal().MayDelete() {
 		return nil
 	}
-	err := fmt.Errorf("tablespaces were deleted after the last checkpoint, and the encrypted redo log does not tell which: %w", ErrReplaced)
-	return hint.Wrap(err, "grant SUPER to the account: mbk makes a checkpoint of its own then, after which it can tell")
+	err := fmt.Errorf("tablespaces may have been deleted after the last checkpoint, and the encrypted redo log does not tell which: %w", ErrReplaced)
+	return hint.Wrap(err, "grant SUPER to the account: mbk makes a checkpoint of its own then, after which it can tell; a server before 10.6 has no such command: try when it is idle")
 }
 
 // lookForImports is called under BLOCK_DDL, before the files are settled. Without
@@ -70,7 +70,7 @@ func (r *attempt) lookForImports(ctx context.Context) error {
 	if err := r.redo.tail.CatchUp(ctx, lsns.Flushed); err != nil {
 		return err
 	}
-	deleted := r.redo.tail.Journal().Counts().Deletes > 0
+	deleted := r.redo.tail.Journal().MayDelete()
 	if deleted || len(r.copies.discarded) > 0 {
 		if err := r.copies.lookForDiscarded(ctx, r.opts.Server); err != nil {
 			return err

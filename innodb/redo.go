@@ -180,6 +180,13 @@ func ParseCheckpoint(b []byte) (Checkpoint, error) {
 	return c, nil
 }
 
+// Covers reports whether a recovery from c finds everything below lsn in the data
+// files, so that nothing but the checkpoint's own records is left to read there.
+func (c Checkpoint) Covers(lsn LSN) bool {
+	const own = checkpointRecord + 1 + 20 // FILE_CHECKPOINT, and the frame of a block
+	return lsn <= c.LSN || c.End == c.LSN && lsn <= c.LSN+own
+}
+
 // Append adds the 64 bytes of the checkpoint block to b.
 func (c Checkpoint) Append(b []byte) []byte {
 	start := len(b)

@@ -12,6 +12,7 @@ import (
 type Journal struct {
 	mu       sync.Mutex
 	readable bool
+	hidden   bool // there may be operations that nobody sees
 	spaces   map[SpaceID]*SpaceHistory
 	counts   FileCounts
 }
@@ -32,10 +33,15 @@ type SpaceHistory struct {
 	Modified LSN    // the last FILE_MODIFY; one follows each checkpoint before which the file changed
 }
 
-// newJournal returns an empty journal of a log that is readable or not.
-func newJournal(readable bool) *Journal {
-	return &Journal{readable: readable, spaces: make(map[SpaceID]*SpaceHistory)}
+// newJournal returns an empty journal of a log that is readable or not, and whose
+// operations are hidden or not.
+func newJournal(readable, hidden bool) *Journal {
+	return &Journal{readable: readable, hidden: hidden, spaces: make(map[SpaceID]*SpaceHistory)}
 }
+
+// MayDelete reports whether the log deletes tablespaces, or hides even that: in
+// Format105Enc no operation can be seen, and Counts are all zero.
+func (j *Journal) MayDelete() bool { return j.hidden || j.Counts().Deletes > 0 }
 
 // Readable reports whether the log shows which files its records are about. If
 // not, only Counts tells anything.

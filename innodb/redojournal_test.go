@@ -46,7 +46,7 @@ func TestReconcile(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			j := newJournal(true)
+			j := newJournal(true, false)
 			for i, op := range tt.ops {
 				op.Start = LSN(10 * (i + 1))
 				j.add([]FileOp{op})
@@ -59,7 +59,7 @@ func TestReconcile(t *testing.T) {
 }
 
 func TestJournalKeepsHistory(t *testing.T) {
-	j := newJournal(true)
+	j := newJournal(true, false)
 	j.add([]FileOp{
 		{Kind: FileCreate, Space: 5, Name: "./db/a.ibd", Start: 10},
 		{Kind: FileModify, Space: 5, Name: "./db/a.ibd", Start: 20},
@@ -80,7 +80,7 @@ func TestJournalKeepsHistory(t *testing.T) {
 }
 
 func TestJournalWithoutKeyOnlyCounts(t *testing.T) {
-	j := newJournal(false)
+	j := newJournal(false, false)
 	j.add([]FileOp{{Kind: FileDelete, Start: 10}, {Kind: FileModify, Start: 20}})
 	if got, want := j.Counts(), (FileCounts{Deletes: 1, Modifies: 1}); got != want || j.Readable() {
 		t.Errorf("counts = %+v, readable %v; want %+v", got, j.Readable(), want)

@@ -209,8 +209,9 @@ func OpenTailer(path string, status Status, sink Sink, o TailOptions) (*Tailer, 
 		return nil, errors.Join(err, t.pins.close())
 	}
 	t.use(file)
-	t.buf = make([]byte, newLogParser(file.header, file.ring).most()+o.ChunkSize)
-	t.journal = newJournal(file.header.Readable())
+	p := newLogParser(file.header, file.ring)
+	t.buf = make([]byte, p.most()+o.ChunkSize)
+	t.journal = newJournal(p.found().readable, p.found().hidden)
 	return t, nil
 }
 

@@ -197,8 +197,8 @@ func (t *Tailer) poll(ctx context.Context) (LSNs, error) {
 	lsns.Flushed = max(lsns.Flushed, written)
 	lsns.Current = max(lsns.Current, lsns.Flushed)
 	now := time.Now()
-	if lsns.Flushed < FirstLSN {
-		return LSNs{}, fmt.Errorf("follow redo log: the server says that its log is flushed to LSN %d", lsns.Flushed)
+	if c := t.walk.checkpoint.LSN; lsns.Flushed < c {
+		return LSNs{}, fmt.Errorf("follow redo log: the server says that its log is flushed to LSN %d, with a checkpoint at %d", lsns.Flushed, c)
 	}
 	if lsns.Flushed < t.last.Flushed {
 		went := fmt.Errorf("the server's flushed LSN went from %d back to %d", t.last.Flushed, lsns.Flushed)
