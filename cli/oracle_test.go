@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,16 @@ func TestOracle(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Servers up to 10.7 have another redo log, no log of DDL for backups, and do not
+// make a tablespace out of the redo.
+func TestOracleWithLogOfBlocks(t *testing.T) {
+	const series = "10.5"
+	if slices.Contains(mariadbtest.Versions(), series) {
+		t.Skip("TestOracle does it")
+	}
+	oracle(t, series, profile{flush: 1, storm: 2})
 }
 
 // Log tables are written to whatever is locked, and undo tablespaces may lie in
