@@ -371,7 +371,7 @@ func (v *verification) judge(t stage.Table, messages []stage.CheckMessage) {
 			notes = append(notes, m.Text)
 		}
 	}
-	if len(bad) > 0 && v.withoutSpace(t) && slices.ContainsFunc(bad, isDiscarded) {
+	if slices.ContainsFunc(bad, isDiscarded) && v.withoutSpace(t) {
 		v.note("%s: it was without a tablespace on the source", label)
 	} else if len(bad) > 0 {
 		v.find(repo.Finding{Table: label, Problem: strings.Join(append(bad, notes...), "; ")})
