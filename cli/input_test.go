@@ -70,7 +70,7 @@ func TestRefusedCalls(t *testing.T) {
 		{"wrong password", b("--user", "bob", "--password=wrong"), 2, "check --user and the password", []string{"connect as user bob", "access denied"}},
 		{"unknown account", b("--user", "alice"), 2, "check --user and the password", []string{"connect as user alice", "access denied"}},
 		{"port that is none", b("--host", "127.0.0.1", "--port", "99999"), 2, help("backup"), []string{"port 99999: out of range"}},
-		{"protocol that is none", b("--protocol", "pipe"), 2, help("backup"), []string{`protocol "pipe"`}},
+		{"protocol that is none", b("--protocol", "pipe"), 2, help("backup"), []string{`--protocol is tcp or socket, not "pipe"`}},
 		{"option file missing", []string{"list", "--repo", repository, "--defaults-file", "/nowhere.cnf", "--quiet"}, 2, help("list"), []string{"/nowhere.cnf"}},
 
 		{"data directory missing", b("--datadir", "/nowhere"), 2, "run mbk on the server's machine", []string{"datadir: ", "/nowhere"}},
