@@ -112,11 +112,19 @@ func runBackup(c *cli.Context, env Env) error {
 		return err
 	}
 	defer o.Server.Close()
-	var read, stored atomic.Int64
-	o.Progress = backup.Progress{Step: shown.step, Bytes: func(r, w, total int64) {
-		stored.Add(w)
-		shown.at(read.Add(r), total)
-	}}
+	var read atomic.Int64
+	var copying atomic.Bool // the other steps are short, or wait for the server
+	o.Progress = backup.Progress{
+		Step: func(name string) {
+			copying.Store(strings.HasPrefix(name, "copying"))
+			shown.step(name)
+		},
+		Bytes: func(more, _, total int64) {
+			if done := read.Add(more); copying.Load() {
+				shown.at(done, total)
+			}
+		},
+	}
 	m, err := backup.Run(c.Context, o)
 	shown.end()
 	if err != nil {
