@@ -12,6 +12,7 @@ import (
 
 	"mbk/innodb"
 	"mbk/internal/filename"
+	"mbk/internal/hint"
 	"mbk/repo"
 	"mbk/stage"
 )
@@ -30,14 +31,20 @@ func (r *attempt) finish(ctx context.Context) error {
 	r.left = r.final.leaveOut()
 	if len(r.left) > 0 && !r.opts.LeaveOutUnsupported {
 		t := r.left[0]
-		return fmt.Errorf("`%s`.`%s` has engine %s, which cannot be backed up; it was made during the backup", t.Database, t.Name, t.Engine)
+		return madeMeanwhile(fmt.Sprintf("`%s`.`%s` has engine %s, which cannot be backed up; it was made during the backup", t.Database, t.Name, t.Engine), leaveOutHint)
 	}
 	for path := range r.final.files {
 		if strings.HasSuffix(path, ".isl") {
-			return fmt.Errorf("%s: a table was made with DATA DIRECTORY during the backup; such a table cannot be backed up", path)
+			return madeMeanwhile(path+": an InnoDB table was made with DATA DIRECTORY during the backup; it cannot be backed up", moveInHint)
 		}
 	}
 	return r.reconcileSpaces()
+}
+
+// madeMeanwhile is the error for a table that a check before the backup would have
+// refused.
+func madeMeanwhile(text, advice string) error {
+	return hint.Wrap(&FindingError{Finding{Check: checkTables, Grade: GradeError, Text: text, Hints: []string{advice}}}, advice)
 }
 
 // reconcileSpaces compares the tablespaces that the redo names with those that
@@ -47,7 +54,7 @@ func (r *attempt) reconcileSpaces() error {
 	created := map[string]innodb.SpaceID{} // by the last name in the redo
 	for _, s := range journal.Spaces() {
 		if s.Deleted == 0 && filepath.IsAbs(s.Name) {
-			return fmt.Errorf("%s was made with DATA DIRECTORY during the backup; such a table cannot be backed up", s.Name)
+			return madeMeanwhile(s.Name+" was made with DATA DIRECTORY during the backup; it cannot be backed up", moveInHint)
 		}
 		if s.Deleted == 0 {
 			created[strings.TrimPrefix(s.Name, "./")] = s.Space

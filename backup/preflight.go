@@ -99,7 +99,7 @@ func Check(ctx context.Context, o Options) (*Preflight, error) {
 	if p.Errors() != nil {
 		return p, nil // what follows reads the data directory
 	}
-	if err := p.checkTables(ctx, o); err != nil {
+	if err := p.scanTables(ctx, o); err != nil {
 		return nil, err
 	}
 	p.checkDescriptors()
@@ -263,9 +263,19 @@ func readable(datadir string) error {
 	return nil
 }
 
-// checkTables scans the data directory for what cannot be backed up and sums
+// checkTables is the check of the tables' engines and places, which is made once
+// more at the end of a backup.
+const checkTables = "tables"
+
+// Advice on tables that cannot be backed up.
+const (
+	leaveOutHint = "leave such tables out with --leave-out-unsupported, and dump them by other means"
+	moveInHint   = "move the table into the data directory: ALTER TABLE ... without DATA DIRECTORY after SET innodb_file_per_table=ON"
+)
+
+// scanTables scans the data directory for what cannot be backed up and sums
 // up the rest.
-func (p *Preflight) checkTables(ctx context.Context, o Options) error {
+func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 	var err error
 	p.first, err = p.layout.scanDatadir(ctx)
 	if errors.Is(err, fs.ErrPermission) {
@@ -280,8 +290,8 @@ func (p *Preflight) checkTables(ctx context.Context, o Options) error {
 	}
 	for _, e := range p.first.entries {
 		if strings.HasSuffix(e.name, ".isl") {
-			p.add("tables", GradeError, fmt.Sprintf("%s: an InnoDB table with DATA DIRECTORY cannot be backed up", e.path()),
-				"move the table into the data directory: ALTER TABLE ... without DATA DIRECTORY after SET innodb_file_per_table=ON")
+			p.add(checkTables, GradeError, fmt.Sprintf("%s: an InnoDB table with DATA DIRECTORY cannot be backed up", e.path()),
+				moveInHint)
 		}
 		s, err := statPath(filepath.Join(p.layout.datadir, filepath.FromSlash(e.path())))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -304,12 +314,12 @@ func (p *Preflight) checkTables(ctx context.Context, o Options) error {
 	for _, t := range p.leftOut {
 		text := fmt.Sprintf("`%s`.`%s` has engine %s, which cannot be backed up", t.Database, t.Name, t.Engine)
 		if o.LeaveOutUnsupported {
-			p.add("tables", GradeWarning, text+"; it is left out")
+			p.add(checkTables, GradeWarning, text+"; it is left out")
 			continue
 		}
-		p.add("tables", GradeError, text, "leave such tables out with --leave-out-unsupported, and dump them by other means")
+		p.add(checkTables, GradeError, text, leaveOutHint)
 	}
-	p.add("tables", GradeOK, fmt.Sprintf("%d databases, %d files, %s", len(p.first.databases), len(p.first.entries), humanize.IBytes(uint64(p.bytes))))
+	p.add(checkTables, GradeOK, fmt.Sprintf("%d databases, %d files, %s", len(p.first.databases), len(p.first.entries), humanize.IBytes(uint64(p.bytes))))
 	return nil
 }
 

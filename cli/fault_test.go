@@ -23,9 +23,9 @@ import (
 
 // newBusyServer starts a server with enough data that a backup of it takes its
 // time with a rate limit, and with an account "mbk" that nothing else uses.
-func newBusyServer(t *testing.T, version string) *mariadbtest.Server {
+func newBusyServer(t *testing.T, version string, args ...string) *mariadbtest.Server {
 	t.Helper()
-	srv := mariadbtest.New(t, version)
+	srv := mariadbtest.New(t, version, args...)
 	srv.MustExec(t, "CREATE USER mbk@localhost", "GRANT RELOAD, PROCESS, BINLOG MONITOR, SLAVE MONITOR, SHOW VIEW ON *.* TO mbk@localhost",
 		"CREATE DATABASE d", "CREATE TABLE d.i (a INT PRIMARY KEY, b BLOB) ENGINE=InnoDB", "CREATE TABLE d.m (a INT PRIMARY KEY, b BLOB) ENGINE=MyISAM",
 		"INSERT INTO d.i SELECT seq, RANDOM_BYTES(1000) FROM mysql.seq_1_to_16000", "INSERT INTO d.m SELECT a, b FROM d.i WHERE a <= 1000")

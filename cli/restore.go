@@ -203,7 +203,7 @@ func dryRun(c *cli.Context, env Env, o restore.Options) error {
 		lines := []string{
 			"would restore\t" + p.ID, "into\t" + p.Target,
 			fmt.Sprintf("files\t%d, %s", p.Files, size(p.Bytes)),
-			fmt.Sprintf("room\t%s needed, %s free", size(p.SpaceNeeded), size(p.SpaceFree)),
+			"room\t" + roomFor(p),
 			"source\tMariaDB " + p.ServerVersion,
 		}
 		if p.Mariadbd != nil {
@@ -215,6 +215,16 @@ func dryRun(c *cli.Context, env Env, o restore.Options) error {
 		err = rows(env, lines)
 	}
 	return errors.Join(p.Err(), err)
+}
+
+// roomFor is what a plan needs and finds. Nothing is said of a place that could not be
+// looked at: the plan's objections tell why.
+func roomFor(p *restore.Plan) string {
+	text := size(p.SpaceNeeded) + " needed"
+	if p.SpaceFree > 0 || len(p.Objections) == 0 {
+		text += ", " + size(p.SpaceFree) + " free"
+	}
+	return text
 }
 
 func printRestore(env Env, r *restore.Result) error {

@@ -61,8 +61,8 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	}
 	p.target, p.Target, p.Owner = t, cmp.Or(t.path, o.Target), t.owner
 	p.object(objections...)
-	if len(objections) == 0 && err == nil {
-		p.checkSpace(t.parent())
+	if t.path != "" {
+		p.checkSpace(t.parent(), len(objections) == 0)
 	}
 	if !o.Raw {
 		p.findServer(ctx, o)
@@ -125,8 +125,9 @@ func room(f *repo.File) int64 {
 
 // checkSpace compares what is needed with what a folder's file system has left.
 // Recovery lets files grow, by no more than the redo log holds, and builds a
-// fresh log.
-func (p *Plan) checkSpace(dir string) {
+// fresh log. A folder that cannot be asked is an objection only if there is none to
+// the target already.
+func (p *Plan) checkSpace(dir string, object bool) {
 	const spare = 64 << 20
 	redo := int64(p.manifest.LSN.End - p.manifest.LSN.Checkpoint)
 	p.SpaceNeeded += redo + spare
@@ -135,7 +136,9 @@ func (p *Plan) checkSpace(dir string) {
 	}
 	var err error
 	if p.SpaceFree, err = freeSpace(dir); err != nil {
-		p.object(Objection{Problem: err.Error()})
+		if object {
+			p.object(Objection{Problem: err.Error()})
+		}
 		return
 	}
 	if p.SpaceNeeded > p.SpaceFree {

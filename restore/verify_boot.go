@@ -76,7 +76,7 @@ func (v *verification) bootPlan(ctx context.Context) (*Plan, error) {
 	objections := p.target.inspectParent()
 	p.object(objections...)
 	if len(objections) == 0 {
-		p.checkSpace(filepath.Dir(path))
+		p.checkSpace(filepath.Dir(path), true)
 	}
 	p.checkServer(v.o)
 	return p, asError(fmt.Sprintf("start a server on it in %s", v.o.Scratch), p.Objections)

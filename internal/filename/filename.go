@@ -6,6 +6,7 @@
 package filename
 
 import (
+	"path"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -123,11 +124,38 @@ func Base(name string) string {
 
 // Temporary says whether a file belongs to a table that the server makes for
 // the time of a statement. Its name cannot be that of any other.
+//
+// The suffixes "#TMP#" and "#REN#" of partitions are not meant: the server gives
+// them only within an ALTER that no backup stage from START on lets run.
 func Temporary(name string) bool { return strings.HasPrefix(name, "#sql") }
 
 // FullText says whether a file belongs to one of the hidden tables of an InnoDB
-// full-text index, which the server also makes and drops in the background.
+// full-text index, which the server also makes and drops in the background:
+// "FTS_" and the table's id, then the name of a table that all its indexes share,
+// or an index's id and the number of one of its six parts. A table of a user may
+// be called FTS_ and something else.
 func FullText(name string) bool {
-	id, ok := strings.CutPrefix(name, "FTS_")
-	return ok && len(id) > 16 && id[16] == '_' && strings.Trim(id[:16], "0123456789abcdef") == ""
+	rest, ok := strings.CutPrefix(strings.TrimSuffix(name, path.Ext(name)), "FTS_")
+	if !ok {
+		return false
+	}
+	if rest, ok = cutID(rest); !ok {
+		return false
+	}
+	switch rest {
+	case "BEING_DELETED", "BEING_DELETED_CACHE", "CONFIG", "DELETED", "DELETED_CACHE":
+		return true
+	}
+	rest, ok = cutID(rest)
+	number, isIndex := strings.CutPrefix(rest, "INDEX_")
+	return ok && isIndex && len(number) == 1 && number >= "1" && number <= "6"
+}
+
+// cutID removes 16 hexadecimal digits and an underscore from the beginning.
+func cutID(s string) (rest string, ok bool) {
+	const digits = 16
+	if len(s) <= digits || s[digits] != '_' || strings.Trim(s[:digits], "0123456789abcdef") != "" {
+		return s, false
+	}
+	return s[digits+1:], true
 }

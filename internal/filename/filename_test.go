@@ -86,8 +86,17 @@ func TestPartsOfNames(t *testing.T) {
 			t.Errorf("Base(%q) = %q, want %q", name, got, want)
 		}
 	}
-	if !filename.FullText("FTS_000000000000007e_00000000000000b0_INDEX_1.ibd") || filename.FullText("FTS_orders.ibd") {
-		t.Error("FullText confuses hidden tables and others")
+	for name, want := range map[string]bool{
+		"FTS_000000000000007e_00000000000000b0_INDEX_1.ibd": true, "FTS_000000000000007e_00000000000000b0_INDEX_6.ibd": true,
+		"FTS_000000000000007e_CONFIG.ibd": true, "FTS_000000000000007e_BEING_DELETED_CACHE.ibd": true, "FTS_000000000000007e_DELETED": true,
+		"FTS_orders.ibd": false, "FTS_000000000000007e_orders.ibd": false, "FTS_000000000000007E_CONFIG.ibd": false,
+		"FTS_000000000000007e_00000000000000b0_INDEX_7.ibd": false, "FTS_000000000000007e_00000000000000b0_INDEX_.ibd": false,
+		"FTS_000000000000007e_00000000000000b0.ibd": false, "FTS_000000000000007e_INDEX_1.ibd": false,
+		"FTS_000000000000007e_00000000000000b0_CONFIG.ibd": false, "FTS_000000000000007e_": false, "fts_000000000000007e_CONFIG.ibd": false,
+	} {
+		if got := filename.FullText(name); got != want {
+			t.Errorf("FullText(%q) = %v, want %v", name, got, want)
+		}
 	}
 	if !filename.Temporary("#sql-alter-1.ibd") || filename.Temporary("sql.ibd") {
 		t.Error("Temporary confuses temporary tables and others")
