@@ -38,7 +38,10 @@ func (r *attempt) finish(ctx context.Context) error {
 			return madeMeanwhile(path+": an InnoDB table was made with DATA DIRECTORY during the backup; it cannot be backed up", moveInHint)
 		}
 	}
-	return r.reconcileSpaces()
+	if err := r.reconcileSpaces(); err != nil {
+		return err
+	}
+	return r.lookForImportedPages()
 }
 
 // madeMeanwhile is the error for a table that a check before the backup would have

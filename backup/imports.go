@@ -91,6 +91,24 @@ func (r *attempt) lookForImports(ctx context.Context) error {
 	return nil
 }
 
+// lookForImportedPages is called at the end, when all pages were seen. A tablespace
+// that was made, discarded and imported all behind the checkpoint has no number to
+// be compared, where the redo log hides names. Its pages tell.
+func (r *attempt) lookForImportedPages() error {
+	if r.redo.tableIDs == nil {
+		return nil
+	}
+	for path, p := range r.final.files {
+		if p.held.pages == nil || p.held.id == nil || !p.held.pages.imported.Load() {
+			continue
+		}
+		if _, known := r.redo.tableIDs[*p.held.id]; !known {
+			return fmt.Errorf("tablespace %d, %s, was made after the checkpoint and has pages of an import: %w", *p.held.id, path, ErrReplaced)
+		}
+	}
+	return nil
+}
+
 // lookForDiscarded asks which tablespaces are discarded.
 func (c *copies) lookForDiscarded(ctx context.Context, server *stage.Server) error {
 	names, err := server.Discarded(ctx)

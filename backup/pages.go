@@ -10,9 +10,10 @@ import (
 // innodbPages checks the pages of one InnoDB file for the copier and remembers
 // the newest LSN that it saw. Several workers use it at once.
 type innodbPages struct {
-	space innodb.Space
-	first innodb.PageNo // number of the file's first page in its tablespace
-	max   atomic.Uint64
+	space    innodb.Space
+	first    innodb.PageNo // number of the file's first page in its tablespace
+	max      atomic.Uint64
+	imported atomic.Bool // there are pages as only an import writes them
 }
 
 func (p *innodbPages) PageSize() int { return p.space.PageSize }
@@ -22,6 +23,11 @@ func (p *innodbPages) Check(page []byte, no uint32) error {
 		return err
 	}
 	lsn := uint64(innodb.PageLSN(page))
+	// An import writes all pages with LSN 0, and each keeps it until it is changed.
+	// A new file has a page 0 like that for a moment, and no other page.
+	if lsn == 0 && innodb.PageNo(no)+p.first > 0 && !innodb.PageIsZero(page) {
+		p.imported.Store(true)
+	}
 	for {
 		seen := p.max.Load()
 		if lsn <= seen || p.max.CompareAndSwap(seen, lsn) {

@@ -106,9 +106,9 @@ func firstEncrypted(t *testing.T, version string) {
 // What the quick tests do on one version each.
 func TestSoakEachVersion(t *testing.T) {
 	quick := map[string]func(t *testing.T, version string){
-		"discard and import":           func(t *testing.T, version string) { imported(t, version, false, false) },
-		"import":                       func(t *testing.T, version string) { imported(t, version, true, false) },
-		"import of a placed file":      func(t *testing.T, version string) { imported(t, version, true, true) },
+		"discard and import":           func(t *testing.T, version string) { imported(t, version, importing{}) },
+		"import":                       func(t *testing.T, version string) { imported(t, version, importing{discarded: true}) },
+		"import of a placed file":      func(t *testing.T, version string) { imported(t, version, importing{discarded: true, placed: true}) },
 		"undo elsewhere":               undoElsewhere,
 		"redo overwritten":             redoOverwritten,
 		"redo resized elsewhere":       redoResized,
@@ -117,7 +117,7 @@ func TestSoakEachVersion(t *testing.T) {
 		"huge LSN":                     hugeLSN,
 		"prepared and open":            preparedAndOpen,
 		"encrypted for the first time": firstEncrypted,
-		"import, log encrypted":        importedEncrypted,
+		"import, log encrypted":        func(t *testing.T, version string) { imported(t, version, importing{encrypted: true}) },
 	}
 	for _, size := range []string{"4k", "8k", "32k", "64k"} {
 		quick["pages of "+size] = func(t *testing.T, version string) { pages(t, version, size) }
@@ -231,15 +231,6 @@ func eachVersion(t *testing.T, test func(t *testing.T, version string)) {
 	for _, version := range mariadbtest.Versions() {
 		t.Run(version, func(t *testing.T) { test(t, version) })
 	}
-}
-
-// importedEncrypted is imported where the redo log hides what it deletes.
-func importedEncrypted(t *testing.T, version string) {
-	args, err := mariadbtest.EncryptionArgs(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	imported(t, version, false, false, append(args, "--innodb-encrypt-tables=OFF")...)
 }
 
 // length is the size of a file in bytes.

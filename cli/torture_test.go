@@ -82,34 +82,65 @@ func statements(lists ...[]string) []string {
 
 // A tablespace that is imported while it is copied has no redo for what the
 // import did. Only a backup from a checkpoint behind it is sound.
-func TestImportDuringBackup(t *testing.T) { imported(t, newest(), false, false) }
+func TestImportDuringBackup(t *testing.T) { imported(t, newest(), importing{}) }
 
 // The file of a tablespace that waits for its import is not the server's, and the
 // import rewrites it in place.
-func TestImportOfFileAlreadyPlaced(t *testing.T) { imported(t, oldest(), true, true) }
+func TestImportOfFileAlreadyPlaced(t *testing.T) {
+	imported(t, oldest(), importing{discarded: true, placed: true})
+}
 
-// imported backs a table up that is imported meanwhile. It may have been discarded
-// before the backup starts, and the file placed.
-func imported(t *testing.T, version string, discarded, placed bool, args ...string) {
+// Nothing but its pages tells of the import of a table that was not there at the
+// checkpoint, if the redo log is encrypted.
+func TestImportOfNewTableWithEncryptedLog(t *testing.T) {
+	imported(t, oldest(), importing{made: true, encrypted: true})
+}
+
+// importing is how a table comes to be imported during a backup.
+type importing struct {
+	discarded bool // before the backup starts
+	placed    bool // the file, before the backup starts
+	made      bool // the table, during the backup
+	encrypted bool // the redo log, which hides what it deletes
+}
+
+// imported backs a table up that is imported meanwhile.
+func imported(t *testing.T, version string, how importing) string {
+	var args []string
+	if how.encrypted {
+		var err error
+		if args, err = mariadbtest.EncryptionArgs(t.TempDir()); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--innodb-encrypt-tables=OFF")
+	}
 	source := mariadbtest.New(t, version, args...)
 	source.MustExec(t, statements(filled("big", 8, ""), filled("t", 1, ""), filled("other", 2, ""), []string{"UPDATE other SET n = id"})...)
 	x := exported(t, source, "d", "t", "other")
-	if discarded {
+	if how.discarded {
 		source.MustExec(t, "ALTER TABLE d.t DISCARD TABLESPACE")
 	}
-	if placed {
+	if how.placed {
 		x.place(t)
+	}
+	if how.made {
+		source.MustExec(t, "DROP TABLE d.t")
 	}
 	source.MustExec(t, "SET GLOBAL innodb_log_checkpoint_now=ON")
 	during := func(ctx context.Context, source *mariadbtest.Server) error {
 		ctx = context.WithoutCancel(ctx)
 		time.Sleep(400 * time.Millisecond)
-		if !discarded {
+		if how.made {
+			if err := source.Exec(ctx, "CREATE TABLE d.t LIKE d.other"); err != nil {
+				return err
+			}
+		}
+		if !how.discarded {
 			if err := source.Exec(ctx, "ALTER TABLE d.t DISCARD TABLESPACE"); err != nil {
 				return err
 			}
 		}
-		if !placed {
+		if !how.placed {
 			x.place(t)
 		}
 		return source.Exec(ctx, "ALTER TABLE d.t IMPORT TABLESPACE", "INSERT INTO d.t SELECT 1000000 + id, n, s FROM d.big LIMIT 2000", "UPDATE d.t SET n = n + 1 WHERE id % 3 = 0")
@@ -123,10 +154,10 @@ func imported(t *testing.T, version string, discarded, placed bool, args ...stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%s holds %s rows, after %d attempts", b.ID, restored.MustValue(t, "SELECT COUNT(*) FROM d.t"), len(attempts))
-	if !discarded && len(attempts) < 2 {
+	if !how.discarded && len(attempts) < 2 {
 		t.Error("the import was not noticed")
 	}
+	return fmt.Sprintf("%s rows, after %d attempts", restored.MustValue(t, "SELECT COUNT(*) FROM d.t"), len(attempts))
 }
 
 // A table may be without its tablespace for long, and a file that is none be in its
