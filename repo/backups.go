@@ -137,8 +137,10 @@ func (r *Repository) List(ctx context.Context) ([]Summary, error) {
 	verifications := newestPerDepth(history)
 	summaries := make([]Summary, len(ids))
 	err = each(ctx, len(ids), func(ctx context.Context, i int) (err error) {
-		summaries[i], err = r.summary(ctx, ids[i], verifications[ids[i]])
-		return err
+		if summaries[i], err = r.summary(ctx, ids[i], verifications[ids[i]]); err != nil || summaries[i].ID == "" {
+			return err
+		}
+		return r.addAround(ctx, history, &summaries[i].Attempt)
 	})
 	if err != nil {
 		return nil, err

@@ -68,6 +68,10 @@ type Attempt struct {
 	LeftOut      int   `json:"left_out"` // tables
 	Damaged      int   `json:"damaged"`  // pages that were damaged in the source
 	Warnings     int   `json:"warning_count"`
+
+	// Out of the record of what ran around it, see Around.
+	Hooks         []Hook         `json:"hooks,omitempty"`
+	Notifications []Notification `json:"notifications,omitempty"`
 }
 
 // AttemptOf returns what the history says of a whole backup.
@@ -90,6 +94,13 @@ func redoBytes(m *Manifest) int64 {
 // attemptName returns the name of the object that holds an attempt.
 func attemptName(id string) string { return historyPrefix + id + ".json" }
 
+// parseAttempt reads the name of an object of the history.
+func parseAttempt(name string) (id string, ok bool) {
+	id, ok = strings.CutSuffix(strings.TrimPrefix(name, historyPrefix), ".json")
+	_, _, err := ParseID(id)
+	return id, ok && err == nil
+}
+
 // PutAttempt adds an attempt to the history, after Commit or Discard. It needs no
 // lock.
 func (r *Repository) PutAttempt(ctx context.Context, a Attempt) error {
@@ -97,6 +108,7 @@ func (r *Repository) PutAttempt(ctx context.Context, a Attempt) error {
 		return fmt.Errorf("record the attempt: %w", err)
 	}
 	a.FormatVersion = FormatVersion
+	a.Hooks, a.Notifications = nil, nil // PutAround keeps these
 	if err := putJSON(ctx, r.st, attemptName(a.ID), a); err != nil {
 		return fmt.Errorf("record attempt %s in the history: %w", a.ID, err)
 	}
@@ -129,29 +141,33 @@ func (r *Repository) Attempts(ctx context.Context) ([]Attempt, error) {
 	}
 	var ids []string
 	for _, o := range list {
-		id, ok := strings.CutSuffix(strings.TrimPrefix(o.Name, historyPrefix), ".json")
-		if _, _, err := ParseID(id); ok && err == nil {
+		if id, ok := parseAttempt(o.Name); ok {
 			ids = append(ids, id)
 		}
 	}
 	slices.Sort(ids)
 	attempts := make([]Attempt, len(ids))
-	err = each(ctx, len(ids), func(ctx context.Context, i int) error {
-		a, err := r.attempt(ctx, ids[i])
-		if err != nil && !lost(err) {
-			return err
-		}
-		if err != nil {
-			started, kind, _ := ParseID(ids[i]) // parsed above
-			a = Attempt{ID: ids[i], Kind: kind, Started: started, Outcome: OutcomeUnknown, Error: err.Error()}
-		}
-		attempts[i] = a
-		return nil
+	err = each(ctx, len(ids), func(ctx context.Context, i int) (err error) {
+		attempts[i], err = r.readAttempt(ctx, list, ids[i])
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return attempts, nil
+}
+
+// readAttempt returns a listed attempt with what ran around it.
+func (r *Repository) readAttempt(ctx context.Context, history []store.Object, id string) (Attempt, error) {
+	a, err := r.attempt(ctx, id)
+	if err != nil && !lost(err) {
+		return Attempt{}, err
+	}
+	if err != nil {
+		started, kind, _ := ParseID(id) // listed ids parse
+		a = Attempt{ID: id, Kind: kind, Started: started, Outcome: OutcomeUnknown, Error: err.Error()}
+	}
+	return a, r.addAround(ctx, history, &a)
 }
 
 // each calls do for 0 to n-1, several at a time, until one fails.

@@ -22,6 +22,9 @@ var rank = map[string]int{
 	"mbk/innodb":               1,
 	"mbk/aria":                 1,
 	"mbk/repo/store":           1,
+	"mbk/internal/hook":        1,
+	"mbk/internal/notify":      1,
+	"mbk/internal/smtptest":    0,
 	"mbk/internal/filename":    0,
 	"mbk/internal/hint":        0,
 	"mbk/internal/optfile":     0,
@@ -38,11 +41,14 @@ var only = map[string][]string{
 	"github.com/urfave/cli":          {"mbk/cli"},
 	"github.com/schollz/progressbar": {"mbk/cli"},
 	"golang.org/x/term":              {"mbk/cli"},
+	"github.com/mattn/go-shellwords": {"mbk/internal/hook"},
+	"github.com/wneessen/go-mail":    {"mbk/internal/notify"},
+	"github.com/emersion":            {"mbk/internal/smtptest"},
 	"mbk/cli":                        {"mbk", "mbk/cli", "mbk/internal/house"},
 }
 
 // testOnly is imported by tests alone, and by what shows the program at work.
-var testOnly = []string{"mbk/internal/mariadbtest", "mbk/repo/store/storetest"}
+var testOnly = []string{"mbk/internal/mariadbtest", "mbk/internal/smtptest", "mbk/repo/store/storetest"}
 
 func TestImportsGoOneWay(t *testing.T) {
 	_, all := sources(t)

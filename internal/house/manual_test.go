@@ -127,6 +127,7 @@ func TestFormatHasEveryFieldOfTheRepository(t *testing.T) {
 		"mbk-repository.json":          repo.Config{},
 		"The manifest":                 repo.Manifest{},
 		"The record of an attempt":     repo.Attempt{},
+		"What ran around an attempt":   repo.Around{},
 		"The record of a verification": repo.Verification{},
 	} {
 		s := section(t, text, title)

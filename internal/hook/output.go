@@ -1,0 +1,83 @@
+package hook
+
+import (
+	"bytes"
+	"strings"
+	"unicode"
+)
+
+// Bounds of what a program prints, in bytes.
+const (
+	keptOutput = 4 << 10
+	maxLine    = 2 << 10 // a longer one is broken
+)
+
+// output takes what a program prints. It is written to by one goroutine, which
+// has ended when end is called.
+type output struct {
+	print func(string)
+	line  []byte // the last one, without its end so far
+	kept  []byte
+}
+
+// Write never fails.
+func (o *output) Write(b []byte) (int, error) {
+	for rest := b; len(rest) > 0; {
+		n := min(len(rest), maxLine-len(o.line))
+		newline := bytes.IndexByte(rest[:n], '\n')
+		if newline >= 0 {
+			n = newline
+		}
+		o.line = append(o.line, rest[:n]...)
+		rest = rest[n:]
+		if newline >= 0 {
+			rest = rest[1:]
+		}
+		if newline >= 0 || len(o.line) == maxLine {
+			o.flush()
+		}
+	}
+	return len(b), nil
+}
+
+// flush passes a line on.
+func (o *output) flush() {
+	text := plain(o.line)
+	o.line = o.line[:0]
+	o.kept = append(append(o.kept, text...), '\n')
+	if more := len(o.kept) - keptOutput; more > 0 {
+		begin := max(more, bytes.IndexByte(o.kept[more-1:], '\n')+more) // of a line
+		o.kept = append(o.kept[:0], o.kept[begin:]...)
+	}
+	if o.print != nil {
+		o.print(text)
+	}
+}
+
+// end returns what is kept of all lines.
+func (o *output) end() string {
+	if len(o.line) > 0 {
+		o.flush()
+	}
+	return strings.TrimSpace(strings.ToValidUTF8(string(o.kept), ""))
+}
+
+// plain makes a line that does no harm to a terminal or to a log.
+func plain(line []byte) string {
+	text := strings.ToValidUTF8(strings.TrimRight(string(line), "\r"), "\uFFFD")
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case unicode.IsControl(r):
+			return -1
+		}
+		return r
+	}, text)
+}
+
+// lastLine is the last line of a text that says something.
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return strings.TrimSpace(text[strings.LastIndexByte(text, '\n')+1:])
+}

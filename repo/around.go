@@ -1,0 +1,101 @@
+package repo
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"mbk/repo/store"
+)
+
+// Moments of an attempt at which programs run.
+const (
+	HookBefore  = "before"  // before anything is opened or locked
+	HookSuccess = "success" // when the backup is whole
+	HookFailure = "failure" // when it is not, and what it left is removed
+)
+
+// Hook is what became of a program that ran around an attempt.
+type Hook struct {
+	When     string    `json:"when"`    // HookBefore, HookSuccess, HookFailure
+	Program  string    `json:"program"` // its path; its arguments may be secret
+	Started  time.Time `json:"started"`
+	MS       int64     `json:"ms"`
+	ExitCode int       `json:"exit_code"` // -1: it did not start, or a signal ended it
+	Error    string    `json:"error,omitempty"`
+	Output   string    `json:"output,omitempty"` // the end of what it printed
+}
+
+// Notification is a message that was sent, or not, after an attempt.
+type Notification struct {
+	Channel string    `json:"channel"` // "mail", "webhook"
+	To      string    `json:"to"`      // nothing in it is secret
+	Time    time.Time `json:"time"`
+	Error   string    `json:"error,omitempty"`
+}
+
+// Around is the record of what ran around an attempt. It is an object of its own
+// because it is known only when the record of the attempt is written.
+type Around struct {
+	FormatVersion int            `json:"format_version"`
+	ID            string         `json:"id"` // of the attempt
+	Hooks         []Hook         `json:"hooks"`
+	Notifications []Notification `json:"notifications"`
+}
+
+// aroundName returns the name of the object that holds it.
+func aroundName(id string) string { return historyPrefix + id + ".around.json" }
+
+// PutAround adds what ran around an attempt to the history. It needs no lock.
+func (r *Repository) PutAround(ctx context.Context, a Around) error {
+	if _, _, err := ParseID(a.ID); err != nil {
+		return fmt.Errorf("record the hooks: %w", err)
+	}
+	a.FormatVersion = FormatVersion
+	if err := putJSON(ctx, r.st, aroundName(a.ID), a); err != nil {
+		return fmt.Errorf("record the hooks of %s in the history: %w", a.ID, err)
+	}
+	return nil
+}
+
+// addAround completes an attempt by what ran around it, if the listing of the
+// history has that. A record that cannot be read leaves the attempt as it is: what
+// it says of the backup does not depend on it.
+func (r *Repository) addAround(ctx context.Context, history []store.Object, a *Attempt) error {
+	name := aroundName(a.ID)
+	if _, listed := slices.BinarySearchFunc(history, name, func(o store.Object, name string) int { return strings.Compare(o.Name, name) }); !listed {
+		return nil
+	}
+	var around Around
+	b, err := store.ReadAll(ctx, r.st, name, maxRecord)
+	if err == nil {
+		err = decodeJSON(b, &around)
+	}
+	if err != nil && !lost(err) {
+		return fmt.Errorf("hooks of %s: %w", a.ID, err)
+	}
+	if err == nil && around.ID == a.ID {
+		a.Hooks, a.Notifications = around.Hooks, around.Notifications
+	}
+	return nil
+}
+
+// LastAttempt returns the newest attempt of the history but the one with that id,
+// nil if there is none.
+func (r *Repository) LastAttempt(ctx context.Context, but string) (*Attempt, error) {
+	history, err := r.st.List(ctx, historyPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("list the history of %s: %w", r, err)
+	}
+	for _, o := range slices.Backward(history) {
+		id, ok := parseAttempt(o.Name)
+		if !ok || id == but {
+			continue
+		}
+		a, err := r.readAttempt(ctx, history, id)
+		return &a, err
+	}
+	return nil, nil
+}
