@@ -15,12 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writeBack is how many bytes of an object may gather in memory before the
-// kernel is told to write them. Left to itself the kernel gathers gigabytes,
-// and the fsync at the end of a pack would stop the server's writes on the same
-// disk for as long as those take.
-const writeBack = 32 << 20
-
 // tempTries bounds how often a Put starts over because another process removed
 // the empty folder, or the new and still unlocked file, under its hands.
 const tempTries = 10
@@ -37,11 +31,12 @@ func (f *Folder) Put(ctx context.Context, name string, write func(w io.Writer) e
 		return f.explain("write "+name, err)
 	}
 	w := &folderWriter{ctx: ctx, folder: f, name: name, file: file}
-	if err := write(w); err != nil {
-		return errors.Join(err, f.dropTemp(name, file))
+	err = write(w)
+	if err == nil {
+		err = w.finish()
 	}
-	if err := w.finish(); err != nil {
-		return errors.Join(err, f.dropTemp(name, file))
+	if err != nil {
+		return errors.Join(err, w.wait(), f.dropTemp(name, file))
 	}
 	return f.place(name, file)
 }
@@ -188,96 +183,6 @@ func (f *Folder) removeTemp(name, temp string) error {
 		return err
 	}
 	return f.removeEmpty(path.Dir(name))
-}
-
-// folderWriter is what the callback of Put writes to. It counts, and remembers
-// the first error: an object whose writer overlooked one must not be kept.
-type folderWriter struct {
-	ctx    context.Context
-	folder *Folder
-	name   string
-	file   *os.File
-
-	written int64 // bytes
-	started int64 // write-back was started for the bytes below
-	plain   bool  // no write-back on this file system
-	err     error
-}
-
-// Write appends p to the object.
-func (w *folderWriter) Write(p []byte) (int, error) {
-	if w.err != nil {
-		return 0, w.err
-	}
-	if err := w.ctx.Err(); err != nil {
-		w.err = err
-		return 0, err
-	}
-	err := w.folder.step("write")
-	n := 0
-	if err == nil {
-		n, err = w.file.Write(p)
-	}
-	w.written += int64(n)
-	if err == nil {
-		err = w.flush()
-	}
-	w.err = w.folder.explain("write "+w.name, err)
-	return n, w.err
-}
-
-// flush starts the write-back of each piece when it is full, and waits for the
-// piece before, so that at most two pieces of every object being written are on
-// their way to the disk. What has arrived there is dropped from the page cache,
-// which belongs to the server.
-func (w *folderWriter) flush() error {
-	for !w.plain && w.written-w.started >= writeBack {
-		fd := int(w.file.Fd())
-		err := unix.SyncFileRange(fd, w.started, writeBack, unix.SYNC_FILE_RANGE_WRITE)
-		if before := w.started - writeBack; err == nil && before >= 0 {
-			err = unix.SyncFileRange(fd, before, writeBack,
-				unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
-			_ = unix.Fadvise(fd, before, writeBack, unix.FADV_DONTNEED) // advice only
-		}
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ESPIPE), errors.Is(err, unix.ENOTSUP):
-			w.plain = true
-			return nil
-		case err != nil:
-			// An error of an earlier write, which the fsync at the end would
-			// not report a second time.
-			return err
-		}
-		w.started += writeBack
-	}
-	return nil
-}
-
-// finish makes the written bytes durable and checks that all are there.
-func (w *folderWriter) finish() error {
-	if w.err != nil {
-		return w.err
-	}
-	if err := w.ctx.Err(); err != nil {
-		return err
-	}
-	err := w.folder.step("sync")
-	if err == nil {
-		err = w.file.Sync()
-	}
-	if err != nil {
-		return w.folder.explain("write "+w.name, err)
-	}
-	info, err := w.file.Stat()
-	if err != nil {
-		return w.folder.explain("write "+w.name, err)
-	}
-	if info.Size() != w.written {
-		return fmt.Errorf("write %s: file has %d bytes after writing %d", w.name, info.Size(), w.written)
-	}
-	return w.ctx.Err()
 }
 
 // random returns 16 hex digits.
