@@ -27,7 +27,8 @@ type Env struct {
 	Terminal bool // stderr is a terminal
 	Getenv   func(string) string
 
-	prompt bool // for the password
+	prompt  bool    // for the password
+	sources sources // of the options, once they are resolved
 }
 
 // Process is the environment of this process.
@@ -41,9 +42,9 @@ func Process() Env {
 // Run runs one command and returns the exit code.
 func Run(ctx context.Context, env Env) int {
 	args, password, given, prompt := takePassword(env.Args)
-	env.prompt = prompt
+	env.prompt, env.sources = prompt, sources{}
 	app := newApp(env)
-	args, err := optionsFirst(app, args)
+	args, err := optionsFirst(app, explainInstead(app, env, args))
 	switch {
 	case err != nil:
 	case given:
@@ -71,6 +72,8 @@ func newApp(env Env) *cli.App {
 		HideHelpCommand:        true,
 		UseShortOptionHandling: false,
 		CustomAppHelpTemplate:  appHelp,
+		// A name or an option of mariadbd may have a comma.
+		DisableSliceFlagSeparator: true,
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return usagef("mbk has no command %q", c.Args().First())
@@ -79,13 +82,20 @@ func newApp(env Env) *cli.App {
 		},
 		Commands: []*cli.Command{
 			backupCommand(env), checkCommand(env), listCommand(env), showCommand(env), verifyCommand(env),
-			restoreCommand(env), extractCommand(env), expireCommand(env),
+			restoreCommand(env), extractCommand(env), expireCommand(env), configCommand(),
 		},
 	}
 	for _, c := range app.Commands {
 		c.OnUsageError = onUsageError
 		c.HideHelpCommand = true
 		c.CustomHelpTemplate = commandHelp(c)
+		action := c.Action
+		c.Action = func(c *cli.Context) error {
+			if err := resolve(c, env); err != nil {
+				return err
+			}
+			return action(c)
+		}
 	}
 	return app
 }
@@ -101,63 +111,6 @@ func onUsageError(_ *cli.Context, err error, _ bool) error {
 	}
 	text = strings.ReplaceAll(text, "for flag -", "for option --")
 	return &usageError{message: strings.TrimSuffix(text, ": parse error")}
-}
-
-// optionsFirst moves the options of a command before its arguments, because the
-// flag library takes everything behind the first argument for one more.
-func optionsFirst(app *cli.App, args []string) ([]string, error) {
-	if len(args) < 2 {
-		return args, nil
-	}
-	command := app.Command(args[0])
-	if command == nil {
-		return args, nil
-	}
-	takesValue, known := map[string]bool{}, map[string]bool{}
-	for _, f := range command.Flags {
-		_, isBool := f.(*cli.BoolFlag)
-		for _, name := range f.Names() {
-			takesValue[name], known[name] = !isBool, true
-		}
-	}
-	var options, arguments []string
-	for i := 1; i < len(args); i++ {
-		arg := args[i]
-		if arg == "--" {
-			arguments = append(arguments, args[i+1:]...)
-			break
-		}
-		if len(arg) < 2 || arg[0] != '-' {
-			arguments = append(arguments, arg)
-			continue
-		}
-		if short := arg[1:2]; short != "-" && takesValue[short] && len(arg) > 2 && !known[longName(arg)] {
-			options = append(options, arg[:2], arg[2:]) // -uroot, -P3307
-			continue
-		}
-		options = append(options, arg)
-		name := strings.TrimLeft(arg, "-")
-		if !takesValue[name] {
-			continue
-		}
-		if i++; i == len(args) {
-			return nil, usagef("option %s needs a value", arg)
-		}
-		// A forgotten value must not swallow the next option, --dry-run perhaps.
-		// The values of --mariadbd-option are options.
-		if strings.HasPrefix(args[i], "--") && name != "mariadbd-option" {
-			return nil, usagef("option %s needs a value, but %s follows (if that is the value, write %s=%s)", arg, args[i], arg, args[i])
-		}
-		options = append(options, args[i])
-	}
-	ordered := append([]string{args[0]}, options...)
-	return append(append(ordered, "--"), arguments...), nil
-}
-
-// longName is the name in "--name=value" and "-name".
-func longName(arg string) string {
-	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-	return name
 }
 
 // usageError is a call that cannot be carried out as it was written.

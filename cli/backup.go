@@ -51,8 +51,8 @@ func lockFlags() []cli.Flag {
 	}
 }
 
-// backupOptions makes the options of a backup out of flags and option files.
-func backupOptions(c *cli.Context, env Env, s settings) (backup.Options, error) {
+// backupOptions makes the options of a backup out of those of its command.
+func backupOptions(c *cli.Context, env Env) (backup.Options, error) {
 	o := backup.Options{
 		Tool: tool(), Datadir: c.String("datadir"), Workers: c.Int("threads"),
 		LockWait: c.Duration("lock-wait"), LockBudget: c.Duration("lock-budget"),
@@ -66,10 +66,10 @@ func backupOptions(c *cli.Context, env Env, s settings) (backup.Options, error) 
 	if info, err := os.Stat(o.SpoolDir); o.SpoolDir != "" && (err != nil || !info.IsDir()) {
 		return o, hint.Wrap(&configError{fmt.Errorf("--spool-dir: %s is not a folder", o.SpoolDir)}, "name a folder with --spool-dir, on a disk with some room")
 	}
-	if o.Codec, o.Level, err = copier.ParseCodec(orDefault(s.text(c, "compress"), "zstd")); err != nil {
+	if o.Codec, o.Level, err = copier.ParseCodec(c.String("compress")); err != nil {
 		return o, usagef("--compress: %v", err)
 	}
-	if text := s.text(c, "rate-limit"); text != "" {
+	if text := c.String("rate-limit"); text != "" {
 		n, err := humanize.ParseBytes(strings.TrimSuffix(text, "/s"))
 		if err != nil || n == 0 || n > 1<<50 {
 			return o, usagef("--rate-limit %q is not a number of bytes such as 100MB", text)
@@ -86,32 +86,36 @@ func orDefault(text, otherwise string) string {
 	return text
 }
 
-func runBackup(c *cli.Context, env Env) error {
+// prepareBackup reads the options of a backup, opens its repository and connects
+// to its server, which the caller closes.
+func prepareBackup(c *cli.Context, env Env) (backup.Options, error) {
 	if err := noArguments(c); err != nil {
-		return err
+		return backup.Options{}, err
 	}
-	s, err := readSettings(c, env)
+	o, err := backupOptions(c, env)
 	if err != nil {
-		return err
+		return o, err
 	}
-	o, err := backupOptions(c, env, s)
-	if err != nil {
-		return err
+	if o.Repository, err = openOrNew(c); err != nil {
+		return o, err
 	}
+	o.Server, err = connect(c, env)
+	return o, err
+}
+
+func runBackup(c *cli.Context, env Env) error {
 	shown, err := newProgress(c, env)
 	if err != nil {
 		return err
 	}
-	if o.Repository, err = openOrNew(c, s); err != nil {
-		return err
-	}
-	if o.Repository.New() {
-		say(env, c, "%s becomes a new repository", o.Repository)
-	}
-	if o.Server, err = connect(c, env, s); err != nil {
+	o, err := prepareBackup(c, env)
+	if err != nil {
 		return err
 	}
 	defer o.Server.Close()
+	if o.Repository.New() {
+		say(env, c, "%s becomes a new repository", o.Repository)
+	}
 	var read atomic.Int64
 	var copying atomic.Bool // the other steps are short, or wait for the server
 	o.Progress = backup.Progress{

@@ -24,21 +24,8 @@ func checkCommand(env Env) *cli.Command {
 }
 
 func runCheck(c *cli.Context, env Env) error {
-	if err := noArguments(c); err != nil {
-		return err
-	}
-	s, err := readSettings(c, env)
+	o, err := prepareBackup(c, env)
 	if err != nil {
-		return err
-	}
-	o, err := backupOptions(c, env, s)
-	if err != nil {
-		return err
-	}
-	if o.Repository, err = openOrNew(c, s); err != nil {
-		return err
-	}
-	if o.Server, err = connect(c, env, s); err != nil {
 		return err
 	}
 	defer o.Server.Close()

@@ -1,19 +1,18 @@
 package cli
 
 import (
-	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"mbk/internal/optfile"
 	"mbk/stage"
 )
 
 const categoryConnection = "Connection (as in MariaDB's own programs)"
+
+// encryptOption is a switch with three states: on, off and not given.
+const encryptOption = "ssl"
 
 // connectionFlags are those of every command that talks to a server.
 func connectionFlags() []cli.Flag {
@@ -28,12 +27,13 @@ func connectionFlags() []cli.Flag {
 		&cli.StringFlag{Name: "protocol", Usage: "connect by `tcp|socket`"},
 		&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "log in as `NAME`"},
 		&cli.StringFlag{Name: passwordOption, Aliases: []string{"p"}, Usage: "log in with this password (glued: --password=WORD); without one it is asked for"},
+		&cli.StringFlag{Name: passwordFileOption, Usage: "the password is the first line of `FILE`"},
+		&cli.BoolFlag{Name: encryptOption, Usage: "encrypt, or fail; --skip-ssl: do not encrypt"},
 		&cli.StringFlag{Name: "ssl-ca", Usage: "trust the authorities in `FILE`"},
 		&cli.StringFlag{Name: "ssl-capath", Usage: "trust the authorities in `FOLDER`"},
 		&cli.StringFlag{Name: "ssl-cert", Usage: "show the client certificate in `FILE`"},
 		&cli.StringFlag{Name: "ssl-key", Usage: "its private key is in `FILE`"},
 		&cli.BoolFlag{Name: "ssl-verify-server-cert", Usage: "the server's certificate must name the host"},
-		&cli.BoolFlag{Name: "skip-ssl", Usage: "do not encrypt"},
 		&cli.DurationFlag{Name: "connect-timeout", Usage: "give up connecting after `DURATION`", Value: 10 * time.Second},
 	}
 	for _, f := range flags {
@@ -56,104 +56,32 @@ func categorise(f cli.Flag, category string) {
 	}
 }
 
-// optionGroups are the groups of option files that mbk reads.
-func optionGroups() []string { return []string{"client", "client-server", "client-mariadb", "mbk"} }
-
-// settings are the lines of the option files, for what no flag says. The last line
-// of a name counts.
-type settings struct{ lines []optfile.Setting }
-
-// readSettings reads the option files.
-func readSettings(c *cli.Context, env Env) (settings, error) {
-	list, err := optfile.Read(optfile.Options{
-		File: c.String("defaults-file"), Extra: c.String("defaults-extra-file"),
-		Suffix: c.String("defaults-group-suffix"), NoDefaults: c.Bool("no-defaults"), Groups: optionGroups(),
-		Warn: func(message string) { warn(env, message) }, Getenv: env.Getenv,
-	})
-	if err != nil {
-		return settings{}, &usageError{message: err.Error()}
-	}
-	return settings{list}, nil
-}
-
-// last returns the last of the lines in the option files with one of these names.
-func (s settings) last(names ...string) (line optfile.Setting, ok bool) {
-	for _, one := range s.lines {
-		if slices.Contains(names, one.Name) {
-			line, ok = one, true
-		}
-	}
-	return line, ok
-}
-
-// text is the flag's value if it was given, else the option files'.
-func (s settings) text(c *cli.Context, name string) string {
-	if line, ok := s.last(name); ok && !c.IsSet(name) {
-		return line.Value
-	}
-	return c.String(name)
-}
-
-// number is text for a number.
-func (s settings) number(c *cli.Context, name string) (int, error) {
-	line, ok := s.last(name)
-	if !ok || c.IsSet(name) {
-		return c.Int(name), nil
-	}
-	n, err := strconv.Atoi(line.Value)
-	if err != nil {
-		return 0, usagef("%s, line %d: %s %q is not a number", line.File, line.Line, name, line.Value)
-	}
-	return n, nil
-}
-
-// on reads an option that is switched on and off, in all the ways in which an
-// option file can say that. known is false if it does not.
-func (s settings) on(name string) (value, known bool) {
-	line, ok := s.last(name, "enable-"+name, "skip-"+name, "disable-"+name)
-	if !ok {
-		return false, false
-	}
-	value = true
-	if line.HasValue {
-		text := strings.ToLower(line.Value)
-		value = text == "1" || text == "on" || text == "true"
-	}
-	if strings.HasPrefix(line.Name, "skip-") || strings.HasPrefix(line.Name, "disable-") {
-		value = !value
-	}
-	return value, true
-}
-
 // tlsMode says how much the connection has to be protected. What stands on the
 // command line wins over any option file.
-func (s settings) tlsMode(c *cli.Context) stage.TLSMode {
+func tlsMode(c *cli.Context, env Env) stage.TLSMode {
+	const verifyOption = "ssl-verify-server-cert"
+	verify, encrypt := env.sources[verifyOption].strength, env.sources[encryptOption].strength
 	switch {
-	case c.Bool("ssl-verify-server-cert"):
+	case c.Bool(verifyOption) && (verify > encrypt || verify == byFlag):
 		return stage.TLSVerify
-	case c.Bool("skip-ssl"):
+	case encrypt > byDefault && !c.Bool(encryptOption):
 		return stage.TLSOff
-	}
-	encrypt, encryptKnown := s.on("ssl")
-	verify, _ := s.on("ssl-verify-server-cert")
-	switch {
-	case encryptKnown && !encrypt:
-		return stage.TLSOff
-	case verify && !c.IsSet("ssl-verify-server-cert"):
+	case c.Bool(verifyOption):
 		return stage.TLSVerify
-	case encryptKnown:
+	case encrypt > byDefault:
 		return stage.TLSEncrypt
 	}
 	return stage.TLSAuto
 }
 
 // protocol is the one that was asked for; a port or a socket on the command line
-// asks for it too.
-func (s settings) protocol(c *cli.Context) (stage.Protocol, error) {
-	name := strings.ToLower(s.text(c, "protocol"))
-	switch {
-	case c.IsSet("protocol"), c.IsSet("host"), c.IsSet("port") == c.IsSet("socket"):
-	case c.IsSet("port"):
+// or in the environment asks for it too.
+func protocol(c *cli.Context, env Env) (stage.Protocol, error) {
+	port, socket := env.sources["port"].strength, env.sources["socket"].strength
+	name := strings.ToLower(c.String("protocol"))
+	switch asked := max(port, socket); {
+	case asked < byVariable, port == socket, env.sources["host"].strength >= asked, env.sources["protocol"].strength >= asked:
+	case port > socket:
 		name = string(stage.ProtocolTCP)
 	default:
 		name = string(stage.ProtocolSocket)
@@ -162,38 +90,27 @@ func (s settings) protocol(c *cli.Context) (stage.Protocol, error) {
 	case stage.ProtocolAuto, stage.ProtocolTCP, stage.ProtocolSocket:
 		return p, nil
 	}
-	where := "--protocol"
-	if line, ok := s.last("protocol"); ok && !c.IsSet("protocol") {
-		where = fmt.Sprintf("%s, line %d: protocol", line.File, line.Line)
-	}
-	return "", usagef("%s is tcp or socket, not %q", where, name)
+	return "", usagef("--protocol is tcp or socket, not %q", name)
 }
 
-// config makes the connection's configuration out of flags and option files.
-func (s settings) config(c *cli.Context, env Env) (stage.Config, error) {
+// connection makes the connection's configuration out of the options.
+func connection(c *cli.Context, env Env) (stage.Config, error) {
 	cfg := stage.Config{
-		Socket: s.text(c, "socket"), Host: s.text(c, "host"), User: s.text(c, "user"),
+		Socket: c.String("socket"), Host: c.String("host"), Port: c.Int("port"), User: c.String("user"),
 		ConnectTimeout: c.Duration("connect-timeout"),
 		TLS: stage.TLS{
-			Mode: s.tlsMode(c),
-			CA:   s.text(c, "ssl-ca"), CAPath: s.text(c, "ssl-capath"), Cert: s.text(c, "ssl-cert"), Key: s.text(c, "ssl-key"),
+			Mode: tlsMode(c, env),
+			CA:   c.String("ssl-ca"), CAPath: c.String("ssl-capath"), Cert: c.String("ssl-cert"), Key: c.String("ssl-key"),
 		},
 	}
 	var err error
-	if cfg.Protocol, err = s.protocol(c); err != nil {
+	if cfg.Protocol, err = protocol(c, env); err != nil {
 		return cfg, err
 	}
-	if cfg.Port, err = s.number(c, "port"); err != nil {
-		return cfg, err
+	if cfg.ConnectTimeout <= 0 {
+		return cfg, usagef("--connect-timeout is %s, want more than nothing", cfg.ConnectTimeout)
 	}
-	if line, ok := s.last("connect-timeout"); ok && !c.IsSet("connect-timeout") {
-		seconds, err := strconv.Atoi(line.Value)
-		if err != nil || seconds < 1 {
-			return cfg, usagef("%s, line %d: connect-timeout %q is not a number of seconds", line.File, line.Line, line.Value)
-		}
-		cfg.ConnectTimeout = time.Duration(seconds) * time.Second
-	}
-	if cfg.Password, err = s.password(env); err != nil {
+	if cfg.Password, err = password(c, env); err != nil {
 		return cfg, err
 	}
 	if err := cfg.Validate(); err != nil {
@@ -202,24 +119,9 @@ func (s settings) config(c *cli.Context, env Env) (stage.Config, error) {
 	return cfg, nil
 }
 
-// password comes from a prompt, the environment or an option file.
-func (s settings) password(env Env) (string, error) {
-	line, ok := s.last("password")
-	if env.prompt {
-		return askPassword()
-	}
-	if word := env.Getenv(passwordVariable); word != "" {
-		return word, nil
-	}
-	if ok && !line.HasValue {
-		return askPassword()
-	}
-	return line.Value, nil
-}
-
-// connect connects to the server that flags and option files name.
-func connect(c *cli.Context, env Env, s settings) (*stage.Server, error) {
-	cfg, err := s.config(c, env)
+// connect connects to the server that the options name.
+func connect(c *cli.Context, env Env) (*stage.Server, error) {
+	cfg, err := connection(c, env)
 	if err != nil {
 		return nil, err
 	}

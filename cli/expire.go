@@ -41,7 +41,7 @@ func runExpire(c *cli.Context, env Env) (err error) {
 	} else if err != nil {
 		return &usageError{message: err.Error()}
 	}
-	r, err := repositoryOf(c, env)
+	r, err := openRepository(c)
 	if err != nil {
 		return err
 	}

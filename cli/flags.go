@@ -17,7 +17,6 @@ type Flag struct {
 	Command  string   // "backup"
 	Names    []string // with their dashes, the long one first: "--repo", "-r"
 	Category string   // the heading in the help, "" for the command's own flags
-	Env      []string // variables of the environment that give it a value
 }
 
 // Flags lists the flags of all commands, in the order of the help.
@@ -32,9 +31,6 @@ func Flags() []Flag {
 			}
 			if c, ok := f.(cli.CategorizableFlag); ok {
 				one.Category = c.GetCategory()
-			}
-			if d, ok := f.(cli.DocGenerationFlag); ok {
-				one.Env = d.GetEnvVars()
 			}
 			all = append(all, one)
 		}
@@ -64,6 +60,7 @@ func Documents() []Document {
 		{"restore", restore.Plan{}}, // with --dry-run
 		{"extract", restore.Extracted{}},
 		{"expire", repo.Plan{}},
+		{"config", configDocument{}},
 		{"progress", progressEvent{}},
 	}
 }

@@ -33,8 +33,9 @@ EXAMPLES
 COMMANDS{{range .VisibleCommands}}
    {{printf "%-10s" .Name}} {{.Usage}}{{end}}
 
-   "mbk COMMAND --help" explains the options of a command. The repository may
-   also be named by $MBK_REPO, or by repo= in group [mbk] of an option file.
+   "mbk COMMAND --help" explains the options of a command. Each of them may
+   also be set by a variable, such as MBK_REPO, or in group [mbk] or
+   [mbk-COMMAND] of an option file; "mbk config" shows what is set where.
 ` + exitStatus
 
 // commandHelp is the help of a command. The flag library's own layout neither
@@ -54,7 +55,7 @@ func commandHelp(c *cli.Command) string {
 		case category != categoryConnection:
 			fmt.Fprintf(&b, "\n%s\n%s", strings.ToUpper(category), explained(flags))
 		case len(flags) == len(fileFlags()):
-			fmt.Fprintf(&b, "\nOPTION FILES (group [mbk]), as in MariaDB's own programs\n%s", briefly(flags))
+			fmt.Fprintf(&b, "\nOPTION FILES, as in MariaDB's own programs\n%s", briefly(flags))
 		default:
 			fmt.Fprintf(&b, "\nCONNECTION, as in MariaDB's own programs (default: the local socket, as the user\nthat runs mbk, and what option files say)\n%s", briefly(flags))
 		}
@@ -122,8 +123,11 @@ func optionName(f cli.Flag) string {
 		name = "-" + short[0] + ", "
 	}
 	name += "--" + f.Names()[0]
-	if f.Names()[0] == passwordOption {
+	switch f.Names()[0] {
+	case passwordOption:
 		return name + "[=WORD]" // as in MariaDB's own programs
+	case encryptOption:
+		return "--[skip-]" + encryptOption
 	}
 	if d, ok := f.(cli.DocGenerationFlag); ok {
 		if value, _ := placeholder(d.GetUsage()); value != "" {
@@ -149,9 +153,6 @@ func optionText(f cli.Flag) string {
 		if f.Value != 0 {
 			text += " (default: " + shortDuration(f.Value) + ")"
 		}
-	}
-	if env := d.GetEnvVars(); len(env) > 0 {
-		text += " [$" + strings.Join(env, ", $") + "]"
 	}
 	return text
 }

@@ -279,7 +279,7 @@ func TestLeastPrivileges(t *testing.T) {
 	}
 }
 
-// A password reaches mbk in four ways, and nobody else.
+// A password reaches mbk in five ways, and nobody else.
 func TestPassword(t *testing.T) {
 	srv := mariadbtest.New(t, mariadbtest.Versions()[0])
 	const word = "Zs7-Tq9-glass-onion"
@@ -300,6 +300,22 @@ func TestPassword(t *testing.T) {
 		t.Errorf("MBK_PASSWORD: exit code %d: %s", o.code, o.stderr)
 	}
 	outputs += o.stdout + o.stderr
+	secret := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(secret, []byte(word+"\nsecond line\n"), 0o604); err != nil {
+		t.Fatal(err)
+	}
+	o = in(t, []string{"MBK_PASSWORD=wrong"}, append(backup, "--no-defaults", "--password-file", secret)...)
+	if want := "mbk: warning: everyone can get at the password in " + secret + ": chmod 600 " + secret + "\n"; o.code != 0 || o.stderr != want {
+		t.Errorf("--password-file: exit code %d: %s, want %s", o.code, o.stderr, want)
+	}
+	if err := os.Chmod(secret, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o = in(t, []string{"MBK_PASSWORD_FILE=" + secret}, append(backup, "--defaults-file", file, "--user", "mbk")...)
+	if o.code != 0 || o.stderr != "" {
+		t.Errorf("MBK_PASSWORD_FILE: exit code %d: %s", o.code, o.stderr)
+	}
+	outputs += o.stdout
 	o = mbk(t, append(backup, "--no-defaults", "--password="+word+"x", "--verbose")...)
 	o.wantRefusal(t, 2, "check --user and the password", "access denied")
 	outputs += o.stderr

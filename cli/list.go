@@ -28,7 +28,7 @@ func runList(c *cli.Context, env Env) error {
 	if err := noArguments(c); err != nil {
 		return err
 	}
-	r, err := repositoryOf(c, env)
+	r, err := openRepository(c)
 	if err != nil {
 		return err
 	}

@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"syscall"
 
+	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
 	"mbk/internal/hint"
@@ -18,6 +21,44 @@ const passwordVariable = "MBK_PASSWORD"
 
 // passwordOption is the name of the option whose value is never behind a space.
 const passwordOption = "password"
+
+// passwordFileOption names a file with the password.
+const passwordFileOption = "password-file"
+
+// password is the one to log in with, of the strongest of its sources. A file
+// for it is there for mbk and wins over other lines of option files.
+func password(c *cli.Context, env Env) (string, error) {
+	word, file := env.sources[passwordOption], env.sources[passwordFileOption]
+	switch {
+	case env.prompt:
+		return askPassword()
+	case file.strength > byDefault && file.strength >= word.strength:
+		return readPassword(env, c.String(passwordFileOption))
+	case word.strength == byVariable:
+		return env.Getenv(passwordVariable), nil
+	case word.strength == byFile && !word.line.HasValue:
+		return askPassword()
+	}
+	return word.line.Value, nil
+}
+
+// readPassword reads the first line of a file.
+func readPassword(env Env, path string) (word string, err error) {
+	const most = 4 << 10 // bytes; no password is longer
+	f, err := os.Open(path)
+	if err != nil {
+		return "", hint.Wrap(&configError{fmt.Errorf("--%s: %w", passwordFileOption, err)}, "name a file that the user who runs mbk can read")
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o006 != 0 {
+		warn(env, fmt.Sprintf("everyone can get at the password in %s: chmod 600 %s", path, path))
+	}
+	line, err := bufio.NewReader(io.LimitReader(f, most)).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return "", &configError{fmt.Errorf("--%s: %w", passwordFileOption, err)}
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}
 
 // takePassword takes --password out of the arguments. As with MariaDB's own
 // programs, its value is glued to it and without one it is asked for.
@@ -58,7 +99,7 @@ func hidePassword(args []string, password string) error {
 func askPassword() (string, error) {
 	f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return "", hint.Wrap(&configError{errors.New("no terminal to ask for the password")}, "put it into an option file, or into $"+passwordVariable)
+		return "", hint.Wrap(&configError{errors.New("no terminal to ask for the password")}, "put it into an option file, into the file of --"+passwordFileOption+", or into $"+passwordVariable)
 	}
 	defer f.Close() //nolint:errcheck // nothing is written that matters
 	fmt.Fprint(f, "Enter password: ")

@@ -18,41 +18,28 @@ func tool() string { return "mbk " + Version }
 
 // repoFlag is the flag of every command that needs a repository.
 func repoFlag() cli.Flag {
-	return &cli.StringFlag{Name: "repo", Aliases: []string{"r"}, EnvVars: []string{"MBK_REPO"}, Usage: "`FOLDER` that holds this server's backups"}
-}
-
-// repoPath comes from the flag, the environment or an option file.
-func repoPath(c *cli.Context, s settings) (string, error) {
-	path := c.String("repo")
-	if path == "" { // a variable that is set to nothing names none
-		line, _ := s.last("repo")
-		path = line.Value
-	}
-	if path == "" {
-		return "", hint.Wrap(usagef("no repository is named"), "name it with --repo FOLDER, in $MBK_REPO, or as repo= in group [mbk] of an option file")
-	}
-	return path, nil
+	return &cli.StringFlag{Name: "repo", Aliases: []string{"r"}, Usage: "`FOLDER` that holds this server's backups"}
 }
 
 // openRepository opens an existing repository.
-func openRepository(c *cli.Context, s settings) (*repo.Repository, error) {
-	return openWith(c, s, repo.Open)
+func openRepository(c *cli.Context) (*repo.Repository, error) {
+	return openWith(c, repo.Open)
 }
 
 // openOrNew is openRepository for a backup: an empty folder becomes a new
 // repository when the first backup begins. A missing one does not, because it
 // may be a disk that is not mounted.
-func openOrNew(c *cli.Context, s settings) (*repo.Repository, error) {
-	return openWith(c, s, func(ctx context.Context, st store.Store) (*repo.Repository, error) {
+func openOrNew(c *cli.Context) (*repo.Repository, error) {
+	return openWith(c, func(ctx context.Context, st store.Store) (*repo.Repository, error) {
 		return repo.OpenOrNew(ctx, st, tool())
 	})
 }
 
-// openWith opens the repository that flags and option files name.
-func openWith(c *cli.Context, s settings, open func(context.Context, store.Store) (*repo.Repository, error)) (*repo.Repository, error) {
-	path, err := repoPath(c, s)
-	if err != nil {
-		return nil, err
+// openWith opens the repository that the options name.
+func openWith(c *cli.Context, open func(context.Context, store.Store) (*repo.Repository, error)) (*repo.Repository, error) {
+	path := c.String("repo")
+	if path == "" {
+		return nil, hint.Wrap(usagef("no repository is named"), "name it with --repo FOLDER, in $MBK_REPO, or as repo= in group [mbk] of an option file")
 	}
 	st, err := store.OpenFolder(path)
 	if errors.Is(err, fs.ErrNotExist) {

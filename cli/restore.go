@@ -46,15 +46,6 @@ func fileFlags() []cli.Flag {
 	return flags
 }
 
-// repositoryOf opens the repository for a command that talks to no server.
-func repositoryOf(c *cli.Context, env Env) (*repo.Repository, error) {
-	s, err := readSettings(c, env)
-	if err != nil {
-		return nil, err
-	}
-	return openRepository(c, s)
-}
-
 // restoreOptions are those that restoring, verifying and extracting share.
 func restoreOptions(c *cli.Context, env Env, id string) (restore.Options, progress, error) {
 	if err := checkNumbers(c, "threads"); err != nil {
@@ -64,7 +55,7 @@ func restoreOptions(c *cli.Context, env Env, id string) (restore.Options, progre
 	if err != nil {
 		return restore.Options{}, nil, err
 	}
-	r, err := repositoryOf(c, env)
+	r, err := openRepository(c)
 	if err != nil {
 		return restore.Options{}, nil, err
 	}

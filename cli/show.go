@@ -24,7 +24,7 @@ func runShow(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	r, err := repositoryOf(c, env)
+	r, err := openRepository(c)
 	if err != nil {
 		return err
 	}

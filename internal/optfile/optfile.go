@@ -69,6 +69,11 @@ type Setting struct {
 	Value string
 	// HasValue tells "name=" from "name".
 	HasValue bool
+	// Loose says that the name began with "loose-": it is no error if there is
+	// no such option.
+	Loose bool
+	// Group is the one of Options.Groups that it stands in, without the suffix.
+	Group string
 	// File and Line say where it stands; lines count from 1.
 	File string
 	Line int
@@ -136,16 +141,17 @@ func globalFiles(o Options) []string {
 	return folders
 }
 
-// groupSet returns the folded names of all groups that are wanted.
-func groupSet(o Options) map[string]bool {
+// groupSet maps the folded names of all groups that are wanted to those in
+// o.Groups.
+func groupSet(o Options) map[string]string {
 	suffix := o.Suffix
 	if suffix == "" {
 		suffix = firstSet(o.Getenv, "MARIADB_GROUP_SUFFIX", "MYSQL_GROUP_SUFFIX")
 	}
-	set := map[string]bool{}
+	set := map[string]string{}
 	for _, group := range o.Groups {
-		set[fold(group)] = true
-		set[fold(group+suffix)] = true
+		set[fold(group)] = group
+		set[fold(group+suffix)] = group
 	}
 	return set
 }
@@ -164,7 +170,7 @@ func firstSet(getenv func(string) string, names ...string) string {
 type reader struct {
 	warn     func(string)
 	home     string
-	groups   map[string]bool // folded
+	groups   map[string]string // of groupSet
 	settings []Setting
 	files    int // opened so far
 }
@@ -253,8 +259,8 @@ func (r *reader) lines(src io.Reader, path string, depth int) (number int, err e
 	lines := bufio.NewReaderSize(src, lineBytes)
 	var (
 		total   int
-		inGroup bool // some group has begun
-		wanted  bool // and its settings are to be kept
+		inGroup bool   // some group has begun
+		wanted  string // and this is its name, if its settings are to be kept
 		whole   = true
 	)
 	for {
@@ -277,8 +283,11 @@ func (r *reader) lines(src io.Reader, path string, depth int) (number int, err e
 			if !inGroup {
 				return number, errors.New("option before the first [group]")
 			}
-			if wanted {
-				r.settings = append(r.settings, Setting{Name: normal(s.name), Value: s.value, HasValue: s.hasValue, File: path, Line: number})
+			if wanted != "" {
+				name, loose := normal(s.name)
+				r.settings = append(r.settings, Setting{
+					Name: name, Value: s.value, HasValue: s.hasValue, Loose: loose, Group: wanted, File: path, Line: number,
+				})
 			}
 		case include, includeFolder:
 			if err := r.include(s, path, number, depth); err != nil {

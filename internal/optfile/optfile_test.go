@@ -109,6 +109,22 @@ func TestReadSaysWhere(t *testing.T) {
 	}
 }
 
+func TestReadSaysWhichGroup(t *testing.T) {
+	path := write(t, t.TempDir(), "my.cnf", "[Mbk]\na\n[mbk-backup1]\nloose_b\n[mbk-backup2]\nc\n[mbk1]\nd\n")
+	got, err := Read(Options{File: path, Groups: []string{"mbk", "mbk-backup"}, Suffix: "1", Getenv: environment()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Setting{
+		{Name: "a", Group: "mbk", File: path, Line: 2},
+		{Name: "b", Loose: true, Group: "mbk-backup", File: path, Line: 4},
+		{Name: "d", Group: "mbk", File: path, Line: 8},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("settings (-want +got):\n%s", diff)
+	}
+}
+
 func TestReadOrderOfFiles(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"etc/my.cnf", "etc/mysql/my.cnf", "server/my.cnf", "old/my.cnf", "extra.cnf", "home/.my.cnf", "only.cnf"} {

@@ -144,9 +144,9 @@ func unescape(value []byte) string {
 	return out.String()
 }
 
-// normal returns the one spelling of an option's name.
-func normal(name string) string {
-	return strings.TrimPrefix(strings.ReplaceAll(name, "_", "-"), "loose-")
+// normal returns the one spelling of an option's name, and whether it is loose.
+func normal(name string) (string, bool) {
+	return strings.CutPrefix(strings.ReplaceAll(name, "_", "-"), "loose-")
 }
 
 // fold makes names of groups equal that differ in the case of letters.
