@@ -45,14 +45,15 @@ func exitCode(ctx context.Context, err error) int {
 		return exitDone
 	case ctx.Err() != nil:
 		return exitInterrupted
-	case errors.As(err, &page), errors.As(err, &damage), errors.As(err, &recovery) && recovery.Damage, errors.Is(err, repo.ErrDamaged), errors.Is(err, errFindings):
+	case errors.As(err, &page), errors.As(err, &damage), errors.As(err, &recovery) && recovery.Damage, errors.Is(err, repo.ErrDamaged),
+		errors.Is(err, innodb.ErrRedoDamaged), errors.Is(err, errFindings):
 		return exitDamage
 	case errors.As(err, &busy), errors.As(err, &locked), errors.Is(err, stage.ErrTooManyConnections), errors.As(err, &restoring), errors.Is(err, backup.ErrLockBudget), errors.Is(err, backup.ErrReplaced),
 		errors.Is(err, innodb.ErrRedoOverwritten), errors.Is(err, innodb.ErrRedoStalled), errors.Is(err, innodb.ErrRedoReplaced):
 		return exitBusy
 	case isUsage(err), errors.As(err, &config), errors.As(err, &objection), errors.As(err, &finding),
 		errors.Is(err, backup.ErrOtherServer), errors.Is(err, repo.ErrNotRepository), errors.Is(err, repo.ErrNewerFormat), errors.As(err, &unknown),
-		errors.Is(err, stage.ErrDenied), errors.Is(err, stage.ErrPrivilege), errors.Is(err, stage.ErrNotMariaDB):
+		errors.Is(err, stage.ErrDenied), errors.Is(err, stage.ErrPrivilege), errors.Is(err, stage.ErrTLS), errors.Is(err, stage.ErrNotMariaDB):
 		return exitUsage
 	}
 	return exitFailed
@@ -109,6 +110,9 @@ func nextSteps(env Env, err error) []string {
 	}
 	if errors.As(err, &page) {
 		steps = append(steps, "CHECK TABLE tells what the server makes of it; mend the table, out of an older backup perhaps, or record the damage and go on: --go-on-over-damage")
+	}
+	if errors.Is(err, innodb.ErrRedoDamaged) {
+		steps = append(steps, "a server that crashes now may not come up again: dump what matters, look at its disk, and keep the older backups")
 	}
 	if errors.As(err, &damage) || errors.Is(err, repo.ErrDamaged) && len(hint.Of(err)) == 0 {
 		steps = append(steps, `"mbk verify" names all damage of a backup, "mbk list" the other backups`)

@@ -27,7 +27,7 @@ func backupArgs(srv *mariadbtest.Server, repository string, more ...string) []st
 // Calls that cannot be carried out as they are. None may change anything.
 func TestRefusedCalls(t *testing.T) {
 	versions := mariadbtest.Versions()
-	srv := mariadbtest.New(t, versions[0])
+	srv := mariadbtest.New(t, versions[0], "--skip-ssl")
 	srv.MustExec(t, "CREATE USER bob@localhost IDENTIFIED BY 'secret'", "CREATE DATABASE d", "CREATE TABLE d.t (a INT)", "INSERT INTO d.t VALUES (1)")
 	repository, fresh, place := t.TempDir(), t.TempDir(), t.TempDir()
 	must(t, backupArgs(srv, repository)...)
@@ -70,6 +70,8 @@ func TestRefusedCalls(t *testing.T) {
 		{"wrong password", b("--user", "bob", "--password=wrong"), 2, "check --user and the password", []string{"connect as user bob", "access denied"}},
 		{"unknown account", b("--user", "alice"), 2, "check --user and the password", []string{"connect as user alice", "access denied"}},
 		{"port that is none", b("--host", "127.0.0.1", "--port", "99999"), 2, help("backup"), []string{"port 99999: out of range"}},
+		{"no encryption on the server", b("--ssl"), 2, "or connect without encryption: --skip-ssl", []string{"no protected connection"}},
+		{"authorities missing", b("--host", "127.0.0.1", "--ssl-ca", "/nowhere.pem"), 2, "check --ssl-ca", []string{"no protected connection", "/nowhere.pem"}},
 		{"protocol that is none", b("--protocol", "pipe"), 2, help("backup"), []string{`--protocol is tcp or socket, not "pipe"`}},
 		{"option file missing", []string{"list", "--repo", repository, "--defaults-file", "/nowhere.cnf", "--quiet"}, 2, help("list"), []string{"/nowhere.cnf"}},
 

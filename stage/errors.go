@@ -21,6 +21,11 @@ var (
 	// authentication method that this program does not speak.
 	ErrDenied = errors.New("access denied")
 
+	// ErrTLS is returned by Connect when the connection cannot be protected as
+	// Config.TLS demands: the server has no certificate or a wrong one, or a file
+	// of ours cannot be used.
+	ErrTLS = errors.New("no protected connection")
+
 	// ErrTooManyConnections is returned when the server or the account has no
 	// connection left.
 	ErrTooManyConnections = errors.New("too many connections")

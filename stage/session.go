@@ -111,7 +111,7 @@ func (c Config) driver(l *link) (*mysql.Config, error) {
 	d.ConnectionAttributes = "program_name:mbk"
 	var err error
 	if d.TLS, d.AllowFallbackToPlaintext, err = c.tlsConfig(d.Net); err != nil {
-		return nil, err
+		return nil, hint.Wrap(fmt.Errorf("%w: %w", ErrTLS, err), "check --ssl-ca, --ssl-capath, --ssl-cert and --ssl-key")
 	}
 	// A password in the clear (PAM) may only go where nobody listens.
 	d.AllowCleartextPasswords = d.Net == "unix" || d.TLS != nil && !d.AllowFallbackToPlaintext
@@ -330,9 +330,9 @@ func unconnected(cfg Config, err error) error {
 		errors.Is(err, mysql.ErrOldPassword) || errors.Is(err, mysql.ErrMalformPkt):
 		return say(ErrDenied, "mbk speaks unix_socket, mysql_native_password and ed25519: give it an account of one of these kinds")
 	case errors.Is(err, mysql.ErrNoTLS):
-		return hint.Wrap(fmt.Errorf("connect as %s: %w", cfg, err), "give the server a certificate, or connect without encryption: --skip-ssl")
+		return say(ErrTLS, "give the server a certificate, or connect without encryption: --skip-ssl")
 	case isTLS(err):
-		return hint.Wrap(fmt.Errorf("connect as %s: %w", cfg, err), "compare --ssl-ca with the authority that signed the server's certificate")
+		return say(ErrTLS, "compare --ssl-ca with the authority that signed the server's certificate")
 	case errors.Is(err, ErrUnreachable):
 		return say(ErrUnreachable, "something holds the port or socket but does not speak; is the server overloaded or stopped?")
 	case errors.Is(err, os.ErrPermission):
