@@ -276,6 +276,7 @@ func (r *attempt) copierOptions() copier.Options {
 	return copier.Options{
 		Workers: r.opts.Workers, Codec: r.opts.Codec, Level: r.opts.Level, BytesPerSecond: r.opts.BytesPerSecond,
 		DamagedOK:  r.opts.GoOnOverDamage,
+		SpareCache: true, Priority: r.opts.Priority,
 		OnProgress: func(read, stored int64) { r.opts.Progress.Bytes(read, stored, r.found.bytes) },
 	}
 }

@@ -12,10 +12,12 @@ import (
 	"strings"
 
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/sys/unix"
 
 	"mbk/aria"
 	"mbk/copier"
 	"mbk/innodb"
+	"mbk/internal/pagecache"
 	"mbk/repo"
 )
 
@@ -52,6 +54,7 @@ type grabbed struct {
 	stat   fileStat
 	origin string
 	tail   []byte // as in held
+	cached pagecache.Map
 }
 
 // copies is the book of what has been copied: every file once for each of its
@@ -102,6 +105,7 @@ func (c *copies) grab(e entry) (grabbed, bool, error) {
 		c.release(g)
 		return grabbed{}, false, fmt.Errorf("%s is not a regular file", e.path())
 	}
+	g.cached = cachedBefore(f)
 	if g.tail, err = e.readTail(f, g.stat.size); err != nil {
 		c.release(g)
 		return grabbed{}, false, fmt.Errorf("read %s: %w", e.path(), err)
@@ -120,6 +124,14 @@ func (c *copies) grab(e entry) (grabbed, bool, error) {
 		return grabbed{}, false, fmt.Errorf("read %s: %w", e.path(), err)
 	}
 	return g, true, nil
+}
+
+// cachedBefore looks at what the page cache holds of the beginning of a file, out of
+// which a few pages are read before it is copied, and has no others read with them.
+func cachedBefore(f *os.File) pagecache.Map {
+	const head = 1 << 20
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM) // advice only
+	return pagecache.Look(f, 0, head)
 }
 
 // readWhole reads a file that may change meanwhile: what is missing of its
@@ -181,7 +193,7 @@ func (c *copies) submit(ctx context.Context, g grabbed) (*held, error) {
 			h.define = &d
 		}
 	} else {
-		source.File = g.file
+		source.File, source.Cached = g.file, g.cached
 		source.Done = func() { c.release(g) }
 		if err := c.describe(h, g, &source); err != nil {
 			c.release(g)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mbk/copier"
+	"mbk/internal/priority"
 	"mbk/repo"
 	"mbk/stage"
 )
@@ -27,6 +28,10 @@ type Options struct {
 	Codec          copier.Codec // of the packs
 	Level          int          // of the codec, 0: its default
 	BytesPerSecond int64        // read limit, 0: none; the redo is never limited
+
+	// Priority is that of the threads that copy, as long as the server waits for
+	// nothing. The zero value is that of the process.
+	Priority priority.Level
 
 	// LockWait is the time limit for each wait for a lock of the server, 0: 60 s.
 	LockWait time.Duration

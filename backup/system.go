@@ -53,7 +53,7 @@ func (c *copies) copySystem(ctx context.Context) ([]*held, error) {
 		if err != nil {
 			return nil, err
 		}
-		var blank []copier.Range
+		source := copier.Source{Cached: cachedBefore(f)}
 		if i == 0 {
 			s, err := readSpace(f, path, c.spacePage)
 			if err != nil {
@@ -61,14 +61,14 @@ func (c *copies) copySystem(ctx context.Context) ([]*held, error) {
 				return nil, err
 			}
 			space = &s
-			if blank, err = doublewrite(f, path, s.PageSize); err != nil {
+			if source.Blank, err = doublewrite(f, path, s.PageSize); err != nil {
 				f.Close() //nolint:errcheck // only read
 				return nil, err
 			}
 		}
 		h.space, h.id, h.first = space, &space.ID, first
 		first += innodb.PageNo(h.stat.size / int64(space.PageSize))
-		if err := c.submitSystem(ctx, f, h, copier.Source{Blank: blank}); err != nil {
+		if err := c.submitSystem(ctx, f, h, source); err != nil {
 			return nil, err
 		}
 		all = append(all, h)
@@ -82,6 +82,7 @@ func (c *copies) copySystem(ctx context.Context) ([]*held, error) {
 		if err != nil {
 			return nil, err
 		}
+		cached := cachedBefore(f)
 		s, err := readSpace(f, path, c.spacePage)
 		if err != nil {
 			f.Close() //nolint:errcheck // only read
@@ -89,7 +90,7 @@ func (c *copies) copySystem(ctx context.Context) ([]*held, error) {
 		}
 		h.space, h.id = &s, &s.ID
 		// Undo tablespaces are truncated in place.
-		if err := c.submitSystem(ctx, f, h, copier.Source{PadShort: true}); err != nil {
+		if err := c.submitSystem(ctx, f, h, copier.Source{PadShort: true, Cached: cached}); err != nil {
 			return nil, err
 		}
 		all = append(all, h)

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
 	"mbk/backup"
@@ -22,12 +21,12 @@ func backupCommand(env Env) *cli.Command {
 		datadirFlag(),
 		&cli.StringFlag{Name: "compress", Value: "zstd", Usage: "compress with `CODEC`: zstd, zstd:LEVEL (1 to 22), s2 or none"},
 		&cli.IntFlag{Name: "threads", Usage: "copy with `N` threads (default: one for each CPU)"},
-		&cli.StringFlag{Name: "rate-limit", Usage: "read at most `SIZE` a second, such as 100MB; the redo log is never held up"},
 		&cli.BoolFlag{Name: "go-on-over-damage", Usage: "record damaged pages and go on; the backup says so for ever"},
 		&cli.BoolFlag{Name: "leave-out-unsupported", Usage: "leave out tables of engines that cannot be copied, and record them"},
 		&cli.BoolFlag{Name: "keep-failed", Usage: "keep the objects of a failed backup until the next one"},
 		&cli.StringFlag{Name: "spool-dir", Usage: "keep redo in `FOLDER` while the repository is too slow for it (default: $TMPDIR or /var/tmp)"},
 	}
+	flags = append(flags, gentleFlags()...)
 	flags = append(flags, lockFlags()...)
 	flags = append(flags, connectionFlags()...)
 	return &cli.Command{
@@ -69,14 +68,7 @@ func backupOptions(c *cli.Context, env Env) (backup.Options, error) {
 	if o.Codec, o.Level, err = copier.ParseCodec(c.String("compress")); err != nil {
 		return o, usagef("--compress: %v", err)
 	}
-	if text := c.String("rate-limit"); text != "" {
-		n, err := humanize.ParseBytes(strings.TrimSuffix(text, "/s"))
-		if err != nil || n == 0 || n > 1<<50 {
-			return o, usagef("--rate-limit %q is not a number of bytes such as 100MB", text)
-		}
-		o.BytesPerSecond = int64(n)
-	}
-	return o, nil
+	return o, beGentle(c, &o)
 }
 
 func orDefault(text, otherwise string) string {

@@ -1,13 +1,19 @@
 package cli_test
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"mbk/internal/mariadbtest"
+	"mbk/internal/pagecache"
 )
 
 // What a check before the backup would have refused, and is there at the end.
@@ -26,6 +32,86 @@ func TestTableMadeMeanwhileThatCannotBeBackedUp(t *testing.T) {
 			srv.MustExec(t, "DROP TABLE d.r")
 			wantFree(t, srv)
 		})
+	}
+}
+
+// cached sums up what the page cache holds of the files of a folder, in bytes.
+func cached(t *testing.T, folder string) int64 {
+	t.Helper()
+	var sum int64
+	err := filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close() //nolint:errcheck // only read
+		info, err := f.Stat()
+		if err == nil {
+			sum += pagecache.Look(f, 0, info.Size()).Resident()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sum
+}
+
+// uncache drops all files of a folder from the page cache.
+func uncache(t *testing.T, folder string) {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(folder, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range all {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd := int(f.Fd())
+		if err := errors.Join(unix.Fsync(fd), unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The page cache is the server's: a backup neither leaves files in it that were not
+// there nor drops those that were.
+func TestPageCacheIsLeftAsItWas(t *testing.T) {
+	srv := newBusyServer(t, mariadbtest.Versions()[0], "--innodb-flush-method=O_DIRECT")
+	for _, name := range []string{"warm", "cold"} {
+		srv.MustExec(t, "CREATE TABLE d."+name+" ENGINE=MyISAM AS SELECT * FROM d.i LIMIT 8000")
+	}
+	for i := range 40 {
+		srv.MustExec(t, fmt.Sprintf("CREATE TABLE d.small%d ENGINE=InnoDB AS SELECT seq FROM d.seq_1_to_100", i))
+	}
+	srv.MustExec(t, "FLUSH TABLES")
+	if err := srv.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	files := filepath.Join(srv.Datadir, "d")
+	uncache(t, files)
+	if _, err := os.ReadFile(filepath.Join(files, "warm.MYD")); err != nil {
+		t.Fatal(err)
+	}
+	before := cached(t, files)
+	if before < 7<<20 || before > 9<<20 {
+		t.Skipf("this file system holds %d bytes in the page cache, want 8 MiB", before)
+	}
+	repository := t.TempDir()
+	must(t, backupArgs(srv, repository)...)
+	after, packs := cached(t, files), cached(t, filepath.Join(repository, "backups"))
+	t.Logf("cached before %d KiB, after %d KiB; of the packs %d KiB", before>>10, after>>10, packs>>10)
+	// Definitions are read whole.
+	if after < before || after > before+1<<20 {
+		t.Errorf("%d bytes of the tables were in the page cache before, %d after", before, after)
+	}
+	if packs > 1<<20 {
+		t.Errorf("%d bytes of the packs stay in the page cache", packs)
 	}
 }
 

@@ -1,32 +1,75 @@
 package copier
 
 import (
-	"io"
-	"syscall"
-
 	"golang.org/x/sys/unix"
+
+	"mbk/internal/pagecache"
 )
 
-// adviseFrom is the size of the smallest source that is worth a system call.
+// adviseFrom is the size of the smallest part of a file that is worth a system call
+// to have it read ahead.
 const adviseFrom = 1 << 20
 
-// adviseSequential tells the kernel that a source will be read from front to back.
-func adviseSequential(s Source) {
-	if s.Size >= adviseFrom {
-		advise(s.File, s.Start, s.Size, unix.FADV_SEQUENTIAL)
+// Distances in a source, in bytes.
+const (
+	dropStep  = 8 << 20 // what is read before it is dropped from the page cache
+	fetchStep = 2 << 20 // what is fetched before it is read
+)
+
+// footprint is what the reading of a segment leaves behind in the page cache: nothing
+// that was not there before. The kernel's own reading ahead is turned off for that,
+// because it goes beyond the segment, and whoever copies the next one would take
+// that for cached before.
+type footprint struct {
+	file    pagecache.File // nil: the kernel does as it likes
+	before  pagecache.Map
+	dropped int64 // up to this offset
+	fetched int64 // up to this offset
+	end     int64 // of the segment
+}
+
+// newFootprint looks at what is cached before anything of a segment is read.
+func newFootprint(s segment, spare bool) footprint {
+	f, ok := s.job.src.File.(pagecache.File)
+	if !ok {
+		return footprint{}
+	}
+	p := footprint{dropped: s.start, fetched: s.start, end: s.start + s.size}
+	if spare {
+		p.before = pagecache.Look(f, s.start, s.size)
+		p.before.Correct(s.job.src.Cached)
+	}
+	switch {
+	case p.before.Resident() < s.size && spare:
+		p.file = f
+		advise(f, s.start, s.size, unix.FADV_RANDOM)
+	case s.size >= adviseFrom:
+		advise(f, s.start, s.size, unix.FADV_SEQUENTIAL)
+	}
+	return p
+}
+
+// reading is told that the bytes up to an offset are read next.
+func (p *footprint) reading(offset int64) {
+	if p.file == nil || offset+fetchStep/2 < p.fetched {
+		return
+	}
+	to := min(offset+fetchStep, p.end)
+	p.before.Fetch(p.file, p.fetched, to-p.fetched)
+	p.fetched = to
+}
+
+// read is told that everything up to an offset was read.
+func (p *footprint) read(offset int64) {
+	if p.file != nil && (offset-p.dropped >= dropStep || offset == p.end) {
+		p.before.Drop(p.file, p.dropped, offset-p.dropped)
+		p.dropped = offset
 	}
 }
 
-// adviseDrop tells the kernel that n bytes of a source will not be needed again.
-func adviseDrop(s Source, off, n int64) { advise(s.File, off, n, unix.FADV_DONTNEED) }
-
-// advise gives advice about a part of a file, if it is one. Advice that is not
-// taken changes nothing but the speed.
-func advise(r io.ReaderAt, off, n int64, advice int) {
-	f, ok := r.(syscall.Conn)
-	if !ok {
-		return
-	}
+// advise gives advice about a part of a file. Advice that is not taken changes
+// nothing but the speed.
+func advise(f pagecache.File, off, n int64, advice int) {
 	conn, err := f.SyscallConn()
 	if err != nil {
 		return

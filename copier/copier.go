@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"mbk/internal/priority"
 )
 
 // ErrClosed is returned by Add after Close or Abort.
@@ -110,7 +112,6 @@ func (c *Copier) Add(ctx context.Context, src Source) (*Pending, error) {
 	if c.closed {
 		return nil, ErrClosed
 	}
-	adviseSequential(src)
 	for at := int64(0); at < src.Size; at += per {
 		select {
 		case c.work <- segment{job: p, start: src.Start + at, size: min(per, src.Size-at)}:
@@ -125,7 +126,8 @@ func (c *Copier) Add(ctx context.Context, src Source) (*Pending, error) {
 
 // Hurry says whether somebody waits for what is copied, as the server does while
 // its locks are held: then reading is not limited, and workers go on with their
-// packs beyond the limit, so that no pack is synced to disk meanwhile.
+// packs beyond the limit, so that no pack is synced to disk meanwhile, and at the
+// priority of the process.
 func (c *Copier) Hurry(hurry bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -206,16 +208,23 @@ func (c *Copier) fail(err error) {
 	})
 }
 
-// next returns the next segment to copy, false if there will be none.
-func (c *Copier) next() (segment, bool) {
+// next returns the next segment to copy, false if there will be none. If calm, it
+// waits no longer than until there is a hurry, and then returns an empty segment.
+func (c *Copier) next(calm bool) (segment, bool) {
 	select {
 	case <-c.failed:
 		return segment{}, false
 	default:
 	}
+	var urged <-chan struct{}
+	if calm {
+		urged = c.urged()
+	}
 	select {
 	case s, ok := <-c.work:
 		return s, ok
+	case <-urged:
+		return segment{}, true
 	case <-c.failed:
 		return segment{}, false
 	}
@@ -246,7 +255,7 @@ type worker struct {
 // run writes packs until there are no more segments.
 func (w *worker) run() {
 	for {
-		first, ok := w.c.next()
+		first, ok := w.c.next(false)
 		if !ok || !w.startPack(first) {
 			break
 		}
@@ -294,17 +303,15 @@ func (w *worker) startPack(first segment) bool {
 // fill copies segments into the pack that has begun, until that is full or there
 // are no more.
 func (w *worker) fill(s segment) (Pack, error) {
-	for ok := true; ok; {
-		if err := w.copy(s); err != nil {
-			// Here rather than where Put returns it, because that may say more
-			// about the pack than about the cause.
-			w.c.fail(err)
-			return Pack{}, err
-		}
-		if w.packer.pack.Size >= w.c.opts.PackLimit && !w.c.hurry.Load() {
-			break
-		}
-		s, ok = w.c.next()
+	s, more, err := w.copyCalmly(s)
+	if err == nil && more {
+		_, _, err = w.copyRun(s, false)
+	}
+	if err != nil {
+		// Here rather than where Put returns it, because that may say more
+		// about the pack than about the cause.
+		w.c.fail(err)
+		return Pack{}, err
 	}
 	select {
 	case <-w.c.failed:
@@ -314,16 +321,60 @@ func (w *worker) fill(s segment) (Pack, error) {
 	return w.packer.end()
 }
 
+// copyCalmly is copyRun on a thread of the priority that the options want. The
+// goroutine that ends packs and takes over when there is a hurry keeps its own:
+// nobody gets the processor back from a busy server within a lock if he has to ask
+// for it with the lowest priority.
+func (w *worker) copyCalmly(s segment) (next segment, more bool, err error) {
+	level := w.c.opts.Priority
+	if level == (priority.Level{}) || w.c.hurry.Load() {
+		return s, true, nil
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err = level.Enter(); err == nil {
+			next, more, err = w.copyRun(s, true)
+		}
+	}()
+	<-done
+	return next, more, err
+}
+
+// copyRun copies segments, beginning with s unless that is empty, until the pack
+// is full or there are no more. A calm run also ends as soon as there is a hurry;
+// then there is more to copy, beginning with next.
+func (w *worker) copyRun(s segment, calm bool) (next segment, more bool, err error) {
+	for ok := true; ok; s, ok = w.c.next(calm) {
+		hurry := w.c.hurry.Load()
+		if calm && hurry {
+			return s, true, nil
+		}
+		if s.job == nil {
+			continue
+		}
+		if err := w.copy(s); err != nil {
+			return segment{}, false, err
+		}
+		if w.packer.pack.Size >= w.c.opts.PackLimit && !hurry {
+			break
+		}
+	}
+	return segment{}, false, nil
+}
+
 // copy copies a segment.
 func (w *worker) copy(s segment) error {
 	c, p := w.c, w.packer
 	p.beginExtent(s.job.src.Number, s.start)
 	stored := p.pack.Size
+	prints := newFootprint(s, c.opts.SpareCache)
 	for at := int64(0); at < s.size; {
 		n := min(s.job.step, s.size-at)
 		if err := w.admit(int(n)); err != nil {
 			return err
 		}
+		prints.reading(s.start + at + n)
 		buf := p.buffer()[:n]
 		if err := w.pages.read(c.ctx, s.job, buf, s.start+at); err != nil {
 			return err
@@ -331,12 +382,10 @@ func (w *worker) copy(s segment) error {
 		if err := p.add(len(buf)); err != nil {
 			return err
 		}
-		if c.opts.DropCache {
-			adviseDrop(s.job.src, s.start+at, n)
-		}
 		c.opts.OnProgress(n, p.pack.Size-stored)
 		stored = p.pack.Size
 		at += n
+		prints.read(s.start + at)
 	}
 	e, err := p.endExtent()
 	if err != nil {

@@ -530,7 +530,7 @@ func TestRealFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := start(t, root, Options{Codec: Zstd, DropCache: true})
+	c := start(t, root, Options{Codec: Zstd, SpareCache: true})
 	r := wait(t, addSource(t, c, Source{Number: 1, Name: path, File: f, Size: int64(len(file))}))
 	wantPacks(t, root, closeCopier(t, c), int64(len(file)))
 	wantFile(t, root, 1, r, file)

@@ -8,6 +8,8 @@ import (
 	"io"
 	"runtime"
 	"time"
+
+	"mbk/internal/priority"
 )
 
 // Putter is where packs are written to.
@@ -49,9 +51,12 @@ type Options struct {
 	// 0: no limit. StoreStream ignores it.
 	BytesPerSecond int64
 
-	// DropCache tells the kernel to forget what was read of a file. That spares
-	// other programs' cached data, but drops the file's own as well.
-	DropCache bool
+	// SpareCache leaves the page cache as it was: what of a source was not cached
+	// before it was read is dropped after.
+	SpareCache bool
+
+	// Priority is that of the threads that copy, but for what is copied in a Hurry.
+	Priority priority.Level
 
 	// OnProgress is called after each chunk read, by several workers at once,
 	// with the raw bytes that were read and the bytes that they take in the

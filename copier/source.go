@@ -8,6 +8,8 @@ import (
 	"io"
 	"math"
 	"time"
+
+	"mbk/internal/pagecache"
 )
 
 // maxPageSize is the largest page of any engine, in bytes.
@@ -82,6 +84,10 @@ type Source struct {
 	PadShort bool    // a file that ends early is followed by zeros, instead of ErrShort
 	Pages    Pages   // nil: nothing is checked
 	Blank    []Range // stored as zeros, and pages that lie in there are not checked
+
+	// Cached is what the page cache held of the file before the caller read any of
+	// it. It may be of a part only, and empty if nothing was read.
+	Cached pagecache.Map
 
 	// Done, if not nil, is called once when the source is in the packs and its
 	// file will not be read again, from any goroutine. After an error of the

@@ -28,6 +28,8 @@ var rank = map[string]int{
 	"mbk/internal/filename":    0,
 	"mbk/internal/hint":        0,
 	"mbk/internal/optfile":     0,
+	"mbk/internal/pagecache":   0,
+	"mbk/internal/priority":    0,
 	"mbk/internal/house":       0,
 	"mbk/internal/mariadbtest": 2,
 	"mbk/repo/store/storetest": 2,

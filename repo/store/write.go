@@ -178,6 +178,7 @@ func (w *folderWriter) finish() error {
 	if err != nil {
 		return w.folder.explain("write "+w.name, err)
 	}
+	_ = unix.Fadvise(int(w.file.Fd()), 0, 0, unix.FADV_DONTNEED) // advice only, about what is cached of it
 	info, err := w.file.Stat()
 	if err != nil {
 		return w.folder.explain("write "+w.name, err)

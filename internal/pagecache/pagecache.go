@@ -1,0 +1,106 @@
+// Package pagecache lets a program read files and leave the kernel's page cache as
+// it found it: what was not cached before is dropped after. The cache belongs to
+// the database server.
+package pagecache
+
+import (
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// File is a file whose pages can be looked at, such as *os.File.
+type File interface{ syscall.Conn }
+
+// Map says which pages of a part of a file were in the page cache at one moment.
+// The zero Map knows nothing, and nothing is dropped by it.
+type Map struct {
+	start    int64  // offset of the first page
+	resident []byte // a byte for each page, whose lowest bit says so
+}
+
+// Look finds out which pages of n bytes at an offset are in the page cache. The
+// kernel tells only who owns the file or may write to it, and takes all pages for
+// cached otherwise.
+func Look(f File, offset, n int64) Map {
+	page := int64(os.Getpagesize())
+	start := offset - offset%page
+	n += offset - start
+	if n <= 0 {
+		return Map{}
+	}
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return Map{}
+	}
+	m := Map{start: start}
+	err = conn.Control(func(fd uintptr) {
+		b, err := unix.Mmap(int(fd), start, int(n), unix.PROT_NONE, unix.MAP_SHARED)
+		if err != nil {
+			return
+		}
+		resident := make([]byte, (n+page-1)/page)
+		_, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&b[0])), uintptr(n), uintptr(unsafe.Pointer(&resident[0])))
+		if unix.Munmap(b) == nil && errno == 0 {
+			m.resident = resident
+		}
+	})
+	if err != nil {
+		return Map{}
+	}
+	return m
+}
+
+// Resident is how many bytes were in the page cache, in whole pages.
+func (m Map) Resident() int64 {
+	pages := 0
+	for _, r := range m.resident {
+		pages += int(r & 1)
+	}
+	return int64(pages) * int64(os.Getpagesize())
+}
+
+// Correct takes over what an earlier look at the same file has found.
+func (m Map) Correct(earlier Map) {
+	page := int64(os.Getpagesize())
+	for i, r := range earlier.resident {
+		at := (earlier.start-m.start)/page + int64(i)
+		if at >= 0 && at < int64(len(m.resident)) {
+			m.resident[at] = r
+		}
+	}
+}
+
+// Drop removes those pages of n bytes at an offset from the page cache that were
+// not there when it was looked at. Pages in use stay. The kernel takes this for
+// advice, and so there is no error.
+func (m Map) Drop(f File, offset, n int64) { m.advise(f, offset, n, unix.FADV_DONTNEED) }
+
+// Fetch begins to read those pages of n bytes at an offset that were not in the
+// page cache, and does not wait for them.
+func (m Map) Fetch(f File, offset, n int64) { m.advise(f, offset, n, unix.FADV_WILLNEED) }
+
+// advise gives advice about all pages of a part of the file that were not cached.
+func (m Map) advise(f File, offset, n int64, advice int) {
+	conn, err := f.SyscallConn()
+	if err != nil || n <= 0 {
+		return
+	}
+	page := int64(os.Getpagesize())
+	first := max(offset/page-m.start/page, 0)
+	last := min((offset+n+page-1)/page-m.start/page, int64(len(m.resident)))
+	_ = conn.Control(func(fd uintptr) { // a closed file has no pages
+		for at := first; at < last; {
+			run := at
+			for run < last && m.resident[run]&1 == 0 {
+				run++
+			}
+			if run > at {
+				_ = unix.Fadvise(int(fd), m.start+at*page, (run-at)*page, advice) // advice only
+			}
+			at = run + 1
+		}
+	})
+}

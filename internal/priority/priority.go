@@ -1,0 +1,78 @@
+// Package priority lets single threads of the process step back behind others, for
+// the processor and for the disk. Linux keeps both for each thread, so that the rest
+// of the process goes on as before.
+package priority
+
+import (
+	"fmt"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Lowest is the most that Level.Nice can be.
+const Lowest = 19
+
+// Level is how far a thread steps back. The zero value changes nothing.
+type Level struct {
+	Nice int    // added to the niceness that the process has, 0 to Lowest
+	IO   uint16 // class and level as ioprio_set takes them, 0: follows the niceness
+}
+
+// The classes of ioprio_set.
+const (
+	classShift = 13
+	bestEffort = 2 << classShift
+	idle       = 3 << classShift
+)
+
+// ParseIO reads a class of disk priority: "none", "idle", "best-effort" or
+// "best-effort:LEVEL" with a level from 0 to 7, the lowest.
+func ParseIO(text string) (uint16, error) {
+	const lowestLevel = 7
+	class, level, given := strings.Cut(text, ":")
+	switch {
+	case text == "" || text == "none":
+		return 0, nil
+	case text == "idle":
+		return idle, nil
+	case class != "best-effort":
+		return 0, fmt.Errorf("%q is not none, idle, best-effort or best-effort:LEVEL", text)
+	case !given:
+		return bestEffort | lowestLevel, nil
+	}
+	n, err := strconv.Atoi(level)
+	if err != nil || n < 0 || n > lowestLevel {
+		return 0, fmt.Errorf("%q has no level from 0 to %d", text, lowestLevel)
+	}
+	return bestEffort | uint16(n), nil
+}
+
+// Enter binds the calling goroutine to its thread and lowers that thread. The
+// goroutine must never call runtime.UnlockOSThread: the thread ends with it, and
+// no other goroutine or thread comes to have its priority.
+func (l Level) Enter() error {
+	if l == (Level{}) {
+		return nil
+	}
+	runtime.LockOSThread()
+	if l.Nice != 0 {
+		const kernelBias = 20 // the system call returns 20 - nice
+		raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+		if err == nil {
+			err = unix.Setpriority(unix.PRIO_PROCESS, 0, min(kernelBias-raw+l.Nice, Lowest))
+		}
+		if err != nil {
+			return fmt.Errorf("lower the priority of a thread by %d: %w", l.Nice, err)
+		}
+	}
+	if l.IO != 0 {
+		const thread = 1 // IOPRIO_WHO_PROCESS
+		if _, _, errno := unix.Syscall(unix.SYS_IOPRIO_SET, thread, 0, uintptr(l.IO)); errno != 0 {
+			return fmt.Errorf("lower the disk priority of a thread: %w", errno)
+		}
+	}
+	return nil
+}
