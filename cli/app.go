@@ -44,6 +44,10 @@ func Run(ctx context.Context, env Env) int {
 	args, password, given, prompt := takePassword(env.Args)
 	env.prompt, env.sources = prompt, sources{}
 	app := newApp(env)
+	if text, wanted := helpWanted(app, args); wanted {
+		fmt.Fprint(env.Stdout, text)
+		return exitDone
+	}
 	args, err := optionsFirst(app, explainInstead(app, env, args))
 	switch {
 	case err != nil:
@@ -88,7 +92,7 @@ func newApp(env Env) *cli.App {
 	for _, c := range app.Commands {
 		c.OnUsageError = onUsageError
 		c.HideHelpCommand = true
-		c.CustomHelpTemplate = commandHelp(c)
+		c.HideHelp = true // helpWanted prints it
 		action := c.Action
 		c.Action = func(c *cli.Context) error {
 			if err := resolve(c, env); err != nil {

@@ -24,7 +24,7 @@ func configCommand() *cli.Command {
 // explainInstead makes a call of "config" one of the command that it is about,
 // which then prints its options and does nothing else.
 func explainInstead(app *cli.App, env Env, args []string) []string {
-	if len(args) == 0 || args[0] != "config" || slices.Contains(args, "--help") || slices.Contains(args, "-h") {
+	if len(args) == 0 || args[0] != "config" {
 		return args
 	}
 	name, rest := "backup", slices.Clone(args[1:])
@@ -84,9 +84,6 @@ func printConfig(c *cli.Context, env Env) error {
 	d := configDocument{Command: c.Command.Name}
 	lines := []string{"OPTION\tVALUE\tFROM"}
 	for _, f := range c.Command.Flags {
-		if isHelp(f) {
-			continue
-		}
 		o := explain(c, env, f)
 		d.Options = append(d.Options, o)
 		from := env.sources[o.Name].String()

@@ -33,35 +33,78 @@ EXAMPLES
 COMMANDS{{range .VisibleCommands}}
    {{printf "%-10s" .Name}} {{.Usage}}{{end}}
 
-   "mbk COMMAND --help" explains the options of a command. Each of them may
-   also be set by a variable, such as MBK_REPO, or in group [mbk] or
-   [mbk-COMMAND] of an option file; "mbk config" shows what is set where.
+   "mbk COMMAND --help" lists the options of a command, --help-all explains all
+   of them. Each may also be set by a variable, such as MBK_REPO, or in group
+   [mbk] or [mbk-COMMAND] of an option file; "mbk config" shows what is set.
 ` + exitStatus
 
-// commandHelp is the help of a command. The flag library's own layout neither
-// keeps to a width nor to the order of the flags.
-func commandHelp(c *cli.Command) string {
+// The two options that print the help of a command. They are in no table of
+// flags, because they are none of its own.
+const (
+	helpOption    = "--help"
+	helpAllOption = "--help-all"
+)
+
+// helpWanted returns the help of a command if that is what a call asks for.
+func helpWanted(app *cli.App, args []string) (text string, wanted bool) {
+	if len(args) < 2 || app.Command(args[0]) == nil {
+		return "", false
+	}
+	for _, arg := range args[1:] {
+		switch arg {
+		case "--":
+			return "", false
+		case helpOption, "-h", helpAllOption:
+			return commandHelp(app.Command(args[0]), arg == helpAllOption), true
+		}
+	}
+	return "", false
+}
+
+// commandHelp is the help of a command. The short one explains what only this
+// command has, and names the rest, so that it fits a screen; all explains that
+// too. The flag library's own layout neither keeps to a width nor to the order of
+// the flags.
+func commandHelp(c *cli.Command, all bool) string {
 	var b strings.Builder
 	usage, examples, _ := strings.Cut(c.UsageText, "\n\n")
 	fmt.Fprintf(&b, "mbk %s: %s\n\nUSAGE\n   %s\n", c.Name, c.Usage, usage)
 	if examples != "" {
 		fmt.Fprintf(&b, "\nEXAMPLES\n   %s\n", strings.ReplaceAll(examples, "\n", "\n   "))
 	}
-	for _, category := range categories(c.Flags) {
-		flags := slices.DeleteFunc(slices.Clone(c.Flags), func(f cli.Flag) bool { return categoryOf(f) != category })
-		switch {
-		case category == "":
-			fmt.Fprintf(&b, "\nOPTIONS\n%s", explained(flags))
-		case category != categoryConnection:
-			fmt.Fprintf(&b, "\n%s\n%s", strings.ToUpper(category), explained(flags))
-		case len(flags) == len(fileFlags()):
-			fmt.Fprintf(&b, "\nOPTION FILES, as in MariaDB's own programs\n%s", briefly(flags))
-		default:
-			fmt.Fprintf(&b, "\nCONNECTION, as in MariaDB's own programs (default: the local socket, as the user\nthat runs mbk, and what option files say)\n%s", briefly(flags))
+	more := categories(c.Flags)
+	if own := inCategory(c.Flags, ""); len(own) > 0 {
+		fmt.Fprintf(&b, "\nOPTIONS\n%s", explained(own))
+		more = slices.DeleteFunc(more, func(name string) bool { return name == "" })
+	}
+	if all {
+		for _, category := range more {
+			fmt.Fprintf(&b, "\n%s\n%s", strings.ToUpper(category), explained(inCategory(c.Flags, category)))
+		}
+	} else {
+		fmt.Fprintf(&b, "\nMORE OPTIONS, explained by \"mbk %s %s\"\n", c.Name, helpAllOption)
+		width := 0
+		for _, category := range more {
+			width = max(width, len(shortCategory(category)))
+		}
+		for _, category := range more {
+			names := briefly(inCategory(c.Flags, category), width+5)
+			fmt.Fprintf(&b, "   %-*s  %s", width, shortCategory(category), strings.TrimLeft(names, " "))
 		}
 	}
 	b.WriteString(exitStatus)
-	return strings.NewReplacer("{{", "{ {", "}}", "} }").Replace(b.String())
+	return b.String()
+}
+
+// shortCategory is a heading without what explains it.
+func shortCategory(category string) string {
+	name, _, _ := strings.Cut(category, " (")
+	return name
+}
+
+// inCategory are the flags below a heading.
+func inCategory(flags []cli.Flag, category string) []cli.Flag {
+	return slices.DeleteFunc(slices.Clone(flags), func(f cli.Flag) bool { return categoryOf(f) != category })
 }
 
 // categories lists the headings in the order in which flags first have them.
@@ -83,14 +126,18 @@ func categoryOf(f cli.Flag) string {
 	return ""
 }
 
-// briefly names options that the user knows from elsewhere.
-func briefly(flags []cli.Flag) string {
+// briefly names options.
+func briefly(flags []cli.Flag, indent int) string {
 	var all []string
 	for _, f := range flags {
+		name := optionName(f)
+		if value, _ := placeholder(usageOf(f)); value != "" {
+			name = strings.TrimSuffix(name, " "+value)
+		}
 		// What belongs together is not broken.
-		all = append(all, strings.ReplaceAll(strings.TrimSpace(optionName(f)), " ", "\u00a0"))
+		all = append(all, strings.ReplaceAll(strings.TrimSpace(name), " ", "\u00a0"))
 	}
-	return strings.ReplaceAll(wrap(strings.Join(all, "  "), 3), "\u00a0", " ")
+	return strings.ReplaceAll(wrap(strings.Join(all, "  "), indent), "\u00a0", " ")
 }
 
 // explained gives every option its line: name, text, default.
@@ -127,23 +174,25 @@ func optionName(f cli.Flag) string {
 	case passwordOption:
 		return name + "[=WORD]" // as in MariaDB's own programs
 	case encryptOption:
-		return "--[skip-]" + encryptOption
+		return "    --[skip-]" + encryptOption
 	}
-	if d, ok := f.(cli.DocGenerationFlag); ok {
-		if value, _ := placeholder(d.GetUsage()); value != "" {
-			name += " " + value
-		}
+	if value, _ := placeholder(usageOf(f)); value != "" {
+		name += " " + value
 	}
 	return name
 }
 
+// usageOf is a flag's text, the name of its value in backquotes.
+func usageOf(f cli.Flag) string {
+	if d, ok := f.(cli.DocGenerationFlag); ok {
+		return d.GetUsage()
+	}
+	return ""
+}
+
 // optionText is what an option does, and its default where that is something.
 func optionText(f cli.Flag) string {
-	d, ok := f.(cli.DocGenerationFlag)
-	if !ok {
-		return ""
-	}
-	_, text := placeholder(d.GetUsage())
+	_, text := placeholder(usageOf(f))
 	switch f := f.(type) {
 	case *cli.StringFlag:
 		if f.Value != "" {

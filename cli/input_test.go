@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -462,34 +463,48 @@ func TestDocuments(t *testing.T) {
 	o.wantRefusal(t, 2, "mkdir", "none")
 }
 
-// The help of every command names all of its options, and fits a terminal.
+// The help of every command names all of its options, and fits a screen. The long
+// help explains them.
 func TestHelp(t *testing.T) {
-	help := map[string]string{"": must(t, "--help").stdout}
+	help, long := map[string]string{"": must(t, "--help").stdout}, map[string]string{}
 	for _, f := range cli.Flags() {
 		if help[f.Command] == "" {
-			help[f.Command] = must(t, f.Command, "--help").stdout
+			help[f.Command], long[f.Command] = must(t, f.Command, "--help").stdout, must(t, f.Command, "--help-all").stdout
 		}
 		for _, name := range f.Names {
+			name = strings.Replace(name, "--ssl", "ssl", 1) // --[skip-]ssl
 			if !strings.Contains(help[f.Command], name) {
 				t.Errorf("the help of %s does not name %s", f.Command, name)
+			}
+			if explained := regexp.MustCompile(`(?m)^ .*` + name + `[^\n]*?(  +|\n {10,})[^ -]`); !explained.MatchString(long[f.Command]) {
+				t.Errorf("the long help of %s does not explain %s", f.Command, name)
 			}
 		}
 	}
 	for command, text := range help {
-		for _, part := range []string{"USAGE\n", "EXAMPLES\n", "EXIT STATUS\n"} {
-			if !strings.Contains(text, part) {
-				t.Errorf("the help of %q has no %q", command, part)
-			}
+		wantHelp(t, command, text, 45)
+		if command != "" {
+			wantHelp(t, command, long[command], 150)
 		}
-		count := 0
-		for line := range strings.Lines(text) {
-			if count++; utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > 80 || strings.Contains(line, "default: false") || strings.Contains(line, "`") {
-				t.Errorf("the help of %q has the line %q", command, line)
-			}
+	}
+}
+
+// wantHelp checks the layout of a help text.
+func wantHelp(t *testing.T, command, text string, lines int) {
+	t.Helper()
+	for _, part := range []string{"USAGE\n", "EXAMPLES\n", "EXIT STATUS\n"} {
+		if !strings.Contains(text, part) {
+			t.Errorf("the help of %q has no %q", command, part)
 		}
-		if count > 60 {
-			t.Errorf("the help of %q has %d lines", command, count)
+	}
+	count := 0
+	for line := range strings.Lines(text) {
+		if count++; utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > 80 || strings.Contains(line, "default: false") || strings.Contains(line, "`") {
+			t.Errorf("the help of %q has the line %q", command, line)
 		}
+	}
+	if count > lines {
+		t.Errorf("the help of %q has %d lines", command, count)
 	}
 }
 

@@ -80,7 +80,7 @@ func resolve(c *cli.Context, env Env) error {
 		switch text := env.Getenv(variable(name)); {
 		case c.IsSet(name), name == passwordOption && env.prompt:
 			env.sources[name] = source{strength: byFlag}
-		case text != "" && !isHelp(f):
+		case text != "":
 			if err := assign(c, f, source{strength: byVariable, variable: variable(name)}, variableValues(f, text)); err != nil {
 				return err
 			}
@@ -184,10 +184,8 @@ func unknownLine(c *cli.Context, line optfile.Setting) error {
 
 // inNoFile is for options that say which files are read.
 func inNoFile(f cli.Flag) bool {
-	return strings.Contains(f.Names()[0], "defaults") || isHelp(f)
+	return strings.Contains(f.Names()[0], "defaults")
 }
-
-func isHelp(f cli.Flag) bool { return f.Names()[0] == "help" }
 
 func isList(f cli.Flag) bool {
 	_, ok := f.(*cli.StringSliceFlag)

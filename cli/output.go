@@ -23,7 +23,7 @@ const categoryOutput = "Output"
 func outputFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "json", Category: categoryOutput, Usage: "print the result as one JSON document"},
-		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Category: categoryOutput, Usage: "no progress and no notes, only errors"},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Category: categoryOutput, Usage: "no progress and no notes; only the result and what is wrong"},
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Category: categoryOutput, Usage: "tell more on stderr"},
 	}
 }
