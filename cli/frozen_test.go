@@ -3,19 +3,19 @@
 package cli_test
 
 import (
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"mbk/internal/mariadbtest"
 )
 
-// A server that is stopped like a process, not like a server: it answers
+// frozenServer: a server that is stopped like a process, not like a server: it answers
 // nothing, and its connections stay. The backup must end by itself and clean up,
 // although it cannot give anything back.
-func TestSoakFrozenServer(t *testing.T) {
-	srv := newBusyServer(t, mariadbtest.Versions()[0])
+func frozenServer(t *testing.T, version string) string {
+	begun := time.Now()
+	srv := newBusyServer(t, version)
 	signal := func(s syscall.Signal) {
 		t.Helper()
 		if err := syscall.Kill(srv.Pid(), s); err != nil {
@@ -39,4 +39,5 @@ func TestSoakFrozenServer(t *testing.T) {
 			t.Errorf("interrupted: %t; exit code %d, stderr:\n%s", interrupt, o.code, o.stderr)
 		}
 	}
+	return fmt.Sprintf("gave up twice, in %s", time.Since(begun).Round(time.Second))
 }

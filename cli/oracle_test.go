@@ -37,6 +37,11 @@ type taken struct {
 	Warnings []string `json:"warnings"`
 }
 
+// String is a backup in a few words.
+func (b taken) String() string {
+	return fmt.Sprintf("%d tables, locked %d ms, %.1f MiB of redo", b.Tables, b.LockWindowMS, float64(b.RedoBytes)/(1<<20))
+}
+
 // TestOracle is the strongest test there is: while writers on all engines and
 // some DDL go on, back up; restore; replay the rest of the source's binary log
 // from the recorded position; then everything must be as on the source.
@@ -44,7 +49,7 @@ func TestOracle(t *testing.T) {
 	for _, version := range mariadbtest.Versions() {
 		for _, flush := range []int{1, 2, 0} {
 			t.Run(fmt.Sprintf("%s flush_log_at_trx_commit=%d", version, flush), func(t *testing.T) {
-				oracle(t, version, profile{flush: flush, storm: 1})
+				t.Log(oracle(t, version, profile{flush: flush, storm: 1}))
 			})
 		}
 	}
@@ -57,7 +62,7 @@ func TestOracleWithLogOfBlocks(t *testing.T) {
 	if slices.Contains(mariadbtest.Versions(), series) {
 		t.Skip("TestOracle does it")
 	}
-	oracle(t, series, profile{flush: 1, storm: 2})
+	t.Log(oracle(t, series, profile{flush: 1, storm: 2}))
 }
 
 // Log tables are written to whatever is locked, and undo tablespaces may lie in
@@ -65,30 +70,34 @@ func TestOracleWithLogOfBlocks(t *testing.T) {
 func TestOracleWithLogTablesAndFolders(t *testing.T) {
 	for _, version := range mariadbtest.Versions() {
 		t.Run(version, func(t *testing.T) {
-			oracle(t, version, profile{flush: 2, storm: 1, args: []string{
+			t.Log(oracle(t, version, profile{flush: 2, storm: 1, args: []string{
 				"--log-output=TABLE", "--general-log=1", "--slow-query-log=1", "--long-query-time=0",
 				"--innodb-undo-directory=undo", "--innodb-undo-tablespaces=3", "--innodb-data-file-path=ibdata1:12M;ibdata2:12M:autoextend",
-			}})
+			}}))
 		})
 	}
 }
 
 // profile is how an oracle run goes.
 type profile struct {
-	flush    int                                                         // innodb_flush_log_at_trx_commit
-	storm    int                                                         // sessions of DDL
-	args     []string                                                    // of the server
-	restored []string                                                    // of the restored server, nil: args
-	prepare  []string                                                    // statements before the writers start
-	pause    time.Duration                                               // of the writers, 0: as they like it
-	during   func(ctx context.Context, source *mariadbtest.Server) error // runs beside the backup until ctx ends
-	backup   []string                                                    // further arguments of the backup
-	told     []string                                                    // lines in the output of the restore
+	flush     int                                                         // innodb_flush_log_at_trx_commit
+	storm     int                                                         // sessions of DDL
+	seed      uint64                                                      // of the writers and of DDL
+	encrypted bool                                                        // everything; args may take some of it back
+	args      []string                                                    // of the server
+	restored  []string                                                    // of the restored server, nil: args
+	prepare   []string                                                    // statements before the writers start
+	pause     time.Duration                                               // of the writers, 0: as they like it
+	during    func(ctx context.Context, source *mariadbtest.Server) error // runs beside the backup until ctx ends
+	backup    []string                                                    // further arguments of the backup
+	told      []string                                                    // lines in the output of the restore
+	probe     bool                                                        // measure how long others have to wait
 }
 
-// oracle does one run with writers on all engines and returns the backup.
-func oracle(t *testing.T, version string, p profile) taken {
+// oracle does one run with writers on all engines and tells how it went.
+func oracle(t *testing.T, version string, p profile) string {
 	ctx := t.Context()
+	p.keys(t)
 	args := append([]string{fmt.Sprintf("--innodb-flush-log-at-trx-commit=%d", p.flush)}, p.args...)
 	source := mariadbtest.New(t, version, args...)
 	if err := mariadbtest.Populate(ctx, source, mariadbtest.Fill{InnoDBMiB: 16, MyISAMMiB: 4, AriaMiB: 4}); err != nil {
@@ -101,7 +110,7 @@ func oracle(t *testing.T, version string, p profile) taken {
 	}
 	loads := []*mariadbtest.Load{load}
 	if p.storm > 0 {
-		storm, err := mariadbtest.Storm(ctx, source, mariadbtest.StormOptions{Sessions: p.storm})
+		storm, err := mariadbtest.Storm(ctx, source, mariadbtest.StormOptions{Sessions: p.storm, Seed: p.seed})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +119,15 @@ func oracle(t *testing.T, version string, p profile) taken {
 	time.Sleep(500 * time.Millisecond)
 
 	repository := t.TempDir()
-	b := taking(t, source, repository, p)
+	var b taken
+	stalls := ""
+	during := func() { b = taking(t, source, repository, p) }
+	if p.probe {
+		before := stalled(t, source, func() { time.Sleep(3 * time.Second) })
+		stalls = fmt.Sprintf("; longest stalls: %s; without a backup: %s", stalled(t, source, during), before)
+	} else {
+		during()
+	}
 	time.Sleep(500 * time.Millisecond)
 	for _, l := range loads {
 		if _, err := l.Stop(); err != nil {
@@ -118,11 +135,54 @@ func oracle(t *testing.T, version string, p profile) taken {
 		}
 	}
 	must(t, "verify", "latest", "--repo", repository, "--depth", "pages", "--quiet")
+	if n := attempts(t, repository); n != 1 {
+		t.Errorf("the backup took %d attempts; want one, as nothing was imported", n)
+	}
 	restored := caughtUp(t, source, repository, b, p)
 	wantSame(t, source, restored)
 	wantInvariants(t, restored)
-	t.Logf("%s: %d tables, lock window %d ms, %d KiB of redo", b.ID, b.Tables, b.LockWindowMS, b.RedoBytes>>10)
-	return b
+	return b.String() + stalls
+}
+
+// attempts counts the attempts of the backups in a repository's history.
+func attempts(t *testing.T, repository string) int {
+	t.Helper()
+	records, err := filepath.Glob(filepath.Join(repository, "history", "*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	records = slices.DeleteFunc(records, func(path string) bool { return strings.Contains(path, ".verify-") })
+	return len(records)
+}
+
+// stalled does something and tells how long other clients of the server had to
+// wait meanwhile.
+func stalled(t *testing.T, source *mariadbtest.Server, during func()) string {
+	t.Helper()
+	probe, err := mariadbtest.StartProbe(t.Context(), source, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	during()
+	s, err := probe.Stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ms := func(d time.Duration) int64 { return d.Milliseconds() }
+	return fmt.Sprintf("commit %d ms, DDL %d ms, MyISAM %d ms", ms(s.Commit.Longest), ms(s.DDL.Longest), ms(s.MyISAM.Longest))
+}
+
+// keys gives the server keys if the profile wants it encrypted.
+func (p *profile) keys(t *testing.T) {
+	t.Helper()
+	if !p.encrypted {
+		return
+	}
+	args, err := mariadbtest.EncryptionArgs(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.args = append(args, p.args...)
 }
 
 // taking takes a backup while the profile's work goes on beside it.
@@ -150,6 +210,11 @@ func caughtUp(t *testing.T, source *mariadbtest.Server, repository string, b tak
 	t.Helper()
 	target := filepath.Join(t.TempDir(), "restored")
 	r := must(t, restoreArgs(b.ID, repository, target)...)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the restore printed:\n%s", r.stdout)
+		}
+	})
 	for _, line := range p.told {
 		if !strings.Contains(r.stdout, line) {
 			t.Errorf("the restore does not print %q:\n%s", line, r.stdout)

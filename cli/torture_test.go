@@ -21,6 +21,7 @@ import (
 // make and its work changes. It is quick.
 func light(t *testing.T, version string, p profile) (b taken, source, restored *mariadbtest.Server) {
 	t.Helper()
+	p.keys(t)
 	source = mariadbtest.New(t, version, p.args...)
 	source.MustExec(t, p.prepare...)
 	repository := t.TempDir()
@@ -82,18 +83,18 @@ func statements(lists ...[]string) []string {
 
 // A tablespace that is imported while it is copied has no redo for what the
 // import did. Only a backup from a checkpoint behind it is sound.
-func TestImportDuringBackup(t *testing.T) { imported(t, newest(), importing{}) }
+func TestImportDuringBackup(t *testing.T) { t.Log(imported(t, newest(), importing{})) }
 
 // The file of a tablespace that waits for its import is not the server's, and the
 // import rewrites it in place.
 func TestImportOfFileAlreadyPlaced(t *testing.T) {
-	imported(t, oldest(), importing{discarded: true, placed: true})
+	t.Log(imported(t, oldest(), importing{discarded: true, placed: true}))
 }
 
 // Nothing but its pages tells of the import of a table that was not there at the
 // checkpoint, if the redo log is encrypted.
 func TestImportOfNewTableWithEncryptedLog(t *testing.T) {
-	imported(t, oldest(), importing{made: true, encrypted: true})
+	t.Log(imported(t, oldest(), importing{made: true, encrypted: true}))
 }
 
 // importing is how a table comes to be imported during a backup.
@@ -150,14 +151,11 @@ func imported(t *testing.T, version string, how importing) string {
 	b := taking(t, source, repository, p)
 	restored := caughtUp(t, source, repository, b, p)
 	wantSame(t, source, restored)
-	attempts, err := filepath.Glob(filepath.Join(repository, "history", "*.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !how.discarded && len(attempts) < 2 {
+	tries := attempts(t, repository)
+	if !how.discarded && tries < 2 {
 		t.Error("the import was not noticed")
 	}
-	return fmt.Sprintf("%s rows, after %d attempts", restored.MustValue(t, "SELECT COUNT(*) FROM d.t"), len(attempts))
+	return fmt.Sprintf("%s rows, after %d attempts", restored.MustValue(t, "SELECT COUNT(*) FROM d.t"), tries)
 }
 
 // A table may be without its tablespace for long, and a file that is none be in its
@@ -227,9 +225,9 @@ func (x transport) place(t *testing.T) {
 
 // Undo tablespaces outside of the data directory are restored into it, and are
 // truncated while they are copied.
-func TestUndoElsewhere(t *testing.T) { undoElsewhere(t, oldest()) }
+func TestUndoElsewhere(t *testing.T) { t.Log(undoElsewhere(t, oldest())) }
 
-func undoElsewhere(t *testing.T, version string) {
+func undoElsewhere(t *testing.T, version string) string {
 	elsewhere := t.TempDir()
 	shared := []string{"--innodb-undo-tablespaces=3", "--innodb-max-undo-log-size=10M", "--innodb-undo-log-truncate=ON"}
 	p := profile{
@@ -237,32 +235,33 @@ func undoElsewhere(t *testing.T, version string) {
 		restored: shared,
 		told:     []string{"my.cnf", "innodb_undo_directory = ."},
 		prepare:  statements(filled("t", 8, "")),
-		during:   truncating("d.t"),
+		during:   truncating("d.t", "SET GLOBAL innodb_max_purge_lag_wait=0"),
 		backup:   []string{"--rate-limit", "40MB"},
 	}
 	b, source, restored := light(t, version, p)
 	if got, want := restored.MustValue(t, "SELECT @@innodb_undo_tablespaces"), "3"; got != want {
 		t.Errorf("the restored server has %s undo tablespaces, want %s", got, want)
 	}
-	t.Logf("%d KiB of redo, %s truncations", b.RedoBytes>>10, source.MustValue(t, truncations))
+	return fmt.Sprintf("%s, %s truncations", b, source.MustValue(t, truncations))
 }
 
 // truncations counts the truncations of undo tablespaces.
 const truncations = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'Innodb_undo_truncations'"
 
-// truncating fills undo tablespaces until purge truncates them.
-func truncating(table string) func(context.Context, *mariadbtest.Server) error {
+// truncating fills undo tablespaces until purge truncates them. Beside writers
+// that never rest it must not wait for purge to be done.
+func truncating(table, wait string) func(context.Context, *mariadbtest.Server) error {
 	return all(
-		churn("UPDATE "+table+" SET n = n + 1, s = REPEAT(MD5(n), 15)", "SET GLOBAL innodb_max_purge_lag_wait=0"),
+		churn("UPDATE "+table+" SET n = n + 1, s = REPEAT(MD5(n), 15)", wait),
 		churn("UPDATE "+table+" SET n = n + 1 WHERE id = 1", "DO SLEEP(0.02)"),
 	)
 }
 
 // A backup whose redo was overwritten must say so soon. mbk is stopped for a
 // while to bring that about.
-func TestRedoOverwritten(t *testing.T) { redoOverwritten(t, oldest()) }
+func TestRedoOverwritten(t *testing.T) { t.Log(redoOverwritten(t, oldest())) }
 
-func redoOverwritten(t *testing.T, version string) {
+func redoOverwritten(t *testing.T, version string) string {
 	source := mariadbtest.New(t, version, "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=2")
 	source.MustExec(t, statements(filled("t", 8, ""))...)
 	cmd := command(t, "backup", "--repo", t.TempDir(), "--socket", source.Socket, "--user", "root", "--quiet", "--no-defaults", "--rate-limit", "1MB")
@@ -284,16 +283,16 @@ func redoOverwritten(t *testing.T, version string) {
 	}
 	_ = cmd.Wait() // its exit code is looked at
 	took := time.Since(begun)
-	t.Logf("exit code %d after %s: %s", cmd.ProcessState.ExitCode(), took.Round(time.Millisecond), stderr.String())
 	if cmd.ProcessState.ExitCode() != 4 || !strings.Contains(stderr.String(), "overwritten") || took > 10*time.Second {
-		t.Errorf("want exit code 4 within 10 s because the redo log was overwritten")
+		t.Errorf("after %s exit code %d, %s; want exit code 4 within 10 s because the redo log was overwritten", took, cmd.ProcessState.ExitCode(), stderr.String())
 	}
+	return fmt.Sprintf("exit code %d after %s: %s", cmd.ProcessState.ExitCode(), took.Round(time.Millisecond), firstLine(stderr.String()))
 }
 
 // The redo log is in another file system, small, and resized all the time.
-func TestRedoResizedElsewhere(t *testing.T) { redoResized(t, newest()) }
+func TestRedoResizedElsewhere(t *testing.T) { t.Log(redoResized(t, newest())) }
 
-func redoResized(t *testing.T, version string) {
+func redoResized(t *testing.T, version string) string {
 	elsewhere := otherFileSystem(t)
 	p := profile{
 		args:     []string{"--innodb-log-group-home-dir=" + elsewhere, "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=2"},
@@ -307,7 +306,7 @@ func redoResized(t *testing.T, version string) {
 		backup: []string{"--rate-limit", "16MB"},
 	}
 	b, _, _ := light(t, version, p)
-	t.Logf("%d KiB of redo", b.RedoBytes>>10)
+	return b.String()
 }
 
 // otherFileSystem is a folder in memory, if there is one.
@@ -334,9 +333,9 @@ func encryptedTables() []string {
 }
 
 // Everything is encrypted, and changes all the time.
-func TestEncrypted(t *testing.T) { allEncrypted(t, newest()) }
+func TestEncrypted(t *testing.T) { t.Log(allEncrypted(t, newest())) }
 
-func allEncrypted(t *testing.T, version string) {
+func allEncrypted(t *testing.T, version string) string {
 	keys := t.TempDir()
 	args, err := mariadbtest.EncryptionArgs(keys)
 	if err != nil {
@@ -366,13 +365,13 @@ func allEncrypted(t *testing.T, version string) {
 	if _, err := os.Stat(target); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("without its keys, the restore left %s", target)
 	}
-	t.Logf("lock window %d ms; without its keys: %s", b.LockWindowMS, strings.TrimSpace(o.stderr))
+	return fmt.Sprintf("%s; without its keys: %s", b, firstLine(o.stderr))
 }
 
 // Pages are compressed by each of the server's libraries.
-func TestCompressionProviders(t *testing.T) { compressed(t, oldest()) }
+func TestCompressionProviders(t *testing.T) { t.Log(compressed(t, oldest())) }
 
-func compressed(t *testing.T, version string) {
+func compressed(t *testing.T, version string) string {
 	p := profile{args: providerArgs(), prepare: statements()}
 	var work []func(context.Context, *mariadbtest.Server) error
 	for _, name := range providers() {
@@ -381,18 +380,20 @@ func compressed(t *testing.T, version string) {
 		work = append(work, churn("UPDATE d."+name+" SET n = n + 1 WHERE id % 9 = 0", "DO SLEEP(0.05)"))
 	}
 	p.during = all(work...)
-	light(t, version, p)
+	b, _, _ := light(t, version, p)
+	return b.String()
 }
 
 // Pages of the largest size, with checksums of the old form.
-func TestLargePages(t *testing.T) { pages(t, newest(), "64k") }
+func TestLargePages(t *testing.T) { t.Log(pages(t, newest(), "64k")) }
 
-func pages(t *testing.T, version, size string) {
-	light(t, version, profile{
+func pages(t *testing.T, version, size string) string {
+	b, _, _ := light(t, version, profile{
 		args:    []string{"--innodb-page-size=" + size, "--innodb-checksum-algorithm=strict_crc32"},
 		prepare: statements(filled("t", 4, ""), filled("packed", 2, "PAGE_COMPRESSED=1")),
 		during:  churn("UPDATE d.t SET n = n + 1 WHERE id % 9 = 0", "UPDATE d.packed SET n = n + 1 WHERE id % 9 = 0"),
 	})
+	return b.String()
 }
 
 // providers are the compression algorithms that a library provides.
@@ -429,9 +430,9 @@ func onDisk(t *testing.T, srv *mariadbtest.Server, name string) int64 {
 }
 
 // Log sequence numbers beyond 2^44 are in nobody's tests and in some servers.
-func TestHugeLSN(t *testing.T) { hugeLSN(t, oldest()) }
+func TestHugeLSN(t *testing.T) { t.Log(hugeLSN(t, oldest())) }
 
-func hugeLSN(t *testing.T, version string) {
+func hugeLSN(t *testing.T, version string) string {
 	const huge = innodb.LSN(1)<<44 + 12345678
 	source := mariadbtest.New(t, version)
 	source.MustExec(t, statements(filled("t", 4, ""))...)
@@ -451,16 +452,61 @@ func hugeLSN(t *testing.T, version string) {
 	repository := t.TempDir()
 	b := taking(t, source, repository, p)
 	wantSame(t, source, caughtUp(t, source, repository, b, p))
-	t.Logf("backup ends at LSN %d", b.LSN.End)
 	if b.LSN.End < uint64(huge) {
 		t.Errorf("LSN %d, want above %d", b.LSN.End, huge)
+	}
+	return fmt.Sprintf("%s, ends at LSN %d", b, b.LSN.End)
+}
+
+// An ALTER that copies its table goes on while the server is locked. Only its end
+// is held up, and what it has made so far is in nobody's way.
+func TestAlterAcrossTheLock(t *testing.T) { t.Log(alterAcross(t, newest())) }
+
+func alterAcross(t *testing.T, version string) string {
+	source := mariadbtest.New(t, version)
+	source.MustExec(t, statements(filled("big", 16, ""), filled("aria", 4, "ENGINE=Aria"), []string{"INSTALL SONAME 'metadata_lock_info'"})...)
+	alter := func(table string) func(context.Context, *mariadbtest.Server) error {
+		return churn("ALTER TABLE d."+table+" MODIFY s VARCHAR(501), ALGORITHM=COPY", "ALTER TABLE d."+table+" MODIFY s VARCHAR(500), ALGORITHM=COPY")
+	}
+	seen := 0
+	watch := func(ctx context.Context, source *mariadbtest.Server) error {
+		const copying = `SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE = 'copy to tmp table' AND
+			(SELECT COUNT(*) FROM information_schema.METADATA_LOCK_INFO WHERE LOCK_MODE IN ('MDL_BACKUP_WAIT_DDL', 'MDL_BACKUP_WAIT_COMMIT'))`
+		for ctx.Err() == nil {
+			n, err := source.Value(context.WithoutCancel(ctx), copying)
+			if err != nil {
+				return err
+			}
+			if n != "0" {
+				seen++
+			}
+		}
+		return nil
+	}
+	p := profile{during: all(alter("big"), alter("aria"), watch)}
+	for try := 1; ; try++ {
+		repository := t.TempDir()
+		b := taking(t, source, repository, p)
+		if seen == 0 && try < 5 {
+			continue
+		}
+		if seen == 0 {
+			t.Error("no ALTER was seen to copy while the server was locked")
+		}
+		restored := caughtUp(t, source, repository, b, p)
+		wantSame(t, source, restored)
+		left, err := filepath.Glob(filepath.Join(restored.Datadir, "d", "#sql*"))
+		if err != nil || len(left) > 0 {
+			t.Errorf("of the ALTER there is left %v, %v", left, err)
+		}
+		return fmt.Sprintf("%s, seen to copy %d times under the lock", b, seen)
 	}
 }
 
 // A transaction that is prepared by XA outlives the backup; one that is open does not.
-func TestPreparedAndOpenTransactions(t *testing.T) { preparedAndOpen(t, newest()) }
+func TestPreparedAndOpenTransactions(t *testing.T) { t.Log(preparedAndOpen(t, newest())) }
 
-func preparedAndOpen(t *testing.T, version string) {
+func preparedAndOpen(t *testing.T, version string) string {
 	source := mariadbtest.New(t, version)
 	source.MustExec(t, statements(filled("t", 2, ""), filled("u", 2, ""))...)
 	held, err := source.DB().Conn(t.Context())
@@ -491,14 +537,15 @@ func preparedAndOpen(t *testing.T, version string) {
 		t.Fatal(err)
 	}
 	wantSame(t, source, caughtUp(t, source, repository, b, p)) // the log that is replayed commits it
+	return b.String()
 }
 
 // A parallel replica is backed up; what is restored goes on where that was, as a
 // replica of the same primary and by the rules of strict GTIDs.
-func TestReplicaAsSource(t *testing.T) { replicated(t, oldest()) }
+func TestReplicaAsSource(t *testing.T) { t.Log(replicated(t, oldest())) }
 
 // replicated backs a parallel replica up while its primary is busy.
-func replicated(t *testing.T, version string) {
+func replicated(t *testing.T, version string) string {
 	primary := mariadbtest.Listen(t, version, "", "--gtid-strict-mode=ON")
 	strict := []string{"--gtid-strict-mode=ON", "--log-slave-updates=ON", "--slave-parallel-threads=8", "--slave-parallel-mode=optimistic"}
 	replica := mariadbtest.New(t, version, append(strict, "--server-id=2")...)
@@ -528,7 +575,7 @@ func replicated(t *testing.T, version string) {
 	restored.MustExec(t, "SET GLOBAL gtid_slave_pos='"+b.Replicas[0].GTID+"'", follow, "START SLAVE")
 	follows(t, restored, primary)
 	wantSame(t, primary, restored)
-	t.Logf("replica of port %d, %s %d, GTID %s; %s", b.Replicas[0].Port, b.Replicas[0].File, b.Replicas[0].Position, b.Replicas[0].GTID, notes(r.stdout))
+	return strings.TrimSuffix(fmt.Sprintf("%s, GTID %s; %s", b, b.Replicas[0].GTID, notes(r.stdout)), "; ")
 }
 
 // conflicts goes on over the deadlocks of busy sessions.
@@ -559,4 +606,10 @@ func notes(stdout string) string {
 		}
 	}
 	return strings.Join(found, "; ")
+}
+
+// firstLine is the first line of what a program printed, or "".
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
 }

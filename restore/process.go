@@ -155,18 +155,20 @@ type errorLog struct {
 	tell func(line string) // hears every line; may be nil
 	file io.WriteCloser    // takes every line, for whoever wants to look; may be nil
 
-	endOfLog uint64   // "End of log at LSN=", 0 if the server did not say
-	prepared bool     // transactions of two-phase commit stand in the way
-	errors   []string // lines that begin as errors, without time and thread
-	damage   []string // lines that speak of damage
-	last     []string // the last lines
+	endOfLog  uint64   // "End of log at LSN=", 0 if the server did not say
+	prepared  bool     // transactions of two-phase commit stand in the way
+	undropped bool     // tables of an unfinished ALTER are still in the dictionary
+	errors    []string // lines that begin as errors, without time and thread
+	damage    []string // lines that speak of damage
+	last      []string // the last lines
 }
 
 // The server's messages that are understood.
 const (
-	saysEndOfLog = "End of log at LSN="
-	saysPrepared = "prepared transactions! It means that"
-	saysError    = "[ERROR] "
+	saysEndOfLog  = "End of log at LSN="
+	saysPrepared  = "prepared transactions! It means that"
+	saysUndropped = "cannot drop " // and the name
+	saysError     = "[ERROR] "
 	// Said, as an error, when the redo of a backup is larger than the log will be
 	// that the server builds after recovery. It matters to a server in service only.
 	saysSmallLog = "Crash recovery is broken due to insufficient innodb_log_file_size"
@@ -214,6 +216,7 @@ func (l *errorLog) line(s string) {
 	}
 	isError := strings.Contains(s, saysError) && !strings.Contains(s, saysSmallLog)
 	l.prepared = l.prepared || isError && strings.Contains(s, saysPrepared)
+	l.undropped = l.undropped || isError && strings.Contains(s, saysUndropped) && strings.Contains(s, "/#sql")
 	if isError && len(l.errors) < keep {
 		l.errors = append(l.errors, message(s))
 	}

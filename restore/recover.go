@@ -44,7 +44,10 @@ func (e engine) recover(ctx context.Context, m *repo.Manifest, meter *meter) (re
 	}
 	if err != nil && log.prepared {
 		r.rolledBack = true
-		log, err = e.rollBackPrepared(ctx, meter)
+		log, err = e.onceMore(ctx, log, "--tc-heuristic-recover=ROLLBACK", meter)
+	}
+	if err == nil && log.undropped {
+		log, err = e.onceMore(ctx, log, "", meter)
 	}
 	if err != nil {
 		if log == nil || ctx.Err() != nil {
@@ -60,6 +63,9 @@ func (e engine) recover(ctx context.Context, m *repo.Manifest, meter *meter) (re
 		return r, e.failed(log, err.Error())
 	}
 	meter.end()
+	if log.undropped {
+		return r, nil // what an ALTER TABLE left is known to the server, and in nobody's way
+	}
 	return r, e.removeOrphans()
 }
 
@@ -87,28 +93,40 @@ func (e engine) bootstrap(ctx context.Context, logSize int64, option string, met
 	return log, err
 }
 
-// rollBackPrepared gets past transactions that were prepared, but not yet
-// committed, when the backup ended. The events of such a transaction lie behind
-// the recorded binlog position, so rolling back is right. A server with a log
-// of its own for two-phase commit ends after that and wants to be started once
-// more.
+// onceMore runs the server again, twice, for one of two reasons.
+//
+// Transactions that were prepared, but not yet committed, when the backup ended,
+// stand in its way. Their events lie behind the recorded binlog position, so rolling
+// back is right, and an option says so. A server with a log of its own for two-phase
+// commit ends after that and wants to be started once more.
+//
+// Or it could not drop what an unfinished ALTER TABLE left behind, because another
+// transaction that it had yet to roll back held a lock. By now that is done.
 //
 // The first run has built a fresh redo log, which does not say any more that the
-// files come from a backup; with that the server would not drop what an
-// unfinished ALTER TABLE left behind. So the log is marked again, and each run
-// is given another log size, so that it replaces the marked log.
-func (e engine) rollBackPrepared(ctx context.Context, meter *meter) (*errorLog, error) {
-	if err := e.markLog(); err != nil {
-		return nil, err
+// files come from a backup; with that the server would not drop anything. So the log
+// is marked again, and each run is given another log size, so that it replaces the
+// marked log.
+func (e engine) onceMore(ctx context.Context, before *errorLog, option string, meter *meter) (*errorLog, error) {
+	log, err := before, error(nil)
+	for _, run := range []struct {
+		size   int64
+		option string
+	}{{e.settings.logSize + logSizeStep, option}, {e.settings.logSize, ""}} {
+		if err := e.markLog(); err != nil {
+			return nil, err
+		}
+		damage := log.damage
+		log, err = e.bootstrap(ctx, run.size, run.option, meter)
+		if log == nil {
+			return nil, err
+		}
+		log.damage = append(damage, log.damage...)
+		if ctx.Err() != nil || log.prepared || err != nil && option == "" {
+			return log, err
+		}
 	}
-	log, err := e.bootstrap(ctx, e.settings.logSize+logSizeStep, "--tc-heuristic-recover=ROLLBACK", meter)
-	if log == nil || ctx.Err() != nil || log.prepared {
-		return log, err
-	}
-	if err := e.markLog(); err != nil {
-		return nil, err
-	}
-	return e.bootstrap(ctx, e.settings.logSize, "", meter)
+	return log, err
 }
 
 // logSizeStep is the smallest change of innodb_log_file_size that every server

@@ -156,6 +156,22 @@ func TestErrorLog(t *testing.T) {
 	}
 }
 
+// A table of an unfinished ALTER once stayed in the dictionary, because a transaction
+// that was yet to be rolled back held a lock, and its file was removed all the same.
+func TestErrorLogOfTableThatWasNotDropped(t *testing.T) {
+	for line, want := range map[string]bool{
+		"2026-11-22  2:39:38 0 [ERROR] InnoDB: cannot drop shop/#sql-alter-5cd1-10: Lock wait timeout": true,
+		"2026-11-22  2:39:38 0 [ERROR] InnoDB: cannot drop shop/orders: Lock wait timeout":             false,
+		"2026-11-22  2:39:38 0 [Note] InnoDB: Rolled back recovered transaction 4342":                  false,
+	} {
+		l := &errorLog{}
+		l.read(strings.NewReader(line))
+		if l.undropped != want {
+			t.Errorf("%s: undropped = %t, want %t", line, l.undropped, want)
+		}
+	}
+}
+
 func TestTellRecovery(t *testing.T) {
 	for _, c := range []struct {
 		line        string
