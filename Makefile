@@ -5,7 +5,9 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOFLAGS_BUILD = -trimpath -tags urfave_cli_no_docs,urfave_cli_no_suggest -ldflags "-s -w -X mbk/cli.Version=$(VERSION)"
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
-SOAK ?= 10
+SOAK ?= 30m
+SOAK_ONLY ?=
+SOAK_SEED ?=
 FUZZTIME ?= 20s
 BENCH ?= -size 256MiB -rounds 3
 
@@ -32,8 +34,10 @@ fuzz: ## every fuzz test for FUZZTIME
 	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$p" || exit 1; \
 	  done; done
 
-soak: ## SOAK runs of the oracle on every version, one line each
-	MBK_SOAK=$(SOAK) go test -tags soak -timeout 0 -count=1 -v -run TestSoak ./cli | grep -v '^=== '
+soak: SHELL := /bin/bash
+soak: ## backups under fire on all versions, one line per run: SOAK=30m, or SOAK=2 rounds; SOAK_ONLY="DDL storm"
+	@set -o pipefail; MBK_SOAK='$(SOAK)' MBK_SOAK_ONLY='$(SOAK_ONLY)' MBK_SOAK_SEED='$(SOAK_SEED)' \
+	  go test -tags soak -timeout 0 -count=1 -v -run '^TestSoak$$' ./cli | grep --line-buffered -vE '^ *(=== |--- PASS|PASS$$)'
 
 demo: build server ## the main job on a throw-away server of this machine's MariaDB
 	go run ./internal/demo "$(CURDIR)/mbk"

@@ -54,7 +54,7 @@ func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
 		o.Logger.Info("removed what an interrupted backup left", "object", name)
 	}
 	for try := 1; ; try++ {
-		m, err := runAttempt(ctx, o, found)
+		m, err := runAttempt(ctx, o, found, try)
 		if !errors.Is(err, ErrReplaced) || try == maxAttempts {
 			return m, err
 		}
@@ -75,6 +75,7 @@ type attempt struct {
 	layout  layout
 	id      string
 	started time.Time
+	try     int // from 1
 	log     *slog.Logger
 
 	cancel context.CancelCauseFunc // ends the attempt with its true cause
@@ -108,14 +109,14 @@ type step struct {
 	do   func(context.Context) error
 }
 
-func runAttempt(ctx context.Context, o Options, found *Preflight) (m *repo.Manifest, err error) {
+func runAttempt(ctx context.Context, o Options, found *Preflight, try int) (m *repo.Manifest, err error) {
 	now := time.Now().UTC()
 	id, err := o.Repository.FreshID(ctx, now, repo.KindFull)
 	if err != nil {
 		return nil, err
 	}
 	r := &attempt{
-		opts: o, found: found, layout: found.layout, id: id, started: now,
+		opts: o, found: found, layout: found.layout, id: id, started: now, try: try,
 		log: o.Logger,
 	}
 	outer := ctx

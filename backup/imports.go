@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"mbk/innodb"
 	"mbk/internal/filename"
 	"mbk/internal/hint"
 	"mbk/stage"
@@ -39,11 +40,18 @@ func (r *attempt) beforeCheckpoint(ctx context.Context, c *redoCopy) error {
 	}
 	c.knownAt = lsns.Current
 	err = r.opts.Server.Checkpoint(ctx)
-	if errors.Is(err, stage.ErrPrivilege) || errors.Is(err, errors.ErrUnsupported) {
-		r.log.Debug("no checkpoint could be forced", "reason", err)
-		return nil
+	if !errors.Is(err, stage.ErrPrivilege) && !errors.Is(err, errors.ErrUnsupported) {
+		return err
 	}
-	return err
+	r.log.Debug("no checkpoint could be forced", "reason", err)
+	if r.try == 1 && !c.tail.Journal().MayDelete() {
+		return nil // it matters only if tablespaces were deleted since the last one, which shows soon
+	}
+	_, err = await(ctx, func() (bool, error) {
+		newest, err := c.tail.Checkpoint(ctx)
+		return newest.Covers(c.knownAt), err
+	})
+	return err // without a checkpoint, afterCheckpoint has the last word
 }
 
 // afterCheckpoint is called before the first page is copied, with the redo of
@@ -57,7 +65,7 @@ func (r *attempt) afterCheckpoint(ctx context.Context) error {
 		return nil
 	}
 	err := fmt.Errorf("tablespaces may have been deleted after the last checkpoint, and the encrypted redo log does not tell which: %w", ErrReplaced)
-	return hint.Wrap(err, "grant SUPER to the account: mbk makes a checkpoint of its own then, after which it can tell; a server before 10.6 has no such command: try when it is idle")
+	return hint.Wrap(err, "grant SUPER to the account: mbk makes a checkpoint of its own then, after which it can tell; a server before 10.6 has no such command: try at a quieter time, when it makes checkpoints more often, or with a smaller redo log")
 }
 
 // lookForImports is called under BLOCK_DDL, before the files are settled. Without
@@ -153,30 +161,36 @@ func behindImport(ctx context.Context, o Options, failed error) error {
 	}
 	behind := lsns.Current
 	err = o.Server.Checkpoint(ctx)
-	if err != nil && !errors.Is(err, stage.ErrPrivilege) && !errors.Is(err, errors.ErrUnsupported) {
+	if !errors.Is(err, stage.ErrPrivilege) && !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
-	if err == nil {
-		return nil
+	made, err := await(ctx, func() (bool, error) {
+		lsns, err := watch.LSNs(ctx)
+		return innodb.Checkpoint{LSN: lsns.Checkpoint, End: lsns.Checkpoint}.Covers(behind), err
+	})
+	if err == nil && !made {
+		err = fmt.Errorf("%w; the server made no checkpoint behind that within %s", failed, checkpointPatience)
+		err = hint.Wrap(err, "grant SUPER to the account, so that mbk can make that checkpoint, or try again later")
 	}
-	deadline := time.Now().Add(checkpointPatience)
-	for lsns.Checkpoint < behind {
-		if time.Now().After(deadline) {
-			err := fmt.Errorf("%w; the server made no checkpoint behind that within %s", failed, checkpointPatience)
-			return hint.Wrap(err, "grant SUPER to the account, so that mbk can make that checkpoint, or try again later")
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(200 * time.Millisecond):
-		}
-		if lsns, err = watch.LSNs(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }
 
 // checkpointPatience is how long a checkpoint of the server's own making is
 // waited for.
 const checkpointPatience = 30 * time.Second
+
+// await asks for a checkpoint until it is there or the patience is over.
+func await(ctx context.Context, there func() (bool, error)) (bool, error) {
+	deadline := time.Now().Add(checkpointPatience)
+	for {
+		made, err := there()
+		if made || err != nil || time.Now().After(deadline) {
+			return made, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}

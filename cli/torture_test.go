@@ -127,7 +127,9 @@ func imported(t *testing.T, version string, how importing) string {
 	if how.made {
 		source.MustExec(t, "DROP TABLE d.t")
 	}
-	source.MustExec(t, "SET GLOBAL innodb_log_checkpoint_now=ON")
+	if version != "10.5" { // which makes checkpoints only when it wants to
+		source.MustExec(t, "SET GLOBAL innodb_log_checkpoint_now=ON")
+	}
 	during := func(ctx context.Context, source *mariadbtest.Server) error {
 		ctx = context.WithoutCancel(ctx)
 		time.Sleep(400 * time.Millisecond)
@@ -334,6 +336,9 @@ func encryptedTables() []string {
 
 // Everything is encrypted, and changes all the time.
 func TestEncrypted(t *testing.T) { t.Log(allEncrypted(t, newest())) }
+
+// The log of 10.5 shows nothing without its key, and no checkpoint can be forced there.
+func TestEncryptedLogOfBlocks(t *testing.T) { t.Log(allEncrypted(t, "10.5")) }
 
 func allEncrypted(t *testing.T, version string) string {
 	keys := t.TempDir()
