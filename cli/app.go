@@ -87,6 +87,7 @@ func newApp(env Env) *cli.App {
 		Commands: []*cli.Command{
 			backupCommand(env), checkCommand(env), listCommand(env), showCommand(env), verifyCommand(env),
 			restoreCommand(env), extractCommand(env), expireCommand(env), configCommand(),
+			completionCommand(env), manCommand(env),
 		},
 	}
 	for _, c := range app.Commands {
@@ -95,8 +96,10 @@ func newApp(env Env) *cli.App {
 		c.HideHelp = true // helpWanted prints it
 		action := c.Action
 		c.Action = func(c *cli.Context) error {
-			if err := resolve(c, env); err != nil {
-				return err
+			if len(c.Command.Flags) > 0 {
+				if err := resolve(c, env); err != nil {
+					return err
+				}
 			}
 			return action(c)
 		}

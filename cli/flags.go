@@ -2,7 +2,6 @@ package cli
 
 import (
 	"io"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -25,10 +24,7 @@ func Flags() []Flag {
 	app := newApp(Env{Stdout: io.Discard, Stderr: io.Discard, Getenv: func(string) string { return "" }})
 	for _, command := range app.Commands {
 		for _, f := range command.Flags {
-			one := Flag{Command: command.Name}
-			for _, name := range f.Names() {
-				one.Names = append(one.Names, strings.Repeat("-", min(len(name), 2))+name)
-			}
+			one := Flag{Command: command.Name, Names: dashed(f)}
 			if c, ok := f.(cli.CategorizableFlag); ok {
 				one.Category = c.GetCategory()
 			}

@@ -81,7 +81,7 @@ func commandHelp(c *cli.Command, all bool) string {
 		for _, category := range more {
 			fmt.Fprintf(&b, "\n%s\n%s", strings.ToUpper(category), explained(inCategory(c.Flags, category)))
 		}
-	} else {
+	} else if len(more) > 0 {
 		fmt.Fprintf(&b, "\nMORE OPTIONS, explained by \"mbk %s %s\"\n", c.Name, helpAllOption)
 		width := 0
 		for _, category := range more {

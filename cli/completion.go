@@ -1,0 +1,313 @@
+package cli
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+func completionCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name: "completion", Usage: "print a script that completes mbk's command line in a shell",
+		UsageText: "mbk completion bash|zsh|fish\n\nmbk completion bash > /etc/bash_completion.d/mbk\nsource <(mbk completion zsh)\nmbk completion fish > ~/.config/fish/completions/mbk.fish",
+		ArgsUsage: "bash|zsh|fish",
+		Action:    func(c *cli.Context) error { return runCompletion(c, env) },
+	}
+}
+
+func runCompletion(c *cli.Context, env Env) error {
+	scripts := map[string]func([]*cli.Command) string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}
+	script := scripts[c.Args().First()]
+	if c.Args().Len() != 1 || script == nil {
+		return usagef("mbk completion needs the name of a shell: bash, zsh or fish")
+	}
+	_, err := fmt.Fprint(env.Stdout, script(c.App.VisibleCommands()))
+	return err
+}
+
+// completed is what a shell has to know of an option.
+type completed struct {
+	names []string // with dashes, the long one first
+	text  string
+	value string   // its name in the help, "" for a switch
+	words []string // that it may have, nil if it is free
+}
+
+func (o completed) isFile() bool   { return o.value == "FILE" }
+func (o completed) isFolder() bool { return o.value == "FOLDER" }
+
+// completions are the options of a command.
+func completions(command *cli.Command) []completed {
+	var all []completed
+	for _, f := range command.Flags {
+		value, text := placeholder(usageOf(f))
+		o := completed{names: dashed(f), text: text, value: value, words: choices(usageOf(f))}
+		if isBool(f) || o.names[0] == "--"+passwordOption { // whose value is never in the next word
+			o.value, o.words = "", nil
+		}
+		all = append(all, o)
+	}
+	return append(all, completed{names: []string{helpOption, "-h"}, text: "list the options"},
+		completed{names: []string{helpAllOption}, text: "explain all options"})
+}
+
+// dashed are the names of a flag as they are written, the long one first.
+func dashed(f cli.Flag) []string {
+	var all []string
+	for _, name := range f.Names() {
+		all = append(all, strings.Repeat("-", min(len(name), 2))+name)
+	}
+	return all
+}
+
+// choices reads the words that an option may have out of its text: those behind
+// the colon in "as `KIND`: auto, bar or none", or "tcp|socket" in its place.
+func choices(usage string) []string {
+	_, rest, _ := strings.Cut(usage, "`")
+	value, rest, _ := strings.Cut(rest, "`")
+	if strings.Contains(value, "|") {
+		return slices.DeleteFunc(strings.Split(value, "|"), func(w string) bool { return strings.ToLower(w) != w })
+	}
+	_, list, found := strings.Cut(rest, ": ")
+	if !found {
+		return nil
+	}
+	list = regexp.MustCompile(` \([^)]*\)|\[[^]]*\]|:[A-Z]+|;.*`).ReplaceAllString(list, "") // remarks and variants
+	var words []string
+	for _, word := range strings.Split(strings.ReplaceAll(list, " or ", ", "), ", ") {
+		if !regexp.MustCompile(`^[a-z0-9-]+$`).MatchString(word) {
+			return nil // a sentence
+		}
+		words = append(words, word)
+	}
+	return slices.Compact(words)
+}
+
+// argumentWords says what a command's argument may be: words, and ids of backups.
+func argumentWords(command *cli.Command, all []*cli.Command) (words []string, ids bool) {
+	switch first, _, _ := strings.Cut(command.ArgsUsage, " "); first {
+	case "ID|latest":
+		return []string{"latest"}, true
+	case "[COMMAND]":
+		return commandNames(all), false
+	default:
+		return choices("`" + first + "`"), false
+	}
+}
+
+func commandNames(commands []*cli.Command) []string {
+	var names []string
+	for _, c := range commands {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+// bashCompletion needs nothing but bash 4.4.
+func bashCompletion(commands []*cli.Command) string {
+	var b strings.Builder
+	b.WriteString(`# Completion of mbk for bash, made by "mbk completion bash".
+_mbk() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]}
+    local kind="" words="" options="" arguments="" repo="" i
+    # bash takes --name=value for three words.
+    [[ $cur == = ]] && cur=""
+    [[ $prev == = ]] && prev=${COMP_WORDS[COMP_CWORD-2]}
+    ((COMP_CWORD == 1)) && command=""
+    if [[ $command == config && $COMP_CWORD -gt 2 && ${COMP_WORDS[2]} != -* ]]; then
+        command=${COMP_WORDS[2]}
+    fi
+    case $command in
+`)
+	fmt.Fprintf(&b, "    \"\") arguments=%q ;;\n", strings.Join(commandNames(commands), " "))
+	for _, command := range commands {
+		words, ids := argumentWords(command, commands)
+		if ids {
+			words = append(words, "ID")
+		}
+		fmt.Fprintf(&b, "    %s)\n        arguments=%q\n        options=%q\n        case $prev in\n", command.Name, strings.Join(words, " "), allNames(command))
+		for _, o := range completions(command) {
+			if o.value == "" {
+				continue
+			}
+			what := "kind=free"
+			switch {
+			case o.words != nil:
+				what = fmt.Sprintf("kind=words words=%q", strings.Join(o.words, " "))
+			case o.isFile():
+				what = `kind="file"`
+			case o.isFolder():
+				what = "kind=folder"
+			}
+			fmt.Fprintf(&b, "        %s) %s ;;\n", strings.Join(o.names, "|"), what)
+		}
+		b.WriteString("        esac\n        ;;\n")
+	}
+	b.WriteString(`    esac
+    COMPREPLY=()
+    case $kind in
+    file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    folder) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+    words) mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur"); return ;;
+    free) return ;;
+    esac
+    if [[ $cur == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
+        return
+    fi
+    if [[ $arguments == *ID ]]; then
+        for ((i = 2; i < COMP_CWORD; i++)); do
+            [[ ${COMP_WORDS[i]} == --repo || ${COMP_WORDS[i]} == -r ]] || continue
+            repo=${COMP_WORDS[i+1]}
+            [[ $repo == = ]] && repo=${COMP_WORDS[i+2]}
+        done
+        arguments="latest $(mbk list ${repo:+"--repo=${repo/#\~/$HOME}"} 2>/dev/null | sed -n '2,$s/ .*//p')"
+    fi
+    mapfile -t COMPREPLY < <(compgen -W "$arguments" -- "$cur")
+}
+complete -F _mbk mbk
+`)
+	return b.String()
+}
+
+// allNames are all names of options of a command in one string.
+func allNames(command *cli.Command) string {
+	var names []string
+	for _, o := range completions(command) {
+		names = append(names, o.names...)
+	}
+	return strings.Join(names, " ")
+}
+
+// zshCompletion may be sourced, or put into a folder of fpath as _mbk.
+func zshCompletion(commands []*cli.Command) string {
+	var b strings.Builder
+	b.WriteString(`#compdef mbk
+# Completion of mbk for zsh, made by "mbk completion zsh".
+_mbk_ids() {
+  local -a ids
+  local repo=${opt_args[--repo]:-${opt_args[-r]}}
+  ids=(latest ${(f)"$(mbk list ${repo:+--repo=${(Q)~repo}} 2>/dev/null | sed -n '2,$s/ .*//p')"})
+  compadd -a ids
+}
+_mbk() {
+  local curcontext=$curcontext state line
+  typeset -A opt_args
+  local -a commands
+  commands=(
+`)
+	for _, command := range commands {
+		fmt.Fprintf(&b, "    %s\n", zshQuoted(command.Name+":"+strings.ReplaceAll(command.Usage, ":", `\:`)))
+	}
+	b.WriteString(`  )
+  if (( CURRENT == 2 )); then
+    _describe command commands
+    return
+  fi
+  local command=$words[2]
+  shift words
+  (( CURRENT-- ))
+  case $command in
+`)
+	for _, command := range commands {
+		fmt.Fprintf(&b, "  %s)\n    _arguments -s \\\n", command.Name)
+		for _, o := range completions(command) {
+			b.WriteString("      " + zshOption(o) + " \\\n")
+		}
+		what := ""
+		switch words, ids := argumentWords(command, commands); {
+		case ids:
+			what = "'1:backup:_mbk_ids' "
+		case words != nil:
+			what = "'1:argument:(" + strings.Join(words, " ") + ")' "
+		}
+		b.WriteString("      " + what + "&& return\n    ;;\n")
+	}
+	b.WriteString(`  esac
+}
+if [[ ${funcstack[1]} == _mbk ]]; then
+  _mbk "$@"
+else
+  compdef _mbk mbk
+fi
+`)
+	return b.String()
+}
+
+// zshOption is an option in the language of _arguments.
+func zshOption(o completed) string {
+	text := strings.NewReplacer("[", `\[`, "]", `\]`, ":", `\:`).Replace(o.text)
+	action, glue := "", ""
+	if o.value != "" {
+		action = ":" + strings.ToLower(strings.ReplaceAll(o.value, ":", " ")) + ": "
+		glue = "="
+		switch {
+		case o.words != nil:
+			action += "(" + strings.ReplaceAll(strings.Join(o.words, " "), ":", `\:`) + ")"
+		case o.isFile():
+			action += "_files"
+		case o.isFolder():
+			action += "_files -/"
+		}
+	}
+	if len(o.names) == 1 {
+		return zshQuoted("*" + o.names[0] + glue + "[" + text + "]" + action)
+	}
+	return zshQuoted("("+strings.Join(o.names, " ")+")"+o.names[0]+glue+"["+text+"]"+action) + " " +
+		zshQuoted("("+strings.Join(o.names, " ")+")"+o.names[1]+"["+text+"]"+action)
+}
+
+// zshQuoted is a word in single quotes; fish has the same ones, but for the way
+// to write a quote inside.
+func zshQuoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
+func fishCompletion(commands []*cli.Command) string {
+	quoted := func(text string) string {
+		return "'" + strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(text) + "'"
+	}
+	var b strings.Builder
+	b.WriteString(`# Completion of mbk for fish, made by "mbk completion fish".
+function __mbk_ids
+    set -l words (commandline -opc)
+    set -l repo
+    for i in (seq (count $words))
+        string match -qr -- '^(--repo|-r)$' $words[$i]; and set repo --repo=$words[(math $i + 1)]
+        string match -q -- '--repo=*' $words[$i]; and set repo $words[$i]
+    end
+    echo latest
+    mbk list $repo 2>/dev/null | sed -n '2,$s/ .*//p'
+end
+complete -c mbk -f
+`)
+	for _, command := range commands {
+		fmt.Fprintf(&b, "complete -c mbk -n __fish_use_subcommand -a %s -d %s\n", command.Name, quoted(command.Usage))
+		condition := quoted("__fish_seen_subcommand_from " + command.Name)
+		switch words, ids := argumentWords(command, commands); {
+		case ids:
+			fmt.Fprintf(&b, "complete -c mbk -n %s -a '(__mbk_ids)'\n", condition)
+		case words != nil:
+			fmt.Fprintf(&b, "complete -c mbk -n %s -a %s\n", condition, quoted(strings.Join(words, " ")))
+		}
+		for _, o := range completions(command) {
+			fmt.Fprintf(&b, "complete -c mbk -n %s -l %s", condition, strings.TrimLeft(o.names[0], "-"))
+			if len(o.names) > 1 {
+				fmt.Fprintf(&b, " -s %s", strings.TrimLeft(o.names[1], "-"))
+			}
+			switch {
+			case o.words != nil:
+				fmt.Fprintf(&b, " -x -a %s", quoted(strings.Join(o.words, " ")))
+			case o.isFile():
+				b.WriteString(" -r -F")
+			case o.isFolder():
+				b.WriteString(" -x -a '(__fish_complete_directories)'")
+			case o.value != "":
+				b.WriteString(" -x")
+			}
+			fmt.Fprintf(&b, " -d %s\n", quoted(o.text))
+		}
+	}
+	return b.String()
+}
