@@ -8,6 +8,8 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"mbk/copier"
@@ -33,26 +35,11 @@ func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	o.Progress.Step("checking the server and the repository")
-	found, err := Check(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	if err := found.Errors(); err != nil {
-		return nil, err
-	}
-	release, err := o.Repository.Lock(ctx)
+	found, release, err := prepare(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	defer release() //nolint:errcheck // the lock ends with the process at the latest
-	swept, err := o.Repository.Sweep(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range swept {
-		o.Logger.Info("removed what an interrupted backup left", "object", name)
-	}
 	for try := 1; ; try++ {
 		m, err := runAttempt(ctx, o, found, try)
 		if !errors.Is(err, ErrReplaced) || try == maxAttempts {
@@ -63,6 +50,43 @@ func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
 			return nil, err
 		}
 	}
+}
+
+// prepare makes all checks and takes the repository's lock. What fails here is an
+// attempt too: the history has it.
+func prepare(ctx context.Context, o Options) (found *Preflight, release func() error, err error) {
+	const step = "checking the server and the repository"
+	began := time.Now()
+	defer func() {
+		if err == nil {
+			return
+		}
+		a := failure(o, "", began, err)
+		a.Steps = []repo.Step{{Name: step, MS: time.Since(began).Milliseconds()}}
+		if found != nil {
+			describe(&a, found.facts)
+			a.Warn(found.warnings()...)
+		}
+		notBegun(ctx, o, a)
+	}()
+	o.Progress.Step(step)
+	if found, err = Check(ctx, o); err != nil {
+		return found, nil, err
+	}
+	if err := found.Errors(); err != nil {
+		return found, nil, err
+	}
+	if release, err = o.Repository.Lock(ctx); err != nil {
+		return found, nil, err
+	}
+	swept, err := o.Repository.Sweep(ctx)
+	if err != nil {
+		return found, nil, errors.Join(err, release())
+	}
+	for _, name := range swept {
+		o.Logger.Info("removed what an interrupted backup left", "object", name)
+	}
+	return found, release, nil
 }
 
 // maxAttempts bounds how often a backup starts over because of imports.
@@ -94,6 +118,13 @@ type attempt struct {
 	state  position
 	packs  []copier.Pack
 	window time.Duration // BLOCK_DDL granted to END
+
+	first     *begun      // the tables when the copying began
+	steps     []repo.Step // that are over
+	step      string      // the present one
+	stepBegan time.Time
+	read      atomic.Int64 // bytes, of files; the redo is not in it
+	stored    atomic.Int64
 }
 
 // position is what BLOCK_COMMIT pins.
@@ -138,13 +169,13 @@ func runAttempt(ctx context.Context, o Options, found *Preflight, try int) (m *r
 		// FLUSH closes idle tables, and lets running writes to tables without
 		// transactions end.
 		{"waiting for BACKUP STAGE FLUSH", r.flush},
-		// Only this part stops others, and only what changed is copied in it.
-		{"locked", r.locked},
+		// Only what comes now stops others, and only what changed is copied in it.
+		{"waiting for BACKUP STAGE BLOCK_DDL", r.locked},
 		// The server is free. Packs end, and what was copied is proven complete.
 		{"finishing", r.finish},
 	}
 	for _, s := range steps {
-		o.Progress.Step(s.name)
+		r.begin(s.name)
 		if err := s.do(ctx); err != nil {
 			return nil, nameTable(trueCause(ctx, err))
 		}
@@ -158,6 +189,21 @@ func runAttempt(ctx context.Context, o Options, found *Preflight, try int) (m *r
 		return nil, err
 	}
 	return m, nil
+}
+
+// begin notes that a step begins and the one before it is over.
+func (r *attempt) begin(step string) {
+	r.steps = r.stepTimes()
+	r.step, r.stepBegan = step, time.Now()
+	r.opts.Progress.Step(step)
+}
+
+// stepTimes are the steps so far, the present one included.
+func (r *attempt) stepTimes() []repo.Step {
+	if r.step == "" {
+		return nil
+	}
+	return append(slices.Clone(r.steps), repo.Step{Name: r.step, MS: time.Since(r.stepBegan).Milliseconds()})
 }
 
 // trueCause is why the context of an attempt has ended, if it has: a signal, a
@@ -278,7 +324,11 @@ func (r *attempt) copierOptions() copier.Options {
 		Workers: r.opts.Workers, Codec: r.opts.Codec, Level: r.opts.Level, BytesPerSecond: r.opts.BytesPerSecond,
 		DamagedOK:  r.opts.GoOnOverDamage,
 		SpareCache: true, Priority: r.opts.Priority,
-		OnProgress: func(read, stored int64) { r.opts.Progress.Bytes(read, stored, r.found.bytes) },
+		OnProgress: func(read, stored int64) {
+			r.read.Add(read)
+			r.stored.Add(stored)
+			r.opts.Progress.Bytes(read, stored, r.found.bytes)
+		},
 	}
 }
 
@@ -292,6 +342,7 @@ func (r *attempt) copyAll(ctx context.Context) error {
 	if err := o.open(ctx, s.entries); err != nil {
 		return err
 	}
+	r.first = r.copies.noteTables(s)
 	if err := r.aria.advance(ctx); err != nil {
 		return err
 	}

@@ -100,10 +100,11 @@ func (r *attempt) reconcileSpaces() error {
 func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 	m := &repo.Manifest{
 		FormatVersion: repo.FormatVersion, ID: r.id, Kind: repo.KindFull, Tool: r.opts.Tool,
-		Started: r.started, Server: r.source(), Stages: r.stageTimes(), LockMS: r.window.Milliseconds(),
+		Started: r.started, Server: r.source(), Steps: r.stepTimes(), Stages: r.stageTimes(), LockMS: r.window.Milliseconds(),
 		Binlog: r.state.binlog, Replicas: r.state.replicas, Galera: r.state.galera,
 		Codec: r.opts.Codec.String(), Packs: r.packs, LeftOut: r.left,
 		Redo: r.redo.describe(), Aria: repo.Aria{Control: &r.aria.control},
+		Late: r.final.late(), DDL: r.first.ddl(r.final, r.redo.tail.Journal().Spaces()),
 	}
 	found, err := r.list(ctx, m)
 	if err != nil {
@@ -128,12 +129,7 @@ func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 
 // warnings are what a DBA should know of a backup that is whole.
 func (r *attempt) warnings(m *repo.Manifest) []string {
-	warnings := []string{}
-	for _, f := range r.found.Findings {
-		if f.Grade == GradeWarning {
-			warnings = append(warnings, f.Text)
-		}
-	}
+	warnings := append([]string{}, r.found.warnings()...)
 	for _, d := range m.Damaged {
 		warnings = append(warnings, fmt.Sprintf("%s: page %d is damaged in the source", d.File, d.Page))
 	}

@@ -19,6 +19,7 @@ func (r *attempt) locked(ctx context.Context) error {
 	if err := r.stages.Advance(ctx, stage.BlockDDL); err != nil {
 		return err
 	}
+	r.begin("locked")
 	granted := time.Now()
 	defer func() { r.window = time.Since(granted) }()
 	if r.opts.LockBudget > 0 {

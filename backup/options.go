@@ -57,6 +57,13 @@ type Options struct {
 
 	Logger   *slog.Logger // nil: none
 	Progress Progress     // nil fields: none
+
+	// Attempted is called at the end of every attempt with the record that the
+	// history keeps of it. nil: nobody
+	Attempted func(repo.Attempt)
+	// Advice returns hints for the record of a failed attempt, beside those that
+	// its error has. nil: none
+	Advice func(error) []string
 }
 
 // Progress hears how far a backup is. The functions are called from several
@@ -83,6 +90,18 @@ func (o *Options) Validate() error {
 	if o.LockSlice == 0 {
 		o.LockSlice = time.Second
 	}
+	o.fillHooks()
+	if o.SpoolDir == "" {
+		o.SpoolDir = spoolDir()
+	}
+	if s, err := statPath(o.SpoolDir); err != nil || !s.directory() {
+		return fmt.Errorf("spool folder %s is not a folder", o.SpoolDir)
+	}
+	return nil
+}
+
+// fillHooks replaces functions that are nil by some that do nothing.
+func (o *Options) fillHooks() {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -92,13 +111,12 @@ func (o *Options) Validate() error {
 	if o.Progress.Bytes == nil {
 		o.Progress.Bytes = func(int64, int64, int64) {}
 	}
-	if o.SpoolDir == "" {
-		o.SpoolDir = spoolDir()
+	if o.Attempted == nil {
+		o.Attempted = func(repo.Attempt) {}
 	}
-	if s, err := statPath(o.SpoolDir); err != nil || !s.directory() {
-		return fmt.Errorf("spool folder %s is not a folder", o.SpoolDir)
+	if o.Advice == nil {
+		o.Advice = func(error) []string { return nil }
 	}
-	return nil
 }
 
 // spoolDir prefers /var/tmp: /tmp may be memory.

@@ -68,6 +68,17 @@ func (p *Preflight) Errors() error {
 	return errors.Join(all...)
 }
 
+// warnings are the texts of the findings that a backup records.
+func (p *Preflight) warnings() []string {
+	var all []string
+	for _, f := range p.Findings {
+		if f.Grade == GradeWarning {
+			all = append(all, f.Text)
+		}
+	}
+	return all
+}
+
 // FindingError is a check that failed before anything was locked.
 type FindingError struct{ Finding Finding }
 

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -68,19 +69,84 @@ func program(pid int) string {
 // record puts the attempt into the history.
 func (r *attempt) record(ctx context.Context, m *repo.Manifest, failed error) error {
 	if failed == nil {
-		return r.opts.Repository.PutAttempt(ctx, repo.AttemptOf(m))
+		return keep(ctx, r.opts, repo.AttemptOf(m))
 	}
-	f := r.found.facts
+	return keep(ctx, r.opts, r.failure(failed))
+}
+
+// keep puts the record of an attempt into the history and tells Options.Attempted.
+func keep(ctx context.Context, o Options, a repo.Attempt) error {
+	err := o.Repository.PutAttempt(ctx, a)
+	o.Attempted(a)
+	return err
+}
+
+// recordTime bounds how long the record of an attempt may take that never began.
+const recordTime = 10 * time.Second
+
+// NotBegun puts an attempt into the history that failed before it could begin,
+// because no server answered, say. Only Repository, Tool, Logger and Attempted of
+// the options need be set. That it cannot be recorded is logged only, since cause
+// is what the user must know.
+func NotBegun(ctx context.Context, o Options, started time.Time, cause error) {
+	o.fillHooks()
+	notBegun(ctx, o, failure(o, "", started, cause))
+}
+
+func notBegun(ctx context.Context, o Options, a repo.Attempt) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
+	defer cancel()
+	a.ID = repo.NewID(a.Started, repo.KindFailed)
+	if o.Repository.New() {
+		o.Attempted(a) // there is no history yet, and a failure does not begin one
+		return
+	}
+	id, err := o.Repository.FreshID(ctx, a.Started, repo.KindFailed)
+	if err == nil {
+		a.ID = id
+		err = keep(ctx, o, a)
+	}
+	if err != nil {
+		o.Logger.Warn("the failed attempt is not in the history", "reason", err)
+	}
+}
+
+// failure is the record of an attempt that failed.
+func failure(o Options, id string, started time.Time, cause error) repo.Attempt {
 	a := repo.Attempt{
-		FormatVersion: repo.FormatVersion, ID: r.id, Kind: repo.KindFull, Tool: r.opts.Tool,
-		Started: r.started, Finished: time.Now().UTC(), Outcome: repo.OutcomeFailed,
-		Error: failed.Error(), Hints: hint.Of(failed), Hostname: f.Hostname, ServerVersion: f.Version.Text,
-		LockMS: r.window.Milliseconds(),
+		FormatVersion: repo.FormatVersion, ID: id, Kind: repo.KindFailed, Tool: o.Tool, Codec: o.Codec.String(),
+		Started: started.UTC(), Finished: time.Now().UTC(), Outcome: repo.OutcomeFailed,
+		Error: cause.Error(), Hints: append(hint.Of(cause), o.Advice(cause)...),
 	}
+	if errors.Is(cause, context.Canceled) && !strings.Contains(a.Error, "signal received") {
+		a.Error = "interrupted: " + a.Error
+	}
+	return a
+}
+
+// describe adds what is known of the server.
+func describe(a *repo.Attempt, f stage.Facts) {
+	a.Hostname, a.ServerVersion, a.ServerID, a.Datadir = f.Hostname, f.Version.Text, f.ServerID, f.Datadir
+}
+
+// failure is the record of this attempt, as far as it has come.
+func (r *attempt) failure(cause error) repo.Attempt {
+	a := failure(r.opts, r.id, r.started, cause)
+	a.Kind = repo.KindFull
+	describe(&a, r.found.facts)
+	a.Steps, a.LockMS = r.stepTimes(), r.window.Milliseconds()
+	a.BytesRead, a.BytesStored = r.read.Load(), r.stored.Load()
 	if r.stages != nil {
 		a.Stages = r.stageTimes()
 	}
-	return r.opts.Repository.PutAttempt(ctx, a)
+	if r.aria != nil {
+		a.DataUUID = r.aria.control.UUID.String()
+	}
+	if r.redo != nil {
+		a.RedoCapacity, a.LowestMargin = r.redo.capacity, r.redo.tail.Progress().LowestHeadroom
+	}
+	a.Warn(r.found.warnings()...)
+	return a
 }
 
 // stageTimes are the stages as they were held.

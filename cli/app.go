@@ -85,7 +85,7 @@ func newApp(env Env) *cli.App {
 			return cli.ShowAppHelp(c)
 		},
 		Commands: []*cli.Command{
-			backupCommand(env), checkCommand(env), listCommand(env), showCommand(env), verifyCommand(env),
+			backupCommand(env), checkCommand(env), listCommand(env), showCommand(env), historyCommand(env), reportCommand(env), verifyCommand(env),
 			restoreCommand(env), extractCommand(env), expireCommand(env), configCommand(),
 			completionCommand(env), manCommand(env),
 		},

@@ -57,6 +57,7 @@ func backupOptions(c *cli.Context, env Env) (backup.Options, error) {
 		LockWait: c.Duration("lock-wait"), LockBudget: c.Duration("lock-budget"),
 		GoOnOverDamage: c.Bool("go-on-over-damage"), LeaveOutUnsupported: c.Bool("leave-out-unsupported"),
 		KeepFailed: c.Bool("keep-failed"), SpoolDir: c.String("spool-dir"), Logger: logger(env, c),
+		Advice: func(err error) []string { return nextSteps(env, err) },
 	}
 	err := checkNumbers(c, "threads", "lock-wait", "lock-budget")
 	if err != nil {
@@ -100,8 +101,12 @@ func runBackup(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
+	began := time.Now()
 	o, err := prepareBackup(c, env)
 	if err != nil {
+		if o.Repository != nil && !isUsage(err) {
+			backup.NotBegun(c.Context, o, began, err)
+		}
 		return err
 	}
 	defer o.Server.Close()
@@ -148,6 +153,7 @@ type backupDocument struct {
 	BytesRead     int64           `json:"bytes_read"`
 	BytesStored   int64           `json:"bytes_stored"`
 	LockWindowMS  int64           `json:"lock_window_ms"`
+	Steps         []repo.Step     `json:"steps"`
 	Stages        []stageDocument `json:"stages"`
 	LSN           lsnDocument     `json:"lsn"`
 	RedoBytes     int64           `json:"redo_bytes"`
@@ -160,6 +166,8 @@ type backupDocument struct {
 	Tables        int             `json:"tables"`
 	Files         int             `json:"files"`
 	Torn          int64           `json:"torn_pages"`
+	Late          repo.Late       `json:"copied_locked"`
+	DDL           repo.DDL        `json:"ddl"`
 	Damaged       int             `json:"damaged_pages"`
 	LeftOut       []repo.LeftOut  `json:"left_out"`
 	Warnings      []string        `json:"warnings"`
@@ -181,12 +189,12 @@ func describe(m *repo.Manifest) backupDocument {
 	d := backupDocument{
 		ID: m.ID, Kind: m.Kind, Parent: m.Parent, Tool: m.Tool, ServerVersion: m.Server.Version,
 		Hostname: m.Server.Hostname, Datadir: m.Server.Datadir, Started: m.Started, Finished: m.Finished, Codec: m.Codec,
-		BytesRead: m.BytesRead, BytesStored: m.BytesStored, LockWindowMS: m.LockMS, Stages: []stageDocument{},
+		BytesRead: m.BytesRead, BytesStored: m.BytesStored, LockWindowMS: m.LockMS, Steps: m.Steps, Stages: []stageDocument{},
 		LSN:       lsnDocument{Checkpoint: uint64(m.LSN.Checkpoint), End: uint64(m.LSN.End)},
 		RedoBytes: int64(m.LSN.End - m.LSN.Checkpoint), RedoCapacity: m.Redo.Capacity, RedoHeadroom: m.Redo.LowestMargin,
 		Binlog: m.Binlog, Replicas: m.Replicas, Galera: m.Galera,
 		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files), Torn: m.TornPages,
-		Damaged: len(m.Damaged), LeftOut: m.LeftOut, Warnings: m.Warnings,
+		Late: m.Late, DDL: m.DDL, Damaged: len(m.Damaged), LeftOut: m.LeftOut, Warnings: m.Warnings,
 	}
 	for _, s := range m.Stages {
 		d.Stages = append(d.Stages, stageDocument{Name: s.Name, MS: s.HeldMS, WaitMS: s.WaitMS, Tries: s.Tries})

@@ -95,6 +95,8 @@ func nextSteps(env Env, err error) []string {
 			steps = append(steps, `give more of the id, or "latest"`)
 		case len(unknown.Have) == 0:
 			steps = append(steps, `check --repo; "mbk backup" makes the first backup`)
+		case unknown.What == "attempt":
+			steps = append(steps, `"mbk history" names all attempts; "latest" is the newest`)
 		default:
 			steps = append(steps, `"mbk list" names all backups; "latest" is the newest`)
 		}

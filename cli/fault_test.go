@@ -89,7 +89,13 @@ func TestFaultsInMidBackup(t *testing.T) {
 				if o.code != 130 || o.stdout != "" || o.stderr != "mbk: error: interrupted\n" {
 					t.Errorf("exit code %d, stdout %q, stderr %q", o.code, o.stdout, o.stderr)
 				}
-				attempt(t, repository, "signal received")
+				var errs []string
+				for _, a := range wantNoBackup(t, repository, 2) { // the one that was refused is on record too
+					errs = append(errs, a.Error)
+				}
+				if all := strings.Join(errs, "\n"); !strings.Contains(all, "signal received") || !strings.Contains(all, "held by") {
+					t.Errorf("the history says %q", errs)
+				}
 				wantFree(t, srv)
 			})
 		}
@@ -274,9 +280,13 @@ func TestFullDisk(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(repository, ".filler"), make([]byte, int64(disk.Bavail)*disk.Bsize-64<<10), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	before := tree(t, repository)
+	backups := filepath.Join(repository, "backups")
+	before := tree(t, backups)
 	mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 2, "make room (mbk expire)", "space: ", "free in "+repository)
-	wantUnchanged(t, before, repository)
+	wantUnchanged(t, before, backups)
+	if last := must(t, "history", "latest", "--repo", repository).stdout; !strings.Contains(last, "make room (mbk expire)") {
+		t.Errorf("the history says:\n%s", last)
+	}
 	must(t, "verify", "latest", "--repo", repository, "--quiet")
 }
 

@@ -51,6 +51,9 @@ func Documents() []Document {
 		}{}},
 		{"list", listDocument{}},
 		{"show", backupDocument{}},
+		{"history", historyDocument{}},
+		{"history", attemptDocument{}}, // of one attempt
+		{"report", reportDocument{}},
 		{"verify", restore.Report{}},
 		{"restore", restore.Result{}},
 		{"restore", restore.Plan{}}, // with --dry-run

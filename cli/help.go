@@ -228,14 +228,17 @@ func placeholder(usage string) (value, text string) {
 	return value, before + value + after
 }
 
-// wrap breaks a text into lines of helpWidth columns, each indented. Two spaces
+// wrap breaks a text of the help into lines.
+func wrap(text string, indent int) string { return wrapTo(text, indent, helpWidth) }
+
+// wrapTo breaks a text into lines of so many columns, each indented. Two spaces
 // are kept.
-func wrap(text string, indent int) string {
+func wrapTo(text string, indent, width int) string {
 	var b strings.Builder
 	margin := strings.Repeat(" ", indent)
 	line := ""
 	for _, word := range strings.SplitAfter(text, " ") {
-		if line != "" && indent+len(line)+len(strings.TrimRight(word, " ")) > helpWidth {
+		if line != "" && indent+len(line)+len(strings.TrimRight(word, " ")) > width {
 			fmt.Fprintf(&b, "%s%s\n", margin, strings.TrimRight(line, " "))
 			line = ""
 		}

@@ -420,7 +420,7 @@ func TestDocuments(t *testing.T) {
 		append([]string{"check"}, server...),
 		append([]string{"backup"}, server...),
 		append([]string{"backup", "--progress", "json"}, server...),
-		{"list"}, {"show", "latest"}, {"show", "latest", "--tables"},
+		{"list"}, {"show", "latest"}, {"show", "latest", "--tables"}, {"history"}, {"history", "latest"}, {"report", "latest"},
 		{"verify", "latest"}, {"verify", "latest", "--depth", "stored", "--progress=json"},
 		append([]string{"restore", "latest", "--target", filepath.Join(place, "a"), "--dry-run"}, owner...),
 		append([]string{"restore", "latest", "--target", filepath.Join(place, "a")}, owner...),

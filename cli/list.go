@@ -22,6 +22,7 @@ func listCommand(env Env) *cli.Command {
 type listDocument struct {
 	Repository string         `json:"repository"`
 	Backups    []repo.Summary `json:"backups"` // newest last
+	Failed     *repo.Attempt  `json:"failed"`  // the attempt that ended last, if it failed
 }
 
 func runList(c *cli.Context, env Env) error {
@@ -36,12 +37,31 @@ func runList(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
+	attempts, err := r.Attempts(c.Context)
+	if err != nil {
+		return err
+	}
+	failed := repo.NewestAttempt(attempts)
+	if failed != nil && failed.Outcome != repo.OutcomeFailed {
+		failed = nil
+	}
 	if c.Bool("json") {
 		if list == nil {
 			list = []repo.Summary{}
 		}
-		return document(env, listDocument{Repository: r.String(), Backups: list})
+		return document(env, listDocument{Repository: r.String(), Backups: list, Failed: failed})
 	}
+	if err := printList(env, r, list); err != nil {
+		return err
+	}
+	if failed != nil {
+		warn(env, fmt.Sprintf("the newest attempt, %s, failed: %s (see \"mbk history %s\")", failed.ID, shorten(failed.Error, 200), failed.ID))
+	}
+	return nil
+}
+
+// printList prints the backups for people.
+func printList(env Env, r *repo.Repository, list []repo.Summary) error {
 	if len(list) == 0 {
 		fmt.Fprintf(env.Stdout, "no backups in %s\n", r)
 		return nil

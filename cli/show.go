@@ -38,7 +38,7 @@ func runShow(c *cli.Context, env Env) error {
 	if err := printBackup(env, m); err != nil {
 		return err
 	}
-	if err := printStages(env, m); err != nil {
+	if err := printStages(env, m.Stages); err != nil {
 		return err
 	}
 	if c.Bool("tables") {
@@ -50,6 +50,10 @@ func runShow(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
+	return printProofs(env, proofs)
+}
+
+func printProofs(env Env, proofs []repo.Verification) error {
 	lines := []string{}
 	for _, v := range proofs {
 		outcome := "ok"
@@ -61,9 +65,9 @@ func runShow(c *cli.Context, env Env) error {
 	return rows(env, lines)
 }
 
-func printStages(env Env, m *repo.Manifest) error {
+func printStages(env Env, stages []repo.Stage) error {
 	lines := []string{}
-	for _, s := range m.Stages {
+	for _, s := range stages {
 		lines = append(lines, fmt.Sprintf("stage\t%s\twaited %s\theld %s\t%d tries", s.Name, milliseconds(s.WaitMS), milliseconds(s.HeldMS), s.Tries))
 	}
 	return rows(env, lines)

@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -44,11 +45,11 @@ func (r *Repository) Commit(ctx context.Context, m *Manifest) error {
 	if err := r.checkPacks(ctx, m); err != nil {
 		return fmt.Errorf("commit %s: %w", m.ID, err)
 	}
-	raw, err := json.Marshal(m)
-	if err != nil {
+	var raw bytes.Buffer // a line: Encode ends it
+	if err := json.NewEncoder(&raw).Encode(m); err != nil {
 		return fmt.Errorf("commit %s: %w", m.ID, err)
 	}
-	b, err := copier.EncodeDocument(append(raw, '\n'))
+	b, err := copier.EncodeDocument(raw.Bytes())
 	if err != nil {
 		return fmt.Errorf("commit %s: %w", m.ID, err)
 	}
@@ -126,7 +127,7 @@ func decodeManifest(b []byte) (*Manifest, error) {
 // has no good record. A backup whose manifest cannot be read is listed with its
 // Problem.
 func (r *Repository) List(ctx context.Context) ([]Summary, error) {
-	ids, err := r.ids(ctx)
+	ids, err := r.IDs(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -171,36 +172,41 @@ func newestPerDepth(history []store.Object) map[string][]verification {
 
 // summary describes one backup. It is empty if the backup is gone.
 func (r *Repository) summary(ctx context.Context, id string, verifications []verification) (Summary, error) {
-	var s Summary
 	a, err := r.attempt(ctx, id)
 	if err != nil && !lost(err) {
 		return Summary{}, err
 	}
+	s := Summary{Attempt: a}
 	if err != nil || a.Outcome != OutcomeOK {
 		// No record, a damaged one, or one that takes the backup for failed:
 		// the manifest is the truth.
-		var m *Manifest
-		m, err = r.manifest(ctx, id)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return Summary{}, nil
-		case err != nil && !lost(err):
+		if s, err = r.fromManifest(ctx, id); err != nil || s.ID == "" {
 			return Summary{}, err
-		case err != nil:
-			started, kind, _ := ParseID(id) // listed ids parse
-			a = Attempt{ID: id, Kind: kind, Started: started, Outcome: OutcomeUnknown}
-			s.Problem = err.Error()
-		default:
-			a = AttemptOf(m)
 		}
 	}
-	s.Attempt = a
 	records, err := r.readVerifications(ctx, verifications)
 	if err != nil {
 		return Summary{}, err
 	}
 	s.Verified = Standing(records)
 	return s, nil
+}
+
+// fromManifest describes a backup without its record. It is empty if the backup is
+// gone.
+func (r *Repository) fromManifest(ctx context.Context, id string) (Summary, error) {
+	m, err := r.manifest(ctx, id)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Summary{}, nil
+	case err != nil && !lost(err):
+		return Summary{}, err
+	case err != nil:
+		a := unreadable(id, err)
+		a.Error = ""
+		return Summary{Attempt: a, Problem: err.Error()}, nil
+	}
+	return Summary{Attempt: AttemptOf(m)}, nil
 }
 
 // Discard removes all objects of a backup or of an attempt, its manifest first.

@@ -51,40 +51,106 @@ type Attempt struct {
 	Error         string    `json:"error,omitempty"`
 	Hints         []string  `json:"hints,omitempty"`
 
-	Hostname      string  `json:"hostname"`
-	ServerVersion string  `json:"server_version"`
-	Stages        []Stage `json:"stages"`
-	LockMS        int64   `json:"lock_window_ms"`
-	LSN           LSNs    `json:"lsn"`
-	Binlog        *Binlog `json:"binlog,omitempty"`
+	Hostname      string `json:"hostname"`
+	ServerVersion string `json:"server_version"`
+	ServerID      uint32 `json:"server_id"`
+	Datadir       string `json:"datadir"`
+	DataUUID      string `json:"data_uuid"` // of Aria's control file: made with the data directory, and copied with it
 
-	BytesRead    int64 `json:"bytes_read"`
-	BytesStored  int64 `json:"bytes_stored"`
-	RedoBytes    int64 `json:"redo_bytes"`
-	LowestMargin int64 `json:"headroom_low"` // as Redo.LowestMargin
-	TornPages    int64 `json:"torn_pages"`
-	Tables       int   `json:"tables"`
-	Files        int   `json:"files"`
-	LeftOut      int   `json:"left_out"` // tables
-	Damaged      int   `json:"damaged"`  // pages that were damaged in the source
-	Warnings     int   `json:"warning_count"`
+	Steps  []Step  `json:"steps"` // the last is the one in which a failed attempt was
+	Stages []Stage `json:"stages"`
+	LockMS int64   `json:"lock_window_ms"`
+	LSN    LSNs    `json:"lsn"`
+	Binlog *Binlog `json:"binlog,omitempty"`
+
+	Codec        string `json:"codec"`
+	BytesRead    int64  `json:"bytes_read"`
+	BytesStored  int64  `json:"bytes_stored"`
+	RedoBytes    int64  `json:"redo_bytes"`
+	RedoCapacity int64  `json:"redo_capacity"` // as Redo.Capacity
+	LowestMargin int64  `json:"headroom_low"`  // as Redo.LowestMargin
+	TornPages    int64  `json:"torn_pages"`
+	Late         Late   `json:"copied_locked"`
+	DDL          DDL    `json:"ddl"`
+
+	Databases int         `json:"databases"`
+	Tables    int         `json:"tables"`
+	Files     int         `json:"files"`
+	Largest   []TableSize `json:"largest"`  // the ten largest tables
+	LeftOut   int         `json:"left_out"` // tables
+	Damaged   int         `json:"damaged"`  // pages that were damaged in the source
+
+	WarningCount int      `json:"warning_count"`
+	Warnings     []string `json:"warnings"` // the first 100
 
 	// Out of the record of what ran around it, see Around.
 	Hooks         []Hook         `json:"hooks,omitempty"`
 	Notifications []Notification `json:"notifications,omitempty"`
 }
 
+// TableSize is a table and the bytes of its files.
+type TableSize struct {
+	Database string `json:"database"`
+	Name     string `json:"name"`
+	Engine   string `json:"engine"`
+	Bytes    int64  `json:"bytes"`
+}
+
+// Bounds of what a record holds of long lists.
+const (
+	maxLargest  = 10
+	maxWarnings = 100
+)
+
 // AttemptOf returns what the history says of a whole backup.
 func AttemptOf(m *Manifest) Attempt {
-	return Attempt{
+	a := Attempt{
 		FormatVersion: FormatVersion, ID: m.ID, Kind: m.Kind, Parent: m.Parent, Tool: m.Tool,
 		Started: m.Started, Finished: m.Finished, Outcome: OutcomeOK,
-		Hostname: m.Server.Hostname, ServerVersion: m.Server.Version,
-		Stages: m.Stages, LockMS: m.LockMS, LSN: m.LSN, Binlog: m.Binlog,
-		BytesRead: m.BytesRead, BytesStored: m.BytesStored,
-		RedoBytes: redoBytes(m), LowestMargin: m.Redo.LowestMargin, TornPages: m.TornPages,
-		Tables: len(m.Tables), Files: len(m.Files), LeftOut: len(m.LeftOut), Damaged: len(m.Damaged), Warnings: len(m.Warnings),
+		Hostname: m.Server.Hostname, ServerVersion: m.Server.Version, ServerID: m.Server.ServerID, Datadir: m.Server.Datadir,
+		Steps: m.Steps, Stages: m.Stages, LockMS: m.LockMS, LSN: m.LSN, Binlog: m.Binlog,
+		Codec: m.Codec, BytesRead: m.BytesRead, BytesStored: m.BytesStored,
+		RedoBytes: redoBytes(m), RedoCapacity: m.Redo.Capacity, LowestMargin: m.Redo.LowestMargin, TornPages: m.TornPages,
+		Late: m.Late, DDL: m.DDL,
+		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files), Largest: m.largest(),
+		LeftOut: len(m.LeftOut), Damaged: len(m.Damaged),
 	}
+	if m.Aria.Control != nil {
+		a.DataUUID = m.Aria.Control.UUID.String()
+	}
+	a.Warn(m.Warnings...)
+	return a
+}
+
+// Warn adds warnings to the record, as far as there is room.
+func (a *Attempt) Warn(texts ...string) {
+	a.WarningCount += len(texts)
+	a.Warnings = slices.Concat(a.Warnings, texts[:min(len(texts), max(maxWarnings-len(a.Warnings), 0))])
+}
+
+// End is when the attempt ended, or of one that died without a word when it
+// began.
+func (a *Attempt) End() time.Time {
+	if a.Finished.IsZero() {
+		return a.Started
+	}
+	return a.Finished
+}
+
+// largest returns the largest tables, by the sizes of their files.
+func (m *Manifest) largest() []TableSize {
+	all := make([]TableSize, 0, len(m.Tables))
+	for _, t := range m.Tables {
+		size := TableSize{Database: t.Database, Name: t.Name, Engine: t.Engine}
+		for _, i := range t.Files {
+			size.Bytes += m.Files[i].Size
+		}
+		if t.Engine != "" {
+			all = append(all, size)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b TableSize) int { return cmp.Compare(b.Bytes, a.Bytes) })
+	return slices.Clone(all[:min(len(all), maxLargest)])
 }
 
 func redoBytes(m *Manifest) int64 {
@@ -135,17 +201,10 @@ func (r *Repository) attempt(ctx context.Context, id string) (Attempt, error) {
 // Attempts returns the whole history, oldest first. A record that cannot be read
 // does not hide the others: its outcome is OutcomeUnknown and its error says why.
 func (r *Repository) Attempts(ctx context.Context) ([]Attempt, error) {
-	list, err := r.st.List(ctx, historyPrefix)
+	list, ids, err := r.history(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list the history of %s: %w", r, err)
+		return nil, err
 	}
-	var ids []string
-	for _, o := range list {
-		if id, ok := parseAttempt(o.Name); ok {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
 	attempts := make([]Attempt, len(ids))
 	err = each(ctx, len(ids), func(ctx context.Context, i int) (err error) {
 		attempts[i], err = r.readAttempt(ctx, list, ids[i])
@@ -164,8 +223,7 @@ func (r *Repository) readAttempt(ctx context.Context, history []store.Object, id
 		return Attempt{}, err
 	}
 	if err != nil {
-		started, kind, _ := ParseID(id) // listed ids parse
-		a = Attempt{ID: id, Kind: kind, Started: started, Outcome: OutcomeUnknown, Error: err.Error()}
+		a = unreadable(id, err)
 	}
 	return a, r.addAround(ctx, history, &a)
 }

@@ -64,9 +64,11 @@ func (r *Repository) FreshID(ctx context.Context, t time.Time, kind string) (str
 	}
 }
 
-// UnknownError is returned when no backup, or more than one, goes by an id.
+// UnknownError is returned when no backup or attempt, or more than one, goes by an
+// id.
 type UnknownError struct {
 	Where   string   // the repository
+	What    string   // what was looked for: "backup" or "attempt"
 	ID      string   // as asked for
 	Matches []string // the ids that it abbreviates, if there are several
 	Have    []string // all ids, newest first
@@ -79,11 +81,11 @@ func (e *UnknownError) Error() string {
 	case e.Failed != "":
 		return fmt.Sprintf("no backup %q in %s: that attempt failed: %s", e.ID, e.Where, e.Failed)
 	case len(e.Matches) > 0:
-		return fmt.Sprintf("%q stands for %d backups in %s: %s", e.ID, len(e.Matches), e.Where, shortList(e.Matches))
+		return fmt.Sprintf("%q stands for %d %ss in %s: %s", e.ID, len(e.Matches), e.What, e.Where, shortList(e.Matches))
 	case len(e.Have) == 0:
-		return fmt.Sprintf("no backup in %s", e.Where)
+		return fmt.Sprintf("no %s in %s", e.What, e.Where)
 	}
-	return fmt.Sprintf("no backup %q in %s; there are %s", e.ID, e.Where, shortList(e.Have))
+	return fmt.Sprintf("no %s %q in %s; there are %s", e.What, e.ID, e.Where, shortList(e.Have))
 }
 
 func shortList(ids []string) string {
@@ -97,25 +99,18 @@ func shortList(ids []string) string {
 // just one, or Latest for the newest. The error is an *UnknownError if there is
 // none.
 func (r *Repository) Resolve(ctx context.Context, idOrLatest string) (string, error) {
-	have, err := r.ids(ctx)
+	have, err := r.IDs(ctx)
 	if err != nil {
 		return "", err
 	}
 	slices.Reverse(have)
-	unknown := &UnknownError{Where: r.String(), ID: idOrLatest, Have: have}
 	if idOrLatest == Latest && len(have) > 0 {
 		return have[0], nil
 	}
-	if slices.Contains(have, idOrLatest) {
-		return idOrLatest, nil
-	}
-	for _, id := range have {
-		if idOrLatest != "" && strings.HasPrefix(id, idOrLatest) {
-			unknown.Matches = append(unknown.Matches, id)
-		}
-	}
-	if len(unknown.Matches) == 1 {
-		return unknown.Matches[0], nil
+	unknown := &UnknownError{Where: r.String(), What: "backup", ID: idOrLatest, Have: have}
+	id, err := choose(have, unknown)
+	if err == nil {
+		return id, nil
 	}
 	if _, _, err := ParseID(idOrLatest); err == nil {
 		if a, err := r.attempt(ctx, idOrLatest); err == nil && a.Outcome != OutcomeOK {
@@ -125,8 +120,25 @@ func (r *Repository) Resolve(ctx context.Context, idOrLatest string) (string, er
 	return "", unknown
 }
 
-// ids returns the ids of all backups, oldest first.
-func (r *Repository) ids(ctx context.Context) ([]string, error) {
+// choose returns the one id that unknown.ID is, or begins; else it completes the
+// error and returns that.
+func choose(have []string, unknown *UnknownError) (string, error) {
+	if slices.Contains(have, unknown.ID) {
+		return unknown.ID, nil
+	}
+	for _, id := range have {
+		if unknown.ID != "" && strings.HasPrefix(id, unknown.ID) {
+			unknown.Matches = append(unknown.Matches, id)
+		}
+	}
+	if len(unknown.Matches) == 1 {
+		return unknown.Matches[0], nil
+	}
+	return "", unknown
+}
+
+// IDs returns the ids of all backups, oldest first.
+func (r *Repository) IDs(ctx context.Context) ([]string, error) {
 	folders, err := r.folders(ctx)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,8 @@
 package repo
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"mbk/aria"
@@ -15,6 +17,10 @@ const FormatVersion = 1
 // Kinds of backups.
 const (
 	KindFull = "full"
+
+	// KindFailed stands in the id of an attempt that failed before it could
+	// begin, so that this id is never that of a backup that runs meanwhile.
+	KindFailed = "failed"
 )
 
 // Manifest describes one whole backup. It is written last: a backup without a
@@ -29,6 +35,7 @@ type Manifest struct {
 	Finished      time.Time `json:"finished"`
 
 	Server   Server   `json:"server"`
+	Steps    []Step   `json:"steps"`
 	Stages   []Stage  `json:"stages"`
 	LockMS   int64    `json:"lock_window_ms"` // BLOCK_DDL granted to END
 	LSN      LSNs     `json:"lsn"`
@@ -42,6 +49,8 @@ type Manifest struct {
 	BytesRead   int64  `json:"bytes_read"`
 	BytesStored int64  `json:"bytes_stored"`
 	TornPages   int64  `json:"torn_pages"` // pages that were whole only at a second read
+	Late        Late   `json:"copied_locked"`
+	DDL         DDL    `json:"ddl"`
 
 	Directories []Directory   `json:"directories"` // every database, empty ones too
 	Tables      []Table       `json:"tables"`
@@ -73,6 +82,12 @@ type Plugin struct {
 	Library string `json:"library"`
 }
 
+// Step is a part of an attempt as a whole, by the name that its progress has.
+type Step struct {
+	Name string `json:"name"` // "copying"; for people, and may change
+	MS   int64  `json:"ms"`   // so far, if the attempt failed in it
+}
+
 // Stage is one BACKUP STAGE as it was held.
 type Stage struct {
 	Name    string    `json:"name"` // "START", "FLUSH", "BLOCK_DDL", "BLOCK_COMMIT", "END"
@@ -80,6 +95,70 @@ type Stage struct {
 	WaitMS  int64     `json:"wait_ms"` // from the first try until granted
 	HeldMS  int64     `json:"ms"`      // until the next stage was granted
 	Tries   int       `json:"tries"`
+}
+
+// Late is what had to be copied, or copied again, while the server was locked.
+type Late struct {
+	Files int   `json:"files"`
+	Bytes int64 `json:"bytes"`
+}
+
+// DDL is what happened to tables and databases during a backup, as far as their
+// files and the redo show it.
+type DDL struct {
+	Created   int `json:"created"`
+	Dropped   int `json:"dropped"`
+	Renamed   int `json:"renamed"`
+	Rebuilt   int `json:"rebuilt"`   // their rows are in new files: ALTER, OPTIMIZE, TRUNCATE
+	Altered   int `json:"altered"`   // the definition only
+	Transient int `json:"transient"` // InnoDB tables made and dropped within the backup
+
+	Events []DDLEvent `json:"events"` // the first 100, in the order of their names
+}
+
+// Kinds of a DDLEvent.
+const (
+	DDLCreated   = "created"
+	DDLDropped   = "dropped"
+	DDLRenamed   = "renamed"
+	DDLRebuilt   = "rebuilt"
+	DDLAltered   = "altered"
+	DDLTransient = "transient"
+)
+
+// DDLEvent is one table or database to which something happened.
+type DDLEvent struct {
+	Kind     string `json:"kind"` // DDLCreated ...
+	Database string `json:"database"`
+	Name     string `json:"name"`           // "" for a database
+	From     string `json:"from,omitempty"` // of a renamed table: "database.name" before
+}
+
+// maxEvents bounds DDL.Events.
+const maxEvents = 100
+
+// NewDDL counts events, and keeps the first of them.
+func NewDDL(events []DDLEvent) DDL {
+	events = slices.Clone(events)
+	slices.SortFunc(events, func(a, b DDLEvent) int {
+		return cmp.Or(cmp.Compare(a.Database, b.Database), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Kind, b.Kind))
+	})
+	d := DDL{Events: events[:min(len(events), maxEvents)]}
+	counts := map[string]*int{
+		DDLCreated: &d.Created, DDLDropped: &d.Dropped, DDLRenamed: &d.Renamed,
+		DDLRebuilt: &d.Rebuilt, DDLAltered: &d.Altered, DDLTransient: &d.Transient,
+	}
+	for _, e := range events {
+		if n := counts[e.Kind]; n != nil {
+			*n++
+		}
+	}
+	return d
+}
+
+// Total is how many events there were.
+func (d DDL) Total() int {
+	return d.Created + d.Dropped + d.Renamed + d.Rebuilt + d.Altered + d.Transient
 }
 
 // LSNs are the ends of the redo that the backup holds.

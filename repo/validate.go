@@ -26,7 +26,7 @@ func (m *Manifest) Validate() error {
 		return err
 	}
 	for _, check := range []func() error{
-		m.checkIdentity, m.checkCounts, m.checkPackList, m.checkFiles, m.checkPaths, m.checkRedo, m.checkTables,
+		m.checkIdentity, m.checkCounts, m.checkPackList, m.checkFiles, m.checkPaths, m.checkRedo, m.checkAria, m.checkTables,
 	} {
 		if err := check(); err != nil {
 			return fmt.Errorf("manifest: %w", err)
@@ -55,6 +55,7 @@ func (m *Manifest) checkIdentity() error {
 func (m *Manifest) checkCounts() error {
 	for name, n := range map[string]int64{
 		"lock_window_ms": m.LockMS, "bytes_read": m.BytesRead, "bytes_stored": m.BytesStored, "torn_pages": m.TornPages,
+		"copied_locked.files": int64(m.Late.Files), "copied_locked.bytes": m.Late.Bytes,
 	} {
 		if n < 0 {
 			return fmt.Errorf("%s is %d", name, n)
@@ -275,6 +276,14 @@ func (m *Manifest) checkRedo() error {
 		return fmt.Errorf("redo from lsn %d to %d, of which %d bytes are stored", from, to, held)
 	}
 	return nil
+}
+
+// checkAria checks that Aria's control file can be made of what the manifest says.
+func (m *Manifest) checkAria() error {
+	if m.Aria.Control == nil {
+		return nil
+	}
+	return m.Aria.Control.Validate()
 }
 
 func (m *Manifest) checkTables() error {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"mbk/aria"
 	"mbk/copier"
 	"mbk/innodb"
 )
@@ -28,6 +29,11 @@ func TestValidate(t *testing.T) {
 		{"unknown kind", func(m *Manifest) { m.ID, m.Kind = "20261121T201806Z-odd", "odd" }, `unknown kind "odd"`},
 		{"full backup with a parent", func(m *Manifest) { m.Parent = "20261120T201806Z-full" }, "with parent"},
 		{"no start", func(m *Manifest) { m.Started = time.Time{} }, "no time"},
+		{"Aria's control file of an unknown version", func(m *Manifest) { m.Aria.Control = &aria.Control{Version: 2} }, "aria control: version 2"},
+		{"Aria's last log before its checkpoint", func(m *Manifest) {
+			m.Aria.Control = &aria.Control{Version: 1, Checkpoint: aria.LSN{File: 3}, LastLog: 2}
+		}, "last log file 2"},
+		{"negative count of what was copied late", func(m *Manifest) { m.Late.Files = -1 }, "copied_locked.files is -1"},
 		{"negative count", func(m *Manifest) { m.BytesStored = -1 }, "bytes_stored is -1"},
 
 		{"pack name with a folder", func(m *Manifest) { m.Packs[0].Name = "../x.pack" }, `pack name "../x.pack"`},

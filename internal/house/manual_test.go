@@ -102,14 +102,14 @@ func TestManualHasEveryFieldOfJSON(t *testing.T) {
 			title = "mbk backup"
 		}
 		s := section(t, text, title)
-		for _, field := range fields(reflect.TypeOf(d.Zero), "", repo.Summary{}) {
+		for _, field := range fields(reflect.TypeOf(d.Zero), "", repo.Summary{}, repo.Attempt{}, repo.Verification{}) {
 			if !strings.Contains(s, "`"+field+"`") {
 				t.Errorf("%s, section %q: no field `%s`", manual, title, field)
 			}
 		}
 	}
 	s := section(t, text, sectionSummary)
-	for _, field := range fields(reflect.TypeFor[repo.Summary](), "", nil) {
+	for _, field := range fields(reflect.TypeFor[repo.Summary](), "") {
 		if !strings.Contains(s, "`"+field+"`") {
 			t.Errorf("%s, section %q: no field `%s`", manual, sectionSummary, field)
 		}
@@ -126,7 +126,7 @@ func TestFormatHasEveryFieldOfTheRepository(t *testing.T) {
 		"The record of a verification": repo.Verification{},
 	} {
 		s := section(t, text, title)
-		for _, field := range fields(reflect.TypeOf(zero), "", nil) {
+		for _, field := range fields(reflect.TypeOf(zero), "") {
 			if !strings.Contains(s, "`"+field+"`") {
 				t.Errorf("%s, section %q: no field `%s`", format, title, field)
 			}
@@ -135,21 +135,21 @@ func TestFormatHasEveryFieldOfTheRepository(t *testing.T) {
 }
 
 // fields lists the paths of all fields that a type has as JSON: "lsn.end",
-// "stages[].name". It does not go into the type of the value shared.
-func fields(typ reflect.Type, prefix string, shared any) []string {
+// "stages[].name". It does not go into the types of the values shared.
+func fields(typ reflect.Type, prefix string, shared ...any) []string {
 	switch typ.Kind() {
 	case reflect.Pointer:
-		return fields(typ.Elem(), prefix, shared)
+		return fields(typ.Elem(), prefix, shared...)
 	case reflect.Slice:
 		if typ.Elem().Kind() == reflect.Uint8 {
 			return nil
 		}
-		return fields(typ.Elem(), prefix+"[]", shared)
+		return fields(typ.Elem(), prefix+"[]", shared...)
 	case reflect.Struct:
 	default:
 		return nil
 	}
-	if typ == reflect.TypeFor[time.Time]() || shared != nil && typ == reflect.TypeOf(shared) {
+	if typ == reflect.TypeFor[time.Time]() || slices.ContainsFunc(shared, func(v any) bool { return reflect.TypeOf(v) == typ }) {
 		return nil
 	}
 	var all []string
@@ -158,7 +158,7 @@ func fields(typ reflect.Type, prefix string, shared any) []string {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case f.Anonymous && name == "":
-			all = append(all, fields(f.Type, prefix, shared)...)
+			all = append(all, fields(f.Type, prefix, shared...)...)
 			continue
 		case !f.IsExported() || name == "-":
 			continue
@@ -167,7 +167,7 @@ func fields(typ reflect.Type, prefix string, shared any) []string {
 		}
 		path := strings.TrimPrefix(prefix+"."+name, ".")
 		all = append(all, path)
-		all = append(all, fields(f.Type, path, shared)...)
+		all = append(all, fields(f.Type, path, shared...)...)
 	}
 	return all
 }
@@ -178,7 +178,7 @@ func fields(typ reflect.Type, prefix string, shared any) []string {
 func TestDocumentsAreListed(t *testing.T) {
 	known := map[string]string{}
 	for _, d := range cli.Documents() {
-		for _, field := range fields(reflect.TypeOf(d.Zero), "", nil) {
+		for _, field := range fields(reflect.TypeOf(d.Zero), "") {
 			known[d.Command] += " " + field[strings.LastIndex(field, ".")+1:]
 		}
 	}

@@ -1,0 +1,190 @@
+package backup
+
+import (
+	"path"
+	"path/filepath"
+	"strings"
+
+	"mbk/innodb"
+	"mbk/internal/filename"
+	"mbk/repo"
+)
+
+// tableState is which files stood for a table at one moment.
+type tableState struct {
+	frm  identity
+	data map[string]identity // of rows and keys, by file name
+}
+
+// begun is what the data directory held when the copying began, to tell at the
+// end what DDL has done since. Of a table that could not be opened then only the
+// name is known.
+type begun struct {
+	databases map[string]bool
+	tables    map[tableFiles]tableState
+	names     map[identity]tableFiles // of the definitions
+}
+
+// noteTables keeps what the first pass has opened.
+func (c *copies) noteTables(s scan) *begun {
+	opened := make(map[string]identity, len(c.newest))
+	for id, h := range c.newest {
+		opened[h.entry.path()] = id
+	}
+	b := &begun{databases: map[string]bool{}, tables: map[tableFiles]tableState{}, names: map[identity]tableFiles{}}
+	for _, dir := range s.databases {
+		b.databases[dir] = true
+	}
+	identities := func(yield func(entry, identity) bool) {
+		for _, e := range s.entries {
+			if !yield(e, opened[e.path()]) {
+				return
+			}
+		}
+	}
+	b.tables = tableStates(identities)
+	for key, t := range b.tables {
+		if t.frm != (identity{}) {
+			b.names[t.frm] = key
+		}
+	}
+	return b
+}
+
+// tableStates puts the files of tables together. What has no definition is none.
+func tableStates(files func(yield func(entry, identity) bool)) map[tableFiles]tableState {
+	all := map[tableFiles]tableState{}
+	for e, id := range files {
+		if e.table == "" || filename.Temporary(e.name) || filename.FullText(e.name) {
+			continue
+		}
+		key := tableFiles{e.dir, e.table}
+		t := all[key]
+		switch {
+		case e.frm():
+			t.frm = id
+		case e.data():
+			if t.data == nil {
+				t.data = map[string]identity{}
+			}
+			t.data[e.name] = id
+		}
+		all[key] = t
+	}
+	return all
+}
+
+// ddl compares what there was at the beginning with the final state. Of tables
+// that came and went in between the redo tells, if they were InnoDB's.
+func (b *begun) ddl(f *final, journal []innodb.SpaceHistory) repo.DDL {
+	now := tableStates(func(yield func(entry, identity) bool) {
+		for _, p := range f.files {
+			if !yield(p.entry, p.held.stat.id) {
+				return
+			}
+		}
+	})
+	var events []repo.DDLEvent
+	add := func(kind string, t tableFiles, from string) {
+		e := repo.DDLEvent{Kind: kind, Database: filename.SQL(t.database), From: from}
+		if t.table != "" {
+			e.Name = filename.SQL(t.table)
+		}
+		events = append(events, e)
+	}
+	renamed := map[tableFiles]bool{} // their former names
+	for key, t := range now {
+		was, known := b.tables[key]
+		former, moved := b.names[t.frm]
+		switch {
+		case moved && former != key:
+			add(repo.DDLRenamed, key, filename.SQL(former.database)+"."+filename.SQL(former.table))
+			renamed[former] = true
+		case !known:
+			add(repo.DDLCreated, key, "")
+		default:
+			if kind := was.changed(t); kind != "" {
+				add(kind, key, "")
+			}
+		}
+	}
+	for key := range b.tables {
+		if _, there := now[key]; !there && !renamed[key] {
+			add(repo.DDLDropped, key, "")
+		}
+	}
+	for key := range transient(journal) {
+		if _, was := b.tables[key]; was {
+			continue
+		}
+		if _, is := now[key]; !is {
+			add(repo.DDLTransient, key, "")
+		}
+	}
+	for _, dir := range f.databases {
+		if !b.databases[dir] {
+			add(repo.DDLCreated, tableFiles{database: dir}, "")
+		}
+	}
+	there := map[string]bool{}
+	for _, dir := range f.databases {
+		there[dir] = true
+	}
+	for dir := range b.databases {
+		if !there[dir] {
+			add(repo.DDLDropped, tableFiles{database: dir}, "")
+		}
+	}
+	return repo.NewDDL(events)
+}
+
+// changed says what happened to a table that kept its name, "" if nothing did.
+func (t tableState) changed(now tableState) string {
+	if t.frm == (identity{}) {
+		return "" // it could not be opened at first, so nothing is known of it
+	}
+	kept := 0
+	for name, id := range now.data {
+		switch was, known := t.data[name]; {
+		case known && was == id:
+			kept++
+		case known:
+			return repo.DDLRebuilt
+		}
+	}
+	switch {
+	case kept == 0 && len(now.data) > 0 && len(t.data) > 0:
+		return repo.DDLRebuilt // by another engine
+	case t.frm != now.frm || kept != len(now.data) || kept != len(t.data):
+		return repo.DDLAltered
+	}
+	return ""
+}
+
+// transient lists the tables that the redo creates and deletes.
+func transient(journal []innodb.SpaceHistory) map[tableFiles]bool {
+	all := map[tableFiles]bool{}
+	for _, s := range journal {
+		name := path.Base(s.Name)
+		if s.Created == 0 || s.Deleted == 0 || filepath.IsAbs(s.Name) || filename.Temporary(name) || filename.FullText(name) {
+			continue
+		}
+		key := tableFiles{path.Base(path.Dir(s.Name)), tableOf(name)}
+		if key.table != "" && strings.Contains(strings.TrimPrefix(s.Name, "./"), "/") {
+			all[key] = true
+		}
+	}
+	return all
+}
+
+// late counts what was copied under the lock.
+func (f *final) late() repo.Late {
+	var l repo.Late
+	for _, p := range f.files {
+		if p.late {
+			l.Files++
+			l.Bytes += p.held.size
+		}
+	}
+	return l
+}

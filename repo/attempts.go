@@ -1,0 +1,114 @@
+package repo
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"mbk/repo/store"
+)
+
+// Attempt returns the record of one attempt, failed or not: by its id, by the
+// beginning of just one, or Latest for the one that ended last. A backup whose
+// record is lost is described by its manifest. The error is an *UnknownError if
+// there is none.
+func (r *Repository) Attempt(ctx context.Context, idOrLatest string) (Attempt, error) {
+	if idOrLatest == Latest {
+		return r.latestAttempt(ctx)
+	}
+	list, history, err := r.history(ctx)
+	if err != nil {
+		return Attempt{}, err
+	}
+	backups, err := r.IDs(ctx)
+	if err != nil {
+		return Attempt{}, err
+	}
+	have := slices.Concat(history, backups)
+	slices.Sort(have)
+	have = slices.Compact(have)
+	slices.Reverse(have)
+	id, err := choose(have, &UnknownError{Where: r.String(), What: "attempt", ID: idOrLatest, Have: have})
+	if err != nil {
+		return Attempt{}, err
+	}
+	a, err := r.describe(ctx, id)
+	if err != nil {
+		return Attempt{}, err
+	}
+	return a, r.addAround(ctx, list, &a)
+}
+
+// latestAttempt returns the attempt that ended last.
+func (r *Repository) latestAttempt(ctx context.Context) (Attempt, error) {
+	all, err := r.Attempts(ctx)
+	if err != nil {
+		return Attempt{}, err
+	}
+	if newest := NewestAttempt(all); newest != nil {
+		return r.Attempt(ctx, newest.ID)
+	}
+	return Attempt{}, &UnknownError{Where: r.String(), What: "attempt", ID: Latest}
+}
+
+// NewestAttempt returns the attempt that ended last, nil of none.
+func NewestAttempt(attempts []Attempt) *Attempt {
+	var newest *Attempt
+	for i := range attempts {
+		if a := &attempts[i]; newest == nil || a.End().After(newest.End()) {
+			newest = a
+		}
+	}
+	return newest
+}
+
+// describe returns what is known of an attempt: its record, or of a backup
+// whose record is lost or wrong what the manifest says.
+func (r *Repository) describe(ctx context.Context, id string) (Attempt, error) {
+	a, err := r.attempt(ctx, id)
+	if err != nil && !lost(err) {
+		return Attempt{}, err
+	}
+	if err != nil {
+		a = unreadable(id, err)
+	}
+	has, err := r.Has(ctx, id)
+	if err != nil || a.Outcome == OutcomeOK || !has {
+		return a, err
+	}
+	s, err := r.fromManifest(ctx, id)
+	if err == nil && s.ID != "" { // else it was removed meanwhile
+		a = s.Attempt
+	}
+	return a, err
+}
+
+// unreadable stands for a record that cannot be read.
+func unreadable(id string, err error) Attempt {
+	started, kind, _ := ParseID(id) // listed ids parse
+	return Attempt{ID: id, Kind: kind, Started: started, Outcome: OutcomeUnknown, Error: err.Error()}
+}
+
+// Has tells whether a backup is in the repository.
+func (r *Repository) Has(ctx context.Context, id string) (bool, error) {
+	list, err := r.st.List(ctx, manifestName(id))
+	if err != nil {
+		return false, fmt.Errorf("look for %s: %w", id, err)
+	}
+	return slices.ContainsFunc(list, func(o store.Object) bool { return o.Name == manifestName(id) }), nil
+}
+
+// history lists the objects of the history, and the ids of all attempts on record,
+// oldest first.
+func (r *Repository) history(ctx context.Context) (list []store.Object, ids []string, err error) {
+	if list, err = r.st.List(ctx, historyPrefix); err != nil {
+		return nil, nil, fmt.Errorf("list the history of %s: %w", r, err)
+	}
+	for _, o := range list {
+		if id, ok := parseAttempt(o.Name); ok {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return list, ids, nil
+}
