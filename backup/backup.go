@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -342,7 +343,16 @@ func (r *attempt) copyAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o := &opener{copies: r.copies, lock: r.locker, begin: r.beginCopying, log: r.log}
+	locks, giveBack, err := r.tableLocks(ctx, len(s.entries))
+	if err != nil {
+		return err
+	}
+	defer giveBack()
+	begin := func(ctx context.Context) error {
+		giveBack()
+		return r.beginCopying(ctx)
+	}
+	o := &opener{copies: r.copies, locks: locks, begin: begin, log: r.log}
 	if err := o.open(ctx, s.entries); err != nil {
 		return err
 	}
@@ -351,6 +361,33 @@ func (r *attempt) copyAll(ctx context.Context) error {
 		return err
 	}
 	return r.copies.wait(ctx)
+}
+
+// tableLocks returns what so many files are to be opened with. With a single
+// connection mbk and the server wait for each other most of the time; where there
+// are many files more are opened, which giveBack closes. A server without a free
+// connection has none to lend.
+func (r *attempt) tableLocks(ctx context.Context, files int) (locks []tableLock, giveBack func(), err error) {
+	const many, most = 2000, 4
+	var more []*stage.Locker
+	giveBack = func() {
+		for _, l := range more {
+			l.Close()
+		}
+	}
+	locks = []tableLock{r.locker}
+	for files >= many && len(locks) < min(most, runtime.GOMAXPROCS(0)) {
+		l, err := r.opts.Server.Locker(ctx, lockPatience)
+		if errors.Is(err, stage.ErrTooManyConnections) {
+			break
+		}
+		if err != nil {
+			giveBack()
+			return nil, nil, err
+		}
+		more, locks = append(more, l), append(locks, l)
+	}
+	return locks, giveBack, nil
 }
 
 // beginCopying is called when the descriptors are open and no page is read: the
@@ -402,7 +439,7 @@ func (r *attempt) catchUp(ctx context.Context) error {
 		if size < fewBytes {
 			return r.aria.wait(ctx)
 		}
-		o := &opener{copies: r.copies, lock: r.locker, log: r.log}
+		o := &opener{copies: r.copies, locks: []tableLock{r.locker}, log: r.log}
 		if err := o.open(ctx, fresh); err != nil {
 			return err
 		}

@@ -68,7 +68,7 @@ type copies struct {
 	stems       map[string]aria.Index // of Aria tables whose index file was read, by path without extension
 	discarded   map[string]bool       // tables without a tablespace, as "database/table" on disk
 	next        uint32
-	spacePage   int // innodb_page_size
+	page        []byte // for page 0 of a tablespace, innodb_page_size long
 }
 
 func newCopies(l layout, c *copier.Copier, descriptors int64) (*copies, error) {
@@ -78,7 +78,7 @@ func newCopies(l layout, c *copier.Copier, descriptors int64) (*copies, error) {
 	}
 	return &copies{
 		layout: l, copier: c, descriptors: semaphore.NewWeighted(descriptors), budget: descriptors,
-		newest: map[identity]*held{}, stems: map[string]aria.Index{}, spacePage: size,
+		newest: map[identity]*held{}, stems: map[string]aria.Index{}, page: make([]byte, size),
 	}, nil
 }
 
@@ -239,7 +239,7 @@ func (c *copies) describeSpace(h *held, g grabbed, source *copier.Source) error 
 		return err
 	}
 	h.size, source.Size = now.size, now.size
-	space, err := readSpace(g.file, g.entry.path(), c.spacePage)
+	space, err := readSpace(g.file, g.entry.path(), c.page)
 	if errors.Is(err, innodb.ErrNoSpace) {
 		return nil
 	}

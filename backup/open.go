@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"mbk/internal/filename"
 	"mbk/stage"
@@ -21,38 +24,84 @@ const maxBacklog = 64 << 20
 // opener opens the files of one table after another, each table under its
 // BACKUP LOCK. The descriptors stay open until their copy is done and pin one
 // generation of the table. Nothing is copied before begin was called, which
-// happens when all tables are open or no more descriptors are to be had.
+// happens when all tables are open or no more descriptors are to be had. Until
+// then several tables are opened at a time, one by each lock.
 type opener struct {
 	copies *copies
-	lock   tableLock
+	locks  []tableLock                     // at least one
 	begin  func(ctx context.Context) error // called once, before the first page is copied; nil: copying goes on already
 	log    *slog.Logger
-	before []grabbed
-	bytes  int64 // of the small files in before
+	before [][]grabbed // by table
+	bytes  int64       // of the small files in before
 }
 
 // open opens and submits all entries, sorted by table.
 func (o *opener) open(ctx context.Context, entries []entry) error {
+	var err error
+	if o.begin != nil {
+		if entries, err = o.openAhead(ctx, entries); err != nil {
+			return err
+		}
+	}
+	lock := o.locks[0]
 	for len(entries) > 0 {
-		n := tableRun(entries, min(maxRun, o.copies.budget/2))
-		if err := o.openTable(ctx, entries[:n]); err != nil {
+		n := o.tableRun(entries)
+		if err := o.openTable(ctx, lock, entries[:n]); err != nil {
 			return err
 		}
 		entries = entries[n:]
 	}
-	if err := o.lock.Unlock(ctx); err != nil {
+	if err := lock.Unlock(ctx); err != nil {
 		return err
 	}
 	return o.start(ctx)
+}
+
+// openAhead opens tables while nothing is copied yet, until descriptors or memory
+// are spent, and returns the entries that are left.
+func (o *opener) openAhead(ctx context.Context, entries []entry) ([]entry, error) {
+	var mu sync.Mutex // guards entries and o
+	next := func() (table int, files []entry) {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(entries) == 0 || o.bytes >= maxBacklog {
+			return 0, nil
+		}
+		n := o.tableRun(entries)
+		if !o.copies.descriptors.TryAcquire(int64(n)) {
+			return 0, nil
+		}
+		files, entries = entries[:n], entries[n:]
+		o.before = append(o.before, nil) // copied in the order of the scan
+		return len(o.before) - 1, files
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, lock := range o.locks {
+		group.Go(func() error {
+			for table, files := next(); len(files) > 0; table, files = next() {
+				found, err := o.grabTable(ctx, lock, files)
+				mu.Lock()
+				o.before[table] = found
+				o.bytes += bytesOf(found)
+				mu.Unlock()
+				if err != nil {
+					return err
+				}
+			}
+			return lock.Unlock(ctx)
+		})
+	}
+	return entries, group.Wait()
 }
 
 // maxRun bounds how many files are opened under one lock; a table of thousands
 // of partitions takes several.
 const maxRun = 1000
 
-// tableRun is how many of the first entries belong to one table, at most so many.
-func tableRun(entries []entry, most int64) int {
-	n := 1
+// tableRun is how many of the first entries belong to one table and are opened at
+// once.
+func (o *opener) tableRun(entries []entry) int {
+	n, most := 1, min(maxRun, o.copies.budget/2)
 	for n < len(entries) && int64(n) < most && entries[n].dir == entries[0].dir &&
 		entries[n].table == entries[0].table && entries[0].table != "" {
 		n++
@@ -60,11 +109,11 @@ func tableRun(entries []entry, most int64) int {
 	return n
 }
 
-// openTable opens the files of one table.
-func (o *opener) openTable(ctx context.Context, files []entry) error {
+// openTable opens the files of one table, and submits them if copying has begun.
+func (o *opener) openTable(ctx context.Context, lock tableLock, files []entry) error {
 	if !o.copies.descriptors.TryAcquire(int64(len(files))) {
 		// A table's lock is never held while we wait for anything else.
-		if err := o.lock.Unlock(ctx); err != nil {
+		if err := lock.Unlock(ctx); err != nil {
 			return err
 		}
 		if err := o.start(ctx); err != nil {
@@ -74,45 +123,62 @@ func (o *opener) openTable(ctx context.Context, files []entry) error {
 			return err
 		}
 	}
-	var busy *stage.BusyError
-	if err := o.lockTable(ctx, files[0]); errors.As(err, &busy) {
-		// A DDL is at it. The table is copied by a later pass.
-		o.copies.descriptors.Release(int64(len(files)))
-		o.log.Info("table is locked, copied later", "reason", busy)
-		return nil
-	} else if err != nil {
-		o.copies.descriptors.Release(int64(len(files)))
+	found, err := o.grabTable(ctx, lock, files)
+	o.before = append(o.before, found)
+	if err != nil {
 		return err
 	}
-	for i, e := range files {
-		g, found, err := o.copies.grab(e)
-		if err != nil {
-			o.copies.descriptors.Release(int64(len(files) - i - 1))
-			return err
-		}
-		if found {
-			o.before = append(o.before, g)
-			o.bytes += int64(len(g.bytes))
-		}
-	}
-	if o.begin != nil && o.bytes < maxBacklog {
-		return nil
-	}
-	if err := o.lock.Unlock(ctx); err != nil {
+	if err := lock.Unlock(ctx); err != nil {
 		return err
 	}
 	return o.start(ctx)
 }
 
+// grabTable opens the files of one table under its lock, for which descriptors
+// have been acquired. It returns what it has opened after an error, too.
+func (o *opener) grabTable(ctx context.Context, lock tableLock, files []entry) ([]grabbed, error) {
+	var busy *stage.BusyError
+	if err := lockTable(ctx, lock, files[0]); errors.As(err, &busy) {
+		// A DDL is at it. The table is copied by a later pass.
+		o.copies.descriptors.Release(int64(len(files)))
+		o.log.Info("table is locked, copied later", "reason", busy)
+		return nil, nil
+	} else if err != nil {
+		o.copies.descriptors.Release(int64(len(files)))
+		return nil, err
+	}
+	found := make([]grabbed, 0, len(files))
+	for i, e := range files {
+		g, ok, err := o.copies.grab(e)
+		if err != nil {
+			o.copies.descriptors.Release(int64(len(files) - i - 1))
+			return found, err
+		}
+		if ok {
+			found = append(found, g)
+		}
+	}
+	return found, nil
+}
+
+// bytesOf is how many bytes of small files have been read.
+func bytesOf(files []grabbed) int64 {
+	var sum int64
+	for _, g := range files {
+		sum += int64(len(g.bytes))
+	}
+	return sum
+}
+
 // lockTable takes the BACKUP LOCK of the table of a file. Files that belong to
 // no table that SQL can name are opened without.
-func (o *opener) lockTable(ctx context.Context, e entry) error {
+func lockTable(ctx context.Context, lock tableLock, e entry) error {
 	database, plainDir := filename.Decode(e.dir)
 	table, plainTable := filename.Decode(e.table)
 	if !plainDir || !plainTable || filename.FullText(e.name) {
 		return nil
 	}
-	return o.lock.Lock(ctx, database, table)
+	return lock.Lock(ctx, database, table)
 }
 
 // start begins copying if that has not happened and submits what is open.
@@ -124,20 +190,27 @@ func (o *opener) start(ctx context.Context) error {
 			return err
 		}
 	}
-	for i, g := range o.before {
-		if _, err := o.copies.submit(ctx, g); err != nil {
-			o.drop(o.before[i+1:])
-			return err
+	for len(o.before) > 0 {
+		for len(o.before[0]) > 0 {
+			g := o.before[0][0]
+			o.before[0] = o.before[0][1:]
+			if _, err := o.copies.submit(ctx, g); err != nil {
+				o.drop()
+				return err
+			}
 		}
+		o.before = o.before[1:]
 	}
-	o.before, o.bytes = o.before[:0], 0
+	o.bytes = 0
 	return nil
 }
 
 // drop closes files that will not be copied after all.
-func (o *opener) drop(files []grabbed) {
-	for _, g := range files {
-		o.copies.release(g)
+func (o *opener) drop() {
+	for _, files := range o.before {
+		for _, g := range files {
+			o.copies.release(g)
+		}
 	}
 	o.before = nil
 }

@@ -20,10 +20,10 @@ import (
 const trxSysPage = 5
 
 // readSpace reads page 0 of an open tablespace. It may be caught in the middle
-// of being written; the copier's own reads are repeated, so this one is too.
-func readSpace(f io.ReaderAt, name string, pageSize int) (innodb.Space, error) {
+// of being written; the copier's own reads are repeated, so this one is too. The page
+// is read into page, which is as long as one.
+func readSpace(f io.ReaderAt, name string, page []byte) (innodb.Space, error) {
 	const tries = 10
-	page := make([]byte, pageSize)
 	var failed error
 	for range tries {
 		n, err := f.ReadAt(page, 0)
@@ -33,7 +33,7 @@ func readSpace(f io.ReaderAt, name string, pageSize int) (innodb.Space, error) {
 		if n == 0 {
 			return innodb.Space{}, innodb.ErrNoSpace
 		}
-		space, err := innodb.ParseSpace(page[:n], pageSize)
+		space, err := innodb.ParseSpace(page[:n], len(page))
 		if err == nil || errors.Is(err, innodb.ErrNoSpace) {
 			return space, err
 		}
@@ -55,7 +55,7 @@ func (c *copies) copySystem(ctx context.Context) ([]*held, error) {
 		}
 		source := copier.Source{Cached: cachedBefore(f)}
 		if i == 0 {
-			s, err := readSpace(f, path, c.spacePage)
+			s, err := readSpace(f, path, c.page)
 			if err != nil {
 				f.Close() //nolint:errcheck // only read
 				return nil, err
@@ -83,7 +83,7 @@ func (c *copies) copySystem(ctx context.Context) ([]*held, error) {
 			return nil, err
 		}
 		cached := cachedBefore(f)
-		s, err := readSpace(f, path, c.spacePage)
+		s, err := readSpace(f, path, c.page)
 		if err != nil {
 			f.Close() //nolint:errcheck // only read
 			return nil, err

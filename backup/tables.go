@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 
 	"mbk/internal/filename"
 	"mbk/repo"
@@ -26,12 +28,26 @@ func supported(engine string) bool {
 // unsupportedTables lists the tables of a scan that cannot be backed up. Broken
 // definitions are named by the backup itself; here they are passed over.
 func unsupportedTables(datadir string, s scan) []repo.LeftOut {
+	workers := runtime.GOMAXPROCS(0)
+	found := make([][]repo.LeftOut, workers)
+	var all sync.WaitGroup
+	for i := range workers {
+		part := s.entries[i*len(s.entries)/workers : (i+1)*len(s.entries)/workers]
+		all.Go(func() { found[i] = unsupportedIn(datadir, part) })
+	}
+	all.Wait()
+	return slices.Concat(found...)
+}
+
+// unsupportedIn is unsupportedTables for some entries.
+func unsupportedIn(datadir string, entries []entry) []repo.LeftOut {
 	var found []repo.LeftOut
-	for _, e := range s.entries {
+	buf := make([]byte, 16<<10) // more than most definitions have
+	for _, e := range entries {
 		if !e.frm() {
 			continue
 		}
-		b, err := os.ReadFile(filepath.Join(datadir, filepath.FromSlash(e.path())))
+		b, err := readFile(filepath.Join(datadir, filepath.FromSlash(e.path())), buf)
 		if err != nil {
 			continue
 		}
@@ -40,6 +56,20 @@ func unsupportedTables(datadir string, s scan) []repo.LeftOut {
 		}
 	}
 	return found
+}
+
+// readFile reads a file, into buf if it is smaller than that.
+func readFile(path string, buf []byte) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	n, err := f.Read(buf)
+	if err != nil || n < len(buf) {
+		return buf[:n], err
+	}
+	return os.ReadFile(path)
 }
 
 func leftOut(e entry, d definition) repo.LeftOut {
