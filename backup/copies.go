@@ -220,9 +220,16 @@ func (c *copies) describe(h *held, g grabbed, source *copier.Source) error {
 		if err != nil || !index.OnlineSafe() {
 			return err
 		}
+		// A bulk insert may have come between the opening of the file and the
+		// reading of the header. What it added is not in the log, so the size
+		// counts from the header on.
+		now, err := statFile(g.file)
+		if err != nil {
+			return err
+		}
 		h.class, h.index = repo.ClassAria, index
 		source.Pages = ariaBlocks{index: index, data: strings.HasSuffix(g.entry.name, aria.DataExt)}
-		h.size = h.size / int64(index.BlockSize) * int64(index.BlockSize)
+		h.size = now.size / int64(index.BlockSize) * int64(index.BlockSize)
 		source.Size = h.size
 	}
 	return nil
