@@ -38,6 +38,7 @@ func (r *attempt) finish(ctx context.Context) error {
 			return madeMeanwhile(path+": an InnoDB table was made with DATA DIRECTORY during the backup; it cannot be backed up", moveInHint)
 		}
 	}
+	r.left = append(r.left, r.leftByFilter()...)
 	if err := r.reconcileSpaces(); err != nil {
 		return err
 	}
@@ -56,7 +57,7 @@ func (r *attempt) reconcileSpaces() error {
 	journal := r.redo.tail.Journal()
 	created := map[string]innodb.SpaceID{} // by the last name in the redo
 	for _, s := range journal.Spaces() {
-		if s.Deleted == 0 && filepath.IsAbs(s.Name) {
+		if s.Deleted == 0 && filepath.IsAbs(s.Name) && !r.layout.keep.leavesOut(s.Name, r.final.left) {
 			return madeMeanwhile(s.Name+" was made with DATA DIRECTORY during the backup; it cannot be backed up", moveInHint)
 		}
 		if s.Deleted == 0 {
@@ -85,6 +86,7 @@ func (r *attempt) reconcileSpaces() error {
 		temporary := path != "" && filename.Temporary(r.final.files[path].entry.name)
 		fulltext := path != "" && filename.FullText(r.final.files[path].entry.name)
 		switch {
+		case problem.Kind == innodb.ProblemMissing && r.layout.keep.leavesOut(problem.History.Name, r.final.left):
 		case problem.Kind == innodb.ProblemDeleted && (temporary || fulltext):
 			delete(r.final.files, path) // an ALTER gave up after its files were listed
 		case problem.Kind == innodb.ProblemDeleted:
@@ -103,7 +105,7 @@ func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 		Started: r.started, Server: r.source(), Steps: r.stepTimes(), Stages: r.stageTimes(), LockMS: r.window.Milliseconds(),
 		Binlog: r.state.binlog, Replicas: r.state.replicas, Galera: r.state.galera,
 		Codec: r.opts.Codec.String(), Packs: r.packs, LeftOut: r.left,
-		Redo: r.redo.describe(), Aria: repo.Aria{Control: &r.aria.control},
+		Filter: r.describeFilter(), Redo: r.redo.describe(), Aria: repo.Aria{Control: &r.aria.control},
 		Late: r.final.late(), DDL: r.first.ddl(r.final, r.redo.tail.Journal().Spaces()),
 	}
 	found, err := r.list(ctx, m)

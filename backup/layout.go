@@ -17,6 +17,7 @@ type layout struct {
 	aria    string // directory of Aria's control file and logs
 	ignored map[string]bool
 	vars    map[string]string
+	keep    *keeper // of a filtered backup
 }
 
 // newLayout reads the layout out of the server's global variables. datadir may

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mbk/copier"
+	"mbk/internal/filter"
 	"mbk/internal/priority"
 	"mbk/repo"
 	"mbk/stage"
@@ -41,6 +42,9 @@ type Options struct {
 	// LockBudget is the longest time from BLOCK_DDL to END, 0: no limit. A
 	// backup that needs longer gives the locks back and fails.
 	LockBudget time.Duration
+
+	// Filter says which databases and tables the backup is about; empty: all.
+	Filter filter.Spec
 
 	// GoOnOverDamage records damaged pages and goes on, where a backup fails otherwise.
 	GoOnOverDamage bool
@@ -83,6 +87,9 @@ func (o *Options) Validate() error {
 	}
 	if o.Workers < 0 || o.Level < 0 || o.BytesPerSecond < 0 || o.LockWait < 0 || o.LockSlice < 0 || o.LockBudget < 0 {
 		return errors.New("backup: a number of the options is negative")
+	}
+	if _, err := filter.New(o.Filter, false); err != nil {
+		return err
 	}
 	if o.LockWait == 0 {
 		o.LockWait = time.Minute

@@ -110,6 +110,12 @@ func Check(ctx context.Context, o Options) (*Preflight, error) {
 	if p.Errors() != nil {
 		return p, nil // what follows reads the data directory
 	}
+	if err := p.checkFilter(ctx, o); err != nil {
+		return nil, err
+	}
+	if p.Errors() != nil {
+		return p, nil // what follows looks at what the filter keeps
+	}
 	if err := p.scanTables(ctx, o); err != nil {
 		return nil, err
 	}
@@ -249,21 +255,27 @@ func sameServer(ctx context.Context, l layout, watch *stage.Watch) error {
 
 // readCheckpoint reads the newest checkpoint in a redo log.
 func readCheckpoint(path string) (innodb.Checkpoint, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return innodb.Checkpoint{}, err
-	}
-	defer f.Close() //nolint:errcheck // only read
-	head := make([]byte, innodb.LogDataOffset)
-	if _, err := f.ReadAt(head, 0); err != nil {
-		return innodb.Checkpoint{}, err
-	}
-	header, err := innodb.ParseLogHeader(head)
+	head, header, err := readLogHead(path)
 	if err != nil {
 		return innodb.Checkpoint{}, err
 	}
 	checkpoint, _, err := innodb.NewestCheckpoint(head, header.FirstLSN)
 	return checkpoint, err
+}
+
+// readLogHead reads the part of a redo log before its data.
+func readLogHead(path string) ([]byte, innodb.LogHeader, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, innodb.LogHeader{}, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	head := make([]byte, innodb.LogDataOffset)
+	if _, err := f.ReadAt(head, 0); err != nil {
+		return nil, innodb.LogHeader{}, err
+	}
+	header, err := innodb.ParseLogHeader(head)
+	return head, header, err
 }
 
 // readable says whether the data directory can be listed.
@@ -313,6 +325,7 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 		}
 		p.bytes += s.blocks
 	}
+	p.checkMerged()
 	p.checkReadable()
 	for _, path := range p.layout.system {
 		s, err := statPath(path)

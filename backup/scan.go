@@ -67,6 +67,10 @@ type scan struct {
 	databases []string // directories
 	entries   []entry  // sorted by directory and name
 	ignored   []string // files in the data directory itself that are not known
+
+	// Of a filtered backup, what was taken out: databases by their SQL names, and
+	// the files of full-text indexes.
+	leftDatabases, left []string
 }
 
 // scanDatadir lists the database directories and what is to be copied of them.
@@ -92,13 +96,16 @@ func (l layout) scanDatadir(ctx context.Context) (scan, error) {
 		if err := ctx.Err(); err != nil {
 			return scan{}, err
 		}
+		if !l.keep.mayHold(dir) {
+			continue
+		}
 		found, err := scanDatabase(l.datadir, dir)
 		if err != nil {
 			return scan{}, err
 		}
 		s.entries = append(s.entries, found...)
 	}
-	return s, nil
+	return s, l.keep.narrow(ctx, l.datadir, &s)
 }
 
 // isDatabase says whether the server takes a directory for a database.

@@ -20,6 +20,9 @@ import (
 type final struct {
 	databases []string
 	files     map[string]*placed // by path below the data directory
+
+	leftDatabases []string        // that the filter left out, by their SQL names
+	left          map[string]bool // files of full-text indexes that it left out
 }
 
 // placed is a copy under its final name.
@@ -32,7 +35,11 @@ type placed struct {
 // settle finds the copy that stands for every file of a scan and copies what
 // has none. It waits until these copies are complete.
 func (c *copies) settle(ctx context.Context, s scan) (*final, error) {
-	f := &final{databases: s.databases, files: make(map[string]*placed, len(s.entries))}
+	f := &final{
+		databases: s.databases, files: make(map[string]*placed, len(s.entries)),
+		leftDatabases: s.leftDatabases, left: map[string]bool{},
+	}
+	f.leave(s)
 	for rest := s.entries; len(rest) > 0; {
 		pair := rest[:samePair(rest)]
 		rest = rest[len(pair):]
@@ -44,6 +51,13 @@ func (c *copies) settle(ctx context.Context, s scan) (*final, error) {
 		}
 	}
 	return f, f.waitLate(ctx)
+}
+
+// leave notes the files that the filter took out of a scan.
+func (f *final) leave(s scan) {
+	for _, path := range s.left {
+		f.left[path] = true
+	}
 }
 
 // samePair is how many of the first entries have the same name but for the
@@ -181,6 +195,7 @@ func (p *placed) unprotected() bool {
 // resettle brings the final state up to date under BLOCK_COMMIT: InnoDB files of
 // an ALTER that runs on, and tables that only BLOCK_COMMIT protects.
 func (c *copies) resettle(ctx context.Context, f *final, s scan) error {
+	f.leave(s)
 	seen := make(map[string]bool, len(s.entries))
 	for rest := s.entries; len(rest) > 0; {
 		pair := rest[:samePair(rest)]

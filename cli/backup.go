@@ -26,7 +26,7 @@ func backupCommand(env Env) *cli.Command {
 		&cli.BoolFlag{Name: "keep-failed", Usage: "keep the objects of a failed backup until the next one"},
 		&cli.StringFlag{Name: "spool-dir", Usage: "keep redo in `FOLDER` while the repository is too slow for it (default: $TMPDIR or /var/tmp)"},
 	}
-	flags = append(flags, gentleFlags()...)
+	flags = append(append(flags, filterFlags()...), gentleFlags()...)
 	flags = append(flags, lockFlags()...)
 	flags = append(flags, connectionFlags()...)
 	return &cli.Command{
@@ -65,6 +65,9 @@ func backupOptions(c *cli.Context, env Env) (backup.Options, error) {
 	}
 	if info, err := os.Stat(o.SpoolDir); o.SpoolDir != "" && (err != nil || !info.IsDir()) {
 		return o, hint.Wrap(&configError{fmt.Errorf("--spool-dir: %s is not a folder", o.SpoolDir)}, "name a folder with --spool-dir, on a disk with some room")
+	}
+	if o.Filter, err = filterOf(c, env); err != nil {
+		return o, err
 	}
 	if o.Codec, o.Level, err = copier.ParseCodec(c.String("compress")); err != nil {
 		return o, usagef("--compress: %v", err)
@@ -170,6 +173,7 @@ type backupDocument struct {
 	DDL           repo.DDL        `json:"ddl"`
 	Damaged       int             `json:"damaged_pages"`
 	LeftOut       []repo.LeftOut  `json:"left_out"`
+	Filter        *repo.Filter    `json:"filter"`
 	Warnings      []string        `json:"warnings"`
 }
 
@@ -194,7 +198,7 @@ func describe(m *repo.Manifest) backupDocument {
 		RedoBytes: int64(m.LSN.End - m.LSN.Checkpoint), RedoCapacity: m.Redo.Capacity, RedoHeadroom: m.Redo.LowestMargin,
 		Binlog: m.Binlog, Replicas: m.Replicas, Galera: m.Galera,
 		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files), Torn: m.TornPages,
-		Late: m.Late, DDL: m.DDL, Damaged: len(m.Damaged), LeftOut: m.LeftOut, Warnings: m.Warnings,
+		Late: m.Late, DDL: m.DDL, Damaged: len(m.Damaged), LeftOut: m.LeftOut, Filter: m.Filter, Warnings: m.Warnings,
 	}
 	for _, s := range m.Stages {
 		d.Stages = append(d.Stages, stageDocument{Name: s.Name, MS: s.HeldMS, WaitMS: s.WaitMS, Tries: s.Tries})
@@ -229,9 +233,7 @@ func printBackup(env Env, m *repo.Manifest) error {
 	for _, s := range m.Replicas {
 		lines = append(lines, fmt.Sprintf("replica of\t%s:%d, %s %d, GTID %s", s.Host, s.Port, s.File, s.Position, orDefault(s.GTID, "none")))
 	}
-	for _, t := range m.LeftOut {
-		lines = append(lines, fmt.Sprintf("left out\t`%s`.`%s` (%s)", t.Database, t.Name, t.Engine))
-	}
+	lines = append(lines, leftOutLines(m)...)
 	for _, w := range m.Warnings {
 		lines = append(lines, "warning\t"+w)
 	}

@@ -14,7 +14,7 @@ func checkCommand(env Env) *cli.Command {
 		&cli.StringFlag{Name: "compress", Value: "zstd", Usage: "expect a backup with `CODEC`: zstd, zstd:LEVEL, s2 or none"},
 		&cli.BoolFlag{Name: "leave-out-unsupported", Usage: "tables of engines that cannot be copied are no error"},
 	}
-	flags = append(flags, connectionFlags()...)
+	flags = append(append(flags, filterFlags()...), connectionFlags()...)
 	return &cli.Command{
 		Name: "check", Usage: "can a backup run here now? changes nothing",
 		UsageText: "mbk check --repo FOLDER [OPTIONS]\n\nmbk check --repo /backup/db1 --json",

@@ -25,7 +25,7 @@ func restoreCommand(env Env) *cli.Command {
 		&cli.IntFlag{Name: "threads", Usage: "extract with `N` threads (default: one for each CPU)"},
 		&cli.BoolFlag{Name: "keep-on-failure", Usage: "leave the scratch folder of a failed restore for a look"},
 	}
-	flags = append(append(flags, serverFlags()...), fileFlags()...)
+	flags = append(append(append(flags, filterFlags()...), serverFlags()...), fileFlags()...)
 	return &cli.Command{
 		Name: "restore", Usage: "restore a backup into a data directory",
 		UsageText: "mbk restore ID|latest --repo FOLDER --target FOLDER\n\nmbk restore latest --repo /backup/db1 --target /var/lib/mysql --dry-run",
@@ -91,6 +91,8 @@ func phaseName(phase string) string {
 		return "extracting"
 	case restore.PhaseRecover:
 		return "mariadbd applies the redo log"
+	case restore.PhaseTidy:
+		return "mariadbd drops what is left out"
 	case restore.PhaseCheck:
 		return "mariadbd checks all tables"
 	case restore.PhasePlace:
@@ -114,6 +116,9 @@ func runRestore(c *cli.Context, env Env) error {
 	o.Target, o.Raw, o.KeepOnFailure = c.String("target"), c.Bool("no-recover"), c.Bool("keep-on-failure")
 	if path, ok := inRepository(o.Repository, o.Target); ok {
 		return hint.Wrap(&configError{fmt.Errorf("target %s lies in the repository", path)}, "name a target outside of "+o.Repository.String())
+	}
+	if o.Filter, err = filterOf(c, env); err != nil {
+		return err
 	}
 	if o.Owner, err = parseOwner(c.String("owner")); err != nil {
 		return err

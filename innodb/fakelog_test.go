@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -12,66 +11,13 @@ import (
 	"testing"
 )
 
-// appendVarint encodes a number as the redo log does.
-func appendVarint(b []byte, v uint32) []byte {
-	switch {
-	case v < minVarint2:
-		return append(b, byte(v))
-	case v < minVarint3:
-		v -= minVarint2
-		return append(b, 0x80|byte(v>>8), byte(v))
-	case v < minVarint4:
-		v -= minVarint3
-		return append(b, 0xc0|byte(v>>16), byte(v>>8), byte(v))
-	case v < minVarint5:
-		v -= minVarint4
-		return append(b, 0xe0|byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
-	}
-	return binary.BigEndian.AppendUint32(append(b, 0xf0), v-minVarint5)
-}
-
-// record builds a record of a type (the first byte without its length) and a
-// body.
-func record(kind byte, body []byte) []byte {
-	if len(body) > 0 && len(body) < 16 {
-		return append([]byte{kind | byte(len(body))}, body...)
-	}
-	// The record has v+16 bytes, with its type and the bytes of v.
-	for n := 1; ; n++ {
-		v := uint32(1 + n + len(body) - 16)
-		if b := appendVarint([]byte{kind}, v); len(b) == 1+n {
-			return append(b, body...)
-		}
-	}
-}
-
 // pageRecord builds a WRITE record of some page with size bytes of data.
 func pageRecord(space SpaceID, page PageNo, data []byte) []byte {
 	return record(0x30, append(appendVarint(appendVarint(nil, uint32(space)), uint32(page)), data...))
 }
 
-func fileRecord(kind FileOpKind, space SpaceID, names ...string) []byte {
-	body := append(appendVarint(nil, uint32(space)), 0)
-	for i, name := range names {
-		if i > 0 {
-			body = append(body, 0)
-		}
-		body = append(body, name...)
-	}
-	return record(byte(kind), body)
-}
-
 func checkpointRecordOf(c LSN) []byte {
 	return record(byte(FileCheckpoint), binary.BigEndian.AppendUint64([]byte{0, 0}, uint64(c)))
-}
-
-// sealMTR frames records as a mini-transaction; nonce is nil or has 8 bytes.
-func sealMTR(records []byte, bit byte, nonce []byte) []byte {
-	sum := crc32c(records)
-	sum = crc32.Update(sum, crc32.MakeTable(crc32.Castagnoli), nonce)
-	b := append(bytes.Clone(records), bit)
-	b = append(b, nonce...)
-	return binary.BigEndian.AppendUint32(b, sum)
 }
 
 // logFileImage is one log file of a fakeLog, and the block buffer with which it is

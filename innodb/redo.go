@@ -49,6 +49,9 @@ var (
 	ErrBadLogHeader = errors.New("damaged redo log header")
 	// ErrNoCheckpoint is returned when neither checkpoint block is valid.
 	ErrNoCheckpoint = errors.New("no valid checkpoint in the redo log")
+	// ErrHiddenNames is returned where names of files are needed of a log that is
+	// encrypted with them.
+	ErrHiddenNames = errors.New("the redo log hides the names of files")
 )
 
 // FormatError is a redo log of a format that this package does not read.

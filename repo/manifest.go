@@ -58,8 +58,23 @@ type Manifest struct {
 	Packs       []copier.Pack `json:"packs"`
 	Damaged     []DamagedPage `json:"damaged,omitempty"`  // only with the option that goes on over them
 	LeftOut     []LeftOut     `json:"left_out,omitempty"` // tables that this backup does not hold, and why
+	Filter      *Filter       `json:"filter,omitempty"`   // nil: it holds all but LeftOut
 	Warnings    []string      `json:"warnings"`
 }
+
+// Filter is what a filtered backup was told to hold, in the patterns of package
+// filter, and the databases of which it holds nothing. The tables that it does not
+// hold are in Manifest.LeftOut.
+type Filter struct {
+	Databases        []string `json:"databases,omitempty"`
+	ExcludeDatabases []string `json:"exclude_databases,omitempty"`
+	Tables           []string `json:"tables,omitempty"`
+	ExcludeTables    []string `json:"exclude_tables,omitempty"`
+	LeftOut          []string `json:"left_out,omitempty"` // databases, by their SQL names
+}
+
+// LeftByFilter is the LeftOut.Reason of a table that a filter left out.
+const LeftByFilter = "the filter leaves it out"
 
 // Server is the source and what a recovery of its files must know of it.
 type Server struct {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"mbk/internal/filter"
 	"mbk/repo"
 )
 
@@ -22,6 +23,9 @@ type Options struct {
 	// Target is the data directory to make. It must not exist, or be an empty
 	// directory, which may be a mount point. Restore only.
 	Target string
+	// Filter says which databases and tables of the backup are restored; empty: all.
+	// Restore only.
+	Filter filter.Spec
 	// Raw leaves recovery to the first start of the server. Restore only.
 	Raw bool
 	// Owner owns what is restored; only root can choose. Nil: the owner of an
@@ -58,6 +62,7 @@ const (
 	PhasePages   = "pages"   // chunks are decompressed and pages checked
 	PhaseExtract = "extract" // files are written
 	PhaseRecover = "recover" // mariadbd applies the redo log
+	PhaseTidy    = "tidy"    // mariadbd drops what a filter left out
 	PhaseCheck   = "check"   // the scratch server checks tables
 	PhasePlace   = "place"   // the result is made durable and renamed
 )

@@ -54,7 +54,9 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := newPlan(o, m)
+	f, unmatched := filterOf(o, m)
+	p := newPlan(o, narrow(m, f))
+	p.object(unmatched...)
 	t, objections, err := inspectTarget(o)
 	if err != nil {
 		p.object(Objection{Problem: err.Error()})
@@ -63,6 +65,12 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	p.object(objections...)
 	if t.path != "" {
 		p.checkSpace(t.parent(), len(objections) == 0)
+	}
+	if o.Raw && p.manifest.Filter != nil {
+		p.object(Objection{
+			Problem: "a restore that leaves tables out cannot leave recovery to the server",
+			Hint:    "restore without --no-recover",
+		})
 	}
 	if !o.Raw {
 		p.findServer(ctx, o)
@@ -225,9 +233,7 @@ func (p *Plan) describe() {
 	for _, line := range configLines(m) {
 		p.note("files from outside the data directory are restored into it: set %s", line)
 	}
-	for _, t := range m.LeftOut {
-		p.note("the backup does not hold `%s`.`%s` (%s): %s", t.Database, t.Name, t.Engine, t.Reason)
-	}
+	p.Notes = append(p.Notes, leftOutNotes(m)...)
 	if n := len(m.Damaged); n > 0 {
 		p.note("the backup holds %d pages that were damaged on the source, the first in %s", n, m.Damaged[0].File)
 	}

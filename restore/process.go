@@ -27,6 +27,7 @@ type engine struct {
 	log      string   // file to which the error logs of all runs are appended
 	buffer   int64    // bytes of InnoDB's buffer pool
 	extra    []string // the user's own options; they win
+	filtered bool     // the server's dictionary knows tables of which there are no files
 }
 
 // common are the options that every run of the server gets. It keeps to itself:
@@ -89,7 +90,7 @@ func (e engine) newLog(tell func(line string)) (*errorLog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keep the error log of %s: %w", e.program.Path, err)
 	}
-	return &errorLog{tell: tell, file: f}, nil
+	return &errorLog{tell: tell, file: f, filtered: e.filtered}, nil
 }
 
 // start runs a command. The kernel sends the parent-death signal when the
@@ -154,6 +155,8 @@ func (p *process) kill() {
 type errorLog struct {
 	tell func(line string) // hears every line; may be nil
 	file io.WriteCloser    // takes every line, for whoever wants to look; may be nil
+	// Lines about tables without a file are no errors.
+	filtered bool
 
 	endOfLog  uint64   // "End of log at LSN=", 0 if the server did not say
 	prepared  bool     // transactions of two-phase commit stand in the way
@@ -173,6 +176,25 @@ const (
 	// that the server builds after recovery. It matters to a server in service only.
 	saysSmallLog = "Crash recovery is broken due to insufficient innodb_log_file_size"
 )
+
+// saysNoFile says whether a line is one of those with which the server reports that
+// a table of its dictionary has no file.
+func saysNoFile(line string) bool {
+	for _, text := range []string{
+		"InnoDB: Operating system error number 2 in a file operation",
+		"InnoDB: Error number 2 means",
+		"InnoDB: The error means the system cannot find the path specified",
+		"InnoDB: If you are installing InnoDB, remember that you must create directories yourself",
+		"InnoDB: Cannot open datafile for read-only: ",
+		"InnoDB: Could not find a valid tablespace file for ",
+		"InnoDB: Ignoring tablespace for ",
+	} {
+		if strings.Contains(line, text) {
+			return true
+		}
+	}
+	return false
+}
 
 // damageWords returns the parts of messages by which the server says that it
 // found pages or the redo log damaged, or files missing that the redo log names.
@@ -214,7 +236,7 @@ func (l *errorLog) line(s string) {
 			l.endOfLog = n
 		}
 	}
-	isError := strings.Contains(s, saysError) && !strings.Contains(s, saysSmallLog)
+	isError := strings.Contains(s, saysError) && !strings.Contains(s, saysSmallLog) && !(l.filtered && saysNoFile(s))
 	l.prepared = l.prepared || isError && strings.Contains(s, saysPrepared)
 	l.undropped = l.undropped || isError && strings.Contains(s, saysUndropped) && strings.Contains(s, "/#sql")
 	if isError && len(l.errors) < keep {

@@ -25,6 +25,21 @@ type recovery struct {
 	warnings   []string   // errors in the server's log that were no reason to fail
 }
 
+// recover makes the extracted files consistent. Of a filtered backup the server
+// forgets what is left out.
+func (s *scratch) recover(ctx context.Context, e engine, m *repo.Manifest, meter *meter) (recovery, error) {
+	m, err := s.forget(m)
+	if err != nil {
+		return recovery{}, err
+	}
+	e.filtered = m.Filter != nil
+	r, err := e.recover(ctx, m, meter)
+	if err != nil {
+		return r, err
+	}
+	return r, e.tidy(ctx, m, meter)
+}
+
 // recover makes the extracted files consistent by running the real server on
 // them until it has applied the redo log and shut down, and checks that it did.
 // The bootstrap mode reads statements from its input: at the end of that, which

@@ -86,8 +86,10 @@ func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 	if err := s.extractAll(ctx, o, m, p.settings.ariaDir, meter); err != nil {
 		return nil, err
 	}
-	if err := checkSpares(ctx, o, m); err != nil {
-		return nil, err
+	if o.Filter.Empty() { // else only what is needed is read
+		if err := checkSpares(ctx, o, m); err != nil {
+			return nil, err
+		}
 	}
 	r.Elapsed.Extract = time.Since(begin).Milliseconds()
 
@@ -96,7 +98,7 @@ func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 		if err := s.own(); err != nil {
 			return nil, err
 		}
-		rec, err := p.engine(s, o).recover(ctx, m, meter)
+		rec, err := s.recover(ctx, p.engine(s, o), m, meter)
 		if failed, ok := errors.AsType[*RecoveryError](err); ok {
 			return nil, hint.Wrap(err, failed.advice())
 		}

@@ -1,7 +1,6 @@
 package restore
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +41,7 @@ func (v *verification) boot(ctx context.Context) (err error) {
 	}
 	e := p.engine(s, v.o)
 	v.report.Server = e.program.Version
-	rec, err := e.recover(ctx, v.m, v.meter)
+	rec, err := s.recover(ctx, e, v.m, v.meter)
 	if failed, ok := errors.AsType[*RecoveryError](err); ok {
 		v.find(repo.Finding{Problem: failed.Error()})
 		return nil
@@ -96,95 +95,32 @@ func (p *Plan) scratchOwner(o Options, path string) (Owner, error) {
 }
 
 // check starts a server for connections and has it check the tables.
-func (v *verification) check(ctx context.Context, e engine) (err error) {
-	socket, remove, err := socketPath(e)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, remove()) }()
-	args := append(e.common(e.settings.logSize),
-		"--socket="+socket,
-		"--max-connections=50",
-		// Damage is to be reported, not repaired.
-		"--aria-recover-options=OFF",
-		"--myisam-recover-options=OFF",
-	)
-	args = append(args, enginePlugins(v.m, e.program)...)
-	log, err := e.newLog(nil)
-	if err != nil {
-		return err
-	}
-	defer log.close()
-	p, err := start(e.command(args), log)
-	if err != nil {
-		return err
-	}
-	defer p.kill()
-	server, err := v.connect(ctx, p, socket)
-	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		p.kill()
-		v.find(repo.Finding{Problem: fmt.Sprintf("the server did not start: %v: %s", err, strings.Join(log.why(), " | "))})
-		return nil
-	}
-	defer server.Close()
-	if err := v.checkServer(ctx, server); err != nil {
-		return v.blame(ctx, p, log, err)
-	}
-	server.Close()
-	return v.shutDown(ctx, p, log)
-}
-
-// blame makes a finding of an error that came because the server died.
-func (v *verification) blame(ctx context.Context, p *process, log *errorLog, err error) error {
-	select {
-	case <-p.ended:
-	case <-time.After(2 * time.Second):
-		return err
-	case <-ctx.Done():
-		return err
-	}
-	v.find(repo.Finding{Problem: fmt.Sprintf("the server ended while tables were checked: %v: %s", p.err, strings.Join(log.why(), " | "))})
-	return nil
-}
-
-// shutDown ends the server cleanly.
-func (v *verification) shutDown(ctx context.Context, p *process, log *errorLog) error {
+func (v *verification) check(ctx context.Context, e engine) error {
 	found := v.found()
-	err := p.stop(ctx)
-	if ctx.Err() != nil {
-		return ctx.Err()
+	v.meter.begin(PhaseCheck, 0)
+	// Damage is to be reported, not repaired.
+	options := append([]string{"--aria-recover-options=OFF", "--myisam-recover-options=OFF"}, enginePlugins(v.m, e.program)...)
+	s, err := e.serve(ctx, options...)
+	if err == nil {
+		defer s.close()
+		if err = v.checkServer(ctx, s.server); err != nil {
+			err = s.blame(err)
+		} else {
+			err = s.stop(ctx)
+		}
 	}
-	if err != nil {
-		v.find(repo.Finding{Problem: fmt.Sprintf("the server did not shut down: %v: %s", err, strings.Join(log.why(), " | "))})
+	if failed, ok := errors.AsType[*RecoveryError](err); ok && ctx.Err() == nil {
+		v.find(repo.Finding{Problem: failed.Error()})
 		return nil
 	}
-	for _, line := range log.damage {
+	if err != nil {
+		return err
+	}
+	for _, line := range s.log.damage {
 		v.find(repo.Finding{Problem: "the server's log says: " + line})
 	}
 	v.prove(found, "the server started on the files and shut down cleanly")
 	return nil
-}
-
-// socketPath makes a private folder for the server's socket: the path of a socket
-// may have 107 bytes only.
-func socketPath(e engine) (path string, remove func() error, err error) {
-	if path = filepath.Join(e.tmp, "socket"); len(path) <= 100 {
-		return path, func() error { return nil }, nil
-	}
-	dir, err := os.MkdirTemp("/tmp", "mbk-")
-	if err != nil {
-		return "", nil, fmt.Errorf("make a folder for a socket: %w", err)
-	}
-	remove = func() error { return os.RemoveAll(dir) }
-	if os.Geteuid() == 0 {
-		if err := os.Lchown(dir, e.owner.UID, e.owner.GID); err != nil {
-			return "", nil, errors.Join(err, remove())
-		}
-	}
-	return filepath.Join(dir, "s"), remove, nil
 }
 
 // enginePlugins load the storage engines that the source had as plugins, as far
@@ -203,25 +139,6 @@ func enginePlugins(m *repo.Manifest, program Program) []string {
 		options = append(options, "--plugin-maturity=unknown")
 	}
 	return slices.Compact(options)
-}
-
-// connect waits until the server lets us in.
-func (v *verification) connect(ctx context.Context, p *process, socket string) (*stage.Server, error) {
-	cfg := stage.Config{Protocol: stage.ProtocolSocket, Socket: socket, User: "root"}
-	v.meter.begin(PhaseCheck, 0)
-	for {
-		server, err := stage.Connect(ctx, cfg)
-		if err == nil {
-			return server, nil
-		}
-		select {
-		case <-p.ended:
-			return nil, cmp.Or(p.err, errors.New("it ended at once"))
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
 }
 
 // checkServer checks everything on a running server.

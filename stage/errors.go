@@ -102,6 +102,7 @@ const (
 	erHostIsBlocked        = 1129
 	erHostNotPrivileged    = 1130
 	erTableAccessDenied    = 1142
+	erNoSuchTable          = 1146
 	erUnknownSystemVar     = 1193
 	erTooManyUserConns     = 1203
 	erLockWaitTimeout      = 1205

@@ -159,3 +159,25 @@ func cutID(s string) (rest string, ok bool) {
 	}
 	return s[digits+1:], true
 }
+
+// FullTextParent returns InnoDB's number of the table to which the hidden table of
+// a full-text index belongs.
+func FullTextParent(name string) (id uint64, ok bool) {
+	if !FullText(name) {
+		return 0, false
+	}
+	id, err := strconv.ParseUint(name[4:20], 16, 64)
+	return id, err == nil
+}
+
+// TriggerTable returns, out of the contents of a .TRN file, the SQL name of the
+// table to which the trigger of the file's name belongs.
+func TriggerTable(contents []byte) (table string, ok bool) {
+	for line := range strings.Lines(string(contents)) {
+		if value, found := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "trigger_table="); found {
+			// As the server escapes strings in such files.
+			return strings.NewReplacer(`\\`, `\`, `\n`, "\n", `\0`, "\x00", `\z`, "\x1a", `\'`, "'").Replace(value), true
+		}
+	}
+	return "", false
+}

@@ -26,6 +26,7 @@ var rank = map[string]int{
 	"mbk/internal/notify":      1,
 	"mbk/internal/smtptest":    0,
 	"mbk/internal/filename":    0,
+	"mbk/internal/filter":      1,
 	"mbk/internal/hint":        0,
 	"mbk/internal/optfile":     0,
 	"mbk/internal/pagecache":   0,

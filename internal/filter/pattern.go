@@ -1,0 +1,124 @@
+package filter
+
+import (
+	"errors"
+	"strings"
+)
+
+// pattern matches databases, or tables.
+type pattern struct {
+	text     string // as it was given
+	database part
+	table    part
+}
+
+// literal says whether the pattern names one thing.
+func (p pattern) literal() bool { return p.database.literal && p.table.literal }
+
+// part is the pattern of one name.
+type part struct {
+	text    string
+	literal bool // it stands for itself
+}
+
+// parseDatabase reads the pattern of a database.
+func parseDatabase(text string) (pattern, error) {
+	d, rest, err := parsePart(text, "")
+	if err == nil && rest != "" {
+		err = errors.New("goes on behind the closing backquote")
+	}
+	return pattern{database: d, table: part{literal: true}}, err
+}
+
+// parseTable reads "database.table".
+func parseTable(text string) (pattern, error) {
+	d, rest, err := parsePart(text, ".")
+	if err != nil {
+		return pattern{}, err
+	}
+	rest, dot := strings.CutPrefix(rest, ".")
+	if !dot {
+		return pattern{}, errors.New("is not of the form database.table")
+	}
+	t, rest, err := parsePart(rest, "")
+	if err == nil && rest != "" {
+		err = errors.New("goes on behind the closing backquote")
+	}
+	return pattern{database: d, table: t}, err
+}
+
+// parsePart reads one name: in backquotes, or up to a character of stop.
+func parsePart(text, stop string) (p part, rest string, err error) {
+	if text == "" {
+		return part{}, "", errors.New("lacks a name")
+	}
+	if text[0] == '`' {
+		return parseQuoted(text[1:])
+	}
+	end := len(text)
+	if at := strings.IndexAny(text, stop); stop != "" && at >= 0 {
+		end = at
+	}
+	p.text, rest = text[:end], text[end:]
+	if p.text == "" {
+		return part{}, "", errors.New("lacks a name")
+	}
+	if strings.Contains(p.text, "`") {
+		return part{}, "", errors.New("has a backquote inside a name")
+	}
+	p.literal = !strings.ContainsAny(p.text, "*?")
+	return p, rest, nil
+}
+
+// parseQuoted reads a name up to its closing backquote; two of them are one.
+func parseQuoted(text string) (p part, rest string, err error) {
+	var b strings.Builder
+	for {
+		before, after, found := strings.Cut(text, "`")
+		b.WriteString(before)
+		if !found {
+			return part{}, "", errors.New("lacks the closing backquote")
+		}
+		if !strings.HasPrefix(after, "`") {
+			if b.Len() == 0 {
+				return part{}, "", errors.New("lacks a name")
+			}
+			return part{text: b.String(), literal: true}, after, nil
+		}
+		b.WriteByte('`')
+		text = after[1:]
+	}
+}
+
+// matches compares a name with the pattern.
+func (p part) matches(name string) bool {
+	if p.literal {
+		return p.text == name
+	}
+	return match([]rune(p.text), []rune(name))
+}
+
+// match compares a name with a pattern that has wildcards. After a mismatch the
+// last "*" takes in one character more.
+func match(pattern, name []rune) bool {
+	star, from, i, j := -1, 0, 0, 0
+	for j < len(name) {
+		switch {
+		case i < len(pattern) && pattern[i] == '*':
+			star, from = i, j
+			i++
+		case i < len(pattern) && (pattern[i] == '?' || pattern[i] == name[j]):
+			i++
+			j++
+		case star >= 0:
+			from++
+			i, j = star+1, from
+		default:
+			return false
+		}
+	}
+	for i < len(pattern) && pattern[i] == '*' {
+		i++
+	}
+	return i == len(pattern)
+}

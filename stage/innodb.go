@@ -1,0 +1,127 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// InnoDBTable is a table in InnoDB's own dictionary.
+type InnoDBTable struct {
+	ID   uint64
+	Name string // on disk: "database/table", "database/table#P#p0", "database/FTS_..."
+}
+
+// InnoDBTables lists InnoDB's dictionary, but for the tables of InnoDB itself.
+func (s *Server) InnoDBTables(ctx context.Context) ([]InnoDBTable, error) {
+	all, err := s.control.rows(ctx, "SELECT TABLE_ID, NAME FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE '%/%'")
+	if err != nil {
+		return nil, fmt.Errorf("list InnoDB's tables: %w", err)
+	}
+	tables := make([]InnoDBTable, len(all))
+	for i, r := range all {
+		id, err := strconv.ParseUint(r.at(0), 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("list InnoDB's tables: table %q: %w", r.at(0), err)
+		}
+		tables[i] = InnoDBTable{ID: id, Name: r.at(1)}
+	}
+	return tables, nil
+}
+
+// ForeignKey is a foreign key of InnoDB, by the names of its tables on disk.
+type ForeignKey struct{ Child, Parent string }
+
+// ForeignKeys lists all foreign keys.
+func (s *Server) ForeignKeys(ctx context.Context) ([]ForeignKey, error) {
+	all, err := s.control.rows(ctx, "SELECT FOR_NAME, REF_NAME FROM information_schema.INNODB_SYS_FOREIGN")
+	if err != nil {
+		return nil, fmt.Errorf("list foreign keys: %w", err)
+	}
+	keys := make([]ForeignKey, len(all))
+	for i, r := range all {
+		keys[i] = ForeignKey{Child: r.at(0), Parent: r.at(1)}
+	}
+	return keys, nil
+}
+
+// Dropper is a connection that removes databases and tables. It is for servers
+// that nobody else uses, such as one that was started on a restored backup. One
+// statement runs at a time.
+type Dropper struct {
+	own *session
+}
+
+// Dropper opens the connection. The caller calls Close.
+func (s *Server) Dropper(ctx context.Context) (*Dropper, error) {
+	own, err := open(ctx, s.cfg, 0, false)
+	if err != nil {
+		return nil, fmt.Errorf("open a connection to drop tables: %w", err)
+	}
+	d := &Dropper{own}
+	if err := own.exec(ctx, "SET SESSION foreign_key_checks=0"); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("open a connection to drop tables: %w", err)
+	}
+	return d, nil
+}
+
+// Close ends the connection.
+func (d *Dropper) Close() { d.own.close() }
+
+// DropDatabase drops a database with all that the server knows of it, even if its
+// directory is missing.
+func (d *Dropper) DropDatabase(ctx context.Context, name string) error {
+	for _, text := range []string{"CREATE DATABASE IF NOT EXISTS ", "DROP DATABASE "} {
+		if err := d.own.exec(ctx, text+quoteName(name)); err != nil {
+			return fmt.Errorf("drop database %s: %w", quoteName(name), err)
+		}
+	}
+	return nil
+}
+
+// DropTables drops tables of one database, also such as only InnoDB knows.
+func (d *Dropper) DropTables(ctx context.Context, database string, names []string) error {
+	list := make([]string, len(names))
+	for i, name := range names {
+		list[i] = quoteName(database) + "." + quoteName(name)
+	}
+	if err := d.own.exec(ctx, "DROP TABLE "+strings.Join(list, ", ")); err != nil {
+		return fmt.Errorf("drop %s: %w", strings.Join(list, ", "), err)
+	}
+	return nil
+}
+
+// The tables in which the server keeps statistics of others.
+const (
+	innodbStatistics = "innodb_table_stats innodb_index_stats"
+	serverStatistics = "table_stats column_stats index_stats"
+)
+
+// DropStatistics removes the statistics of all tables but those that keep says to
+// keep. Partitions come as "table#P#partition". Tables of statistics that are
+// missing have none.
+func (d *Dropper) DropStatistics(ctx context.Context, keep func(database, table string) bool) error {
+	for _, kind := range []struct{ tables, column string }{{innodbStatistics, "database_name"}, {serverStatistics, "db_name"}} {
+		for _, table := range strings.Fields(kind.tables) {
+			all, err := d.own.rows(ctx, "SELECT DISTINCT "+kind.column+", table_name FROM mysql."+table)
+			if number(err) == erNoSuchTable {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("look at mysql.%s: %w", table, err)
+			}
+			for _, r := range all {
+				if keep(r.at(0), r.at(1)) {
+					continue
+				}
+				err := d.own.exec(ctx, "DELETE FROM mysql."+table+" WHERE "+kind.column+"="+quoteText(r.at(0))+" AND table_name="+quoteText(r.at(1)))
+				if err != nil {
+					return fmt.Errorf("clear mysql.%s: %w", table, err)
+				}
+			}
+		}
+	}
+	return nil
+}
