@@ -27,8 +27,9 @@ type Env struct {
 	Terminal bool // stderr is a terminal
 	Getenv   func(string) string
 
-	prompt  bool    // for the password
-	sources sources // of the options, once they are resolved
+	prompt   bool      // for the password
+	sources  sources   // of the options, once they are resolved
+	messages *messages // how to talk, which an option decides
 }
 
 // Process is the environment of this process.
@@ -42,7 +43,7 @@ func Process() Env {
 // Run runs one command and returns the exit code.
 func Run(ctx context.Context, env Env) int {
 	args, password, given, prompt := takePassword(env.Args)
-	env.prompt, env.sources = prompt, sources{}
+	env.prompt, env.sources, env.messages = prompt, sources{}, &messages{json: inJSONPerhaps(env)}
 	app := newApp(env)
 	if text, wanted := helpWanted(app, args); wanted {
 		fmt.Fprint(env.Stdout, text)
@@ -100,6 +101,10 @@ func newApp(env Env) *cli.App {
 				if err := resolve(c, env); err != nil {
 					return err
 				}
+			}
+			var err error
+			if env.messages.json, err = inJSON(c); err != nil {
+				return err
 			}
 			return action(c)
 		}

@@ -52,7 +52,7 @@ func TestConnectionSettings(t *testing.T) {
 			if err := os.WriteFile(file, []byte(c.file+"\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			env := Env{Getenv: func(name string) string { return c.env[name] }, Stderr: os.Stderr, sources: sources{}}
+			env := Env{Getenv: func(name string) string { return c.env[name] }, Stderr: os.Stderr, sources: sources{}, messages: &messages{}}
 			app, got := newApp(env), stage.Config{}
 			app.Command("check").Action = func(c *cli.Context) (err error) {
 				if err := resolve(c, env); err != nil {

@@ -65,16 +65,16 @@ func report(env Env, err error, code int) {
 		return
 	}
 	if code == exitInterrupted {
-		fmt.Fprintln(env.Stderr, "mbk: error: interrupted")
+		tell(env, messageError, "interrupted")
 		if errors.Is(err, context.Canceled) {
 			return
 		}
 	}
 	for _, one := range separate(err) {
-		fmt.Fprintln(env.Stderr, "mbk: error:", strings.ReplaceAll(one.Error(), "\n", "; "))
+		tell(env, messageError, one.Error())
 	}
 	for _, advice := range append(hint.Of(err), nextSteps(env, err)...) {
-		fmt.Fprintln(env.Stderr, "mbk: hint:", advice)
+		tell(env, messageHint, advice)
 	}
 }
 

@@ -2,6 +2,9 @@ package cli
 
 import (
 	"io"
+	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -37,13 +40,17 @@ func Flags() []Flag {
 // Document is a command's result as --json prints it.
 type Document struct {
 	Command string
-	Zero    any // the zero value of its type
+	Schema  string // docs/schema/NAME.json describes it
+	Zero    any    // the zero value of its type
 }
 
-// Documents lists what the commands print with --json, and as "progress" a line
-// of --progress=json.
+// Documents lists what the commands print with --json, and as "progress" the
+// lines of --progress=json and --log-format=json.
 func Documents() []Document {
-	return []Document{
+	documents := []struct {
+		command string
+		zero    any
+	}{
 		{"backup", backupDocument{}},
 		{"check", struct {
 			OK       bool             `json:"ok"`
@@ -61,5 +68,15 @@ func Documents() []Document {
 		{"expire", repo.Plan{}},
 		{"config", configDocument{}},
 		{"progress", progressEvent{}},
+		{"progress", message{}},
 	}
+	var all []Document
+	for _, d := range documents {
+		one := Document{Command: d.command, Schema: d.command, Zero: d.zero}
+		if slices.ContainsFunc(all, func(other Document) bool { return other.Schema == one.Schema }) {
+			one.Schema += "-" + strings.TrimSuffix(strings.ToLower(reflect.TypeOf(d.zero).Name()), "document") // such as "restore-plan"
+		}
+		all = append(all, one)
+	}
+	return all
 }

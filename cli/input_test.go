@@ -1,12 +1,12 @@
 package cli_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -427,23 +427,30 @@ func TestDocuments(t *testing.T) {
 		append([]string{"restore", "latest", "--target", filepath.Join(place, "b"), "--progress=json", "--no-recover"}, owner...),
 		{"extract", "latest", "d.t", "--to", filepath.Join(place, "c")},
 		{"expire", "--keep-last", "1", "--dry-run"}, {"expire", "--keep-last", "1"},
+		{"config"}, {"config", "restore"},
+		append([]string{"backup", "--log-format=json", "--verbose"}, server...),
 	} {
-		progress := strings.Contains(strings.Join(args, " "), "progress")
+		progress := strings.Contains(strings.Join(args, " "), "progress") || slices.Contains(args, "--log-format=json")
 		args = append(args, "--repo", repository, "--no-defaults", "--json")
 		if !progress {
 			args = append(args, "--quiet")
 		}
 		o := must(t, args...)
-		if !json.Valid([]byte(o.stdout)) || !strings.HasPrefix(o.stdout, "{") {
-			t.Errorf("mbk %q prints %q", args, o.stdout)
-		}
+		wantValid(t, schemaOf(args), o.stdout)
 		if (o.stderr != "") != progress {
 			t.Errorf("mbk %q says %q", args, o.stderr)
 		}
-		for line := range strings.Lines(o.stderr) {
-			if !json.Valid([]byte(line)) {
-				t.Errorf("mbk %q: progress %q", args, line)
-			}
+		wantLines(t, o.stderr)
+	}
+	// Errors too, whether or not the call was understood.
+	for _, args := range [][]string{
+		{"list", "--repo", filepath.Join(place, "none"), "--log-format=json"},
+		{"list", "--log-format", "json", "--nonsense"},
+		{"verify", "latest", "--progress", "json", "--depth", "deep", "--repo", repository},
+	} {
+		o := mbk(t, args...)
+		if kinds := wantLines(t, o.stderr); o.code != 2 || !slices.Equal(kinds, []string{"error", "hint"}) {
+			t.Errorf("mbk %q exits %d: %s", args, o.code, o.stderr)
 		}
 	}
 	// Without --repo.

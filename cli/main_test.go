@@ -73,10 +73,11 @@ func must(t testing.TB, args ...string) outcome {
 	return o
 }
 
-// document is must with --json, decoded.
+// document is must with --json, decoded. It must be as its schema says.
 func document[T any](t testing.TB, args ...string) T {
 	t.Helper()
 	o := must(t, append(args, "--json")...)
+	wantValid(t, schemaOf(args), o.stdout)
 	var v T
 	if err := json.Unmarshal([]byte(o.stdout), &v); err != nil {
 		t.Fatalf("mbk %q --json prints %q: %v", args, o.stdout, err)

@@ -25,6 +25,7 @@ func outputFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "json", Category: categoryOutput, Usage: "print the result as one JSON document"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Category: categoryOutput, Usage: "no progress and no notes; only the result and what is wrong"},
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Category: categoryOutput, Usage: "tell more on stderr"},
+		&cli.StringFlag{Name: "log-format", Category: categoryOutput, Usage: "write what goes to stderr as `FORMAT`: text or json (default: as --progress)"},
 	}
 }
 
@@ -42,25 +43,72 @@ func document(env Env, v any) error {
 	return enc.Encode(v)
 }
 
-// say prints a note for people on stderr. Whoever reads progress as JSON is none.
-func say(env Env, c *cli.Context, format string, args ...any) {
-	if !c.Bool("quiet") && c.String("progress") != "json" {
-		fmt.Fprintf(env.Stderr, "mbk: "+format+"\n", args...)
+// messages is how a run of mbk talks on stderr.
+type messages struct{ json bool }
+
+// inJSON says whether a command talks in lines of JSON.
+func inJSON(c *cli.Context) (bool, error) {
+	switch format := c.String("log-format"); format {
+	case "":
+		return c.String("progress") == "json", nil
+	case "text", "json":
+		return format == "json", nil
+	default:
+		return false, usagef("--log-format is text or json, not %q", format)
 	}
 }
 
-// warn prints a warning on stderr, quiet or not.
-func warn(env Env, text string) {
-	fmt.Fprintln(env.Stderr, "mbk: warning:", strings.ReplaceAll(text, "\n", "; "))
+// inJSONPerhaps guesses the same of a call that is not yet understood, for the
+// error that it may turn out to be.
+func inJSONPerhaps(env Env) bool {
+	args := strings.ReplaceAll(strings.Join(env.Args, "\n"), "=", "\n") + "\n"
+	return env.Getenv(variable("log-format")) == "json" || env.Getenv(variable("progress")) == "json" ||
+		strings.Contains(args, "--log-format\njson\n") || strings.Contains(args, "--progress\njson\n")
 }
+
+// tell writes a message for the operator: a note, a warning, an error or a hint.
+func tell(env Env, kind, text string) {
+	text = strings.ReplaceAll(text, "\n", "; ")
+	switch {
+	case env.messages.json:
+		_ = json.NewEncoder(env.Stderr).Encode(message{Time: time.Now().UTC(), Event: kind, Text: text}) // whom to tell?
+	case kind == messageNote:
+		fmt.Fprintln(env.Stderr, "mbk:", text)
+	default:
+		fmt.Fprintf(env.Stderr, "mbk: %s: %s\n", kind, text)
+	}
+}
+
+// say tells a note, unless nobody wants one.
+func say(env Env, c *cli.Context, format string, args ...any) {
+	if !c.Bool("quiet") {
+		tell(env, messageNote, fmt.Sprintf(format, args...))
+	}
+}
+
+// warn tells a warning, quiet or not.
+func warn(env Env, text string) { tell(env, messageWarning, text) }
 
 // logger makes the log that the packages below write to stderr.
 func logger(env Env, c *cli.Context) *slog.Logger {
-	level := slog.LevelWarn
+	o := &slog.HandlerOptions{Level: slog.LevelWarn}
 	if c.Bool("verbose") {
-		level = slog.LevelDebug
+		o.Level = slog.LevelDebug
 	}
-	return slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: level}))
+	if !env.messages.json {
+		return slog.New(slog.NewTextHandler(env.Stderr, o))
+	}
+	o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+		switch {
+		case len(groups) > 0:
+		case a.Key == slog.MessageKey:
+			a.Key = "text"
+		case a.Key == slog.TimeKey:
+			a.Value = slog.TimeValue(a.Value.Time().UTC())
+		}
+		return a
+	}
+	return slog.New(slog.NewJSONHandler(env.Stderr, o)).With("event", messageLog).WithGroup("fields")
 }
 
 // rows prints lines whose cells are separated by tabs as columns.

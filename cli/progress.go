@@ -24,7 +24,10 @@ type progress interface {
 func newProgress(c *cli.Context, env Env) (progress, error) {
 	kind := c.String("progress")
 	auto := "plain"
-	if env.Terminal {
+	switch {
+	case env.messages.json:
+		auto = "json"
+	case env.Terminal:
 		auto = "bar"
 	}
 	kinds := map[string]progress{
@@ -116,6 +119,24 @@ type progressEvent struct {
 	Done  int64     `json:"bytes_done,omitempty"`
 	Total int64     `json:"bytes_total,omitempty"`
 	Text  string    `json:"text,omitempty"`
+}
+
+// What other lines of JSON on stderr are.
+const (
+	messageNote    = "note"
+	messageWarning = "warning"
+	messageError   = "error"
+	messageHint    = "hint"
+	messageLog     = "log"
+)
+
+// message is a line of --log-format=json that is no progress.
+type message struct {
+	Time   time.Time      `json:"time"`
+	Event  string         `json:"event"` // one of the constants above
+	Text   string         `json:"text"`
+	Level  string         `json:"level,omitempty"`  // of a line of the log: DEBUG, INFO, WARN or ERROR
+	Fields map[string]any `json:"fields,omitempty"` // of a line of the log
 }
 
 // lineProgress writes a line for each step, and one every few seconds.

@@ -94,13 +94,7 @@ func commandTitles() []string {
 func TestManualHasEveryFieldOfJSON(t *testing.T) {
 	text := document(t, manual)
 	for _, d := range cli.Documents() {
-		title := "mbk " + d.Command
-		switch d.Command {
-		case "progress":
-			title = sectionOutput
-		case "show": // prints what backup prints
-			title = "mbk backup"
-		}
+		title := sectionOfDocument(d)
 		s := section(t, text, title)
 		for _, field := range fields(reflect.TypeOf(d.Zero), "", repo.Summary{}, repo.Attempt{}, repo.Verification{}) {
 			if !strings.Contains(s, "`"+field+"`") {
