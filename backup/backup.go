@@ -71,7 +71,7 @@ func prepare(ctx context.Context, o Options) (found *Preflight, release func() e
 		notBegun(ctx, o, a)
 	}()
 	o.Progress.Step(step)
-	if found, err = Check(ctx, o); err != nil {
+	if found, err = preflight(ctx, o, 0); err != nil {
 		return found, nil, err
 	}
 	if err := found.Errors(); err != nil {
@@ -107,10 +107,12 @@ type attempt struct {
 	stages *stage.Stages
 	locker *stage.Locker
 	watch  *stage.Watch
+	guard  *guard // until the server is locked
 
 	copier *copier.Copier
 	copies *copies
 	redo   *redoCopy
+	spool  atomic.Pointer[spool] // of redo, for the guard
 	aria   *ariaLogs
 	system []*held
 	final  *final
@@ -232,6 +234,9 @@ func nameTable(err error) error {
 }
 
 func (r *attempt) connect(ctx context.Context) error {
+	if err := r.startGuard(ctx); err != nil {
+		return err
+	}
 	var err error
 	if r.watch, err = r.opts.Server.Watch(ctx); err != nil {
 		return err

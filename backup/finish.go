@@ -154,6 +154,7 @@ const (
 func (r *attempt) close(ctx context.Context, m *repo.Manifest, err error) error {
 	ctx = context.WithoutCancel(ctx)
 	errs := []error{err}
+	r.guard.stop()
 	if r.stages != nil {
 		errs = append(errs, r.release(ctx, err))
 	}

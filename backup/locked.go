@@ -21,6 +21,7 @@ func (r *attempt) locked(ctx context.Context) error {
 	}
 	r.begin("locked")
 	granted := time.Now()
+	r.guard.stop() // giving up now would cost more than the rest
 	defer func() { r.window = time.Since(granted) }()
 	if r.opts.LockBudget > 0 {
 		var cancel context.CancelFunc

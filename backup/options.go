@@ -34,6 +34,11 @@ type Options struct {
 	// nothing. The zero value is that of the process.
 	Priority priority.Level
 
+	// AbortIf are conditions under which a backup is given up while it copies, and
+	// MaxLag how far replication may be behind, 0: as far as it likes.
+	AbortIf []Bound
+	MaxLag  time.Duration
+
 	// LockWait is the time limit for each wait for a lock of the server, 0: 60 s.
 	LockWait time.Duration
 	// LockSlice is how long a request for a lock is left standing, with others
@@ -58,6 +63,10 @@ type Options struct {
 	// SpoolDir is where redo is spooled that the repository does not take fast
 	// enough. "": the usual folder for temporary files that survive a reboot.
 	SpoolDir string
+
+	// MinFree is what stays free in the repository and in the spool folder. A backup
+	// that would take more is given up.
+	MinFree Reserve
 
 	Logger   *slog.Logger // nil: none
 	Progress Progress     // nil fields: none
@@ -85,7 +94,7 @@ func (o *Options) Validate() error {
 	if o.Repository == nil {
 		return errors.New("backup: no repository")
 	}
-	if o.Workers < 0 || o.Level < 0 || o.BytesPerSecond < 0 || o.LockWait < 0 || o.LockSlice < 0 || o.LockBudget < 0 {
+	if o.Workers < 0 || o.Level < 0 || o.BytesPerSecond < 0 || o.LockWait < 0 || o.LockSlice < 0 || o.LockBudget < 0 || o.MaxLag < 0 {
 		return errors.New("backup: a number of the options is negative")
 	}
 	if _, err := filter.New(o.Filter, false); err != nil {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -15,11 +14,9 @@ import (
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sys/unix"
 
-	"mbk/copier"
 	"mbk/innodb"
 	"mbk/internal/hint"
 	"mbk/repo"
-	"mbk/repo/store"
 	"mbk/stage"
 )
 
@@ -36,6 +33,8 @@ type Finding struct {
 	Grade string   `json:"grade"`
 	Text  string   `json:"text"`
 	Hints []string `json:"hints,omitempty"`
+
+	passing bool // it is of this moment, and nothing that a backup should be known for
 }
 
 // Preflight is what is known of the server and the repository before anything
@@ -72,7 +71,7 @@ func (p *Preflight) Errors() error {
 func (p *Preflight) warnings() []string {
 	var all []string
 	for _, f := range p.Findings {
-		if f.Grade == GradeWarning {
+		if f.Grade == GradeWarning && !f.passing {
 			all = append(all, f.Text)
 		}
 	}
@@ -92,6 +91,13 @@ func (p *Preflight) add(check, grade, text string, hints ...string) {
 // changes nothing. The error is of the checking itself; what the checks found is
 // in the findings.
 func Check(ctx context.Context, o Options) (*Preflight, error) {
+	const sample = time.Second // of the server's writes
+	return preflight(ctx, o, sample)
+}
+
+// preflight is Check. What the server writes is watched meanwhile, and for at least
+// the given time.
+func preflight(ctx context.Context, o Options, sample time.Duration) (*Preflight, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
@@ -101,6 +107,7 @@ func Check(ctx context.Context, o Options) (*Preflight, error) {
 		return nil, err
 	}
 	p.checkServer()
+	p.checkPlugins()
 	if err := p.checkPrivileges(ctx, o.Server); err != nil {
 		return nil, err
 	}
@@ -116,47 +123,28 @@ func Check(ctx context.Context, o Options) (*Preflight, error) {
 	if p.Errors() != nil {
 		return p, nil // what follows looks at what the filter keeps
 	}
+	redo, err := p.watchRedo(ctx, o.Server, sample)
+	if err != nil {
+		return nil, err
+	}
 	if err := p.scanTables(ctx, o); err != nil {
 		return nil, err
 	}
 	p.checkDescriptors()
-	p.checkRepository(ctx, o.Repository)
-	return p, p.checkSpace(ctx, o)
-}
-
-// checkServer looks at the server's version and state.
-func (p *Preflight) checkServer() {
-	v := p.facts.Variables
-	p.add("server", GradeOK, fmt.Sprintf("MariaDB %s at %s", p.facts.Version, p.facts.Hostname))
-	if n, _ := strconv.Atoi(v["innodb_force_recovery"]); n > 0 {
-		p.add("server", GradeError, fmt.Sprintf("innodb_force_recovery is %d: the server runs on damaged data", n), "repair the server and start it without innodb_force_recovery")
+	for _, check := range []func(context.Context, Options) error{p.checkRepository, p.checkSpace, p.checkSpool, p.checkClock, p.checkObstacles} {
+		if err := check(ctx, o); err != nil {
+			return nil, err
+		}
 	}
-	if on(v["innodb_read_only"]) {
-		p.add("server", GradeError, "innodb_read_only is ON: the server writes no checkpoints", "stop the server and copy its files instead, or start it without innodb_read_only")
-	}
-	p.checkLogFlush(v["innodb_flush_log_at_trx_commit"], v["innodb_flush_log_at_timeout"])
-	if on(v["innodb_log_archive"]) {
-		p.add("server", GradeError, "innodb_log_archive is ON: its log format is not known to this mbk", "set innodb_log_archive=OFF or use a newer mbk")
-	}
-}
-
-// checkLogFlush looks at how long the end of a backup has to wait, with commits
-// blocked, for the server to write its redo log out.
-func (p *Preflight) checkLogFlush(mode, timeout string) {
-	const longest = 3 // seconds; the redo tail waits for 5
-	seconds, err := strconv.Atoi(timeout)
-	if mode != "0" || err != nil || seconds <= 1 {
-		return
-	}
-	text := fmt.Sprintf("with innodb_flush_log_at_trx_commit=0 the log is written every %d s (innodb_flush_log_at_timeout), and commits are blocked as long at the end of a backup", seconds)
-	grade := GradeWarning
-	if seconds > longest {
-		grade = GradeError
-	}
-	p.add("server", grade, text, "SET GLOBAL innodb_flush_log_at_timeout=1")
+	return p, redo(ctx)
 }
 
 func on(value string) bool { return value == "ON" || value == "1" }
+
+// note is add of something that may be otherwise in a minute.
+func (p *Preflight) note(check, grade, text string, hints ...string) {
+	p.Findings = append(p.Findings, Finding{Check: check, Grade: grade, Text: text, Hints: hints, passing: true})
+}
 
 // checkPrivileges names what the account lacks.
 func (p *Preflight) checkPrivileges(ctx context.Context, server *stage.Server) error {
@@ -388,78 +376,4 @@ func (p *Preflight) checkDescriptors() {
 		p.descriptors = limit - spareDescriptors
 		p.add("descriptors", GradeOK, fmt.Sprintf("%d files may be open at once", limit))
 	}
-}
-
-// checkRepository makes sure that the repository may be written to, if its store
-// can tell.
-func (p *Preflight) checkRepository(ctx context.Context, r *repo.Repository) {
-	tester, ok := r.Store().(store.Tester)
-	if !ok {
-		return
-	}
-	if err := tester.Writable(ctx); err != nil {
-		p.add("repository", GradeError, err.Error(), "run mbk as the user who owns the repository, or give it to the user who runs mbk")
-		return
-	}
-	if within(r.String(), p.layout.datadir) {
-		p.add("repository", GradeError, fmt.Sprintf("%s lies in the data directory: the server would take it for a database, and a backup would hold the backups before it", r),
-			"choose a folder for the repository that is not in "+p.layout.datadir)
-		return
-	}
-	text := r.String() + " can be written to"
-	if r.New() {
-		text = r.String() + " is empty and becomes a new repository"
-	}
-	p.add("repository", GradeOK, text)
-}
-
-// within says whether a path is that of a folder or leads into it.
-func within(path, folder string) bool {
-	for _, p := range []*string{&path, &folder} {
-		if real, err := filepath.EvalSymlinks(*p); err == nil {
-			*p = real
-		}
-	}
-	rel, err := filepath.Rel(folder, path)
-	return err == nil && filepath.IsAbs(path) && filepath.IsLocal(rel)
-}
-
-// checkSpace compares the room in the repository with what the backup will
-// need: what the newest backup needed of each byte read, or a careful guess.
-func (p *Preflight) checkSpace(ctx context.Context, o Options) error {
-	space, err := o.Repository.Store().Space(ctx)
-	if err != nil {
-		return err
-	}
-	if !space.Known {
-		return nil
-	}
-	need, err := p.expectedSize(ctx, o)
-	if err != nil {
-		return err
-	}
-	text := fmt.Sprintf("%s free in %s, about %s needed", humanize.IBytes(uint64(space.Free)), o.Repository.Store(), humanize.IBytes(uint64(need)))
-	if space.Free < need {
-		p.add("space", GradeError, text, "make room (mbk expire), or use another repository")
-		return nil
-	}
-	p.add("space", GradeOK, text)
-	return nil
-}
-
-// expectedSize is in bytes.
-func (p *Preflight) expectedSize(ctx context.Context, o Options) (int64, error) {
-	if o.Codec == copier.None {
-		return p.bytes, nil
-	}
-	list, err := o.Repository.List(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if n := len(list); n > 0 && list[n-1].BytesRead > 0 && list[n-1].BytesStored > 0 {
-		last := list[n-1]
-		return int64(float64(p.bytes) * float64(last.BytesStored) / float64(last.BytesRead)), nil
-	}
-	const carefulRatio = 4 // few data sets compress better
-	return p.bytes / carefulRatio, nil
 }

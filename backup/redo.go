@@ -51,6 +51,7 @@ func (r *attempt) startRedo(ctx context.Context) error {
 		number: r.copies.nextNumber(),
 		tailed: make(chan struct{}), stored: make(chan struct{}),
 	}
+	r.spool.Store(c.spool)
 	sink := func(mtrs []byte, _, _ innodb.LSN) error {
 		_, err := c.spool.Write(mtrs)
 		return err

@@ -133,6 +133,13 @@ func (s *spool) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// waiting is how many bytes are on disk.
+func (s *spool) waiting() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.onDisk
+}
+
 // finish ends the stream: the reader gets io.EOF after what was written.
 func (s *spool) finish() {
 	s.mu.Lock()

@@ -47,6 +47,9 @@ func TestExitCode(t *testing.T) {
 		{&store.LockedError{}, 4},
 		{&restore.BusyError{}, 4},
 		{backup.ErrLockBudget, 4},
+		{&backup.BoundError{}, 4},
+		{&backup.SpaceError{}, 1},
+		{&staleError{}, 1},
 		{stage.ErrTooManyConnections, 4},
 	} {
 		wrapped := c.err

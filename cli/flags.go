@@ -8,7 +8,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"mbk/backup"
 	"mbk/repo"
 	"mbk/restore"
 )
@@ -52,10 +51,7 @@ func Documents() []Document {
 		zero    any
 	}{
 		{"backup", backupDocument{}},
-		{"check", struct {
-			OK       bool             `json:"ok"`
-			Findings []backup.Finding `json:"findings"`
-		}{}},
+		{"check", checkDocument{}},
 		{"list", listDocument{}},
 		{"show", backupDocument{}},
 		{"history", historyDocument{}},

@@ -132,3 +132,74 @@ func TestDryRunWithObjections(t *testing.T) {
 		t.Errorf("without a parent: exit code %d, stdout:\n%s\nstderr:\n%s", o.code, o.stdout, o.stderr)
 	}
 }
+
+// Somebody else fills the repository's disk while a backup runs.
+func TestMinFreeDuringABackup(t *testing.T) {
+	t.Parallel()
+	srv := newBusyServer(t, mariadbtest.Versions()[0])
+	disk := mount(t, "80m")
+	repository := filepath.Join(disk, "repository")
+	if err := os.Mkdir(repository, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := copying(t, srv, repository, "--min-free", "20MB")
+	if err := os.WriteFile(filepath.Join(disk, "filler"), make([]byte, 62<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.wait(t, 15*time.Second).wantRefusal(t, 1, "make room (mbk expire), or allow less with --min-free", repository+" has only ", " left, and 19 MiB (--min-free 20MB) are to be kept free")
+	if a := wantNoBackup(t, repository, 1)[0]; !strings.Contains(a.Error, "--min-free") {
+		t.Errorf("the history says %q", a.Error)
+	}
+	wantFree(t, srv)
+}
+
+// The server gets more to do than it should have beside a backup.
+func TestAbortIf(t *testing.T) {
+	t.Parallel()
+	srv := newBusyServer(t, mariadbtest.Versions()[0])
+	repository := t.TempDir()
+	mbk(t, backupArgs(srv, repository, "--abort-if", "Threads_connected>500", "--abort-if", "Threads_connected >= 1")...).
+		wantRefusal(t, 4, "try again at a quieter time", "given up: status variable threads_connected is ", "the bound is Threads_connected >= 1")
+	mbk(t, backupArgs(srv, repository, "--abort-if", "Nonsense>1")...).wantRefusal(t, 2, "SHOW GLOBAL STATUS", `no status variable "nonsense"`)
+	mbk(t, backupArgs(srv, repository, "--abort-if", "Rpl_status=1")...).wantRefusal(t, 2, "SHOW GLOBAL STATUS", "which is not a number")
+	for _, wrong := range []string{"Threads_running", "Threads_running>many", "Threads running > 1", ">5", "a=>5"} {
+		mbk(t, backupArgs(srv, repository, "--abort-if", wrong)...).wantRefusal(t, 2, "lists the options", "--abort-if: ")
+	}
+	wantNoBackup(t, repository, 3)
+	repository = t.TempDir()
+	r := copying(t, srv, repository, "--abort-if", "Com_create_db>=3")
+	srv.MustExec(t, "CREATE DATABASE one", "CREATE DATABASE two", "CREATE DATABASE three")
+	r.wait(t, 15*time.Second).wantRefusal(t, 4, "try again at a quieter time", "given up: status variable com_create_db is ", "the bound is Com_create_db >= 3")
+	wantNoBackup(t, repository, 1)
+	wantFree(t, srv)
+	must(t, backupArgs(srv, repository, "--abort-if", "Threads_running>2000", "--max-lag", "1s")...)
+}
+
+// A replica falls behind.
+func TestMaxLag(t *testing.T) {
+	t.Parallel()
+	version := mariadbtest.Versions()[0]
+	primary := mariadbtest.Listen(t, version, "")
+	replica := mariadbtest.Listen(t, version, "", "--server-id=2")
+	primary.MustExec(t, "CREATE USER r@'127.0.0.1' IDENTIFIED BY 'secret'", "GRANT REPLICATION SLAVE ON *.* TO r@'127.0.0.1'", "CREATE DATABASE d", "CREATE TABLE d.t (a INT)")
+	replica.MustExec(t, fmt.Sprintf("CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=%d, MASTER_USER='r', MASTER_PASSWORD='secret', MASTER_USE_GTID=slave_pos", primary.Port), "START SLAVE")
+	until(t, "replication of the table", func() bool {
+		return replica.MustValue(t, "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'd'") == "1"
+	})
+	repository := t.TempDir()
+	must(t, backupArgs(replica, repository, "--max-lag", "1m")...)
+	conn, err := replica.DB().Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // ends with the server
+	if _, err := conn.ExecContext(t.Context(), "LOCK TABLES d.t READ"); err != nil {
+		t.Fatal(err)
+	}
+	primary.MustExec(t, "INSERT INTO d.t VALUES (1)")
+	time.Sleep(2500 * time.Millisecond)
+	mbk(t, backupArgs(replica, repository, "--max-lag", "1s")...).wantRefusal(t, 4, "try again at a quieter time", "given up: the lag of replication '' is ", "the bound is 1s")
+	if _, err := conn.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
+		t.Fatal(err)
+	}
+}

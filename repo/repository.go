@@ -219,6 +219,20 @@ func (r *Repository) Lock(ctx context.Context) (release func() error, err error)
 	}), nil
 }
 
+// Holder says who works on the repository now, "" if nobody does or the store cannot
+// tell.
+func (r *Repository) Holder(ctx context.Context) (string, error) {
+	teller, ok := r.st.(store.Holder)
+	if !ok {
+		return "", nil
+	}
+	owner, err := teller.Holder(ctx, lockName)
+	if err != nil {
+		return "", fmt.Errorf("repository %s: %w", r.st, err)
+	}
+	return owner, nil
+}
+
 func (r *Repository) setLocked(locked bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -186,6 +186,9 @@ func suspects(c contest, processes []Blocker) []Blocker {
 	return found
 }
 
+// anotherBackup is why the connection that otherBackup finds is in the way.
+const anotherBackup = "another backup by mbk"
+
 // otherBackup adds the connection of another mbk, which marks itself with a user
 // lock that needs neither plugin nor privilege.
 func (s *session) otherBackup(ctx context.Context, c contest, processes, found []Blocker) ([]Blocker, error) {
@@ -201,7 +204,7 @@ func (s *session) otherBackup(ctx context.Context, c contest, processes, found [
 	if i := slices.IndexFunc(processes, func(p Blocker) bool { return p.ID == id }); i >= 0 {
 		other = processes[i]
 	}
-	other.Reason, other.Sure = "another backup by mbk", true
+	other.Reason, other.Sure = anotherBackup, true
 	found = slices.DeleteFunc(found, func(b Blocker) bool { return b.ID == id })
 	return append([]Blocker{other}, found...), nil
 }

@@ -388,6 +388,34 @@ func (f *Folder) Lock(ctx context.Context, name, owner string) (func() error, er
 	}), nil
 }
 
+// Holder implements Holder. A lock whose file has no text is not held, so that nobody
+// who takes it in this moment finds it locked by the one who asks.
+func (f *Folder) Holder(ctx context.Context, name string) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	if !plainElement(name) {
+		return "", fmt.Errorf("lock %q: %w", name, ErrName)
+	}
+	file, err := os.Open(filepath.Join(f.root, lockPrefix+name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", f.explain("look at lock "+name, err)
+	}
+	defer file.Close() //nolint:errcheck // only read
+	owner := readOwner(file)
+	if owner == "" {
+		return "", nil
+	}
+	err = unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return owner, nil
+	}
+	return "", f.explain("look at lock "+name, err) // a text that a dead holder left
+}
+
 // readOwner returns the printable part of a lock file's first line.
 func readOwner(file *os.File) string {
 	b := make([]byte, maxOwner)

@@ -369,6 +369,33 @@ func TestFolderLockOwnerText(t *testing.T) {
 	}
 }
 
+func TestFolderHolder(t *testing.T) {
+	st := newFolder(t)
+	wants := func(want string) {
+		t.Helper()
+		if got, err := st.Holder(t.Context(), "repository"); err != nil || got != want {
+			t.Errorf("Holder = %q, %v, want %q", got, err, want)
+		}
+	}
+	wants("")
+	release, err := st.Lock(t.Context(), "repository", "me")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants("me")
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	wants("")
+	if err := os.WriteFile(filepath.Join(st.String(), ".lock-repository"), []byte("one who was killed\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wants("")
+	if _, err := st.Holder(t.Context(), "../x"); !errors.Is(err, store.ErrName) {
+		t.Errorf("Holder of a path: %v", err)
+	}
+}
+
 // asNobody runs a function with the file system rights of an unprivileged user,
 // if we are root. The goroutine's thread ends with it.
 func asNobody(t *testing.T, run func()) {

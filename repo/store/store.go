@@ -76,6 +76,13 @@ type Tester interface {
 	Writable(ctx context.Context) error
 }
 
+// Holder is implemented by stores that can tell who holds a lock without taking it.
+type Holder interface {
+	// Holder returns the owner's text of the lock of that name, "" if nobody holds
+	// it or the owner is not known.
+	Holder(ctx context.Context, name string) (owner string, err error)
+}
+
 // Object is an entry of a listing.
 type Object struct {
 	Name     string

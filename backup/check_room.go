@@ -1,0 +1,119 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/dustin/go-humanize"
+	"golang.org/x/sys/unix"
+
+	"mbk/copier"
+	"mbk/repo/store"
+)
+
+// checkRepository makes sure that the repository may be written to, if its store
+// can tell.
+func (p *Preflight) checkRepository(ctx context.Context, o Options) error {
+	r := o.Repository
+	tester, ok := r.Store().(store.Tester)
+	if !ok {
+		return nil
+	}
+	if err := tester.Writable(ctx); err != nil {
+		p.add("repository", GradeError, err.Error(), "run mbk as the user who owns the repository, or give it to the user who runs mbk")
+		return nil
+	}
+	if within(r.String(), p.layout.datadir) {
+		p.add("repository", GradeError, fmt.Sprintf("%s lies in the data directory: the server would take it for a database, and a backup would hold the backups before it", r),
+			"choose a folder for the repository that is not in "+p.layout.datadir)
+		return nil
+	}
+	text := r.String() + " can be written to"
+	if r.New() {
+		text = r.String() + " is empty and becomes a new repository"
+	}
+	p.add("repository", GradeOK, text)
+	return nil
+}
+
+// within says whether a path is that of a folder or leads into it.
+func within(path, folder string) bool {
+	for _, p := range []*string{&path, &folder} {
+		if real, err := filepath.EvalSymlinks(*p); err == nil {
+			*p = real
+		}
+	}
+	rel, err := filepath.Rel(folder, path)
+	return err == nil && filepath.IsAbs(path) && filepath.IsLocal(rel)
+}
+
+// checkSpace compares the room in the repository with what the backup will
+// need: what the newest backup needed of each byte read, or a careful guess.
+func (p *Preflight) checkSpace(ctx context.Context, o Options) error {
+	space, err := o.Repository.Store().Space(ctx)
+	if err != nil {
+		return err
+	}
+	if !space.Known {
+		return nil
+	}
+	need, err := p.expectedSize(ctx, o)
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("%s free in %s, about %s needed", humanize.IBytes(uint64(space.Free)), o.Repository.Store(), humanize.IBytes(uint64(need)))
+	keep := o.MinFree.Of(space.Total)
+	if keep > 0 {
+		text += fmt.Sprintf(", %s to be kept free (--min-free %s)", humanize.IBytes(uint64(keep)), o.MinFree)
+	}
+	if space.Free < need+keep {
+		p.add("space", GradeError, text, "make room (mbk expire), or use another repository")
+		return nil
+	}
+	p.add("space", GradeOK, text)
+	return nil
+}
+
+// checkSpool looks at the room for redo that the repository does not take fast
+// enough. It need not hold more than the server writes meanwhile.
+func (p *Preflight) checkSpool(_ context.Context, o Options) error {
+	space, err := folderSpace(o.SpoolDir)
+	if err != nil {
+		return fmt.Errorf("free space of the spool folder: %w", err)
+	}
+	const little = 1 << 30
+	text := fmt.Sprintf("%s free in %s", humanize.IBytes(uint64(space.Free)), o.SpoolDir)
+	if space.Free < little+o.MinFree.Of(space.Total) {
+		p.note("spool", GradeWarning, text+", where redo waits that the repository does not take fast enough", "name a folder with more room with --spool-dir")
+		return nil
+	}
+	p.note("spool", GradeOK, text)
+	return nil
+}
+
+// folderSpace is the room of the file system that holds a folder.
+func folderSpace(dir string) (store.Space, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return store.Space{}, fmt.Errorf("%s: %w", dir, err)
+	}
+	return store.Space{Free: int64(st.Bavail) * st.Bsize, Total: int64(st.Blocks) * st.Bsize, Known: true}, nil
+}
+
+// expectedSize is in bytes.
+func (p *Preflight) expectedSize(ctx context.Context, o Options) (int64, error) {
+	if o.Codec == copier.None {
+		return p.bytes, nil
+	}
+	list, err := o.Repository.List(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if n := len(list); n > 0 && list[n-1].BytesRead > 0 && list[n-1].BytesStored > 0 {
+		last := list[n-1]
+		return int64(float64(p.bytes) * float64(last.BytesStored) / float64(last.BytesRead)), nil
+	}
+	const carefulRatio = 4 // few data sets compress better
+	return p.bytes / carefulRatio, nil
+}

@@ -1,0 +1,174 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"mbk/internal/hint"
+	"mbk/stage"
+)
+
+// guardPause is how often the guard looks.
+const guardPause = 2 * time.Second
+
+// guard looks after what a backup must not do to its surroundings while it copies:
+// fill a disk, or go on where the server has no time for it. It has a connection of
+// its own, because SHOW SLAVE STATUS may have to wait for replication.
+type guard struct {
+	opts   Options
+	spool  func() int64 // bytes of the spool that are on disk
+	conn   *stage.Watch // nil without bounds
+	cancel context.CancelFunc
+	ended  chan struct{}
+}
+
+// startGuard looks once, and from then on until it is stopped. What it finds ends
+// the attempt.
+func (r *attempt) startGuard(ctx context.Context) error {
+	g := &guard{opts: r.opts, spool: r.spooled, ended: make(chan struct{})}
+	if len(g.opts.AbortIf) > 0 || g.opts.MaxLag > 0 {
+		var err error
+		if g.conn, err = g.opts.Server.Watch(ctx); err != nil {
+			return err
+		}
+	}
+	ctx, g.cancel = context.WithCancel(ctx)
+	r.guard = g
+	if err := g.look(ctx); err != nil {
+		close(g.ended)
+		return err
+	}
+	go g.run(ctx, r.cancel)
+	return nil
+}
+
+// spooled is how much redo waits on disk.
+func (r *attempt) spooled() int64 {
+	if s := r.spool.Load(); s != nil {
+		return s.waiting()
+	}
+	return 0
+}
+
+// run looks again and again.
+func (g *guard) run(ctx context.Context, abort context.CancelCauseFunc) {
+	defer close(g.ended)
+	tick := time.NewTicker(guardPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := g.look(ctx); err != nil && ctx.Err() == nil {
+			abort(err)
+			return
+		}
+	}
+}
+
+// stop ends the guard and its connection. It may be called more than once.
+func (g *guard) stop() {
+	if g == nil {
+		return
+	}
+	g.cancel()
+	<-g.ended
+	if g.conn != nil {
+		g.conn.Close()
+	}
+}
+
+// look makes all checks. A server that does not answer is found out by others.
+func (g *guard) look(ctx context.Context) error {
+	if err := g.lookAtRoom(ctx); err != nil || g.conn == nil {
+		return err
+	}
+	if err := g.lookAtLag(ctx); err != nil {
+		return err
+	}
+	return g.lookAtStatus(ctx)
+}
+
+// lookAtRoom compares what is left on the disks with the reserve.
+func (g *guard) lookAtRoom(ctx context.Context) error {
+	space, err := g.opts.Repository.Store().Space(ctx)
+	if err != nil {
+		return err
+	}
+	if space.Known {
+		if err := g.opts.MinFree.wantRoom(g.opts.Repository.String(), space.Free, space.Total); err != nil {
+			return err
+		}
+	}
+	if g.spool() == 0 {
+		return nil
+	}
+	if space, err = folderSpace(g.opts.SpoolDir); err != nil {
+		return fmt.Errorf("free space of the spool folder: %w", err)
+	}
+	return g.opts.MinFree.wantRoom("spool folder "+g.opts.SpoolDir, space.Free, space.Total)
+}
+
+// lookAtLag compares how far replication is behind with the bound.
+func (g *guard) lookAtLag(ctx context.Context) error {
+	if g.opts.MaxLag == 0 {
+		return nil
+	}
+	lags, err := g.conn.Lags(ctx)
+	if err != nil {
+		return g.unanswered(err)
+	}
+	for _, l := range lags {
+		if l.Behind > g.opts.MaxLag {
+			return hint.Wrap(&BoundError{What: "the lag of replication " + l.Name(), Value: l.Behind.String(), Bound: g.opts.MaxLag.String()}, boundHint)
+		}
+	}
+	return nil
+}
+
+// boundHint is the advice to whoever has set a bound that was passed.
+const boundHint = "nothing is locked and nothing is left behind: try again at a quieter time"
+
+// lookAtStatus compares status variables with their bounds.
+func (g *guard) lookAtStatus(ctx context.Context) error {
+	if len(g.opts.AbortIf) == 0 {
+		return nil
+	}
+	names := make([]string, len(g.opts.AbortIf))
+	for i, b := range g.opts.AbortIf {
+		names[i] = b.variable
+	}
+	status, err := g.conn.Status(ctx, names)
+	if err != nil {
+		return g.unanswered(err)
+	}
+	for _, b := range g.opts.AbortIf {
+		text, known := status[b.variable]
+		value, err := strconv.ParseFloat(text, 64)
+		switch {
+		case !known:
+			return wrongBound(fmt.Sprintf("the server has no status variable %q", b.variable))
+		case err != nil:
+			return wrongBound(fmt.Sprintf("status variable %q is %q, which is not a number", b.variable, text))
+		case b.passed(value):
+			return hint.Wrap(&BoundError{What: "status variable " + b.variable, Value: text, Bound: b.text}, boundHint)
+		}
+	}
+	return nil
+}
+
+// wrongBound is the error for a condition that can never be judged.
+func wrongBound(text string) error {
+	const advice = "SHOW GLOBAL STATUS lists the variables; correct --abort-if"
+	return hint.Wrap(&FindingError{Finding{Check: "bounds", Grade: GradeError, Text: text, Hints: []string{advice}}}, advice)
+}
+
+// unanswered passes over a question that the server did not answer.
+func (g *guard) unanswered(err error) error {
+	g.opts.Logger.Debug("cannot look at the server's load", "error", err)
+	return nil
+}
