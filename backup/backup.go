@@ -29,6 +29,10 @@ var ErrLockBudget = errors.New("lock budget exceeded")
 // would lose changes; one from a checkpoint behind the import does not.
 var ErrReplaced = errors.New("tablespace discarded or imported during the backup")
 
+// ErrNoCheckpoint is returned when a backup has to begin behind a checkpoint that
+// it cannot force and that the server did not make in time.
+var ErrNoCheckpoint = errors.New("no checkpoint")
+
 // Run takes one full backup and returns its manifest, which is in the
 // repository by then. On any error the server is left free, and the repository
 // without the backup; the history has the attempt in both cases.

@@ -47,11 +47,15 @@ func (r *attempt) beforeCheckpoint(ctx context.Context, c *redoCopy) error {
 	if r.try == 1 && !c.tail.Journal().MayDelete() {
 		return nil // it matters only if tablespaces were deleted since the last one, which shows soon
 	}
-	_, err = await(ctx, func() (bool, error) {
+	made, err := await(ctx, func() (bool, error) {
 		newest, err := c.tail.Checkpoint(ctx)
 		return newest.Covers(c.knownAt), err
 	})
-	return err // without a checkpoint, afterCheckpoint has the last word
+	if err == nil && !made && c.tail.Journal().MayDelete() {
+		err = fmt.Errorf("the encrypted redo log does not tell which tablespaces it deletes, and within %s the server made %w behind the present", checkpointPatience, ErrNoCheckpoint)
+		err = hint.Wrap(err, "try when the server has little to do; or SET GLOBAL innodb_max_dirty_pages_pct=0 before the backup, which makes it write its dirty pages and so a checkpoint, and set it back afterwards")
+	}
+	return err
 }
 
 // afterCheckpoint is called before the first page is copied, with the redo of
@@ -65,7 +69,7 @@ func (r *attempt) afterCheckpoint(ctx context.Context) error {
 		return nil
 	}
 	err := fmt.Errorf("tablespaces may have been deleted after the last checkpoint, and the encrypted redo log does not tell which: %w", ErrReplaced)
-	return hint.Wrap(err, "grant SUPER to the account: mbk makes a checkpoint of its own then, after which it can tell; a server before 10.6 has no such command: try at a quieter time, when it makes checkpoints more often, or with a smaller redo log")
+	return hint.Wrap(err, "grant SUPER to the account: mbk makes a checkpoint of its own then, after which it can tell")
 }
 
 // lookForImports is called under BLOCK_DDL, before the files are settled. Without
