@@ -25,6 +25,7 @@ func backupCommand(env Env) *cli.Command {
 		&cli.BoolFlag{Name: "leave-out-unsupported", Usage: "leave out tables of engines that cannot be copied, and record them"},
 		&cli.BoolFlag{Name: "keep-failed", Usage: "keep the objects of a failed backup until the next one"},
 		&cli.StringFlag{Name: "spool-dir", Usage: "keep redo in `FOLDER` while the repository is too slow for it (default: $TMPDIR or /var/tmp)"},
+		metricsFlag(),
 	}
 	flags = append(append(flags, filterFlags()...), gentleFlags()...)
 	flags = append(flags, lockFlags()...)
@@ -33,7 +34,7 @@ func backupCommand(env Env) *cli.Command {
 		Name: "backup", Usage: "take a full backup of a running server",
 		UsageText: "mbk backup --repo FOLDER [OPTIONS]\n\nmbk backup --repo /backup/db1\nmbk backup --repo /backup/db1 --socket /run/mysqld/b.sock --user backup",
 		Flags:     append(flags, progressFlags()...),
-		Action:    func(c *cli.Context) error { return runBackup(c, env) },
+		Action:    measured(env, runBackup),
 	}
 }
 

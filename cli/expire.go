@@ -19,12 +19,13 @@ func expireCommand(env Env) *cli.Command {
 		&cli.IntFlag{Name: "keep-monthly", Usage: "keep the newest of each of `N` months"},
 		&cli.IntFlag{Name: "keep-yearly", Usage: "keep the newest of each of `N` years"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "print what would be removed, change nothing"},
+		metricsFlag(),
 	}
 	return &cli.Command{
 		Name: "expire", Usage: "remove backups that no rule keeps",
 		UsageText: "mbk expire --repo FOLDER --keep-... N\n\nmbk expire --repo /backup/db1 --keep-daily 7 --keep-weekly 4 --dry-run",
 		Flags:     append(append(flags, fileFlags()...), outputFlags()...),
-		Action:    func(c *cli.Context) error { return runExpire(c, env) },
+		Action:    measured(env, runExpire),
 	}
 }
 

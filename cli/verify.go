@@ -17,6 +17,7 @@ func verifyCommand(env Env) *cli.Command {
 		&cli.BoolFlag{Name: "extended", Usage: "CHECK TABLE ... EXTENDED with --depth boot"},
 		&cli.StringFlag{Name: "scratch", Usage: "restore into `FOLDER` with --depth boot; it needs room for all files (default: $TMPDIR or /var/tmp)"},
 		&cli.IntFlag{Name: "threads", Usage: "check with `N` threads (default: one for each CPU)"},
+		metricsFlag(),
 	}
 	flags = append(append(flags, serverFlags()...), fileFlags()...)
 	return &cli.Command{
@@ -24,7 +25,7 @@ func verifyCommand(env Env) *cli.Command {
 		UsageText: "mbk verify ID|latest --repo FOLDER [--depth stored|pages|boot]\n\nmbk verify latest --repo /backup/db1 --depth boot",
 		ArgsUsage: "ID|latest",
 		Flags:     append(flags, progressFlags()...),
-		Action:    func(c *cli.Context) error { return runVerify(c, env) },
+		Action:    measured(env, runVerify),
 	}
 }
 

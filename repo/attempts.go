@@ -112,3 +112,45 @@ func (r *Repository) history(ctx context.Context) (list []store.Object, ids []st
 	slices.Sort(ids)
 	return list, ids, nil
 }
+
+// Proof is the newest verification of any backup at one depth, and the newest
+// that succeeded; nil if there was none.
+type Proof struct {
+	Newest  *Verification
+	Success *Verification
+}
+
+// Proofs returns the Proof of every depth.
+func (r *Repository) Proofs(ctx context.Context) (map[string]Proof, error) {
+	list, _, err := r.history(ctx)
+	if err != nil {
+		return nil, err
+	}
+	byDepth := map[string][]verification{}
+	for _, o := range list {
+		if v, ok := parseVerification(o.Name); ok {
+			byDepth[v.depth] = append(byDepth[v.depth], v)
+		}
+	}
+	proofs := map[string]Proof{}
+	for _, depth := range []string{DepthStored, DepthPages, DepthBoot} {
+		all := byDepth[depth]
+		slices.SortFunc(all, func(a, b verification) int { return b.time.Compare(a.time) })
+		var p Proof
+		for _, v := range all {
+			record, err := v.read(ctx, r.st)
+			if err != nil {
+				return nil, err
+			}
+			if p.Newest == nil {
+				p.Newest = &record
+			}
+			if record.OK {
+				p.Success = &record
+				break
+			}
+		}
+		proofs[depth] = p
+	}
+	return proofs, nil
+}

@@ -102,3 +102,32 @@ func TestAttemptEnd(t *testing.T) {
 		t.Errorf("NewestAttempt = %+v", newest)
 	}
 }
+
+func TestProofs(t *testing.T) {
+	r, st := newRepository(t)
+	first, second := mustBackUp(t, r, "2026-11-20 01:00:00"), mustBackUp(t, r, "2026-11-21 01:00:00")
+	put := func(id, depth, when string, ok bool) {
+		t.Helper()
+		if err := r.PutVerification(t.Context(), Verification{ID: id, Depth: depth, Time: at(t, when), OK: ok}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(second, DepthPages, "2026-11-21 02:00:00", true)
+	put(first, DepthPages, "2026-11-21 03:00:00", true)
+	put(second, DepthPages, "2026-11-21 04:00:00", false)
+	put(second, DepthStored, "2026-11-21 05:00:00", false)
+	if err := store.PutBytes(t.Context(), st, verification{second, DepthPages, at(t, "2026-11-21 06:00:00")}.name(), []byte("{")); err != nil {
+		t.Fatal(err)
+	}
+	proofs, err := r.Proofs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, stored, boot := proofs[DepthPages], proofs[DepthStored], proofs[DepthBoot]
+	if pages.Newest == nil || pages.Newest.OK || !pages.Newest.Time.Equal(at(t, "2026-11-21 06:00:00")) || pages.Success == nil || pages.Success.ID != first {
+		t.Errorf("pages: %+v", pages)
+	}
+	if stored.Newest == nil || stored.Success != nil || boot.Newest != nil || boot.Success != nil {
+		t.Errorf("stored: %+v, boot: %+v", stored, boot)
+	}
+}

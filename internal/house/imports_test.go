@@ -31,6 +31,7 @@ var rank = map[string]int{
 	"mbk/internal/optfile":     0,
 	"mbk/internal/pagecache":   0,
 	"mbk/internal/priority":    0,
+	"mbk/internal/prom":        0,
 	"mbk/internal/house":       0,
 	"mbk/internal/mariadbtest": 2,
 	"mbk/repo/store/storetest": 2,
@@ -44,6 +45,7 @@ var only = map[string][]string{
 	"github.com/urfave/cli":          {"mbk/cli"},
 	"github.com/schollz/progressbar": {"mbk/cli"},
 	"golang.org/x/term":              {"mbk/cli"},
+	"github.com/prometheus":          {"mbk/internal/prom", "mbk/cli"}, // cli: its tests read what it prints
 	"github.com/mattn/go-shellwords": {"mbk/internal/hook"},
 	"github.com/wneessen/go-mail":    {"mbk/internal/notify"},
 	"github.com/emersion":            {"mbk/internal/smtptest"},

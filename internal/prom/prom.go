@@ -1,0 +1,104 @@
+// Package prom writes measurements as Prometheus reads them, for the textfile
+// folder of node_exporter. It knows nothing of what is measured.
+package prom
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+)
+
+// Family is one metric with its values. Its name follows the conventions of
+// Prometheus: the unit at the end, and "_total" for a counter only.
+type Family struct {
+	Name    string
+	Help    string
+	Counter bool // it only ever grows; else a gauge
+	Samples []Sample
+}
+
+// Sample is one value.
+type Sample struct {
+	Labels map[string]string
+	Value  float64
+}
+
+// Encode returns the text of the families in their order. A family without
+// samples is left out.
+func Encode(families []Family) ([]byte, error) {
+	var b bytes.Buffer
+	for _, f := range families {
+		if len(f.Samples) == 0 {
+			continue
+		}
+		if _, err := expfmt.MetricFamilyToText(&b, f.message()); err != nil {
+			return nil, fmt.Errorf("encode metric %s: %w", f.Name, err)
+		}
+	}
+	return b.Bytes(), nil
+}
+
+// message is the family as the library wants it.
+func (f Family) message() *dto.MetricFamily {
+	kind := dto.MetricType_GAUGE
+	if f.Counter {
+		kind = dto.MetricType_COUNTER
+	}
+	m := &dto.MetricFamily{Name: &f.Name, Help: &f.Help, Type: &kind}
+	for _, s := range f.Samples {
+		one := &dto.Metric{}
+		names := make([]string, 0, len(s.Labels))
+		for name := range s.Labels {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		for _, name := range names {
+			value := s.Labels[name]
+			one.Label = append(one.Label, &dto.LabelPair{Name: &name, Value: &value})
+		}
+		if f.Counter {
+			one.Counter = &dto.Counter{Value: &s.Value}
+		} else {
+			one.Gauge = &dto.Gauge{Value: &s.Value}
+		}
+		m.Metric = append(m.Metric, one)
+	}
+	return m
+}
+
+// WriteFile puts the families into a file that everybody may read. Whoever reads
+// it meanwhile gets the old text or the new one, never a part: node_exporter
+// would drop the metrics of the whole folder.
+func WriteFile(path string, families []Family) (err error) {
+	b, err := Encode(families)
+	if err != nil {
+		return err
+	}
+	// node_exporter looks at files that end in ".prom" only.
+	f, err := os.CreateTemp(filepath.Dir(path), ".mbk-*.tmp")
+	if err != nil {
+		return fmt.Errorf("write metrics to %s: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("write metrics to %s: %w", path, err)
+			_ = os.Remove(f.Name()) // the first error is the one to tell
+		}
+	}()
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	return err
+}
