@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -107,10 +108,14 @@ func TestInterruptedRestore(t *testing.T) {
 	args := restoreArgs("latest", repository, target)
 	begin := func(phase string) *run {
 		t.Helper()
+		launched := time.Now().Add(-10 * time.Millisecond) // the clock of a file system is coarse
 		r := launch(t, command(t, args...))
 		until(t, phase, func() bool {
 			found, err := filepath.Glob(filepath.Join(place, ".restored.mbk-restore-*", phase))
-			return err == nil && len(found) > 0
+			return err == nil && slices.ContainsFunc(found, func(path string) bool {
+				var s syscall.Stat_t // not what a restore has left that was killed
+				return syscall.Stat(path, &s) == nil && time.Unix(s.Ctim.Unix()).After(launched)
+			})
 		})
 		return r
 	}

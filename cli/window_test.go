@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -65,13 +65,39 @@ func measure(t *testing.T, repository, socket string) (time.Duration, int64) {
 	cmd := command(t, "backup", "--repo", repository, "--socket", socket, "--user", "root", "--quiet", "--no-defaults", "--json")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	memory := watchMemory(cmd.Process.Pid)
+	if err := cmd.Wait(); err != nil {
 		t.Fatalf("backup: %v: %s", err, stderr.String())
 	}
 	var b taken
 	if err := json.Unmarshal(stdout.Bytes(), &b); err != nil {
 		t.Fatal(err)
 	}
-	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	return time.Duration(b.LockWindowMS) * time.Millisecond, usage.Maxrss << 10
+	return time.Duration(b.LockWindowMS) * time.Millisecond, <-memory
+}
+
+// watchMemory tells, when a process has ended, how many bytes it had resident at
+// most. (What wait4 says counts the process that it was forked from.)
+func watchMemory(pid int) <-chan int64 {
+	most := make(chan int64, 1)
+	go func() {
+		var kib int64
+		for {
+			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+			_, line, found := strings.Cut(string(status), "VmHWM:")
+			if err != nil || !found { // it has ended
+				most <- kib << 10
+				return
+			}
+			var now int64
+			if _, err := fmt.Sscanf(line, "%d kB", &now); err == nil {
+				kib = max(kib, now)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	return most
 }
