@@ -19,11 +19,8 @@ func TestLockWindowOfIdleData(t *testing.T) {
 	t.Log(idleWindow(t, oldest(), 96, 48))
 }
 
-// Bounds of a backup on two cores.
-const (
-	longestWindow = 500 * time.Millisecond
-	mostMemory    = 300 << 20 // bytes resident
-)
+// longestWindow is for two cores.
+const longestWindow = 500 * time.Millisecond
 
 // idleWindow measures backups of a server with that much idle data, and with
 // four times as much.
