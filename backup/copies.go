@@ -105,12 +105,15 @@ func (c *copies) grab(e entry) (grabbed, bool, error) {
 		c.release(g)
 		return grabbed{}, false, fmt.Errorf("%s is not a regular file", e.path())
 	}
-	g.cached = cachedBefore(f)
+	streamed := e.innodb() || e.aria() || g.stat.size > smallFile && !e.frm()
+	if streamed {
+		g.cached = cachedBefore(f, g.stat.size)
+	}
 	if g.tail, err = e.readTail(f, g.stat.size); err != nil {
 		c.release(g)
 		return grabbed{}, false, fmt.Errorf("read %s: %w", e.path(), err)
 	}
-	if e.innodb() || e.aria() || g.stat.size > smallFile && !e.frm() {
+	if streamed {
 		return g, true, nil
 	}
 	if g.stat.size > largestFrm {
@@ -126,10 +129,14 @@ func (c *copies) grab(e entry) (grabbed, bool, error) {
 	return g, true, nil
 }
 
-// cachedBefore looks at what the page cache holds of the beginning of a file, out of
-// which a few pages are read before it is copied, and has no others read with them.
-func cachedBefore(f *os.File) pagecache.Map {
+// cachedBefore looks at what the page cache holds of the beginning of a file of that
+// size, out of which a few pages are read before it is copied, and has no others read
+// with them. There may be a great many small files, so of them one byte tells.
+func cachedBefore(f *os.File, size int64) pagecache.Map {
 	const head = 1 << 20
+	if size < head {
+		return pagecache.Guess(f, size)
+	}
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM) // advice only
 	return pagecache.Look(f, 0, head)
 }

@@ -53,7 +53,7 @@ func (c *copies) copySystem(ctx context.Context) ([]*held, error) {
 		if err != nil {
 			return nil, err
 		}
-		source := copier.Source{Cached: cachedBefore(f)}
+		source := copier.Source{Cached: cachedBefore(f, h.stat.size)}
 		if i == 0 {
 			s, err := readSpace(f, path, c.page)
 			if err != nil {
@@ -82,7 +82,7 @@ func (c *copies) copySystem(ctx context.Context) ([]*held, error) {
 		if err != nil {
 			return nil, err
 		}
-		cached := cachedBefore(f)
+		cached := cachedBefore(f, h.stat.size)
 		s, err := readSpace(f, path, c.page)
 		if err != nil {
 			f.Close() //nolint:errcheck // only read

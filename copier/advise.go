@@ -35,15 +35,21 @@ func newFootprint(s segment, spare bool) footprint {
 		return footprint{}
 	}
 	p := footprint{dropped: s.start, fetched: s.start, end: s.start + s.size}
-	if spare {
+	small := s.size < adviseFrom // the kernel reads it at once and not beyond
+	switch {
+	case spare && small && s.job.src.Cached.Covers(s.start, s.size):
+		p.before, p.fetched = s.job.src.Cached, p.end
+	case spare:
 		p.before = pagecache.Look(f, s.start, s.size)
 		p.before.Correct(s.job.src.Cached)
 	}
 	switch {
-	case p.before.Resident() < s.size && spare:
+	case spare && p.before.Resident() < s.size:
 		p.file = f
-		advise(f, s.start, s.size, unix.FADV_RANDOM)
-	case s.size >= adviseFrom:
+		if p.fetched < p.end {
+			advise(f, s.start, s.size, unix.FADV_RANDOM)
+		}
+	case !small:
 		advise(f, s.start, s.size, unix.FADV_SEQUENTIAL)
 	}
 	return p

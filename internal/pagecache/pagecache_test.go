@@ -98,6 +98,34 @@ func TestCorrectTakesOverAnEarlierLook(t *testing.T) {
 	}
 }
 
+func TestGuess(t *testing.T) {
+	const small = 96 << 10
+	f := coldFile(t)
+	cold := pagecache.Guess(f, small)
+	if got := cold.Resident(); got != 0 {
+		t.Errorf("%d bytes are taken for cached, want none", got)
+	}
+	read(t, f, 0, small)
+	if got := pagecache.Guess(f, small).Resident(); got != small {
+		t.Errorf("%d bytes are taken for cached when they are, want %d", got, small)
+	}
+	cold.Drop(f, 0, small)
+	if got := pagecache.Look(f, 0, small).Resident(); got != 0 {
+		t.Errorf("%d bytes are cached at the end, want none", got)
+	}
+	for offset, want := range map[int64]bool{0: true, 4096: true, small - 1: true, small: false, size: false} {
+		if got := cold.Covers(offset, 1); got != want {
+			t.Errorf("Covers(%d, 1) = %v", offset, got)
+		}
+	}
+	if cold.Covers(0, small+1) || (pagecache.Map{}).Covers(0, 1) || pagecache.Look(f, 8192, 4096).Covers(0, 4096) {
+		t.Error("what was not looked at is covered")
+	}
+	if got := pagecache.Guess(f, 0).Resident(); got != 0 {
+		t.Errorf("%d bytes of nothing", got)
+	}
+}
+
 func TestLookAtNothing(t *testing.T) {
 	f := coldFile(t)
 	for _, m := range []pagecache.Map{pagecache.Look(f, 0, 0), pagecache.Look(f, size, -1), {}} {
