@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 
 	"mbk/backup"
 	"mbk/copier"
@@ -47,7 +48,7 @@ func exitCode(ctx context.Context, err error) int {
 	case ctx.Err() != nil:
 		return exitInterrupted
 	case errors.As(err, &page), errors.As(err, &damage), errors.As(err, &recovery) && recovery.Damage, errors.Is(err, repo.ErrDamaged),
-		errors.Is(err, innodb.ErrRedoDamaged), errors.Is(err, errFindings):
+		errors.Is(err, innodb.ErrRedoDamaged), errors.Is(err, syscall.EIO), errors.Is(err, errFindings):
 		return exitDamage
 	case errors.As(err, &busy), errors.As(err, &locked), errors.Is(err, stage.ErrTooManyConnections), errors.As(err, &restoring), errors.As(err, &bound), errors.Is(err, backup.ErrLockBudget), errors.Is(err, backup.ErrReplaced), errors.Is(err, backup.ErrNoCheckpoint),
 		errors.Is(err, innodb.ErrRedoOverwritten), errors.Is(err, innodb.ErrRedoStalled), errors.Is(err, innodb.ErrRedoReplaced):
@@ -116,6 +117,9 @@ func nextSteps(env Env, err error) []string {
 	}
 	if errors.Is(err, innodb.ErrRedoDamaged) {
 		steps = append(steps, "a server that crashes now may not come up again: dump what matters, look at its disk, and keep the older backups")
+	}
+	if errors.Is(err, syscall.EIO) {
+		steps = append(steps, "a disk fails, and the kernel's log names it: save what can be read before you try anything else")
 	}
 	if errors.As(err, &damage) || errors.Is(err, repo.ErrDamaged) && len(hint.Of(err)) == 0 {
 		steps = append(steps, `"mbk verify" names all damage of a backup, "mbk list" the other backups`)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"syscall"
 	"time"
 
 	"mbk/internal/pagecache"
@@ -136,7 +137,7 @@ func (s *Source) step(most int64) int64 {
 type PageError struct {
 	File string // Source.Name
 	Page uint32 // from 0 at the file's first byte
-	Err  error  // of Pages.Check, or ErrUnstable
+	Err  error  // of Pages.Check, ErrUnstable, or syscall.EIO if the device could not read it
 }
 
 // Error names the file and the page.
@@ -157,13 +158,40 @@ type pageReader struct {
 // read fills p with the source's bytes at off, checked.
 func (r *pageReader) read(ctx context.Context, job *Pending, p []byte, off int64) error {
 	if err := readAt(&job.src, p, off); err != nil {
-		return err
+		if job.src.Pages == nil || !errors.Is(err, syscall.EIO) {
+			return err
+		}
+		return r.salvage(ctx, job, p, off)
 	}
 	blank(&job.src, p, off)
 	if job.src.Pages == nil {
 		return nil
 	}
 	return r.check(ctx, job, p, off)
+}
+
+// salvage reads a run page by page, after the device could not read all of it. A
+// page that it cannot read is a damaged one, and all zeros in the copy.
+func (r *pageReader) salvage(ctx context.Context, job *Pending, p []byte, off int64) error {
+	s := &job.src
+	size := s.Pages.PageSize()
+	for at := 0; at < len(p); at += size {
+		page := p[at:min(at+size, len(p))]
+		start := off + int64(at)
+		err := readAt(s, page, start)
+		switch {
+		case err == nil:
+			blank(s, page, start)
+			err = r.check(ctx, job, page, start)
+		case errors.Is(err, syscall.EIO) && len(page) == size:
+			clear(page)
+			err = r.again(ctx, job, page, uint32(start/int64(size)), err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readAt reads bytes of a source. Where PadShort allows the file to end early,
@@ -239,7 +267,8 @@ func (r *pageReader) check(ctx context.Context, job *Pending, p []byte, off int6
 	return nil
 }
 
-// again reads a page until it is whole. bad is why it is not, nil if that is not
+// again reads a page until it is whole. What the device could not read counts as
+// damage as well. bad is why it is not, nil if that is not
 // known and the first further read decides. If the page stays damaged, that is
 // an error or, with Options.DamagedOK, recorded.
 func (r *pageReader) again(ctx context.Context, job *Pending, page []byte, no uint32, bad error) error {
@@ -260,6 +289,10 @@ func (r *pageReader) again(ctx context.Context, job *Pending, page []byte, no ui
 			}
 		}
 		same, err := r.reread(&job.src, page, no)
+		if errors.Is(err, syscall.EIO) {
+			bad = err
+			continue
+		}
 		if err != nil {
 			return err
 		}

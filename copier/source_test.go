@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -95,6 +96,62 @@ func TestTornPages(t *testing.T) {
 	}
 	file.hook(file, 0, 0)
 	wantFile(t, st, 1, r, file.b)
+}
+
+// A device that cannot read some bytes fails the whole of a large read.
+func TestUnreadablePages(t *testing.T) {
+	unreadable := func(p *sumPages, times map[int]int) (Source, []byte) {
+		file := p.pages(64)
+		device := readerAt(func(b []byte, off int64) (int, error) {
+			for no := range times {
+				if at := int64(no * page); at >= off && at < off+int64(len(b)) && times[no] > 0 {
+					times[no]--
+					return int(at - off), syscall.EIO
+				}
+			}
+			return bytes.NewReader(file).ReadAt(b, off)
+		})
+		return Source{Number: 1, Name: "t.ibd", File: device, Size: 64 * page, Pages: p}, file
+	}
+	const never = 1 << 30
+	t.Run("fail the copy", func(t *testing.T) {
+		s, _ := unreadable(&sumPages{size: page}, map[int]int{17: never})
+		_, _, err := copyOne(t, quickOptions, s)
+		bad, ok := errors.AsType[*PageError](err)
+		if !ok || bad.Page != 17 || !errors.Is(err, syscall.EIO) {
+			t.Fatalf("error %v", err)
+		}
+	})
+	t.Run("are recorded and zeros", func(t *testing.T) {
+		s, file := unreadable(&sumPages{size: page}, map[int]int{17: never, 63: never})
+		opts := quickOptions
+		opts.DamagedOK = true
+		r, st, err := copyOne(t, opts, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := []uint32{17, 63}; !slices.Equal(r.Damaged, want) {
+			t.Errorf("Damaged = %v, want %v", r.Damaged, want)
+		}
+		clear(file[17*page : 18*page])
+		clear(file[63*page:])
+		wantFile(t, st, 1, r, file)
+	})
+	t.Run("come back", func(t *testing.T) {
+		s, file := unreadable(&sumPages{size: page}, map[int]int{17: 3, 40: 1})
+		r, st, err := copyOne(t, quickOptions, s)
+		if err != nil || len(r.Damaged) > 0 {
+			t.Fatal(r.Damaged, err)
+		}
+		wantFile(t, st, 1, r, file)
+	})
+	t.Run("of a file without pages fail the copy", func(t *testing.T) {
+		s, _ := unreadable(&sumPages{size: page}, map[int]int{17: never})
+		s.Pages = nil
+		if _, _, err := copyOne(t, quickOptions, s); !errors.Is(err, syscall.EIO) {
+			t.Fatalf("error %v", err)
+		}
+	})
 }
 
 func TestDamagedPages(t *testing.T) {
