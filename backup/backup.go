@@ -427,7 +427,7 @@ func (r *attempt) catchUp(ctx context.Context) error {
 		var fresh []entry
 		var size int64
 		for _, e := range s.entries {
-			now, err := statPath(filepath.Join(r.layout.datadir, filepath.FromSlash(e.path())))
+			now, err := statPath(r.layout.file(e))
 			if errors.Is(err, os.ErrNotExist) {
 				continue
 			}

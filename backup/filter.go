@@ -79,6 +79,7 @@ func (k *keeper) narrow(ctx context.Context, datadir string, s *scan) error {
 		}
 	}
 	s.entries = kept
+	s.broken = slices.DeleteFunc(s.broken, func(b brokenLink) bool { return !k.keepsFile(b.entry, parents) })
 	s.databases = slices.DeleteFunc(s.databases, func(dir string) bool {
 		gone := !holds[dir] && !k.filter.Database(filename.SQL(dir))
 		if gone {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -33,11 +32,6 @@ func (r *attempt) finish(ctx context.Context) error {
 		t := r.left[0]
 		return madeMeanwhile(fmt.Sprintf("`%s`.`%s` has engine %s, which cannot be backed up; it was made during the backup", t.Database, t.Name, t.Engine), leaveOutHint)
 	}
-	for path := range r.final.files {
-		if strings.HasSuffix(path, ".isl") {
-			return madeMeanwhile(path+": an InnoDB table was made with DATA DIRECTORY during the backup; it cannot be backed up", moveInHint)
-		}
-	}
 	r.left = append(r.left, r.leftByFilter()...)
 	if err := r.reconcileSpaces(); err != nil {
 		return err
@@ -57,19 +51,19 @@ func (r *attempt) reconcileSpaces() error {
 	journal := r.redo.tail.Journal()
 	created := map[string]innodb.SpaceID{} // by the last name in the redo
 	for _, s := range journal.Spaces() {
-		if s.Deleted == 0 && filepath.IsAbs(s.Name) && !r.layout.keep.leavesOut(s.Name, r.final.left) {
-			return madeMeanwhile(s.Name+" was made with DATA DIRECTORY during the backup; it cannot be backed up", moveInHint)
+		if s.Deleted == 0 && s.Far && !r.layout.pathless() && r.layout.keep != nil {
+			return madeMeanwhile(s.Name+" was made with DATA DIRECTORY during the backup: "+filteredFar, filterFarHint)
 		}
 		if s.Deleted == 0 {
 			created[strings.TrimPrefix(s.Name, "./")] = s.Space
 		}
 	}
-	files := map[innodb.SpaceID]string{}
+	files, names := map[innodb.SpaceID]string{}, map[innodb.SpaceID]string{}
 	for path, p := range r.final.files {
 		if !p.entry.innodb() {
 			continue
 		}
-		if id, ok := created[path]; ok && p.held.id == nil {
+		if id, ok := created[p.entry.spaceName()]; ok && p.held.id == nil {
 			p.held.id = &id // the redo holds all of the file, its page 0 too
 		}
 		if p.held.id == nil {
@@ -79,9 +73,9 @@ func (r *attempt) reconcileSpaces() error {
 		if other, twice := files[id]; twice {
 			return fmt.Errorf("tablespace %d is in two files, %s and %s", id, other, path)
 		}
-		files[id] = path
+		files[id], names[id] = path, p.entry.spaceName()
 	}
-	for _, problem := range journal.Reconcile(files) {
+	for _, problem := range journal.Reconcile(names) {
 		path := files[problem.History.Space]
 		temporary := path != "" && filename.Temporary(r.final.files[path].entry.name)
 		fulltext := path != "" && filename.FullText(r.final.files[path].entry.name)

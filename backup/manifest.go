@@ -83,6 +83,10 @@ func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 		if err := add(path, p.held); err != nil {
 			return outcome{}, err
 		}
+		if to := p.entry.link; to.kind != "" {
+			last := &m.Files[len(m.Files)-1]
+			last.Link, last.Origin = to.kind, filepath.Clean(to.to)
+		}
 	}
 	redo := r.redo.file()
 	if filepath.Dir(r.layout.redo) != r.layout.datadir {
@@ -103,7 +107,7 @@ func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 		if s, err := statPath(r.layout.datadir + "/" + dir); err == nil {
 			mode = s.mode & 0o7777
 		}
-		m.Directories = append(m.Directories, repo.Directory{Path: dir, Name: filename.SQL(dir), Mode: mode})
+		m.Directories = append(m.Directories, repo.Directory{Path: dir, Name: filename.SQL(dir), Mode: mode, Origin: r.layout.databaseOrigin(dir)})
 	}
 	return found, nil
 }

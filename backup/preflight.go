@@ -278,11 +278,8 @@ func readable(datadir string) error {
 // more at the end of a backup.
 const checkTables = "tables"
 
-// Advice on tables that cannot be backed up.
-const (
-	leaveOutHint = "leave such tables out with --leave-out-unsupported, and dump them by other means"
-	moveInHint   = "move the table into the data directory: ALTER TABLE ... without DATA DIRECTORY after SET innodb_file_per_table=ON"
-)
+// leaveOutHint is advice on tables that cannot be backed up.
+const leaveOutHint = "leave such tables out with --leave-out-unsupported, and dump them by other means"
 
 // scanTables scans the data directory for what cannot be backed up and sums
 // up the rest.
@@ -296,15 +293,14 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := p.checkLinks(ctx, o.Server); err != nil {
+		return err
+	}
 	for _, name := range p.first.ignored {
 		p.add("files", GradeWarning, fmt.Sprintf("%s in the data directory is not known and will not be in the backup", name))
 	}
 	for _, e := range p.first.entries {
-		if strings.HasSuffix(e.name, ".isl") {
-			p.add(checkTables, GradeError, fmt.Sprintf("%s: an InnoDB table with DATA DIRECTORY cannot be backed up", e.path()),
-				moveInHint)
-		}
-		s, err := statPath(filepath.Join(p.layout.datadir, filepath.FromSlash(e.path())))
+		s, err := statPath(p.layout.file(e))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -348,7 +344,7 @@ func (p *Preflight) checkReadable() {
 		}
 	}
 	for _, e := range p.first.entries {
-		look(filepath.Join(p.layout.datadir, filepath.FromSlash(e.path())))
+		look(p.layout.file(e))
 	}
 	for _, path := range p.layout.system {
 		look(path)

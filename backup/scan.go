@@ -20,6 +20,7 @@ type entry struct {
 	dir   string // of the database, "" in the data directory itself
 	name  string
 	table string // the part of the name that its table's files share, "" for a file of no table
+	link  link   // where the file lies, if not in its place
 }
 
 // path is the entry's place below the data directory, with "/".
@@ -67,6 +68,7 @@ type scan struct {
 	databases []string // directories
 	entries   []entry  // sorted by directory and name
 	ignored   []string // files in the data directory itself that are not known
+	broken    []brokenLink
 
 	// Of a filtered backup, what was taken out: databases by their SQL names, and
 	// the files of full-text indexes.
@@ -99,11 +101,9 @@ func (l layout) scanDatadir(ctx context.Context) (scan, error) {
 		if !l.keep.mayHold(dir) {
 			continue
 		}
-		found, err := scanDatabase(l.datadir, dir)
-		if err != nil {
+		if err := l.scanDatabase(&s, dir); err != nil {
 			return scan{}, err
 		}
-		s.entries = append(s.entries, found...)
 	}
 	return s, l.keep.narrow(ctx, l.datadir, &s)
 }
@@ -160,24 +160,26 @@ func (l layout) handledElsewhere(name string) bool {
 	return false
 }
 
-// scanDatabase lists what is to be copied of one database.
-func scanDatabase(datadir, dir string) ([]entry, error) {
-	list, err := os.ReadDir(filepath.Join(datadir, dir))
+// scanDatabase adds what is to be copied of one database.
+func (l layout) scanDatabase(s *scan, dir string) error {
+	list, err := os.ReadDir(filepath.Join(l.datadir, dir))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list database directory %s: %w", dir, err)
+		return fmt.Errorf("list database directory %s: %w", dir, err)
 	}
-	entries := make([]entry, 0, len(list))
+	first := len(s.entries)
 	for _, e := range list {
 		if e.Type()&(fs.ModeDir|fs.ModeSocket|fs.ModeNamedPipe|fs.ModeDevice) != 0 || !wanted(e.Name()) {
 			continue
 		}
-		entries = append(entries, entry{dir: dir, name: e.Name(), table: tableOf(e.Name())})
+		if err := s.add(l, dir, e); err != nil {
+			return err
+		}
 	}
-	indexFirst(entries)
-	return entries, nil
+	indexFirst(s.entries[first:])
+	return nil
 }
 
 // indexFirst puts the index file of an Aria table before its data file, because
@@ -197,7 +199,7 @@ func indexFirst(sorted []entry) {
 func wanted(name string) bool {
 	ext := path.Ext(name)
 	switch ext {
-	case ".ibd":
+	case ".ibd", islExt:
 		return true
 	case ".TMD", ".TMM", ".cfg", ".frm~", ".sock", ".pid":
 		return false

@@ -35,6 +35,9 @@ type placed struct {
 // settle finds the copy that stands for every file of a scan and copies what
 // has none. It waits until these copies are complete.
 func (c *copies) settle(ctx context.Context, s scan) (*final, error) {
+	if len(s.broken) > 0 {
+		return nil, errors.New(s.broken[0].text)
+	}
 	f := &final{
 		databases: s.databases, files: make(map[string]*placed, len(s.entries)),
 		leftDatabases: s.leftDatabases, left: map[string]bool{},
@@ -96,7 +99,7 @@ func (c *copies) stale(pair []entry) bool {
 
 // statEntry is the present state of an entry's file.
 func (c *copies) statEntry(e entry) (fileStat, error) {
-	return statPath(filepath.Join(c.layout.datadir, filepath.FromSlash(e.path())))
+	return statPath(c.layout.file(e))
 }
 
 // place puts one file of a scan into the final state. stale says that no copy of

@@ -331,33 +331,6 @@ func TestUnsupportedEngine(t *testing.T) {
 	}
 }
 
-// InnoDB tables outside the data directory are refused; those of MyISAM and
-// Aria are brought into it.
-func TestDataDirectory(t *testing.T) {
-	version := mariadbtest.Versions()[0]
-	srv := mariadbtest.New(t, version)
-	elsewhere := t.TempDir()
-	srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.`far away` (a INT) ENGINE=InnoDB DATA DIRECTORY='"+elsewhere+"'")
-	repository := t.TempDir()
-	before := tree(t, repository)
-	mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 2, "move the table into the data directory", "tables: ", "far@0020away", "DATA DIRECTORY")
-	wantUnchanged(t, before, repository)
-	srv.MustExec(t, "DROP TABLE d.`far away`")
-	for _, engine := range []string{"MyISAM", "Aria"} {
-		srv.MustExec(t, "CREATE TABLE d."+engine+" (a INT, KEY (a)) ENGINE="+engine+" DATA DIRECTORY='"+elsewhere+"' INDEX DIRECTORY='"+elsewhere+"'",
-			"INSERT INTO d."+engine+" SELECT seq FROM mysql.seq_1_to_1000")
-	}
-	must(t, backupArgs(srv, repository)...)
-	srv.MustExec(t, "FLUSH TABLES")
-	target := filepath.Join(t.TempDir(), "restored")
-	must(t, restoreArgs("latest", repository, target)...)
-	restored := mariadbtest.Open(t, version, target)
-	restored.MustExec(t, "DELETE FROM d.MyISAM", "DELETE FROM d.Aria")
-	if got := srv.MustValue(t, "SELECT (SELECT COUNT(*) FROM d.MyISAM) + (SELECT COUNT(*) FROM d.Aria)"); got != "2000" {
-		t.Errorf("the source has %s rows after the restored server deleted its own, want 2000", got)
-	}
-}
-
 // A page of an idle table is damaged in the source.
 func TestDamagedSource(t *testing.T) {
 	for _, version := range mariadbtest.Versions() {

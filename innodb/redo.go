@@ -265,6 +265,9 @@ type RestoredLog struct {
 	Crypt      []byte // as in LogHeader
 	Checkpoint Checkpoint
 	Version    string // the creator becomes "Backup <Version>"
+	// Names are files that a server of up to 10.7 shall know before it reads the
+	// data. They take up LSNs before the checkpoint. Finish must be called then.
+	Names []SpaceName
 }
 
 // creator is the name in the header.
@@ -276,7 +279,7 @@ func (r RestoredLog) creator() string {
 	return name
 }
 
-// Header returns the DataOffset bytes before the data. A server that starts on
+// Header returns the bytes before the data: DataOffset, and blocks for Names. A server that starts on
 // such a log drops the tables which an unfinished ALTER TABLE left behind,
 // because of the creator's name.
 func (r RestoredLog) Header() ([]byte, error) {

@@ -250,12 +250,21 @@ func (r RestoredLog) blockHead() ([]byte, error) {
 	if crypt := len(r.Crypt); (r.Format == Format105Enc) != (crypt == blockCryptSize) || crypt != 0 && crypt != blockCryptSize {
 		return nil, fmt.Errorf("%w: %d bytes of encryption parameters", ErrBadLogHeader, crypt)
 	}
+	start, names, err := r.nameBlocks()
+	if err != nil {
+		return nil, err
+	}
+	c := r.Checkpoint
+	if len(names) > 0 {
+		c = Checkpoint{LSN: start, End: start} // recovery must read the names first
+		names = names[:len(names)-blockSize]   // Finish writes into the block of the checkpoint
+	}
 	b := make([]byte, blockDataStart)
-	LogHeader{Format: r.Format, FirstLSN: blockStart(r.Checkpoint.LSN), Creator: r.creator()}.Append(b[:0])
+	LogHeader{Format: r.Format, FirstLSN: blockStart(start), Creator: r.creator()}.Append(b[:0])
 	p := blockPoint{
-		Checkpoint: r.Checkpoint, number: 1, crypt: r.Crypt,
-		offset: blockDataStart + int64(r.Checkpoint.LSN%blockSize),
+		Checkpoint: c, number: 1, crypt: r.Crypt,
+		offset: blockDataStart + int64(start%blockSize),
 	}
 	p.append(b[blockPoint1:blockPoint1])
-	return b, nil
+	return append(b, names...), nil
 }

@@ -31,6 +31,7 @@ type SpaceHistory struct {
 	Deleted  LSN    // likewise
 	Renamed  LSN    // the last time
 	Modified LSN    // the last FILE_MODIFY; one follows each checkpoint before which the file changed
+	Far      bool   // it has had an absolute path as a name
 }
 
 // newJournal returns an empty journal of a log that is readable or not, and whose
@@ -62,6 +63,19 @@ func (j *Journal) Space(id SpaceID) (SpaceHistory, bool) {
 		return *s, true
 	}
 	return SpaceHistory{}, false
+}
+
+// FarNames returns how many tablespaces have had an absolute path as a name.
+func (j *Journal) FarNames() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	n := 0
+	for _, s := range j.spaces {
+		if s.Far {
+			n++
+		}
+	}
+	return n
 }
 
 // Spaces returns all tablespaces that the log names, by their numbers.
@@ -119,6 +133,7 @@ func (j *Journal) addOne(op FileOp) {
 	}
 	*at(s) = op.Start
 	s.Name = name
+	s.Far = s.Far || isFar(op.Name) || isFar(op.NewName)
 }
 
 // ProblemKind says why the redo log and a set of files do not fit together.

@@ -145,6 +145,10 @@ type logParser interface {
 	// seal makes the unit at the start of b, the one that end lies in, the last of
 	// a log that ends at end, and returns its size; 0 if a log can end anywhere.
 	seal(b []byte, end LSN) int
+	// edit lets change alter the records, but not their length, of the
+	// mini-transaction from one LSN to another, in b, of which walk has said that it
+	// is whole, and makes checksums anew. b and start are as walk had them.
+	edit(b []byte, start, from, to LSN, change func(records []byte) error) error
 	// unit is what the log is read and written in, in bytes.
 	unit() LSN
 	// most is the most that one mini-transaction takes up, in bytes.
@@ -342,11 +346,7 @@ const (
 // mini-transaction begins. b is its records, which are well formed.
 func (f *finds) fileRecords(b []byte, start, end LSN) error {
 	for len(b) > 0 && b[0]&sameBit != 0 {
-		size, head := 1+int(b[0]&15), 1
-		if size == 1 {
-			v, n := varint(b[1:])
-			size, head = 16+int(v), 1+n
-		}
+		size, head := recordSize(b)
 		op := FileOp{Kind: FileOpKind(b[0] & kindBits), Start: start, End: end}
 		switch op.Kind {
 		case FileCreate, FileDelete, FileRename, FileModify, FileCheckpoint:
@@ -364,6 +364,16 @@ func (f *finds) fileRecords(b []byte, start, end LSN) error {
 		b = b[size:]
 	}
 	return nil
+}
+
+// recordSize returns the length of the record at the start of b, and how much of
+// it its type and length take up.
+func recordSize(b []byte) (size, head int) {
+	if n := int(b[0] & 15); n != 0 {
+		return 1 + n, 1
+	}
+	v, n := varint(b[1:])
+	return 16 + int(v), 1 + n
 }
 
 // fileRecordError is a file record that cannot be understood.

@@ -199,6 +199,9 @@ type Redo struct {
 	FileCreates  int               `json:"file_creates"`
 	FileDeletes  int               `json:"file_deletes"`
 	FileRenames  int               `json:"file_renames"`
+	// FarNames is the number of tablespaces that it calls by an absolute path, as
+	// far as its names can be read.
+	FarNames int `json:"far_names,omitempty"`
 }
 
 // Stored returns which stretch of the log the packs hold: from Checkpoint.LSN to
@@ -242,6 +245,8 @@ type Directory struct {
 	Path string `json:"path"` // relative to the data directory, as on disk
 	Name string `json:"name"` // the database's SQL name
 	Mode uint32 `json:"mode"` // permission bits
+	// Origin is where it lay on the source, absolute, if it was a symbolic link.
+	Origin string `json:"origin,omitempty"`
 }
 
 // Table is a table, view or sequence by the server's names.
@@ -262,11 +267,18 @@ const (
 	ClassPlain  = "plain" // copied while it did not change
 )
 
+// Kinds of links, from the place of a table's file to where it lay on the source.
+const (
+	LinkISL      = "isl"      // a file with the extension .isl, for a tablespace of InnoDB
+	LinkSymbolic = "symbolic" // a symbolic link
+)
+
 // File is one file of the data directory under its final name.
 type File struct {
 	Number   uint32          `json:"number"`           // in the chunk headers of this backup
 	Path     string          `json:"path"`             // relative to the data directory, as on disk, with "/"
 	Origin   string          `json:"origin,omitempty"` // absolute path on the source if it was outside the data directory
+	Link     string          `json:"link,omitempty"`   // LinkISL or LinkSymbolic: how the server got to Origin; "": by its configuration
 	Class    string          `json:"class"`
 	Space    *innodb.SpaceID `json:"space_id,omitempty"`
 	Flags    uint32          `json:"flags,omitempty"`      // FSP_SPACE_FLAGS

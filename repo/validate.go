@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"mbk/copier"
@@ -130,10 +131,18 @@ func (f *File) check() error {
 		return fmt.Errorf("page size %d", f.PageSize)
 	case f.Class == ClassInnoDB && f.Space != nil && f.PageSize < 1024:
 		return fmt.Errorf("page size %d of tablespace %d", f.PageSize, *f.Space)
-	case f.Origin != "" && (!path.IsAbs(f.Origin) || len(f.Origin) > maxPath || strings.ContainsRune(f.Origin, 0)):
+	case f.Origin != "" && !isOrigin(f.Origin):
 		return fmt.Errorf("origin %q", f.Origin)
+	case f.Link != "" && (f.Origin == "" || f.Link != LinkISL && f.Link != LinkSymbolic):
+		return fmt.Errorf("link %q to %q", f.Link, f.Origin)
 	}
 	return nil
+}
+
+// isOrigin says whether a string can be the path of a file or folder of the
+// source.
+func isOrigin(s string) bool {
+	return path.IsAbs(s) && path.Clean(s) == s && len(s) <= maxPath && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // checkExtents checks that the extents of a file lie in their packs and cover the
@@ -174,6 +183,9 @@ func (m *Manifest) checkPaths() error {
 		}
 		if d.Mode > maxMode {
 			return fmt.Errorf("directory %q: mode %#o", d.Path, d.Mode)
+		}
+		if d.Origin != "" && !isOrigin(d.Origin) {
+			return fmt.Errorf("directory %q: origin %q", d.Path, d.Origin)
 		}
 		if folders[d.Path] {
 			return fmt.Errorf("directory %q twice", d.Path)

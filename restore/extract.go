@@ -262,9 +262,7 @@ func redoFile(m *repo.Manifest, f *repo.File, tool string) (*outFile, error) {
 	if len(f.Extents) == 0 {
 		return nil, fmt.Errorf("manifest: the redo log is empty: %w", repo.ErrDamaged)
 	}
-	head, err := innodb.RestoredLog{
-		Format: m.Redo.Format, Crypt: m.Redo.Crypt, Checkpoint: m.Redo.Checkpoint, Version: tool,
-	}.Header()
+	head, err := restoredLog(m, tool).Header()
 	if err != nil {
 		return nil, fmt.Errorf("manifest: redo log: %w: %w", err, repo.ErrDamaged)
 	}
@@ -293,6 +291,9 @@ func (s *scratch) extractAll(ctx context.Context, o Options, m *repo.Manifest, a
 		x.owner = &s.target.owner
 	}
 	if err := x.run(ctx, files); err != nil {
+		return err
+	}
+	if err := s.nearNames(m, o.Tool); err != nil {
 		return err
 	}
 	for _, d := range m.Directories {

@@ -56,6 +56,7 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	}
 	f, unmatched := filterOf(o, m)
 	p := newPlan(o, narrow(m, f))
+	p.checkFilteredFar(m)
 	p.object(unmatched...)
 	t, objections, err := inspectTarget(o)
 	if err != nil {
@@ -99,10 +100,8 @@ func newPlan(o Options, m *repo.Manifest) *Plan {
 		if strings.HasSuffix(f.Path, ".isl") {
 			p.object(Objection{Problem: fmt.Sprintf("%s leads the server to a file outside of the data directory, which the backup does not hold", f.Path)})
 		}
-		if f.Origin != "" && f.Class == repo.ClassInnoDB && strings.HasSuffix(f.Path, ".ibd") {
-			p.object(Objection{Problem: fmt.Sprintf("%s lay at %s on the source: the server would look for it there", f.Path, f.Origin)})
-		}
 	}
+	p.checkFar()
 	var err error
 	if p.settings, err = newSettings(m); err != nil {
 		p.object(Objection{Problem: err.Error()})
@@ -233,6 +232,7 @@ func (p *Plan) describe() {
 	for _, line := range configLines(m) {
 		p.note("files from outside the data directory are restored into it: set %s", line)
 	}
+	p.describeFar()
 	p.Notes = append(p.Notes, leftOutNotes(m)...)
 	if n := len(m.Damaged); n > 0 {
 		p.note("the backup holds %d pages that were damaged on the source, the first in %s", n, m.Damaged[0].File)

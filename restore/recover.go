@@ -77,6 +77,9 @@ func (e engine) recover(ctx context.Context, m *repo.Manifest, meter *meter) (re
 	if r.lsn, err = e.checkLog(m.LSN.End); err != nil {
 		return r, e.failed(log, err.Error())
 	}
+	if err := forgetDataDirs(e.data, m); err != nil {
+		return r, err
+	}
 	meter.end()
 	if log.undropped {
 		return r, nil // what an ALTER TABLE left is known to the server, and in nobody's way

@@ -34,6 +34,25 @@ func (s *Server) Discarded(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
+// FarSpaces lists the paths of the tablespaces that the server keeps outside of its
+// data directory because of DATA DIRECTORY, as far as it has them open; up to 10.5
+// all that its dictionary names. v is the server's version.
+func (s *Server) FarSpaces(ctx context.Context, v Version) ([]string, error) {
+	query := "SELECT FILENAME FROM information_schema.INNODB_SYS_TABLESPACES WHERE FILENAME LIKE '/%.ibd'"
+	if !v.AtLeast(10, 6, 0) {
+		query = "SELECT PATH FROM information_schema.INNODB_SYS_DATAFILES WHERE PATH LIKE '/%.ibd'"
+	}
+	all, err := s.control.rows(ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("list tablespaces outside of the data directory: %w", err)
+	}
+	names := make([]string, len(all))
+	for i, r := range all {
+		names[i] = r.at(0)
+	}
+	return names, nil
+}
+
 // TableIDs returns InnoDB's own number of the table in every tablespace that
 // holds one table. DISCARD TABLESPACE gives a table another number, and an import
 // keeps it: a tablespace whose table has changed its number was discarded, whatever
