@@ -1,10 +1,15 @@
 # Targets for developers and for CI. "make" lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz soak demo bench check clean server
+.PHONY: help build test race lint fuzz soak demo bench deb rpm packages check clean server
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOFLAGS_BUILD = -trimpath -tags urfave_cli_no_docs,urfave_cli_no_suggest -ldflags "-s -w -X mbk/cli.Version=$(VERSION)"
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+NFPM = go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0
+PKG_VERSION ?= $(shell git describe --tags --exact-match 2>/dev/null | sed 's/^v//' | grep . || echo 0.1.0~git$$(git log -1 --format=%cd.%h --date=format:%Y%m%d 2>/dev/null))
+PKG_MAINTAINER ?= mbk developers <mbk@localhost>
+ARCH ?= $(shell go env GOARCH)
+export PKG_VERSION PKG_MAINTAINER ARCH
 SOAK ?= 30m
 SOAK_ONLY ?=
 SOAK_SEED ?=
@@ -53,7 +58,18 @@ server: # a MariaDB from the package manager, if there is none
 	  echo "==> Installing MariaDB from the package manager"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends mariadb-server mariadb-client >/dev/null; }
 
+deb: packages ## a package for Debian and its kin, in dist/
+	$(NFPM) package --config packaging/nfpm.yaml --packager deb --target dist/
+
+rpm: packages ## a package for Red Hat and its kin, in dist/
+	$(NFPM) package --config packaging/nfpm.yaml --packager rpm --target dist/
+
+packages: build # what goes into a package besides the program
+	@mkdir -p dist/files
+	./mbk man | gzip -9n > dist/files/mbk.1.gz
+	@for s in bash zsh fish; do ./mbk completion $$s > dist/files/completion.$$s || exit 1; done
+
 check: lint race ## what a change must pass
 
 clean: ## removes what was built
-	rm -f mbk
+	rm -rf mbk dist

@@ -64,6 +64,10 @@ func (s sources) behind(message string) []string {
 // lead to a server count.
 const ownGroup = "mbk"
 
+// ownFile is an option file of mbk alone, which packages bring along. It is not
+// in /etc/mysql, where a change makes Debian restart servers.
+const ownFile = "/etc/mbk/mbk.cnf"
+
 func sharedGroups() []string { return []string{"client", "client-server", "client-mariadb"} }
 
 // variable is the name of an option's variable in the environment.
@@ -88,7 +92,7 @@ func resolve(c *cli.Context, env Env) error {
 		}
 	}
 	lines, err := optfile.Read(optfile.Options{
-		File: c.String("defaults-file"), Extra: c.String("defaults-extra-file"),
+		File: c.String("defaults-file"), Extra: c.String("defaults-extra-file"), Global: []string{ownFile},
 		Suffix: c.String("defaults-group-suffix"), NoDefaults: c.Bool("no-defaults"),
 		Groups: append(sharedGroups(), ownGroup, ownGroup+"-"+c.Command.Name),
 		Warn:   func(message string) { warn(env, message) }, Getenv: env.Getenv,

@@ -42,6 +42,8 @@ type Options struct {
 	File string
 	// Extra is --defaults-extra-file, read after the global files.
 	Extra string
+	// Global names further global files, which are read after MariaDB's own.
+	Global []string
 	// Suffix is --defaults-group-suffix: of each group, also the one of that
 	// name with Suffix is read. If empty, MARIADB_GROUP_SUFFIX and
 	// MYSQL_GROUP_SUFFIX in the environment are asked.
@@ -126,7 +128,7 @@ func Read(o Options) ([]Setting, error) {
 // globalFolders are those of the builds of Debian and of MariaDB themselves.
 func globalFolders() []string { return []string{"/etc", "/etc/mysql"} }
 
-// globalFiles lists the files before --defaults-extra-file. A folder named twice
+// globalFiles lists the files before --defaults-extra-file, MariaDB's own first. A folder named twice
 // has its place where it is named last.
 func globalFiles(o Options) []string {
 	folders := slices.Clone(o.etc)
@@ -138,7 +140,7 @@ func globalFiles(o Options) []string {
 	for i, folder := range folders {
 		folders[i] = filepath.Join(folder, "my.cnf")
 	}
-	return folders
+	return append(folders, o.Global...)
 }
 
 // groupSet maps the folded names of all groups that are wanted to those in

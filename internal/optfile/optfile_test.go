@@ -127,7 +127,7 @@ func TestReadSaysWhichGroup(t *testing.T) {
 
 func TestReadOrderOfFiles(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"etc/my.cnf", "etc/mysql/my.cnf", "server/my.cnf", "old/my.cnf", "extra.cnf", "home/.my.cnf", "only.cnf"} {
+	for _, name := range []string{"etc/my.cnf", "etc/mysql/my.cnf", "server/my.cnf", "old/my.cnf", "extra.cnf", "home/.my.cnf", "own.cnf", "only.cnf"} {
 		write(t, dir, name, "[client]\nfile="+name+"\n[client.two]\nsuffix="+name+"\n")
 	}
 	in := func(name string) string { return filepath.Join(dir, name) }
@@ -141,6 +141,7 @@ func TestReadOrderOfFiles(t *testing.T) {
 		{"global and home", Options{}, []string{home}, []string{"file=etc/my.cnf", "file=etc/mysql/my.cnf", "file=home/.my.cnf"}},
 		{"without a home", Options{}, nil, []string{"file=etc/my.cnf", "file=etc/mysql/my.cnf"}},
 		{"extra file before home", Options{Extra: in("extra.cnf")}, []string{home}, []string{"file=etc/my.cnf", "file=etc/mysql/my.cnf", "file=extra.cnf", "file=home/.my.cnf"}},
+		{"a further global file", Options{Global: []string{in("own.cnf"), in("missing.cnf")}, Extra: in("extra.cnf")}, nil, []string{"file=etc/my.cnf", "file=etc/mysql/my.cnf", "file=own.cnf", "file=extra.cnf"}},
 		{"MARIADB_HOME rules MYSQL_HOME", Options{}, []string{"MARIADB_HOME=" + in("server"), "MYSQL_HOME=" + in("old")}, []string{"file=etc/my.cnf", "file=etc/mysql/my.cnf", "file=server/my.cnf"}},
 		{"MYSQL_HOME alone", Options{}, []string{"MYSQL_HOME=" + in("old")}, []string{"file=etc/my.cnf", "file=etc/mysql/my.cnf", "file=old/my.cnf"}},
 		{"a global folder as MYSQL_HOME is read once, later", Options{}, []string{"MYSQL_HOME=" + in("etc") + "/"}, []string{"file=etc/mysql/my.cnf", "file=etc/my.cnf"}},
