@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -31,13 +32,13 @@ func password(c *cli.Context, env Env) (string, error) {
 	word, file := env.sources[passwordOption], env.sources[passwordFileOption]
 	switch {
 	case env.prompt:
-		return askPassword()
+		return askPassword(c.Context)
 	case file.strength > byDefault && file.strength >= word.strength:
 		return readPassword(env, c.String(passwordFileOption))
 	case word.strength == byVariable:
 		return env.Getenv(passwordVariable), nil
 	case word.strength == byFile && !word.line.HasValue:
-		return askPassword()
+		return askPassword(c.Context)
 	}
 	return word.line.Value, nil
 }
@@ -95,18 +96,37 @@ func hidePassword(args []string, password string) error {
 	return fmt.Errorf("hide the password: %w", syscall.Exec(self, append([]string{os.Args[0]}, args...), env))
 }
 
-// askPassword reads a password from the terminal.
-func askPassword() (string, error) {
+// askPassword reads a password from the terminal. A signal ends it.
+func askPassword(ctx context.Context) (string, error) {
 	f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
 		return "", hint.Wrap(&configError{errors.New("no terminal to ask for the password")}, "put it into an option file, into the file of --"+passwordFileOption+", or into $"+passwordVariable)
 	}
 	defer f.Close() //nolint:errcheck // nothing is written that matters
-	fmt.Fprint(f, "Enter password: ")
-	word, err := term.ReadPassword(int(f.Fd()))
-	fmt.Fprintln(f)
+	before, err := term.GetState(int(f.Fd()))
 	if err != nil {
 		return "", fmt.Errorf("read the password: %w", err)
 	}
-	return string(word), nil
+	fmt.Fprint(f, "Enter password: ")
+	type answer struct {
+		word []byte
+		err  error
+	}
+	done := make(chan answer, 1)
+	go func() { // after a signal it waits for a key, until the process ends, which is now
+		word, err := term.ReadPassword(int(f.Fd()))
+		done <- answer{word, err}
+	}()
+	select {
+	case <-ctx.Done():
+		_ = term.Restore(int(f.Fd()), before) // a terminal that is gone needs no echo
+		fmt.Fprintln(f)
+		return "", ctx.Err()
+	case got := <-done:
+		fmt.Fprintln(f)
+		if got.err != nil {
+			return "", fmt.Errorf("read the password: %w", got.err)
+		}
+		return string(got.word), nil
+	}
 }
