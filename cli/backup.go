@@ -21,10 +21,10 @@ func backupCommand(env Env) *cli.Command {
 		datadirFlag(),
 		&cli.StringFlag{Name: "compress", Value: "zstd", Usage: "compress with `CODEC`: zstd, zstd:LEVEL (1 to 22), s2 or none"},
 		&cli.IntFlag{Name: "threads", Usage: "copy with `N` threads (default: one for each CPU)"},
-		&cli.BoolFlag{Name: "go-on-over-damage", Usage: "record damaged pages and go on; the backup says so for ever"},
-		&cli.BoolFlag{Name: "leave-out-unsupported", Usage: "leave out tables of engines that cannot be copied, and record them"},
-		&cli.BoolFlag{Name: "keep-failed", Usage: "keep the objects of a failed backup until the next one"},
-		&cli.StringFlag{Name: "spool-dir", Usage: "keep redo in `FOLDER` while the repository is too slow for it (default: $TMPDIR or /var/tmp)"},
+		&cli.BoolFlag{Name: "go-on-over-damage", Category: categoryRare, Usage: "record damaged pages and go on; the backup says so for ever"},
+		&cli.BoolFlag{Name: "leave-out-unsupported", Category: categoryRare, Usage: "leave out tables of engines that cannot be copied, and record them"},
+		&cli.BoolFlag{Name: "keep-failed", Category: categoryRare, Usage: "keep the objects of a failed backup until the next one"},
+		&cli.StringFlag{Name: "spool-dir", Category: categoryRare, Usage: "keep redo in `FOLDER` while the repository is too slow for it (default: $TMPDIR or /var/tmp)"},
 		metricsFlag(),
 	}
 	flags = append(append(flags, filterFlags()...), gentleFlags()...)

@@ -9,6 +9,9 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+// categoryRare is for options of a command that most calls do without.
+const categoryRare = "Rarely needed"
+
 // helpWidth is the number of columns that help texts keep to.
 const helpWidth = 80
 
