@@ -15,7 +15,7 @@ import (
 
 // ageFlags make "check" look at the repository alone.
 func ageFlags() []cli.Flag {
-	const category = "For monitoring; no server is asked then"
+	const category = "Monitoring (the server is not asked then)"
 	return []cli.Flag{
 		&cli.StringFlag{Name: "max-age", Category: category, Usage: "fail (exit code 1) unless the newest good backup is younger than `DURATION`, such as 26h or 2d"},
 		&cli.StringFlag{Name: "max-verify-age", Category: category, Usage: "fail (exit code 1) unless a backup was proven good within `DURATION`, such as 8d"},

@@ -12,7 +12,7 @@ import (
 
 // gentleFlags say how much of the machine a backup leaves to the server.
 func gentleFlags() []cli.Flag {
-	const category = "Load on the server"
+	const category = "Load (on the server)"
 	return []cli.Flag{
 		&cli.StringFlag{Name: "rate-limit", Category: category, Usage: "read at most `SIZE` a second, such as 100MB; the redo log is never held up"},
 		&cli.IntFlag{Name: "nice", Category: category, Value: 10, Usage: "let the threads that copy step back by `N` (0 to 19) behind others, but not while the server is locked"},

@@ -20,6 +20,7 @@ func restoreCommand(env Env) *cli.Command {
 		repoFlag(),
 		&cli.StringFlag{Name: "target", Usage: "make `FOLDER` the data directory; it must be missing or empty"},
 		&cli.BoolFlag{Name: "no-recover", Usage: "lay the files down only; the first start of the server recovers them"},
+		&cli.BoolFlag{Name: "keep-old", Usage: "move the data directory that is in the target aside, to FOLDER.old-TIME"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and every objection, change nothing"},
 		&cli.StringFlag{Name: "owner", Usage: "give the files to `USER[:GROUP]` (default: the target's owner, else mysql)"},
 		&cli.IntFlag{Name: "threads", Usage: "extract with `N` threads (default: one for each CPU)"},
@@ -114,6 +115,7 @@ func runRestore(c *cli.Context, env Env) error {
 		return err
 	}
 	o.Target, o.Raw, o.KeepOnFailure = c.String("target"), c.Bool("no-recover"), c.Bool("keep-on-failure")
+	o.KeepOld = c.Bool("keep-old")
 	if path, ok := inRepository(o.Repository, o.Target); ok {
 		return hint.Wrap(&configError{fmt.Errorf("target %s lies in the repository", path)}, "name a target outside of "+o.Repository.String())
 	}
@@ -202,6 +204,9 @@ func dryRun(c *cli.Context, env Env, o restore.Options) error {
 			"room\t" + roomFor(p),
 			"source\tMariaDB " + p.ServerVersion,
 		}
+		if p.KeepOld != "" {
+			lines = append(lines, "old data\twould be kept in "+p.KeepOld)
+		}
 		if p.Mariadbd != nil {
 			lines = append(lines, fmt.Sprintf("recovery\tby %s, %s", p.Mariadbd.Path, p.Mariadbd.Version))
 		}
@@ -228,6 +233,9 @@ func printRestore(env Env, r *restore.Result) error {
 		"restored\t" + r.ID, "into\t" + r.Target,
 		fmt.Sprintf("files\t%d, %s", r.Files, size(r.Bytes)),
 		fmt.Sprintf("time\t%s (extract %s, recover %s, place %s)", milliseconds(r.Elapsed.Total), milliseconds(r.Elapsed.Extract), milliseconds(r.Elapsed.Recover), milliseconds(r.Elapsed.Place)),
+	}
+	if r.KeptOld != "" {
+		lines = append(lines, "old data\tkept in "+r.KeptOld)
 	}
 	if r.Raw {
 		lines = append(lines, "recovery\tby the first start of the server")

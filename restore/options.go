@@ -23,6 +23,9 @@ type Options struct {
 	// Target is the data directory to make. It must not exist, or be an empty
 	// directory, which may be a mount point. Restore only.
 	Target string
+	// KeepOld moves a data directory that is in the target aside, to a name of its
+	// own beside it. Restore only.
+	KeepOld bool
 	// Filter says which databases and tables of the backup are restored; empty: all.
 	// Restore only.
 	Filter filter.Spec

@@ -42,6 +42,9 @@ func (s *scratch) finish() error {
 	if err := os.Chmod(s.data(), s.target.mode); err != nil {
 		return err
 	}
+	if err := s.label(); err != nil {
+		return err
+	}
 	if err := unix.Syncfs(int(s.lock.Fd())); err != nil {
 		return fmt.Errorf("sync the file system of %s: %w", s.dir, err)
 	}
@@ -52,7 +55,9 @@ func (s *scratch) finish() error {
 // empty directory; the kernel refuses the rename if it is not.
 func (s *scratch) rename() error {
 	var err error
-	if s.target.exists {
+	if s.target.old != "" {
+		err = s.exchange()
+	} else if s.target.exists {
 		err = unix.Rename(s.data(), s.target.path) // os.Rename replaces no folder
 	} else {
 		err = exclusiveRename(s.data(), s.target.path)
@@ -64,6 +69,32 @@ func (s *scratch) rename() error {
 		return err
 	}
 	return syncFolder(s.target.parent())
+}
+
+// exchange puts the data directory in place of another one, which gets a name of
+// its own, in one step: at no time is there none, and both are always whole. The new
+// one takes that name for a moment before. It must not be in the scratch folder when
+// they change places, because what a killed restore leaves there is removed by the
+// next one.
+func (s *scratch) exchange() error {
+	if pid, running := runningServer(s.target.path); running {
+		return fmt.Errorf("a server, pid %d, was started on it during the restore", pid)
+	}
+	if err := exclusiveRename(s.data(), s.target.old); err != nil {
+		return err
+	}
+	if err := swap(s.target.old, s.target.path); err != nil {
+		return errors.Join(err, exclusiveRename(s.target.old, s.data()))
+	}
+	return nil
+}
+
+// swap lets two files or folders change places.
+func swap(one, other string) error {
+	if err := unix.Renameat2(unix.AT_FDCWD, one, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE); err != nil {
+		return fmt.Errorf("exchange %s and %s: %w", one, other, err)
+	}
+	return nil
 }
 
 // moveIn moves the entries of the data directory into a target that no rename

@@ -2,6 +2,8 @@ package restore
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -10,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"mbk/internal/mariadbtest"
 )
@@ -261,6 +265,172 @@ func TestPlainID(t *testing.T) {
 	} {
 		if got := plainID(id); got != want {
 			t.Errorf("plainID(%q) = %q, want %q", id, got, want)
+		}
+	}
+}
+
+// folderWith makes a folder that holds one file.
+func folderWith(t *testing.T, dir, name string) {
+	t.Helper()
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The data directory that was in the target gets another name; if that fails, both
+// are where they were.
+func TestExchange(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		taken bool // the name for the old data directory
+	}{{"free", false}, {"taken", true}} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			path, old := filepath.Join(dir, "data"), filepath.Join(dir, "data.old")
+			folderWith(t, path, "aria_log_control")
+			if c.taken {
+				folderWith(t, old, "file")
+			}
+			s := fakeScratch(t, target{path: path, exists: true, old: old, owner: self(), mode: 0o700})
+			err := s.place("ibdata1")
+			if (err != nil) != c.taken {
+				t.Fatalf("place: %v", err)
+			}
+			wants := map[string][]string{path: dataEntries(), old: {"aria_log_control"}}
+			if c.taken {
+				wants = map[string][]string{path: {"aria_log_control"}, old: {"file"}, s.data(): dataEntries()}
+			}
+			for folder, want := range wants {
+				slices.Sort(want)
+				if got := names(t, folder); !slices.Equal(got, want) {
+					t.Errorf("%s holds %q, want %q", folder, got, want)
+				}
+			}
+			if err := s.remove(); err != nil {
+				t.Fatal(err)
+			}
+			if got := names(t, dir); !slices.Equal(got, []string{"data", "data.old"}) {
+				t.Errorf("left are %q", got)
+			}
+		})
+	}
+}
+
+// A server was started on the old data directory while the new one was made. Its lock
+// is that of another process.
+func TestExchangeUnderARunningServer(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "data")
+	folderWith(t, path, "aria_log_control")
+	s := fakeScratch(t, target{path: path, exists: true, old: path + ".old", owner: self(), mode: 0o700})
+	cmd := exec.Command(os.Args[0], "-test.run=^TestHelperHoldsLock$")
+	cmd.Env = append(os.Environ(), "MBK_TEST_LOCK="+filepath.Join(path, "aria_log_control"))
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(stdout, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.place("ibdata1"); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("a server, pid %d, was started", cmd.Process.Pid)) {
+		t.Errorf("place: %v", err)
+	}
+	if got := names(t, path); !slices.Equal(got, []string{"aria_log_control"}) {
+		t.Errorf("the target holds %q", got)
+	}
+	if err := errors.Join(stdin.Close(), cmd.Wait()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestHelperHoldsLock is a program of its own: it locks a file as a server does,
+// until its input ends.
+func TestHelperHoldsLock(t *testing.T) {
+	name := os.Getenv("MBK_TEST_LOCK")
+	if name == "" {
+		t.Skip("only run by another test")
+	}
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Print("!")
+	_, _ = io.ReadAll(os.Stdin) // ends with the other process at the latest
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The SELinux context of an existing target goes over to the new files. Any system
+// keeps such a label for root, whether it looks at it or not.
+func TestLabel(t *testing.T) {
+	const context = "system_u:object_r:mysqld_db_t:s0"
+	dir := t.TempDir()
+	path := filepath.Join(dir, "data")
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Lsetxattr(path, labelName, append([]byte(context), 0), 0); err != nil {
+		t.Skipf("cannot set a label: %v", err)
+	}
+	tg, objections, err := inspectTarget(Options{Target: path, Owner: &Owner{UID: os.Geteuid(), GID: os.Getegid()}})
+	if err != nil || len(objections) > 0 || tg.label != context {
+		t.Fatalf("inspectTarget = %+v, %v, %v", tg, objections, err)
+	}
+	s := fakeScratch(t, tg)
+	if err := s.place("ibdata1"); err != nil {
+		t.Fatal(err)
+	}
+	labelled := 0
+	err = filepath.WalkDir(path, func(path string, _ fs.DirEntry, err error) error {
+		if labelled++; labelOf(path) != context {
+			t.Errorf("%s has the label %q", path, labelOf(path))
+		}
+		return err
+	})
+	if err != nil || labelled <= len(dataEntries()) {
+		t.Errorf("%d labels, %v", labelled, err)
+	}
+}
+
+// Where SELinux is in force and there was no target, its own program finds the labels.
+func TestRelabel(t *testing.T) {
+	dir := t.TempDir()
+	enabled, called := filepath.Join(dir, "enforce"), filepath.Join(dir, "called")
+	tg := target{path: filepath.Join(dir, "data")}
+	t.Setenv("PATH", dir)
+	if w := tg.relabel(t.Context(), enabled); w != "" {
+		t.Errorf("without SELinux: %q", w)
+	}
+	if err := os.WriteFile(enabled, []byte("1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if w := tg.relabel(t.Context(), enabled); !strings.Contains(w, "restorecon -R") {
+		t.Errorf("without restorecon: %q", w)
+	}
+	for _, c := range []struct{ exit, warning string }{{"0", ""}, {"1", "no such policy"}} {
+		script := "#!/bin/sh\necho \"$@\" > " + called + "\necho no such policy\nexit " + c.exit + "\n"
+		if err := os.WriteFile(filepath.Join(dir, "restorecon"), []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if w := tg.relabel(t.Context(), enabled); (w == "") != (c.warning == "") || !strings.Contains(w, c.warning) {
+			t.Errorf("restorecon exits %s: %q", c.exit, w)
+		}
+		if got, err := os.ReadFile(called); err != nil || string(got) != "-R "+tg.path+"\n" {
+			t.Errorf("restorecon was called with %q, %v", got, err)
 		}
 	}
 }

@@ -19,6 +19,7 @@ type Plan struct {
 	ID            string      `json:"id"`
 	ServerVersion string      `json:"server_version"`
 	Target        string      `json:"target"`
+	KeepOld       string      `json:"keep_old"` // where the data directory goes that is in the target, "" if there is none
 	Owner         Owner       `json:"owner"`
 	Raw           bool        `json:"raw"`
 	Files         int         `json:"files"`
@@ -62,7 +63,7 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	if err != nil {
 		p.object(Objection{Problem: err.Error()})
 	}
-	p.target, p.Target, p.Owner = t, cmp.Or(t.path, o.Target), t.owner
+	p.target, p.Target, p.KeepOld, p.Owner = t, cmp.Or(t.path, o.Target), t.old, t.owner
 	p.object(objections...)
 	if t.path != "" {
 		p.checkSpace(t.parent(), len(objections) == 0)

@@ -18,6 +18,7 @@ import (
 type Result struct {
 	ID         string       `json:"id"`
 	Target     string       `json:"target"`
+	KeptOld    string       `json:"kept_old"`      // the data directory that was in the target, "" if there was none
 	Raw        bool         `json:"raw"`           // recovery is left to the first start
 	LSN        innodb.LSN   `json:"lsn,omitempty"` // that recovery has reached
 	RolledBack bool         `json:"rolled_back"`   // transactions between prepare and commit were rolled back
@@ -71,7 +72,7 @@ func Restore(ctx context.Context, o Options) (*Result, error) {
 func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 	m, meter := p.manifest, newMeter(o.OnProgress)
 	r := &Result{
-		ID: m.ID, Target: p.target.path, Raw: o.Raw, Files: p.Files, Bytes: p.Bytes, Binlog: m.Binlog,
+		ID: m.ID, Target: p.target.path, KeptOld: p.target.old, Raw: o.Raw, Files: p.Files, Bytes: p.Bytes, Binlog: m.Binlog,
 		Config: configLines(m), ReplicaOfSource: replicaOfSource(m), ReplicaLikeSource: replicaLikeSource(m),
 		Notes: p.Notes, Warnings: []string{},
 	}
@@ -118,6 +119,9 @@ func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 	meter.begin(PhasePlace, 0)
 	if err := s.place(firstEntry(m)); err != nil {
 		return nil, err
+	}
+	if w := p.target.relabel(ctx, seLinux); w != "" {
+		r.Warnings = append(r.Warnings, w)
 	}
 	meter.end()
 	r.Elapsed.Place = time.Since(begin).Milliseconds()

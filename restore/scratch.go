@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"mbk/internal/hint"
 )
 
 // Names in a scratch folder.
@@ -92,6 +94,11 @@ func newScratch(ctx context.Context, t target, id string, now time.Time) (_ *scr
 	for _, dir := range []string{s.data(), s.tmp()} {
 		if err = os.Mkdir(dir, 0o700); err != nil {
 			return s, err
+		}
+	}
+	if t.old != "" {
+		if err = swap(s.data(), s.tmp()); err != nil { // both are empty: it is only to see whether that works here
+			return s, hint.Wrap(err, "--keep-old cannot work on this file system: move the old data directory away")
 		}
 	}
 	if s.root, err = os.OpenRoot(s.data()); err != nil {

@@ -9,9 +9,11 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +21,9 @@ import (
 // target is the data directory to make, as it is found.
 type target struct {
 	path   string // absolute, symbolic links resolved
-	exists bool   // it is an empty directory
+	exists bool   // it is a directory, and an empty one unless old is set
+	old    string // where the data directory goes that is there, "" for none
+	label  string // its SELinux context, "" if it has none
 	inside bool   // it cannot be replaced by a rename: its entries are moved in
 	owner  Owner
 	mode   os.FileMode // of the data directory itself
@@ -70,14 +74,14 @@ func inspectTarget(o Options) (target, []Objection, error) {
 	case !info.IsDir():
 		return t, []Objection{{Problem: fmt.Sprintf("target %s is not a directory", path), Hint: anotherTarget}}, nil
 	default:
-		t.exists, t.mode = true, info.Mode().Perm()
+		t.exists, t.mode, t.label = true, info.Mode().Perm(), labelOf(path)
 	}
 	if t.owner, err = chooseOwner(o, info); err != nil {
 		return t, []Objection{{Problem: err.Error()}}, nil
 	}
 	var objections []Objection
 	if t.exists {
-		if objections, err = t.inspectExisting(); err != nil {
+		if objections, err = t.inspectExisting(o); err != nil {
 			return t, nil, err
 		}
 	}
@@ -108,9 +112,9 @@ func resolve(path string) (string, error) {
 	return filepath.Join(dir, filepath.Base(path)), nil
 }
 
-// inspectExisting checks that an existing target is empty, and finds out how it
-// can be filled.
-func (t *target) inspectExisting() ([]Objection, error) {
+// inspectExisting checks that an existing target is empty, or a data directory that
+// can be moved aside, and finds out how it can be filled.
+func (t *target) inspectExisting(o Options) ([]Objection, error) {
 	mount, err := isMountPoint(t.path)
 	if err != nil {
 		return nil, fmt.Errorf("look at target: %w", err)
@@ -131,11 +135,14 @@ func (t *target) inspectExisting() ([]Objection, error) {
 		return nil, nil
 	}
 	var objections []Objection
-	if pid := runningServer(t.path); pid > 0 {
+	if pid, running := runningServer(t.path); running {
 		objections = append(objections, Objection{
 			Problem: fmt.Sprintf("target %s is the data directory of a running server, pid %d", t.path, pid),
 			Hint:    "restore into another directory, or stop that server and move its data directory away",
 		})
+	}
+	if o.KeepOld {
+		return append(objections, t.moveAside(o.withDefaults().Now(), names)...), nil
 	}
 	what := names[0]
 	if len(names) > 1 {
@@ -143,8 +150,26 @@ func (t *target) inspectExisting() ([]Objection, error) {
 	}
 	return append(objections, Objection{
 		Problem: fmt.Sprintf("target %s is not empty: it holds %s", t.path, what),
-		Hint:    "a restore never overwrites anything: move what is there away, or name another target",
+		Hint:    "a restore never overwrites anything: move what is there away (--keep-old does that with a data directory), or name another target",
 	}), nil
+}
+
+// moveAside decides where the data directory goes that is in the target.
+func (t *target) moveAside(now time.Time, names []string) []Objection {
+	if t.inside {
+		return []Objection{{
+			Problem: fmt.Sprintf("target %s is a mount point, or its parent cannot be written: it cannot be moved aside as a whole", t.path),
+			Hint:    "move what is in there away, or name another target",
+		}}
+	}
+	if !slices.Contains(names, "ibdata1") && !slices.Contains(names, "aria_log_control") {
+		return []Objection{{
+			Problem: fmt.Sprintf("target %s is no data directory: it has neither ibdata1 nor aria_log_control", t.path),
+			Hint:    "check --target: only a data directory is moved aside",
+		}}
+	}
+	t.old = t.path + ".old-" + now.UTC().Format("20060102T150405Z")
+	return nil
 }
 
 // inspectParent checks that the folder for the scratch folder can be written,
@@ -292,9 +317,9 @@ func without(names, drop []string) []string {
 	return rest
 }
 
-// runningServer returns the process id of a server that has the files of a data
-// directory open, 0 if there is none that can be seen.
-func runningServer(dir string) int {
+// runningServer says whether a server has the files of a data directory open, and
+// which process that is, 0 or less if it lives in another container.
+func runningServer(dir string) (pid int, running bool) {
 	for _, name := range []string{"aria_log_control", "ibdata1"} {
 		f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 		if err != nil {
@@ -304,10 +329,10 @@ func runningServer(dir string) int {
 		err = unix.FcntlFlock(f.Fd(), unix.F_GETLK, &lock)
 		_ = f.Close() // only read
 		if err == nil && lock.Type != unix.F_UNLCK {
-			return int(lock.Pid)
+			return int(lock.Pid), true
 		}
 	}
-	return 0
+	return 0, false
 }
 
 // freeSpace is what can still be written in a folder, in bytes.
