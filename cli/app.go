@@ -87,7 +87,7 @@ func newApp(env Env) *cli.App {
 		},
 		Commands: []*cli.Command{
 			backupCommand(env), checkCommand(env), listCommand(env), showCommand(env), historyCommand(env), reportCommand(env), verifyCommand(env),
-			restoreCommand(env), extractCommand(env), expireCommand(env), metricsCommand(env), configCommand(),
+			restoreCommand(env), extractCommand(env), expireCommand(env), metricsCommand(env), notifyTestCommand(env), configCommand(),
 			completionCommand(env), manCommand(env),
 		},
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -27,9 +28,7 @@ func backupCommand(env Env) *cli.Command {
 		&cli.StringFlag{Name: "spool-dir", Category: categoryRare, Usage: "keep redo in `FOLDER` while the repository is too slow for it (default: $TMPDIR or /var/tmp)"},
 		metricsFlag(),
 	}
-	flags = append(append(flags, filterFlags()...), gentleFlags()...)
-	flags = append(flags, lockFlags()...)
-	flags = append(flags, connectionFlags()...)
+	flags = slices.Concat(flags, filterFlags(), gentleFlags(), lockFlags(), hookFlags(), notificationFlags(), connectionFlags())
 	return &cli.Command{
 		Name: "backup", Usage: "take a full backup of a running server",
 		UsageText: "mbk backup --repo FOLDER [OPTIONS]\n\nmbk backup --repo /backup/db1\nmbk backup --repo /backup/db1 --socket /run/mysqld/b.sock --user backup",
@@ -83,35 +82,46 @@ func orDefault(text, otherwise string) string {
 	return text
 }
 
-// prepareBackup reads the options of a backup, opens its repository and connects
-// to its server, which the caller closes.
-func prepareBackup(c *cli.Context, env Env) (backup.Options, error) {
-	if err := noArguments(c); err != nil {
-		return backup.Options{}, err
-	}
-	o, err := backupOptions(c, env)
-	if err != nil {
-		return o, err
-	}
+// openBackup opens the repository of a backup and connects to its server, which
+// the caller closes.
+func openBackup(c *cli.Context, env Env, o *backup.Options) (err error) {
 	if o.Repository, err = openOrNew(c); err != nil {
-		return o, err
+		return err
 	}
 	o.Server, err = connect(c, env)
-	return o, err
+	return err
 }
 
 func runBackup(c *cli.Context, env Env) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	o, err := backupOptions(c, env)
+	if err != nil {
+		return err
+	}
 	shown, err := newProgress(c, env)
 	if err != nil {
 		return err
 	}
-	began := time.Now()
-	o, err := prepareBackup(c, env)
+	n, err := newNight(c, env)
 	if err != nil {
-		if o.Repository != nil && !isUsage(err) {
-			backup.NotBegun(c.Context, o, began, err)
-		}
 		return err
+	}
+	m, err := n.surround(&o, func() (*repo.Manifest, error) { return takeBackup(c, env, &o, shown) })
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return document(env, n.result())
+	}
+	return printBackup(env, m)
+}
+
+// takeBackup takes a backup and shows how far it is.
+func takeBackup(c *cli.Context, env Env, o *backup.Options, shown progress) (*repo.Manifest, error) {
+	if err := openBackup(c, env, o); err != nil {
+		return nil, err
 	}
 	defer o.Server.Close()
 	if o.Repository.New() {
@@ -130,15 +140,8 @@ func runBackup(c *cli.Context, env Env) error {
 			}
 		},
 	}
-	m, err := backup.Run(c.Context, o)
-	shown.end()
-	if err != nil {
-		return err
-	}
-	if c.Bool("json") {
-		return document(env, describe(m))
-	}
-	return printBackup(env, m)
+	defer shown.end()
+	return backup.Run(c.Context, *o)
 }
 
 // backupDocument is what "backup --json" and "show --json" print. docs/manual.md
@@ -176,6 +179,9 @@ type backupDocument struct {
 	LeftOut       []repo.LeftOut  `json:"left_out"`
 	Filter        *repo.Filter    `json:"filter"`
 	Warnings      []string        `json:"warnings"`
+
+	Hooks         []repo.Hook         `json:"hooks"`
+	Notifications []repo.Notification `json:"notifications"`
 }
 
 type stageDocument struct {
@@ -190,7 +196,8 @@ type lsnDocument struct {
 	End        uint64 `json:"end"`
 }
 
-func describe(m *repo.Manifest) backupDocument {
+// describe makes it out of a manifest and what ran around the backup.
+func describe(m *repo.Manifest, around repo.Around) backupDocument {
 	d := backupDocument{
 		ID: m.ID, Kind: m.Kind, Parent: m.Parent, Tool: m.Tool, ServerVersion: m.Server.Version,
 		Hostname: m.Server.Hostname, Datadir: m.Server.Datadir, Started: m.Started, Finished: m.Finished, Codec: m.Codec,
@@ -200,6 +207,7 @@ func describe(m *repo.Manifest) backupDocument {
 		Binlog: m.Binlog, Replicas: m.Replicas, Galera: m.Galera,
 		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files), Torn: m.TornPages,
 		Late: m.Late, DDL: m.DDL, Damaged: len(m.Damaged), LeftOut: m.LeftOut, Filter: m.Filter, Warnings: m.Warnings,
+		Hooks: append([]repo.Hook{}, around.Hooks...), Notifications: append([]repo.Notification{}, around.Notifications...),
 	}
 	for _, s := range m.Stages {
 		d.Stages = append(d.Stages, stageDocument{Name: s.Name, MS: s.HeldMS, WaitMS: s.WaitMS, Tries: s.Tries})

@@ -33,6 +33,9 @@ type checkDocument struct {
 }
 
 func runCheck(c *cli.Context, env Env) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
 	maxAge, err := parseAge("max-age", c.String("max-age"))
 	if err != nil {
 		return err
@@ -44,8 +47,11 @@ func runCheck(c *cli.Context, env Env) error {
 	if maxAge > 0 || maxVerifyAge > 0 {
 		return runAgeCheck(c, env, maxAge, maxVerifyAge)
 	}
-	o, err := prepareBackup(c, env)
+	o, err := backupOptions(c, env)
 	if err != nil {
+		return err
+	}
+	if err := openBackup(c, env, &o); err != nil {
 		return err
 	}
 	defer o.Server.Close()
@@ -59,9 +65,6 @@ func runCheck(c *cli.Context, env Env) error {
 
 // runAgeCheck answers a monitoring system.
 func runAgeCheck(c *cli.Context, env Env, maxAge, maxVerifyAge time.Duration) error {
-	if err := noArguments(c); err != nil {
-		return err
-	}
 	r, err := openRepository(c)
 	if err != nil {
 		return err

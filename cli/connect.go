@@ -53,6 +53,8 @@ func categorise(f cli.Flag, category string) {
 		f.Category = category
 	case *cli.DurationFlag:
 		f.Category = category
+	case *cli.StringSliceFlag:
+		f.Category = category
 	}
 }
 

@@ -75,10 +75,13 @@ func report(env Env, err error, code int) {
 	for _, one := range separate(err) {
 		tell(env, messageError, one.Error())
 	}
-	for _, advice := range append(hint.Of(err), nextSteps(env, err)...) {
-		tell(env, messageHint, advice)
+	for _, step := range advice(env, err) {
+		tell(env, messageHint, step)
 	}
 }
+
+// advice is what a person can do about an error.
+func advice(env Env, err error) []string { return append(hint.Of(err), nextSteps(env, err)...) }
 
 // nextSteps advises on errors of the packages that know nothing of commands.
 func nextSteps(env Env, err error) []string {

@@ -62,6 +62,8 @@ func Documents() []Document {
 		{"restore", restore.Plan{}}, // with --dry-run
 		{"extract", restore.Extracted{}},
 		{"expire", repo.Plan{}},
+		{"notify-test", notifyTestDocument{}},
+		{"notice", noticeDocument{}}, // to programs and webhooks
 		{"config", configDocument{}},
 		{"progress", progressEvent{}},
 		{"progress", message{}},

@@ -34,7 +34,7 @@ EXAMPLES
    mbk restore latest --repo /backup/db1 --target /var/lib/mysql
 
 COMMANDS{{range .VisibleCommands}}
-   {{printf "%-10s" .Name}} {{.Usage}}{{end}}
+   {{printf "%-11s" .Name}} {{.Usage}}{{end}}
 
    "mbk COMMAND --help" lists the options of a command, --help-all explains all
    of them. Each may also be set by a variable, such as MBK_REPO, or in group

@@ -89,6 +89,14 @@ func say(env Env, c *cli.Context, format string, args ...any) {
 // warn tells a warning, quiet or not.
 func warn(env Env, text string) { tell(env, messageWarning, text) }
 
+// warnOf prints an error as a warning, with its advice.
+func warnOf(env Env, err error) {
+	warn(env, err.Error())
+	for _, step := range advice(env, err) {
+		tell(env, messageHint, step)
+	}
+}
+
 // logger makes the log that the packages below write to stderr.
 func logger(env Env, c *cli.Context) *slog.Logger {
 	o := &slog.HandlerOptions{Level: slog.LevelWarn}

@@ -34,7 +34,7 @@ func password(c *cli.Context, env Env) (string, error) {
 	case env.prompt:
 		return askPassword(c.Context)
 	case file.strength > byDefault && file.strength >= word.strength:
-		return readPassword(env, c.String(passwordFileOption))
+		return readPassword(env, passwordFileOption, c.String(passwordFileOption))
 	case word.strength == byVariable:
 		return env.Getenv(passwordVariable), nil
 	case word.strength == byFile && !word.line.HasValue:
@@ -43,12 +43,12 @@ func password(c *cli.Context, env Env) (string, error) {
 	return word.line.Value, nil
 }
 
-// readPassword reads the first line of a file.
-func readPassword(env Env, path string) (word string, err error) {
+// readPassword reads the first line of a file that an option names.
+func readPassword(env Env, option, path string) (word string, err error) {
 	const most = 4 << 10 // bytes; no password is longer
 	f, err := os.Open(path)
 	if err != nil {
-		return "", hint.Wrap(&configError{fmt.Errorf("--%s: %w", passwordFileOption, err)}, "name a file that the user who runs mbk can read")
+		return "", hint.Wrap(&configError{fmt.Errorf("--%s: %w", option, err)}, "name a file that the user who runs mbk can read")
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o006 != 0 {
@@ -56,7 +56,7 @@ func readPassword(env Env, path string) (word string, err error) {
 	}
 	line, err := bufio.NewReader(io.LimitReader(f, most)).ReadString('\n')
 	if err != nil && err != io.EOF {
-		return "", &configError{fmt.Errorf("--%s: %w", passwordFileOption, err)}
+		return "", &configError{fmt.Errorf("--%s: %w", option, err)}
 	}
 	return strings.TrimRight(line, "\r\n"), nil
 }

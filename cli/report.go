@@ -127,6 +127,7 @@ func reportText(repository string, a repo.Attempt, proofs []repo.Verification) s
 	r.largest()
 	r.ddl()
 	r.warnings()
+	r.around()
 	r.proofs(proofs)
 	return r.b.String()
 }
@@ -373,6 +374,25 @@ func (r *reporter) warnings() {
 	}
 	if more := r.a.WarningCount - len(r.a.Warnings); more > 0 {
 		fmt.Fprintf(&r.b, "  and %d more\n", more)
+	}
+}
+
+// around tells of the programs and messages around the attempt.
+func (r *reporter) around() {
+	if len(r.a.Hooks) > 0 {
+		r.section("hooks")
+	}
+	for _, h := range r.a.Hooks {
+		r.bullet(fmt.Sprintf("%s: %s, %s: %s", h.When, h.Program, milliseconds(h.MS), orDefault(h.Error, "ok")))
+		for line := range strings.Lines(h.Output) {
+			fmt.Fprintf(&r.b, "      %s\n", strings.TrimRight(line, "\n"))
+		}
+	}
+	if len(r.a.Notifications) > 0 {
+		r.section("notified")
+	}
+	for _, n := range r.a.Notifications {
+		r.bullet(fmt.Sprintf("%s: %s: %s", n.Channel, n.To, orDefault(n.Error, "ok")))
 	}
 }
 

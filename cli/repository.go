@@ -35,11 +35,20 @@ func openOrNew(c *cli.Context) (*repo.Repository, error) {
 	})
 }
 
-// openWith opens the repository that the options name.
-func openWith(c *cli.Context, open func(context.Context, store.Store) (*repo.Repository, error)) (*repo.Repository, error) {
+// repoPath is the repository as the options name it.
+func repoPath(c *cli.Context) (string, error) {
 	path := c.String("repo")
 	if path == "" {
-		return nil, hint.Wrap(usagef("no repository is named"), "name it with --repo FOLDER, in $MBK_REPO, or as repo= in group [mbk] of an option file")
+		return "", hint.Wrap(usagef("no repository is named"), "name it with --repo FOLDER, in $MBK_REPO, or as repo= in group [mbk] of an option file")
+	}
+	return path, nil
+}
+
+// openWith opens the repository that the options name.
+func openWith(c *cli.Context, open func(context.Context, store.Store) (*repo.Repository, error)) (*repo.Repository, error) {
+	path, err := repoPath(c)
+	if err != nil {
+		return nil, err
 	}
 	st, err := store.OpenFolder(path)
 	if errors.Is(err, fs.ErrNotExist) {

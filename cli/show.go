@@ -32,13 +32,20 @@ func runShow(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
+	around, err := r.Around(c.Context, m.ID)
+	if err != nil {
+		return err
+	}
 	if c.Bool("json") {
-		return document(env, describe(m))
+		return document(env, describe(m, around))
 	}
 	if err := printBackup(env, m); err != nil {
 		return err
 	}
 	if err := printStages(env, m.Stages); err != nil {
+		return err
+	}
+	if err := rows(env, aroundLines(around)); err != nil {
 		return err
 	}
 	if c.Bool("tables") {

@@ -1,8 +1,12 @@
 package cli
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -19,7 +23,7 @@ func verifyCommand(env Env) *cli.Command {
 		&cli.IntFlag{Name: "threads", Usage: "check with `N` threads (default: one for each CPU)"},
 		metricsFlag(),
 	}
-	flags = append(append(flags, serverFlags()...), fileFlags()...)
+	flags = slices.Concat(flags, serverFlags(), notificationFlags(), fileFlags())
 	return &cli.Command{
 		Name: "verify", Usage: "prove that a backup restores",
 		UsageText: "mbk verify ID|latest --repo FOLDER [--depth stored|pages|boot]\n\nmbk verify latest --repo /backup/db1 --depth boot",
@@ -46,28 +50,70 @@ func runVerify(c *cli.Context, env Env) error {
 	if depth != repo.DepthStored && depth != repo.DepthPages && depth != repo.DepthBoot {
 		return usagef("--depth is stored, pages or boot, not %q", c.String("depth"))
 	}
+	n, err := newNews(c, env)
+	if err != nil {
+		return err
+	}
+	begun := time.Now()
 	o, shown, err := restoreOptions(c, env, id)
-	if err != nil {
+	if isUsage(err) {
 		return err
 	}
-	o.Extended, o.Scratch = c.Bool("extended"), c.String("scratch")
-	report, err := restore.Verify(c.Context, o, depth)
-	shown.end()
-	if err != nil {
+	var report *restore.Report
+	if err == nil {
+		o.Extended, o.Scratch = c.Bool("extended"), c.String("scratch")
+		report, err = restore.Verify(c.Context, o, depth)
+		shown.end()
+	}
+	if err == nil && !report.OK {
+		err = errFindings
+	}
+	tellOfVerification(c, env, n, o.Repository, noticeDocument{ID: id, Started: begun.UTC()}, report, err)
+	if report == nil {
 		return err
 	}
+	print := printReport
 	if c.Bool("json") {
-		err = document(env, report)
-	} else {
-		err = printReport(env, report)
+		print = func(env Env, r *restore.Report) error { return document(env, r) }
+	}
+	return errors.Join(err, print(env, report))
+}
+
+// tellOfVerification sends the messages about a verification that are wanted.
+func tellOfVerification(c *cli.Context, env Env, n *news, r *repo.Repository, notice noticeDocument, report *restore.Report, err error) {
+	ctx, cancel := remaining(c.Context)
+	defer cancel()
+	changed := func() bool {
+		if r == nil {
+			return true
+		}
+		last, readErr := r.LastVerification(ctx, notice.Started)
+		return readErr != nil || last == nil || last.OK != (err == nil)
+	}
+	if !n.wanted(err != nil, changed) {
+		return
+	}
+	finished := time.Now().UTC()
+	notice.Event, notice.Outcome, notice.Tool, notice.Hostname, notice.Repo = eventVerify, repo.OutcomeOK, tool(), hostname(), c.String("repo")
+	notice.Finished, notice.ExitCode, notice.Hints, notice.Hooks = &finished, exitCode(c.Context, err), []string{}, []repo.Hook{}
+	verdict, text := "ok", bytes.Buffer{}
+	if report != nil {
+		notice.ID, notice.Result = report.ID, report
+		_ = printReport(Env{Stdout: &text}, report) // a buffer takes all
 	}
 	if err != nil {
-		return err
+		notice.Outcome, notice.Error, notice.Hints = repo.OutcomeFailed, oneLine(err.Error()), append(notice.Hints, advice(env, err)...)
+		verdict = "FAILED: " + shorten(notice.Error, maxSubject)
+		fmt.Fprintf(&text, "error: %s\n", notice.Error)
+		for _, step := range notice.Hints {
+			fmt.Fprintf(&text, "hint: %s\n", step)
+		}
 	}
-	if !report.OK {
-		return errFindings
+	if report != nil && !report.OK {
+		verdict = fmt.Sprintf("DAMAGED, %d findings", len(report.Findings))
 	}
-	return nil
+	notice.Text = fmt.Sprintf("mbk: verify of %s at depth %s on %s %s", notice.ID, strings.ToLower(c.String("depth")), notice.Hostname, verdict)
+	n.send(ctx, env, notice, text.String())
 }
 
 func printReport(env Env, r *restore.Report) error {

@@ -60,42 +60,78 @@ func (r *Repository) PutAround(ctx context.Context, a Around) error {
 	return nil
 }
 
+// Around returns what ran around an attempt; it is empty if there is no record of
+// it that can be read.
+func (r *Repository) Around(ctx context.Context, id string) (Around, error) {
+	var around Around
+	b, err := store.ReadAll(ctx, r.st, aroundName(id), maxRecord)
+	if err == nil {
+		err = decodeJSON(b, &around)
+	}
+	switch {
+	case err != nil && !lost(err):
+		return Around{}, fmt.Errorf("hooks of %s: %w", id, err)
+	case err != nil || around.ID != id:
+		return Around{}, nil
+	}
+	return around, nil
+}
+
 // addAround completes an attempt by what ran around it, if the listing of the
-// history has that. A record that cannot be read leaves the attempt as it is: what
-// it says of the backup does not depend on it.
+// history has that.
 func (r *Repository) addAround(ctx context.Context, history []store.Object, a *Attempt) error {
 	name := aroundName(a.ID)
 	if _, listed := slices.BinarySearchFunc(history, name, func(o store.Object, name string) int { return strings.Compare(o.Name, name) }); !listed {
 		return nil
 	}
-	var around Around
-	b, err := store.ReadAll(ctx, r.st, name, maxRecord)
-	if err == nil {
-		err = decodeJSON(b, &around)
-	}
-	if err != nil && !lost(err) {
-		return fmt.Errorf("hooks of %s: %w", a.ID, err)
-	}
-	if err == nil && around.ID == a.ID {
-		a.Hooks, a.Notifications = around.Hooks, around.Notifications
-	}
-	return nil
+	around, err := r.Around(ctx, a.ID)
+	a.Hooks, a.Notifications = around.Hooks, around.Notifications
+	return err
 }
 
 // LastAttempt returns the newest attempt of the history but the one with that id,
 // nil if there is none.
 func (r *Repository) LastAttempt(ctx context.Context, but string) (*Attempt, error) {
+	history, ids, err := r.history(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var newest []Attempt // of one second
+	for _, id := range slices.Backward(slices.DeleteFunc(ids, func(id string) bool { return id == but })) {
+		if len(newest) > 0 && startOfID(newest[0].ID) != startOfID(id) {
+			break
+		}
+		a, err := r.readAttempt(ctx, history, id)
+		if err != nil {
+			return nil, err
+		}
+		newest = append(newest, a)
+	}
+	return NewestAttempt(newest), nil
+}
+
+// startOfID is the part of an id that says when.
+func startOfID(id string) string {
+	start, _, _ := strings.Cut(id, "-")
+	return start
+}
+
+// LastVerification returns the newest verification of any backup that ended
+// before a time, nil if there is none.
+func (r *Repository) LastVerification(ctx context.Context, before time.Time) (*Verification, error) {
 	history, err := r.st.List(ctx, historyPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("list the history of %s: %w", r, err)
 	}
-	for _, o := range slices.Backward(history) {
-		id, ok := parseAttempt(o.Name)
-		if !ok || id == but {
-			continue
+	var newest verification
+	for _, o := range history {
+		if v, ok := parseVerification(o.Name); ok && v.time.Before(before) && v.time.After(newest.time) {
+			newest = v
 		}
-		a, err := r.readAttempt(ctx, history, id)
-		return &a, err
 	}
-	return nil, nil
+	if newest.id == "" {
+		return nil, nil
+	}
+	v, err := newest.read(ctx, r.st)
+	return &v, err
 }

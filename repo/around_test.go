@@ -45,6 +45,12 @@ func TestAround(t *testing.T) {
 			t.Errorf("LastAttempt but %q = %+v, %v, want %s", but, last, err, id)
 		}
 	}
+	if a, err := r.Around(t.Context(), first); err != nil || cmp.Diff(around, a) != "" {
+		t.Errorf("Around = %+v, %v", a, err)
+	}
+	if a, err := r.Around(t.Context(), second); err != nil || a.ID != "" {
+		t.Errorf("Around that cannot be read = %+v, %v", a, err)
+	}
 	// The record of an attempt holds nothing of it.
 	if err := r.PutAttempt(t.Context(), want[0]); err != nil {
 		t.Fatal(err)
@@ -58,5 +64,26 @@ func TestAround(t *testing.T) {
 	// An id with such a record alone is taken.
 	if id, err := r.FreshID(t.Context(), time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), KindFull); err != nil || id != "20261101T000001Z-full" {
 		t.Errorf("FreshID = %s, %v", id, err)
+	}
+}
+
+func TestLastVerification(t *testing.T) {
+	r, _ := newRepository(t)
+	now := at(t, "2026-11-22 12:00:00")
+	if v, err := r.LastVerification(t.Context(), now); err != nil || v != nil {
+		t.Errorf("LastVerification of none = %+v, %v", v, err)
+	}
+	first, second := mustBackUp(t, r, "2026-11-21 00:00:00"), mustBackUp(t, r, "2026-11-22 00:00:00")
+	for _, v := range []Verification{
+		{ID: second, Depth: DepthStored, Time: at(t, "2026-11-22 01:00:00"), OK: true},
+		{ID: first, Depth: DepthBoot, Time: at(t, "2026-11-22 02:00:00")},
+		{ID: second, Depth: DepthPages, Time: now, OK: true},
+	} {
+		if err := r.PutVerification(t.Context(), v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v, err := r.LastVerification(t.Context(), now); err != nil || v == nil || v.ID != first || v.OK {
+		t.Errorf("LastVerification = %+v, %v", v, err)
 	}
 }

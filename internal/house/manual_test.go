@@ -23,6 +23,8 @@ const (
 	sectionOutput     = "Output, progress and logs"
 	sectionSummary    = "The record of a backup"
 	sectionExit       = "Exit codes"
+	sectionHooks      = "Hooks"
+	sectionNotice     = "Notification"
 )
 
 // section is the text below a heading of the second level.
@@ -43,6 +45,8 @@ func sectionOf(f cli.Flag) string {
 		return sectionConnection
 	case f.Category == "Output":
 		return sectionOutput
+	case f.Category == sectionHooks, f.Category == sectionNotice:
+		return f.Category
 	}
 	return "mbk " + f.Command
 }
@@ -67,7 +71,7 @@ func TestManualHasEveryFlag(t *testing.T) {
 		t.Fatalf("%d flags: is the list of them still right?", len(have))
 	}
 	// And none that is gone.
-	for _, title := range append(commandTitles(), sectionConnection, sectionOutput) {
+	for _, title := range append(commandTitles(), sectionConnection, sectionOutput, sectionHooks, sectionNotice) {
 		for _, m := range flagRow.FindAllStringSubmatch(section(t, text, title), -1) {
 			for _, part := range strings.Split(m[1], "`, `") {
 				name, _, _ := strings.Cut(part, " ")

@@ -37,6 +37,9 @@ func TestSchemas(t *testing.T) {
 		if d.Command == "progress" {
 			s["title"] = "a line of mbk --log-format=json"
 		}
+		if d.Command == "notice" {
+			s["title"] = "what a webhook and a hook of mbk are told"
+		}
 		if d.Schema != d.Command && d.Command != "progress" {
 			s["title"] = "mbk " + d.Command + " --json, " + reflect.TypeOf(d.Zero).Name()
 		}
@@ -74,6 +77,8 @@ func sectionOfDocument(d cli.Document) string {
 	switch d.Command {
 	case "progress":
 		return sectionOutput
+	case "notice":
+		return sectionNotice
 	case "show": // prints what backup prints
 		return "mbk backup"
 	}

@@ -1,0 +1,172 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"mbk/backup"
+	"mbk/repo"
+)
+
+// night is what surrounds a backup: programs that run before and after it, the
+// messages that tell how it went, and the record of both.
+type night struct {
+	c     *cli.Context
+	env   Env
+	repo  string // as the user names it
+	hooks hooks
+	news  *news
+
+	started time.Time
+	attempt repo.Attempt   // how it went; its outcome is empty before
+	whole   *repo.Manifest // nil unless the backup succeeded
+	code    int            // exit code
+	last    *repo.Attempt  // the one before, nil if there is none or nobody wants to know
+	around  repo.Around
+}
+
+// newNight reads all options of it, and finds programs and receivers.
+func newNight(c *cli.Context, env Env) (*night, error) {
+	n := &night{c: c, env: env, started: time.Now().UTC()}
+	var err error
+	if n.repo, err = repoPath(c); err != nil {
+		return nil, err
+	}
+	if n.hooks, err = newHooks(c); err != nil {
+		return nil, err
+	}
+	n.news, err = newNews(c, env)
+	return n, err
+}
+
+// lastTime bounds what is still done after an interruption, each for itself:
+// programs, messages, the record.
+const lastTime = time.Minute
+
+// remaining is a context for what must be done whatever has happened. As long as
+// nobody has interrupted us, it can be interrupted like everything else.
+func remaining(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Err() == nil {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), lastTime)
+}
+
+// surround takes a backup with all that belongs to it. What take returns is the
+// outcome: programs that run after it and messages that cannot be sent are
+// warnings, since the backup is there, or not, whatever becomes of them.
+func (n *night) surround(o *backup.Options, take func() (*repo.Manifest, error)) (*repo.Manifest, error) {
+	o.Attempted = func(a repo.Attempt) { n.attempt = a }
+	// A program that runs first may mount the disk of the repository.
+	err := n.run(n.c.Context, repo.HookBefore)
+	if err == nil {
+		n.whole, err = take()
+	}
+	n.code = exitCode(n.c.Context, err)
+	when := repo.HookSuccess
+	if err != nil {
+		n.finally(func(ctx context.Context) error { n.failed(ctx, o, err); return nil })
+		when = repo.HookFailure
+	}
+	// The programs that run now may unmount the disk again.
+	n.finally(func(ctx context.Context) error { return n.lookBack(ctx, o.Repository) })
+	n.finally(func(ctx context.Context) error { return n.run(ctx, when) })
+	// Messages tell of programs that have failed.
+	n.finally(func(ctx context.Context) error { return n.tell(ctx) })
+	n.finally(func(ctx context.Context) error { return n.record(ctx, o.Repository) })
+	return n.whole, err
+}
+
+// finally does something whether or not we are interrupted. Its failure is a
+// warning.
+func (n *night) finally(do func(context.Context) error) {
+	ctx, cancel := remaining(n.c.Context)
+	defer cancel()
+	if err := do(ctx); err != nil {
+		warnOf(n.env, err)
+	}
+}
+
+// failed completes what is known of an attempt that failed. The history has one
+// that never began, too, unless the call itself was wrong.
+func (n *night) failed(ctx context.Context, o *backup.Options, cause error) {
+	n.whole = nil
+	if n.attempt.ID == "" && o.Repository == nil {
+		o.Repository, _ = openRepository(within(ctx, n.c)) // if it cannot be opened, cause is what the user must know
+	}
+	if n.attempt.ID == "" && o.Repository != nil && !isUsage(cause) {
+		backup.NotBegun(ctx, *o, n.started, cause)
+	}
+	if n.attempt.Outcome != repo.OutcomeFailed {
+		n.attempt.Kind, n.attempt.Tool, n.attempt.Started, n.attempt.Finished = repo.KindFull, tool(), n.started, time.Now().UTC()
+		n.attempt.Outcome, n.attempt.Error, n.attempt.Hints = repo.OutcomeFailed, oneLine(cause.Error()), advice(n.env, cause)
+	}
+}
+
+// within is c with another context.
+func within(ctx context.Context, c *cli.Context) *cli.Context {
+	other := *c
+	other.Context = ctx
+	return &other
+}
+
+// lookBack finds out how the attempt before this one ended, if somebody wants to
+// know.
+func (n *night) lookBack(ctx context.Context, r *repo.Repository) (err error) {
+	if n.news.when == notifyChange && r != nil {
+		n.last, err = r.LastAttempt(ctx, n.attempt.ID)
+	}
+	return err
+}
+
+// record keeps what ran around an attempt, if anything did and the attempt is in
+// the history.
+func (n *night) record(ctx context.Context, r *repo.Repository) error {
+	if len(n.around.Hooks)+len(n.around.Notifications) == 0 || n.attempt.ID == "" || r == nil || r.New() {
+		return nil
+	}
+	// Where its disk was mounted there may be an empty folder now, or nothing.
+	still, err := openRepository(within(ctx, n.c))
+	if err != nil || still.Config().ID != r.Config().ID {
+		say(n.env, n.c, "what ran around the backup is not recorded: %s is no longer there", r)
+		return nil
+	}
+	n.around.ID = n.attempt.ID
+	return r.PutAround(ctx, n.around)
+}
+
+// hookFailed returns the first program that failed, nil if none did.
+func (n *night) hookFailed() *repo.Hook {
+	for i := range n.around.Hooks {
+		if n.around.Hooks[i].Error != "" {
+			return &n.around.Hooks[i]
+		}
+	}
+	return nil
+}
+
+// aroundLines are the lines of what ran around an attempt.
+func aroundLines(around repo.Around) []string {
+	var lines []string
+	for _, h := range around.Hooks {
+		lines = append(lines, fmt.Sprintf("hook\t%s\t%s\t%s\t%s", h.When, h.Program, milliseconds(h.MS), orDefault(h.Error, "ok")))
+	}
+	for _, n := range around.Notifications {
+		lines = append(lines, fmt.Sprintf("notified\t%s\t%s\t%s", n.Channel, n.To, orDefault(n.Error, "ok")))
+	}
+	return lines
+}
+
+// hostname is the name of this machine, for what is told when no server has said
+// its own.
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return name
+}
