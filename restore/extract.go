@@ -166,7 +166,7 @@ func (x *extraction) do(ctx context.Context, e *copier.Extractor, j job) (err er
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if j.extent.Size > 0 {
-		file := &copier.FileSink{File: f, Sparse: j.file.Sparse, Fresh: true}
+		file := &behindSink{&copier.FileSink{File: f, Sparse: j.file.Sparse, Fresh: true}, f, j.extent.Start + j.file.shift}
 		out := shiftedSink{file, j.file.shift, x.meter}
 		if err := e.Extent(ctx, x.st, x.folder, j.file.Number, j.extent, out); err != nil {
 			return err
@@ -233,6 +233,29 @@ func (s shiftedSink) WriteAt(p []byte, off int64) (int, error) {
 func (s shiftedSink) Zero(off, n int64) error {
 	s.meter.add(n)
 	return s.Sink.Zero(off+s.shift, n)
+}
+
+// writeBehind is how many bytes of a file may gather before the kernel is told to
+// write them. Left to itself it waits until the restore wants everything synced, when
+// the processors have nothing else to do.
+const writeBehind = 8 << 20
+
+// behindSink writes to a file from front to back, and has the disk follow.
+type behindSink struct {
+	copier.Sink
+	file   *os.File
+	behind int64 // offset up to which the kernel was told to write
+}
+
+// WriteAt implements copier.Sink.
+func (s *behindSink) WriteAt(p []byte, off int64) (int, error) {
+	n, err := s.Sink.WriteAt(p, off)
+	if end := off + int64(n); end-s.behind >= writeBehind {
+		// An error would show again when everything is synced.
+		_ = unix.SyncFileRange(int(s.file.Fd()), s.behind, end-s.behind, unix.SYNC_FILE_RANGE_WRITE)
+		s.behind = end
+	}
+	return n, err
 }
 
 // outFiles lists the files of a backup as they are laid down in a data
