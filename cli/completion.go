@@ -242,15 +242,17 @@ func zshOption(o completed) string {
 	text := strings.NewReplacer("[", `\[`, "]", `\]`, ":", `\:`).Replace(o.text)
 	action, glue := "", ""
 	if o.value != "" {
-		action = ":" + strings.ToLower(strings.ReplaceAll(o.value, ":", " ")) + ": "
 		glue = "="
+		action = ":" + strings.ToLower(strings.ReplaceAll(o.value, ":", " ")) + ":"
 		switch {
 		case o.words != nil:
-			action += "(" + strings.ReplaceAll(strings.Join(o.words, " "), ":", `\:`) + ")"
+			action += "(" + strings.Join(o.words, " ") + ")"
 		case o.isFile():
 			action += "_files"
 		case o.isFolder():
 			action += "_files -/"
+		default:
+			action += " " // it has a value, of which nothing is known
 		}
 	}
 	if len(o.names) == 1 {

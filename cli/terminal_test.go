@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"mbk/internal/mariadbtest"
 )
 
 // built builds the program that users have, main.go and all.
@@ -35,7 +37,7 @@ func newTerminal(t *testing.T, program string) terminal {
 	t.Helper()
 	term := terminal{t, filepath.Join(t.TempDir(), "tmux")}
 	t.Cleanup(func() { term.tmux("kill-server") })
-	term.tmux("-f", "/dev/null", "new-session", "-d", "-x", "110", "-y", "40", "env", "PS1=> ", "MBK_NO_DEFAULTS=1", "MBK_REPO=",
+	term.tmux("-f", "/dev/null", "new-session", "-d", "-x", "200", "-y", "40", "env", "PS1=> ", "MBK_NO_DEFAULTS=1", "MBK_REPO=",
 		"PATH="+filepath.Dir(program)+":"+os.Getenv("PATH"), "HOME="+t.TempDir(), "bash", "--norc", "--noprofile")
 	term.want("^>$")
 	return term
@@ -84,16 +86,22 @@ func (term terminal) want(pattern string) (screen string) {
 	return ""
 }
 
+// What only the program as it is built can show.
+func TestBuiltProgram(t *testing.T) {
+	program, srv := built(t), newBusyServer(t, oldest())
+	t.Run("second signal", func(t *testing.T) { testSecondSignal(t, program, srv) })
+	t.Run("terminal", func(t *testing.T) { testTerminal(t, program, srv) })
+}
+
 // The program as people use it: at a terminal, with their keys.
-func TestTerminal(t *testing.T) {
+func testTerminal(t *testing.T, program string, srv *mariadbtest.Server) {
 	if _, err := exec.LookPath("tmux"); err != nil {
 		t.Skip(err)
 	}
-	program, repository := built(t), filepath.Join(t.TempDir(), "repository")
+	repository := filepath.Join(t.TempDir(), "repository")
 	if err := os.Mkdir(repository, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	srv := newBusyServer(t, oldest())
 	const word = "glass-onion-71"
 	srv.MustExec(t, "CREATE USER pat@localhost IDENTIFIED BY '"+word+"'", "GRANT ALL ON *.* TO pat@localhost")
 	server := fmt.Sprintf(" --repo %s --socket %s --user ", repository, srv.Socket)
@@ -152,14 +160,38 @@ func TestTerminal(t *testing.T) {
 		term.keys("Enter")
 		term.want("proved .*every object|" + id + " +whole at depth stored")
 	})
+	t.Run("completion of zsh", func(t *testing.T) {
+		if _, err := exec.LookPath("zsh"); err != nil {
+			t.Skip(err)
+		}
+		term := terminal{t, term.socket}
+		term.run("PS1='%% ' exec zsh -f")
+		term.want("^%$")
+		term.run("autoload -U compinit; compinit -D; source <(mbk completion zsh); clear")
+		term.want("^%$")
+		term.typed("mbk ver")
+		term.keys("Tab")
+		term.want("^% mbk verify$")
+		term.typed("--dep")
+		term.keys("Tab")
+		term.want("^% mbk verify --depth=$")
+		term.typed("st")
+		term.keys("Tab")
+		term.want("^% mbk verify --depth=stored$")
+		term.typed("--repo " + strings.TrimSuffix(repository, "sitory"))
+		term.keys("Tab")
+		term.want("--repo " + regexp.QuoteMeta(repository) + "/?$")
+		term.typed(" 2")
+		term.keys("Tab")
+		term.want(id)
+	})
 }
 
 // The first signal ends mbk in good order, for which it needs the server. The
 // second one ends it at once.
-func TestSecondSignal(t *testing.T) {
-	srv := newBusyServer(t, oldest())
+func testSecondSignal(t *testing.T, program string, srv *mariadbtest.Server) {
 	repository := t.TempDir()
-	cmd := exec.Command(built(t), slowArgs(srv, repository)...)
+	cmd := exec.Command(program, slowArgs(srv, repository)...)
 	cmd.Env = append(os.Environ(), "MBK_REPO=")
 	r := launch(t, cmd)
 	until(t, "copying", func() bool {
