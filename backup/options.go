@@ -60,6 +60,11 @@ type Options struct {
 	// look at them. The next backup sweeps them.
 	KeepFailed bool
 
+	// HistoryTable is a table of the server in which a row is written for every
+	// attempt, when the server is free again. Zero: none. That it cannot be written
+	// is a warning.
+	HistoryTable stage.HistoryTable
+
 	// SpoolDir is where redo is spooled that the repository does not take fast
 	// enough. "": the usual folder for temporary files that survive a reboot.
 	SpoolDir string

@@ -111,6 +111,7 @@ func preflight(ctx context.Context, o Options, sample time.Duration) (*Preflight
 	if err := p.checkPrivileges(ctx, o.Server); err != nil {
 		return nil, err
 	}
+	p.checkHistoryTable(ctx, o)
 	if err := p.checkDatadir(ctx, o); err != nil {
 		return nil, err
 	}

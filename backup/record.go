@@ -74,11 +74,45 @@ func (r *attempt) record(ctx context.Context, m *repo.Manifest, failed error) er
 	return keep(ctx, r.opts, r.failure(failed))
 }
 
-// keep puts the record of an attempt into the history and tells Options.Attempted.
+// keep puts the record of an attempt into the history, the server's first, because
+// the record says if that failed, and tells Options.Attempted.
 func keep(ctx context.Context, o Options, a repo.Attempt) error {
+	if err := putRow(ctx, o, a); err != nil {
+		text := fmt.Sprintf("no row was written: %v", err)
+		if hints := hint.Of(err); len(hints) > 0 {
+			text += " (" + strings.Join(hints, "; ") + ")"
+		}
+		o.Logger.Warn(text)
+		a.Warn(text)
+	}
 	err := o.Repository.PutAttempt(ctx, a)
 	o.Attempted(a)
 	return err
+}
+
+// rowTime bounds how long the row in the server's table may take.
+const rowTime = 20 * time.Second
+
+// putRow writes the attempt into the table of the server that is to have it.
+func putRow(ctx context.Context, o Options, a repo.Attempt) error {
+	if o.Server == nil || o.HistoryTable.IsZero() {
+		return nil
+	}
+	row := stage.HistoryRow{
+		RepositoryID: o.Repository.Config().ID, ID: a.ID, Repository: o.Repository.String(),
+		Kind: a.Kind, Parent: a.Parent, Tool: a.Tool, ServerVersion: a.ServerVersion, Hostname: a.Hostname,
+		Started: a.Started, Finished: a.Finished, Outcome: a.Outcome, Error: a.Error, Hints: strings.Join(a.Hints, "\n"),
+		LockMS: a.LockMS, Checkpoint: uint64(a.LSN.Checkpoint), End: uint64(a.LSN.End),
+		BytesRead: a.BytesRead, BytesStored: a.BytesStored,
+		RedoBytes: a.RedoBytes, RedoCapacity: a.RedoCapacity, RedoHeadroom: a.LowestMargin,
+		Tables: a.Tables, Files: a.Files, LeftOut: a.LeftOut, DamagedPages: a.Damaged, DDL: a.DDL.Total(), Warnings: a.WarningCount,
+	}
+	if b := a.Binlog; b != nil {
+		row.BinlogFile, row.BinlogPosition, row.GTID = b.File, b.Position, b.GTID
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rowTime)
+	defer cancel()
+	return o.Server.PutHistory(ctx, o.HistoryTable, row)
 }
 
 // recordTime bounds how long the record of an attempt may take that never began.

@@ -26,6 +26,7 @@ func backupCommand(env Env) *cli.Command {
 		&cli.BoolFlag{Name: "leave-out-unsupported", Category: categoryRare, Usage: "leave out tables of engines that cannot be copied, and record them"},
 		&cli.BoolFlag{Name: "keep-failed", Category: categoryRare, Usage: "keep the objects of a failed backup until the next one"},
 		&cli.StringFlag{Name: "spool-dir", Category: categoryRare, Usage: "keep redo in `FOLDER` while the repository is too slow for it (default: $TMPDIR or /var/tmp)"},
+		historyTableFlag(),
 		metricsFlag(),
 	}
 	flags = slices.Concat(flags, filterFlags(), gentleFlags(), lockFlags(), hookFlags(), notificationFlags(), connectionFlags())
@@ -65,6 +66,9 @@ func backupOptions(c *cli.Context, env Env) (backup.Options, error) {
 	}
 	if info, err := os.Stat(o.SpoolDir); o.SpoolDir != "" && (err != nil || !info.IsDir()) {
 		return o, hint.Wrap(&configError{fmt.Errorf("--spool-dir: %s is not a folder", o.SpoolDir)}, "name a folder with --spool-dir, on a disk with some room")
+	}
+	if o.HistoryTable, err = historyTable(c); err != nil {
+		return o, err
 	}
 	if o.Filter, err = filterOf(c, env); err != nil {
 		return o, err

@@ -89,7 +89,7 @@ func choices(usage string) []string {
 // argumentWords says what a command's argument may be: words, and ids of backups.
 func argumentWords(command *cli.Command, all []*cli.Command) (words []string, ids bool) {
 	switch first, _, _ := strings.Cut(command.ArgsUsage, " "); first {
-	case "ID|latest":
+	case "ID|latest", "[ID|latest]":
 		return []string{"latest"}, true
 	case "[COMMAND]":
 		return commandNames(all), false

@@ -176,6 +176,8 @@ func optionName(f cli.Flag) string {
 	switch f.Names()[0] {
 	case passwordOption:
 		return name + "[=WORD]" // as in MariaDB's own programs
+	case historyTableOption:
+		return name + "[=TABLE]"
 	case encryptOption:
 		return "    --[skip-]" + encryptOption
 	}

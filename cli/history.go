@@ -2,13 +2,13 @@ package cli
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"mbk/repo"
+	"mbk/stage"
 )
 
 func historyCommand(env Env) *cli.Command {
@@ -25,6 +25,30 @@ func historyCommand(env Env) *cli.Command {
 		Flags:     append(flags, append(fileFlags(), outputFlags()...)...),
 		Action:    func(c *cli.Context) error { return runHistory(c, env) },
 	}
+}
+
+// Options about what is noted of a run.
+const (
+	categoryRecords    = "Records"
+	historyTableOption = "history-table"
+)
+
+// historyTableFlag is of commands that write into the server's table of attempts.
+func historyTableFlag() cli.Flag {
+	return &cli.StringFlag{Name: historyTableOption, Category: categoryRecords, Usage: "at the end, failed or not, write a row into `TABLE` (database.table) of the server (without a value: " + stage.DefaultHistoryTable + ")"}
+}
+
+// historyTable reads that option.
+func historyTable(c *cli.Context) (stage.HistoryTable, error) {
+	text := c.String(historyTableOption)
+	if text == "" {
+		return stage.HistoryTable{}, nil
+	}
+	table, err := stage.ParseHistoryTable(text)
+	if err != nil {
+		err = usagef("--history-table: %v", err)
+	}
+	return table, err
 }
 
 // historyDocument is what "history --json" prints.
@@ -92,12 +116,7 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.Atoi(days); err == nil && n >= 0 {
-			return now.AddDate(0, 0, -n), nil
-		}
-	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+	if ago, err := parseAge("since", text); err == nil {
 		return now.Add(-ago), nil
 	}
 	return time.Time{}, usagef("--since %q is neither a time such as \"2026-11-20 15:04\" nor a duration such as 7d or 36h", text)

@@ -169,7 +169,7 @@ func historyFilters(t *testing.T, repository string, ids ...string) {
 		{[]string{"--last", "9"}, ids},
 		{[]string{"--since", "1h"}, ids},
 		{[]string{"--since", "7d"}, ids},
-		{[]string{"--since", "0s"}, nil},
+		{[]string{"--since", "1ns"}, nil},
 		{[]string{"--since", "2001-02-03"}, ids},
 		{[]string{"--since", "2099-02-03 04:05"}, nil},
 	} {

@@ -28,7 +28,7 @@ func metricsCommand(env Env) *cli.Command {
 
 // metricsFlag is of commands that change what the metrics say.
 func metricsFlag() cli.Flag {
-	return &cli.StringFlag{Name: "metrics-file", Usage: "at the end, failed or not, write measurements for Prometheus to `FILE`"}
+	return &cli.StringFlag{Name: "metrics-file", Category: categoryRecords, Usage: "at the end, failed or not, write measurements for Prometheus to `FILE`"}
 }
 
 func runMetrics(c *cli.Context, env Env) error {

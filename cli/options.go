@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"mbk/internal/optfile"
+	"mbk/stage"
 )
 
 // strength orders the places that give options their values.
@@ -204,6 +205,15 @@ func isBool(f cli.Flag) bool {
 // leadsToServer says whether MariaDB's own groups may set an option.
 func leadsToServer(f cli.Flag) bool { return categoryOf(f) == categoryConnection }
 
+// bareValue is the value of an option that may stand without one, "" of others.
+// Such an option takes its value behind "=" only.
+func bareValue(f cli.Flag) string {
+	if f.Names()[0] == historyTableOption {
+		return stage.DefaultHistoryTable
+	}
+	return ""
+}
+
 // findOption finds an option by its long name. A switch may have a prefix, as in
 // MariaDB's own programs: off says that the prefix turns it off.
 func findOption(flags []cli.Flag, name string) (f cli.Flag, off, ok bool) {
@@ -234,6 +244,8 @@ func lineValue(f cli.Flag, line optfile.Setting, off bool) (string, error) {
 		return optionValue(f, line.Value, off)
 	case isBool(f):
 		return strconv.FormatBool(!off), nil
+	case bareValue(f) != "":
+		return bareValue(f), nil
 	}
 	return "", fmt.Errorf("needs a value")
 }
@@ -356,6 +368,8 @@ func spell(flags []cli.Flag, arg string) (spelled []string, needsValue bool) {
 		return nil, false
 	case !ok:
 		return []string{arg}, false
+	case !hasValue && bareValue(f) != "":
+		return []string{"--" + f.Names()[0] + "=" + bareValue(f)}, false
 	case !hasValue && !isBool(f):
 		return []string{"--" + f.Names()[0]}, true
 	case !hasValue:

@@ -95,7 +95,9 @@ const (
 	erConCount             = 1040
 	erDBAccessDenied       = 1044
 	erAccessDenied         = 1045
+	erBadDB                = 1049
 	erServerShutdown       = 1053
+	erBadField             = 1054
 	erForcingClose         = 1080
 	erNoSuchThread         = 1094
 	erUnknownTable         = 1109
@@ -109,6 +111,7 @@ const (
 	erLockDeadlock         = 1213
 	erUserLimitReached     = 1226
 	erSpecificAccessDenied = 1227
+	erReadOnly             = 1290
 	erQueryInterrupted     = 1317
 	erNotSupportedAuthMode = 1251
 	erAccessDeniedNoPass   = 1698

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -64,9 +65,15 @@ func (s *Server) denied(statement string, harmless uint16) func(context.Context)
 // tableRights are the privileges that make the server list a table.
 const tableRights = "SELECT,INSERT,UPDATE,DELETE,CREATE,DROP,REFERENCES,INDEX,ALTER,CREATE VIEW,SHOW VIEW,TRIGGER,DELETE HISTORY,ALL PRIVILEGES"
 
-// tablesHidden tells whether the account sees tables only in part. SHOW GRANTS
-// names the rights of the active roles too.
+// tablesHidden tells whether the account sees tables only in part.
 func (s *Server) tablesHidden(ctx context.Context) (bool, error) {
+	has, err := s.hasRight(ctx, strings.Split(tableRights, ",")...)
+	return !has, err
+}
+
+// hasRight tells whether the account has one of these privileges everywhere. SHOW
+// GRANTS names the rights of the active roles too.
+func (s *Server) hasRight(ctx context.Context, enough ...string) (bool, error) {
 	all, err := s.control.rows(ctx, "SHOW GRANTS")
 	if err != nil {
 		return false, err
@@ -77,14 +84,12 @@ func (s *Server) tablesHidden(ctx context.Context) (bool, error) {
 			continue
 		}
 		for _, right := range strings.Split(rights, ", ") {
-			for _, enough := range strings.Split(tableRights, ",") {
-				if right == enough {
-					return false, nil
-				}
+			if slices.Contains(enough, right) {
+				return true, nil
 			}
 		}
 	}
-	return true, nil
+	return false, nil
 }
 
 // quoteAccount turns "user@host" into 'user'@'host'. A host has no "@".

@@ -1,0 +1,25 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+
+	"mbk/internal/hint"
+)
+
+// checkHistoryTable makes sure that a row can be written into the server's own
+// table of attempts. A backup does not depend on it.
+func (p *Preflight) checkHistoryTable(ctx context.Context, o Options) {
+	if o.HistoryTable.IsZero() {
+		return
+	}
+	missing, err := o.Server.MissingHistoryGrants(ctx, o.HistoryTable)
+	switch {
+	case err != nil:
+		p.add("history", GradeWarning, err.Error(), hint.Of(err)...)
+	case len(missing) > 0:
+		p.add("history", GradeWarning, fmt.Sprintf("the account may not write into the history table %s", o.HistoryTable), missing...)
+	default:
+		p.add("history", GradeOK, fmt.Sprintf("attempts can be written into table %s", o.HistoryTable))
+	}
+}
