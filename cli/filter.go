@@ -37,7 +37,9 @@ func filterFlags() []cli.Flag {
 // filterOf is the filter that the flags make.
 func filterOf(c *cli.Context, env Env) (filter.Spec, error) {
 	var s filter.Spec
-	stdin := ""
+	if err := oneStdin(c); err != nil {
+		return s, err
+	}
 	for _, one := range []struct {
 		name string
 		list *[]string
@@ -47,12 +49,6 @@ func filterOf(c *cli.Context, env Env) (filter.Spec, error) {
 		*one.list = append(*one.list, c.StringSlice(one.name)...)
 		option := one.name + "-file"
 		for _, name := range c.StringSlice(option) {
-			if name == "-" && stdin != "" {
-				return s, usagef("--%s and --%s cannot both read stdin", stdin, option)
-			}
-			if name == "-" {
-				stdin = option
-			}
 			names, err := readNames(env, name)
 			if err != nil {
 				return s, hint.Wrap(&configError{fmt.Errorf("--%s %s: %w", option, name, err)}, "name a file with one name a line")
@@ -67,6 +63,22 @@ func filterOf(c *cli.Context, env Env) (filter.Spec, error) {
 		return s, usagef("%v", err)
 	}
 	return s, nil
+}
+
+// oneStdin makes sure that only one list of names is read from stdin.
+func oneStdin(c *cli.Context) error {
+	reader := ""
+	for _, option := range []string{"database-file", "exclude-database-file", "table-file", "exclude-table-file"} {
+		for _, name := range c.StringSlice(option) {
+			if name == "-" && reader != "" {
+				return usagef("--%s and --%s cannot both read stdin", reader, option)
+			}
+			if name == "-" {
+				reader = option
+			}
+		}
+	}
+	return nil
 }
 
 // leftOutLines tell people what a backup does not hold: each table that could not be

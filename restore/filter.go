@@ -280,6 +280,34 @@ func missingSpaces(j *innodb.Journal, m *repo.Manifest) []innodb.DeletedSpace {
 	return missing
 }
 
+// removeSurplus removes, after recovery, the files that only the redo log needed.
+// What is dropped then is as it is where they were never there: a prepared
+// transaction holds no lock on a table that has no file.
+func (s *scratch) removeSurplus(m *repo.Manifest) error {
+	kept, folders := keeps(m), map[string]string{}
+	for _, d := range m.Directories {
+		folders[d.Path] = d.Name
+	}
+	for _, f := range m.Files {
+		dir, name := path.Dir(f.Path), path.Base(f.Path)
+		if f.Class != repo.ClassInnoDB || path.Ext(name) != ".ibd" {
+			continue
+		}
+		database, held := folders[dir]
+		table := filename.Base(strings.TrimSuffix(name, ".ibd"))
+		if held && (filename.Temporary(name) || filename.FullText(name) || kept(database, filename.SQL(table))) {
+			continue
+		}
+		if err := s.root.Remove(f.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("leave tables out: %w", err)
+		}
+		if !held {
+			_ = s.root.Remove(dir) // until it is empty
+		}
+	}
+	return nil
+}
+
 // tidy makes a server on the recovered files drop what a filter left out and its
 // dictionary still knows.
 func (e engine) tidy(ctx context.Context, m *repo.Manifest, meter *meter) error {
@@ -332,11 +360,24 @@ func (s *served) dropLeftOut(ctx context.Context, e engine, m *repo.Manifest) er
 			return err
 		}
 	}
-	if err := s.dropTables(ctx, d, kept); err != nil {
-		return err
+	// A table takes along the hidden ones of its full-text indexes; but not those of
+	// an index that a server of 10.5 was just making.
+	left := func() (map[string][]string, error) { return s.orphans(ctx, kept) }
+	strays := func() (map[string][]string, error) { return s.strays(ctx, e) }
+	for _, find := range []func() (map[string][]string, error){left, strays} {
+		if err := dropTables(ctx, d, find); err != nil {
+			return err
+		}
 	}
-	if err := s.checkDictionary(ctx, e, kept); err != nil {
-		return err
+	// What the server did not drop would be there for ever.
+	for _, find := range []func() (map[string][]string, error){left, strays} {
+		found, err := find()
+		if err != nil {
+			return err
+		}
+		for database, names := range found {
+			return fmt.Errorf("InnoDB's dictionary still has %s.%s", database, names[0])
+		}
 	}
 	if !holds["mysql"] {
 		return nil
@@ -347,8 +388,9 @@ func (s *served) dropLeftOut(ctx context.Context, e engine, m *repo.Manifest) er
 }
 
 // orphans are the tables of InnoDB's dictionary that are not kept, by the SQL names
-// of their databases. Hidden tables of full-text indexes are not among them: they
-// go with their table. Recovery has dealt with what an ALTER left.
+// of their databases: each partition for itself, as there are no definitions. Hidden
+// tables of full-text indexes are not among them: they go with their table. Recovery
+// has dealt with what an ALTER left.
 func (s *served) orphans(ctx context.Context, kept func(database, table string) bool) (map[string][]string, error) {
 	list, err := s.server.InnoDBTables(ctx)
 	if err != nil {
@@ -365,14 +407,14 @@ func (s *served) orphans(ctx context.Context, kept func(database, table string) 
 	return orphans, nil
 }
 
-// dropTables drops the tables that are not kept.
-func (s *served) dropTables(ctx context.Context, d *stage.Dropper, kept func(database, table string) bool) error {
+// dropTables drops tables.
+func dropTables(ctx context.Context, d *stage.Dropper, find func() (map[string][]string, error)) error {
 	const atOnce = 100
-	orphans, err := s.orphans(ctx, kept)
+	found, err := find()
 	if err != nil {
 		return err
 	}
-	for database, names := range orphans {
+	for database, names := range found {
 		for some := range slices.Chunk(names, atOnce) {
 			if err := d.DropTables(ctx, database, some); err != nil {
 				return err
@@ -382,30 +424,24 @@ func (s *served) dropTables(ctx context.Context, d *stage.Dropper, kept func(dat
 	return nil
 }
 
-// checkDictionary makes sure that InnoDB's dictionary holds no table that is not
-// kept, and none without its file.
-func (s *served) checkDictionary(ctx context.Context, e engine, kept func(database, table string) bool) error {
-	orphans, err := s.orphans(ctx, kept)
-	if err != nil {
-		return err
-	}
-	for database, names := range orphans {
-		return fmt.Errorf("InnoDB's dictionary still has %s.%s", database, names[0])
-	}
+// strays are hidden tables of full-text indexes that have no file, as of orphans.
+func (s *served) strays(ctx context.Context, e engine) (map[string][]string, error) {
 	list, err := s.server.InnoDBTables(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	strays := map[string][]string{}
 	for _, t := range list {
-		_, name := path.Split(t.Name)
+		dir, name := path.Split(t.Name)
 		if !filename.FullText(name) {
 			continue
 		}
 		if _, err := os.Lstat(filepath.Join(e.data, filepath.FromSlash(t.Name)+".ibd")); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("InnoDB's dictionary still has %s, without a file", t.Name)
+			database := filename.SQL(path.Clean(dir))
+			strays[database] = append(strays[database], filename.SQL(name))
 		}
 	}
-	return nil
+	return strays, nil
 }
 
 // leftOutNotes tell whoever restores what is missing.

@@ -37,6 +37,11 @@ func (s *scratch) recover(ctx context.Context, e engine, m *repo.Manifest, meter
 	if err != nil {
 		return r, err
 	}
+	if m.Filter != nil {
+		if err := s.removeSurplus(m); err != nil {
+			return r, err
+		}
+	}
 	return r, e.tidy(ctx, m, meter)
 }
 
