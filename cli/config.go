@@ -147,7 +147,7 @@ func masked(name, text string) string {
 		if strings.Contains(name, "webhook") { // who knows such an address may use it
 			return u.Scheme + "://" + u.Host + "/" + mask
 		}
-		return u.Redacted()
+		return strings.Replace(u.Redacted(), ":xxxxx@", ":"+mask+"@", 1)
 	}
 	inner := regexp.MustCompile(`(?i)^(--[a-z_-]*(?:password|passwd|secret|token|key)=).*`) // an option of mariadbd
 	return inner.ReplaceAllString(text, "${1}"+mask)

@@ -83,6 +83,8 @@ func TestOptionSources(t *testing.T) {
 		{"file named by a variable", []string{"MBK_DEFAULTS_FILE=" + file}, nil, option{Name: "threads", Value: "2", Source: "file", File: file, Line: 8, Group: "mbk"}},
 		{"password by variable", []string{"MBK_PASSWORD=geheim"}, []string{defaults}, option{Name: "password", Value: "***", Source: "variable", Variable: "MBK_PASSWORD"}},
 		{"flag", []string{"MBK_LOCK_WAIT=90s"}, []string{defaults, "--lock_wait", "5"}, option{Name: "lock-wait", Value: "5s", Source: "flag"}},
+		{"address with a password", nil, []string{"--no-defaults", "--mail-server", "smtp://u:geheim@h:25"}, option{Name: "mail-server", Value: "smtp://u:***@h:25", Source: "flag"}},
+		{"address that is a secret", []string{"MBK_WEBHOOK=https://h/services/geheim"}, []string{"--no-defaults"}, option{Name: "webhook", Value: "https://h/***", Source: "variable", Variable: "MBK_WEBHOOK"}},
 		{"flag that switches off", []string{"MBK_KEEP_FAILED=1"}, []string{defaults, "--skip-keep-failed"}, option{Name: "keep-failed", Value: "off", Source: "flag"}},
 		{"another command", nil, []string{"restore", defaults}, option{Name: "target", Value: "/t", Source: "file", File: file, Line: 9, Group: "mbk"}},
 		{"lines of a list add up", nil, []string{defaults, "restore"}, option{Name: "mariadbd-option", Value: "--plugin-load-add=a,b --x", Values: []string{"--plugin-load-add=a,b", "--x"}, Source: "file", File: file, Line: 13, Group: "mbk-restore"}},

@@ -80,6 +80,9 @@ func stdin[T any](t *testing.T, w workshop, name string) T {
 	if err := json.Unmarshal(b, &v); err != nil {
 		t.Fatalf("program %s read %q: %v", name, b, err)
 	}
+	if _, ok := any(v).(noticed); ok {
+		wantValid(t, "notice", string(b))
+	}
 	return v
 }
 
@@ -179,6 +182,7 @@ func TestHooks(t *testing.T) {
 		if err := json.Unmarshal([]byte(o.stdout), &b); err != nil {
 			t.Fatal(err)
 		}
+		wantValid(t, "backup", o.stdout)
 		var got []string
 		for _, h := range b.Hooks {
 			got = append(got, h.When+" "+h.Program+" "+h.Output+h.Error)

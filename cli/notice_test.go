@@ -249,6 +249,7 @@ func TestNotification(t *testing.T) {
 		if err := json.Unmarshal([]byte(o.stdout), &got); err != nil || o.code != 1 || got.OK || len(got.Notifications) != 1 || !strings.Contains(got.Notifications[0].Error, "certificate") || !strings.Contains(o.stderr, "SSL_CERT_FILE") {
 			t.Errorf("exit code %d: %s%s", o.code, o.stdout, o.stderr)
 		}
+		wantValid(t, "notify-test", o.stdout)
 	})
 }
 
