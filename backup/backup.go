@@ -116,7 +116,7 @@ type attempt struct {
 	copier *copier.Copier
 	copies *copies
 	redo   *redoCopy
-	spool  atomic.Pointer[spool] // of redo, for the guard
+	tailed atomic.Pointer[redoCopy] // redo, for the guard
 	aria   *ariaLogs
 	system []*held
 	final  *final

@@ -18,8 +18,8 @@ const guardPause = 2 * time.Second
 // its own, because SHOW SLAVE STATUS may have to wait for replication.
 type guard struct {
 	opts   Options
-	spool  func() int64 // bytes of the spool that are on disk
-	conn   *stage.Watch // nil without bounds
+	redo   func() *redoCopy // nil before it is copied
+	conn   *stage.Watch     // nil without bounds
 	cancel context.CancelFunc
 	ended  chan struct{}
 }
@@ -27,7 +27,7 @@ type guard struct {
 // startGuard looks once, and from then on until it is stopped. What it finds ends
 // the attempt.
 func (r *attempt) startGuard(ctx context.Context) error {
-	g := &guard{opts: r.opts, spool: r.spooled, ended: make(chan struct{})}
+	g := &guard{opts: r.opts, redo: r.tailed.Load, ended: make(chan struct{})}
 	if len(g.opts.AbortIf) > 0 || g.opts.MaxLag > 0 {
 		var err error
 		if g.conn, err = g.opts.Server.Watch(ctx); err != nil {
@@ -42,14 +42,6 @@ func (r *attempt) startGuard(ctx context.Context) error {
 	}
 	go g.run(ctx, r.cancel)
 	return nil
-}
-
-// spooled is how much redo waits on disk.
-func (r *attempt) spooled() int64 {
-	if s := r.spool.Load(); s != nil {
-		return s.waiting()
-	}
-	return 0
 }
 
 // run looks again and again.
@@ -104,7 +96,12 @@ func (g *guard) lookAtRoom(ctx context.Context) error {
 			return err
 		}
 	}
-	if g.spool() == 0 {
+	redo := g.redo()
+	if redo == nil {
+		return nil
+	}
+	redo.spareCache()
+	if redo.spool.waiting() == 0 {
 		return nil
 	}
 	if space, err = folderSpace(g.opts.SpoolDir); err != nil {

@@ -258,7 +258,8 @@ func readLogHead(path string) ([]byte, innodb.LogHeader, error) {
 	if err != nil {
 		return nil, innodb.LogHeader{}, err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()                                       //nolint:errcheck // only read
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM) // advice only: nothing else belongs in the page cache
 	head := make([]byte, innodb.LogDataOffset)
 	if _, err := f.ReadAt(head, 0); err != nil {
 		return nil, innodb.LogHeader{}, err

@@ -3,10 +3,12 @@ package backup
 import (
 	"context"
 	"errors"
+	"os"
 	"time"
 
 	"mbk/copier"
 	"mbk/innodb"
+	"mbk/internal/pagecache"
 	"mbk/repo"
 )
 
@@ -38,6 +40,9 @@ type redoCopy struct {
 	storeErr   error
 	end        innodb.LSN // of what was copied, once it is finished
 
+	cold   *os.File      // the log, if the server writes it past the page cache
+	before pagecache.Map // what the cache held of it: nothing
+
 	// Of a log that hides names: the tables of the tablespaces at an LSN.
 	tableIDs map[innodb.SpaceID]uint64
 	knownAt  innodb.LSN
@@ -51,7 +56,8 @@ func (r *attempt) startRedo(ctx context.Context) error {
 		number: r.copies.nextNumber(),
 		tailed: make(chan struct{}), stored: make(chan struct{}),
 	}
-	r.spool.Store(c.spool)
+	c.cold, c.before = coldLog(r.layout.redo)
+	r.tailed.Store(c)
 	sink := func(mtrs []byte, _, _ innodb.LSN) error {
 		_, err := c.spool.Write(mtrs)
 		return err
@@ -79,6 +85,44 @@ func (r *attempt) startRedo(ctx context.Context) error {
 		return err
 	}
 	return r.afterCheckpoint(ctx)
+}
+
+// coldLog opens the redo log if nothing of it is in the page cache, which is so if
+// the server writes it past the cache. A log that is in there belongs there: the
+// server would have to read a block again before it could add to it.
+func coldLog(path string) (*os.File, pagecache.Map) {
+	const (
+		head = 64 << 10 // what is read of it to know the server by
+		most = 4 << 30  // is looked at
+	)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, pagecache.Map{} // the tail says so
+	}
+	if info, err := f.Stat(); err == nil {
+		if before := pagecache.Look(f, head, min(info.Size(), most)-head); before.Known() && before.Resident() == 0 {
+			return f, before
+		}
+	}
+	f.Close() //nolint:errcheck // only read
+	return nil, pagecache.Map{}
+}
+
+// spareCache drops what the tail has read from the page cache.
+func (c *redoCopy) spareCache() {
+	if c.cold != nil {
+		c.before.DropAll(c.cold)
+	}
+}
+
+// leaveCache is spareCache for the last time. Without a redoCopy it does nothing.
+func (c *redoCopy) leaveCache() {
+	if c == nil || c.cold == nil {
+		return
+	}
+	c.spareCache()
+	c.cold.Close() //nolint:errcheck // only read
+	c.cold = nil
 }
 
 // follow tails the log until finish has what it wants. A log that is lost ends

@@ -103,9 +103,21 @@ func TestPageCacheIsLeftAsItWas(t *testing.T) {
 		t.Skipf("this file system holds %d bytes in the page cache, want 8 MiB", before)
 	}
 	repository := t.TempDir()
+	srv.MustExec(t, "INSERT INTO d.i SELECT a + 20000, b FROM d.i LIMIT 5000")
+	log, err := os.Open(filepath.Join(srv.Datadir, "ib_logfile0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close() //nolint:errcheck // only read
+	const head = 64 << 10
+	redoBefore := pagecache.Look(log, head, 96<<20).Resident()
 	must(t, backupArgs(srv, repository)...)
 	after, packs := cached(t, files), cached(t, filepath.Join(repository, "backups"))
-	t.Logf("cached before %d KiB, after %d KiB; of the packs %d KiB", before>>10, after>>10, packs>>10)
+	redo := pagecache.Look(log, head, 96<<20).Resident()
+	t.Logf("cached before %d KiB, after %d KiB; of the redo log %d KiB before, %d KiB after; of the packs %d KiB", before>>10, after>>10, redoBefore>>10, redo>>10, packs>>10)
+	if redoBefore == 0 && redo > 0 {
+		t.Errorf("%d bytes of the redo log are in the page cache", redo)
+	}
 	// Definitions are read whole.
 	if after < before || after > before+1<<20 {
 		t.Errorf("%d bytes of the tables were in the page cache before, %d after", before, after)

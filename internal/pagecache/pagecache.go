@@ -97,6 +97,9 @@ func (m Map) Resident() int64 {
 	return int64(pages) * int64(os.Getpagesize())
 }
 
+// Known says whether the kernel could be asked.
+func (m Map) Known() bool { return m.resident != nil }
+
 // Correct takes over what an earlier look at the same file has found.
 func (m Map) Correct(earlier Map) {
 	page := int64(os.Getpagesize())
@@ -112,6 +115,11 @@ func (m Map) Correct(earlier Map) {
 // not there when it was looked at. Pages in use stay. The kernel takes this for
 // advice, and so there is no error.
 func (m Map) Drop(f File, offset, n int64) { m.advise(f, offset, n, unix.FADV_DONTNEED) }
+
+// DropAll is Drop of all that was looked at.
+func (m Map) DropAll(f File) {
+	m.Drop(f, m.start, int64(len(m.resident))*int64(os.Getpagesize()))
+}
 
 // Fetch begins to read those pages of n bytes at an offset that were not in the
 // page cache, and does not wait for them.
