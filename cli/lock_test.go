@@ -1,12 +1,19 @@
 package cli_test
 
 import (
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"mbk/internal/mariadbtest"
 )
+
+// longestStall is for how long others may have to wait for a backup that waits
+// itself: its requests stand for a second at a time.
+const longestStall = 2500 * time.Millisecond
 
 // Behind a long statement a backup neither waits for ever nor makes others wait:
 // it gives the queue free between its tries.
@@ -53,11 +60,95 @@ func TestBehindALongUpdate(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Logf("longest stalls: commit %s, DDL %s, MyISAM insert %s", stalls.Commit.Longest, stalls.DDL.Longest, stalls.MyISAM.Longest)
-			const most = 2500 * time.Millisecond // the request stands for 1 s at a time
-			if stalls.Commit.Longest > most || stalls.DDL.Longest > most || stalls.MyISAM.Longest > most {
-				t.Errorf("longest stalls: commit %s, DDL %s, MyISAM insert %s; want less than %s", stalls.Commit.Longest, stalls.DDL.Longest, stalls.MyISAM.Longest, most)
+			if stalls.Commit.Longest > longestStall || stalls.DDL.Longest > longestStall || stalls.MyISAM.Longest > longestStall {
+				t.Errorf("longest stalls: commit %s, DDL %s, MyISAM insert %s; want less than %s", stalls.Commit.Longest, stalls.DDL.Longest, stalls.MyISAM.Longest, longestStall)
 			}
 			must(t, "verify", "latest", "--repo", repository, "--quiet")
 		})
 	}
+}
+
+// Whoever holds what a backup needs is named, and after --lock-wait the backup
+// ends with exit code 4. Meanwhile it does not keep others waiting for long.
+func TestWhoeverHoldsALockIsNamed(t *testing.T) { t.Log(lockHolders(t, oldest())) }
+
+func lockHolders(t *testing.T, version string) string {
+	srv := mariadbtest.New(t, version)
+	srv.MustExec(t, "INSTALL SONAME 'metadata_lock_info'", "CREATE DATABASE d", "CREATE TABLE d.i (a INT)", "INSERT INTO d.i VALUES (1)", "CREATE TABLE d.m (a INT) ENGINE=MyISAM")
+	var told []string
+	for _, c := range []struct {
+		name, holds, gives string
+		waits              string // on another connection, behind the first
+	}{
+		{name: "another backup", holds: "BACKUP STAGE START", gives: "BACKUP STAGE END"},
+		{name: "LOCK TABLES", holds: "LOCK TABLES d.m WRITE", gives: "UNLOCK TABLES"},
+		{name: "a rename behind a transaction", holds: "UPDATE d.i SET a = 2", gives: "ROLLBACK", waits: "ALTER TABLE d.i RENAME TO d.j"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			holder := holding(t, srv, "SET autocommit=0", c.holds)
+			waited := make(chan error, 1)
+			if c.waits == "" {
+				waited <- nil
+			} else {
+				go func() { waited <- srv.Exec(t.Context(), c.waits) }()
+				time.Sleep(300 * time.Millisecond)
+			}
+			probe, err := mariadbtest.StartProbe(t.Context(), srv, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			repository := t.TempDir()
+			begun := time.Now()
+			o := mbk(t, backupArgs(srv, repository, "--lock-wait", "2s")...)
+			took := time.Since(begun)
+			s, err := probe.Stop()
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.wantRefusal(t, 4, "", "not granted within ", "connection ", "root@localhost")
+			wantNoBackup(t, repository, 1)
+			if _, err := holder.ExecContext(t.Context(), c.gives); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-waited; err != nil {
+				t.Fatal(err)
+			}
+			longest := max(s.Commit.Longest, s.DDL.Longest, s.MyISAM.Longest)
+			if took > 15*time.Second || longest > longestStall {
+				t.Errorf("gave up after %s; the longest stall of others was %s, want at most %s", took, longest, longestStall)
+			}
+			told = append(told, fmt.Sprintf("%s: longest stall %d ms", c.name, longest.Milliseconds()))
+		})
+	}
+	// Who only keeps others from writing is in nobody's way, and a table whose lock
+	// for backups is held elsewhere is copied later.
+	for holds, gives := range map[string]string{"FLUSH TABLES WITH READ LOCK": "UNLOCK TABLES", "BACKUP LOCK d.m": "BACKUP UNLOCK"} {
+		t.Run(holds, func(t *testing.T) {
+			holder := holding(t, srv, holds)
+			repository := t.TempDir()
+			must(t, backupArgs(srv, repository, "--lock-wait", "2s")...)
+			if _, err := holder.ExecContext(t.Context(), gives); err != nil {
+				t.Fatal(err)
+			}
+			must(t, "verify", "latest", "--repo", repository, "--quiet")
+		})
+	}
+	wantFree(t, srv)
+	return strings.Join(told, "; ")
+}
+
+// holding runs statements on a connection that stays for the test, and no longer.
+func holding(t *testing.T, srv *mariadbtest.Server, statements ...string) *sql.Conn {
+	t.Helper()
+	conn, err := srv.DB().Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Raw(func(any) error { return driver.ErrBadConn }) })
+	for _, query := range statements {
+		if _, err := conn.ExecContext(t.Context(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return conn
 }

@@ -111,7 +111,15 @@ func soakCases() []soaked {
 		{name: "prepared and open transactions", run: one(preparedAndOpen)},
 		{name: "replica as the source", run: one(replicated)},
 		{name: "frozen server", run: one(frozenServer)},
+		{name: "mbk killed 50 times", run: killedOften},
+		{name: "server killed 10 times", run: serverKilledOften},
+		{name: "locks held by others", run: one(lockHolders)},
+		{name: "20,000 tables", run: one(thousands)},
 		{name: "lock window of idle data", run: one(func(t *testing.T, version string) string { return idleWindow(t, version, 1024, 512) })},
+	}
+	for _, algorithm := range []string{"innodb", "none"} {
+		old := func(t *testing.T, version string) string { return oldChecksums(t, version, algorithm) }
+		cases = append(cases, soaked{name: "files with checksum " + algorithm, since: "10.6", run: one(old)})
 	}
 	for _, size := range []string{"4k", "8k", "32k", "64k"} {
 		cases = append(cases, soaked{name: "strict_crc32, pages of " + size, run: one(func(t *testing.T, version string) string { return pages(t, version, size) })})

@@ -315,7 +315,7 @@ func (f *Folder) removeEmpty(folder string) error {
 	return err
 }
 
-// SweepTemp removes the temporary files of writers that are dead.
+// SweepTemp removes the temporary files and empty folders of writers that are dead.
 func (f *Folder) SweepTemp(ctx context.Context, prefix string) ([]string, error) {
 	var swept []string
 	err := f.walk(ctx, prefix, func(name string, e fs.FileInfo) error {
@@ -329,10 +329,40 @@ func (f *Folder) SweepTemp(ctx context.Context, prefix string) ([]string, error)
 		swept = append(swept, name)
 		return f.removeEmpty(path.Dir(name))
 	})
+	if err == nil {
+		err = f.sweepFolders(prefix)
+	}
 	if err != nil {
 		return swept, fmt.Errorf("sweep %s: %w", f.root, err)
 	}
 	return swept, nil
+}
+
+// sweepFolders removes empty folders: of a writer that died before it made a file
+// there. A Put that finds its folder gone makes it anew.
+func (f *Folder) sweepFolders(prefix string) error {
+	folder := path.Dir(prefix)
+	entries, err := os.ReadDir(f.path(folder))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := path.Join(folder, e.Name())
+		if !e.IsDir() || foreign(folder, e.Name()) || !strings.HasPrefix(name, prefix) {
+			continue
+		}
+		held, err := os.ReadDir(f.path(name))
+		if err == nil && len(held) == 0 {
+			err = f.removeEmpty(name)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // abandoned removes a temporary file if its writer is dead: a living one holds a

@@ -318,6 +318,28 @@ func TestFolderKilledProcess(t *testing.T) {
 	}
 }
 
+// A writer that was killed after it had made a folder and before it made a file
+// there once left the folder for ever.
+func TestFolderSweepsEmptyFolders(t *testing.T) {
+	st := newFolder(t)
+	if err := st.Put(t.Context(), "backups/kept/a", func(io.Writer) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	empty := filepath.Join(st.String(), "backups", "empty")
+	if err := os.Mkdir(empty, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.SweepTemp(t.Context(), "backups/"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(empty); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the empty folder is there: %v", err)
+	}
+	if list, err := st.List(t.Context(), "backups/"); err != nil || len(list) != 1 {
+		t.Errorf("List = %v, %v, want the one object", list, err)
+	}
+}
+
 // A child process that outlives us, a mariadbd, must not inherit the lock.
 func TestFolderLockIsNotInherited(t *testing.T) {
 	st := newFolder(t)
