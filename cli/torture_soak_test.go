@@ -99,7 +99,7 @@ func soakCases() []soaked {
 		{name: "imports without end", run: one(importsWithoutEnd)},
 		{name: "import without SUPER", run: one(importWithoutSuper)},
 		{name: "undo elsewhere", run: one(undoElsewhere)},
-		{name: "files elsewhere", run: one(elsewhere)},
+		{name: "files elsewhere", run: one(filesElsewhere)},
 		{name: "redo of 8 MiB", run: one(smallRedo)},
 		{name: "redo overwritten", run: one(redoOverwritten)},
 		{name: "redo resized elsewhere", since: "10.9", run: one(redoResized)},
@@ -135,9 +135,9 @@ func importHow(what ...string) importing {
 	}
 }
 
-// elsewhere is the oracle with files that lie outside of the data directory and
+// filesElsewhere is the oracle with files that lie outside of the data directory and
 // are restored into it.
-func elsewhere(t *testing.T, version string) string {
+func filesElsewhere(t *testing.T, version string) string {
 	home, undo, redo := t.TempDir(), t.TempDir(), otherFileSystem(t)
 	return oracle(t, version, profile{
 		storm: 2,
