@@ -8,19 +8,28 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"mbk/copier"
+	"mbk/innodb"
 )
 
-// limitCommand makes this program measure the machine: "limit KIND DATADIR DIR".
+// limitCommand makes this program measure the machine: "limit KIND DATADIR DIR", and
+// "limit redo DATADIR LSN".
 const limitCommand = "limit"
 
-// limit does one thing with the bytes of all data files, on all processors.
+// limit does one thing with the bytes of all data files, on all processors, or
+// follows the redo log up to an LSN.
 func limit(ctx context.Context, args []string) error {
 	if len(args) != 3 {
-		return errors.New("usage: limit KIND DATADIR DIR")
+		return errors.New("usage: limit KIND DATADIR DIR|LSN")
+	}
+	if args[0] == "redo" {
+		return redoRate(ctx, filepath.Join(args[1], "ib_logfile0"), args[2])
 	}
 	files, err := dataFiles(args[1])
 	if err != nil {
@@ -118,4 +127,61 @@ func compressFile(ctx context.Context, c *copier.Copier, number uint32, f *os.Fi
 		Done: func() { f.Close() }, //nolint:errcheck // only read
 	})
 	return err
+}
+
+// standing is a server that has flushed its log up to an LSN and rests.
+type standing innodb.LSN
+
+// LSNs implements innodb.Status.
+func (s standing) LSNs(context.Context) (innodb.LSNs, error) {
+	return innodb.LSNs{Current: innodb.LSN(s), Flushed: innodb.LSN(s)}, nil
+}
+
+// redoRate follows a log from its newest checkpoint to an LSN, again and again, and
+// prints how many MB it takes in for each second of CPU time.
+func redoRate(ctx context.Context, path, lsn string) error {
+	end, err := strconv.ParseUint(lsn, 10, 64)
+	if err != nil {
+		return fmt.Errorf("LSN %q: %w", lsn, err)
+	}
+	const enough = 2 * time.Second
+	var bytes int64
+	var before, now unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &before); err != nil {
+		return err
+	}
+	for {
+		n, err := follow(ctx, path, innodb.LSN(end))
+		if err == nil {
+			err = unix.Getrusage(unix.RUSAGE_SELF, &now)
+		}
+		if err != nil {
+			return err
+		}
+		bytes += n
+		cpu := time.Duration(now.Utime.Nano() + now.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
+		if cpu > enough {
+			fmt.Printf("%.0f\n", float64(bytes)/1e6/cpu.Seconds())
+			return nil
+		}
+	}
+}
+
+// follow follows a log once and returns how many bytes that were.
+func follow(ctx context.Context, path string, end innodb.LSN) (int64, error) {
+	t, err := innodb.OpenTailer(path, standing(end), func([]byte, innodb.LSN, innodb.LSN) error { return nil }, innodb.TailOptions{})
+	if err != nil {
+		return 0, err
+	}
+	c, err := t.Checkpoint(ctx)
+	if err != nil {
+		return 0, errors.Join(err, t.Close())
+	}
+	if end < c.LSN+16<<20 {
+		return 0, errors.Join(fmt.Errorf("the log holds only %d bytes behind checkpoint %d", end-c.LSN, c.LSN), t.Close())
+	}
+	var group errgroup.Group
+	group.Go(func() error { return t.Run(ctx) })
+	_, err = t.Finish(ctx, end)
+	return int64(end - c.LSN), errors.Join(err, group.Wait(), t.Close())
 }

@@ -124,6 +124,8 @@ func (b *bench) runCases(ctx context.Context) error {
 			return fmt.Errorf("data set %q: %w", set.name, err)
 		}
 	}
+	b.results.judge(goals(b.size))
+	fmt.Print(goalsMarkdown(b.results.Goals))
 	return b.results.write(b.docs)
 }
 
@@ -155,7 +157,7 @@ func (b *bench) runCase(ctx context.Context, s *mariadbtest.Server, c benchCase)
 	if err != nil {
 		return caseResult{}, err
 	}
-	r := caseResult{Name: c.name, Title: c.title, Target: c.target, Files: len(files.names), MiB: mib(files.bytes)}
+	r := caseResult{Name: c.name, Title: c.title, Files: len(files.names), MiB: mib(files.bytes)}
 	x := &caseRun{bench: b, server: s, files: files}
 	if c.before != nil {
 		if err := c.before(ctx, x); err != nil {

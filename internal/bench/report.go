@@ -35,6 +35,7 @@ func metrics() []metric {
 		{"memory", "peak MiB", 0, true},
 		{"stored", "stored MiB", 0, true},
 		{"start", "of it start s", 2, false},
+		{"rate", "MB/s", 0, false},
 		{"commit", "commit ms", 0, true},
 		{"ddl", "DDL ms", 0, true},
 		{"myisam", "MyISAM ms", 0, true},
@@ -53,16 +54,16 @@ type results struct {
 	Versions map[string]string `json:"versions"`
 	Settings map[string]string `json:"settings"`
 	Cases    []caseResult      `json:"cases"`
+	Goals    []reached         `json:"goals"`
 }
 
 // caseResult is what a case found out.
 type caseResult struct {
-	Name   string            `json:"name"`
-	Title  string            `json:"title"`
-	Target string            `json:"target"`
-	Files  int               `json:"files"`
-	MiB    float64           `json:"mib"` // of these files
-	Runs   []contenderResult `json:"contenders"`
+	Name  string            `json:"name"`
+	Title string            `json:"title"`
+	Files int               `json:"files"`
+	MiB   float64           `json:"mib"` // of these files
+	Runs  []contenderResult `json:"contenders"`
 }
 
 // contenderResult is what was measured of one contender.
@@ -152,11 +153,7 @@ func cells(name string, values figures, columns []metric, digits func(metric) in
 
 // heading says what the case is about.
 func (r *caseResult) heading() string {
-	text := fmt.Sprintf("%s (%.0f MiB in %d files)", r.Title, r.MiB, r.Files)
-	if r.Target != "" {
-		text += "; to reach: " + r.Target
-	}
-	return text
+	return fmt.Sprintf("%s (%.0f MiB in %d files)", r.Title, r.MiB, r.Files)
 }
 
 // text is the case for a terminal.
@@ -228,6 +225,7 @@ files, without page checks, and with nothing written.
 		fmt.Fprintf(&b, "- %s: %s\n", list.title, strings.Join(parts, ", "))
 	}
 	fmt.Fprintf(&b, "- Date: %s\n", r.Date)
+	b.WriteString(goalsMarkdown(r.Goals))
 	for _, c := range r.Cases {
 		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n", c.Name, c.heading())
 		for i, row := range c.table() {

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// A goal is compared with the ratio of its own case, metric and contender.
+func TestGoals(t *testing.T) {
+	r := results{Cases: []caseResult{
+		{Name: "zstd", Runs: []contenderResult{
+			{Name: "mbk", Samples: []figures{{"wall": 1, "memory": 400}, {"wall": 3, "memory": 200}, {"wall": 1, "memory": 310}}},
+			{Name: "mariadb-backup", Samples: []figures{{"wall": 4}, {"wall": 4}, {"wall": 1}}},
+		}},
+		{Name: "load", Runs: []contenderResult{
+			{Name: "mbk", Samples: []figures{{"lost": 2}}},
+			{Name: "mariadb-backup", Samples: []figures{{"lost": 8}}},
+			{Name: "no backup", Samples: []figures{{"lost": 0}}},
+		}},
+	}}
+	for i := range r.Cases {
+		r.Cases[i].compare()
+	}
+	r.judge([]goal{
+		{"zstd", "mariadb-backup", "wall", 0.65}, {"zstd", "", "memory", 300}, {"zstd", "lz4", "wall", 1}, {"s2", "mariadb-backup", "wall", 1},
+		{"load", "mariadb-backup", "lost", 0.25}, {"load", "no backup", "lost", 1},
+	})
+	want := []reached{
+		{"zstd", "mariadb-backup", "wall", 0.65, 0.75, false},
+		{"zstd", "", "memory", 300, 310, false},
+		{"load", "mariadb-backup", "lost", 0.25, 0.25, true},
+	}
+	if len(r.Goals) != len(want) {
+		t.Fatalf("%+v", r.Goals)
+	}
+	for i := range want {
+		if r.Goals[i] != want[i] {
+			t.Errorf("got  %+v\nwant %+v", r.Goals[i], want[i])
+		}
+	}
+	page := r.markdown()
+	for _, text := range []string{"| zstd | wall s | mariadb-backup | 0.65 | 0.75 | **missed** |", "| 0.25 | 0.25 | met |", "was 310 MiB; to reach: 300"} {
+		if !strings.Contains(page, text) {
+			t.Errorf("the page does not say %q", text)
+		}
+	}
+}
