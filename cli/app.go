@@ -80,8 +80,12 @@ func newApp(env Env) *cli.App {
 		// A name or an option of mariadbd may have a comma.
 		DisableSliceFlagSeparator: true,
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return usagef("mbk has no command %q", c.Args().First())
+			names := c.Args().Slice()
+			if len(names) > 0 && names[0] == "help" {
+				names = names[1:] // helpWanted knows those that there are
+			}
+			if len(names) > 0 {
+				return usagef("mbk has no command %q", names[0])
 			}
 			return cli.ShowAppHelp(c)
 		},

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -92,10 +93,30 @@ func printConfig(c *cli.Context, env Env) error {
 		}
 		lines = append(lines, o.Name+"\t"+orDefault(o.Value, "-")+"\t"+from)
 	}
+	for _, name := range strangeVariables(c.App.Commands, os.Environ()) {
+		say(env, c, "$%s is set, but no command has such an option", name)
+	}
 	if c.Bool("json") {
 		return document(env, d)
 	}
 	return rows(env, lines)
+}
+
+// strangeVariables are those that look like an option's, and are none's.
+func strangeVariables(commands []*cli.Command, environ []string) []string {
+	known := map[string]bool{}
+	for _, command := range commands {
+		for _, f := range command.Flags {
+			known[variable(f.Names()[0])] = true
+		}
+	}
+	var strange []string
+	for _, line := range environ {
+		if name, _, _ := strings.Cut(line, "="); strings.HasPrefix(name, variable("")) && !known[name] {
+			strange = append(strange, name)
+		}
+	}
+	return strange
 }
 
 // explain says what an option is and why.

@@ -107,6 +107,9 @@ func TestOptionSources(t *testing.T) {
 			t.Errorf("mbk config has no line for %s:\n%s", line, text)
 		}
 	}
+	if said := in(t, []string{"MBK_LOCKWAIT=3"}, "config", defaults).stderr; !strings.Contains(said, "mbk: $MBK_LOCKWAIT is set, but no command has such an option\n") {
+		t.Errorf("mbk config says %q of a variable that is misspelt", said)
+	}
 	if strings.Contains(text, "geheim") {
 		t.Error("mbk config shows the password")
 	}

@@ -50,6 +50,9 @@ const (
 
 // helpWanted returns the help of a command if that is what a call asks for.
 func helpWanted(app *cli.App, args []string) (text string, wanted bool) {
+	if len(args) == 2 && args[0] == "help" {
+		args = []string{args[1], helpOption}
+	}
 	if len(args) < 2 || app.Command(args[0]) == nil {
 		return "", false
 	}

@@ -488,6 +488,10 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
+	if must(t, "help", "backup").stdout != help["backup"] || must(t, "help").stdout != help[""] || must(t).stdout != help[""] {
+		t.Error("mbk help is not what --help is")
+	}
+	mbk(t, "help", "backups").wantRefusal(t, 2, `"mbk --help" lists the commands`, `no command "backups"`)
 	for command, text := range help {
 		wantHelp(t, command, text, 55)
 		if command != "" {
