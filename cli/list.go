@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -68,10 +69,19 @@ func printList(env Env, r *repo.Repository, list []repo.Summary) error {
 	}
 	lines := []string{"ID\tSTARTED\tTOOK\tREAD\tSTORED\tLOCKED\tTABLES\tPROVEN"}
 	for _, b := range list {
-		lines = append(lines, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s", b.ID, b.Started.Local().Format("2006-01-02 15:04"),
-			span(b.Finished.Sub(b.Started)), size(b.BytesRead), size(b.BytesStored), milliseconds(b.LockMS), b.Tables, proven(b)))
+		lines = append(lines, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", b.ID, b.Started.Local().Format("2006-01-02 15:04"),
+			span(b.Finished.Sub(b.Started)), size(b.BytesRead), size(b.BytesStored), milliseconds(b.LockMS), heldTables(b), proven(b)))
 	}
 	return rows(env, lines)
+}
+
+// heldTables says how many tables a backup holds, and of how many if it was made
+// with a filter.
+func heldTables(b repo.Summary) string {
+	if b.Filter == nil {
+		return strconv.Itoa(b.Tables)
+	}
+	return fmt.Sprintf("%d of %d", b.Tables, b.Tables+b.LeftOut)
 }
 
 // proven says how a backup stands, in a few words.

@@ -56,7 +56,9 @@ type Kept struct {
 //
 // Only whole backups count for a rule: a backup that cannot be read or whose
 // verification failed, or that needs such a one, must not push a good one out.
-// It goes when it would have gone had it been whole. The newest whole backup and
+// It goes when it would have gone had it been whole. The same holds for one that was
+// made with a filter, while there is a whole one of everything. The newest whole
+// backup and
 // the parents of what is kept always stay. While a daily, weekly, monthly or
 // yearly rule has counts left, the oldest backup stays too, so that the history
 // can grow to the length wanted.
@@ -75,6 +77,10 @@ func (p Policy) Plan(backups []Summary) Plan {
 			whole = append(whole, &all[i])
 		}
 	}
+	filtered := func(s *Summary) bool { return s.Filter != nil }
+	if slices.ContainsFunc(whole, func(s *Summary) bool { return !filtered(s) }) {
+		whole = slices.DeleteFunc(whole, filtered)
+	}
 
 	reasons := map[string][]string{}
 	p.apply(whole, reasons)
@@ -84,7 +90,11 @@ func (p Policy) Plan(backups []Summary) Plan {
 	spared := map[string][]string{}
 	p.apply(every, spared)
 	for id := range spared {
-		if len(reasons[id]) == 0 && !slices.ContainsFunc(whole, func(s *Summary) bool { return s.ID == id }) {
+		switch {
+		case len(reasons[id]) > 0 || slices.ContainsFunc(whole, func(s *Summary) bool { return s.ID == id }):
+		case isWhole(byID[id], byID):
+			reasons[id] = []string{"filtered, but not old enough to go"}
+		default:
 			reasons[id] = []string{"damaged, but not old enough to go"}
 		}
 	}

@@ -312,3 +312,36 @@ func TestExpireFailsAtEveryPoint(t *testing.T) {
 			}
 		})
 }
+
+// A backup of some tables must not push one of everything out.
+func TestPolicyAndFilteredBackups(t *testing.T) {
+	filtered := func(started string) Summary {
+		s := backup(t, started, "")
+		s.Filter = &Filter{Tables: []string{"shop.orders"}}
+		return s
+	}
+	full := backup(t, "2026-11-18 01:00:00", "")
+	for name, c := range map[string]struct {
+		backups []Summary
+		want    string
+	}{
+		"newer than the last one of everything": {
+			[]Summary{backup(t, "2026-11-17 01:00:00", ""), full, filtered("2026-11-19 01:00:00")},
+			"keep   20261119T010000Z-full  filtered, but not old enough to go\nkeep   20261118T010000Z-full  last\nremove 20261117T010000Z-full\n",
+		},
+		"older": {
+			[]Summary{filtered("2026-11-16 01:00:00"), full},
+			"keep   20261118T010000Z-full  last\nremove 20261116T010000Z-full\n",
+		},
+		"nothing else": {
+			[]Summary{filtered("2026-11-16 01:00:00"), filtered("2026-11-17 01:00:00")},
+			"keep   20261117T010000Z-full  last\nremove 20261116T010000Z-full\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := show(Policy{Last: 1}.Plan(c.backups)); got != c.want {
+				t.Errorf("got\n%s, want\n%s", got, c.want)
+			}
+		})
+	}
+}

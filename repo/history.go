@@ -78,7 +78,8 @@ type Attempt struct {
 	Files     int         `json:"files"`
 	Largest   []TableSize `json:"largest"`  // the ten largest tables
 	LeftOut   int         `json:"left_out"` // tables
-	Damaged   int         `json:"damaged"`  // pages that were damaged in the source
+	Filter    *Filter     `json:"filter,omitempty"`
+	Damaged   int         `json:"damaged"` // pages that were damaged in the source
 
 	WarningCount int      `json:"warning_count"`
 	Warnings     []string `json:"warnings"` // the first 100
@@ -113,7 +114,7 @@ func AttemptOf(m *Manifest) Attempt {
 		RedoBytes: redoBytes(m), RedoCapacity: m.Redo.Capacity, LowestMargin: m.Redo.LowestMargin, TornPages: m.TornPages,
 		Late: m.Late, DDL: m.DDL,
 		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files), Largest: m.largest(),
-		LeftOut: len(m.LeftOut), Damaged: len(m.Damaged),
+		LeftOut: len(m.LeftOut), Filter: m.Filter, Damaged: len(m.Damaged),
 	}
 	if m.Aria.Control != nil {
 		a.DataUUID = m.Aria.Control.UUID.String()
