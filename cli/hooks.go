@@ -121,7 +121,7 @@ func (n *night) run(ctx context.Context, when string) error {
 	for _, program := range programs {
 		result, err := program.Run(ctx, hook.Call{
 			Env: environment(os.Environ(), n.facts(when)), Stdin: append(document, '\n'), Timeout: n.hooks.timeout,
-			Print: func(line string) { say(n.env, n.c, "%s: %s", filepath.Base(program.Program()), line) },
+			Print: func(line string) { say(n.env, n.c, "hook-%s %s: %s", when, filepath.Base(program.Program()), line) },
 		})
 		record := repo.Hook{
 			When: when, Program: program.Program(), Started: result.Started, MS: result.Took.Milliseconds(),

@@ -194,7 +194,7 @@ func TestHooks(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("hooks %q, want %q", got, want)
 		}
-		for _, line := range []string{"mbk: before: getting ready\n", "mbk: after: got 2 arguments: a b\n"} {
+		for _, line := range []string{"mbk: hook-before before: getting ready\n", "mbk: hook-success after: got 2 arguments: a b\n"} {
 			if !strings.Contains(o.stderr, line) {
 				t.Errorf("stderr has no %q: %s", line, o.stderr)
 			}
@@ -344,7 +344,7 @@ func TestHooks(t *testing.T) {
 		if err := r.cmd.Process.Signal(syscall.SIGINT); err != nil {
 			t.Fatal(err)
 		}
-		if o := r.wait(t, 15*time.Second); o.code != 130 || !strings.HasSuffix(o.stderr, "mbk: undo: cleaning up\nmbk: error: interrupted\n") {
+		if o := r.wait(t, 15*time.Second); o.code != 130 || !strings.HasSuffix(o.stderr, "mbk: hook-failure undo: cleaning up\nmbk: error: interrupted\n") {
 			t.Errorf("exit code %d: %s", o.code, o.stderr)
 		}
 		if e := w.environment(t, "undo"); e["MBK_EXIT_CODE"] != "130" || e["MBK_OUTCOME"] != "failed" || e["MBK_ID"] == "" {
@@ -436,9 +436,11 @@ func TestFactsAreNoOptions(t *testing.T) {
 	t.Parallel()
 	w := workshop{t.TempDir()}
 	failing := w.program(t, "failing", "exit 1")
-	mbk(t, "backup", "--repo", t.TempDir(), "--quiet", "--no-defaults", "--hook-before", failing)
+	cmd := command(t, "backup", "--repo", "r", "--quiet", "--no-defaults", "--hook-before", failing)
+	cmd.Dir = t.TempDir()
+	launch(t, cmd).wait(t, time.Minute)
 	facts := w.environment(t, "failing")
-	if facts["MBK_HOOK"] != "before" {
+	if facts["MBK_HOOK"] != "before" || facts["MBK_REPO"] != filepath.Join(cmd.Dir, "r") {
 		t.Fatalf("environment %q", facts)
 	}
 	for _, f := range cli.Flags() {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -17,7 +19,7 @@ import (
 type night struct {
 	c     *cli.Context
 	env   Env
-	repo  string // as the user names it
+	repo  string // as the user names it; a folder from the root on
 	hooks hooks
 	news  *news
 
@@ -35,6 +37,11 @@ func newNight(c *cli.Context, env Env) (*night, error) {
 	var err error
 	if n.repo, err = repoPath(c); err != nil {
 		return nil, err
+	}
+	if !strings.Contains(n.repo, "://") {
+		if n.repo, err = filepath.Abs(n.repo); err != nil {
+			return nil, err
+		}
 	}
 	if n.hooks, err = newHooks(c); err != nil {
 		return nil, err
