@@ -68,12 +68,12 @@ func farWork(folder string) func(context.Context, *mariadbtest.Server) error {
 // Tables and partitions outside of the data directory are brought into it, on the
 // source's own machine while the source runs. Neither the restore nor the server on
 // what it has made touches the source's files.
-func TestTablesElsewhere(t *testing.T) { elsewhere(t, newest()) }
+func TestTablesElsewhere(t *testing.T) { t.Log(tablesElsewhere(t, newest())) }
 
 // Up to 10.5 the dictionary has the paths of all tablespaces, too.
-func TestTablesElsewhereInDictionary(t *testing.T) { elsewhere(t, "10.5") }
+func TestTablesElsewhereInDictionary(t *testing.T) { t.Log(tablesElsewhere(t, "10.5")) }
 
-func elsewhere(t *testing.T, version string) {
+func tablesElsewhere(t *testing.T, version string) string {
 	folder := t.TempDir()
 	source := mariadbtest.New(t, version)
 	source.MustExec(t, farTables(folder)...)
@@ -102,7 +102,7 @@ func elsewhere(t *testing.T, version string) {
 	for _, event := range touched() {
 		t.Errorf("the restored server touched the source's files: %s", event)
 	}
-	t.Logf("%s: %d tables, lock window %d ms", b.ID, b.Tables, b.LockWindowMS)
+	return b.String()
 }
 
 // reshaping are statements that make the files of tables anew.
@@ -314,4 +314,75 @@ func TestTablesElsewhereLeftOut(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Tables outside of the data directory stay outside: in another folder, on another
+// file system, or where they were, unless something is there.
+func TestTablesMappedElsewhere(t *testing.T) { t.Log(tablesMapped(t, newest())) }
+
+func tablesMapped(t *testing.T, version string) string {
+	folder, other := t.TempDir(), otherFileSystem(t)
+	source := mariadbtest.New(t, version)
+	source.MustExec(t, farTables(folder)...)
+	repository := t.TempDir()
+	p := profile{during: churn("UPDATE d.far SET n = n + 1 WHERE id % 9 = 0", "UPDATE d.parts SET n = n + 1", "ALTER TABLE d.moved FORCE", "RENAME TABLE d.moved TO d.x, d.`far away` TO d.moved, d.x TO d.`far away`",
+		"UPDATE d.aria SET n = n + 1 WHERE id % 99 = 0", "UPDATE d.myisam SET n = n + 1 WHERE id % 99 = 0", "DO SLEEP(0.1)")}
+	b := taking(t, source, repository, p)
+	target := filepath.Join(t.TempDir(), "restored")
+
+	mbk(t, append(restoreArgs(b.ID, repository, target), "--original-dirs")...).wantRefusal(t, 2, "never overwrites", "there already", folder)
+	mbk(t, append(restoreArgs(b.ID, repository, target), "--map-dir", "/nowhere="+other)...).wantRefusal(t, 2, "--dry-run", "/nowhere")
+	mbk(t, append(restoreArgs(b.ID, repository, target), "--map-dir", folder+"="+other+"/missing")...).wantRefusal(t, 2, "make that folder", "missing")
+	mbk(t, append(restoreArgs(b.ID, repository, target), "--map-dir", folder)...).wantRefusal(t, 2, "mbk restore --help", "OLD=NEW")
+
+	touched := watching(t, folder, filepath.Join(folder, "d"))
+	must(t, append(restoreArgs(b.ID, repository, target), "--map-dir", folder+"="+other)...)
+	restored := mariadbtest.Open(t, version, target)
+	if err := mariadbtest.ReplayBinlog(t.Context(), source, restored, b.Binlog.File, b.Binlog.Position); err != nil {
+		t.Fatal(err)
+	}
+	for _, event := range touched() {
+		t.Errorf("a restore touched the source's files: %s", event)
+	}
+	wantSameBut(t, source, restored, func(definition string) string { return strings.ReplaceAll(definition, folder, other) })
+	before := tree(t, folder)
+	restored.MustExec(t, reshaping()...)
+	if err := restored.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	restored.MustExec(t, "UPDATE d.idle SET n = 7", "UPDATE d.idleparts SET n = 7", "ALTER TABLE d.idle FORCE")
+	if _, err := os.Stat(filepath.Join(other, "d", "idle.ibd")); err != nil {
+		t.Errorf("after ALTER TABLE: %v", err)
+	}
+	restored.MustExec(t, "DROP DATABASE d")
+	wantUnchanged(t, before, folder)
+	if left := tree(t, other); strings.Contains(left, ".") {
+		t.Errorf("after DROP DATABASE the folder holds files:\n%s", left)
+	}
+
+	// The source is lost, and everything comes back to where it was.
+	want, err := mariadbtest.TakeSnapshot(t.Context(), source)
+	if err == nil {
+		err = errors.Join(source.Stop(t.Context()), os.RemoveAll(folder), os.Mkdir(folder, 0o700))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b2 := filepath.Join(t.TempDir(), "original")
+	must(t, append(restoreArgs(b.ID, repository, b2), "--original-dirs")...)
+	again := mariadbtest.Open(t, version, b2)
+	got, err := mariadbtest.TakeSnapshot(t.Context(), again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for o, definition := range want {
+		if o.Kind == "table" && got[o] != definition {
+			t.Errorf("%s is %q, want %q", o.Name, got[o], definition)
+		}
+	}
+	findings, err := mariadbtest.CheckTables(t.Context(), again)
+	if len(findings) > 0 || err != nil {
+		t.Errorf("CHECK TABLE: %v, %v", findings, err)
+	}
+	return b.String()
 }

@@ -19,6 +19,8 @@ func restoreCommand(env Env) *cli.Command {
 	flags := []cli.Flag{
 		repoFlag(),
 		&cli.StringFlag{Name: "target", Usage: "make `FOLDER` the data directory; it must be missing or empty"},
+		&cli.StringSliceFlag{Name: "map-dir", Usage: "restore tables' files that lay below the folder OLD below NEW (`OLD=NEW`), not into the data directory; may be repeated"},
+		&cli.BoolFlag{Name: "original-dirs", Usage: "restore tables' files that lay outside of the data directory to where they were"},
 		&cli.BoolFlag{Name: "no-recover", Usage: "lay the files down only; the first start of the server recovers them"},
 		&cli.BoolFlag{Name: "keep-old", Usage: "move the data directory that is in the target aside, to FOLDER.old-TIME"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and every objection, change nothing"},
@@ -116,6 +118,9 @@ func runRestore(c *cli.Context, env Env) error {
 	}
 	o.Target, o.Raw, o.KeepOnFailure = c.String("target"), c.Bool("no-recover"), c.Bool("keep-on-failure")
 	o.KeepOld = c.Bool("keep-old")
+	if o.DirMaps, err = dirMaps(c); err != nil {
+		return err
+	}
 	if path, ok := inRepository(o.Repository, o.Target); ok {
 		return hint.Wrap(&configError{fmt.Errorf("target %s lies in the repository", path)}, "name a target outside of "+o.Repository.String())
 	}
@@ -137,6 +142,22 @@ func runRestore(c *cli.Context, env Env) error {
 		return document(env, r)
 	}
 	return printRestore(env, r)
+}
+
+// dirMaps says where files go that lay outside of the data directory.
+func dirMaps(c *cli.Context) ([]restore.DirMap, error) {
+	var maps []restore.DirMap
+	if c.Bool("original-dirs") {
+		maps = append(maps, restore.DirMap{From: "/", To: "/"})
+	}
+	for _, text := range c.StringSlice("map-dir") {
+		m, err := restore.ParseDirMap(text)
+		if err != nil {
+			return nil, usagef("--map-dir %v", err)
+		}
+		maps = append(maps, m)
+	}
+	return maps, nil
 }
 
 // inRepository says whether a path leads into a repository that is a folder.

@@ -100,6 +100,8 @@ func soakCases() []soaked {
 		{name: "import without SUPER", run: one(importWithoutSuper)},
 		{name: "undo elsewhere", run: one(undoElsewhere)},
 		{name: "files elsewhere", run: one(filesElsewhere)},
+		{name: "tables elsewhere", run: one(tablesElsewhere)},
+		{name: "tables mapped elsewhere", run: one(tablesMapped)},
 		{name: "redo of 8 MiB", run: one(smallRedo)},
 		{name: "redo overwritten", run: one(redoOverwritten)},
 		{name: "redo resized elsewhere", since: "10.9", run: one(redoResized)},

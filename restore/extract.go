@@ -313,7 +313,10 @@ func (s *scratch) extractAll(ctx context.Context, o Options, m *repo.Manifest, a
 	if os.Geteuid() == 0 {
 		x.owner = &s.target.owner
 	}
-	if err := x.run(ctx, files); err != nil {
+	if err := x.run(ctx, slices.DeleteFunc(files, func(f *outFile) bool { return s.goesOutside(f.Number) })); err != nil {
+		return err
+	}
+	if err := s.extractOutside(ctx, *x); err != nil {
 		return err
 	}
 	if err := s.nearNames(m, o.Tool); err != nil {

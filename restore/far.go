@@ -86,17 +86,24 @@ func pathless(m *repo.Manifest) bool {
 // describeFar notes what becomes of files outside of the data directory.
 func (p *Plan) describeFar() {
 	m := p.manifest
-	if n := len(farSpaces(m)); n > 0 {
-		p.note("%d tablespaces that lay elsewhere (DATA DIRECTORY) are restored into the data directory", n)
+	outside := map[uint32]bool{}
+	for _, f := range p.outside {
+		outside[f.Number] = true
 	}
-	links := 0
+	count := map[string]int{}
 	for _, f := range m.Files {
-		if f.Link == repo.LinkSymbolic {
-			links++
+		if f.Link != "" && !outside[f.Number] {
+			count[f.Link]++
 		}
 	}
-	if links > 0 {
-		p.note("%d files that were symbolic links are restored as plain files", links)
+	if n := len(p.outside); n > 0 {
+		p.note("%d files are restored outside of the data directory, the first to %s", n, p.outside[0].path)
+	}
+	if n := count[repo.LinkISL]; n > 0 {
+		p.note("%d tablespaces that lay elsewhere (DATA DIRECTORY) are restored into the data directory", n)
+	}
+	if n := count[repo.LinkSymbolic]; n > 0 {
+		p.note("%d files that were symbolic links are restored as plain files", n)
 	}
 	for _, d := range m.Directories {
 		if d.Origin != "" {
@@ -107,7 +114,7 @@ func (p *Plan) describeFar() {
 
 // nearNames takes the absolute paths out of the redo log.
 func (s *scratch) nearNames(m *repo.Manifest, tool string) (err error) {
-	if len(farSpaces(m)) > 0 {
+	if s.bringsIn(m) {
 		// That this cannot be done afterwards should show now.
 		if err := withDictionary(s.data(), m, func(*innodb.Dictionary) error { return nil }); errors.Is(err, innodb.ErrEncryptedDictionary) {
 			return err
@@ -148,16 +155,21 @@ func restoredLog(m *repo.Manifest, tool string) innodb.RestoredLog {
 	return r
 }
 
-// forgetDataDirs makes the dictionary of a recovered data directory say of no
-// table that it was made with DATA DIRECTORY.
-func forgetDataDirs(data string, m *repo.Manifest) error {
-	if len(farSpaces(m)) == 0 {
+// forgetDataDirs makes the dictionary of the recovered data directory say of no
+// table that it was made with DATA DIRECTORY, but of those that stay outside.
+func (s *scratch) forgetDataDirs(m *repo.Manifest) error {
+	if !s.bringsIn(m) {
 		return nil
 	}
-	return withDictionary(data, m, func(d *innodb.Dictionary) error {
-		_, err := d.ForgetDataDirs(func(string) bool { return false })
+	return withDictionary(s.data(), m, func(d *innodb.Dictionary) error {
+		_, err := d.ForgetDataDirs(s.keepsDataDir)
 		return err
 	})
+}
+
+// bringsIn says whether tablespaces are brought into the data directory.
+func (s *scratch) bringsIn(m *repo.Manifest) bool {
+	return slices.ContainsFunc(farSpaces(m), func(f *repo.File) bool { return !s.goesOutside(f.Number) })
 }
 
 // withDictionary opens the dictionary of a data directory.

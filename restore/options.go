@@ -29,6 +29,10 @@ type Options struct {
 	// Filter says which databases and tables of the backup are restored; empty: all.
 	// Restore only.
 	Filter filter.Spec
+	// DirMaps say which files of tables, that lay outside of the source's data
+	// directory, are restored outside of the new one. All others go into it.
+	// Restore only.
+	DirMaps []DirMap
 	// Raw leaves recovery to the first start of the server. Restore only.
 	Raw bool
 	// Owner owns what is restored; only root can choose. Nil: the owner of an

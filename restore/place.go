@@ -20,22 +20,29 @@ func (s *scratch) place(first string) error {
 	if err := s.finish(); err != nil {
 		return fmt.Errorf("place %s: %w", s.target.path, err)
 	}
-	var err error
-	if s.target.inside {
+	// Without their data directory these files are nothing that a server would start on.
+	undo, err := s.moveOutside()
+	if err == nil && s.target.inside {
 		err = s.moveIn(first)
-	} else {
+	} else if err == nil {
 		err = s.rename()
 	}
-	if err != nil {
-		return fmt.Errorf("place %s: %w", s.target.path, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if _, placed := os.Lstat(filepath.Join(s.data(), logName)); placed == nil {
+		err = errors.Join(err, undo())
+	}
+	return fmt.Errorf("place %s: %w", s.target.path, err)
 }
 
 // finish sets owner and mode of the data directory itself and waits until
 // everything in it is on stable storage. It syncs the whole file system, which
 // for many files is far cheaper than one by one.
 func (s *scratch) finish() error {
+	if err := s.linkOutside(); err != nil {
+		return err
+	}
 	if err := s.own(); err != nil {
 		return err
 	}

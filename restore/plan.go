@@ -31,6 +31,7 @@ type Plan struct {
 	Notes         []string    `json:"notes"`
 
 	manifest *repo.Manifest
+	outside  []outsideFile
 	target   target
 	settings settings
 }
@@ -65,6 +66,7 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	}
 	p.target, p.Target, p.KeepOld, p.Owner = t, cmp.Or(t.path, o.Target), t.old, t.owner
 	p.object(objections...)
+	p.checkOutside(o)
 	if t.path != "" {
 		p.checkSpace(t.parent(), len(objections) == 0)
 	}

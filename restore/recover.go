@@ -37,6 +37,9 @@ func (s *scratch) recover(ctx context.Context, e engine, m *repo.Manifest, meter
 	if err != nil {
 		return r, err
 	}
+	if err := s.forgetDataDirs(m); err != nil {
+		return r, err
+	}
 	if m.Filter != nil {
 		if err := s.removeSurplus(m); err != nil {
 			return r, err
@@ -81,9 +84,6 @@ func (e engine) recover(ctx context.Context, m *repo.Manifest, meter *meter) (re
 	r.warnings = log.errors
 	if r.lsn, err = e.checkLog(m.LSN.End); err != nil {
 		return r, e.failed(log, err.Error())
-	}
-	if err := forgetDataDirs(e.data, m); err != nil {
-		return r, err
 	}
 	meter.end()
 	if log.undropped {

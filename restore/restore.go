@@ -81,6 +81,9 @@ func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.clean(o.KeepOnFailure && err != nil)) }()
+	if err := s.openOutside(p.outside); err != nil {
+		return nil, err
+	}
 
 	// Every byte is checked on the way, so damage shows before anything is placed.
 	begin := time.Now()
@@ -139,10 +142,11 @@ func (p *Plan) engine(s *scratch, o Options) engine {
 
 // clean gives up the scratch folder.
 func (s *scratch) clean(keep bool) error {
+	err := s.removeOutside(keep)
 	if keep {
-		return s.close()
+		return errors.Join(err, s.close())
 	}
-	return s.remove()
+	return errors.Join(err, s.remove())
 }
 
 // firstEntry is the entry of the data directory in which the system tablespace

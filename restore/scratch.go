@@ -40,6 +40,8 @@ type scratch struct {
 	target target
 	lock   *os.File // the folder itself
 	root   *os.Root // of the data directory to be
+
+	outside []*outsideScratch // of files that go elsewhere
 }
 
 // data is the path of the data directory to be.
