@@ -31,7 +31,9 @@ type SpaceHistory struct {
 	Deleted  LSN    // likewise
 	Renamed  LSN    // the last time
 	Modified LSN    // the last FILE_MODIFY; one follows each checkpoint before which the file changed
-	Far      bool   // it has had an absolute path as a name
+
+	was string // its name before it was renamed the last time
+	Far bool   // it has had an absolute path as a name
 }
 
 // newJournal returns an empty journal of a log that is readable or not, and whose
@@ -132,6 +134,14 @@ func (j *Journal) addOne(op FileOp) {
 		j.spaces[op.Space] = s
 	}
 	*at(s) = op.Start
+	if op.Kind == FileRename {
+		s.was = op.Name
+	}
+	// 10.5 logs a rename before it takes the new name on: another session that
+	// changes the file just then still notes it under the old one.
+	if op.Kind == FileModify && s.Renamed != 0 && name == s.was {
+		return
+	}
 	s.Name = name
 	s.Far = s.Far || isFar(op.Name) || isFar(op.NewName)
 }

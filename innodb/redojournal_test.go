@@ -31,6 +31,8 @@ func TestReconcile(t *testing.T) {
 		{"renamed, copied under the new name", []FileOp{rename(5, "./db/a.ibd", "./db/b.ibd")}, files{5: "db/b.ibd"}, "[]"},
 		{"renamed, copied under the old name", []FileOp{rename(5, "./db/a.ibd", "./db/b.ibd")}, files{5: "db/a.ibd"},
 			"[tablespace 5 is called ./db/b.ibd by the redo log and db/a.ibd among the files]"},
+		{"renamed, and changed under the old name in between", []FileOp{rename(5, "./db/a.ibd", "./db/b.ibd"), modify(5, "./db/a.ibd")}, files{5: "db/b.ibd"}, "[]"},
+		{"renamed there and back", []FileOp{rename(5, "./db/a.ibd", "./db/b.ibd"), rename(5, "./db/b.ibd", "./db/a.ibd"), modify(5, "./db/a.ibd")}, files{5: "db/a.ibd"}, "[]"},
 		{"renamed, name not given", []FileOp{rename(5, "./db/a.ibd", "./db/b.ibd")}, files{5: ""}, "[]"},
 		{"three names in a circle", []FileOp{
 			rename(5, "./db/a.ibd", "./db/x.ibd"), rename(6, "./db/b.ibd", "./db/a.ibd"), rename(5, "./db/x.ibd", "./db/b.ibd"),
@@ -67,7 +69,7 @@ func TestJournalKeepsHistory(t *testing.T) {
 		{Kind: FileCheckpoint, Checkpoint: 25, Start: 40},
 		{Kind: FileDelete, Space: 5, Name: "./db/b.ibd", Start: 50},
 	})
-	want := SpaceHistory{Space: 5, Name: "./db/b.ibd", Created: 10, Modified: 20, Renamed: 30, Deleted: 50}
+	want := SpaceHistory{Space: 5, Name: "./db/b.ibd", Created: 10, Modified: 20, Renamed: 30, Deleted: 50, was: "./db/a.ibd"}
 	if got, ok := j.Space(5); got != want || !ok {
 		t.Errorf("history = %+v, %v; want %+v", got, ok, want)
 	}
