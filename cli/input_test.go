@@ -465,6 +465,15 @@ func TestDocuments(t *testing.T) {
 			t.Errorf("mbk %q exits %d: %s%s", cmd.Args, o.code, o.stdout, o.stderr)
 		}
 	}
+	// All that a night needs out of an option file.
+	night := optionFile(t, "[client]", "socket = "+srv.Socket, "user = root", "[mbk]", "repo = "+repository, "quiet", "depth = stored",
+		"[mbk-backup]", "compress = s2", "json", "[mbk-list]", "json")
+	if o := must(t, "backup", "--defaults-file="+night); !strings.Contains(o.stdout, `"codec": "s2"`) || o.stderr != "" {
+		t.Errorf("mbk backup out of an option file prints %s%s", o.stdout, o.stderr)
+	}
+	if o := must(t, "verify", "latest", "--defaults-file="+night); !strings.Contains(o.stdout, "whole at depth stored") || o.stderr != "" {
+		t.Errorf("mbk verify out of an option file prints %s%s", o.stdout, o.stderr)
+	}
 	// An error does not spoil the promise.
 	o := mbk(t, "list", "--repo", filepath.Join(place, "none"), "--json", "--quiet", "--no-defaults")
 	o.wantRefusal(t, 2, "mkdir", "none")
