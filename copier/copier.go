@@ -102,7 +102,8 @@ func (c *Copier) Add(ctx context.Context, src Source) (*Pending, error) {
 		return nil, fmt.Errorf("copy %s: %w", src.Name, err)
 	}
 	p := &Pending{c: c, src: src, step: src.step(int64(c.opts.ChunkSize)), done: make(chan struct{})}
-	per := c.opts.SegmentSize - c.opts.SegmentSize%p.step
+	per := c.opts.segment(src.Size)
+	per -= per % p.step
 	p.left.Store((src.Size + per - 1) / per)
 	if src.Size == 0 {
 		p.complete()

@@ -600,3 +600,23 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// A segment is whole chunks, and no worker has long to do alone at the end.
+func TestSegmentsOfSources(t *testing.T) {
+	for _, c := range []struct {
+		options    Options
+		size, want int64
+	}{
+		{Options{Workers: 2}, 1 << 10, 8 << 20},
+		{Options{Workers: 2}, 1 << 30, 16 << 20},
+		{Options{Workers: 16}, 1 << 30, 8 << 20},
+		{Options{Workers: 2}, 1 << 40, 64 << 20},
+		{Options{Workers: 2, SegmentSize: 3 << 20}, 1 << 40, 3 << 20},
+		{Options{Workers: 2, SegmentSize: 1}, 1 << 40, MaxChunk},
+	} {
+		o := c.options.fill()
+		if got := o.segment(c.size); got != c.want {
+			t.Errorf("%+v: segments of %d bytes for a source of %d, want %d", c.options, got, c.size, c.want)
+		}
+	}
+}

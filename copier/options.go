@@ -28,11 +28,16 @@ type Opener interface {
 
 // Defaults of Options.
 const (
-	DefaultSegment   = 64 << 20
 	DefaultPackLimit = 1 << 30
 	DefaultQueue     = 1024
 	DefaultPageTries = 10
 	DefaultRetryTime = 10 * time.Second
+)
+
+// Bounds of a segment whose size the options leave open, in bytes.
+const (
+	leastSegment = 8 << 20
+	mostSegment  = 64 << 20
 )
 
 // Options says how to copy. The zero value copies with one worker for each
@@ -43,7 +48,7 @@ type Options struct {
 	Level   int   // of the codec, see ParseCodec; 0: the default
 
 	ChunkSize   int   // raw bytes of a chunk, 64 KiB to MaxChunk; 0: MaxChunk
-	SegmentSize int64 // bytes of a file that one worker takes at a time; 0: DefaultSegment
+	SegmentSize int64 // bytes of a file that one worker takes at a time; 0: 8 to 64 MiB, more of larger files
 	PackLimit   int64 // bytes after which a pack ends with the segment; 0: DefaultPackLimit
 	Queue       int   // segments that Add accepts before workers take them; 0: DefaultQueue
 
@@ -90,7 +95,6 @@ func (o *Options) Validate() error {
 func (o Options) fill() Options {
 	o.Workers = cmp.Or(o.Workers, runtime.GOMAXPROCS(0))
 	o.ChunkSize = cmp.Or(o.ChunkSize, MaxChunk)
-	o.SegmentSize = max(cmp.Or(o.SegmentSize, DefaultSegment), int64(o.ChunkSize))
 	o.PackLimit = cmp.Or(o.PackLimit, DefaultPackLimit)
 	o.Queue = cmp.Or(o.Queue, DefaultQueue)
 	o.PageTries = cmp.Or(o.PageTries, DefaultPageTries)
@@ -99,4 +103,14 @@ func (o Options) fill() Options {
 		o.OnProgress = func(raw, stored int64) {}
 	}
 	return o
+}
+
+// segment returns how many bytes of a source of that size one worker takes at a
+// time. At the end of a backup some workers copy their last segments while the others
+// have nothing left to do, and so there are many segments to a worker.
+func (o *Options) segment(size int64) int64 {
+	if o.SegmentSize > 0 {
+		return max(o.SegmentSize, int64(o.ChunkSize))
+	}
+	return min(max(size/int64(32*o.Workers), leastSegment), mostSegment)
 }
