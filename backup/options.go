@@ -65,6 +65,10 @@ type Options struct {
 	// is a warning.
 	HistoryTable stage.HistoryTable
 
+	// NewServer accepts that the backups in the repository are of another server,
+	// in whose place this one has come. Without it such a backup is refused.
+	NewServer bool
+
 	// SpoolDir is where redo is spooled that the repository does not take fast
 	// enough. "": the usual folder for temporary files that survive a reboot.
 	SpoolDir string

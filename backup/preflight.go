@@ -132,7 +132,7 @@ func preflight(ctx context.Context, o Options, sample time.Duration) (*Preflight
 		return nil, err
 	}
 	p.checkDescriptors()
-	for _, check := range []func(context.Context, Options) error{p.checkRepository, p.checkSpace, p.checkSpool, p.checkClock, p.checkObstacles} {
+	for _, check := range []func(context.Context, Options) error{p.checkRepository, p.checkSource, p.checkSpace, p.checkSpool, p.checkClock, p.checkObstacles} {
 		if err := check(ctx, o); err != nil {
 			return nil, err
 		}

@@ -26,6 +26,7 @@ func backupCommand(env Env) *cli.Command {
 		&cli.BoolFlag{Name: "leave-out-unsupported", Category: categoryRare, Usage: "leave out tables of engines that cannot be copied, and record them"},
 		&cli.BoolFlag{Name: "keep-failed", Category: categoryRare, Usage: "keep the objects of a failed backup until the next one"},
 		&cli.StringFlag{Name: "spool-dir", Category: categoryRare, Usage: "keep redo in `FOLDER` while the repository is too slow for it (default: $TMPDIR or /var/tmp)"},
+		newServerFlag(),
 		historyTableFlag(),
 		metricsFlag(),
 	}
@@ -40,6 +41,10 @@ func backupCommand(env Env) *cli.Command {
 
 func datadirFlag() cli.Flag {
 	return &cli.StringFlag{Name: "datadir", Usage: "`FOLDER` is the server's data directory (default: what the server says)"}
+}
+
+func newServerFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "new-server", Category: categoryRare, Usage: "this server has taken the place of the one that the repository's backups are of"}
 }
 
 // lockFlags say how patient a backup is with the server's locks.
@@ -57,7 +62,7 @@ func backupOptions(c *cli.Context, env Env) (backup.Options, error) {
 		Tool: tool(), Datadir: c.String("datadir"), Workers: c.Int("threads"),
 		LockWait: c.Duration("lock-wait"), LockBudget: c.Duration("lock-budget"),
 		GoOnOverDamage: c.Bool("go-on-over-damage"), LeaveOutUnsupported: c.Bool("leave-out-unsupported"),
-		KeepFailed: c.Bool("keep-failed"), SpoolDir: c.String("spool-dir"), Logger: logger(env, c),
+		KeepFailed: c.Bool("keep-failed"), NewServer: c.Bool("new-server"), SpoolDir: c.String("spool-dir"), Logger: logger(env, c),
 		Advice: func(err error) []string { return nextSteps(env, err) },
 	}
 	err := checkNumbers(c, "threads", "lock-wait", "lock-budget")

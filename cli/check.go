@@ -17,6 +17,7 @@ func checkCommand(env Env) *cli.Command {
 		&cli.StringFlag{Name: "compress", Value: "zstd", Usage: "expect a backup with `CODEC`: zstd, zstd:LEVEL, s2 or none"},
 		minFreeFlag(""),
 		&cli.BoolFlag{Name: "leave-out-unsupported", Usage: "tables of engines that cannot be copied are no error"},
+		newServerFlag(),
 		&cli.StringFlag{Name: historyTableOption, Category: categoryRecords, Usage: "may the account write into `TABLE`? (without a value: " + stage.DefaultHistoryTable + ")"},
 	}
 	flags = append(append(append(flags, filterFlags()...), ageFlags()...), connectionFlags()...)

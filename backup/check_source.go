@@ -1,0 +1,68 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"mbk/repo"
+	"mbk/stage"
+)
+
+// checkSource makes sure that the repository holds backups of this server. Backups
+// of two in one repository would be taken for those of one: the newest would be
+// restored whatever server it is of, and an expiry would remove one's for the
+// other's sake.
+func (p *Preflight) checkSource(ctx context.Context, o Options) error {
+	control, err := readAriaControl(p.layout.aria)
+	if err != nil {
+		return err
+	}
+	list, err := o.Repository.List(ctx)
+	if err != nil {
+		return err
+	}
+	for i := len(list) - 1; i >= 0; i-- {
+		if list[i].DataUUID == "" {
+			continue // its record is lost
+		}
+		p.compareSource(&list[i].Attempt, control.UUID.String(), o)
+		break
+	}
+	return nil
+}
+
+// compareSource compares this server with the one of a backup. A data directory has
+// an id of its own (Aria's), which its copies keep, whether the server has moved with
+// it or was made from a backup. Copies that replicate have different server ids.
+func (p *Preflight) compareSource(last *repo.Attempt, uuid string, o Options) {
+	sameData, sameID := last.DataUUID == uuid, last.ServerID == p.facts.ServerID
+	samePlace := last.Hostname == p.facts.Hostname && filepath.Clean(last.Datadir) == filepath.Clean(p.facts.Datadir)
+	newest := fmt.Sprintf("the newest backup, %s, is of %s", last.ID, placeOf(last.Hostname, last.Datadir, last.ServerID))
+	switch {
+	case sameData && samePlace:
+		return
+	case samePlace:
+		p.add("repository", GradeWarning, newest+", but the data directory has been made anew since")
+	case sameData && sameID:
+		p.add("repository", GradeWarning, fmt.Sprintf("%s: this server, %s, has moved from there, or is a copy", newest, here(p.facts)),
+			"if it is a copy, give it a repository of its own")
+	case o.NewServer:
+		p.add("repository", GradeWarning, fmt.Sprintf("%s; from now on the repository is for %s", newest, here(p.facts)))
+	case sameData:
+		p.add("repository", GradeError, fmt.Sprintf("%s, of which this server, %s, is a copy", newest, here(p.facts)), newServerHints()...)
+	default:
+		p.add("repository", GradeError, fmt.Sprintf("%s, which is another server than this, %s", newest, here(p.facts)), newServerHints()...)
+	}
+}
+
+func newServerHints() []string {
+	return []string{"give each server a repository of its own", "if this server has taken the place of that one, say so once: --new-server"}
+}
+
+// here is what tells this server from others, in words.
+func here(f stage.Facts) string { return placeOf(f.Hostname, f.Datadir, f.ServerID) }
+
+func placeOf(hostname, datadir string, id uint32) string {
+	return fmt.Sprintf("%s:%s (server_id %d)", hostname, filepath.Clean(datadir), id)
+}
