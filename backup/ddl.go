@@ -1,8 +1,10 @@
 package backup
 
 import (
+	"cmp"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"mbk/innodb"
@@ -13,7 +15,13 @@ import (
 // tableState is which files stood for a table at one moment.
 type tableState struct {
 	frm  identity
-	data map[string]identity // of rows and keys, by file name
+	data []dataFile // of rows and keys, in the order of their names
+}
+
+// dataFile is a file of rows or keys. There may be a million: no maps here.
+type dataFile struct {
+	name string
+	id   identity
 }
 
 // begun is what the data directory held when the copying began, to tell at the
@@ -64,12 +72,12 @@ func tableStates(files func(yield func(entry, identity) bool)) map[tableFiles]ta
 		case e.frm():
 			t.frm = id
 		case e.data():
-			if t.data == nil {
-				t.data = map[string]identity{}
-			}
-			t.data[e.name] = id
+			t.data = append(t.data, dataFile{e.name, id})
 		}
 		all[key] = t
+	}
+	for _, t := range all {
+		slices.SortFunc(t.data, func(a, b dataFile) int { return cmp.Compare(a.name, b.name) })
 	}
 	return all
 }
@@ -144,13 +152,19 @@ func (t tableState) changed(now tableState) string {
 		return "" // it could not be opened at first, so nothing is known of it
 	}
 	kept := 0
-	for name, id := range now.data {
-		switch was, known := t.data[name]; {
-		case known && was == id:
-			kept++
-		case known:
+	for was, is := t.data, now.data; len(was) > 0 && len(is) > 0; {
+		switch order := cmp.Compare(was[0].name, is[0].name); {
+		case order < 0:
+			was = was[1:]
+			continue
+		case order > 0:
+			is = is[1:]
+			continue
+		case was[0].id != is[0].id:
 			return repo.DDLRebuilt
 		}
+		kept++
+		was, is = was[1:], is[1:]
 	}
 	switch {
 	case kept == 0 && len(now.data) > 0 && len(t.data) > 0:

@@ -200,6 +200,12 @@ func printAttempt(env Env, d attemptDocument) error {
 	for _, w := range a.Warnings {
 		lines = append(lines, "warning\t"+oneLine(w))
 	}
+	for _, h := range a.Hooks {
+		lines = append(lines, fmt.Sprintf("hook\t%s, %s: %s", h.When, h.Program, oneLine(orDefault(h.Error, "ok"))))
+	}
+	for _, n := range a.Notifications {
+		lines = append(lines, fmt.Sprintf("notified\t%s, %s: %s", n.Channel, n.To, oneLine(orDefault(n.Error, "ok"))))
+	}
 	if err := rows(env, lines); err != nil {
 		return err
 	}
