@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,14 +69,19 @@ func checkAges(ctx context.Context, r *repo.Repository, maxAge, maxVerifyAge tim
 	return found, nil
 }
 
-// newestBackup judges the newest backup of which nothing bad is known.
+// newestBackup judges the newest backup of which nothing bad is known. One that was
+// made with a filter counts only where there is none of everything.
 func newestBackup(list []repo.Summary, most time.Duration, now time.Time) backup.Finding {
 	f := backup.Finding{Check: "age", Grade: backup.GradeError, Text: "there is no good backup", Hints: []string{`"mbk list" shows the backups that there are, and the log of the scheduled backup why there is none`}}
+	good := func(b repo.Summary) bool { return b.Problem == "" && (b.Verified == nil || b.Verified.OK) }
+	whole := slices.ContainsFunc(list, func(b repo.Summary) bool { return good(b) && b.Filter == nil })
 	bad := 0
-	for i := len(list) - 1; i >= 0; i-- {
-		b := list[i]
-		if b.Problem != "" || b.Verified != nil && !b.Verified.OK {
+	for _, b := range slices.Backward(list) {
+		if !good(b) {
 			bad++
+			continue
+		}
+		if whole && b.Filter != nil {
 			continue
 		}
 		age := now.Sub(b.Finished)
