@@ -46,6 +46,7 @@ func readSpace(f io.ReaderAt, name string, page []byte) (innodb.Space, error) {
 // tablespaces. They are restored into the data directory itself.
 func (c *copies) copySystem(ctx context.Context) ([]*held, error) {
 	var all []*held
+	taken := map[string]bool{}
 	var space *innodb.Space
 	var first innodb.PageNo
 	for i, path := range c.layout.system {
@@ -67,6 +68,7 @@ func (c *copies) copySystem(ctx context.Context) ([]*held, error) {
 			}
 		}
 		h.space, h.id, h.first = space, &space.ID, first
+		h.entry.name = freeName(h.entry, taken)
 		first += innodb.PageNo(h.stat.size / int64(space.PageSize))
 		if err := c.submitSystem(ctx, f, h, source); err != nil {
 			return nil, err
@@ -96,6 +98,17 @@ func (c *copies) copySystem(ctx context.Context) ([]*held, error) {
 		all = append(all, h)
 	}
 	return all, nil
+}
+
+// freeName is the name that a file of the system tablespace is restored under: its
+// own, unless one from another folder has that.
+func freeName(e entry, taken map[string]bool) string {
+	name := e.name
+	for n := 2; taken[e.path()]; n++ {
+		e.name = fmt.Sprintf("%s-%d", name, n)
+	}
+	taken[e.path()] = true
+	return e.name
 }
 
 // openSystem opens a file of the system tablespace or an undo tablespace.

@@ -36,6 +36,9 @@ func farTables(folder string) []string {
 			"CREATE TABLE idleparts " + parts("InnoDB", far), "INSERT INTO idleparts SELECT seq, 0 FROM seq_1_to_1000",
 			"CREATE TABLE oldparts " + parts("MyISAM", both), "INSERT INTO oldparts SELECT seq, 0 FROM seq_1_to_1000",
 			"CREATE TABLE `empty` (a INT) " + far,
+			"CREATE TABLE sub (id INT PRIMARY KEY) PARTITION BY RANGE (id) SUBPARTITION BY HASH (id) (PARTITION p0 VALUES LESS THAN (500) (SUBPARTITION s0 " + far + ", SUBPARTITION s1 " + far +
+				"), PARTITION p1 VALUES LESS THAN (100000) (SUBPARTITION s2, SUBPARTITION s3))",
+			"INSERT INTO sub SELECT seq FROM seq_1_to_1000",
 			"CREATE DATABASE e",
 		},
 	)
@@ -109,6 +112,7 @@ func tablesElsewhere(t *testing.T, version string) string {
 func reshaping() []string {
 	return []string{
 		"ALTER TABLE d.parts REBUILD PARTITION p0", "ALTER TABLE d.oldparts REBUILD PARTITION p0", "ALTER TABLE d.parts TRUNCATE PARTITION p0",
+		"ALTER TABLE d.sub REBUILD PARTITION p0", "ALTER TABLE d.sub FORCE", "CREATE TABLE d.exchanged LIKE d.near", "ALTER TABLE d.exchanged DROP s, DROP KEY n", "ALTER TABLE d.idleparts EXCHANGE PARTITION p0 WITH TABLE d.exchanged",
 		"ALTER TABLE d.idleparts REORGANIZE PARTITION p0 INTO (PARTITION p00 VALUES LESS THAN (50), PARTITION p01 VALUES LESS THAN (500))",
 		"CREATE TABLE d.like1 LIKE d.parts", "CREATE TABLE d.like2 LIKE d.oldparts", "CREATE TABLE d.like3 LIKE d.far", "CREATE TABLE d.like4 LIKE d.myisam",
 		"TRUNCATE d.far", "INSERT INTO d.far SELECT * FROM d.near", "ALTER TABLE d.far FORCE, ALGORITHM=INPLACE", "ALTER TABLE d.far FORCE, ALGORITHM=COPY",
@@ -121,7 +125,7 @@ func reshaping() []string {
 // there.
 func nothingFar(t *testing.T, srv *mariadbtest.Server, folder string) {
 	t.Helper()
-	for _, table := range []string{"far", "idle", "parts", "idleparts", "oldparts", "words", "myisam", "aria", "`empty`", "`far away`"} {
+	for _, table := range []string{"far", "idle", "parts", "idleparts", "sub", "oldparts", "words", "myisam", "aria", "`empty`", "`far away`"} {
 		var definition string
 		if err := srv.DB().QueryRowContext(t.Context(), "SHOW CREATE TABLE d."+table).Scan(new(string), &definition); err != nil {
 			t.Error(err)
@@ -385,4 +389,19 @@ func tablesMapped(t *testing.T, version string) string {
 		t.Errorf("CHECK TABLE: %v, %v", findings, err)
 	}
 	return b.String()
+}
+
+// The system tablespace consists of files in several folders, of which two have the
+// same name; so do its restored files, but for the folders.
+func TestSystemFilesElsewhere(t *testing.T) {
+	one, two := t.TempDir(), t.TempDir()
+	p := profile{
+		args:     []string{"--innodb-data-home-dir=", "--innodb-data-file-path=" + one + "/system:10M;" + two + "/system:10M;ibdata3:12M:autoextend"},
+		told:     []string{"innodb_data_home_dir = ", "innodb_data_file_path = system:10M;system-2:10M;ibdata3:12M:autoextend"},
+		restored: []string{"--innodb-data-file-path=system:10M;system-2:10M;ibdata3:12M:autoextend"},
+		prepare:  append(statements(filled("t", 1, "")), "SET GLOBAL innodb_file_per_table=OFF", "CREATE TABLE inside SELECT * FROM t", "ALTER TABLE inside FORCE"),
+		during:   churn("UPDATE d.inside SET n = n + 1 WHERE id % 9 = 0", "DO SLEEP(0.05)"),
+	}
+	b, _, _ := light(t, oldest(), p)
+	t.Log(b)
 }
