@@ -149,6 +149,7 @@ func TestHooks(t *testing.T) {
 	after := w.program(t, "after", `echo "got $# arguments: $1"`)
 	broken := w.program(t, "broken", "echo no room over there >&2; exit 7")
 	hanging := w.program(t, "hanging", "trap '' TERM; sleep 100 & echo $! > child; echo waiting; wait; sleep 100")
+	sleeping := w.program(t, "sleeping", "exec sleep 100")
 	run := func(t *testing.T, repository string, more ...string) *run {
 		t.Helper()
 		cmd := command(t, backupArgs(srv, repository, more...)...)
@@ -355,9 +356,9 @@ func TestHooks(t *testing.T) {
 		}
 	})
 	t.Run("interrupted while a program runs before it", func(t *testing.T) {
-		w.ran("hanging")
-		r := run(t, t.TempDir(), "--hook-before", hanging)
-		pid := w.started(t, "hanging")
+		w.ran("sleeping")
+		r := run(t, t.TempDir(), "--hook-before", sleeping)
+		pid := w.started(t, "sleeping")
 		if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
@@ -368,14 +369,14 @@ func TestHooks(t *testing.T) {
 	})
 	t.Run("interrupted while a program runs after it", func(t *testing.T) {
 		repository := t.TempDir()
-		w.ran("hanging")
-		r := run(t, repository, "--hook-success", hanging)
-		pid := w.started(t, "hanging")
+		w.ran("sleeping")
+		r := run(t, repository, "--hook-success", sleeping)
+		pid := w.started(t, "sleeping")
 		if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
 		// The backup is there.
-		if o := r.wait(t, 15*time.Second); o.code != 0 || len(ids(t, repository)) != 1 || !strings.Contains(o.stderr, "warning: hook-success "+hanging) {
+		if o := r.wait(t, 15*time.Second); o.code != 0 || len(ids(t, repository)) != 1 || !strings.Contains(o.stderr, "warning: hook-success "+sleeping) {
 			t.Errorf("exit code %d: %s", o.code, o.stderr)
 		}
 		if h := hooksOf(t, repository); len(h) != 1 || h[0].ExitCode != -1 || h[0].Error == "" {
@@ -384,7 +385,7 @@ func TestHooks(t *testing.T) {
 		gone(t, pid)
 	})
 	t.Run("a second signal ends all at once", func(t *testing.T) {
-		sleeping := w.program(t, "sleeping", "exec sleep 100")
+		w.ran("sleeping")
 		r := run(t, t.TempDir(), "--hook-before", broken, "--hook-failure", sleeping)
 		pid := w.started(t, "sleeping")
 		for range 2 {
