@@ -53,7 +53,7 @@ func (r *attempt) beforeCheckpoint(ctx context.Context, c *redoCopy) error {
 	})
 	if err == nil && !made && c.tail.Journal().MayDelete() {
 		err = fmt.Errorf("the encrypted redo log does not tell which tablespaces it deletes, and within %s the server made %w behind the present", checkpointPatience, ErrNoCheckpoint)
-		err = hint.Wrap(err, "try when the server has little to do; or SET GLOBAL innodb_max_dirty_pages_pct=0 before the backup, which makes it write its dirty pages and so a checkpoint, and set it back afterwards")
+		err = hint.Wrap(err, makeCheckpoints)
 	}
 	return err
 }
@@ -167,8 +167,12 @@ func behindImport(ctx context.Context, o Options, failed error) error {
 		return err
 	}
 	behind := lsns.Current
+	advice := "grant SUPER to the account, so that mbk can make that checkpoint, or try again later"
 	err = o.Server.Checkpoint(ctx)
-	if !errors.Is(err, stage.ErrPrivilege) && !errors.Is(err, errors.ErrUnsupported) {
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		advice = makeCheckpoints
+	case !errors.Is(err, stage.ErrPrivilege):
 		return err
 	}
 	made, err := await(ctx, func() (bool, error) {
@@ -177,10 +181,13 @@ func behindImport(ctx context.Context, o Options, failed error) error {
 	})
 	if err == nil && !made {
 		err = fmt.Errorf("%w; the server made no checkpoint behind that within %s", failed, checkpointPatience)
-		err = hint.Wrap(err, "grant SUPER to the account, so that mbk can make that checkpoint, or try again later")
+		err = hint.Wrap(err, advice)
 	}
 	return err
 }
+
+// makeCheckpoints is the advice for a server that cannot be told to make one.
+const makeCheckpoints = "try when the server has little to do; or SET GLOBAL innodb_max_dirty_pages_pct=0 before the backup, which makes it write its dirty pages and so a checkpoint, and set it back afterwards"
 
 // checkpointPatience is how long a checkpoint of the server's own making is
 // waited for.

@@ -115,6 +115,9 @@ func imported(t *testing.T, version string, how importing) string {
 		}
 		args = append(args, "--innodb-encrypt-tables=OFF")
 	}
+	if version == "10.5" {
+		args = append(args, "--innodb-max-dirty-pages-pct=0") // as mbk advises
+	}
 	source := mariadbtest.New(t, version, args...)
 	source.MustExec(t, statements(filled("big", 8, ""), filled("t", 1, ""), filled("other", 2, ""), []string{"UPDATE other SET n = id"})...)
 	x := exported(t, source, "d", "t", "other")
@@ -154,7 +157,8 @@ func imported(t *testing.T, version string, how importing) string {
 	restored := caughtUp(t, source, repository, b, p)
 	wantSame(t, source, restored)
 	tries := attempts(t, repository)
-	if !how.discarded && tries < 2 {
+	behind := version == "10.5" && how.encrypted // the checkpoint that such a backup waits for
+	if !how.discarded && !behind && tries < 2 {
 		t.Error("the import was not noticed")
 	}
 	return fmt.Sprintf("%s rows, after %d attempts", restored.MustValue(t, "SELECT COUNT(*) FROM d.t"), tries)
