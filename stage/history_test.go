@@ -2,6 +2,7 @@ package stage_test
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -92,6 +93,8 @@ func TestHistoryTable(t *testing.T) {
 			t.Errorf("the engine is %s", engine)
 		}
 
+		wantInManual(t, srv.MustValue(t, "SELECT GROUP_CONCAT(COLUMN_NAME) FROM information_schema.COLUMNS WHERE TABLE_NAME = 'mbk_history'"))
+
 		// Who may change the binary log but not a read-only server.
 		srv.MustExec(t, "SET GLOBAL read_only=1")
 		err = put(again, table, "20260103T000000Z-full")
@@ -126,6 +129,25 @@ func TestHistoryTable(t *testing.T) {
 			t.Errorf("a locked table: %v after %s", err, time.Since(start))
 		}
 	}, "--log-bin=binlog", "--binlog-format=STATEMENT")
+}
+
+// wantInManual makes sure that the manual describes all columns of the table.
+func wantInManual(t *testing.T, columns string) {
+	t.Helper()
+	manual, err := os.ReadFile("../docs/manual.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(manual), "\n## The table of attempts\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for column := range strings.SplitSeq(columns, ",") {
+		if !strings.Contains(section, "`"+column+"`") {
+			t.Errorf("the manual has no column %s", column)
+		}
+	}
+	if n := strings.Count(columns, ","); n < 25 {
+		t.Errorf("%d columns: %s", n+1, columns)
+	}
 }
 
 // historyAgain logs in as an account anew, with what it has been granted since.
