@@ -40,7 +40,7 @@ type folderWriter struct {
 
 	// Of the goroutine that writes, if there is one.
 	direct  bool  // past the page cache
-	cached  bool  // that has been tried and is not possible here
+	cached  bool  // that is not possible or no good here
 	stored  int64 // bytes in the file
 	started int64 // write-back was started for the bytes below
 	plain   bool  // no write-back on this file system
@@ -116,6 +116,7 @@ func (w *folderWriter) store(b []byte, blocks bool) error {
 // setDirect says whether the next write goes past the page cache, unless it is
 // known that it cannot.
 func (w *folderWriter) setDirect(direct bool) {
+	w.cached = w.cached || direct && !w.direct && !onDisk(w.file)
 	if w.direct == direct || direct && w.cached {
 		return
 	}
@@ -128,6 +129,20 @@ func (w *folderWriter) setDirect(direct bool) {
 	}
 	w.direct = direct && err == nil
 	w.cached = w.cached || direct && err != nil
+}
+
+// onDisk tells whether a file lies on a file system for disks of this machine. Over a
+// network every direct write would wait for the disk at the other end.
+func onDisk(f *os.File) bool {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return false
+	}
+	switch uint32(st.Type) {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC:
+		return true
+	}
+	return false
 }
 
 // flush starts the write-back of each part in the page cache when it is full, and
