@@ -112,3 +112,24 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestFullTextParent(t *testing.T) {
+	for name, want := range map[string]uint64{
+		"FTS_000000000000014a_CONFIG.ibd": 0x14a, "FTS_000000000000014a_00000000000001c3_INDEX_1.ibd": 0x14a, "FTS_14a_CONFIG.ibd": 0, "t.ibd": 0,
+	} {
+		if got, ok := filename.FullTextParent(name); got != want || ok != (want != 0) {
+			t.Errorf("FullTextParent(%s) = %d, %t", name, got, ok)
+		}
+	}
+}
+
+func TestTriggerTable(t *testing.T) {
+	for text, want := range map[string]string{
+		"TYPE=TRIGGERNAME\ntrigger_table=innodb_audited\n": "innodb_audited", "TYPE=TRIGGERNAME\ntrigger_table=a\\\\b\\nc 表\n": "a\\b\nc 表",
+		"TYPE=TRIGGERNAME\n": "", "": "",
+	} {
+		if got, ok := filename.TriggerTable([]byte(text)); got != want || ok != (want != "") {
+			t.Errorf("TriggerTable(%q) = %q, %t", text, got, ok)
+		}
+	}
+}

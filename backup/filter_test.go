@@ -1,0 +1,86 @@
+package backup
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"mbk/internal/filter"
+)
+
+// A scan is narrowed to the names in the filter, files of triggers by what is in
+// them.
+func TestKeeperNarrows(t *testing.T) {
+	datadir := t.TempDir()
+	for name, text := range map[string]string{
+		"a/db.opt": "", "a/in.frm": "", "a/in.ibd": "", "a/in#P#p0.ibd": "", "a/in#i#01.ibd": "", "a/out.frm": "", "a/out.ibd": "", "a/out.TRG": "",
+		"a/one.TRN": "TYPE=TRIGGERNAME\ntrigger_table=in\n", "a/two.TRN": "TYPE=TRIGGERNAME\ntrigger_table=out\n", "a/#sql-alter-1.ibd": "",
+		"b/db.opt": "", "b/in.frm": "", "c@0020x/db.opt": "", "c@0020x/t.MYD": "", "d/db.opt": "", "d/out.frm": "", "mysql/user.frm": "", "ib_buffer_pool": "",
+	} {
+		path := filepath.Join(datadir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		spec      filter.Spec
+		files     []string
+		databases []string
+		left      []string
+	}{
+		"tables of one name": {
+			filter.Spec{Tables: []string{"*.in"}},
+			[]string{"a/db.opt", "a/in.frm", "a/in.ibd", "a/in#P#p0.ibd", "a/in#i#01.ibd", "a/one.TRN", "a/#sql-alter-1.ibd", "b/db.opt", "b/in.frm"},
+			[]string{"a", "b", "mysql"}, []string{"c x", "d"},
+		},
+		"a database, and not all of it": {
+			filter.Spec{Databases: []string{"a", "d"}, ExcludeTables: []string{"*.out"}},
+			[]string{"a/db.opt", "a/in.frm", "a/in.ibd", "a/in#P#p0.ibd", "a/in#i#01.ibd", "a/one.TRN", "a/#sql-alter-1.ibd", "d/db.opt"},
+			[]string{"a", "d", "mysql"}, []string{"b", "c x"},
+		},
+		"without databases": {
+			filter.Spec{ExcludeDatabases: []string{"a", "b", "d"}},
+			[]string{"c@0020x/db.opt", "c@0020x/t.MYD"}, []string{"c@0020x", "mysql"}, []string{"a", "b", "d"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, err := filter.New(c.spec, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := layout{datadir: datadir, keep: &keeper{filter: f}}
+			s, err := l.scanDatadir(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, e := range s.entries {
+				got = append(got, e.path())
+			}
+			want := append([]string{"ib_buffer_pool", "mysql/user.frm"}, c.files...)
+			slices.Sort(got)
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("files %q, want %q", got, want)
+			}
+			slices.Sort(s.leftDatabases)
+			if !slices.Equal(s.databases, c.databases) || !slices.Equal(s.leftDatabases, c.left) {
+				t.Errorf("databases %q, left out %q, want %q and %q", s.databases, s.leftDatabases, c.databases, c.left)
+			}
+			k := l.keep
+			for name, want := range map[string]bool{"./x/t.ibd": !f.Table("x", "t"), "./a/#sql-ib1.ibd": !f.MayHold("a"), "./a/in#P#p0.ibd": !f.Table("a", "in"), "/far/b/in.ibd": !f.Table("b", "in")} {
+				if got := k.leavesOut(name, nil); got != want {
+					t.Errorf("leavesOut(%s) = %t", name, got)
+				}
+			}
+		})
+	}
+	var none *keeper
+	if s, err := (layout{datadir: datadir}).scanDatadir(t.Context()); err != nil || len(s.entries) != 19 || none.leavesOut("./a/t.ibd", nil) || !none.keeps("a", "t") {
+		t.Errorf("without a filter %d files (%v)", len(s.entries), err)
+	}
+}
