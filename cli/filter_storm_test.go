@@ -19,7 +19,7 @@ func TestFilterUnderStorm(t *testing.T) {
 	for _, version := range append([]string{"10.5"}, mariadbtest.Versions()...) {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			filterUnderStorm(t, version, 2)
+			filterUnderStorm(t, version, 1)
 		})
 	}
 }
@@ -109,6 +109,8 @@ func filterUnderStorm(t *testing.T, version string, backups int) {
 		r := mariadbtest.Open(t, version, target)
 		wantWhole(t, r)
 	}
+	// There CHECK TABLE wants an Aria table to be zerofilled that was renamed and rebuilt,
+	// with a filter or without.
 	if version != "10.5" {
 		must(t, "verify", ids[0], "--repo", repository, "--depth", "boot", "--quiet")
 	}
@@ -161,8 +163,9 @@ func wantWhole(t *testing.T, r *mariadbtest.Server) {
 
 // What a filter keeps is, with the rest of the source's binary log, what the source
 // has: the restored server catches up as a replica that ignores what was left out.
-func TestFilterOracle(t *testing.T) {
-	version := newest()
+func TestFilterOracle(t *testing.T) { filterOracle(t, newest()) }
+
+func filterOracle(t *testing.T, version string) {
 	left := []string{"mbk_load.innodb_fulltext", "mbk_load.innodb_range", "mbk_load.innodb_system", "mbk_load.aria_page", "mbk_load.aria_transactional",
 		"mbk_load.myisam_fixed", "mbk_load.innodb_redundant", "mbk_storm.s0 large", "mbk_storm.s0 parted", "mbk_storm.s0 twin", "mbk_storm.s0 engine"}
 	ctx := t.Context()

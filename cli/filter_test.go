@@ -257,6 +257,9 @@ func TestFilter(t *testing.T) {
 				"of a filtered backup":            {filtered.ID},
 				"of a full backup":                append([]string{full.ID}, filterArgs()...),
 			} {
+				if version == oldest() && args[0] == filtered.ID && len(args) == 1 {
+					continue // the first is like it
+				}
 				t.Run(name, func(t *testing.T) {
 					if args[0] == "0" {
 						args = []string{firstBackup(t, repository)}

@@ -152,11 +152,11 @@ func TestFilterLeavesTroubleOut(t *testing.T) {
 // A redo log larger than the server's memory is applied in batches, and the tables
 // that are left out are known before the first.
 func TestFilterWithLittleMemory(t *testing.T) {
-	for _, version := range append([]string{"10.5"}, mariadbtest.Versions()...) {
+	for _, version := range []string{"10.5", newest()} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			source := mariadbtest.New(t, version, "--innodb-log-file-size=256M", "--innodb-buffer-pool-size=256M")
-			source.MustExec(t, statements(filled("kept", 24, ""), filled("gone", 24, ""), []string{"UPDATE kept SET n = 7", "UPDATE gone SET n = 7", "UPDATE kept SET s = REVERSE(s)", "DELETE FROM gone WHERE id > 100"})...)
+			source.MustExec(t, statements(filled("kept", 12, ""), filled("gone", 12, ""), []string{"UPDATE kept SET n = 7", "UPDATE gone SET n = 7", "UPDATE kept SET s = REVERSE(s)", "DELETE FROM gone WHERE id > 100"})...)
 			sum := source.MustValue(t, "SELECT CONCAT(COUNT(*), '/', SUM(CRC32(s))) FROM d.kept")
 			repository := t.TempDir()
 			b := document[taken](t, "backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet", "-T", "d.gone")

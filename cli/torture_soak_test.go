@@ -117,6 +117,8 @@ func soakCases() []soaked {
 		{name: "server killed 10 times", run: serverKilledOften},
 		{name: "locks held by others", run: one(lockHolders)},
 		{name: "20,000 tables", run: one(thousands)},
+		{name: "filter while tables move", run: one(func(t *testing.T, version string) string { filterUnderStorm(t, version, 6); return "" })},
+		{name: "filter, caught up", run: one(func(t *testing.T, version string) string { filterOracle(t, version); return "" })},
 		{name: "lock window of idle data", run: one(func(t *testing.T, version string) string { return idleWindow(t, version, 1024, 512) })},
 	}
 	for _, algorithm := range []string{"innodb", "none"} {
