@@ -153,15 +153,7 @@ func runHistoryOf(c *cli.Context, env Env) error {
 			return usagef("--%s chooses among all attempts, but the attempt %q was named", name, c.Args().First())
 		}
 	}
-	id, err := oneID(c)
-	if err != nil {
-		return err
-	}
-	r, err := openRepository(c)
-	if err != nil {
-		return err
-	}
-	d, err := attemptOf(c.Context, r, id)
+	_, d, err := chosenAttempt(c)
 	if err != nil {
 		return err
 	}

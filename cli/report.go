@@ -23,15 +23,7 @@ func reportCommand(env Env) *cli.Command {
 }
 
 func runReport(c *cli.Context, env Env) error {
-	id, err := oneID(c)
-	if err != nil {
-		return err
-	}
-	r, err := openRepository(c)
-	if err != nil {
-		return err
-	}
-	d, err := attemptOf(c.Context, r, id)
+	r, d, err := chosenAttempt(c)
 	if err != nil {
 		return err
 	}
@@ -47,6 +39,20 @@ type attemptDocument struct {
 	repo.Attempt
 	Kept          bool                `json:"kept"` // the backup is in the repository
 	Verifications []repo.Verification `json:"verifications"`
+}
+
+// chosenAttempt is the attempt that a command's argument names.
+func chosenAttempt(c *cli.Context) (*repo.Repository, attemptDocument, error) {
+	id, err := oneID(c)
+	if err != nil {
+		return nil, attemptDocument{}, err
+	}
+	r, err := openRepository(c)
+	if err != nil {
+		return nil, attemptDocument{}, err
+	}
+	d, err := attemptOf(c.Context, r, id)
+	return r, d, err
 }
 
 // attemptOf finds an attempt by its id, or the beginning of one, or "latest".
