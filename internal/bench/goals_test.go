@@ -44,4 +44,15 @@ func TestGoals(t *testing.T) {
 			t.Errorf("the page does not say %q", text)
 		}
 	}
+	folder := t.TempDir()
+	if err := r.write(folder); err != nil {
+		t.Fatal(err)
+	}
+	more := results{Cases: []caseResult{{Name: "plain"}}, Goals: []reached{{Case: "plain"}}}
+	if err := more.addTo(folder, "8.0 GiB"); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(more.Cases); n != 3 || more.Cases[2].Name != "plain, 8.0 GiB" || more.Goals[3].Case != "plain, 8.0 GiB" {
+		t.Errorf("added: %+v, %+v", more.Cases, more.Goals)
+	}
 }

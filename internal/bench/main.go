@@ -58,6 +58,7 @@ type bench struct {
 	dist    mariadbtest.Dist
 	dir     string // for everything that is made
 	docs    string // folder of the results, "" for none
+	add     bool   // to the results that are there
 	size    int64  // bytes of the large data sets
 	tables  int    // of the small-tables data set
 	rounds  int
@@ -71,6 +72,7 @@ func newBench(ctx context.Context, args []string) (*bench, error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&b.mbk, "mbk", "./mbk", "the mbk program")
 	f.StringVar(&b.docs, "docs", "", "write benchmarks.json and benchmarks.md into this folder")
+	f.BoolVar(&b.add, "add", false, "add the cases to those of the results that are there, under names with -size")
 	f.IntVar(&b.tables, "tables", 5000, "number of small tables")
 	f.IntVar(&b.rounds, "rounds", 3, "how often each tool runs")
 	f.DurationVar(&b.load, "load", 8*time.Second, "how long sysbench runs at a time")
@@ -126,6 +128,11 @@ func (b *bench) runCases(ctx context.Context) error {
 	}
 	b.results.judge(goals(b.size))
 	fmt.Print(goalsMarkdown(b.results.Goals))
+	if b.add {
+		if err := b.results.addTo(b.docs, humanize.IBytes(uint64(b.size))); err != nil {
+			return err
+		}
+	}
 	return b.results.write(b.docs)
 }
 

@@ -129,7 +129,7 @@ func (r *caseResult) table() [][]string {
 		rows = append(rows, cells(run.Name, run.Median, columns, func(m metric) int { return m.digits }))
 	}
 	for _, run := range r.Runs {
-		if len(run.Ratio) > 0 && r.Name != limitsName {
+		if len(run.Ratio) > 0 && !strings.HasPrefix(r.Name, limitsName) {
 			rows = append(rows, cells(r.Runs[0].Name+" / "+run.Name, run.Ratio, columns, func(metric) int { return 2 }))
 		}
 	}
@@ -194,6 +194,28 @@ func (r *results) write(folder string) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(folder, "benchmarks.md"), []byte(again.markdown()), 0o644)
+}
+
+// addTo puts the results behind those that a folder holds, with the size of the data
+// in the names of the cases.
+func (r *results) addTo(folder, size string) error {
+	b, err := os.ReadFile(filepath.Join(folder, "benchmarks.json"))
+	if err != nil {
+		return err
+	}
+	var all results
+	if err := json.Unmarshal(b, &all); err != nil {
+		return fmt.Errorf("benchmarks.json: %w", err)
+	}
+	for i := range r.Cases {
+		r.Cases[i].Name += ", " + size
+	}
+	for i := range r.Goals {
+		r.Goals[i].Case += ", " + size
+	}
+	all.Cases, all.Goals = append(all.Cases, r.Cases...), append(all.Goals, r.Goals...)
+	*r = all
+	return nil
 }
 
 // markdown is the page for people.
