@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -404,4 +405,33 @@ func TestSystemFilesElsewhere(t *testing.T) {
 	}
 	b, _, _ := light(t, oldest(), p)
 	t.Log(b)
+}
+
+// The dictionary of an encrypted system tablespace cannot be changed, so tables stay
+// outside there.
+func TestTablesElsewhereInEncryptedDictionary(t *testing.T) {
+	args, err := mariadbtest.EncryptionArgs(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := mariadbtest.New(t, oldest(), append(args, "--innodb-encrypt-log=OFF")...)
+	folder, other := t.TempDir(), t.TempDir()
+	srv.MustExec(t, statements(filled("t", 1, farOption(folder)))...)
+	const clear = "SELECT COUNT(*) FROM information_schema.INNODB_TABLESPACES_ENCRYPTION WHERE SPACE = 0 AND MIN_KEY_VERSION = 0"
+	for range 100 {
+		if srv.MustValue(t, clear) == "0" {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	srv.MustExec(t, "SET GLOBAL innodb_max_dirty_pages_pct=0", "DO SLEEP(1)")
+	repository, target := t.TempDir(), filepath.Join(t.TempDir(), "restored")
+	must(t, backupArgs(srv, repository)...)
+	mbk(t, restoreArgs("latest", repository, target)...).wantRefusal(t, 2, "--map-dir", "dictionary is encrypted")
+	must(t, append(restoreArgs("latest", repository, target), "--map-dir", folder+"="+other)...)
+	restored := mariadbtest.Open(t, oldest(), target, args...)
+	restored.MustExec(t, "ALTER TABLE d.t FORCE")
+	if _, err := os.Stat(filepath.Join(other, "d", "t.ibd")); err != nil {
+		t.Error(err)
+	}
 }

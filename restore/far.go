@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbk/innodb"
-	"mbk/internal/hint"
 	"mbk/repo"
 	"mbk/stage"
 )
@@ -116,8 +115,11 @@ func (p *Plan) describeFar() {
 func (s *scratch) nearNames(m *repo.Manifest, tool string) (err error) {
 	if s.bringsIn(m) {
 		// That this cannot be done afterwards should show now.
-		if err := withDictionary(s.data(), m, func(*innodb.Dictionary) error { return nil }); errors.Is(err, innodb.ErrEncryptedDictionary) {
-			return err
+		err := withDictionary(s.data(), m, func(*innodb.Dictionary) error { return nil })
+		if errors.Is(err, innodb.ErrEncryptedDictionary) {
+			return asError("bring tables of DATA DIRECTORY into the data directory", []Objection{{
+				Problem: err.Error(), Hint: "keep such tables outside, with --map-dir or --original-dirs",
+			}})
 		}
 	}
 	log := restoredLog(m, tool)
@@ -129,10 +131,16 @@ func (s *scratch) nearNames(m *repo.Manifest, tool string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	ids, origins := map[innodb.SpaceID]bool{}, map[string]bool{}
+	for _, f := range farSpaces(m) {
+		if f.Space != nil {
+			ids[*f.Space] = true
+		} else { // its first page was not written yet
+			origins[f.Origin] = true
+		}
+	}
 	near := func(space innodb.SpaceID, far string) bool {
-		return len(log.Names) == 0 && slices.ContainsFunc(farSpaces(m), func(f *repo.File) bool {
-			return f.Space != nil && *f.Space == space || f.Space == nil && f.Origin == path.Clean(far)
-		})
+		return len(log.Names) == 0 && (ids[space] || origins[path.Clean(far)])
 	}
 	if err := log.Finish(f, m.Redo.End, near); err != nil {
 		return fmt.Errorf("prepare %s: %w", logName, err)
@@ -190,9 +198,6 @@ func withDictionary(data string, m *repo.Manifest, do func(*innodb.Dictionary) e
 	d, err := innodb.OpenDictionary(system, systemFiles(m)[0].PageSize)
 	if err == nil {
 		err = do(d)
-	}
-	if errors.Is(err, innodb.ErrEncryptedDictionary) {
-		err = hint.Wrap(err, "tables of DATA DIRECTORY cannot be brought into the data directory then: keep them outside with --map-dir or --original-dirs")
 	}
 	return err
 }
