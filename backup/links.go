@@ -155,8 +155,12 @@ func (p *Preflight) checkLinks(ctx context.Context, server *stage.Server) error 
 				return err
 			}
 		}
-		var err error
-		if problems, err = p.lostSpaces(ctx, server); err != nil || len(problems) == 0 {
+		found, err := p.lostSpaces(ctx, server)
+		if i == 0 {
+			problems = found
+		}
+		problems = slices.DeleteFunc(problems, func(text string) bool { return !slices.Contains(found, text) })
+		if err != nil || len(problems) == 0 {
 			return err
 		}
 	}

@@ -35,8 +35,10 @@ type placed struct {
 // settle finds the copy that stands for every file of a scan and copies what
 // has none. It waits until these copies are complete.
 func (c *copies) settle(ctx context.Context, s scan) (*final, error) {
-	if len(s.broken) > 0 {
-		return nil, errors.New(s.broken[0].text)
+	for _, b := range s.broken {
+		if !filename.Temporary(b.entry.name) && !filename.FullText(b.entry.name) {
+			return nil, errors.New(b.text)
+		}
 	}
 	f := &final{
 		databases: s.databases, files: make(map[string]*placed, len(s.entries)),
