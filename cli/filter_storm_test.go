@@ -182,7 +182,10 @@ func filterOracle(t *testing.T, version string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(500 * time.Millisecond)
+	// A filter may only name what exists: the storm has to have made its tables.
+	for made := "0"; made != "1"; time.Sleep(50 * time.Millisecond) {
+		made = source.MustValue(t, "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'mbk_storm' AND TABLE_NAME = 's0 parted'")
+	}
 	repository := t.TempDir()
 	p := profile{}
 	replica := []string{"--server-id=2"}
