@@ -70,7 +70,10 @@ func TestBehindALongUpdate(t *testing.T) {
 
 // Whoever holds what a backup needs is named, and after --lock-wait the backup
 // ends with exit code 4. Meanwhile it does not keep others waiting for long.
-func TestWhoeverHoldsALockIsNamed(t *testing.T) { t.Log(lockHolders(t, oldest())) }
+func TestWhoeverHoldsALockIsNamed(t *testing.T) {
+	t.Parallel() // most of it is waiting
+	t.Log(lockHolders(t, oldest()))
+}
 
 func lockHolders(t *testing.T, version string) string {
 	srv := mariadbtest.New(t, version)
