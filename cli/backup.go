@@ -66,6 +66,9 @@ func backupOptions(c *cli.Context, env Env) (backup.Options, error) {
 		Advice: func(err error) []string { return nextSteps(env, err) },
 	}
 	err := checkNumbers(c, "threads", "lock-wait", "lock-budget")
+	if err == nil && o.LockWait == 0 && c.IsSet("lock-wait") {
+		err = usagef("option --lock-wait is 0s, want more than nothing")
+	}
 	if err != nil {
 		return o, err
 	}

@@ -110,6 +110,9 @@ func TestOptionSources(t *testing.T) {
 	if said := in(t, []string{"MBK_LOCKWAIT=3"}, "config", defaults).stderr; !strings.Contains(said, "mbk: $MBK_LOCKWAIT is set, but no command has such an option\n") {
 		t.Errorf("mbk config says %q of a variable that is misspelt", said)
 	}
+	if said := in(t, []string{"MBK_MAIL_PASSWORD=geheim"}, "config", defaults).stderr; strings.Contains(said, "MBK_MAIL_PASSWORD") {
+		t.Errorf("mbk config says %q of the mail account's password", said)
+	}
 	if strings.Contains(text, "geheim") {
 		t.Error("mbk config shows the password")
 	}
@@ -139,6 +142,10 @@ func TestBadOptionSources(t *testing.T) {
 		{"negative number in a variable", []string{"MBK_THREADS=-1"}, nil, []string{"backup"}, "--threads is set in $MBK_THREADS", []string{"--threads is negative"}},
 		{"protocol", nil, []string{"[client]", "protocol = memory"}, []string{"backup", "--repo", repository}, "--protocol is set in ", []string{`--protocol is tcp or socket, not "memory"`}},
 		{"password file missing", []string{"MBK_PASSWORD_FILE=/nowhere"}, nil, []string{"backup", "--repo", repository}, "--password-file is set in $MBK_PASSWORD_FILE", []string{"--password-file: open /nowhere"}},
+		{"no patience", []string{"MBK_LOCK_WAIT=0"}, nil, []string{"backup"}, "--lock-wait is set in $MBK_LOCK_WAIT", []string{"--lock-wait is 0s"}},
+		{"no address of mail", []string{"MBK_MAIL_TO=dba"}, nil, []string{"backup", "--repo", repository}, "--mail-to is set in $MBK_MAIL_TO", []string{`"dba" is not an address`}},
+		{"no address of the web", []string{"MBK_WEBHOOK=ftp://x/y"}, nil, []string{"backup", "--repo", repository}, "--webhook is set in $MBK_WEBHOOK", []string{"--webhook: the address"}},
+		{"no pattern", []string{"MBK_TABLE=orders"}, nil, []string{"backup", "--repo", repository}, "--table is set in $MBK_TABLE", []string{`--table: no pattern of a name: "orders"`}},
 		{"config of two commands", nil, nil, []string{"config", "list", "show"}, `"mbk config --help"`, []string{`not "show"`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -133,7 +133,11 @@ func nextSteps(env Env, err error) []string {
 	if errors.Is(err, backup.ErrLockBudget) {
 		steps = append(steps, "nothing is locked any more: try again at a quieter time, or allow more with --lock-budget")
 	}
-	steps = append(steps, env.sources.behind(err.Error())...)
+	blamed := err.Error()
+	if isUsage(err) {
+		blamed += " " + strings.Join(hint.Of(err), " ")
+	}
+	steps = append(steps, env.sources.behind(blamed)...)
 	if isUsage(err) {
 		step := `"mbk --help" lists the commands`
 		if len(env.Args) > 0 && newApp(env).Command(env.Args[0]) != nil {

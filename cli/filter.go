@@ -40,6 +40,12 @@ func filterOf(c *cli.Context, env Env) (filter.Spec, error) {
 	if err := oneStdin(c); err != nil {
 		return s, err
 	}
+	check := func(origin string) error {
+		if _, err := filter.New(s, false); errors.Is(err, filter.ErrPattern) {
+			return usagef("%s: %v", origin, err)
+		}
+		return nil
+	}
 	for _, one := range []struct {
 		name string
 		list *[]string
@@ -47,6 +53,9 @@ func filterOf(c *cli.Context, env Env) (filter.Spec, error) {
 		{"database", &s.Databases}, {"exclude-database", &s.ExcludeDatabases}, {"table", &s.Tables}, {"exclude-table", &s.ExcludeTables},
 	} {
 		*one.list = append(*one.list, c.StringSlice(one.name)...)
+		if err := check("--" + one.name); err != nil {
+			return s, err
+		}
 		option := one.name + "-file"
 		for _, name := range c.StringSlice(option) {
 			names, err := readNames(env, name)
@@ -57,10 +66,10 @@ func filterOf(c *cli.Context, env Env) (filter.Spec, error) {
 				return s, hint.Wrap(&configError{fmt.Errorf("--%s %s: there is no name in it", option, name)}, "leave the option away, or name something")
 			}
 			*one.list = append(*one.list, names...)
+			if err := check("--" + option + " " + name); err != nil {
+				return s, err
+			}
 		}
-	}
-	if _, err := filter.New(s, false); errors.Is(err, filter.ErrPattern) {
-		return s, usagef("%v", err)
 	}
 	return s, nil
 }

@@ -49,6 +49,9 @@ func TestKilledAtEveryStage(t *testing.T) {
 			if err != nil || len(folders) != 1 || filepath.Base(folders[0]) != b.ID {
 				t.Errorf("the repository holds %v, %v; want only %s", folders, err, b.ID)
 			}
+			if failed := must(t, "history", "--failed", "--repo", repository).stdout; !strings.Contains(failed, "it was killed") {
+				t.Errorf("history --failed prints %q, want the attempts that were killed", failed)
+			}
 			must(t, "verify", "latest", "--repo", repository, "--quiet")
 		})
 	}

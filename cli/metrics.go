@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"mbk/internal/hint"
 	"mbk/internal/prom"
 	"mbk/repo"
 )
@@ -44,7 +45,7 @@ func runMetrics(c *cli.Context, env Env) error {
 		return err
 	}
 	if path := c.String("output"); path != "" {
-		return prom.WriteFile(path, families)
+		return hint.Wrap(prom.WriteFile(path, families), "name a file in a folder that is there and that this user may write to: --output")
 	}
 	text, err := prom.Encode(families)
 	if err != nil {

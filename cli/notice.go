@@ -72,7 +72,7 @@ func newNews(c *cli.Context, env Env) (*news, error) {
 			n.mail.To = append(n.mail.To, addresses(text)...)
 		}
 		if err := n.mail.Validate(); err != nil {
-			return nil, hint.Wrap(&usageError{message: err.Error()}, "check the --mail options")
+			return nil, hint.Wrap(&usageError{message: err.Error()}, "check --mail-to, --mail-from, --mail-server and --mail-tls")
 		}
 		var err error
 		if n.mail.Password, err = mailPassword(c, env); err != nil {
@@ -82,7 +82,7 @@ func newNews(c *cli.Context, env Env) (*news, error) {
 	if url := c.String("webhook"); url != "" {
 		n.webhook = &notify.Webhook{URL: url, Agent: tool()}
 		if err := n.webhook.Validate(); err != nil {
-			return nil, hint.Wrap(&usageError{message: err.Error()}, "an address looks like https://hooks.example.com/path; check --webhook")
+			return nil, hint.Wrap(&usageError{message: "--" + err.Error()}, "an address looks like https://hooks.example.com/path")
 		}
 	}
 	if c.IsSet("notify") && n.when != notifyNever && n.mail == nil && n.webhook == nil {

@@ -246,8 +246,10 @@ func (r *Repository) Sweep(ctx context.Context) (swept []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("sweep: %w", err)
 	}
+	whole := map[string]bool{}
 	for _, f := range folders {
 		if f.whole {
+			whole[f.id] = true
 			continue
 		}
 		if err := r.recordDead(ctx, f.id); err != nil {
@@ -258,9 +260,30 @@ func (r *Repository) Sweep(ctx context.Context) (swept []string, err error) {
 		}
 		swept = append(swept, f.id)
 	}
+	temps, err := r.sweepTemp(ctx)
+	swept = append(swept, temps...)
+	if err != nil {
+		return swept, err
+	}
+	// Most attempts die before any of their objects is finished.
+	for _, name := range temps {
+		id, _, _ := strings.Cut(strings.TrimPrefix(name, backupsPrefix), "/")
+		if _, _, err := ParseID(id); err != nil || whole[id] {
+			continue
+		}
+		if err := r.recordDead(ctx, id); err != nil {
+			return swept, fmt.Errorf("sweep: %w", err)
+		}
+	}
+	return swept, nil
+}
+
+// sweepTemp removes half-written objects and returns their names, if the store
+// leaves such.
+func (r *Repository) sweepTemp(ctx context.Context) (swept []string, err error) {
 	sweeper, ok := r.st.(store.Sweeper)
 	if !ok {
-		return swept, nil
+		return nil, nil
 	}
 	for _, prefix := range []string{backupsPrefix, historyPrefix, configName} {
 		temps, err := sweeper.SweepTemp(ctx, prefix)
