@@ -293,6 +293,32 @@ func TestWebhook(t *testing.T) {
 	})
 }
 
+// Many a server says which address it does not know.
+func TestWebhookThatNamesItsAddress(t *testing.T) {
+	for name, repeat := range map[string]int{"once": 1, "cut": 30} {
+		t.Run(name, func(t *testing.T) {
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.WriteHeader(http.StatusNotFound)
+				fmt.Fprint(w, strings.Repeat("Cannot POST "+r.RequestURI+" or "+r.URL.Path+" ", repeat))
+			}))
+			defer srv.Close()
+			w := &Webhook{URL: srv.URL + "/services/T0123456789/hush%20hush-abcdef?key=hidden-key"}
+			if err := w.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			err := w.Post(t.Context(), Message{})
+			if err == nil || !strings.Contains(err.Error(), "answers 404 Not Found: Cannot POST /.../.../...") {
+				t.Fatalf("Post = %v, want the answer without what may be secret", err)
+			}
+			for _, secret := range []string{"T012", "hush", "hidden"} {
+				if strings.Contains(err.Error(), secret) {
+					t.Errorf("Post = %v, which holds %q", err, secret)
+				}
+			}
+		})
+	}
+}
+
 func TestWebhookAddress(t *testing.T) {
 	for _, bad := range []string{"", "hooks.example.com/x", "ftp://example.com/x", "https:///x", "http://[::1"} {
 		w := &Webhook{URL: bad}

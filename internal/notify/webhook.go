@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -103,20 +104,50 @@ func (w *Webhook) post(ctx context.Context, body []byte) (again bool, err error)
 		return false, nil
 	}
 	err = fmt.Errorf("answers %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
-	if said := firstLine(answer.Body); said != "" {
+	if said := w.firstLine(answer.Body); said != "" {
 		err = fmt.Errorf("%w: %s", err, said)
 	}
 	again = answer.StatusCode >= 500 || answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode == http.StatusRequestTimeout
 	return again, err
 }
 
-// firstLine is the beginning of what a server says, for people.
-func firstLine(r io.Reader) string {
-	line, _ := bufio.NewReader(io.LimitReader(r, 200)).ReadString('\n') // what there is
+// answerShown is how many bytes of an answer are shown.
+const answerShown = 200
+
+// firstLine is the beginning of what a server says, for people. Many a server
+// says which address it does not know, so whatever is of ours is taken out.
+func (w *Webhook) firstLine(r io.Reader) string {
+	limit := answerShown + len(w.URL)
+	line, _ := bufio.NewReader(io.LimitReader(r, int64(limit))).ReadString('\n') // what there is
+	cut := len(line) == limit
+	for _, secret := range w.secrets() {
+		line = strings.ReplaceAll(line, secret, "...")
+	}
+	if cut { // it may end within a secret
+		line = line[:max(len(line)-len(w.URL), 0)]
+	}
+	line = line[:min(len(line), answerShown)]
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == unicode.ReplacementChar {
 			return -1
 		}
 		return r
 	}, line))
+}
+
+// secrets are the parts of the address that may be secret, the longest first:
+// one may hold another.
+func (w *Webhook) secrets() []string {
+	u, err := url.Parse(w.URL)
+	if err != nil {
+		return nil
+	}
+	whole := []string{u.Path, u.EscapedPath(), u.RawQuery, u.User.String()}
+	if query, err := url.QueryUnescape(u.RawQuery); err == nil {
+		whole = append(whole, query)
+	}
+	parts := strings.FieldsFunc(strings.Join(whole, "/"), func(r rune) bool { return strings.ContainsRune("/?&=:", r) })
+	parts = slices.DeleteFunc(parts, func(part string) bool { return len(part) < 4 }) // "v1" is none
+	slices.SortFunc(parts, func(a, b string) int { return len(b) - len(a) })
+	return parts
 }
