@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"mbk/internal/hint"
 )
 
 // The positions below are exact while BLOCK_COMMIT is held by this program and
@@ -59,9 +63,96 @@ func (s *Server) Binlog(ctx context.Context) (*Binlog, error) {
 	return b, nil
 }
 
+// Bounds of the wait for the positions of a replica.
+const (
+	settleInterval = 10 * time.Millisecond
+	settleTries    = 200
+	certainTries   = 50 // so long the table of GTIDs is believed if it is ahead
+)
+
 // Replicas returns the state of every replication connection, none if this
 // server is no replica.
+//
+// It is called while commits are blocked, and waits until the positions stand
+// still: a thread notes what it has committed a moment after the commit, and a
+// replica made with a position that lacks it would do a transaction twice. The table
+// in which commits themselves leave the GTID tells for certain, if it may be read.
 func (s *Server) Replicas(ctx context.Context) ([]Replica, error) {
+	before, err := s.replicas(ctx)
+	if err != nil || len(before) == 0 {
+		return nil, err
+	}
+	for try := range settleTries {
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(settleInterval):
+		}
+		committed, err := s.committedGTIDs(ctx)
+		if err != nil {
+			return nil, err
+		}
+		now, err := s.replicas(ctx)
+		if err != nil {
+			return nil, err
+		}
+		behind := func(r Replica) bool { return !containsGTIDs(r.GTID, committed) }
+		if slices.Equal(before, now) && (try >= certainTries || !slices.ContainsFunc(now, behind)) {
+			return now, nil
+		}
+		before = now
+	}
+	return nil, hint.Wrap(fmt.Errorf("read the state of replication: GTID position %q does not settle", before[0].GTID),
+		"try again; if it stays so, look at SHOW ALL SLAVES STATUS")
+}
+
+// committedGTIDs lists the newest GTID of each domain that the server's replication
+// threads have committed, none if the account may not read that.
+func (s *Server) committedGTIDs(ctx context.Context) ([]string, error) {
+	const query = `SELECT CONCAT_WS('-', domain_id, server_id, seq_no) AS gtid FROM mysql.gtid_slave_pos AS p
+		WHERE sub_id = (SELECT MAX(sub_id) FROM mysql.gtid_slave_pos AS q WHERE q.domain_id = p.domain_id)`
+	rows, err := s.control.rows(ctx, query)
+	if errors.Is(err, ErrPrivilege) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read mysql.gtid_slave_pos: %w", err)
+	}
+	var list []string
+	for _, r := range rows {
+		list = append(list, r.get("gtid"))
+	}
+	return list, nil
+}
+
+// containsGTIDs says whether a position, as "0-1-100,2-5-3", is at or behind each
+// of the GTIDs.
+func containsGTIDs(position string, committed []string) bool {
+	at := map[string]uint64{}
+	for _, gtid := range strings.Split(position, ",") {
+		domain, sequence := splitGTID(gtid)
+		at[domain] = sequence
+	}
+	for _, gtid := range committed {
+		if domain, sequence := splitGTID(gtid); at[domain] < sequence {
+			return false
+		}
+	}
+	return true
+}
+
+// splitGTID takes domain and sequence number out of DOMAIN-SERVER-SEQUENCE.
+func splitGTID(gtid string) (domain string, sequence uint64) {
+	parts := strings.Split(gtid, "-")
+	if len(parts) != 3 {
+		return "", 0
+	}
+	sequence, _ = strconv.ParseUint(parts[2], 10, 64) // 0 is before all others
+	return parts[0], sequence
+}
+
+// replicas reads the state of every replication connection as it is now.
+func (s *Server) replicas(ctx context.Context) ([]Replica, error) {
 	all, err := s.control.rows(ctx, "SHOW ALL SLAVES STATUS")
 	if err != nil {
 		return nil, fmt.Errorf("read the state of replication: %w", err)

@@ -246,3 +246,22 @@ func TestBusyErrorText(t *testing.T) {
 		})
 	}
 }
+
+func TestContainsGTIDs(t *testing.T) {
+	for _, tt := range []struct {
+		position  string
+		committed []string
+		want      bool
+	}{
+		{"", nil, true},
+		{"0-1-723", []string{"0-1-724"}, false},
+		{"0-1-724", []string{"0-1-724"}, true},
+		{"0-2-725", []string{"0-1-724"}, true},
+		{"0-1-10,7-3-2", []string{"7-1-3", "0-1-10"}, false},
+		{"0-1-10,7-3-2", []string{"7-3-2", "0-1-9"}, true},
+	} {
+		if got := containsGTIDs(tt.position, tt.committed); got != tt.want {
+			t.Errorf("%q contains %q: %t", tt.position, tt.committed, got)
+		}
+	}
+}
