@@ -108,7 +108,9 @@ func TestInterruptedRestore(t *testing.T) {
 	args := restoreArgs("latest", repository, target)
 	begin := func(phase string) *run {
 		t.Helper()
-		launched := time.Now().Add(-10 * time.Millisecond) // the clock of a file system is coarse
+		const coarse = 20 * time.Millisecond // is the clock of a file system at most
+		time.Sleep(2 * coarse)
+		launched := time.Now().Add(-coarse)
 		r := launch(t, command(t, args...))
 		until(t, phase, func() bool {
 			found, err := filepath.Glob(filepath.Join(place, ".restored.mbk-restore-*", phase))
