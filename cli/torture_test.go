@@ -338,6 +338,25 @@ func encryptedTables() []string {
 		filled("aria", 2, "ENGINE=Aria"), filled("aria_off", 1, "ENGINE=Aria TRANSACTIONAL=0"), filled("myisam", 1, "ENGINE=MyISAM"))
 }
 
+// After a crash 10.5 writes checkpoints that do not say where their records are.
+func TestLogOfBlocksAfterACrash(t *testing.T) {
+	source := mariadbtest.New(t, "10.5")
+	source.MustExec(t, statements(filled("t", 8, ""))...)
+	for range 2 {
+		if err := source.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := source.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		p := profile{during: churn("UPDATE d.t SET n = n + 1 WHERE id % 9 = 0")}
+		repository := t.TempDir()
+		b := taking(t, source, repository, p)
+		must(t, "verify", "latest", "--repo", repository, "--depth", "pages", "--quiet")
+		wantSame(t, source, caughtUp(t, source, repository, b, p))
+	}
+}
+
 // Everything is encrypted, and changes all the time.
 func TestEncrypted(t *testing.T) { t.Log(allEncrypted(t, newest())) }
 

@@ -174,6 +174,9 @@ func parseBlockPoint(b []byte, format uint32) (blockPoint, error) {
 		number:     binary.BigEndian.Uint64(b),
 		offset:     int64(binary.BigEndian.Uint64(b[pointOffset:])),
 	}
+	if p.End == 0 { // of the first checkpoints after a crash: its records follow somewhere behind it
+		p.End = p.LSN
+	}
 	switch {
 	case p.checkBlocks(format) != nil:
 		return blockPoint{}, p.checkBlocks(format)

@@ -69,6 +69,16 @@ func (w *mtrWalk) prove(end LSN) (next LSN, proven bool, err error) {
 		// the checkpoint.
 		return next, true, nil
 	}
+	if w.checkpoint.End == w.checkpoint.LSN && w.parser.unit() > 1 {
+		// 10.5 does not say where the records of its first checkpoints after a
+		// crash are. They are behind it somewhere, among others.
+		for _, op := range found.ops {
+			if op.complete && op.Checkpoint == w.checkpoint.LSN {
+				return op.End, true, nil
+			}
+		}
+		return end, false, nil
+	}
 	missing := fmt.Errorf("%w: checkpoint %d, end %d, in the log from %d to %d",
 		ErrNoFileCheckpoint, w.checkpoint.LSN, w.checkpoint.End, w.end, end)
 	if next == w.checkpoint.End && !found.anchored {
