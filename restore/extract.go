@@ -334,12 +334,20 @@ func (s *scratch) extractAll(ctx context.Context, o Options, m *repo.Manifest, a
 	return x.writeAriaControl(m, ariaDir)
 }
 
+// laterTransactions are more than a server begins between two writes of Aria's
+// control file. Those that only read are not in the log either, so the number in the
+// control file is too low; a server takes a table that was made by a later transaction
+// for one of another system, and a check of it (by 10.5) says that it is corrupt.
+const laterTransactions = 1 << 24
+
 // writeAriaControl makes Aria's control file.
 func (x *extraction) writeAriaControl(m *repo.Manifest, dir string) error {
 	if m.Aria.Control == nil {
 		return nil
 	}
-	b := m.Aria.Control.Append(nil)
+	control := *m.Aria.Control
+	control.MaxTrid = min(control.MaxTrid+laterTransactions, 1<<48-1)
+	b := control.Append(nil)
 	if len(b) > aria.MaxControlSize {
 		return fmt.Errorf("manifest: %s of %d bytes: %w", aria.ControlFile, len(b), repo.ErrDamaged)
 	}
