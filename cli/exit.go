@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"syscall"
 
@@ -95,16 +96,10 @@ func nextSteps(env Env, err error) []string {
 		steps   []string
 	)
 	if errors.As(err, &unknown) {
-		switch {
-		case len(unknown.Matches) > 1:
-			steps = append(steps, `give more of the id, or "latest"`)
-		case len(unknown.Have) == 0:
-			steps = append(steps, `check --repo; "mbk backup" makes the first backup`)
-		case unknown.What == "attempt":
-			steps = append(steps, `"mbk history" names all attempts; "latest" is the newest`)
-		default:
-			steps = append(steps, `"mbk list" names all backups; "latest" is the newest`)
-		}
+		steps = append(steps, whatThereIs(unknown))
+	}
+	if errors.Is(err, fs.ErrPermission) && len(hint.Of(err)) == 0 {
+		steps = append(steps, "run mbk as root, or as the user whom that belongs to")
 	}
 	if errors.As(err, &locked) {
 		steps = append(steps, "wait until that mbk has ended; its lock ends with it, however it ends")
@@ -159,4 +154,18 @@ func separate(err error) []error {
 		all = append(all, separate(e)...)
 	}
 	return all
+}
+
+// whatThereIs advises on a name that stands for no backup, or for several.
+func whatThereIs(unknown *repo.UnknownError) string {
+	switch {
+	case len(unknown.Matches) > 1:
+		return `give more of the id, or "latest"`
+	case len(unknown.Have) == 0:
+		return `check --repo; "mbk backup" makes the first backup`
+	case unknown.What == "attempt":
+		return `"mbk history" names all attempts; "latest" is the newest`
+	default:
+		return `"mbk list" names all backups; "latest" is the newest`
+	}
 }

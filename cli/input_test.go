@@ -123,6 +123,8 @@ func TestRefusedCalls(t *testing.T) {
 		{"mariadbd that is something else", r("latest", "--target", target, "--mariadbd", "/bin/true"), 2, "--mariadbd", []string{"/bin/true", "is no MariaDB server's answer"}},
 
 		{"verify at an unknown depth", []string{"verify", "latest", "--repo", repository, "--depth", "deep", "--quiet"}, 2, help("verify"), []string{`not "deep"`}},
+		{"verify with what is of another depth", []string{"verify", "latest", "--repo", repository, "--extended", "--quiet"}, 2, help("verify"), []string{"--extended is about --depth boot"}},
+		{"verify in no folder", []string{"verify", "latest", "--repo", repository, "--depth", "boot", "--scratch", "/nowhere/at/all", "--quiet"}, 1, "with --scratch", []string{"/nowhere"}},
 		{"extract of nothing", []string{"extract", "latest", "--repo", repository, "--to", target, "--quiet"}, 2, help("extract"), []string{"at least one table"}},
 		{"extract to nowhere", []string{"extract", "latest", "d.t", "--repo", repository, "--quiet"}, 2, help("extract"), []string{"needs --to FOLDER"}},
 		{"extract of an unknown table", []string{"extract", "latest", "d.x", "--repo", repository, "--to", target, "--quiet"}, 2, "name tables as database.table", []string{`"d.x" matches no table`}},
@@ -134,6 +136,10 @@ func TestRefusedCalls(t *testing.T) {
 			mbk(t, c.args...).wantRefusal(t, c.code, c.advice, c.parts...)
 			wantUnchanged(t, before, repository, fresh, place)
 		})
+	}
+	// What stands against depth boot is said before everything is read.
+	if o := mbk(t, "verify", "latest", "--repo", repository, "--depth", "boot", "--mariadbd", "/bin/true", "--progress", "plain"); o.code != 2 || strings.Contains(o.stderr, "reading all objects") {
+		t.Errorf("verify by /bin/true exits %d, stderr:\n%s", o.code, o.stderr)
 	}
 	wantFree(t, srv)
 }
@@ -248,6 +254,10 @@ func TestRightsOnThisMachine(t *testing.T) {
 	must(t, backupArgs(srv, repository)...)
 	if os.Geteuid() == 0 {
 		refused("as the user who owns the repository", repository, "permission denied")
+		mode(filepath.Join(repository, "mbk-repository.json"), 0o644)
+		cmd := command(t, "verify", "latest", "--repo", repository, "--no-defaults")
+		asNobody(t, cmd)
+		launch(t, cmd).wait(t, time.Minute).wantRefusal(t, 1, "run mbk as root, or as the user", repository, "permission denied")
 	}
 	wantFree(t, srv)
 }

@@ -50,6 +50,9 @@ func runVerify(c *cli.Context, env Env) error {
 	if depth != repo.DepthStored && depth != repo.DepthPages && depth != repo.DepthBoot {
 		return usagef("--depth is stored, pages or boot, not %q", c.String("depth"))
 	}
+	if c.Bool("extended") && depth != repo.DepthBoot && env.sources["extended"].strength == byFlag { // an option file may have it for other calls
+		return usagef("--extended is about --depth boot, not %s", depth)
+	}
 	n, err := newNews(c, env)
 	if err != nil {
 		return err

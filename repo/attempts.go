@@ -72,8 +72,11 @@ func (r *Repository) describe(ctx context.Context, id string) (Attempt, error) {
 	if err != nil {
 		a = unreadable(id, err)
 	}
+	if a.Outcome == OutcomeOK {
+		return a, nil
+	}
 	has, err := r.Has(ctx, id)
-	if err != nil || a.Outcome == OutcomeOK || !has {
+	if err != nil || !has {
 		return a, err
 	}
 	s, err := r.fromManifest(ctx, id)

@@ -51,6 +51,15 @@ func TestAttempt(t *testing.T) {
 			t.Errorf("Attempt(%s) = %s %s, %v; want %s %s", tt.id, a.ID, a.Outcome, err, tt.want, tt.outcome)
 		}
 	}
+	all, err := r.Attempts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range all {
+		if a.ID == wrongRecord && a.Outcome != OutcomeOK {
+			t.Errorf("the list has %s as %s, want it as Attempt has it", a.ID, a.Outcome)
+		}
+	}
 	var unknown *UnknownError
 	if _, err := r.Attempt(t.Context(), "2026"); !errors.As(err, &unknown) || len(unknown.Matches) != 6 {
 		t.Errorf("Attempt(2026): %v, want six matches", err)

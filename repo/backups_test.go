@@ -367,38 +367,20 @@ func TestSweepTemporaryFiles(t *testing.T) {
 	plantTemp(t, st, "backups/20261121T000000Z-full", "data-0001.pack")
 	plantTemp(t, st, "history", id+".json")
 	plantTemp(t, st, ".", configName)
-	swept, err := r.Sweep(t.Context())
-	if err != nil || len(swept) != 3 {
-		t.Errorf("Sweep = %q, %v; want three files", swept, err)
-	}
-	wantIDs(t, r, id)
-	if a, err := r.attempt(t.Context(), "20261121T000000Z-full"); err != nil || a.Outcome != OutcomeFailed {
-		t.Errorf("history of the attempt that finished no object: %+v, %v", a, err)
-	}
-}
-
-// A whole backup does not become a failed attempt by a temporary file beside it.
-func TestSweepTemporaryFileOfWholeBackup(t *testing.T) {
-	st := folderStore(t)
-	r, err := Init(t.Context(), st, "mbk")
-	if err != nil {
-		t.Fatal(err)
-	}
-	release, err := r.Lock(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer release()
-	id := mustBackUp(t, r, "2026-11-20 00:00:00")
+	plantTemp(t, st, "backups/"+id, "data-0002.pack")
 	if err := st.Delete(t.Context(), attemptName(id)); err != nil {
 		t.Fatal(err)
 	}
-	plantTemp(t, st, "backups/"+id, "data-0002.pack")
-	if _, err := r.Sweep(t.Context()); err != nil {
-		t.Fatal(err)
+	swept, err := r.Sweep(t.Context())
+	if err != nil || len(swept) != 4 {
+		t.Errorf("Sweep = %q, %v; want four files", swept, err)
 	}
+	wantIDs(t, r, id)
 	if a, err := r.attempt(t.Context(), id); err == nil {
-		t.Errorf("history of the whole backup: %+v, want no record", a)
+		t.Errorf("the whole backup became the attempt %+v", a)
+	}
+	if a, err := r.attempt(t.Context(), "20261121T000000Z-full"); err != nil || a.Outcome != OutcomeFailed {
+		t.Errorf("history of the attempt that finished no object: %+v, %v", a, err)
 	}
 }
 

@@ -200,7 +200,8 @@ func (r *Repository) attempt(ctx context.Context, id string) (Attempt, error) {
 }
 
 // Attempts returns the whole history, oldest first. A record that cannot be read
-// does not hide the others: its outcome is OutcomeUnknown and its error says why.
+// does not hide the others: its backup is described by the manifest, and without
+// one its outcome is OutcomeUnknown and its error says why.
 func (r *Repository) Attempts(ctx context.Context) ([]Attempt, error) {
 	list, ids, err := r.history(ctx)
 	if err != nil {
@@ -219,12 +220,9 @@ func (r *Repository) Attempts(ctx context.Context) ([]Attempt, error) {
 
 // readAttempt returns a listed attempt with what ran around it.
 func (r *Repository) readAttempt(ctx context.Context, history []store.Object, id string) (Attempt, error) {
-	a, err := r.attempt(ctx, id)
-	if err != nil && !lost(err) {
-		return Attempt{}, err
-	}
+	a, err := r.describe(ctx, id)
 	if err != nil {
-		a = unreadable(id, err)
+		return Attempt{}, err
 	}
 	return a, r.addAround(ctx, history, &a)
 }

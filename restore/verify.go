@@ -46,6 +46,7 @@ type verification struct {
 	o     Options
 	m     *repo.Manifest
 	meter *meter
+	plan  *Plan // of the restore at depth boot, nil at others
 
 	mu     sync.Mutex
 	report *Report
@@ -118,6 +119,11 @@ func (v *verification) run(ctx context.Context, depth string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if depth == repo.DepthBoot { // before all is read, which may take hours
+		if v.plan, err = v.bootPlan(ctx); err != nil {
+			return err
+		}
 	}
 	steps := []func(context.Context) error{v.stored, v.pages, v.boot}
 	for i, d := range []string{repo.DepthStored, repo.DepthPages, repo.DepthBoot} {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"mbk/internal/hint"
 	"mbk/repo"
 	"mbk/stage"
 )
@@ -23,11 +24,7 @@ const maxCheckers = 8
 // server on it, has every table checked and compares the list of tables with
 // that of the manifest.
 func (v *verification) boot(ctx context.Context) (err error) {
-	found := v.found()
-	p, err := v.bootPlan(ctx)
-	if err != nil {
-		return err
-	}
+	found, p := v.found(), v.plan
 	s, err := newScratch(ctx, p.target, v.m.ID, v.o.Now())
 	if err != nil {
 		return err
@@ -63,7 +60,7 @@ func (v *verification) bootPlan(ctx context.Context) (*Plan, error) {
 	p := newPlan(v.o, v.m)
 	path, err := resolve(filepath.Join(v.o.Scratch, "mbk-verify-"+plainID(v.o.Repository.Config().ID)))
 	if err != nil {
-		return nil, fmt.Errorf("scratch folder: %w", err)
+		return nil, hint.Wrap(fmt.Errorf("scratch folder: %w", err), "name a folder that is there with --scratch, on a disk with room for all files")
 	}
 	p.target = target{path: path, mode: 0o700}
 	p.findServer(ctx, v.o)
