@@ -170,6 +170,9 @@ func masked(name, text string) string {
 		}
 		return strings.Replace(u.Redacted(), ":xxxxx@", ":"+mask+"@", 1)
 	}
+	if program, arguments, found := strings.Cut(text, " "); found && strings.HasPrefix(name, "hook-") && strings.TrimSpace(arguments) != "" {
+		return program + " " + mask // they may hold anything
+	}
 	inner := regexp.MustCompile(`(?i)^(--[a-z_-]*(?:password|passwd|secret|token|key)=).*`) // an option of mariadbd
 	return inner.ReplaceAllString(text, "${1}"+mask)
 }

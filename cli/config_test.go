@@ -88,6 +88,7 @@ func TestOptionSources(t *testing.T) {
 		{"flag that switches off", []string{"MBK_KEEP_FAILED=1"}, []string{defaults, "--skip-keep-failed"}, option{Name: "keep-failed", Value: "off", Source: "flag"}},
 		{"another command", nil, []string{"restore", defaults}, option{Name: "target", Value: "/t", Source: "file", File: file, Line: 9, Group: "mbk"}},
 		{"lines of a list add up", nil, []string{defaults, "restore"}, option{Name: "mariadbd-option", Value: "--plugin-load-add=a,b --x", Values: []string{"--plugin-load-add=a,b", "--x"}, Source: "file", File: file, Line: 13, Group: "mbk-restore"}},
+		{"a program with arguments", []string{"MBK_HOOK_SUCCESS=curl -H token=x"}, []string{"--no-defaults"}, option{Name: "hook-success", Value: "curl ***", Values: []string{"curl ***"}, Source: "variable", Variable: "MBK_HOOK_SUCCESS"}},
 		{"a list in a variable replaces them", []string{"MBK_MARIADBD_OPTION=--y=1,2\n--my-password=x\n"}, []string{"restore", defaults}, option{Name: "mariadbd-option", Value: "--y=1,2 --my-password=***", Values: []string{"--y=1,2", "--my-password=***"}, Source: "variable", Variable: "MBK_MARIADBD_OPTION"}},
 		{"a flag replaces that", []string{"MBK_MARIADBD_OPTION=--y"}, []string{"restore", defaults, "--mariadbd-option=--z"}, option{Name: "mariadbd-option", Value: "--z", Values: []string{"--z"}, Source: "flag"}},
 	} {

@@ -221,15 +221,16 @@ func (m *meter) newest(all []repo.Summary) {
 	}
 }
 
-// proofs measures the verifications of each depth.
+// proofs measures the verifications of each depth, the deepest first: what proves
+// more proves the rest.
 func (m *meter) proofs(all map[string]repo.Proof) {
-	for _, depth := range []string{repo.DepthStored, repo.DepthPages, repo.DepthBoot} {
+	var success time.Time
+	for _, depth := range []string{repo.DepthBoot, repo.DepthPages, repo.DepthStored} {
 		p := all[depth]
-		var success time.Time
-		if p.Success != nil {
+		if p.Success != nil && p.Success.Time.After(success) {
 			success = p.Success.Time
 		}
-		m.gauge("mbk_verify_last_success_timestamp_seconds", "When a verification at this depth last found a backup whole; 0 if none ever did.", unix(success), "depth", depth)
+		m.gauge("mbk_verify_last_success_timestamp_seconds", "When a verification at this depth or a deeper one last found a backup whole; 0 if none ever did.", unix(success), "depth", depth)
 		if p.Newest != nil {
 			m.gauge("mbk_verify_last_timestamp_seconds", "When the newest verification at this depth ended.", unix(p.Newest.Time), "depth", depth)
 			m.gauge("mbk_verify_last_success", "Whether the newest verification at this depth found the backup whole.", truth(p.Newest.OK), "depth", depth)
