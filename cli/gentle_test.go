@@ -1,11 +1,13 @@
 package cli_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -206,4 +208,53 @@ func TestMaxLag(t *testing.T) {
 	if _, err := conn.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// The reading is bounded, and the threads that copy give way while others do not.
+func TestRateLimitAndNiceness(t *testing.T) {
+	srv := mariadbtest.New(t, mariadbtest.Versions()[0])
+	srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY, b VARCHAR(1000)) ENGINE=InnoDB",
+		"INSERT INTO d.t SELECT seq, REPEAT(MD5(seq), 30) FROM d.seq_1_to_20000")
+	r := launch(t, command(t, append(backupArgs(srv, t.TempDir()), "--rate-limit", "20MB", "--nice", "7", "--json")...))
+	until(t, "thread at niceness 7 beside one at 0", func() bool {
+		found := niceness(t, r.cmd.Process.Pid)
+		return found[7] && found[0]
+	})
+	o := r.wait(t, time.Minute)
+	var b struct {
+		BytesRead int64     `json:"bytes_read"`
+		Started   time.Time `json:"started"`
+		Finished  time.Time `json:"finished"`
+	}
+	if err := json.Unmarshal([]byte(o.stdout), &b); err != nil {
+		t.Fatalf("%v: %q, %s", err, o.stdout, o.stderr)
+	}
+	if perSecond := float64(b.BytesRead) / b.Finished.Sub(b.Started).Seconds(); perSecond > 30e6 {
+		t.Errorf("%d bytes were read at %.0f bytes a second, with a limit of 20,000,000", b.BytesRead, perSecond)
+	}
+}
+
+// niceness collects those of the threads of a process.
+func niceness(t *testing.T, pid int) map[int]bool {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[int]bool{}
+	for _, path := range tasks {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue // the thread has ended
+		}
+		_, rest, _ := strings.Cut(string(stat), ") ") // behind the name
+		if fields := strings.Fields(rest); len(fields) > 16 {
+			n, err := strconv.Atoi(fields[16])
+			if err != nil {
+				t.Fatal(err)
+			}
+			found[n] = true
+		}
+	}
+	return found
 }
