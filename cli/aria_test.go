@@ -12,6 +12,7 @@ import (
 // a TRUNCATE once came back as a corrupt table with its old rows, because it
 // keeps both inodes.
 func TestAriaTablesChangedBehindTheLog(t *testing.T) {
+	t.Parallel()
 	for _, version := range mariadbtest.Versions() {
 		t.Run(version, func(t *testing.T) {
 			srv := mariadbtest.New(t, version)
@@ -69,6 +70,7 @@ func TestAriaTablesChangedBehindTheLog(t *testing.T) {
 // ones before it only read. 10.5 takes it for one of another system if the
 // restored server counts from less.
 func TestAriaTableOfALaterTransaction(t *testing.T) {
+	t.Parallel()
 	srv := mariadbtest.New(t, "10.5")
 	srv.MustExec(t, "CREATE DATABASE a", "CREATE TABLE a.t (a INT PRIMARY KEY) ENGINE=Aria", "INSERT INTO a.t VALUES (1)")
 	for range 1000 {

@@ -16,6 +16,7 @@ import (
 
 // The recipes of docs/cookbook.md are run as they stand there, with other paths.
 func TestCookbook(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../docs/cookbook.md")
 	if err != nil {
 		t.Fatal(err)

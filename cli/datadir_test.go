@@ -72,10 +72,16 @@ func farWork(folder string) func(context.Context, *mariadbtest.Server) error {
 // Tables and partitions outside of the data directory are brought into it, on the
 // source's own machine while the source runs. Neither the restore nor the server on
 // what it has made touches the source's files.
-func TestTablesElsewhere(t *testing.T) { t.Log(tablesElsewhere(t, newest())) }
+func TestTablesElsewhere(t *testing.T) {
+	t.Parallel()
+	t.Log(tablesElsewhere(t, newest()))
+}
 
 // Up to 10.5 the dictionary has the paths of all tablespaces, too.
-func TestTablesElsewhereInDictionary(t *testing.T) { t.Log(tablesElsewhere(t, "10.5")) }
+func TestTablesElsewhereInDictionary(t *testing.T) {
+	t.Parallel()
+	t.Log(tablesElsewhere(t, "10.5"))
+}
 
 func tablesElsewhere(t *testing.T, version string) string {
 	folder := t.TempDir()
@@ -323,7 +329,10 @@ func TestTablesElsewhereLeftOut(t *testing.T) {
 
 // Tables outside of the data directory stay outside: in another folder, on another
 // file system, or where they were, unless something is there.
-func TestTablesMappedElsewhere(t *testing.T) { t.Log(tablesMapped(t, newest())) }
+func TestTablesMappedElsewhere(t *testing.T) {
+	t.Parallel()
+	t.Log(tablesMapped(t, newest()))
+}
 
 func tablesMapped(t *testing.T, version string) string {
 	folder, other := t.TempDir(), otherFileSystem(t)

@@ -343,6 +343,7 @@ func TestUnsupportedEngine(t *testing.T) {
 
 // A page of an idle table is damaged in the source.
 func TestDamagedSource(t *testing.T) {
+	t.Parallel()
 	for _, version := range mariadbtest.Versions() {
 		for engine, file := range map[string]string{"InnoDB": "d/damaged.ibd", "Aria": "d/damaged.MAD"} {
 			t.Run(version+" "+engine, func(t *testing.T) {

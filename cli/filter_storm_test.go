@@ -159,7 +159,10 @@ func wantWhole(t *testing.T, r *mariadbtest.Server) {
 
 // What a filter keeps is, with the rest of the source's binary log, what the source
 // has: the restored server catches up as a replica that ignores what was left out.
-func TestFilterOracle(t *testing.T) { filterOracle(t, newest()) }
+func TestFilterOracle(t *testing.T) {
+	t.Parallel()
+	filterOracle(t, newest())
+}
 
 func filterOracle(t *testing.T, version string) {
 	left := []string{"mbk_load.innodb_fulltext", "mbk_load.innodb_range", "mbk_load.innodb_system", "mbk_load.aria_page", "mbk_load.aria_transactional",

@@ -263,12 +263,12 @@ func TestWrongNotification(t *testing.T) {
 	}{
 		{[]string{"--notify", "sometimes", "--webhook", "http://localhost/"}, `--notify is failure, success, always, change or never, not "sometimes"`, "--help"},
 		{[]string{"--notify", "always"}, "--notify always has nobody to tell", "--help"},
-		{[]string{"--mail-to", "dba"}, `"dba" is not an address`, "--mail options"},
-		{[]string{"--mail-to", "a@example.com", "--mail-tls", "ssl"}, `not "ssl"`, "--mail options"},
-		{[]string{"--mail-to", "a@example.com", "--mail-server", "mail:x"}, "port", "--mail options"},
+		{[]string{"--mail-to", "dba"}, `"dba" is not an address`, "check --mail-to"},
+		{[]string{"--mail-to", "a@example.com", "--mail-tls", "ssl"}, `not "ssl"`, "check --mail-to"},
+		{[]string{"--mail-to", "a@example.com", "--mail-server", "mail:x"}, "port", "check --mail-to"},
 		{[]string{"--mail-to", "a@example.com", "--mail-user", "mbk"}, "--mail-user mbk has no password", "$MBK_MAIL_PASSWORD"},
 		{[]string{"--mail-to", "a@example.com", "--mail-user", "mbk", "--mail-password-file", "/nowhere/x"}, "--mail-password-file: open /nowhere/x", "can read"},
-		{[]string{"--webhook", "hooks.example.com/secret"}, "webhook: the address does not look like", "--webhook"},
+		{[]string{"--webhook", "hooks.example.com/secret"}, "--webhook: the address does not look like", "https://hooks"},
 	} {
 		args := append([]string{"backup", "--repo", repository, "--quiet", "--no-defaults", "--socket", "/nowhere/sock"}, c.args...)
 		mbk(t, args...).wantRefusal(t, 2, c.advice, c.part)

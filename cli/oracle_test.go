@@ -46,6 +46,7 @@ func (b taken) String() string {
 // some DDL go on, back up; restore; replay the rest of the source's binary log
 // from the recorded position; then everything must be as on the source.
 func TestOracle(t *testing.T) {
+	t.Parallel()
 	for _, version := range mariadbtest.Versions() {
 		for _, flush := range []int{1, 2, 0} {
 			t.Run(fmt.Sprintf("%s flush_log_at_trx_commit=%d", version, flush), func(t *testing.T) {
@@ -58,6 +59,7 @@ func TestOracle(t *testing.T) {
 // Servers up to 10.7 have another redo log, no log of DDL for backups, and do not
 // make a tablespace out of the redo.
 func TestOracleWithLogOfBlocks(t *testing.T) {
+	t.Parallel()
 	const series = "10.5"
 	if slices.Contains(mariadbtest.Versions(), series) {
 		t.Skip("TestOracle does it")
@@ -68,6 +70,7 @@ func TestOracleWithLogOfBlocks(t *testing.T) {
 // Log tables are written to whatever is locked, and undo tablespaces may lie in
 // a folder that looks like a database.
 func TestOracleWithLogTablesAndFolders(t *testing.T) {
+	t.Parallel()
 	for _, version := range mariadbtest.Versions() {
 		t.Run(version, func(t *testing.T) {
 			t.Log(oracle(t, version, profile{flush: 2, storm: 1, args: []string{

@@ -296,7 +296,10 @@ func redoOverwritten(t *testing.T, version string) string {
 }
 
 // The redo log is in another file system, small, and resized all the time.
-func TestRedoResizedElsewhere(t *testing.T) { t.Log(redoResized(t, newest())) }
+func TestRedoResizedElsewhere(t *testing.T) {
+	t.Parallel()
+	t.Log(redoResized(t, newest()))
+}
 
 func redoResized(t *testing.T, version string) string {
 	elsewhere := otherFileSystem(t)
@@ -358,10 +361,16 @@ func TestLogOfBlocksAfterACrash(t *testing.T) {
 }
 
 // Everything is encrypted, and changes all the time.
-func TestEncrypted(t *testing.T) { t.Log(allEncrypted(t, newest())) }
+func TestEncrypted(t *testing.T) {
+	t.Parallel()
+	t.Log(allEncrypted(t, newest()))
+}
 
 // The log of 10.5 shows nothing without its key, and no checkpoint can be forced there.
-func TestEncryptedLogOfBlocks(t *testing.T) { t.Log(allEncrypted(t, "10.5")) }
+func TestEncryptedLogOfBlocks(t *testing.T) {
+	t.Parallel()
+	t.Log(allEncrypted(t, "10.5"))
+}
 
 func allEncrypted(t *testing.T, version string) string {
 	keys := t.TempDir()
@@ -416,7 +425,10 @@ func compressed(t *testing.T, version string) string {
 }
 
 // Pages of the largest size, with checksums of the old form.
-func TestLargePages(t *testing.T) { t.Log(pages(t, newest(), "64k")) }
+func TestLargePages(t *testing.T) {
+	t.Parallel()
+	t.Log(pages(t, newest(), "64k"))
+}
 
 func pages(t *testing.T, version, size string) string {
 	b, _, _ := light(t, version, profile{

@@ -9,6 +9,7 @@ import (
 // Files keep the checksums of the server that wrote them, however old, until a page
 // is changed. Servers since 10.6 read the forms "innodb" and "none" and write neither.
 func TestChecksumsOfOldServers(t *testing.T) {
+	t.Parallel()
 	for _, algorithm := range []string{"innodb", "none"} {
 		t.Run(algorithm, func(t *testing.T) { t.Log(oldChecksums(t, newest(), algorithm)) })
 	}
