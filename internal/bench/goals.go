@@ -118,12 +118,12 @@ const whatLimits = `
 ## What the limits are
 
 **zstd.** Both tools spend nearly all of their time in the compressor, on all processors. mbk's, which is written in Go,
-takes as much CPU time as zstd -1 of the C library for the same bytes (looked into once: 260 and 264 MB/s on one CPU),
-so there is nothing to win against the peer but its fixed seconds and its pipe, and the ratio grows towards 1 with the
+takes about as much CPU time as zstd -1 of the C library for the same bytes (roughly, at a time when the machine was busy:
+some 260 MB/s on one CPU each), so there is nothing to win against the peer but its fixed seconds and its pipe, and the ratio grows towards 1 with the
 size of the data. What counts is the time of the compressor alone: what a backup does beside it is reading, page checksums,
 hashes and writing. Profiles show 50 % of the compressor's time in the search for matches, 18 % in the coding of sequences
 and 16 % in Huffman coding; windows of 128 KiB to 1 MiB and chunks of 128 KiB to 1 MiB do not change its speed measurably,
-and the next level takes twice the time for 2.4 % less. Its packs are about 1 % larger than the peer's stream: its search passes over
+and the next level takes twice the time for 2.4 % less. Its packs are about 1 % larger than the peer's stream; presumably its search passes over
 some matches that zstd -1 takes. That chunks can be read on their own costs 0.1 %.
 
 **Not compressed.** A backup of mbk is on disk when it ends. Its CPU time is a third reading from the page cache, and past
