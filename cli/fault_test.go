@@ -143,36 +143,23 @@ func TestFaultsInMidBackup(t *testing.T) {
 			attempt(t, repository, "BACKUP LOCK")
 			wantFree(t, srv)
 		})
-		t.Run(version+" server stopped", func(t *testing.T) {
-			repository := t.TempDir()
-			r := copying(t, srv, repository)
-			if err := srv.Stop(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			// The end of the stages and the silence of the server are noticed in
-			// either order.
-			r.wait(t, soon).wantRefusal(t, 1, "")
-			if err := srv.Restart(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			attempt(t, repository, "")
-			wantFree(t, srv)
-		})
-		t.Run(version+" server killed", func(t *testing.T) {
-			repository := t.TempDir()
-			r := copying(t, srv, repository)
-			if err := srv.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			// The end of the stages and the silence of the server are noticed in
-			// either order.
-			r.wait(t, soon).wantRefusal(t, 1, "")
-			if err := srv.Restart(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			attempt(t, repository, "")
-			wantFree(t, srv)
-		})
+		for how, end := range map[string]func() error{"stopped": func() error { return srv.Stop(t.Context()) }, "killed": srv.Kill} {
+			t.Run(version+" server "+how, func(t *testing.T) {
+				repository := t.TempDir()
+				r := copying(t, srv, repository)
+				if err := end(); err != nil {
+					t.Fatal(err)
+				}
+				// The end of the stages and the silence of the server are noticed in
+				// either order.
+				r.wait(t, soon).wantRefusal(t, 1, "")
+				if err := srv.Restart(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				attempt(t, repository, "")
+				wantFree(t, srv)
+			})
+		}
 		t.Run(version+" connections killed that hold nothing", func(t *testing.T) {
 			repository := t.TempDir()
 			r := copying(t, srv, repository, "--rate-limit", "30MB")

@@ -107,12 +107,12 @@ func (s *Server) Replicas(ctx context.Context) ([]Replica, error) {
 }
 
 // committedGTIDs lists the newest GTID of each domain that the server's replication
-// threads have committed, none if the account may not read that.
+// threads have committed, none if the account may not read that or it is not there.
 func (s *Server) committedGTIDs(ctx context.Context) ([]string, error) {
 	const query = `SELECT CONCAT_WS('-', domain_id, server_id, seq_no) AS gtid FROM mysql.gtid_slave_pos AS p
 		WHERE sub_id = (SELECT MAX(sub_id) FROM mysql.gtid_slave_pos AS q WHERE q.domain_id = p.domain_id)`
 	rows, err := s.control.rows(ctx, query)
-	if errors.Is(err, ErrPrivilege) {
+	if errors.Is(err, ErrPrivilege) || number(err) == erNoSuchTable {
 		return nil, nil
 	}
 	if err != nil {
