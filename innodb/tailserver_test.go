@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -293,6 +294,7 @@ type redoCopy struct {
 	start    innodb.LSN
 	bytes    []byte
 	again    chan chunk
+	last     chunk
 	compared atomic.Int64
 }
 
@@ -309,8 +311,9 @@ func (c *redoCopy) sink(b []byte, start, end innodb.LSN) error {
 		return fmt.Errorf("gap: [%d, %d) after %d", start, end, c.start+innodb.LSN(len(c.bytes)))
 	}
 	c.bytes = append(c.bytes, b...)
+	c.last = chunk{bytes.Clone(b), start}
 	select {
-	case c.again <- chunk{bytes.Clone(b), start}:
+	case c.again <- c.last:
 	default: // busy with an earlier one
 	}
 	return nil
@@ -364,6 +367,9 @@ func (c *redoCopy) compareOne(f *os.File, status innodb.Status, k chunk) {
 	if err != nil || int64(lsns.Current-k.start) > ring.Capacity-64<<10 {
 		return // overwritten meanwhile, or the test is over
 	}
+	if h.Format == innodb.Format105 || h.Format == innodb.Format105Enc {
+		forgetOpenBlock(k.b, got)
+	}
 	for i := range got {
 		// Sequence bits are 1 in the copy.
 		if got[i] != k.b[i] && (k.b[i] != 1 || got[i] != 0) {
@@ -372,6 +378,19 @@ func (c *redoCopy) compareOne(f *os.File, status innodb.Status, k chunk) {
 		}
 	}
 	c.compared.Add(int64(len(got)))
+}
+
+// forgetOpenBlock makes later equal to copied, of which the last block of 512
+// bytes ends where the log was sealed, in what the server has written to that
+// block since: header, data behind the end, checksum.
+func forgetOpenBlock(copied, later []byte) {
+	last := len(copied) - 512
+	if last < 0 || binary.BigEndian.Uint16(copied[last+4:]) == 512 {
+		return
+	}
+	end := last + min(512, int(binary.BigEndian.Uint16(copied[last+4:])))
+	copy(later[last+4:last+12], copied[last+4:])
+	copy(later[end:], copied[end:])
 }
 
 // The whole way on a real server under load: follow its log, copy its files
@@ -503,6 +522,7 @@ func followServer(t *testing.T, series string, args []string, o innodb.TailOptio
 	if err := <-ran; err != nil {
 		t.Fatal(err)
 	}
+	sink.again <- sink.last
 	close(sink.again)
 	<-compared
 	want := checksums(t, query)
