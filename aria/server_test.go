@@ -1,6 +1,7 @@
 package aria_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -208,6 +209,9 @@ func checkFile(t *testing.T, ix aria.Index, f *os.File, data, live bool) (whole 
 		verifiable := ix.Verifiable(block, no, data)
 		header := !data && int64(no)*int64(ix.BlockSize) < ix.HeaderLen
 		empty := data && no == 0 // the first bitmap gets a checksum with the first row
+		if bytes.Count(block, []byte{0}) == len(block) {
+			empty = true // grown over, and not written yet
+		}
 		if !empty && verifiable != (ix.Checksums && !header) {
 			t.Errorf("%s block %d: Verifiable = %t", f.Name(), no, verifiable)
 		}
