@@ -68,6 +68,11 @@ func runCheck(c *cli.Context, env Env) error {
 
 // runAgeCheck answers a monitoring system.
 func runAgeCheck(c *cli.Context, env Env, maxAge, maxVerifyAge time.Duration) error {
+	for _, f := range filterFlags() {
+		if name := f.Names()[0]; env.sources[name].strength == byFlag {
+			return usagef("--%s asks the server, and with --max-age or --max-verify-age only the repository is looked at: leave one of them out", name)
+		}
+	}
 	r, err := openRepository(c)
 	if err != nil {
 		return err

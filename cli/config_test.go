@@ -142,6 +142,8 @@ func TestBadOptionSources(t *testing.T) {
 		{"codec", nil, []string{"[mbk]", "compress = lzma"}, []string{"backup"}, "--compress is set in ", []string{`--compress: codec "lzma"`}},
 		{"negative number in a variable", []string{"MBK_THREADS=-1"}, nil, []string{"backup"}, "--threads is set in $MBK_THREADS", []string{"--threads is negative"}},
 		{"protocol", nil, []string{"[client]", "protocol = memory"}, []string{"backup", "--repo", repository}, "--protocol is set in ", []string{`--protocol is tcp or socket, not "memory"`}},
+		{"port that is none", nil, []string{"[client]", "port = 99999"}, []string{"backup", "--repo", repository}, "--port is set in ", []string{"--port is 99999"}},
+		{"certificate without its key", nil, []string{"[client]", "ssl-cert = /x.pem"}, []string{"backup", "--repo", repository}, "--ssl-cert is set in ", []string{"--ssl-cert and --ssl-key"}},
 		{"password file missing", []string{"MBK_PASSWORD_FILE=/nowhere"}, nil, []string{"backup", "--repo", repository}, "--password-file is set in $MBK_PASSWORD_FILE", []string{"--password-file: open /nowhere"}},
 		{"no patience", []string{"MBK_LOCK_WAIT=0"}, nil, []string{"backup"}, "--lock-wait is set in $MBK_LOCK_WAIT", []string{"--lock-wait is 0s"}},
 		{"no address of mail", []string{"MBK_MAIL_TO=dba"}, nil, []string{"backup", "--repo", repository}, "--mail-to is set in $MBK_MAIL_TO", []string{`"dba" is not an address`}},

@@ -112,6 +112,12 @@ func connection(c *cli.Context, env Env) (stage.Config, error) {
 	if cfg.ConnectTimeout <= 0 {
 		return cfg, usagef("--connect-timeout is %s, want more than nothing", cfg.ConnectTimeout)
 	}
+	if cfg.Port < 0 || cfg.Port > 65535 {
+		return cfg, usagef("--port is %d, want 1 to 65535", cfg.Port)
+	}
+	if (cfg.TLS.Cert == "") != (cfg.TLS.Key == "") {
+		return cfg, usagef("--ssl-cert and --ssl-key belong together, and one of them is missing")
+	}
 	if cfg.Password, err = password(c, env); err != nil {
 		return cfg, err
 	}

@@ -112,6 +112,9 @@ func addresses(text string) []string {
 // mailPassword comes from a file or from the environment.
 func mailPassword(c *cli.Context, env Env) (string, error) {
 	if c.String("mail-user") == "" {
+		if env.sources["mail-password-file"].strength > byDefault {
+			return "", usagef("--mail-password-file %s is for nobody: name the account with --mail-user", c.String("mail-password-file"))
+		}
 		return "", nil
 	}
 	if file := c.String("mail-password-file"); file != "" {

@@ -268,6 +268,7 @@ func TestWrongNotification(t *testing.T) {
 		{[]string{"--mail-to", "a@example.com", "--mail-server", "mail:x"}, "port", "check --mail-to"},
 		{[]string{"--mail-to", "a@example.com", "--mail-user", "mbk"}, "--mail-user mbk has no password", "$MBK_MAIL_PASSWORD"},
 		{[]string{"--mail-to", "a@example.com", "--mail-user", "mbk", "--mail-password-file", "/nowhere/x"}, "--mail-password-file: open /nowhere/x", "can read"},
+		{[]string{"--mail-to", "a@example.com", "--mail-password-file", "/nowhere/x"}, "--mail-password-file /nowhere/x is for nobody", "--help"},
 		{[]string{"--webhook", "hooks.example.com/secret"}, "--webhook: the address does not look like", "https://hooks"},
 	} {
 		args := append([]string{"backup", "--repo", repository, "--quiet", "--no-defaults", "--socket", "/nowhere/sock"}, c.args...)

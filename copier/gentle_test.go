@@ -63,7 +63,8 @@ func TestPriority(t *testing.T) {
 	closeCopier(t, c)
 }
 
-// What was not in the page cache is not there after either, what was is.
+// What was not in the page cache is not there after either, what was is. The kernel
+// may take pages at any time, so it gets three chances to leave them alone.
 func TestSpareCache(t *testing.T) {
 	const size, warmAt, warm = 40 << 20, 10 << 20, 3 << 20
 	b := make([]byte, size)
@@ -78,30 +79,33 @@ func TestSpareCache(t *testing.T) {
 	}
 	defer f.Close() //nolint:errcheck // only read
 	fd := int(f.Fd())
-	for _, err := range []error{unix.Fsync(fd), unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED), unix.Fadvise(fd, 0, 0, unix.FADV_RANDOM)} {
-		if err != nil {
+	for try := 1; ; try++ {
+		for _, err := range []error{unix.Fsync(fd), unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED), unix.Fadvise(fd, 0, 0, unix.FADV_RANDOM)} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := f.ReadAt(make([]byte, warm), warmAt); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if _, err := f.ReadAt(make([]byte, warm), warmAt); err != nil {
-		t.Fatal(err)
-	}
-	if got := pagecache.Look(f, 0, size).Resident(); got != warm {
-		t.Skipf("this file system keeps %d bytes in the page cache, want %d", got, warm)
-	}
-	head := pagecache.Look(f, 0, 1<<20)
-	if _, err := f.ReadAt(make([]byte, 16<<10), 0); err != nil { // as a backup does to know what it copies
-		t.Fatal(err)
-	}
-	c := start(t, storetest.NewMem(), Options{Workers: 2, SegmentSize: 8 << 20, SpareCache: true})
-	st := c.st.(*storetest.Mem)
-	r := wait(t, addSource(t, c, Source{Number: 1, Name: name, File: f, Size: size, Cached: head}))
-	closeCopier(t, c)
-	wantFile(t, st, 1, r, b)
-	if got := pagecache.Look(f, warmAt, warm).Resident(); got != warm {
-		t.Errorf("of %d bytes that were cached before %d are now", warm, got)
-	}
-	if got := pagecache.Look(f, 0, size).Resident(); got > warm {
-		t.Errorf("%d bytes are cached now, %d were before", got, warm)
+		if got := pagecache.Look(f, 0, size).Resident(); got != warm {
+			t.Skipf("this file system keeps %d bytes in the page cache, want %d", got, warm)
+		}
+		head := pagecache.Look(f, 0, 1<<20)
+		if _, err := f.ReadAt(make([]byte, 16<<10), 0); err != nil { // as a backup does to know what it copies
+			t.Fatal(err)
+		}
+		c := start(t, storetest.NewMem(), Options{Workers: 2, SegmentSize: 8 << 20, SpareCache: true})
+		st := c.st.(*storetest.Mem)
+		r := wait(t, addSource(t, c, Source{Number: 1, Name: name, File: f, Size: size, Cached: head}))
+		closeCopier(t, c)
+		wantFile(t, st, 1, r, b)
+		kept, all := pagecache.Look(f, warmAt, warm).Resident(), pagecache.Look(f, 0, size).Resident()
+		switch {
+		case kept == warm && all == warm:
+			return
+		case try == 3:
+			t.Fatalf("of %d bytes that were cached before %d are now, and %d others", warm, kept, all-kept)
+		}
 	}
 }
