@@ -278,6 +278,35 @@ func sqlName(name string) string {
 	return qualified{filename.SQL(path.Clean(dir)), filename.SQL(filename.Base(table))}.String()
 }
 
+// checkViews warns of views over tables that are left out.
+func (p *Preflight) checkViews() {
+	if p.layout.keep == nil {
+		return
+	}
+	var torn []string
+	for _, e := range p.first.entries {
+		if path.Ext(e.name) != ".frm" {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(p.layout.datadir, filepath.FromSlash(e.path())))
+		if err != nil {
+			continue // it is looked at again when it is copied
+		}
+		for _, table := range viewTables(b) {
+			dir, name := filename.Encode(table.database), filename.Encode(table.name)
+			if p.layout.keep.keeps(dir, name) {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(p.layout.datadir, dir, name+".frm")); err == nil {
+				torn = append(torn, sqlName(e.dir+"/"+e.table)+" of "+table.String())
+			}
+		}
+	}
+	if len(torn) > 0 {
+		p.add("filter", GradeWarning, "views show tables that are left out: "+shortList(slices.Compact(torn)), "such a view cannot be used before the other table exists again")
+	}
+}
+
 // checkMerged warns of MERGE tables over tables that are left out.
 func (p *Preflight) checkMerged() {
 	if p.layout.keep == nil {

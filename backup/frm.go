@@ -5,6 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
+	"strings"
 )
 
 // definition is what a backup must know of a table from its .frm file. The
@@ -72,9 +75,35 @@ func legacyEngine(number byte) string {
 	return ""
 }
 
+// isView tells whether a .frm file is that of a view, which is text: "key=value"
+// lines.
+func isView(b []byte) bool { return bytes.HasPrefix(b, []byte("TYPE=VIEW\n")) }
+
+// twoNames are two names in a row of a view's query, which has the database
+// before each table. A table and its column look alike.
+var twoNames = regexp.MustCompile("`((?:[^`]|``)+)`\\.`((?:[^`]|``)+)`")
+
+// viewTables returns what may be the tables that a view reads, none if the .frm
+// file is not that of a view.
+func viewTables(b []byte) []qualified {
+	_, query, ok := bytes.Cut(b, []byte("\nquery="))
+	if !isView(b) || !ok {
+		return nil
+	}
+	query, _, _ = bytes.Cut(query, []byte("\n"))
+	var all []qualified
+	for _, m := range twoNames.FindAllSubmatch(query, -1) {
+		q := qualified{strings.ReplaceAll(string(m[1]), "``", "`"), strings.ReplaceAll(string(m[2]), "``", "`")}
+		if !slices.Contains(all, q) {
+			all = append(all, q)
+		}
+	}
+	return all
+}
+
 // parseDefinition reads a whole .frm file.
 func parseDefinition(b []byte) (definition, error) {
-	if bytes.HasPrefix(b, []byte("TYPE=VIEW\n")) {
+	if isView(b) {
 		return definition{kind: kindView}, nil
 	}
 	if len(b) < frmHeaderSize || b[0] != 0xfe || b[1] != 1 {

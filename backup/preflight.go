@@ -312,6 +312,7 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 		p.bytes += s.blocks
 	}
 	p.checkMerged()
+	p.checkViews()
 	p.checkReadable()
 	for _, path := range p.layout.system {
 		s, err := statPath(path)
