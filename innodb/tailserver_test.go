@@ -71,6 +71,7 @@ func redoLoad(ctx context.Context, t *testing.T, s *mariadbtest.Server) (stop fu
 		"CREATE TABLE load_db.z (id INT AUTO_INCREMENT PRIMARY KEY, data TEXT) ENGINE=InnoDB ROW_FORMAT=COMPRESSED",
 		"INSERT INTO load_db.z (data) VALUES ('one')")
 	flushTables(t, s) // so that every file has a first page
+	whole := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	run := func(f func(conn *sql.Conn, i int) error) {
@@ -90,7 +91,7 @@ func redoLoad(ctx context.Context, t *testing.T, s *mariadbtest.Server) (stop fu
 	}
 	exec := func(conn *sql.Conn, q string, args ...any) error {
 		// A statement runs to its end, so that no connection is lost.
-		_, err := conn.ExecContext(context.WithoutCancel(ctx), q, args...)
+		_, err := conn.ExecContext(whole, q, args...)
 		return err
 	}
 	for k := range 2 {
@@ -320,7 +321,7 @@ func (c *redoCopy) sink(b []byte, start, end innodb.LSN) error {
 }
 
 // compare reads chunks again until the channel is closed.
-func (c *redoCopy) compare(status innodb.Status) {
+func (c *redoCopy) compare(ctx context.Context, status innodb.Status) {
 	for k := range c.again {
 		time.Sleep(3 * time.Millisecond)
 		f, err := os.Open(c.path)
@@ -328,12 +329,12 @@ func (c *redoCopy) compare(status innodb.Status) {
 			c.t.Error(err)
 			continue
 		}
-		c.compareOne(f, status, k)
+		c.compareOne(ctx, f, status, k)
 		f.Close()
 	}
 }
 
-func (c *redoCopy) compareOne(f *os.File, status innodb.Status, k chunk) {
+func (c *redoCopy) compareOne(ctx context.Context, f *os.File, status innodb.Status, k chunk) {
 	head := make([]byte, 512)
 	info, err := f.Stat()
 	if err != nil {
@@ -363,7 +364,7 @@ func (c *redoCopy) compareOne(f *os.File, status innodb.Status, k chunk) {
 		c.t.Error(err, err2)
 		return
 	}
-	lsns, err := status.LSNs(context.Background())
+	lsns, err := status.LSNs(ctx)
 	if err != nil || int64(lsns.Current-k.start) > ring.Capacity-64<<10 {
 		return // overwritten meanwhile, or the test is over
 	}
@@ -442,8 +443,10 @@ func withOldLog() []string {
 }
 
 func followServer(t *testing.T, series string, args []string, o innodb.TailOptions, sizes []int) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // a server that hangs is to say in what
+	defer cancel()
 	s := mariadbtest.New(t, series, args...)
-	stopLoad := redoLoad(t.Context(), t, s)
+	stopLoad := redoLoad(ctx, t, s)
 	defer stopLoad()
 	time.Sleep(300 * time.Millisecond)
 
@@ -456,15 +459,13 @@ func followServer(t *testing.T, series string, args []string, o innodb.TailOptio
 	}
 	sink.ring = tl.Ring()
 	files := openTablespaces(t, s.Datadir)
-	point, err := tl.Checkpoint(t.Context())
+	point, err := tl.Checkpoint(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	compared := make(chan struct{})
-	go func() { sink.compare(newServerStatus(t, s)); close(compared) }()
+	go func() { sink.compare(ctx, newServerStatus(t, s)); close(compared) }()
 	ran := make(chan error, 1)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	go func() { ran <- tl.Run(ctx) }()
 	resized := make(chan error, 1)
 	go func() { resized <- resizeLog(ctx, s, sizes) }()
@@ -485,19 +486,19 @@ func followServer(t *testing.T, series string, args []string, o innodb.TailOptio
 	}
 
 	// No commits from here on.
-	conn, err := s.DB().Conn(t.Context())
+	conn, err := s.DB().Conn(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	query := func(q string) (v string) {
 		t.Helper()
-		if err := conn.QueryRowContext(t.Context(), q).Scan(&v); err != nil {
+		if err := conn.QueryRowContext(ctx, q).Scan(&v); err != nil {
 			t.Fatalf("%s: %v", q, err)
 		}
 		return v
 	}
-	if _, err := conn.ExecContext(t.Context(), "FLUSH TABLES WITH READ LOCK"); err != nil {
+	if _, err := conn.ExecContext(ctx, "FLUSH TABLES WITH READ LOCK"); err != nil {
 		t.Fatal(err)
 	}
 	if series == oldLog {
@@ -507,14 +508,14 @@ func followServer(t *testing.T, series string, args []string, o innodb.TailOptio
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := conn.ExecContext(t.Context(), "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS"); err != nil {
+	if _, err := conn.ExecContext(ctx, "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS"); err != nil {
 		t.Fatal(err)
 	}
 	if query("SELECT @@innodb_flush_log_at_trx_commit") != "0" {
 		tl.Written(innodb.LSN(l))
 	}
 	began := time.Now()
-	end, err := tl.Finish(t.Context(), innodb.LSN(l))
+	end, err := tl.Finish(ctx, innodb.LSN(l))
 	if err != nil {
 		t.Fatal(errors.Join(err, <-ran))
 	}
@@ -527,7 +528,7 @@ func followServer(t *testing.T, series string, args []string, o innodb.TailOptio
 	<-compared
 	want := checksums(t, query)
 	copyRest(t, s.Datadir, target)
-	if _, err := conn.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
+	if _, err := conn.ExecContext(ctx, "UNLOCK TABLES"); err != nil {
 		t.Fatal(err)
 	}
 	stopLoad()
