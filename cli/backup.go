@@ -252,7 +252,11 @@ func printBackup(env Env, m *repo.Manifest) error {
 		lines = append(lines, fmt.Sprintf("binlog\t%s %d, GTID %s", b.File, b.Position, orDefault(b.GTID, "none")))
 	}
 	for _, s := range m.Replicas {
-		lines = append(lines, fmt.Sprintf("replica of\t%s:%d, %s %d, GTID %s", s.Host, s.Port, s.File, s.Position, orDefault(s.GTID, "none")))
+		position := ""
+		if s.File != "" {
+			position = fmt.Sprintf(" %s %d,", s.File, s.Position)
+		}
+		lines = append(lines, fmt.Sprintf("replica of\t%s:%d,%s GTID %s", s.Host, s.Port, position, orDefault(s.GTID, "none")))
 	}
 	lines = append(lines, leftOutLines(m)...)
 	for _, w := range m.Warnings {

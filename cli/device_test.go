@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,10 +82,11 @@ func (d device) sync(t *testing.T) {
 }
 
 // lose makes the bytes of the device from one on unreadable, and those of a file
-// leave the memory of the kernel.
+// leave the memory of the kernel. The other files stay in it.
 func (d device) lose(t *testing.T, from int64, name string) {
 	t.Helper()
 	d.sync(t)
+	d.hold(t, name)
 	f, err := os.Open(filepath.Join(d.folder, name))
 	if err != nil {
 		t.Fatal(err)
@@ -95,6 +97,40 @@ func (d device) lose(t *testing.T, from int64, name string) {
 	}
 	if err := os.Truncate(d.file, from); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// hold keeps all files but one in the memory of the kernel.
+func (d device) hold(t *testing.T, except string) {
+	t.Helper()
+	all, err := os.ReadDir(d.folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range all {
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Name() == except || !info.Mode().IsRegular() || info.Size() == 0 {
+			continue
+		}
+		f, err := os.Open(filepath.Join(d.folder, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := errors.Join(unix.Munmap(b), f.Close()); err != nil {
+				t.Error(err)
+			}
+		})
+		if err := unix.Mlock(b); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

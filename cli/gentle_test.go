@@ -87,6 +87,24 @@ func TestPageCacheIsLeftAsItWas(t *testing.T) {
 	if err := srv.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	log, err := os.Open(filepath.Join(srv.Datadir, "ib_logfile0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()       //nolint:errcheck // only read
+	for try := 1; ; try++ { // the kernel may take pages at any time
+		wrong := cacheChange(t, srv, log)
+		if wrong == "" {
+			return
+		}
+		if try == 3 {
+			t.Fatal(wrong)
+		}
+	}
+}
+
+// cacheChange says what is wrong with what a backup did to the page cache.
+func cacheChange(t *testing.T, srv *mariadbtest.Server, log *os.File) string {
 	files := filepath.Join(srv.Datadir, "d")
 	uncache(t, files)
 	if _, err := os.ReadFile(filepath.Join(files, "warm.MYD")); err != nil {
@@ -97,28 +115,22 @@ func TestPageCacheIsLeftAsItWas(t *testing.T) {
 		t.Skipf("this file system holds %d bytes in the page cache, want 8 MiB", before)
 	}
 	repository := t.TempDir()
-	srv.MustExec(t, "INSERT INTO d.i SELECT a + 20000, b FROM d.i LIMIT 5000")
-	log, err := os.Open(filepath.Join(srv.Datadir, "ib_logfile0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close() //nolint:errcheck // only read
+	srv.MustExec(t, "UPDATE d.i SET b = REVERSE(b) LIMIT 5000")
 	const head = 64 << 10
 	redoBefore := pagecache.Look(log, head, 96<<20).Resident()
 	must(t, backupArgs(srv, repository)...)
 	after, packs := cached(t, files), cached(t, filepath.Join(repository, "backups"))
 	redo := pagecache.Look(log, head, 96<<20).Resident()
 	t.Logf("cached before %d KiB, after %d KiB; of the redo log %d KiB before, %d KiB after; of the packs %d KiB", before>>10, after>>10, redoBefore>>10, redo>>10, packs>>10)
-	if redoBefore == 0 && redo > 0 {
-		t.Errorf("%d bytes of the redo log are in the page cache", redo)
+	switch {
+	case redoBefore == 0 && redo > 0:
+		return fmt.Sprintf("%d bytes of the redo log are in the page cache", redo)
+	case after < before || after > before+1<<20: // definitions are read whole
+		return fmt.Sprintf("%d bytes of the tables were in the page cache before, %d after", before, after)
+	case packs > 1<<20:
+		return fmt.Sprintf("%d bytes of the packs stay in the page cache", packs)
 	}
-	// Definitions are read whole.
-	if after < before || after > before+1<<20 {
-		t.Errorf("%d bytes of the tables were in the page cache before, %d after", before, after)
-	}
-	if packs > 1<<20 {
-		t.Errorf("%d bytes of the packs stay in the page cache", packs)
-	}
+	return ""
 }
 
 // A plan that has objections to the target says how much room there is all the same.

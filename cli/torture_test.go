@@ -606,7 +606,7 @@ func replicated(t *testing.T, version string) string {
 	p := profile{during: all(work...), backup: []string{"--rate-limit", "25MB"}}
 	repository := t.TempDir()
 	b := taking(t, replica, repository, p)
-	if len(b.Replicas) != 1 || b.Replicas[0].Port != primary.Port || b.Replicas[0].Position == 0 || b.Replicas[0].GTID == "" {
+	if len(b.Replicas) != 1 || b.Replicas[0].Port != primary.Port || (b.Replicas[0].Position == 0) != (b.Replicas[0].File == "") || b.Replicas[0].GTID == "" {
 		t.Fatalf("the backup is a replica of %+v", b.Replicas)
 	}
 	target := filepath.Join(t.TempDir(), "restored")
@@ -618,7 +618,7 @@ func replicated(t *testing.T, version string) string {
 	restored.MustExec(t, "SET GLOBAL gtid_slave_pos='"+b.Replicas[0].GTID+"'", follow, "START SLAVE")
 	follows(t, restored, primary)
 	wantSame(t, primary, restored)
-	return strings.TrimSuffix(fmt.Sprintf("%s, GTID %s; %s", b, b.Replicas[0].GTID, notes(r.stdout)), "; ")
+	return strings.TrimSuffix(fmt.Sprintf("%s, GTID %s at %q; %s", b, b.Replicas[0].GTID, b.Replicas[0].File, notes(r.stdout)), "; ")
 }
 
 // conflicts goes on over the deadlocks of busy sessions.

@@ -228,9 +228,9 @@ type Source struct {
 	Connection string `json:"connection"`
 	Host       string `json:"host"`
 	Port       int    `json:"port"`
-	File       string `json:"file"`     // Relay_Master_Log_File
+	File       string `json:"file"`     // Relay_Master_Log_File; "": only the GTID is known
 	Position   uint64 `json:"position"` // Exec_Master_Log_Pos
-	GTID       string `json:"gtid"`     // Gtid_Slave_Pos
+	GTID       string `json:"gtid"`     // Gtid_Slave_Pos, and what else was committed
 	UsingGTID  string `json:"using_gtid"`
 }
 

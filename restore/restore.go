@@ -184,7 +184,8 @@ func replicaLikeSource(m *repo.Manifest) []string {
 			name = quote(s.Connection) + " "
 		}
 		master := fmt.Sprintf("CHANGE MASTER %sTO MASTER_HOST=%s, MASTER_PORT=%d, ", name, quote(s.Host), s.Port)
-		if s.UsingGTID != "" && !strings.EqualFold(s.UsingGTID, "no") {
+		usesGTID := s.UsingGTID != "" && !strings.EqualFold(s.UsingGTID, "no")
+		if usesGTID || s.File == "" && s.GTID != "" {
 			// The position is in mysql.gtid_slave_pos, which was restored.
 			master += "MASTER_USE_GTID=slave_pos;"
 		} else {

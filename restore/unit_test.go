@@ -157,6 +157,7 @@ func TestReplicaStatements(t *testing.T) {
 		Replicas: []repo.Source{
 			{Connection: "east", Host: "h1", Port: 3306, File: "b.1", Position: 4, UsingGTID: "No"},
 			{Host: "h2", Port: 3306, UsingGTID: "Slave_Pos"},
+			{Connection: "west", Host: "h3", Port: 3306, GTID: "0-1-7", UsingGTID: "No"}, // its threads had not noted the position
 		},
 	}
 	want := []string{
@@ -168,6 +169,7 @@ func TestReplicaStatements(t *testing.T) {
 	want = []string{
 		`CHANGE MASTER 'east' TO MASTER_HOST='h1', MASTER_PORT=3306, MASTER_LOG_FILE='b.1', MASTER_LOG_POS=4;`,
 		`CHANGE MASTER TO MASTER_HOST='h2', MASTER_PORT=3306, MASTER_USE_GTID=slave_pos;`,
+		`CHANGE MASTER 'west' TO MASTER_HOST='h3', MASTER_PORT=3306, MASTER_USE_GTID=slave_pos;`,
 	}
 	if got := replicaLikeSource(m); !slices.Equal(got, want) {
 		t.Errorf("replicaLikeSource = %q, want %q", got, want)

@@ -29,9 +29,9 @@ type Replica struct {
 	Connection string // "" is the default one
 	Host       string
 	Port       int
-	File       string // Relay_Master_Log_File: of the source, up to which all was applied
-	Position   uint64 // Exec_Master_Log_Pos
-	GTID       string // Gtid_Slave_Pos
+	File       string // Relay_Master_Log_File: of the source, up to which all was applied; "": not known
+	Position   uint64 // Exec_Master_Log_Pos, in bytes
+	GTID       string // Gtid_Slave_Pos, or what was committed if that is more
 	UsingGTID  string // "No", "Slave_Pos", "Current_Pos"
 	IO, SQL    string // state of the two threads: "Yes", "No", "Connecting"
 }
@@ -67,16 +67,19 @@ func (s *Server) Binlog(ctx context.Context) (*Binlog, error) {
 const (
 	settleInterval = 10 * time.Millisecond
 	settleTries    = 200
-	certainTries   = 50 // so long the table of GTIDs is believed if it is ahead
+	noticeTries    = 20 // so long threads have time to note what they committed
 )
 
 // Replicas returns the state of every replication connection, none if this
 // server is no replica.
 //
 // It is called while commits are blocked, and waits until the positions stand
-// still: a thread notes what it has committed a moment after the commit, and a
-// replica made with a position that lacks it would do a transaction twice. The table
-// in which commits themselves leave the GTID tells for certain, if it may be read.
+// still: a thread notes what it has committed after the commit, and a replica made
+// with a position that lacks it would do a transaction twice. Of parallel threads one
+// may have been committed by another, and then waits for its turn to take the lock
+// that is held here: it will note nothing before the end of it. The table in which
+// commits themselves leave the GTID tells for certain, if it may be read. Where that
+// is ahead, the GTID is the table's, and File is "": that position is not known.
 func (s *Server) Replicas(ctx context.Context) ([]Replica, error) {
 	before, err := s.replicas(ctx)
 	if err != nil || len(before) == 0 {
@@ -96,14 +99,40 @@ func (s *Server) Replicas(ctx context.Context) ([]Replica, error) {
 		if err != nil {
 			return nil, err
 		}
-		behind := func(r Replica) bool { return !containsGTIDs(r.GTID, committed) }
-		if slices.Equal(before, now) && (try >= certainTries || !slices.ContainsFunc(now, behind)) {
-			return now, nil
+		if slices.Equal(before, now) {
+			sure := make([]Replica, len(now))
+			for i, r := range now {
+				sure[i] = r.atLeast(committed)
+			}
+			if try >= noticeTries || slices.Equal(sure, now) {
+				return sure, nil
+			}
 		}
 		before = now
 	}
 	return nil, hint.Wrap(fmt.Errorf("read the state of replication: GTID position %q does not settle", before[0].GTID),
 		"try again; if it stays so, look at SHOW ALL SLAVES STATUS")
+}
+
+// atLeast is r at a position that contains each of the GTIDs.
+func (r Replica) atLeast(committed []string) Replica {
+	position := strings.FieldsFunc(r.GTID, func(c rune) bool { return c == ',' })
+	for _, gtid := range committed {
+		domain, sequence := splitGTID(gtid)
+		i := slices.IndexFunc(position, func(at string) bool { d, _ := splitGTID(at); return d == domain })
+		if i < 0 {
+			position = append(position, gtid)
+		} else if _, at := splitGTID(position[i]); at < sequence {
+			position[i] = gtid
+		}
+	}
+	if gtid := strings.Join(position, ","); gtid != r.GTID {
+		r.GTID = gtid
+		if r.SQL == "Yes" { // else it has done nothing that it could have noted
+			r.File, r.Position = "", 0
+		}
+	}
+	return r
 }
 
 // committedGTIDs lists the newest GTID of each domain that the server's replication
@@ -123,22 +152,6 @@ func (s *Server) committedGTIDs(ctx context.Context) ([]string, error) {
 		list = append(list, r.get("gtid"))
 	}
 	return list, nil
-}
-
-// containsGTIDs says whether a position, as "0-1-100,2-5-3", is at or behind each
-// of the GTIDs.
-func containsGTIDs(position string, committed []string) bool {
-	at := map[string]uint64{}
-	for _, gtid := range strings.Split(position, ",") {
-		domain, sequence := splitGTID(gtid)
-		at[domain] = sequence
-	}
-	for _, gtid := range committed {
-		if domain, sequence := splitGTID(gtid); at[domain] < sequence {
-			return false
-		}
-	}
-	return true
 }
 
 // splitGTID takes domain and sequence number out of DOMAIN-SERVER-SEQUENCE.

@@ -247,21 +247,29 @@ func TestBusyErrorText(t *testing.T) {
 	}
 }
 
-func TestContainsGTIDs(t *testing.T) {
+// What was committed is the position, where the threads have not noted it.
+func TestReplicaAtLeast(t *testing.T) {
 	for _, tt := range []struct {
 		position  string
 		committed []string
-		want      bool
+		want      string
 	}{
-		{"", nil, true},
-		{"0-1-723", []string{"0-1-724"}, false},
-		{"0-1-724", []string{"0-1-724"}, true},
-		{"0-2-725", []string{"0-1-724"}, true},
-		{"0-1-10,7-3-2", []string{"7-1-3", "0-1-10"}, false},
-		{"0-1-10,7-3-2", []string{"7-3-2", "0-1-9"}, true},
+		{"", nil, ""},
+		{"", []string{"0-1-3"}, "0-1-3"},
+		{"0-1-723", []string{"0-1-724"}, "0-1-724"},
+		{"0-1-724", []string{"0-1-724"}, "0-1-724"},
+		{"0-2-725", []string{"0-1-724"}, "0-2-725"},
+		{"0-1-10,7-3-2", []string{"7-1-3", "0-1-10"}, "0-1-10,7-1-3"},
+		{"0-1-10,7-3-2", []string{"7-3-2", "0-1-9"}, "0-1-10,7-3-2"},
 	} {
-		if got := containsGTIDs(tt.position, tt.committed); got != tt.want {
-			t.Errorf("%q contains %q: %t", tt.position, tt.committed, got)
+		for _, sql := range []string{"Yes", "No"} {
+			want := Replica{GTID: tt.want, SQL: sql, File: "log.1", Position: 4711}
+			if sql == "Yes" && tt.want != tt.position {
+				want.File, want.Position = "", 0
+			}
+			if got := (Replica{GTID: tt.position, SQL: sql, File: "log.1", Position: 4711}).atLeast(tt.committed); got != want {
+				t.Errorf("%q with %q: %+v, want %+v", tt.position, tt.committed, got, want)
+			}
 		}
 	}
 }
