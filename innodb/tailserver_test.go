@@ -517,6 +517,7 @@ func followServer(t *testing.T, series string, args []string, o innodb.TailOptio
 	began := time.Now()
 	end, err := tl.Finish(ctx, innodb.LSN(l))
 	if err != nil {
+		cancel() // it goes on after a Finish that was in vain
 		t.Fatal(errors.Join(err, <-ran))
 	}
 	t.Logf("Finish took %v, to %d for %d; %+v", time.Since(began), end, l, tl.Progress())

@@ -180,8 +180,13 @@ func follow(ctx context.Context, path string, end innodb.LSN) (int64, error) {
 	if end < c.LSN+16<<20 {
 		return 0, errors.Join(fmt.Errorf("the log holds only %d bytes behind checkpoint %d", end-c.LSN, c.LSN), t.Close())
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var group errgroup.Group
 	group.Go(func() error { return t.Run(ctx) })
-	_, err = t.Finish(ctx, end)
-	return int64(end - c.LSN), errors.Join(err, group.Wait(), t.Close())
+	if _, err = t.Finish(ctx, end); err != nil {
+		cancel() // Run goes on after a Finish that was in vain
+		return 0, errors.Join(err, group.Wait(), t.Close())
+	}
+	return int64(end - c.LSN), errors.Join(group.Wait(), t.Close())
 }
