@@ -314,6 +314,29 @@ func limits(x *caseRun) []contender {
 	}
 }
 
+// settledLSN is the end of the redo log once the server makes no checkpoint any more,
+// with which it would write what lies behind that end.
+func (x *caseRun) settledLSN(ctx context.Context) (string, error) {
+	status := func(name string) (string, error) {
+		return x.server.Value(ctx, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = '"+name+"'")
+	}
+	for before := ""; ; {
+		checkpoint, err := status("INNODB_LSN_LAST_CHECKPOINT")
+		if err != nil {
+			return "", err
+		}
+		if checkpoint == before {
+			return status("INNODB_LSN_FLUSHED")
+		}
+		before = checkpoint
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(2 * time.Second):
+		}
+	}
+}
+
 // redoParser makes the server write redo and measures how fast it can be followed.
 func (x *caseRun) redoParser(ctx context.Context, dir string) (got figures, err error) {
 	err = x.server.Exec(ctx, "CREATE DATABASE redo", "CREATE TABLE redo.t (id INT NOT NULL PRIMARY KEY, k INT UNSIGNED NOT NULL, text CHAR(100), KEY (k)) ENGINE=InnoDB",
@@ -322,7 +345,7 @@ func (x *caseRun) redoParser(ctx context.Context, dir string) (got figures, err 
 	if err != nil {
 		return nil, err
 	}
-	lsn, err := x.server.Value(ctx, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'INNODB_LSN_FLUSHED'")
+	lsn, err := x.settledLSN(ctx)
 	if err != nil {
 		return nil, err
 	}
