@@ -455,7 +455,10 @@ func (r *attempt) catchUp(ctx context.Context) error {
 	return r.aria.wait(ctx)
 }
 
+// flush gets the stage that makes tables without transactions stand still. From here
+// on others may wait for what is copied.
 func (r *attempt) flush(ctx context.Context) error {
+	r.copier.Hurry(true)
 	if err := r.stages.Advance(ctx, stage.Flush); err != nil {
 		return err
 	}

@@ -15,7 +15,6 @@ import (
 // locked is the part of a backup that stops others: it waits for BLOCK_DDL, and
 // from then on everything counts against the lock budget until END.
 func (r *attempt) locked(ctx context.Context) error {
-	r.copier.Hurry(true)
 	if err := r.stages.Advance(ctx, stage.BlockDDL); err != nil {
 		return err
 	}

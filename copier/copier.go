@@ -33,6 +33,7 @@ type Copier struct {
 	unwatch func() bool // ends the watching of New's ctx
 	hurry   atomic.Bool
 	urge    chan struct{}  // closed while hurry is true; guarded by mu
+	calm    sync.WaitGroup // calm runs; added to under mu and while hurry is false
 	wg      sync.WaitGroup // workers and Puts
 	puts    chan struct{}  // a place for each pack that is not durable yet
 
@@ -128,18 +129,32 @@ func (c *Copier) Add(ctx context.Context, src Source) (*Pending, error) {
 // Hurry says whether somebody waits for what is copied, as the server does while
 // its locks are held: then reading is not limited, and workers go on with their
 // packs beyond the limit, so that no pack is synced to disk meanwhile, and at the
-// priority of the process.
+// priority of the process. It returns when no worker has another priority: on a busy
+// machine these may need a while to notice, and it is called before there are locks.
 func (c *Copier) Hurry(hurry bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.hurry.CompareAndSwap(!hurry, hurry) {
-		return
+	if c.hurry.CompareAndSwap(!hurry, hurry) {
+		if hurry {
+			close(c.urge)
+		} else {
+			c.urge = make(chan struct{})
+		}
 	}
+	c.mu.Unlock()
 	if hurry {
-		close(c.urge)
-	} else {
-		c.urge = make(chan struct{})
+		c.calm.Wait()
 	}
+}
+
+// beCalm notes the begin of a calm run, unless there is a hurry.
+func (c *Copier) beCalm() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.hurry.Load() {
+		return false
+	}
+	c.calm.Add(1)
+	return true
 }
 
 // urged returns a channel that is closed when there is a hurry.
@@ -328,12 +343,13 @@ func (w *worker) fill(s segment) (Pack, error) {
 // for it with the lowest priority.
 func (w *worker) copyCalmly(s segment) (next segment, more bool, err error) {
 	level := w.c.opts.Priority
-	if level == (priority.Level{}) || w.c.hurry.Load() {
+	if level == (priority.Level{}) || !w.c.beCalm() {
 		return s, true, nil
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer w.c.calm.Done()
 		if err = level.Enter(); err == nil {
 			next, more, err = w.copyRun(s, true)
 		}
