@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"unsafe"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -19,6 +20,7 @@ import (
 	"mbk/copier"
 	"mbk/innodb"
 	"mbk/repo"
+	"mbk/repo/store"
 )
 
 // job is one run of bytes to extract into a file. A file without bytes has one
@@ -166,7 +168,17 @@ func (x *extraction) do(ctx context.Context, e *copier.Extractor, j job) (err er
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if j.extent.Size > 0 {
-		file := &behindSink{&copier.FileSink{File: f, Sparse: j.file.Sparse, Fresh: true}, f, j.extent.Start + j.file.shift}
+		file := &diskSink{
+			cached: copier.FileSink{File: f, Sparse: j.file.Sparse, Fresh: true},
+			begun:  j.extent.Start + j.file.shift,
+		}
+		if j.extent.Size >= directFrom && store.OnDisk(f) {
+			direct, err := x.root.OpenFile(j.file.path, os.O_WRONLY|unix.O_NOFOLLOW|unix.O_DIRECT, 0)
+			if err == nil { // else the file system cannot do that
+				defer direct.Close() //nolint:errcheck // f tells of errors when all is synced
+				file.direct = &copier.FileSink{File: direct, Sparse: j.file.Sparse, Fresh: true}
+			}
+		}
 		out := shiftedSink{file, j.file.shift, x.meter}
 		if err := e.Extent(ctx, x.st, x.folder, j.file.Number, j.extent, out); err != nil {
 			return err
@@ -235,28 +247,47 @@ func (s shiftedSink) Zero(off, n int64) error {
 	return s.Sink.Zero(off+s.shift, n)
 }
 
-// writeBehind is how many bytes of a file may gather before the kernel is told to
-// write them. Left to itself it waits until the restore wants everything synced, when
-// the processors have nothing else to do.
-const writeBehind = 8 << 20
+const (
+	// writeBehind is how many bytes of a file may gather in the page cache before the
+	// kernel is told to write them. Left to itself it waits until the restore wants
+	// everything synced, when the processors have nothing else to do.
+	writeBehind = 8 << 20
 
-// behindSink writes to a file from front to back, and has the disk follow.
-type behindSink struct {
-	copier.Sink
-	file   *os.File
-	behind int64 // offset up to which the kernel was told to write
+	// directFrom is how many bytes must be in a row to be written past the page cache.
+	directFrom = 1 << 20
+
+	// diskBlock is what such writes, and their places in memory, are multiples of.
+	diskBlock = 4096
+)
+
+// diskSink writes to a file from front to back, and has the disk follow. It goes past
+// the page cache if it can: that saves a copy, and what is there stays there.
+type diskSink struct {
+	cached copier.FileSink
+	direct *copier.FileSink // nil: impossible
+	begun  int64            // offset up to which the kernel was told to write
 }
 
 // WriteAt implements copier.Sink.
-func (s *behindSink) WriteAt(p []byte, off int64) (int, error) {
-	n, err := s.Sink.WriteAt(p, off)
-	if end := off + int64(n); end-s.behind >= writeBehind {
+func (s *diskSink) WriteAt(p []byte, off int64) (int, error) {
+	if s.direct != nil && off%diskBlock == 0 && len(p)%diskBlock == 0 && uintptr(unsafe.Pointer(unsafe.SliceData(p)))%diskBlock == 0 {
+		n, err := s.direct.WriteAt(p, off)
+		if !errors.Is(err, unix.EINVAL) {
+			return n, err
+		}
+		s.direct = nil // its blocks are larger
+	}
+	n, err := s.cached.WriteAt(p, off)
+	if end := off + int64(n); end-s.begun >= writeBehind {
 		// An error would show again when everything is synced.
-		_ = unix.SyncFileRange(int(s.file.Fd()), s.behind, end-s.behind, unix.SYNC_FILE_RANGE_WRITE)
-		s.behind = end
+		_ = unix.SyncFileRange(int(s.cached.File.Fd()), s.begun, end-s.begun, unix.SYNC_FILE_RANGE_WRITE)
+		s.begun = end
 	}
 	return n, err
 }
+
+// Zero implements copier.Sink.
+func (s *diskSink) Zero(off, n int64) error { return s.cached.Zero(off, n) }
 
 // outFiles lists the files of a backup as they are laid down in a data
 // directory: under their own names, the redo log with a header.
@@ -309,7 +340,7 @@ func (s *scratch) extractAll(ctx context.Context, o Options, m *repo.Manifest, a
 		total += f.File.Size
 	}
 	meter.begin(PhaseExtract, total)
-	x := &extraction{st: packs{o.Repository.Store()}, folder: repo.Folder(m.ID), root: s.root, workers: o.Workers, meter: meter}
+	x := &extraction{st: packs{o.Repository.Store()}, folder: repo.Folder(m.ID), root: s.root, workers: o.extractors, meter: meter}
 	if os.Geteuid() == 0 {
 		x.owner = &s.target.owner
 	}

@@ -47,7 +47,8 @@ type Options struct {
 	// MariadbdArgs are further options for it, such as those of a key plugin.
 	MariadbdArgs []string
 
-	Workers       int  // goroutines that extract and check, 0 for one per processor
+	Workers       int  // goroutines that extract and check, 0 for about one per processor
+	extractors    int  // those that extract
 	Extended      bool // Verify at depth boot: CHECK TABLE EXTENDED
 	KeepOnFailure bool // leave the scratch folder for a look; the next restore removes it
 
@@ -97,8 +98,10 @@ func (o Options) Validate() error {
 
 // withDefaults fills in what was left empty.
 func (o Options) withDefaults() Options {
+	o.extractors = o.Workers
 	if o.Workers == 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
+		o.extractors = o.Workers + 2 // the others decompress while two wait for the disk
 	}
 	if o.Tool == "" {
 		o.Tool = "mbk"

@@ -269,7 +269,7 @@ func TestPutPieces(t *testing.T) {
 						rest = rest[n:]
 					}
 					direct = w.(*folderWriter).wait() == nil && w.(*folderWriter).direct
-					disk = onDisk(w.(*folderWriter).file)
+					disk = OnDisk(w.(*folderWriter).file)
 					return nil
 				})
 				if err != nil {

@@ -116,7 +116,7 @@ func (w *folderWriter) store(b []byte, blocks bool) error {
 // setDirect says whether the next write goes past the page cache, unless it is
 // known that it cannot.
 func (w *folderWriter) setDirect(direct bool) {
-	w.cached = w.cached || direct && !w.direct && !onDisk(w.file)
+	w.cached = w.cached || direct && !w.direct && !OnDisk(w.file)
 	if w.direct == direct || direct && w.cached {
 		return
 	}
@@ -131,9 +131,10 @@ func (w *folderWriter) setDirect(direct bool) {
 	w.cached = w.cached || direct && err != nil
 }
 
-// onDisk tells whether a file lies on a file system for disks of this machine. Over a
-// network every direct write would wait for the disk at the other end.
-func onDisk(f *os.File) bool {
+// OnDisk tells whether a file lies on a file system for disks of this machine, so that
+// writing past the page cache is worth it. Over a network every such write would wait
+// for the disk at the other end.
+func OnDisk(f *os.File) bool {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
 		return false
