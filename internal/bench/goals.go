@@ -118,20 +118,30 @@ const whatLimits = `
 ## What the limits are
 
 **zstd.** Both tools spend nearly all of their time in the compressor, on all processors. mbk's, which is written in Go,
-takes about as much CPU time as zstd -1 of the C library for the same bytes (roughly, at a time when the machine was busy:
-some 260 MB/s on one CPU each), so there is nothing to win against the peer but its fixed seconds and its pipe, and the ratio grows towards 1 with the
+takes about as much CPU time as zstd -1 of the C library for the same bytes,
+so there is nothing to win against the peer but its fixed seconds and its pipe, and the ratio grows towards 1 with the
 size of the data. What counts is the time of the compressor alone: what a backup does beside it is reading, page checksums,
 hashes and writing. Profiles show 50 % of the compressor's time in the search for matches, 18 % in the coding of sequences
 and 16 % in Huffman coding; windows of 128 KiB to 1 MiB and chunks of 128 KiB to 1 MiB do not change its speed measurably,
-and the next level takes twice the time for 2.4 % less. Its packs are about 1 % larger than the peer's stream; presumably its search passes over
-some matches that zstd -1 takes. That chunks can be read on their own costs 0.1 %.
+neither does a build guided by its profile or for newer processors, and the next level takes twice the time for 2.4 % less. To let the faster search of s2
+find the matches and to code them as zstd (the library's converter) takes a tenth to a fifth less time and 3 % more room. Packs are about 1 % larger than the peer's
+stream; presumably the search passes over some matches that zstd -1 takes. That chunks can be read on their own costs 0.1 %.
 
-**Not compressed.** A backup of mbk is on disk when it ends. Its CPU time is a third reading from the page cache, and past
-the page cache writing costs next to nothing, so the disk is the limit as soon as it is slower than the processors: compare
-"writing and syncing" among the limits. The peer leaves its files in the page cache, and "until on disk" tells the rest.
+**Not compressed.** A backup of mbk is on disk when it ends, and the disk is its limit: compare "writing past the page
+cache" among the limits. The peer leaves its files in the page cache, and "until on disk" tells the rest. So the ratio
+of the wall times depends on the disk: the slower it is beside the processors, the nearer to 1 it comes, or above.
 
 **Many tables.** Each costs a round trip to the server for its lock, two opens, several stats and a read of its first page,
 0.2 to 0.3 ms of CPU time in all, of which more than half is the kernel's.
 
-**Restore.** Half of the time is decompression; then comes the server's own recovery, with its start and its shutdown.
+**Restore.** Of a profile 57 % is decompression and most of the rest writing; a restored data directory is on disk, synced, when it
+is renamed into place, and the peer's is not. A quarter of the time is the server's own recovery, with its start and its shutdown.
+
+**Load.** The server's statements do not wait for mbk: its locks last some 20 ms here, and a probe beside sysbench saw no
+statement of more than 20 ms. What sysbench shows is the processors: at 60 % of its maximum they have 40 % left, mbk takes them, and
+a thread that wakes up waits for the end of a time slice of a copying thread, some 40 times in a transaction of 20
+statements. Niceness 19 makes no measurable difference to 10. SCHED_IDLE halves the p99, but a thread that holds one of Go's
+processors and gets no time holds up the garbage collector and with it what follows the redo, so that on a server without
+idle time the redo could be overwritten; therefore mbk does not use it. ` + "`--threads 1`" + ` halves the load and makes a backup
+nearly twice as long.
 `
