@@ -124,7 +124,7 @@ size of the data. What counts is the time of the compressor alone: what a backup
 hashes and writing. Profiles show 50 % of the compressor's time in the search for matches, 18 % in the coding of sequences
 and 16 % in Huffman coding; windows of 128 KiB to 1 MiB and chunks of 128 KiB to 1 MiB do not change its speed measurably,
 neither does a build guided by its profile or for newer processors, and the next level takes twice the time for 2.4 % less. To let the faster search of s2
-find the matches and to code them as zstd (the library's converter) takes a tenth to a fifth less time and 3 % more room. Packs are about 1 % larger than the peer's
+find the matches and to code them as zstd (the library's converter) takes up to a fifth less time and 3 % more room. Packs are about 1 % larger than the peer's
 stream; presumably the search passes over some matches that zstd -1 takes. That chunks can be read on their own costs 0.1 %.
 
 **Not compressed.** A backup of mbk is on disk when it ends, and the disk is its limit: compare "writing past the page
@@ -142,6 +142,5 @@ statement of more than 20 ms. What sysbench shows is the processors: at 60 % of 
 a thread that wakes up waits for the end of a time slice of a copying thread, some 40 times in a transaction of 20
 statements. Niceness 19 makes no measurable difference to 10. SCHED_IDLE halves the p99, but a thread that holds one of Go's
 processors and gets no time holds up the garbage collector and with it what follows the redo, so that on a server without
-idle time the redo could be overwritten; therefore mbk does not use it. ` + "`--threads 1`" + ` halves the load and makes a backup
-nearly twice as long.
+idle time the redo could be overwritten; therefore mbk does not use it.
 `
