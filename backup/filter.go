@@ -278,20 +278,26 @@ func sqlName(name string) string {
 	return qualified{filename.SQL(path.Clean(dir)), filename.SQL(filename.Base(table))}.String()
 }
 
-// checkViews warns of views over tables that are left out.
-func (p *Preflight) checkViews() {
+// eachKept calls fn with the contents of the kept files of a filtered backup that have
+// an extension. One that cannot be read is looked at again when it is copied.
+func (p *Preflight) eachKept(ext string, fn func(e entry, contents []byte)) {
 	if p.layout.keep == nil {
 		return
 	}
-	var torn []string
 	for _, e := range p.first.entries {
-		if path.Ext(e.name) != ".frm" {
+		if path.Ext(e.name) != ext {
 			continue
 		}
-		b, err := os.ReadFile(filepath.Join(p.layout.datadir, filepath.FromSlash(e.path())))
-		if err != nil {
-			continue // it is looked at again when it is copied
+		if b, err := os.ReadFile(filepath.Join(p.layout.datadir, filepath.FromSlash(e.path()))); err == nil {
+			fn(e, b)
 		}
+	}
+}
+
+// checkViews warns of views over tables that are left out.
+func (p *Preflight) checkViews() {
+	var torn []string
+	p.eachKept(".frm", func(e entry, b []byte) {
 		for _, table := range viewTables(b) {
 			dir, name := filename.Encode(table.database), filename.Encode(table.name)
 			if p.layout.keep.keeps(dir, name) {
@@ -301,26 +307,16 @@ func (p *Preflight) checkViews() {
 				torn = append(torn, sqlName(e.dir+"/"+e.table)+" of "+table.String())
 			}
 		}
-	}
+	})
 	if len(torn) > 0 {
-		p.add("filter", GradeWarning, "views show tables that are left out: "+shortList(slices.Compact(torn)), "such a view cannot be used before the other table exists again")
+		p.add("filter", GradeWarning, "views show tables that are left out: "+shortList(torn), "such a view cannot be used before the other table exists again")
 	}
 }
 
 // checkMerged warns of MERGE tables over tables that are left out.
 func (p *Preflight) checkMerged() {
-	if p.layout.keep == nil {
-		return
-	}
 	var torn []string
-	for _, e := range p.first.entries {
-		if path.Ext(e.name) != ".MRG" {
-			continue
-		}
-		b, err := os.ReadFile(filepath.Join(p.layout.datadir, filepath.FromSlash(e.path())))
-		if err != nil {
-			continue // it is looked at again when it is copied
-		}
+	p.eachKept(".MRG", func(e entry, b []byte) {
 		for line := range strings.Lines(string(b)) {
 			child := strings.TrimSpace(line)
 			if child == "" || strings.HasPrefix(child, "#") {
@@ -335,7 +331,7 @@ func (p *Preflight) checkMerged() {
 				torn = append(torn, sqlName(e.dir+"/"+e.table)+" over "+sqlName(dir+"/"+table))
 			}
 		}
-	}
+	})
 	if len(torn) > 0 {
 		p.add("filter", GradeWarning, "MERGE tables lead to tables that are left out: "+shortList(torn), "such a table cannot be read before the other one exists again")
 	}
