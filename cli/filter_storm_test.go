@@ -227,6 +227,8 @@ func wantSameWithout(t *testing.T, source, restored *mariadbtest.Server, left []
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A replica that leaves out tables passes over every ALTER SEQUENCE.
+	altered := mariadbtest.Object{Kind: "rows", Name: "`mbk_storm @0 é`.`seq`"}
 	missing := map[string]bool{}
 	for o := range want {
 		for _, name := range left {
@@ -239,7 +241,7 @@ func wantSameWithout(t *testing.T, source, restored *mariadbtest.Server, left []
 				delete(want, o)
 			}
 		}
-		if o.Kind == "event" || o.Name == "`mysql`.`event`" {
+		if o.Kind == "event" || o.Name == "`mysql`.`event`" || o == altered {
 			delete(want, o)
 			delete(got, o)
 		}
