@@ -16,6 +16,7 @@ import (
 	"mbk/copier"
 	"mbk/internal/filename"
 	"mbk/internal/hint"
+	"mbk/internal/priority"
 	"mbk/repo"
 	"mbk/stage"
 )
@@ -111,7 +112,8 @@ type attempt struct {
 	stages *stage.Stages
 	locker *stage.Locker
 	watch  *stage.Watch
-	guard  *guard // until the server is locked
+	guard  *guard            // until the server is locked
+	behind *priority.Session // likewise
 
 	copier *copier.Copier
 	copies *copies
@@ -298,6 +300,9 @@ func (r *attempt) start(ctx context.Context) error {
 		return err
 	}
 	r.aria = newAriaLogs(r.copies, control)
+	if r.behind, err = priority.LowerSession(r.opts.Priority.Nice, r.found.facts.PeerPID); err != nil {
+		r.log.Warn("cannot step back behind other sessions", "error", err)
+	}
 	go func() {
 		select {
 		case <-r.copier.Failed():
@@ -455,9 +460,17 @@ func (r *attempt) catchUp(ctx context.Context) error {
 	return r.aria.wait(ctx)
 }
 
+// comeForward ends the stepping back behind other sessions.
+func (r *attempt) comeForward() {
+	if err := r.behind.Raise(); err != nil {
+		r.log.Warn("the session of this process stays behind others", "error", err)
+	}
+}
+
 // flush gets the stage that makes tables without transactions stand still. From here
 // on others may wait for what is copied.
 func (r *attempt) flush(ctx context.Context) error {
+	r.comeForward()
 	r.copier.Hurry(true)
 	if err := r.stages.Advance(ctx, stage.Flush); err != nil {
 		return err

@@ -227,12 +227,23 @@ func TestRateLimitAndNiceness(t *testing.T) {
 	srv := mariadbtest.New(t, mariadbtest.Versions()[0])
 	srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY, b VARCHAR(1000)) ENGINE=InnoDB",
 		"INSERT INTO d.t SELECT seq, REPEAT(MD5(seq), 30) FROM d.seq_1_to_20000")
-	r := launch(t, command(t, append(backupArgs(srv, t.TempDir()), "--rate-limit", "20MB", "--nice", "7", "--json")...))
-	until(t, "thread at niceness 7 beside one at 0", func() bool {
+	after := filepath.Join(t.TempDir(), "after")
+	cmd := command(t, append(backupArgs(srv, t.TempDir()), "--rate-limit", "20MB", "--nice", "7", "--json",
+		"--hook-success", "/bin/cp /proc/self/autogroup "+after)...)
+	r := launch(t, cmd)
+	grouped, err := os.ReadFile("/proc/self/autogroup") // empty, or missing, if sessions are no groups
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	until(t, "thread at niceness 7 beside one at 0, and the session at 7", func() bool {
 		found := niceness(t, r.cmd.Process.Pid)
-		return found[7] && found[0]
+		session, _ := os.ReadFile(fmt.Sprintf("/proc/%d/autogroup", r.cmd.Process.Pid))
+		return found[7] && found[0] && (len(grouped) == 0 || strings.HasSuffix(string(session), " nice 7\n"))
 	})
 	o := r.wait(t, time.Minute)
+	if session, err := os.ReadFile(after); len(grouped) > 0 && !strings.HasSuffix(string(session), " nice 0\n") {
+		t.Errorf("after the backup the session is %q, %v", session, err)
+	}
 	var b struct {
 		BytesRead int64     `json:"bytes_read"`
 		Started   time.Time `json:"started"`

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -337,7 +336,6 @@ func TestPassword(t *testing.T) {
 	outputs += o.stderr
 
 	lonely := command(t, append(backup, "--no-defaults", "-p")...)
-	lonely.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // without a terminal
 	launch(t, lonely).wait(t, time.Minute).wantRefusal(t, 2, "$MBK_PASSWORD", "no terminal to ask for the password")
 
 	r := launch(t, command(t, append(backup, "--no-defaults", "--password="+word, "--rate-limit", "10MB", "--verbose")...))

@@ -166,7 +166,7 @@ func asNobody(t *testing.T, cmd *exec.Cmd) {
 	}
 	cmd.Path, cmd.Dir = program, "/"
 	cmd.Env = append(cmd.Env, "HOME="+dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 }
 
 // run is a started mbk.

@@ -38,7 +38,9 @@ func (u usage) figures() figures {
 // pipe runs programs, the output of each the input of the next, that of the last
 // one a file ("": thrown away). The kernel accounts for what they need. This
 // process is kept small: a program's peak begins at that of the process it was
-// forked from.
+// forked from. Each program or pipeline has a session that neither the server nor
+// another has, as what systemd and cron start: a program alone one of its own, a
+// pipeline that of this process, which does nothing meanwhile.
 func pipe(ctx context.Context, out string, programs ...[]string) (usage, error) {
 	var end io.WriteCloser
 	if out != "" {
@@ -57,6 +59,7 @@ func pipe(ctx context.Context, out string, programs ...[]string) (usage, error) 
 		errs[i] = &tail{}
 		cmds[i] = exec.CommandContext(ctx, p[0], p[1:]...)
 		cmds[i].Stderr = errs[i]
+		cmds[i].SysProcAttr = &syscall.SysProcAttr{Setsid: len(programs) == 1}
 		if i > 0 {
 			r, w, err := os.Pipe()
 			if err != nil {

@@ -193,6 +193,8 @@ func (d *demo) run(ctx context.Context, result any, args ...string) error {
 	cmd := exec.CommandContext(ctx, d.mbk, append(args, "--json", "--no-defaults")...)
 	var stdout bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, os.Stderr
+	// A backup lowers the priority of its session, to which the writers do not belong.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("mbk %s: %w", args[0], err)
 	}

@@ -306,7 +306,7 @@ func (s *Server) spawn(more []string) error {
 	cmd := exec.Command(s.Dist.Program("mariadbd"), args...)
 	cmd.Dir = s.Dir
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	p := &process{ended: make(chan struct{})}
 	started := make(chan error)
 	go func() {
