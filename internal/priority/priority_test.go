@@ -36,6 +36,10 @@ func TestOnlyTheCallingThreadStepsBack(t *testing.T) {
 		if got, want := nice(t), min(before+7, priority.Lowest); got != want {
 			t.Errorf("the thread has niceness %d, want %d", got, want)
 		}
+		// Kernels before 6.12 tell no slice.
+		if attr, err := unix.SchedGetAttr(0, 0); err != nil || attr.Runtime != 0 && attr.Runtime != 100_000 {
+			t.Errorf("the thread has slices of %+v, %v", attr, err)
+		}
 		class, _, _ := unix.Syscall(unix.SYS_IOPRIO_GET, 1, 0, 0)
 		if class != uintptr(io) {
 			t.Errorf("the thread has disk priority %#x, want %#x", class, io)
@@ -47,6 +51,9 @@ func TestOnlyTheCallingThreadStepsBack(t *testing.T) {
 				runtime.LockOSThread()
 				if got := nice(t); got != before {
 					t.Errorf("another thread has niceness %d, want %d", got, before)
+				}
+				if attr, err := unix.SchedGetAttr(0, 0); err != nil || attr.Runtime == 100_000 {
+					t.Errorf("another thread has slices of %+v, %v", attr, err)
 				}
 			})
 		}
