@@ -31,7 +31,7 @@ func (x *caseRun) sysbench(ctx context.Context, command string, seconds, rate fl
 	defer os.RemoveAll(dir) //nolint:errcheck // removed with everything else at the end
 	out := filepath.Join(dir, "out")
 	_, err = pipe(ctx, out, []string{"sysbench", "oltp_read_write", "--db-driver=mysql", "--mysql-socket=" + x.server.Socket, "--mysql-user=root",
-		"--mysql-db=" + sysbenchDB, "--tables=" + strconv.Itoa(sysbenchTables), "--table-size=" + strconv.Itoa(sysbenchRows), "--threads="+strconv.Itoa(sysbenchThreads),
+		"--mysql-db=" + sysbenchDB, "--tables=" + strconv.Itoa(sysbenchTables), "--table-size=" + strconv.Itoa(sysbenchRows), "--threads=" + strconv.Itoa(sysbenchThreads),
 		"--percentile=99", fmt.Sprintf("--time=%.0f", seconds), fmt.Sprintf("--rate=%.0f", rate), command})
 	text, readErr := os.ReadFile(out)
 	if err != nil {
