@@ -205,10 +205,24 @@ func (x *extraction) open(f *outFile) (*os.File, error) {
 	}
 	f.created = true
 	_, err = file.WriteAt(f.head, 0)
-	if err = errors.Join(err, file.Truncate(f.size)); err != nil {
+	if err = errors.Join(err, file.Truncate(f.size), f.reserve(file)); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return file, nil
+}
+
+// reserve gives a large file its room on the disk at once. Workers who write past the
+// page cache then need not wait for each other's blocks, and a disk that is too small
+// is noticed early. Of a redo log most stays a hole: the server makes its own.
+func (f *outFile) reserve(file *os.File) error {
+	if f.Sparse || f.head != nil || f.size < directFrom {
+		return nil
+	}
+	err := unix.Fallocate(int(file.Fd()), 0, 0, f.size)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return &os.PathError{Op: "reserve", Path: f.path, Err: err}
+	}
+	return nil // where the file system cannot do that, it goes without
 }
 
 // complete sets owner, mode and times.

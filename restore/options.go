@@ -101,7 +101,7 @@ func (o Options) withDefaults() Options {
 	o.extractors = o.Workers
 	if o.Workers == 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
-		o.extractors = o.Workers + 2 // the others decompress while two wait for the disk
+		o.extractors = o.Workers + 6 // the others decompress while some wait for the disk
 	}
 	if o.Tool == "" {
 		o.Tool = "mbk"

@@ -158,7 +158,7 @@ func probe(ctx context.Context, p Program) (Program, error) {
 		return Program{}, fmt.Errorf("ask %s for its version: %w", p.Path, err)
 	}
 	p.Path = path
-	out, err := ask(ctx, p, "--version")
+	out, err := ask(ctx, p, "--verbose", "--help") // begins like the answer to --version
 	if err != nil {
 		return Program{}, err
 	}
@@ -166,14 +166,11 @@ func probe(ctx context.Context, p Program) (Program, error) {
 		line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 		return Program{}, fmt.Errorf("ask %s for its version: %.100q is no MariaDB server's answer", p.Path, line)
 	}
-	if out, err = ask(ctx, p, "--verbose", "--help"); err != nil {
-		return Program{}, err
-	}
 	p.PluginDir = setting(out, "plugin-dir")
 	return p, nil
 }
 
-// versionIn finds the version in the output of mariadbd --version, "" if that is
+// versionIn finds the version at the beginning of mariadbd's help, "" if that is
 // not the output of one: "mariadbd  Ver 10.11.19-MariaDB for Linux on x86_64".
 func versionIn(out string) string {
 	_, rest, ok := strings.Cut(out, " Ver ")
