@@ -8,7 +8,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -386,7 +385,7 @@ func (r *attempt) tableLocks(ctx context.Context, files int) (locks []tableLock,
 		}
 	}
 	locks = []tableLock{r.locker}
-	for files >= many && len(locks) < min(most, runtime.GOMAXPROCS(0)) {
+	for files >= many && len(locks) < most {
 		l, err := r.opts.Server.Locker(ctx, lockPatience)
 		if errors.Is(err, stage.ErrTooManyConnections) {
 			break
@@ -431,13 +430,13 @@ func (r *attempt) catchUp(ctx context.Context) error {
 		}
 		var fresh []entry
 		var size int64
-		for _, e := range s.entries {
-			now, err := statPath(r.layout.file(e))
-			if errors.Is(err, os.ErrNotExist) {
+		for i, found := range r.layout.look(s.entries) {
+			e, now := s.entries[i], found.stat
+			if errors.Is(found.err, os.ErrNotExist) {
 				continue
 			}
-			if err != nil {
-				return err
+			if found.err != nil {
+				return found.err
 			}
 			copied, holds := r.copies.holds(e, now)
 			if holds || r.copies.foreign(e) || copied != nil && !now.settled() {

@@ -88,7 +88,7 @@ func newCopies(l layout, c *copier.Copier, descriptors int64) (*copies, error) {
 // file that is gone gives no error and false.
 func (c *copies) grab(e entry) (grabbed, bool, error) {
 	g := grabbed{entry: e}
-	f, err := os.Open(c.layout.file(e))
+	f, err := openQuietly(c.layout.file(e))
 	if err != nil {
 		c.descriptors.Release(1)
 		if errors.Is(err, fs.ErrNotExist) {

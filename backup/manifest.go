@@ -2,8 +2,11 @@ package backup
 
 import (
 	"context"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"mbk/innodb"
@@ -79,7 +82,8 @@ func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 			return outcome{}, err
 		}
 	}
-	for path, p := range r.final.files {
+	for _, path := range slices.Sorted(maps.Keys(r.final.files)) { // most of what is sorted below
+		p := r.final.files[path]
 		if err := add(path, p.held); err != nil {
 			return outcome{}, err
 		}
@@ -93,7 +97,7 @@ func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 		redo.Origin = r.layout.redo // it is restored into the data directory itself
 	}
 	m.Files = append(m.Files, redo)
-	sort.Slice(m.Files, func(i, j int) bool { return m.Files[i].Path < m.Files[j].Path })
+	slices.SortFunc(m.Files, func(a, b repo.File) int { return strings.Compare(a.Path, b.Path) })
 	index := make(map[string]int, len(m.Files))
 	for i, f := range m.Files {
 		index[f.Path] = i

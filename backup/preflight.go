@@ -301,15 +301,14 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 	for _, name := range p.first.ignored {
 		p.add("files", GradeWarning, fmt.Sprintf("%s in the data directory is not known and will not be in the backup", name))
 	}
-	for _, e := range p.first.entries {
-		s, err := statPath(p.layout.file(e))
-		if errors.Is(err, fs.ErrNotExist) {
+	for _, found := range p.layout.look(p.first.entries) {
+		if errors.Is(found.err, fs.ErrNotExist) {
 			continue
 		}
-		if err != nil {
-			return err
+		if found.err != nil {
+			return found.err
 		}
-		p.bytes += s.blocks
+		p.bytes += found.stat.blocks
 	}
 	p.checkMerged()
 	p.checkViews()
@@ -338,19 +337,24 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 // not show after an hour.
 func (p *Preflight) checkReadable() {
 	refused, first := 0, ""
-	look := func(path string) {
-		if unix.Access(path, unix.R_OK) != unix.EACCES {
-			return
-		}
-		if refused++; refused == 1 {
-			first = path
+	look := func(path string, denied bool) {
+		if denied {
+			if refused++; refused == 1 {
+				first = path
+			}
 		}
 	}
-	for _, e := range p.first.entries {
-		look(p.layout.file(e))
+	denied := make([]bool, len(p.first.entries))
+	inParts(len(denied), func(from, to int) {
+		for i := from; i < to; i++ {
+			denied[i] = unreadable(p.layout.file(p.first.entries[i]))
+		}
+	})
+	for i, e := range p.first.entries {
+		look(p.layout.file(e), denied[i])
 	}
 	for _, path := range p.layout.system {
-		look(path)
+		look(path, unreadable(path))
 	}
 	switch {
 	case refused == 1:
@@ -359,6 +363,9 @@ func (p *Preflight) checkReadable() {
 		p.add("datadir", GradeError, fmt.Sprintf("%s and %d more files: permission denied", first, refused-1), rightsHint)
 	}
 }
+
+// unreadable says whether this process may not read a file.
+func unreadable(path string) bool { return unix.Access(path, unix.R_OK) == unix.EACCES }
 
 // spareDescriptors are for everything but the tables: connections, packs, logs.
 const spareDescriptors = 128

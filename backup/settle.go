@@ -45,15 +45,17 @@ func (c *copies) settle(ctx context.Context, s scan) (*final, error) {
 		leftDatabases: s.leftDatabases, left: map[string]bool{},
 	}
 	f.leave(s)
+	found := c.layout.look(s.entries)
 	for rest := s.entries; len(rest) > 0; {
 		pair := rest[:samePair(rest)]
 		rest = rest[len(pair):]
 		stale := c.stale(pair)
-		for _, e := range pair {
-			if err := c.place(ctx, f, e, stale); err != nil {
+		for i, e := range pair {
+			if err := c.place(ctx, f, e, found[i], stale); err != nil {
 				return nil, err
 			}
 		}
+		found = found[len(pair):]
 	}
 	return f, f.waitLate(ctx)
 }
@@ -104,19 +106,19 @@ func (c *copies) statEntry(e entry) (fileStat, error) {
 	return statPath(c.layout.file(e))
 }
 
-// place puts one file of a scan into the final state. stale says that no copy of
-// its rows and keys holds.
-func (c *copies) place(ctx context.Context, f *final, e entry, stale bool) error {
+// place puts one file of a scan, as it was found, into the final state. stale says
+// that no copy of its rows and keys holds.
+func (c *copies) place(ctx context.Context, f *final, e entry, found looked, stale bool) error {
 	if c.foreign(e) {
 		return nil
 	}
-	now, err := c.statEntry(e)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(found.err, fs.ErrNotExist) {
 		return vanished(e)
 	}
-	if err != nil {
-		return err
+	if found.err != nil {
+		return found.err
 	}
+	now := found.stat
 	h, ok := c.holds(e, now)
 	if ok && (!stale || !e.data() || e.innodb() || e.logTable()) {
 		f.files[e.path()] = &placed{entry: e, held: h}
@@ -129,11 +131,11 @@ func (c *copies) place(ctx context.Context, f *final, e entry, stale bool) error
 	if err := c.descriptors.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	g, found, err := c.grab(e)
+	g, there, err := c.grab(e)
 	if err != nil {
 		return err
 	}
-	if !found {
+	if !there {
 		return vanished(e)
 	}
 	if h, err = c.submit(ctx, g); err != nil {
@@ -141,6 +143,12 @@ func (c *copies) place(ctx context.Context, f *final, e entry, stale bool) error
 	}
 	f.files[e.path()] = &placed{entry: e, held: h, late: true}
 	return nil
+}
+
+// placeNow is place for a file as it is now.
+func (c *copies) placeNow(ctx context.Context, f *final, e entry, stale bool) error {
+	now, err := c.statEntry(e)
+	return c.place(ctx, f, e, looked{now, err}, stale)
 }
 
 // onlyGrown says whether a log table still has what was copied of it. TRUNCATE
@@ -242,7 +250,7 @@ func (c *copies) replace(ctx context.Context, f *final, pair []entry, seen map[s
 			stale, looked = c.stale(pair), true
 		}
 		delete(f.files, path)
-		if err := c.place(ctx, f, e, stale); err != nil {
+		if err := c.placeNow(ctx, f, e, stale); err != nil {
 			return err
 		}
 	}
@@ -262,7 +270,7 @@ func (c *copies) confirm(ctx context.Context, f *final) error {
 			return err
 		}
 		for _, e := range changed {
-			if err := c.place(ctx, f, e, c.stale([]entry{e})); err != nil {
+			if err := c.placeNow(ctx, f, e, c.stale([]entry{e})); err != nil {
 				return err
 			}
 		}

@@ -1,8 +1,11 @@
 package backup
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"runtime"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -73,6 +76,44 @@ func statFile(f *os.File) (fileStat, error) {
 		return fileStat{}, &os.PathError{Op: "stat", Path: f.Name(), Err: err}
 	}
 	return statOf(&x, taken), nil
+}
+
+// looked is what a look at a file has found.
+type looked struct {
+	stat fileStat
+	err  error
+}
+
+// look stats the files of entries, by their indexes, on all processors: every file is
+// looked at several times, and once while others wait.
+func (l layout) look(entries []entry) []looked {
+	found := make([]looked, len(entries))
+	inParts(len(entries), func(from, to int) {
+		for i := from; i < to; i++ {
+			found[i].stat, found[i].err = statPath(l.file(entries[i]))
+		}
+	})
+	return found
+}
+
+// inParts calls do for equal parts of n things, on all processors at once.
+func inParts(n int, do func(from, to int)) {
+	workers := runtime.GOMAXPROCS(0)
+	var all sync.WaitGroup
+	for i := range workers {
+		all.Go(func() { do(i*n/workers, (i+1)*n/workers) })
+	}
+	all.Wait()
+}
+
+// openQuietly opens a file to read it. That does not change its time of last access,
+// as far as the kernel leaves that to us: the server's disk would have to write it.
+func openQuietly(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOATIME, 0)
+	if errors.Is(err, unix.EPERM) { // neither root nor the file's owner
+		return os.Open(path)
+	}
+	return f, err
 }
 
 func statOf(x *unix.Statx_t, taken time.Time) fileStat {

@@ -2,9 +2,9 @@ package backup
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"sort"
 	"strings"
@@ -28,15 +28,19 @@ func supported(engine string) bool {
 // unsupportedTables lists the tables of a scan that cannot be backed up. Broken
 // definitions are named by the backup itself; here they are passed over.
 func unsupportedTables(datadir string, s scan) []repo.LeftOut {
-	workers := runtime.GOMAXPROCS(0)
-	found := make([][]repo.LeftOut, workers)
-	var all sync.WaitGroup
-	for i := range workers {
-		part := s.entries[i*len(s.entries)/workers : (i+1)*len(s.entries)/workers]
-		all.Go(func() { found[i] = unsupportedIn(datadir, part) })
+	var mu sync.Mutex
+	found := map[int][]repo.LeftOut{} // by the first entry of a part
+	inParts(len(s.entries), func(from, to int) {
+		part := unsupportedIn(datadir, s.entries[from:to])
+		mu.Lock()
+		defer mu.Unlock()
+		found[from] = part
+	})
+	var all []repo.LeftOut
+	for _, from := range slices.Sorted(maps.Keys(found)) {
+		all = append(all, found[from]...)
 	}
-	all.Wait()
-	return slices.Concat(found...)
+	return all
 }
 
 // unsupportedIn is unsupportedTables for some entries.
@@ -60,7 +64,7 @@ func unsupportedIn(datadir string, entries []entry) []repo.LeftOut {
 
 // readFile reads a file, into buf if it is smaller than that.
 func readFile(path string, buf []byte) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := openQuietly(path)
 	if err != nil {
 		return nil, err
 	}
