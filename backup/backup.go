@@ -112,7 +112,9 @@ type attempt struct {
 	locker *stage.Locker
 	watch  *stage.Watch
 	guard  *guard            // until the server is locked
-	behind *priority.Session // likewise
+	behind *priority.Session // until others may wait for us
+
+	unwatch context.CancelFunc // of what watches whether that goes well
 
 	copier *copier.Copier
 	copies *copies
@@ -299,9 +301,6 @@ func (r *attempt) start(ctx context.Context) error {
 		return err
 	}
 	r.aria = newAriaLogs(r.copies, control)
-	if r.behind, err = priority.LowerSession(r.opts.Priority.Nice, r.found.facts.PeerPID); err != nil {
-		r.log.Warn("cannot step back behind other sessions", "error", err)
-	}
 	go func() {
 		select {
 		case <-r.copier.Failed():
@@ -405,6 +404,7 @@ func (r *attempt) beginCopying(ctx context.Context) error {
 	if err := r.startRedo(ctx); err != nil {
 		return err
 	}
+	r.stepBack(ctx)
 	var err error
 	r.system, err = r.copies.copySystem(ctx)
 	return err
@@ -457,13 +457,6 @@ func (r *attempt) catchUp(ctx context.Context) error {
 		}
 	}
 	return r.aria.wait(ctx)
-}
-
-// comeForward ends the stepping back behind other sessions.
-func (r *attempt) comeForward() {
-	if err := r.behind.Raise(); err != nil {
-		r.log.Warn("the session of this process stays behind others", "error", err)
-	}
 }
 
 // flush gets the stage that makes tables without transactions stand still. From here

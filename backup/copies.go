@@ -300,7 +300,7 @@ func readIndex(f *os.File, name string) (aria.Index, error) {
 // presentIndex reads the header of the index file of e's table as it is now.
 func (c *copies) presentIndex(e entry) (aria.Index, error) {
 	stem := strings.TrimSuffix(e.path(), filepath.Ext(e.name))
-	f, err := os.Open(filepath.Join(c.layout.datadir, filepath.FromSlash(stem+aria.IndexExt)))
+	f, err := openQuietly(filepath.Join(c.layout.datadir, filepath.FromSlash(stem+aria.IndexExt)))
 	if err != nil {
 		return aria.Index{}, err
 	}

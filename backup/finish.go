@@ -149,10 +149,10 @@ func (r *attempt) close(ctx context.Context, m *repo.Manifest, err error) error 
 	ctx = context.WithoutCancel(ctx)
 	errs := []error{err}
 	r.guard.stop()
-	r.comeForward()
 	if r.stages != nil {
 		errs = append(errs, r.release(ctx, err))
 	}
+	r.comeForward() // it may take a moment
 	if r.locker != nil {
 		r.locker.Close()
 	}

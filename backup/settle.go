@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -154,7 +153,7 @@ func (c *copies) placeNow(ctx context.Context, f *final, e entry, stale bool) er
 // onlyGrown says whether a log table still has what was copied of it. TRUNCATE
 // keeps the file, and what comes behind it may be longer than what was there.
 func (c *copies) onlyGrown(h *held) bool {
-	f, err := os.Open(filepath.Join(c.layout.datadir, filepath.FromSlash(h.entry.path())))
+	f, err := openQuietly(filepath.Join(c.layout.datadir, filepath.FromSlash(h.entry.path())))
 	if err != nil {
 		return false
 	}
@@ -231,7 +230,7 @@ func (c *copies) resettle(ctx context.Context, f *final, s scan) error {
 
 // replace is resettle for the files of one name, which it marks as seen.
 func (c *copies) replace(ctx context.Context, f *final, pair []entry, seen map[string]bool) error {
-	stale, looked := false, false
+	stale, known := false, false
 	for _, e := range pair {
 		path := e.path()
 		p, placed := f.files[path]
@@ -246,8 +245,8 @@ func (c *copies) replace(ctx context.Context, f *final, pair []entry, seen map[s
 		if !placed && !moving && !e.innodb() && e.dir != "mysql" {
 			return fmt.Errorf("%s appeared although BACKUP STAGE BLOCK_DDL was held", path)
 		}
-		if !looked {
-			stale, looked = c.stale(pair), true
+		if !known {
+			stale, known = c.stale(pair), true
 		}
 		delete(f.files, path)
 		if err := c.placeNow(ctx, f, e, stale); err != nil {

@@ -96,9 +96,10 @@ func (l layout) look(entries []entry) []looked {
 	return found
 }
 
-// inParts calls do for equal parts of n things, on all processors at once.
+// inParts calls do for equal parts of n things, none of them empty, on all processors
+// at once.
 func inParts(n int, do func(from, to int)) {
-	workers := runtime.GOMAXPROCS(0)
+	workers := min(runtime.GOMAXPROCS(0), n)
 	var all sync.WaitGroup
 	for i := range workers {
 		all.Go(func() { do(i*n/workers, (i+1)*n/workers) })

@@ -195,7 +195,7 @@ func (k *kitchen) cook(t *testing.T, commands string, onNew bool) string {
 	cmd := exec.Command("sh", "-e", "-c", commands)
 	cmd.Dir, cmd.Env = home, append(k.env, "HOME="+home)
 	cmd.WaitDelay = time.Second // a server in the background may have its output
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	all := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // what it has started too
 	timer := time.AfterFunc(time.Minute, all)
 	defer timer.Stop()

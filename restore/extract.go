@@ -215,7 +215,7 @@ func (x *extraction) open(f *outFile) (*os.File, error) {
 // page cache then need not wait for each other's blocks, and a disk that is too small
 // is noticed early. Of a redo log most stays a hole: the server makes its own.
 func (f *outFile) reserve(file *os.File) error {
-	if f.Sparse || f.head != nil || f.size < directFrom {
+	if f.Sparse || f.head != nil || f.size < directFrom || !store.OnDisk(file) {
 		return nil
 	}
 	err := unix.Fallocate(int(file.Fd()), 0, 0, f.size)

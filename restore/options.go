@@ -47,7 +47,7 @@ type Options struct {
 	// MariadbdArgs are further options for it, such as those of a key plugin.
 	MariadbdArgs []string
 
-	Workers       int  // goroutines that extract and check, 0 for one per processor, and two more that extract
+	Workers       int  // goroutines that extract and check, 0 for one per processor, and six more that extract
 	extractors    int  // those that extract
 	Extended      bool // Verify at depth boot: CHECK TABLE EXTENDED
 	KeepOnFailure bool // leave the scratch folder for a look; the next restore removes it

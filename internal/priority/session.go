@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,21 +15,31 @@ import (
 // niceness of the session by: "/autogroup-25 nice 0". See sched(7).
 const autogroup = "/proc/self/autogroup"
 
+// sessionLowest is the most that a Session steps back: a tenth of the weight of another
+// session. What must not wait runs in it too.
+const sessionLowest = 10
+
 // Session is the session of this process (setsid(2)) while it steps back behind
 // others. Where the kernel groups threads by session, the niceness of a thread only
 // counts within its session, and that of the session is what counts among programs
 // that were started apart: by systemd, by cron, at a terminal.
 type Session struct {
-	before int
+	mu     sync.Mutex
+	raised bool
 }
 
-// LowerSession gives the session of this process a niceness of at least nice, up to
-// Lowest, for everything that runs in it. There is nothing to do, and no Session, if
-// the kernel has no such groups, if the session is that nice already, or if the process
-// behind which to step back belongs to it; then the niceness of threads decides.
+// LowerSession gives the session of this process, and everything that runs in it, a
+// niceness of nice, 10 at the most, until Raise gives it 0. There is nothing to do,
+// and no Session, if nice is 0, if the kernel has no such groups, if the process behind
+// which to step back is not known (0) or belongs to the same session, so that the niceness of
+// threads decides, and if somebody has chosen another niceness for the session. One up to 10 is
+// taken for that of another process that lowers the session, or was killed before it raised it.
 func LowerSession(nice, behind int) (*Session, error) {
+	if nice <= 0 || behind <= 0 {
+		return nil, nil
+	}
 	before, grouped, err := sessionNice()
-	if err != nil || !grouped || before >= nice {
+	if err != nil || !grouped || before < 0 || before > sessionLowest {
 		return nil, err
 	}
 	own, err := unix.Getsid(0)
@@ -38,27 +49,27 @@ func LowerSession(nice, behind int) (*Session, error) {
 	if other, err := unix.Getsid(behind); err == nil && other == own {
 		return nil, nil
 	}
-	if err := setSessionNice(nice); err != nil {
+	if err := setSessionNice(max(before, min(nice, sessionLowest))); err != nil {
 		return nil, err
 	}
-	return &Session{before: before}, nil
+	return &Session{}, nil
 }
 
-// Raise gives the session the niceness back that it had. Of a nil Session, and once
-// done, it does nothing.
+// Raise gives the session the niceness 0, whoever else has lowered it. Of a nil Session,
+// and once it is done, it does nothing. It may be called from any goroutine.
 func (s *Session) Raise() error {
-	if s == nil || s.before == noNice {
+	if s == nil {
 		return nil
 	}
-	err := setSessionNice(s.before)
-	if err == nil {
-		s.before = noNice
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.raised {
+		return nil
 	}
+	err := setSessionNice(0)
+	s.raised = err == nil
 	return err
 }
-
-// noNice is not a niceness.
-const noNice = Lowest + 1
 
 // sessionNice returns the niceness of the session; grouped is false if the kernel
 // does not group threads by sessions.

@@ -29,10 +29,12 @@ func TestSessionStepsBack(t *testing.T) {
 			t.Errorf("the session is %q, want niceness %d", text, nice)
 		}
 	}
-	if s, err := priority.LowerSession(7, os.Getpid()); s != nil || err != nil {
-		t.Errorf("behind a process of the same session: %v, %v", s, err)
+	for _, no := range []struct{ nice, behind int }{{7, os.Getpid()}, {7, 0}, {0, os.Getppid()}} {
+		if s, err := priority.LowerSession(no.nice, no.behind); s != nil || err != nil {
+			t.Errorf("LowerSession(%d, %d) = %v, %v", no.nice, no.behind, s, err)
+		}
+		want(0)
 	}
-	want(0)
 	// Before and after more changes than the kernel lets others than root make.
 	for range 3 {
 		s, err := priority.LowerSession(7, os.Getppid())
@@ -40,14 +42,33 @@ func TestSessionStepsBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		want(7)
-		if more, err := priority.LowerSession(7, os.Getppid()); more != nil || err != nil {
-			t.Errorf("a session that is nice already: %v, %v", more, err)
+		// Another process that does the same comes and goes; or this is what a killed one left.
+		for _, nice := range []int{3, 19} {
+			more, err := priority.LowerSession(nice, os.Getppid())
+			if more == nil || err != nil {
+				t.Fatalf("a session that is nice already: %v, %v", more, err)
+			}
+			want(max(7, min(nice, 10)))
+			if nice == 19 {
+				if err := more.Raise(); err != nil {
+					t.Fatal(err)
+				}
+				want(0)
+			}
 		}
 		for range 2 {
 			if err := s.Raise(); err != nil {
 				t.Fatal(err)
 			}
 			want(0)
+		}
+	}
+	for _, chosen := range []string{"12", "-3"} {
+		if err := os.WriteFile("/proc/self/autogroup", []byte(chosen), 0); err != nil {
+			continue // only root may do so at any time, and less than 0 at all
+		}
+		if s, err := priority.LowerSession(7, os.Getppid()); s != nil || err != nil {
+			t.Errorf("a session to which somebody gave %s: %v, %v", chosen, s, err)
 		}
 	}
 	var none *priority.Session
