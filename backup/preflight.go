@@ -336,25 +336,24 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 // checkReadable makes sure that every file may be read: that one may not should
 // not show after an hour.
 func (p *Preflight) checkReadable() {
+	var paths []string
+	for _, e := range p.first.entries {
+		paths = append(paths, p.layout.file(e))
+	}
+	paths = append(paths, p.layout.system...)
+	denied := make([]bool, len(paths))
+	inParts(len(paths), func(from, to int) {
+		for i := from; i < to; i++ {
+			denied[i] = unix.Access(paths[i], unix.R_OK) == unix.EACCES
+		}
+	})
 	refused, first := 0, ""
-	look := func(path string, denied bool) {
-		if denied {
+	for i, path := range paths {
+		if denied[i] {
 			if refused++; refused == 1 {
 				first = path
 			}
 		}
-	}
-	denied := make([]bool, len(p.first.entries))
-	inParts(len(denied), func(from, to int) {
-		for i := from; i < to; i++ {
-			denied[i] = unreadable(p.layout.file(p.first.entries[i]))
-		}
-	})
-	for i, e := range p.first.entries {
-		look(p.layout.file(e), denied[i])
-	}
-	for _, path := range p.layout.system {
-		look(path, unreadable(path))
 	}
 	switch {
 	case refused == 1:
@@ -363,9 +362,6 @@ func (p *Preflight) checkReadable() {
 		p.add("datadir", GradeError, fmt.Sprintf("%s and %d more files: permission denied", first, refused-1), rightsHint)
 	}
 }
-
-// unreadable says whether this process may not read a file.
-func unreadable(path string) bool { return unix.Access(path, unix.R_OK) == unix.EACCES }
 
 // spareDescriptors are for everything but the tables: connections, packs, logs.
 const spareDescriptors = 128

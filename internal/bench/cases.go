@@ -342,29 +342,14 @@ func (x *caseRun) settledLSN(ctx context.Context) (string, error) {
 // redoParser makes the server write redo and measures how fast it can be followed.
 func (x *caseRun) redoParser(ctx context.Context, dir string) (got figures, err error) {
 	defer func() { err = errors.Join(err, x.server.Exec(ctx, "DROP DATABASE IF EXISTS redo")) }()
-	self, err := os.Executable()
+	out := filepath.Join(dir, "rate")
+	u, err := x.followRedo(ctx, out)
+	const tries = 5 // the server may make a checkpoint at any time, and leave nothing to follow
+	for try := 1; try < tries && err != nil && ctx.Err() == nil; try++ {
+		u, err = x.followRedo(ctx, out)
+	}
 	if err != nil {
 		return nil, err
-	}
-	out := filepath.Join(dir, "rate")
-	var u usage
-	const tries = 5 // the server may make a checkpoint at any time, and leave nothing to follow
-	for try := 1; ; try++ {
-		err = x.server.Exec(ctx, "CREATE OR REPLACE DATABASE redo", "CREATE TABLE redo.t (id INT NOT NULL PRIMARY KEY, k INT UNSIGNED NOT NULL, text CHAR(100), KEY (k)) ENGINE=InnoDB",
-			"INSERT INTO redo.t SELECT seq, CRC32(seq), SHA1(seq) FROM redo.seq_1_to_200000", "UPDATE redo.t SET text = SHA1(k) WHERE id % 3 = 0")
-		if err != nil {
-			return nil, err
-		}
-		lsn, err := x.settledLSN(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if u, err = pipe(ctx, out, []string{self, limitCommand, "redo", x.server.Datadir, lsn}); err == nil {
-			break
-		}
-		if try == tries || ctx.Err() != nil {
-			return nil, err
-		}
 	}
 	text, err := os.ReadFile(out)
 	if err != nil {
@@ -377,6 +362,25 @@ func (x *caseRun) redoParser(ctx context.Context, dir string) (got figures, err 
 	got = u.figures()
 	got["rate"] = rate
 	return got, nil
+}
+
+// followRedo makes the server write redo and follows it in a child, which writes its
+// rate to a file.
+func (x *caseRun) followRedo(ctx context.Context, out string) (usage, error) {
+	err := x.server.Exec(ctx, "CREATE OR REPLACE DATABASE redo", "CREATE TABLE redo.t (id INT NOT NULL PRIMARY KEY, k INT UNSIGNED NOT NULL, text CHAR(100), KEY (k)) ENGINE=InnoDB",
+		"INSERT INTO redo.t SELECT seq, CRC32(seq), SHA1(seq) FROM redo.seq_1_to_200000", "UPDATE redo.t SET text = SHA1(k) WHERE id % 3 = 0")
+	if err != nil {
+		return usage{}, err
+	}
+	lsn, err := x.settledLSN(ctx)
+	if err != nil {
+		return usage{}, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return usage{}, err
+	}
+	return pipe(ctx, out, []string{self, limitCommand, "redo", x.server.Datadir, lsn})
 }
 
 // limitOf measures a limit in a child of its own.

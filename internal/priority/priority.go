@@ -1,6 +1,7 @@
 // Package priority lets single threads of the process step back behind others, for
 // the processor and for the disk. Linux keeps both for each thread, so that the rest
-// of the process goes on as before.
+// of the process goes on as before. It also lets the session of the process step
+// back, which is what counts for programs of other sessions.
 package priority
 
 import (
