@@ -47,11 +47,11 @@ func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
 	defer release() //nolint:errcheck // the lock ends with the process at the latest
 	for try := 1; ; try++ {
 		m, err := runAttempt(ctx, o, found, try)
-		if !errors.Is(err, ErrReplaced) || try == maxAttempts {
+		if !startsOver(err) || try == maxAttempts {
 			return m, err
 		}
 		o.Logger.Warn("starting over from a fresh checkpoint", "reason", err)
-		if err := behindImport(ctx, o, err); err != nil {
+		if err := behindFailure(ctx, o, err); err != nil {
 			return nil, err
 		}
 	}
@@ -93,9 +93,6 @@ func prepare(ctx context.Context, o Options) (found *Preflight, release func() e
 	}
 	return found, release, nil
 }
-
-// maxAttempts bounds how often a backup starts over because of imports.
-const maxAttempts = 3
 
 // attempt is one try of a backup.
 type attempt struct {

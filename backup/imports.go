@@ -8,9 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
-	"mbk/innodb"
 	"mbk/internal/filename"
 	"mbk/internal/hint"
 	"mbk/stage"
@@ -151,60 +149,4 @@ func (c *copies) withoutSpace() []string {
 			filename.SQL(path.Clean(dir)), filename.SQL(table)))
 	}
 	return warnings
-}
-
-// behindImport waits until the server has made a checkpoint behind the import
-// that failed an attempt: at once where the account may force it, else when the
-// server makes one by itself.
-func behindImport(ctx context.Context, o Options, failed error) error {
-	watch, err := o.Server.Watch(ctx)
-	if err != nil {
-		return err
-	}
-	defer watch.Close()
-	lsns, err := watch.LSNs(ctx)
-	if err != nil {
-		return err
-	}
-	behind := lsns.Current
-	advice := "grant SUPER to the account, so that mbk can make that checkpoint, or try again later"
-	err = o.Server.Checkpoint(ctx)
-	switch {
-	case errors.Is(err, errors.ErrUnsupported):
-		advice = makeCheckpoints
-	case !errors.Is(err, stage.ErrPrivilege):
-		return err
-	}
-	made, err := await(ctx, func() (bool, error) {
-		lsns, err := watch.LSNs(ctx)
-		return innodb.Checkpoint{LSN: lsns.Checkpoint, End: lsns.Checkpoint}.Covers(behind), err
-	})
-	if err == nil && !made {
-		err = fmt.Errorf("%w; the server made no checkpoint behind that within %s", failed, checkpointPatience)
-		err = hint.Wrap(err, advice)
-	}
-	return err
-}
-
-// makeCheckpoints is the advice for a server that cannot be told to make one.
-const makeCheckpoints = "try when the server has little to do; or SET GLOBAL innodb_max_dirty_pages_pct=0 before the backup, which makes it write its dirty pages and so a checkpoint, and set it back afterwards"
-
-// checkpointPatience is how long a checkpoint of the server's own making is
-// waited for.
-const checkpointPatience = 30 * time.Second
-
-// await asks for a checkpoint until it is there or the patience is over.
-func await(ctx context.Context, there func() (bool, error)) (bool, error) {
-	deadline := time.Now().Add(checkpointPatience)
-	for {
-		made, err := there()
-		if made || err != nil || time.Now().After(deadline) {
-			return made, err
-		}
-		select {
-		case <-ctx.Done():
-			return false, context.Cause(ctx)
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
 }

@@ -104,6 +104,7 @@ func soakCases() []soaked {
 		{name: "tables mapped elsewhere", run: one(tablesMapped)},
 		{name: "redo of 8 MiB", run: one(smallRedo)},
 		{name: "redo overwritten", run: one(redoOverwritten)},
+		{name: "redo replaced", since: "10.9", run: one(redoReplaced)},
 		{name: "redo resized elsewhere", since: "10.9", run: one(redoResized)},
 		{name: "encrypted tables of all kinds", run: one(allEncrypted)},
 		{name: "encrypted for the first time", run: one(firstEncrypted)},

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -268,9 +269,47 @@ func truncating(table, wait string) func(context.Context, *mariadbtest.Server) e
 func TestRedoOverwritten(t *testing.T) { t.Log(redoOverwritten(t, oldest())) }
 
 func redoOverwritten(t *testing.T, version string) string {
-	source := mariadbtest.New(t, version, "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=2")
-	source.MustExec(t, statements(filled("t", 8, ""))...)
-	cmd := command(t, "backup", "--repo", t.TempDir(), "--socket", source.Socket, "--user", "root", "--quiet", "--no-defaults", "--rate-limit", "1MB")
+	source := smallLog(t, version)
+	o, took := whileStopped(t, source, t.TempDir(), overwritten...)
+	if o.code != 4 || !strings.Contains(o.stderr, "overwritten") || took > 10*time.Second {
+		t.Errorf("after %s exit code %d, %s; want exit code 4 within 10 s because the redo log was overwritten", took, o.code, o.stderr)
+	}
+	return fmt.Sprintf("exit code %d after %s: %s", o.code, took.Round(time.Millisecond), firstLine(o.stderr))
+}
+
+// A backup starts over if the log was resized in such a way that it cannot be followed.
+func TestRedoReplaced(t *testing.T) {
+	t.Parallel()
+	t.Log(redoReplaced(t, newest()))
+}
+
+func redoReplaced(t *testing.T, version string) string {
+	source, repository := smallLog(t, version), t.TempDir()
+	o, took := whileStopped(t, source, repository, append(slices.Clone(overwritten), "SET GLOBAL innodb_log_file_size=25165824")...)
+	if o.code != 0 || !strings.Contains(o.stderr, "starting over") || !strings.Contains(o.stderr, "redo log replaced") {
+		t.Fatalf("exit code %d, %s; want a backup that started over because the redo log was replaced", o.code, o.stderr)
+	}
+	b := document[taken](t, "show", "latest", "--repo", repository)
+	wantSame(t, source, caughtUp(t, source, repository, b, profile{}))
+	return fmt.Sprintf("exit code 0 after %s: %s", took.Round(time.Millisecond), firstLine(o.stderr))
+}
+
+// overwritten are statements that write more redo than smallLog's log holds.
+var overwritten = slices.Repeat([]string{"UPDATE d.t SET n = n + 1, s = REPEAT(MD5(n), 15)"}, 4)
+
+// smallLog is a server with a redo log of 8 MiB and as much data.
+func smallLog(t *testing.T, version string) *mariadbtest.Server {
+	t.Helper()
+	s := mariadbtest.New(t, version, "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=2")
+	s.MustExec(t, statements(filled("t", 8, ""))...)
+	return s
+}
+
+// whileStopped stops a backup that is copying, lets the server do something, and
+// returns how the backup ended, and how long that took from then on.
+func whileStopped(t *testing.T, source *mariadbtest.Server, repository string, do ...string) (o outcome, took time.Duration) {
+	t.Helper()
+	cmd := command(t, "backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet", "--no-defaults", "--rate-limit", "12MB")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
@@ -280,19 +319,13 @@ func redoOverwritten(t *testing.T, version string) string {
 	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	for range 4 {
-		source.MustExec(t, "UPDATE d.t SET n = n + 1, s = REPEAT(MD5(n), 15)")
-	}
+	source.MustExec(t, do...)
 	begun := time.Now()
 	if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // its exit code is looked at
-	took := time.Since(begun)
-	if cmd.ProcessState.ExitCode() != 4 || !strings.Contains(stderr.String(), "overwritten") || took > 10*time.Second {
-		t.Errorf("after %s exit code %d, %s; want exit code 4 within 10 s because the redo log was overwritten", took, cmd.ProcessState.ExitCode(), stderr.String())
-	}
-	return fmt.Sprintf("exit code %d after %s: %s", cmd.ProcessState.ExitCode(), took.Round(time.Millisecond), firstLine(stderr.String()))
+	return outcome{code: cmd.ProcessState.ExitCode(), stderr: stderr.String()}, time.Since(begun)
 }
 
 // The redo log is in another file system, small, and resized all the time.

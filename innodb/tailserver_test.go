@@ -424,7 +424,11 @@ func TestTailerOnServers(t *testing.T) {
 					}
 					args = append(more, args...)
 				}
-				followServer(t, series, args, tt.options, tt.sizes)
+				for try := 1; !followServer(t, series, args, tt.options, tt.sizes); try++ {
+					if try == 3 {
+						t.Fatal("the server broke its log each time")
+					}
+				}
 			})
 		}
 	}
@@ -442,7 +446,9 @@ func withOldLog() []string {
 	return series
 }
 
-func followServer(t *testing.T, series string, args []string, o innodb.TailOptions, sizes []int) {
+// followServer follows the log of a server, recovers another one from the copy and
+// compares the two. It returns false if the server broke its log itself.
+func followServer(t *testing.T, series string, args []string, o innodb.TailOptions, sizes []int) (whole bool) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // a server that hangs is to say in what
 	defer cancel()
 	s := mariadbtest.New(t, series, args...)
@@ -517,8 +523,19 @@ func followServer(t *testing.T, series string, args []string, o innodb.TailOptio
 	began := time.Now()
 	end, err := tl.Finish(ctx, innodb.LSN(l))
 	if err != nil {
+		if _, err := conn.ExecContext(ctx, "UNLOCK TABLES"); err != nil {
+			t.Fatal(err)
+		}
+		stopLoad()
 		cancel() // it goes on after a Finish that was in vain
-		t.Fatal(errors.Join(err, <-ran))
+		err = errors.Join(err, <-ran)
+		close(sink.again)
+		<-compared
+		if len(sizes) == 0 || !brokeItsLog(t, s) {
+			t.Fatal(err)
+		}
+		t.Logf("the server broke its log: %v", err)
+		return false
 	}
 	t.Logf("Finish took %v, to %d for %d; %+v", time.Since(began), end, l, tl.Progress())
 	if err := <-ran; err != nil {
@@ -553,6 +570,22 @@ func followServer(t *testing.T, series string, args []string, o innodb.TailOptio
 	if got != want {
 		t.Errorf("after recovery: %s, want %s", got, want)
 	}
+	return true
+}
+
+// brokeItsLog says whether the server tells that it could not recover from its own
+// log for some time. That happens when it writes more than a smaller log holds
+// before that log is in use. It may then have set the sequence bits of the second
+// lap as those of the first: it sets them all to 1 up to the change, and takes the
+// log to begin anew where it is full, but only if it sees a write go beyond the end.
+// One that ends just there is not seen.
+func brokeItsLog(t *testing.T, s *mariadbtest.Server) bool {
+	t.Helper()
+	b, err := os.ReadFile(s.ErrorLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Contains(b, []byte("Crash recovery is broken"))
 }
 
 // resizeLog changes the size of the log several times.
