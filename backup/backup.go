@@ -108,10 +108,9 @@ type attempt struct {
 	stages *stage.Stages
 	locker *stage.Locker
 	watch  *stage.Watch
-	guard  *guard            // until the server is locked
-	behind *priority.Session // until others may wait for us
-
-	unwatch context.CancelFunc // of what watches whether that goes well
+	guard  *guard                           // until the server is locked
+	behind atomic.Pointer[priority.Session] // until others may wait for us
+	lagged atomic.Bool                      // the redo, by so much that we wait no more for others
 
 	copier *copier.Copier
 	copies *copies
@@ -401,7 +400,7 @@ func (r *attempt) beginCopying(ctx context.Context) error {
 	if err := r.startRedo(ctx); err != nil {
 		return err
 	}
-	r.stepBack(ctx)
+	r.stepBack()
 	var err error
 	r.system, err = r.copies.copySystem(ctx)
 	return err

@@ -60,6 +60,7 @@ func (r *attempt) startRedo(ctx context.Context) error {
 	r.tailed.Store(c)
 	sink := func(mtrs []byte, _, _ innodb.LSN) error {
 		_, err := c.spool.Write(mtrs)
+		r.mindLag(c.tail)
 		return err
 	}
 	var err error

@@ -257,6 +257,45 @@ func TestRateLimitAndNiceness(t *testing.T) {
 	}
 }
 
+// A backup that comes to lag behind the server's redo log no longer gives way. It is
+// stopped for a while to bring that about.
+func TestLaggingBackupComesForward(t *testing.T) {
+	if grouped, err := os.ReadFile("/proc/self/autogroup"); err != nil || len(grouped) == 0 {
+		t.Skipf("sessions are no groups here: %v", err)
+	}
+	t.Parallel()
+	source, repository := smallLog(t, newest()), t.TempDir()
+	r := launch(t, command(t, backupArgs(source, repository, "--rate-limit", "6MB")...))
+	nice := func(want string) func() bool {
+		return func() bool {
+			session, _ := os.ReadFile(fmt.Sprintf("/proc/%d/autogroup", r.cmd.Process.Pid))
+			return strings.HasSuffix(string(session), " nice "+want+"\n")
+		}
+	}
+	until(t, "session at niceness 10", nice("10"))
+	written := func() int {
+		n, err := strconv.Atoi(source.MustValue(t, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'Innodb_lsn_current'"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	r.whileStopped(t, func() {
+		for from, id := written(), 0; written() < from+5<<20; id += 100 {
+			source.MustExec(t, fmt.Sprintf("UPDATE d.t SET n = n + 1, s = REPEAT(MD5(n), 15) WHERE id BETWEEN %d AND %d", id, id+100))
+		}
+	})
+	until(t, "session at niceness 0", nice("0"))
+	if found := niceness(t, r.cmd.Process.Pid); !found[10] {
+		t.Errorf("threads of niceness %v, want one that still copies, at 10", found)
+	}
+	if o := r.wait(t, time.Minute); o.code != 0 {
+		t.Fatalf("exit code %d: %s", o.code, o.stderr)
+	}
+	b := document[taken](t, "show", "latest", "--repo", repository)
+	wantSame(t, source, caughtUp(t, source, repository, b, profile{}))
+}
+
 // niceness collects those of the threads of a process.
 func niceness(t *testing.T, pid int) map[int]bool {
 	t.Helper()

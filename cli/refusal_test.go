@@ -195,6 +195,18 @@ func launch(t *testing.T, cmd *exec.Cmd) *run {
 	return r
 }
 
+// whileStopped does something while the program is stopped.
+func (r *run) whileStopped(t *testing.T, do func()) {
+	t.Helper()
+	if err := r.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	do()
+	if err := r.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // wait waits for the end.
 func (r *run) wait(t *testing.T, within time.Duration) outcome {
 	t.Helper()

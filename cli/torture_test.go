@@ -1,7 +1,6 @@
 package cli_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -270,7 +269,7 @@ func TestRedoOverwritten(t *testing.T) { t.Log(redoOverwritten(t, oldest())) }
 
 func redoOverwritten(t *testing.T, version string) string {
 	source := smallLog(t, version)
-	o, took := whileStopped(t, source, t.TempDir(), overwritten...)
+	o, took := afterStop(t, source, t.TempDir(), overwritten...)
 	if o.code != 4 || !strings.Contains(o.stderr, "overwritten") || took > 10*time.Second {
 		t.Errorf("after %s exit code %d, %s; want exit code 4 within 10 s because the redo log was overwritten", took, o.code, o.stderr)
 	}
@@ -285,7 +284,7 @@ func TestRedoReplaced(t *testing.T) {
 
 func redoReplaced(t *testing.T, version string) string {
 	source, repository := smallLog(t, version), t.TempDir()
-	o, took := whileStopped(t, source, repository, append(slices.Clone(overwritten), "SET GLOBAL innodb_log_file_size=25165824")...)
+	o, took := afterStop(t, source, repository, append(slices.Clone(overwritten), "SET GLOBAL innodb_log_file_size=25165824")...)
 	if o.code != 0 || !strings.Contains(o.stderr, "starting over") || !strings.Contains(o.stderr, "redo log replaced") {
 		t.Fatalf("exit code %d, %s; want a backup that started over because the redo log was replaced", o.code, o.stderr)
 	}
@@ -305,27 +304,15 @@ func smallLog(t *testing.T, version string) *mariadbtest.Server {
 	return s
 }
 
-// whileStopped stops a backup that is copying, lets the server do something, and
-// returns how the backup ended, and how long that took from then on.
-func whileStopped(t *testing.T, source *mariadbtest.Server, repository string, do ...string) (o outcome, took time.Duration) {
+// afterStop stops a backup that is copying while the server does something. It
+// returns how the backup ended, and how long after that.
+func afterStop(t *testing.T, source *mariadbtest.Server, repository string, do ...string) (o outcome, took time.Duration) {
 	t.Helper()
-	cmd := command(t, "backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet", "--no-defaults", "--rate-limit", "12MB")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	r := launch(t, command(t, backupArgs(source, repository, "--rate-limit", "12MB")...))
 	time.Sleep(time.Second)
-	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	source.MustExec(t, do...)
+	r.whileStopped(t, func() { source.MustExec(t, do...) })
 	begun := time.Now()
-	if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait() // its exit code is looked at
-	return outcome{code: cmd.ProcessState.ExitCode(), stderr: stderr.String()}, time.Since(begun)
+	return r.wait(t, time.Minute), time.Since(begun)
 }
 
 // The redo log is in another file system, small, and resized all the time.
