@@ -44,6 +44,10 @@ func coldFile(t *testing.T) *os.File {
 	return f
 }
 
+// about says whether so many bytes are in the page cache as want. The kernel may take a
+// page at any time.
+func about(got, want int64) bool { return got <= want && got >= want-want/100 }
+
 func read(t *testing.T, f *os.File, offset, n int64) {
 	t.Helper()
 	if _, err := f.ReadAt(make([]byte, n), offset); err != nil {
@@ -55,14 +59,14 @@ func TestDropLeavesWhatWasThere(t *testing.T) {
 	f := coldFile(t)
 	m := pagecache.Look(f, 0, size)
 	read(t, f, 0, size)
-	if got := pagecache.Look(f, 0, size).Resident(); got != size {
+	if got := pagecache.Look(f, 0, size).Resident(); !about(got, size) {
 		t.Fatalf("%d bytes are cached after reading, want %d", got, size)
 	}
 	m.Drop(f, 0, size)
-	if got := pagecache.Look(f, 0, size).Resident(); got != warm {
+	if got := pagecache.Look(f, 0, size).Resident(); !about(got, warm) {
 		t.Errorf("%d bytes are cached at the end, want %d", got, warm)
 	}
-	if got := pagecache.Look(f, at, warm).Resident(); got != warm {
+	if got := pagecache.Look(f, at, warm).Resident(); !about(got, warm) {
 		t.Errorf("%d bytes of the part that was cached before, want %d", got, warm)
 	}
 }
@@ -72,12 +76,12 @@ func TestDropOfAPart(t *testing.T) {
 	m := pagecache.Look(f, 1<<20, 2<<20)
 	read(t, f, 0, at)
 	m.Drop(f, 0, size) // knows of 2 MiB only
-	if got := pagecache.Look(f, 0, size).Resident(); got != at+warm-2<<20 {
+	if got := pagecache.Look(f, 0, size).Resident(); !about(got, at+warm-2<<20) {
 		t.Errorf("%d bytes are cached, want %d", got, at+warm-2<<20)
 	}
 	m.Drop(f, 100, 0)
 	pagecache.Map{}.Drop(f, 0, size)
-	if got := pagecache.Look(f, 0, size).Resident(); got != at+warm-2<<20 {
+	if got := pagecache.Look(f, 0, size).Resident(); !about(got, at+warm-2<<20) {
 		t.Errorf("%d bytes are cached after dropping nothing, want %d", got, at+warm-2<<20)
 	}
 }
@@ -88,7 +92,7 @@ func TestCorrectTakesOverAnEarlierLook(t *testing.T) {
 	read(t, f, 0, 1<<20) // as one does to find out what file this is
 	m := pagecache.Look(f, 0, size)
 	m.Correct(earlier)
-	if got := m.Resident(); got != warm {
+	if got := m.Resident(); !about(got, warm) {
 		t.Errorf("%d bytes were cached, want %d", got, warm)
 	}
 	m = pagecache.Look(f, 512<<10, 1<<20)
