@@ -24,6 +24,7 @@ func TestKeepOld(t *testing.T) {
 		t.Fatal(err)
 	}
 	mbk(t, append(restoreArgs("latest", repository, srv.Datadir), "--no-defaults")...).wantRefusal(t, 2, "--keep-old", "is not empty")
+	mbk(t, append(keep, "--galera-node")...).wantRefusal(t, 2, "without --galera-node", "no node of a Galera cluster")
 	if o := must(t, append(keep, "--dry-run")...); !strings.Contains(o.stdout, "would be kept in "+strings.TrimSuffix(srv.Datadir, "/")+".old-2") {
 		t.Errorf("the plan is\n%s", o.stdout)
 	}

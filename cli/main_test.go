@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
@@ -25,6 +26,14 @@ func TestMain(m *testing.M) {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		go func() { <-ctx.Done(); stop() }()
 		os.Exit(cli.Run(ctx, cli.Process()))
+	}
+	// Servers look there for what brings the state to a node of a cluster.
+	folder, err := filepath.Abs("testdata/galera")
+	if err == nil {
+		err = os.Setenv("PATH", folder+":"+os.Getenv("PATH"))
+	}
+	if err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }

@@ -26,6 +26,10 @@ type taken struct {
 	LSN struct {
 		End uint64 `json:"end"`
 	} `json:"lsn"`
+	Galera *struct {
+		UUID  string `json:"uuid"`
+		SeqNo int64  `json:"seqno"`
+	} `json:"galera"`
 	Replicas []struct {
 		Host     string `json:"host"`
 		Port     int    `json:"port"`

@@ -113,6 +113,7 @@ func soakCases() []soaked {
 		{name: "many holes", run: one(manyHoles)},
 		{name: "prepared and open transactions", run: one(preparedAndOpen)},
 		{name: "replica as the source", run: one(replicated)},
+		{name: "Galera node", run: one(galeraNode)},
 		{name: "frozen server", run: one(frozenServer)},
 		{name: "mbk killed 50 times", run: killedOften},
 		{name: "server killed 10 times", run: serverKilledOften},

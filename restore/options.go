@@ -26,6 +26,9 @@ type Options struct {
 	// KeepOld moves a data directory that is in the target aside, to a name of its
 	// own beside it. Restore only.
 	KeepOld bool
+	// GaleraNode makes it a node of the Galera cluster that the source was a node of,
+	// which needs from the others only what came later. Restore only.
+	GaleraNode bool
 	// Filter says which databases and tables of the backup are restored; empty: all.
 	// Restore only.
 	Filter filter.Spec

@@ -67,6 +67,7 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	p.target, p.Target, p.KeepOld, p.Owner = t, cmp.Or(t.path, o.Target), t.old, t.owner
 	p.object(objections...)
 	p.checkOutside(o)
+	p.checkGalera(o)
 	if t.path != "" {
 		p.checkSpace(t.parent(), len(objections) == 0)
 	}

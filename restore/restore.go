@@ -114,6 +114,11 @@ func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 		r.Elapsed.Recover = time.Since(begin).Milliseconds()
 	}
 
+	if o.GaleraNode {
+		if err := s.writeGrastate(m.Galera); err != nil {
+			return nil, err
+		}
+	}
 	// The last moment at which a cancelled restore changes nothing.
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -1,0 +1,49 @@
+package restore
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"mbk/repo"
+)
+
+// grastateName is the file in which a node of a Galera cluster keeps what cluster it
+// belongs to and up to where its data goes. A node that has none gets a full copy
+// of another one, whatever its data say. Form: galera's saved_state.cpp.
+const grastateName = "grastate.dat"
+
+// checkGalera sees whether what is restored can be a node, and tells how.
+func (p *Plan) checkGalera(o Options) {
+	g := p.manifest.Galera
+	switch {
+	case g == nil && o.GaleraNode:
+		p.object(Objection{
+			Problem: "the source of the backup was no node of a Galera cluster",
+			Hint:    "restore without --galera-node",
+		})
+	case g == nil || p.manifest.Filter != nil && !o.GaleraNode:
+	case p.manifest.Filter != nil:
+		p.object(Objection{
+			Problem: "a node of a Galera cluster holds everything, and tables are left out here",
+			Hint:    "restore without filters, of a backup of everything, or without --galera-node",
+		})
+	case o.GaleraNode:
+		p.note("as a node of its Galera cluster it goes on behind %s:%d", g.UUID, g.SeqNo)
+	default:
+		p.note("the source was a node of a Galera cluster, at %s:%d; to join that, restore with --galera-node, or the other nodes send all of their data", g.UUID, g.SeqNo)
+	}
+}
+
+// writeGrastate makes the restored data those of a node.
+func (s *scratch) writeGrastate(g *repo.Galera) error {
+	text := fmt.Sprintf("# GALERA saved state\nversion: 2.1\nuuid:    %s\nseqno:   %d\nsafe_to_bootstrap: 0\n", g.UUID, g.SeqNo)
+	name := filepath.Join(s.data(), grastateName)
+	if err := os.WriteFile(name, []byte(text), 0o660); err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return os.Lchown(name, s.target.owner.UID, s.target.owner.GID)
+}
