@@ -265,6 +265,9 @@ func wantSameBut(t *testing.T, source, restored *mariadbtest.Server, change func
 	for _, f := range findings {
 		t.Errorf("CHECK TABLE: %s", f)
 	}
+	if left := restored.MustValue(t, "SELECT IFNULL(GROUP_CONCAT(NAME), '') FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE '%/#sql%'"); left != "" {
+		t.Errorf("the dictionary knows tables of unfinished statements: %s", left)
+	}
 	log, err := os.ReadFile(restored.ErrorLog)
 	if err != nil {
 		t.Fatal(err)

@@ -96,7 +96,7 @@ func phaseName(phase string) string {
 	case restore.PhaseRecover:
 		return "mariadbd applies the redo log"
 	case restore.PhaseTidy:
-		return "mariadbd drops what is left out"
+		return "mariadbd drops what does not belong there"
 	case restore.PhaseCheck:
 		return "mariadbd checks all tables"
 	case restore.PhasePlace:

@@ -308,28 +308,6 @@ func (s *scratch) removeSurplus(m *repo.Manifest) error {
 	return nil
 }
 
-// tidy makes a server on the recovered files drop what a filter left out and its
-// dictionary still knows.
-func (e engine) tidy(ctx context.Context, m *repo.Manifest, meter *meter) error {
-	if m.Filter == nil {
-		return nil
-	}
-	meter.begin(PhaseTidy, 0)
-	s, err := e.serve(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	if err := s.dropLeftOut(ctx, e, m); err != nil {
-		return s.blame(fmt.Errorf("drop what was left out: %w", err))
-	}
-	if err := s.stop(ctx); err != nil {
-		return err
-	}
-	meter.end()
-	return nil
-}
-
 // dropLeftOut drops databases and tables that the manifest does not hold.
 func (s *served) dropLeftOut(ctx context.Context, e engine, m *repo.Manifest) error {
 	d, err := s.server.Dropper(ctx)

@@ -73,7 +73,7 @@ const (
 	PhasePages   = "pages"   // chunks are decompressed and pages checked
 	PhaseExtract = "extract" // files are written
 	PhaseRecover = "recover" // mariadbd applies the redo log
-	PhaseTidy    = "tidy"    // mariadbd drops what a filter left out
+	PhaseTidy    = "tidy"    // mariadbd drops what is left out or unfinished
 	PhaseCheck   = "check"   // the scratch server checks tables
 	PhasePlace   = "place"   // the result is made durable and renamed
 )

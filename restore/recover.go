@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -45,7 +44,9 @@ func (s *scratch) recover(ctx context.Context, e engine, m *repo.Manifest, meter
 			return r, err
 		}
 	}
-	return r, e.tidy(ctx, m, meter)
+	warnings, err := e.tidy(ctx, m, meter)
+	r.warnings = append(r.warnings, warnings...)
+	return r, err
 }
 
 // recover makes the extracted files consistent by running the real server on
@@ -86,10 +87,7 @@ func (e engine) recover(ctx context.Context, m *repo.Manifest, meter *meter) (re
 		return r, e.failed(log, err.Error())
 	}
 	meter.end()
-	if log.undropped {
-		return r, nil // what an ALTER TABLE left is known to the server, and in nobody's way
-	}
-	return r, e.removeOrphans()
+	return r, nil
 }
 
 // failed is the error of a run that did not do what it should.
@@ -210,26 +208,6 @@ func (e engine) checkLog(end innodb.LSN) (innodb.LSN, error) {
 		return c.LSN, fmt.Errorf("it ended at LSN %d, want at least %d", c.LSN, end)
 	}
 	return c.LSN, nil
-}
-
-// removeOrphans deletes the files of intermediate tables. The server has dropped
-// those tables; a file that is still there belongs to none.
-func (e engine) removeOrphans() error {
-	root, err := os.OpenRoot(e.data)
-	if err != nil {
-		return fmt.Errorf("remove orphans: %w", err)
-	}
-	defer root.Close() //nolint:errcheck // nothing is written through it
-	files, err := fs.Glob(root.FS(), "*/#sql*")
-	if err != nil {
-		return fmt.Errorf("remove orphans: %w", err)
-	}
-	for _, name := range files {
-		if err := root.Remove(name); err != nil {
-			return fmt.Errorf("remove orphans: %w", err)
-		}
-	}
-	return nil
 }
 
 // tellRecovery passes on what the server says of its progress:

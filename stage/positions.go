@@ -232,7 +232,7 @@ func (s *Server) FlushEngineLogs(ctx context.Context) (written bool, err error) 
 // Checkpoint makes InnoDB write all changed pages and a checkpoint, and waits
 // for it, however long that takes; cancelling ctx ends the wait but not the
 // server's work. It needs SUPER, which a backup otherwise does not: ErrPrivilege
-// without it, errors.ErrUnsupported from a server that has no such command (10.5).
+// without it, errors.ErrUnsupported from a server that has no such command (10.5, 10.6).
 // It uses a connection of its own.
 func (s *Server) Checkpoint(ctx context.Context) error {
 	own, err := open(ctx, s.cfg, 0, false)

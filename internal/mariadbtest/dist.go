@@ -56,9 +56,9 @@ func Versions() []string {
 	return []string{"10.11", "11.8"}
 }
 
-// Get returns the server of a series ("10.5", "10.11", "11.8", "sid" or
-// SystemSeries). One that is not on the machine yet is fetched from Debian's
-// archive, which takes a minute; later calls, from any process, cost
+// Get returns the server of a series ("10.5", "10.6", "10.11", "11.4", "11.8", "sid" or
+// SystemSeries). One that is not on the machine yet is fetched from the archive of Debian
+// or, 10.6 and 11.4, Ubuntu, which takes a minute; later calls, from any process, cost
 // milliseconds. It is safe for concurrent use, by several processes too.
 func Get(ctx context.Context, series string) (Dist, error) {
 	if series == SystemSeries {

@@ -179,9 +179,13 @@ func TestPurgeGarbage(t *testing.T) {
 		{"not delete-marked", "Warning", "0", false},
 		{"an error", "Error", "32", false},
 	} {
-		if got := isPurgeGarbage(c.kind, strings.Replace(message, "%", c.bits, 1)); got != c.want {
+		if got := isPurgeGarbage("10.11.2", c.kind, strings.Replace(message, "%", c.bits, 1)); got != c.want {
 			t.Errorf("%s: isPurgeGarbage = %v, want %v", c.name, got, c.want)
 		}
+	}
+	const stale = "InnoDB: Clustered index record with stale history in table `d`.`t`"
+	if !isPurgeGarbage("10.6.22", "Warning", stale) || isPurgeGarbage("10.11.2", "Warning", stale) {
+		t.Error("stale history is something that 10.6 has without harm, and not 10.11")
 	}
 }
 

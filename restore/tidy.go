@@ -1,0 +1,99 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"mbk/internal/filename"
+	"mbk/repo"
+)
+
+// tidy makes a server on the recovered files drop what its dictionary knows and should
+// not: what a filter left out, and the tables that an ALTER TABLE had not finished.
+// Recovery drops these, but for servers of 10.6, which leave that to a log of DDL
+// that is in no backup. One that cannot be dropped is a warning: it is in nobody's way.
+func (e engine) tidy(ctx context.Context, m *repo.Manifest, meter *meter) (warnings []string, err error) {
+	orphans, err := e.intermediate()
+	if err != nil {
+		return nil, err
+	}
+	known := slices.ContainsFunc(orphans, func(name string) bool { return path.Ext(name) == ".ibd" })
+	if m.Filter == nil && !known {
+		return nil, e.remove(orphans)
+	}
+	meter.begin(PhaseTidy, 0)
+	s, err := e.serve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	if m.Filter != nil {
+		if err := s.dropLeftOut(ctx, e, m); err != nil {
+			return nil, s.blame(fmt.Errorf("drop what was left out: %w", err))
+		}
+	}
+	undropped := s.dropIntermediate(ctx)
+	if err := s.stop(ctx); err != nil {
+		return nil, err
+	}
+	meter.end()
+	if undropped != nil {
+		return []string{fmt.Sprintf("what an unfinished ALTER TABLE left stays: %v", undropped)}, nil
+	}
+	return nil, e.remove(orphans)
+}
+
+// intermediate lists the files of tables that an ALTER TABLE was making, by their
+// paths in the data directory.
+func (e engine) intermediate() ([]string, error) {
+	files, err := fs.Glob(os.DirFS(e.data), "*/#sql*")
+	if err != nil {
+		return nil, fmt.Errorf("look for intermediate tables: %w", err)
+	}
+	return files, nil
+}
+
+// dropIntermediate drops such tables.
+func (s *served) dropIntermediate(ctx context.Context) error {
+	d, err := s.server.Dropper(ctx)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return dropTables(ctx, d, func() (map[string][]string, error) {
+		list, err := s.server.InnoDBTables(ctx)
+		if err != nil {
+			return nil, err
+		}
+		found := map[string][]string{}
+		for _, t := range list {
+			if dir, name := path.Split(t.Name); filename.Temporary(name) {
+				database := filename.SQL(path.Clean(dir))
+				found[database] = append(found[database], filename.SQL(name))
+			}
+		}
+		return found, nil
+	})
+}
+
+// remove deletes files of which the server knows nothing, as far as it has not done
+// that itself.
+func (e engine) remove(files []string) error {
+	root, err := os.OpenRoot(e.data)
+	if err != nil {
+		return fmt.Errorf("remove orphans: %w", err)
+	}
+	defer root.Close() //nolint:errcheck // nothing is written through it
+	for _, name := range files {
+		if err := root.Remove(filepath.FromSlash(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove orphans: %w", err)
+		}
+	}
+	return nil
+}
