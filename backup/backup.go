@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -104,13 +105,14 @@ type attempt struct {
 	try     int // from 1
 	log     *slog.Logger
 
-	cancel context.CancelCauseFunc // ends the attempt with its true cause
-	stages *stage.Stages
-	locker *stage.Locker
-	watch  *stage.Watch
-	guard  *guard                           // until the server is locked
-	behind atomic.Pointer[priority.Session] // until others may wait for us
-	lagged atomic.Bool                      // the redo, by so much that we wait no more for others
+	cancel  context.CancelCauseFunc // ends the attempt with its true cause
+	stages  *stage.Stages
+	locker  *stage.Locker
+	watch   *stage.Watch
+	guard   *guard                           // until the server is locked
+	behind  atomic.Pointer[priority.Session] // until others may wait for us
+	lagged  atomic.Bool                      // the redo, by so much that we wait no more for others
+	forward sync.WaitGroup                   // of coming forward because of that
 
 	copier *copier.Copier
 	copies *copies

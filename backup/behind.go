@@ -23,12 +23,15 @@ func (r *attempt) mindLag(tail *innodb.Tailer) {
 		return
 	}
 	r.log.Info("the server leaves too little time to follow its redo log: no longer behind it")
-	go r.comeForward() // it may take a moment
+	r.forward.Go(r.comeForward) // it may take a moment
 }
 
 // comeForward ends the stepping back. It may be called from any goroutine.
 func (r *attempt) comeForward() {
-	if err := r.behind.Load().Raise(); err != nil {
+	session := r.behind.Load()
+	if err := session.Raise(); err != nil {
 		r.log.Warn("the session of this process stays behind others", "error", err)
+		return
 	}
+	r.behind.CompareAndSwap(session, nil)
 }

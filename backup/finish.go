@@ -159,6 +159,7 @@ func (r *attempt) close(ctx context.Context, m *repo.Manifest, err error) error 
 	if r.redo != nil {
 		errs = append(errs, r.redo.close())
 	}
+	r.forward.Wait()
 	r.tailed.Load().leaveCache()
 	if r.watch != nil {
 		r.watch.Close()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"mbk/innodb"
@@ -20,8 +21,13 @@ const maxAttempts = 3
 // last one, may do: after an import, and after a change of the redo log's size that
 // could not be followed. (A server whose new, smaller log is full before it is in
 // use may set sequence bits in it wrongly, and can read that part no more itself.
-// Seen with 10.11.19.)
+// Seen with 10.11.19.) A disk that fails, or stages that are lost, are no such matter.
 func startsOver(failed error) bool {
+	for _, grave := range []error{syscall.EIO, stage.ErrStageLost, stage.ErrLockLost} {
+		if errors.Is(failed, grave) {
+			return false
+		}
+	}
 	return errors.Is(failed, ErrReplaced) || errors.Is(failed, innodb.ErrRedoReplaced)
 }
 
@@ -29,14 +35,15 @@ func startsOver(failed error) bool {
 // attempt: at once where the account may force it, else when the server makes one
 // by itself.
 func behindFailure(ctx context.Context, o Options, failed error) error {
+	because := func(err error) error { return fmt.Errorf("%w (wanted to start over: %v)", err, failed) }
 	watch, err := o.Server.Watch(ctx)
 	if err != nil {
-		return err
+		return because(err)
 	}
 	defer watch.Close()
 	lsns, err := watch.LSNs(ctx)
 	if err != nil {
-		return err
+		return because(err)
 	}
 	behind := lsns.Current
 	advice := "grant SUPER to the account, so that mbk can make that checkpoint, or try again later"
@@ -44,8 +51,10 @@ func behindFailure(ctx context.Context, o Options, failed error) error {
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
 		advice = makeCheckpoints
+	case err == nil:
+		return nil
 	case !errors.Is(err, stage.ErrPrivilege):
-		return err
+		return because(err)
 	}
 	made, err := await(ctx, func() (bool, error) {
 		lsns, err := watch.LSNs(ctx)

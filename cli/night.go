@@ -121,11 +121,11 @@ func within(ctx context.Context, c *cli.Context) *cli.Context {
 	return &other
 }
 
-// lookBack finds out how the attempt before this one ended, if somebody wants to
-// know.
+// lookBack finds out how the attempt before this run ended, if somebody wants to
+// know. A run that starts over makes several.
 func (n *night) lookBack(ctx context.Context, r *repo.Repository) (err error) {
 	if n.news.when == notifyChange && r != nil {
-		n.last, err = r.LastAttempt(ctx, n.attempt.ID)
+		n.last, err = r.LastAttempt(ctx, n.started)
 	}
 	return err
 }

@@ -89,15 +89,15 @@ func (r *Repository) addAround(ctx context.Context, history []store.Object, a *A
 	return err
 }
 
-// LastAttempt returns the newest attempt of the history but the one with that id,
-// nil if there is none.
-func (r *Repository) LastAttempt(ctx context.Context, but string) (*Attempt, error) {
+// LastAttempt returns the newest attempt of the history that ended before a time, nil
+// if there is none.
+func (r *Repository) LastAttempt(ctx context.Context, before time.Time) (*Attempt, error) {
 	history, ids, err := r.history(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var newest []Attempt // of one second
-	for _, id := range slices.Backward(slices.DeleteFunc(ids, func(id string) bool { return id == but })) {
+	for _, id := range slices.Backward(ids) {
 		if len(newest) > 0 && startOfID(newest[0].ID) != startOfID(id) {
 			break
 		}
@@ -105,7 +105,9 @@ func (r *Repository) LastAttempt(ctx context.Context, but string) (*Attempt, err
 		if err != nil {
 			return nil, err
 		}
-		newest = append(newest, a)
+		if a.End().Before(before) {
+			newest = append(newest, a)
+		}
 	}
 	return NewestAttempt(newest), nil
 }

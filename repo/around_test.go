@@ -12,7 +12,7 @@ import (
 // What ran around an attempt is read with it, and never in the way of it.
 func TestAround(t *testing.T) {
 	r, st := newRepository(t)
-	if last, err := r.LastAttempt(t.Context(), ""); err != nil || last != nil {
+	if last, err := r.LastAttempt(t.Context(), time.Now()); err != nil || last != nil {
 		t.Errorf("LastAttempt of a new repository = %v, %v", last, err)
 	}
 	first, second := mustBackUp(t, r, "2026-11-21 00:00:00"), mustBackUp(t, r, "2026-11-22 00:00:00")
@@ -40,10 +40,13 @@ func TestAround(t *testing.T) {
 	if err != nil || len(list) != 2 || cmp.Diff(want[0], list[0].Attempt) != "" || cmp.Diff(want[1], list[1].Attempt) != "" {
 		t.Errorf("List = %+v, %v", list, err)
 	}
-	for but, id := range map[string]string{"": second, second: first, first: second} {
-		if last, err := r.LastAttempt(t.Context(), but); err != nil || last == nil || last.ID != id {
-			t.Errorf("LastAttempt but %q = %+v, %v, want %s", but, last, err, id)
+	for before, id := range map[time.Time]string{at(t, "2027-01-01 00:00:00"): second, want[1].End(): first, want[1].Started: first} {
+		if last, err := r.LastAttempt(t.Context(), before); err != nil || last == nil || last.ID != id {
+			t.Errorf("LastAttempt before %s = %+v, %v, want %s", before, last, err, id)
 		}
+	}
+	if last, err := r.LastAttempt(t.Context(), want[0].Started); err != nil || last != nil {
+		t.Errorf("LastAttempt before all = %+v, %v", last, err)
 	}
 	if a, err := r.Around(t.Context(), first); err != nil || cmp.Diff(around, a) != "" {
 		t.Errorf("Around = %+v, %v", a, err)

@@ -2,8 +2,6 @@ package restore
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"mbk/repo"
 )
@@ -23,10 +21,15 @@ func (p *Plan) checkGalera(o Options) {
 			Hint:    "restore without --galera-node",
 		})
 	case g == nil || p.manifest.Filter != nil && !o.GaleraNode:
-	case p.manifest.Filter != nil:
+	case o.GaleraNode && len(p.manifest.LeftOut) > 0:
 		p.object(Objection{
 			Problem: "a node of a Galera cluster holds everything, and tables are left out here",
 			Hint:    "restore without filters, of a backup of everything, or without --galera-node",
+		})
+	case o.GaleraNode && len(p.manifest.Damaged) > 0:
+		p.object(Objection{
+			Problem: "the backup holds damaged pages, which a node would bring into its cluster",
+			Hint:    "restore another backup, or this one without --galera-node",
 		})
 	case o.GaleraNode:
 		p.note("as a node of its Galera cluster it goes on behind %s:%d", g.UUID, g.SeqNo)
@@ -38,12 +41,8 @@ func (p *Plan) checkGalera(o Options) {
 // writeGrastate makes the restored data those of a node.
 func (s *scratch) writeGrastate(g *repo.Galera) error {
 	text := fmt.Sprintf("# GALERA saved state\nversion: 2.1\nuuid:    %s\nseqno:   %d\nsafe_to_bootstrap: 0\n", g.UUID, g.SeqNo)
-	name := filepath.Join(s.data(), grastateName)
-	if err := os.WriteFile(name, []byte(text), 0o660); err != nil {
-		return err
+	if err := s.writeText(grastateName, text); err != nil {
+		return fmt.Errorf("make it a node of its cluster: %w", err)
 	}
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	return os.Lchown(name, s.target.owner.UID, s.target.owner.GID)
+	return nil
 }

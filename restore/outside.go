@@ -302,7 +302,7 @@ func (s *scratch) linkOutside() error {
 				continue
 			}
 			if err == nil && f.Link == repo.LinkISL {
-				err = s.writeISL(strings.TrimSuffix(f.File.Path, ".ibd")+".isl", f.path)
+				err = s.writeText(strings.TrimSuffix(f.File.Path, ".ibd")+".isl", f.path)
 			} else if err == nil {
 				err = s.root.Symlink(f.path, f.File.Path)
 			}
@@ -316,13 +316,14 @@ func (s *scratch) linkOutside() error {
 	return nil
 }
 
-// writeISL makes an .isl file.
-func (s *scratch) writeISL(name, to string) error {
+// writeText makes a file of a server's, which must not be there yet: the directory
+// belongs to the server's user.
+func (s *scratch) writeText(name, text string) error {
 	f, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o660)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(to)
+	_, err = f.WriteString(text)
 	err = errors.Join(err, f.Chmod(0o660)) // whatever the umask is
 	if os.Geteuid() == 0 {
 		err = errors.Join(err, f.Chown(s.target.owner.UID, s.target.owner.GID))

@@ -52,7 +52,12 @@ func (e engine) tidy(ctx context.Context, m *repo.Manifest, meter *meter) (warni
 // intermediate lists the files of tables that an ALTER TABLE was making, by their
 // paths in the data directory.
 func (e engine) intermediate() ([]string, error) {
-	files, err := fs.Glob(os.DirFS(e.data), "*/#sql*")
+	root, err := os.OpenRoot(e.data)
+	if err != nil {
+		return nil, fmt.Errorf("look for intermediate tables: %w", err)
+	}
+	defer root.Close() //nolint:errcheck // nothing is written through it
+	files, err := fs.Glob(root.FS(), "*/#sql*")
 	if err != nil {
 		return nil, fmt.Errorf("look for intermediate tables: %w", err)
 	}
