@@ -3,7 +3,6 @@ package cli_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -21,8 +20,8 @@ func TestGaleraNode(t *testing.T) {
 }
 
 func galeraNode(t *testing.T, version string) string {
-	address, repository := freeAddress(t), t.TempDir()
-	first := mariadbtest.New(t, version, galeraArgs(t, version, "gcomm://", address)...)
+	repository := t.TempDir()
+	first, address := node(t, version, "", "")
 	until(t, "cluster of one", func() bool { return galeraStatus(t, first, "ready") == "ON" })
 	first.MustExec(t, statements(filled("t", 8, ""), filled("u", 2, ""))...)
 	written := all(
@@ -48,15 +47,15 @@ func galeraNode(t *testing.T, version string) string {
 		}
 		first.MustExec(t, "UPDATE d.t SET n = n + 1 WHERE id < 100")
 
-		node := mariadbtest.Open(t, version, target, galeraArgs(t, version, "gcomm://"+address, freeAddress(t))...)
-		until(t, "node that is in step", func() bool { return galeraStatus(t, node, "local_state_comment") == "Synced" })
+		further, _ := node(t, version, target, address)
+		until(t, "node that is in step", func() bool { return galeraStatus(t, further, "local_state_comment") == "Synced" })
 		if got := galeraStatus(t, first, "cluster_size"); got != strconv.Itoa(size) {
 			t.Errorf("the cluster has %s nodes, want %d", got, size)
 		}
-		node.MustExec(t, fmt.Sprintf("INSERT INTO d.u (id, n) VALUES (%d, 1)", 1_000_000+size))
+		further.MustExec(t, fmt.Sprintf("INSERT INTO d.u (id, n) VALUES (%d, 1)", 1_000_000+size))
 		first.MustExec(t, "SET SESSION wsrep_sync_wait=7", "SELECT COUNT(*) FROM d.u") // waits for what the other nodes wrote
-		wantSame(t, first, node)
-		source = node
+		wantSame(t, first, further)
+		source = further
 	}
 	return b.String()
 }
@@ -74,36 +73,22 @@ func clusterDDL(ctx context.Context, s *mariadbtest.Server) error {
 	return nil
 }
 
-// galeraArgs make a server a node at address of the cluster that it finds at another.
-func galeraArgs(t *testing.T, version, cluster, address string) []string {
+// node starts a node of the cluster that it finds at an address, on files that may be
+// there already, and returns its own address.
+func node(t *testing.T, version, datadir, join string) (s *mariadbtest.Server, address string) {
 	t.Helper()
-	dist, err := mariadbtest.Get(context.Background(), version)
+	dist, err := mariadbtest.Get(t.Context(), version)
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(dist.Program("mariadbd"))), "root/usr/lib/galera/libgalera_smm.so"))
-	if err != nil || len(found) != 1 {
-		t.Skipf("no Galera library beside the server: %q, %v", found, err)
+	args, address, err := mariadbtest.GaleraArgs(dist, join)
+	if err != nil {
+		t.Skip(err)
 	}
-	return []string{
-		"--wsrep-on=ON", "--wsrep-provider=" + found[0], "--wsrep-cluster-address=" + cluster, "--wsrep-sst-method=cached", "--wsrep-node-address=127.0.0.1",
-		"--innodb-autoinc-lock-mode=2", "--binlog-format=ROW", "--log-slave-updates=ON",
-		fmt.Sprintf("--wsrep-provider-options=gmcast.listen_addr=tcp://%s;base_host=127.0.0.1;ist.recv_addr=%s", address, freeAddress(t)),
-	}
+	return mariadbtest.Open(t, version, datadir, append(args, "--wsrep-sst-method=cached")...), address
 }
 
 func galeraStatus(t *testing.T, s *mariadbtest.Server, name string) string {
 	t.Helper()
 	return s.MustValue(t, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'wsrep_"+name+"'")
-}
-
-// freeAddress is one at which nobody listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close() //nolint:errcheck // it is not used
-	return l.Addr().String()
 }

@@ -365,24 +365,31 @@ func (s *served) dropLeftOut(ctx context.Context, e engine, m *repo.Manifest) er
 	})
 }
 
-// orphans are the tables of InnoDB's dictionary that are not kept, by the SQL names
-// of their databases: each partition for itself, as there are no definitions. Hidden
-// tables of full-text indexes are not among them: they go with their table. Recovery
-// has dealt with what an ALTER left.
-func (s *served) orphans(ctx context.Context, kept func(database, table string) bool) (map[string][]string, error) {
+// tables are those of InnoDB's dictionary that are wanted, by their names on disk: the
+// result has the names that SQL knows, under those of their databases.
+func (s *served) tables(ctx context.Context, wanted func(dir, name string) bool) (map[string][]string, error) {
 	list, err := s.server.InnoDBTables(ctx)
 	if err != nil {
 		return nil, err
 	}
-	orphans := map[string][]string{}
+	found := map[string][]string{}
 	for _, t := range list {
 		dir, name := path.Split(t.Name)
-		database := filename.SQL(path.Clean(dir))
-		if !filename.FullText(name) && !filename.Temporary(name) && !kept(database, filename.SQL(filename.Base(name))) {
-			orphans[database] = append(orphans[database], filename.SQL(name))
+		if wanted(dir, name) {
+			database := filename.SQL(path.Clean(dir))
+			found[database] = append(found[database], filename.SQL(name))
 		}
 	}
-	return orphans, nil
+	return found, nil
+}
+
+// orphans are the tables of InnoDB's dictionary that are not kept: each partition for
+// itself, as there are no definitions. Hidden tables of full-text indexes are not
+// among them: they go with their table. What an ALTER left is dropped for itself.
+func (s *served) orphans(ctx context.Context, kept func(database, table string) bool) (map[string][]string, error) {
+	return s.tables(ctx, func(dir, name string) bool {
+		return !filename.FullText(name) && !filename.Temporary(name) && !kept(filename.SQL(path.Clean(dir)), filename.SQL(filename.Base(name)))
+	})
 }
 
 // dropTables drops tables.
@@ -402,24 +409,15 @@ func dropTables(ctx context.Context, d *stage.Dropper, find func() (map[string][
 	return nil
 }
 
-// strays are hidden tables of full-text indexes that have no file, as of orphans.
+// strays are hidden tables of full-text indexes that have no file.
 func (s *served) strays(ctx context.Context, e engine) (map[string][]string, error) {
-	list, err := s.server.InnoDBTables(ctx)
-	if err != nil {
-		return nil, err
-	}
-	strays := map[string][]string{}
-	for _, t := range list {
-		dir, name := path.Split(t.Name)
+	return s.tables(ctx, func(dir, name string) bool {
 		if !filename.FullText(name) {
-			continue
+			return false
 		}
-		if _, err := os.Lstat(filepath.Join(e.data, filepath.FromSlash(t.Name)+".ibd")); errors.Is(err, fs.ErrNotExist) {
-			database := filename.SQL(path.Clean(dir))
-			strays[database] = append(strays[database], filename.SQL(name))
-		}
-	}
-	return strays, nil
+		_, err := os.Lstat(filepath.Join(e.data, filepath.FromSlash(dir+name)+".ibd"))
+		return errors.Is(err, fs.ErrNotExist)
+	})
 }
 
 // leftOutNotes tell whoever restores what is missing.

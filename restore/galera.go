@@ -21,7 +21,7 @@ func (p *Plan) checkGalera(o Options) {
 			Hint:    "restore without --galera-node",
 		})
 	case g == nil || p.manifest.Filter != nil && !o.GaleraNode:
-	case o.GaleraNode && len(p.manifest.LeftOut) > 0:
+	case o.GaleraNode && (p.manifest.Filter != nil || len(p.manifest.LeftOut) > 0):
 		p.object(Objection{
 			Problem: "a node of a Galera cluster holds everything, and tables are left out here",
 			Hint:    "restore without filters, of a backup of everything, or without --galera-node",

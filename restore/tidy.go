@@ -72,18 +72,7 @@ func (s *served) dropIntermediate(ctx context.Context) error {
 	}
 	defer d.Close()
 	return dropTables(ctx, d, func() (map[string][]string, error) {
-		list, err := s.server.InnoDBTables(ctx)
-		if err != nil {
-			return nil, err
-		}
-		found := map[string][]string{}
-		for _, t := range list {
-			if dir, name := path.Split(t.Name); filename.Temporary(name) {
-				database := filename.SQL(path.Clean(dir))
-				found[database] = append(found[database], filename.SQL(name))
-			}
-		}
-		return found, nil
+		return s.tables(ctx, func(_, name string) bool { return filename.Temporary(name) })
 	})
 }
 

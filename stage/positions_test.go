@@ -3,9 +3,6 @@ package stage_test
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
@@ -105,18 +102,11 @@ func TestGalera(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(dist.Program("mariadbd"))), "root/usr/lib/galera/libgalera_smm.so"))
-	if err != nil || len(found) != 1 {
-		t.Fatalf("no Galera library beside the server: %q, %v", found, err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	args, _, err := mariadbtest.GaleraArgs(dist, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := l.Addr().String()
-	l.Close()
-	srv := mariadbtest.New(t, series, "--wsrep-on=ON", "--wsrep-provider="+found[0], "--wsrep-cluster-address=gcomm://", "--wsrep-sst-method=skip",
-		"--wsrep-node-address=127.0.0.1", "--innodb-autoinc-lock-mode=2", fmt.Sprintf("--wsrep-provider-options=gmcast.listen_addr=tcp://%s;base_host=127.0.0.1", addr))
+	srv := mariadbtest.New(t, series, append(args, "--wsrep-sst-method=skip")...)
 	waitFor(t, srv, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'wsrep_ready'", "ON")
 	tables(t, srv)
 	s := connect(t, srv)
