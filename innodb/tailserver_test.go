@@ -383,13 +383,15 @@ func (c *redoCopy) compareOne(ctx context.Context, f *os.File, status innodb.Sta
 
 // forgetOpenBlock makes later equal to copied, of which the last block of 512
 // bytes ends where the log was sealed, in what the server has written to that
-// block since: header, data behind the end, checksum.
+// block since: its flush bit, header, data behind the end, checksum.
 func forgetOpenBlock(copied, later []byte) {
 	last := len(copied) - 512
 	if last < 0 || binary.BigEndian.Uint16(copied[last+4:]) == 512 {
 		return
 	}
 	end := last + min(512, int(binary.BigEndian.Uint16(copied[last+4:])))
+	const flush = 0x80 // of the number: the block began a write, and the next write may begin with it
+	later[last] = later[last]&^flush | copied[last]&flush
 	copy(later[last+4:last+12], copied[last+4:])
 	copy(later[end:], copied[end:])
 }
