@@ -343,11 +343,39 @@ func (c *copies) holds(e entry, now fileStat) (*held, bool) {
 	}
 	switch {
 	case h.class == repo.ClassInnoDB:
-		return h, true
+		return h, !c.unborn(h, e)
 	case h.class == repo.ClassAria && !h.stat.unchangedBy(now):
 		present, err := c.presentIndex(e)
 		return h, err == nil && h.index.Continues(present)
 	default:
 		return h, h.stat.unchangedBy(now)
 	}
+}
+
+// makesAnew says whether recovery makes a file of InnoDB anew that has no page 0, out
+// of a redo log that holds all of it. From 10.6 on the server writes that page when it
+// writes out dirty pages, so that files without are what crashes leave. In 10.5 it
+// writes the page before it logs anything of the file, and wants to find it.
+func (c *copies) makesAnew() bool { return c.layout.since(10, 6) }
+
+// promise is an empty copy of a file that recovery makes anew.
+func (c *copies) promise(e entry, now fileStat) *held {
+	h := &held{entry: e, number: c.nextNumber(), class: repo.ClassInnoDB, stat: now}
+	c.newest[now.id] = h
+	return h
+}
+
+// unborn says whether h is of no use, because the file had no page 0 when it was
+// copied, which recovery will want and which is there now.
+func (c *copies) unborn(h *held, e entry) bool {
+	if h.id != nil || c.makesAnew() {
+		return false
+	}
+	f, err := openQuietly(c.layout.file(e))
+	if err != nil {
+		return false // it is gone
+	}
+	defer f.Close() //nolint:errcheck // only read
+	_, err = readSpace(f, e.path(), c.page)
+	return err == nil
 }

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"mbk/stage"
 )
 
 // layout says where the server keeps its files, as paths on this machine.
@@ -58,6 +60,12 @@ func (l layout) resolve(path string) string {
 		return filepath.Join(l.datadir, rel)
 	}
 	return filepath.Clean(path)
+}
+
+// since says whether the server is of that series or a later one.
+func (l layout) since(major, minor int) bool {
+	v, err := stage.ParseVersion(l.vars["version"])
+	return err != nil || v.AtLeast(major, minor, 0)
 }
 
 // entry is where a file that the server's variables name is restored: in its

@@ -181,10 +181,7 @@ const (
 )
 
 // pathless says that InnoDB's dictionary has no paths, as it is from 10.6 on.
-func (l layout) pathless() bool {
-	v, err := stage.ParseVersion(l.vars["version"])
-	return err != nil || v.AtLeast(10, 6, 0)
-}
+func (l layout) pathless() bool { return l.since(10, 6) }
 
 // lostSpaces lists what is wrong with links, and the tablespaces elsewhere to
 // which none leads.

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"mbk/innodb"
 	"mbk/repo"
 	"mbk/stage"
 )
@@ -86,19 +87,7 @@ func (r *attempt) tableNames(ctx context.Context) ([]qualified, error) {
 // underBlockCommit fixes the moment: no transaction can commit. What is read
 // here, in this order, is one state of the server.
 func (r *attempt) underBlockCommit(ctx context.Context) error {
-	// The server's own tables, and InnoDB files of an ALTER that goes on.
-	s, err := r.layout.scanDatadir(ctx)
-	if err != nil {
-		return err
-	}
-	if err := r.copies.resettle(ctx, r.final, s); err != nil {
-		return err
-	}
-	if err := r.copies.confirm(ctx, r.final); err != nil {
-		return err
-	}
-	// All pages are read: whatever they hold was logged below this LSN.
-	lsns, err := r.watch.LSNs(ctx)
+	lsn, err := r.settleLast(ctx)
 	if err != nil {
 		return err
 	}
@@ -107,7 +96,7 @@ func (r *attempt) underBlockCommit(ctx context.Context) error {
 		return err
 	}
 	if written {
-		r.redo.tail.Written(lsns.Current)
+		r.redo.tail.Written(lsn)
 	}
 	if err := r.readPosition(ctx); err != nil {
 		return err
@@ -116,7 +105,39 @@ func (r *attempt) underBlockCommit(ctx context.Context) error {
 	if err := r.aria.finish(ctx); err != nil {
 		return err
 	}
-	return r.redo.finish(ctx, lsns.Current)
+	return r.redo.finish(ctx, lsn)
+}
+
+// settleLast settles what BLOCK_DDL does not fix: the server's own tables, and
+// InnoDB's files of an ALTER that goes on. It returns the LSN up to which the redo
+// is needed: all pages that were read were logged below it.
+//
+// An ALTER that had to wait for its table may begin just now. Recovery needs the file
+// of every tablespace of which the redo log changes a page, so those that are there when
+// that LSN has been read must be in the backup.
+func (r *attempt) settleLast(ctx context.Context) (innodb.LSN, error) {
+	s, err := r.layout.scanDatadir(ctx)
+	for err == nil {
+		if err = r.copies.resettle(ctx, r.final, s); err != nil {
+			break
+		}
+		if err = r.copies.confirm(ctx, r.final); err != nil {
+			break
+		}
+		var lsns innodb.LSNs
+		if lsns, err = r.watch.LSNs(ctx); err != nil {
+			break
+		}
+		if s, err = r.layout.rescan(ctx, s); err != nil {
+			break
+		}
+		missing := r.copies.missing(r.final, s)
+		if len(missing) == 0 || r.copies.makesAnew() {
+			return lsns.Current, r.copies.fromRedo(r.final, missing)
+		}
+		// They are copied. Each ALTER makes its files only once, so this has an end.
+	}
+	return 0, err
 }
 
 // readPosition reads how far the binary log, replication and the cluster are.

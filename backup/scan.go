@@ -65,9 +65,10 @@ func (e entry) data() bool {
 
 // scan is what the data directory holds at one moment.
 type scan struct {
-	databases []string // directories
-	entries   []entry  // sorted by directory and name
-	ignored   []string // files in the data directory itself that are not known
+	databases []string            // directories
+	looked    map[string]fileStat // how these were before they were listed
+	entries   []entry             // sorted by directory and name
+	ignored   []string            // files in the data directory itself that are not known
 	broken    []brokenLink
 
 	// Of a filtered backup, what was taken out: databases by their SQL names, and
@@ -78,7 +79,7 @@ type scan struct {
 // scanDatadir lists the database directories and what is to be copied of them.
 // A directory that vanishes meanwhile is a dropped database.
 func (l layout) scanDatadir(ctx context.Context) (scan, error) {
-	var s scan
+	s := scan{looked: map[string]fileStat{}}
 	top, err := os.ReadDir(l.datadir)
 	if err != nil {
 		return scan{}, fmt.Errorf("list the data directory: %w", err)
@@ -106,6 +107,17 @@ func (l layout) scanDatadir(ctx context.Context) (scan, error) {
 		}
 	}
 	return s, l.keep.narrow(ctx, l.datadir, &s)
+}
+
+// rescan is scanDatadir again, or s where no file has come or gone since.
+func (l layout) rescan(ctx context.Context, s scan) (scan, error) {
+	for dir, was := range s.looked {
+		now, err := statPath(filepath.Join(l.datadir, dir))
+		if err != nil || !was.unchangedBy(now) {
+			return l.scanDatadir(ctx)
+		}
+	}
+	return s, nil
 }
 
 // isDatabase says whether the server takes a directory for a database.
@@ -162,6 +174,14 @@ func (l layout) handledElsewhere(name string) bool {
 
 // scanDatabase adds what is to be copied of one database.
 func (l layout) scanDatabase(s *scan, dir string) error {
+	before, err := statPath(filepath.Join(l.datadir, dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.looked[dir] = before
 	list, err := os.ReadDir(filepath.Join(l.datadir, dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -107,6 +107,9 @@ func (c *copies) statEntry(e entry) (fileStat, error) {
 
 // place puts one file of a scan, as it was found, into the final state. stale says
 // that no copy of its rows and keys holds.
+//
+// What an ALTER has begun since the last copying without locks may be large, and is
+// dropped by recovery in the end; so it is left to the redo.
 func (c *copies) place(ctx context.Context, f *final, e entry, found looked, stale bool) error {
 	if c.foreign(e) {
 		return nil
@@ -126,6 +129,10 @@ func (c *copies) place(ctx context.Context, f *final, e entry, found looked, sta
 	if h != nil && e.logTable() && now.size > h.size && c.onlyGrown(h) {
 		f.files[e.path()] = &placed{entry: e, held: h, late: true}
 		return c.extend(ctx, h, now.size)
+	}
+	if h == nil && e.innodb() && filename.Temporary(e.name) && c.makesAnew() {
+		f.files[e.path()] = &placed{entry: e, held: c.promise(e, now)}
+		return nil
 	}
 	if err := c.descriptors.Acquire(ctx, 1); err != nil {
 		return err
@@ -226,6 +233,37 @@ func (c *copies) resettle(ctx context.Context, f *final, s scan) error {
 		delete(f.files, path)
 	}
 	return f.waitLate(ctx)
+}
+
+// missing lists the files of InnoDB that a later scan shows and the final state does
+// not have, or not as recovery wants them.
+func (c *copies) missing(f *final, s scan) []entry {
+	var found []entry
+	for _, e := range s.entries {
+		if !e.innodb() || c.foreign(e) {
+			continue
+		}
+		if p, ok := f.files[e.path()]; !ok || c.unborn(p.held, e) {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// fromRedo says that recovery shall make files anew: they were made after the
+// checkpoint, so the redo holds all of them.
+func (c *copies) fromRedo(f *final, entries []entry) error {
+	for _, e := range entries {
+		now, err := c.statEntry(e)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		f.files[e.path()] = &placed{entry: e, held: c.promise(e, now)}
+	}
+	return nil
 }
 
 // replace is resettle for the files of one name, which it marks as seen.

@@ -90,6 +90,7 @@ func soakCases() []soaked {
 	}
 	cases := []soaked{
 		{name: "ALTER across the lock", run: one(alterAcross)},
+		{name: "ALTERs begin under the lock", run: one(altersBegin)},
 		{name: "discard and import", run: importing(importHow())},
 		{name: "import of a discarded table", run: importing(importHow("discarded"))},
 		{name: "import of a placed file", run: importing(importHow("discarded", "placed"))},

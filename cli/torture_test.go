@@ -532,51 +532,6 @@ func hugeLSN(t *testing.T, version string) string {
 	return fmt.Sprintf("%s, ends at LSN %d", b, b.LSN.End)
 }
 
-// An ALTER that copies its table goes on while the server is locked. Only its end
-// is held up, and what it has made so far is in nobody's way.
-func TestAlterAcrossTheLock(t *testing.T) { t.Log(alterAcross(t, newest())) }
-
-func alterAcross(t *testing.T, version string) string {
-	source := mariadbtest.New(t, version)
-	source.MustExec(t, statements(filled("big", 16, ""), filled("aria", 4, "ENGINE=Aria"), []string{"INSTALL SONAME 'metadata_lock_info'"})...)
-	alter := func(table string) func(context.Context, *mariadbtest.Server) error {
-		return churn("ALTER TABLE d."+table+" MODIFY s VARCHAR(501), ALGORITHM=COPY", "ALTER TABLE d."+table+" MODIFY s VARCHAR(500), ALGORITHM=COPY")
-	}
-	seen := 0
-	watch := func(ctx context.Context, source *mariadbtest.Server) error {
-		const copying = `SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE = 'copy to tmp table' AND
-			(SELECT COUNT(*) FROM information_schema.METADATA_LOCK_INFO WHERE LOCK_MODE IN ('MDL_BACKUP_WAIT_DDL', 'MDL_BACKUP_WAIT_COMMIT'))`
-		for ctx.Err() == nil {
-			n, err := source.Value(context.WithoutCancel(ctx), copying)
-			if err != nil {
-				return err
-			}
-			if n != "0" {
-				seen++
-			}
-		}
-		return nil
-	}
-	p := profile{during: all(alter("big"), alter("aria"), watch)}
-	for try := 1; ; try++ {
-		repository := t.TempDir()
-		b := taking(t, source, repository, p)
-		if seen == 0 && try < 5 {
-			continue
-		}
-		if seen == 0 {
-			t.Error("no ALTER was seen to copy while the server was locked")
-		}
-		restored := caughtUp(t, source, repository, b, p)
-		wantSame(t, source, restored)
-		left, err := filepath.Glob(filepath.Join(restored.Datadir, "d", "#sql*"))
-		if err != nil || len(left) > 0 {
-			t.Errorf("of the ALTER there is left %v, %v", left, err)
-		}
-		return fmt.Sprintf("%s, seen to copy %d times under the lock", b, seen)
-	}
-}
-
 // A transaction that is prepared by XA outlives the backup; one that is open does not.
 func TestPreparedAndOpenTransactions(t *testing.T) { t.Log(preparedAndOpen(t, newest())) }
 

@@ -151,8 +151,8 @@ type ProblemKind uint8
 
 // The kinds of problems.
 const (
-	// ProblemMissing: the log changes a file that is not in the set, and a
-	// recovery could not make it anew.
+	// ProblemMissing: the log changes a file that is not in the set, and was there
+	// before the log began.
 	ProblemMissing ProblemKind = iota + 1
 	// ProblemDeleted: the log deletes a tablespace that is in the set. ALTER
 	// TABLE ... DISCARD and IMPORT TABLESPACE look like this. A recovery would
@@ -203,7 +203,8 @@ func (j *Journal) Reconcile(files map[SpaceID]string) []Problem {
 		case !present && (h.Created == 0 || h.Renamed != 0):
 			kind = ProblemMissing
 		case !present:
-			// Created in this stretch under its last name: a recovery makes it.
+			// Created in this stretch under its last name. From 10.6 on the log says so
+			// before the file is there, and perhaps nothing of its pages yet.
 		case file != "" && strings.TrimPrefix(file, "./") != strings.TrimPrefix(h.Name, "./"):
 			kind = ProblemName
 		}

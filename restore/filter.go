@@ -250,14 +250,8 @@ func readJournal(f io.ReaderAt, m *repo.Manifest) (*innodb.Journal, error) {
 }
 
 // missingSpaces are the tablespaces that the redo log is about and of which no file
-// was extracted. Those that it creates in a database which is restored, for a
-// running ALTER or a full-text index, are left for recovery to make; servers up to
-// 10.7 cannot.
+// was extracted.
 func missingSpaces(j *innodb.Journal, m *repo.Manifest) []innodb.DeletedSpace {
-	folders := map[string]bool{}
-	for _, d := range m.Directories {
-		folders[d.Path] = true
-	}
 	spaces, files := map[innodb.SpaceID]bool{}, map[string]bool{}
 	for _, f := range m.Files {
 		if f.Class != repo.ClassInnoDB {
@@ -271,9 +265,7 @@ func missingSpaces(j *innodb.Journal, m *repo.Manifest) []innodb.DeletedSpace {
 	var missing []innodb.DeletedSpace
 	for _, h := range j.Spaces() {
 		dir, name := path.Split(h.Name)
-		dir = path.Base(dir)
-		made := m.Redo.Format != innodb.Format105 && h.Created != 0 && h.Renamed == 0 && (filename.Temporary(name) || filename.FullText(name)) && folders[dir]
-		if h.Deleted == 0 && !made && !spaces[h.Space] && !files[dir+"/"+name] {
+		if h.Deleted == 0 && !spaces[h.Space] && !files[path.Base(dir)+"/"+name] {
 			missing = append(missing, innodb.DeletedSpace{Space: h.Space, Name: h.Name})
 		}
 	}
