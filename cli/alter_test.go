@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"mbk/internal/mariadbtest"
 )
@@ -73,7 +74,8 @@ func altersBegin(t *testing.T, version string) string {
 	}
 	released := false
 	p := profile{during: func(ctx context.Context, source *mariadbtest.Server) error {
-		outlive := context.WithoutCancel(ctx)
+		outlive, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
 		reader, err := source.DB().Conn(outlive)
 		if err != nil {
 			return err
@@ -82,7 +84,7 @@ func altersBegin(t *testing.T, version string) string {
 		if _, err := reader.ExecContext(outlive, "START TRANSACTION"); err != nil {
 			return err
 		}
-		altered := make(chan error)
+		altered := make(chan error, tables)
 		for i := range tables {
 			if _, err := reader.ExecContext(outlive, fmt.Sprintf("DO (SELECT COUNT(*) FROM d.t%d)", i)); err != nil {
 				return err

@@ -124,6 +124,7 @@ func soakVersions() []string {
 func older(a, b string) bool {
 	number := func(series string) int {
 		major, minor, _ := strings.Cut(series, ".")
+		minor, _, _ = strings.Cut(minor, ".") // 10.11.7 is one release of 10.11
 		x, err1 := strconv.Atoi(major)
 		y, err2 := strconv.Atoi(minor)
 		if errors.Join(err1, err2) != nil {

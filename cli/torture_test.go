@@ -67,7 +67,9 @@ func oldest() string { return mariadbtest.Versions()[0] }
 func newest() string { return mariadbtest.Versions()[len(mariadbtest.Versions())-1] }
 
 // forcesCheckpoint says whether a server makes a checkpoint when it is told to.
-func forcesCheckpoint(version string) bool { return version != "10.5" && version != "10.6" }
+func forcesCheckpoint(version string) bool {
+	return !slices.Contains([]string{"10.5", "10.6", "10.6.7", "10.11.7"}, version)
+}
 
 // filled are the statements that make a table of about that many MiB.
 func filled(name string, mib int, options string) []string {

@@ -172,6 +172,7 @@ const (
 	saysPrepared  = "prepared transactions! It means that"
 	saysUndropped = "cannot drop " // and the name
 	saysError     = "[ERROR] "
+	saysAssertion = "ssertion" // "Assertion failure in file", "Failing assertion:", and "Assertion `...' failed", none with [ERROR]
 	// Said, as an error, when the redo of a backup is larger than the log will be
 	// that the server builds after recovery. It matters to a server in service only.
 	saysSmallLog = "Crash recovery is broken due to insufficient innodb_log_file_size"
@@ -236,7 +237,8 @@ func (l *errorLog) line(s string) {
 			l.endOfLog = n
 		}
 	}
-	isError := strings.Contains(s, saysError) && !strings.Contains(s, saysSmallLog) && !(l.filtered && saysNoFile(s))
+	isError := strings.Contains(s, saysError) && !strings.Contains(s, saysSmallLog) && !(l.filtered && saysNoFile(s)) ||
+		strings.Contains(s, saysAssertion)
 	l.prepared = l.prepared || isError && strings.Contains(s, saysPrepared)
 	l.undropped = l.undropped || isError && strings.Contains(s, saysUndropped) && strings.Contains(s, "/#sql")
 	if isError && len(l.errors) < keep {

@@ -172,6 +172,19 @@ func TestErrorLogOfTableThatWasNotDropped(t *testing.T) {
 	}
 }
 
+// What a server says before it aborts does not look like an error.
+func TestErrorLogOfAssertion(t *testing.T) {
+	l := &errorLog{}
+	l.read(strings.NewReader("2026-11-22 15:56:50 0 [Note] InnoDB: End of log at LSN=4711\n" +
+		"2026-11-22 15:56:51 0x7f00 InnoDB: Assertion failure in file buf0flu.cc line 2550\n" +
+		"InnoDB: Failing assertion: !space->is_being_imported()\n" +
+		"261122 15:56:51 [ERROR] mariadbd got signal 6 ;\n"))
+	want := []string{"2026-11-22 15:56:51 0x7f00 InnoDB: Assertion failure in file buf0flu.cc line 2550", "InnoDB: Failing assertion: !space->is_being_imported()", "[ERROR] mariadbd got signal 6 ;"}
+	if got := l.why(); !slices.Equal(got, want) {
+		t.Errorf("why = %q, want %q", got, want)
+	}
+}
+
 func TestTellRecovery(t *testing.T) {
 	for _, c := range []struct {
 		line        string

@@ -42,10 +42,10 @@ func CheckTables(ctx context.Context, s *Server) (findings []string, err error) 
 // Sound servers have such records, after a crash most of all; no query sees
 // them. A record that is not delete-marked must have a row, and is reported.
 // Some servers that never crashed have rows, too, that name a transaction whose
-// history is purged (10.6.22, 11.4.7; not 10.11.19, 11.8.6).
+// history is purged (10.6, 10.11.7, 11.4; not 10.11.19, 11.8.6).
 func isPurgeGarbage(version, kind, message string) bool {
 	return kind == "Warning" && (strings.Contains(message, "Clustered index record not found for index") && strings.Contains(message, "(info_bits=32,") ||
-		(strings.HasPrefix(version, "10.6.") || strings.HasPrefix(version, "11.4.")) && strings.Contains(message, "Clustered index record with stale history"))
+		(strings.HasPrefix(version, "10.6.") || version == "10.11.7" || strings.HasPrefix(version, "11.4.")) && strings.Contains(message, "Clustered index record with stale history"))
 }
 
 // WaitForPurge waits until InnoDB has no history left to purge, a minute at

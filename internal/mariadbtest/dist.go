@@ -57,8 +57,9 @@ func Versions() []string {
 }
 
 // Get returns the server of a series ("10.5", "10.6", "10.11", "11.4", "11.8", "sid" or
-// SystemSeries). One that is not on the machine yet is fetched from the archive of Debian
-// or, 10.6 and 11.4, Ubuntu, which takes a minute; later calls, from any process, cost
+// SystemSeries), or an old release of one ("10.6.7", "10.11.7", "11.4.5"). One that is
+// not on the machine yet is fetched from the archive of Debian or, 10.6, 11.4 and the old
+// ones, Ubuntu, which takes a minute; later calls, from any process, cost
 // milliseconds. It is safe for concurrent use, by several processes too.
 func Get(ctx context.Context, series string) (Dist, error) {
 	if series == SystemSeries {

@@ -30,8 +30,8 @@ func Write(ctx context.Context, s *Server, o WriteOptions) (*Load, error) {
 	if o.Pause == 0 {
 		o.Pause = 5 * time.Millisecond
 	}
-	// A BINLOG statement of 10.5 cannot replay what NEXTVAL logs.
-	sequences := !strings.HasPrefix(s.Dist.Version, "10.5.")
+	// A BINLOG statement of these cannot replay what NEXTVAL logs.
+	sequences := !strings.HasPrefix(s.Dist.Version, "10.5.") && s.Dist.Version != "10.11.7"
 	if err := s.Exec(ctx, "SET GLOBAL event_scheduler=ON"); err != nil {
 		return nil, fmt.Errorf("write: %w", err)
 	}
