@@ -68,7 +68,7 @@ func newest() string { return mariadbtest.Versions()[len(mariadbtest.Versions())
 
 // forcesCheckpoint says whether a server makes a checkpoint when it is told to.
 func forcesCheckpoint(version string) bool {
-	return !slices.Contains([]string{"10.5", "10.6", "10.6.7", "10.11.7"}, version)
+	return !slices.Contains([]string{"10.5", "10.6", "10.6.7", "10.11.7", "11.4.5"}, version)
 }
 
 // filled are the statements that make a table of about that many MiB.

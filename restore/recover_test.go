@@ -23,49 +23,57 @@ import (
 // what an ALTER TABLE had made so far would stay for ever.
 func TestPreparedTransactionsAndUnfinishedAlter(t *testing.T) {
 	eachSeries(t, func(t *testing.T, series string) {
-		s := mariadbtest.New(t, series, "--innodb-log-file-size=96M")
-		s.MustExec(t,
-			"CREATE DATABASE shop",
-			"CREATE TABLE shop.orders (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(100)) ENGINE=InnoDB",
-			"CREATE TABLE shop.large (id INT PRIMARY KEY, v VARCHAR(100)) ENGINE=InnoDB",
-			"INSERT INTO shop.large SELECT seq, MD5(seq) FROM mysql.seq_1_to_100000",
-		)
-		var wait sync.WaitGroup
-		for range 8 {
-			wait.Go(func() { untilKilled(t, s.DB(), "INSERT INTO shop.orders (v) VALUES (MD5(1))") })
-		}
-		wait.Go(func() { untilKilled(t, s.DB(), "ALTER TABLE shop.large ADD COLUMN w INT, ALGORITHM=COPY") })
-		awaitFile(t, filepath.Join(s.Datadir, "shop", "#sql*.ibd"))
-		f := backUp(t, s)
-		wait.Wait()
-
-		target := filepath.Join(t.TempDir(), "data")
-		r, err := Restore(t.Context(), f.options(target))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !r.RolledBack {
-			t.Error("RolledBack = false: no transaction was prepared, try again")
-		}
-		if left, err := filepath.Glob(filepath.Join(target, "*", "#sql*")); err != nil || len(left) > 0 {
-			t.Errorf("left behind: %q, %v", left, err)
-		}
-		if _, err := os.Lstat(filepath.Join(target, "tc.log")); err == nil {
-			t.Error("tc.log was left: with it, a server without a binary log may refuse to start")
-		}
-		restored := mariadbtest.Open(t, series, target)
-		for q, want := range map[string]string{
-			"SELECT COUNT(*) FROM shop.large": "100000",
-			"SELECT COUNT(*) FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE '%#sql%'": "0",
-		} {
-			if got := restored.MustValue(t, q); got != want {
-				t.Errorf("%s = %s, want %s", q, got, want)
+		const tries = 5
+		for try := 1; !preparedAndUnfinished(t, series); try++ {
+			if try == tries {
+				t.Fatalf("no transaction was prepared in any of %d crashes", tries)
 			}
 		}
-		if err := restored.Stop(t.Context()); err != nil {
-			t.Error(err)
-		}
 	})
+}
+
+// preparedAndUnfinished returns whether a transaction was prepared when the server crashed.
+func preparedAndUnfinished(t *testing.T, series string) bool {
+	s := mariadbtest.New(t, series, "--innodb-log-file-size=96M")
+	s.MustExec(t,
+		"CREATE DATABASE shop",
+		"CREATE TABLE shop.orders (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(100)) ENGINE=InnoDB",
+		"CREATE TABLE shop.large (id INT PRIMARY KEY, v VARCHAR(100)) ENGINE=InnoDB",
+		"INSERT INTO shop.large SELECT seq, MD5(seq) FROM mysql.seq_1_to_100000",
+	)
+	var wait sync.WaitGroup
+	for range 8 {
+		wait.Go(func() { untilKilled(t, s.DB(), "INSERT INTO shop.orders (v) VALUES (MD5(1))") })
+	}
+	wait.Go(func() { untilKilled(t, s.DB(), "ALTER TABLE shop.large ADD COLUMN w INT, ALGORITHM=COPY") })
+	awaitFile(t, filepath.Join(s.Datadir, "shop", "#sql*.ibd"))
+	f := backUp(t, s)
+	wait.Wait()
+
+	target := filepath.Join(t.TempDir(), "data")
+	r, err := Restore(t.Context(), f.options(target))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(target, "*", "#sql*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %q, %v", left, err)
+	}
+	if _, err := os.Lstat(filepath.Join(target, "tc.log")); err == nil {
+		t.Error("tc.log was left: with it, a server without a binary log may refuse to start")
+	}
+	restored := mariadbtest.Open(t, series, target)
+	for q, want := range map[string]string{
+		"SELECT COUNT(*) FROM shop.large": "100000",
+		"SELECT COUNT(*) FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE '%#sql%'": "0",
+	} {
+		if got := restored.MustValue(t, q); got != want {
+			t.Errorf("%s = %s, want %s", q, got, want)
+		}
+	}
+	if err := restored.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	return r.RolledBack
 }
 
 // untilKilled runs a statement over and over until the server is gone.
