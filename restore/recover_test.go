@@ -26,13 +26,16 @@ func TestPreparedTransactionsAndUnfinishedAlter(t *testing.T) {
 		const tries = 5
 		for try := 1; !preparedAndUnfinished(t, series); try++ {
 			if try == tries {
-				t.Fatalf("no transaction was prepared in any of %d crashes", tries)
+				t.Fatalf("none of %d crashes left a prepared transaction that the server can recover", tries)
 			}
 		}
 	})
 }
 
-// preparedAndUnfinished returns whether a transaction was prepared when the server crashed.
+// preparedAndUnfinished returns whether a transaction was prepared when the server
+// crashed, and could be recovered: of a few such crashes the server itself cannot
+// recover, with its binary log in place either, but fails in this assertion at every
+// start (10.11.19, 11.8.6).
 func preparedAndUnfinished(t *testing.T, series string) bool {
 	s := mariadbtest.New(t, series, "--innodb-log-file-size=96M")
 	s.MustExec(t,
@@ -52,6 +55,10 @@ func preparedAndUnfinished(t *testing.T, series string) bool {
 
 	target := filepath.Join(t.TempDir(), "data")
 	r, err := Restore(t.Context(), f.options(target))
+	if err != nil && strings.Contains(err.Error(), "Failing assertion: tail.trx_no <= last_trx_no") {
+		t.Log(err)
+		return false
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
