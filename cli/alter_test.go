@@ -59,6 +59,7 @@ func alterAcross(t *testing.T, version string) string {
 // An ALTER that has waited for its table makes its files whenever it gets it, even
 // while the server is locked. Recovery needs each of which the redo log changes a page.
 func TestAltersBeginUnderTheLock(t *testing.T) {
+	t.Parallel()
 	for _, version := range []string{"10.5", newest()} {
 		t.Run(version, func(t *testing.T) { t.Log(altersBegin(t, version)) })
 	}
