@@ -360,9 +360,7 @@ func (c *copies) makesAnew() bool { return c.layout.since(10, 6) }
 
 // promise is an empty copy of a file that recovery makes anew.
 func (c *copies) promise(e entry, now fileStat) *held {
-	h := &held{entry: e, number: c.nextNumber(), class: repo.ClassInnoDB, stat: now}
-	c.newest[now.id] = h
-	return h
+	return &held{entry: e, number: c.nextNumber(), class: repo.ClassInnoDB, stat: now}
 }
 
 // unborn says whether h is of no use, because the file had no page 0 when it was

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"strings"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"mbk/innodb"
 	"mbk/internal/filename"
@@ -33,6 +35,7 @@ func (r *attempt) finish(ctx context.Context) error {
 		return madeMeanwhile(fmt.Sprintf("`%s`.`%s` has engine %s, which cannot be backed up; it was made during the backup", t.Database, t.Name, t.Engine), leaveOutHint)
 	}
 	r.left = append(r.left, r.leftByFilter()...)
+	r.promiseSpaces()
 	if err := r.reconcileSpaces(); err != nil {
 		return err
 	}
@@ -43,6 +46,41 @@ func (r *attempt) finish(ctx context.Context) error {
 // refused.
 func madeMeanwhile(text, advice string) error {
 	return hint.Wrap(&FindingError{Finding{Check: checkTables, Grade: GradeError, Text: text, Hints: []string{advice}}}, advice)
+}
+
+// promiseSpaces adds the files of the tablespaces that the redo makes and no scan
+// showed: those of an ALTER that began under BLOCK_COMMIT.
+func (r *attempt) promiseSpaces() {
+	if !r.copies.makesAnew() {
+		return
+	}
+	names, ids := map[string]bool{}, map[innodb.SpaceID]bool{}
+	for _, p := range r.final.files {
+		if p.entry.innodb() {
+			names[p.entry.spaceName()] = true
+		}
+		if p.held.id != nil {
+			ids[*p.held.id] = true
+		}
+	}
+	for _, s := range r.redo.tail.Journal().Spaces() {
+		e := spaceEntry(s)
+		if s.Created == 0 || s.Renamed != 0 || s.Deleted != 0 || names[e.spaceName()] || ids[s.Space] || r.layout.keep.leavesOut(s.Name, r.final.left) {
+			continue
+		}
+		now := fileStat{mode: unix.S_IFREG | 0o660, modified: time.Now()}
+		r.final.files[e.path()] = &placed{entry: e, held: r.copies.promise(e, now)}
+	}
+}
+
+// spaceEntry is the file of a tablespace that the redo names.
+func spaceEntry(s innodb.SpaceHistory) entry {
+	dir, name := path.Split(s.Name)
+	e := entry{dir: path.Base(dir), name: name, table: tableOf(name)}
+	if s.Far {
+		e.link = link{kind: repo.LinkISL, to: s.Name}
+	}
+	return e
 }
 
 // reconcileSpaces compares the tablespaces that the redo names with those that
@@ -190,7 +228,7 @@ func (r *attempt) release(ctx context.Context, failed error) error {
 	ctx, cancel := context.WithTimeout(ctx, confirmTime)
 	defer cancel()
 	confirmed := r.stages.ConfirmReleased(ctx)
-	if errors.Is(confirmed, syscall.ECONNREFUSED) || errors.Is(confirmed, fs.ErrNotExist) {
+	if errors.Is(confirmed, unix.ECONNREFUSED) || errors.Is(confirmed, fs.ErrNotExist) {
 		confirmed = nil // a server that has ended, and removed its socket perhaps, holds nothing
 	}
 	return errors.Join(err, confirmed)

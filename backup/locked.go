@@ -113,8 +113,9 @@ func (r *attempt) underBlockCommit(ctx context.Context) error {
 // is needed: all pages that were read were logged below it.
 //
 // An ALTER that had to wait for its table may begin just now. Recovery needs the file
-// of every tablespace of which the redo log changes a page, so those that are there when
-// that LSN has been read must be in the backup.
+// of every tablespace of which the redo log changes a page. If it can make one anew,
+// the log tells of which (promiseSpaces). Else all that are there when that LSN has been
+// read must be copied; each ALTER makes its files only once, so that has an end.
 func (r *attempt) settleLast(ctx context.Context) (innodb.LSN, error) {
 	s, err := r.layout.scanDatadir(ctx)
 	for err == nil {
@@ -128,14 +129,12 @@ func (r *attempt) settleLast(ctx context.Context) (innodb.LSN, error) {
 		if lsns, err = r.watch.LSNs(ctx); err != nil {
 			break
 		}
-		if s, err = r.layout.rescan(ctx, s); err != nil {
-			break
+		if r.copies.makesAnew() && r.redo.tail.Journal().Readable() {
+			return lsns.Current, nil
 		}
-		missing := r.copies.missing(r.final, s)
-		if len(missing) == 0 || r.copies.makesAnew() {
-			return lsns.Current, r.copies.fromRedo(r.final, missing)
+		if s, err = r.layout.rescan(ctx, s); err == nil && r.copies.complete(r.final, s) {
+			return lsns.Current, nil
 		}
-		// They are copied. Each ALTER makes its files only once, so this has an end.
 	}
 	return 0, err
 }

@@ -131,7 +131,9 @@ func (c *copies) place(ctx context.Context, f *final, e entry, found looked, sta
 		return c.extend(ctx, h, now.size)
 	}
 	if h == nil && e.innodb() && filename.Temporary(e.name) && c.makesAnew() {
-		f.files[e.path()] = &placed{entry: e, held: c.promise(e, now)}
+		h = c.promise(e, now)
+		c.newest[now.id] = h
+		f.files[e.path()] = &placed{entry: e, held: h}
 		return nil
 	}
 	if err := c.descriptors.Acquire(ctx, 1); err != nil {
@@ -235,35 +237,18 @@ func (c *copies) resettle(ctx context.Context, f *final, s scan) error {
 	return f.waitLate(ctx)
 }
 
-// missing lists the files of InnoDB that a later scan shows and the final state does
-// not have, or not as recovery wants them.
-func (c *copies) missing(f *final, s scan) []entry {
-	var found []entry
+// complete says whether the final state has all files of InnoDB that a later scan
+// shows, as recovery wants them.
+func (c *copies) complete(f *final, s scan) bool {
 	for _, e := range s.entries {
 		if !e.innodb() || c.foreign(e) {
 			continue
 		}
 		if p, ok := f.files[e.path()]; !ok || c.unborn(p.held, e) {
-			found = append(found, e)
+			return false
 		}
 	}
-	return found
-}
-
-// fromRedo says that recovery shall make files anew: they were made after the
-// checkpoint, so the redo holds all of them.
-func (c *copies) fromRedo(f *final, entries []entry) error {
-	for _, e := range entries {
-		now, err := c.statEntry(e)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		f.files[e.path()] = &placed{entry: e, held: c.promise(e, now)}
-	}
-	return nil
+	return true
 }
 
 // replace is resettle for the files of one name, which it marks as seen.
