@@ -645,7 +645,8 @@ func checkRedo(t *testing.T, tl *innodb.Tailer, c innodb.Checkpoint, end innodb.
 	}
 }
 
-// An idle server resizes its log at once, several times in a row.
+// An idle server resizes its log at once, several times in a row. A tail that gets no
+// processor meanwhile may miss one of the logs, and must say so.
 func TestTailerFollowsResizesOfAnIdleServer(t *testing.T) {
 	for _, series := range mariadbtest.Versions() {
 		if series == oldLog {
@@ -653,40 +654,56 @@ func TestTailerFollowsResizesOfAnIdleServer(t *testing.T) {
 		}
 		t.Run(series, func(t *testing.T) {
 			t.Parallel()
-			s := mariadbtest.New(t, series, "--innodb-log-file-size=4M", "--innodb-log-buffer-size=2M", "--innodb-flush-log-at-trx-commit=2")
-			s.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT) ENGINE=InnoDB")
-			sink := &redoCopy{t: t}
-			status := newServerStatus(t, s)
-			tl, err := innodb.OpenTailer(filepath.Join(s.Datadir, "ib_logfile0"), status, sink.sink, innodb.TailOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			point, err := tl.Checkpoint(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			ran := make(chan error, 1)
-			go func() { ran <- tl.Run(t.Context()) }()
-			sizes := []int{8, 12, 5, 4, 8, 12}
-			for _, size := range sizes {
-				s.MustExec(t, "INSERT INTO d.t VALUES (1)", fmt.Sprintf("SET GLOBAL innodb_log_file_size=%d", size<<20))
-			}
-			s.MustExec(t, "FLUSH ENGINE LOGS")
-			lsns, err := newServerStatus(t, s).LSNs(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			end, err := tl.Finish(t.Context(), lsns.Flushed)
-			if err := errors.Join(err, <-ran); err != nil {
-				t.Fatal(err)
-			}
-			checkRedo(t, tl, point, end, sink.bytes, nil)
-			if err := tl.Close(); err != nil {
-				t.Error(err)
-			}
-			if got := tl.Ring().Capacity; got != 12<<20-innodb.LogDataOffset {
-				t.Errorf("capacity = %d, want that of the last resize", got)
+			const tries = 4
+			for try := 1; ; try++ {
+				err := followIdleResizes(t, series)
+				if errors.Is(err, innodb.ErrRedoReplaced) && try < tries {
+					t.Log(err)
+					continue
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
 			}
 		})
 	}
+}
+
+func followIdleResizes(t *testing.T, series string) error {
+	s := mariadbtest.New(t, series, "--innodb-log-file-size=4M", "--innodb-log-buffer-size=2M", "--innodb-flush-log-at-trx-commit=2")
+	s.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT) ENGINE=InnoDB")
+	sink := &redoCopy{t: t}
+	status := newServerStatus(t, s)
+	tl, err := innodb.OpenTailer(filepath.Join(s.Datadir, "ib_logfile0"), status, sink.sink, innodb.TailOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	point, err := tl.Checkpoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := make(chan error, 1)
+	go func() { ran <- tl.Run(t.Context()) }()
+	sizes := []int{8, 12, 5, 4, 8, 12}
+	for _, size := range sizes {
+		s.MustExec(t, "INSERT INTO d.t VALUES (1)", fmt.Sprintf("SET GLOBAL innodb_log_file_size=%d", size<<20))
+	}
+	s.MustExec(t, "FLUSH ENGINE LOGS")
+	lsns, err := newServerStatus(t, s).LSNs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := tl.Finish(t.Context(), lsns.Flushed)
+	if err := errors.Join(err, <-ran); err != nil {
+		return errors.Join(err, tl.Close())
+	}
+	checkRedo(t, tl, point, end, sink.bytes, nil)
+	if err := tl.Close(); err != nil {
+		t.Error(err)
+	}
+	if got := tl.Ring().Capacity; got != 12<<20-innodb.LogDataOffset {
+		t.Errorf("capacity = %d, want that of the last resize", got)
+	}
+	return nil
 }
