@@ -35,7 +35,9 @@ func (r *attempt) finish(ctx context.Context) error {
 		return madeMeanwhile(fmt.Sprintf("`%s`.`%s` has engine %s, which cannot be backed up; it was made during the backup", t.Database, t.Name, t.Engine), leaveOutHint)
 	}
 	r.left = append(r.left, r.leftByFilter()...)
-	r.promiseSpaces()
+	if err := r.promiseSpaces(); err != nil {
+		return err
+	}
 	if err := r.reconcileSpaces(); err != nil {
 		return err
 	}
@@ -49,11 +51,9 @@ func madeMeanwhile(text, advice string) error {
 }
 
 // promiseSpaces adds the files of the tablespaces that the redo makes and no scan
-// showed: those of an ALTER that began under BLOCK_COMMIT.
-func (r *attempt) promiseSpaces() {
-	if !r.copies.makesAnew() {
-		return
-	}
+// showed: those of an ALTER that began under BLOCK_COMMIT. Without the file recovery
+// by 10.5 would fail; there it was made after the last scan, and before the redo's end.
+func (r *attempt) promiseSpaces() error {
 	names, ids := map[string]bool{}, map[innodb.SpaceID]bool{}
 	for _, p := range r.final.files {
 		if p.entry.innodb() {
@@ -65,12 +65,19 @@ func (r *attempt) promiseSpaces() {
 	}
 	for _, s := range r.redo.tail.Journal().Spaces() {
 		e := spaceEntry(s)
+		if !filename.Temporary(e.name) && !filename.FullText(e.name) {
+			continue // no other can be made under BLOCK_DDL; the file of one could not be made
+		}
 		if s.Created == 0 || s.Renamed != 0 || s.Deleted != 0 || names[e.spaceName()] || ids[s.Space] || r.layout.keep.leavesOut(s.Name, r.final.left) {
 			continue
+		}
+		if !r.copies.makesAnew() {
+			return fmt.Errorf("tablespace %d, %s, was made when all files were copied: %w", s.Space, s.Name, ErrReplaced)
 		}
 		now := fileStat{mode: unix.S_IFREG | 0o660, modified: time.Now()}
 		r.final.files[e.path()] = &placed{entry: e, held: r.copies.promise(e, now)}
 	}
+	return nil
 }
 
 // spaceEntry is the file of a tablespace that the redo names.

@@ -107,9 +107,6 @@ func (c *copies) statEntry(e entry) (fileStat, error) {
 
 // place puts one file of a scan, as it was found, into the final state. stale says
 // that no copy of its rows and keys holds.
-//
-// What an ALTER has begun since the last copying without locks may be large, and is
-// dropped by recovery in the end; so it is left to the redo.
 func (c *copies) place(ctx context.Context, f *final, e entry, found looked, stale bool) error {
 	if c.foreign(e) {
 		return nil
@@ -129,12 +126,6 @@ func (c *copies) place(ctx context.Context, f *final, e entry, found looked, sta
 	if h != nil && e.logTable() && now.size > h.size && c.onlyGrown(h) {
 		f.files[e.path()] = &placed{entry: e, held: h, late: true}
 		return c.extend(ctx, h, now.size)
-	}
-	if h == nil && e.innodb() && filename.Temporary(e.name) && c.makesAnew() {
-		h = c.promise(e, now)
-		c.newest[now.id] = h
-		f.files[e.path()] = &placed{entry: e, held: h}
-		return nil
 	}
 	if err := c.descriptors.Acquire(ctx, 1); err != nil {
 		return err
