@@ -30,6 +30,10 @@ var ErrLockBudget = errors.New("lock budget exceeded")
 // would lose changes; one from a checkpoint behind the import does not.
 var ErrReplaced = errors.New("tablespace discarded or imported during the backup")
 
+// ErrMadeLast is returned by an attempt when the redo says that a file was made after
+// the last look at the files, and recovery could not make it anew.
+var ErrMadeLast = errors.New("an ALTER TABLE began in the last moment of the backup")
+
 // ErrNoCheckpoint is returned when a backup has to begin behind a checkpoint that
 // it cannot force and that the server did not make in time.
 var ErrNoCheckpoint = errors.New("no checkpoint")

@@ -330,7 +330,7 @@ func (c *copies) wait(ctx context.Context) error {
 
 // holds returns the copy of the file that is at e's place now, if there is one,
 // and whether it still holds: for InnoDB and online-safe Aria the same generation
-// of the file, because their logs make up for later changes; for all others the
+// of the file, because their logs make up for later changes (unless it is unborn); for all others the
 // file must also not have been changed since.
 //
 // What Aria's log does not make up for (TRUNCATE, RENAME, REPAIR, a bulk insert,
@@ -357,11 +357,6 @@ func (c *copies) holds(e entry, now fileStat) (*held, bool) {
 // writes out dirty pages, so that files without are what crashes leave. In 10.5 it
 // writes the page before it logs anything of the file, and wants to find it.
 func (c *copies) makesAnew() bool { return c.layout.since(10, 6) }
-
-// promise is an empty copy of a file that recovery makes anew.
-func (c *copies) promise(e entry, now fileStat) *held {
-	return &held{entry: e, number: c.nextNumber(), class: repo.ClassInnoDB, stat: now}
-}
 
 // unborn says whether h is of no use, because the file had no page 0 when it was
 // copied, which recovery will want and which is there now.

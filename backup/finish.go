@@ -50,9 +50,8 @@ func madeMeanwhile(text, advice string) error {
 	return hint.Wrap(&FindingError{Finding{Check: checkTables, Grade: GradeError, Text: text, Hints: []string{advice}}}, advice)
 }
 
-// promiseSpaces adds the files of the tablespaces that the redo makes and no scan
-// showed: those of an ALTER that began under BLOCK_COMMIT. Without the file recovery
-// by 10.5 would fail; there it was made after the last scan, and before the redo's end.
+// promiseSpaces adds empty files for the tablespaces that an ALTER has made and no scan
+// showed, because it began under BLOCK_COMMIT: recovery makes them anew.
 func (r *attempt) promiseSpaces() error {
 	names, ids := map[string]bool{}, map[innodb.SpaceID]bool{}
 	for _, p := range r.final.files {
@@ -65,19 +64,24 @@ func (r *attempt) promiseSpaces() error {
 	}
 	for _, s := range r.redo.tail.Journal().Spaces() {
 		e := spaceEntry(s)
-		if !filename.Temporary(e.name) && !filename.FullText(e.name) {
-			continue // no other can be made under BLOCK_DDL; the file of one could not be made
-		}
-		if s.Created == 0 || s.Renamed != 0 || s.Deleted != 0 || names[e.spaceName()] || ids[s.Space] || r.layout.keep.leavesOut(s.Name, r.final.left) {
+		if !madeByAlter(s) || names[e.spaceName()] || ids[s.Space] || r.layout.keep.leavesOut(s.Name, r.final.left) {
 			continue
 		}
 		if !r.copies.makesAnew() {
-			return fmt.Errorf("tablespace %d, %s, was made when all files were copied: %w", s.Space, s.Name, ErrReplaced)
+			return fmt.Errorf("tablespace %d, %s: %w", s.Space, s.Name, ErrMadeLast)
 		}
-		now := fileStat{mode: unix.S_IFREG | 0o660, modified: time.Now()}
-		r.final.files[e.path()] = &placed{entry: e, held: r.copies.promise(e, now)}
+		h := &held{entry: e, number: r.copies.nextNumber(), class: repo.ClassInnoDB}
+		h.stat = fileStat{mode: unix.S_IFREG | 0o660, modified: time.Now()}
+		r.final.files[e.path()] = &placed{entry: e, held: h}
 	}
 	return nil
+}
+
+// madeByAlter says whether the redo makes a file such as only an ALTER makes when no
+// other DDL goes on. That of a CREATE TABLE may be missing because it could not be made.
+func madeByAlter(s innodb.SpaceHistory) bool {
+	name := path.Base(s.Name)
+	return s.Created != 0 && s.Renamed == 0 && s.Deleted == 0 && (filename.Temporary(name) || filename.FullText(name))
 }
 
 // spaceEntry is the file of a tablespace that the redo names.

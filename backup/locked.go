@@ -117,8 +117,9 @@ func (r *attempt) underBlockCommit(ctx context.Context) error {
 // the log tells of which (promiseSpaces). Else all that are there when that LSN has been
 // read must be copied; each ALTER makes its files only once, so that has an end.
 func (r *attempt) settleLast(ctx context.Context) (innodb.LSN, error) {
+	const most = 1000 // rounds, of a millisecond at least
 	s, err := r.layout.scanDatadir(ctx)
-	for err == nil {
+	for round := 1; err == nil; round++ {
 		if err = r.copies.resettle(ctx, r.final, s); err != nil {
 			break
 		}
@@ -132,8 +133,15 @@ func (r *attempt) settleLast(ctx context.Context) (innodb.LSN, error) {
 		if r.copies.makesAnew() && r.redo.tail.Journal().Readable() {
 			return lsns.Current, nil
 		}
-		if s, err = r.layout.rescan(ctx, s); err == nil && r.copies.complete(r.final, s) {
+		if s, err = r.layout.rescan(ctx, s); err != nil {
+			break
+		}
+		e, lacking := r.copies.lacking(r.final, s)
+		if !lacking {
 			return lsns.Current, nil
+		}
+		if round == most {
+			err = fmt.Errorf("%s: no copy of it can be had: %w", e.path(), ErrMadeLast)
 		}
 	}
 	return 0, err

@@ -228,18 +228,18 @@ func (c *copies) resettle(ctx context.Context, f *final, s scan) error {
 	return f.waitLate(ctx)
 }
 
-// complete says whether the final state has all files of InnoDB that a later scan
-// shows, as recovery wants them.
-func (c *copies) complete(f *final, s scan) bool {
+// lacking returns a file of InnoDB that a later scan shows and the final state does not
+// have, or not as recovery wants it, if there is one.
+func (c *copies) lacking(f *final, s scan) (entry, bool) {
 	for _, e := range s.entries {
 		if !e.innodb() || c.foreign(e) {
 			continue
 		}
 		if p, ok := f.files[e.path()]; !ok || c.unborn(p.held, e) {
-			return false
+			return e, true
 		}
 	}
-	return true
+	return entry{}, false
 }
 
 // replace is resettle for the files of one name, which it marks as seen.

@@ -18,7 +18,7 @@ import (
 const maxAttempts = 3
 
 // startsOver says whether another attempt, from a checkpoint behind what failed the
-// last one, may do: after an import, and after a change of the redo log's size that
+// last one, may do: after an import, after an ALTER that began too late, and after a change of the redo log's size that
 // could not be followed. (A server whose new, smaller log is full before it is in
 // use may set sequence bits in it wrongly, and can read that part no more itself.
 // Seen with 10.11.19.) A disk that fails, or stages that are lost, are no such matter.
@@ -28,13 +28,16 @@ func startsOver(failed error) bool {
 			return false
 		}
 	}
-	return errors.Is(failed, ErrReplaced) || errors.Is(failed, innodb.ErrRedoReplaced)
+	return errors.Is(failed, ErrReplaced) || errors.Is(failed, ErrMadeLast) || errors.Is(failed, innodb.ErrRedoReplaced)
 }
 
 // behindFailure waits until the server has made a checkpoint behind what failed an
 // attempt: at once where the account may force it, else when the server makes one
-// by itself.
+// by itself. An ALTER is at work still, and needs none.
 func behindFailure(ctx context.Context, o Options, failed error) error {
+	if errors.Is(failed, ErrMadeLast) {
+		return nil
+	}
 	because := func(err error) error { return fmt.Errorf("%w (wanted to start over: %v)", err, failed) }
 	watch, err := o.Server.Watch(ctx)
 	if err != nil {

@@ -18,6 +18,7 @@ func TestStartsOver(t *testing.T) {
 		want   bool
 	}{
 		{"nothing", nil, false},
+		{"an ALTER", fmt.Errorf("tablespace 7: %w", ErrMadeLast), true},
 		{"an import", fmt.Errorf("tablespace 7: %w", ErrReplaced), true},
 		{"another log", replaced, true},
 		{"another log, on a disk that fails", &innodb.TailError{Kind: innodb.ErrRedoReplaced, Cause: syscall.EIO}, false},

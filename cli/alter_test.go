@@ -117,3 +117,49 @@ func altersBegin(t *testing.T, version string) string {
 		return b.String()
 	}
 }
+
+// An ALTER makes its file between the first look at the files and the checkpoint at
+// which the redo begins, and goes on until the end: the redo does not hold that file.
+func TestAlterBeginsBeforeTheCheckpoint(t *testing.T) {
+	t.Parallel()
+	source := mariadbtest.New(t, newest())
+	source.MustExec(t, statements(filled("t", 1, ""), []string{"INSTALL SONAME 'metadata_lock_info'", "CREATE DATABASE later"})...)
+	for i := range 300 {
+		source.MustExec(t, fmt.Sprintf("CREATE TABLE later.t%d (id INT) ENGINE=MyISAM", i))
+	}
+	repository := t.TempDir()
+	r := launch(t, command(t, backupArgs(source, repository)...))
+	until(t, "table opened", func() bool {
+		const opening = "SELECT COUNT(*) FROM information_schema.METADATA_LOCK_INFO WHERE TABLE_SCHEMA = 'later'"
+		return source.MustValue(t, opening) != "0"
+	})
+	altered := make(chan error, 1)
+	r.whileStopped(t, func() {
+		// Slow for each row, so that it writes all the time.
+		go func() {
+			altered <- source.Exec(t.Context(), "ALTER IGNORE TABLE d.t ADD COLUMN c CHAR(128) CHARACTER SET latin1 DEFAULT (SHA2(REPEAT(s, 5000), 512)), ALGORITHM=COPY")
+		}()
+		until(t, "file of the ALTER", func() bool {
+			found, err := filepath.Glob(filepath.Join(source.Datadir, "d", "#sql*.ibd"))
+			return err == nil && len(found) > 0
+		})
+		source.MustExec(t, "SET GLOBAL innodb_log_checkpoint_now=ON")
+	})
+	if o := r.wait(t, time.Minute); o.code != 0 {
+		t.Fatalf("exit code %d: %s", o.code, o.stderr)
+	}
+	select {
+	case err := <-altered:
+		t.Fatalf("the ALTER ended before the backup: %v", err)
+	default:
+	}
+	target := filepath.Join(t.TempDir(), "restored")
+	must(t, restoreArgs("latest", repository, target)...)
+	if err := <-altered; err != nil {
+		t.Fatal(err)
+	}
+	const rows = "SELECT COUNT(*) FROM d.t"
+	if got, want := mariadbtest.Open(t, source.Dist.Series, target).MustValue(t, rows), source.MustValue(t, rows); got != want {
+		t.Errorf("%s rows, want %s", got, want)
+	}
+}

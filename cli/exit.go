@@ -51,7 +51,7 @@ func exitCode(ctx context.Context, err error) int {
 	case errors.As(err, &page), errors.As(err, &damage), errors.As(err, &recovery) && recovery.Damage, errors.Is(err, repo.ErrDamaged),
 		errors.Is(err, innodb.ErrRedoDamaged), errors.Is(err, syscall.EIO), errors.Is(err, errFindings):
 		return exitDamage
-	case errors.As(err, &busy), errors.As(err, &locked), errors.Is(err, stage.ErrTooManyConnections), errors.As(err, &restoring), errors.As(err, &bound), errors.Is(err, backup.ErrLockBudget), errors.Is(err, backup.ErrReplaced), errors.Is(err, backup.ErrNoCheckpoint),
+	case errors.As(err, &busy), errors.As(err, &locked), errors.Is(err, stage.ErrTooManyConnections), errors.As(err, &restoring), errors.As(err, &bound), errors.Is(err, backup.ErrLockBudget), errors.Is(err, backup.ErrReplaced), errors.Is(err, backup.ErrMadeLast), errors.Is(err, backup.ErrNoCheckpoint),
 		errors.Is(err, innodb.ErrRedoOverwritten), errors.Is(err, innodb.ErrRedoStalled), errors.Is(err, innodb.ErrRedoReplaced):
 		return exitBusy
 	case isUsage(err), errors.As(err, &config), errors.As(err, &objection), errors.As(err, &finding),
