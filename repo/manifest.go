@@ -256,6 +256,10 @@ type Table struct {
 	Engine   string `json:"engine"` // "" for a view
 	Type     string `json:"type"`   // "BASE TABLE", "VIEW", "SEQUENCE", "SYSTEM VERSIONED"
 	Files    []int  `json:"files"`  // indexes in Manifest.Files
+	// Problem is what was wrong with the table on the source already, "" if nothing
+	// is known: "its data file shop/t.ibd is missing". A verification notes what the
+	// server says of such a table, and makes no finding of it.
+	Problem string `json:"problem,omitempty"`
 }
 
 // Classes of files: how a file was made consistent.

@@ -27,6 +27,7 @@ var rank = map[string]int{
 	"mbk/internal/smtptest":    0,
 	"mbk/internal/filename":    0,
 	"mbk/internal/filter":      1,
+	"mbk/internal/fsuser":      0,
 	"mbk/internal/hint":        0,
 	"mbk/internal/optfile":     0,
 	"mbk/internal/pagecache":   0,

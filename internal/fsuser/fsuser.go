@@ -1,0 +1,150 @@
+// Package fsuser makes calls to the file system with the rights of another user.
+// A process of root uses it for files that belong to somebody else: whatever that
+// user has arranged, links and exchanged folders included, then leads only to where
+// he could have gone himself. It changes no thread for good, and does not start
+// programs as another user.
+package fsuser
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// User is a user of the file system. He has no supplementary groups. The zero
+// User is root.
+type User struct {
+	UID, GID int
+}
+
+// Current is the user that this process runs as.
+func Current() User { return User{UID: os.Geteuid(), GID: os.Getegid()} }
+
+// OwnerOf is the user, and the group, to whom a file or folder belongs. It follows
+// symbolic links.
+func OwnerOf(path string) (User, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return User{}, err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return User{}, fmt.Errorf("%s: the system does not say who owns it", path)
+	}
+	return User{UID: int(st.Uid), GID: int(st.Gid)}, nil
+}
+
+// Other reports whether Do changes anything: whether this process is root's, and
+// the user is not root.
+func (u User) Other() bool { return u.UID != 0 && os.Geteuid() == 0 }
+
+// String names the user by number: "uid 112, gid 118".
+func (u User) String() string { return fmt.Sprintf("uid %d, gid %d", u.UID, u.GID) }
+
+// Do calls f, and whatever f asks of the file system is done with the user's
+// rights and on his account: new files belong to him, and root's power to pass
+// over permissions is gone. If this process cannot act for others, because it
+// is not root's, or if the user is root, f is called as it is.
+//
+// f runs on a thread of its own. Goroutines that it starts have the rights of the
+// process, and so would programs; descriptors that it opens can be used anywhere.
+func (u User) Do(f func() error) error {
+	if !u.Other() {
+		return f()
+	}
+	done := make(chan error, 1)
+	go func() {
+		// Where the thread cannot be given back as it was, it stays locked and ends
+		// with this goroutine.
+		runtime.LockOSThread()
+		groups, err := threadGroups()
+		if err == nil {
+			if err = u.enter(); err == nil {
+				err = f()
+			}
+			if leave(groups) == nil {
+				runtime.UnlockOSThread()
+			}
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// Value is Do for a function that returns something.
+func Value[T any](u User, f func() (T, error)) (T, error) {
+	var value T
+	err := u.Do(func() (err error) {
+		value, err = f()
+		return err
+	})
+	return value, err
+}
+
+// errRefused is returned if the kernel did not take over the user.
+var errRefused = errors.New("the kernel refuses to change the thread's user")
+
+// enter gives this thread the user's rights to files. The kernel takes root's
+// capabilities over files away with the user ID, see setfsuid(2).
+func (u User) enter() error {
+	if err := setThreadGroups(nil); err != nil {
+		return fmt.Errorf("act as %v: give up the groups: %w", u, err)
+	}
+	unix.SetfsgidRetGid(u.GID)
+	unix.SetfsuidRetUid(u.UID)
+	if uid, gid := fsIDs(); uid != u.UID || gid != u.GID {
+		return fmt.Errorf("act as %v: %w", u, errRefused)
+	}
+	return nil
+}
+
+// leave gives this thread the rights of the process again.
+func leave(groups []uint32) error {
+	me := Current()
+	unix.SetfsuidRetUid(me.UID)
+	unix.SetfsgidRetGid(me.GID)
+	if uid, gid := fsIDs(); uid != me.UID || gid != me.GID {
+		return errRefused
+	}
+	return setThreadGroups(groups)
+}
+
+// fsIDs are the thread's, which an impossible ID makes the kernel tell.
+func fsIDs() (uid, gid int) {
+	uid, _ = unix.SetfsuidRetUid(-1)
+	gid, _ = unix.SetfsgidRetGid(-1)
+	return uid, gid
+}
+
+// threadGroups are the supplementary groups of this thread.
+func threadGroups() ([]uint32, error) {
+	n, _, errno := unix.RawSyscall(unix.SYS_GETGROUPS, 0, 0, 0)
+	if errno != 0 || n == 0 {
+		return nil, asError(errno)
+	}
+	groups := make([]uint32, n)
+	n, _, errno = unix.RawSyscall(unix.SYS_GETGROUPS, n, uintptr(unsafe.Pointer(&groups[0])), 0)
+	return groups[:n], asError(errno)
+}
+
+// setThreadGroups sets them. The package syscall would do that for all threads.
+func setThreadGroups(groups []uint32) error {
+	var first unsafe.Pointer
+	if len(groups) > 0 {
+		first = unsafe.Pointer(&groups[0])
+	}
+	_, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(first), 0)
+	return asError(errno)
+}
+
+func asError(errno syscall.Errno) error {
+	if errno == 0 {
+		return nil
+	}
+	return errno
+}
