@@ -28,7 +28,10 @@ func (e engine) tidy(ctx context.Context, m *repo.Manifest, meter *meter) (warni
 		return nil, e.remove(orphans)
 	}
 	meter.begin(PhaseTidy, 0)
-	s, err := e.serve(ctx)
+	// Names are those of the dictionary. A server that folds names would look for
+	// "#p#" where the file of a partition has "#P#", and not find old tables whose
+	// names have upper-case letters.
+	s, err := e.serve(ctx, "--lower-case-table-names=0")
 	if err != nil {
 		return nil, err
 	}
