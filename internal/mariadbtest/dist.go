@@ -78,7 +78,7 @@ func Get(ctx context.Context, series string) (Dist, error) {
 	folder := filepath.Join(cache, "mariadb-"+series)
 	out, err := exec.CommandContext(ctx, "bash", script, series, folder).CombinedOutput()
 	if err != nil {
-		return Dist{}, fmt.Errorf("get MariaDB %s: %w: %s", series, err, lastLines(out, 5))
+		return Dist{}, fmt.Errorf("get MariaDB %s: %w:\n%s", series, err, out)
 	}
 	return newDist(ctx, series, filepath.Join(folder, "bin"))
 }

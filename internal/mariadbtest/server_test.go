@@ -136,6 +136,16 @@ func TestTemplateIsMadeOnce(t *testing.T) {
 	}
 }
 
+// Whoever runs the tests on a new machine reads what the server said, not only the
+// advice at the end.
+func TestFailedDatadirSaysWhy(t *testing.T) {
+	d := get(t, Versions()[0])
+	err := installDB(t.Context(), d, []string{"--innodb-data-file-path=ibdata1:none"}, filepath.Join(t.TempDir(), "data"))
+	if err == nil || !strings.Contains(err.Error(), "innodb_data_file_path") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A test process that is killed must not leave its servers behind.
 func TestServerDiesWithItsProcess(t *testing.T) {
 	if dir := os.Getenv("MBK_TEST_ORPHAN"); dir != "" {

@@ -67,15 +67,30 @@ func newDatadir(ctx context.Context, d Dist, args []string, path string) error {
 	return nil
 }
 
-// installDB makes a data directory with the server's own tool.
+// installDB makes a data directory with the server's own tool. It needs nothing of
+// the machine that a small one lacks: --force does without a host name that can be
+// looked up, and the system's limits of asynchronous I/O are left to the servers.
 func installDB(ctx context.Context, d Dist, shape []string, path string) error {
-	args := []string{"--no-defaults", "--datadir=" + path, "--auth-root-authentication-method=normal", "--skip-test-db"}
+	args := []string{"--no-defaults", "--datadir=" + path, "--auth-root-authentication-method=normal", "--skip-test-db",
+		"--force", "--innodb-use-native-aio=OFF"}
 	args = append(append(args, userArgs()...), shape...)
 	out, err := exec.CommandContext(ctx, d.Program("mariadb-install-db"), args...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("make data directory: %w: %s", err, lastLines(out, 20))
+		return fmt.Errorf("make data directory: %s: %w\n%s%s", d.Program("mariadb-install-db"), err, out, logsIn(path))
 	}
 	return nil
+}
+
+// logsIn returns the error logs in a data directory. What the tool prints ends with
+// general advice, and the server may have written the cause elsewhere.
+func logsIn(datadir string) string {
+	var text strings.Builder
+	paths, _ := filepath.Glob(filepath.Join(datadir, "*.err")) // the pattern is well formed
+	for _, path := range paths {
+		log, err := os.ReadFile(path)
+		fmt.Fprintf(&text, "\n%s (%v):\n%s", path, err, log)
+	}
+	return text.String()
 }
 
 // templateDatadir returns the cached data directory of this shape. A lock on a
