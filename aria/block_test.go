@@ -227,7 +227,7 @@ func TestParseIndex(t *testing.T) {
 	want := Index{
 		Data: DataBlocks, BlockSize: 8192, HeaderLen: 8192, Transactional: true, Checksums: true,
 		Instance: mustUUID("4624a652e60411f19d2d02fc00000001"),
-		Created:  LSN{1, 0x2010}, Skip: LSN{1, 0x2010}, Horizon: LSN{1, 0x2010}, Changed: 256,
+		Created:  LSN{1, 0x2010}, Skip: LSN{1, 0x2010}, Horizon: LSN{1, 0x2010}, Changed: 256, ActiveKeys: 3,
 	}
 	got, err := ParseIndex(realHeader(t))
 	if err != nil {
@@ -265,6 +265,10 @@ func TestContinues(t *testing.T) {
 		{"renamed or truncated", func(ix *Index) { ix.Created, ix.Skip = LSN{2, 8}, LSN{2, 8} }, false},
 		{"repaired or bulk insert", func(ix *Index) { ix.Skip = LSN{2, 8} }, false},
 		{"from another server", func(ix *Index) { ix.Instance[0]++ }, false},
+		{"keys disabled", func(ix *Index) { ix.ActiveKeys = 1 }, false},
+		{"crashed", func(ix *Index) { ix.Changed |= 2 }, false},
+		{"crashed in a repair", func(ix *Index) { ix.Changed |= 4 }, false},
+		{"being repaired", func(ix *Index) { ix.Changed |= 1024 }, false},
 		{"no longer transactional", func(ix *Index) { ix.Transactional = false }, false},
 	} {
 		later := safe
@@ -285,6 +289,8 @@ func TestParseIndexDamaged(t *testing.T) {
 		"MyISAM":                     func(b []byte) []byte { b[2] = 7; return b },
 		"base part before the state": func(b []byte) []byte { return put16(b, indexBasePos, 20) },
 		"base part behind the end":   func(b []byte) []byte { return put16(b, indexBasePos, 1000) },
+		"more keys than room":        func(b []byte) []byte { b[indexKeys] = 64; return b },
+		"no room for the state":      func(b []byte) []byte { return put16(b, indexStateLen, 0) },
 		"unknown rows":               func(b []byte) []byte { b[indexDataType] = 9; return b },
 		"block size 0":               func(b []byte) []byte { return put16(b, base+baseBlockSize, 0) },
 		"block size 8191":            func(b []byte) []byte { return put16(b, base+baseBlockSize, 8191) },

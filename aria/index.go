@@ -51,7 +51,15 @@ type Index struct {
 
 	OpenCount uint16 // how often it is open and changed; not 0 in a table that was not closed
 	Changed   uint16 // bits of the STATE_ flags of the server
+
+	// ActiveKeys has a bit for each key that the server keeps up to date. The log
+	// does not tell of DISABLE KEYS, and after it not of these keys either.
+	ActiveKeys uint64
 }
+
+// broken are the bits of Changed that say that the server takes the table for
+// damaged: crashed, crashed in a repair, being repaired.
+const broken = 1<<1 | 1<<2 | 1<<10
 
 // Offsets in the header of an index file. Integers are big-endian, LSNs as in
 // the control file.
@@ -60,14 +68,20 @@ const (
 
 	indexOptions   = 4  // u16
 	indexLength    = 6  // u16, of header, state and definitions
+	indexStateLen  = 8  // u16, of the state without what it has for each key
 	indexBasePos   = 12 // u16
+	indexKeys      = 18 // u8, how many
 	indexDataType  = 22 // u8
 	indexOpenCount = 24 // u16
 	indexChanged   = 26 // u16
 	indexCreated   = 28 // LSN
 	indexHorizon   = 35 // LSN
 	indexSkip      = 42 // LSN
-	indexStateEnd  = 49 // what this package reads of the state ends here
+	indexStateEnd  = 49 // of the first part of the state that this package reads
+
+	stateLen    = 215           // as indexStateLen; a newer server may have more of it
+	stateKeys   = 155           // where the roots of the keys begin, if it has not
+	stateActive = 8 + 4 + 4 + 4 // from behind these roots: free block, two counters, version
 
 	baseKeyStart  = 16  // u64
 	baseExtra     = 90  // u16
@@ -122,6 +136,11 @@ func ParseIndex(b []byte) (Index, error) {
 		return Index{}, fmt.Errorf("aria index header: keys start at %d: %w", start, ErrFormat)
 	}
 	ix.HeaderLen = int64(start)
+	active := stateKeys + int(binary.BigEndian.Uint16(b[indexStateLen:])) - stateLen + 8*int(b[indexKeys]) + stateActive
+	if active < indexStateEnd || active+8 > base {
+		return Index{}, fmt.Errorf("aria index header: %d keys in a state of %d bytes: %w", b[indexKeys], base, ErrFormat)
+	}
+	ix.ActiveKeys = binary.BigEndian.Uint64(b[active:])
 	return ix, nil
 }
 
@@ -136,8 +155,10 @@ func (ix Index) OnlineSafe() bool {
 // Continues tells whether the log makes up for all that the server did to the
 // table between two readings of its header, ix and the later one. If not, what
 // was copied since the first must be copied again: TRUNCATE, RENAME, REPAIR,
-// OPTIMIZE, ENABLE KEYS or a bulk insert into the empty table came between.
+// OPTIMIZE, DISABLE or ENABLE KEYS or a bulk insert into the empty table came
+// between, or the server has found damage in the table.
 func (ix Index) Continues(later Index) bool {
 	return ix.Transactional && later.Transactional && ix.Instance == later.Instance &&
-		ix.Created == later.Created && ix.Skip == later.Skip
+		ix.Created == later.Created && ix.Skip == later.Skip &&
+		ix.ActiveKeys == later.ActiveKeys && ix.Changed&broken == later.Changed&broken
 }

@@ -74,6 +74,7 @@ func TestBlocksOfRealServers(t *testing.T) {
 					fmt.Sprintf("DELETE FROM t.%s WHERE id %% 3 = 0", name))
 			}
 			srv.MustExec(t, "FLUSH TABLES")
+			wantChangesMarked(t, srv)
 
 			stop, ended := make(chan struct{}), make(chan error, 1)
 			go func() { ended <- write(srv, stop) }()

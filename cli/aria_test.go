@@ -1,7 +1,11 @@
 package cli_test
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,14 +21,20 @@ func TestAriaTablesChangedBehindTheLog(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			srv := mariadbtest.New(t, version)
 			srv.MustExec(t, "CREATE DATABASE a", "CREATE DATABASE z", "CREATE TABLE z.idle (a INT PRIMARY KEY, b VARCHAR(1000)) ENGINE=InnoDB",
-				"INSERT INTO z.idle SELECT seq, REPEAT(MD5(seq), 30) FROM z.seq_1_to_40000")
+				"INSERT INTO z.idle SELECT seq, REPEAT(MD5(seq), 30) FROM z.seq_1_to_20000")
 			kinds := map[string]string{"plain": "", "nosum": " PAGE_CHECKSUM=0", "dynamic": " ROW_FORMAT=DYNAMIC", "loose": " TRANSACTIONAL=0"}
 			for kind, options := range kinds {
-				for _, deed := range []string{"truncated", "renamed", "repaired", "optimized", "altered", "emptied", "bulk", "keys", "dropped", "rows"} {
+				for _, deed := range []string{"truncated", "renamed", "repaired", "optimized", "altered", "emptied", "bulk", "keys", "disabled", "enabled", "numbered", "looked", "dropped", "rows"} {
 					name := "a." + kind + "_" + deed
 					srv.MustExec(t, "CREATE TABLE "+name+" (a INT, b VARCHAR(100), KEY (a)) ENGINE=Aria"+options)
 					if deed != "bulk" {
 						srv.MustExec(t, "INSERT INTO "+name+" SELECT seq, MD5(seq) FROM a.seq_1_to_3000")
+					}
+					switch deed {
+					case "enabled":
+						srv.MustExec(t, "ALTER TABLE "+name+" DISABLE KEYS", "UPDATE "+name+" SET a = a + 7")
+					case "numbered":
+						srv.MustExec(t, "ALTER TABLE "+name+" MODIFY a INT AUTO_INCREMENT")
 					}
 				}
 			}
@@ -35,7 +45,7 @@ func TestAriaTablesChangedBehindTheLog(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Second)
+			stopWhenCopied(t, cmd.Process, srv.Datadir+"/a/", srv.Datadir+"/z/")
 			for kind := range kinds {
 				of := func(deed string) string { return "a." + kind + "_" + deed }
 				srv.MustExec(t,
@@ -47,9 +57,16 @@ func TestAriaTablesChangedBehindTheLog(t *testing.T) {
 					"DELETE FROM "+of("emptied"), "INSERT INTO "+of("emptied")+" VALUES (1, 'x')",
 					"INSERT INTO "+of("bulk")+" SELECT seq, MD5(seq) FROM a.seq_1_to_5000",
 					"ALTER TABLE "+of("keys")+" DISABLE KEYS", "UPDATE "+of("keys")+" SET a = a + 1", "ALTER TABLE "+of("keys")+" ENABLE KEYS",
+					"ALTER TABLE "+of("disabled")+" DISABLE KEYS", "INSERT INTO "+of("disabled")+" SELECT seq, 'w' FROM a.seq_1_to_2000",
+					"INSERT INTO "+of("enabled")+" VALUES (1, 'e')", "ALTER TABLE "+of("enabled")+" ENABLE KEYS",
+					"INSERT INTO "+of("numbered")+" VALUES (90000, 'x')", "DELETE FROM "+of("numbered")+" WHERE a = 90000",
+					"ANALYZE TABLE "+of("looked"), "CHECK TABLE "+of("looked")+" EXTENDED", "INSERT INTO "+of("looked")+" VALUES (1, 'l')",
 					"DROP TABLE "+of("dropped"), "CREATE TABLE "+of("dropped")+" (z INT) ENGINE=Aria", "INSERT INTO "+of("dropped")+" VALUES (26)",
 					"UPDATE "+of("rows")+" SET b = 'new' WHERE a % 3 = 0",
 				)
+			}
+			if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
 			}
 			if err := cmd.Wait(); err != nil {
 				t.Fatalf("backup: %v", err)
@@ -63,6 +80,37 @@ func TestAriaTablesChangedBehindTheLog(t *testing.T) {
 			}
 			wantSame(t, srv, restored)
 		})
+	}
+}
+
+// stopWhenCopied stops a backup when it has copied all files of one database, and not
+// those of another yet. It keeps the files open until then.
+func stopWhenCopied(t *testing.T, backup *os.Process, copied, not string) {
+	t.Helper()
+	open := func() (first, second bool) {
+		dir := fmt.Sprintf("/proc/%d/fd/", backup.Pid)
+		list, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatalf("the backup has ended: %v", err)
+		}
+		for _, e := range list {
+			name, _ := os.Readlink(dir + e.Name()) // it may be closed by now
+			first = first || strings.HasPrefix(name, copied)
+			second = second || strings.HasPrefix(name, not)
+		}
+		return first, second
+	}
+	for {
+		if first, second := open(); !first && second {
+			break
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	if err := backup.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if _, second := open(); !second {
+		t.Fatal("the backup was not stopped in time")
 	}
 }
 

@@ -29,7 +29,7 @@ func TakeSnapshot(ctx context.Context, s *Server) (Snapshot, error) {
 	found := Snapshot{}
 	err := s.withConn(ctx, func(conn *sql.Conn) error {
 		t := &snapshotter{ctx: ctx, conn: conn, found: found}
-		for _, step := range []func() error{t.prepare, t.databases, t.tables, t.routines, t.triggers, t.events} {
+		for _, step := range []func() error{t.prepare, t.databases, t.tables, t.disabledKeys, t.routines, t.triggers, t.events} {
 			if err := step(); err != nil {
 				return err
 			}
@@ -168,6 +168,15 @@ func (t *snapshotter) virtualColumns() (map[string]bool, error) {
 		found[quote(row[0], row[1])] = true
 	}
 	return found, nil
+}
+
+// disabledKeys reads which keys are not kept up to date.
+func (t *snapshotter) disabledKeys() error {
+	rows, err := t.rows("SELECT DISTINCT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME FROM information_schema.STATISTICS WHERE COMMENT = 'disabled'")
+	for _, row := range rows {
+		t.found[Object{"disabled key", quote(row[0], row[1], row[2])}] = ""
+	}
+	return err
 }
 
 // checksum lets the server add up a table.
