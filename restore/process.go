@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // engine is a mariadbd with what it must be told to open a restored data
@@ -35,8 +37,8 @@ type engine struct {
 func (e engine) common(logSize int64) []string {
 	args := slices.Concat([]string{"--no-defaults"}, e.program.args, []string{
 		"--datadir=" + e.data,
-		"--tmpdir=" + e.tmp,
-		"--slave-load-tmpdir=" + e.tmp,
+		"--tmpdir=" + e.beside(), // a list, whose folders are separated by colons
+		"--slave-load-tmpdir=" + e.beside(),
 		"--pid-file=" + filepath.Join(e.tmp, "pid"),
 		"--skip-networking",
 		"--skip-grant-tables",
@@ -64,11 +66,17 @@ func (e engine) common(logSize int64) []string {
 	return args
 }
 
+// beside is the folder for temporary files as seen from the data directory, in which
+// the server runs. Whatever a path on this machine holds, this one is plain.
+func (e engine) beside() string {
+	return "../" + filepath.Base(e.tmp)
+}
+
 // command prepares a run. It does not outlive this process.
 func (e engine) command(args []string) *exec.Cmd {
 	cmd := exec.Command(e.program.Path, append(args, e.extra...)...)
-	cmd.Env = programEnv()
-	cmd.Dir = e.tmp
+	cmd.Env = programEnv(os.Environ(), slices.Concat(e.settings.plugins, e.extra)...)
+	cmd.Dir = e.data
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() == 0 && e.owner.UID != 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(e.owner.UID), Gid: uint32(e.owner.GID)}
@@ -93,9 +101,9 @@ func (e engine) newLog(tell func(line string)) (*errorLog, error) {
 	return &errorLog{tell: tell, file: f, filtered: e.filtered}, nil
 }
 
-// start runs a command. The kernel sends the parent-death signal when the
-// thread that forked ends, so a goroutine keeps that thread until the server
-// has ended.
+// start runs a command, which cannot get more rights than it begins with. The
+// kernel sends the parent-death signal when the thread that forked ends, so a
+// goroutine keeps that thread until the server has ended.
 func start(cmd *exec.Cmd, log *errorLog) (*process, error) {
 	p := &process{cmd: cmd, log: log, ended: make(chan struct{})}
 	r, w, err := os.Pipe()
@@ -106,9 +114,13 @@ func start(cmd *exec.Cmd, log *errorLog) (*process, error) {
 	read := make(chan struct{})
 	started := make(chan error)
 	go func() {
+		// The thread is never given back: what is set here cannot be undone.
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := errors.Join(cmd.Start(), w.Close())
+		err := noNewPrivileges()
+		if err == nil {
+			err = cmd.Start()
+		}
+		err = errors.Join(err, w.Close())
 		started <- err
 		if err == nil {
 			p.err = cmd.Wait()
@@ -125,6 +137,15 @@ func start(cmd *exec.Cmd, log *errorLog) (*process, error) {
 		_ = r.Close() // all of it was read
 	}()
 	return p, nil
+}
+
+// noNewPrivileges has the kernel ignore set-user-ID bits and the like for what this
+// thread starts.
+func noNewPrivileges() error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("give up new privileges: %w", err)
+	}
+	return nil
 }
 
 // wait waits for the end of the process. When ctx is done first, it is killed:

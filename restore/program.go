@@ -189,7 +189,7 @@ func ask(ctx context.Context, p Program, args ...string) ([]byte, error) {
 	// A data directory that cannot be: it must not look into a live one.
 	all := slices.Concat([]string{"--no-defaults"}, p.args, []string{"--datadir=/dev/null/none"}, args)
 	cmd := exec.CommandContext(ctx, p.Path, all...)
-	cmd.Env = programEnv()
+	cmd.Env = programEnv(os.Environ())
 	cmd.WaitDelay = time.Second
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -222,14 +222,32 @@ func setting(help []byte, name string) string {
 	return ""
 }
 
-// programEnv is the environment for mariadbd: ours without what would change
-// what it does. With NOTIFY_SOCKET it would report to our own service manager.
-func programEnv() []string {
-	return slices.DeleteFunc(os.Environ(), func(kv string) bool {
+// programEnv is the environment for mariadbd, made new: what a program needs to run
+// here, and what the key plugins that it loads read. Everything else is none of its
+// business, and some would change what it does. Our own variables can hold
+// passwords, which whoever runs as the server's user could read.
+func programEnv(environ []string, options ...string) []string {
+	env := []string{}
+	for _, kv := range environ {
 		name, _, _ := strings.Cut(kv, "=")
-		return name == "NOTIFY_SOCKET" || name == "WATCHDOG_USEC" || name == "UMASK" || name == "UMASK_DIR" ||
-			strings.HasPrefix(name, "LISTEN_") || strings.HasPrefix(name, "MYSQL") || strings.HasPrefix(name, "MARIADB")
-	})
+		if slices.Contains([]string{"PATH", "HOME", "TZ", "TZDIR", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "LD_PRELOAD", "MALLOC_CONF"}, name) ||
+			keyVariable(name, options) {
+			env = append(env, kv)
+		}
+	}
+	return env
+}
+
+// keyVariable says whether a variable is for a key plugin that the options load: where
+// its keys are, and how to get at them.
+func keyVariable(name string, options []string) bool {
+	for library, prefix := range map[string]string{"hashicorp_key_management": "VAULT_", "aws_key_management": "AWS_"} {
+		loaded := slices.ContainsFunc(options, func(o string) bool { return strings.Contains(o, library) })
+		if loaded && strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // hasPlugin says whether a library is in the program's plugin directory.

@@ -88,6 +88,7 @@ func TestSmallBackup(t *testing.T) {
 		{"into a mount point", testMountPoint},
 		{"for another owner", testOwner},
 		{"damaged objects", testDamage},
+		{"odd paths", testOddPaths},
 		{"objections", testObjections},
 		{"failing store", testFailingStore},
 		{"missing tablespace", testMissingTablespace},

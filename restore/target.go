@@ -55,6 +55,12 @@ const (
 // returned as objections; the error is for a target that cannot be looked at.
 func inspectTarget(o Options) (target, []Objection, error) {
 	var t target
+	if to := danglingLink(o.Target); to != "" {
+		return t, []Objection{{
+			Problem: fmt.Sprintf("target %s is a symbolic link to %s, which does not exist", o.Target, to),
+			Hint:    fmt.Sprintf("mount what belongs there, or make that folder: mkdir -p %s", shellQuote(to)),
+		}}, nil
+	}
 	path, err := resolve(o.Target)
 	if errors.Is(err, fs.ErrNotExist) {
 		return t, []Objection{{Problem: fmt.Sprintf("target %s: %v", o.Target, err), Hint: makeParent}}, nil
@@ -112,6 +118,35 @@ func resolve(path string) (string, error) {
 	return filepath.Join(dir, filepath.Base(path)), nil
 }
 
+// danglingLink is where a symbolic link leads if nothing is there, "" if it is none or
+// something is.
+func danglingLink(path string) string {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	to := ""
+	for range 40 { // no kernel follows more
+		next, err := os.Readlink(path)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(next) {
+			next = filepath.Join(filepath.Dir(path), next)
+		}
+		path, to = next, next
+	}
+	return to
+}
+
+// shellQuote writes a word as a shell reads it.
+func shellQuote(word string) string {
+	const plain = letters + "0123456789/._-+:,@"
+	if word != "" && strings.Trim(word, plain) == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
 // inspectExisting checks that an existing target is empty, or a data directory that
 // can be moved aside, and finds out how it can be filled.
 func (t *target) inspectExisting(o Options) ([]Objection, error) {
@@ -120,16 +155,20 @@ func (t *target) inspectExisting(o Options) ([]Objection, error) {
 		return nil, fmt.Errorf("look at target: %w", err)
 	}
 	t.inside = mount || unix.Access(filepath.Dir(t.path), unix.W_OK|unix.X_OK) != nil
-	names, err := entriesOf(t.path)
+	names, tolerated, err := entriesOf(t.path)
 	if err != nil {
 		return nil, fmt.Errorf("look at target: %w", err)
 	}
+	left, err := leftovers(t.path)
+	if err != nil {
+		return nil, err
+	}
+	rest := without(names, left)
+	if len(rest) == 0 && (tolerated || len(left) > 0) {
+		t.inside = true // a rename would have to remove what is there
+	}
 	if t.inside {
-		left, err := leftovers(t.path)
-		if err != nil {
-			return nil, err
-		}
-		names = without(names, left)
+		names = rest
 	}
 	if len(names) == 0 {
 		return nil, nil
@@ -287,19 +326,36 @@ func listsMount(r io.Reader, path string) (bool, error) {
 	return false, sc.Err()
 }
 
-// entriesOf lists a directory but for what a new file system holds.
-func entriesOf(dir string) ([]string, error) {
+// entriesOf lists a directory, without what is nobody's data and may stay; tolerated
+// says whether there is such a thing.
+func entriesOf(dir string) (names []string, tolerated bool, err error) {
 	list, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var names []string
 	for _, e := range list {
-		if e.Name() != "lost+found" {
+		if harmless(e) {
+			tolerated = true
+		} else {
 			names = append(names, e.Name())
 		}
 	}
-	return names, nil
+	return names, tolerated, nil
+}
+
+// harmless says whether an entry of a directory is no server's data: what a file
+// system or its storage keeps there, and hidden files such as that of a health check.
+// No server calls a file or database so.
+func harmless(e fs.DirEntry) bool {
+	switch e.Name() {
+	case "lost+found", "aquota.user", "aquota.group":
+		return true
+	case ".snapshot", ".snapshots", ".zfs":
+		if e.IsDir() {
+			return true
+		}
+	}
+	return strings.HasPrefix(e.Name(), ".") && e.Type().IsRegular()
 }
 
 // without returns the names that are not in drop.
@@ -321,7 +377,7 @@ func without(names, drop []string) []string {
 // which process that is, 0 or less if it lives in another container.
 func runningServer(dir string) (pid int, running bool) {
 	for _, name := range []string{"aria_log_control", "ibdata1"} {
-		f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 		if err != nil {
 			continue
 		}
