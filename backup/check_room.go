@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbk/copier"
+	"mbk/repo"
 	"mbk/repo/store"
 )
 
@@ -34,7 +35,22 @@ func (p *Preflight) checkRepository(ctx context.Context, o Options) error {
 		text = r.String() + " is empty and becomes a new repository"
 	}
 	p.add("repository", GradeOK, text)
-	return nil
+	return p.checkExposed(ctx, r)
+}
+
+// checkExposed warns of a repository in which others than its owner can exchange what
+// is to be restored one day.
+func (p *Preflight) checkExposed(ctx context.Context, r *repo.Repository) error {
+	guarded, ok := r.Store().(store.Guarded)
+	if !ok {
+		return nil
+	}
+	found, err := guarded.Exposed(ctx)
+	for _, text := range found {
+		p.add("repository", GradeWarning, text+": whoever can write there can exchange or remove backups",
+			"leave a repository to one user: chmod -R go-w "+r.String())
+	}
+	return err
 }
 
 // within says whether a path is that of a folder or leads into it.

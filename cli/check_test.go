@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,6 +76,17 @@ func TestCheckOfSurroundings(t *testing.T) {
 		}
 		wants(t, c, "space", "error", " free in "+repository, " needed, ", "to be kept free (--min-free 97%)")
 		mbk(t, backupArgs(srv, repository, "--min-free", "97%")...).wantRefusal(t, 2, "make room", "to be kept free")
+	})
+	t.Run("others can write to the repository", func(t *testing.T) {
+		open := filepath.Join(t.TempDir(), "open")
+		if err := errors.Join(os.Mkdir(open, 0o700), os.Chmod(open, 0o777)); err != nil {
+			t.Fatal(err)
+		}
+		c, o := check(t, srv, open)
+		if o.code != 0 || !c.OK {
+			t.Errorf("exit code %d, %+v", o.code, c)
+		}
+		wants(t, c, "repository", "warning", open+" can be written to by every user (mode 0777)")
 	})
 	t.Run("redo written fast", func(t *testing.T) {
 		srv.MustExec(t, "CREATE TABLE d.redo (a LONGBLOB)")

@@ -17,32 +17,34 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"mbk/internal/fsuser"
+	"mbk/internal/hint"
 )
 
 const (
 	// Names that begin with a dot are never objects.
 	tempPrefix = ".put-"
-	lockPrefix = ".lock-"
 
 	// maxDepth bounds how deep List follows folders, in case of a symbolic
 	// link that leads back. Objects lie at most two folders deep.
 	maxDepth = 8
-
-	maxOwner = 1000 // bytes read of a lock holder's text
-
-	// orphanAge is how long nobody may have written to a temporary file before
-	// it counts as left behind, on file systems that have no flock.
-	orphanAge = 24 * time.Hour
 )
 
 // Folder is a Store in a folder of the local file system. Objects are files with
 // mode 0600 in folders with mode 0700, as backups hold everything that the
 // server knows. It may be used by several processes at once.
+//
+// A process of root does everything in the folder with the rights of the folder's
+// owner: what it writes is the owner's, and a link that he has made leads it only to
+// where he could have gone himself. Nobody else's links lead anywhere, except root's.
 type Folder struct {
-	root string // absolute
+	root  string      // absolute
+	owner fsuser.User // of the folder
+	place place       // of the folder when it was opened
 
 	mu     sync.Mutex
-	synced map[string]bool // folders whose own entries are known to be on disk
+	synced map[string]bool // folders, by their names, whose own entries are known to be on disk
 
 	// fault stands before every step of a Put in this package's tests, which
 	// make one after another fail. It is nil otherwise.
@@ -53,24 +55,36 @@ var (
 	_ Store   = (*Folder)(nil)
 	_ Sweeper = (*Folder)(nil)
 	_ Tester  = (*Folder)(nil)
+	_ Holder  = (*Folder)(nil)
+	_ Guarded = (*Folder)(nil)
 )
 
-// OpenFolder returns the store in an existing folder. The error is
-// fs.ErrNotExist if there is none and syscall.ENOTDIR if the path is something
-// else. Whether the folder can be written to shows when something is written.
+// OpenFolder returns the store in an existing folder, to which path may be a symbolic
+// link. The error is fs.ErrNotExist if there is none and syscall.ENOTDIR if the path
+// is something else. Whether the folder can be written to shows when something is
+// written.
 func OpenFolder(path string) (*Folder, error) {
 	root, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("open folder %s: %w", path, err)
 	}
-	d, err := os.OpenFile(root, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	f := &Folder{root: root, synced: map[string]bool{".": true}}
+	var st unix.Stat_t
+	if err := ignoringEINTR(func() error { return unix.Stat(root, &st) }); err != nil {
+		return nil, fmt.Errorf("open folder %s: %w", root, err)
+	}
+	f.owner, f.place = fsuser.User{UID: int(st.Uid), GID: int(st.Gid)}, placeOf(&st)
+	err = f.inside(func(root *os.File) error {
+		dir, err := f.openFolder(root, "", allLinks)
+		if err != nil {
+			return err
+		}
+		return dir.Close()
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open folder %s: %w", root, cause(err))
 	}
-	if err := d.Close(); err != nil {
-		return nil, fmt.Errorf("open folder %s: %w", root, cause(err))
-	}
-	return &Folder{root: root, synced: map[string]bool{root: true}}, nil
+	return f, nil
 }
 
 // CreateFolder makes a folder for a new store, with mode 0700, and opens it. Its
@@ -82,7 +96,7 @@ func CreateFolder(path string) (*Folder, error) {
 	}
 	err = os.Mkdir(root, 0o700)
 	if err == nil {
-		err = syncFolder(filepath.Dir(root))
+		err = syncPath(filepath.Dir(root))
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("create folder %s: %w", root, cause(err))
@@ -90,13 +104,17 @@ func CreateFolder(path string) (*Folder, error) {
 	return OpenFolder(root)
 }
 
+// syncPath is syncFolder for a folder that is not open.
+func syncPath(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(syncFolder(dir), dir.Close())
+}
+
 // String returns the absolute path of the folder.
 func (f *Folder) String() string { return f.root }
-
-// path returns where an object lies.
-func (f *Folder) path(name string) string {
-	return filepath.Join(f.root, filepath.FromSlash(name))
-}
 
 // Open opens a part of an object.
 func (f *Folder) Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error) {
@@ -106,24 +124,27 @@ func (f *Folder) Open(ctx context.Context, name string, offset, n int64) (io.Rea
 	if offset < 0 {
 		return nil, fmt.Errorf("open %s: negative offset %d", name, offset)
 	}
-	// O_NONBLOCK keeps a named pipe in the folder from stopping us for ever; it
-	// means nothing for files.
-	file, err := os.OpenFile(f.path(name), os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		if errors.Is(err, syscall.ENOTDIR) {
-			err = fs.ErrNotExist // a file stands where a folder would have to
+	var file *os.File
+	err := f.inside(func(root *os.File) error {
+		dir, err := f.openFolder(root, path.Dir(name), allLinks)
+		if err != nil {
+			return err
 		}
-		return nil, fmt.Errorf("open %s: %w", name, cause(err))
+		defer dir.Close() //nolint:errcheck // nothing is written to it
+		file, err = f.openObject(dir, path.Base(name))
+		return err
+	})
+	if errors.Is(err, syscall.ENOTDIR) || errors.Is(err, errForeignLink) {
+		err = fs.ErrNotExist // a file stands where a folder would have to, or what leads to none
 	}
-	info, err := file.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("is no file: %w", fs.ErrNotExist)
+	if err != nil {
+		return nil, f.explainRead("open "+name, err)
 	}
-	if err == nil && offset > 0 {
+	if offset > 0 {
 		_, err = file.Seek(offset, io.SeekStart)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", name, cause(err)), file.Close())
+		return nil, errors.Join(f.explainRead("open "+name, err), file.Close())
 	}
 	return &folderReader{ctx: ctx, file: file, left: n, all: n < 0}, nil
 }
@@ -156,22 +177,39 @@ func (r *folderReader) Close() error { return r.file.Close() }
 // List lists the files below the folder.
 func (f *Folder) List(ctx context.Context, prefix string) ([]Object, error) {
 	var objects []Object
-	err := f.walk(ctx, prefix, func(name string, e fs.FileInfo) error {
-		if !strings.HasPrefix(path.Base(name), ".") {
-			objects = append(objects, Object{Name: name, Size: e.Size(), Modified: e.ModTime().UTC()})
-		}
-		return nil
+	err := f.walk(ctx, prefix, allLinks, walker{
+		file: func(_ *os.File, name string, st *unix.Stat_t) error {
+			if !strings.HasPrefix(path.Base(name), ".") {
+				objects = append(objects, Object{Name: name, Size: st.Size, Modified: time.Unix(st.Mtim.Unix()).UTC()})
+			}
+			return nil
+		},
+		unreadable: func(name string, err error) error {
+			objects = append(objects, Object{Name: name, Err: f.explainRead("list "+name, err)})
+			return nil
+		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", f.root, err)
+		return nil, f.explainRead("list "+f.root, err)
 	}
 	slices.SortFunc(objects, func(a, b Object) int { return cmp.Compare(a.Name, b.Name) })
 	return objects, nil
 }
 
-// walk calls visit for every regular file whose name begins with prefix; for a
-// temporary file that is the name of the object that it would have become.
-func (f *Folder) walk(ctx context.Context, prefix string, visit func(name string, e fs.FileInfo) error) error {
+// walker is told what walk comes across.
+type walker struct {
+	// file is called for every regular file, with its open folder; name is that of
+	// the file, with the folders that lead to it.
+	file func(dir *os.File, name string, st *unix.Stat_t) error
+	// unreadable is called for a folder that cannot be looked into, except the one
+	// where the walk starts.
+	unreadable func(name string, err error) error
+	start      string
+}
+
+// walk goes through all files whose names begin with prefix; for a temporary file
+// that is the name of the object that it would have become.
+func (f *Folder) walk(ctx context.Context, prefix string, follow links, w walker) error {
 	folder, _ := path.Split(prefix)
 	folder = strings.TrimSuffix(folder, "/")
 	if folder != "" {
@@ -179,45 +217,76 @@ func (f *Folder) walk(ctx context.Context, prefix string, visit func(name string
 			return err
 		}
 	}
-	return f.walkFolder(ctx, folder, prefix, strings.Count(folder, "/"), visit)
+	w.start = folder
+	return f.inside(func(root *os.File) error {
+		dir, err := f.openFolder(root, folder, follow)
+		if isGone(err) || errors.Is(err, errForeignLink) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		depth := 0
+		if folder != "" {
+			depth = 1 + strings.Count(folder, "/")
+		}
+		return errors.Join(f.walkFolder(ctx, dir, folder, prefix, depth, follow, w), dir.Close())
+	})
 }
 
-func (f *Folder) walkFolder(ctx context.Context, folder, prefix string, depth int, visit func(string, fs.FileInfo) error) error {
+func (f *Folder) walkFolder(ctx context.Context, dir *os.File, folder, prefix string, depth int, follow links, w walker) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(f.path(folder))
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+	entries, err := dir.Readdirnames(-1)
+	switch {
+	case isGone(err): // removed meanwhile
 		return nil
-	}
-	if err != nil {
+	case err != nil && folder != w.start:
+		return w.unreadable(folder, err)
+	case err != nil:
 		return err
 	}
-	for _, e := range entries {
-		if foreign(folder, e.Name()) {
+	through := follow == allLinks || depth == 0
+	for _, entry := range entries {
+		if foreign(folder, entry) {
 			continue
 		}
-		name := path.Join(folder, e.Name())
-		object := path.Join(folder, objectOf(e.Name()))
-		if !strings.HasPrefix(object, prefix) {
+		name := path.Join(folder, entry)
+		if !strings.HasPrefix(path.Join(folder, objectOf(entry)), prefix) {
 			continue
 		}
-		info, err := os.Stat(f.path(name)) // follows links: an operator may have moved a part to another disk
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // removed meanwhile, or a dead link
+		st, err := f.statIn(dir, entry, through) // an operator may have moved a part to another disk
+		switch kind := st.Mode & unix.S_IFMT; {
+		case isGone(err), errors.Is(err, errForeignLink): // removed meanwhile, a dead link, or one that leads nowhere
 		case err != nil:
-			return err
-		case info.IsDir() && depth < maxDepth:
-			if err := f.walkFolder(ctx, name, prefix, depth+1, visit); err != nil {
+			err = w.unreadable(name, err)
+			if err != nil {
 				return err
 			}
-		case info.Mode().IsRegular():
-			if err := visit(name, info); err != nil {
+		case kind == unix.S_IFDIR && depth < maxDepth:
+			if err := f.walkInto(ctx, dir, entry, name, prefix, depth, follow, w); err != nil {
+				return err
+			}
+		case kind == unix.S_IFREG:
+			if err := w.file(dir, name, &st); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// walkInto is walkFolder for a folder in dir.
+func (f *Folder) walkInto(ctx context.Context, dir *os.File, entry, name, prefix string, depth int, follow links, w walker) error {
+	next, err := f.openIn(dir, entry, unix.O_RDONLY|unix.O_DIRECTORY, follow == allLinks || depth == 0)
+	if isGone(err) || errors.Is(err, errForeignLink) || errors.Is(err, errThroughLink) {
+		return nil
+	}
+	if err != nil {
+		return w.unreadable(name, err)
+	}
+	return errors.Join(f.walkFolder(ctx, next, name, prefix, depth+1, follow, w), next.Close())
 }
 
 // foreign tells whether an entry of a folder belongs to the system: snapshots,
@@ -240,25 +309,70 @@ func objectOf(base string) string {
 	return base
 }
 
+// subfolders calls do for the repository's folder and those in it.
+func (f *Folder) subfolders(do func(dir *os.File, name string, st *unix.Stat_t) error) error {
+	return f.inside(func(root *os.File) error {
+		dir, err := f.openFolder(root, "", allLinks)
+		if err != nil {
+			return err
+		}
+		defer dir.Close() //nolint:errcheck // nothing is written to it
+		entries, err := dir.Readdirnames(-1)
+		if err != nil {
+			return err
+		}
+		for _, entry := range append([]string{"."}, entries...) {
+			if entry != "." && foreign("", entry) {
+				continue
+			}
+			st, err := f.statIn(dir, entry, true)
+			if err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+				continue // that is said when it is used
+			}
+			if err := do(dir, entry, &st); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // Writable tells whether objects can be made in the folder and its subfolders, as
 // far as can be told without making one.
 func (f *Folder) Writable(ctx context.Context) error {
-	entries, err := os.ReadDir(f.root)
+	err := f.subfolders(func(dir *os.File, name string, _ *unix.Stat_t) error {
+		// AT_EACCESS is about the rights that the owner has, not root.
+		err := unix.Faccessat(int(dir.Fd()), name, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+		if err := errors.Join(ctx.Err(), err); err != nil {
+			return f.notWritable(filepath.Join(f.root, name), err)
+		}
+		return nil
+	})
 	if err != nil {
-		return f.explain("list "+f.root, err)
-	}
-	folders := []string{f.root}
-	for _, e := range entries {
-		if e.IsDir() && !foreign("", e.Name()) {
-			folders = append(folders, filepath.Join(f.root, e.Name()))
-		}
-	}
-	for _, folder := range folders {
-		if err := errors.Join(ctx.Err(), unix.Access(folder, unix.W_OK|unix.X_OK)); err != nil {
-			return fmt.Errorf("folder %s is not writable: %w", folder, err)
-		}
+		return f.explainRead("look at "+f.root, err)
 	}
 	return nil
+}
+
+// Exposed names what others than the owner of the repository can exchange in it.
+func (f *Folder) Exposed(ctx context.Context) ([]string, error) {
+	var found []string
+	err := f.subfolders(func(_ *os.File, name string, st *unix.Stat_t) error {
+		path := filepath.Join(f.root, name)
+		switch uid := int(st.Uid); {
+		case st.Mode&0o002 != 0:
+			found = append(found, fmt.Sprintf("folder %s can be written to by every user (mode %04o)", path, st.Mode&0o7777))
+		case st.Mode&0o020 != 0:
+			found = append(found, fmt.Sprintf("folder %s can be written to by group %d (mode %04o)", path, st.Gid, st.Mode&0o7777))
+		case uid != f.owner.UID && uid != 0:
+			found = append(found, fmt.Sprintf("folder %s belongs to another user, %d, than the repository, %d", path, uid, f.owner.UID))
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return nil, f.explainRead("look at "+f.root, err)
+	}
+	return found, nil
 }
 
 // Empty tells whether the folder holds nothing but what belongs to the system.
@@ -266,200 +380,23 @@ func (f *Folder) Empty(ctx context.Context) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	entries, err := os.ReadDir(f.root)
-	if err != nil {
-		return false, fmt.Errorf("list %s: %w", f.root, cause(err))
-	}
-	for _, e := range entries {
-		if !foreign("", e.Name()) && !strings.HasPrefix(e.Name(), tempPrefix) {
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
-// Delete removes the object's file, durably, and folders that it leaves empty.
-func (f *Folder) Delete(ctx context.Context, name string) error {
-	if err := errors.Join(ctx.Err(), CheckName(name)); err != nil {
-		return err
-	}
-	err := unix.Unlink(f.path(name))
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil
-	}
-	if err == nil {
-		err = f.removeEmpty(path.Dir(name))
-	}
-	if err != nil {
-		return fmt.Errorf("delete %s: %w", name, cause(err))
-	}
-	return nil
-}
-
-// removeEmpty removes a folder and those above it as far as they are empty, and
-// makes that durable.
-func (f *Folder) removeEmpty(folder string) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for ; folder != "."; folder = path.Dir(folder) {
-		// Rmdir fails on a symbolic link, which is an operator's and stays.
-		if err := unix.Rmdir(f.path(folder)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		delete(f.synced, f.path(folder))
-	}
-	err := syncFolder(f.path(folder))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // removed by another process, and with it our entry
-	}
-	return err
-}
-
-// SweepTemp removes the temporary files and empty folders of writers that are dead.
-func (f *Folder) SweepTemp(ctx context.Context, prefix string) ([]string, error) {
-	var swept []string
-	err := f.walk(ctx, prefix, func(name string, e fs.FileInfo) error {
-		if !strings.HasPrefix(path.Base(name), tempPrefix) {
-			return nil
-		}
-		dead, err := abandoned(f.path(name), e.ModTime())
-		if err != nil || !dead {
+	empty := true
+	err := f.inside(func(root *os.File) error {
+		dir, err := f.openFolder(root, "", allLinks)
+		if err != nil {
 			return err
 		}
-		swept = append(swept, name)
-		return f.removeEmpty(path.Dir(name))
+		defer dir.Close() //nolint:errcheck // nothing is written to it
+		entries, err := dir.Readdirnames(-1)
+		for _, entry := range entries {
+			empty = empty && (foreign("", entry) || strings.HasPrefix(entry, tempPrefix))
+		}
+		return err
 	})
-	if err == nil {
-		err = f.sweepFolders(prefix)
-	}
 	if err != nil {
-		return swept, fmt.Errorf("sweep %s: %w", f.root, err)
+		return false, f.explainRead("list "+f.root, err)
 	}
-	return swept, nil
-}
-
-// sweepFolders removes empty folders: of a writer that died before it made a file
-// there. A Put that finds its folder gone makes it anew.
-func (f *Folder) sweepFolders(prefix string) error {
-	folder := path.Dir(prefix)
-	entries, err := os.ReadDir(f.path(folder))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		name := path.Join(folder, e.Name())
-		if !e.IsDir() || foreign(folder, e.Name()) || !strings.HasPrefix(name, prefix) {
-			continue
-		}
-		held, err := os.ReadDir(f.path(name))
-		if err == nil && len(held) == 0 {
-			err = f.removeEmpty(name)
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
-}
-
-// abandoned removes a temporary file if its writer is dead: a living one holds a
-// lock on it.
-func abandoned(file string, modified time.Time) (bool, error) {
-	d, err := os.OpenFile(file, os.O_RDWR|unix.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	err = flock(d)
-	switch {
-	case errors.Is(err, unix.EWOULDBLOCK):
-		return false, d.Close()
-	case err != nil && time.Since(modified) < orphanAge:
-		return false, d.Close()
-	}
-	return true, errors.Join(os.Remove(file), d.Close())
-}
-
-// Lock takes a flock on a file of its own in the folder. The file stays, and its
-// text outlives the holder: only the flock counts.
-func (f *Folder) Lock(ctx context.Context, name, owner string) (func() error, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if !plainElement(name) {
-		return nil, fmt.Errorf("lock %q: %w", name, ErrName)
-	}
-	// os opens with O_CLOEXEC: a program started by the holder, a mariadbd that
-	// outlives it, must not inherit the lock.
-	file, err := os.OpenFile(filepath.Join(f.root, lockPrefix+name), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, f.explain("lock "+name, err)
-	}
-	if err := flock(file); errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, errors.Join(&LockedError{Name: name, Owner: readOwner(file)}, file.Close())
-	} else if err != nil {
-		return nil, errors.Join(f.explain("lock "+name, err), file.Close())
-	}
-	// The text is for people. A full disk must not stop an expiry that would
-	// make room, so a failure to write it is none of the lock's.
-	if file.Truncate(0) == nil {
-		_, _ = file.WriteAt([]byte(owner+"\n"), 0) // see above
-	}
-	return sync.OnceValue(func() error {
-		if err := file.Truncate(0); err != nil {
-			return errors.Join(f.explain("unlock "+name, err), file.Close())
-		}
-		return file.Close()
-	}), nil
-}
-
-// Holder implements Holder. A lock whose file has no text is not held, so that nobody
-// who takes it in this moment finds it locked by the one who asks.
-func (f *Folder) Holder(ctx context.Context, name string) (string, error) {
-	if err := ctx.Err(); err != nil {
-		return "", err
-	}
-	if !plainElement(name) {
-		return "", fmt.Errorf("lock %q: %w", name, ErrName)
-	}
-	file, err := os.Open(filepath.Join(f.root, lockPrefix+name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
-		return "", f.explain("look at lock "+name, err)
-	}
-	defer file.Close() //nolint:errcheck // only read
-	owner := readOwner(file)
-	if owner == "" {
-		return "", nil
-	}
-	err = unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return owner, nil
-	}
-	return "", f.explain("look at lock "+name, err) // a text that a dead holder left
-}
-
-// readOwner returns the printable part of a lock file's first line.
-func readOwner(file *os.File) string {
-	b := make([]byte, maxOwner)
-	n, err := file.ReadAt(b, 0)
-	if err != nil && err != io.EOF {
-		return ""
-	}
-	line, _, _ := strings.Cut(string(b[:n]), "\n")
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(line, ""))
+	return empty, nil
 }
 
 // Space asks the file system.
@@ -483,8 +420,7 @@ func (f *Folder) space() (Space, error) {
 	return Space{Free: int64(st.Bavail) * unit, Total: int64(st.Blocks) * unit, Known: true}, nil
 }
 
-// explain gives an error of the file system its operation and what a person
-// needs to know.
+// explain gives an error of writing its operation and what a person needs to know.
 func (f *Folder) explain(op string, err error) error {
 	switch {
 	case err == nil:
@@ -494,9 +430,28 @@ func (f *Folder) explain(op string, err error) error {
 		space.Known = space.Known && spaceErr == nil
 		return fmt.Errorf("%s: %w", op, &NoSpaceError{Where: f.root, Space: space, Err: cause(err)})
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("%s: folder %s is not writable: %w", op, f.root, cause(err))
+		return fmt.Errorf("%s: %w", op, f.notWritable(f.root, err))
 	}
-	return fmt.Errorf("%s: %w", op, cause(err))
+	return fmt.Errorf("%s: %w", op, &WriteError{cause(err)})
+}
+
+// notWritable is the error for a folder that cannot be written to.
+func (f *Folder) notWritable(folder string, err error) error {
+	return f.withRights(fmt.Errorf("folder %s is not writable: %w", folder, cause(err)))
+}
+
+// explainRead gives an error of reading its operation.
+func (f *Folder) explainRead(op string, err error) error {
+	return f.withRights(fmt.Errorf("%s: %w", op, cause(err)))
+}
+
+// withRights adds advice to an error if the owner of the repository lacks rights in
+// it, whose rights those of root are here.
+func (f *Folder) withRights(err error) error {
+	if !errors.Is(err, fs.ErrPermission) || !f.owner.Other() || len(hint.Of(err)) > 0 {
+		return err
+	}
+	return hint.Wrap(err, fmt.Sprintf("give all that is in the repository to its owner, with whose rights mbk works in it: chown -R %d:%d %s", f.owner.UID, f.owner.GID, f.root))
 }
 
 // cause takes the operation and path off an error of package os: our callers
@@ -521,18 +476,4 @@ func flock(file *os.File) error {
 			return err
 		}
 	}
-}
-
-// syncFolder makes the entries of a folder durable. Some network and FUSE file
-// systems have no such operation; there is nothing better to do on those.
-func syncFolder(folder string) error {
-	d, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
-		err = nil
-	}
-	return errors.Join(err, d.Close())
 }

@@ -10,7 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,46 +26,57 @@ func (f *Folder) Put(ctx context.Context, name string, write func(w io.Writer) e
 	if err := errors.Join(ctx.Err(), CheckName(name)); err != nil {
 		return err
 	}
-	file, err := f.createTemp(name)
+	t, err := f.createTemp(name)
 	if err != nil {
 		return f.explain("write "+name, err)
 	}
-	w := &folderWriter{ctx: ctx, folder: f, name: name, file: file}
+	defer t.dir.Close() //nolint:errcheck // synced by name
+	w := &folderWriter{ctx: ctx, folder: f, name: name, file: t.file}
 	err = write(w)
 	if err == nil {
 		err = w.finish()
 	}
 	if err != nil {
-		return errors.Join(err, w.wait(), f.dropTemp(name, file))
+		return errors.Join(err, w.wait(), f.dropTemp(t))
 	}
-	return f.place(name, file)
+	return f.name(t)
 }
 
-// place closes a written and synced temporary file and gives it its name.
-func (f *Folder) place(name string, file *os.File) error {
+// temp is a temporary file that is to become an object.
+type temp struct {
+	name string   // of the object
+	dir  *os.File // the folder of both, which stays the same one whatever happens to its name
+	base string   // in the folder
+	file *os.File
+}
+
+// name closes a written and synced temporary file and gives it its name.
+func (f *Folder) name(t *temp) error {
 	// The lock that tells sweepers "in use" must last until the file has its
 	// name, but Close may still report an error of the write and so comes
 	// first. A second descriptor keeps the lock meanwhile.
-	hold, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	hold, err := unix.FcntlInt(t.file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return errors.Join(f.explain("write "+name, err), f.dropTemp(name, file))
+		return errors.Join(f.explain("write "+t.name, err), f.dropTemp(t))
 	}
-	defer unix.Close(hold)
-	temp := file.Name()
-	err = errors.Join(f.step("close"), file.Close())
+	defer unix.Close(hold) //nolint:errcheck // closed before
+	err = errors.Join(f.step("close"), t.file.Close())
 	if err == nil {
 		err = f.step("rename")
 	}
 	if err == nil {
-		err = os.Rename(temp, f.path(name))
+		err = f.owner.Do(func() error {
+			dir := int(t.dir.Fd())
+			return ignoringEINTR(func() error { return unix.Renameat(dir, t.base, dir, path.Base(t.name)) })
+		})
 	}
 	if err != nil {
-		return errors.Join(f.explain("write "+name, err), f.removeTemp(name, temp))
+		return errors.Join(f.explain("write "+t.name, err), f.removeTemp(t))
 	}
 	if err = f.step("sync folder"); err == nil {
-		err = syncFolder(filepath.Dir(f.path(name)))
+		err = syncFolder(t.dir)
 	}
-	return f.explain("write "+name, err)
+	return f.explain("write "+t.name, err)
 }
 
 // step is where tests make a Put fail.
@@ -77,36 +88,48 @@ func (f *Folder) step(name string) error {
 }
 
 // createTemp makes a locked temporary file for an object, and its folder.
-func (f *Folder) createTemp(name string) (*os.File, error) {
-	folder := filepath.Dir(f.path(name))
-	for range tempTries {
-		if err := f.makeFolder(folder); err != nil {
-			return nil, err
+func (f *Folder) createTemp(name string) (t *temp, err error) {
+	err = f.inside(func(root *os.File) error {
+		for range tempTries {
+			if t, err = f.tryTemp(root, name); t != nil || err != nil {
+				return err
+			}
 		}
-		if err := f.step("create"); err != nil {
-			return nil, err
-		}
-		temp := filepath.Join(folder, tempPrefix+random()+"."+path.Base(name))
-		file, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if errors.Is(err, fs.ErrNotExist) {
-			f.forget(folder) // an expiry of another process found it empty
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		ours, err := claim(file)
-		if err != nil {
-			return nil, errors.Join(err, f.dropTemp(name, file))
-		}
-		if ours {
-			return file, nil
-		}
-		if err := file.Close(); err != nil {
-			return nil, err
+		return fmt.Errorf("folder %s is removed again and again", path.Dir(name))
+	})
+	return t, err
+}
+
+// tryTemp is a try of createTemp. It returns nil if an expiry of another process found
+// the folder empty, or the file without a lock, and removed that.
+func (f *Folder) tryTemp(root *os.File, name string) (*temp, error) {
+	dir, err := f.makeFolder(root, path.Dir(name))
+	if dir == nil {
+		return nil, err
+	}
+	t := &temp{name: name, dir: dir, base: tempPrefix + random() + "." + path.Base(name)}
+	err = f.step("create")
+	if err == nil {
+		var fd int
+		if fd, err = openAt(dir, t.base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL); err == nil {
+			t.file = os.NewFile(uintptr(fd), dir.Name()+"/"+t.base)
 		}
 	}
-	return nil, fmt.Errorf("folder %s is removed again and again", folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		f.forget(path.Dir(name))
+		return nil, dir.Close()
+	}
+	if err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	ours, err := claim(t.file)
+	switch {
+	case err != nil:
+		return nil, errors.Join(err, f.dropTemp(t), dir.Close())
+	case !ours:
+		return nil, errors.Join(t.file.Close(), dir.Close())
+	}
+	return t, nil
 }
 
 // claim locks a new temporary file. It is not ours if a sweeper found it before
@@ -125,39 +148,67 @@ func claim(file *os.File) (bool, error) {
 	return st.Nlink > 0, nil
 }
 
-// makeFolder makes a folder and those above it durably. Another Put may have made
-// it a moment ago without having synced its entry yet, so a folder that is seen
-// for the first time is synced even if it is there.
-func (f *Folder) makeFolder(folder string) error {
+// makeFolder makes a folder and those above it durably, and opens it. Another Put may
+// have made it a moment ago without having synced its entry yet, so a folder that is
+// seen for the first time is synced even if it is there. It returns nil if one was
+// removed meanwhile.
+func (f *Folder) makeFolder(root *os.File, folder string) (*os.File, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.makeFolderLocked(folder)
+	dir, err := f.openFolder(root, "", allLinks)
+	if err != nil || folder == "." {
+		return dir, err
+	}
+	name := ""
+	for element := range strings.SplitSeq(folder, "/") {
+		name = path.Join(name, element)
+		next, err := f.makeNext(dir, element, name)
+		err = errors.Join(err, dir.Close())
+		if next == nil || err != nil {
+			return nil, err
+		}
+		dir = next
+	}
+	return dir, nil
 }
 
-func (f *Folder) makeFolderLocked(folder string) error {
-	if f.synced[folder] {
-		return nil
-	}
-	parent := filepath.Dir(folder)
-	if err := f.makeFolderLocked(parent); err != nil {
-		return err
-	}
-	if err := f.step("mkdir"); err != nil {
-		return err
-	}
-	if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		if errors.Is(err, fs.ErrNotExist) {
-			delete(f.synced, parent)
+// makeNext makes one folder in dir, unless it is there, and opens it.
+func (f *Folder) makeNext(dir *os.File, element, name string) (*os.File, error) {
+	if !f.synced[name] {
+		err := f.step("mkdir")
+		if err == nil {
+			err = ignoringEINTR(func() error { return unix.Mkdirat(int(dir.Fd()), element, 0o700) })
 		}
+		if errors.Is(err, fs.ErrExist) {
+			err = nil
+		}
+		if err == nil {
+			err = f.step("sync parent")
+		}
+		if err == nil {
+			err = syncFolder(dir)
+		}
+		if err != nil {
+			return nil, f.without(name, err)
+		}
+		f.synced[name] = true
+	}
+	next, err := f.openIn(dir, element, unix.O_RDONLY|unix.O_DIRECTORY, true)
+	if err != nil {
+		return nil, f.without(name, err)
+	}
+	return next, nil
+}
+
+// without forgets a folder that was removed meanwhile, with those above it. Other
+// errors stay.
+func (f *Folder) without(name string, err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := f.step("sync parent"); err != nil {
-		return err
+	for ; name != "."; name = path.Dir(name) {
+		delete(f.synced, name)
 	}
-	if err := syncFolder(parent); err != nil {
-		return err
-	}
-	f.synced[folder] = true
 	return nil
 }
 
@@ -165,24 +216,24 @@ func (f *Folder) makeFolderLocked(folder string) error {
 func (f *Folder) forget(folder string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for ; folder != f.root; folder = filepath.Dir(folder) {
-		delete(f.synced, folder)
-	}
+	_ = f.without(folder, fs.ErrNotExist) // only forgets
 }
 
 // dropTemp closes and removes a temporary file that will not become an object.
-func (f *Folder) dropTemp(name string, file *os.File) error {
-	err := f.removeTemp(name, file.Name())
-	_ = file.Close() // nobody will read what it held
+func (f *Folder) dropTemp(t *temp) error {
+	err := f.removeTemp(t)
+	_ = t.file.Close() // nobody will read what it held
 	return err
 }
 
 // removeTemp removes a temporary file and the folders that are empty without it.
-func (f *Folder) removeTemp(name, temp string) error {
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return f.removeEmpty(path.Dir(name))
+func (f *Folder) removeTemp(t *temp) error {
+	return f.inside(func(root *os.File) error {
+		if err := unlinkIn(t.dir, t.base, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return f.removeEmpty(root, path.Dir(t.name))
+	})
 }
 
 // random returns 16 hex digits.

@@ -157,9 +157,14 @@ func TestClaimSweptFile(t *testing.T) {
 		t.Cleanup(func() { file.Close() })
 		return file
 	}
+	folder, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close()
 	t.Run("already removed", func(t *testing.T) {
 		file := create()
-		if dead, err := abandoned(file.Name(), time.Now()); !dead || err != nil {
+		if dead, err := abandoned(folder, filepath.Base(file.Name()), time.Now()); !dead || err != nil {
 			t.Fatalf("abandoned = %v, %v, want true", dead, err)
 		}
 		if ours, err := claim(file); ours || err != nil {
@@ -185,7 +190,7 @@ func TestClaimSweptFile(t *testing.T) {
 		if ours, err := claim(file); !ours || err != nil {
 			t.Fatalf("claim = %v, %v, want true", ours, err)
 		}
-		if dead, err := abandoned(file.Name(), time.Time{}); dead || err != nil {
+		if dead, err := abandoned(folder, filepath.Base(file.Name()), time.Time{}); dead || err != nil {
 			t.Errorf("abandoned = %v, %v, want false", dead, err)
 		}
 	})

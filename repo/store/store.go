@@ -40,7 +40,9 @@ type Store interface {
 
 	// List returns all objects whose names begin with prefix, sorted by name.
 	// What an unfinished Put has written so far is not listed, nor are locks.
-	// Objects that mbk did not make are listed under the names that they have.
+	// Objects that mbk did not make are listed under the names that they have. A
+	// folder below the one that prefix names that cannot be looked into makes no
+	// error: see Object.Err.
 	List(ctx context.Context, prefix string) ([]Object, error)
 
 	// Delete removes an object. It is not an error if there is none.
@@ -83,11 +85,21 @@ type Holder interface {
 	Holder(ctx context.Context, name string) (owner string, err error)
 }
 
+// Guarded is implemented by stores that can tell who else than their owner could
+// exchange what is in them.
+type Guarded interface {
+	// Exposed returns a sentence for each part that others can write to.
+	Exposed(ctx context.Context) ([]string, error)
+}
+
 // Object is an entry of a listing.
 type Object struct {
 	Name     string
 	Size     int64 // bytes
 	Modified time.Time
+	// Err is not nil for a folder that could not be looked into, whose name this is:
+	// there may be objects below it.
+	Err error
 }
 
 // Space is the room of a store in bytes.
@@ -132,6 +144,19 @@ func (e *NoSpaceError) Error() string {
 
 // Unwrap returns the cause.
 func (e *NoSpaceError) Unwrap() error { return e.Err }
+
+// WriteError is the cause of a Put, or of a lock, that failed for another reason than
+// a full store or missing rights: the store could not be written to.
+type WriteError struct{ Err error }
+
+// Error is that of the cause.
+func (e *WriteError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *WriteError) Unwrap() error { return e.Err }
+
+// ErrTooLarge is returned by ReadAll for an object of more bytes than its limit.
+var ErrTooLarge = errors.New("too large")
 
 // Longest names that CheckName accepts, in bytes.
 const (
@@ -180,7 +205,7 @@ func ReadAll(ctx context.Context, st Store, name string, limit int64) ([]byte, e
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("read %s: larger than %d bytes", name, limit)
+		return nil, fmt.Errorf("read %s: larger than %d bytes: %w", name, limit, ErrTooLarge)
 	}
 	return b, nil
 }

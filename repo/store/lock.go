@@ -1,0 +1,143 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"mbk/internal/hint"
+)
+
+const (
+	lockPrefix = ".lock-"
+
+	maxOwner = 1000 // bytes read of a lock holder's text
+)
+
+// Lock takes a flock on a file of its own in the folder. The file stays, and its
+// text outlives the holder: only the flock counts.
+func (f *Folder) Lock(ctx context.Context, name, owner string) (func() error, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if !plainElement(name) {
+		return nil, fmt.Errorf("lock %q: %w", name, ErrName)
+	}
+	file, err := f.openLock(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(file); errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, errors.Join(&LockedError{Name: name, Owner: readOwner(file)}, file.Close())
+	} else if err != nil {
+		return nil, errors.Join(f.explain("lock "+name, err), file.Close())
+	}
+	// The text is for people. A full disk must not stop an expiry that would
+	// make room, so a failure to write it is none of the lock's.
+	if file.Truncate(0) == nil {
+		_, _ = file.WriteAt([]byte(owner+"\n"), 0) // see above
+	}
+	return sync.OnceValue(func() error {
+		if err := file.Truncate(0); err != nil {
+			return errors.Join(f.explain("unlock "+name, err), file.Close())
+		}
+		return file.Close()
+	}), nil
+}
+
+// openLock opens the file of a lock, or makes it. What somebody else has put there is
+// left as it is: the lock's text would be written over another file's content.
+func (f *Folder) openLock(name string) (*os.File, error) {
+	path := filepath.Join(f.root, lockPrefix+name)
+	var file *os.File
+	err := f.inside(func(root *os.File) error {
+		// O_CLOEXEC: a program started by the holder, a mariadbd that outlives it,
+		// must not inherit the lock. O_NONBLOCK: it may be a named pipe.
+		fd, err := openAt(root, lockPrefix+name, unix.O_RDWR|unix.O_CREAT|unix.O_NONBLOCK)
+		if err == nil {
+			file = os.NewFile(uintptr(fd), path)
+		}
+		return err
+	})
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENXIO) {
+		return nil, foreignLock(name, path)
+	}
+	if err != nil {
+		return nil, f.explain("lock "+name, err)
+	}
+	var st unix.Stat_t
+	err = unix.Fstat(int(file.Fd()), &st)
+	switch {
+	case err != nil:
+		return nil, errors.Join(f.explain("lock "+name, err), file.Close())
+	case st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink > 1:
+		return nil, errors.Join(foreignLock(name, path), file.Close())
+	}
+	return file, nil
+}
+
+// foreignLock is the error for a lock's file that mbk has not made.
+func foreignLock(name, path string) error {
+	return hint.Wrap(fmt.Errorf("lock %s: %s is not a plain file with one name", name, path),
+		"find out who has put it there, and remove it when no mbk is running; the next one makes it anew")
+}
+
+// Holder implements Holder. A lock whose file has no text is not held, so that nobody
+// who takes it in this moment finds it locked by the one who asks.
+func (f *Folder) Holder(ctx context.Context, name string) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	if !plainElement(name) {
+		return "", fmt.Errorf("lock %q: %w", name, ErrName)
+	}
+	var file *os.File
+	err := f.inside(func(root *os.File) (err error) {
+		st, err := f.statIn(root, lockPrefix+name, false)
+		if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+			return errors.Join(err, fs.ErrNotExist)
+		}
+		file, err = f.openIn(root, lockPrefix+name, unix.O_RDONLY|unix.O_NONBLOCK, false)
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", f.explainRead("look at lock "+name, err)
+	}
+	defer file.Close() //nolint:errcheck // only read
+	owner := readOwner(file)
+	if owner == "" {
+		return "", nil
+	}
+	err = unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return owner, nil
+	}
+	return "", f.explain("look at lock "+name, err) // a text that a dead holder left
+}
+
+// readOwner returns the printable part of a lock file's first line.
+func readOwner(file *os.File) string {
+	b := make([]byte, maxOwner)
+	n, err := file.ReadAt(b, 0)
+	if err != nil && err != io.EOF {
+		return ""
+	}
+	line, _, _ := strings.Cut(string(b[:n]), "\n")
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(line, ""))
+}
