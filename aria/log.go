@@ -72,17 +72,26 @@ func ParseLogHeader(b []byte) (LogHeader, error) {
 	}, nil
 }
 
-// CheckLogPage checks that page no of log file file stands in its place. The
-// server writes no checksums into its log, so damage inside a page does not
-// show. Page 0, the header, is checked by ParseLogHeader. The error wraps
-// ErrFormat.
+// CheckLogPage checks that page no of log file file stands in its place; page 0 is
+// the header. The server writes no checksums into its log, so damage inside a page
+// does not show. The error wraps ErrFormat.
 func CheckLogPage(page []byte, file, no uint32) error {
 	if len(page) != LogPageSize {
 		return fmt.Errorf("aria log %d page %d: %d bytes, want %d: %w", file, no, len(page), LogPageSize, ErrFormat)
 	}
+	if no == 0 {
+		header, err := ParseLogHeader(page)
+		if err == nil && header.File != file {
+			err = fmt.Errorf("aria log %d: the header is that of log %d: %w", file, header.File, ErrFormat)
+		}
+		return err
+	}
 	gotNo := uint32(page[0]) | uint32(page[1])<<8 | uint32(page[2])<<16
 	gotFile := uint32(page[3]) | uint32(page[4])<<8 | uint32(page[5])<<16
-	if gotNo != no || gotFile != file || page[6]&^logFlags != 0 {
+	switch {
+	case gotNo == 0 && gotFile == 0 && isZero(page):
+		return fmt.Errorf("aria log %d page %d: all zeros: %w", file, no, ErrFormat)
+	case gotNo != no || gotFile != file || page[6]&^logFlags != 0:
 		return fmt.Errorf("aria log %d page %d: marked as log %d page %d with flags %#x: %w", file, no, gotFile, gotNo, page[6], ErrFormat)
 	}
 	return nil

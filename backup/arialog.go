@@ -1,28 +1,43 @@
 package backup
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
 
 	"mbk/aria"
 	"mbk/copier"
+	"mbk/internal/hint"
 	"mbk/repo"
 )
 
 // ariaLogs copies Aria's control file and logs. The control file is read once,
 // right after BACKUP STAGE START: from then on the server purges no log, and
 // recovery from that older checkpoint makes up for every change to the tables
-// that are copied later. Logs grow at their end only, but the last page is
-// rewritten until it is full and the first when the file is finished: so all
-// between is copied early and these two under BLOCK_COMMIT.
+// that are copied later.
+//
+// Logs grow at their end only, but the last page is rewritten until it is full and
+// the first when the file is finished. And the server writes them out of several
+// buffers at once: a later one may be in the file before an earlier one, whose place
+// reads as zeros until then. So what lies far enough from the end is copied early, and
+// the rest under BLOCK_COMMIT, when all pages carry the number of their place.
 type ariaLogs struct {
 	copies  *copies
 	control aria.Control
 	logs    map[uint32]*held
 	copied  map[uint32]int64 // how far each log is copied, behind its first page
 	whole   map[uint32]bool  // logs of which nothing is left to copy
+
+	patience time.Duration // with pages that are being written
+	standing time.Duration // that a log which has a successor has to stand still
 }
 
 // readAriaControl reads the control file. The server rewrites it in one piece;
@@ -45,47 +60,82 @@ func readAriaControl(dir string) (aria.Control, error) {
 }
 
 func newAriaLogs(c *copies, control aria.Control) *ariaLogs {
-	return &ariaLogs{copies: c, control: control, logs: map[uint32]*held{}, copied: map[uint32]int64{}, whole: map[uint32]bool{}}
+	return &ariaLogs{copies: c, control: control, logs: map[uint32]*held{}, copied: map[uint32]int64{}, whole: map[uint32]bool{}, patience: logWait, standing: logEndWait}
 }
+
+// inFlight is how much of the end of a log may have holes, in bytes: the server writes
+// it out of five buffers of 1 MiB, and must have written one before it fills it again.
+const inFlight = 6 << 20
+
+// ariaLog is a log file as it was found.
+type ariaLog struct {
+	n    uint32
+	path string
+	stat fileStat
+}
+
+// size is that of the log in whole pages.
+func (l ariaLog) size() int64 { return l.stat.size / aria.LogPageSize * aria.LogPageSize }
 
 // advance copies what is settled of the logs since the last call.
 func (a *ariaLogs) advance(ctx context.Context) error {
-	return a.each(func(n uint32, path string, size int64) error {
-		from := max(a.copied[n], aria.LogPageSize)
-		to := size/aria.LogPageSize*aria.LogPageSize - aria.LogPageSize
-		return a.copy(ctx, n, path, from, to)
-	})
+	logs, err := a.list()
+	if err != nil {
+		return err
+	}
+	for _, l := range logs {
+		from, to := max(a.copied[l.n], aria.LogPageSize), l.size()-aria.LogPageSize
+		if !l.stat.settled() {
+			to -= inFlight
+		}
+		if to <= from {
+			continue
+		}
+		if to, err = a.ownUpTo(l, max(from, to-inFlight), to); err != nil {
+			return err
+		}
+		if err := a.copy(ctx, l, from, to, false); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // keep copies all logs but the newest to their end. It is called before the
 // stages are given back for a moment, in which the server may remove logs that
 // it needs no more; ours, from an older checkpoint, still does.
 func (a *ariaLogs) keep(ctx context.Context) error {
-	var newest uint32
-	if err := a.each(func(n uint32, _ string, _ int64) error {
-		newest = max(newest, n)
-		return nil
-	}); err != nil {
+	logs, err := a.list()
+	if err != nil || len(logs) == 0 {
 		return err
 	}
-	return a.each(func(n uint32, path string, size int64) error {
-		if n == newest {
-			return nil
+	for _, l := range logs[:len(logs)-1] {
+		if err := a.complete(ctx, l, true); err != nil {
+			return err
 		}
-		return a.complete(ctx, n, path, size)
-	})
+	}
+	return nil
 }
 
 // finish copies the rest, with no commit going on, and sets the number of the
 // last log in the control file. Every table must have been copied.
 func (a *ariaLogs) finish(ctx context.Context) error {
-	seen := map[uint32]bool{}
-	if err := a.each(func(n uint32, path string, size int64) error {
-		seen[n] = true
-		a.control.LastLog = max(a.control.LastLog, n)
-		return a.complete(ctx, n, path, size)
-	}); err != nil {
+	logs, err := a.list()
+	if err != nil {
 		return err
+	}
+	// The server makes the next file before it writes a header into it. There is
+	// nothing in it until then.
+	if last := len(logs) - 1; last > 0 && logs[last].size() == 0 {
+		logs = logs[:last]
+	}
+	seen := map[uint32]bool{}
+	for i, l := range logs {
+		seen[l.n] = true
+		a.control.LastLog = max(a.control.LastLog, l.n)
+		if err := a.complete(ctx, l, i < len(logs)-1); err != nil {
+			return err
+		}
 	}
 	for n, h := range a.logs {
 		if !seen[n] && !a.whole[n] {
@@ -108,69 +158,172 @@ func (a *ariaLogs) wait(ctx context.Context) error {
 	return nil
 }
 
-// complete copies what is left of a log.
-func (a *ariaLogs) complete(ctx context.Context, n uint32, path string, size int64) error {
-	if a.whole[n] {
+// complete copies what is left of a log. ended says that there is a later one.
+func (a *ariaLogs) complete(ctx context.Context, l ariaLog, ended bool) error {
+	if a.whole[l.n] {
 		return nil
 	}
-	if size < aria.LogPageSize {
-		return fmt.Errorf("%s has %d bytes, less than its header", path, size)
+	if ended {
+		var err error
+		if l, err = a.waitForEnd(ctx, l); err != nil {
+			return err
+		}
 	}
-	if err := a.copy(ctx, n, path, max(a.copied[n], aria.LogPageSize), size); err != nil {
+	if l.size() == 0 {
+		return fmt.Errorf("%s has %d bytes, less than its header", l.path, l.stat.size)
+	}
+	from := max(a.copied[l.n], aria.LogPageSize)
+	if err := a.waitForPages(ctx, l, from, l.size()); err != nil {
 		return err
 	}
-	a.whole[n] = true
-	return a.copy(ctx, n, path, 0, aria.LogPageSize)
+	if err := a.copy(ctx, l, from, l.size(), true); err != nil {
+		return err
+	}
+	a.whole[l.n] = true
+	return a.copy(ctx, l, 0, aria.LogPageSize, true)
 }
 
-// each calls f for all logs there are.
-func (a *ariaLogs) each(f func(n uint32, path string, size int64) error) error {
+// Bounds of the waits for what the server is writing into a log.
+const (
+	logPause   = 2 * time.Millisecond
+	logEndWait = 100 * time.Millisecond
+	logWait    = 10 * time.Second
+)
+
+// waitForEnd waits until a log that has a successor has all its pages: the first of
+// the next may be written before the last of this one are.
+func (a *ariaLogs) waitForEnd(ctx context.Context, l ariaLog) (ariaLog, error) {
+	full, _ := strconv.ParseInt(a.copies.layout.vars["aria_log_file_size"], 10, 64) // 0: not known
+	for since := time.Now(); !l.stat.settled() && (full == 0 || l.size() != full) && time.Since(since) < a.standing; {
+		if err := pause(ctx, logPause); err != nil {
+			return l, err
+		}
+		now, err := statPath(l.path)
+		if err != nil {
+			return l, fmt.Errorf("read Aria's logs: %w", err)
+		}
+		if now.size != l.stat.size {
+			since = time.Now()
+		}
+		l.stat = now
+	}
+	return l, nil
+}
+
+// waitForPages waits until all pages in the bytes [from, to) of a log are in their
+// places. Those that are not are being written just now.
+func (a *ariaLogs) waitForPages(ctx context.Context, l ariaLog, from, to int64) error {
+	for begun := time.Now(); ; {
+		own, err := a.ownUpTo(l, from, to)
+		if err != nil || own == to {
+			return err
+		}
+		if time.Since(begun) > a.patience {
+			return hint.Wrap(fmt.Errorf("%s: page %d is not written, or damaged: no server could recover from a copy",
+				l.path, own/aria.LogPageSize), "try again; if it stays so, look for damage on the disk")
+		}
+		from = own
+		if err := pause(ctx, logPause); err != nil {
+			return err
+		}
+	}
+}
+
+// pause waits for a moment.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// ownUpTo returns where in the bytes [from, to) of a log the first page begins that is
+// not in its place, or to.
+func (a *ariaLogs) ownUpTo(l ariaLog, from, to int64) (int64, error) {
+	pages := a.pages(l.n, false)
+	if from >= to || pages.lax {
+		return to, nil
+	}
+	f, err := openQuietly(l.path)
+	if err != nil {
+		return 0, fmt.Errorf("read Aria's logs: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // only read
+	b := make([]byte, min(to-from, 1<<20))
+	for at := from; at < to; {
+		b = b[:min(to-at, int64(len(b)))]
+		n, err := f.ReadAt(b, at)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return 0, fmt.Errorf("read Aria's logs: %w", err)
+		}
+		for page := range slices.Chunk(b[:n], aria.LogPageSize) {
+			if pages.Check(page, uint32(at/aria.LogPageSize)) != nil {
+				return at, nil
+			}
+			at += aria.LogPageSize
+		}
+		if n == 0 {
+			return at, nil
+		}
+	}
+	return to, nil
+}
+
+// list lists the logs by their numbers.
+func (a *ariaLogs) list() ([]ariaLog, error) {
 	dir := a.copies.layout.aria
 	list, err := os.ReadDir(dir)
 	if err != nil {
-		return fmt.Errorf("list Aria's logs: %w", err)
+		return nil, fmt.Errorf("list Aria's logs: %w", err)
 	}
+	var logs []ariaLog
 	for _, e := range list {
 		n, ok := aria.ParseLogName(e.Name())
 		if !ok {
 			continue
 		}
-		path := filepath.Join(dir, e.Name())
-		s, err := statPath(path)
+		l := ariaLog{n: n, path: filepath.Join(dir, e.Name())}
+		l.stat, err = statPath(l.path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed just now; finish knows whether that may be
+		}
 		if err != nil {
-			return fmt.Errorf("read Aria's logs: %w", err)
+			return nil, fmt.Errorf("read Aria's logs: %w", err)
 		}
-		if err := f(n, path, s.size); err != nil {
-			return err
-		}
+		logs = append(logs, l)
 	}
-	return nil
+	slices.SortFunc(logs, func(l, m ariaLog) int { return cmp.Compare(l.n, m.n) })
+	return logs, nil
 }
 
-// copy copies the bytes [from, to) of a log.
-func (a *ariaLogs) copy(ctx context.Context, n uint32, path string, from, to int64) error {
+// copy copies the bytes [from, to) of a log. twice says that the server may be writing
+// them.
+func (a *ariaLogs) copy(ctx context.Context, l ariaLog, from, to int64, twice bool) error {
 	if to <= from {
 		return nil
 	}
-	h, known := a.logs[n]
+	h, known := a.logs[l.n]
 	if !known {
-		s, err := statPath(path)
-		if err != nil {
-			return fmt.Errorf("read Aria's logs: %w", err)
-		}
-		e, origin := a.copies.layout.entry(path)
-		h = a.copies.number(e, repo.ClassLog, s)
+		e, origin := a.copies.layout.entry(l.path)
+		h = a.copies.number(e, repo.ClassLog, l.stat)
 		h.origin = origin
-		a.logs[n] = h
+		a.logs[l.n] = h
 	}
-	if err := a.copies.copyRange(ctx, h, path, from, to); err != nil {
+	if err := a.copies.copyRange(ctx, h, l.path, from, to, a.pages(l.n, twice)); err != nil {
 		return err
 	}
 	if from > 0 {
-		a.copied[n] = to
+		a.copied[l.n] = to
 	}
 	h.size = max(h.size, to)
 	return nil
+}
+
+// pages are the pages of log n.
+func (a *ariaLogs) pages(n uint32, twice bool) logPages {
+	return logPages{file: n, lax: n < a.control.Checkpoint.File, twice: twice}
 }
 
 // nextNumber is the number of another file in the chunks of this backup.
@@ -184,8 +337,8 @@ func (c *copies) number(e entry, class string, s fileStat) *held {
 	return &held{entry: e, number: c.nextNumber(), class: class, stat: s}
 }
 
-// copyRange copies bytes [from, to) of a file as a further part of h.
-func (c *copies) copyRange(ctx context.Context, h *held, path string, from, to int64) error {
+// copyRange copies bytes [from, to) of a file as a further part of h. pages may be nil.
+func (c *copies) copyRange(ctx context.Context, h *held, path string, from, to int64, pages copier.Pages) error {
 	if err := c.descriptors.Acquire(ctx, 1); err != nil {
 		return err
 	}
@@ -196,7 +349,7 @@ func (c *copies) copyRange(ctx context.Context, h *held, path string, from, to i
 	}
 	g := grabbed{entry: h.entry, file: f}
 	pending, err := c.copier.Add(ctx, copier.Source{
-		Number: h.number, Name: h.entry.path(), File: f, Start: from, Size: to - from,
+		Number: h.number, Name: h.entry.path(), File: f, Start: from, Size: to - from, Pages: pages,
 		Done: func() { c.release(g) },
 	})
 	if err != nil {

@@ -58,3 +58,22 @@ func (a ariaBlocks) Check(block []byte, no uint32) error {
 func (a ariaBlocks) Unverifiable(block []byte, no uint32) bool {
 	return !a.index.Verifiable(block, no, a.data)
 }
+
+// logPages checks the pages of a log of Aria.
+type logPages struct {
+	file  uint32 // number of the log
+	lax   bool   // recovery has no use for it: its end may be damaged since an earlier crash
+	twice bool   // pages may be half written, which does not show
+}
+
+func (p logPages) PageSize() int { return aria.LogPageSize }
+
+func (p logPages) Check(page []byte, no uint32) error {
+	if p.lax {
+		return nil
+	}
+	return aria.CheckLogPage(page, p.file, no)
+}
+
+// Unverifiable is true for pages that are read until two reads are equal.
+func (p logPages) Unverifiable([]byte, uint32) bool { return p.twice }

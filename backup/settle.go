@@ -166,7 +166,7 @@ func (c *copies) onlyGrown(h *held) bool {
 // it is: the server only ever appends to it.
 func (c *copies) extend(ctx context.Context, h *held, size int64) error {
 	path := filepath.Join(c.layout.datadir, filepath.FromSlash(h.entry.path()))
-	if err := c.copyRange(ctx, h, path, h.size, size); err != nil {
+	if err := c.copyRange(ctx, h, path, h.size, size, nil); err != nil {
 		return err
 	}
 	h.size = size

@@ -18,7 +18,7 @@ func TestAriaBulkInsertsAllAlong(t *testing.T) {
 	t.Parallel()
 	for _, version := range mariadbtest.Versions() {
 		t.Run(version, func(t *testing.T) {
-			srv := mariadbtest.New(t, version)
+			srv := mariadbtest.New(t, version, "--aria-log-file-size=8M") // so that it begins new logs all the time
 			const sessions, each = 3, 5
 			srv.MustExec(t, "CREATE DATABASE a", "SET GLOBAL binlog_format=STATEMENT")
 			for s := range sessions {
@@ -45,6 +45,7 @@ func TestAriaBulkInsertsAllAlong(t *testing.T) {
 				if o.code != 0 {
 					t.Fatalf("backup: exit code %d: %s", o.code, o.stderr)
 				}
+				must(t, "verify", "latest", "--repo", repository, "--depth", "pages", "--quiet")
 				b := document[taken](t, "show", "latest", "--repo", repository)
 				target := filepath.Join(t.TempDir(), fmt.Sprint("restored", round))
 				must(t, restoreArgs("latest", repository, target)...)

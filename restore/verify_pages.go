@@ -53,6 +53,7 @@ type pageCheck struct {
 	once  sync.Once                          // prepares size and test
 	size  int                                // of a page in bytes
 	test  func(page []byte, no uint32) error // nil: nothing to check
+	full  bool                               // no page may be all zeros
 	fail  func(err error)                    // takes in a damaged page
 
 	checked, failed atomic.Int64
@@ -102,8 +103,21 @@ func (v *verification) prepare(ctx context.Context, e *copier.Extractor, c *page
 		return v.innodbCheck(ctx, e, c)
 	case repo.ClassAria:
 		return v.ariaCheck(ctx, e, c)
+	case repo.ClassLog:
+		v.ariaLogCheck(c)
 	}
 	return nil
+}
+
+// ariaLogCheck makes the check of a log of Aria. The end of one before that of the
+// checkpoint may be damaged since a crash of the source, and recovery does not read it.
+func (v *verification) ariaLogCheck(c *pageCheck) {
+	n, ok := aria.ParseLogName(path.Base(c.file.Path))
+	if control := v.m.Aria.Control; !ok || control != nil && n < control.Checkpoint.File {
+		return
+	}
+	c.size, c.full = aria.LogPageSize, true
+	c.test = func(page []byte, no uint32) error { return aria.CheckLogPage(page, n, no) }
 }
 
 // innodbCheck makes the check of a tablespace's file. A first page that holds
@@ -301,7 +315,8 @@ func (s *pageSink) WriteAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// Zero implements copier.Sink. Whole pages of zeros have nothing to check.
+// Zero implements copier.Sink. Whole pages of zeros have nothing to check, but where
+// there must be none. Of those it checks as many as are named.
 func (s *pageSink) Zero(off, n int64) error {
 	size := int64(s.check.size)
 	if s.check.test == nil || size == 0 {
@@ -313,6 +328,9 @@ func (s *pageSink) Zero(off, n int64) error {
 			return err
 		}
 		off, n = off+take, n-take
+	}
+	for i := int64(0); s.check.full && i < min(n/size, maxPerFile); i++ {
+		s.check.page(make([]byte, size), uint32(off/size+i))
 	}
 	off, n = off+n/size*size, n%size
 	if n > 0 {
