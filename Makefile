@@ -1,15 +1,11 @@
 # Targets for developers and for CI. "make" lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz soak demo bench deb rpm packages check clean server
+.PHONY: help build test race lint fuzz soak demo bench deb rpm release check clean server
 
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+VERSION ?= $(shell packaging/version)
+PROGRAM ?= mbk
 GOFLAGS_BUILD = -trimpath -tags urfave_cli_no_docs,urfave_cli_no_suggest -ldflags "-s -w -X mbk/cli.Version=$(VERSION)"
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
-NFPM = go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0
-PKG_VERSION ?= $(shell git describe --tags --exact-match 2>/dev/null | sed 's/^v//' | grep . || echo 0.1.0~git$$(git log -1 --format=%cd.%h --date=format:%Y%m%d 2>/dev/null))
-PKG_MAINTAINER ?= mbk developers <mbk@localhost>
-ARCH ?= $(shell go env GOARCH)
-export PKG_VERSION PKG_MAINTAINER ARCH
 SOAK ?= 30m
 SOAK_ONLY ?=
 SOAK_SEED ?=
@@ -20,7 +16,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 build: ## the program, as ./mbk
-	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o mbk .
+	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o $(PROGRAM) .
 
 test: ## all tests, against real servers that they fetch from Debian's archive
 	go test -timeout 20m ./...
@@ -36,7 +32,7 @@ lint: ## gofmt, vet, staticcheck
 fuzz: ## every fuzz test for FUZZTIME
 	@go list ./... | while read -r p; do \
 	  for f in $$(go test -list '^Fuzz' "$$p" | grep ^Fuzz); do \
-	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$p" || exit 1; \
+	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$p" || exit 1; \
 	  done; done
 
 soak: SHELL := /bin/bash
@@ -58,16 +54,14 @@ server: # a MariaDB from the package manager, if there is none
 	  echo "==> Installing MariaDB from the package manager"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends mariadb-server mariadb-client >/dev/null; }
 
-deb: packages ## a package for Debian and its kin, in dist/
-	$(NFPM) package --config packaging/nfpm.yaml --packager deb --target dist/
+deb: ## a package for Debian and its kin, in dist/; ARCHES=arm64 for others than this machine's
+	ARCHES="$(or $(ARCHES),$(shell go env GOARCH))" packaging/release deb
 
-rpm: packages ## a package for Red Hat and its kin, in dist/
-	$(NFPM) package --config packaging/nfpm.yaml --packager rpm --target dist/
+rpm: ## a package for Red Hat and its kin, in dist/
+	ARCHES="$(or $(ARCHES),$(shell go env GOARCH))" packaging/release rpm
 
-packages: build # what goes into a package besides the program
-	@mkdir -p dist/files
-	./mbk man | gzip -9n > dist/files/mbk.1.gz
-	@for s in bash zsh fish; do ./mbk completion $$s > dist/files/completion.$$s || exit 1; done
+release: ## static tarballs, .deb, .rpm and SHA256SUMS for amd64 and arm64, in dist/
+	packaging/release tar deb rpm
 
 check: lint race ## what a change must pass
 

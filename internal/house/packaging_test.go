@@ -73,16 +73,16 @@ func TestUnitsAreUnderstood(t *testing.T) {
 	}
 }
 
-// What the packages are made of must be there, or be made by the Makefile.
+// What the packages are made of must be there, or be made by packaging/release.
 func TestPackagedFilesExist(t *testing.T) {
 	sources := regexp.MustCompile(`(?m)^  - src: (\S+)$|^  (?:post|pre)\w+: (\S+)$`).FindAllStringSubmatch(document(t, "packaging/nfpm.yaml"), -1)
 	if len(sources) < 10 {
 		t.Fatalf("%d sources found", len(sources))
 	}
-	made := document(t, "Makefile")
+	made := document(t, "packaging/release")
 	for _, m := range sources {
 		name := m[1] + m[2]
-		if name == "mbk" || strings.HasPrefix(name, "dist/files/completion.") || strings.Contains(made, name) {
+		if name == "mbk" || strings.HasPrefix(name, "files/completion.") || strings.Contains(made, name) {
 			continue
 		}
 		if found, err := filepath.Glob(filepath.Join(root, name)); err != nil || len(found) == 0 {
