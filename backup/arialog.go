@@ -349,7 +349,7 @@ func (c *copies) copyRange(ctx context.Context, h *held, path string, from, to i
 	}
 	g := grabbed{entry: h.entry, file: f}
 	pending, err := c.copier.Add(ctx, copier.Source{
-		Number: h.number, Name: h.entry.path(), File: f, Start: from, Size: to - from, Pages: pages,
+		Number: h.number, Name: h.entry.path(), File: h.counted(f), Start: from, Size: to - from, Pages: pages,
 		Done: func() { c.release(g) },
 	})
 	if err != nil {

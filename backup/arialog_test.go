@@ -78,21 +78,8 @@ func wantLogs(t *testing.T, a *ariaLogs, st store.Store, cp *copier.Copier, want
 	if _, err := cp.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	x := copier.NewExtractor()
-	defer x.Close()
 	for n, h := range a.logs {
-		got := make(byteSink, h.size)
-		for _, p := range h.pending {
-			result, err := p.Wait(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, e := range result.Extents {
-				if err := x.Extent(t.Context(), st, "f", h.number, e, got); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
+		got := contentsOf(t, st, h)
 		for no := range len(got) / aria.LogPageSize {
 			at := no * aria.LogPageSize
 			if !bytes.Equal(got[at:at+aria.LogPageSize], want[n][at:at+aria.LogPageSize]) {
@@ -106,6 +93,26 @@ func wantLogs(t *testing.T, a *ariaLogs, st store.Store, cp *copier.Copier, want
 	if len(a.logs) != len(want) {
 		t.Errorf("%d logs, want %d", len(a.logs), len(want))
 	}
+}
+
+// contentsOf reads what was stored of a file.
+func contentsOf(t *testing.T, st store.Store, h *held) []byte {
+	t.Helper()
+	x := copier.NewExtractor()
+	defer x.Close()
+	got := make(byteSink, h.size)
+	for _, p := range h.pending {
+		result, err := p.Wait(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range result.Extents {
+			if err := x.Extent(t.Context(), st, "f", h.number, e, got); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return got
 }
 
 type byteSink []byte

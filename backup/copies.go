@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
@@ -40,9 +41,10 @@ type held struct {
 	id      *innodb.SpaceID
 	first   innodb.PageNo
 	pages   *innodbPages
-	define  *definition // of a .frm file
-	tail    []byte      // of a log table: the last bytes when the copy began
-	size    int64       // of the copy
+	define  *definition   // of a .frm file
+	tail    []byte        // of a log table: the last bytes when the copy began
+	lines   *atomic.Int64 // of a log table: how many were read
+	size    int64         // of the copy
 	pending []*copier.Pending
 }
 
@@ -187,8 +189,15 @@ func (c *copies) submit(ctx context.Context, g grabbed) (*held, error) {
 		entry: g.entry, number: c.nextNumber(), class: repo.ClassPlain, stat: g.stat, origin: g.origin,
 		size: g.stat.size, tail: g.tail,
 	}
+	if g.entry.logTable() {
+		h.lines = new(atomic.Int64)
+	}
 	source := copier.Source{Number: h.number, Name: g.entry.path(), Size: h.size, PadShort: true}
 	if g.file == nil {
+		if h.lines != nil {
+			g.bytes = g.bytes[:bytes.LastIndexByte(g.bytes, '\n')+1]
+			h.lines.Add(int64(bytes.Count(g.bytes, []byte{'\n'})))
+		}
 		source.File = bytes.NewReader(g.bytes)
 		h.size = int64(len(g.bytes))
 		source.Size = h.size
@@ -200,7 +209,7 @@ func (c *copies) submit(ctx context.Context, g grabbed) (*held, error) {
 			h.define = &d
 		}
 	} else {
-		source.File, source.Cached = g.file, g.cached
+		source.File, source.Cached = h.counted(g.file), g.cached
 		source.Done = func() { c.release(g) }
 		if err := c.describe(h, g, &source); err != nil {
 			c.release(g)
@@ -238,6 +247,11 @@ func (c *copies) describe(h *held, g grabbed, source *copier.Source) error {
 		source.Pages = ariaBlocks{index: index, data: strings.HasSuffix(g.entry.name, aria.DataExt)}
 		h.size = now.size / int64(index.BlockSize) * int64(index.BlockSize)
 		source.Size = h.size
+	case g.entry.logTable():
+		var err error
+		h.size, err = g.entry.wholeLines(g.file, h.size)
+		source.Size = h.size
+		return err
 	}
 	return nil
 }

@@ -20,7 +20,10 @@ import (
 
 // finish ends the packs and proves that what was copied is complete.
 func (r *attempt) finish(ctx context.Context) error {
-	var err error
+	err := r.copies.closeLogTables(ctx, r.final)
+	if err != nil {
+		return err
+	}
 	if r.packs, err = r.copier.Close(ctx); err != nil {
 		return err
 	}

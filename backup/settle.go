@@ -123,7 +123,7 @@ func (c *copies) place(ctx context.Context, f *final, e entry, found looked, sta
 		f.files[e.path()] = &placed{entry: e, held: h}
 		return nil
 	}
-	if h != nil && e.logTable() && now.size > h.size && c.onlyGrown(h) {
+	if h != nil && e.logTable() && now.size >= h.size && c.onlyGrown(h) {
 		f.files[e.path()] = &placed{entry: e, held: h, late: true}
 		return c.extend(ctx, h, now.size)
 	}
@@ -163,9 +163,21 @@ func (c *copies) onlyGrown(h *held) bool {
 }
 
 // extend copies what a log table has grown by since it was copied, however large
-// it is: the server only ever appends to it.
+// it is, in whole lines: the server only ever appends to it.
 func (c *copies) extend(ctx context.Context, h *held, size int64) error {
 	path := filepath.Join(c.layout.datadir, filepath.FromSlash(h.entry.path()))
+	f, err := openQuietly(path)
+	if err != nil {
+		return err
+	}
+	size, err = h.entry.wholeLines(f, size)
+	f.Close() //nolint:errcheck // only read
+	if err != nil {
+		return fmt.Errorf("read %s: %w", h.entry.path(), err)
+	}
+	if size <= h.size {
+		return nil
+	}
 	if err := c.copyRange(ctx, h, path, h.size, size, nil); err != nil {
 		return err
 	}

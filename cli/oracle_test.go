@@ -1,7 +1,9 @@
 package cli_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -141,10 +143,41 @@ func oracle(t *testing.T, version string, p profile) string {
 	if n := attempts(t, repository); n != 1 {
 		t.Errorf("the backup took %d attempts; want one, as nothing was imported", n)
 	}
+	wantClosedCSV(t, repository)
 	restored := caughtUp(t, source, repository, b, p)
 	wantSame(t, source, restored)
 	wantInvariants(t, restored)
 	return b.String() + stalls
+}
+
+// wantClosedCSV checks that the CSV tables in a backup, the log tables among them, are as
+// if the server had closed them: whole lines, counted, and no mark of a crash, which the
+// server would mend silently.
+func wantClosedCSV(t *testing.T, repository string) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "csv")
+	must(t, "extract", "latest", "*/*.CSV", "*/*.CSM", "--repo", repository, "--to", dir, "--quiet")
+	tables, err := filepath.Glob(filepath.Join(dir, "*", "*.CSV"))
+	if err != nil || len(tables) < 2 {
+		t.Fatal("no CSV tables", err)
+	}
+	for _, name := range tables {
+		rows, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		state, err := os.ReadFile(strings.TrimSuffix(name, "V") + "M")
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := bytes.Count(rows, []byte{'\n'})
+		if len(rows) > 0 && rows[len(rows)-1] != '\n' {
+			t.Errorf("%s ends within a line", name)
+		}
+		if got := binary.LittleEndian.Uint64(state[2:]); got != uint64(lines) || state[34] != 0 {
+			t.Errorf("%s has %d lines, its state says %d and crashed = %d", name, lines, got, state[34])
+		}
+	}
 }
 
 // attempts counts the attempts of the backups in a repository's history.
