@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -137,21 +138,56 @@ func (r Replica) atLeast(committed []string) Replica {
 
 // committedGTIDs lists the newest GTID of each domain that the server's replication
 // threads have committed, none if the account may not read that or it is not there.
+// With gtid_pos_auto_engines there is a table for each engine, and a transaction notes
+// its GTID in that of its own. They count together.
 func (s *Server) committedGTIDs(ctx context.Context) ([]string, error) {
-	const query = `SELECT CONCAT_WS('-', domain_id, server_id, seq_no) AS gtid FROM mysql.gtid_slave_pos AS p
-		WHERE sub_id = (SELECT MAX(sub_id) FROM mysql.gtid_slave_pos AS q WHERE q.domain_id = p.domain_id)`
-	rows, err := s.control.rows(ctx, query)
-	if errors.Is(err, ErrPrivilege) || number(err) == erNoSuchTable {
-		return nil, nil
-	}
+	const query = "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'mysql' AND LEFT(TABLE_NAME, 14) = 'gtid_slave_pos'"
+	names, err := s.control.rows(ctx, query)
 	if err != nil {
-		return nil, fmt.Errorf("read mysql.gtid_slave_pos: %w", err)
+		return nil, fmt.Errorf("list the tables of replicated GTIDs: %w", err)
 	}
-	var list []string
-	for _, r := range rows {
-		list = append(list, r.get("gtid"))
+	newest := map[string]committedGTID{} // by domain
+	for _, n := range names {
+		if err := s.readGTIDs(ctx, n.get("TABLE_NAME"), newest); err != nil {
+			return nil, err
+		}
+	}
+	list := make([]string, 0, len(newest))
+	for _, domain := range slices.Sorted(maps.Keys(newest)) {
+		list = append(list, newest[domain].gtid)
 	}
 	return list, nil
+}
+
+// committedGTID is a GTID and its place in the order of commits of its domain.
+type committedGTID struct {
+	order uint64
+	gtid  string
+}
+
+// readGTIDs adds what a table holds of committed GTIDs.
+func (s *Server) readGTIDs(ctx context.Context, table string, newest map[string]committedGTID) error {
+	name := "mysql." + quoteName(table)
+	query := "SELECT domain_id, sub_id, CONCAT_WS('-', domain_id, server_id, seq_no) AS gtid FROM " + name + ` AS p
+		WHERE sub_id = (SELECT MAX(sub_id) FROM ` + name + " AS q WHERE q.domain_id = p.domain_id)"
+	rows, err := s.control.rows(ctx, query)
+	switch {
+	case errors.Is(err, ErrPrivilege), number(err) == erNoSuchTable, number(err) == erBadField: // the last is somebody's own
+		return nil
+	case err != nil:
+		return fmt.Errorf("read %s: %w", name, err)
+	}
+	for _, r := range rows {
+		order, err := strconv.ParseUint(r.get("sub_id"), 10, 64)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
+		}
+		domain := r.get("domain_id")
+		if at, ok := newest[domain]; !ok || at.order < order {
+			newest[domain] = committedGTID{order, r.get("gtid")}
+		}
+	}
+	return nil
 }
 
 // splitGTID takes domain and sequence number out of DOMAIN-SERVER-SEQUENCE.
