@@ -250,11 +250,11 @@ func (r *attempt) connect(ctx context.Context) error {
 	if r.watch, err = r.opts.Server.Watch(ctx); err != nil {
 		return err
 	}
-	if r.locker, err = r.opts.Server.Locker(ctx, lockPatience); err != nil {
+	if r.locker, err = r.opts.Server.Locker(ctx, lockPatience, r.opts.LockBudget); err != nil {
 		return err
 	}
 	r.stages, err = r.opts.Server.Begin(ctx, stage.StageOptions{
-		Slice: r.opts.LockSlice, Patience: r.opts.LockWait, Retreat: r.retreat, Logger: r.log,
+		Slice: r.opts.LockSlice, Patience: r.opts.LockWait, Budget: r.opts.LockBudget, Retreat: r.retreat, Logger: r.log,
 	})
 	if err != nil {
 		return err
@@ -273,7 +273,9 @@ func (r *attempt) connect(ctx context.Context) error {
 // long statement is in the way and others queue behind FLUSH. What DDL does then
 // shows in the last scan, as all DDL does; Aria's logs are made safe here.
 func (r *attempt) retreat(ctx context.Context) error {
-	return r.aria.keep(ctx)
+	ctx, cancel := r.budgeted(ctx)
+	defer cancel()
+	return r.budgetCause(ctx, r.aria.keep(ctx))
 }
 
 // lockPatience is how long the lock of one table is waited for. A table that
@@ -387,7 +389,7 @@ func (r *attempt) tableLocks(ctx context.Context, files int) (locks []tableLock,
 	}
 	locks = []tableLock{r.locker}
 	for files >= many && len(locks) < most {
-		l, err := r.opts.Server.Locker(ctx, lockPatience)
+		l, err := r.opts.Server.Locker(ctx, lockPatience, r.opts.LockBudget)
 		if errors.Is(err, stage.ErrTooManyConnections) {
 			break
 		}
@@ -469,5 +471,8 @@ func (r *attempt) flush(ctx context.Context) error {
 	if err := r.stages.Advance(ctx, stage.Flush); err != nil {
 		return err
 	}
-	return r.aria.advance(ctx)
+	// Writes to tables without transactions wait for us already, and this may hang.
+	ctx, cancel := r.budgeted(ctx)
+	defer cancel()
+	return r.budgetCause(ctx, r.aria.advance(ctx))
 }

@@ -23,28 +23,34 @@ func (r *attempt) locked(ctx context.Context) error {
 	granted := time.Now()
 	r.guard.stop() // giving up now would cost more than the rest
 	defer func() { r.window = time.Since(granted) }()
-	if r.opts.LockBudget > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, r.opts.LockBudget, fmt.Errorf("%w: %s", ErrLockBudget, r.opts.LockBudget))
-		defer cancel()
-	}
+	ctx, cancel := r.budgeted(ctx)
+	defer cancel()
 	if err := r.underBlockDDL(ctx); err != nil {
-		return budgetCause(ctx, err)
+		return r.budgetCause(ctx, err)
 	}
 	if err := r.stages.Advance(ctx, stage.BlockCommit); err != nil {
-		return budgetCause(ctx, err)
+		return r.budgetCause(ctx, err)
 	}
 	if err := r.underBlockCommit(ctx); err != nil {
-		return budgetCause(ctx, err)
+		return r.budgetCause(ctx, err)
 	}
 	// END may not be cut short; it does not wait for anything.
 	return r.stages.End(context.WithoutCancel(ctx))
 }
 
-// budgetCause names the budget if it is why err happened.
-func budgetCause(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
+// budgeted is a context for what is done while others may wait for us.
+func (r *attempt) budgeted(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, r.opts.LockBudget, fmt.Errorf("%w: %s", ErrLockBudget, r.opts.LockBudget))
+}
+
+// budgetCause names the budget if it is why err happened. A budget that is over
+// because we stood still shows in the stages.
+func (r *attempt) budgetCause(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
 		return err
+	}
+	if lost := r.stages.End(context.WithoutCancel(ctx)); errors.Is(lost, stage.ErrStoodStill) {
+		return lost
 	}
 	return fmt.Errorf("%w (%w)", context.Cause(ctx), err)
 }

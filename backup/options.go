@@ -44,8 +44,9 @@ type Options struct {
 	// LockSlice is how long a request for a lock is left standing, with others
 	// queueing behind it, before it is withdrawn and tried again. 0: 1 s.
 	LockSlice time.Duration
-	// LockBudget is the longest time from BLOCK_DDL to END, 0: no limit. A
-	// backup that needs longer gives the locks back and fails.
+	// LockBudget is the longest time from BLOCK_DDL to END, 0: 60 s. A backup that
+	// needs longer gives the locks back and fails. If it cannot, because its process
+	// is frozen, the server takes them back soon after (stage.StageOptions.Budget).
 	LockBudget time.Duration
 
 	// Filter says which databases and tables the backup is about; empty: all.
@@ -111,6 +112,9 @@ func (o *Options) Validate() error {
 	}
 	if o.LockWait == 0 {
 		o.LockWait = time.Minute
+	}
+	if o.LockBudget == 0 {
+		o.LockBudget = time.Minute
 	}
 	if o.LockSlice == 0 {
 		o.LockSlice = time.Second

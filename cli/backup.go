@@ -52,7 +52,7 @@ func lockFlags() []cli.Flag {
 	const category = "Locks"
 	return []cli.Flag{
 		&cli.DurationFlag{Name: "lock-wait", Category: category, Value: time.Minute, Usage: "give up (exit code 4) when a lock is not granted within `DURATION`"},
-		&cli.DurationFlag{Name: "lock-budget", Category: category, Usage: "give the locks back and fail (exit code 4) rather than block DDL for longer than `DURATION` (default: no limit)"},
+		&cli.DurationFlag{Name: "lock-budget", Category: category, Value: time.Minute, Usage: "give the locks back and fail (exit code 4) rather than block DDL for longer than `DURATION`"},
 	}
 }
 
@@ -66,8 +66,10 @@ func backupOptions(c *cli.Context, env Env) (backup.Options, error) {
 		Advice: func(err error) []string { return nextSteps(env, err) },
 	}
 	err := checkNumbers(c, "threads", "lock-wait", "lock-budget")
-	if err == nil && o.LockWait == 0 && c.IsSet("lock-wait") {
-		err = usagef("option --lock-wait is 0s, want more than nothing")
+	for name, value := range map[string]time.Duration{"lock-wait": o.LockWait, "lock-budget": o.LockBudget} {
+		if err == nil && value == 0 && c.IsSet(name) {
+			err = usagef("option --%s is 0s, want more than nothing", name)
+		}
 	}
 	if err != nil {
 		return o, err

@@ -51,7 +51,7 @@ func exitCode(ctx context.Context, err error) int {
 	case errors.As(err, &page), errors.As(err, &damage), errors.As(err, &recovery) && recovery.Damage, errors.Is(err, repo.ErrDamaged),
 		errors.Is(err, innodb.ErrRedoDamaged), errors.Is(err, syscall.EIO), errors.Is(err, errFindings):
 		return exitDamage
-	case errors.As(err, &busy), errors.As(err, &locked), errors.Is(err, stage.ErrTooManyConnections), errors.As(err, &restoring), errors.As(err, &bound), errors.Is(err, backup.ErrLockBudget), errors.Is(err, backup.ErrReplaced), errors.Is(err, backup.ErrMadeLast), errors.Is(err, backup.ErrNoCheckpoint),
+	case errors.As(err, &busy), errors.As(err, &locked), errors.Is(err, stage.ErrTooManyConnections), errors.As(err, &restoring), errors.As(err, &bound), errors.Is(err, backup.ErrLockBudget), errors.Is(err, stage.ErrStoodStill), errors.Is(err, backup.ErrReplaced), errors.Is(err, backup.ErrMadeLast), errors.Is(err, backup.ErrNoCheckpoint),
 		errors.Is(err, innodb.ErrRedoOverwritten), errors.Is(err, innodb.ErrRedoStalled), errors.Is(err, innodb.ErrRedoReplaced):
 		return exitBusy
 	case isUsage(err), errors.As(err, &config), errors.As(err, &objection), errors.As(err, &finding),
@@ -107,7 +107,10 @@ func nextSteps(env Env, err error) []string {
 	if errors.As(err, &full) {
 		steps = append(steps, `remove old backups with "mbk expire", or make room otherwise; what this run wrote is removed`)
 	}
-	if errors.Is(err, stage.ErrStageLost) || errors.Is(err, stage.ErrLockLost) {
+	switch {
+	case errors.Is(err, stage.ErrStoodStill):
+		steps = append(steps, "see what stopped mbk: a signal (Ctrl-Z), a container or guest that was frozen, or a machine without memory; then start the backup again")
+	case errors.Is(err, stage.ErrStageLost), errors.Is(err, stage.ErrLockLost):
 		steps = append(steps, "the server's error log may tell who ended the connection; start the backup again when that is settled")
 	}
 	if errors.As(err, &page) {

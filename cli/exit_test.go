@@ -47,6 +47,7 @@ func TestExitCode(t *testing.T) {
 		{&store.LockedError{}, 4},
 		{&restore.BusyError{}, 4},
 		{backup.ErrLockBudget, 4},
+		{fmt.Errorf("%w: %w", stage.ErrStageLost, stage.ErrStoodStill), 4},
 		{backup.ErrMadeLast, 4},
 		{&backup.BoundError{}, 4},
 		{&backup.SpaceError{}, 1},

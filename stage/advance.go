@@ -78,6 +78,11 @@ func (s *Stages) obtain(ctx context.Context, w *waiting) error {
 func (s *Stages) try(ctx context.Context, st Stage, w *waiting) error {
 	w.tries++
 	text := "BACKUP STAGE " + st.String()
+	if st == Flush { // from now on others may wait for us
+		if err := s.allow(ctx, st); err != nil {
+			return err
+		}
+	}
 	err := s.run(ctx, text, func() { s.look(ctx, text, w) })
 	if err != nil && !errors.Is(err, ErrStageLost) {
 		return fmt.Errorf("%s: %w", text, err)
@@ -171,10 +176,26 @@ func (s *Stages) granted(w *waiting) {
 	defer s.mu.Unlock()
 	now := time.Now().UTC()
 	s.present = w.stage
+	if w.stage == BlockDDL {
+		s.deadline = now.Add(s.opts.Budget)
+	}
 	if w.stage != Start || len(s.times) == 0 {
 		s.times = append(s.times, StageTime{Stage: w.stage, Granted: now, Wait: now.Sub(w.begun), Tries: w.tries})
 	}
 	s.opts.Logger.Debug("stage granted", "stage", w.stage.String(), "waited", now.Sub(w.begun), "tries", w.tries)
+}
+
+// allow tells the server how long to wait for a sign of life while stage st is asked
+// for.
+func (s *Stages) allow(ctx context.Context, st Stage) error {
+	s.mu.Lock()
+	limit := s.idleLimit(st)
+	s.mu.Unlock()
+	err := s.run(ctx, waitTimeout(limit), nil)
+	if err == nil {
+		s.pulse.allow(limit)
+	}
+	return err
 }
 
 // run gives the stage connection one statement and returns when the server has

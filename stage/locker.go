@@ -13,15 +13,21 @@ import (
 type Locker struct {
 	server *Server
 	own    *session
+	idle   *idler
 	wait   time.Duration
 }
 
 // Locker opens the connection. wait bounds the wait for one lock; whole seconds,
 // rounded up, as the server counts; 0 means 5 s. While it waits nobody waits
-// behind it. The caller calls Close.
-func (s *Server) Locker(ctx context.Context, wait time.Duration) (*Locker, error) {
-	if wait < 0 {
-		return nil, fmt.Errorf("wait for table locks: %s: negative", wait)
+// behind it. hold bounds how long a table stays locked if this process is frozen:
+// the server itself ends the connection four seconds later than that; 0, and
+// anything above it, means 60 s. The caller calls Close.
+func (s *Server) Locker(ctx context.Context, wait, hold time.Duration) (*Locker, error) {
+	if wait < 0 || hold < 0 {
+		return nil, fmt.Errorf("wait for table locks: %s, hold them for %s: negative", wait, hold)
+	}
+	if hold == 0 {
+		hold = lockedMost
 	}
 	if wait == 0 {
 		wait = 5 * time.Second
@@ -31,7 +37,11 @@ func (s *Server) Locker(ctx context.Context, wait time.Duration) (*Locker, error
 		return nil, fmt.Errorf("open the connection for table locks: %w", err)
 	}
 	l := &Locker{server: s, own: own, wait: wait}
-	if err := l.exec(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout=%d", (wait+time.Second-1)/time.Second)); err != nil {
+	err = own.exec(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout=%d", (wait+time.Second-1)/time.Second))
+	if err == nil {
+		l.idle, err = newIdler(ctx, own, min(hold, lockedMost)+tableGrace)
+	}
+	if err != nil {
 		own.close()
 		return nil, fmt.Errorf("prepare the connection for table locks: %w", err)
 	}
@@ -39,7 +49,10 @@ func (s *Server) Locker(ctx context.Context, wait time.Duration) (*Locker, error
 }
 
 // Close ends the connection and with it the lock. It may be called again.
-func (l *Locker) Close() { l.own.close() }
+func (l *Locker) Close() {
+	l.idle.close()
+	l.own.close()
+}
 
 // Lock locks table db.table, whether or not it exists, and releases the lock
 // held before. It returns BusyError when it was not granted in time; no lock is
@@ -48,7 +61,7 @@ func (l *Locker) Close() { l.own.close() }
 func (l *Locker) Lock(ctx context.Context, db, table string) error {
 	text := "BACKUP LOCK " + quoteName(db) + "." + quoteName(table)
 	begun := time.Now()
-	err := l.exec(ctx, text)
+	err := l.exec(ctx, text, true)
 	if err == nil || !withdrawn(err) {
 		return wordLock(text, err)
 	}
@@ -64,17 +77,18 @@ func (l *Locker) Lock(ctx context.Context, db, table string) error {
 // Unlock releases the lock. An error means that the lock may not have been held
 // up to now.
 func (l *Locker) Unlock(ctx context.Context) error {
-	return wordLock("BACKUP UNLOCK", l.exec(ctx, "BACKUP UNLOCK"))
+	return wordLock("BACKUP UNLOCK", l.exec(ctx, "BACKUP UNLOCK", false))
 }
 
-// exec runs a statement and gives the loss of the connection its type.
-func (l *Locker) exec(ctx context.Context, text string) error {
-	err := l.own.exec(ctx, text)
+// exec runs a statement, after which a table is locked or none is, and gives the loss
+// of the connection its type.
+func (l *Locker) exec(ctx context.Context, text string, locks bool) error {
+	err := l.idle.exec(ctx, text, locks)
 	if err != nil && lost(err) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return fmt.Errorf("%w: %w", ErrLockLost, err)
+		return fmt.Errorf("%w: %w", ErrLockLost, cause(err))
 	}
 	return err
 }

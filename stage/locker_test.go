@@ -17,7 +17,7 @@ func TestLocker(t *testing.T) {
 		tables(t, srv)
 		srv.MustExec(t, "CREATE DATABASE `o``d``d db`", "INSTALL SONAME 'metadata_lock_info'")
 		s := connect(t, srv)
-		l, err := s.Locker(t.Context(), time.Second)
+		l, err := s.Locker(t.Context(), time.Second, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -120,7 +120,7 @@ func TestLocker(t *testing.T) {
 			}
 		})
 		t.Run("cancelled", func(t *testing.T) {
-			l, err := s.Locker(t.Context(), time.Minute)
+			l, err := s.Locker(t.Context(), time.Minute, 0)
 			must(err)
 			defer l.Close()
 			ctx, cancel := context.WithCancel(t.Context())

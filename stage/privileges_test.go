@@ -75,7 +75,7 @@ func TestMissingGrants(t *testing.T) {
 			_, binlog := s.Binlog(t.Context())
 			_, replicas := s.Replicas(t.Context())
 			st := begin(t, s, stage.StageOptions{})
-			locker, err := s.Locker(t.Context(), 0)
+			locker, err := s.Locker(t.Context(), 0, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -105,7 +105,7 @@ func everything(t *testing.T, s *stage.Server) {
 	}
 	st := begin(t, s, stage.StageOptions{})
 	advance(t, st, stage.Start)
-	locker, err := s.Locker(ctx, 0)
+	locker, err := s.Locker(ctx, 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,8 +39,10 @@ type link struct {
 
 // settle is run on every new connection. Each setting undoes a global value that
 // could cut an answer short, end an idle connection, or change the meaning of a
-// statement.
-const settle = `SET NAMES utf8mb4, SESSION wait_timeout=31536000, net_read_timeout=3600, net_write_timeout=3600,
+// statement. A connection that holds stages or locks has its own wait_timeout later. A
+// statement whose answer we do not take may keep a table from others, so the server
+// waits for a minute only.
+const settle = `SET NAMES utf8mb4, SESSION wait_timeout=31536000, net_read_timeout=60, net_write_timeout=60,
 	lock_wait_timeout=10, max_statement_time=0, sql_mode='', autocommit=1,
 	sql_select_limit=18446744073709551615, sql_big_selects=1`
 

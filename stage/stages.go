@@ -48,6 +48,14 @@ type StageOptions struct {
 	// deadline bounds them too.
 	Patience time.Duration
 
+	// Budget is how long BLOCK_DDL and BLOCK_COMMIT may be held together; 0 means
+	// 60 s. Who takes the stages keeps it; here it is for the case that this process
+	// cannot: while others may wait for the stages, the server itself ends the
+	// connection, and with it the stages, when it hears nothing from us for what is
+	// left of the budget and two seconds, or for a minute if that is less. At START,
+	// for which nobody waits, it waits for ten minutes.
+	Budget time.Duration
+
 	// Retreat, if set, lets Advance give FLUSH back between tries for BLOCK_DDL.
 	// The server blocks new writes to MyISAM and other non-transactional tables
 	// from FLUSH on, pending request or not; the only way to let them pass is END
@@ -64,8 +72,8 @@ type StageOptions struct {
 
 // Validate reports options that cannot be meant.
 func (o StageOptions) Validate() error {
-	if o.Slice < 0 || o.Patience < 0 {
-		return fmt.Errorf("wait for stages: slice %s, patience %s: negative", o.Slice, o.Patience)
+	if o.Slice < 0 || o.Patience < 0 || o.Budget < 0 {
+		return fmt.Errorf("wait for stages: slice %s, patience %s, budget %s: negative", o.Slice, o.Patience, o.Budget)
 	}
 	return nil
 }
@@ -73,6 +81,7 @@ func (o StageOptions) Validate() error {
 const (
 	defaultSlice    = time.Second
 	defaultPatience = time.Minute
+	defaultBudget   = time.Minute
 	keepAlive       = time.Second      // between signs of life
 	endLimit        = 60 * time.Second // for END
 	firstPause      = 500 * time.Millisecond
@@ -112,6 +121,7 @@ type Stages struct {
 
 	life    context.Context // of every statement; cancelled only to give the connection up
 	giveUp  context.CancelFunc
+	pulse   *pulse        // whether we stood still
 	stop    chan struct{} // closed to stop the keep-alive
 	stopped chan struct{} // closed when it has stopped
 	turn    chan struct{} // holds a token while a statement runs
@@ -121,6 +131,7 @@ type Stages struct {
 	times    []StageTime
 	restarts int
 	ended    bool
+	deadline time.Time     // of the budget; zero before BLOCK_DDL
 	lost     error         // not nil once the connection is gone
 	gone     chan struct{} // closed then
 }
@@ -138,6 +149,9 @@ func (s *Server) Begin(ctx context.Context, opts StageOptions) (*Stages, error) 
 	if opts.Patience == 0 {
 		opts.Patience = defaultPatience
 	}
+	if opts.Budget == 0 {
+		opts.Budget = defaultBudget
+	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -153,6 +167,7 @@ func (s *Server) Begin(ctx context.Context, opts StageOptions) (*Stages, error) 
 	st := &Stages{server: s, opts: opts, own: own, helper: helper, id: own.link.id,
 		stop: make(chan struct{}), stopped: make(chan struct{}), turn: make(chan struct{}, 1), gone: make(chan struct{})}
 	st.life, st.giveUp = context.WithCancel(context.Background())
+	st.pulse = newPulse()
 	go st.keepAlive()
 	if err := st.prepare(ctx); err != nil {
 		_ = st.Close() // nothing is held yet; the error of prepare says it all
@@ -161,10 +176,14 @@ func (s *Server) Begin(ctx context.Context, opts StageOptions) (*Stages, error) 
 	return st, nil
 }
 
-// prepare sets the time limit of a try and marks the connection.
+// prepare sets the time limit of a try and that of our silence, and marks the
+// connection.
 func (s *Stages) prepare(ctx context.Context) error {
 	seconds := (s.opts.Slice + time.Second - 1) / time.Second
 	if err := s.run(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout=%d", seconds), nil); err != nil {
+		return err
+	}
+	if err := s.allow(ctx, Start); err != nil {
 		return err
 	}
 	return s.takeMark(ctx)
@@ -249,6 +268,7 @@ func (s *Stages) Close() error {
 	s.mu.Unlock()
 	s.giveUp() // a sign of life may hang on a stopped server
 	<-s.stopped
+	s.pulse.end()
 	s.own.close()
 	s.helper.close()
 	return err
@@ -263,36 +283,8 @@ func (s *Stages) fail(why error) error {
 		return nil // END has succeeded: what comes after does not matter
 	}
 	if s.lost == nil {
-		s.lost = fmt.Errorf("%w: connection %d, stage %s: %w", ErrStageLost, s.id, s.present, cause(why))
+		s.lost = fmt.Errorf("%w: connection %d, stage %s: %w", ErrStageLost, s.id, s.present, cause(s.pulse.explain(why)))
 		close(s.gone)
 	}
 	return s.lost
-}
-
-// keepAlive asks for a sign of life whenever the connection has nothing to do:
-// so a loss is noticed at once, and no proxy or time-out finds it idle.
-func (s *Stages) keepAlive() {
-	defer close(s.stopped)
-	tick := time.NewTicker(keepAlive)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.stop:
-			return
-		case <-s.gone:
-			return
-		case <-tick.C:
-		}
-		select {
-		case s.turn <- struct{}{}:
-		default:
-			continue // a statement is running
-		}
-		err := s.own.exec(s.life, "DO 1")
-		<-s.turn
-		if err != nil && lost(err) {
-			_ = s.fail(err) // every later call returns it
-			return
-		}
-	}
 }

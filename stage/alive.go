@@ -1,0 +1,242 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// ErrStoodStill is the cause of ErrStageLost and ErrLockLost when this process
+// gave no sign of life for so long that the server ended the connection and with
+// it all locks: it was stopped, its container was frozen, or it got no memory.
+var ErrStoodStill = errors.New("mbk stood still")
+
+// How long the server waits for a sign of life from a connection before it ends
+// it. The clock for that runs in the server, so a process that is frozen cannot
+// keep others waiting.
+const (
+	restLimit  = 10 * time.Minute // nobody waits for what the connection holds
+	lockedMost = time.Minute      // others may wait, whatever the budget is
+	lockGrace  = 2 * time.Second  // beyond the budget, so that the budget ends first
+	tableGrace = 4 * time.Second  // the same for a table's lock: no sign of life is given under it
+)
+
+// waitTimeout is the statement that makes the server end a connection that is
+// idle for so long. It is a sign of life, too.
+func waitTimeout(limit time.Duration) string {
+	return fmt.Sprintf("SET SESSION wait_timeout=%d", max(1, (limit+time.Second-1)/time.Second))
+}
+
+// idleLimit is how long the server shall wait for a sign of life while stage is
+// held or asked for.
+func (s *Stages) idleLimit(stage Stage) time.Duration {
+	left := s.opts.Budget
+	switch {
+	case stage < Flush:
+		return restLimit
+	case stage > Flush && !s.deadline.IsZero():
+		left = max(0, time.Until(s.deadline))
+	}
+	return min(left, lockedMost) + lockGrace
+}
+
+// sign gives a sign of life and tells the server how long to wait for the next
+// one. The caller has the turn.
+func (s *Stages) sign() error {
+	s.mu.Lock()
+	limit := s.idleLimit(s.present)
+	s.mu.Unlock()
+	err := s.own.exec(s.life, waitTimeout(limit))
+	if err == nil {
+		s.pulse.allow(limit)
+	}
+	return err
+}
+
+// keepAlive gives a sign of life whenever the connection has nothing to do: so a
+// loss is noticed at once, no proxy finds the connection idle, and the server knows
+// that somebody is there who will give the stages back.
+func (s *Stages) keepAlive() {
+	defer close(s.stopped)
+	tick := time.NewTicker(keepAlive)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.gone:
+			return
+		case <-tick.C:
+		}
+		select {
+		case s.turn <- struct{}{}:
+		default:
+			continue // a statement is running
+		}
+		err := s.sign()
+		<-s.turn
+		if err != nil && lost(err) {
+			_ = s.fail(err) // every later call returns it
+			return
+		}
+	}
+}
+
+// pulse notices when this process has stood still. Methods may be called from several
+// goroutines.
+type pulse struct {
+	mu    sync.Mutex
+	last  time.Time     // of the last beat
+	limit time.Duration // how long the server waits for us, 0: for ever
+	stood error         // that we stood still for longer
+	stop  context.CancelFunc
+	ended chan struct{}
+}
+
+// newPulse starts one. The caller calls end.
+func newPulse() *pulse {
+	ctx, stop := context.WithCancel(context.Background())
+	p := &pulse{last: time.Now(), stop: stop, ended: make(chan struct{})}
+	go func() {
+		defer close(p.ended)
+		tick := time.NewTicker(keepAlive / 2)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				p.beat()
+			}
+		}
+	}()
+	return p
+}
+
+// beat looks how long ago the last beat was, and returns an error if we ever stood
+// still for longer than the server waits.
+func (p *pulse) beat() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	still := time.Since(p.last)
+	if p.limit > 0 && still >= p.limit {
+		p.stood = fmt.Errorf("%w for %s, so the server ended the connection after %s, and with it the locks",
+			ErrStoodStill, still.Round(100*time.Millisecond), p.limit.Round(time.Second))
+	}
+	p.last = time.Now()
+	return p.stood
+}
+
+// allow notes how long the server waits for us from now on.
+func (p *pulse) allow(limit time.Duration) {
+	_ = p.beat() // under the old limit
+	p.mu.Lock()
+	p.limit = limit
+	p.mu.Unlock()
+}
+
+// explain is why a connection was lost: because we stood still, or err.
+func (p *pulse) explain(err error) error {
+	if stood := p.beat(); stood != nil {
+		return stood
+	}
+	return err
+}
+
+// end stops it.
+func (p *pulse) end() {
+	p.stop()
+	<-p.ended
+}
+
+// idler tells the server how long to wait for the next statement on a connection
+// for table locks: not for long while a table is locked, and long when none has
+// been for a moment.
+type idler struct {
+	own     *session
+	locked  time.Duration // the limit while a table may be locked
+	pulse   *pulse
+	stop    context.CancelFunc
+	stopped chan struct{}
+
+	mu    sync.Mutex // held during every statement; guards what follows
+	busy  bool       // a table is locked, or may be
+	rests bool       // the server waits for long
+	heard time.Time
+}
+
+// newIdler begins to watch over a connection, on which a table may be locked from
+// now on.
+func newIdler(ctx context.Context, own *session, locked time.Duration) (*idler, error) {
+	life, stop := context.WithCancel(context.Background())
+	i := &idler{own: own, locked: locked, stop: stop, stopped: make(chan struct{}), heard: time.Now()}
+	if err := own.exec(ctx, waitTimeout(locked)); err != nil {
+		stop()
+		return nil, err
+	}
+	i.pulse = newPulse()
+	i.pulse.allow(locked)
+	go i.watch(life)
+	return i, nil
+}
+
+// watch lets the connection rest when it has had nothing to do for a second. An
+// error shows again in the next statement.
+func (i *idler) watch(ctx context.Context) {
+	defer close(i.stopped)
+	tick := time.NewTicker(keepAlive)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		i.mu.Lock()
+		if !i.busy && time.Since(i.heard) >= keepAlive/2 {
+			// Repeated each second, it is the sign of life.
+			if i.own.exec(ctx, waitTimeout(restLimit)) == nil {
+				i.rests, i.heard = true, time.Now()
+				i.pulse.allow(restLimit)
+			}
+		}
+		i.mu.Unlock()
+	}
+}
+
+// exec runs a statement after which a table is locked, or none is.
+func (i *idler) exec(ctx context.Context, text string, locks bool) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.rests && locks {
+		if err := i.own.exec(ctx, waitTimeout(i.locked)); err != nil {
+			return i.judge(err)
+		}
+		i.rests = false
+		i.pulse.allow(i.locked)
+	}
+	i.busy = i.busy || locks
+	err := i.own.exec(ctx, text)
+	if err != nil && lost(err) {
+		return i.judge(err)
+	}
+	i.busy, i.heard = locks && err == nil, time.Now()
+	return err
+}
+
+// judge says whether the connection was lost because we stood still.
+func (i *idler) judge(err error) error {
+	if lost(err) {
+		return i.pulse.explain(err)
+	}
+	return err
+}
+
+// close ends the watch.
+func (i *idler) close() {
+	i.stop()
+	<-i.stopped
+	i.pulse.end()
+}
