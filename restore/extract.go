@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sync/errgroup"
@@ -19,6 +20,7 @@ import (
 	"mbk/aria"
 	"mbk/copier"
 	"mbk/innodb"
+	"mbk/internal/fsuser"
 	"mbk/repo"
 	"mbk/repo/store"
 )
@@ -40,8 +42,8 @@ type outFile struct {
 	head  []byte // what the file begins with before any extent
 
 	mu      sync.Mutex
-	created bool
-	left    int // jobs
+	created os.FileInfo // nil: not yet
+	left    int         // jobs
 }
 
 // extraction writes files of a backup below a root. Nothing is written outside
@@ -50,7 +52,8 @@ type extraction struct {
 	st      copier.Opener
 	folder  string
 	root    *os.Root
-	owner   *Owner // nil: whoever we are
+	as      fsuser.User // with whose rights files are made and opened
+	owner   *Owner      // nil: whoever makes them
 	workers int
 	meter   *meter
 	known   map[string]bool // folders that are there
@@ -124,12 +127,14 @@ func (p packs) Open(ctx context.Context, name string, offset, n int64) (io.ReadC
 
 // makeFolders makes the folders that the files need.
 func (x *extraction) makeFolders(files []*outFile) error {
-	for _, f := range files {
-		if err := x.makeFolder(path.Dir(f.path)); err != nil {
-			return err
+	return x.as.Do(func() error {
+		for _, f := range files {
+			if err := x.makeFolder(path.Dir(f.path)); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // makeFolder makes a folder and those above it, as far as they are missing.
@@ -162,7 +167,7 @@ func (x *extraction) makeFolder(dir string) error {
 
 // do extracts one run of bytes, and completes the file if it was the last.
 func (x *extraction) do(ctx context.Context, e *copier.Extractor, j job) (err error) {
-	f, err := x.open(j.file)
+	f, err := fsuser.Value(x.as, func() (*os.File, error) { return x.open(j.file) })
 	if err != nil {
 		return err
 	}
@@ -173,7 +178,7 @@ func (x *extraction) do(ctx context.Context, e *copier.Extractor, j job) (err er
 			begun:  j.extent.Start + j.file.shift,
 		}
 		if j.extent.Size >= directFrom && store.OnDisk(f) {
-			direct, err := x.root.OpenFile(j.file.path, os.O_WRONLY|unix.O_NOFOLLOW|unix.O_DIRECT, 0)
+			direct, err := fsuser.Value(x.as, func() (*os.File, error) { return x.reopen(j.file, unix.O_DIRECT) })
 			if err == nil { // else the file system cannot do that
 				defer direct.Close() //nolint:errcheck // f tells of errors when all is synced
 				file.direct = &copier.FileSink{File: direct, Sparse: j.file.Sparse, Fresh: true}
@@ -189,27 +194,49 @@ func (x *extraction) do(ctx context.Context, e *copier.Extractor, j job) (err er
 	if j.file.left--; j.file.left > 0 {
 		return nil
 	}
-	return x.complete(f, j.file)
+	return x.as.Do(func() error { return x.complete(f, j.file) })
 }
 
 // open opens a file for writing; whoever comes first makes it.
 func (x *extraction) open(f *outFile) (*os.File, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.created {
-		return x.root.OpenFile(f.path, os.O_WRONLY|unix.O_NOFOLLOW, 0)
+	if f.created != nil {
+		return x.reopen(f, 0)
 	}
 	file, err := x.root.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	f.created = true
+	if f.created, err = file.Stat(); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
 	_, err = file.WriteAt(f.head, 0)
 	if err = errors.Join(err, file.Truncate(f.size), f.reserve(file)); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return file, nil
 }
+
+// reopen opens a file that was made. In a folder of somebody else's there may be
+// another file by now.
+func (x *extraction) reopen(f *outFile, flag int) (*os.File, error) {
+	file, err := x.root.OpenFile(f.path, os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|flag, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !os.SameFile(info, f.created) {
+		err = errExchanged
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// errExchanged is returned if somebody has exchanged a file or folder that was made.
+var errExchanged = errors.New("somebody has put something else in its place")
 
 // reserve gives a large file its room on the disk at once. Workers who write past the
 // page cache then need not wait for each other's blocks, and a disk that is too small
@@ -238,7 +265,22 @@ func (x *extraction) complete(file *os.File, f *outFile) error {
 	if f.Modified.IsZero() {
 		return nil
 	}
-	return x.root.Chtimes(f.path, f.Modified, f.Modified)
+	return setTimes(file, f.Modified)
+}
+
+// setTimes sets both times of an open file.
+func setTimes(file *os.File, to time.Time) error {
+	at, err := unix.TimeToTimespec(to)
+	if err != nil {
+		return err
+	}
+	both := [2]unix.Timespec{at, at}
+	// As futimens of the C library: without a name the call is about the descriptor.
+	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, file.Fd(), 0, uintptr(unsafe.Pointer(&both)), 0, 0, 0)
+	if errno != 0 {
+		return &os.PathError{Op: "set times of", Path: file.Name(), Err: errno}
+	}
+	return nil
 }
 
 // shiftedSink passes on what an Extractor delivers, moved to another place in
@@ -354,7 +396,7 @@ func (s *scratch) extractAll(ctx context.Context, o Options, m *repo.Manifest, a
 		total += f.File.Size
 	}
 	meter.begin(PhaseExtract, total)
-	x := &extraction{st: packs{o.Repository.Store()}, folder: repo.Folder(m.ID), root: s.root, workers: o.extractors, meter: meter}
+	x := &extraction{st: packs{o.Repository.Store()}, folder: repo.Folder(m.ID), root: s.root, as: s.as, workers: o.extractors, meter: meter}
 	if os.Geteuid() == 0 {
 		x.owner = &s.target.owner
 	}
@@ -364,19 +406,21 @@ func (s *scratch) extractAll(ctx context.Context, o Options, m *repo.Manifest, a
 	if err := s.extractOutside(ctx, *x); err != nil {
 		return err
 	}
-	if err := s.nearNames(m, o.Tool); err != nil {
-		return err
-	}
-	for _, d := range m.Directories {
-		if err := x.makeFolder(d.Path); err != nil {
+	meter.end()
+	return x.as.Do(func() error {
+		if err := s.nearNames(m, o.Tool); err != nil {
 			return err
 		}
-		if err := x.root.Chmod(d.Path, fs.FileMode(d.Mode&0o777|0o700)); err != nil {
-			return fmt.Errorf("make folder: %w", err)
+		for _, d := range m.Directories {
+			if err := x.makeFolder(d.Path); err != nil {
+				return err
+			}
+			if err := x.root.Chmod(d.Path, fs.FileMode(d.Mode&0o777|0o700)); err != nil {
+				return fmt.Errorf("make folder: %w", err)
+			}
 		}
-	}
-	meter.end()
-	return x.writeAriaControl(m, ariaDir)
+		return x.writeAriaControl(m, ariaDir)
+	})
 }
 
 // laterTransactions are more than a server begins between two writes of Aria's

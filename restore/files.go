@@ -156,7 +156,7 @@ func (r *Extracted) write(ctx context.Context, o Options, files []*outFile) (err
 func (x *extraction) undo(files []*outFile) error {
 	var errs []error
 	for _, f := range files {
-		if f.created {
+		if f.created != nil {
 			errs = append(errs, x.root.Remove(f.path))
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -29,21 +28,32 @@ func labelOf(path string) string {
 
 // label gives everything in the data directory the SELinux context that the target
 // had. Files that are made beside it get another one, with which a confined server
-// may not open them.
+// may not open them. Each file is held by a descriptor meanwhile.
 func (s *scratch) label() error {
 	if s.target.label == "" {
 		return nil
 	}
 	value := append([]byte(s.target.label), 0)
-	return filepath.WalkDir(s.data(), func(path string, _ fs.DirEntry, err error) error {
+	return fs.WalkDir(s.root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
 		if err == nil {
-			err = unix.Lsetxattr(path, labelName, value, 0)
+			err = s.labelOne(path, value)
 		}
 		if err != nil {
 			return fmt.Errorf("set the SELinux context of %s to %s: %w", path, s.target.label, err)
 		}
 		return nil
 	})
+}
+
+// labelOne sets the SELinux context of one file, folder or link.
+func (s *scratch) labelOne(path string, value []byte) error {
+	f, err := s.root.OpenFile(path, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	// The kernel's own name of the descriptor leads to what it stands for, and no further.
+	err = unix.Setxattr(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), labelName, value, 0)
+	return errors.Join(err, f.Close())
 }
 
 // seLinux is there if the kernel enforces SELinux contexts.
@@ -61,7 +71,10 @@ func (t target) relabel(ctx context.Context, enabled string) string {
 	if err != nil {
 		return fmt.Sprintf(advice, t.path, err)
 	}
-	out, err := exec.CommandContext(ctx, program, "-R", t.path).CombinedOutput()
+	cmd := exec.CommandContext(ctx, program, "-R", t.path)
+	cmd.Env = programEnv(os.Environ())
+	cmd.SysProcAttr = t.owner.credential()
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Sprintf(advice, t.path, errors.Join(err, errors.New(strings.TrimSpace(string(out)))))
 	}

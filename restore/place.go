@@ -22,10 +22,13 @@ func (s *scratch) place(first string) error {
 	}
 	// Without their data directory these files are nothing that a server would start on.
 	undo, err := s.moveOutside()
-	if err == nil && s.target.inside {
-		err = s.moveIn(first)
-	} else if err == nil {
-		err = s.rename()
+	if err == nil {
+		err = s.target.hand.Do(func() error {
+			if s.target.inside {
+				return s.moveIn(first)
+			}
+			return s.rename()
+		})
 	}
 	if err == nil {
 		return nil
@@ -40,16 +43,17 @@ func (s *scratch) place(first string) error {
 // everything in it is on stable storage. It syncs the whole file system, which
 // for many files is far cheaper than one by one.
 func (s *scratch) finish() error {
-	if err := s.linkOutside(); err != nil {
+	if err := s.as.Do(s.linkOutside); err != nil {
 		return err
 	}
 	if err := s.own(); err != nil {
 		return err
 	}
-	if err := os.Chmod(s.data(), s.target.mode); err != nil {
+	// Without the owner's own rights to it no server could use it.
+	if err := s.as.Do(func() error { return s.root.Chmod(".", s.target.mode|0o700) }); err != nil {
 		return err
 	}
-	if err := s.label(); err != nil {
+	if err := s.as.Do(s.label); err != nil {
 		return err
 	}
 	if err := unix.Syncfs(int(s.lock.Fd())); err != nil {
@@ -134,12 +138,21 @@ func (s *scratch) moveIn(first string) (err error) {
 		}
 		moved++
 	}
-	if os.Geteuid() == 0 {
-		if err := os.Lchown(s.target.path, s.target.owner.UID, s.target.owner.GID); err != nil {
-			return err
-		}
-	}
 	return syncFolder(s.target.path)
+}
+
+// handOver gives a target that was filled to its owner. Who has a folder can exchange
+// what is in there, so that is the last step, and root takes it only if nobody else
+// can change the way to the target.
+func (s *scratch) handOver() error {
+	t := s.target
+	if !t.inside || os.Geteuid() != 0 || openTo(filepath.Dir(t.path)) != "" {
+		return nil
+	}
+	if err := os.Lchown(t.path, t.owner.UID, t.owner.GID); err != nil {
+		return fmt.Errorf("set owner: %w", err)
+	}
+	return syncFolder(t.path)
 }
 
 // moveBack undoes moveIn, the last entry first.
@@ -177,12 +190,7 @@ func (s *scratch) writeDown(names []string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(s.dir, placingFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := writeNew(filepath.Join(s.dir, placingFile), b); err != nil {
 		return err
 	}
 	return syncFolder(s.dir)

@@ -90,7 +90,7 @@ func TestKilledWhileMovingIn(t *testing.T) {
 		}
 
 		tg := target{path: dir, exists: true, inside: true, owner: self()}
-		left, err := leftovers(dir)
+		left, err := tg.leftovers()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -377,21 +377,36 @@ func TestHelperHoldsLock(t *testing.T) {
 // The SELinux context of an existing target goes over to the new files. Any system
 // keeps such a label for root, whether it looks at it or not.
 func TestLabel(t *testing.T) {
+	owners := []Owner{self()}
+	if os.Geteuid() == 0 {
+		owners = append(owners, Owner{UID: attacker.UID, GID: attacker.GID})
+	}
+	for _, owner := range owners {
+		t.Run(owner.user().String(), func(t *testing.T) { testLabel(t, owner) })
+	}
+}
+
+func testLabel(t *testing.T, owner Owner) {
 	const context = "system_u:object_r:mysqld_db_t:s0"
-	dir := t.TempDir()
-	path := filepath.Join(dir, "data")
+	dir := publicDir(t)
+	path, foreign := filepath.Join(dir, "data"), filepath.Join(dir, "foreign")
+	folderWith(t, foreign, "file")
 	if err := os.Mkdir(path, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Lsetxattr(path, labelName, append([]byte(context), 0), 0); err != nil {
 		t.Skipf("cannot set a label: %v", err)
 	}
-	tg, objections, err := inspectTarget(Options{Target: path, Owner: &Owner{UID: os.Geteuid(), GID: os.Getegid()}})
+	tg, objections, err := inspectTarget(Options{Target: path, Owner: &owner})
 	if err != nil || len(objections) > 0 || tg.label != context {
 		t.Fatalf("inspectTarget = %+v, %v, %v", tg, objections, err)
 	}
 	s := fakeScratch(t, tg)
-	if err := s.place("ibdata1"); err != nil {
+	err = errors.Join(os.Symlink(filepath.Join(foreign, "file"), filepath.Join(s.data(), "link")), os.Symlink(foreign, filepath.Join(s.data(), "shop", "link")))
+	err = errors.Join(err, filepath.WalkDir(s.data(), func(path string, _ fs.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(path, owner.UID, owner.GID))
+	}))
+	if err = errors.Join(err, s.place("ibdata1")); err != nil {
 		t.Fatal(err)
 	}
 	labelled := 0
@@ -401,8 +416,11 @@ func TestLabel(t *testing.T) {
 		}
 		return err
 	})
-	if err != nil || labelled <= len(dataEntries()) {
+	if err != nil || labelled <= len(dataEntries())+2 {
 		t.Errorf("%d labels, %v", labelled, err)
+	}
+	if a, b := labelOf(foreign), labelOf(filepath.Join(foreign, "file")); a+b != "" {
+		t.Errorf("what links lead to has the labels %q and %q", a, b)
 	}
 }
 

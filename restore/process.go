@@ -16,6 +16,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"mbk/internal/fsuser"
 )
 
 // engine is a mariadbd with what it must be told to open a restored data
@@ -23,7 +25,8 @@ import (
 type engine struct {
 	program  Program
 	settings settings
-	owner    Owner // of the data directory; root runs the server as that user
+	owner    Owner       // of the data directory; root runs the server as that user
+	hand     fsuser.User // with whose rights the log is written
 	data     string
 	tmp      string
 	log      string   // file to which the error logs of all runs are appended
@@ -78,10 +81,16 @@ func (e engine) command(args []string) *exec.Cmd {
 	cmd.Env = programEnv(os.Environ(), slices.Concat(e.settings.plugins, e.extra)...)
 	cmd.Dir = e.data
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if os.Geteuid() == 0 && e.owner.UID != 0 {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(e.owner.UID), Gid: uint32(e.owner.GID)}
-	}
+	cmd.SysProcAttr.Credential = e.owner.credential().Credential
 	return cmd
+}
+
+// credential has root run a program as the owner.
+func (o Owner) credential() *syscall.SysProcAttr {
+	if os.Geteuid() != 0 || o.UID == 0 {
+		return &syscall.SysProcAttr{}
+	}
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.GID)}}
 }
 
 // process is a running mariadbd, whose error log is read as it is written.
@@ -94,11 +103,36 @@ type process struct {
 
 // newLog makes the error log of one run. The caller closes it.
 func (e engine) newLog(tell func(line string)) (*errorLog, error) {
-	f, err := os.OpenFile(e.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NOFOLLOW, 0o600)
+	f, err := fsuser.Value(e.hand, func() (*os.File, error) {
+		return openRegular(e.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("keep the error log of %s: %w", e.program.Path, err)
 	}
 	return &errorLog{tell: tell, file: f, filtered: e.filtered}, nil
+}
+
+// openRegular opens a regular file where somebody else may have put something else: no
+// link is followed, a file that has another name too is not touched, and a pipe is not
+// waited for.
+func openRegular(path string, flag int) (*os.File, error) {
+	f, err := os.OpenFile(path, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", path)
+	}
+	if err == nil {
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Nlink > 1 {
+			err = fmt.Errorf("%s has another name too", path)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // start runs a command, which cannot get more rights than it begins with. The

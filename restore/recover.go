@@ -11,9 +11,8 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"mbk/innodb"
+	"mbk/internal/fsuser"
 	"mbk/repo"
 )
 
@@ -27,7 +26,7 @@ type recovery struct {
 // recover makes the extracted files consistent. Of a filtered backup the server
 // forgets what is left out.
 func (s *scratch) recover(ctx context.Context, e engine, m *repo.Manifest, meter *meter) (recovery, error) {
-	m, err := s.forget(m)
+	m, err := fsuser.Value(s.as, func() (*repo.Manifest, error) { return s.forget(m) })
 	if err != nil {
 		return recovery{}, err
 	}
@@ -36,11 +35,11 @@ func (s *scratch) recover(ctx context.Context, e engine, m *repo.Manifest, meter
 	if err != nil {
 		return r, err
 	}
-	if err := s.forgetDataDirs(m); err != nil {
+	if err := s.as.Do(func() error { return s.forgetDataDirs(m) }); err != nil {
 		return r, err
 	}
 	if m.Filter != nil {
-		if err := s.removeSurplus(m); err != nil {
+		if err := s.as.Do(func() error { return s.removeSurplus(m) }); err != nil {
 			return r, err
 		}
 	}
@@ -154,9 +153,14 @@ func (e engine) onceMore(ctx context.Context, before *errorLog, option string, m
 // takes for one.
 const logSizeStep = 64 << 10
 
+// openLog opens the redo log, with the rights of whoever owns the data directory.
+func (e engine) openLog(flag int) (*os.File, error) {
+	return fsuser.Value(e.owner.user(), func() (*os.File, error) { return openRegular(filepath.Join(e.data, logName), flag) })
+}
+
 // logHead reads the part of the redo log before its data.
 func (e engine) logHead() ([]byte, innodb.LogHeader, error) {
-	f, err := os.OpenFile(filepath.Join(e.data, logName), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	f, err := e.openLog(os.O_RDONLY)
 	if err != nil {
 		return nil, innodb.LogHeader{}, err
 	}
@@ -176,7 +180,7 @@ func (e engine) markLog() error {
 		return fmt.Errorf("recovery: %w", err)
 	}
 	h.Creator = backupCreator
-	f, err := os.OpenFile(filepath.Join(e.data, logName), os.O_WRONLY|unix.O_NOFOLLOW, 0)
+	f, err := e.openLog(os.O_WRONLY)
 	if err != nil {
 		return fmt.Errorf("recovery: %w", err)
 	}

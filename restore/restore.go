@@ -80,7 +80,12 @@ func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, s.clean(o.KeepOnFailure && err != nil)) }()
+	defer func() {
+		err = errors.Join(err, s.clean(o.KeepOnFailure && err != nil))
+		if err == nil {
+			err = s.handOver()
+		}
+	}()
 	if err := s.openOutside(p.outside); err != nil {
 		return nil, err
 	}
@@ -115,7 +120,7 @@ func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 	}
 
 	if o.GaleraNode {
-		if err := s.writeGrastate(m.Galera); err != nil {
+		if err := s.as.Do(func() error { return s.writeGrastate(m.Galera) }); err != nil {
 			return nil, err
 		}
 	}
@@ -139,7 +144,7 @@ func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 // engine is the server that recovers the files in the scratch folder.
 func (p *Plan) engine(s *scratch, o Options) engine {
 	return engine{
-		program: *p.Mariadbd, settings: p.settings, owner: p.target.owner, data: s.data(), tmp: s.tmp(),
+		program: *p.Mariadbd, settings: p.settings, owner: p.target.owner, hand: p.target.hand, data: s.data(), tmp: s.tmp(),
 		log:    filepath.Join(s.dir, serverLog),
 		buffer: bufferSize(int64(p.manifest.LSN.End - p.manifest.LSN.Checkpoint)), extra: o.MariadbdArgs,
 	}

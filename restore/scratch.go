@@ -2,7 +2,9 @@ package restore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,10 +14,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"mbk/internal/fsuser"
 	"mbk/internal/hint"
 )
 
@@ -40,6 +44,9 @@ type scratch struct {
 	target target
 	lock   *os.File // the folder itself
 	root   *os.Root // of the data directory to be
+	// as is with whose rights one works in the data directory to be: at first whoever
+	// made the scratch folder, then its owner.
+	as fsuser.User
 
 	outside []*outsideScratch // of files that go elsewhere
 }
@@ -50,63 +57,141 @@ func (s *scratch) data() string { return filepath.Join(s.dir, dataDir) }
 // tmp is the path of the folder for mariadbd's temporary files.
 func (s *scratch) tmp() string { return filepath.Join(s.dir, tmpDir) }
 
+// errSwept is returned if another restore took a new scratch folder for a leftover.
+var errSwept = errors.New("another restore into the same target began at the same time")
+
 // newScratch removes what dead restores into the same target have left and
-// makes a scratch folder. The parent is locked meanwhile, so that nobody takes
-// the new folder for a leftover before it is locked itself.
-func newScratch(ctx context.Context, t target, id string, now time.Time) (_ *scratch, err error) {
-	parent, err := os.Open(t.parent())
-	if err != nil {
-		return nil, fmt.Errorf("make scratch folder: %w", err)
+// makes a scratch folder. Nothing is locked that others could open.
+func newScratch(ctx context.Context, t target, id string, now time.Time) (*scratch, error) {
+	for try := 1; ; try++ {
+		busy, err := sweep(t, "")
+		if err != nil {
+			return nil, err
+		}
+		if len(busy) > 0 {
+			return nil, t.busy(busy[0])
+		}
+		s, err := makeScratch(t, id, now)
+		if errors.Is(err, errSwept) && try < 100 {
+			if err := sleep(ctx, 20*time.Millisecond); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("make scratch folder: %w", err)
+		}
+		if err := s.comeFirst(ctx); err != nil {
+			return nil, errors.Join(err, s.remove())
+		}
+		return s, nil
 	}
-	defer parent.Close() //nolint:errcheck // only locked
-	if err := lockPatiently(ctx, parent); err != nil {
-		return nil, fmt.Errorf("make scratch folder: lock %s: %w", t.parent(), err)
-	}
-	if err := sweep(t); err != nil {
+}
+
+// makeScratch makes a scratch folder and locks it. Its name cannot be foreseen, so
+// nobody can take it before. The server's user passes through, but cannot exchange what
+// is in there, unless all is done with his rights.
+func makeScratch(t target, id string, now time.Time) (_ *scratch, err error) {
+	name := t.scratchPrefix() + plainID(id)
+	name = name[:min(len(name), 255-9)] + "-" + strings.ToLower(rand.Text()[:8])
+	s := &scratch{dir: filepath.Join(t.parent(), name), target: t, as: t.hand}
+	if err := t.hand.Do(func() error { return os.Mkdir(s.dir, 0o700) }); err != nil {
 		return nil, err
 	}
-	s := &scratch{dir: filepath.Join(t.parent(), t.scratchPrefix()+plainID(id)), target: t}
-	// The server's user passes through, but cannot exchange what is in there.
-	mode := os.FileMode(0o700)
-	if os.Geteuid() == 0 {
-		mode = 0o711
-	}
-	if err := os.Mkdir(s.dir, mode); err != nil {
-		return nil, fmt.Errorf("make scratch folder: %w", err)
-	}
 	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("make scratch folder: %w", err), s.remove())
+		if err != nil && !errors.Is(err, errSwept) {
+			err = errors.Join(err, s.remove())
+		} else if err != nil {
+			err = errors.Join(err, s.close())
 		}
 	}()
-	if err = os.Chmod(s.dir, mode); err != nil { // whatever the umask is
-		return s, err
+	return s, t.hand.Do(func() error { return s.fill(now) })
+}
+
+// fill locks a new scratch folder and makes what belongs into it.
+func (s *scratch) fill(now time.Time) (err error) {
+	s.lock, err = os.OpenFile(s.dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errSwept
 	}
-	if s.lock, err = os.Open(s.dir); err != nil {
-		return s, err
+	if err != nil {
+		return err
 	}
-	if err = unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return s, err
+	if err = unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return errSwept
+	}
+	if err != nil {
+		return err
+	}
+	if there, err := os.Lstat(s.dir); errors.Is(err, fs.ErrNotExist) {
+		return errSwept
+	} else if err != nil {
+		return err
+	} else if mine, err := s.lock.Stat(); err != nil || !os.SameFile(mine, there) {
+		return cmp.Or(err, error(errSwept))
+	}
+	mode := os.FileMode(0o700)
+	if os.Geteuid() == 0 && s.target.hand.UID == 0 {
+		mode = 0o711
+	}
+	if err := s.lock.Chmod(mode); err != nil { // whatever the umask is
+		return err
 	}
 	host, _ := os.Hostname() // only for a message
 	owner := fmt.Sprintf("%s pid %d since %s", host, os.Getpid(), now.UTC().Format(time.RFC3339))
-	if err = os.WriteFile(filepath.Join(s.dir, ownerFile), []byte(owner), 0o600); err != nil {
-		return s, err
+	if err := writeNew(filepath.Join(s.dir, ownerFile), []byte(owner)); err != nil {
+		return err
 	}
 	for _, dir := range []string{s.data(), s.tmp()} {
-		if err = os.Mkdir(dir, 0o700); err != nil {
-			return s, err
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
 		}
 	}
-	if t.old != "" {
-		if err = swap(s.data(), s.tmp()); err != nil { // both are empty: it is only to see whether that works here
-			return s, hint.Wrap(err, "--keep-old cannot work on this file system: move the old data directory away")
+	if s.target.old != "" {
+		if err := swap(s.data(), s.tmp()); err != nil { // both are empty: it is only to see whether that works here
+			return hint.Wrap(err, "--keep-old cannot work on this file system: move the old data directory away")
 		}
 	}
-	if s.root, err = os.OpenRoot(s.data()); err != nil {
-		return s, err
+	s.root, err = os.OpenRoot(s.data())
+	return err
+}
+
+// writeNew makes a small file, which must not be there.
+func writeNew(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
 	}
-	return s, nil
+	_, err = f.Write(text)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// comeFirst returns when no other restore into the same target is at work. Of those
+// that began at once, the one whose folder comes first in the alphabet goes on.
+func (s *scratch) comeFirst(ctx context.Context) error {
+	own := filepath.Base(s.dir)
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		busy, err := sweep(s.target, own)
+		if err != nil || len(busy) == 0 {
+			return err
+		}
+		if first := slices.Min(busy); first < own || time.Now().After(deadline) {
+			return s.target.busy(first)
+		}
+		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// busy is the error that names the restore which works in a scratch folder.
+func (t target) busy(name string) *BusyError {
+	b := &BusyError{Target: t.path}
+	_ = t.hand.Do(func() error {
+		b.Owner = readSmall(filepath.Join(t.parent(), name, ownerFile))
+		return nil
+	})
+	return b
 }
 
 // plainID keeps of an id what may stand in a file name.
@@ -117,22 +202,6 @@ func plainID(id string) string {
 		}
 		return '_'
 	}, id[:min(len(id), 64)])
-}
-
-// lockPatiently takes the lock of an open folder. It is held by others for
-// moments only.
-func lockPatiently(ctx context.Context, dir *os.File) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	for {
-		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return err
-		}
-		if err := sleep(ctx, 20*time.Millisecond); err != nil {
-			return err
-		}
-	}
 }
 
 // sleep waits, and returns early with the context's error.
@@ -148,16 +217,19 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // own gives the data directory to its owner, and the folder for temporary files:
-// the server runs as that user.
+// the server runs as that user. From now on nobody else's rights are used in there.
 func (s *scratch) own() error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	for _, dir := range []string{s.data(), s.tmp()} {
-		if err := os.Lchown(dir, s.target.owner.UID, s.target.owner.GID); err != nil {
-			return fmt.Errorf("set owner: %w", err)
-		}
+	owner := s.target.owner
+	err := s.target.hand.Do(func() error {
+		return errors.Join(s.root.Chown(".", owner.UID, owner.GID), os.Lchown(s.tmp(), owner.UID, owner.GID))
+	})
+	if err != nil {
+		return fmt.Errorf("set owner: %w", err)
 	}
+	s.as = owner.user()
 	return nil
 }
 
@@ -176,7 +248,7 @@ func (s *scratch) close() error {
 
 // remove deletes the folder.
 func (s *scratch) remove() error {
-	err := removeTree(s.dir)
+	err := s.target.hand.Do(func() error { return removeTree(s.dir) })
 	return errors.Join(err, s.close())
 }
 
@@ -196,51 +268,79 @@ func removeTree(dir string) error {
 	return fmt.Errorf("remove scratch folder: %w", err)
 }
 
-// scratchFolders lists the scratch folders of restores into the target.
-func scratchFolders(t target) ([]string, error) {
-	list, err := os.ReadDir(t.parent())
+// leftover is a scratch folder that was found.
+type leftover struct {
+	name string
+	user fsuser.User // to whom it belongs
+}
+
+// leftoversIn lists the folders whose names have a prefix, and that belong to one of
+// the users. Anybody may call a folder so where anybody may write; what is somebody
+// else's is none of ours.
+func leftoversIn(dir, prefix string, users ...fsuser.User) ([]leftover, error) {
+	list, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("look for leftovers: %w", err)
 	}
-	var names []string
+	var found []leftover
 	for _, e := range list {
-		if e.IsDir() && strings.HasPrefix(e.Name(), t.scratchPrefix()) {
-			names = append(names, e.Name())
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), prefix) {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			continue // it has just gone
+		}
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			continue
+		}
+		if i := slices.IndexFunc(users, func(u fsuser.User) bool { return u.UID == int(st.Uid) }); i >= 0 {
+			found = append(found, leftover{e.Name(), users[i]})
 		}
 	}
-	return names, nil
+	return found, nil
+}
+
+// scratchFolders lists the scratch folders of restores into the target.
+func (t target) scratchFolders() ([]leftover, error) {
+	return leftoversIn(t.parent(), t.scratchPrefix(), t.hand, t.owner.user())
 }
 
 // sweep removes what dead restores into the target have left: their scratch
-// folders, and entries that they had moved into the target before they died.
-func sweep(t target) error {
-	names, err := scratchFolders(t)
+// folders, and entries that they had moved into the target before they died. It
+// returns the folders in which somebody is at work, other than the one named.
+func sweep(t target, own string) (busy []string, err error) {
+	found, err := t.scratchFolders()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, name := range names {
-		if err := sweepOne(t, filepath.Join(t.parent(), name)); err != nil {
-			return err
+	for _, l := range found {
+		if l.name == own {
+			continue
+		}
+		dir := filepath.Join(t.parent(), l.name)
+		// Whatever somebody has arranged there is removed with the rights of its owner.
+		err := l.user.Do(func() error { return t.sweepOne(dir) })
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			busy = append(busy, l.name)
+		} else if err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return busy, nil
 }
 
-// sweepOne removes one leftover, or returns a BusyError if somebody works in it.
-func sweepOne(t target, dir string) error {
-	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+// sweepOne removes one leftover, or returns EWOULDBLOCK if somebody works in it.
+func (t target) sweepOne(dir string) error {
+	release, err := lockLeftover(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("look for leftovers: %w", err)
+		return err
 	}
-	defer f.Close() //nolint:errcheck // only locked
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-		return &BusyError{Target: t.path, Owner: readSmall(filepath.Join(dir, ownerFile))}
-	} else if err != nil {
-		return fmt.Errorf("look for leftovers: lock %s: %w", dir, err)
-	}
+	defer release()
 	if t.inside {
 		for _, name := range halfPlaced(t.path, dir) {
 			if err := os.RemoveAll(filepath.Join(t.path, name)); err != nil {
@@ -251,13 +351,28 @@ func sweepOne(t target, dir string) error {
 	return removeTree(dir)
 }
 
-// leftovers lists the entries of a target that belong to restores that died
+// lockLeftover locks a folder that somebody has left, until it is released.
+func lockLeftover(dir string) (release func(), err error) {
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, fmt.Errorf("look for leftovers: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("look for leftovers: lock %s: %w", dir, err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil // only locked
+}
+
+// leftovers lists the entries of the target that belong to restores that died
 // while they filled it.
-func leftovers(dir string) ([]string, error) {
-	t := target{path: dir, inside: true}
-	names, err := scratchFolders(t)
-	for _, name := range names {
-		names = append(names, halfPlaced(dir, filepath.Join(dir, name))...)
+func (t target) leftovers() ([]string, error) {
+	t.inside = true
+	_ = t.chooseHand() // what stands against it is told elsewhere
+	found, err := t.scratchFolders()
+	var names []string
+	for _, l := range found {
+		names = append(names, l.name)
+		names = append(names, halfPlaced(t.path, filepath.Join(t.path, l.name))...)
 	}
 	return names, err
 }

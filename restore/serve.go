@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"mbk/internal/fsuser"
 	"mbk/stage"
 )
 
@@ -115,15 +116,10 @@ func socketPath(e engine) (path string, remove func() error, err error) {
 	if path = filepath.Join(e.tmp, "socket"); len(path) <= 100 {
 		return path, func() error { return nil }, nil
 	}
-	dir, err := os.MkdirTemp("/tmp", "mbk-")
+	user := e.owner.user()
+	dir, err := fsuser.Value(user, func() (string, error) { return os.MkdirTemp("/tmp", "mbk-") })
 	if err != nil {
 		return "", nil, fmt.Errorf("make a folder for a socket: %w", err)
 	}
-	remove = func() error { return os.RemoveAll(dir) }
-	if os.Geteuid() == 0 {
-		if err := os.Lchown(dir, e.owner.UID, e.owner.GID); err != nil {
-			return "", nil, errors.Join(err, remove())
-		}
-	}
-	return filepath.Join(dir, "s"), remove, nil
+	return filepath.Join(dir, "s"), func() error { return user.Do(func() error { return os.RemoveAll(dir) }) }, nil
 }

@@ -89,6 +89,7 @@ func TestSmallBackup(t *testing.T) {
 		{"for another owner", testOwner},
 		{"damaged objects", testDamage},
 		{"odd paths", testOddPaths},
+		{"attacked", testAttacked},
 		{"objections", testObjections},
 		{"failing store", testFailingStore},
 		{"missing tablespace", testMissingTablespace},

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"mbk/internal/fsuser"
 )
 
 // target is the data directory to make, as it is found.
@@ -27,6 +29,7 @@ type target struct {
 	inside bool   // it cannot be replaced by a rename: its entries are moved in
 	owner  Owner
 	mode   os.FileMode // of the data directory itself
+	hand   fsuser.User // with whose rights the scratch folder is made, and the target
 }
 
 // parent is the folder that holds the scratch folder.
@@ -154,12 +157,12 @@ func (t *target) inspectExisting(o Options) ([]Objection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look at target: %w", err)
 	}
-	t.inside = mount || unix.Access(filepath.Dir(t.path), unix.W_OK|unix.X_OK) != nil
+	t.inside = mount || !t.canReplace()
 	names, tolerated, err := entriesOf(t.path)
 	if err != nil {
 		return nil, fmt.Errorf("look at target: %w", err)
 	}
-	left, err := leftovers(t.path)
+	left, err := t.leftovers()
 	if err != nil {
 		return nil, err
 	}
@@ -193,6 +196,15 @@ func (t *target) inspectExisting(o Options) ([]Objection, error) {
 	}), nil
 }
 
+// canReplace says whether an existing target can be replaced by a rename.
+func (t *target) canReplace() bool {
+	parent := filepath.Dir(t.path)
+	if unix.Access(parent, unix.W_OK|unix.X_OK) != nil {
+		return false
+	}
+	return os.Geteuid() != 0 || openTo(parent) == "" || t.owner.UID == 0 || t.owner.mayWrite(parent)
+}
+
 // moveAside decides where the data directory goes that is in the target.
 func (t *target) moveAside(now time.Time, names []string) []Objection {
 	if t.inside {
@@ -222,7 +234,10 @@ func (t *target) inspectParent() []Objection {
 	if !info.IsDir() {
 		return []Objection{{Problem: fmt.Sprintf("target %s: %s is not a directory", t.path, dir)}}
 	}
-	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+	if objections := t.chooseHand(); len(objections) > 0 {
+		return objections
+	}
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil && t.hand == fsuser.Current() {
 		return []Objection{{
 			Problem: fmt.Sprintf("target %s: cannot write in %s: %v", t.path, dir, err),
 			Hint:    "make the target an empty folder that belongs to this user, or run mbk as root",

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"mbk/internal/filename"
+	"mbk/internal/fsuser"
 	"mbk/repo"
 )
 
@@ -19,13 +20,13 @@ import (
 // Recovery drops these, but for servers of 10.6, which leave that to a log of DDL
 // that is in no backup. One that cannot be dropped is a warning: it is in nobody's way.
 func (e engine) tidy(ctx context.Context, m *repo.Manifest, meter *meter) (warnings []string, err error) {
-	orphans, err := e.intermediate()
+	orphans, err := fsuser.Value(e.owner.user(), e.intermediate)
 	if err != nil {
 		return nil, err
 	}
 	known := slices.ContainsFunc(orphans, func(name string) bool { return path.Ext(name) == ".ibd" })
 	if m.Filter == nil && !known {
-		return nil, e.remove(orphans)
+		return nil, e.owner.user().Do(func() error { return e.remove(orphans) })
 	}
 	meter.begin(PhaseTidy, 0)
 	// Names are those of the dictionary. A server that folds names would look for
@@ -49,7 +50,7 @@ func (e engine) tidy(ctx context.Context, m *repo.Manifest, meter *meter) (warni
 	if undropped != nil {
 		return []string{fmt.Sprintf("what an unfinished ALTER TABLE left stays: %v", undropped)}, nil
 	}
-	return nil, e.remove(orphans)
+	return nil, e.owner.user().Do(func() error { return e.remove(orphans) })
 }
 
 // intermediate lists the files of tables that an ALTER TABLE was making, by their
