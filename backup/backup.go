@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,8 +91,11 @@ func prepare(ctx context.Context, o Options) (found *Preflight, release func() e
 		return found, nil, err
 	}
 	swept, err := o.Repository.Sweep(ctx)
-	if err != nil {
+	if ctx.Err() != nil {
 		return found, nil, errors.Join(err, release())
+	}
+	if err != nil { // it takes up room, and no backup depends on it
+		found.add("repository", GradeWarning, "what an interrupted backup or expiry left cannot be removed: "+strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	for _, name := range swept {
 		o.Logger.Info("removed what an interrupted backup left", "object", name)

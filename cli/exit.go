@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -42,6 +43,7 @@ func exitCode(ctx context.Context, err error) int {
 		busy      *stage.BusyError
 		locked    *store.LockedError
 		bound     *backup.BoundError
+		future    *repo.FutureError
 	)
 	switch {
 	case err == nil:
@@ -49,13 +51,13 @@ func exitCode(ctx context.Context, err error) int {
 	case ctx.Err() != nil:
 		return exitInterrupted
 	case errors.As(err, &page), errors.As(err, &damage), errors.As(err, &recovery) && recovery.Damage, errors.Is(err, repo.ErrDamaged),
-		errors.Is(err, innodb.ErrRedoDamaged), errors.Is(err, syscall.EIO), errors.Is(err, errFindings):
+		errors.Is(err, innodb.ErrRedoDamaged), unreadable(err), errors.Is(err, errFindings):
 		return exitDamage
-	case errors.As(err, &busy), errors.As(err, &locked), errors.Is(err, stage.ErrTooManyConnections), errors.As(err, &restoring), errors.As(err, &bound), errors.Is(err, backup.ErrLockBudget), errors.Is(err, stage.ErrStoodStill), errors.Is(err, backup.ErrReplaced), errors.Is(err, backup.ErrMadeLast), errors.Is(err, backup.ErrNoCheckpoint),
+	case errors.As(err, &busy), errors.As(err, &locked), errors.Is(err, stage.ErrTooManyConnections), errors.As(err, &restoring), errors.As(err, &bound), errors.Is(err, backup.ErrLockBudget), errors.Is(err, stage.ErrStoodStill), errors.Is(err, backup.ErrReplaced), errors.Is(err, backup.ErrMadeLast), errors.Is(err, backup.ErrNoCheckpoint), errors.Is(err, repo.ErrRemoved),
 		errors.Is(err, innodb.ErrRedoOverwritten), errors.Is(err, innodb.ErrRedoStalled), errors.Is(err, innodb.ErrRedoReplaced):
 		return exitBusy
 	case isUsage(err), errors.As(err, &config), errors.As(err, &objection), errors.As(err, &finding),
-		errors.Is(err, backup.ErrOtherServer), errors.Is(err, repo.ErrNotRepository), errors.Is(err, repo.ErrNewerFormat), errors.As(err, &unknown),
+		errors.Is(err, backup.ErrOtherServer), errors.Is(err, repo.ErrNotRepository), errors.Is(err, repo.ErrNewerFormat), errors.As(err, &unknown), errors.As(err, &future),
 		errors.Is(err, stage.ErrDenied), errors.Is(err, stage.ErrPrivilege), errors.Is(err, stage.ErrTLS), errors.Is(err, stage.ErrNotMariaDB):
 		return exitUsage
 	}
@@ -119,8 +121,8 @@ func nextSteps(env Env, err error) []string {
 	if errors.Is(err, innodb.ErrRedoDamaged) {
 		steps = append(steps, "a server that crashes now may not come up again: dump what matters, look at its disk, and keep the older backups")
 	}
-	if errors.Is(err, syscall.EIO) {
-		steps = append(steps, "a disk fails, and the kernel's log names it: save what can be read before you try anything else")
+	if step := stepOnEIO(err); step != "" {
+		steps = append(steps, step)
 	}
 	if errors.As(err, &damage) || errors.Is(err, repo.ErrDamaged) && len(hint.Of(err)) == 0 {
 		steps = append(steps, `"mbk verify" names all damage of a backup, "mbk list" the other backups`)
@@ -144,6 +146,32 @@ func nextSteps(env Env, err error) []string {
 		steps = append(steps, step)
 	}
 	return steps
+}
+
+// unreadable tells whether a disk failed to give what is on it, as opposed to one that
+// could not be written to.
+func unreadable(err error) bool {
+	if _, ok := err.(*store.WriteError); ok {
+		return false
+	}
+	switch err := err.(type) {
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(err.Unwrap(), unreadable)
+	case interface{ Unwrap() error }:
+		return unreadable(err.Unwrap())
+	}
+	return err == syscall.EIO
+}
+
+// stepOnEIO advises on a disk that fails, "" if none does.
+func stepOnEIO(err error) string {
+	switch {
+	case unreadable(err):
+		return "a disk fails, and the kernel's log names it: save what can be read before you try anything else"
+	case errors.Is(err, syscall.EIO):
+		return "the repository could not be written to, and the kernel's log says why: look at its disk, or at the network to it; nothing is known to be wrong with the backups in it"
+	}
+	return ""
 }
 
 // separate takes joined errors apart, so that each gets a line.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"syscall"
 	"testing"
 
 	"mbk/backup"
@@ -40,6 +42,12 @@ func TestExitCode(t *testing.T) {
 		{&innodb.TailError{Kind: innodb.ErrRedoDamaged}, 3},
 		{repo.ErrDamaged, 3},
 		{errFindings, 3},
+		{syscall.EIO, 3}, // of the source, or of an object that is read
+		{&fs.PathError{Op: "read", Path: "ibdata1", Err: syscall.EIO}, 3},
+		{&store.WriteError{Err: syscall.EIO}, 1},
+		{errors.Join(&store.WriteError{Err: syscall.EIO}, syscall.EIO), 3},
+		{&repo.FutureError{}, 2},
+		{repo.ErrRemoved, 4},
 		{&innodb.TailError{Kind: innodb.ErrRedoOverwritten}, 4},
 		{&innodb.TailError{Kind: innodb.ErrRedoStalled}, 4},
 		{&innodb.TailError{Kind: innodb.ErrRedoReplaced}, 4},

@@ -2,10 +2,13 @@ package cli
 
 import (
 	"errors"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"mbk/internal/hint"
 	"mbk/repo"
 )
 
@@ -19,6 +22,7 @@ func expireCommand(env Env) *cli.Command {
 		&cli.IntFlag{Name: "keep-monthly", Usage: "keep the newest of each of `N` months"},
 		&cli.IntFlag{Name: "keep-yearly", Usage: "keep the newest of each of `N` years"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "print what would be removed, change nothing"},
+		&cli.BoolFlag{Name: "force", Usage: "remove backups though the clock seems to have jumped"},
 		metricsFlag(),
 	}
 	return &cli.Command{
@@ -53,22 +57,44 @@ func runExpire(c *cli.Context, env Env) (err error) {
 		}
 		defer release() //nolint:errcheck // the lock ends with the process at the latest
 	}
-	plan, err := r.Expire(c.Context, policy, c.Bool("dry-run"))
+	plan, err := r.Expire(c.Context, policy, repo.ExpireOptions{DryRun: c.Bool("dry-run"), Force: c.Bool("force")})
+	var future *repo.FutureError
+	if errors.As(err, &future) {
+		err = hint.Wrap(hint.Wrap(err, "set the clock of this machine right"),
+			"if the clock was wrong when that backup was made: remove its folder, "+filepath.Join(future.Where, filepath.FromSlash(repo.Folder(future.ID))))
+	}
 	if err != nil {
 		return err
+	}
+	for _, text := range plan.NotRemoved {
+		warn(env, "not removed: "+text)
+	}
+	if plan.HeldBack != "" {
+		warn(env, plan.HeldBack+"; nothing is removed")
+		tell(env, messageHint, "if the clock is right, remove these backups with --force; without it they go when seven attempts have been made since")
 	}
 	if c.Bool("json") {
 		return document(env, plan)
 	}
-	verb := "removed"
-	if c.Bool("dry-run") {
-		verb = "would remove"
-	}
+	return printPlan(env, plan, c.Bool("dry-run"))
+}
+
+// printPlan prints what an expiry has done, or would do.
+func printPlan(env Env, plan repo.Plan, dry bool) error {
 	var lines []string
 	for _, k := range plan.Keep {
 		lines = append(lines, "kept\t"+k.ID+"\t"+strings.Join(k.Reasons, ", "))
 	}
 	for _, s := range plan.Remove {
+		verb := "not removed"
+		switch {
+		case plan.HeldBack != "":
+			verb = "held back"
+		case dry:
+			verb = "would remove"
+		case slices.Contains(plan.Removed, s.ID):
+			verb = "removed"
+		}
 		lines = append(lines, verb+"\t"+s.ID+"\t"+size(s.BytesStored))
 	}
 	return rows(env, lines)

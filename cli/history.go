@@ -136,11 +136,7 @@ func printHistory(env Env, d historyDocument) error {
 		if outcome == repo.OutcomeOK && !a.Kept {
 			outcome = "ok, expired"
 		}
-		took := "-"
-		if !a.Finished.IsZero() {
-			took = span(duration(&a.Attempt))
-		}
-		lines = append(lines, strings.TrimRight(fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", a.ID, a.Started.Local().Format("2006-01-02 15:04"), took,
+		lines = append(lines, strings.TrimRight(fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", a.ID, a.Started.Local().Format("2006-01-02 15:04"), took(&a.Attempt),
 			outcome, size(a.BytesRead), milliseconds(a.LockMS), shorten(oneLine(a.Error), shownError)), "\t"))
 	}
 	return rows(env, lines)

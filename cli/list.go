@@ -70,9 +70,17 @@ func printList(env Env, r *repo.Repository, list []repo.Summary) error {
 	lines := []string{"ID\tSTARTED\tTOOK\tREAD\tSTORED\tLOCKED\tTABLES\tPROVEN"}
 	for _, b := range list {
 		lines = append(lines, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", b.ID, b.Started.Local().Format("2006-01-02 15:04"),
-			span(b.Finished.Sub(b.Started)), size(b.BytesRead), size(b.BytesStored), milliseconds(b.LockMS), heldTables(b), proven(b)))
+			took(&b.Attempt), size(b.BytesRead), size(b.BytesStored), milliseconds(b.LockMS), heldTables(b), proven(b)))
 	}
 	return rows(env, lines)
+}
+
+// took is how long an attempt took, "-" if that is not known.
+func took(a *repo.Attempt) string {
+	if a.Finished.IsZero() {
+		return "-"
+	}
+	return span(duration(a))
 }
 
 // heldTables says how many tables a backup holds, and of how many if it was made
@@ -87,6 +95,8 @@ func heldTables(b repo.Summary) string {
 // proven says how a backup stands, in a few words.
 func proven(b repo.Summary) string {
 	switch v := b.Verified; {
+	case b.Denied:
+		return "not readable: " + b.Problem
 	case b.Problem != "":
 		return "DAMAGED: " + b.Problem
 	case v == nil:

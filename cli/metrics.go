@@ -244,11 +244,11 @@ func (m *meter) backups(all []repo.Summary) {
 	damaged := 0
 	for _, b := range all {
 		bytes += b.BytesStored
-		if b.Problem != "" || b.Verified != nil && !b.Verified.OK {
+		if b.Problem != "" || b.KnownDamaged() {
 			damaged++
 		}
 	}
 	m.gauge("mbk_repository_backups", "Backups in the repository.", float64(len(all)))
-	m.gauge("mbk_repository_damaged_backups", "Backups in the repository that are known to be damaged.", float64(damaged))
+	m.gauge("mbk_repository_damaged_backups", "Backups in the repository that are known to be damaged, or whose manifest this user cannot read.", float64(damaged))
 	m.gauge("mbk_repository_stored_bytes", "Bytes that all backups take in the repository.", float64(bytes))
 }

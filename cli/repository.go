@@ -16,6 +16,13 @@ import (
 // tool is what mbk calls itself in what it writes.
 func tool() string { return "mbk " + Version }
 
+// warner tells warnings of a repository.
+func warner(c *cli.Context) func(string) {
+	json, _ := inJSON(c) // checked before the command ran
+	env := Env{Stderr: c.App.ErrWriter, messages: &messages{json: json}}
+	return func(text string) { warn(env, text) }
+}
+
 // repoFlag is the flag of every command that needs a repository.
 func repoFlag() cli.Flag {
 	return &cli.StringFlag{Name: "repo", Aliases: []string{"r"}, Usage: "`FOLDER` that holds this server's backups"}
@@ -58,6 +65,9 @@ func openWith(c *cli.Context, open func(context.Context, store.Store) (*repo.Rep
 		return nil, hint.Wrap(&configError{fmt.Errorf("repository: %w", err)}, "check --repo, and who may read that folder")
 	}
 	r, err := open(c.Context, st)
+	if err == nil {
+		r.OnWarning(warner(c))
+	}
 	switch {
 	case errors.Is(err, repo.ErrNotRepository):
 		err = hint.Wrap(err, "check --repo; the first \"mbk backup\" into an empty folder makes it a repository")

@@ -24,6 +24,7 @@ func restoreCommand(env Env) *cli.Command {
 		&cli.BoolFlag{Name: "no-recover", Usage: "lay the files down only; the first start of the server recovers them"},
 		&cli.BoolFlag{Name: "keep-old", Usage: "move the data directory that is in the target aside, to FOLDER.old-TIME"},
 		&cli.BoolFlag{Name: "galera-node", Usage: "make it a node of the source's Galera cluster, which need not copy another one"},
+		&cli.BoolFlag{Name: "allow-damaged", Category: categoryRare, Usage: "try to restore a backup although a verification found it damaged"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and every objection, change nothing"},
 		&cli.StringFlag{Name: "owner", Usage: "give the files to `USER[:GROUP]` (default: the target's owner, else mysql)"},
 		&cli.IntFlag{Name: "threads", Usage: "extract with `N` threads (default: six more than CPUs)"},
@@ -118,7 +119,7 @@ func runRestore(c *cli.Context, env Env) error {
 		return err
 	}
 	o.Target, o.Raw, o.KeepOnFailure = c.String("target"), c.Bool("no-recover"), c.Bool("keep-on-failure")
-	o.KeepOld, o.GaleraNode = c.Bool("keep-old"), c.Bool("galera-node")
+	o.KeepOld, o.GaleraNode, o.AllowDamaged = c.Bool("keep-old"), c.Bool("galera-node"), c.Bool("allow-damaged")
 	if o.DirMaps, err = dirMaps(c); err != nil {
 		return err
 	}

@@ -72,6 +72,9 @@ func (r *Repository) Around(ctx context.Context, id string) (Around, error) {
 	case err != nil && !lost(err):
 		return Around{}, fmt.Errorf("hooks of %s: %w", id, err)
 	case err != nil || around.ID != id:
+		if err != nil {
+			r.warnLost(aroundName(id), err)
+		}
 		return Around{}, nil
 	}
 	return around, nil
@@ -121,19 +124,21 @@ func startOfID(id string) string {
 // LastVerification returns the newest verification of any backup that ended
 // before a time, nil if there is none.
 func (r *Repository) LastVerification(ctx context.Context, before time.Time) (*Verification, error) {
-	history, err := r.st.List(ctx, historyPrefix)
+	history, err := r.listHistory(ctx, "")
 	if err != nil {
-		return nil, fmt.Errorf("list the history of %s: %w", r, err)
+		return nil, err
 	}
-	var newest verification
+	var all []verification
 	for _, o := range history {
-		if v, ok := parseVerification(o.Name); ok && v.time.Before(before) && v.time.After(newest.time) {
-			newest = v
+		if v, ok := parseVerification(o.Name); ok && v.time.Before(before) {
+			all = append(all, v)
 		}
 	}
-	if newest.id == "" {
-		return nil, nil
+	slices.SortStableFunc(all, func(a, b verification) int { return b.time.Compare(a.time) })
+	for _, v := range all {
+		if record, err := r.readVerification(ctx, v); err != nil || record != nil {
+			return record, err
+		}
 	}
-	v, err := newest.read(ctx, r.st)
-	return &v, err
+	return nil, nil
 }

@@ -92,9 +92,13 @@ func unreadable(id string, err error) Attempt {
 	return Attempt{ID: id, Kind: kind, Started: started, Outcome: OutcomeUnknown, Error: err.Error()}
 }
 
-// Has tells whether a backup is in the repository.
+// Has tells whether a backup is in the repository, as far as that can be seen: what
+// lies in a folder that cannot be looked into may be one.
 func (r *Repository) Has(ctx context.Context, id string) (bool, error) {
 	list, err := r.st.List(ctx, manifestName(id))
+	if err != nil && lost(err) {
+		return true, nil
+	}
 	if err != nil {
 		return false, fmt.Errorf("look for %s: %w", id, err)
 	}
@@ -104,8 +108,8 @@ func (r *Repository) Has(ctx context.Context, id string) (bool, error) {
 // history lists the objects of the history, and the ids of all attempts on record,
 // oldest first.
 func (r *Repository) history(ctx context.Context) (list []store.Object, ids []string, err error) {
-	if list, err = r.st.List(ctx, historyPrefix); err != nil {
-		return nil, nil, fmt.Errorf("list the history of %s: %w", r, err)
+	if list, err = r.listHistory(ctx, ""); err != nil {
+		return nil, nil, err
 	}
 	for _, o := range list {
 		if id, ok := parseAttempt(o.Name); ok {
@@ -141,15 +145,15 @@ func (r *Repository) Proofs(ctx context.Context) (map[string]Proof, error) {
 		slices.SortFunc(all, func(a, b verification) int { return b.time.Compare(a.time) })
 		var p Proof
 		for _, v := range all {
-			record, err := v.read(ctx, r.st)
+			record, err := r.readVerification(ctx, v)
 			if err != nil {
 				return nil, err
 			}
-			if p.Newest == nil {
-				p.Newest = &record
+			if record != nil && p.Newest == nil {
+				p.Newest = record
 			}
-			if record.OK {
-				p.Success = &record
+			if record != nil && record.OK {
+				p.Success = record
 				break
 			}
 		}

@@ -26,6 +26,13 @@ type Summary struct {
 	Attempt                // what the history, or else the manifest, says of it
 	Verified *Verification `json:"verified"`          // as of Standing, nil: never
 	Problem  string        `json:"problem,omitempty"` // why its manifest cannot be read
+	Denied   bool          `json:"-"`                 // Problem is that this user lacks rights
+}
+
+// KnownDamaged tells whether a backup is known to be damaged: a verification found it so,
+// or its manifest is.
+func (s *Summary) KnownDamaged() bool {
+	return s.Problem != "" && !s.Denied || s.Verified != nil && !s.Verified.OK
 }
 
 // Commit makes a backup exist: it checks the manifest, and that every pack that
@@ -81,9 +88,13 @@ func (r *Repository) checkPacks(ctx context.Context, m *Manifest) error {
 	return nil
 }
 
-// Manifest reads and validates the manifest of a backup, which Resolve finds.
+// Manifest reads and validates the manifest of a backup, which Resolve finds; for
+// Latest one that can be read, if there is one.
 // Errors: *UnknownError, ErrNewerFormat, ErrDamaged.
 func (r *Repository) Manifest(ctx context.Context, idOrLatest string) (*Manifest, error) {
+	if idOrLatest == Latest {
+		return r.latestManifest(ctx)
+	}
 	id, err := r.Resolve(ctx, idOrLatest)
 	if err != nil {
 		return nil, err
@@ -131,9 +142,9 @@ func (r *Repository) List(ctx context.Context) ([]Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	history, err := r.st.List(ctx, historyPrefix)
+	history, err := r.listHistory(ctx, "")
 	if err != nil {
-		return nil, fmt.Errorf("list the history of %s: %w", r, err)
+		return nil, err
 	}
 	verifications := newestPerDepth(history)
 	summaries := make([]Summary, len(ids))
@@ -204,7 +215,7 @@ func (r *Repository) fromManifest(ctx context.Context, id string) (Summary, erro
 	case err != nil:
 		a := unreadable(id, err)
 		a.Error = ""
-		return Summary{Attempt: a, Problem: err.Error()}, nil
+		return Summary{Attempt: a, Problem: err.Error(), Denied: errors.Is(err, fs.ErrPermission)}, nil
 	}
 	return Summary{Attempt: AttemptOf(m)}, nil
 }
@@ -237,7 +248,8 @@ func (r *Repository) Discard(ctx context.Context, id string) error {
 // Sweep removes what attempts left that died: the data of unlisted backups and
 // half-written objects. It returns their ids and names. The lock must be held,
 // and no attempt be under way in this process. A swept attempt without a record
-// in the history gets one, as failed.
+// in the history gets one, as failed. What cannot be removed keeps nobody from
+// removing the rest; the errors name it, and no backup depends on it.
 func (r *Repository) Sweep(ctx context.Context) (swept []string, err error) {
 	if err := r.wantLocked(); err != nil {
 		return nil, fmt.Errorf("sweep: %w", err)
@@ -247,23 +259,26 @@ func (r *Repository) Sweep(ctx context.Context) (swept []string, err error) {
 		return nil, fmt.Errorf("sweep: %w", err)
 	}
 	whole := map[string]bool{}
+	var failed []error
 	for _, f := range folders {
-		if f.whole {
+		if f.whole || f.err != nil {
 			whole[f.id] = true
 			continue
 		}
-		if err := r.recordDead(ctx, f.id); err != nil {
-			return swept, fmt.Errorf("sweep: %w", err)
+		err := r.recordDead(ctx, f.id)
+		if err == nil {
+			err = r.Discard(ctx, f.id)
 		}
-		if err := r.Discard(ctx, f.id); err != nil {
-			return swept, fmt.Errorf("sweep: %w", err)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("sweep: %w", err))
+			continue
 		}
 		swept = append(swept, f.id)
 	}
 	temps, err := r.sweepTemp(ctx)
 	swept = append(swept, temps...)
 	if err != nil {
-		return swept, err
+		failed = append(failed, err)
 	}
 	// Most attempts die before any of their objects is finished.
 	for _, name := range temps {
@@ -272,10 +287,10 @@ func (r *Repository) Sweep(ctx context.Context) (swept []string, err error) {
 			continue
 		}
 		if err := r.recordDead(ctx, id); err != nil {
-			return swept, fmt.Errorf("sweep: %w", err)
+			failed = append(failed, fmt.Errorf("sweep: %w", err))
 		}
 	}
-	return swept, nil
+	return swept, errors.Join(failed...)
 }
 
 // sweepTemp removes half-written objects and returns their names, if the store
@@ -285,14 +300,13 @@ func (r *Repository) sweepTemp(ctx context.Context) (swept []string, err error) 
 	if !ok {
 		return nil, nil
 	}
+	var failed []error
 	for _, prefix := range []string{backupsPrefix, historyPrefix, configName} {
 		temps, err := sweeper.SweepTemp(ctx, prefix)
 		swept = append(swept, temps...)
-		if err != nil {
-			return swept, err
-		}
+		failed = append(failed, err)
 	}
-	return swept, nil
+	return swept, errors.Join(failed...)
 }
 
 // recordDead notes in the history that an attempt ended without a word, unless

@@ -5,8 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
+	"syscall"
 	"time"
+
+	"mbk/repo/store"
 )
 
 // ErrKeepsNothing is returned for a policy without a rule: it would not keep
@@ -44,6 +48,9 @@ type Plan struct {
 	Keep    []Kept    `json:"keep"`    // newest first
 	Remove  []Summary `json:"remove"`  // in the order of removal: no backup before those that need it
 	Removed []string  `json:"removed"` // ids of those that Expire has removed
+
+	HeldBack   string   `json:"held_back,omitempty"` // why nothing is removed although the policy does not keep it
+	NotRemoved []string `json:"not_removed"`         // what could not be removed, and why
 }
 
 // Kept is a backup that stays, and why.
@@ -58,8 +65,8 @@ type Kept struct {
 // verification failed, or that needs such a one, must not push a good one out.
 // It goes when it would have gone had it been whole. The same holds for one that was
 // made with a filter, while there is a whole one of everything. The newest whole
-// backup and
-// the parents of what is kept always stay. While a daily, weekly, monthly or
+// backup, the newest of those that are proven the deepest, and the parents of what is
+// kept always stay. While a daily, weekly, monthly or
 // yearly rule has counts left, the oldest backup stays too, so that the history
 // can grow to the length wanted.
 func (p Policy) Plan(backups []Summary) Plan {
@@ -87,6 +94,9 @@ func (p Policy) Plan(backups []Summary) Plan {
 	if len(whole) > 0 && len(reasons[whole[0].ID]) == 0 {
 		reasons[whole[0].ID] = []string{"newest whole backup"}
 	}
+	if s := newestProven(whole); s != nil && len(reasons[s.ID]) == 0 {
+		reasons[s.ID] = []string{"newest proven at depth " + s.Verified.Depth}
+	}
 	spared := map[string][]string{}
 	p.apply(every, spared)
 	for id := range spared {
@@ -94,13 +104,15 @@ func (p Policy) Plan(backups []Summary) Plan {
 		case len(reasons[id]) > 0 || slices.ContainsFunc(whole, func(s *Summary) bool { return s.ID == id }):
 		case isWhole(byID[id], byID):
 			reasons[id] = []string{"filtered, but not old enough to go"}
+		case byID[id].Denied:
+			reasons[id] = []string{"not readable, but not old enough to go"}
 		default:
 			reasons[id] = []string{"damaged, but not old enough to go"}
 		}
 	}
 	keepParents(every, byID, reasons)
 
-	plan := Plan{Keep: []Kept{}, Remove: []Summary{}, Removed: []string{}}
+	plan := Plan{Keep: []Kept{}, Remove: []Summary{}, Removed: []string{}, NotRemoved: []string{}}
 	for _, s := range every {
 		if why := reasons[s.ID]; len(why) > 0 {
 			plan.Keep = append(plan.Keep, Kept{Summary: *s, Reasons: why})
@@ -113,6 +125,18 @@ func (p Policy) Plan(backups []Summary) Plan {
 		return cmp.Compare(chainLength(&b, byID), chainLength(&a, byID))
 	})
 	return plan
+}
+
+// newestProven returns the newest of the backups that are proven the deepest, out of
+// those that are sorted newest first; nil if none is proven.
+func newestProven(backups []*Summary) *Summary {
+	var best *Summary
+	for _, s := range backups {
+		if v := s.Verified; v != nil && v.OK && (best == nil || depthRank(v.Depth) > depthRank(best.Verified.Depth)) {
+			best = s
+		}
+	}
+	return best
 }
 
 // isWhole tells whether a backup and all that it needs can be read, as far as is
@@ -228,33 +252,76 @@ func (r *Repository) trueParents(ctx context.Context, backups []Summary) error {
 	return nil
 }
 
-// Expire removes the backups that a policy does not keep, and returns the plan.
-// With dryRun it only plans. Otherwise the lock must be held. If it fails or is
-// cancelled half-way, what was not removed is still whole; Plan.Removed says how
-// far it came.
-func (r *Repository) Expire(ctx context.Context, p Policy, dryRun bool) (Plan, error) {
+// ExpireOptions say how an expiry goes about it.
+type ExpireOptions struct {
+	DryRun bool      // plan only
+	Force  bool      // the clock is right, however far it is ahead of earlier attempts
+	Now    time.Time // zero: time.Now
+}
+
+// Expire removes the backups that a policy does not keep, and returns the plan. Unless
+// it only plans the lock must be held. If it fails or is cancelled half-way, what was
+// not removed is still whole; Plan.Removed says how far it came. A backup that cannot
+// be removed does not keep others: see Plan.NotRemoved.
+//
+// It removes nothing if a backup is newer than now, which is a *FutureError, or if the
+// clock seems to have jumped, see Plan.HeldBack.
+func (r *Repository) Expire(ctx context.Context, p Policy, o ExpireOptions) (Plan, error) {
 	if err := p.Validate(); err != nil {
 		return Plan{}, fmt.Errorf("expire: %w", err)
 	}
-	if err := r.wantLocked(); err != nil && !dryRun {
+	if err := r.wantLocked(); err != nil && !o.DryRun {
 		return Plan{}, fmt.Errorf("expire: %w", err)
 	}
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
 	backups, err := r.List(ctx)
+	if err == nil {
+		err = r.checkFuture(backups, o.Now)
+	}
+	if err == nil {
+		err = r.trueParents(ctx, backups)
+	}
 	if err != nil {
 		return Plan{}, fmt.Errorf("expire: %w", err)
 	}
-	if err := r.trueParents(ctx, backups); err != nil {
-		return Plan{}, fmt.Errorf("expire: %w", err)
-	}
 	plan := p.Plan(backups)
-	if dryRun {
-		return plan, nil
-	}
-	for _, s := range plan.Remove {
-		if err := r.Discard(ctx, s.ID); err != nil {
+	if !o.Force {
+		if plan.HeldBack, err = r.holdBack(ctx, p, &plan); err != nil {
 			return plan, fmt.Errorf("expire: %w", err)
 		}
-		plan.Removed = append(plan.Removed, s.ID)
 	}
-	return plan, nil
+	if o.DryRun || plan.HeldBack != "" {
+		return plan, nil
+	}
+	return plan, r.remove(ctx, &plan)
+}
+
+// remove removes what a plan does not keep.
+func (r *Repository) remove(ctx context.Context, plan *Plan) error {
+	needed := map[string]bool{} // by a backup that could not be removed
+	for i := range plan.Remove {
+		s := &plan.Remove[i]
+		if needed[s.ID] {
+			plan.NotRemoved = append(plan.NotRemoved, fmt.Sprintf("%s is the parent of a backup that cannot be removed", s.ID))
+			needed[s.Parent] = true
+			continue
+		}
+		switch err := r.Discard(ctx, s.ID); {
+		case err == nil:
+			plan.Removed = append(plan.Removed, s.ID)
+		case stuck(err):
+			plan.NotRemoved = append(plan.NotRemoved, err.Error())
+			needed[s.Parent] = true
+		default:
+			return fmt.Errorf("expire: %w", err)
+		}
+	}
+	return nil
+}
+
+// stuck tells whether an object cannot be removed, while others can.
+func stuck(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EIO) || errors.Is(err, store.ErrThroughLink) || errors.Is(err, syscall.EISDIR)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +50,15 @@ func TestPolicyGolden(t *testing.T) {
 		backup(t, "2025-01-01 01:00:00", ""), backup(t, "2025-06-01 01:00:00", ""), backup(t, "2026-11-20 01:00:00", ""),
 		backup(t, "2026-11-20 13:00:00", ""), backup(t, "2026-11-21 01:00:00", ""),
 	}
+	standing := func(started, depth string, ok bool) Summary {
+		s := backup(t, started, "")
+		s.Verified = &Verification{ID: s.ID, Depth: depth, OK: ok}
+		return s
+	}
+	proofs := []Summary{ // the deepest proof is of none of the newest
+		standing("2026-11-01 01:00:00", DepthBoot, true), standing("2026-11-02 01:00:00", DepthBoot, true), standing("2026-11-03 01:00:00", DepthPages, true),
+		standing("2026-11-04 01:00:00", DepthBoot, false), standing("2026-11-05 01:00:00", DepthStored, true), backup(t, "2026-11-06 01:00:00", ""), backup(t, "2026-11-07 01:00:00", ""),
+	}
 	for _, c := range []struct {
 		name    string
 		backups []Summary
@@ -67,6 +77,9 @@ func TestPolicyGolden(t *testing.T) {
 		{"sparse-monthly-3", sparse, Policy{Monthly: 3}},
 		{"sparse-yearly-2", sparse, Policy{Yearly: 2}},
 		{"sparse-days-30", sparse, Policy{Days: 30}},
+		{"proven-last-2", proofs, Policy{Last: 2}},
+		{"proven-days-1", proofs, Policy{Days: 1}},
+		{"proven-and-damaged-last-2", append(slices.Clone(proofs), standing("2026-11-09 01:00:00", DepthBoot, false), standing("2026-11-10 01:00:00", DepthPages, false)), Policy{Last: 2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			golden(t, "expire/"+c.name+".txt", show(c.policy.Plan(c.backups)))
@@ -220,7 +233,7 @@ func TestExpire(t *testing.T) {
 		ids = append(ids, mustBackUp(t, r, fmt.Sprintf("2026-11-0%d 00:00:00", day+1)))
 	}
 	before := objects(t, st, "")
-	plan, err := r.Expire(t.Context(), Policy{Last: 2}, true)
+	plan, err := r.Expire(t.Context(), Policy{Last: 2}, ExpireOptions{DryRun: true, Now: late})
 	if err != nil || len(plan.Remove) != 3 || len(plan.Removed) != 0 {
 		t.Fatalf("dry run = %+v, %v; want three to remove", plan, err)
 	}
@@ -228,13 +241,13 @@ func TestExpire(t *testing.T) {
 		t.Errorf("the dry run changed the objects to %s", got)
 	}
 	unlocked := &Repository{st: st, config: r.config}
-	if _, err := unlocked.Expire(t.Context(), Policy{Last: 2}, true); err != nil {
+	if _, err := unlocked.Expire(t.Context(), Policy{Last: 2}, ExpireOptions{DryRun: true, Now: late}); err != nil {
 		t.Errorf("a dry run without the lock: %v", err)
 	}
-	if _, err := r.Expire(t.Context(), Policy{}, false); !errors.Is(err, ErrKeepsNothing) {
+	if _, err := r.Expire(t.Context(), Policy{}, ExpireOptions{Now: late}); !errors.Is(err, ErrKeepsNothing) {
 		t.Errorf("Expire without a rule = %v", err)
 	}
-	plan, err = r.Expire(t.Context(), Policy{Last: 2}, false)
+	plan, err = r.Expire(t.Context(), Policy{Last: 2}, ExpireOptions{Now: late})
 	if err != nil || strings.Join(plan.Removed, " ") != ids[2]+" "+ids[1]+" "+ids[0] {
 		t.Errorf("Expire = %q, %v; want the three oldest removed", plan.Removed, err)
 	}
@@ -265,7 +278,7 @@ func TestExpireBesideUnknownKinds(t *testing.T) {
 			if err := r.PutAttempt(t.Context(), Attempt{ID: odd, Outcome: OutcomeOK}); err != nil {
 				t.Fatal(err)
 			}
-			plan, err := r.Expire(t.Context(), Policy{Last: 1}, false)
+			plan, err := r.Expire(t.Context(), Policy{Last: 1}, ExpireOptions{Now: late})
 			if !errors.Is(err, c.want) {
 				t.Fatalf("Expire = %v, want %v", err, c.want)
 			}
@@ -289,7 +302,7 @@ func TestExpireFailsAtEveryPoint(t *testing.T) {
 			}
 		},
 		func(ctx context.Context, r *Repository) error {
-			_, err := r.Expire(ctx, Policy{Last: 2}, false)
+			_, err := r.Expire(ctx, Policy{Last: 2}, ExpireOptions{Now: late})
 			return err
 		},
 		func(t *testing.T, r *Repository) {
@@ -303,7 +316,7 @@ func TestExpireFailsAtEveryPoint(t *testing.T) {
 			if _, err := r.Sweep(t.Context()); err != nil {
 				t.Fatalf("Sweep: %v", err)
 			}
-			if _, err := r.Expire(t.Context(), Policy{Last: 2}, false); err != nil {
+			if _, err := r.Expire(t.Context(), Policy{Last: 2}, ExpireOptions{Now: late}); err != nil {
 				t.Fatalf("next Expire: %v", err)
 			}
 			wantIDs(t, r, ids[3], ids[4])

@@ -194,6 +194,9 @@ func (r *Repository) attempt(ctx context.Context, id string) (Attempt, error) {
 		err = fmt.Errorf("it is of %q: %w", a.ID, ErrDamaged)
 	}
 	if err != nil {
+		if lost(err) {
+			r.warnLost(attemptName(id), err)
+		}
 		return Attempt{}, fmt.Errorf("history of %s: %w", id, err)
 	}
 	return a, nil
@@ -216,6 +219,32 @@ func (r *Repository) Attempts(ctx context.Context) ([]Attempt, error) {
 		return nil, err
 	}
 	return attempts, nil
+}
+
+// listHistory lists the objects of the history. If that cannot be looked into, it has
+// none as far as is known: no backup depends on it.
+func (r *Repository) listHistory(ctx context.Context, prefix string) ([]store.Object, error) {
+	list, err := r.st.List(ctx, historyPrefix+prefix)
+	if err != nil && !lost(err) {
+		return nil, fmt.Errorf("list the history of %s: %w", r, err)
+	}
+	if err != nil {
+		r.warn(fmt.Errorf("the history is passed over: %w", err))
+		return nil, nil
+	}
+	return slices.DeleteFunc(list, func(o store.Object) bool {
+		if o.Err != nil {
+			r.warn(fmt.Errorf("passed over: %w", o.Err))
+		}
+		return o.Err != nil
+	}), nil
+}
+
+// warnLost warns of a record of the history that is there and cannot be read.
+func (r *Repository) warnLost(name string, err error) {
+	if !errors.Is(err, fs.ErrNotExist) {
+		r.warn(fmt.Errorf("record %s cannot be read and is passed over: %w", name, err))
+	}
 }
 
 // readAttempt returns a listed attempt with what ran around it.
@@ -310,11 +339,11 @@ func parseVerification(name string) (v verification, ok bool) {
 	return verification{id, depth, t}, true
 }
 
-// read reads the record. One that cannot be read counts as a failure: it may have
-// been one.
-func (v verification) read(ctx context.Context, st store.Store) (Verification, error) {
+// readVerification reads a record. A damaged one counts as a failure: it may have
+// been one. One that others may be able to read says nothing here, and is nil.
+func (r *Repository) readVerification(ctx context.Context, v verification) (*Verification, error) {
 	var record Verification
-	b, err := store.ReadAll(ctx, st, v.name(), maxRecord)
+	b, err := store.ReadAll(ctx, r.st, v.name(), maxRecord)
 	if err == nil {
 		err = decodeJSON(b, &record)
 	}
@@ -322,20 +351,24 @@ func (v verification) read(ctx context.Context, st store.Store) (Verification, e
 		err = fmt.Errorf("it is of %q at depth %q: %w", record.ID, record.Depth, ErrDamaged)
 	}
 	if err != nil && !lost(err) {
-		return Verification{}, fmt.Errorf("verification of %s: %w", v.id, err)
+		return nil, fmt.Errorf("verification of %s: %w", v.id, err)
 	}
 	if err != nil {
+		r.warnLost(v.name(), err)
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrNewerFormat) {
+			return nil, nil
+		}
 		problem := fmt.Sprintf("the record of this verification cannot be read: %v", err)
 		record = Verification{ID: v.id, Depth: v.depth, Time: v.time, FindingCount: 1, Findings: []Finding{{Object: v.name(), Problem: problem}}}
 	}
-	return record, nil
+	return &record, nil
 }
 
 // Verifications returns all verifications of one backup, oldest first.
 func (r *Repository) Verifications(ctx context.Context, id string) ([]Verification, error) {
-	list, err := r.st.List(ctx, historyPrefix+id+".verify-")
+	list, err := r.listHistory(ctx, id+".verify-")
 	if err != nil {
-		return nil, fmt.Errorf("list the verifications of %s: %w", id, err)
+		return nil, err
 	}
 	var found []verification
 	for _, o := range list {
@@ -347,13 +380,19 @@ func (r *Repository) Verifications(ctx context.Context, id string) ([]Verificati
 }
 
 func (r *Repository) readVerifications(ctx context.Context, found []verification) ([]Verification, error) {
-	records := make([]Verification, len(found))
+	read := make([]*Verification, len(found))
 	err := each(ctx, len(found), func(ctx context.Context, i int) (err error) {
-		records[i], err = found[i].read(ctx, r.st)
+		read[i], err = r.readVerification(ctx, found[i])
 		return err
 	})
 	if err != nil {
 		return nil, err
+	}
+	records := make([]Verification, 0, len(read))
+	for _, v := range read {
+		if v != nil {
+			records = append(records, *v)
+		}
 	}
 	slices.SortStableFunc(records, func(a, b Verification) int { return a.Time.Compare(b.Time) })
 	return records, nil
@@ -389,9 +428,14 @@ func answered(failed Verification, all []Verification) bool {
 	})
 }
 
-// lost tells whether an object cannot be read and never will be, as opposed to a
-// store that does not answer: it is not there or not what mbk wrote, or the disk
-// has a bad spot.
+// lost tells whether an object cannot be read, while others can, as opposed to a
+// store that does not answer: it is not there or not what mbk wrote, somebody else's,
+// or the disk has a bad spot.
 func lost(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrNewerFormat) || errors.Is(err, syscall.EIO)
+	for _, target := range []error{fs.ErrNotExist, fs.ErrPermission, ErrDamaged, ErrNewerFormat, store.ErrTooLarge, syscall.EIO} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Latest stands for the id of the newest backup.
+// Latest stands for the id of the newest backup that is not known to be damaged.
 const Latest = "latest"
 
 // idTime is the time in an id.
@@ -96,17 +96,20 @@ func shortList(ids []string) string {
 }
 
 // Resolve returns the id of the backup that is meant: an id, the beginning of
-// just one, or Latest for the newest. The error is an *UnknownError if there is
-// none.
+// just one, or Latest for the newest that no verification has found damaged, or of
+// damaged ones only the newest. The error is an *UnknownError if there is none.
 func (r *Repository) Resolve(ctx context.Context, idOrLatest string) (string, error) {
+	if idOrLatest == Latest {
+		good, damaged, err := r.latest(ctx)
+		if all := append(good, damaged...); err != nil || len(all) > 0 {
+			return append(all, "")[0], err
+		}
+	}
 	have, err := r.IDs(ctx)
 	if err != nil {
 		return "", err
 	}
 	slices.Reverse(have)
-	if idOrLatest == Latest && len(have) > 0 {
-		return have[0], nil
-	}
 	unknown := &UnknownError{Where: r.String(), What: "backup", ID: idOrLatest, Have: have}
 	id, err := choose(have, unknown)
 	if err == nil {
@@ -137,7 +140,8 @@ func choose(have []string, unknown *UnknownError) (string, error) {
 	return "", unknown
 }
 
-// IDs returns the ids of all backups, oldest first.
+// IDs returns the ids of all backups, oldest first. What lies in a folder that cannot
+// be looked into counts as one.
 func (r *Repository) IDs(ctx context.Context) ([]string, error) {
 	folders, err := r.folders(ctx)
 	if err != nil {
@@ -145,7 +149,7 @@ func (r *Repository) IDs(ctx context.Context) ([]string, error) {
 	}
 	var ids []string
 	for _, f := range folders {
-		if f.whole {
+		if f.whole || f.err != nil {
 			ids = append(ids, f.id)
 		}
 	}
@@ -157,6 +161,7 @@ type folder struct {
 	id      string
 	whole   bool // has a manifest
 	objects []string
+	err     error // why it cannot be looked into, nil if it can
 }
 
 // folders returns what lies under backups/, oldest first. What has not the name
@@ -169,13 +174,17 @@ func (r *Repository) folders(ctx context.Context) ([]folder, error) {
 	byID := map[string]*folder{}
 	for _, o := range list {
 		id, base, ok := strings.Cut(strings.TrimPrefix(o.Name, backupsPrefix), "/")
-		if _, _, err := ParseID(id); err != nil || !ok {
+		if _, _, err := ParseID(id); err != nil || !ok && o.Err == nil {
 			continue
 		}
 		f := byID[id]
 		if f == nil {
 			f = &folder{id: id}
 			byID[id] = f
+		}
+		if o.Err != nil && !ok {
+			f.err = o.Err
+			continue
 		}
 		f.objects = append(f.objects, o.Name)
 		f.whole = f.whole || base == manifestBase

@@ -74,6 +74,32 @@ type Repository struct {
 	mu     sync.Mutex
 	locked bool
 	fresh  bool // not written yet
+	warner func(text string)
+	warned map[string]bool
+}
+
+// OnWarning makes warner be told, once for each, of objects that cannot be read or
+// removed and that what is asked for does not depend on. It must be safe for
+// concurrent use.
+func (r *Repository) OnWarning(warner func(text string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.warner, r.warned = warner, map[string]bool{}
+}
+
+// warn tells the warner of err, which names the object.
+func (r *Repository) warn(err error) {
+	text := err.Error()
+	r.mu.Lock()
+	warner := r.warner
+	told := warner == nil || r.warned[text]
+	if !told {
+		r.warned[text] = true
+	}
+	r.mu.Unlock()
+	if !told {
+		warner(text)
+	}
 }
 
 // Init makes a repository in an empty store and opens it. The error is

@@ -234,7 +234,7 @@ func TestChangesNeedTheLock(t *testing.T) {
 		"Commit":  func() error { return unlocked.Commit(ctx, newManifest(id)) },
 		"Discard": func() error { return unlocked.Discard(ctx, id) },
 		"Sweep":   func() error { _, err := unlocked.Sweep(ctx); return err },
-		"Expire":  func() error { _, err := unlocked.Expire(ctx, Policy{Last: 1}, false); return err },
+		"Expire":  func() error { _, err := unlocked.Expire(ctx, Policy{Last: 1}, ExpireOptions{Now: late}); return err },
 	} {
 		if err := change(); !errors.Is(err, ErrNotLocked) {
 			t.Errorf("%s = %v, want ErrNotLocked", name, err)
@@ -256,7 +256,7 @@ func TestCancelled(t *testing.T) {
 		"Commit":          func() error { return r.Commit(ctx, newManifest(id)) },
 		"Discard":         func() error { return r.Discard(ctx, id) },
 		"Sweep":           func() error { _, err := r.Sweep(ctx); return err },
-		"Expire":          func() error { _, err := r.Expire(ctx, Policy{Last: 1}, false); return err },
+		"Expire":          func() error { _, err := r.Expire(ctx, Policy{Last: 1}, ExpireOptions{Now: late}); return err },
 		"List":            func() error { _, err := r.List(ctx); return err },
 		"Manifest":        func() error { _, err := r.Manifest(ctx, Latest); return err },
 		"Attempts":        func() error { _, err := r.Attempts(ctx); return err },

@@ -238,3 +238,6 @@ func plantTemp(t *testing.T, st *store.Folder, folder, base string) {
 		t.Fatal(err)
 	}
 }
+
+// late is after all that tests make.
+var late = time.Date(2040, 1, 1, 0, 0, 0, 0, time.UTC)

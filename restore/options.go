@@ -36,6 +36,9 @@ type Options struct {
 	// directory, are restored outside of the new one. All others go into it.
 	// Restore only.
 	DirMaps []DirMap
+	// AllowDamaged restores a backup although a verification found it damaged. It fails
+	// where it comes across damage of objects. Restore only.
+	AllowDamaged bool
 	// Raw leaves recovery to the first start of the server. Restore only.
 	Raw bool
 	// Owner owns what is restored; only root can choose. Nil: the owner of an

@@ -60,6 +60,9 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	p := newPlan(o, narrow(m, f))
 	p.checkFilteredFar(m)
 	p.object(unmatched...)
+	if err := p.checkStanding(ctx, o); err != nil {
+		return nil, err
+	}
 	t, objections, err := inspectTarget(o)
 	if err != nil {
 		p.object(Objection{Problem: err.Error()})
@@ -83,6 +86,40 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	}
 	p.describe()
 	return p, nil
+}
+
+// checkStanding objects to a backup that a verification found damaged, and notes that
+// Latest is not the newest one.
+func (p *Plan) checkStanding(ctx context.Context, o Options) error {
+	r := o.Repository
+	if o.ID == repo.Latest {
+		ids, err := r.IDs(ctx)
+		if err == nil && len(ids) > 0 && ids[len(ids)-1] > p.ID {
+			p.note("%s is newer, but damaged as far as is known: \"latest\" is the newest that is not", ids[len(ids)-1])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	v, err := r.Standing(ctx, p.ID)
+	if err != nil || v == nil || v.OK {
+		return err
+	}
+	text := fmt.Sprintf("a verification at depth %s found backup %s damaged on %s", v.Depth, p.ID, v.Time.UTC().Format("2006-01-02 15:04 UTC"))
+	if len(v.Findings) > 0 {
+		text += ": " + strings.TrimSpace(cmp.Or(v.Findings[0].File, v.Findings[0].Table, v.Findings[0].Object)+" "+v.Findings[0].Problem)
+	}
+	if o.AllowDamaged {
+		p.note("%s", text)
+		return nil
+	}
+	good, err := r.NewestGood(ctx)
+	advice := "no other backup is known to be better; --allow-damaged tries all the same"
+	if good != "" {
+		advice = fmt.Sprintf("restore %s, the newest that is not known to be damaged; --allow-damaged tries this one all the same", good)
+	}
+	p.object(Objection{Problem: text, Hint: advice})
+	return err
 }
 
 // newPlan plans what does not depend on where the files go.

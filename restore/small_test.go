@@ -249,7 +249,9 @@ func testDamage(t *testing.T, f *fixture, _ string) {
 				object := repo.Folder(f.manifest.ID) + "/" + p.Name
 				defer f.flip(t, object, offset)()
 				parent := t.TempDir()
-				_, err := Restore(t.Context(), f.options(filepath.Join(parent, "data")))
+				o := f.options(filepath.Join(parent, "data"))
+				o.AllowDamaged = true // the last turn has found some
+				_, err := Restore(t.Context(), o)
 				if d, ok := errors.AsType[*copier.DamageError](err); !ok || d.Object != object {
 					t.Errorf("Restore = %v, want damage in %s", err, object)
 				}
@@ -263,6 +265,9 @@ func testDamage(t *testing.T, f *fixture, _ string) {
 				}
 			})
 		}
+	}
+	if r, err := Verify(t.Context(), f.options(""), repo.DepthStored); err != nil || !r.OK {
+		t.Errorf("Verify of what is whole again = %+v, %v", r, err)
 	}
 }
 

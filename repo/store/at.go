@@ -11,9 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errThroughLink is returned for what would be removed through a symbolic link.
-var errThroughLink = errors.New("is a symbolic link, and nothing is removed through one")
-
 // errForeignLink is returned for a symbolic link that neither root nor the owner of
 // the repository has made.
 var errForeignLink = errors.New("is a symbolic link of another user")
@@ -104,7 +101,7 @@ func (f *Folder) openIn(dir *os.File, name string, flags int, follow bool) (*os.
 		case linkErr != nil:
 			err = linkErr
 		case !follow:
-			err = errThroughLink
+			err = ErrThroughLink
 		default:
 			fd, err = retry(func() (int, error) {
 				return unix.Openat(int(dir.Fd()), target, flags|unix.O_CLOEXEC, 0)

@@ -280,7 +280,7 @@ func (f *Folder) walkFolder(ctx context.Context, dir *os.File, folder, prefix st
 // walkInto is walkFolder for a folder in dir.
 func (f *Folder) walkInto(ctx context.Context, dir *os.File, entry, name, prefix string, depth int, follow links, w walker) error {
 	next, err := f.openIn(dir, entry, unix.O_RDONLY|unix.O_DIRECTORY, follow == allLinks || depth == 0)
-	if isGone(err) || errors.Is(err, errForeignLink) || errors.Is(err, errThroughLink) {
+	if isGone(err) || errors.Is(err, errForeignLink) || errors.Is(err, ErrThroughLink) {
 		return nil
 	}
 	if err != nil {

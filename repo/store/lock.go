@@ -31,7 +31,7 @@ func (f *Folder) Lock(ctx context.Context, name, owner string) (func() error, er
 	if !plainElement(name) {
 		return nil, fmt.Errorf("lock %q: %w", name, ErrName)
 	}
-	file, err := f.openLock(name)
+	file, ours, err := f.openLock(name)
 	if err != nil {
 		return nil, err
 	}
@@ -42,6 +42,9 @@ func (f *Folder) Lock(ctx context.Context, name, owner string) (func() error, er
 	}
 	// The text is for people. A full disk must not stop an expiry that would
 	// make room, so a failure to write it is none of the lock's.
+	if !ours {
+		return sync.OnceValue(file.Close), nil
+	}
 	if file.Truncate(0) == nil {
 		_, _ = file.WriteAt([]byte(owner+"\n"), 0) // see above
 	}
@@ -53,12 +56,11 @@ func (f *Folder) Lock(ctx context.Context, name, owner string) (func() error, er
 	}), nil
 }
 
-// openLock opens the file of a lock, or makes it. What somebody else has put there is
-// left as it is: the lock's text would be written over another file's content.
-func (f *Folder) openLock(name string) (*os.File, error) {
+// openLock opens the file of a lock, or makes it. It is ours to write to unless it has
+// further names: it may be another file, whose content the lock's text would replace.
+func (f *Folder) openLock(name string) (file *os.File, ours bool, err error) {
 	path := filepath.Join(f.root, lockPrefix+name)
-	var file *os.File
-	err := f.inside(func(root *os.File) error {
+	err = f.inside(func(root *os.File) error {
 		// O_CLOEXEC: a program started by the holder, a mariadbd that outlives it,
 		// must not inherit the lock. O_NONBLOCK: it may be a named pipe.
 		fd, err := openAt(root, lockPrefix+name, unix.O_RDWR|unix.O_CREAT|unix.O_NONBLOCK)
@@ -68,25 +70,25 @@ func (f *Folder) openLock(name string) (*os.File, error) {
 		return err
 	})
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENXIO) {
-		return nil, foreignLock(name, path)
+		return nil, false, foreignLock(name, path)
 	}
 	if err != nil {
-		return nil, f.explain("lock "+name, err)
+		return nil, false, f.explain("lock "+name, err)
 	}
 	var st unix.Stat_t
 	err = unix.Fstat(int(file.Fd()), &st)
 	switch {
 	case err != nil:
-		return nil, errors.Join(f.explain("lock "+name, err), file.Close())
-	case st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink > 1:
-		return nil, errors.Join(foreignLock(name, path), file.Close())
+		return nil, false, errors.Join(f.explain("lock "+name, err), file.Close())
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return nil, false, errors.Join(foreignLock(name, path), file.Close())
 	}
-	return file, nil
+	return file, st.Nlink == 1, nil
 }
 
 // foreignLock is the error for a lock's file that mbk has not made.
 func foreignLock(name, path string) error {
-	return hint.Wrap(fmt.Errorf("lock %s: %s is not a plain file with one name", name, path),
+	return hint.Wrap(fmt.Errorf("lock %s: %s is not a plain file", name, path),
 		"find out who has put it there, and remove it when no mbk is running; the next one makes it anew")
 }
 

@@ -84,6 +84,10 @@ func failPutAt(t *testing.T, n int, cause error, before string) (failed string, 
 	if errors.As(err, &full) != (cause != syscall.EIO) {
 		t.Errorf("%s failed with %v: Put = %T %v", failed, cause, err, err)
 	}
+	var written *WriteError // tells it from a source that cannot be read
+	if errors.As(err, &written) != (cause == syscall.EIO) {
+		t.Errorf("%s failed with %v: Put = %T %v", failed, cause, err, err)
+	}
 	want := before
 	if failed == "sync folder" {
 		want = after // in place, but not known to survive a crash

@@ -38,10 +38,13 @@ func (f *Folder) Delete(ctx context.Context, name string) error {
 	switch {
 	case err == nil, isGone(err):
 		return nil
-	case errors.Is(err, errThroughLink), errors.Is(err, errForeignLink):
+	case errors.Is(err, ErrThroughLink), errors.Is(err, errForeignLink):
 		return fmt.Errorf("delete %s: %w", name, err) // with the path of the link
 	}
-	return f.withRights(fmt.Errorf("delete %s: %w", name, cause(err)))
+	if err = cause(err); !errors.Is(err, fs.ErrPermission) {
+		err = &WriteError{err}
+	}
+	return f.withRights(fmt.Errorf("delete %s: %w", name, err))
 }
 
 // removeEmpty removes a folder and those above it as far as they are empty, and

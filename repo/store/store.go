@@ -155,6 +155,9 @@ func (e *WriteError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *WriteError) Unwrap() error { return e.Err }
 
+// ErrThroughLink is returned by Delete for an object that lies behind a symbolic link.
+var ErrThroughLink = errors.New("is a symbolic link, and nothing is removed through one")
+
 // ErrTooLarge is returned by ReadAll for an object of more bytes than its limit.
 var ErrTooLarge = errors.New("too large")
 
