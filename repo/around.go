@@ -122,7 +122,7 @@ func startOfID(id string) string {
 }
 
 // LastVerification returns the newest verification of any backup that ended
-// before a time, nil if there is none.
+// before a time, whether it could be carried out or not; nil if there is none.
 func (r *Repository) LastVerification(ctx context.Context, before time.Time) (*Verification, error) {
 	history, err := r.listHistory(ctx, "")
 	if err != nil {

@@ -120,11 +120,12 @@ func (r *Repository) history(ctx context.Context) (list []store.Object, ids []st
 	return list, ids, nil
 }
 
-// Proof is the newest verification of any backup at one depth, and the newest
-// that succeeded; nil if there was none.
+// Proof is what is known of the verifications of all backups at one depth; nil if
+// there was none.
 type Proof struct {
-	Newest  *Verification
-	Success *Verification
+	Attempt *Verification // the newest, carried out or not
+	Newest  *Verification // the newest that was carried out
+	Success *Verification // the newest that found a backup whole
 }
 
 // Proofs returns the Proof of every depth.
@@ -145,14 +146,23 @@ func (r *Repository) Proofs(ctx context.Context) (map[string]Proof, error) {
 		slices.SortFunc(all, func(a, b verification) int { return b.time.Compare(a.time) })
 		var p Proof
 		for _, v := range all {
+			if v.undone && p.Attempt != nil {
+				continue
+			}
 			record, err := r.readVerification(ctx, v)
 			if err != nil {
 				return nil, err
 			}
-			if record != nil && p.Newest == nil {
+			if record == nil {
+				continue
+			}
+			if p.Attempt == nil {
+				p.Attempt = record
+			}
+			if p.Newest == nil && record.CarriedOut() {
 				p.Newest = record
 			}
-			if record != nil && record.OK {
+			if record.Proves() {
 				p.Success = record
 				break
 			}

@@ -125,7 +125,11 @@ func TestProofs(t *testing.T) {
 	put(first, DepthPages, "2026-11-21 03:00:00", true)
 	put(second, DepthPages, "2026-11-21 04:00:00", false)
 	put(second, DepthStored, "2026-11-21 05:00:00", false)
-	if err := store.PutBytes(t.Context(), st, verification{second, DepthPages, at(t, "2026-11-21 06:00:00")}.name(), []byte("{")); err != nil {
+	if err := store.PutBytes(t.Context(), st, verification{second, DepthPages, at(t, "2026-11-21 06:00:00"), false}.name(), []byte("{")); err != nil {
+		t.Fatal(err)
+	}
+	undone := Verification{ID: second, Depth: DepthBoot, Time: at(t, "2026-11-21 07:00:00"), Verdict: Verdict{VerdictUndone, "no memory"}}
+	if err := r.PutVerification(t.Context(), undone); err != nil {
 		t.Fatal(err)
 	}
 	proofs, err := r.Proofs(t.Context())
@@ -136,7 +140,7 @@ func TestProofs(t *testing.T) {
 	if pages.Newest == nil || pages.Newest.OK || !pages.Newest.Time.Equal(at(t, "2026-11-21 06:00:00")) || pages.Success == nil || pages.Success.ID != first {
 		t.Errorf("pages: %+v", pages)
 	}
-	if stored.Newest == nil || stored.Success != nil || boot.Newest != nil || boot.Success != nil {
+	if stored.Newest == nil || stored.Success != nil || boot.Newest != nil || boot.Success != nil || boot.Attempt == nil || boot.Attempt.Reason != "no memory" {
 		t.Errorf("stored: %+v, boot: %+v", stored, boot)
 	}
 }

@@ -161,12 +161,13 @@ func (r *Repository) List(ctx context.Context) ([]Summary, error) {
 	return slices.DeleteFunc(summaries, func(s Summary) bool { return s.ID == "" }), nil
 }
 
-// newestPerDepth returns the newest verification of every depth by backup.
+// newestPerDepth returns the newest verification of every depth by backup, of those
+// that were carried out.
 func newestPerDepth(history []store.Object) map[string][]verification {
 	newest := map[string][]verification{}
 	for _, o := range history {
 		v, ok := parseVerification(o.Name)
-		if !ok {
+		if !ok || v.undone {
 			continue
 		}
 		known := newest[v.id]

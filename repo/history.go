@@ -266,7 +266,7 @@ func each(ctx context.Context, n int, do func(ctx context.Context, i int) error)
 	return g.Wait()
 }
 
-// Verification is the record of a proof that a backup is whole, or of its failure.
+// Verification is the record of a verification, whatever it came to.
 type Verification struct {
 	FormatVersion int       `json:"format_version"`
 	ID            string    `json:"id"`    // of the backup
@@ -275,7 +275,9 @@ type Verification struct {
 	Time          time.Time `json:"finished"`
 	Tool          string    `json:"tool"`
 	Server        string    `json:"server,omitempty"` // version that ran, with DepthBoot
-	OK            bool      `json:"ok"`
+	OK            bool      `json:"ok"`               // Proves
+
+	Verdict
 
 	Objects int64 `json:"objects"` // read and found whole
 	Bytes   int64 `json:"bytes"`
@@ -284,6 +286,8 @@ type Verification struct {
 
 	FindingCount int       `json:"finding_count"`
 	Findings     []Finding `json:"findings"` // the first 100
+
+	AsOnSource []TableNote `json:"as_on_source,omitempty"` // the first 100 tables
 }
 
 // Finding is one thing that a verification found wrong.
@@ -291,6 +295,12 @@ type Finding struct {
 	Object  string `json:"object,omitempty"` // in the repository
 	File    string `json:"file,omitempty"`   // in the data directory
 	Table   string `json:"table,omitempty"`
+	Problem string `json:"problem"`
+}
+
+// TableNote is a table with which something was wrong on the source already.
+type TableNote struct {
+	Table   string `json:"table"` // "shop.orders"
 	Problem string `json:"problem"`
 }
 
@@ -308,9 +318,11 @@ func (r *Repository) PutVerification(ctx context.Context, v Verification) error 
 		return fmt.Errorf("record the verification of %s: unknown depth %q", v.ID, v.Depth)
 	}
 	v.FormatVersion = FormatVersion
+	v.settle()
 	v.FindingCount = max(v.FindingCount, len(v.Findings))
 	v.Findings = slices.Clone(v.Findings[:min(len(v.Findings), maxFindings)])
-	if err := putJSON(ctx, r.st, verification{v.ID, v.Depth, v.Time}.name(), v); err != nil {
+	v.AsOnSource = slices.Clone(v.AsOnSource[:min(len(v.AsOnSource), maxFindings)])
+	if err := putJSON(ctx, r.st, verification{v.ID, v.Depth, v.Time, !v.CarriedOut()}.name(), v); err != nil {
 		return fmt.Errorf("record the verification of %s: %w", v.ID, err)
 	}
 	return nil
@@ -318,29 +330,45 @@ func (r *Repository) PutVerification(ctx context.Context, v Verification) error 
 
 // verification is what the name of a verification's object says.
 type verification struct {
-	id    string
-	depth string
-	time  time.Time
+	id     string
+	depth  string
+	time   time.Time
+	undone bool // it could not be carried out
 }
 
+// Infixes of the names. What could not be carried out has a name of its own, so that it
+// hides nothing from those who look for the newest verification.
+const (
+	verifiedInfix = ".verify-"
+	undoneInfix   = ".tried-"
+)
+
 func (v verification) name() string {
-	return historyPrefix + v.id + ".verify-" + v.time.UTC().Format(verifyTime) + "-" + v.depth + ".json"
+	infix := verifiedInfix
+	if v.undone {
+		infix = undoneInfix
+	}
+	return historyPrefix + v.id + infix + v.time.UTC().Format(verifyTime) + "-" + v.depth + ".json"
 }
 
 // parseVerification reads the name of an object of the history.
 func parseVerification(name string) (v verification, ok bool) {
 	base, found := strings.CutSuffix(strings.TrimPrefix(name, historyPrefix), ".json")
-	id, rest, found2 := strings.Cut(base, ".verify-")
+	id, rest, found2 := strings.Cut(base, verifiedInfix)
+	if !found2 {
+		id, rest, v.undone = strings.Cut(base, undoneInfix)
+	}
 	stamp, depth, found3 := strings.Cut(rest, "-")
 	t, err := time.Parse(verifyTime, stamp)
-	if _, _, idErr := ParseID(id); !found || !found2 || !found3 || err != nil || idErr != nil || depthRank(depth) == 0 {
+	if _, _, idErr := ParseID(id); !found || !found2 && !v.undone || !found3 || err != nil || idErr != nil || depthRank(depth) == 0 {
 		return verification{}, false
 	}
-	return verification{id, depth, t}, true
+	return verification{id, depth, t, v.undone}, true
 }
 
 // readVerification reads a record. A damaged one counts as a failure: it may have
-// been one. One that others may be able to read says nothing here, and is nil.
+// been one. One that others may be able to read says nothing here, and is nil; so does
+// one of a verification that could not be carried out.
 func (r *Repository) readVerification(ctx context.Context, v verification) (*Verification, error) {
 	var record Verification
 	b, err := store.ReadAll(ctx, r.st, v.name(), maxRecord)
@@ -350,23 +378,27 @@ func (r *Repository) readVerification(ctx context.Context, v verification) (*Ver
 	if err == nil && (record.ID != v.id || record.Depth != v.depth) {
 		err = fmt.Errorf("it is of %q at depth %q: %w", record.ID, record.Depth, ErrDamaged)
 	}
+	if err == nil && record.CarriedOut() == v.undone {
+		err = fmt.Errorf("it says %q: %w", record.Outcome, ErrDamaged)
+	}
 	if err != nil && !lost(err) {
 		return nil, fmt.Errorf("verification of %s: %w", v.id, err)
 	}
 	if err != nil {
 		r.warnLost(v.name(), err)
-		if errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrNewerFormat) {
+		if v.undone || errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrNewerFormat) {
 			return nil, nil
 		}
 		problem := fmt.Sprintf("the record of this verification cannot be read: %v", err)
-		record = Verification{ID: v.id, Depth: v.depth, Time: v.time, FindingCount: 1, Findings: []Finding{{Object: v.name(), Problem: problem}}}
+		record = Verification{ID: v.id, Depth: v.depth, Time: v.time, Verdict: Verdict{VerdictDamaged, problem}, FindingCount: 1, Findings: []Finding{{Object: v.name(), Problem: problem}}}
 	}
+	record.settle()
 	return &record, nil
 }
 
 // Verifications returns all verifications of one backup, oldest first.
 func (r *Repository) Verifications(ctx context.Context, id string) ([]Verification, error) {
-	list, err := r.listHistory(ctx, id+".verify-")
+	list, err := r.listHistory(ctx, id+".")
 	if err != nil {
 		return nil, err
 	}
@@ -399,9 +431,11 @@ func (r *Repository) readVerifications(ctx context.Context, found []verification
 }
 
 // Standing returns the verification that says how a backup stands, or nil if
-// there was none: the newest failure that no success of the same or a greater
-// depth has answered since, else the newest of the deepest successes.
+// there was none: the newest that found damage which no success of the same or a
+// greater depth has answered since, else the newest of the deepest successes. One that
+// could not be carried out says nothing.
 func Standing(verifications []Verification) *Verification {
+	verifications = carriedOut(verifications)
 	var failure, success *Verification
 	for i := range verifications {
 		switch v := &verifications[i]; {

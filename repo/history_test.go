@@ -95,6 +95,23 @@ func TestVerifications(t *testing.T) {
 		t.Errorf("Verifications = %+v, %v; want three, oldest first", all, err)
 	}
 
+	// One that could not be carried out says nothing, and hides nothing that is older.
+	undone := Verification{ID: id, Depth: DepthBoot, Time: at(t, "2026-11-23 12:00:00"), Verdict: Verdict{VerdictUndone, "no memory"}}
+	if err := r.PutVerification(t.Context(), undone); err != nil {
+		t.Fatal(err)
+	}
+	wantStanding(id, DepthBoot, "2026-11-21 01:00:00", true)
+	if all, err := r.Verifications(t.Context(), id); err != nil || len(all) != 4 || all[3].Outcome != VerdictUndone || all[3].Reason != "no memory" {
+		t.Errorf("Verifications = %+v, %v; want four", all, err)
+	}
+	if latest, err := r.Resolve(t.Context(), Latest); err != nil || latest != other {
+		t.Errorf("latest is %s, %v, want %s", latest, err, other)
+	}
+	if err := store.PutBytes(t.Context(), st, "history/"+id+".tried-20261123T130000.000Z-boot.json", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	wantStanding(id, DepthBoot, "2026-11-21 01:00:00", true)
+
 	// A record that cannot be read may have told of damage.
 	if err := store.PutBytes(t.Context(), st, "history/"+id+".verify-20261124T010000.000Z-pages.json", []byte("x")); err != nil {
 		t.Fatal(err)
@@ -132,12 +149,20 @@ func TestStanding(t *testing.T) {
 		{"an earlier success does not", "1 boot ok, 2 boot failed", "2 boot failed"},
 		{"the newest unanswered failure", "1 boot failed, 2 stored failed", "2 stored failed"},
 		{"in any order", "2 stored failed, 3 stored ok, 1 boot failed", "1 boot failed"},
+		{"what could not be carried out is nothing", "1 boot undone", ""},
+		{"it does not void a proof", "1 boot ok, 2 boot undone", "1 boot ok"},
+		{"nor answer damage", "1 boot failed, 2 boot undone", "1 boot failed"},
+		{"tables as on the source", "1 boot ok, 2 boot source", "2 boot ok"},
+		{"they answer damage", "1 boot failed, 2 boot source", "2 boot ok"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var all []Verification
 			for s := range strings.SplitSeq(c.all, ", ") {
 				if f := strings.Fields(s); len(f) == 3 {
-					all = append(all, Verification{Time: at(t, "2026-11-0"+f[0]+" 00:00:00"), Depth: f[1], OK: f[2] == "ok"})
+					v := Verification{Time: at(t, "2026-11-0"+f[0]+" 00:00:00"), Depth: f[1]}
+					v.Outcome = map[string]Outcome{"ok": VerdictProven, "source": VerdictAsOnSource, "failed": VerdictDamaged, "undone": VerdictUndone}[f[2]]
+					v.settle()
+					all = append(all, v)
 				}
 			}
 			got := ""
@@ -151,8 +176,32 @@ func TestStanding(t *testing.T) {
 	}
 }
 
+// Records that were written before there were four outcomes keep what they say.
+func TestOlderVerifications(t *testing.T) {
+	for _, c := range []struct {
+		record string
+		want   Outcome
+		ok     bool
+	}{
+		{`{"format_version":1,"ok":true}`, VerdictProven, true},
+		{`{"format_version":1,"ok":false}`, VerdictDamaged, false},
+		{`{"format_version":1,"ok":true,"verdict":"as-on-source"}`, VerdictAsOnSource, true},
+		{`{"format_version":1,"ok":false,"verdict":"not-carried-out","reason":"no memory"}`, VerdictUndone, false},
+		{`{"format_version":1,"ok":true,"verdict":"damaged"}`, VerdictDamaged, false},
+	} {
+		var v Verification
+		if err := decodeJSON([]byte(c.record), &v); err != nil {
+			t.Fatal(err)
+		}
+		if v.settle(); v.Outcome != c.want || v.OK != c.ok {
+			t.Errorf("%s: %q, ok %t, want %q, %t", c.record, v.Outcome, v.OK, c.want, c.ok)
+		}
+	}
+}
+
 func FuzzParseVerification(f *testing.F) {
 	f.Add("history/20261121T201806Z-full.verify-20261124T010000.000Z-pages.json")
+	f.Add("history/20261121T201806Z-full.tried-20261124T010000.000Z-boot.json")
 	f.Add("history/20261121T201806Z-full.json")
 	f.Fuzz(func(t *testing.T, name string) {
 		if v, ok := parseVerification(name); ok && strings.TrimPrefix(v.name(), historyPrefix) != strings.TrimPrefix(name, historyPrefix) {
