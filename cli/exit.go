@@ -35,6 +35,7 @@ func exitCode(ctx context.Context, err error) int {
 		page      *copier.PageError
 		damage    *copier.DamageError
 		recovery  *restore.RecoveryError
+		undone    *restore.UndoneError
 		restoring *restore.BusyError
 		unknown   *repo.UnknownError
 		config    *configError
@@ -50,7 +51,11 @@ func exitCode(ctx context.Context, err error) int {
 		return exitDone
 	case ctx.Err() != nil:
 		return exitInterrupted
-	case errors.As(err, &page), errors.As(err, &damage), errors.As(err, &recovery) && recovery.Damage, errors.Is(err, repo.ErrDamaged),
+	case errors.As(err, &undone) && undone.Usage(), errors.As(err, &recovery) && recovery.Cause == restore.CauseOption:
+		return exitUsage
+	case errors.As(err, &undone) && !errors.Is(err, repo.ErrRemoved): // whatever is below: it says nothing about the backup
+		return exitFailed
+	case errors.As(err, &page), errors.As(err, &damage), errors.As(err, &recovery) && recovery.Damaged(), errors.Is(err, repo.ErrDamaged),
 		errors.Is(err, innodb.ErrRedoDamaged), unreadable(err), errors.Is(err, errFindings):
 		return exitDamage
 	case errors.As(err, &busy), errors.As(err, &locked), errors.Is(err, stage.ErrTooManyConnections), errors.As(err, &restoring), errors.As(err, &bound), errors.Is(err, backup.ErrLockBudget), errors.Is(err, stage.ErrStoodStill), errors.Is(err, backup.ErrReplaced), errors.Is(err, backup.ErrMadeLast), errors.Is(err, backup.ErrNoCheckpoint), errors.Is(err, repo.ErrRemoved),

@@ -235,6 +235,9 @@ func (m *meter) proofs(all map[string]repo.Proof) {
 			m.gauge("mbk_verify_last_timestamp_seconds", "When the newest verification at this depth ended.", unix(p.Newest.Time), "depth", depth)
 			m.gauge("mbk_verify_last_success", "Whether the newest verification at this depth found the backup whole.", truth(p.Newest.OK), "depth", depth)
 		}
+		if p.Attempt != nil {
+			m.gauge("mbk_verify_last_carried_out", "Whether the newest verification at this depth could be carried out; one that could not is no part of the other metrics.", truth(p.Attempt.CarriedOut()), "depth", depth)
+		}
 	}
 }
 

@@ -410,7 +410,12 @@ func (r *reporter) proofs(proofs []repo.Verification) {
 	r.section("verified")
 	for _, v := range slices.Backward(proofs) {
 		outcome := "whole"
-		if !v.OK {
+		switch v.Outcome {
+		case repo.VerdictAsOnSource:
+			outcome = "whole, " + count(len(v.AsOnSource), "table") + " as on the source"
+		case repo.VerdictUndone:
+			outcome = "not carried out"
+		case repo.VerdictDamaged:
 			outcome = "DAMAGED, " + count(v.FindingCount, "finding")
 		}
 		fmt.Fprintf(&r.b, "  %s  %-6s  %s\n", v.Time.Local().Format("2006-01-02 15:04:05"), v.Depth, outcome)

@@ -64,7 +64,12 @@ func printProofs(env Env, proofs []repo.Verification) error {
 	lines := []string{}
 	for _, v := range proofs {
 		outcome := "ok"
-		if !v.OK {
+		switch v.Outcome {
+		case repo.VerdictAsOnSource:
+			outcome = "ok, " + count(len(v.AsOnSource), "table") + " as on the source"
+		case repo.VerdictUndone:
+			outcome = "not carried out: " + oneLine(v.Reason)
+		case repo.VerdictDamaged:
 			outcome = fmt.Sprintf("%d findings", v.FindingCount)
 		}
 		lines = append(lines, fmt.Sprintf("verified\t%s\t%s\t%s", v.Time.Local().Format("2006-01-02 15:04:05"), v.Depth, outcome))

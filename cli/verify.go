@@ -68,7 +68,7 @@ func runVerify(c *cli.Context, env Env) error {
 		report, err = restore.Verify(c.Context, o, depth)
 		shown.end()
 	}
-	if err == nil && !report.OK {
+	if err == nil && !report.OK { // damaged: an error says that it could not be carried out
 		err = errFindings
 	}
 	tellOfVerification(c, env, n, o.Repository, noticeDocument{ID: id, Started: begun.UTC()}, report, err)
@@ -91,7 +91,7 @@ func tellOfVerification(c *cli.Context, env Env, n *news, r *repo.Repository, no
 			return true
 		}
 		last, readErr := r.LastVerification(ctx, notice.Started)
-		return readErr != nil || last == nil || last.OK != (err == nil)
+		return readErr != nil || last == nil || last.Proves() != (err == nil) || last.CarriedOut() != carriedOut(c, err)
 	}
 	if !n.wanted(err != nil, changed) {
 		return
@@ -106,34 +106,57 @@ func tellOfVerification(c *cli.Context, env Env, n *news, r *repo.Repository, no
 	}
 	if err != nil {
 		notice.Outcome, notice.Error, notice.Hints = repo.OutcomeFailed, oneLine(err.Error()), append(notice.Hints, advice(env, err)...)
-		verdict = "FAILED: " + shorten(notice.Error, maxSubject)
+		verdict = "NOT CARRIED OUT: " + shorten(notice.Error, maxSubject)
+		if carriedOut(c, err) {
+			verdict = "DAMAGED: " + shorten(notice.Error, maxSubject)
+		}
 		fmt.Fprintf(&text, "error: %s\n", notice.Error)
 		for _, step := range notice.Hints {
 			fmt.Fprintf(&text, "hint: %s\n", step)
 		}
 	}
-	if report != nil && !report.OK {
-		verdict = fmt.Sprintf("DAMAGED, %d findings", len(report.Findings))
+	if report != nil && len(report.Findings) > 0 {
+		verdict = "DAMAGED, " + count(len(report.Findings), "finding")
+	} else if report != nil && report.Outcome == repo.VerdictAsOnSource {
+		verdict = "ok, " + count(len(report.AsOnSource), "table") + " as on the source"
 	}
 	notice.Text = fmt.Sprintf("mbk: verify of %s at depth %s on %s %s", notice.ID, strings.ToLower(c.String("depth")), notice.Hostname, verdict)
 	n.send(ctx, env, notice, text.String())
 }
 
+// carriedOut says whether an error tells of damage, and not of a verification that could
+// not be carried out.
+func carriedOut(c *cli.Context, err error) bool {
+	code := exitCode(c.Context, err)
+	return code == exitDone || code == exitDamage
+}
+
 func printReport(env Env, r *restore.Report) error {
-	verdict := "whole"
-	if !r.OK {
-		verdict = "DAMAGED"
-	}
-	lines := []string{fmt.Sprintf("%s\t%s at depth %s, in %s", r.ID, verdict, r.Depth, span(r.Finished.Sub(r.Started)))}
+	lines := []string{fmt.Sprintf("%s\t%s at depth %s, in %s", r.ID, inCapitals(r.Verdict), r.Depth, span(r.Finished.Sub(r.Started)))}
 	for _, p := range r.Proved {
 		lines = append(lines, "proved\t"+p)
 	}
 	for _, n := range r.Notes {
 		lines = append(lines, "note\t"+n)
 	}
+	for _, t := range r.AsOnSource {
+		lines = append(lines, fmt.Sprintf("as on source\t%s: %s", t.Table, t.Problem))
+	}
 	for _, f := range r.Findings {
 		where := strings.Join(strings.Fields(f.Object+" "+f.File+" "+f.Table), " ")
 		lines = append(lines, fmt.Sprintf("damage\t%s: %s", where, f.Problem))
 	}
 	return rows(env, lines)
+}
+
+// inCapitals says what a verification came to; what is bad, in capitals.
+func inCapitals(v repo.Verdict) string {
+	switch v.Outcome {
+	case repo.VerdictProven, repo.VerdictAsOnSource:
+		return "whole"
+	case repo.VerdictUndone:
+		return "NOT CARRIED OUT"
+	default:
+		return "DAMAGED"
+	}
 }

@@ -22,6 +22,8 @@ type DamageError struct {
 	Object string // name in the store
 	Offset int64  // of the chunk, in bytes; of the pack's end if that is what is wrong
 	Reason string
+
+	Missing bool // the object is not there
 }
 
 // Error names the object, the place and the reason.

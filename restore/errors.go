@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -75,8 +76,11 @@ type RecoveryError struct {
 	Program string   // path of the mariadbd that ran
 	Reason  string   // "exit status 1", "log ends at 4711, want 4812", ...
 	Log     []string // the lines of its error log that tell why, oldest first
-	Damage  bool     // the log speaks of damaged pages or a damaged redo log
+	Cause   Cause    // what they are evidence of
 }
+
+// Damaged reports whether the failure speaks against the backup.
+func (e *RecoveryError) Damaged() bool { return e.Cause == CauseDamage }
 
 // Error gives the reason and the lines of the error log.
 func (e *RecoveryError) Error() string {
@@ -89,8 +93,37 @@ func (e *RecoveryError) Error() string {
 
 // advice is what can be done about it.
 func (e *RecoveryError) advice() string {
-	if e.Damage {
+	switch e.Cause {
+	case CauseDamage:
 		return "verify the backup at depth pages: it names damaged files"
+	case CauseShortage:
+		return "mariadbd needs memory, open files, and room on the disk of the scratch folder: see to that and try again"
+	case CauseAccess:
+		return "look at the rights of the scratch folder and of the folders above it, and at its disk"
+	case CauseOption:
+		return "check --mariadbd-option: mariadbd --verbose --help lists what it knows"
+	case CauseKey:
+		return "mariadbd needs the source's plugins and encryption keys: install them, or name them with --mariadbd-option"
+	case CauseVersion:
+		return "use a mariadbd of the source's series: --mariadbd"
+	case CauseSignal:
+		return "somebody killed mariadbd, perhaps the kernel for want of memory: its log tells (dmesg)"
 	}
 	return "the whole log of mariadbd can be kept with the scratch folder; another maintenance release may get further"
+}
+
+// UndoneError is returned by Verify, together with a report, for a verification that
+// could not be carried out. It does not speak against the backup.
+type UndoneError struct{ cause error }
+
+// Error is that of the cause.
+func (e *UndoneError) Error() string { return e.cause.Error() }
+
+// Unwrap returns the cause.
+func (e *UndoneError) Unwrap() error { return e.cause }
+
+// Usage reports whether the call must be changed.
+func (e *UndoneError) Usage() bool {
+	failed, ok := errors.AsType[*RecoveryError](e.cause)
+	return ok && failed.Cause == CauseOption
 }

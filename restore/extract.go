@@ -120,7 +120,7 @@ type packs struct{ copier.Opener }
 func (p packs) Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error) {
 	r, err := p.Opener.Open(ctx, name, offset, n)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = &copier.DamageError{Object: name, Reason: "it is missing"}
+		err = &copier.DamageError{Object: name, Reason: "it is missing", Missing: true}
 	}
 	return r, err
 }

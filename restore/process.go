@@ -33,6 +33,8 @@ type engine struct {
 	buffer   int64    // bytes of InnoDB's buffer pool
 	extra    []string // the user's own options; they win
 	filtered bool     // the server's dictionary knows tables of which there are no files
+	problems problems // tables with which something was wrong on the source
+	cryptic  bool     // the redo log is encrypted
 }
 
 // common are the options that every run of the server gets. It keeps to itself:
@@ -109,7 +111,7 @@ func (e engine) newLog(tell func(line string)) (*errorLog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keep the error log of %s: %w", e.program.Path, err)
 	}
-	return &errorLog{tell: tell, file: f, filtered: e.filtered}, nil
+	return &errorLog{tell: tell, file: f, filtered: e.filtered || len(e.problems) > 0, problems: e.problems}, nil
 }
 
 // openRegular opens a regular file where somebody else may have put something else: no
@@ -212,6 +214,7 @@ type errorLog struct {
 	file io.WriteCloser    // takes every line, for whoever wants to look; may be nil
 	// Lines about tables without a file are no errors.
 	filtered bool
+	problems problems // nor those about tables that were so on the source
 
 	endOfLog  uint64   // "End of log at LSN=", 0 if the server did not say
 	prepared  bool     // transactions of two-phase commit stand in the way
@@ -219,6 +222,10 @@ type errorLog struct {
 	errors    []string // lines that begin as errors, without time and thread
 	damage    []string // lines that speak of damage
 	last      []string // the last lines
+
+	evidence map[Cause]bool // of what errors are evidence
+	unloaded bool           // a plugin was not found
+	asSource map[int]bool   // tables of problems of which there were errors or warnings
 }
 
 // The server's messages that are understood.
@@ -257,7 +264,9 @@ func saysNoFile(line string) bool {
 func damageWords() []string {
 	return []string{
 		"corrupt", "is in the future", "Missing FILE_", "was not found at",
-		"checksum mismatch", "Ignoring the redo log",
+		"checksum mismatch", "Ignoring the redo log", "Invalid log header checksum", "Invalid redo log header checksum",
+		"Space id and page no stored in the page", "Inconsistent tablespace ID", "Invalid log block checksum",
+		"Cannot apply log to", "Malformed log record", "No valid checkpoint", "The size of tablespace file",
 	}
 }
 
@@ -292,14 +301,22 @@ func (l *errorLog) line(s string) {
 			l.endOfLog = n
 		}
 	}
+	isWarning := strings.Contains(s, "[Warning] ")
+	if isWarning || strings.Contains(s, saysError) {
+		if i, ok := l.problems.find(s); ok {
+			l.blame(i)
+			return
+		}
+	}
 	isError := strings.Contains(s, saysError) && !strings.Contains(s, saysSmallLog) && !(l.filtered && saysNoFile(s)) ||
 		strings.Contains(s, saysAssertion)
+	l.weigh(s, isError, isWarning)
 	l.prepared = l.prepared || isError && strings.Contains(s, saysPrepared)
 	l.undropped = l.undropped || isError && strings.Contains(s, saysUndropped) && strings.Contains(s, "/#sql")
 	if isError && len(l.errors) < keep {
 		l.errors = append(l.errors, message(s))
 	}
-	if !isError && !strings.Contains(s, "[Warning] ") {
+	if !isError && !isWarning || causeOf(s) != CauseUnknown {
 		return
 	}
 	for _, w := range damageWords() {
@@ -308,6 +325,22 @@ func (l *errorLog) line(s string) {
 			break
 		}
 	}
+}
+
+// weigh keeps what a line is evidence of.
+func (l *errorLog) weigh(s string, isError, isWarning bool) {
+	if l.unloaded = l.unloaded || isError && pluginNotLoaded(s); pluginNotLoaded(s) {
+		return
+	}
+	// What comes before the log is open, and from libraries, has no level.
+	if strings.Contains(s, "[Note] ") || !isError && isHarmless(s) || l.filtered && saysNoFile(s) {
+		return
+	}
+	c := causeOf(s)
+	if c == CauseUnknown || isWarning && c != CauseShortage && c != CauseAccess {
+		return
+	}
+	l.suggest(c)
 }
 
 // close closes the file.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,9 +19,10 @@ import (
 
 // recovery is the outcome of a recovery by the server.
 type recovery struct {
-	lsn        innodb.LSN // that the recovered files have reached
-	rolledBack bool       // transactions that were prepared and not in the binary log
-	warnings   []string   // errors in the server's log that were no reason to fail
+	lsn        innodb.LSN   // that the recovered files have reached
+	rolledBack bool         // transactions that were prepared and not in the binary log
+	warnings   []string     // errors in the server's log that were no reason to fail
+	asSource   map[int]bool // the problems of the source of which the log speaks
 }
 
 // recover makes the extracted files consistent. Of a filtered backup the server
@@ -30,7 +32,8 @@ func (s *scratch) recover(ctx context.Context, e engine, m *repo.Manifest, meter
 	if err != nil {
 		return recovery{}, err
 	}
-	e.filtered = m.Filter != nil
+	e.filtered, e.problems = m.Filter != nil, problemsOf(m)
+	e.cryptic = len(m.Redo.Crypt) > 0
 	r, err := e.recover(ctx, m, meter)
 	if err != nil {
 		return r, err
@@ -63,7 +66,7 @@ func (e engine) recover(ctx context.Context, m *repo.Manifest, meter *meter) (re
 		return r, err
 	}
 	if log.endOfLog != 0 && innodb.LSN(log.endOfLog) != m.LSN.End {
-		return r, e.failed(log, fmt.Sprintf("it read the redo log up to LSN %d, want %d", log.endOfLog, m.LSN.End))
+		return r, e.wrongEnd(log, fmt.Sprintf("it read the redo log up to LSN %d, want %d", log.endOfLog, m.LSN.End))
 	}
 	if err != nil && log.prepared {
 		r.rolledBack = true
@@ -76,22 +79,59 @@ func (e engine) recover(ctx context.Context, m *repo.Manifest, meter *meter) (re
 		if log == nil || ctx.Err() != nil {
 			return r, err
 		}
-		return r, e.failed(log, err.Error())
+		return r, e.failed(log, err)
 	}
 	if len(log.damage) > 0 && len(m.Damaged) == 0 {
-		return r, &RecoveryError{Program: e.program.Path, Reason: "it found damage", Log: log.damage, Damage: true}
+		failed := e.failed(log, errors.New("it found damage"))
+		failed.Log = log.damage
+		return r, failed
 	}
-	r.warnings = log.errors
-	if r.lsn, err = e.checkLog(m.LSN.End); err != nil {
-		return r, e.failed(log, err.Error())
+	r.warnings, r.asSource = log.errors, log.asSource
+	if r.lsn, err = e.checkLog(m.LSN.End); errors.Is(err, errTooEarly) {
+		return r, e.wrongEnd(log, err.Error())
+	} else if err != nil {
+		return r, e.failed(log, err)
 	}
 	meter.end()
 	return r, nil
 }
 
-// failed is the error of a run that did not do what it should.
-func (e engine) failed(log *errorLog, reason string) error {
-	return &RecoveryError{Program: e.program.Path, Reason: reason, Log: log.why(), Damage: len(log.damage) > 0}
+// failed is the error of a run that did not do what it should. err is how it ended.
+func (e engine) failed(log *errorLog, err error) *RecoveryError {
+	r := &RecoveryError{Program: e.program.Path, Reason: err.Error(), Log: log.why(), Cause: log.cause(err)}
+	if r.Cause == CauseDamage && slices.IndexFunc(log.damage, func(line string) bool { return !e.excused(line) }) < 0 {
+		r.Cause = CauseUnknown
+		if e.cryptic {
+			r.Cause = CauseKey
+		}
+	}
+	return r
+}
+
+// excused reports whether what sounds like damage may have another cause. All bytes were
+// checked when they were extracted. So a file that is in its place and "was not found" is
+// one that the server may not open; and an encrypted redo log that it cannot make sense of
+// was read with other keys than those of the source.
+func (e engine) excused(line string) bool {
+	if e.cryptic && (strings.Contains(line, "Malformed log record") || strings.Contains(line, "Missing FILE_CHECKPOINT")) {
+		return true
+	}
+	_, name, ok := strings.Cut(line, "was not found at ")
+	if !ok {
+		return false
+	}
+	name, _, _ = strings.Cut(strings.TrimRight(name, ".'"), " ")
+	_, err := os.Lstat(filepath.Join(e.data, filepath.FromSlash(name)))
+	return err == nil
+}
+
+// wrongEnd is the error of a run that did not come to the end of the redo log.
+func (e engine) wrongEnd(log *errorLog, reason string) error {
+	r := e.failed(log, errors.New(reason))
+	if r.Cause == CauseUnknown {
+		r.Cause = CauseDamage
+	}
+	return r
 }
 
 // bootstrap runs the server once. The log is nil if it could not be started.
@@ -136,12 +176,12 @@ func (e engine) onceMore(ctx context.Context, before *errorLog, option string, m
 		if err := e.markLog(); err != nil {
 			return nil, err
 		}
-		damage := log.damage
+		last := log
 		log, err = e.bootstrap(ctx, run.size, run.option, meter)
 		if log == nil {
 			return nil, err
 		}
-		log.damage = append(damage, log.damage...)
+		log.continues(last)
 		if ctx.Err() != nil || log.prepared || err != nil && option == "" {
 			return log, err
 		}
@@ -209,10 +249,14 @@ func (e engine) checkLog(end innodb.LSN) (innodb.LSN, error) {
 		return 0, err
 	}
 	if c.LSN < end {
-		return c.LSN, fmt.Errorf("it ended at LSN %d, want at least %d", c.LSN, end)
+		return c.LSN, fmt.Errorf("%w %d, want at least %d", errTooEarly, c.LSN, end)
 	}
 	return c.LSN, nil
 }
+
+// errTooEarly begins the error of a redo log whose checkpoint lies before the end of the
+// backup.
+var errTooEarly = errors.New("it ended at LSN")
 
 // tellRecovery passes on what the server says of its progress:
 // "InnoDB: To recover: LSN 4711/4812; 13 pages".

@@ -48,7 +48,7 @@ func (e engine) serve(ctx context.Context, options ...string) (_ *served, err er
 			return nil, ctx.Err()
 		}
 		s.process.kill()
-		return nil, e.failed(s.log, fmt.Sprintf("the server did not start: %v", err))
+		return nil, e.failed(s.log, fmt.Errorf("the server did not start: %w", err))
 	}
 	return s, nil
 }
@@ -76,7 +76,7 @@ func (s *served) connect(ctx context.Context, socket string) (*stage.Server, err
 func (s *served) blame(err error) error {
 	select {
 	case <-s.process.ended:
-		return s.engine.failed(s.log, fmt.Sprintf("the server ended: %v: %v", s.process.err, err))
+		return s.engine.failed(s.log, fmt.Errorf("the server ended: %w: %w", cmp.Or(s.process.err, errors.New("without an error")), err))
 	case <-time.After(2 * time.Second):
 		return err
 	}
@@ -89,7 +89,7 @@ func (s *served) stop(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return s.engine.failed(s.log, fmt.Sprintf("the server did not shut down: %v", err))
+		return s.engine.failed(s.log, fmt.Errorf("the server did not shut down: %w", err))
 	}
 	return nil
 }

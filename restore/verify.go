@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,12 +22,15 @@ import (
 
 // Report is what a verification has proved, or found.
 type Report struct {
-	ID       string         `json:"id"`
-	Depth    string         `json:"depth"` // repo.DepthStored, DepthPages or DepthBoot
-	OK       bool           `json:"ok"`    // nothing was found
+	ID    string `json:"id"`
+	Depth string `json:"depth"` // repo.DepthStored, DepthPages or DepthBoot
+	OK    bool   `json:"ok"`    // it proves the backup
+	repo.Verdict
 	Proved   []string       `json:"proved"`
 	Findings []repo.Finding `json:"findings"`
 	Notes    []string       `json:"notes"` // remarkable, but no damage
+
+	AsOnSource []repo.TableNote `json:"as_on_source"` // tables with which something was wrong on the source already
 
 	Objects int64      `json:"objects"` // of the repository, read and found whole
 	Bytes   int64      `json:"bytes"`   // of them
@@ -48,8 +52,11 @@ type verification struct {
 	meter *meter
 	plan  *Plan // of the restore at depth boot, nil at others
 
+	problems problems // of the source, as the manifest knows them
+
 	mu     sync.Mutex
 	report *Report
+	undone []string // what could not be looked at, and why
 }
 
 // find adds a finding.
@@ -57,6 +64,23 @@ func (v *verification) find(f repo.Finding) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.report.Findings = append(v.report.Findings, f)
+}
+
+// source notes that something was wrong with a table on the source already; once for
+// each table.
+func (v *verification) source(table, format string, args ...any) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !slices.ContainsFunc(v.report.AsOnSource, func(n repo.TableNote) bool { return n.Table == table }) {
+		v.report.AsOnSource = append(v.report.AsOnSource, repo.TableNote{Table: table, Problem: fmt.Sprintf(format, args...)})
+	}
+}
+
+// leave adds something that could not be looked at.
+func (v *verification) leave(format string, args ...any) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.undone = append(v.undone, fmt.Sprintf(format, args...))
 }
 
 // note adds a note.
@@ -101,12 +125,26 @@ func Verify(ctx context.Context, o Options, depth string) (*Report, error) {
 	}
 	v := &verification{o: o, meter: newMeter(o.OnProgress), report: &Report{
 		ID: id, Depth: depth, Started: o.Now().UTC(),
-		Proved: []string{}, Findings: []repo.Finding{}, Notes: []string{},
+		Proved: []string{}, Findings: []repo.Finding{}, Notes: []string{}, AsOnSource: []repo.TableNote{},
 	}}
-	if err := v.run(ctx, depth); err != nil {
-		return nil, fmt.Errorf("verify %s: %w", id, err)
+	err = v.run(ctx, depth)
+	if err != nil {
+		err = fmt.Errorf("verify %s: %w", id, err)
+		if ctx.Err() != nil || refused(err) {
+			return nil, err
+		}
+		v.leave("%v", err)
 	}
-	return v.finish(ctx)
+	return v.finish(ctx, err)
+}
+
+// refused reports whether a verification did not begin: its call must be changed, or
+// another one is at work.
+func refused(err error) bool {
+	_, objections := errors.AsType[*ObjectionsError](err)
+	_, busy := errors.AsType[*BusyError](err)
+	_, unknown := errors.AsType[*repo.UnknownError](err)
+	return objections || busy || unknown
 }
 
 // run goes from depth to depth.
@@ -120,6 +158,7 @@ func (v *verification) run(ctx context.Context, depth string) error {
 	if err != nil {
 		return err
 	}
+	v.problems = problemsOf(v.m)
 	if depth == repo.DepthBoot { // before all is read, which may take hours
 		if v.plan, err = v.bootPlan(ctx); err != nil {
 			return err
@@ -140,18 +179,55 @@ func (v *verification) run(ctx context.Context, depth string) error {
 	return nil
 }
 
-// finish completes the report and keeps it.
-func (v *verification) finish(ctx context.Context) (*Report, error) {
+// finish completes the report and keeps it. failed is why the verification ended early.
+func (v *verification) finish(ctx context.Context, failed error) (*Report, error) {
 	r := v.report
 	r.Finished = v.o.Now().UTC()
-	r.OK = len(r.Findings) == 0
 	sort.SliceStable(r.Findings, func(i, j int) bool { return key(r.Findings[i]) < key(r.Findings[j]) })
+	slices.SortFunc(r.AsOnSource, func(a, b repo.TableNote) int { return strings.Compare(a.Table, b.Table) })
+	slices.Sort(v.undone)
+	r.Verdict = v.verdict()
+	r.OK = r.Proves()
+	if r.CarriedOut() {
+		for _, what := range v.undone { // damage was found before, or elsewhere
+			r.Notes = append(r.Notes, "not looked at: "+what)
+		}
+		failed = nil
+	} else {
+		failed = &UndoneError{cmp.Or(failed, errors.New(r.Reason))}
+	}
 	err := v.o.Repository.PutVerification(ctx, repo.Verification{
-		ID: r.ID, Depth: r.Depth, Started: r.Started, Time: r.Finished, Tool: v.o.Tool, Server: r.Server, OK: r.OK,
+		ID: r.ID, Depth: r.Depth, Started: r.Started, Time: r.Finished, Tool: v.o.Tool, Server: r.Server, OK: r.OK, Verdict: r.Verdict,
 		Objects: r.Objects, Bytes: r.Bytes, Pages: r.Pages, Tables: r.Tables,
-		FindingCount: len(r.Findings), Findings: r.Findings,
+		FindingCount: len(r.Findings), Findings: r.Findings, AsOnSource: r.AsOnSource,
 	})
-	return r, err
+	return r, errors.Join(failed, err)
+}
+
+// verdict weighs what was found. One sign of damage is enough, whatever else could not be
+// looked at.
+func (v *verification) verdict() repo.Verdict {
+	r := v.report
+	switch {
+	case len(r.Findings) > 0:
+		f := r.Findings[0]
+		where := strings.Join(strings.Fields(f.Object+" "+f.File+" "+f.Table), " ")
+		return repo.Verdict{Outcome: repo.VerdictDamaged, Reason: several(len(r.Findings), strings.TrimPrefix(where+": "+f.Problem, ": "))}
+	case len(v.undone) > 0:
+		return repo.Verdict{Outcome: repo.VerdictUndone, Reason: several(len(v.undone), v.undone[0])}
+	case len(r.AsOnSource) > 0:
+		n := r.AsOnSource[0]
+		return repo.Verdict{Outcome: repo.VerdictAsOnSource, Reason: several(len(r.AsOnSource), n.Table+": "+n.Problem)}
+	}
+	return repo.Verdict{Outcome: repo.VerdictProven}
+}
+
+// several is the first of n reasons, with the number of the others.
+func several(n int, first string) string {
+	if n == 1 {
+		return first
+	}
+	return fmt.Sprintf("%s, and %d more", first, n-1)
 }
 
 // key orders findings.
@@ -173,11 +249,10 @@ func (v *verification) stored(ctx context.Context) error {
 	for _, p := range v.m.Packs {
 		group.Go(func() error {
 			err := copier.CheckPack(reading, st, folder, p)
-			if f, ok := finding(folder+"/"+p.Name, err); ok {
-				v.find(f)
+			if f, err := v.finding(reading, folder+"/"+p.Name, err); f != nil {
+				v.find(*f)
 				return nil
-			}
-			if err != nil {
+			} else if err != nil {
 				return err
 			}
 			v.mu.Lock()
@@ -199,15 +274,23 @@ func (v *verification) stored(ctx context.Context) error {
 	return nil
 }
 
-// finding makes a finding of an error, if it tells of damage.
-func finding(object string, err error) (repo.Finding, bool) {
-	if d, ok := errors.AsType[*copier.DamageError](err); ok {
-		return repo.Finding{Object: d.Object, Problem: fmt.Sprintf("at byte %d: %s", d.Offset, d.Reason)}, true
+// finding makes a finding of an error that was met when an object was read, if it tells
+// of damage, else it returns the error. An object that is missing is damage, but not if
+// the whole backup was removed meanwhile. That the disk or the network of the repository
+// gives an input/output error is none: the bytes may be whole, and it is only now that
+// they cannot be reached; if they are lost, the next verification meets it too.
+func (v *verification) finding(ctx context.Context, object string, err error) (*repo.Finding, error) {
+	damage, ok := errors.AsType[*copier.DamageError](err)
+	if errors.Is(err, fs.ErrNotExist) || ok && damage.Missing {
+		if err := v.o.Repository.StillThere(ctx, v.m.ID); err != nil {
+			return nil, err
+		}
+		return &repo.Finding{Object: object, Problem: "it is missing"}, nil
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return repo.Finding{Object: object, Problem: "it is missing"}, true
+	if ok {
+		return &repo.Finding{Object: damage.Object, Problem: fmt.Sprintf("at byte %d: %s", damage.Offset, damage.Reason)}, nil
 	}
-	return repo.Finding{}, false
+	return nil, err
 }
 
 // strangers notes objects in the backup's folder that the manifest does not name.

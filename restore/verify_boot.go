@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"mbk/copier"
 	"mbk/internal/hint"
 	"mbk/repo"
 	"mbk/stage"
@@ -30,28 +32,50 @@ func (v *verification) boot(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.clean(v.o.KeepOnFailure && (err != nil || v.found() > found))) }()
-	if err := s.extractAll(ctx, v.o, v.m, p.settings.ariaDir, v.meter); err != nil {
+	err = s.extractAll(ctx, v.o, v.m, p.settings.ariaDir, v.meter)
+	if _, ok := errors.AsType[*copier.DamageError](err); ok { // since it was read the first time
+		var f *repo.Finding
+		if f, err = v.finding(ctx, repo.Folder(v.m.ID), err); f != nil {
+			v.find(*f)
+			return nil
+		}
+	}
+	if err != nil {
 		return err
 	}
 	if err := s.own(); err != nil {
 		return err
 	}
 	e := p.engine(s, v.o)
+	e.problems = v.problems
 	v.report.Server = e.program.Version
 	rec, err := s.recover(ctx, e, v.m, v.meter)
-	if failed, ok := errors.AsType[*RecoveryError](err); ok {
-		v.find(repo.Finding{Problem: failed.Error()})
-		return nil
-	}
 	if err != nil {
-		return err
+		return v.recovery(err)
 	}
 	v.report.LSN = rec.lsn
+	for i := range rec.asSource {
+		v.asKnown(v.problems[i].table)
+	}
 	for _, w := range rec.warnings {
 		v.note("recovery: %s", w)
 	}
 	v.prove(found, "mariadbd %s recovered the files up to LSN %d", e.program.Version, rec.lsn)
 	return v.check(ctx, e)
+}
+
+// recovery makes a finding of a failure of the server that speaks against the backup.
+// Every other is one of the verification.
+func (v *verification) recovery(err error) error {
+	failed, ok := errors.AsType[*RecoveryError](err)
+	if !ok {
+		return err
+	}
+	if !failed.Damaged() {
+		return hint.Wrap(err, failed.advice())
+	}
+	v.find(repo.Finding{Problem: failed.Error()})
+	return nil
 }
 
 // bootPlan plans the restore into the scratch folder. Its target is never made:
@@ -106,15 +130,20 @@ func (v *verification) check(ctx context.Context, e engine) error {
 			err = s.stop(ctx)
 		}
 	}
-	if failed, ok := errors.AsType[*RecoveryError](err); ok && ctx.Err() == nil {
-		v.find(repo.Finding{Problem: failed.Error()})
-		return nil
+	if err != nil && ctx.Err() == nil {
+		return v.recovery(err)
 	}
 	if err != nil {
 		return err
 	}
+	if c := s.log.cause(nil); c != CauseUnknown && c != CauseDamage && len(s.log.damage) > 0 {
+		return hint.Wrap(e.failed(s.log, errors.New("the server could not work as it should")), (&RecoveryError{Cause: c}).advice())
+	}
 	for _, line := range s.log.damage {
 		v.find(repo.Finding{Problem: "the server's log says: " + line})
+	}
+	for i := range s.log.asSource {
+		v.asKnown(v.problems[i].table)
 	}
 	v.prove(found, "the server started on the files and shut down cleanly")
 	return nil
@@ -144,18 +173,23 @@ func (v *verification) checkServer(ctx context.Context, server *stage.Server) er
 	if err != nil {
 		return err
 	}
+	databases, err := server.Databases(ctx)
+	if err != nil {
+		return err
+	}
 	found := v.found()
+	v.compareDatabases(databases)
 	v.compare(tables)
-	v.prove(found, "it knows all %d tables, views and sequences of the backup", len(v.m.Tables))
+	v.prove(found, "it knows all databases, and all %d tables, views and sequences of the backup", len(v.m.Tables))
 	if err := v.awaitPurge(ctx, server); err != nil {
 		return err
 	}
 	found = v.found()
 	n, err := v.checkTables(ctx, server, tables)
+	v.report.Tables = n
 	if err != nil {
 		return err
 	}
-	v.report.Tables = n
 	v.prove(found, "CHECK TABLE finds nothing wrong with %d tables", n)
 	return nil
 }
@@ -171,17 +205,48 @@ func (v *verification) compare(tables []stage.Table) {
 		key := name{want.Database, want.Name}
 		got, ok := have[key]
 		delete(have, key)
-		switch label := want.Database + "." + want.Name; {
+		label, known := want.Database+"."+want.Name, want.Problem != ""
+		differs := got.Engine != want.Engine || got.Type != want.Type
+		switch {
+		case known && (!ok || got.Problem != "" || differs):
+			v.asKnown(want)
 		case !ok:
 			v.find(repo.Finding{Table: label, Problem: "the server does not know it"})
 		case got.Problem != "":
-			v.find(repo.Finding{Table: label, Problem: got.Problem})
-		case got.Engine != want.Engine || got.Type != want.Type:
+			v.weigh(got, []string{got.Problem}, nil)
+		case differs:
 			v.find(repo.Finding{Table: label, Problem: fmt.Sprintf("the server has a %s of engine %q, the backup a %s of engine %q", got.Type, got.Engine, want.Type, want.Engine)})
 		}
 	}
 	for key := range have {
-		v.find(repo.Finding{Table: key.database + "." + key.table, Problem: "the server knows it, and the manifest does not"})
+		if v.problems.of(key.database, key.table) == "" { // else it has other letters there
+			v.find(repo.Finding{Table: key.database + "." + key.table, Problem: "the server knows it, and the manifest does not"})
+		}
+	}
+}
+
+// asKnown notes a table that was so on the source.
+func (v *verification) asKnown(t repo.Table) {
+	v.source(t.Database+"."+t.Name, "it was so on the source: %s", t.Problem)
+}
+
+// compareDatabases compares the server's list of databases with the manifest's.
+func (v *verification) compareDatabases(have []string) {
+	fold := strings.Compare
+	if v.m.Server.Variables["lower_case_table_names"] == "1" {
+		fold = func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) }
+	}
+	same := func(a string) func(b string) bool { return func(b string) bool { return fold(a, b) == 0 } }
+	for _, d := range v.m.Directories {
+		inMemory, notOne := d.Name == "performance_schema", strings.HasPrefix(d.Path, "#")
+		if !inMemory && !notOne && !slices.ContainsFunc(have, same(d.Name)) {
+			v.find(repo.Finding{Problem: fmt.Sprintf("the server does not know the database %s", d.Name)})
+		}
+	}
+	for _, name := range have {
+		if !slices.ContainsFunc(v.m.Directories, func(d repo.Directory) bool { return same(name)(d.Name) }) {
+			v.find(repo.Finding{Problem: fmt.Sprintf("the server knows the database %s, and the manifest does not", name)})
+		}
 	}
 }
 
@@ -226,7 +291,7 @@ func checkable(t stage.Table) bool {
 }
 
 // checkTables has the tables checked over several connections and returns how
-// many there were.
+// many the server looked at as a whole.
 func (v *verification) checkTables(ctx context.Context, server *stage.Server, tables []stage.Table) (int64, error) {
 	var list []stage.Table
 	for _, t := range tables {
@@ -235,6 +300,7 @@ func (v *verification) checkTables(ctx context.Context, server *stage.Server, ta
 		}
 	}
 	v.meter.begin(PhaseCheck, int64(len(list)))
+	var checked atomic.Int64
 	queue := make(chan stage.Table)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -260,7 +326,9 @@ func (v *verification) checkTables(ctx context.Context, server *stage.Server, ta
 				if err != nil {
 					return err
 				}
-				v.judge(t, messages)
+				if v.judge(t, messages) {
+					checked.Add(1)
+				}
 				v.meter.add(1)
 			}
 			return nil
@@ -268,30 +336,72 @@ func (v *verification) checkTables(ctx context.Context, server *stage.Server, ta
 	}
 	err := group.Wait()
 	v.meter.end()
-	return int64(len(list)), err
+	return checked.Load(), err
 }
 
-// judge makes findings of what CHECK TABLE said. A table that it calls OK may
-// still have warnings, such as that of a MyISAM table that was open when it was
-// copied.
-func (v *verification) judge(t stage.Table, messages []stage.CheckMessage) {
+// judge weighs what CHECK TABLE said, and reports whether it looked at the table. A table
+// that it calls OK may still have warnings, such as that of a MyISAM table that was open
+// when it was copied.
+func (v *verification) judge(t stage.Table, messages []stage.CheckMessage) bool {
 	label := t.Database + "." + t.Name
 	var bad, notes []string
 	for _, m := range messages {
 		switch kind := strings.ToLower(m.Type); { // "Error" is the server's, "error" the engine's
-		case kind == "error" || kind == "status" && m.Text != "OK" && m.Text != "Table is already up to date":
+		case kind == "error" || kind == "status" && m.Text != "OK" && m.Text != "Table is already up to date" || waitsForUpgrade(m.Text):
 			bad = append(bad, m.Text)
 		case kind != "status":
 			notes = append(notes, m.Text)
 		}
 	}
-	if slices.ContainsFunc(bad, isDiscarded) && v.withoutSpace(t) {
-		v.note("%s: it was without a tablespace on the source", label)
-	} else if len(bad) > 0 {
-		v.find(repo.Finding{Table: label, Problem: strings.Join(append(bad, notes...), "; ")})
-	} else if len(notes) > 0 {
+	if problem := v.problems.of(t.Database, t.Name); problem != "" && len(bad)+len(notes) > 0 {
+		v.source(label, "it was so on the source: %s", problem)
+		return len(bad) == 0
+	}
+	if len(bad) > 0 {
+		v.weigh(t, bad, notes)
+		return false
+	}
+	if len(notes) > 0 {
 		v.note("%s: %s", label, strings.Join(notes, "; "))
 	}
+	return true
+}
+
+// weigh makes of what the server has against a table a finding, or something that could
+// not be looked at, or that was so on the source. "Corrupt" and the like, with which it
+// ends every answer to a table that it could not open, say nothing of their own.
+func (v *verification) weigh(t stage.Table, bad, notes []string) {
+	label := t.Database + "." + t.Name
+	specific := slices.DeleteFunc(slices.Clone(bad), func(text string) bool { return text == "Corrupt" || text == "Operation failed" })
+	all := func(is func(string) bool) bool {
+		return len(specific) > 0 && !slices.ContainsFunc(specific, func(text string) bool { return !is(text) })
+	}
+	said := strings.Join(append(slices.Clone(bad), notes...), "; ")
+	switch {
+	case all(waitsForUpgrade):
+		v.source(label, "it was made by an older release; mariadb-upgrade brings it up to date, and its rows can be checked only then (%s)", specific[0])
+	case all(isDiscarded) && v.withoutSpace(t):
+		v.source(label, "it was without a tablespace on the source")
+	case slices.ContainsFunc(specific, func(text string) bool { return causeOf(text) != CauseUnknown }):
+		v.leave("table %s: %s", label, said)
+	default:
+		v.find(repo.Finding{Table: label, Problem: said})
+	}
+}
+
+// waitsForUpgrade recognises what a server says of a table that an older one made in a
+// form which mariadb-upgrade changes.
+func waitsForUpgrade(message string) bool {
+	for _, text := range []string{
+		"Table rebuild required", "Table upgrade required", "Upgrade required", "Partitioning upgrade required",
+		"please do \"REPAIR TABLE", "Please do \"REPAIR TABLE", "Please do \"ALTER TABLE", "dump/reload to fix it",
+		"needs to be upgraded", "Unknown data type: 'MYSQL_JSON'",
+	} {
+		if strings.Contains(message, text) {
+			return true
+		}
+	}
+	return false
 }
 
 // withoutSpace says whether the backup holds no tablespace of a table.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -89,10 +90,23 @@ func (v *verification) pageChecks() []*pageCheck {
 			continue
 		}
 		c := &pageCheck{file: f, known: known[f.Path], index: indexes[strings.TrimSuffix(f.Path, path.Ext(f.Path))]}
-		c.fail = func(err error) { v.find(repo.Finding{File: f.Path, Problem: err.Error()}) }
+		c.fail = func(err error) { v.findInFile(f, err.Error()) }
 		checks = append(checks, c)
 	}
 	return checks
+}
+
+// findInFile adds a finding about what a file holds. The packs were compared with their
+// hashes before: so of a table with which something was wrong on the source, the server
+// had these bytes too.
+func (v *verification) findInFile(f *repo.File, problem string) {
+	for _, p := range v.problems {
+		if slices.ContainsFunc(p.table.Files, func(i int) bool { return v.m.Files[i].Path == f.Path }) {
+			v.source(p.table.Database+"."+p.table.Name, "it was so on the source (%s): %s: %s", p.table.Problem, f.Path, problem)
+			return
+		}
+	}
+	v.find(repo.Finding{File: f.Path, Problem: problem})
 }
 
 // prepare finds out what the pages of a file look like, from its first page or
@@ -138,10 +152,10 @@ func (v *verification) innodbCheck(ctx context.Context, e *copier.Extractor, c *
 		case errors.Is(err, innodb.ErrNoSpace):
 		case err != nil:
 			if !c.known[0] {
-				v.find(repo.Finding{File: f.Path, Problem: err.Error()})
+				v.findInFile(f, err.Error())
 			}
 		case s.ID != space.ID || s.PageSize != space.PageSize:
-			v.find(repo.Finding{File: f.Path, Problem: fmt.Sprintf("tablespace %d with pages of %d bytes, want %d with %d", s.ID, s.PageSize, space.ID, space.PageSize)})
+			v.findInFile(f, fmt.Sprintf("tablespace %d with pages of %d bytes, want %d with %d", s.ID, s.PageSize, space.ID, space.PageSize))
 		default:
 			space = s
 		}
@@ -163,7 +177,7 @@ func (v *verification) innodbCheck(ctx context.Context, e *copier.Extractor, c *
 func (v *verification) ariaCheck(ctx context.Context, e *copier.Extractor, c *pageCheck) error {
 	f, index, ext := c.file, c.index, path.Ext(c.file.Path)
 	if index == nil {
-		v.find(repo.Finding{File: f.Path, Problem: "the table's " + aria.IndexExt + " file is missing"})
+		v.findInFile(f, "the table's "+aria.IndexExt+" file is missing")
 		return nil
 	}
 	head, err := v.beginning(ctx, e, index, aria.MaxIndexHeader)
@@ -173,7 +187,7 @@ func (v *verification) ariaCheck(ctx context.Context, e *copier.Extractor, c *pa
 	ix, err := aria.ParseIndex(head)
 	if err != nil {
 		if index == f {
-			v.find(repo.Finding{File: f.Path, Problem: err.Error()})
+			v.findInFile(f, err.Error())
 		}
 		return nil
 	}
@@ -275,10 +289,10 @@ func (v *verification) readPiece(ctx context.Context, e *copier.Extractor, p pie
 		sink := shiftedSink{&pageSink{check: p.check}, 0, v.meter}
 		err = e.Extent(ctx, v.o.Repository.Store(), repo.Folder(v.m.ID), p.check.file.Number, p.extent, sink)
 	}
-	if f, ok := finding(repo.Folder(v.m.ID)+"/"+p.extent.Pack, err); ok {
+	f, err := v.finding(ctx, repo.Folder(v.m.ID)+"/"+p.extent.Pack, err)
+	if f != nil {
 		f.File = p.check.file.Path
-		v.find(f)
-		return nil
+		v.find(*f)
 	}
 	return err
 }
@@ -353,15 +367,17 @@ func (v *verification) redo(ctx context.Context) error {
 	sink := &logSink{log: log}
 	for _, x := range f.Extents {
 		err := e.Extent(ctx, v.o.Repository.Store(), repo.Folder(v.m.ID), f.Number, x, shiftedSink{sink, 0, v.meter})
-		switch found, ok := finding(repo.Folder(v.m.ID)+"/"+x.Pack, err); {
-		case ok:
-			found.File = f.Path
-			v.find(found)
-			return nil
-		case sink.err != nil:
+		if err != nil && sink.err != nil {
 			v.find(repo.Finding{File: f.Path, Problem: sink.err.Error()})
 			return nil
-		case err != nil:
+		}
+		damage, err := v.finding(ctx, repo.Folder(v.m.ID)+"/"+x.Pack, err)
+		if damage != nil {
+			damage.File = f.Path
+			v.find(*damage)
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}

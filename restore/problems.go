@@ -1,0 +1,63 @@
+package restore
+
+import (
+	"path"
+	"regexp"
+	"strings"
+
+	"mbk/internal/filename"
+	"mbk/repo"
+)
+
+// problems are the tables of a backup with which something was wrong on the source
+// already, as its manifest says.
+type problems []problem
+
+// problem is one of them.
+type problem struct {
+	table repo.Table
+	named *regexp.Regexp // matches a text that names the table or one of its files
+}
+
+// problemsOf finds them in a manifest. One that was written before there was a field for
+// it has none.
+func problemsOf(m *repo.Manifest) problems {
+	folders := map[string]string{}
+	for _, d := range m.Directories {
+		folders[d.Name] = d.Path
+	}
+	var all problems
+	for _, t := range m.Tables {
+		if t.Problem == "" {
+			continue
+		}
+		dir := folders[t.Database]
+		if dir == "" {
+			dir = filename.Encode(t.Database)
+		}
+		plain := regexp.QuoteMeta("`"+t.Database+"`.`"+t.Name+"`") + "|'" + regexp.QuoteMeta(t.Database+"."+t.Name) + "'"
+		onDisk := regexp.QuoteMeta(path.Join(dir, filename.Encode(t.Name)))
+		all = append(all, problem{t, regexp.MustCompile(`(?i)(?:^|[^\pL\pN_$@#])(?:` + onDisk + `(?:#P#[^\s./'"` + "`" + `]*)?(?:\.|['"` + "`" + `\s,;:]|$)|` + plain + `)`)})
+	}
+	return all
+}
+
+// find returns which of the tables a line is about.
+func (p problems) find(line string) (int, bool) {
+	for i := range p {
+		if p[i].named.MatchString(line) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// of returns what the manifest says of a table, "" if nothing.
+func (p problems) of(database, name string) string {
+	for i := range p {
+		if t := &p[i].table; strings.EqualFold(t.Database, database) && strings.EqualFold(t.Name, name) {
+			return t.Problem
+		}
+	}
+	return ""
+}
