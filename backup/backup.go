@@ -129,12 +129,13 @@ type attempt struct {
 	aria   *ariaLogs
 	system []*held
 	final  *final
-	listed []qualified // the server's tables under BLOCK_DDL
+	listed listing // of the server, under BLOCK_DDL
 	left   []repo.LeftOut
 	state  position
 	packs  []copier.Pack
 	window time.Duration // BLOCK_DDL granted to END
 
+	scanned   scan        // of the data directory, until the tables are open
 	first     *begun      // the tables when the copying began
 	steps     []repo.Step // that are over
 	step      string      // the present one
@@ -359,6 +360,7 @@ func (r *attempt) copyAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.scanned = s
 	locks, giveBack, err := r.tableLocks(ctx, len(s.entries))
 	if err != nil {
 		return err
@@ -372,7 +374,7 @@ func (r *attempt) copyAll(ctx context.Context) error {
 	if err := o.open(ctx, s.entries); err != nil {
 		return err
 	}
-	r.first = r.copies.noteTables(s)
+	r.first, r.scanned = r.copies.noteTables(s), scan{}
 	if err := r.aria.advance(ctx); err != nil {
 		return err
 	}
@@ -434,6 +436,9 @@ func (r *attempt) catchUp(ctx context.Context) error {
 		}
 		s, err := r.layout.scanDatadir(ctx)
 		if err != nil {
+			return err
+		}
+		if err := r.copies.lookForLeftOver(ctx, r.opts.Server, s); err != nil {
 			return err
 		}
 		var fresh []entry

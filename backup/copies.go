@@ -41,11 +41,14 @@ type held struct {
 	id      *innodb.SpaceID
 	first   innodb.PageNo
 	pages   *innodbPages
-	define  *definition   // of a .frm file
+	facts   facts         // of the state of the table
 	tail    []byte        // of a log table: the last bytes when the copy began
 	lines   *atomic.Int64 // of a log table: how many were read
 	size    int64         // of the copy
 	pending []*copier.Pending
+
+	placedAs string // the path that the copy stands for in the final state
+	twin     *held  // a copy of the same file under another name
 }
 
 // grabbed is a file that has been opened and whose copy has not begun.
@@ -69,6 +72,8 @@ type copies struct {
 	newest      map[identity]*held
 	stems       map[string]aria.Index // of Aria tables whose index file was read, by path without extension
 	discarded   map[string]bool       // tables without a tablespace, as "database/table" on disk
+	dictionary  *dictionary           // nil until something is not known
+	leftOver    map[string]bool       // files of InnoDB that no table has
 	next        uint32
 	page        []byte // for page 0 of a tablespace, innodb_page_size long
 }
@@ -201,12 +206,9 @@ func (c *copies) submit(ctx context.Context, g grabbed) (*held, error) {
 		source.File = bytes.NewReader(g.bytes)
 		h.size = int64(len(g.bytes))
 		source.Size = h.size
-		if g.entry.frm() {
-			d, err := parseDefinition(g.bytes)
-			if err != nil {
-				return nil, fmt.Errorf("read %s: %w", g.entry.path(), err)
-			}
-			h.define = &d
+		var err error
+		if h.facts, err = inspect(g.entry, bytes.NewReader(g.bytes), h.size); err != nil {
+			return nil, fmt.Errorf("read %s: %w", g.entry.path(), err)
 		}
 	} else {
 		source.File, source.Cached = h.counted(g.file), g.cached
@@ -221,12 +223,18 @@ func (c *copies) submit(ctx context.Context, g grabbed) (*held, error) {
 		return nil, err
 	}
 	h.pending = append(h.pending, pending)
+	if was := c.newest[h.stat.id]; was != nil && was.entry.path() != h.entry.path() {
+		h.twin = was
+	}
 	c.newest[h.stat.id] = h
 	return h, nil
 }
 
 // describe finds out how a file of InnoDB or Aria is made up.
-func (c *copies) describe(h *held, g grabbed, source *copier.Source) error {
+func (c *copies) describe(h *held, g grabbed, source *copier.Source) (err error) {
+	if h.facts, err = inspect(g.entry, g.file, h.size); err != nil {
+		return fmt.Errorf("read %s: %w", g.entry.path(), err)
+	}
 	switch {
 	case g.entry.innodb():
 		h.class = repo.ClassInnoDB
@@ -335,8 +343,10 @@ func (h *held) done(ctx context.Context) error {
 // wait waits until all copies are complete.
 func (c *copies) wait(ctx context.Context) error {
 	for _, h := range c.newest {
-		if err := h.done(ctx); err != nil {
-			return err
+		for ; h != nil; h = h.twin {
+			if err := h.done(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -354,6 +364,12 @@ func (c *copies) holds(e entry, now fileStat) (*held, bool) {
 	h, ok := c.newest[now.id]
 	if !ok {
 		return nil, false
+	}
+	for twin := h.twin; twin != nil; twin = twin.twin {
+		if twin.entry.path() == e.path() && h.entry.path() != e.path() {
+			h = twin // two names lead to one file
+			break
+		}
 	}
 	switch {
 	case h.class == repo.ClassInnoDB:

@@ -37,7 +37,9 @@ type begun struct {
 func (c *copies) noteTables(s scan) *begun {
 	opened := make(map[string]identity, len(c.newest))
 	for id, h := range c.newest {
-		opened[h.entry.path()] = id
+		for ; h != nil; h = h.twin {
+			opened[h.entry.path()] = id
+		}
 	}
 	b := &begun{databases: map[string]bool{}, tables: map[tableFiles]tableState{}, names: map[identity]tableFiles{}}
 	for _, dir := range s.databases {
@@ -51,10 +53,17 @@ func (c *copies) noteTables(s scan) *begun {
 		}
 	}
 	b.tables = tableStates(identities)
+	linked := map[identity]bool{} // definitions with several names
 	for key, t := range b.tables {
+		if _, twice := b.names[t.frm]; twice {
+			linked[t.frm] = true
+		}
 		if t.frm != (identity{}) {
 			b.names[t.frm] = key
 		}
+	}
+	for id := range linked {
+		delete(b.names, id)
 	}
 	return b
 }

@@ -79,6 +79,11 @@ func (k *keeper) narrow(ctx context.Context, datadir string, s *scan) error {
 		}
 	}
 	s.entries = kept
+	gone := func(name string) bool { // of what is no file of a table
+		dir := path.Dir(name)
+		return dir != "." && !holds[dir] && !k.filter.Database(filename.SQL(dir))
+	}
+	s.strays, s.unnamable = slices.DeleteFunc(s.strays, gone), slices.DeleteFunc(s.unnamable, gone)
 	s.broken = slices.DeleteFunc(s.broken, func(b brokenLink) bool { return !k.keepsFile(b.entry, parents) })
 	s.databases = slices.DeleteFunc(s.databases, func(dir string) bool {
 		gone := !holds[dir] && !k.filter.Database(filename.SQL(dir))
@@ -163,7 +168,7 @@ func (r *attempt) leftByFilter() []repo.LeftOut {
 		return nil
 	}
 	var left []repo.LeftOut
-	for _, q := range r.listed {
+	for _, q := range r.listed.tables {
 		if !k.filter.Table(q.database, q.name) {
 			left = append(left, repo.LeftOut{Database: q.database, Name: q.name, Reason: repo.LeftByFilter})
 		}

@@ -38,6 +38,7 @@ func (r *attempt) finish(ctx context.Context) error {
 		return madeMeanwhile(fmt.Sprintf("`%s`.`%s` has engine %s, which cannot be backed up; it was made during the backup", t.Database, t.Name, t.Engine), leaveOutHint)
 	}
 	r.left = append(r.left, r.leftByFilter()...)
+	r.left = append(r.left, r.leftWithoutFiles()...)
 	if err := r.promiseSpaces(); err != nil {
 		return err
 	}
@@ -123,7 +124,7 @@ func (r *attempt) reconcileSpaces() error {
 		}
 		id := *p.held.id
 		if other, twice := files[id]; twice {
-			return fmt.Errorf("tablespace %d is in two files, %s and %s", id, other, path)
+			return hint.Wrap(inTwoFiles(id, other, path), leftOverHint)
 		}
 		files[id], names[id] = path, p.entry.spaceName()
 	}
@@ -161,11 +162,13 @@ func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 	m.TornPages, m.Damaged = found.torn, found.damaged
 	m.LSN = repo.LSNs{Checkpoint: m.Redo.Checkpoint.LSN, End: m.Redo.End, MaxPage: found.maxPage}
 	if m.LSN.MaxPage > m.LSN.End {
-		return nil, fmt.Errorf("a page has LSN %d, which is behind the end of the copied redo at %d", m.LSN.MaxPage, m.LSN.End)
+		err := fmt.Errorf("%s has a page with LSN %d, which is after the end of the copied redo at %d: it is of another server, or of another time", found.maxFile, m.LSN.MaxPage, m.LSN.End)
+		return nil, hint.Wrap(err, leftOverHint)
 	}
-	if err := reconcile(m.Tables, r.left, r.listed); err != nil {
+	if err := r.reconcile(m); err != nil {
 		return nil, err
 	}
+	r.noteProblems(m)
 	m.Warnings = r.warnings(m)
 	for _, p := range m.Packs {
 		m.BytesRead += p.Raw
@@ -182,6 +185,8 @@ func (r *attempt) warnings(m *repo.Manifest) []string {
 		warnings = append(warnings, fmt.Sprintf("%s: page %d is damaged in the source", d.File, d.Page))
 	}
 	warnings = append(warnings, r.copies.withoutSpace()...)
+	warnings = append(warnings, r.copies.warnLeftOver()...)
+	warnings = append(warnings, warnProblems(m)...)
 	if m.Binlog == nil {
 		warnings = append(warnings, "the server writes no binary log: a restore ends at the moment of the backup")
 	}

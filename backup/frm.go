@@ -14,8 +14,9 @@ import (
 // server's own list is not asked for it: information_schema opens every table
 // and waits behind the DDL that a backup holds up.
 type definition struct {
-	kind   string // as in information_schema.TABLES.TABLE_TYPE
-	engine string // the engine of the data, "" for a view
+	kind        string // as in information_schema.TABLES.TABLE_TYPE
+	engine      string // the engine of the data, "" for a view
+	partitioned bool
 }
 
 // Values of definition.kind.
@@ -111,9 +112,10 @@ func parseDefinition(b []byte) (definition, error) {
 	}
 	d := definition{kind: kindTable, engine: legacyEngine(b[frmLegacyEngine])}
 	if named := namedEngine(b); named != "" {
-		d.engine = named
+		d.engine = engineName(named)
 	}
 	if d.engine == "partition" {
+		d.partitioned = true
 		if d.engine = legacyEngine(b[frmPartitionedBy]); d.engine == "" {
 			d.engine = "partition"
 		}

@@ -62,6 +62,11 @@ func (r *attempt) afterCheckpoint(ctx context.Context) error {
 	if err := r.copies.lookForDiscarded(ctx, r.opts.Server); err != nil {
 		return err
 	}
+	// Not before: to read the dictionary makes a server with encryption threads work,
+	// and some make no checkpoint then.
+	if err := r.copies.lookForLeftOver(ctx, r.opts.Server, r.scanned); err != nil {
+		return err
+	}
 	c := r.redo
 	if c.tableIDs == nil || c.checkpoint.Covers(c.knownAt) || !c.tail.Journal().MayDelete() {
 		return nil
@@ -135,9 +140,10 @@ func (c *copies) lookForDiscarded(ctx context.Context, server *stage.Server) err
 	return nil
 }
 
-// foreign says whether a file only waits for being imported.
+// foreign says whether a file of InnoDB is not the server's: it only waits for being
+// imported, or no table has it.
 func (c *copies) foreign(e entry) bool {
-	return e.innodb() && c.discarded[strings.TrimSuffix(e.path(), path.Ext(e.name))]
+	return e.innodb() && (c.leftOver[e.path()] || c.discarded[strings.TrimSuffix(e.path(), path.Ext(e.name))])
 }
 
 // withoutSpace warns of the tables without a tablespace.

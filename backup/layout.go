@@ -3,6 +3,7 @@ package backup
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -83,15 +84,24 @@ func (l layout) entry(file string) (e entry, origin string) {
 	return e, ""
 }
 
-// special says whether a directory holds files of the server itself and is no
-// database, although it lies in the data directory.
-func (l layout) special(dir string) bool {
-	for _, file := range append(l.system, filepath.Join(l.undo, "undo001"), l.redo, filepath.Join(l.aria, "aria_log_control")) {
-		if filepath.Dir(file) == dir {
-			return true
-		}
-	}
-	for _, name := range []string{"log_bin_basename", "relay_log_basename", "innodb_temp_data_file_path", "log_error", "general_log_file", "slow_query_log_file"} {
+// holdsEngines reports whether a directory holds files of InnoDB or Aria that belong
+// to no database. They are restored with their folder.
+func (l layout) holdsEngines(dir string) bool {
+	return slices.ContainsFunc(l.engineFiles(), func(file string) bool { return filepath.Dir(file) == dir })
+}
+
+// engineFiles are such files, one for each directory at least.
+func (l layout) engineFiles() []string {
+	return append(slices.Clone(l.system), filepath.Join(l.undo, "undo001"), l.redo, filepath.Join(l.aria, "aria_log_control"))
+}
+
+// holdsLogs reports whether the server writes logs or temporary files into a
+// directory.
+func (l layout) holdsLogs(dir string) bool {
+	for _, name := range []string{
+		"log_bin_basename", "log_bin_index", "relay_log_basename", "relay_log_index", "relay_log_info_file", "innodb_temp_data_file_path",
+		"log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket",
+	} {
 		if l.vars[name] != "" && filepath.Dir(l.resolve(l.vars[name])) == dir {
 			return true
 		}
@@ -104,6 +114,17 @@ func (l layout) special(dir string) bool {
 		}
 	}
 	return false
+}
+
+// ownFile reports whether a file is one that the server's variables name, whatever
+// its extension is.
+func (l layout) ownFile(file string) bool {
+	if slices.Contains(l.engineFiles(), file) {
+		return true
+	}
+	return slices.ContainsFunc([]string{"log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket", "file_key_management_filename"}, func(name string) bool {
+		return l.vars[name] != "" && l.resolve(l.vars[name]) == file
+	})
 }
 
 // systemFiles are the names in innodb_data_file_path:

@@ -1,8 +1,10 @@
 package backup
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,11 +25,6 @@ func TestLayoutOfVariables(t *testing.T) {
 	want := []string{"/mnt/data/undo", "/mnt/data/redo/ib_logfile0", "/mnt/data", "/mnt/data/ibdata1 /ssd/ibdata2"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("paths (-want +got):\n%s", diff)
-	}
-	for dir, want := range map[string]bool{"undo": true, "redo": true, "logs": true, "tmp": true, "shop": false} {
-		if got := l.special(filepath.Join(l.datadir, dir)); got != want {
-			t.Errorf("special(%s) = %t, want %t", dir, got, want)
-		}
 	}
 	for file, want := range map[string][3]string{
 		"/mnt/data/undo/undo001": {"undo", "undo001", ""},
@@ -88,7 +85,7 @@ func TestScanTakesWhatBelongsIntoABackup(t *testing.T) {
 		"shop/#sql-alter-1.ibd #sql-alter-1", "shop/FTS_000000000000007e_00000000000000b0_INDEX_1.ibd FTS_000000000000007e_00000000000000b0_INDEX_1",
 		"shop/db.opt ", "shop/ins.TRN ", "shop/old.MYD old", "shop/old.MYI old", "shop/orders.TRG orders", "shop/orders.frm orders", "shop/orders.ibd orders",
 		"shop/parts.MAI parts", "shop/parts.MAD parts", "shop/parts.frm parts",
-		"shop/sales#P#p0.ibd sales", "shop/sales#P#p1.ibd sales", "shop/sales.frm sales", "shop/unknown.bin unknown",
+		"shop/sales#P#p0.ibd sales", "shop/sales#P#p1.ibd sales", "shop/sales.frm sales",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)
@@ -96,7 +93,67 @@ func TestScanTakesWhatBelongsIntoABackup(t *testing.T) {
 	if diff := cmp.Diff([]string{"empty", "shop"}, s.databases); diff != "" {
 		t.Errorf("databases (-want +got):\n%s", diff)
 	}
+	if diff := cmp.Diff([]string{"shop/unknown.bin"}, s.strays); diff != "" {
+		t.Errorf("files of no table (-want +got):\n%s", diff)
+	}
 	if diff := cmp.Diff([]string{"stray.bin"}, s.ignored); diff != "" {
 		t.Errorf("unknown files (-want +got):\n%s", diff)
+	}
+}
+
+// A log file of the server in the folder of a database, or a folder for temporary
+// files with a database's name, took the whole database out of the backup.
+func TestDatabaseBesideFilesOfTheServer(t *testing.T) {
+	const dir = "shop"
+	for variable, value := range map[string]string{
+		"log_error": "shop/err.log", "general_log_file": "DATADIR/shop/general.log", "slow_query_log_file": "./shop/slow", "log_bin_basename": "DATADIR/shop/binlog",
+		"relay_log_basename": "DATADIR/shop/relay", "log_bin_index": "DATADIR/shop/binlog.index", "tmpdir": "/tmp:DATADIR/shop", "innodb_tmpdir": "DATADIR/shop", "slave_load_tmpdir": "DATADIR/shop",
+		"innodb_temp_data_file_path": "shop/ibtmp1:12M:autoextend", "pid_file": "DATADIR/shop/pid", "socket": "DATADIR/shop/sock", "innodb_undo_directory": "shop",
+		"innodb_log_group_home_dir": "./shop", "aria_log_dir_path": "DATADIR/shop/", "innodb_data_file_path": "shop/ibdata1:12M:autoextend",
+	} {
+		for _, tt := range []struct {
+			name     string
+			files    string
+			database bool // whatever else the folder is for
+			want     string
+		}{
+			{"tables", "db.opt t.frm t.ibd m.MYI m.MYD", true, "db.opt m.MYD m.MYI t.frm t.ibd"},
+			{"no tables", "db.opt", true, "db.opt"},
+			{"no options", "t.frm", true, "t.frm"},
+			{"a table that only InnoDB knows", "t.ibd", true, "t.ibd"},
+			{"an archive", "a.ARZ", true, "a.ARZ"},
+			{"nothing of a database", "", false, ""},
+		} {
+			t.Run(variable+", "+tt.name, func(t *testing.T) {
+				datadir := t.TempDir()
+				own := "err.log general.log slow binlog.000001 binlog.index relay.000002 ibtmp1 pid undo001 ib_logfile0 aria_log_control aria_log.00000001 ibdata1 #sql-temptable-1.MAI #sql1.frm"
+				for name := range strings.FieldsSeq(own + " " + tt.files) {
+					path := filepath.Join(datadir, dir, name)
+					if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, nil, 0o600)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				l, err := newLayout(datadir, map[string]string{"datadir": datadir, "innodb_page_size": "16384", variable: strings.ReplaceAll(value, "DATADIR", datadir)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s, err := l.scanDatadir(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				var names []string
+				for _, e := range s.entries {
+					names = append(names, e.name)
+				}
+				if got := strings.Join(names, " "); got != tt.want {
+					t.Errorf("files %q, want %q", got, tt.want)
+				}
+				// The server lists every folder. Those of InnoDB and Aria are restored with their files.
+				folder := filepath.Join(datadir, dir)
+				if want := tt.database || !l.holdsEngines(folder); slices.Contains(s.databases, dir) != want {
+					t.Errorf("databases %q, want %s among them: %t", s.databases, dir, want)
+				}
+			})
+		}
 	}
 }

@@ -109,6 +109,11 @@ func (s *scan) add(l layout, dir string, d fs.DirEntry) error {
 	if isLink {
 		e.link = to
 	}
+	if to.kind == repo.LinkSymbolic {
+		if _, err := os.Stat(l.file(e)); errors.Is(err, fs.ErrNotExist) {
+			return nil // a table that lacks this file
+		}
+	}
 	if to.kind == repo.LinkISL {
 		e.name = strings.TrimSuffix(e.name, islExt) + ".ibd"
 		if to.to == "" {
@@ -140,7 +145,7 @@ func (l layout) databaseOrigin(dir string) string {
 // checkLinks looks, before anything is locked, for tablespaces elsewhere that no
 // backup could find. A DDL that is at work looks the same, so what is found must
 // be there for a while.
-func (p *Preflight) checkLinks(ctx context.Context, server *stage.Server) error {
+func (p *Preflight) checkLinks(ctx context.Context, o Options) error {
 	const tries, pause = 5, 200 * time.Millisecond
 	var problems []string
 	for i := range tries {
@@ -155,7 +160,7 @@ func (p *Preflight) checkLinks(ctx context.Context, server *stage.Server) error 
 				return err
 			}
 		}
-		found, err := p.lostSpaces(ctx, server)
+		found, err := p.lostSpaces(ctx, o.Server)
 		if i == 0 {
 			problems = found
 		}

@@ -65,29 +65,22 @@ func (r *attempt) underBlockDDL(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.copies.lookForLeftOver(ctx, r.opts.Server, s); err != nil {
+		return err
+	}
 	// The server makes its list while we go through the files.
-	listing, ctx := errgroup.WithContext(ctx)
+	listing, both := errgroup.WithContext(ctx)
 	listing.Go(func() (err error) {
-		r.listed, err = r.tableNames(ctx)
+		r.listed, err = list(both, r.opts.Server)
 		return err
 	})
-	if r.final, err = r.copies.settle(ctx, s); err == nil {
-		err = r.aria.advance(ctx)
+	if r.final, err = r.copies.settle(both, s); err == nil {
+		err = r.aria.advance(both)
 	}
-	return errors.Join(err, listing.Wait())
-}
-
-// tableNames is the server's own list of tables.
-func (r *attempt) tableNames(ctx context.Context) ([]qualified, error) {
-	names, err := r.opts.Server.TableNames(ctx)
-	if err != nil {
-		return nil, err
+	if err := errors.Join(err, listing.Wait()); err != nil {
+		return err
 	}
-	list := make([]qualified, 0, len(names))
-	for _, n := range names {
-		list = append(list, qualified{n.Database, n.Name})
-	}
-	return list, nil
+	return r.findProblems(ctx)
 }
 
 // underBlockCommit fixes the moment: no transaction can commit. What is read

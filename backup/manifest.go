@@ -27,7 +27,7 @@ func fileOf(ctx context.Context, path string, h *held) (repo.File, outcome, erro
 	if h.space != nil {
 		f.Space, f.Flags, f.PageSize = h.id, uint32(h.space.Flags), h.space.PageSize
 	}
-	var out outcome
+	out := outcome{maxFile: path}
 	if h.pages != nil {
 		out.maxPage = innodb.LSN(h.pages.max.Load())
 	}
@@ -50,12 +50,15 @@ func fileOf(ctx context.Context, path string, h *held) (repo.File, outcome, erro
 type outcome struct {
 	torn    int64
 	maxPage innodb.LSN
+	maxFile string // that has it
 	damaged []repo.DamagedPage
 }
 
 func (o *outcome) add(more outcome) {
 	o.torn += more.torn
-	o.maxPage = max(o.maxPage, more.maxPage)
+	if more.maxPage > o.maxPage {
+		o.maxPage, o.maxFile = more.maxPage, more.maxFile
+	}
 	o.damaged = append(o.damaged, more.damaged...)
 }
 

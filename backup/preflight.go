@@ -45,9 +45,12 @@ type Preflight struct {
 	facts       stage.Facts
 	layout      layout
 	first       scan
+	scanned     bool  // first is complete
 	bytes       int64 // of all files to copy
 	descriptors int
 	leftOut     []repo.LeftOut
+	unlisted    []qualified    // tables that the server does not list
+	fileless    []repo.LeftOut // tables of engines that keep no file here
 }
 
 // Errors joins the findings that forbid a backup, nil if there are none.
@@ -92,7 +95,14 @@ func (p *Preflight) add(check, grade, text string, hints ...string) {
 // in the findings.
 func Check(ctx context.Context, o Options) (*Preflight, error) {
 	const sample = time.Second // of the server's writes
-	return preflight(ctx, o, sample)
+	p, err := preflight(ctx, o, sample)
+	if err != nil || !p.scanned {
+		return p, err
+	}
+	if err := p.checkLeftOver(ctx, o); err != nil {
+		return nil, err
+	}
+	return p, p.checkProblems(ctx, o.Server)
 }
 
 // preflight is Check. What the server writes is watched meanwhile, and for at least
@@ -295,12 +305,12 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := p.checkLinks(ctx, o.Server); err != nil {
-		return err
+	for _, check := range []func(context.Context, Options) error{p.checkLinks, p.checkListed, p.checkClosed} {
+		if err := check(ctx, o); err != nil {
+			return err
+		}
 	}
-	for _, name := range p.first.ignored {
-		p.add("files", GradeWarning, fmt.Sprintf("%s in the data directory is not known and will not be in the backup", name))
-	}
+	p.checkFiles()
 	for _, found := range p.layout.look(p.first.entries) {
 		if errors.Is(found.err, fs.ErrNotExist) {
 			continue
@@ -320,7 +330,7 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 		}
 		p.bytes += s.blocks
 	}
-	p.leftOut = unsupportedTables(p.layout.datadir, p.first)
+	p.leftOut = append(unsupportedTables(p.layout.datadir, p.first), p.fileless...)
 	for _, t := range p.leftOut {
 		text := fmt.Sprintf("`%s`.`%s` has engine %s, which cannot be backed up", t.Database, t.Name, t.Engine)
 		if o.LeaveOutUnsupported {
@@ -329,6 +339,7 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 		}
 		p.add(checkTables, GradeError, text, leaveOutHint)
 	}
+	p.scanned = true
 	p.add(checkTables, GradeOK, fmt.Sprintf("%d databases, %d files, %s", len(p.first.databases), len(p.first.entries), humanize.IBytes(uint64(p.bytes))))
 	return nil
 }
@@ -357,9 +368,9 @@ func (p *Preflight) checkReadable() {
 	}
 	switch {
 	case refused == 1:
-		p.add("datadir", GradeError, fmt.Sprintf("%s: permission denied", first), rightsHint)
+		p.add("datadir", GradeError, fmt.Sprintf("%s: permission denied", first), p.deniedHints(first)...)
 	case refused > 1:
-		p.add("datadir", GradeError, fmt.Sprintf("%s and %d more files: permission denied", first, refused-1), rightsHint)
+		p.add("datadir", GradeError, fmt.Sprintf("%s and %d more files: permission denied", first, refused-1), p.deniedHints(first)...)
 	}
 }
 

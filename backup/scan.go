@@ -8,10 +8,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"mbk/aria"
 	"mbk/internal/filename"
+	"mbk/repo"
 )
 
 // entry is a file that belongs into a backup, found in a scan of the data
@@ -48,7 +50,7 @@ func (e entry) logTable() bool { return e.ofLog() && path.Ext(e.name) == ".CSV" 
 // keeps to its own locks with them. Others may come and go at any time.
 func (e entry) known() bool {
 	switch path.Ext(e.name) {
-	case ".frm", ".ibd", aria.IndexExt, aria.DataExt, ".MYI", ".MYD", ".MRG", ".CSV", ".CSM", ".ARZ", ".ARM", ".TRG", ".TRN", ".opt", ".par":
+	case ".frm", ".ibd", aria.IndexExt, aria.DataExt, ".MYI", ".MYD", ".MRG", ".CSV", ".CSM", arzExt, ".ARM", ".TRG", ".TRN", ".opt", ".par":
 		return e.dir != ""
 	}
 	return false
@@ -69,6 +71,9 @@ type scan struct {
 	looked    map[string]fileStat // how these were before they were listed
 	entries   []entry             // sorted by directory and name
 	ignored   []string            // files in the data directory itself that are not known
+	strays    []string            // what lies in directories of databases and is no file of a table or database
+	unnamable []string            // whose names no backup can hold
+	closed    []string            // directories that cannot be listed
 	broken    []brokenLink
 
 	// Of a filtered backup, what was taken out: databases by their SQL names, and
@@ -86,12 +91,15 @@ func (l layout) scanDatadir(ctx context.Context) (scan, error) {
 	}
 	for _, e := range top {
 		switch name := e.Name(); {
+		case !l.isDirectory(e) && l.handledElsewhere(name):
+		case repo.CheckPath(name) != nil:
+			s.unnamable = append(s.unnamable, name)
 		case l.isDatabase(e):
 			s.databases = append(s.databases, name)
 		case e.IsDir():
 		case rootFile(name):
 			s.entries = append(s.entries, entry{name: name})
-		case !l.handledElsewhere(name):
+		default:
 			s.ignored = append(s.ignored, name)
 		}
 	}
@@ -120,17 +128,44 @@ func (l layout) rescan(ctx context.Context, s scan) (scan, error) {
 	return s, nil
 }
 
-// isDatabase says whether the server takes a directory for a database.
-func (l layout) isDatabase(e fs.DirEntry) bool {
-	name := e.Name()
-	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "#") || name == "lost+found" || l.ignored[name] || l.special(filepath.Join(l.datadir, name)) {
-		return false
-	}
+// isDirectory reports whether an entry of the data directory is a directory, or a
+// link to one.
+func (l layout) isDirectory(e fs.DirEntry) bool {
 	if e.Type()&fs.ModeSymlink != 0 {
-		s, err := statPath(filepath.Join(l.datadir, name))
+		s, err := statPath(filepath.Join(l.datadir, e.Name()))
 		return err == nil && s.directory()
 	}
 	return e.IsDir()
+}
+
+// isDatabase reports whether a directory is to be restored as a database. The server
+// takes every directory for one, also if it writes logs and temporary files there.
+// Those that are hidden or hold files of InnoDB or Aria count only if they have
+// something of a database.
+func (l layout) isDatabase(e fs.DirEntry) bool {
+	name, dir := e.Name(), filepath.Join(l.datadir, e.Name())
+	if !l.isDirectory(e) || l.ignored[name] {
+		return false
+	}
+	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "#") || name == "lost+found" || l.holdsEngines(dir) {
+		return l.holdsTables(name)
+	}
+	return true
+}
+
+// holdsTables reports whether a directory has a file of a table or database. One that
+// cannot be listed has none.
+func (l layout) holdsTables(dir string) bool {
+	list, err := os.ReadDir(filepath.Join(l.datadir, dir))
+	return err == nil && slices.ContainsFunc(list, func(e fs.DirEntry) bool {
+		return !e.IsDir() && l.belongs(entry{dir: dir, name: e.Name()})
+	})
+}
+
+// belongs reports whether a file of a directory is one of a table or database, and
+// none that the server keeps there for itself.
+func (l layout) belongs(e entry) bool {
+	return wanted(e.name) && (e.known() || path.Ext(e.name) == islExt) && !l.ownFile(filepath.Join(l.datadir, e.dir, e.name))
 }
 
 // rootFile says whether a file of the data directory itself is copied as it is.
@@ -156,6 +191,9 @@ func (l layout) handledElsewhere(name string) bool {
 			return true
 		}
 	}
+	if l.ofConnection(name) {
+		return true
+	}
 	for _, variable := range []string{"log_bin_basename", "relay_log_basename", "log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket", "log_basename"} {
 		base := filepath.Base(l.vars[variable])
 		if l.vars[variable] != "" && (name == base || strings.HasPrefix(name, base+".")) {
@@ -172,6 +210,20 @@ func (l layout) handledElsewhere(name string) bool {
 	return false
 }
 
+// ofConnection reports whether a file is one of a named connection of a replica:
+// master-NAME.info, relay-log-NAME.info, and relay-NAME.000001, as the server's
+// variables have the rest of the name.
+func (l layout) ofConnection(name string) bool {
+	ext := path.Ext(name)
+	if ext == ".info" && strings.HasPrefix(name, "master-") {
+		return true
+	}
+	relay, info := l.vars["relay_log_basename"], l.vars["relay_log_info_file"]
+	isNumber := len(ext) > 1 && strings.Trim(ext[1:], "0123456789") == ""
+	return relay != "" && strings.HasPrefix(name, filepath.Base(relay)+"-") && (isNumber || ext == ".index") ||
+		info != "" && ext == path.Ext(info) && strings.HasPrefix(name, strings.TrimSuffix(filepath.Base(info), path.Ext(info)))
+}
+
 // scanDatabase adds what is to be copied of one database.
 func (l layout) scanDatabase(s *scan, dir string) error {
 	before, err := statPath(filepath.Join(l.datadir, dir))
@@ -186,20 +238,50 @@ func (l layout) scanDatabase(s *scan, dir string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		s.closed = append(s.closed, dir)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("list database directory %s: %w", dir, err)
 	}
 	first := len(s.entries)
+	var strays []string
 	for _, e := range list {
-		if e.Type()&(fs.ModeDir|fs.ModeSocket|fs.ModeNamedPipe|fs.ModeDevice) != 0 || !wanted(e.Name()) {
-			continue
-		}
-		if err := s.add(l, dir, e); err != nil {
-			return err
+		name := path.Join(dir, e.Name())
+		switch {
+		case passing(e):
+		case e.IsDir() || !l.belongs(entry{dir: dir, name: e.Name()}):
+			strays = append(strays, name)
+		case repo.CheckPath(name) != nil:
+			s.unnamable = append(s.unnamable, name)
+		default:
+			if err := s.add(l, dir, e); err != nil {
+				return err
+			}
 		}
 	}
 	indexFirst(s.entries[first:])
+	s.addStrays(l, dir, strays, len(s.entries) > first)
 	return nil
+}
+
+// addStrays notes what is not copied of a directory. Where the server keeps files of
+// its own, that are those, unless there are tables, too.
+func (s *scan) addStrays(l layout, dir string, names []string, tables bool) {
+	folder := filepath.Join(l.datadir, dir)
+	own := l.holdsLogs(folder) || l.holdsEngines(folder)
+	for _, name := range names {
+		if !own || tables && !l.handledElsewhere(path.Base(name)) {
+			s.strays = append(s.strays, name)
+		}
+	}
+}
+
+// passing reports whether a file is there for a moment only, as those are that a
+// statement makes, and what a program listens at.
+func passing(e fs.DirEntry) bool {
+	return e.Type()&(fs.ModeSocket|fs.ModeNamedPipe|fs.ModeDevice) != 0 || !e.IsDir() && !wanted(e.Name())
 }
 
 // indexFirst puts the index file of an Aria table before its data file, because

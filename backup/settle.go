@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"mbk/internal/filename"
@@ -19,6 +21,9 @@ import (
 type final struct {
 	databases []string
 	files     map[string]*placed // by path below the data directory
+
+	bare      bool     // a table of InnoDB has no file of its own
+	unnamable []string // files that no backup can hold, because of their names
 
 	leftDatabases []string        // that the filter left out, by their SQL names
 	left          map[string]bool // files of full-text indexes that it left out
@@ -40,7 +45,7 @@ func (c *copies) settle(ctx context.Context, s scan) (*final, error) {
 		}
 	}
 	f := &final{
-		databases: s.databases, files: make(map[string]*placed, len(s.entries)),
+		databases: s.databases, files: make(map[string]*placed, len(s.entries)), unnamable: s.unnamable,
 		leftDatabases: s.leftDatabases, left: map[string]bool{},
 	}
 	f.leave(s)
@@ -54,9 +59,36 @@ func (c *copies) settle(ctx context.Context, s scan) (*final, error) {
 				return nil, err
 			}
 		}
+		f.bare = f.bare || f.lacksSpace(pair)
 		found = found[len(pair):]
 	}
 	return f, f.waitLate(ctx)
+}
+
+// lacksSpace reports whether the files of one name have the definition of a table of
+// InnoDB, and there is no file for it or one of its partitions. The files of the
+// partitions come before in every scan.
+func (f *final) lacksSpace(pair []entry) bool {
+	var define *definition
+	var parts []string
+	for _, e := range pair {
+		p := f.files[e.path()]
+		switch {
+		case p == nil:
+		case e.frm():
+			define = p.held.facts.define
+		case path.Ext(e.name) == ".par":
+			parts = p.held.facts.parts
+		}
+	}
+	if define == nil || define.engine != "InnoDB" {
+		return false
+	}
+	stem := strings.TrimSuffix(pair[0].path(), path.Ext(pair[0].name))
+	if !define.partitioned {
+		return f.files[stem+".ibd"] == nil
+	}
+	return slices.ContainsFunc(parts, func(part string) bool { return f.files[stem+"#P#"+part+".ibd"] == nil })
 }
 
 // leave notes the files that the filter took out of a scan.
@@ -119,12 +151,15 @@ func (c *copies) place(ctx context.Context, f *final, e entry, found looked, sta
 	}
 	now := found.stat
 	h, ok := c.holds(e, now)
+	if h != nil && f.stands(h, e) {
+		h, ok = nil, false // for another name of the same file, which gets a copy of its own
+	}
 	if ok && (!stale || !e.data() || e.innodb() || e.logTable()) {
-		f.files[e.path()] = &placed{entry: e, held: h}
+		f.put(&placed{entry: e, held: h})
 		return nil
 	}
 	if h != nil && e.logTable() && now.size >= h.size && c.onlyGrown(h) {
-		f.files[e.path()] = &placed{entry: e, held: h, late: true}
+		f.put(&placed{entry: e, held: h, late: true})
 		return c.extend(ctx, h, now.size)
 	}
 	if err := c.descriptors.Acquire(ctx, 1); err != nil {
@@ -140,8 +175,21 @@ func (c *copies) place(ctx context.Context, f *final, e entry, found looked, sta
 	if h, err = c.submit(ctx, g); err != nil {
 		return err
 	}
-	f.files[e.path()] = &placed{entry: e, held: h, late: true}
+	f.put(&placed{entry: e, held: h, late: true})
 	return nil
+}
+
+// put puts a copy in its place.
+func (f *final) put(p *placed) {
+	p.held.placedAs = p.entry.path()
+	f.files[p.held.placedAs] = p
+}
+
+// stands reports whether a copy stands for another name than e already: links can
+// give one file several.
+func (f *final) stands(h *held, e entry) bool {
+	other := f.files[h.placedAs]
+	return h.placedAs != e.path() && other != nil && other.held == h
 }
 
 // placeNow is place for a file as it is now.
@@ -267,6 +315,9 @@ func (c *copies) replace(ctx context.Context, f *final, pair []entry, seen map[s
 		seen[path] = true
 		if placed && !moving && !p.unprotected() {
 			continue
+		}
+		if !placed && e.frm() && f.files[strings.TrimSuffix(path, ".frm")+arzExt] != nil {
+			continue // somebody has opened an ARCHIVE table for the first time
 		}
 		if !placed && !moving && !e.innodb() && e.dir != "mysql" {
 			return fmt.Errorf("%s appeared although BACKUP STAGE BLOCK_DDL was held", path)

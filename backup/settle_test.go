@@ -3,11 +3,10 @@ package backup
 import (
 	"os"
 	"path/filepath"
-	"strings"
+	"reflect"
+	"slices"
 	"testing"
 	"time"
-
-	"mbk/repo"
 )
 
 // A copy of a plain file holds only as long as nothing can have been written to
@@ -73,16 +72,25 @@ func TestIdentityOfReusedInode(t *testing.T) {
 }
 
 func TestReconcileTables(t *testing.T) {
-	ours := []repo.Table{{Database: "d", Name: "a"}, {Database: "d", Name: "b"}}
-	left := []repo.LeftOut{{Database: "d", Name: "c"}}
-	server := []qualified{{"d", "a"}, {"d", "b"}, {"d", "c"}}
-	if err := reconcile(ours, left, server); err != nil {
-		t.Errorf("equal lists: %v", err)
-	}
-	if err := reconcile(ours, left, append(server, qualified{"d", "x"})); err == nil || !strings.Contains(err.Error(), "`d`.`x`") {
-		t.Errorf("a table of the server that was not copied: %v", err)
-	}
-	if err := reconcile(ours, left, server[1:]); err == nil || !strings.Contains(err.Error(), "`d`.`a`") {
-		t.Errorf("a table that the server does not list: %v", err)
+	ours := []qualified{{"d", "a"}, {"d", "B"}, {"#mysql50#x", "#mysql50#bad\xff"}}
+	for _, tt := range []struct {
+		name   string
+		by     reconciler
+		server []qualified
+		want   difference
+	}{
+		{"equal lists", reconciler{}, ours, difference{}},
+		{"a table of the server that was not copied", reconciler{}, append(slices.Clone(ours), qualified{"d", "x"}), difference{missing: []qualified{{"d", "x"}}}},
+		{"a table that the server does not list", reconciler{}, ours[1:], difference{surplus: ours[:1]}},
+		{"case", reconciler{}, []qualified{{"D", "a"}, ours[1], ours[2]}, difference{missing: []qualified{{"D", "a"}}, surplus: ours[:1]}},
+		{"case with lower_case_table_names", reconciler{folds: true}, []qualified{{"D", "a"}, {"d", "b"}, ours[2]}, difference{}},
+		{"names that are passed over", reconciler{unnamable: []string{"d/caf\xe9.frm", "d/two\x02.frm", "d/data\xff.MYD", "f\xff"}}, append(slices.Clone(ours),
+			qualified{"d", "#mysql50#caf?"}, qualified{"d", "#mysql50#two\x02"}, qualified{"#mysql50#f?", "t"}, qualified{"d", "data"}), difference{missing: []qualified{{"d", "data"}}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := tt.by.tables(ours, tt.server); !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got %+v, want %+v", got, tt.want)
+			}
+		})
 	}
 }

@@ -18,12 +18,26 @@ import (
 // data directory are restored. The rows of FEDERATED tables live elsewhere and
 // those of MEMORY and BLACKHOLE nowhere; their definitions are all there is.
 func supported(engine string) bool {
-	switch engine {
+	switch engineName(engine) {
 	case "InnoDB", "Aria", "MyISAM", "MRG_MyISAM", "CSV", "ARCHIVE", "MEMORY", "BLACKHOLE", "FEDERATED":
 		return true
 	}
 	return false
 }
+
+// engineName is the name of an engine as the server writes it. Old definitions have
+// others, which the server compares without case.
+func engineName(name string) string {
+	for _, known := range [...]string{"InnoDB", "Aria", "MyISAM", "MRG_MyISAM", "CSV", "ARCHIVE", "MEMORY", "BLACKHOLE", "FEDERATED", "partition"} {
+		if strings.EqualFold(known, name) {
+			return known
+		}
+	}
+	return name
+}
+
+// outsideReason is why a table of an unsupported engine is left out.
+const outsideReason = "its engine keeps rows outside of what a copy of its files holds"
 
 // unsupportedTables lists the tables of a scan that cannot be backed up. Broken
 // definitions are named by the backup itself; here they are passed over.
@@ -79,7 +93,7 @@ func readFile(path string, buf []byte) ([]byte, error) {
 func leftOut(e entry, d definition) repo.LeftOut {
 	return repo.LeftOut{
 		Database: filename.SQL(e.dir), Name: filename.SQL(e.table), Engine: d.engine,
-		Reason: "its engine keeps rows outside of what a copy of its files holds",
+		Reason: outsideReason,
 	}
 }
 
@@ -90,7 +104,7 @@ func (f *final) leaveOut() []repo.LeftOut {
 	gone := map[tableFiles]bool{}
 	var found []repo.LeftOut
 	for _, p := range f.files {
-		d := p.held.define
+		d := p.held.facts.define
 		if d == nil || d.kind == kindView || supported(d.engine) {
 			continue
 		}
@@ -122,11 +136,8 @@ func (f *final) tables(index map[string]int) []repo.Table {
 			continue
 		}
 		files[key] = append(files[key], index[path])
-		if d := p.held.define; d != nil {
-			byTable[key] = &repo.Table{
-				Database: filename.SQL(p.entry.dir), Name: filename.SQL(p.entry.table),
-				Engine: d.engine, Type: d.kind,
-			}
+		if t := p.table(); t != nil && (byTable[key] == nil || p.entry.frm()) {
+			byTable[key] = t
 		}
 	}
 	tables := make([]repo.Table, 0, len(byTable))
@@ -144,41 +155,24 @@ func (f *final) tables(index map[string]int) []repo.Table {
 	return tables
 }
 
+// table is the table that a file makes the server know, nil if it is not the
+// definition of any. Of a table whose definition cannot be read only the name is known.
+func (p *placed) table() *repo.Table {
+	e, d := p.entry, p.held.facts.define
+	t := &repo.Table{Database: filename.SQL(e.dir), Name: filename.SQL(e.table), Type: kindTable}
+	switch {
+	case d != nil && (e.frm() || e.discovered()):
+		t.Engine, t.Type = d.engine, d.kind
+	case !e.frm():
+		return nil
+	}
+	return t
+}
+
 // qualified is a table as the server names it.
 type qualified struct{ database, name string }
 
 func (q qualified) String() string { return "`" + q.database + "`.`" + q.name + "`" }
-
-// reconcile compares the tables of the manifest with the server's own list,
-// taken under BLOCK_DDL. Both must be the same.
-func reconcile(tables []repo.Table, left []repo.LeftOut, server []qualified) error {
-	ours := map[qualified]bool{}
-	for _, t := range tables {
-		ours[qualified{t.Database, t.Name}] = true
-	}
-	for _, t := range left {
-		ours[qualified{t.Database, t.Name}] = true
-	}
-	var missing []string
-	for _, q := range server {
-		if !ours[q] {
-			missing = append(missing, q.String())
-		}
-		delete(ours, q)
-	}
-	if len(missing) > 0 {
-		return fmt.Errorf("the server has tables whose files were not found in the data directory: %s", shortList(missing))
-	}
-	var surplus []string
-	for q := range ours {
-		surplus = append(surplus, q.String())
-	}
-	if len(surplus) > 0 {
-		sort.Strings(surplus)
-		return fmt.Errorf("the data directory has tables that the server does not list: %s", shortList(surplus))
-	}
-	return nil
-}
 
 // shortList joins names for a message.
 func shortList(names []string) string {

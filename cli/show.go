@@ -92,7 +92,11 @@ func printTables(env Env, m *repo.Manifest) error {
 		for _, i := range t.Files {
 			bytes += m.Files[i].Size
 		}
-		lines = append(lines, fmt.Sprintf("table\t`%s`.`%s`\t%s\t%s", t.Database, t.Name, orDefault(t.Engine, t.Type), size(bytes)))
+		line := fmt.Sprintf("table\t`%s`.`%s`\t%s\t%s", t.Database, t.Name, orDefault(t.Engine, t.Type), size(bytes))
+		if t.Problem != "" {
+			line += "\t" + t.Problem
+		}
+		lines = append(lines, line)
 	}
 	return rows(env, lines)
 }

@@ -5,17 +5,20 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"mbk/innodb"
 )
 
 // InnoDBTable is a table in InnoDB's own dictionary.
 type InnoDBTable struct {
-	ID   uint64
-	Name string // on disk: "database/table", "database/table#P#p0", "database/FTS_..."
+	ID    uint64
+	Name  string         // on disk: "database/table", "database/table#P#p0", "database/FTS_..."
+	Space innodb.SpaceID // 0 for a table in the system tablespace
 }
 
 // InnoDBTables lists InnoDB's dictionary, but for the tables of InnoDB itself.
 func (s *Server) InnoDBTables(ctx context.Context) ([]InnoDBTable, error) {
-	all, err := s.control.rows(ctx, "SELECT TABLE_ID, NAME FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE '%/%'")
+	all, err := s.control.rows(ctx, "SELECT TABLE_ID, NAME, SPACE FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE '%/%'")
 	if err != nil {
 		return nil, fmt.Errorf("list InnoDB's tables: %w", err)
 	}
@@ -25,7 +28,11 @@ func (s *Server) InnoDBTables(ctx context.Context) ([]InnoDBTable, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list InnoDB's tables: table %q: %w", r.at(0), err)
 		}
-		tables[i] = InnoDBTable{ID: id, Name: r.at(1)}
+		space, err := strconv.ParseUint(r.at(2), 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("list InnoDB's tables: tablespace %q: %w", r.at(2), err)
+		}
+		tables[i] = InnoDBTable{ID: id, Name: r.at(1), Space: innodb.SpaceID(space)}
 	}
 	return tables, nil
 }

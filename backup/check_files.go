@@ -1,0 +1,136 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"mbk/internal/filename"
+	"mbk/internal/fsuser"
+	"mbk/stage"
+)
+
+// checkFiles names what of the data directory is not in the backup, or is there without
+// a table.
+func (p *Preflight) checkFiles() {
+	keys := p.keyFiles()
+	for _, name := range keys {
+		p.add("files", GradeWarning, fmt.Sprintf("%s in the data directory holds the keys of encrypted tables and logs and will not be in the backup, which cannot be restored without it", name),
+			"keep a copy of the key file in another place than the backups, and move it out of the data directory")
+	}
+	isKey := func(name string) bool { return slices.Contains(keys, name) }
+	for _, name := range slices.DeleteFunc(slices.Clone(p.first.ignored), isKey) {
+		p.add("files", GradeWarning, fmt.Sprintf("%s in the data directory is not known and will not be in the backup", name))
+	}
+	if strays := slices.DeleteFunc(slices.Clone(p.first.strays), isKey); len(strays) > 0 {
+		p.add("files", GradeWarning, "not files of tables, and will not be in the backup: "+shortList(strays))
+	}
+	if names := p.first.unnamable; len(names) > 0 {
+		quoted := make([]string, len(names))
+		for i, name := range names {
+			quoted[i] = strconv.Quote(name)
+		}
+		p.add("files", GradeWarning, "names that are not UTF-8 or have control characters, will not be in the backup: "+shortList(quoted), "rename these files, or remove them")
+	}
+	if orphans := p.first.orphans(); len(orphans) > 0 {
+		p.add("files", GradeWarning, "files of tables of which there is no definition: "+shortList(orphans), "they are in the backup, and the server cannot use them")
+	}
+	p.checkUpgrade()
+}
+
+// keyFiles are the files in the data directory, by their paths there, that hold the
+// keys of encryption.
+func (p *Preflight) keyFiles() []string {
+	var found []string
+	for _, name := range []string{"file_key_management_filename", "file_key_management_filekey"} {
+		value := strings.TrimPrefix(p.facts.Variables[name], "FILE:")
+		if value == "" || value == stage.Hidden {
+			continue
+		}
+		if rel, err := filepath.Rel(p.layout.datadir, p.layout.resolve(value)); err == nil && filepath.IsLocal(rel) {
+			found = append(found, rel)
+		}
+	}
+	return found
+}
+
+// orphans are files of rows and keys without a definition. Those of InnoDB its
+// dictionary tells about.
+func (s scan) orphans() []string {
+	defined := map[tableFiles]bool{}
+	for _, e := range s.entries {
+		if e.frm() || e.discovered() {
+			defined[tableFiles{e.dir, e.table}] = true
+		}
+	}
+	var found []string
+	for _, e := range s.entries {
+		if e.table != "" && e.data() && !e.innodb() && !filename.Temporary(e.name) && !defined[tableFiles{e.dir, e.table}] {
+			found = append(found, e.path())
+		}
+	}
+	return found
+}
+
+// checkUpgrade warns if mariadb-upgrade has not run since the server became one of
+// another series: some tables may need it, of which each CHECK TABLE says so.
+func (p *Preflight) checkUpgrade() {
+	for _, name := range []string{"mariadb_upgrade_info", "mysql_upgrade_info"} {
+		b, err := p.layout.readSmall(name)
+		if err != nil {
+			continue
+		}
+		done, err := stage.ParseVersion(strings.TrimSpace(string(b)))
+		now := p.facts.Version
+		if err == nil && (done.Major != now.Major || done.Minor != now.Minor) && now.AtLeast(done.Major, done.Minor, 0) {
+			p.add("server", GradeWarning, fmt.Sprintf("mariadb-upgrade ran last for %s, and the server is %s: tables may need an upgrade, here as in what is restored", done, now), "run mariadb-upgrade")
+		}
+		return
+	}
+}
+
+// readSmall reads a small file of the data directory itself.
+func (l layout) readSmall(name string) ([]byte, error) {
+	const most = 1 << 10
+	return readFile(filepath.Join(l.datadir, name), make([]byte, most))
+}
+
+// checkClosed judges directories that may not be listed. The server cannot list them
+// either if it runs as the same user.
+func (p *Preflight) checkClosed(ctx context.Context, o Options) error {
+	if len(p.first.closed) == 0 {
+		return nil
+	}
+	listed, err := o.Server.TableNames(ctx)
+	if err != nil {
+		return err
+	}
+	for _, dir := range p.first.closed {
+		text := fmt.Sprintf("%s: permission denied", path.Join(p.layout.datadir, dir))
+		if slices.ContainsFunc(listed, func(t stage.Table) bool { return filename.Encode(t.Database) == dir }) {
+			p.add("datadir", GradeError, text, p.deniedHints(path.Join(p.layout.datadir, dir))...)
+			continue
+		}
+		p.add("datadir", GradeWarning, text+"; the server has no table there, and what it holds will not be in the backup", p.deniedHints(path.Join(p.layout.datadir, dir))...)
+	}
+	return nil
+}
+
+// deniedHints is advice on a file or directory that may not be read. To the user that
+// the server runs as it says what root has to do.
+func (p *Preflight) deniedHints(file string) []string {
+	owner, err := fsuser.OwnerOf(p.layout.datadir)
+	if me := fsuser.Current().UID; err != nil || me != 0 && me != owner.UID {
+		return []string{rightsHint}
+	}
+	hints := []string{fmt.Sprintf("the server cannot read it either: chown -R %d:%d %s", owner.UID, owner.GID, file)}
+	rel, err := filepath.Rel(p.layout.datadir, file)
+	if dir, _, _ := strings.Cut(filepath.ToSlash(rel), "/"); err == nil && slices.Contains(p.first.databases, dir) {
+		hints = append(hints, fmt.Sprintf("or leave it out: --exclude-database '%s'", filename.SQL(dir)))
+	}
+	return hints
+}

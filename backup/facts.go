@@ -1,0 +1,152 @@
+package backup
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"mbk/aria"
+)
+
+// facts is what a file tells of the state of its table.
+type facts struct {
+	define   *definition // of a .frm file, and of the data of an ARCHIVE table
+	unread   string      // why the definition in a .frm file cannot be read
+	made     uint32      // by which version of the server, of a .frm file: 101119
+	crashed  bool        // the index file of MyISAM or Aria has the mark
+	dataSize int64       // bytes that the data file must have, of an index file; 0 if that is not known
+	parts    []string    // of a .par file: the partitions, as in the names of their files
+}
+
+// Places in the index file of a MyISAM table (storage/myisam/myisamdef.h of MariaDB).
+// Integers are big-endian.
+const (
+	myiMagic      = "\xfe\xfe\x07"
+	myiOpenCount  = 24 // u16
+	myiChanged    = 26 // u8
+	myiDataLength = 68 // u64
+)
+
+// Places in the index file of an Aria table.
+const (
+	maiMagic      = "\xfe\xfe\x09"
+	maiOpenCount  = 24 // u16
+	maiChanged    = 26 // u16
+	maiDataLength = 97 // u64
+)
+
+const (
+	indexHead    = 105 // bytes of an index file that are looked at
+	stateCrashed = 2 | 4
+	largestPar   = 16 << 20 // bytes, more than any list of partitions has
+	frmVersion   = 51       // u32
+)
+
+// inspect reads what a file tells of its table. A file that cannot be understood
+// tells nothing.
+func inspect(e entry, f io.ReaderAt, size int64) (facts, error) {
+	switch path.Ext(e.name) {
+	case ".frm":
+		b, err := readUpTo(f, size, largestFrm)
+		if err != nil {
+			return facts{}, err
+		}
+		return inspectDefinition(b), nil
+	case arzExt:
+		d, err := archiveDefinition(f)
+		if errors.Is(err, errNotArchive) || errors.Is(err, errNotFrm) {
+			return facts{}, nil
+		}
+		return facts{define: &d}, err
+	case ".par":
+		b, err := readUpTo(f, size, largestPar)
+		return facts{parts: partitionNames(b)}, err
+	case ".MYI", aria.IndexExt:
+		b, err := readUpTo(f, size, indexHead)
+		return inspectIndex(b), err
+	}
+	return facts{}, nil
+}
+
+// readUpTo reads a file that may be changing, but no more than so much of it.
+func readUpTo(f io.ReaderAt, size, most int64) ([]byte, error) {
+	return io.ReadAll(io.NewSectionReader(f, 0, min(size, most)))
+}
+
+func inspectDefinition(b []byte) facts {
+	d, err := parseDefinition(b)
+	if err != nil {
+		return facts{unread: fmt.Sprintf("%d bytes, %v", len(b), err)}
+	}
+	facts := facts{define: &d}
+	if d.kind != kindView {
+		facts.made = binary.LittleEndian.Uint32(b[frmVersion:])
+	}
+	return facts
+}
+
+// inspectIndex reads the state of a table of MyISAM or Aria. The size that it gives
+// the data file is true if the table was closed.
+func inspectIndex(b []byte) facts {
+	if len(b) < indexHead {
+		return facts{}
+	}
+	var found facts
+	var size uint64
+	switch {
+	case bytes.HasPrefix(b, []byte(myiMagic)):
+		found.crashed = b[myiChanged]&stateCrashed != 0
+		if binary.BigEndian.Uint16(b[myiOpenCount:]) == 0 {
+			size = binary.BigEndian.Uint64(b[myiDataLength:])
+		}
+	case bytes.HasPrefix(b, []byte(maiMagic)):
+		found.crashed = binary.BigEndian.Uint16(b[maiChanged:])&stateCrashed != 0
+		if binary.BigEndian.Uint16(b[maiOpenCount:]) == 0 {
+			size = binary.BigEndian.Uint64(b[maiDataLength:])
+		}
+	}
+	if size < 1<<62 {
+		found.dataSize = int64(size)
+	}
+	return found
+}
+
+// partitionNames are the partitions in a .par file, as in the names of their files:
+// "p0", "p0#SP#s0". The file is words of four bytes: its length in words, a checksum,
+// how many partitions there are, their engines (a byte each, filled up to a word), the
+// length of the names, and the names, each with a zero byte behind it.
+func partitionNames(b []byte) []string {
+	const word, head = 4, 12
+	if len(b) < head {
+		return nil
+	}
+	count := int64(binary.LittleEndian.Uint32(b[2*word:]))
+	names := head + (count+word-1)/word*word
+	if count > 1<<20 || names+word > int64(len(b)) {
+		return nil
+	}
+	length := int64(binary.LittleEndian.Uint32(b[names:]))
+	if names+word+length > int64(len(b)) {
+		return nil
+	}
+	text := b[names+word : names+word+length]
+	var all []string
+	for range count {
+		name, rest, ok := bytes.Cut(text, []byte{0})
+		if !ok || len(name) == 0 {
+			return nil
+		}
+		all, text = append(all, string(name)), rest
+	}
+	return all
+}
+
+// stem is the name without the extension: of a table or of one of its partitions.
+func (e entry) stem() string { return strings.TrimSuffix(e.name, path.Ext(e.name)) }
+
+// discovered reports whether the file alone makes the server know a table.
+func (e entry) discovered() bool { return path.Ext(e.name) == arzExt && e.stem() == e.table }

@@ -1,0 +1,182 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"mbk/innodb"
+	"mbk/internal/filename"
+	"mbk/stage"
+)
+
+// An .ibd file that InnoDB's dictionary knows nothing of is one that somebody has put
+// there, or that a lost dictionary has left behind: the server runs with it and never
+// looks at it. In a backup it would be in the way of the table whose number it has.
+
+// dictionary is what InnoDB knows of its tables, by their names on disk in lower case.
+type dictionary struct {
+	spaces map[string]innodb.SpaceID // 0: in the system tablespace
+	names  map[innodb.SpaceID]string
+}
+
+// readDictionary asks the server for it.
+func readDictionary(ctx context.Context, server *stage.Server) (*dictionary, error) {
+	tables, err := server.InnoDBTables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d := &dictionary{spaces: make(map[string]innodb.SpaceID, len(tables)), names: make(map[innodb.SpaceID]string, len(tables))}
+	for _, t := range tables {
+		name := strings.ToLower(t.Name)
+		d.spaces[name] = t.Space
+		if t.Space != 0 {
+			d.names[t.Space] = name
+		}
+	}
+	return d, nil
+}
+
+// dictionaryName is what the dictionary calls the table of an InnoDB file.
+func (e entry) dictionaryName() string {
+	return strings.ToLower(strings.TrimSuffix(e.path(), path.Ext(e.name)))
+}
+
+// unknown are the files of InnoDB of which the dictionary has no table. Those of
+// running statements and of full-text indexes, which the server makes and drops at
+// any time, are not among them.
+func (d *dictionary) unknown(entries []entry) []entry {
+	var found []entry
+	for _, e := range entries {
+		if !e.innodb() || filename.Temporary(e.name) || filename.FullText(e.name) {
+			continue
+		}
+		if d == nil || d.spaces[e.dictionaryName()] == 0 {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// leftOver are those of the unknown files that belong to nobody for sure. One is kept
+// that has the number of a table whose own file is not there: it may be that, and the
+// names written in some other way.
+func (d *dictionary) leftOver(l layout, unknown, all []entry) ([]string, error) {
+	if len(unknown) == 0 {
+		return nil, nil
+	}
+	size, err := l.pageSize()
+	if err != nil {
+		return nil, err
+	}
+	there := map[string]bool{}
+	for _, e := range all {
+		if e.innodb() {
+			there[e.dictionaryName()] = true
+		}
+	}
+	var found []string
+	page := make([]byte, size)
+	for _, e := range unknown {
+		id, err := readSpaceID(l, e, page)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // dropped or renamed
+		}
+		if err != nil {
+			return nil, err
+		}
+		owner, owned := d.names[id]
+		if !owned || there[owner] {
+			found = append(found, e.path())
+		}
+	}
+	return found, nil
+}
+
+// readSpaceID is the number of the tablespace in a file, 0 if it has none that can be
+// read.
+func readSpaceID(l layout, e entry, page []byte) (innodb.SpaceID, error) {
+	f, err := openQuietly(l.file(e))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	space, err := readSpace(f, e.path(), page)
+	if err != nil {
+		return 0, nil //nolint:nilerr // damaged, empty or no tablespace at all
+	}
+	return space.ID, nil
+}
+
+// lookForLeftOver decides which of the files of a scan no table has. The dictionary is
+// read again only where something is not in it.
+func (c *copies) lookForLeftOver(ctx context.Context, server *stage.Server, s scan) error {
+	c.leftOver = nil
+	if len(c.dictionary.unknown(s.entries)) == 0 {
+		return nil
+	}
+	var err error
+	if c.dictionary, err = readDictionary(ctx, server); err != nil {
+		return err
+	}
+	found, err := c.dictionary.leftOver(c.layout, c.dictionary.unknown(s.entries), s.entries)
+	if len(found) > 0 {
+		c.leftOver = make(map[string]bool, len(found))
+	}
+	for _, name := range found {
+		c.leftOver[name] = true
+	}
+	return err
+}
+
+// leftOverText is the warning of files that no table has.
+func leftOverText(names []string) string {
+	return "InnoDB has no table for " + shortList(names) + ": not in the backup"
+}
+
+const leftOverHint = "move such files out of the data directory, if nobody needs them"
+
+// checkLeftOver names such files before anything is locked.
+func (p *Preflight) checkLeftOver(ctx context.Context, o Options) error {
+	d, err := readDictionary(ctx, o.Server)
+	if err != nil {
+		return err
+	}
+	found, err := d.leftOver(p.layout, d.unknown(p.first.entries), p.first.entries)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	discarded, err := o.Server.Discarded(ctx)
+	if err != nil {
+		return err
+	}
+	found = slices.DeleteFunc(found, func(name string) bool { return slices.Contains(discarded, strings.TrimSuffix(name, ".ibd")) })
+	if len(found) > 0 {
+		p.note("files", GradeWarning, leftOverText(found), leftOverHint)
+	}
+	return nil
+}
+
+// warnLeftOver are the warnings of such files that a backup ends with.
+func (c *copies) warnLeftOver() []string {
+	var names []string
+	for name := range c.leftOver {
+		if !c.discarded[strings.TrimSuffix(name, ".ibd")] {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	return []string{leftOverText(names)}
+}
+
+// inTwoFiles is the error for two files of one tablespace.
+func inTwoFiles(id innodb.SpaceID, one, other string) error {
+	return fmt.Errorf("tablespace %d is in two files, %s and %s", id, one, other)
+}

@@ -1,0 +1,275 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"mbk/aria"
+	"mbk/internal/filename"
+	"mbk/repo"
+	"mbk/stage"
+)
+
+// tableParts is what is on the disk of one table.
+type tableParts struct {
+	facts facts // of the definition
+	found bool  // there is a .frm file, or one that stands for it
+	parts []string
+	par   bool
+	files map[string]fileFacts // by name
+}
+
+// fileFacts is what is known of one file of a table.
+type fileFacts struct {
+	facts
+	size int64
+}
+
+// partsOf puts the files of tables together.
+func partsOf(files func(yield func(entry, fileFacts) bool)) map[tableFiles]*tableParts {
+	all := map[tableFiles]*tableParts{}
+	for e, f := range files {
+		if e.table == "" || filename.Temporary(e.name) || filename.FullText(e.name) || e.ofLog() || !e.known() {
+			continue
+		}
+		key := tableFiles{e.dir, e.table}
+		t := all[key]
+		if t == nil {
+			t = &tableParts{files: map[string]fileFacts{}}
+			all[key] = t
+		}
+		switch {
+		case e.frm():
+			t.facts, t.found = f.facts, true
+		case path.Ext(e.name) == ".par":
+			t.parts, t.par = f.parts, true
+		case e.discovered() && !t.found:
+			t.facts, t.found = f.facts, f.define != nil
+		}
+		t.files[e.name] = f
+	}
+	return all
+}
+
+// dataFiles are the extensions of the files that an engine keeps of each table or
+// partition, that of the index before that of the data.
+func dataFiles(engine string) []string {
+	switch engine {
+	case "InnoDB":
+		return []string{".ibd"}
+	case "MyISAM":
+		return []string{".MYI", ".MYD"}
+	case "Aria":
+		return []string{aria.IndexExt, aria.DataExt}
+	case "MRG_MyISAM":
+		return []string{".MRG"}
+	case "CSV":
+		return []string{".CSV"}
+	case "ARCHIVE":
+		return []string{arzExt}
+	}
+	return nil
+}
+
+// stems are the names of a table's files without extensions, one for each partition.
+func (t *tableParts) stems(table string) []string {
+	if !t.facts.define.partitioned {
+		return []string{table}
+	}
+	stems := make([]string, len(t.parts))
+	for i, part := range t.parts {
+		stems[i] = table + "#P#" + part
+	}
+	return stems
+}
+
+// judge finds out what is wrong with tables on the source already. Whether a table of
+// InnoDB must have a file of its own its dictionary tells.
+type judge struct {
+	layout     layout
+	dictionary *dictionary // nil: no table of InnoDB is without a file
+	discarded  map[string]bool
+}
+
+// problems names what is wrong with each table, if anything is.
+func (j judge) problems(all map[tableFiles]*tableParts) map[tableFiles]string {
+	found := map[tableFiles]string{}
+	for key, t := range all {
+		if text := j.problem(key, t); text != "" {
+			found[key] = text
+		}
+	}
+	return found
+}
+
+func (j judge) problem(key tableFiles, t *tableParts) string {
+	frm := path.Join(key.database, key.table+".frm")
+	switch {
+	case !t.found:
+		return "" // of no table that the server lists
+	case j.layout.vars["lower_case_table_names"] == "1" && strings.ToLower(frm) != frm:
+		return "upper-case letters in the name, which the server cannot open with lower_case_table_names=1"
+	case t.facts.define == nil:
+		return fmt.Sprintf("its definition %s cannot be read (%s)", frm, t.facts.unread)
+	case t.facts.define.partitioned && !t.par:
+		return fmt.Sprintf("its list of partitions %s is missing", path.Join(key.database, key.table+".par"))
+	}
+	exts := dataFiles(t.facts.define.engine)
+	for _, stem := range t.stems(key.table) {
+		for i, ext := range exts {
+			file, there := t.files[stem+ext]
+			name := path.Join(key.database, stem+ext)
+			switch {
+			case !there && ext == ".ibd":
+				if text := j.withoutSpace(path.Join(key.database, stem)); text != "" {
+					return text
+				}
+			case !there:
+				return fmt.Sprintf("its file %s is missing", name)
+			case file.crashed:
+				return fmt.Sprintf("%s is marked as crashed", name)
+			}
+			if i > 0 && t.files[stem+exts[0]].dataSize > file.size {
+				return fmt.Sprintf("its data file %s has %d bytes, and must have %d", name, file.size, t.files[stem+exts[0]].dataSize)
+			}
+		}
+	}
+	return ""
+}
+
+// withoutSpace is what is wrong with a table or partition of InnoDB that has no file of
+// its own. One in the system tablespace needs none, and discarded ones have warnings
+// of their own.
+func (j judge) withoutSpace(name string) string {
+	if j.dictionary == nil || j.discarded[name] {
+		return ""
+	}
+	space, known := j.dictionary.spaces[strings.ToLower(name)]
+	switch {
+	case !known:
+		return "not known to InnoDB"
+	case space != 0:
+		return fmt.Sprintf("its file %s.ibd is missing", name)
+	}
+	return ""
+}
+
+// problemTexts are the warnings of tables, one for all that have the same problem. They
+// are in the order of their first tables.
+func problemTexts(tables []qualified, problems []string) []string {
+	var order []string
+	same := map[string][]qualified{}
+	for i, text := range problems {
+		if len(same[text]) == 0 {
+			order = append(order, text)
+		}
+		same[text] = append(same[text], tables[i])
+	}
+	for i, text := range order {
+		order[i] = shortNames(same[text]) + ": " + text
+	}
+	return order
+}
+
+// findProblems looks, under the lock, for tables of InnoDB without files. Only then
+// is the dictionary needed once more.
+func (r *attempt) findProblems(ctx context.Context) error {
+	if !r.final.bare {
+		return nil
+	}
+	var err error
+	r.copies.dictionary, err = readDictionary(ctx, r.opts.Server)
+	return err
+}
+
+// noteProblems writes what is wrong with tables on the source into the manifest.
+func (r *attempt) noteProblems(m *repo.Manifest) {
+	j := judge{layout: r.layout, discarded: r.copies.discarded}
+	if r.final.bare {
+		j.dictionary = r.copies.dictionary
+	}
+	all := j.problems(partsOf(func(yield func(entry, fileFacts) bool) {
+		for _, p := range r.final.files {
+			if !yield(p.entry, fileFacts{p.held.facts, p.held.size}) {
+				return
+			}
+		}
+	}))
+	for i := range m.Tables {
+		if t := &m.Tables[i]; t.Problem == "" {
+			t.Problem = all[tableFiles{filename.Encode(t.Database), filename.Encode(t.Name)}]
+		}
+	}
+}
+
+// warnProblems are the warnings of tables with a problem.
+func warnProblems(m *repo.Manifest) []string {
+	var tables []qualified
+	var problems []string
+	for _, t := range m.Tables {
+		if t.Problem != "" {
+			tables, problems = append(tables, qualified{t.Database, t.Name}), append(problems, t.Problem)
+		}
+	}
+	return problemTexts(tables, problems)
+}
+
+// checkProblems names such tables before anything is locked. It opens every file that
+// tells something, so that a backup leaves it to its own look at what it has copied.
+func (p *Preflight) checkProblems(ctx context.Context, server *stage.Server) error {
+	all := partsOf(func(yield func(entry, fileFacts) bool) {
+		for _, e := range p.first.entries {
+			f, err := p.layout.inspectFile(e)
+			if err == nil && !yield(e, f) {
+				return
+			}
+		}
+	})
+	j := judge{layout: p.layout, discarded: map[string]bool{}}
+	var err error
+	if j.dictionary, err = readDictionary(ctx, server); err != nil {
+		return err
+	}
+	discarded, err := server.Discarded(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range discarded {
+		j.discarded[name] = true
+	}
+	found := j.problems(all)
+	var tables []qualified
+	var problems []string
+	for _, key := range slices.SortedFunc(maps.Keys(found), func(a, b tableFiles) int {
+		return strings.Compare(a.database+"/"+a.table, b.database+"/"+b.table)
+	}) {
+		if q := (qualified{filename.SQL(key.database), filename.SQL(key.table)}); !slices.Contains(p.unlisted, q) {
+			tables, problems = append(tables, q), append(problems, found[key])
+		}
+	}
+	for _, text := range problemTexts(tables, problems) {
+		p.note(checkTables, GradeWarning, text, problemHint)
+	}
+	return nil
+}
+
+const problemHint = "a backup goes on and holds the table as it is: repair it, restore it from an older backup, or drop it"
+
+// inspectFile is inspect for a file that has not been opened.
+func (l layout) inspectFile(e entry) (fileFacts, error) {
+	f, err := openQuietly(l.file(e))
+	if err != nil {
+		return fileFacts{}, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	s, err := statFile(f)
+	if err != nil {
+		return fileFacts{}, err
+	}
+	found, err := inspect(e, f, s.size)
+	return fileFacts{found, s.size}, err
+}

@@ -1,0 +1,224 @@
+package cli_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"mbk/internal/mariadbtest"
+	"mbk/repo"
+	"mbk/repo/store"
+)
+
+// found is something in a data directory with which a server lives.
+type found struct {
+	name    string
+	tables  []string // statements in database shop
+	do      func(dir string) error
+	want    string   // in a warning of the backup, and in one of the check
+	problem []string // tables that are put down as broken on the source
+	gone    string   // a file that is not restored
+}
+
+// inDatadir are changes to files of a stopped server.
+func inDatadir(changes ...func(dir string) error) func(dir string) error {
+	return func(dir string) error {
+		for _, change := range changes {
+			if err := change(dir); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func removed(names ...string) func(dir string) error {
+	return func(dir string) error {
+		for _, name := range names {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func written(name, text string) func(dir string) error {
+	return func(dir string) error {
+		file := filepath.Join(dir, name)
+		return errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600))
+	}
+}
+
+// marked writes a byte into a file.
+func marked(name string, at int64, value byte) func(dir string) error {
+	return func(dir string) error {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteAt([]byte{value}, at)
+		return errors.Join(err, f.Close())
+	}
+}
+
+func cut(name string, size int64) func(dir string) error {
+	return func(dir string) error { return os.Truncate(filepath.Join(dir, name), size) }
+}
+
+func copied(from, to string) func(dir string) error {
+	return func(dir string) error {
+		b, err := os.ReadFile(filepath.Join(dir, from))
+		return errors.Join(err, written(to, string(b))(dir))
+	}
+}
+
+func linked(from, to string) func(dir string) error {
+	return func(dir string) error { return os.Link(filepath.Join(dir, from), filepath.Join(dir, to)) }
+}
+
+// asFound are the cases. Each has names of its own, so that one server has them all.
+func asFound() []found {
+	const rows = " SELECT seq AS i FROM seq_1_to_5000"
+	return []found{
+		{name: "an ARCHIVE table that nobody has opened", tables: []string{"CREATE TABLE ar (i INT) ENGINE=ARCHIVE"}},
+		{name: "a database without tables where the server writes its log", tables: []string{"CREATE DATABASE logs CHARACTER SET latin2"}, gone: "logs/general.log"},
+		{name: "a log of the server among system tables", gone: "mysql/error.log"},
+		{name: "a copy of a table's file", tables: []string{"CREATE TABLE t (i INT PRIMARY KEY)" + rows}, do: copied("shop/t.ibd", "shop/t_old.ibd"), want: "shop/t_old.ibd", gone: "shop/t_old.ibd"},
+		{name: "a copied database", tables: []string{"CREATE TABLE t2 (i INT PRIMARY KEY)", "CREATE TABLE my2 (i INT) ENGINE=MyISAM"}, problem: []string{"#mysql50#shop.old.t2", "#mysql50#shop.old.my2"},
+			do:   inDatadir(copied("shop/t2.ibd", "shop.old/t2.ibd"), copied("shop/t2.frm", "shop.old/t2.frm"), copied("shop/my2.frm", "shop.old/my2.frm"), copied("shop/my2.MYI", "shop.old/my2.MYI"), copied("shop/my2.MYD", "shop.old/my2.MYD")),
+			want: "shop.old/t2.ibd", gone: "shop.old/t2.ibd"},
+		{name: "a tablespace with no table", do: written("shop/garbage.ibd", strings.Repeat("garbage ", 10000)), want: "shop/garbage.ibd", gone: "shop/garbage.ibd"},
+		{name: "an empty definition", do: written("shop/x.frm", ""), want: "definition shop/x.frm cannot be read (0 bytes", problem: []string{"shop.x"}},
+		{name: "garbage for a definition", do: written("shop/y.frm", "garbage"), want: "definition shop/y.frm cannot be read (7 bytes", problem: []string{"shop.y"}},
+		{name: "no .ibd", tables: []string{"CREATE TABLE noibd (i INT PRIMARY KEY)"}, do: removed("shop/noibd.ibd"), want: "shop/noibd.ibd is missing", problem: []string{"shop.noibd"}},
+		{name: "no .ibd of a partition", tables: []string{"CREATE TABLE noibds (i INT PRIMARY KEY) PARTITION BY HASH (i) PARTITIONS 2"}, do: removed("shop/noibds#P#p1.ibd"), want: "shop/noibds#P#p1.ibd is missing", problem: []string{"shop.noibds"}},
+		{name: "no .MYD", tables: []string{"CREATE TABLE nomyd (i INT) ENGINE=MyISAM"}, do: removed("shop/nomyd.MYD"), want: "shop/nomyd.MYD is missing", problem: []string{"shop.nomyd"}},
+		{name: "no .MYI of a subpartition", tables: []string{"CREATE TABLE nomyi (i INT) ENGINE=MyISAM PARTITION BY RANGE (i) SUBPARTITION BY HASH (i) SUBPARTITIONS 2 (PARTITION `ä` VALUES LESS THAN MAXVALUE)"},
+			do: removed("shop/nomyi#P#@0k#SP#@0ksp1.MYI"), want: "shop/nomyi#P#@0k#SP#@0ksp1.MYI is missing", problem: []string{"shop.nomyi"}},
+		{name: "no list of partitions", tables: []string{"CREATE TABLE nopar (i INT) ENGINE=Aria PARTITION BY HASH (i) PARTITIONS 2"}, do: removed("shop/nopar.par"), want: "shop/nopar.par is missing", problem: []string{"shop.nopar"}},
+		{name: "no .MAI", tables: []string{"CREATE TABLE nomai (i INT) ENGINE=Aria"}, do: removed("shop/nomai.MAI"), want: "shop/nomai.MAI is missing", problem: []string{"shop.nomai"}},
+		{name: "no .CSV", tables: []string{"CREATE TABLE nocsv (i INT NOT NULL) ENGINE=CSV"}, do: removed("shop/nocsv.CSV"), want: "shop/nocsv.CSV is missing", problem: []string{"shop.nocsv"}},
+		{name: "no .ARZ", tables: []string{"CREATE TABLE noarz (i INT) ENGINE=ARCHIVE", "SELECT * FROM noarz"}, do: removed("shop/noarz.ARZ"), want: "shop/noarz.ARZ is missing", problem: []string{"shop.noarz"}},
+		{name: "no .MRG", tables: []string{"CREATE TABLE nomrg (i INT) ENGINE=MERGE UNION=(my2)"}, do: removed("shop/nomrg.MRG"), want: "shop/nomrg.MRG is missing", problem: []string{"shop.nomrg"}},
+		{name: "a link to data that leads nowhere", tables: []string{"CREATE TABLE far (i INT) ENGINE=MyISAM"},
+			do: inDatadir(removed("shop/far.MYD"), func(dir string) error { return os.Symlink("/nowhere/far.MYD", filepath.Join(dir, "shop/far.MYD")) }), want: "shop/far.MYD is missing", problem: []string{"shop.far"}},
+		{name: "MyISAM, marked as crashed", tables: []string{"CREATE TABLE mycrash (i INT, KEY (i)) ENGINE=MyISAM" + rows}, do: marked("shop/mycrash.MYI", 26, 2), want: "shop/mycrash.MYI is marked as crashed", problem: []string{"shop.mycrash"}},
+		{name: "Aria, marked as crashed", tables: []string{"CREATE TABLE arcrash (i INT, KEY (i)) ENGINE=Aria" + rows}, do: marked("shop/arcrash.MAI", 27, 2), want: "shop/arcrash.MAI is marked as crashed", problem: []string{"shop.arcrash"}},
+		{name: "MyISAM, data cut", tables: []string{"CREATE TABLE mycut (i INT, KEY (i)) ENGINE=MyISAM" + rows}, do: cut("shop/mycut.MYD", 100), want: "shop/mycut.MYD has 100 bytes, and must have 35000", problem: []string{"shop.mycut"}},
+		{name: "Aria, data cut", tables: []string{"CREATE TABLE arcut (i INT, KEY (i)) ENGINE=Aria" + rows}, do: cut("shop/arcut.MAD", 16384), want: "shop/arcut.MAD has 16384 bytes", problem: []string{"shop.arcut"}},
+		{name: "a MERGE table of MySQL 5", tables: []string{"CREATE TABLE merged (i INT) ENGINE=MERGE UNION=(my2)"}, do: func(dir string) error {
+			b, err := os.ReadFile(filepath.Join(dir, "shop/merged.frm"))
+			return errors.Join(err, written("shop/merged.frm", strings.Replace(string(b), "MRG_MyISAM", "MRG_MYISAM", 1))(dir))
+		}},
+		{name: "two tables with the same files", tables: []string{"CREATE TABLE one (i INT) ENGINE=MyISAM SELECT 7 AS i"}, do: inDatadir(linked("shop/one.frm", "shop/two.frm"), linked("shop/one.MYD", "shop/two.MYD"), linked("shop/one.MYI", "shop/two.MYI"))},
+		{name: "rows of no table", do: written("shop/lost.MYD", "rows"), want: "shop/lost.MYD"},
+		{name: "a name that is not UTF-8", do: inDatadir(written("shop/bad\xff.MYD", ""), written("shop/bad\xff.frm", ""), written("caf\xe9/db.opt", ""), written("top\xff", "")), want: `"shop/bad\xff.frm"`, gone: "shop/bad\xff.MYD"},
+		{name: "a name with a control character", do: inDatadir(written("shop/ctl\x02.MYD", "")), want: `"shop/ctl\x02.MYD"`, gone: "shop/ctl\x02.MYD"},
+		{name: "files of no engine", do: inDatadir(written("shop/notes.txt", ""), written("shop/t.ibd.bak", ""), written("shop/sub/file", ""), written("dumps/old.sql.gz", "")), want: "dumps/old.sql.gz, shop/notes.txt, shop/sub, shop/t.ibd.bak", gone: "shop/notes.txt"},
+		{name: "an unknown file beside the databases", do: written("dump.sql", ""), want: "dump.sql in the data directory is not known"},
+		{name: "the keys of encryption", do: written("keys.txt", "1;770A8A65DA156D24EE2A093277530142"), want: "keys.txt in the data directory holds the keys", gone: "keys.txt"},
+		{name: "an upgrade that was not finished", do: func(dir string) error {
+			return errors.Join(written("mariadb_upgrade_info", "10.4.3-MariaDB\n")(dir), written("mysql_upgrade_info", "10.4.3-MariaDB\n")(dir))
+		}, want: "mariadb-upgrade ran last for 10.4.3"},
+	}
+}
+
+// What a server lives with, a backup lives with: it names it, as the check before it
+// does, and what is restored is as it was on the source.
+func TestDataDirectoryAsItIs(t *testing.T) {
+	t.Parallel()
+	version := newest()
+	srv := mariadbtest.New(t, version)
+	srv.MustExec(t, "INSTALL SONAME 'ha_archive'", "CREATE DATABASE shop")
+	cases := asFound()
+	for _, c := range cases {
+		for _, statement := range c.tables {
+			srv.MustExec(t, "USE shop", statement)
+		}
+	}
+	if err := srv.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cases {
+		if c.do == nil {
+			continue
+		}
+		if err := c.do(srv.Datadir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	srv = mariadbtest.Open(t, version, srv.Datadir, "--log-error="+srv.Datadir+"/mysql/error.log", "--general-log", "--general-log-file=logs/general.log", "--tmpdir="+srv.Datadir+"/shop",
+		"--plugin-load-add=file_key_management", "--file-key-management-filename="+srv.Datadir+"/keys.txt")
+	const lists = "SELECT GROUP_CONCAT(name ORDER BY 1 SEPARATOR ' ') FROM (SELECT SCHEMA_NAME AS name FROM information_schema.SCHEMATA WHERE SCHEMA_NAME NOT LIKE '%caf%' UNION SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'shop' AND TABLE_NAME NOT LIKE '%bad%') AS l"
+	want := srv.MustValue(t, lists)
+	repository := t.TempDir()
+	checked := must(t, "check", "--repo", repository, "--socket", srv.Socket, "--user", "root", "--no-defaults").stdout
+	b := document[taken](t, backupArgs(srv, repository)...)
+	m := manifestOf(t, repository, b.ID)
+	broken := map[string]string{}
+	for _, table := range m.Tables {
+		if table.Problem != "" {
+			broken[table.Database+"."+table.Name] = table.Problem
+		}
+	}
+	target := filepath.Join(t.TempDir(), "restored")
+	must(t, restoreArgs(b.ID, repository, target)...)
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if c.want != "" && !strings.Contains(checked, c.want) {
+				t.Errorf("the check does not say %q:\n%s", c.want, checked)
+			}
+			if c.want != "" && !slices.ContainsFunc(b.Warnings, func(text string) bool { return strings.Contains(text, c.want) }) {
+				t.Errorf("the backup does not warn of %q: %q", c.want, b.Warnings)
+			}
+			for _, table := range c.problem {
+				if broken[table] == "" {
+					t.Errorf("%s has no problem in the manifest", table)
+				}
+				delete(broken, table)
+			}
+			if c.gone != "" {
+				if _, err := os.Lstat(filepath.Join(target, c.gone)); !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("%q was restored: %v", c.gone, err)
+				}
+			}
+		})
+	}
+	if len(broken) > 0 {
+		t.Errorf("further tables have problems in the manifest: %q", broken)
+	}
+	restored := mariadbtest.Open(t, version, target)
+	if got := restored.MustValue(t, lists); got != want {
+		t.Errorf("restored are %s, want %s", got, want)
+	}
+	for query, want := range map[string]string{
+		"SELECT COUNT(*) FROM shop.t": "5000", "SELECT i FROM shop.two": "7", "SELECT COUNT(*) FROM shop.merged": "0", "SELECT COUNT(*) FROM shop.ar": "0",
+		"SELECT DEFAULT_CHARACTER_SET_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'logs'": "latin2",
+	} {
+		if got := restored.MustValue(t, query); got != want {
+			t.Errorf("%s: %s, want %s", query, got, want)
+		}
+	}
+}
+
+// manifestOf is the manifest of a backup.
+func manifestOf(t *testing.T, repository, id string) *repo.Manifest {
+	t.Helper()
+	st, err := store.OpenFolder(repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := repo.Open(t.Context(), st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := r.Manifest(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
