@@ -138,19 +138,25 @@ func decodeManifest(b []byte) (*Manifest, error) {
 // has no good record. A backup whose manifest cannot be read is listed with its
 // Problem.
 func (r *Repository) List(ctx context.Context) ([]Summary, error) {
-	ids, err := r.IDs(ctx)
+	folders, err := r.folders(ctx)
 	if err != nil {
 		return nil, err
 	}
+	folders = slices.DeleteFunc(folders, func(f folder) bool { return !f.whole && f.err == nil })
 	history, err := r.listHistory(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	verifications := newestPerDepth(history)
-	summaries := make([]Summary, len(ids))
-	err = each(ctx, len(ids), func(ctx context.Context, i int) (err error) {
-		if summaries[i], err = r.summary(ctx, ids[i], verifications[ids[i]]); err != nil || summaries[i].ID == "" {
+	summaries := make([]Summary, len(folders))
+	err = each(ctx, len(folders), func(ctx context.Context, i int) (err error) {
+		f := &folders[i]
+		if summaries[i], err = r.summary(ctx, f.id, verifications[f.id]); err != nil || summaries[i].ID == "" {
 			return err
+		}
+		if f.err != nil { // whatever the record says
+			r.warn(f.err)
+			summaries[i].Problem, summaries[i].Denied = f.err.Error(), errors.Is(f.err, fs.ErrPermission)
 		}
 		return r.addAround(ctx, history, &summaries[i].Attempt)
 	})

@@ -98,7 +98,7 @@ func (f *Folder) SweepTemp(ctx context.Context, prefix string) ([]string, error)
 			}
 			return nil
 		},
-		unreadable: fail,
+		unreadable: func(string, error) error { return nil }, // List tells of it
 	})
 	if err == nil {
 		err = f.inside(func(root *os.File) error { return f.sweepFolders(root, prefix, emptied, fail) })
