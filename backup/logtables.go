@@ -43,13 +43,17 @@ func (h *held) counted(f *os.File) io.ReaderAt {
 }
 
 // wholeLines is how many of the first size bytes of a log table are whole lines: the
-// end of the last may be being written.
+// end of the last may be being written. Of a line that is longer than any can be, all is.
 func (e entry) wholeLines(f io.ReaderAt, size int64) (int64, error) {
 	if !e.logTable() {
 		return size, nil
 	}
+	const most = 1 << 30 // bytes of a statement
 	b := make([]byte, 64<<10)
-	for size > 0 {
+	for all := size; size > 0; {
+		if all-size > most {
+			return all, nil
+		}
 		from := max(size-int64(len(b)), 0)
 		n, err := f.ReadAt(b[:size-from], from)
 		if err != nil && !errors.Is(err, io.EOF) {

@@ -83,7 +83,7 @@ func New(ctx context.Context, st Putter, folder string, opts Options) (*Copier, 
 		if err != nil {
 			return nil, err
 		}
-		workers[i] = &worker{c: c, packer: p, pages: pageReader{opts: &c.opts}}
+		workers[i] = &worker{c: c, packer: p, pages: pageReader{opts: &c.opts, hurry: &c.hurry}}
 	}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	for _, w := range workers {

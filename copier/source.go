@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"mbk/internal/pagecache"
 )
@@ -29,6 +32,14 @@ const quickTries = 3
 const (
 	firstPause   = 250 * time.Microsecond
 	longestPause = 100 * time.Millisecond
+)
+
+// Pauses between two reads of pages without checksums in a file that was changed within
+// recent, for all such pages that are read at a time.
+const (
+	writerPause = 10 * time.Millisecond
+	hurryPause  = 2 * time.Millisecond
+	recent      = time.Second
 )
 
 // Errors that the copying of a source ends with.
@@ -60,7 +71,9 @@ type Pages interface {
 
 // Unverifiable is an optional method of Pages. A page for which it returns true
 // has no checksum; it counts as whole when two reads return the same bytes and
-// Check has nothing against them.
+// Check has nothing against them. If the file was changed a moment ago, there is a
+// pause between these reads: whoever writes a page may have lost the processor in
+// the middle of it.
 type Unverifiable interface {
 	Unverifiable(page []byte, no uint32) bool
 }
@@ -151,8 +164,10 @@ func (e *PageError) Unwrap() error { return e.Err }
 // pageReader reads runs of pages of sources. It belongs to one goroutine.
 type pageReader struct {
 	opts    *Options
-	fresh   []byte // one page, read again; made when it is first needed
-	suspect []int  // offsets in the run of pages that have no checksum
+	hurry   *atomic.Bool  // shorter pauses; nil: no
+	fresh   []byte        // one page, read again; made when it is first needed
+	suspect []int         // offsets in the run of pages that have no checksum
+	writing time.Duration // what those are given to be written, 0 if nobody writes to the file
 }
 
 // read fills p with the source's bytes at off, checked.
@@ -258,6 +273,13 @@ func (r *pageReader) check(ctx context.Context, job *Pending, p []byte, off int6
 	}
 	// Pages without a checksum are read a second time only now, so that a
 	// write which was under way at the first read has had time to end.
+	if len(r.suspect) > 0 {
+		if r.writing = r.timeToWrite(s.File); r.writing > 0 {
+			if err := sleep(ctx, r.writing); err != nil {
+				return err
+			}
+		}
+	}
 	for _, at := range r.suspect {
 		page := p[at : at+size : at+size]
 		if err := r.again(ctx, job, page, uint32(off/int64(size))+uint32(at/size), nil); err != nil {
@@ -267,6 +289,28 @@ func (r *pageReader) check(ctx context.Context, job *Pending, p []byte, off int6
 	return nil
 }
 
+// timeToWrite is how long is waited for pages that may be being written, 0 if the file
+// was not changed just now.
+func (r *pageReader) timeToWrite(file io.ReaderAt) time.Duration {
+	f, ok := file.(pagecache.File)
+	if !ok {
+		return 0
+	}
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return 0 // closed, which the next read will say
+	}
+	var st unix.Stat_t
+	err = conn.Control(func(fd uintptr) { _ = unix.Fstat(int(fd), &st) })
+	switch {
+	case err != nil, time.Since(time.Unix(st.Mtim.Unix())) > recent:
+		return 0
+	case r.hurry != nil && r.hurry.Load():
+		return hurryPause
+	}
+	return writerPause
+}
+
 // again reads a page until it is whole. What the device could not read counts as
 // damage as well. bad is why it is not, nil if that is not
 // known and the first further read decides. If the page stays damaged, that is
@@ -274,7 +318,11 @@ func (r *pageReader) check(ctx context.Context, job *Pending, p []byte, off int6
 func (r *pageReader) again(ctx context.Context, job *Pending, page []byte, no uint32, bad error) error {
 	torn := bad != nil
 	var spent time.Duration
-	for pause, try := firstPause, 0; ; try++ {
+	pause := firstPause
+	if !torn {
+		pause = max(pause, r.writing)
+	}
+	for try := 0; ; try++ {
 		if bad != nil {
 			hasty := job.hasty(r.opts.RetryTime)
 			if try >= r.opts.PageTries || hasty && try >= quickTries {

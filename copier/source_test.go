@@ -6,8 +6,11 @@ import (
 	"errors"
 	"io"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -388,6 +391,70 @@ func TestBlankRanges(t *testing.T) {
 	}
 	if p.checked[64] != 0 || p.checked[191] != 0 || p.checked[192] != 1 {
 		t.Error("blank pages were checked, or others were not")
+	}
+}
+
+// slowWrite is a file in which a page is being written by somebody who loses the
+// processor in the middle: its second half comes a while after it was first read.
+type slowWrite struct {
+	*os.File
+	at    int64         // of the second half
+	old   []byte        // what is in its place until then
+	takes time.Duration // after the first read
+	once  sync.Once
+	begun time.Time
+}
+
+func (f *slowWrite) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.File.ReadAt(p, off)
+	if off <= f.at && f.at+int64(len(f.old)) <= off+int64(n) {
+		f.once.Do(func() { f.begun = time.Now() })
+		if time.Since(f.begun) < f.takes {
+			copy(p[f.at-off:], f.old)
+		}
+	}
+	return n, err
+}
+
+// Two equal reads of half a write once followed each other at once, and what was
+// stored was half a page.
+func TestSlowWriteOfUnverifiablePage(t *testing.T) {
+	for name, c := range map[string]struct {
+		hurry bool
+		takes time.Duration
+	}{
+		"calm":  {false, writerPause - time.Millisecond},
+		"hurry": {true, hurryPause - time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &sumPages{size: page, loose: true}
+			want := p.pages(8)
+			copy(want[3*page:], noise(page, 3))
+			want[3*page] = 0xFF
+			path := filepath.Join(t.TempDir(), "t.MAD")
+			if err := os.WriteFile(path, want, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			later := time.Now().Add(time.Hour) // so that it has been changed just now however slow the test is
+			if err := os.Chtimes(path, later, later); err != nil {
+				t.Fatal(err)
+			}
+			file, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			mem := storetest.NewMem()
+			copied := start(t, mem, Options{Workers: 1})
+			copied.Hurry(c.hurry)
+			f := &slowWrite{File: file, at: 3*page + page/2, old: make([]byte, page/2), takes: c.takes}
+			r := wait(t, addSource(t, copied, Source{Number: 1, Name: "t.MAD", File: f, Size: 8 * page, Pages: p}))
+			closeCopier(t, copied)
+			wantFile(t, mem, 1, r, want)
+			if r.TornPages != 1 {
+				t.Errorf("%d torn pages, want 1", r.TornPages)
+			}
+		})
 	}
 }
 
