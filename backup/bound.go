@@ -2,6 +2,7 @@ package backup
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -23,7 +24,7 @@ func ParseBound(text string) (Bound, error) {
 		return Bound{}, fmt.Errorf("%q is not a status variable, one of > >= < <= =, and a number", text)
 	}
 	value, err := strconv.ParseFloat(m[3], 64)
-	if err != nil {
+	if err != nil || math.IsNaN(value) || math.IsInf(value, 0) { // of which no comparison makes sense
 		return Bound{}, fmt.Errorf("%q: %q is not a number", text, m[3])
 	}
 	return Bound{variable: strings.ToLower(m[1]), operator: m[2], value: value, text: m[1] + " " + m[2] + " " + m[3]}, nil

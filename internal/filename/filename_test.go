@@ -133,3 +133,14 @@ func TestTriggerTable(t *testing.T) {
 		}
 	}
 }
+
+func FuzzTriggerTable(f *testing.F) {
+	f.Add([]byte("TYPE=TRIGGERNAME\ntrigger_table=orders\n"))
+	f.Add([]byte(`trigger_table=a\nb\0c\zd\'e\\`))
+	f.Fuzz(func(t *testing.T, contents []byte) {
+		table, ok := filename.TriggerTable(contents)
+		if len(table) > len(contents) || !ok && table != "" {
+			t.Errorf("%q: %q, %v", contents, table, ok)
+		}
+	})
+}

@@ -228,3 +228,16 @@ func TestLeavesAProgramRunning(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Whatever stands in an option, a hook is a program with its arguments, or refused.
+func FuzzParse(f *testing.F) {
+	for _, line := range []string{"true", "sh -c 'echo \"$1\"' - x", `/bin/echo a\ b`, "echo | cat", "echo $(id)", "'", "echo `id`", "echo;"} {
+		f.Add(line)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		c, err := Parse(line)
+		if err == nil && (!filepath.IsAbs(c.Program()) || len(c.args) == 0) {
+			t.Errorf("%q is %q with %q", line, c.Program(), c.args)
+		}
+	})
+}

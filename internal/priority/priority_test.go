@@ -88,3 +88,15 @@ func TestParseIO(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseIO(f *testing.F) {
+	for _, text := range []string{"none", "idle", "best-effort", "best-effort:7", "best-effort:-1", "best-effort:"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		class, err := priority.ParseIO(text)
+		if err == nil && class>>13 > 3 || err == nil && class&0x1fff > 7 {
+			t.Errorf("%q is %#x", text, class)
+		}
+	})
+}

@@ -1,0 +1,84 @@
+package backup
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The tables that a view reads come out of a file that any user of the server may
+// shape.
+func FuzzViewTables(f *testing.F) {
+	f.Add([]byte("TYPE=VIEW\nquery=select `shop`.`orders`.`id` AS `id` from `shop`.`orders`\nmd5=0\n"))
+	f.Add([]byte("TYPE=VIEW\nquery=select `a``b`.`c``d` from ```.`.`\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, q := range viewTables(b) {
+			if q.database == "" || q.name == "" || len(q.database)+len(q.name) > len(b) {
+				t.Errorf("%q reads %+v", b, q)
+			}
+		}
+	})
+}
+
+func FuzzSystemFiles(f *testing.F) {
+	for _, path := range []string{"", "ibdata1:12M;ibdata2:50M:autoextend:max:500M", "/dev/sda:3Graw", "a:1;", ":", "a;b"} {
+		f.Add(path)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		names, err := systemFiles(path)
+		if err == nil && (len(names) == 0 || len(names) != strings.Count(path, ";")+1) {
+			t.Errorf("%q has the files %q", path, names)
+		}
+		for _, name := range names {
+			if name == "" || strings.ContainsAny(name, ":;") {
+				t.Errorf("%q has a file %q", path, name)
+			}
+		}
+	})
+}
+
+func FuzzParseReserve(f *testing.F) {
+	for _, text := range []string{"10%", "99.9%", "20GB", "0", "-1", "NaN%", "1e30", "18446744073709551615"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := ParseReserve(text)
+		if err != nil {
+			return
+		}
+		const total = 1 << 40
+		if of := r.Of(total); of < 0 || strings.HasSuffix(strings.TrimSpace(text), "%") && of > total {
+			t.Errorf("%q of %d is %d", text, total, of)
+		}
+	})
+}
+
+func FuzzParseBound(f *testing.F) {
+	for _, text := range []string{"Threads_running>200", " a <= 1e3 ", "a=NaN", "a>>1", "a>0x10"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		b, err := ParseBound(text)
+		if err == nil && (b.variable != strings.ToLower(b.variable) || b.value != b.value) {
+			t.Errorf("%q is %+v", text, b)
+		}
+	})
+}
+
+// A path of the server is one of this machine, and one below its data directory is
+// below ours.
+func FuzzResolve(f *testing.F) {
+	for _, path := range []string{"", ".", "/srv/data/x", "/srv/data/../y", "../z", "/etc", "a//b/"} {
+		f.Add(path)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		l := layout{datadir: "/mnt/data", server: "/srv/data"}
+		got := l.resolve(path)
+		if !filepath.IsAbs(got) || filepath.Clean(got) != got {
+			t.Errorf("%q is %q", path, got)
+		}
+		if rel, err := filepath.Rel("/srv/data", path); err == nil && filepath.IsAbs(path) && filepath.IsLocal(rel) && got != filepath.Join("/mnt/data", rel) {
+			t.Errorf("%q is %q", path, got)
+		}
+	})
+}
