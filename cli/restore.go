@@ -233,6 +233,9 @@ func dryRun(c *cli.Context, env Env, o restore.Options) error {
 		if p.Mariadbd != nil {
 			lines = append(lines, fmt.Sprintf("recovery\tby %s, %s", p.Mariadbd.Path, p.Mariadbd.Version))
 		}
+		for _, f := range p.Outside {
+			lines = append(lines, "outside\t"+f.Path+" to "+f.To)
+		}
 		for _, n := range p.Notes {
 			lines = append(lines, "note\t"+n)
 		}

@@ -133,7 +133,7 @@ func tricks() []trick {
 			return aside(parent, name, n) && os.Rename(evil, filepath.Join(parent, name)) == nil
 		}},
 		{"a data directory of links", false, func(victim, parent, name string, n int64) bool {
-			data := filepath.Join(parent, name, dataDir)
+			data := within(parent, name)
 			if os.Rename(data, fmt.Sprintf("%s-%d", data, n)) != nil {
 				return false
 			}
@@ -145,7 +145,7 @@ func tricks() []trick {
 			return true
 		}},
 		{"links in the data directory", true, func(victim, parent, name string, n int64) bool {
-			data, done := filepath.Join(parent, name, dataDir), false
+			data, done := within(parent, name), false
 			for i, e := range entries(data) {
 				path := filepath.Join(data, e)
 				if os.Rename(path, fmt.Sprintf("%s/.was-%d-%d", data, n, i)) == nil {
@@ -171,6 +171,14 @@ func tricks() []trick {
 			return unix.Renameat2(unix.AT_FDCWD, link, unix.AT_FDCWD, path, unix.RENAME_EXCHANGE) == nil
 		}},
 	}
+}
+
+// within is the folder that is filled in a scratch folder.
+func within(parent, name string) string {
+	if strings.Contains(name, ".mbk-outside-") {
+		return filepath.Join(parent, name, outsideFiles)
+	}
+	return filepath.Join(parent, name, dataDir)
 }
 
 // entries lists a folder.

@@ -2,6 +2,7 @@ package restore
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,10 +11,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sys/unix"
 
+	"mbk/internal/fsuser"
 	"mbk/repo"
 )
 
@@ -58,9 +61,26 @@ func (f outsideFile) rel() string {
 	return filepath.ToSlash(rel)
 }
 
-// outside finds the files that are restored outside of the data directory.
-func outside(m *repo.Manifest, maps []DirMap) []outsideFile {
-	var found []outsideFile
+// OutsideFile is a file of a plan that is restored outside of the data directory.
+type OutsideFile struct {
+	Path string `json:"path"` // in the data directory, where a link or an .isl file stands for it
+	To   string `json:"to"`   // where it goes
+}
+
+// mayLieOutside says whether a server keeps such files outside of its data directory,
+// under such a name: data and index files of tables. A backup can come from anybody, so
+// that is all that goes where it says.
+func mayLieOutside(f *repo.File) bool {
+	extensions := []string{".MYD", ".MYI", ".MAD", ".MAI", ".ARZ", ".ibd"}
+	if f.Link == repo.LinkISL {
+		extensions = []string{".ibd"}
+	}
+	return slices.Contains(extensions, path.Ext(f.Path)) && path.Base(f.Origin) == path.Base(f.Path)
+}
+
+// outside finds the files that are restored outside of the data directory, and those
+// that stay in it although a map is about them.
+func outside(m *repo.Manifest, maps []DirMap) (found []outsideFile, stay []*repo.File) {
 	for i := range m.Files {
 		f := &m.Files[i]
 		if f.Link == "" {
@@ -75,6 +95,10 @@ func outside(m *repo.Manifest, maps []DirMap) []outsideFile {
 		if best.From == "" {
 			continue
 		}
+		if !mayLieOutside(f) {
+			stay = append(stay, f)
+			continue
+		}
 		o := outsideFile{File: f, root: best.To, path: filepath.Join(best.To, strings.TrimPrefix(f.Origin, best.From))}
 		if o.root == "/" {
 			o.root = filepath.Dir(o.path)
@@ -84,7 +108,7 @@ func outside(m *repo.Manifest, maps []DirMap) []outsideFile {
 		}
 		found = append(found, o)
 	}
-	return found
+	return found, stay
 }
 
 // below says whether a path lies in a folder.
@@ -96,7 +120,14 @@ func below(name, folder string) bool {
 // checkOutside objects to files outside of the data directory that cannot be put
 // where they should.
 func (p *Plan) checkOutside(o Options) {
-	p.outside = outside(p.manifest, o.DirMaps)
+	var stay []*repo.File
+	p.outside, stay = outside(p.manifest, o.DirMaps)
+	for _, f := range p.outside {
+		p.Outside = append(p.Outside, OutsideFile{Path: f.File.Path, To: f.path})
+	}
+	for _, f := range stay {
+		p.note("%s, which was a link to %s, goes into the data directory: only data and index files of tables, under their own names, are restored elsewhere", f.Path, f.Origin)
+	}
 	for _, d := range o.DirMaps {
 		if d.From != "/" && !slices.ContainsFunc(p.manifest.Files, func(f repo.File) bool { return f.Link != "" && below(f.Origin, d.From) }) {
 			p.object(Objection{
@@ -132,6 +163,54 @@ func (p *Plan) checkOutside(o Options) {
 	for _, root := range sortedKeys(need) {
 		p.checkRoot(root, need[root])
 	}
+	p.checkWays()
+}
+
+// checkWays objects to folders through which somebody else could lead files that root
+// places outside of the data directory: all must belong to root or to the new owner.
+func (p *Plan) checkWays() {
+	if os.Geteuid() != 0 {
+		return
+	}
+	seen := map[string]bool{}
+	for _, f := range p.outside {
+		for dir := filepath.Dir(f.path); !seen[dir]; dir = filepath.Dir(dir) {
+			seen[dir] = true
+			info, err := os.Lstat(dir)
+			if errors.Is(err, fs.ErrNotExist) && dir != f.root {
+				continue // it will be made
+			}
+			if problem := p.target.owner.distrusts(info); err == nil && problem != "" {
+				p.object(Objection{
+					Problem: fmt.Sprintf("files go outside of the data directory by way of %s, which %s", dir, problem),
+					Hint:    "name another folder with --map-dir: it, and all above it, must be no links, and belong to root or to the user who is to own the files",
+				})
+			}
+		}
+	}
+}
+
+// distrusts tells why a folder is none through which files of the owner may be led, ""
+// if it is one.
+func (o Owner) distrusts(info os.FileInfo) string {
+	if info == nil {
+		return ""
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	perm, sticky := info.Mode().Perm(), info.Mode()&os.ModeSticky != 0
+	switch {
+	case info.Mode()&os.ModeSymlink != 0:
+		return "is a symbolic link"
+	case !info.IsDir() || !ok:
+		return "is not a directory"
+	case st.Uid != 0 && int(st.Uid) != o.UID:
+		return fmt.Sprintf("belongs to user %d", st.Uid)
+	case perm&0o002 != 0 && !sticky:
+		return "everybody can change"
+	case perm&0o020 != 0 && !sticky && st.Gid != 0 && int(st.Gid) != o.GID:
+		return fmt.Sprintf("group %d can change", st.Gid)
+	}
+	return ""
 }
 
 // checkRoot objects to a folder that cannot take files of so many bytes.
@@ -143,6 +222,12 @@ func (p *Plan) checkRoot(root string, need int64) {
 		return
 	case !info.IsDir():
 		p.object(Objection{Problem: root + " is not a directory"})
+		return
+	case os.Geteuid() == 0 && !p.target.owner.mayWrite(root):
+		p.object(Objection{
+			Problem: fmt.Sprintf("user %d, who is to own the files, may not write in %s", p.target.owner.UID, root),
+			Hint:    "give that folder to the user who runs the server (chown), or name another one with --map-dir",
+		})
 		return
 	case unix.Access(root, unix.W_OK|unix.X_OK) != nil:
 		p.object(Objection{Problem: "cannot write in " + root, Hint: "run mbk as root, or as the user who owns that folder"})
@@ -182,19 +267,27 @@ type outsideScratch struct {
 	files []outsideFile
 }
 
-// outsideFiles is the folder in it that holds the files. It belongs to the server's user, who
-// may not exchange it.
+// outsideFiles is the folder in it that holds the files.
 const outsideFiles = "files"
 
+// outsidePrefix is what the names of such folders begin with.
+func (t target) outsidePrefix() string {
+	if t.inside {
+		return ".mbk-outside-"
+	}
+	return "." + filepath.Base(t.path) + ".mbk-outside-"
+}
+
 // openOutside makes the scratch folders for files outside of the data directory, and
-// removes those that dead restores into the same target have left.
+// removes those that dead restores into the same target have left. Where the files go
+// is said by the backup: all of it is done with the rights of their owner.
 func (s *scratch) openOutside(files []outsideFile) error {
 	byRoot := map[string]*outsideScratch{}
 	for _, f := range files {
 		o := byRoot[f.root]
 		if o == nil {
 			var err error
-			if o, err = s.newOutside(f.root); err != nil {
+			if o, err = fsuser.Value(s.target.owner.user(), func() (*outsideScratch, error) { return s.newOutside(f.root) }); err != nil {
 				return err
 			}
 			byRoot[f.root] = o
@@ -206,40 +299,38 @@ func (s *scratch) openOutside(files []outsideFile) error {
 
 // newOutside makes one scratch folder.
 func (s *scratch) newOutside(root string) (_ *outsideScratch, err error) {
-	dir := filepath.Join(root, filepath.Base(s.dir))
-	if filepath.Base(s.dir)[0] != '.' {
-		dir = filepath.Join(root, "."+filepath.Base(s.dir))
+	left, err := leftoversIn(root, s.target.outsidePrefix(), s.target.owner.user())
+	if err != nil {
+		return nil, err
 	}
-	if f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0); err == nil {
-		busy := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if busy == nil {
-			busy = removeTree(dir)
-		} else if errors.Is(busy, unix.EWOULDBLOCK) {
-			busy = &BusyError{Target: s.target.path}
+	for _, l := range left {
+		release, err := lockLeftover(filepath.Join(root, l.name))
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, &BusyError{Target: s.target.path}
 		}
-		if err := errors.Join(busy, f.Close()); err != nil {
+		if err != nil {
+			return nil, err
+		}
+		err = removeTree(filepath.Join(root, l.name))
+		release()
+		if err != nil {
 			return nil, err
 		}
 	}
-	o := &outsideScratch{dir: dir}
-	if err := os.Mkdir(dir, 0o711); err != nil {
+	o := &outsideScratch{dir: filepath.Join(root, s.target.outsidePrefix()+strings.ToLower(rand.Text()[:8]))}
+	if err := os.Mkdir(o.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make scratch folder: %w", err)
 	}
 	s.outside = append(s.outside, o) // from here on it is removed with the others
-	if o.lock, err = os.Open(dir); err != nil {
+	if o.lock, err = os.Open(o.dir); err != nil {
 		return nil, err
 	}
 	if err := unix.Flock(int(o.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, err
 	}
-	inner := filepath.Join(dir, outsideFiles)
+	inner := filepath.Join(o.dir, outsideFiles)
 	if err := os.Mkdir(inner, 0o700); err != nil {
 		return nil, err
-	}
-	if os.Geteuid() == 0 {
-		if err := os.Lchown(inner, s.target.owner.UID, s.target.owner.GID); err != nil {
-			return nil, err
-		}
 	}
 	o.root, err = os.OpenRoot(inner)
 	return o, err
@@ -263,17 +354,25 @@ func (s *scratch) extractOutside(ctx context.Context, x extraction) error {
 		for _, f := range o.files {
 			files = append(files, &outFile{File: f.File, path: f.rel(), size: f.Size})
 		}
-		y := extraction{st: x.st, folder: x.folder, root: o.root, owner: x.owner, workers: x.workers, meter: x.meter}
+		y := extraction{st: x.st, folder: x.folder, root: o.root, as: s.target.owner.user(), owner: x.owner, workers: x.workers, meter: x.meter}
 		if err := y.run(ctx, files); err != nil {
 			return err
 		}
-		for _, f := range o.files {
-			if err := x.makeFolder(path.Dir(f.File.Path)); err != nil {
-				return err
-			}
-			if err := s.root.Symlink(filepath.Join(o.dir, outsideFiles, filepath.FromSlash(f.rel())), f.File.Path); err != nil {
-				return fmt.Errorf("extract %s: %w", f.File.Path, err)
-			}
+		if err := x.as.Do(func() error { return s.linkIn(o, x) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// linkIn makes links in the data directory to files that go outside.
+func (s *scratch) linkIn(o *outsideScratch, x extraction) error {
+	for _, f := range o.files {
+		if err := x.makeFolder(path.Dir(f.File.Path)); err != nil {
+			return err
+		}
+		if err := s.root.Symlink(filepath.Join(o.dir, outsideFiles, filepath.FromSlash(f.rel())), f.File.Path); err != nil {
+			return fmt.Errorf("extract %s: %w", f.File.Path, err)
 		}
 	}
 	return nil
@@ -336,10 +435,11 @@ func (s *scratch) writeText(name, text string) error {
 func (s *scratch) moveOutside() (undo func() error, err error) {
 	type move struct{ from, to string }
 	var moved []move
+	owner := s.target.owner.user()
 	undo = func() error {
 		var errs []error
 		for _, m := range slices.Backward(moved) {
-			errs = append(errs, exclusiveRename(m.to, m.from))
+			errs = append(errs, owner.Do(func() error { return exclusiveRename(m.to, m.from) }))
 		}
 		return errors.Join(errs...)
 	}
@@ -348,11 +448,14 @@ func (s *scratch) moveOutside() (undo func() error, err error) {
 			return undo, fmt.Errorf("sync the file system of %s: %w", o.dir, err)
 		}
 		for _, f := range o.files {
-			if err := s.makeOutsideFolder(f.root, filepath.Dir(f.path)); err != nil {
-				return undo, err
-			}
 			from := filepath.Join(o.dir, outsideFiles, filepath.FromSlash(f.rel()))
-			if err := exclusiveRename(from, f.path); err != nil {
+			err := owner.Do(func() error {
+				if err := makeOutsideFolder(f.root, filepath.Dir(f.path)); err != nil {
+					return err
+				}
+				return exclusiveRename(from, f.path)
+			})
+			if err != nil {
 				return undo, err
 			}
 			moved = append(moved, move{from, f.path})
@@ -366,19 +469,19 @@ func (s *scratch) moveOutside() (undo func() error, err error) {
 
 // makeOutsideFolder makes a folder below root, and those above it, as far as they are
 // missing.
-func (s *scratch) makeOutsideFolder(root, dir string) error {
+func makeOutsideFolder(root, dir string) error {
 	if dir == root {
 		return nil
 	}
-	if err := s.makeOutsideFolder(root, filepath.Dir(dir)); err != nil {
+	if err := makeOutsideFolder(root, filepath.Dir(dir)); err != nil {
 		return err
 	}
 	err := os.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err == nil && os.Geteuid() == 0 {
-		err = os.Lchown(dir, s.target.owner.UID, s.target.owner.GID)
+		var info os.FileInfo
+		if info, err = os.Lstat(dir); err == nil && !info.IsDir() {
+			err = fmt.Errorf("%s is not a directory", dir)
+		}
 	}
 	return err
 }
@@ -388,7 +491,7 @@ func (s *scratch) removeOutside(keep bool) error {
 	var errs []error
 	for _, o := range s.outside {
 		if !keep {
-			errs = append(errs, removeTree(o.dir))
+			errs = append(errs, s.target.owner.user().Do(func() error { return removeTree(o.dir) }))
 		}
 		if o.root != nil {
 			errs = append(errs, o.root.Close())

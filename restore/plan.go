@@ -16,19 +16,20 @@ import (
 
 // Plan is what a restore would do, and what stands against it.
 type Plan struct {
-	ID            string      `json:"id"`
-	ServerVersion string      `json:"server_version"`
-	Target        string      `json:"target"`
-	KeepOld       string      `json:"keep_old"` // where the data directory goes that is in the target, "" if there is none
-	Owner         Owner       `json:"owner"`
-	Raw           bool        `json:"raw"`
-	Files         int         `json:"files"`
-	Bytes         int64       `json:"bytes"`        // of the files
-	SpaceNeeded   int64       `json:"space_needed"` // estimate, in bytes
-	SpaceFree     int64       `json:"space_free"`
-	Mariadbd      *Program    `json:"mariadbd,omitempty"` // nil: none is needed, or none was found
-	Objections    []Objection `json:"objections"`
-	Notes         []string    `json:"notes"`
+	ID            string        `json:"id"`
+	ServerVersion string        `json:"server_version"`
+	Target        string        `json:"target"`
+	KeepOld       string        `json:"keep_old"` // where the data directory goes that is in the target, "" if there is none
+	Owner         Owner         `json:"owner"`
+	Raw           bool          `json:"raw"`
+	Files         int           `json:"files"`
+	Bytes         int64         `json:"bytes"`        // of the files
+	SpaceNeeded   int64         `json:"space_needed"` // estimate, in bytes
+	SpaceFree     int64         `json:"space_free"`
+	Mariadbd      *Program      `json:"mariadbd,omitempty"` // nil: none is needed, or none was found
+	Outside       []OutsideFile `json:"outside"`            // files that go outside of the data directory
+	Objections    []Objection   `json:"objections"`
+	Notes         []string      `json:"notes"`
 
 	manifest *repo.Manifest
 	outside  []outsideFile
@@ -126,7 +127,7 @@ func (p *Plan) checkStanding(ctx context.Context, o Options) error {
 func newPlan(o Options, m *repo.Manifest) *Plan {
 	p := &Plan{
 		ID: m.ID, ServerVersion: m.Server.Version, Target: o.Target, Raw: o.Raw,
-		Objections: []Objection{}, Notes: []string{}, manifest: m,
+		Outside: []OutsideFile{}, Objections: []Objection{}, Notes: []string{}, manifest: m,
 	}
 	if m.Parent != "" || m.Kind != repo.KindFull {
 		p.object(Objection{

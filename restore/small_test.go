@@ -90,6 +90,7 @@ func TestSmallBackup(t *testing.T) {
 		{"damaged objects", testDamage},
 		{"odd paths", testOddPaths},
 		{"attacked", testAttacked},
+		{"outside", testOutside},
 		{"objections", testObjections},
 		{"failing store", testFailingStore},
 		{"missing tablespace", testMissingTablespace},
@@ -371,6 +372,9 @@ func (f *fixture) copyManifest(t *testing.T) *fixture {
 	g := &fixture{folder: t.TempDir(), dist: f.dist}
 	if out, err := exec.Command("cp", "-al", f.folder+"/.", g.folder).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.Remove(filepath.Join(g.folder, ".lock-repository")); err != nil { // it has one name only
+		t.Fatal(err)
 	}
 	st, err := store.OpenFolder(g.folder)
 	if err != nil {
