@@ -1,9 +1,11 @@
 package copier
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/zeebo/xxh3"
@@ -53,13 +55,8 @@ func putDocumentHeader(b, frame []byte) {
 // DecodeDocument returns the document that EncodeDocument was given. One of more
 // than limit bytes is an error, and so is any change: both wrap ErrDocument.
 func DecodeDocument(b []byte, limit int64) ([]byte, error) {
-	if len(b) < documentHeader {
-		return nil, fmt.Errorf("%w: %d bytes", ErrDocument, len(b))
-	}
-	var want [documentHeader]byte
-	putDocumentHeader(want[:], b[documentHeader:])
-	if string(b[:documentHeader]) != string(want[:]) {
-		return nil, fmt.Errorf("%w: the checksum does not fit", ErrDocument)
+	if err := checkDocument(b); err != nil {
+		return nil, err
 	}
 	dec, err := newZstdDecoder(uint64(max(limit, smallDocument)))
 	if err != nil {
@@ -74,4 +71,34 @@ func DecodeDocument(b []byte, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %d bytes, limit %d", ErrDocument, len(doc), limit)
 	}
 	return doc, nil
+}
+
+// checkDocument checks the header of a document.
+func checkDocument(b []byte) error {
+	if len(b) < documentHeader {
+		return fmt.Errorf("%w: %d bytes", ErrDocument, len(b))
+	}
+	var want [documentHeader]byte
+	putDocumentHeader(want[:], b[documentHeader:])
+	if string(b[:documentHeader]) != string(want[:]) {
+		return fmt.Errorf("%w: the checksum does not fit", ErrDocument)
+	}
+	return nil
+}
+
+// OpenDocument is DecodeDocument for a document that is not to be in memory as a
+// whole. How much is read of it is for the caller to limit, who closes the reader. A
+// change is reported before anything is read.
+func OpenDocument(b []byte) (io.ReadCloser, error) {
+	if err := checkDocument(b); err != nil {
+		return nil, err
+	}
+	dec, err := zstd.NewReader(bytes.NewReader(b[documentHeader:]),
+		zstd.WithDecoderConcurrency(1),
+		zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxWindow(32*documentWindow))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDocument, err)
+	}
+	return dec.IOReadCloser(), nil
 }

@@ -3,6 +3,7 @@ package copier
 import (
 	"bytes"
 	"errors"
+	"io"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -18,6 +19,14 @@ func TestDocument(t *testing.T) {
 		if got, err := DecodeDocument(b, int64(size)); err != nil || !bytes.Equal(got, doc) {
 			t.Errorf("%d bytes come back as %d, %v", size, len(got), err)
 		}
+		r, err := OpenDocument(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, doc) {
+			t.Errorf("%d bytes are read as %d, %v", size, len(got), err)
+		}
+		r.Close()
 		if size > 0 {
 			if _, err := DecodeDocument(b, int64(size)-1); !errors.Is(err, ErrDocument) {
 				t.Errorf("%d bytes with a lower limit: %v, want %v", size, err, ErrDocument)
@@ -42,6 +51,9 @@ func TestDocumentDamage(t *testing.T) {
 	}
 	for bit := range len(b) * 8 {
 		b[bit/8] ^= 1 << (bit % 8)
+		if _, err := OpenDocument(b); !errors.Is(err, ErrDocument) {
+			t.Errorf("bit %d may change to a reader: %v", bit, err)
+		}
 		if _, err := DecodeDocument(b, 1000); !errors.Is(err, ErrDocument) {
 			t.Errorf("bit %d may change: %v", bit, err)
 		}

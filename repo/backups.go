@@ -14,13 +14,6 @@ import (
 	"mbk/repo/store"
 )
 
-// Largest manifests that are read, in bytes. 200,000 tables make one of about
-// 200 MB, of which a tenth is stored.
-const (
-	maxManifest       = 1 << 30
-	maxManifestStored = 256 << 20
-)
-
 // Summary is a backup in a list.
 type Summary struct {
 	Attempt                // what the history, or else the manifest, says of it
@@ -103,6 +96,8 @@ func (r *Repository) Manifest(ctx context.Context, idOrLatest string) (*Manifest
 }
 
 func (r *Repository) manifest(ctx context.Context, id string) (*Manifest, error) {
+	r.decoding.Lock() // one at a time: each may take a lot of memory
+	defer r.decoding.Unlock()
 	b, err := store.ReadAll(ctx, r.st, manifestName(id), maxManifestStored)
 	if err != nil {
 		return nil, fmt.Errorf("read the manifest of %s: %w", id, err)
@@ -113,22 +108,6 @@ func (r *Repository) manifest(ctx context.Context, id string) (*Manifest, error)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", manifestName(id), err)
-	}
-	return m, nil
-}
-
-// decodeManifest reads the bytes of a manifest object.
-func decodeManifest(b []byte) (*Manifest, error) {
-	raw, err := copier.DecodeDocument(b, maxManifest)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	m := new(Manifest)
-	if err := decodeJSON(raw, m); err != nil {
-		return nil, err
-	}
-	if err := m.Validate(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return m, nil
 }

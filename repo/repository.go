@@ -75,7 +75,9 @@ type Repository struct {
 	locked bool
 	fresh  bool // not written yet
 	warner func(text string)
-	warned map[string]bool
+
+	decoding sync.Mutex // of manifests
+	warned   map[string]bool
 }
 
 // OnWarning makes warner be told, once for each, of objects that cannot be read or
@@ -295,6 +297,10 @@ func decodeJSON(b []byte, v any) error {
 	}
 	if err := checkFormat(version.FormatVersion); err != nil {
 		return err
+	}
+	const some = 1000
+	if err := checkDensity(b, some); err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if err := json.Unmarshal(b, v); err != nil {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
