@@ -146,8 +146,34 @@ func (r *attempt) settleLast(ctx context.Context) (innodb.LSN, error) {
 	return 0, err
 }
 
+// commitWait bounds the wait for statements that write the binary log.
+const commitWait = 2 * time.Second
+
+// waitForCommits waits until what has committed is in the binary log.
+func (r *attempt) waitForCommits(ctx context.Context) error {
+	if !on(r.layout.vars["log_bin"]) {
+		return nil
+	}
+	for begun := time.Now(); ; {
+		n, err := r.opts.Server.Committing(ctx)
+		if err != nil || n == 0 {
+			return err
+		}
+		if time.Since(begun) > commitWait {
+			r.log.Warn("statements do not get on with writing the binary log; the position may be before them", "statements", n)
+			return nil
+		}
+		if err := pause(ctx, time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
 // readPosition reads how far the binary log, replication and the cluster are.
 func (r *attempt) readPosition(ctx context.Context) error {
+	if err := r.waitForCommits(ctx); err != nil {
+		return err
+	}
 	binlog, err := r.opts.Server.Binlog(ctx)
 	if err != nil {
 		return err

@@ -64,6 +64,24 @@ func (s *Server) Binlog(ctx context.Context) (*Binlog, error) {
 	return b, nil
 }
 
+// Committing counts the statements that may have committed and not written the binary
+// log yet. Of a statement that changed Aria tables only, the server writes the log after
+// it has given back the lock that BLOCK_COMMIT waits for: its rows would be in a backup,
+// and behind the position. An account without the privilege PROCESS sees none.
+func (s *Server) Committing(ctx context.Context) (int, error) {
+	const query = `SELECT COUNT(*) FROM information_schema.PROCESSLIST
+		WHERE STATE IN ('Query end', 'Prepare', 'Commit', 'Writing to binlog') AND ID <> CONNECTION_ID()`
+	found, err := s.control.values(ctx, query)
+	if err != nil {
+		return 0, fmt.Errorf("look for commits: %w", err)
+	}
+	n, err := strconv.Atoi(found.at(0))
+	if err != nil {
+		return 0, fmt.Errorf("look for commits: %w", err)
+	}
+	return n, nil
+}
+
 // Bounds of the wait for the positions of a replica.
 const (
 	settleInterval = 10 * time.Millisecond

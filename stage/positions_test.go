@@ -78,6 +78,38 @@ func TestPositions(t *testing.T) {
 	})
 }
 
+// An INSERT into an Aria table that waits for the binary log has committed: its row is
+// there, and the position is not. SHOW BINLOG EVENTS holds the log while nobody reads
+// what it sends.
+func TestCommitting(t *testing.T) {
+	onEach(t, func(t *testing.T, srv *mariadbtest.Server) {
+		const text = "BEGIN NOT ATOMIC FOR i IN 1..30000 DO INSERT INTO d.i VALUES (i, '0123456789012345678901234567890123456789'); END FOR; COMMIT; END"
+		srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.a (a INT) ENGINE=Aria", "CREATE TABLE d.i (a INT, b CHAR(40)) ENGINE=InnoDB",
+			"SET binlog_format=STATEMENT, autocommit=0", text)
+		s := connect(t, srv)
+		reader := session(t, srv)
+		sent, err := reader.conn.QueryContext(t.Context(), "SHOW BINLOG EVENTS")
+		if err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, srv, "SELECT STATE FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SHOW BINLOG%'", "Writing to net")
+		inserted := session(t, srv).start("INSERT INTO d.a VALUES (1)")
+		waitFor(t, srv, "SELECT STATE FROM information_schema.PROCESSLIST WHERE INFO LIKE 'INSERT%'", "Writing to binlog")
+		if n, err := s.Committing(t.Context()); err != nil || n != 1 {
+			t.Errorf("Committing = %d, %v; want 1", n, err)
+		}
+		if err := sent.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-inserted; got.err != nil {
+			t.Error(got.err)
+		}
+		if n, err := s.Committing(t.Context()); err != nil || n != 0 {
+			t.Errorf("Committing = %d, %v; want 0", n, err)
+		}
+	})
+}
+
 // A commit that waits for a replica's acknowledgement keeps BLOCK_COMMIT waiting,
 // and that request keeps all other commits waiting, but only for a slice.
 func TestBehindCommit(t *testing.T) {
