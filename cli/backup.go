@@ -14,6 +14,7 @@ import (
 	"mbk/copier"
 	"mbk/internal/hint"
 	"mbk/repo"
+	"mbk/restore"
 )
 
 func backupCommand(env Env) *cli.Command {
@@ -192,6 +193,7 @@ type backupDocument struct {
 	Damaged       int             `json:"damaged_pages"`
 	LeftOut       []repo.LeftOut  `json:"left_out"`
 	Filter        *repo.Filter    `json:"filter"`
+	Config        []string        `json:"config"`
 	Warnings      []string        `json:"warnings"`
 
 	Hooks         []repo.Hook         `json:"hooks"`
@@ -220,7 +222,7 @@ func describe(m *repo.Manifest, around repo.Around) backupDocument {
 		RedoBytes: int64(m.LSN.End - m.LSN.Checkpoint), RedoCapacity: m.Redo.Capacity, RedoHeadroom: m.Redo.LowestMargin,
 		Binlog: m.Binlog, Replicas: m.Replicas, Galera: m.Galera,
 		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files), Torn: m.TornPages,
-		Late: m.Late, DDL: m.DDL, Damaged: len(m.Damaged), LeftOut: m.LeftOut, Filter: m.Filter, Warnings: m.Warnings,
+		Late: m.Late, DDL: m.DDL, Damaged: len(m.Damaged), LeftOut: m.LeftOut, Filter: m.Filter, Config: restore.Config(m), Warnings: m.Warnings,
 		Hooks: append([]repo.Hook{}, around.Hooks...), Notifications: append([]repo.Notification{}, around.Notifications...),
 	}
 	for _, s := range m.Stages {

@@ -26,6 +26,10 @@ func TestCookbook(t *testing.T) {
 	srv.MustExec(t, "CREATE DATABASE shop", "CREATE DATABASE archive", "CREATE TABLE shop.log_1 (a INT)", "CREATE TABLE archive.old (a INT)",
 		"CREATE TABLE shop.orders (id INT PRIMARY KEY AUTO_INCREMENT, b LONGTEXT)", "INSERT INTO shop.orders SELECT seq, MD5(seq) FROM shop.seq_1_to_1000")
 	k := newKitchen(t, srv)
+	newer, err := mariadbtest.Get(t.Context(), "11.8")
+	if err != nil {
+		t.Fatal(err)
+	}
 	orders := 1000
 	order := func() { orders++; srv.MustExec(t, "INSERT INTO shop.orders (b) VALUES ('one more')") }
 	backup := func() { k.cook(t, "mbk backup --repo /backup/db1 --quiet", false); order() }
@@ -84,6 +88,20 @@ func TestCookbook(t *testing.T) {
 				t.Errorf("the server runs on %s", got)
 			}
 		}},
+		{"To a larger version", func() {
+			old := mariadbtest.New(t, "10.11")
+			old.MustExec(t, "CREATE DATABASE shop", "CREATE TABLE shop.orders (id INT PRIMARY KEY)", "INSERT INTO shop.orders VALUES (1), (2)")
+			k = newKitchen(t, old)
+			k.newer = filepath.Dir(newer.Program("mariadbd"))
+			k.cook(t, "mbk backup --repo /backup/db1 --quiet", false)
+		}, func(t *testing.T, printed string) {
+			if !strings.Contains(printed, "\nupgraded ") || !strings.Contains(printed, "\n"+newer.Version) {
+				t.Errorf("printed:\n%s", printed)
+			}
+			if got := strings.TrimSpace(k.cook(t, `mariadb -N -e "SELECT COUNT(*) FROM shop.orders"`, true)); got != "2" {
+				t.Errorf("%s orders, want 2", got)
+			}
+		}},
 	} {
 		_, rest, found := strings.Cut(string(text), "\n## "+recipe.title+"\n")
 		if !found {
@@ -106,7 +124,7 @@ func TestCookbook(t *testing.T) {
 			return // the next one may build on it
 		}
 	}
-	if n, have := strings.Count(string(text), "\n## "), 7; n != have {
+	if n, have := strings.Count(string(text), "\n## "), 8; n != have {
 		t.Errorf("the cookbook has %d recipes, this test %d", n, have)
 	}
 }
@@ -122,6 +140,8 @@ func wantValue(t *testing.T, srv *mariadbtest.Server, query, want string) {
 // as folders.
 type kitchen struct {
 	source, fresh string
+	bin           string // folder of the programs that the recipes call
+	newer         string // folder of the new machine's server, if not that of the source
 	env           []string
 }
 
@@ -129,8 +149,8 @@ type kitchen struct {
 // programs that the recipes call.
 func newKitchen(t *testing.T, srv *mariadbtest.Server) *kitchen {
 	t.Helper()
-	k := &kitchen{source: t.TempDir(), fresh: t.TempDir()}
-	bin := t.TempDir()
+	k := &kitchen{source: t.TempDir(), fresh: t.TempDir(), bin: t.TempDir()}
+	bin := k.bin
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -205,6 +225,9 @@ func (k *kitchen) cook(t *testing.T, commands string, onNew bool) string {
 	).Replace(commands)
 	cmd := exec.Command("bash", "-e", "-c", commands)
 	cmd.Dir, cmd.Env = home, append(k.env, "HOME="+home)
+	if onNew && k.newer != "" {
+		cmd.Env = append(cmd.Env, "PATH="+k.bin+":"+k.newer+":"+os.Getenv("PATH"))
+	}
 	cmd.WaitDelay = time.Second // a server in the background may have its output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	all := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // what it has started too

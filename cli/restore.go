@@ -3,11 +3,13 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
 	"mbk/internal/hint"
@@ -25,6 +27,8 @@ func restoreCommand(env Env) *cli.Command {
 		&cli.BoolFlag{Name: "keep-old", Usage: "move the data directory that is in the target aside, to FOLDER.old-TIME"},
 		&cli.BoolFlag{Name: "galera-node", Usage: "make it a node of the source's Galera cluster, which need not copy another one"},
 		&cli.BoolFlag{Name: "allow-damaged", Category: categoryRare, Usage: "try to restore a backup although a verification found it damaged"},
+		&cli.BoolFlag{Name: "upgrade", Usage: "bring the data to the newer release series of MariaDB that is on this machine, with its mariadb-upgrade"},
+		&cli.StringFlag{Name: "upgrade-with", Usage: "the same, with the server program `FILE` of the newer series"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and every objection, change nothing"},
 		&cli.StringFlag{Name: "owner", Usage: "give the files to `USER[:GROUP]` (default: the target's owner, else mysql)"},
 		&cli.IntFlag{Name: "threads", Usage: "extract with `N` threads (default: six more than CPUs)"},
@@ -68,6 +72,9 @@ func restoreOptions(c *cli.Context, env Env, id string) (restore.Options, progre
 		Repository: r, ID: id, Tool: tool(), Workers: c.Int("threads"), Logger: logger(env, c),
 		Mariadbd: c.String("mariadbd"), MariadbdArgs: c.StringSlice("mariadbd-option"),
 	}
+	if o.Memory, err = memory(c); err != nil {
+		return restore.Options{}, nil, err
+	}
 	phase := ""
 	o.OnProgress = func(p restore.Progress) {
 		if p.Phase != phase {
@@ -85,6 +92,19 @@ func restoreOptions(c *cli.Context, env Env, id string) (restore.Options, progre
 	return o, shown, nil
 }
 
+// memory is the size of the buffer pool for recovery.
+func memory(c *cli.Context) (int64, error) {
+	text := c.String("use-memory")
+	if text == "" {
+		return 0, nil
+	}
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n < restore.MinMemory || n > math.MaxInt64 {
+		return 0, usagef("--use-memory %q is not a size of 64MiB or more, such as 4GiB", text)
+	}
+	return int64(n), nil
+}
+
 // phaseName is a phase in words.
 func phaseName(phase string) string {
 	switch phase {
@@ -98,6 +118,8 @@ func phaseName(phase string) string {
 		return "mariadbd applies the redo log"
 	case restore.PhaseTidy:
 		return "mariadbd drops what does not belong there"
+	case restore.PhaseUpgrade:
+		return "mariadb-upgrade brings the tables to the newer series"
 	case restore.PhaseCheck:
 		return "mariadbd checks all tables"
 	case restore.PhasePlace:
@@ -120,6 +142,10 @@ func runRestore(c *cli.Context, env Env) error {
 	}
 	o.Target, o.Raw, o.KeepOnFailure = c.String("target"), c.Bool("no-recover"), c.Bool("keep-on-failure")
 	o.KeepOld, o.GaleraNode, o.AllowDamaged = c.Bool("keep-old"), c.Bool("galera-node"), c.Bool("allow-damaged")
+	o.Upgrade, o.UpgradeWith = c.Bool("upgrade"), c.String("upgrade-with")
+	if o.Raw && (o.Upgrade || o.UpgradeWith != "") {
+		return usagef("--upgrade needs the recovery, which --no-recover leaves to the server")
+	}
 	if o.DirMaps, err = dirMaps(c); err != nil {
 		return err
 	}
@@ -236,12 +262,24 @@ func dryRun(c *cli.Context, env Env, o restore.Options) error {
 		for _, f := range p.Outside {
 			lines = append(lines, "outside\t"+f.Path+" to "+f.To)
 		}
-		for _, n := range p.Notes {
-			lines = append(lines, "note\t"+n)
+		if u := p.Upgrade; u != nil {
+			lines = append(lines, fmt.Sprintf("upgrade\tby %s, %s, and %s", u.Mariadbd.Path, u.Mariadbd.Version, u.Tool))
 		}
+		lines = append(lines, labelled("my.cnf", p.Config)...)
+		lines = append(lines, labelled("warning", p.Warnings)...)
+		lines = append(lines, labelled("note", p.Notes)...)
 		err = rows(env, lines)
 	}
 	return errors.Join(p.Err(), err)
+}
+
+// labelled are lines with the same label.
+func labelled(label string, texts []string) []string {
+	var lines []string
+	for _, text := range texts {
+		lines = append(lines, label+"\t"+text)
+	}
+	return lines
 }
 
 // roomFor is what a plan needs and finds. Nothing is said of a place that could not be
@@ -268,23 +306,16 @@ func printRestore(env Env, r *restore.Result) error {
 	} else {
 		lines = append(lines, fmt.Sprintf("recovered\tto LSN %d", r.LSN))
 	}
+	if r.UpgradedTo != "" {
+		lines = append(lines, fmt.Sprintf("upgraded\tto %s, in %s", r.UpgradedTo, milliseconds(r.Elapsed.Upgrade)))
+	}
 	if b := r.Binlog; b != nil {
 		lines = append(lines, fmt.Sprintf("binlog\t%s %d, GTID %s", b.File, b.Position, orDefault(b.GTID, "none")))
 	}
-	for _, line := range r.Config {
-		lines = append(lines, "my.cnf\t"+line)
-	}
-	for _, line := range r.ReplicaOfSource {
-		lines = append(lines, "replica of the source\t"+line)
-	}
-	for _, line := range r.ReplicaLikeSource {
-		lines = append(lines, "replica as the source is\t"+line)
-	}
-	for _, n := range r.Notes {
-		lines = append(lines, "note\t"+n)
-	}
-	for _, w := range r.Warnings {
-		lines = append(lines, "warning\t"+w)
-	}
+	lines = append(lines, labelled("my.cnf", r.Config)...)
+	lines = append(lines, labelled("replica of the source", r.ReplicaOfSource)...)
+	lines = append(lines, labelled("replica as the source is", r.ReplicaLikeSource)...)
+	lines = append(lines, labelled("note", r.Notes)...)
+	lines = append(lines, labelled("warning", r.Warnings)...)
 	return rows(env, lines)
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"mbk/repo"
+	"mbk/restore"
 )
 
 func showCommand(env Env) *cli.Command {
@@ -40,6 +41,9 @@ func runShow(c *cli.Context, env Env) error {
 		return document(env, describe(m, around))
 	}
 	if err := printBackup(env, m); err != nil {
+		return err
+	}
+	if err := rows(env, labelled("my.cnf", restore.Config(m))); err != nil {
 		return err
 	}
 	if err := printStages(env, m.Stages); err != nil {

@@ -1,6 +1,8 @@
 package cli_test
 
 import (
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"mbk/internal/mariadbtest"
@@ -42,4 +44,64 @@ func oldChecksums(t *testing.T, version, algorithm string) string {
 		}
 	}
 	return b.String()
+}
+
+// A backup of an old series becomes one of a newer: recovered by the old server, as the
+// newer does not read its redo log.
+func TestUpgradeToNewerSeries(t *testing.T) {
+	t.Parallel()
+	const from, to = "10.5", "10.11"
+	source := mariadbtest.New(t, from, "--log-bin", "--innodb-checksum-algorithm=innodb")
+	source.MustExec(t, statements(filled("inno", 1, ""), filled("busy", 1, ""),
+		[]string{"CREATE TABLE history (id INT PRIMARY KEY) WITH SYSTEM VERSIONING", "INSERT INTO history VALUES (1)", "UPDATE history SET id = 2",
+			"CREATE TABLE aria (id INT PRIMARY KEY) ENGINE=Aria", "INSERT INTO aria SELECT seq FROM seq_1_to_1000",
+			"CREATE TABLE my (id INT PRIMARY KEY) ENGINE=MyISAM", "INSERT INTO my SELECT seq FROM seq_1_to_1000",
+			"CREATE VIEW v AS SELECT id FROM inno", "CREATE PROCEDURE p() SELECT 1",
+			"CREATE USER 'bob'@'localhost' IDENTIFIED BY 'x'", "GRANT SELECT ON d.* TO 'bob'@'localhost'"})...)
+	repository, target := t.TempDir(), filepath.Join(t.TempDir(), "data")
+	taking(t, source, repository, profile{during: churn("UPDATE d.busy SET n = n + 1 WHERE id % 9 = 0")})
+
+	newer, err := mariadbtest.Get(t.Context(), to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := newer.Program("mariadbd")
+	alone := mbk(t, append(restoreArgs("latest", repository, target), "--upgrade", "--mariadbd", program)...)
+	if alone.code != 2 || !strings.Contains(alone.stderr, "only a mariadbd of 10.5 to 10.7 applies this redo log") {
+		t.Errorf("by the newer server alone: %d\n%s", alone.code, alone.stderr)
+	}
+	plain := mbk(t, append(restoreArgs("latest", repository, target), "--mariadbd", program)...)
+	if plain.code != 2 || !strings.Contains(plain.stderr, "--upgrade") {
+		t.Errorf("without --upgrade: %d\n%s", plain.code, plain.stderr)
+	}
+	args := append(restoreArgs("latest", repository, target), "--upgrade-with", program, "--mariadbd", source.Dist.Program("mariadbd"))
+	plan := must(t, append(args, "--dry-run")...)
+	if !strings.Contains(plan.stdout, source.Dist.Program("mariadbd")) || !strings.Contains(plan.stdout, newer.Program("mariadb-upgrade")) {
+		t.Errorf("the plan does not tell the steps:\n%s", plan.stdout)
+	}
+	r := document[struct {
+		UpgradedTo string   `json:"upgraded_to"`
+		Config     []string `json:"config"`
+		Warnings   []string `json:"warnings"`
+	}](t, args...)
+	if !strings.HasPrefix(r.UpgradedTo, newer.Version) || len(r.Warnings) > 0 || len(r.Config) > 0 {
+		t.Errorf("%+v", r)
+	}
+	restored := mariadbtest.Open(t, to, target)
+	for query, want := range map[string]string{
+		"SELECT COUNT(*) FROM d.inno": "1800", "SELECT COUNT(*) FROM d.busy": "1800", "SELECT COUNT(*) FROM d.v": "1800",
+		"SELECT COUNT(*) FROM d.aria": "1000", "SELECT COUNT(*) FROM d.my": "1000",
+		"SELECT COUNT(*) FROM d.history FOR SYSTEM_TIME ALL":                                                                                                     "2",
+		"SELECT COUNT(*) FROM mysql.user WHERE user = 'bob'":                                                                                                     "1",
+		"SELECT COUNT(*) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'd'":                                                                            "1",
+		"SELECT COUNT(*) > 50 FROM information_schema.VIEWS WHERE TABLE_SCHEMA = 'sys'":                                                                          "1", // came with 10.6
+		"SELECT COUNT(*) FROM information_schema.COLUMNS WHERE (TABLE_NAME, COLUMN_NAME) = ('procs_priv', 'Routine_type') AND COLUMN_TYPE LIKE '%PACKAGE BODY%'": "1",
+	} {
+		if got := restored.MustValue(t, query); got != want {
+			t.Errorf("%s: %s, want %s", query, got, want)
+		}
+	}
+	if findings, err := mariadbtest.CheckTables(t.Context(), restored); err != nil || len(findings) > 0 {
+		t.Errorf("CHECK TABLE: %q, %v", findings, err)
+	}
 }

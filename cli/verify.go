@@ -38,6 +38,7 @@ func serverFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "mariadbd", Usage: "recover with the server program `FILE` (default: the source's, else one in the usual places)"},
 		&cli.StringSliceFlag{Name: "mariadbd-option", Usage: "give it a further `OPTION`, such as those of a key plugin; may be repeated"},
+		&cli.StringFlag{Name: "use-memory", Usage: "recover with a buffer pool of `SIZE`, such as 4GiB (default: what the redo log asks for, 128 MiB to 1 GiB)"},
 	}
 }
 

@@ -412,6 +412,33 @@ func (s *served) strays(ctx context.Context, e engine) (map[string][]string, err
 	})
 }
 
+// keptTables says what a filter of the restore keeps: what it was asked for, apart from
+// the tables without which no server works.
+func keptTables(m *repo.Manifest) string {
+	var names []string
+	own := 0
+	for _, t := range m.Tables {
+		if systemDatabase(t.Database) {
+			own++
+			continue
+		}
+		names = append(names, "`"+t.Database+"`.`"+t.Name+"`")
+	}
+	kept := fmt.Sprintf("%d tables are restored", len(names))
+	switch len(names) {
+	case 0:
+		return fmt.Sprintf("no tables but %d of the server itself are restored", own)
+	case 1:
+		kept = names[0] + " is restored"
+	case 2, 3:
+		kept = strings.Join(names, ", ") + " are restored"
+	}
+	if own > 0 {
+		kept += fmt.Sprintf(", and %d tables of the server itself", own)
+	}
+	return kept
+}
+
 // leftOutNotes tell whoever restores what is missing.
 func leftOutNotes(m *repo.Manifest) []string {
 	var notes []string
@@ -427,7 +454,7 @@ func leftOutNotes(m *repo.Manifest) []string {
 		notes = append(notes, fmt.Sprintf("the backup was made with a filter, without %d tables; mbk show %s lists them", n, m.ID))
 	}
 	if n := counts[leftByRestore]; n > 0 {
-		notes = append(notes, fmt.Sprintf("%d tables are restored, and %d are left out", len(m.Tables), n))
+		notes = append(notes, fmt.Sprintf("%s; %d others are left out", keptTables(m), n))
 	}
 	if m.Filter != nil && len(m.Filter.LeftOut) > 0 {
 		notes = append(notes, "databases that are left out: "+strings.Join(m.Filter.LeftOut, ", "))

@@ -52,6 +52,14 @@ type Options struct {
 	Mariadbd string
 	// MariadbdArgs are further options for it, such as those of a key plugin.
 	MariadbdArgs []string
+	// Memory is the size of the buffer pool for recovery in bytes, 0 for what the redo
+	// log asks for and the machine can spare.
+	Memory int64
+	// Upgrade brings the files to a newer release series. Restore only.
+	Upgrade bool
+	// UpgradeWith is the server's program of that series, and means Upgrade. Empty: it
+	// is looked for.
+	UpgradeWith string
 
 	Workers       int  // goroutines that extract and check, 0 for one per processor, and six more that extract
 	extractors    int  // those that extract
@@ -63,6 +71,9 @@ type Options struct {
 	OnProgress func(Progress)   // called one at a time, at most ten times a second and at each change of phase
 	Now        func() time.Time // nil: time.Now
 }
+
+// MinMemory is the smallest Options.Memory, in bytes.
+const MinMemory = 64 << 20
 
 // Owner is a user and a group by their numbers.
 type Owner struct {
@@ -77,6 +88,7 @@ const (
 	PhaseExtract = "extract" // files are written
 	PhaseRecover = "recover" // mariadbd applies the redo log
 	PhaseTidy    = "tidy"    // mariadbd drops what is left out or unfinished
+	PhaseUpgrade = "upgrade" // mariadb-upgrade brings the tables to a newer series
 	PhaseCheck   = "check"   // the scratch server checks tables
 	PhasePlace   = "place"   // the result is made durable and renamed
 )
@@ -98,6 +110,10 @@ func (o Options) Validate() error {
 		return errors.New("no backup id")
 	case o.Workers < 0 || o.Workers > 1024:
 		return fmt.Errorf("%d workers: want 0 to 1024", o.Workers)
+	case o.Memory != 0 && o.Memory < MinMemory:
+		return fmt.Errorf("%d bytes of memory: want at least %d", o.Memory, MinMemory)
+	case o.Raw && o.upgrades():
+		return errors.New("an upgrade needs the recovery, which is to be left to the server")
 	}
 	return nil
 }

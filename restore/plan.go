@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 
@@ -26,12 +25,16 @@ type Plan struct {
 	Bytes         int64         `json:"bytes"`        // of the files
 	SpaceNeeded   int64         `json:"space_needed"` // estimate, in bytes
 	SpaceFree     int64         `json:"space_free"`
-	Mariadbd      *Program      `json:"mariadbd,omitempty"` // nil: none is needed, or none was found
+	Mariadbd      *Program      `json:"mariadbd,omitempty"` // recovers; nil: none is needed, or none was found
+	Upgrade       *Upgrade      `json:"upgrade,omitempty"`  // nil: the series stays, or nothing was found
+	Config        []string      `json:"config"`             // lines that the server's configuration needs
 	Outside       []OutsideFile `json:"outside"`            // files that go outside of the data directory
 	Objections    []Objection   `json:"objections"`
+	Warnings      []string      `json:"warnings"` // what may go wrong
 	Notes         []string      `json:"notes"`
 
 	manifest *repo.Manifest
+	older    bool // Mariadbd is an older maintenance release than the source's
 	outside  []outsideFile
 	target   target
 	settings settings
@@ -72,6 +75,9 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	p.object(objections...)
 	p.checkOutside(o)
 	p.checkGalera(o)
+	if o.upgrades() { // which may build a table anew
+		p.SpaceNeeded += largest(p.manifest)
+	}
 	if t.path != "" {
 		p.checkSpace(t.parent(), len(objections) == 0)
 	}
@@ -83,7 +89,8 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	}
 	if !o.Raw {
 		p.findServer(ctx, o)
-		p.checkServer(o)
+		p.checkServers(o)
+		p.checkUpgrade()
 	}
 	p.describe()
 	return p, nil
@@ -127,7 +134,7 @@ func (p *Plan) checkStanding(ctx context.Context, o Options) error {
 func newPlan(o Options, m *repo.Manifest) *Plan {
 	p := &Plan{
 		ID: m.ID, ServerVersion: m.Server.Version, Target: o.Target, Raw: o.Raw,
-		Outside: []OutsideFile{}, Objections: []Objection{}, Notes: []string{}, manifest: m,
+		Outside: []OutsideFile{}, Config: []string{}, Objections: []Objection{}, Warnings: []string{}, Notes: []string{}, manifest: m,
 	}
 	if m.Parent != "" || m.Kind != repo.KindFull {
 		p.object(Objection{
@@ -154,6 +161,11 @@ func newPlan(o Options, m *repo.Manifest) *Plan {
 // object adds objections.
 func (p *Plan) object(o ...Objection) { p.Objections = append(p.Objections, o...) }
 
+// warn adds a warning.
+func (p *Plan) warn(format string, args ...any) {
+	p.Warnings = append(p.Warnings, fmt.Sprintf(format, args...))
+}
+
 // note adds a note.
 func (p *Plan) note(format string, args ...any) {
 	p.Notes = append(p.Notes, fmt.Sprintf(format, args...))
@@ -170,6 +182,17 @@ func room(f *repo.File) int64 {
 		stored += e.Length
 	}
 	return min(f.Size, stored+stored/4)
+}
+
+// largest is the size of the largest tablespace.
+func largest(m *repo.Manifest) int64 {
+	var size int64
+	for i := range m.Files {
+		if f := &m.Files[i]; f.Class == repo.ClassInnoDB && (f.Space == nil || *f.Space != 0) {
+			size = max(size, room(f))
+		}
+	}
+	return size
 }
 
 // checkSpace compares what is needed with what a folder's file system has left.
@@ -199,23 +222,26 @@ func (p *Plan) checkSpace(dir string, object bool) {
 	}
 }
 
-// findServer looks for a mariadbd that fits.
-func (p *Plan) findServer(ctx context.Context, o Options) {
-	program, objection := findProgram(ctx, o, p.manifest)
-	if objection != nil {
-		p.object(*objection)
-		return
+// checkServers checks that the owner can run the programs that were found, and that
+// there is what their plugins need.
+func (p *Plan) checkServers(o Options) {
+	programs := []*Program{}
+	if p.Mariadbd != nil {
+		programs = append(programs, p.Mariadbd)
 	}
-	p.Mariadbd = &program
+	if u := p.Upgrade; u != nil && (p.Mariadbd == nil || u.Mariadbd.Path != p.Mariadbd.Path) {
+		programs = append(programs, &u.Mariadbd)
+	}
+	for _, program := range programs {
+		p.checkServer(*program)
+	}
+	if len(programs) > 0 {
+		p.checkKeys(o)
+	}
 }
 
-// checkServer checks that the owner can run the mariadbd that was found, and that
-// there is what its plugins need.
-func (p *Plan) checkServer(o Options) {
-	if p.Mariadbd == nil {
-		return
-	}
-	program := *p.Mariadbd
+// checkServer checks one program.
+func (p *Plan) checkServer(program Program) {
 	if len(p.target.owner.reaches(filepath.Dir(program.Path))) > 0 {
 		p.object(Objection{
 			Problem: fmt.Sprintf("user %d, who is to own the data directory, cannot run %s", p.target.owner.UID, program.Path),
@@ -223,24 +249,31 @@ func (p *Plan) checkServer(o Options) {
 		})
 	}
 	for _, plugin := range p.manifest.Server.Plugins {
-		if !neededPlugin(plugin) || !consistsOf(plugin.Library, pluginChars) {
+		if !consistsOf(plugin.Library, pluginChars) {
 			continue
 		}
-		if ok, err := program.hasPlugin(plugin.Library); err == nil && !ok {
-			p.object(Objection{
-				Problem: fmt.Sprintf("plugin %s is missing: there is no %s in %s", plugin.Name, plugin.Library, program.PluginDir),
-				Hint:    "install the package of that plugin; recovery cannot read the files without it",
-			})
+		if ok, err := program.hasPlugin(plugin.Library); err != nil || ok {
+			continue
+		}
+		missing := fmt.Sprintf("plugin %s is missing: there is no %s in %s", plugin.Name, plugin.Library, program.PluginDir)
+		if neededPlugin(plugin) {
+			p.object(Objection{Problem: missing, Hint: "install the package of that plugin; recovery cannot read the files without it"})
+		} else if tables := tablesOf(p.manifest, plugin); tables != "" {
+			p.warn("%s, which has the storage engine of %s: the server cannot open them without it", missing, tables)
 		}
 	}
-	if len(o.MariadbdArgs) > 0 {
-		return // they may say where the keys are
-	}
-	for _, name := range keyFiles(p.manifest) {
-		if err := readableFor(name, p.target.owner); err != nil {
+}
+
+// checkKeys looks for the key files of the source, if no option names others.
+func (p *Plan) checkKeys(o Options) {
+	for _, k := range keyFiles(p.manifest) {
+		if k.named(o.MariadbdArgs) {
+			continue
+		}
+		if err := readableFor(k.path, p.target.owner); err != nil {
 			p.object(Objection{
-				Problem: fmt.Sprintf("the source's encryption keys are in %s: %v", name, err),
-				Hint:    "bring the key file there, or name another place with an option for mariadbd",
+				Problem: fmt.Sprintf("the source's encryption keys are in %s: %v", k.path, err),
+				Hint:    fmt.Sprintf("bring the key file there, or name it with --mariadbd-option=%s", k.option("FILE")),
 			})
 		}
 	}
@@ -271,8 +304,9 @@ func readableFor(name string, owner Owner) error {
 // describe notes what whoever restores should know.
 func (p *Plan) describe() {
 	m := p.manifest
-	for _, line := range configLines(m) {
-		p.note("files from outside the data directory are restored into it: set %s", line)
+	p.Config = Config(m)
+	if p.Upgrade != nil {
+		p.Config = configLines(m, p.Upgrade.server.version)
 	}
 	p.describeFar()
 	p.Notes = append(p.Notes, leftOutNotes(m)...)
@@ -285,33 +319,4 @@ func (p *Plan) describe() {
 			p.note("the source was a replica: if that start ends with \"Found N prepared transactions\", start once with --tc-heuristic-recover=ROLLBACK")
 		}
 	}
-}
-
-// configLines are the lines of the server's configuration that fit the restored
-// files, where the source kept them outside its data directory.
-func configLines(m *repo.Manifest) []string {
-	moved := map[string]string{}
-	for _, f := range m.Files {
-		if f.Origin == "" {
-			continue
-		}
-		switch dir := path.Dir(f.Path); {
-		case f.Class == repo.ClassLog:
-			moved["aria_log_dir_path"] = dir
-		case f.Class == repo.ClassRedo:
-			moved["innodb_log_group_home_dir"] = "."
-		case f.Class == repo.ClassInnoDB && f.Space != nil && *f.Space == 0:
-			moved["innodb_data_home_dir"] = ""
-			moved["innodb_data_file_path"], _ = dataFilePath(m) // an error is an objection already
-		case f.Class == repo.ClassInnoDB && undoName(path.Base(f.Path)):
-			moved["innodb_undo_directory"] = dir
-		}
-	}
-	lines := []string{}
-	for _, name := range []string{"innodb_data_home_dir", "innodb_data_file_path", "innodb_undo_directory", "innodb_log_group_home_dir", "aria_log_dir_path"} {
-		if value, ok := moved[name]; ok {
-			lines = append(lines, name+" = "+value)
-		}
-	}
-	return lines
 }

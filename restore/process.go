@@ -64,7 +64,7 @@ func (e engine) common(logSize int64) []string {
 		"--innodb-buffer-pool-dump-at-shutdown=OFF",
 		"--innodb-encryption-threads=0",
 		"--innodb-fast-shutdown=1",
-	}, e.settings.variables, e.settings.plugins)
+	}, e.settings.options(), e.settings.plugins)
 	if os.Geteuid() == 0 && e.owner.UID == 0 {
 		args = append(args, "--user=root")
 	}
@@ -77,9 +77,15 @@ func (e engine) beside() string {
 	return "../" + filepath.Base(e.tmp)
 }
 
-// command prepares a run. It does not outlive this process.
+// command prepares a run of the server.
 func (e engine) command(args []string) *exec.Cmd {
-	cmd := exec.Command(e.program.Path, append(args, e.extra...)...)
+	return e.run(e.program.Path, append(args, e.extra...)...)
+}
+
+// run prepares a run of a program as the owner of the files. It does not outlive this
+// process.
+func (e engine) run(path string, args ...string) *exec.Cmd {
+	cmd := exec.Command(path, args...)
 	cmd.Env = programEnv(os.Environ(), slices.Concat(e.settings.plugins, e.extra)...)
 	cmd.Dir = e.data
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -202,9 +208,14 @@ func (p *process) stop(ctx context.Context) error {
 	return p.wait(ctx)
 }
 
-// kill ends the server at once and waits for its end.
+// kill ends the program and what it has started at once, and waits for its end.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // an error means that it has ended
+	select {
+	case <-p.ended:
+		return
+	default:
+	}
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // an error means that it has ended
 	<-p.ended
 }
 

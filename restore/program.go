@@ -26,44 +26,138 @@ type Program struct {
 	args      []string // options that it needs to find its own files
 }
 
-// recovers says whether a server of version v recovers files of version source:
-// the format of the redo log belongs to a release series, and a later
-// maintenance release may write what an earlier one does not read.
-func recovers(v, source stage.Version) bool {
-	return v.Major == source.Major && v.Minor == source.Minor && v.Patch >= source.Patch
+// fit is how a server stands to the server that wrote the files.
+type fit int
+
+// The fits, the best first.
+const (
+	fits         fit = iota // of the same series, and no older
+	olderRelease            // of the same series: recovers nearly always
+	newerSeries             // recovers some redo logs, and has the tables upgraded
+	olderSeries             // opens nothing
+)
+
+// fitOf compares a server's version with that of the source. The format of the redo
+// log and of the tables belongs to a release series; a later maintenance release may
+// write what an earlier one does not read.
+func fitOf(v, source stage.Version) fit {
+	switch {
+	case v.Major == source.Major && v.Minor == source.Minor && v.Patch >= source.Patch:
+		return fits
+	case v.Major == source.Major && v.Minor == source.Minor:
+		return olderRelease
+	case v.AtLeast(source.Major, source.Minor, 0):
+		return newerSeries
+	}
+	return olderSeries
 }
 
-// findProgram returns a mariadbd that can recover the backup, or the objection
-// that there is none.
-func findProgram(ctx context.Context, o Options, m *repo.Manifest) (Program, *Objection) {
-	source, err := stage.ParseVersion(m.Server.Version)
-	if err != nil {
-		return Program{}, &Objection{Problem: err.Error()}
-	}
-	var found []string
-	for _, c := range candidates(o, m) {
+// series is the release series of a version, "10.11".
+func series(v stage.Version) string { return fmt.Sprintf("%d.%d", v.Major, v.Minor) }
+
+// number is a version without what the vendor adds, "10.11.19".
+func number(v stage.Version) string { return fmt.Sprintf("%s.%d", series(v), v.Patch) }
+
+// server is a program that was found, and how it fits.
+type server struct {
+	Program
+	version stage.Version
+	fit     fit
+}
+
+// findServers asks the programs for their versions. One that was named and does not
+// answer is an error; others are passed over.
+func findServers(ctx context.Context, programs []Program, named bool, source stage.Version) ([]server, error) {
+	var found []server
+	for _, c := range programs {
 		p, err := probe(ctx, c)
-		if err != nil {
-			if o.Mariadbd != "" {
-				return Program{}, &Objection{Problem: err.Error(), Hint: "name the server's program with --mariadbd, or leave that option out"}
+		if err == nil {
+			var v stage.Version
+			if v, err = stage.ParseVersion(p.Version); err == nil {
+				found = append(found, server{p, v, fitOf(v, source)})
 			}
-			continue
 		}
-		v, err := stage.ParseVersion(p.Version)
-		if err == nil && recovers(v, source) {
-			return p, nil
+		if err != nil && named {
+			return nil, err
 		}
-		found = append(found, fmt.Sprintf("%s is %s", p.Path, p.Version))
 	}
-	problem := "no mariadbd was found on this machine"
-	if len(found) > 0 {
-		problem = "no mariadbd here recovers files of " + m.Server.Version + ": " + strings.Join(found, ", ")
+	return found, nil
+}
+
+// findServer looks for a mariadbd that can recover the backup and, for a restore to a
+// newer series, for one of that.
+func (p *Plan) findServer(ctx context.Context, o Options) {
+	source, err := stage.ParseVersion(p.manifest.Server.Version)
+	if err != nil {
+		p.object(Objection{Problem: err.Error()})
+		return
 	}
-	return Program{}, &Objection{
-		Problem: problem,
-		Hint: fmt.Sprintf("install mariadbd %d.%d.%d or a later %[1]d.%[2]d, or name one with --mariadbd",
-			source.Major, source.Minor, source.Patch),
+	found, err := findServers(ctx, candidates(o, p.manifest), o.Mariadbd != "", source)
+	if err != nil {
+		p.object(Objection{Problem: err.Error(), Hint: "name the server's program with --mariadbd, or leave that option out"})
+		return
 	}
+	if o.upgrades() {
+		p.findUpgrade(ctx, o, found, source)
+	}
+	s := recovering(found)
+	if s == nil && p.Upgrade != nil && p.Upgrade.server.readsRedo(p.manifest) {
+		s = &p.Upgrade.server
+	}
+	if s == nil {
+		p.object(p.noServer(found, source, o))
+		return
+	}
+	p.Mariadbd = &s.Program
+	if p.older = s.fit == olderRelease; p.older {
+		p.warn("%s is %s, an older maintenance release than the source's %s: if the recovery fails, use mariadbd %[3]s or a later %[4]s",
+			s.Path, number(s.version), number(source), series(source))
+	}
+}
+
+// recovering chooses the server that recovers: the first that fits, else the newest
+// of the series.
+func recovering(found []server) *server {
+	var best *server
+	for i := range found {
+		switch s := &found[i]; {
+		case s.fit == fits:
+			return s
+		case s.fit == olderRelease && (best == nil || s.version.Patch > best.version.Patch):
+			best = s
+		}
+	}
+	return best
+}
+
+// noServer is the objection that nothing here recovers the backup.
+func (p *Plan) noServer(found []server, source stage.Version, o Options) Objection {
+	objection := Objection{
+		Problem: "no mariadbd was found on this machine",
+		Hint:    fmt.Sprintf("install mariadbd %s or a later %s, or name one with --mariadbd", number(source), series(source)),
+	}
+	if len(found) == 0 {
+		return objection
+	}
+	var list []string
+	newer := false
+	for _, s := range found {
+		text := fmt.Sprintf("%s is %s", s.Path, s.Version)
+		if s.fit == olderSeries {
+			text += " (MariaDB opens no files of a newer series)"
+		}
+		newer = newer || s.fit == newerSeries
+		list = append(list, text)
+	}
+	objection.Problem = fmt.Sprintf("no mariadbd here recovers files of %s: %s", p.manifest.Server.Version, strings.Join(list, ", "))
+	switch {
+	case newer && !o.upgrades():
+		objection.Hint += "; or move to the newer series with --upgrade"
+	case newer:
+		objection.Problem += fmt.Sprintf("; only a mariadbd of %s applies this redo log", redoSeries(p.manifest, source))
+		objection.Hint = fmt.Sprintf("name a mariadbd %s or a later %s with --mariadbd for the recovery: an unpacked archive of its programs is enough", number(source), series(source))
+	}
+	return objection
 }
 
 // candidates lists the programs to try, the best first, each once.
@@ -71,6 +165,11 @@ func candidates(o Options, m *repo.Manifest) []Program {
 	if o.Mariadbd != "" {
 		return []Program{{Path: o.Mariadbd}}
 	}
+	return installed(m)
+}
+
+// installed lists the programs on this machine that may be servers.
+func installed(m *repo.Manifest) []Program {
 	var list []Program
 	seen := map[string]bool{}
 	add := func(path string, args ...string) {

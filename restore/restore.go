@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,12 +17,15 @@ import (
 
 // Result is what a restore has done.
 type Result struct {
-	ID         string       `json:"id"`
-	Target     string       `json:"target"`
-	KeptOld    string       `json:"kept_old"`      // the data directory that was in the target, "" if there was none
-	Raw        bool         `json:"raw"`           // recovery is left to the first start
-	LSN        innodb.LSN   `json:"lsn,omitempty"` // that recovery has reached
-	RolledBack bool         `json:"rolled_back"`   // transactions between prepare and commit were rolled back
+	ID         string     `json:"id"`
+	Target     string     `json:"target"`
+	KeptOld    string     `json:"kept_old"`      // the data directory that was in the target, "" if there was none
+	Raw        bool       `json:"raw"`           // recovery is left to the first start
+	LSN        innodb.LSN `json:"lsn,omitempty"` // that recovery has reached
+	RolledBack bool       `json:"rolled_back"`   // transactions between prepare and commit were rolled back
+	// UpgradedTo is the version of the newer series that the files were brought to, ""
+	// if they are of the source's.
+	UpgradedTo string       `json:"upgraded_to,omitempty"`
 	Files      int          `json:"files"`
 	Bytes      int64        `json:"bytes"`
 	Elapsed    Elapsed      `json:"elapsed"`
@@ -39,6 +43,7 @@ type Result struct {
 type Elapsed struct {
 	Extract int64 `json:"extract_ms"`
 	Recover int64 `json:"recover_ms"`
+	Upgrade int64 `json:"upgrade_ms"`
 	Place   int64 `json:"place_ms"`
 	Total   int64 `json:"total_ms"`
 }
@@ -73,8 +78,12 @@ func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 	m, meter := p.manifest, newMeter(o.OnProgress)
 	r := &Result{
 		ID: m.ID, Target: p.target.path, KeptOld: p.target.old, Raw: o.Raw, Files: p.Files, Bytes: p.Bytes, Binlog: m.Binlog,
-		Config: configLines(m), ReplicaOfSource: replicaOfSource(m), ReplicaLikeSource: replicaLikeSource(m),
-		Notes: p.Notes, Warnings: []string{},
+		Config: p.Config, ReplicaOfSource: replicaOfSource(m), ReplicaLikeSource: replicaLikeSource(m),
+		Notes: p.Notes, Warnings: slices.Clone(p.Warnings),
+	}
+	if !o.Filter.Empty() {
+		// A part of a server is rarely meant to replicate the whole.
+		r.ReplicaOfSource, r.ReplicaLikeSource = []string{}, []string{}
 	}
 	s, err := newScratch(ctx, p.target, m.ID, o.Now())
 	if err != nil {
@@ -103,20 +112,9 @@ func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 	r.Elapsed.Extract = time.Since(begin).Milliseconds()
 
 	if !o.Raw {
-		begin = time.Now()
-		if err := s.own(); err != nil {
+		if err := p.makeConsistent(ctx, s, o, r, meter); err != nil {
 			return nil, err
 		}
-		rec, err := s.recover(ctx, p.engine(s, o), m, meter)
-		if failed, ok := errors.AsType[*RecoveryError](err); ok {
-			return nil, hint.Wrap(err, failed.advice())
-		}
-		if err != nil {
-			return nil, err
-		}
-		r.LSN, r.RolledBack = rec.lsn, rec.rolledBack
-		r.Warnings = append(r.Warnings, rec.warnings...)
-		r.Elapsed.Recover = time.Since(begin).Milliseconds()
 	}
 
 	if o.GaleraNode {
@@ -141,12 +139,42 @@ func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 	return r, nil
 }
 
+// makeConsistent has the real server recover the files, and a newer one upgrade them.
+func (p *Plan) makeConsistent(ctx context.Context, s *scratch, o Options, r *Result, meter *meter) error {
+	begin := time.Now()
+	if err := s.own(); err != nil {
+		return err
+	}
+	rec, err := s.recover(ctx, p.engine(s, o), p.manifest, meter)
+	if failed, ok := errors.AsType[*RecoveryError](err); ok {
+		return hint.Wrap(err, p.advice(failed))
+	}
+	if err != nil {
+		return err
+	}
+	r.LSN, r.RolledBack = rec.lsn, rec.rolledBack
+	r.Warnings = append(r.Warnings, rec.warnings...)
+	r.Elapsed.Recover = time.Since(begin).Milliseconds()
+	if p.Upgrade == nil {
+		return nil
+	}
+	begin = time.Now()
+	warnings, err := p.upgradeEngine(s, o).upgrade(ctx, p.Upgrade.Tool, p.manifest, meter)
+	if err != nil {
+		return err
+	}
+	r.UpgradedTo = p.Upgrade.Mariadbd.Version
+	r.Warnings = append(r.Warnings, warnings...)
+	r.Elapsed.Upgrade = time.Since(begin).Milliseconds()
+	return nil
+}
+
 // engine is the server that recovers the files in the scratch folder.
 func (p *Plan) engine(s *scratch, o Options) engine {
 	return engine{
-		program: *p.Mariadbd, settings: p.settings, owner: p.target.owner, hand: p.target.hand, data: s.data(), tmp: s.tmp(),
+		program: *p.Mariadbd, settings: p.settingsFor(*p.Mariadbd), owner: p.target.owner, hand: p.target.hand, data: s.data(), tmp: s.tmp(),
 		log:    filepath.Join(s.dir, serverLog),
-		buffer: bufferSize(int64(p.manifest.LSN.End - p.manifest.LSN.Checkpoint)), extra: o.MariadbdArgs,
+		buffer: cmp.Or(o.Memory, bufferSize(int64(p.manifest.LSN.End-p.manifest.LSN.Checkpoint))), extra: o.MariadbdArgs,
 	}
 }
 

@@ -20,6 +20,7 @@ type served struct {
 	process *process
 	log     *errorLog
 	server  *stage.Server
+	socket  string
 	remove  func() error // of the socket's folder
 }
 
@@ -32,18 +33,17 @@ func (e engine) serve(ctx context.Context, options ...string) (_ *served, err er
 			s.close()
 		}
 	}()
-	var socket string
-	if socket, s.remove, err = socketPath(e); err != nil {
+	if s.socket, s.remove, err = socketPath(e); err != nil {
 		return nil, err
 	}
 	if s.log, err = e.newLog(nil); err != nil {
 		return nil, err
 	}
-	args := append(e.common(e.settings.logSize), "--socket="+socket, "--max-connections=50")
+	args := append(e.common(e.settings.logSize), "--socket="+s.socket, "--max-connections=50")
 	if s.process, err = start(e.command(append(args, options...)), s.log); err != nil {
 		return nil, err
 	}
-	if s.server, err = s.connect(ctx, socket); err != nil {
+	if s.server, err = s.connect(ctx, s.socket); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}

@@ -3,7 +3,6 @@ package restore
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"path"
 	"path/filepath"
 	"slices"
@@ -17,12 +16,36 @@ import (
 // settings are what a server must be told to open the files of a backup, laid
 // down in one directory.
 type settings struct {
-	dataFilePath string   // innodb_data_file_path
-	undoDir      string   // relative to the data directory, "." for itself
-	ariaDir      string   // the same, of Aria's control file and logs
-	variables    []string // options from the source's variables
-	plugins      []string // options that load plugins, and theirs
-	logSize      int64    // innodb_log_file_size of the source in bytes
+	dataFilePath string     // innodb_data_file_path
+	undoDir      string     // relative to the data directory, "." for itself
+	ariaDir      string     // the same, of Aria's control file and logs
+	variables    []variable // the source's, as far as they matter
+	plugins      []string   // options that load plugins, and theirs
+	logSize      int64      // innodb_log_file_size of the source in bytes
+}
+
+// variable is a global variable of the server.
+type variable struct{ name, value string }
+
+// options spells the variables as options of mariadbd.
+func (s settings) options() []string {
+	var options []string
+	for _, x := range s.variables {
+		options = append(options, option(x.name, x.value))
+	}
+	return options
+}
+
+// forServer are the settings for a server of some version. From 10.6 on servers read
+// the old checksums and do not know them as settings any more.
+func (s settings) forServer(v stage.Version) settings {
+	if !v.AtLeast(10, 6, 0) {
+		return s
+	}
+	s.variables = slices.DeleteFunc(slices.Clone(s.variables), func(x variable) bool {
+		return x.name == "innodb_checksum_algorithm" && !strings.HasSuffix(x.value, "crc32")
+	})
+	return s
 }
 
 // recoveryVariables returns the names of the source's global variables that
@@ -77,7 +100,7 @@ func newSettings(m *repo.Manifest) (settings, error) {
 		if !consistsOf(value, wordChars) {
 			return settings{}, fmt.Errorf("variable %s of the source is %q", name, value)
 		}
-		s.variables = append(s.variables, option(name, value))
+		s.variables = append(s.variables, variable{name, value})
 	}
 	s.logSize = logSize(m)
 	s.plugins, err = pluginOptions(m)
@@ -157,15 +180,8 @@ func pluginOptions(m *repo.Manifest) ([]string, error) {
 			return nil, fmt.Errorf("plugin %q of library %q: not a plain name", p.Name, p.Library)
 		}
 		options = append(options, "--plugin-load-add="+p.Library)
-		prefix := strings.ToLower(p.Name) + "_"
-		if !strings.HasSuffix(prefix, "_key_management_") {
-			continue
-		}
-		for _, name := range slices.Sorted(maps.Keys(m.Server.Variables)) {
-			value := m.Server.Variables[name]
-			if strings.HasPrefix(name, prefix) && value != "" && value != stage.Hidden && consistsOf(name, pluginChars) {
-				options = append(options, option("loose_"+name, value))
-			}
+		for _, x := range keyVariables(m, p) {
+			options = append(options, option("loose_"+x.name, x.value))
 		}
 	}
 	if len(options) > 0 {
@@ -174,14 +190,70 @@ func pluginOptions(m *repo.Manifest) ([]string, error) {
 	return options, nil
 }
 
+// keyFile is a file that the source's key plugin read keys from.
+type keyFile struct {
+	variable string
+	prefix   string // of the value, before the path
+	path     string
+}
+
+// value is the variable's value with a path that does not depend on the data
+// directory.
+func (k keyFile) value() string { return k.prefix + k.path }
+
+// option is the option that names another file.
+func (k keyFile) option(file string) string { return option(k.variable, k.prefix+file) }
+
+// named says whether one of the options for the server names a file instead of k.
+func (k keyFile) named(options []string) bool {
+	return slices.ContainsFunc(options, func(o string) bool {
+		return strings.Contains(strings.ReplaceAll(o, "-", "_"), k.variable)
+	})
+}
+
+// keyFileOf is the file that a variable names, if it is one for files of keys. A
+// server takes a relative path for one in its data directory.
+func keyFileOf(m *repo.Manifest, name string) (keyFile, bool) {
+	value, k := m.Server.Variables[name], keyFile{variable: name}
+	switch {
+	case name == "file_key_management_filename":
+	case name == "file_key_management_filekey" && strings.HasPrefix(value, "FILE:"):
+		k.prefix = "FILE:"
+	default:
+		return k, false
+	}
+	k.path = strings.TrimPrefix(value, k.prefix)
+	if k.path == "" || value == stage.Hidden {
+		return k, false
+	}
+	if !filepath.IsAbs(k.path) {
+		k.path = filepath.Join(m.Server.Datadir, k.path)
+	}
+	return k, true
+}
+
 // keyFiles are the files that the source's key plugins read their keys from.
-func keyFiles(m *repo.Manifest) []string {
-	var files []string
+func keyFiles(m *repo.Manifest) []keyFile {
+	var files []keyFile
 	for _, name := range []string{"file_key_management_filename", "file_key_management_filekey"} {
-		value := strings.TrimPrefix(m.Server.Variables[name], "FILE:")
-		if filepath.IsAbs(value) {
-			files = append(files, value)
+		if k, ok := keyFileOf(m, name); ok {
+			files = append(files, k)
 		}
 	}
 	return files
+}
+
+// advice is what can be done about a failed recovery. What an older maintenance release
+// takes for damage may be a form that it does not know yet.
+func (p *Plan) advice(failed *RecoveryError) string {
+	if p.older && failed.Cause == CauseDamage {
+		failed.Cause = CauseVersion
+	}
+	if keys := keyFiles(p.manifest); failed.Cause == CauseKey && len(keys) > 0 {
+		return fmt.Sprintf("the source's encryption keys were in %s: bring that file, or name it with --mariadbd-option=%s", keys[0].path, keys[0].option("FILE"))
+	}
+	if p.older && failed.Cause == CauseVersion {
+		return "use the maintenance release of the source, " + p.ServerVersion + ", or a later one: --mariadbd"
+	}
+	return failed.advice()
 }

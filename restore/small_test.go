@@ -92,6 +92,8 @@ func TestSmallBackup(t *testing.T) {
 		{"attacked", testAttacked},
 		{"outside", testOutside},
 		{"objections", testObjections},
+		{"an older maintenance release", testOlderRelease},
+		{"failing upgrade", testFailingUpgrade},
 		{"failing store", testFailingStore},
 		{"missing tablespace", testMissingTablespace},
 		{"cancelled", testCancel},

@@ -26,24 +26,27 @@ odd line
 	}
 }
 
-func TestRecovers(t *testing.T) {
+func TestFitOf(t *testing.T) {
 	for _, c := range []struct {
 		server, source string
-		want           bool
+		want           fit
 	}{
-		{"10.11.19-MariaDB", "10.11.19-MariaDB-log", true},
-		{"10.11.20-MariaDB", "10.11.19-MariaDB", true},
-		{"10.11.18-MariaDB", "10.11.19-MariaDB", false},
-		{"11.8.6-MariaDB", "10.11.19-MariaDB", false},
-		{"10.6.30-MariaDB", "10.11.19-MariaDB", false},
+		{"10.11.19-MariaDB", "10.11.19-MariaDB-log", fits},
+		{"10.11.20-MariaDB", "10.11.19-MariaDB", fits},
+		{"10.11.18-MariaDB", "10.11.19-MariaDB", olderRelease},
+		{"11.8.6-MariaDB", "10.11.19-MariaDB", newerSeries},
+		{"11.4.1-MariaDB", "10.11.19-MariaDB", newerSeries},
+		{"10.11.1-MariaDB", "10.6.19-MariaDB", newerSeries},
+		{"10.6.30-MariaDB", "10.11.19-MariaDB", olderSeries},
+		{"10.11.19-MariaDB", "11.4.2-MariaDB", olderSeries},
 	} {
 		server, err1 := stage.ParseVersion(c.server)
 		source, err2 := stage.ParseVersion(c.source)
 		if err1 != nil || err2 != nil {
 			t.Fatal(err1, err2)
 		}
-		if got := recovers(server, source); got != c.want {
-			t.Errorf("recovers(%s, %s) = %v, want %v", c.server, c.source, got, c.want)
+		if got := fitOf(server, source); got != c.want {
+			t.Errorf("fitOf(%s, %s) = %v, want %v", c.server, c.source, got, c.want)
 		}
 	}
 }
@@ -114,8 +117,8 @@ func TestSettings(t *testing.T) {
 		t.Errorf("settings = %+v", s)
 	}
 	want := []string{"innodb_data_home_dir = ", "innodb_data_file_path = b:12M;a:50M:autoextend:max:2G", "innodb_undo_directory = undo", "innodb_log_group_home_dir = ."}
-	if got := configLines(m); !slices.Equal(got, want) {
-		t.Errorf("configLines = %q, want %q", got, want)
+	if got := Config(m); !slices.Equal(got, want) {
+		t.Errorf("Config = %q, want %q", got, want)
 	}
 	if got := firstEntry(m); got != "b" {
 		t.Errorf("firstEntry = %q, want b", got)
@@ -326,7 +329,7 @@ func FuzzSettings(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, option := range append(s.variables, s.plugins...) {
+		for _, option := range append(s.options(), s.plugins...) {
 			name, _, _ := strings.Cut(option, "=")
 			switch name {
 			case "--innodb-page-size", "--plugin-load-add", "--plugin-maturity":

@@ -49,6 +49,9 @@ func (v *verification) boot(ctx context.Context) (err error) {
 	e := p.engine(s, v.o)
 	e.problems = v.problems
 	v.report.Server = e.program.Version
+	for _, w := range p.Warnings {
+		v.note("%s", w)
+	}
 	rec, err := s.recover(ctx, e, v.m, v.meter)
 	if err != nil {
 		return v.recovery(err)
@@ -71,8 +74,8 @@ func (v *verification) recovery(err error) error {
 	if !ok {
 		return err
 	}
-	if !failed.Damaged() {
-		return hint.Wrap(err, failed.advice())
+	if advice := v.plan.advice(failed); !failed.Damaged() {
+		return hint.Wrap(err, advice)
 	}
 	v.find(repo.Finding{Problem: failed.Error()})
 	return nil
@@ -98,7 +101,7 @@ func (v *verification) bootPlan(ctx context.Context) (*Plan, error) {
 	if len(objections) == 0 {
 		p.checkSpace(filepath.Dir(path), true)
 	}
-	p.checkServer(v.o)
+	p.checkServers(v.o)
 	return p, asError(fmt.Sprintf("start a server on it in %s", v.o.Scratch), p.Objections)
 }
 

@@ -38,9 +38,20 @@ func (c *Checker) Check(ctx context.Context, db, table string, extended bool) ([
 	if extended {
 		text += " EXTENDED"
 	}
+	return c.check(ctx, text)
+}
+
+// CheckForUpgrade runs CHECK TABLE ... FOR UPGRADE, which says whether a table was made
+// by an older server in a form that this one wants changed.
+func (c *Checker) CheckForUpgrade(ctx context.Context, db, table string) ([]CheckMessage, error) {
+	return c.check(ctx, "CHECK TABLE "+quoteName(db)+"."+quoteName(table)+" FOR UPGRADE")
+}
+
+// check runs a CHECK TABLE.
+func (c *Checker) check(ctx context.Context, text string) ([]CheckMessage, error) {
 	all, err := c.own.rows(ctx, text)
 	if err != nil {
-		return nil, fmt.Errorf("check table %s.%s: %w", quoteName(db), quoteName(table), err)
+		return nil, fmt.Errorf("%s: %w", text, err)
 	}
 	messages := make([]CheckMessage, len(all))
 	for i, r := range all {
