@@ -46,6 +46,9 @@ func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
+	if o.Repository == nil {
+		return nil, o.NoRepository
+	}
 	found, release, err := prepare(ctx, o)
 	if err != nil {
 		return nil, err

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sys/unix"
 
 	"mbk/copier"
+	"mbk/internal/hint"
 	"mbk/repo"
 	"mbk/repo/store"
 )
@@ -17,6 +19,10 @@ import (
 // can tell.
 func (p *Preflight) checkRepository(ctx context.Context, o Options) error {
 	r := o.Repository
+	if r == nil {
+		p.add("repository", GradeError, strings.TrimPrefix(o.NoRepository.Error(), "repository: "), hint.Of(o.NoRepository)...)
+		return nil
+	}
 	tester, ok := r.Store().(store.Tester)
 	if !ok {
 		return nil
@@ -67,6 +73,9 @@ func within(path, folder string) bool {
 // checkSpace compares the room in the repository with what the backup will
 // need: what the newest backup needed of each byte read, or a careful guess.
 func (p *Preflight) checkSpace(ctx context.Context, o Options) error {
+	if o.Repository == nil {
+		return nil
+	}
 	space, err := o.Repository.Store().Space(ctx)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"mbk/innodb"
+	"mbk/repo"
 	"mbk/stage"
 )
 
@@ -140,9 +141,11 @@ func (p *Preflight) checkClock(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	list, err := o.Repository.List(ctx)
-	if err != nil {
-		return err
+	var list []repo.Summary
+	if o.Repository != nil {
+		if list, err = o.Repository.List(ctx); err != nil {
+			return err
+		}
 	}
 	const correct = "set the clock of this machine right: ids are made of it, and the newest id is taken for the latest backup"
 	if n := len(list); n > 0 && list[n-1].Started.After(asked.Add(mostSkew)) {
@@ -161,9 +164,12 @@ func (p *Preflight) checkClock(ctx context.Context, o Options) error {
 // checkObstacles looks for what would keep a backup waiting.
 func (p *Preflight) checkObstacles(ctx context.Context, o Options) error {
 	const longRunning = 5 * time.Second
-	holder, err := o.Repository.Holder(ctx)
-	if err != nil {
-		return err
+	holder := ""
+	if o.Repository != nil {
+		var err error
+		if holder, err = o.Repository.Holder(ctx); err != nil {
+			return err
+		}
 	}
 	if holder != "" {
 		p.note("busy", GradeWarning, "the repository is locked by "+holder, "one command at a time changes a repository: wait until that one has ended")

@@ -14,6 +14,9 @@ import (
 // restored whatever server it is of, and an expiry would remove one's for the
 // other's sake.
 func (p *Preflight) checkSource(ctx context.Context, o Options) error {
+	if o.Repository == nil {
+		return nil
+	}
 	control, err := readAriaControl(p.layout.aria)
 	if err != nil {
 		return err

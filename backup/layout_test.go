@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"mbk/internal/fsuser"
 )
 
 func TestLayoutOfVariables(t *testing.T) {
@@ -155,5 +157,59 @@ func TestDatabaseBesideFilesOfTheServer(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A directory that only root may read was an error, with advice that did not help.
+func TestScanOfClosedDirectories(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	datadir, err := os.MkdirTemp("/tmp", "closed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(datadir) })
+	server := fsuser.User{UID: 64999, GID: 64998}
+	for name, mode := range map[string]os.FileMode{"shop": 0o700, "old.d": 0o700, "lost+found": 0o700, ".git": 0o700, "open": 0o755} {
+		if err := os.Mkdir(filepath.Join(datadir, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chown(datadir, server.UID, server.GID); err != nil {
+		t.Fatal(err)
+	}
+	l, err := newLayout(datadir, map[string]string{"datadir": datadir, "innodb_page_size": "16384"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := fsuser.Value(server, func() (scan, error) { return l.scanDatadir(t.Context()) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"old.d", "shop"}, s.closed); diff != "" {
+		t.Errorf("closed (-want +got):\n%s", diff)
+	}
+	p := &Preflight{layout: l, first: s}
+	want := []string{"the server cannot read it either: chown -R 64999:64998 " + datadir + "/old.d", "or leave it out: --exclude-database '#mysql50#old.d'"}
+	if diff := cmp.Diff(want, p.deniedHints(filepath.Join(datadir, "old.d"))); diff != "" {
+		t.Errorf("hints (-want +got):\n%s", diff)
+	}
+}
+
+// What a replica keeps of named connections was called unknown, every night.
+func TestFilesOfNamedConnections(t *testing.T) {
+	l := layout{datadir: "/d", vars: map[string]string{"relay_log_basename": "/d/rl", "relay_log_info_file": "relay-log.info"}}
+	for name, want := range map[string]bool{
+		"master-east.info": true, "master-@0041b.info": true, "relay-log-east.info": true, "rl-east.000001": true, "rl-east.index": true, "rl.000001": true,
+		"rl-east.txt": false, "rleast.000001": false, "slave-east.info": false, "master-east.txt": false,
+	} {
+		if got := l.handledElsewhere(name); got != want {
+			t.Errorf("%s is known: %t, want %t", name, got, want)
+		}
+	}
+	l.vars = map[string]string{"relay_log_info_file": "/d/rli.info"}
+	if !l.handledElsewhere("rli-east.info") || l.handledElsewhere("rl-east.000001") {
+		t.Error("rli-east.info is not known, or rl-east.000001 is")
 	}
 }

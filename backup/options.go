@@ -18,7 +18,7 @@ import (
 // are not required are useful.
 type Options struct {
 	Server     *stage.Server    // required
-	Repository *repo.Repository // required
+	Repository *repo.Repository // required, but see NoRepository
 	Tool       string           // "mbk 0.1.0", for the manifest
 
 	// Datadir is the server's data directory on this machine. "" is the path
@@ -66,6 +66,10 @@ type Options struct {
 	// is a warning.
 	HistoryTable stage.HistoryTable
 
+	// NoRepository is why there is no Repository. Check says so, and looks at
+	// everything else; Run fails with it.
+	NoRepository error
+
 	// NewServer accepts that the backups in the repository are of another server,
 	// in whose place this one has come. Without it such a backup is refused.
 	NewServer bool
@@ -101,7 +105,7 @@ func (o *Options) Validate() error {
 	if o.Server == nil {
 		return errors.New("backup: no server")
 	}
-	if o.Repository == nil {
+	if o.Repository == nil && o.NoRepository == nil {
 		return errors.New("backup: no repository")
 	}
 	if o.Workers < 0 || o.Level < 0 || o.BytesPerSecond < 0 || o.LockWait < 0 || o.LockSlice < 0 || o.LockBudget < 0 || o.MaxLag < 0 {

@@ -125,14 +125,14 @@ func preflight(ctx context.Context, o Options, sample time.Duration) (*Preflight
 	if err := p.checkDatadir(ctx, o); err != nil {
 		return nil, err
 	}
-	if p.Errors() != nil {
-		return p, nil // what follows reads the data directory
+	if p.Errors() == nil { // what follows reads the data directory
+		err = p.checkFilter(ctx, o)
 	}
-	if err := p.checkFilter(ctx, o); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	if p.Errors() != nil {
-		return p, nil // what follows looks at what the filter keeps
+	if p.Errors() != nil { // what follows looks at what the filter keeps
+		return p, errors.Join(p.checkRepository(ctx, o), p.checkSpool(ctx, o))
 	}
 	redo, err := p.watchRedo(ctx, o.Server, sample)
 	if err != nil {

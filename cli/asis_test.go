@@ -80,6 +80,9 @@ func linked(from, to string) func(dir string) error {
 	return func(dir string) error { return os.Link(filepath.Join(dir, from), filepath.Join(dir, to)) }
 }
 
+// keysOfTest is a file of keys, with which nothing is encrypted.
+const keysOfTest = "1;770A8A65DA156D24EE2A093277530142"
+
 // asFound are the cases. Each has names of its own, so that one server has them all.
 func asFound() []found {
 	const rows = " SELECT seq AS i FROM seq_1_to_5000"
@@ -120,7 +123,7 @@ func asFound() []found {
 		{name: "a name with a control character", do: inDatadir(written("shop/ctl\x02.MYD", "")), want: `"shop/ctl\x02.MYD"`, gone: "shop/ctl\x02.MYD"},
 		{name: "files of no engine", do: inDatadir(written("shop/notes.txt", ""), written("shop/t.ibd.bak", ""), written("shop/sub/file", ""), written("dumps/old.sql.gz", "")), want: "dumps/old.sql.gz, shop/notes.txt, shop/sub, shop/t.ibd.bak", gone: "shop/notes.txt"},
 		{name: "an unknown file beside the databases", do: written("dump.sql", ""), want: "dump.sql in the data directory is not known"},
-		{name: "the keys of encryption", do: written("keys.txt", "1;770A8A65DA156D24EE2A093277530142"), want: "keys.txt in the data directory holds the keys", gone: "keys.txt"},
+		{name: "the keys of encryption", do: written("keys.txt", keysOfTest), want: "keys.txt in the data directory holds the keys", gone: "keys.txt"},
 		{name: "an upgrade that was not finished", do: func(dir string) error {
 			return errors.Join(written("mariadb_upgrade_info", "10.4.3-MariaDB\n")(dir), written("mysql_upgrade_info", "10.4.3-MariaDB\n")(dir))
 		}, want: "mariadb-upgrade ran last for 10.4.3"},
@@ -165,6 +168,11 @@ func TestDataDirectoryAsItIs(t *testing.T) {
 			broken[table.Database+"."+table.Name] = table.Problem
 		}
 	}
+	keys := filepath.Join(t.TempDir(), "keys.txt") // where the user of the private server can reach it
+	if err := os.WriteFile(keys, []byte(keysOfTest), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "verify", b.ID, "--repo", repository, "--depth", "boot", "--quiet", "--mariadbd-option=--file-key-management-filename="+keys)
 	target := filepath.Join(t.TempDir(), "restored")
 	must(t, restoreArgs(b.ID, repository, target)...)
 	for _, c := range cases {

@@ -54,8 +54,14 @@ func runCheck(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	if err := openBackup(c, env, &o); err != nil {
-		return err
+	if o.Repository, err = openOrNew(c); err != nil {
+		if _, missing := errors.AsType[*configError](err); !missing {
+			return err
+		}
+		o.Repository, o.NoRepository = nil, err
+	}
+	if o.Server, err = connect(c, env); err != nil {
+		return errors.Join(o.NoRepository, err)
 	}
 	defer o.Server.Close()
 	found, err := backup.Check(c.Context, o)

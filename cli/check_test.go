@@ -69,6 +69,19 @@ func TestCheckOfSurroundings(t *testing.T) {
 		wants(t, c, "spool", "ok", " free in ")
 		wants(t, c, "space", "ok", "to be kept free (--min-free 10%)")
 	})
+	t.Run("no folder for the repository", func(t *testing.T) {
+		missing := filepath.Join(t.TempDir(), "missing")
+		c, o := check(t, srv, missing)
+		wants(t, c, "repository", "error", missing)
+		wants(t, c, "tables", "ok", "databases")
+		wants(t, c, "redo", "ok", "log")
+		if o.code != 2 || !strings.Contains(o.stderr, "mkdir -m 700 -p "+missing) {
+			t.Errorf("exit code %d: %s", o.code, o.stderr)
+		}
+		if _, err := os.Stat(missing); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the folder was made: %v", err)
+		}
+	})
 	t.Run("too little room left", func(t *testing.T) {
 		c, o := check(t, srv, repository, "--min-free", "97%")
 		if o.code != 2 || c.OK || !strings.Contains(o.stderr, "mbk: hint: make room (mbk expire)") {

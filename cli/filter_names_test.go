@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"mbk/internal/mariadbtest"
@@ -89,6 +90,19 @@ func TestFilterWithNamesThatCannotBeOpened(t *testing.T) {
 			if left := r.MustValue(t, "SELECT GROUP_CONCAT(NAME) FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE 'Sales/%' OR NAME LIKE 'low/%'"); left != "low/t" {
 				t.Errorf("InnoDB knows %s, want low/t", left)
 			}
+
+			// All of it is copied, and said to be of no use to the server itself.
+			all := t.TempDir()
+			connection := []string{"--repo", all, "--socket", s.Socket, "--user", "root"}
+			const want = "`Sales`.`Orders`, `Sales`.`Parts`, `low`.`Cust`: upper-case letters in the name"
+			if o := must(t, append([]string{"check"}, connection...)...); !strings.Contains(o.stdout, want) {
+				t.Errorf("the check does not say %q:\n%s", want, o.stdout)
+			}
+			b := document[taken](t, append([]string{"backup", "--quiet"}, connection...)...)
+			if !strings.Contains(strings.Join(b.Warnings, "\n"), want) {
+				t.Errorf("the backup does not warn of %q: %q", want, b.Warnings)
+			}
+			must(t, "verify", b.ID, "--repo", all, "--depth", repo.DepthBoot, "--scratch", t.TempDir(), "--quiet")
 		})
 	}
 }
