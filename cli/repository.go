@@ -74,7 +74,7 @@ func openWith(c *cli.Context, open func(context.Context, store.Store) (*repo.Rep
 	case errors.Is(err, repo.ErrNewerFormat):
 		err = hint.Wrap(err, "use the mbk that made it, or a newer one")
 	case errors.Is(err, repo.ErrDamaged):
-		err = hint.Wrap(err, "bring mbk-repository.json back from a copy of the repository; no backup depends on it")
+		err = hint.Wrap(err, "bring mbk-repository.json back from a copy of the repository, or write it by hand, without the line of its checksum; no backup depends on it")
 	case errors.Is(err, fs.ErrPermission):
 		err = hint.Wrap(&configError{err}, "run mbk as the user who owns the repository")
 	}

@@ -70,6 +70,7 @@ type Config struct {
 type Repository struct {
 	st     store.Store
 	config Config
+	sealed bool // mbk-repository.json has its checksum
 
 	mu     sync.Mutex
 	locked bool
@@ -130,7 +131,7 @@ func OpenOrNew(ctx context.Context, st store.Store, tool string) (*Repository, e
 }
 
 func blank(st store.Store, tool string) *Repository {
-	return &Repository{st: st, fresh: true, config: Config{
+	return &Repository{st: st, fresh: true, sealed: true, config: Config{
 		FormatVersion: FormatVersion, ID: newUUID(), Created: time.Now().UTC().Truncate(time.Second), Tool: tool,
 	}}
 }
@@ -145,14 +146,14 @@ func Open(ctx context.Context, st store.Store) (*Repository, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open repository %s: %w", st, err)
 	}
-	var config Config
-	if err := decodeJSON(b, &config); err != nil {
+	config, sealed, err := decodeConfig(b)
+	if err != nil {
 		return nil, fmt.Errorf("open repository %s: %s: %w", st, configName, err)
 	}
 	if !isUUID(config.ID) {
 		return nil, fmt.Errorf("open repository %s: %s: id %q: %w", st, configName, config.ID, ErrDamaged)
 	}
-	return &Repository{st: st, config: config}, nil
+	return &Repository{st: st, config: config, sealed: sealed}, nil
 }
 
 // notRepository says what is in a store without mbk-repository.json.
@@ -209,7 +210,7 @@ func (r *Repository) write(ctx context.Context) error {
 	if err := wantEmpty(ctx, r.st); err != nil {
 		return fmt.Errorf("make a repository in %s: %w", r.st, err)
 	}
-	if err := putJSON(ctx, r.st, configName, r.config); err != nil {
+	if err := r.putConfig(ctx); err != nil {
 		return fmt.Errorf("make a repository in %s: %w", r.st, err)
 	}
 	r.mu.Lock()
@@ -236,6 +237,9 @@ func (r *Repository) Lock(ctx context.Context) (release func() error, err error)
 		if err := r.write(ctx); err != nil {
 			return nil, errors.Join(err, unlock())
 		}
+	}
+	if !r.sealed {
+		r.sealed = r.putConfig(ctx) == nil // without a checksum it was good enough until now
 	}
 	r.setLocked(true)
 	return sync.OnceValue(func() error {
