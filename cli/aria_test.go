@@ -127,5 +127,5 @@ func TestAriaTableOfALaterTransaction(t *testing.T) {
 	srv.MustExec(t, "CREATE TABLE a.later (a INT) ENGINE=Aria")
 	repository := t.TempDir()
 	must(t, backupArgs(srv, repository)...)
-	must(t, "verify", "latest", "--repo", repository, "--depth", "boot", "--quiet")
+	must(t, "verify", "latest", "--repo", repository, "--depth", "boot", "--owner", self(), "--quiet")
 }

@@ -93,7 +93,7 @@ func tablesElsewhere(t *testing.T, version string) string {
 	source.MustExec(t, "SET sql_log_bin=0", "DROP DATABASE e", "FLUSH TABLES", "SELECT COUNT(*) FROM d.far, d.parts LIMIT 1")
 
 	touched := watching(t, folder, filepath.Join(folder, "d"), filepath.Join(source.Datadir, "d"))
-	must(t, "verify", "latest", "--repo", repository, "--depth", "boot", "--quiet")
+	must(t, "verify", "latest", "--repo", repository, "--depth", "boot", "--owner", self(), "--quiet")
 	restored := caughtUp(t, source, repository, b, p)
 	restored.MustExec(t, "SET sql_log_bin=0", "DROP DATABASE e")
 	nothingFar(t, restored, folder)

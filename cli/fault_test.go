@@ -313,7 +313,7 @@ func TestUnsupportedEngine(t *testing.T) {
 			if text := must(t, "show", "latest", "--repo", repository).stdout; !strings.Contains(text, "left out") || !strings.Contains(text, "`d`.`r` (ROCKSDB)") {
 				t.Errorf("show prints %s", text)
 			}
-			v := must(t, "verify", "latest", "--depth", "boot", "--repo", repository, "--quiet")
+			v := must(t, "verify", "latest", "--depth", "boot", "--owner", self(), "--repo", repository, "--quiet")
 			target := filepath.Join(t.TempDir(), "restored")
 			o := must(t, restoreArgs("latest", repository, target)...)
 			if !strings.Contains(o.stdout, "does not hold `d`.`r` (ROCKSDB)") {

@@ -109,7 +109,7 @@ func filterUnderStorm(t *testing.T, version string, backups int) {
 		r := mariadbtest.Open(t, version, target)
 		wantWhole(t, r)
 	}
-	must(t, "verify", ids[0], "--repo", repository, "--depth", "boot", "--quiet")
+	must(t, "verify", ids[0], "--repo", repository, "--depth", "boot", "--owner", self(), "--quiet")
 }
 
 // wantWhole checks the tables of a storm on a restored server.

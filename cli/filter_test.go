@@ -252,7 +252,7 @@ func TestFilter(t *testing.T) {
 			want := sums(t, source)
 
 			wantFilterShown(t, filtered)
-			must(t, "verify", filtered.ID, "--repo", repository, "--depth", "boot", "--quiet")
+			must(t, "verify", filtered.ID, "--repo", repository, "--depth", "boot", "--owner", self(), "--quiet")
 			for name, args := range map[string][]string{
 				"while all tables are written to": {"0"},
 				"of a filtered backup":            {filtered.ID},

@@ -126,7 +126,7 @@ func TestRefusedCalls(t *testing.T) {
 
 		{"verify at an unknown depth", []string{"verify", "latest", "--repo", repository, "--depth", "deep", "--quiet"}, 2, help("verify"), []string{`not "deep"`}},
 		{"verify with what is of another depth", []string{"verify", "latest", "--repo", repository, "--extended", "--quiet"}, 2, help("verify"), []string{"--extended is about --depth boot"}},
-		{"verify in no folder", []string{"verify", "latest", "--repo", repository, "--depth", "boot", "--scratch", "/nowhere/at/all", "--quiet"}, 1, "with --scratch", []string{"/nowhere"}},
+		{"verify in no folder", []string{"verify", "latest", "--repo", repository, "--depth", "boot", "--owner", self(), "--scratch", "/nowhere/at/all", "--quiet"}, 1, "with --scratch", []string{"/nowhere"}},
 		{"extract of nothing", []string{"extract", "latest", "--repo", repository, "--to", target, "--quiet"}, 2, help("extract"), []string{"at least one table"}},
 		{"extract to nowhere", []string{"extract", "latest", "d.t", "--repo", repository, "--quiet"}, 2, help("extract"), []string{"needs --to FOLDER"}},
 		{"extract of an unknown table", []string{"extract", "latest", "d.x", "--repo", repository, "--to", target, "--quiet"}, 2, "name tables as database.table", []string{`"d.x" matches no table`}},
@@ -140,7 +140,7 @@ func TestRefusedCalls(t *testing.T) {
 		})
 	}
 	// What stands against depth boot is said before everything is read.
-	if o := mbk(t, "verify", "latest", "--repo", repository, "--depth", "boot", "--mariadbd", "/bin/true", "--progress", "plain"); o.code != 2 || strings.Contains(o.stderr, "reading all objects") {
+	if o := mbk(t, "verify", "latest", "--repo", repository, "--depth", "boot", "--owner", self(), "--mariadbd", "/bin/true", "--progress", "plain"); o.code != 2 || strings.Contains(o.stderr, "reading all objects") {
 		t.Errorf("verify by /bin/true exits %d, stderr:\n%s", o.code, o.stderr)
 	}
 	wantFree(t, srv)

@@ -186,7 +186,7 @@ func TestDiscardedTable(t *testing.T) {
 	if !strings.Contains(strings.Join(b.Warnings, " "), "`d`.`t`") {
 		t.Errorf("the warnings %q do not name the table", b.Warnings)
 	}
-	must(t, "verify", "latest", "--repo", repository, "--depth", "boot", "--quiet")
+	must(t, "verify", "latest", "--repo", repository, "--depth", "boot", "--owner", self(), "--quiet")
 	target := filepath.Join(t.TempDir(), "restored")
 	must(t, restoreArgs(b.ID, repository, target)...)
 	restored := mariadbtest.Open(t, oldest(), target)

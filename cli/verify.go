@@ -20,6 +20,7 @@ func verifyCommand(env Env) *cli.Command {
 		&cli.StringFlag{Name: "depth", Value: repo.DepthPages, Usage: "how `FAR`: stored (every object), pages (every page and the redo log) or boot (restore it, start a server, check all tables)"},
 		&cli.BoolFlag{Name: "extended", Usage: "CHECK TABLE ... EXTENDED with --depth boot"},
 		&cli.StringFlag{Name: "scratch", Usage: "restore into `FOLDER` with --depth boot; it needs room for all files (default: $TMPDIR or /var/tmp)"},
+		&cli.StringFlag{Name: "owner", Usage: "run the server as `USER[:GROUP]` with --depth boot (default: mysql)"},
 		&cli.IntFlag{Name: "threads", Usage: "check with `N` threads (default: one for each CPU)"},
 		metricsFlag(),
 	}
@@ -54,6 +55,10 @@ func runVerify(c *cli.Context, env Env) error {
 	if c.Bool("extended") && depth != repo.DepthBoot && env.sources["extended"].strength == byFlag { // an option file may have it for other calls
 		return usagef("--extended is about --depth boot, not %s", depth)
 	}
+	owner, err := parseOwner(c.String("owner"))
+	if err != nil {
+		return err
+	}
 	n, err := newNews(c, env)
 	if err != nil {
 		return err
@@ -65,7 +70,7 @@ func runVerify(c *cli.Context, env Env) error {
 	}
 	var report *restore.Report
 	if err == nil {
-		o.Extended, o.Scratch = c.Bool("extended"), c.String("scratch")
+		o.Extended, o.Scratch, o.Owner = c.Bool("extended"), c.String("scratch"), owner
 		report, err = restore.Verify(c.Context, o, depth)
 		shown.end()
 	}

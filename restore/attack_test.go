@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbk/internal/fsuser"
+	"mbk/repo"
 )
 
 // attacker is the user to whom the restored files are to belong: he runs the server, and
@@ -383,6 +384,66 @@ func TestOpenRegular(t *testing.T) {
 	if log, err := e.newLog(nil); err == nil {
 		log.close()
 		t.Error("newLog of a pipe: no error")
+	}
+}
+
+// Without a user mysql, or where he could not get at the files, verify ran mariadbd as
+// root without a word.
+func testUnaskedRoot(t *testing.T, f *fixture, _ string) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can run a server as root")
+	}
+	o := f.options("")
+	o.Owner, o.Scratch = nil, t.TempDir() // nobody else gets there
+	_, err := Verify(t.Context(), o, repo.DepthBoot)
+	refused, ok := errors.AsType[*ObjectionsError](err)
+	if !ok || !strings.Contains(strings.Join(refused.Hints(), "\n"), "--owner") {
+		t.Errorf("Verify = %v, want an objection", err)
+	}
+	last, err := f.repository.LastVerification(t.Context(), time.Now())
+	if err != nil || last != nil && last.Depth == repo.DepthBoot {
+		t.Errorf("a record was left: %+v, %v", last, err)
+	}
+}
+
+func TestChooseOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can choose")
+	}
+	dir := publicDir(t)
+	his, empty, his2 := give(t, filepath.Join(dir, "his"), attacker, 0o755), give(t, filepath.Join(dir, "empty"), fsuser.User{}, 0o755), give(t, filepath.Join(dir, "his2"), fsuser.User{}, 0o755)
+	roots := give(t, filepath.Join(dir, "roots"), fsuser.User{}, 0o755)
+	if err := errors.Join(touch(filepath.Join(roots, "ibdata1")), touch(filepath.Join(his2, "ibdata1")), os.Chown(filepath.Join(his2, "ibdata1"), attacker.UID, attacker.GID)); err != nil {
+		t.Fatal(err)
+	}
+	mysql, err := userMysql()
+	none := err != nil // on this machine
+	named := Owner{UID: 7, GID: 8}
+	for _, c := range []struct {
+		name      string
+		o         Options
+		want      Owner
+		objection bool
+	}{
+		{"by name", Options{Target: his, Owner: &named}, named, false},
+		{"root by name", Options{Target: his, Owner: &Owner{}}, Owner{}, false},
+		{"the owner of the target", Options{Target: his}, Owner(attacker), false},
+		{"a folder of root's", Options{Target: empty}, mysql, none},
+		{"no target", Options{Target: filepath.Join(dir, "new")}, mysql, none},
+		{"no target, without a server", Options{Target: filepath.Join(dir, "new"), Raw: true}, mysql, false},
+		{"a server of root's, to be kept", Options{Target: roots, KeepOld: true}, Owner{}, false},
+		{"a server of root's, in the way", Options{Target: roots}, mysql, none},
+		{"a server of somebody else's in a folder of root's", Options{Target: his2, KeepOld: true}, mysql, none},
+		{"a folder of root's, nothing to be kept", Options{Target: empty, KeepOld: true}, mysql, none},
+	} {
+		info, err := os.Lstat(c.o.Target)
+		if err != nil {
+			info = nil
+		}
+		got, objection := chooseOwner(c.o, info)
+		if (objection != nil) != c.objection || !c.objection && got != c.want || objection != nil && !strings.Contains(objection.Hint, "--owner") {
+			t.Errorf("%s: %+v, %+v, want %+v", c.name, got, objection, c.want)
+		}
 	}
 }
 

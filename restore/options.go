@@ -41,8 +41,10 @@ type Options struct {
 	AllowDamaged bool
 	// Raw leaves recovery to the first start of the server. Restore only.
 	Raw bool
-	// Owner owns what is restored; only root can choose. Nil: the owner of an
-	// existing target, else the user mysql if there is one and we are root.
+	// Owner owns what is restored, and runs mariadbd on it; only root can choose. Nil:
+	// the owner of an existing target, unless that is root, else the user mysql. Root
+	// itself, with which no mariadbd is run unasked, if KeepOld moves the data directory
+	// of a server of root's aside, or if Raw is set and there is no user mysql.
 	Owner *Owner
 	// Scratch is a folder with room for the whole restored data, for Verify at
 	// depth boot. Empty: /var/tmp or what TMPDIR says.

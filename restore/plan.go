@@ -245,7 +245,7 @@ func (p *Plan) checkServer(program Program) {
 	if len(p.target.owner.reaches(filepath.Dir(program.Path))) > 0 {
 		p.object(Objection{
 			Problem: fmt.Sprintf("user %d, who is to own the data directory, cannot run %s", p.target.owner.UID, program.Path),
-			Hint:    "name a mariadbd that this user can reach with --mariadbd, or another owner",
+			Hint:    "name a mariadbd that this user can reach with --mariadbd, or another user with --owner; --owner root is for a server that root itself runs",
 		})
 	}
 	for _, plugin := range p.manifest.Server.Plugins {

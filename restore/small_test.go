@@ -91,6 +91,7 @@ func TestSmallBackup(t *testing.T) {
 		{"odd paths", testOddPaths},
 		{"attacked", testAttacked},
 		{"outside", testOutside},
+		{"root unasked", testUnaskedRoot},
 		{"objections", testObjections},
 		{"an older maintenance release", testOlderRelease},
 		{"failing upgrade", testFailingUpgrade},

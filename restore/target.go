@@ -85,10 +85,11 @@ func inspectTarget(o Options) (target, []Objection, error) {
 	default:
 		t.exists, t.mode, t.label = true, info.Mode().Perm(), labelOf(path)
 	}
-	if t.owner, err = chooseOwner(o, info); err != nil {
-		return t, []Objection{{Problem: err.Error()}}, nil
-	}
 	var objections []Objection
+	var objection *Objection
+	if t.owner, objection = chooseOwner(o, info); objection != nil {
+		return t, []Objection{*objection}, nil
+	}
 	if t.exists {
 		if objections, err = t.inspectExisting(o); err != nil {
 			return t, nil, err
@@ -260,7 +261,7 @@ func (o Owner) reaches(dir string) []Objection {
 		if !o.may(info, 0o1) {
 			return []Objection{{
 				Problem: fmt.Sprintf("user %d, who is to own the data directory, has no access to %s", o.UID, d),
-				Hint:    "choose a target that this user can reach, or another owner",
+				Hint:    "choose a folder that this user can reach, or another user with --owner",
 			}}
 		}
 		if d == "/" {
@@ -284,13 +285,14 @@ func (o Owner) may(info os.FileInfo, right os.FileMode) bool {
 	return info.Mode().Perm()&right == right
 }
 
-// chooseOwner decides who will own the data directory. info is of the existing
-// target, nil if there is none.
-func chooseOwner(o Options, info os.FileInfo) (Owner, error) {
+// chooseOwner decides who will own the data directory, and so runs the private server.
+// info is of the existing target, nil if there is none. Root is chosen only if somebody
+// says so: by name, or by moving a data directory of root's aside.
+func chooseOwner(o Options, info os.FileInfo) (Owner, *Objection) {
 	self := Owner{UID: os.Geteuid(), GID: os.Getegid()}
 	if self.UID != 0 {
 		if o.Owner != nil && o.Owner.UID != self.UID {
-			return self, errors.New("only root can restore for another owner")
+			return self, &Objection{Problem: "only root can restore for another owner"}
 		}
 		return self, nil
 	}
@@ -299,17 +301,41 @@ func chooseOwner(o Options, info os.FileInfo) (Owner, error) {
 	}
 	if info != nil {
 		// A folder of root's was made for the purpose; root runs no server.
-		if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 {
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && (st.Uid != 0 || o.KeepOld && rootsServer(o.Target)) {
 			return Owner{UID: int(st.Uid), GID: int(st.Gid)}, nil
 		}
 	}
+	owner, err := userMysql()
+	if err == nil || o.Raw { // then no server is run
+		return owner, nil
+	}
+	return self, &Objection{
+		Problem: fmt.Sprintf("nobody is known who could run mariadbd on the files, and root does not do that unasked: %v", err),
+		Hint:    "name a user with --owner; --owner root is for a server that root itself runs, as in some containers",
+	}
+}
+
+// userMysql is the user that servers run as, or root and an error on a machine without.
+func userMysql() (Owner, error) {
 	u, err := user.Lookup("mysql")
 	if err != nil {
-		return self, nil // a machine without that user
+		return Owner{}, err
 	}
 	uid, err1 := strconv.Atoi(u.Uid)
 	gid, err2 := strconv.Atoi(u.Gid)
 	return Owner{UID: uid, GID: gid}, errors.Join(err1, err2)
+}
+
+// rootsServer says whether a folder of root's holds the data directory of a server that
+// root ran: its files are root's too.
+func rootsServer(dir string) bool {
+	for _, name := range []string{"ibdata1", "aria_log_control"} {
+		if info, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+			st, ok := info.Sys().(*syscall.Stat_t)
+			return ok && st.Uid == 0
+		}
+	}
+	return false
 }
 
 // isMountPoint says whether a file system is mounted at a directory.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -91,31 +90,25 @@ func (v *verification) bootPlan(ctx context.Context) (*Plan, error) {
 	}
 	p.target = target{path: path, mode: 0o700}
 	p.findServer(ctx, v.o)
-	if p.target.owner, err = p.scratchOwner(v.o, path); err != nil {
-		return nil, err
-	}
 	p.Target = path
 	p.settings.logSize = min(p.settings.logSize, 96<<20) // nobody will work on it
+	var objection *Objection
+	if p.target.owner, objection = chooseOwner(v.o, nil); objection != nil {
+		p.object(*objection)
+		return p, v.objections(p)
+	}
 	objections := p.target.inspectParent()
 	p.object(objections...)
 	if len(objections) == 0 {
 		p.checkSpace(filepath.Dir(path), true)
 	}
 	p.checkServers(v.o)
-	return p, asError(fmt.Sprintf("start a server on it in %s", v.o.Scratch), p.Objections)
+	return p, v.objections(p)
 }
 
-// scratchOwner is who runs the server on scratch files: as for a restore, but
-// root itself where that user cannot get to them or to the server.
-func (p *Plan) scratchOwner(o Options, path string) (Owner, error) {
-	owner, err := chooseOwner(o, nil)
-	if err != nil || o.Owner != nil || p.Mariadbd == nil {
-		return owner, err
-	}
-	if len(owner.reaches(filepath.Dir(path)))+len(owner.reaches(filepath.Dir(p.Mariadbd.Path))) > 0 {
-		return Owner{UID: os.Geteuid(), GID: os.Getegid()}, nil
-	}
-	return owner, nil
+// objections are those to starting a server.
+func (v *verification) objections(p *Plan) error {
+	return asError(fmt.Sprintf("start a server on it in %s", v.o.Scratch), p.Objections)
 }
 
 // check starts a server for connections and has it check the tables.

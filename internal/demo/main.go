@@ -155,7 +155,7 @@ func (d *demo) back(ctx context.Context) error {
 }
 
 func (d *demo) prove(ctx context.Context) error {
-	return d.run(ctx, &d.verify, "verify", "latest", "--repo", filepath.Join(d.dir, "repository"), "--depth", "boot", "--scratch", d.dir)
+	return d.run(ctx, &d.verify, "verify", "latest", "--repo", filepath.Join(d.dir, "repository"), "--depth", "boot", "--scratch", d.dir, "--owner", strconv.Itoa(os.Getuid()))
 }
 
 func (d *demo) restore(ctx context.Context) (err error) {
