@@ -87,6 +87,28 @@ func wantChangesMarked(t *testing.T, srv *mariadbtest.Server) {
 	}
 }
 
+// wantDamageMarked lets a server that has schema find damage in a table.
+func wantDamageMarked(t *testing.T, srv *mariadbtest.Server) {
+	t.Helper()
+	srv.MustExec(t, "CREATE TABLE t.hurt (id INT PRIMARY KEY, v VARCHAR(50), KEY v (v)) ENGINE=Aria",
+		"INSERT INTO t.hurt SELECT n, a FROM t.seed", "FLUSH TABLES t.hurt")
+	stem := filepath.Join(srv.Datadir, "t", "hurt")
+	first := readHeader(t, stem+aria.IndexExt)
+	rows, err := os.OpenFile(stem+aria.DataExt, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	if _, err := rows.WriteAt(make([]byte, 4096), 8192+100); err != nil {
+		t.Fatal(err)
+	}
+	srv.MustExec(t, "CHECK TABLE t.hurt", "FLUSH TABLES t.hurt")
+	if later := readHeader(t, stem+aria.IndexExt); first.Continues(later) {
+		t.Errorf("found damage: Continues = true\nfrom %+v\nto   %+v", first, later)
+	}
+	srv.MustExec(t, "DROP TABLE t.hurt")
+}
+
 func readHeader(t *testing.T, path string) aria.Index {
 	t.Helper()
 	f, err := os.Open(path)

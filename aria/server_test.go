@@ -75,6 +75,7 @@ func TestBlocksOfRealServers(t *testing.T) {
 			}
 			srv.MustExec(t, "FLUSH TABLES")
 			wantChangesMarked(t, srv)
+			wantDamageMarked(t, srv)
 
 			stop, ended := make(chan struct{}), make(chan error, 1)
 			go func() { ended <- write(srv, stop) }()
