@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -40,13 +39,16 @@ type ariaLogs struct {
 	standing time.Duration // that a log which has a successor has to stand still
 }
 
+// largestControl is more than any control file has, in bytes.
+const largestControl = 64 << 10
+
 // readAriaControl reads the control file. The server rewrites it in one piece;
 // a torn read shows in its checksum and is repeated.
-func readAriaControl(dir string) (aria.Control, error) {
+func (l layout) readAriaControl() (aria.Control, error) {
 	const tries = 5
 	var failed error
 	for range tries {
-		b, err := os.ReadFile(filepath.Join(dir, aria.ControlFile))
+		b, err := l.files.ReadFile(filepath.Join(l.aria, aria.ControlFile), largestControl)
 		if err != nil {
 			return aria.Control{}, fmt.Errorf("read Aria's control file: %w", err)
 		}
@@ -56,7 +58,7 @@ func readAriaControl(dir string) (aria.Control, error) {
 		}
 		failed = err
 	}
-	return aria.Control{}, fmt.Errorf("read %s: %w", filepath.Join(dir, aria.ControlFile), failed)
+	return aria.Control{}, fmt.Errorf("read %s: %w", filepath.Join(l.aria, aria.ControlFile), failed)
 }
 
 func newAriaLogs(c *copies, control aria.Control) *ariaLogs {
@@ -198,7 +200,7 @@ func (a *ariaLogs) waitForEnd(ctx context.Context, l ariaLog) (ariaLog, error) {
 		if err := pause(ctx, logPause); err != nil {
 			return l, err
 		}
-		now, err := statPath(l.path)
+		now, err := a.copies.layout.stat(l.path)
 		if err != nil {
 			return l, fmt.Errorf("read Aria's logs: %w", err)
 		}
@@ -246,7 +248,7 @@ func (a *ariaLogs) ownUpTo(l ariaLog, from, to int64) (int64, error) {
 	if from >= to || pages.lax {
 		return to, nil
 	}
-	f, err := openQuietly(l.path)
+	f, err := a.copies.layout.files.Open(l.path)
 	if err != nil {
 		return 0, fmt.Errorf("read Aria's logs: %w", err)
 	}
@@ -274,7 +276,7 @@ func (a *ariaLogs) ownUpTo(l ariaLog, from, to int64) (int64, error) {
 // list lists the logs by their numbers.
 func (a *ariaLogs) list() ([]ariaLog, error) {
 	dir := a.copies.layout.aria
-	list, err := os.ReadDir(dir)
+	list, err := a.copies.layout.files.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("list Aria's logs: %w", err)
 	}
@@ -285,7 +287,7 @@ func (a *ariaLogs) list() ([]ariaLog, error) {
 			continue
 		}
 		l := ariaLog{n: n, path: filepath.Join(dir, e.Name())}
-		l.stat, err = statPath(l.path)
+		l.stat, err = a.copies.layout.stat(l.path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed just now; finish knows whether that may be
 		}
@@ -342,7 +344,7 @@ func (c *copies) copyRange(ctx context.Context, h *held, path string, from, to i
 	if err := c.descriptors.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	f, err := os.Open(path)
+	f, err := c.layout.files.Open(path)
 	if err != nil {
 		c.descriptors.Release(1)
 		return err

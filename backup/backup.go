@@ -53,6 +53,7 @@ func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer found.close()
 	defer release() //nolint:errcheck // the lock ends with the process at the latest
 	for try := 1; ; try++ {
 		m, err := runAttempt(ctx, o, found, try)
@@ -75,6 +76,7 @@ func prepare(ctx context.Context, o Options) (found *Preflight, release func() e
 		if err == nil {
 			return
 		}
+		found.close()
 		a := failure(o, "", began, err)
 		a.Steps = []repo.Step{{Name: step, MS: time.Since(began).Milliseconds()}}
 		if found != nil {
@@ -292,7 +294,7 @@ const lockPatience = 3 * time.Second
 
 // start begins the backup on the server, and the copier.
 func (r *attempt) start(ctx context.Context) error {
-	before, err := statPath(r.ddlLog())
+	before, err := r.layout.stat(r.ddlLog())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -302,7 +304,7 @@ func (r *attempt) start(ctx context.Context) error {
 	if err := r.proveDatadir(before); err != nil {
 		return err
 	}
-	control, err := readAriaControl(r.layout.aria)
+	control, err := r.layout.readAriaControl()
 	if err != nil {
 		return err
 	}
@@ -331,7 +333,7 @@ func (r *attempt) ddlLog() string { return filepath.Join(r.layout.datadir, "ddl.
 // proves that both belong together, even where the log sequence numbers of two servers
 // are equal, as they are when one is a copy of the other. 10.5 has no DDL log.
 func (r *attempt) proveDatadir(before fileStat) error {
-	after, err := statPath(r.ddlLog())
+	after, err := r.layout.stat(r.ddlLog())
 	switch {
 	case errors.Is(err, os.ErrNotExist) && !r.found.facts.Version.AtLeast(10, 6, 0):
 		return nil

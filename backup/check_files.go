@@ -96,7 +96,7 @@ func (p *Preflight) checkUpgrade() {
 // readSmall reads a small file of the data directory itself.
 func (l layout) readSmall(name string) ([]byte, error) {
 	const most = 1 << 10
-	return readFile(filepath.Join(l.datadir, name), make([]byte, most))
+	return l.readFile(filepath.Join(l.datadir, name), make([]byte, most))
 }
 
 // checkClosed judges directories that may not be listed. The server cannot list them
@@ -125,7 +125,7 @@ func (p *Preflight) checkClosed(ctx context.Context, o Options) error {
 func (p *Preflight) deniedHints(file string) []string {
 	owner, err := fsuser.OwnerOf(p.layout.datadir)
 	if me := fsuser.Current().UID; err != nil || me != 0 && me != owner.UID {
-		return []string{rightsHint}
+		return []string{p.layout.rightsHint()}
 	}
 	hints := []string{fmt.Sprintf("the server cannot read it either: chown -R %d:%d %s", owner.UID, owner.GID, file)}
 	rel, err := filepath.Rel(p.layout.datadir, file)

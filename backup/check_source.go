@@ -17,7 +17,7 @@ func (p *Preflight) checkSource(ctx context.Context, o Options) error {
 	if o.Repository == nil {
 		return nil
 	}
-	control, err := readAriaControl(p.layout.aria)
+	control, err := p.layout.readAriaControl()
 	if err != nil {
 		return err
 	}

@@ -93,9 +93,9 @@ func newCopies(l layout, c *copier.Copier, descriptors int64) (*copies, error) {
 // there is one, and does no more than must be done under it. The caller has
 // acquired a descriptor; grab gives it back where it needs none afterwards. A
 // file that is gone gives no error and false.
-func (c *copies) grab(e entry) (grabbed, bool, error) {
+func (c *copies) grab(l layout, e entry) (grabbed, bool, error) {
 	g := grabbed{entry: e}
-	f, err := openQuietly(c.layout.file(e))
+	f, err := l.files.Open(l.file(e))
 	if err != nil {
 		c.descriptors.Release(1)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -322,7 +322,7 @@ func readIndex(f *os.File, name string) (aria.Index, error) {
 // presentIndex reads the header of the index file of e's table as it is now.
 func (c *copies) presentIndex(e entry) (aria.Index, error) {
 	stem := strings.TrimSuffix(e.path(), filepath.Ext(e.name))
-	f, err := openQuietly(filepath.Join(c.layout.datadir, filepath.FromSlash(stem+aria.IndexExt)))
+	f, err := c.layout.files.Open(filepath.Join(c.layout.datadir, filepath.FromSlash(stem+aria.IndexExt)))
 	if err != nil {
 		return aria.Index{}, err
 	}
@@ -394,7 +394,7 @@ func (c *copies) unborn(h *held, e entry) bool {
 	if h.id != nil || c.makesAnew() {
 		return false
 	}
-	f, err := openQuietly(c.layout.file(e))
+	f, err := c.layout.files.Open(c.layout.file(e))
 	if err != nil {
 		return false // it is gone
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -44,7 +43,7 @@ func (k *keeper) keeps(dir, table string) bool {
 }
 
 // narrow takes out of a scan what the filter leaves out.
-func (k *keeper) narrow(ctx context.Context, datadir string, s *scan) error {
+func (k *keeper) narrow(ctx context.Context, l layout, s *scan) error {
 	if k == nil {
 		return nil
 	}
@@ -67,7 +66,7 @@ func (k *keeper) narrow(ctx context.Context, datadir string, s *scan) error {
 		}
 		// Files of a database, or of one trigger.
 		if keep[i] = holds[e.dir] || k.filter.Database(filename.SQL(e.dir)); keep[i] && path.Ext(e.name) == ".TRN" {
-			if keep[i], err = k.keepsTrigger(datadir, e); err != nil {
+			if keep[i], err = k.keepsTrigger(l, e); err != nil {
 				return err
 			}
 		}
@@ -110,8 +109,8 @@ func (k *keeper) keepsFile(e entry, parents map[uint64]string) bool {
 }
 
 // keepsTrigger says whether the table is kept to whose trigger a .TRN file leads.
-func (k *keeper) keepsTrigger(datadir string, e entry) (bool, error) {
-	b, err := os.ReadFile(filepath.Join(datadir, filepath.FromSlash(e.path())))
+func (k *keeper) keepsTrigger(l layout, e entry) (bool, error) {
+	b, err := l.files.ReadFile(l.file(e), largestFrm)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -240,7 +239,7 @@ const filterHint = "includes narrow and excludes win; tables are named as databa
 // checkFilterLog makes sure that the redo log shows which tablespaces it is about:
 // only then can a restore tell the server which ones are gone.
 func (p *Preflight) checkFilterLog() error {
-	_, header, err := readLogHead(p.layout.redo)
+	_, header, err := p.layout.readLogHead()
 	if err != nil {
 		return fmt.Errorf("redo log %s: %w", p.layout.redo, err)
 	}
@@ -293,7 +292,7 @@ func (p *Preflight) eachKept(ext string, fn func(e entry, contents []byte)) {
 		if path.Ext(e.name) != ext {
 			continue
 		}
-		if b, err := os.ReadFile(filepath.Join(p.layout.datadir, filepath.FromSlash(e.path()))); err == nil {
+		if b, err := p.layout.files.ReadFile(p.layout.file(e), largestFrm); err == nil {
 			fn(e, b)
 		}
 	}
@@ -308,7 +307,7 @@ func (p *Preflight) checkViews() {
 			if p.layout.keep.keeps(dir, name) {
 				continue
 			}
-			if _, err := os.Stat(filepath.Join(p.layout.datadir, dir, name+".frm")); err == nil {
+			if _, err := p.layout.stat(filepath.Join(p.layout.datadir, dir, name+".frm")); err == nil {
 				torn = append(torn, sqlName(e.dir+"/"+e.table)+" of "+table.String())
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"mbk/internal/serverfs"
 	"mbk/stage"
 )
 
@@ -20,7 +21,8 @@ type layout struct {
 	aria    string // directory of Aria's control file and logs
 	ignored map[string]bool
 	vars    map[string]string
-	keep    *keeper // of a filtered backup
+	keep    *keeper      // of a filtered backup
+	files   *serverfs.FS // through which all of these are looked at and opened
 }
 
 // newLayout reads the layout out of the server's global variables. datadir may
@@ -46,6 +48,15 @@ func newLayout(datadir string, vars map[string]string) (layout, error) {
 		l.ignored[name] = true
 	}
 	return l, nil
+}
+
+// as calls do with the rights of the server's user. That spares the change of the
+// user for every single file; it is not for goroutines that do starts.
+func (l layout) as(do func(layout) error) error {
+	return l.files.Do(func(files *serverfs.FS) error {
+		l.files = files
+		return do(l)
+	})
 }
 
 // resolve turns a path of the server, relative to its data directory or

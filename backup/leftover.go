@@ -100,7 +100,7 @@ func (d *dictionary) leftOver(l layout, unknown, all []entry) ([]string, error) 
 // readSpaceID is the number of the tablespace in a file, 0 if it has none that can be
 // read.
 func readSpaceID(l layout, e entry, page []byte) (innodb.SpaceID, error) {
-	f, err := openQuietly(l.file(e))
+	f, err := l.files.Open(l.file(e))
 	if err != nil {
 		return 0, err
 	}

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"mbk/repo"
 	"mbk/stage"
@@ -54,13 +55,13 @@ func (l layout) follow(dir string, d fs.DirEntry) (found link, isLink bool, err 
 	name := filepath.Join(l.datadir, dir, d.Name())
 	switch {
 	case path.Ext(d.Name()) == islExt:
-		to, err := readISL(name)
+		to, err := l.readISL(name)
 		if err == nil && !filepath.IsAbs(to) && to != "" {
 			to = filepath.Join(l.server, to)
 		}
 		return link{repo.LinkISL, to}, true, err
 	case d.Type()&fs.ModeSymlink != 0:
-		to, err := os.Readlink(name)
+		to, err := l.files.Readlink(name)
 		if err == nil && !filepath.IsAbs(to) {
 			to = filepath.Join(filepath.Dir(name), to)
 		}
@@ -72,9 +73,9 @@ func (l layout) follow(dir string, d fs.DirEntry) (found link, isLink bool, err 
 // readISL reads the path in an .isl file, as the server does: without the blanks
 // at its end. It is "" if there is no path of a tablespace, as it is for a moment
 // when the server makes the file.
-func readISL(name string) (string, error) {
+func (l layout) readISL(name string) (string, error) {
 	const longest = 4000 // bytes, OS_FILE_MAX_PATH of the server
-	f, err := os.Open(name)
+	f, err := l.files.Open(name)
 	if err != nil {
 		return "", err
 	}
@@ -110,7 +111,7 @@ func (s *scan) add(l layout, dir string, d fs.DirEntry) error {
 		e.link = to
 	}
 	if to.kind == repo.LinkSymbolic {
-		if _, err := os.Stat(l.file(e)); errors.Is(err, fs.ErrNotExist) {
+		if _, err := l.stat(l.file(e)); errors.Is(err, fs.ErrNotExist) {
 			return nil // a table that lacks this file
 		}
 	}
@@ -120,7 +121,7 @@ func (s *scan) add(l layout, dir string, d fs.DirEntry) error {
 			s.broken = append(s.broken, brokenLink{e, fmt.Sprintf("%s holds no path of a tablespace", path.Join(dir, d.Name()))})
 			return nil
 		}
-		if _, err := os.Lstat(filepath.Join(l.datadir, dir, e.name)); err == nil {
+		if _, err := l.files.Statx(filepath.Join(l.datadir, dir, e.name), unix.AT_SYMLINK_NOFOLLOW, unix.STATX_TYPE); err == nil {
 			s.broken = append(s.broken, brokenLink{e, fmt.Sprintf("%s leads to %s, and %s is there, too", path.Join(dir, d.Name()), to.to, e.name)})
 		}
 	}
@@ -132,7 +133,7 @@ func (s *scan) add(l layout, dir string, d fs.DirEntry) error {
 // if it is none.
 func (l layout) databaseOrigin(dir string) string {
 	name := filepath.Join(l.datadir, dir)
-	to, err := os.Readlink(name)
+	to, err := l.files.Readlink(name)
 	if err != nil {
 		return ""
 	}
@@ -205,7 +206,7 @@ func (p *Preflight) lostSpaces(ctx context.Context, server *stage.Server) ([]str
 			continue
 		}
 		reached[path.Clean(e.link.to)] = true
-		if _, err := os.Stat(p.layout.file(e)); errors.Is(err, fs.ErrNotExist) {
+		if _, err := p.layout.stat(p.layout.file(e)); errors.Is(err, fs.ErrNotExist) {
 			problems = append(problems, fmt.Sprintf("%s leads to %s, which is not there", strings.TrimSuffix(e.path(), ".ibd")+islExt, e.link.to))
 		}
 	}

@@ -111,7 +111,7 @@ func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 	m.Tables = r.final.tables(index)
 	for _, dir := range r.final.databases {
 		mode := uint32(0o700)
-		if s, err := statPath(r.layout.datadir + "/" + dir); err == nil {
+		if s, err := r.layout.stat(r.layout.datadir + "/" + dir); err == nil {
 			mode = s.mode & 0o7777
 		}
 		m.Directories = append(m.Directories, repo.Directory{Path: dir, Name: filename.SQL(dir), Mode: mode, Origin: r.layout.databaseOrigin(dir)})

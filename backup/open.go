@@ -147,18 +147,22 @@ func (o *opener) grabTable(ctx context.Context, lock tableLock, files []entry) (
 		o.copies.descriptors.Release(int64(len(files)))
 		return nil, err
 	}
-	found := make([]grabbed, 0, len(files))
-	for i, e := range files {
-		g, ok, err := o.copies.grab(e)
-		if err != nil {
-			o.copies.descriptors.Release(int64(len(files) - i - 1))
-			return found, err
+	found, tried := make([]grabbed, 0, len(files)), 0
+	err := o.copies.layout.as(func(l layout) error {
+		for _, e := range files {
+			tried++
+			g, ok, err := o.copies.grab(l, e)
+			if err != nil {
+				return err
+			}
+			if ok {
+				found = append(found, g)
+			}
 		}
-		if ok {
-			found = append(found, g)
-		}
-	}
-	return found, nil
+		return nil
+	})
+	o.copies.descriptors.Release(int64(len(files) - tried))
+	return found, err
 }
 
 // bytesOf is how many bytes of small files have been read.

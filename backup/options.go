@@ -127,7 +127,7 @@ func (o *Options) Validate() error {
 	if o.SpoolDir == "" {
 		o.SpoolDir = spoolDir()
 	}
-	if s, err := statPath(o.SpoolDir); err != nil || !s.directory() {
+	if s, err := os.Stat(o.SpoolDir); err != nil || !s.IsDir() {
 		return fmt.Errorf("spool folder %s is not a folder", o.SpoolDir)
 	}
 	return nil
@@ -157,7 +157,7 @@ func spoolDir() string {
 	if dir := os.Getenv("TMPDIR"); dir != "" {
 		return dir
 	}
-	if s, err := statPath("/var/tmp"); err == nil && s.directory() {
+	if s, err := os.Stat("/var/tmp"); err == nil && s.IsDir() {
 		return "/var/tmp"
 	}
 	return os.TempDir()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -14,8 +13,10 @@ import (
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sys/unix"
 
+	"mbk/aria"
 	"mbk/innodb"
 	"mbk/internal/hint"
+	"mbk/internal/serverfs"
 	"mbk/repo"
 	"mbk/stage"
 )
@@ -96,6 +97,7 @@ func (p *Preflight) add(check, grade, text string, hints ...string) {
 func Check(ctx context.Context, o Options) (*Preflight, error) {
 	const sample = time.Second // of the server's writes
 	p, err := preflight(ctx, o, sample)
+	defer p.close()
 	if err != nil || !p.scanned {
 		return p, err
 	}
@@ -105,14 +107,26 @@ func Check(ctx context.Context, o Options) (*Preflight, error) {
 	return p, p.checkProblems(ctx, o.Server)
 }
 
+// close gives back what reading the server's files has needed. Without a Preflight
+// it does nothing.
+func (p *Preflight) close() {
+	if p != nil {
+		p.layout.files.Close() //nolint:errcheck // only looked at
+	}
+}
+
 // preflight is Check. What the server writes is watched meanwhile, and for at least
 // the given time.
-func preflight(ctx context.Context, o Options, sample time.Duration) (*Preflight, error) {
+func preflight(ctx context.Context, o Options, sample time.Duration) (_ *Preflight, err error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
 	p := &Preflight{}
-	var err error
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
 	if p.facts, err = o.Server.Facts(ctx); err != nil {
 		return nil, err
 	}
@@ -188,16 +202,18 @@ func (p *Preflight) checkDatadir(ctx context.Context, o Options) error {
 		p.add("datadir", GradeError, err.Error())
 		return nil
 	}
+	if err := p.openFiles(datadir); err != nil {
+		p.addUnreached(err)
+		return nil
+	}
 	watch, err := o.Server.Watch(ctx)
 	if err != nil {
 		return err
 	}
 	defer watch.Close()
 	switch err := sameServer(ctx, p.layout, watch); {
-	case errors.Is(err, fs.ErrPermission):
-		p.add("datadir", GradeError, err.Error(), rightsHint)
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		p.add("datadir", GradeError, err.Error(), "run mbk on the server's machine, and name its data directory with --datadir if it is mounted elsewhere")
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), isKind(err):
+		p.addUnreached(err)
 	case errors.Is(err, ErrOtherServer):
 		p.add("datadir", GradeError, err.Error(), otherServerHint)
 	case errors.Is(err, innodb.ErrUnknownFormat):
@@ -210,7 +226,41 @@ func (p *Preflight) checkDatadir(ctx context.Context, o Options) error {
 	return nil
 }
 
-const rightsHint = "run mbk as root or as the user that the server runs as"
+// openFiles makes the door to the server's files.
+func (p *Preflight) openFiles(datadir string) error {
+	user, err := serverfs.UserOf(datadir, p.facts.PeerUser, p.layout.redo, filepath.Join(p.layout.aria, aria.ControlFile))
+	if err != nil {
+		return err
+	}
+	p.layout.files, err = serverfs.New(datadir, user)
+	return err
+}
+
+// addUnreached adds that a file which a backup needs cannot be had.
+func (p *Preflight) addUnreached(err error) {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		p.add("datadir", GradeError, err.Error(), p.layout.rightsHint())
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		p.add("datadir", GradeError, err.Error(), "run mbk on the server's machine, and name its data directory with --datadir if it is mounted elsewhere")
+	default:
+		p.add("datadir", GradeError, err.Error())
+	}
+}
+
+// isKind reports whether an error is about a FIFO, a device or the like.
+func isKind(err error) bool {
+	_, ok := errors.AsType[*serverfs.KindError](err)
+	return ok
+}
+
+// rightsHint is advice on files that may not be read.
+func (l layout) rightsHint() string {
+	if l.files.Other() {
+		return fmt.Sprintf("run by root, mbk reads the server's files with the rights of the server's user (%v): give that user the file and the way to it, and remove links that lead to what is not the server's", l.files.User())
+	}
+	return "run mbk as root or as the user that the server runs as"
+}
 
 // ErrOtherServer is the cause of a backup that fails because the data directory
 // belongs to another server than the connection.
@@ -221,7 +271,7 @@ const otherServerHint = "check --datadir and --socket: they must belong to the s
 // sameServer compares the newest checkpoint in the redo log of the data
 // directory with the one that the server reports before and after.
 func sameServer(ctx context.Context, l layout, watch *stage.Watch) error {
-	if err := readable(l.datadir); err != nil {
+	if err := l.readable(); err != nil {
 		return err
 	}
 	var first, last, found innodb.LSN
@@ -231,7 +281,7 @@ func sameServer(ctx context.Context, l layout, watch *stage.Watch) error {
 		if err != nil {
 			return err
 		}
-		checkpoint, err := readCheckpoint(l.redo)
+		checkpoint, err := l.readCheckpoint()
 		if err != nil {
 			return fmt.Errorf("redo log %s: %w", l.redo, err)
 		}
@@ -253,8 +303,8 @@ func sameServer(ctx context.Context, l layout, watch *stage.Watch) error {
 }
 
 // readCheckpoint reads the newest checkpoint in a redo log.
-func readCheckpoint(path string) (innodb.Checkpoint, error) {
-	head, header, err := readLogHead(path)
+func (l layout) readCheckpoint() (innodb.Checkpoint, error) {
+	head, header, err := l.readLogHead()
 	if err != nil {
 		return innodb.Checkpoint{}, err
 	}
@@ -263,8 +313,8 @@ func readCheckpoint(path string) (innodb.Checkpoint, error) {
 }
 
 // readLogHead reads the part of a redo log before its data.
-func readLogHead(path string) ([]byte, innodb.LogHeader, error) {
-	f, err := os.Open(path)
+func (l layout) readLogHead() ([]byte, innodb.LogHeader, error) {
+	f, err := l.files.Open(l.redo)
 	if err != nil {
 		return nil, innodb.LogHeader{}, err
 	}
@@ -279,8 +329,8 @@ func readLogHead(path string) ([]byte, innodb.LogHeader, error) {
 }
 
 // readable says whether the data directory can be listed.
-func readable(datadir string) error {
-	if _, err := os.ReadDir(datadir); err != nil {
+func (l layout) readable() error {
+	if _, err := l.files.ReadDir(l.datadir); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	return nil
@@ -299,7 +349,7 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 	var err error
 	p.first, err = p.layout.scanDatadir(ctx)
 	if errors.Is(err, fs.ErrPermission) {
-		p.add("datadir", GradeError, err.Error(), rightsHint)
+		p.add("datadir", GradeError, err.Error(), p.layout.rightsHint())
 		return nil
 	}
 	if err != nil {
@@ -324,13 +374,13 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 	p.checkViews()
 	p.checkReadable()
 	for _, path := range p.layout.system {
-		s, err := statPath(path)
+		s, err := p.layout.stat(path)
 		if err != nil {
 			return fmt.Errorf("system tablespace: %w", err)
 		}
 		p.bytes += s.blocks
 	}
-	p.leftOut = append(unsupportedTables(p.layout.datadir, p.first), p.fileless...)
+	p.leftOut = append(unsupportedTables(p.layout, p.first), p.fileless...)
 	for _, t := range p.leftOut {
 		text := fmt.Sprintf("`%s`.`%s` has engine %s, which cannot be backed up", t.Database, t.Name, t.Engine)
 		if o.LeaveOutUnsupported {
@@ -354,9 +404,12 @@ func (p *Preflight) checkReadable() {
 	paths = append(paths, p.layout.system...)
 	denied := make([]bool, len(paths))
 	inParts(len(paths), func(from, to int) {
-		for i := from; i < to; i++ {
-			denied[i] = unix.Access(paths[i], unix.R_OK) == unix.EACCES
-		}
+		_ = p.layout.as(func(l layout) error { // what fails is seen again
+			for i := from; i < to; i++ {
+				denied[i] = errors.Is(l.files.Readable(paths[i]), unix.EACCES)
+			}
+			return nil
+		})
 	})
 	refused, first := 0, ""
 	for i, path := range paths {

@@ -222,12 +222,15 @@ func warnProblems(m *repo.Manifest) []string {
 // tells something, so that a backup leaves it to its own look at what it has copied.
 func (p *Preflight) checkProblems(ctx context.Context, server *stage.Server) error {
 	all := partsOf(func(yield func(entry, fileFacts) bool) {
-		for _, e := range p.first.entries {
-			f, err := p.layout.inspectFile(e)
-			if err == nil && !yield(e, f) {
-				return
+		_ = p.layout.as(func(l layout) error { // what cannot be read is named elsewhere
+			for _, e := range p.first.entries {
+				f, err := l.inspectFile(e)
+				if err == nil && !yield(e, f) {
+					break
+				}
 			}
-		}
+			return nil
+		})
 	})
 	j := judge{layout: p.layout, discarded: map[string]bool{}}
 	var err error
@@ -261,7 +264,7 @@ const problemHint = "a backup goes on and holds the table as it is: repair it, r
 
 // inspectFile is inspect for a file that has not been opened.
 func (l layout) inspectFile(e entry) (fileFacts, error) {
-	f, err := openQuietly(l.file(e))
+	f, err := l.files.Open(l.file(e))
 	if err != nil {
 		return fileFacts{}, err
 	}

@@ -56,7 +56,7 @@ func (r *attempt) startRedo(ctx context.Context) error {
 		number: r.copies.nextNumber(),
 		tailed: make(chan struct{}), stored: make(chan struct{}),
 	}
-	c.cold, c.before = coldLog(r.layout.redo)
+	c.cold, c.before = r.layout.coldLog()
 	r.tailed.Store(c)
 	sink := func(mtrs []byte, _, _ innodb.LSN) error {
 		_, err := c.spool.Write(mtrs)
@@ -64,7 +64,7 @@ func (r *attempt) startRedo(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if c.tail, err = innodb.OpenTailer(r.layout.redo, r.watch, sink, innodb.TailOptions{Logger: r.log}); err != nil {
+	if c.tail, err = innodb.OpenTailer(r.layout.redo, r.watch, sink, innodb.TailOptions{Files: r.layout.files, Logger: r.log}); err != nil {
 		return err
 	}
 	if err := r.beforeCheckpoint(ctx, c); err != nil {
@@ -91,12 +91,12 @@ func (r *attempt) startRedo(ctx context.Context) error {
 // coldLog opens the redo log if nothing of it is in the page cache, which is so if
 // the server writes it past the cache. A log that is in there belongs there: the
 // server would have to read a block again before it could add to it.
-func coldLog(path string) (*os.File, pagecache.Map) {
+func (l layout) coldLog() (*os.File, pagecache.Map) {
 	const (
 		head = 64 << 10 // what is read of it to know the server by
 		most = 4 << 30  // is looked at
 	)
-	f, err := os.Open(path)
+	f, err := l.files.Open(l.redo)
 	if err != nil {
 		return nil, pagecache.Map{} // the tail says so
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -85,9 +84,17 @@ type scan struct {
 // A directory that vanishes meanwhile is a dropped database.
 func (l layout) scanDatadir(ctx context.Context) (scan, error) {
 	s := scan{looked: map[string]fileStat{}}
-	top, err := os.ReadDir(l.datadir)
+	if err := l.as(func(l layout) error { return l.scanFiles(ctx, &s) }); err != nil {
+		return scan{}, err
+	}
+	return s, l.keep.narrow(ctx, l, &s)
+}
+
+// scanFiles is scanDatadir without the filter's narrowing.
+func (l layout) scanFiles(ctx context.Context, s *scan) error {
+	top, err := l.files.ReadDir(l.datadir)
 	if err != nil {
-		return scan{}, fmt.Errorf("list the data directory: %w", err)
+		return fmt.Errorf("list the data directory: %w", err)
 	}
 	for _, e := range top {
 		switch name := e.Name(); {
@@ -105,25 +112,34 @@ func (l layout) scanDatadir(ctx context.Context) (scan, error) {
 	}
 	for _, dir := range s.databases {
 		if err := ctx.Err(); err != nil {
-			return scan{}, err
+			return err
 		}
 		if !l.keep.mayHold(dir) {
 			continue
 		}
-		if err := l.scanDatabase(&s, dir); err != nil {
-			return scan{}, err
+		if err := l.scanDatabase(s, dir); err != nil {
+			return err
 		}
 	}
-	return s, l.keep.narrow(ctx, l.datadir, &s)
+	return nil
 }
+
+// errChanged tells that a folder is not as it was.
+var errChanged = errors.New("changed")
 
 // rescan is scanDatadir again, or s where no file has come or gone since.
 func (l layout) rescan(ctx context.Context, s scan) (scan, error) {
-	for dir, was := range s.looked {
-		now, err := statPath(filepath.Join(l.datadir, dir))
-		if err != nil || !was.unchangedBy(now) {
-			return l.scanDatadir(ctx)
+	err := l.as(func(l layout) error {
+		for dir, was := range s.looked {
+			now, err := l.stat(filepath.Join(l.datadir, dir))
+			if err != nil || !was.unchangedBy(now) {
+				return errChanged
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return l.scanDatadir(ctx)
 	}
 	return s, nil
 }
@@ -132,7 +148,7 @@ func (l layout) rescan(ctx context.Context, s scan) (scan, error) {
 // link to one.
 func (l layout) isDirectory(e fs.DirEntry) bool {
 	if e.Type()&fs.ModeSymlink != 0 {
-		s, err := statPath(filepath.Join(l.datadir, e.Name()))
+		s, err := l.stat(filepath.Join(l.datadir, e.Name()))
 		return err == nil && s.directory()
 	}
 	return e.IsDir()
@@ -156,7 +172,7 @@ func (l layout) isDatabase(e fs.DirEntry) bool {
 // holdsTables reports whether a directory has a file of a table or database. One that
 // cannot be listed has none.
 func (l layout) holdsTables(dir string) bool {
-	list, err := os.ReadDir(filepath.Join(l.datadir, dir))
+	list, err := l.files.ReadDir(filepath.Join(l.datadir, dir))
 	return err == nil && slices.ContainsFunc(list, func(e fs.DirEntry) bool {
 		return !e.IsDir() && l.belongs(entry{dir: dir, name: e.Name()})
 	})
@@ -226,7 +242,7 @@ func (l layout) ofConnection(name string) bool {
 
 // scanDatabase adds what is to be copied of one database.
 func (l layout) scanDatabase(s *scan, dir string) error {
-	before, err := statPath(filepath.Join(l.datadir, dir))
+	before, err := l.stat(filepath.Join(l.datadir, dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -234,7 +250,7 @@ func (l layout) scanDatabase(s *scan, dir string) error {
 		return err
 	}
 	s.looked[dir] = before
-	list, err := os.ReadDir(filepath.Join(l.datadir, dir))
+	list, err := l.files.ReadDir(filepath.Join(l.datadir, dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

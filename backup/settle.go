@@ -134,7 +134,7 @@ func (c *copies) stale(pair []entry) bool {
 
 // statEntry is the present state of an entry's file.
 func (c *copies) statEntry(e entry) (fileStat, error) {
-	return statPath(c.layout.file(e))
+	return c.layout.stat(c.layout.file(e))
 }
 
 // place puts one file of a scan, as it was found, into the final state. stale says
@@ -165,7 +165,7 @@ func (c *copies) place(ctx context.Context, f *final, e entry, found looked, sta
 	if err := c.descriptors.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	g, there, err := c.grab(e)
+	g, there, err := c.grab(c.layout, e)
 	if err != nil {
 		return err
 	}
@@ -201,7 +201,7 @@ func (c *copies) placeNow(ctx context.Context, f *final, e entry, stale bool) er
 // onlyGrown says whether a log table still has what was copied of it. TRUNCATE
 // keeps the file, and what comes behind it may be longer than what was there.
 func (c *copies) onlyGrown(h *held) bool {
-	f, err := openQuietly(filepath.Join(c.layout.datadir, filepath.FromSlash(h.entry.path())))
+	f, err := c.layout.files.Open(filepath.Join(c.layout.datadir, filepath.FromSlash(h.entry.path())))
 	if err != nil {
 		return false
 	}
@@ -214,7 +214,7 @@ func (c *copies) onlyGrown(h *held) bool {
 // it is, in whole lines: the server only ever appends to it.
 func (c *copies) extend(ctx context.Context, h *held, size int64) error {
 	path := filepath.Join(c.layout.datadir, filepath.FromSlash(h.entry.path()))
-	f, err := openQuietly(path)
+	f, err := c.layout.files.Open(path)
 	if err != nil {
 		return err
 	}

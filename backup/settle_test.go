@@ -53,7 +53,7 @@ func TestIdentityOfReusedInode(t *testing.T) {
 		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s, err := statPath(path)
+		s, err := layout{}.stat(path)
 		if err != nil {
 			t.Fatal(err)
 		}

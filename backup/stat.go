@@ -1,7 +1,6 @@
 package backup
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -58,17 +57,17 @@ func (s fileStat) settled() bool {
 
 const statMask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
 
-// statPath follows symbolic links.
-func statPath(path string) (fileStat, error) {
-	var x unix.Statx_t
+// stat follows symbolic links.
+func (l layout) stat(path string) (fileStat, error) {
 	taken := time.Now()
-	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_SYNC_AS_STAT, statMask, &x); err != nil {
-		return fileStat{}, &os.PathError{Op: "stat", Path: path, Err: err}
+	x, err := l.files.Statx(path, 0, statMask)
+	if err != nil {
+		return fileStat{}, err
 	}
 	return statOf(&x, taken), nil
 }
 
-// statFile is statPath for an open file.
+// statFile is stat for an open file.
 func statFile(f *os.File) (fileStat, error) {
 	var x unix.Statx_t
 	taken := time.Now()
@@ -89,8 +88,14 @@ type looked struct {
 func (l layout) look(entries []entry) []looked {
 	found := make([]looked, len(entries))
 	inParts(len(entries), func(from, to int) {
-		for i := from; i < to; i++ {
-			found[i].stat, found[i].err = statPath(l.file(entries[i]))
+		err := l.as(func(l layout) error {
+			for i := from; i < to; i++ {
+				found[i].stat, found[i].err = l.stat(l.file(entries[i]))
+			}
+			return nil
+		})
+		for i := from; i < to && err != nil; i++ {
+			found[i].err = err
 		}
 	})
 	return found
@@ -105,16 +110,6 @@ func inParts(n int, do func(from, to int)) {
 		all.Go(func() { do(i*n/workers, (i+1)*n/workers) })
 	}
 	all.Wait()
-}
-
-// openQuietly opens a file to read it. That does not change its time of last access,
-// as far as the kernel leaves that to us: the server's disk would have to write it.
-func openQuietly(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOATIME, 0)
-	if errors.Is(err, unix.EPERM) { // neither root nor the file's owner
-		return os.Open(path)
-	}
-	return f, err
 }
 
 func statOf(x *unix.Statx_t, taken time.Time) fileStat {

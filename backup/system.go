@@ -75,7 +75,7 @@ func (c *copies) copySystem(ctx context.Context) ([]*held, error) {
 		}
 		all = append(all, h)
 	}
-	undo, err := undoFiles(c.layout.undo)
+	undo, err := c.layout.undoFiles()
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func freeName(e entry, taken map[string]bool) string {
 
 // openSystem opens a file of the system tablespace or an undo tablespace.
 func (c *copies) openSystem(path string) (*os.File, *held, error) {
-	f, err := os.Open(path)
+	f, err := c.layout.files.Open(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -162,8 +162,8 @@ func doublewrite(f io.ReaderAt, path string, pageSize int) ([]copier.Range, erro
 }
 
 // undoFiles lists undo001, undo002, ...
-func undoFiles(dir string) ([]string, error) {
-	list, err := os.ReadDir(dir)
+func (l layout) undoFiles() ([]string, error) {
+	list, err := l.files.ReadDir(l.undo)
 	if err != nil {
 		return nil, fmt.Errorf("list undo tablespaces: %w", err)
 	}
@@ -171,7 +171,7 @@ func undoFiles(dir string) ([]string, error) {
 	for _, e := range list {
 		digits, ok := strings.CutPrefix(e.Name(), "undo")
 		if ok && len(digits) == 3 && strings.Trim(digits, "0123456789") == "" {
-			found = append(found, filepath.Join(dir, e.Name()))
+			found = append(found, filepath.Join(l.undo, e.Name()))
 		}
 	}
 	sort.Strings(found)

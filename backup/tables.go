@@ -3,8 +3,6 @@ package backup
 import (
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
@@ -41,11 +39,15 @@ const outsideReason = "its engine keeps rows outside of what a copy of its files
 
 // unsupportedTables lists the tables of a scan that cannot be backed up. Broken
 // definitions are named by the backup itself; here they are passed over.
-func unsupportedTables(datadir string, s scan) []repo.LeftOut {
+func unsupportedTables(l layout, s scan) []repo.LeftOut {
 	var mu sync.Mutex
 	found := map[int][]repo.LeftOut{} // by the first entry of a part
 	inParts(len(s.entries), func(from, to int) {
-		part := unsupportedIn(datadir, s.entries[from:to])
+		var part []repo.LeftOut
+		_ = l.as(func(l layout) error { // what fails is seen again
+			part = unsupportedIn(l, s.entries[from:to])
+			return nil
+		})
 		mu.Lock()
 		defer mu.Unlock()
 		found[from] = part
@@ -58,14 +60,14 @@ func unsupportedTables(datadir string, s scan) []repo.LeftOut {
 }
 
 // unsupportedIn is unsupportedTables for some entries.
-func unsupportedIn(datadir string, entries []entry) []repo.LeftOut {
+func unsupportedIn(l layout, entries []entry) []repo.LeftOut {
 	var found []repo.LeftOut
 	buf := make([]byte, 16<<10) // more than most definitions have
 	for _, e := range entries {
 		if !e.frm() {
 			continue
 		}
-		b, err := readFile(filepath.Join(datadir, filepath.FromSlash(e.path())), buf)
+		b, err := l.readFile(l.file(e), buf)
 		if err != nil {
 			continue
 		}
@@ -77,8 +79,8 @@ func unsupportedIn(datadir string, entries []entry) []repo.LeftOut {
 }
 
 // readFile reads a file, into buf if it is smaller than that.
-func readFile(path string, buf []byte) ([]byte, error) {
-	f, err := openQuietly(path)
+func (l layout) readFile(path string, buf []byte) ([]byte, error) {
+	f, err := l.files.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +89,7 @@ func readFile(path string, buf []byte) ([]byte, error) {
 	if err != nil || n < len(buf) {
 		return buf[:n], err
 	}
-	return os.ReadFile(path)
+	return l.files.ReadFile(path, largestFrm)
 }
 
 func leftOut(e entry, d definition) repo.LeftOut {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 )
@@ -82,6 +83,8 @@ type TailOptions struct {
 	Patience time.Duration
 	// ChunkSize is the most that is read at once, in bytes. 0 is 2 MiB.
 	ChunkSize int
+	// Files opens the log files. nil: they are opened as any file is.
+	Files Files
 	// Logger hears of resizes and of re-reads. nil: nobody does.
 	Logger *slog.Logger
 }
@@ -94,6 +97,20 @@ func (o TailOptions) Validate() error {
 	}
 	return nil
 }
+
+// Files is how a Tailer gets at the log files of the server.
+type Files interface {
+	// Open opens a regular file to read it.
+	Open(path string) (*os.File, error)
+	// Stat follows links. What it returns is for os.SameFile.
+	Stat(path string) (os.FileInfo, error)
+}
+
+// plainFiles opens files with the rights of the process.
+type plainFiles struct{}
+
+func (plainFiles) Open(path string) (*os.File, error)    { return os.Open(path) }
+func (plainFiles) Stat(path string) (os.FileInfo, error) { return os.Stat(path) }
 
 // TailProgress is how far a Tailer is.
 type TailProgress struct {
@@ -196,6 +213,9 @@ func OpenTailer(path string, status Status, sink Sink, o TailOptions) (*Tailer, 
 	if o.ChunkSize == 0 {
 		o.ChunkSize = defaultChunk
 	}
+	if o.Files == nil {
+		o.Files = plainFiles{}
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -203,8 +223,8 @@ func OpenTailer(path string, status Status, sink Sink, o TailOptions) (*Tailer, 
 		path: path, status: status, sink: sink, options: o, log: o.Logger,
 		advanced: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
-	t.pins = pinLogs(path, t.hurry)
-	file, err := openLog(path)
+	t.pins = pinLogs(o.Files, path, t.hurry)
+	file, err := openLog(o.Files, path)
 	if err != nil {
 		return nil, errors.Join(err, t.pins.close())
 	}
@@ -260,7 +280,7 @@ func (t *Tailer) Checkpoint(ctx context.Context) (Checkpoint, error) {
 			return c, nil
 		}
 		// Resized since it was opened. Nothing is copied yet: take the new one.
-		file, err := openLog(t.path)
+		file, err := openLog(t.options.Files, t.path)
 		if err != nil {
 			return Checkpoint{}, err
 		}

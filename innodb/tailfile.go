@@ -14,6 +14,7 @@ import (
 // logFile is an open ib_logfile0. It stays readable after the server has put
 // another file in its place.
 type logFile struct {
+	files  Files
 	path   string
 	file   *os.File
 	info   os.FileInfo
@@ -23,19 +24,19 @@ type logFile struct {
 }
 
 // openLog opens the log that path names now.
-func openLog(path string) (*logFile, error) {
-	f, err := os.Open(path)
+func openLog(files Files, path string) (*logFile, error) {
+	f, err := files.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open redo log: %w", err)
 	}
-	l, err := newLogFile(path, f)
+	l, err := newLogFile(files, path, f)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read redo log %s: %w", path, err), f.Close())
 	}
 	return l, nil
 }
 
-func newLogFile(path string, f *os.File) (*logFile, error) {
+func newLogFile(files Files, path string, f *os.File) (*logFile, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -48,7 +49,7 @@ func newLogFile(path string, f *os.File) (*logFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &logFile{path: path, file: f, info: info, head: head, header: header}
+	l := &logFile{files: files, path: path, file: f, info: info, head: head, header: header}
 	if hasBlocks(header.Format) {
 		return l, l.placeBlocks()
 	}
@@ -61,7 +62,7 @@ func newLogFile(path string, f *os.File) (*logFile, error) {
 
 // current reports whether the path still names this file.
 func (l *logFile) current() (bool, error) {
-	info, err := os.Stat(l.path)
+	info, err := l.files.Stat(l.path)
 	if err != nil {
 		return false, fmt.Errorf("find redo log: %w", err)
 	}

@@ -26,6 +26,7 @@ const (
 // It only helps: if a file appears and goes too fast, or the system does not tell
 // of files, a Tailer notices that log is missing.
 type logPins struct {
+	opener Files
 	path   string   // of the log
 	events *os.File // inotify; nil: the system does not tell
 	moved  func()   // called when the log was replaced
@@ -37,8 +38,8 @@ type logPins struct {
 }
 
 // pinLogs begins to watch the folder of the log at path. The caller calls close.
-func pinLogs(path string, moved func()) *logPins {
-	p := &logPins{path: path, moved: moved, done: make(chan struct{})}
+func pinLogs(files Files, path string, moved func()) *logPins {
+	p := &logPins{opener: files, path: path, moved: moved, done: make(chan struct{})}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err == nil {
 		p.events = os.NewFile(uintptr(fd), "inotify")
@@ -84,7 +85,7 @@ func (p *logPins) watch() {
 
 // pin opens a file and keeps it, unless it is the one that was kept last.
 func (p *logPins) pin(path string) {
-	f, err := os.Open(path)
+	f, err := p.opener.Open(path)
 	if err != nil {
 		return // gone again
 	}
@@ -128,7 +129,7 @@ func (p *logPins) successor(l *logFile) *logFile {
 		}
 	}
 	for len(p.files) > 0 {
-		next, err := newLogFile(p.path, p.files[0])
+		next, err := newLogFile(p.opener, p.path, p.files[0])
 		if err == nil && next.ring.First >= l.ring.First {
 			p.files, p.infos = p.files[1:], p.infos[1:]
 			return next

@@ -140,10 +140,10 @@ func (x *tail) waitForPins(n int) {
 
 func TestLogPins(t *testing.T) {
 	l := newFakeLog(t, 1<<20, 50000, plainHeader)
-	p := pinLogs(l.path, func() {})
+	p := pinLogs(plainFiles{}, l.path, func() {})
 	defer p.close()
 	wait := (&tail{Tailer: &Tailer{pins: p}, t: t}).waitForPins
-	first, err := openLog(l.path)
+	first, err := openLog(plainFiles{}, l.path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -197,7 +197,7 @@ func (t *Tailer) replace(ctx context.Context) (LSNs, error) {
 // from its first LSN to the flushed one is in that file.
 func (t *Tailer) openNext(ctx context.Context) (*logFile, LSNs, error) {
 	for {
-		next, err := openLog(t.path)
+		next, err := openLog(t.options.Files, t.path)
 		if err != nil {
 			return nil, LSNs{}, err
 		}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"mbk/internal/fsuser"
 )
 
 // Facts is what a server says of itself at one moment.
@@ -27,6 +29,9 @@ type Facts struct {
 	// the kernel knows it: the server's, unless systemd opened the socket for it.
 	// 0 over TCP and across process namespaces.
 	PeerPID int
+	// PeerUser is that process's user, root's if systemd opened the socket, nil over
+	// TCP.
+	PeerUser *fsuser.User
 }
 
 // Hidden stands in Facts.Variables for the value of a variable that holds a
@@ -128,9 +133,11 @@ func (s *Server) Facts(ctx context.Context) (Facts, error) {
 		return Facts{}, fmt.Errorf("read the account's name: %w", err)
 	}
 	f.Account = account.at(0)
-	if f.PeerPID, _, err = s.peer(ctx); err != nil {
+	at, _, err := s.peer(ctx)
+	if err != nil {
 		return Facts{}, fmt.Errorf("find the server's process: %w", err)
 	}
+	f.PeerPID, f.PeerUser = at.pid, at.user
 	return f, nil
 }
 

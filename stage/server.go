@@ -106,10 +106,10 @@ func (s *Server) Ping(ctx context.Context) error {
 
 // peer returns the process at the other end of the control connection's socket,
 // and the connection's id.
-func (s *Server) peer(ctx context.Context) (pid int, id uint64, err error) {
+func (s *Server) peer(ctx context.Context) (at peer, id uint64, err error) {
 	err = s.control.do(ctx, func(context.Context, *sql.Conn) error {
-		pid, id = s.control.link.peer, s.control.link.id
+		at, id = s.control.link.peer, s.control.link.id
 		return nil
 	})
-	return pid, id, err
+	return at, id, err
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"mbk/internal/fsuser"
 	"mbk/internal/hint"
 )
 
@@ -34,7 +35,7 @@ type link struct {
 	db   *sql.DB // a pool of this one connection, only there to be closed
 	conn *sql.Conn
 	id   uint64 // CONNECTION_ID()
-	peer int    // process id at the other end of the socket, 0 if unknown
+	peer peer   // at the other end of the socket
 }
 
 // settle is run on every new connection. Each setting undoes a global value that
@@ -121,29 +122,34 @@ func (c Config) driver(l *link) (*mysql.Config, error) {
 		var dialer net.Dialer
 		conn, err := dialer.DialContext(ctx, network, addr)
 		if u, ok := conn.(*net.UnixConn); ok {
-			l.peer = peerPID(u)
+			l.peer = peerOf(u)
 		}
 		return conn, err
 	}
 	return d, nil
 }
 
-// peerPID asks the kernel who listens at the other end of a socket.
-func peerPID(conn *net.UnixConn) int {
+// peer is the process at the other end of a socket, and its user.
+type peer struct {
+	pid  int          // 0 if unknown
+	user *fsuser.User // nil if unknown
+}
+
+// peerOf asks the kernel who listens at the other end of a socket.
+func peerOf(conn *net.UnixConn) (p peer) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return 0
+		return peer{}
 	}
-	pid := 0
 	err = raw.Control(func(fd uintptr) {
 		if cred, err := syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED); err == nil {
-			pid = int(cred.Pid)
+			p = peer{pid: int(cred.Pid), user: &fsuser.User{UID: int(cred.Uid), GID: int(cred.Gid)}}
 		}
 	})
 	if err != nil {
-		return 0
+		return peer{}
 	}
-	return pid
+	return p
 }
 
 // settle prepares a fresh connection and learns its id.

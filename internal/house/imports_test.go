@@ -31,6 +31,7 @@ var rank = map[string]int{
 	"mbk/internal/hint":        0,
 	"mbk/internal/optfile":     0,
 	"mbk/internal/pagecache":   0,
+	"mbk/internal/serverfs":    1,
 	"mbk/internal/priority":    0,
 	"mbk/internal/prom":        0,
 	"mbk/internal/house":       0,

@@ -1,0 +1,64 @@
+package house
+
+import (
+	"go/ast"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// ownFiles are the files of package backup that may open or look at something by its
+// path, because it is not the server's.
+var ownFiles = map[string][]string{
+	"backup/options.go":    {"os.Stat"},                    // the spool folder
+	"backup/record.go":     {"os.Readlink"},                // in /proc
+	"backup/check_room.go": {"filepath.EvalSymlinks"},      // where the repository is
+	"backup/spool.go":      {"os.CreateTemp", "os.Remove"}, // redo that waits
+	"backup/stat.go":       {"unix.Statx"},                 // of an open file
+}
+
+// TestBackupReadsTheServersFilesThroughOneDoor looks for what would read files of the
+// server with the rights of root, or wait for a FIFO: package serverfs is for that.
+func TestBackupReadsTheServersFilesThroughOneDoor(t *testing.T) {
+	fset, all := sources(t)
+	seen := 0
+	for _, s := range all {
+		if s.pkg != "mbk/backup" || s.test {
+			continue
+		}
+		seen++
+		ast.Inspect(s.tree, func(n ast.Node) bool {
+			x, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			pkg, ok := x.X.(*ast.Ident)
+			if !ok {
+				return true
+			}
+			if name := pkg.Name + "." + x.Sel.Name; opensByPath(name) && !slices.Contains(ownFiles[s.name], name) {
+				t.Errorf("%v: %s: go through layout.files", fset.Position(x.Pos()), name)
+			}
+			return true
+		})
+	}
+	if seen == 0 {
+		t.Error("package backup was not found")
+	}
+}
+
+// opensByPath tells whether a function or method of that name looks at, lists, opens
+// or changes a file by its path.
+func opensByPath(name string) bool {
+	pkg, call, _ := strings.Cut(name, ".")
+	switch pkg {
+	case "os":
+		return slices.Contains([]string{"Open", "OpenFile", "Create", "CreateTemp", "Stat", "Lstat", "ReadFile", "ReadDir", "Readlink", "DirFS",
+			"OpenRoot", "OpenInRoot", "WriteFile", "Remove", "RemoveAll", "Rename", "Chmod", "Chown", "Lchown", "Truncate", "Mkdir", "MkdirAll", "Link", "Symlink"}, call)
+	case "filepath":
+		return slices.Contains([]string{"EvalSymlinks", "Glob", "Walk", "WalkDir"}, call)
+	case "unix", "syscall":
+		return slices.Contains([]string{"Open", "Openat", "Openat2", "Creat", "Stat", "Lstat", "Fstatat", "Statx", "Access", "Faccessat", "Readlink", "Readlinkat"}, call)
+	}
+	return false
+}

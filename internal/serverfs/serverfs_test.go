@@ -1,0 +1,336 @@
+package serverfs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mbk/internal/fsuser"
+)
+
+// server is the user of the server in these tests.
+var server = fsuser.User{UID: 64999, GID: 64999}
+
+// needRoot skips a test that acts for another user, which only root can.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+}
+
+// must fails the test at the first error.
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// folder is a folder that everybody can reach.
+func folder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "serverfs")
+	must(t, err, os.Chmod(dir, 0o755))
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// datadir makes a data directory of the server's user with a file "own", and beside
+// it a file "secret" and a folder "closed" of root.
+func datadir(t *testing.T) (dir, secret, closed string) {
+	t.Helper()
+	top := folder(t)
+	dir, secret, closed = filepath.Join(top, "data"), filepath.Join(top, "secret"), filepath.Join(top, "closed")
+	must(t, os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "own"), []byte("rows"), 0o600), os.Mkdir(filepath.Join(dir, "db"), 0o700),
+		os.WriteFile(secret, []byte("secret"), 0o600), os.Mkdir(closed, 0o700), os.WriteFile(filepath.Join(closed, "public"), []byte("secret"), 0o644))
+	for _, name := range []string{dir, filepath.Join(dir, "own"), filepath.Join(dir, "db")} {
+		must(t, os.Chown(name, server.UID, server.GID))
+	}
+	return dir, secret, closed
+}
+
+// open makes an FS of the server's user.
+func open(t *testing.T, dir string) *FS {
+	t.Helper()
+	f, err := New(dir, server)
+	must(t, err)
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func TestOpenHasTheRightsOfTheServer(t *testing.T) {
+	needRoot(t)
+	dir, secret, closed := datadir(t)
+	f := open(t, dir)
+	link := func(name, to string) string {
+		must(t, os.Symlink(to, filepath.Join(dir, name)))
+		return filepath.Join(dir, name)
+	}
+	for _, tt := range []struct{ name, path string }{
+		{"a file of root", secret},
+		{"a link to it", link("a", secret)},
+		{"a link that climbs", link("b", "../secret")},
+		{"a link to a link", link("c", filepath.Join(dir, "a"))},
+		{"through a link to a folder", filepath.Join(link("d", closed), "public")},
+		{"through a link in a database", filepath.Join(dir, "db", "..", "d", "public")},
+		{"a link to a descriptor of root", link("e", "/proc/self/fd/0")},
+		{"root's environment", link("f", "/proc/1/environ")},
+		{"root's root", filepath.Join(link("g", "/proc/1/root"), secret)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			file, err := f.Open(tt.path)
+			if err == nil {
+				b, _ := io.ReadAll(file)
+				t.Errorf("opened, and read %q", b)
+			}
+			if _, kind := errors.AsType[*KindError](err); !errors.Is(err, fs.ErrPermission) && !kind {
+				t.Errorf("Open: %v, want permission denied", err)
+			}
+			if b, err := f.ReadFile(tt.path, 100); err == nil {
+				t.Errorf("ReadFile: %q", b)
+			}
+		})
+	}
+	if b, err := f.ReadFile(filepath.Join(dir, "own"), 4); err != nil || string(b) != "rows" {
+		t.Errorf("a file of the server: %q, %v", b, err)
+	}
+	if _, err := f.ReadFile(filepath.Join(dir, "own"), 3); err == nil {
+		t.Error("a file that is too large was read")
+	}
+	if _, err := f.ReadDir(closed); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("list a folder of root: %v", err)
+	}
+	if err := f.Readable(secret); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("Readable: %v", err)
+	}
+	if err := f.Readable(filepath.Join(dir, "own")); err != nil {
+		t.Errorf("Readable: %v", err)
+	}
+	if _, err := f.Stat(filepath.Join(closed, "public")); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("Stat: %v", err)
+	}
+	denied, ok := errors.AsType[*DeniedError](f.Readable(secret))
+	if !ok || denied.User != server {
+		t.Errorf("the error does not name the user: %v", denied)
+	}
+}
+
+// Nothing but a regular file is opened, and nothing makes the caller wait.
+func TestOpenTakesRegularFilesOnly(t *testing.T) {
+	for _, user := range []fsuser.User{fsuser.Current(), server} {
+		t.Run(user.String(), func(t *testing.T) {
+			if user == server {
+				needRoot(t)
+			}
+			dir := folder(t)
+			must(t, os.Chown(dir, user.UID, user.GID), unix.Mkfifo(filepath.Join(dir, "fifo"), 0o666), os.Mkdir(filepath.Join(dir, "folder"), 0o755))
+			l, err := net.Listen("unix", filepath.Join(dir, "socket"))
+			must(t, err)
+			defer l.Close()
+			for name, to := range map[string]string{"linked fifo": "fifo", "zero": "/dev/zero", "terminal": "/dev/tty", "ring": "ring"} {
+				must(t, os.Symlink(to, filepath.Join(dir, name)))
+			}
+			f, err := New(dir, user)
+			must(t, err)
+			defer f.Close()
+			for name, want := range map[string]string{
+				"fifo": "FIFO", "linked fifo": "FIFO", "socket": "socket", "zero": "device", "terminal": "device", "folder": "directory",
+			} {
+				done := make(chan error, 1)
+				go func() {
+					file, err := f.Open(filepath.Join(dir, name))
+					if err == nil {
+						file.Close()
+					}
+					done <- err
+				}()
+				select {
+				case err := <-done:
+					if kind, ok := errors.AsType[*KindError](err); !ok || kind.Kind != want {
+						t.Errorf("%s: %v, want that it is a %s", name, err, want)
+					}
+				case <-time.After(10 * time.Second):
+					t.Fatalf("%s: Open waits", name)
+				}
+			}
+			if _, err := f.Open(filepath.Join(dir, "ring")); !errors.Is(err, unix.ELOOP) {
+				t.Errorf("a link to itself: %v", err)
+			}
+			if _, err := f.ReadDir(filepath.Join(dir, "fifo")); !errors.Is(err, unix.ENOTDIR) {
+				t.Errorf("list a FIFO: %v", err)
+			}
+		})
+	}
+}
+
+// The data directory is reached through folders of root, as below /var/lib/docker;
+// what is beside it is not.
+func TestNewReachesTheDataDirectoryAsRoot(t *testing.T) {
+	needRoot(t)
+	dir, secret, _ := datadir(t)
+	must(t, os.Chmod(filepath.Dir(dir), 0o710))
+	must(t, os.Chmod(secret, 0o644), os.Symlink("../secret", filepath.Join(dir, "beside")))
+	f := open(t, dir)
+	if b, err := f.ReadFile(filepath.Join(dir, "own"), 4); err != nil || string(b) != "rows" {
+		t.Errorf("a file of the server: %q, %v", b, err)
+	}
+	list, err := f.ReadDir(dir)
+	var names []string
+	for _, e := range list {
+		names = append(names, e.Name())
+	}
+	if err != nil || !slices.Equal(names, []string{"beside", "db", "own"}) {
+		t.Errorf("ReadDir: %v, %v", names, err)
+	}
+	for _, path := range []string{secret, filepath.Join(dir, "beside"), filepath.Join(dir, "..", "secret")} {
+		if b, err := f.ReadFile(path, 100); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("%s: %q, %v", path, b, err)
+		}
+	}
+}
+
+// A folder of somebody else is not reached with root's rights, whoever calls it his
+// data directory.
+func TestNewReachesNoOtherDirectoryAsRoot(t *testing.T) {
+	needRoot(t)
+	top := folder(t)
+	other := filepath.Join(top, "other")
+	must(t, os.Mkdir(other, 0o755), os.WriteFile(filepath.Join(other, "secret"), []byte("secret"), 0o644), os.Chmod(top, 0o700))
+	f := open(t, other)
+	if b, err := f.ReadFile(filepath.Join(other, "secret"), 100); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("read %q, %v", b, err)
+	}
+	if list, err := f.ReadDir(other); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("listed %v, %v", list, err)
+	}
+}
+
+// Whatever takes the place of a name meanwhile, what is read belongs to the server.
+func TestOpenWhileNamesAreExchanged(t *testing.T) {
+	needRoot(t)
+	dir, secret, _ := datadir(t)
+	swapped := filepath.Join(dir, "db", "swapped")
+	must(t, unix.Mkfifo(filepath.Join(dir, "fifo"), 0o666))
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			for _, to := range []string{filepath.Join(dir, "own"), secret, "/dev/zero", filepath.Join(dir, "fifo")} {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				os.Remove(swapped + "~")
+				if err := errors.Join(os.Symlink(to, swapped+"~"), os.Rename(swapped+"~", swapped)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	}()
+	defer func() { close(stop); <-stopped }()
+	f, opened := open(t, dir), 0
+	for range 3000 {
+		b, err := f.ReadFile(swapped, 100)
+		if err != nil {
+			continue
+		}
+		if opened++; string(b) != "rows" {
+			t.Fatalf("read %q", b)
+		}
+	}
+	if opened == 0 {
+		t.Error("the server's file was never read")
+	}
+}
+
+// One change of the user does for many files.
+func TestDo(t *testing.T) {
+	dir := folder(t)
+	must(t, os.WriteFile(filepath.Join(dir, "a"), []byte("a"), 0o644))
+	for name, f := range map[string]*FS{"nil": nil, "own": {user: fsuser.Current()}, "other": {user: server}} {
+		want := errors.New("an error")
+		err := f.Do(func(f *FS) error {
+			return f.Do(func(f *FS) error { // once more
+				if b, err := f.ReadFile(filepath.Join(dir, "a"), 9); err != nil || string(b) != "a" {
+					t.Errorf("%s: %q, %v", name, b, err)
+				}
+				if x, err := f.Statx(filepath.Join(dir, "a"), 0, unix.STATX_TYPE); err != nil || Kind(uint32(x.Mode)) != "regular file" {
+					t.Errorf("%s: %v, %v", name, x.Mode, err)
+				}
+				return want
+			})
+		})
+		if err != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestStatIsForSameFile(t *testing.T) {
+	dir := folder(t)
+	path := filepath.Join(dir, "a")
+	must(t, os.WriteFile(path, []byte("a"), 0o644), os.Symlink("a", filepath.Join(dir, "b")))
+	var f *FS
+	file, err := f.Open(path)
+	must(t, err)
+	defer file.Close()
+	opened, err := file.Stat()
+	must(t, err)
+	for _, name := range []string{"a", "b"} {
+		if info, err := f.Stat(filepath.Join(dir, name)); err != nil || !os.SameFile(info, opened) || info.Size() != 1 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+	if to, err := f.Readlink(filepath.Join(dir, "b")); to != "a" || err != nil {
+		t.Errorf("Readlink: %q, %v", to, err)
+	}
+	if _, err := f.Stat(filepath.Join(dir, "c")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Stat: %v", err)
+	}
+}
+
+func TestUserOf(t *testing.T) {
+	needRoot(t)
+	dir, secret, _ := datadir(t)
+	own, link := filepath.Join(dir, "own"), filepath.Join(dir, "link")
+	must(t, os.Symlink(own, link), os.Lchown(link, 64998, 64998))
+	rooted := folder(t)
+	peer := func(uid int) *fsuser.User { return &fsuser.User{UID: uid, GID: uid} }
+	root := fsuser.User{}
+	for _, tt := range []struct {
+		name    string
+		datadir string
+		peer    *fsuser.User
+		files   []string
+		want    fsuser.User
+	}{
+		{"owner of the data directory", dir, nil, nil, server},
+		{"socket made by systemd", dir, peer(0), nil, server},
+		{"peer in another namespace", dir, peer(nobody), nil, server},
+		{"server with another user", dir, peer(64998), nil, *peer(64998)},
+		{"false server names a folder of root", rooted, peer(64998), nil, *peer(64998)},
+		{"server of root", rooted, peer(0), []string{secret}, root},
+		{"data directory of root, files of the server", rooted, nil, []string{filepath.Join(dir, "none"), secret, own}, server},
+		{"links tell nothing", rooted, nil, []string{link}, root},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got, err := UserOf(tt.datadir, tt.peer, tt.files...); got != tt.want || err != nil {
+				t.Errorf("got %v, %v, want %v", got, err, tt.want)
+			}
+		})
+	}
+	if _, err := UserOf(filepath.Join(dir, "none"), nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no data directory: %v", err)
+	}
+}
