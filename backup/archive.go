@@ -18,32 +18,38 @@ const (
 	arzMagic      = 0xfe // u8
 	arzFrmOffset  = 5    // u32
 	arzFrmLength  = 9    // u32
+	arzEnd        = 45   // u64, bytes of the file when it was closed last
 	arzHeaderSize = 78
 )
 
 // errNotArchive is returned for a file that is no .ARZ file with a definition.
 var errNotArchive = errors.New("not the data of an ARCHIVE table")
 
-// archiveDefinition reads the definition out of an .ARZ file.
-func archiveDefinition(f io.ReaderAt) (definition, error) {
+// inspectArchive reads the definition and the size out of an .ARZ file.
+func inspectArchive(f io.ReaderAt) (facts, error) {
 	head := make([]byte, arzHeaderSize)
 	if _, err := f.ReadAt(head, 0); err != nil {
 		if errors.Is(err, io.EOF) {
 			err = errNotArchive
 		}
-		return definition{}, err
+		return facts{}, err
 	}
+	var found facts
 	offset, length := binary.LittleEndian.Uint32(head[arzFrmOffset:]), binary.LittleEndian.Uint32(head[arzFrmLength:])
 	if head[0] != arzMagic || length == 0 || length > largestFrm {
-		return definition{}, errNotArchive
+		return facts{}, errNotArchive
+	}
+	if end := binary.LittleEndian.Uint64(head[arzEnd:]); end < 1<<62 {
+		found.dataSize = int64(end)
 	}
 	frm, err := io.ReadAll(io.NewSectionReader(f, int64(offset), int64(length)))
 	if err != nil {
-		return definition{}, err
+		return facts{}, err
 	}
 	d, err := parseDefinition(frm)
 	if err != nil {
-		return definition{}, fmt.Errorf("definition in the data of an ARCHIVE table: %w", err)
+		return facts{}, fmt.Errorf("definition in the data of an ARCHIVE table: %w", err)
 	}
-	return d, nil
+	found.define = &d
+	return found, nil
 }

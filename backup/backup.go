@@ -137,8 +137,10 @@ type attempt struct {
 	listed listing // of the server, under BLOCK_DDL
 	left   []repo.LeftOut
 	state  position
-	packs  []copier.Pack
-	window time.Duration // BLOCK_DDL granted to END
+
+	outdated []qualified // tables that need an upgrade
+	packs    []copier.Pack
+	window   time.Duration // BLOCK_DDL granted to END
 
 	scanned   scan        // of the data directory, until the tables are open
 	first     *begun      // the tables when the copying began

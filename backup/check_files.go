@@ -87,7 +87,7 @@ func (p *Preflight) checkUpgrade() {
 		done, err := stage.ParseVersion(strings.TrimSpace(string(b)))
 		now := p.facts.Version
 		if err == nil && (done.Major != now.Major || done.Minor != now.Minor) && now.AtLeast(done.Major, done.Minor, 0) {
-			p.add("server", GradeWarning, fmt.Sprintf("mariadb-upgrade ran last for %s, and the server is %s: tables may need an upgrade, here as in what is restored", done, now), "run mariadb-upgrade")
+			p.add("server", GradeWarning, fmt.Sprintf("mariadb-upgrade ran last for %d.%d, and the server is of %d.%d: tables may need an upgrade, here as in what is restored", done.Major, done.Minor, now.Major, now.Minor), upgradeHint)
 		}
 		return
 	}

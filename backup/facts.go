@@ -18,7 +18,7 @@ type facts struct {
 	unread   string      // why the definition in a .frm file cannot be read
 	made     uint32      // by which version of the server, of a .frm file: 101119
 	crashed  bool        // the index file of MyISAM or Aria has the mark
-	dataSize int64       // bytes that the data file must have, of an index file; 0 if that is not known
+	dataSize int64       // bytes that the data file must have, of an index file and of ARCHIVE; 0 if that is not known
 	parts    []string    // of a .par file: the partitions, as in the names of their files
 }
 
@@ -57,11 +57,11 @@ func inspect(e entry, f io.ReaderAt, size int64) (facts, error) {
 		}
 		return inspectDefinition(b), nil
 	case arzExt:
-		d, err := archiveDefinition(f)
+		found, err := inspectArchive(f)
 		if errors.Is(err, errNotArchive) || errors.Is(err, errNotFrm) {
 			return facts{}, nil
 		}
-		return facts{define: &d}, err
+		return found, err
 	case ".par":
 		b, err := readUpTo(f, size, largestPar)
 		return facts{parts: partitionNames(b)}, err

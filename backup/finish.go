@@ -187,6 +187,9 @@ func (r *attempt) warnings(m *repo.Manifest) []string {
 	warnings = append(warnings, r.copies.withoutSpace()...)
 	warnings = append(warnings, r.copies.warnLeftOver()...)
 	warnings = append(warnings, warnProblems(m)...)
+	if len(r.outdated) > 0 {
+		warnings = append(warnings, outdatedText(r.outdated))
+	}
 	if m.Binlog == nil {
 		warnings = append(warnings, "the server writes no binary log: a restore ends at the moment of the backup")
 	}

@@ -63,15 +63,15 @@ func (d *dictionary) unknown(entries []entry) []entry {
 }
 
 // leftOver are those of the unknown files that belong to nobody for sure. One is kept
-// that has the number of a table whose own file is not there: it may be that, and the
-// names written in some other way.
-func (d *dictionary) leftOver(l layout, unknown, all []entry) ([]string, error) {
+// that has the number of a table whose own file is not there: it may be that one. moved
+// says so of each.
+func (d *dictionary) leftOver(l layout, unknown, all []entry) (found, moved []string, err error) {
 	if len(unknown) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	size, err := l.pageSize()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	there := map[string]bool{}
 	for _, e := range all {
@@ -79,7 +79,6 @@ func (d *dictionary) leftOver(l layout, unknown, all []entry) ([]string, error) 
 			there[e.dictionaryName()] = true
 		}
 	}
-	var found []string
 	page := make([]byte, size)
 	for _, e := range unknown {
 		id, err := readSpaceID(l, e, page)
@@ -87,14 +86,15 @@ func (d *dictionary) leftOver(l layout, unknown, all []entry) ([]string, error) 
 			continue // dropped or renamed
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		owner, owned := d.names[id]
-		if !owned || there[owner] {
-			found = append(found, e.path())
+		if owner, owned := d.names[id]; owned && !there[owner] {
+			moved = append(moved, fmt.Sprintf("%s has the number of %s.ibd, which is not there", e.path(), owner))
+			continue
 		}
+		found = append(found, e.path())
 	}
-	return found, nil
+	return found, moved, nil
 }
 
 // readSpaceID is the number of the tablespace in a file, 0 if it has none that can be
@@ -123,7 +123,7 @@ func (c *copies) lookForLeftOver(ctx context.Context, server *stage.Server, s sc
 	if c.dictionary, err = readDictionary(ctx, server); err != nil {
 		return err
 	}
-	found, err := c.dictionary.leftOver(c.layout, c.dictionary.unknown(s.entries), s.entries)
+	found, _, err := c.dictionary.leftOver(c.layout, c.dictionary.unknown(s.entries), s.entries)
 	if len(found) > 0 {
 		c.leftOver = make(map[string]bool, len(found))
 	}
@@ -146,7 +146,10 @@ func (p *Preflight) checkLeftOver(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	found, err := d.leftOver(p.layout, d.unknown(p.first.entries), p.first.entries)
+	found, moved, err := d.leftOver(p.layout, d.unknown(p.first.entries), p.first.entries)
+	for _, text := range moved {
+		p.note("files", GradeWarning, text+": a backup may fail", "give the file its name back")
+	}
 	if err != nil || len(found) == 0 {
 		return err
 	}

@@ -68,7 +68,7 @@ func dataFiles(engine string) []string {
 	case "MRG_MyISAM":
 		return []string{".MRG"}
 	case "CSV":
-		return []string{".CSV"}
+		return []string{".CSM", ".CSV"}
 	case "ARCHIVE":
 		return []string{arzExt}
 	}
@@ -133,7 +133,7 @@ func (j judge) problem(key tableFiles, t *tableParts) string {
 			case file.crashed:
 				return fmt.Sprintf("%s is marked as crashed", name)
 			}
-			if i > 0 && t.files[stem+exts[0]].dataSize > file.size {
+			if i == len(exts)-1 && t.files[stem+exts[0]].dataSize > file.size {
 				return fmt.Sprintf("its data file %s has %d bytes, and must have %d", name, file.size, t.files[stem+exts[0]].dataSize)
 			}
 		}
@@ -192,19 +192,41 @@ func (r *attempt) noteProblems(m *repo.Manifest) {
 	if r.final.bare {
 		j.dictionary = r.copies.dictionary
 	}
-	all := j.problems(partsOf(func(yield func(entry, fileFacts) bool) {
+	parts := partsOf(func(yield func(entry, fileFacts) bool) {
 		for _, p := range r.final.files {
 			if !yield(p.entry, fileFacts{p.held.facts, p.held.size}) {
 				return
 			}
 		}
-	}))
+	})
+	r.outdated = outdated(parts, r.found.facts.Version)
+	all := j.problems(parts)
 	for i := range m.Tables {
 		if t := &m.Tables[i]; t.Problem == "" {
 			t.Problem = all[tableFiles{filename.Encode(t.Database), filename.Encode(t.Name)}]
 		}
 	}
 }
+
+// outdated are tables that an earlier release made, and that this one wants rebuilt:
+// from 11.5 on time stamps reach further, and with them the rows of system versioning.
+func outdated(all map[tableFiles]*tableParts, now stage.Version) []qualified {
+	var found []qualified
+	for key, t := range all {
+		if d := t.facts.define; d != nil && d.kind == kindVersions && t.facts.made < 110500 && now.AtLeast(11, 5, 0) {
+			found = append(found, qualified{filename.SQL(key.database), filename.SQL(key.table)})
+		}
+	}
+	slices.SortFunc(found, func(a, b qualified) int { return strings.Compare(a.String(), b.String()) })
+	return found
+}
+
+// outdatedText is the warning of such tables.
+func outdatedText(tables []qualified) string {
+	return "made by a release before 11.5, and in need of an upgrade, here as in what is restored: " + shortNames(tables)
+}
+
+const upgradeHint = "run mariadb-upgrade"
 
 // warnProblems are the warnings of tables with a problem.
 func warnProblems(m *repo.Manifest) []string {
@@ -253,6 +275,9 @@ func (p *Preflight) checkProblems(ctx context.Context, server *stage.Server) err
 		if q := (qualified{filename.SQL(key.database), filename.SQL(key.table)}); !slices.Contains(p.unlisted, q) {
 			tables, problems = append(tables, q), append(problems, found[key])
 		}
+	}
+	if old := outdated(all, p.facts.Version); len(old) > 0 {
+		p.note(checkTables, GradeWarning, outdatedText(old), upgradeHint)
 	}
 	for _, text := range problemTexts(tables, problems) {
 		p.note(checkTables, GradeWarning, text, problemHint)

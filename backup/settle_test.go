@@ -1,10 +1,12 @@
 package backup
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -92,5 +94,32 @@ func TestReconcileTables(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 		})
+	}
+}
+
+// What the server lists as a database, and has files of one, must be in the manifest.
+func TestReconcileDatabases(t *testing.T) {
+	datadir := t.TempDir()
+	for _, name := range []string{"shop/db.opt", "Sales/t.frm", "empty/notes.txt", "undo/undo001", "@0041b/t.ibd", ".git/config"} {
+		file := filepath.Join(datadir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := layout{datadir: datadir, vars: map[string]string{}}
+	server := []string{"shop", "Sales", "empty", "undo", "#mysql50#@0041b", "#mysql50#.git", "dropped"}
+	for _, tt := range []struct {
+		by   reconciler
+		ours []string
+		want string
+	}{
+		{reconciler{}, server, ""},
+		{reconciler{}, nil, "`shop` `Sales` `#mysql50#@0041b`"},
+		{reconciler{}, []string{"shop", "sales", "#mysql50#@0041b"}, "`Sales`"},
+		{reconciler{folds: true}, []string{"shop", "sales", "#mysql50#@0041b"}, ""},
+	} {
+		if got := strings.Join(tt.by.databases(l, tt.ours, server), " "); got != tt.want {
+			t.Errorf("of %q are missing %s, want %s", tt.ours, got, tt.want)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -105,6 +106,7 @@ func asFound() []found {
 		{name: "no list of partitions", tables: []string{"CREATE TABLE nopar (i INT) ENGINE=Aria PARTITION BY HASH (i) PARTITIONS 2"}, do: removed("shop/nopar.par"), want: "shop/nopar.par is missing", problem: []string{"shop.nopar"}},
 		{name: "no .MAI", tables: []string{"CREATE TABLE nomai (i INT) ENGINE=Aria"}, do: removed("shop/nomai.MAI"), want: "shop/nomai.MAI is missing", problem: []string{"shop.nomai"}},
 		{name: "no .CSV", tables: []string{"CREATE TABLE nocsv (i INT NOT NULL) ENGINE=CSV"}, do: removed("shop/nocsv.CSV"), want: "shop/nocsv.CSV is missing", problem: []string{"shop.nocsv"}},
+		{name: "no .CSM", tables: []string{"CREATE TABLE nocsm (i INT NOT NULL) ENGINE=CSV"}, do: removed("shop/nocsm.CSM"), want: "shop/nocsm.CSM is missing", problem: []string{"shop.nocsm"}},
 		{name: "no .ARZ", tables: []string{"CREATE TABLE noarz (i INT) ENGINE=ARCHIVE", "SELECT * FROM noarz"}, do: removed("shop/noarz.ARZ"), want: "shop/noarz.ARZ is missing", problem: []string{"shop.noarz"}},
 		{name: "no .MRG", tables: []string{"CREATE TABLE nomrg (i INT) ENGINE=MERGE UNION=(my2)"}, do: removed("shop/nomrg.MRG"), want: "shop/nomrg.MRG is missing", problem: []string{"shop.nomrg"}},
 		{name: "a link to data that leads nowhere", tables: []string{"CREATE TABLE far (i INT) ENGINE=MyISAM"},
@@ -113,6 +115,7 @@ func asFound() []found {
 		{name: "Aria, marked as crashed", tables: []string{"CREATE TABLE arcrash (i INT, KEY (i)) ENGINE=Aria" + rows}, do: marked("shop/arcrash.MAI", 27, 2), want: "shop/arcrash.MAI is marked as crashed", problem: []string{"shop.arcrash"}},
 		{name: "MyISAM, data cut", tables: []string{"CREATE TABLE mycut (i INT, KEY (i)) ENGINE=MyISAM" + rows}, do: cut("shop/mycut.MYD", 100), want: "shop/mycut.MYD has 100 bytes, and must have 35000", problem: []string{"shop.mycut"}},
 		{name: "Aria, data cut", tables: []string{"CREATE TABLE arcut (i INT, KEY (i)) ENGINE=Aria" + rows}, do: cut("shop/arcut.MAD", 16384), want: "shop/arcut.MAD has 16384 bytes", problem: []string{"shop.arcut"}},
+		{name: "ARCHIVE, data cut", tables: []string{"CREATE TABLE azcut ENGINE=ARCHIVE" + rows, "FLUSH TABLES"}, do: cut("shop/azcut.ARZ", 2000), want: "shop/azcut.ARZ has 2000 bytes", problem: []string{"shop.azcut"}},
 		{name: "a MERGE table of MySQL 5", tables: []string{"CREATE TABLE merged (i INT) ENGINE=MERGE UNION=(my2)"}, do: func(dir string) error {
 			b, err := os.ReadFile(filepath.Join(dir, "shop/merged.frm"))
 			return errors.Join(err, written("shop/merged.frm", strings.Replace(string(b), "MRG_MyISAM", "MRG_MYISAM", 1))(dir))
@@ -126,7 +129,7 @@ func asFound() []found {
 		{name: "the keys of encryption", do: written("keys.txt", keysOfTest), want: "keys.txt in the data directory holds the keys", gone: "keys.txt"},
 		{name: "an upgrade that was not finished", do: func(dir string) error {
 			return errors.Join(written("mariadb_upgrade_info", "10.4.3-MariaDB\n")(dir), written("mysql_upgrade_info", "10.4.3-MariaDB\n")(dir))
-		}, want: "mariadb-upgrade ran last for 10.4.3"},
+		}, want: "mariadb-upgrade ran last for 10.4,"},
 	}
 }
 
@@ -210,6 +213,34 @@ func TestDataDirectoryAsItIs(t *testing.T) {
 		if got := restored.MustValue(t, query); got != want {
 			t.Errorf("%s: %s, want %s", query, got, want)
 		}
+	}
+}
+
+// A file that is not under its table's name may be all that there is of the table: it
+// is never left out.
+func TestRenamedTablespaceIsKept(t *testing.T) {
+	t.Parallel()
+	srv := mariadbtest.New(t, oldest())
+	srv.MustExec(t, "CREATE DATABASE shop", "CREATE TABLE shop.kept (i INT PRIMARY KEY)", "INSERT INTO shop.kept VALUES (1)", "FLUSH TABLES shop.kept FOR EXPORT", "UNLOCK TABLES")
+	if err := os.Rename(filepath.Join(srv.Datadir, "shop/kept.ibd"), filepath.Join(srv.Datadir, "shop/moved.ibd")); err != nil {
+		t.Fatal(err)
+	}
+	repository := t.TempDir()
+	const want = "shop/moved.ibd has the number of shop/kept.ibd, which is not there"
+	if o := must(t, "check", "--repo", repository, "--socket", srv.Socket, "--user", "root", "--no-defaults"); !strings.Contains(o.stdout, want) {
+		t.Errorf("the check does not say %q:\n%s", want, o.stdout)
+	}
+	// The redo log tells that its name is another, for as long as it has that.
+	o := mbk(t, backupArgs(srv, repository, "--json")...)
+	if o.code == 1 && strings.Contains(o.stderr, "called ./shop/kept.ibd by the redo log and shop/moved.ibd among the files") {
+		return
+	}
+	var b taken
+	if err := json.Unmarshal([]byte(o.stdout), &b); err != nil {
+		t.Fatalf("exit code %d, %s: %v", o.code, o.stderr, err)
+	}
+	if !slices.ContainsFunc(manifestOf(t, repository, b.ID).Files, func(f repo.File) bool { return f.Path == "shop/moved.ibd" }) {
+		t.Error("shop/moved.ibd is not in the backup")
 	}
 }
 
