@@ -68,12 +68,12 @@ func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
 }
 
 // prepare makes all checks and takes the repository's lock. What fails here is an
-// attempt too: the history has it.
+// attempt too, except Options.Unrecorded says otherwise: the history has it.
 func prepare(ctx context.Context, o Options) (found *Preflight, release func() error, err error) {
 	const step = "checking the server and the repository"
 	began := time.Now()
 	defer func() {
-		if err == nil {
+		if err == nil || o.Unrecorded(err) {
 			return
 		}
 		found.close()

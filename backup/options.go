@@ -85,6 +85,9 @@ type Options struct {
 	Logger   *slog.Logger // nil: none
 	Progress Progress     // nil fields: none
 
+	// Unrecorded tells of an error before the backup could begin that it is no attempt,
+	// so that the history is not to have it. Nil: it has all.
+	Unrecorded func(error) bool
 	// Attempted is called at the end of every attempt with the record that the
 	// history keeps of it. nil: nobody
 	Attempted func(repo.Attempt)
@@ -143,6 +146,9 @@ func (o *Options) fillHooks() {
 	}
 	if o.Progress.Bytes == nil {
 		o.Progress.Bytes = func(int64, int64, int64) {}
+	}
+	if o.Unrecorded == nil {
+		o.Unrecorded = func(error) bool { return false }
 	}
 	if o.Attempted == nil {
 		o.Attempted = func(repo.Attempt) {}

@@ -119,12 +119,14 @@ func putRow(ctx context.Context, o Options, a repo.Attempt) error {
 const recordTime = 10 * time.Second
 
 // NotBegun puts an attempt into the history that failed before it could begin,
-// because no server answered, say. Only Repository, Tool, Logger and Attempted of
+// because no server answered, say, unless Options.Unrecorded says that it is none. Only Repository, Tool, Logger and Attempted of
 // the options need be set. That it cannot be recorded is logged only, since cause
 // is what the user must know.
 func NotBegun(ctx context.Context, o Options, started time.Time, cause error) {
 	o.fillHooks()
-	notBegun(ctx, o, failure(o, "", started, cause))
+	if !o.Unrecorded(cause) {
+		notBegun(ctx, o, failure(o, "", started, cause))
+	}
 }
 
 func notBegun(ctx context.Context, o Options, a repo.Attempt) {

@@ -25,6 +25,7 @@ type Env struct {
 	Stdout   io.Writer
 	Stderr   io.Writer
 	Terminal bool // stderr is a terminal
+	Typed    bool // stdin is a terminal: a person gives the command, not a timer
 	Getenv   func(string) string
 
 	prompt   bool      // for the password
@@ -36,7 +37,7 @@ type Env struct {
 func Process() Env {
 	return Env{
 		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
-		Terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		Terminal: term.IsTerminal(int(os.Stderr.Fd())), Typed: term.IsTerminal(int(os.Stdin.Fd())),
 	}
 }
 

@@ -73,6 +73,8 @@ func TestFilterMistakes(t *testing.T) {
 	if after := document[listed](t, "list", "--repo", repository); len(after.Backups) != len(before.Backups) {
 		t.Errorf("%d backups, want %d", len(after.Backups), len(before.Backups))
 	}
+	wantAttempts(t, repository, id)
+	testTypedCommands(t, repository, source.Socket, id)
 	if _, err := os.Lstat(target); err == nil {
 		t.Errorf("%s was made", target)
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -68,6 +69,7 @@ func remaining(ctx context.Context) (context.Context, context.CancelFunc) {
 // warnings, since the backup is there, or not, whatever becomes of them.
 func (n *night) surround(o *backup.Options, take func() (*repo.Manifest, error)) (*repo.Manifest, error) {
 	o.Attempted = func(a repo.Attempt) { n.attempt = a }
+	o.Unrecorded = n.refused
 	// A program that runs first may mount the disk of the repository.
 	err := n.run(n.c.Context, repo.HookBefore)
 	if err == nil {
@@ -83,7 +85,9 @@ func (n *night) surround(o *backup.Options, take func() (*repo.Manifest, error))
 	n.finally(func(ctx context.Context) error { return n.lookBack(ctx, o.Repository) })
 	n.finally(func(ctx context.Context) error { return n.run(ctx, when) })
 	// Messages tell of programs that have failed.
-	n.finally(func(ctx context.Context) error { return n.tell(ctx) })
+	if n.attempt.ID != "" || !n.env.Typed || !n.refused(err) { // else whoever typed the command knows
+		n.finally(func(ctx context.Context) error { return n.tell(ctx) })
+	}
 	n.finally(func(ctx context.Context) error { return n.record(ctx, o.Repository) })
 	return n.whole, err
 }
@@ -99,19 +103,32 @@ func (n *night) finally(do func(context.Context) error) {
 }
 
 // failed completes what is known of an attempt that failed. The history has one
-// that never began, too, unless the call itself was wrong.
+// that never began, too, unless it was refused.
 func (n *night) failed(ctx context.Context, o *backup.Options, cause error) {
 	n.whole = nil
 	if n.attempt.ID == "" && o.Repository == nil {
 		o.Repository, _ = openRepository(within(ctx, n.c)) // if it cannot be opened, cause is what the user must know
 	}
-	if n.attempt.ID == "" && o.Repository != nil && !isUsage(cause) {
+	if n.attempt.ID == "" && o.Repository != nil {
 		backup.NotBegun(ctx, *o, n.started, cause)
 	}
 	if n.attempt.Outcome != repo.OutcomeFailed {
 		n.attempt.Kind, n.attempt.Tool, n.attempt.Started, n.attempt.Finished = repo.KindFull, tool(), n.started, time.Now().UTC()
 		n.attempt.Outcome, n.attempt.Error, n.attempt.Hints = repo.OutcomeFailed, oneLine(cause.Error()), advice(n.env, cause)
 	}
+}
+
+// refused tells whether an error that came before the backup could begin makes no
+// attempt of it. What the call names and is not there is the caller's mistake. To a
+// person who has typed the command, so is all that takes another call, and that another
+// mbk is at work; for a timer it is a night without a backup.
+func (n *night) refused(err error) bool {
+	var finding *backup.FindingError
+	if isUsage(err) || errors.As(err, &finding) && finding.Finding.Check == "filter" {
+		return true
+	}
+	code := exitCode(n.c.Context, err)
+	return n.env.Typed && (code == exitUsage || code == exitBusy)
 }
 
 // within is c with another context.
