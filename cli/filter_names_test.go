@@ -55,7 +55,7 @@ func filterWithFoldedNames(t *testing.T, version, fold string) {
 	connection := []string{"--socket", s.Socket, "--user", "root", "--quiet"}
 	filtered, full := t.TempDir(), t.TempDir()
 	id := document[taken](t, append([]string{"backup", "--repo", filtered, "-T", "shop." + parts, "-T", "shop." + texts, "-X", crm}, connection...)...).ID
-	must(t, "verify", id, "--repo", filtered, "--depth", repo.DepthBoot, "--scratch", t.TempDir(), "--quiet")
+	must(t, "verify", id, "--repo", filtered, "--depth", repo.DepthBoot, "--scratch", t.TempDir(), "--owner", self(), "--quiet")
 	target := filepath.Join(t.TempDir(), "filtered")
 	must(t, restoreArgs(id, filtered, target)...)
 	wanted(target, "shop.subs,shop.t")
@@ -83,7 +83,7 @@ func TestFilterWithNamesThatCannotBeOpened(t *testing.T) {
 			}
 			repository := t.TempDir()
 			id := document[taken](t, "backup", "--repo", repository, "--socket", s.Socket, "--user", "root", "--quiet", "-X", "Sales", "-T", "low.Cust").ID
-			must(t, "verify", id, "--repo", repository, "--depth", repo.DepthBoot, "--scratch", t.TempDir(), "--quiet")
+			must(t, "verify", id, "--repo", repository, "--depth", repo.DepthBoot, "--scratch", t.TempDir(), "--owner", self(), "--quiet")
 			target := filepath.Join(t.TempDir(), "restored")
 			must(t, restoreArgs(id, repository, target)...)
 			r := mariadbtest.Open(t, version, target)
@@ -102,7 +102,7 @@ func TestFilterWithNamesThatCannotBeOpened(t *testing.T) {
 			if !strings.Contains(strings.Join(b.Warnings, "\n"), want) {
 				t.Errorf("the backup does not warn of %q: %q", want, b.Warnings)
 			}
-			must(t, "verify", b.ID, "--repo", all, "--depth", repo.DepthBoot, "--scratch", t.TempDir(), "--quiet")
+			must(t, "verify", b.ID, "--repo", all, "--depth", repo.DepthBoot, "--scratch", t.TempDir(), "--owner", self(), "--quiet")
 		})
 	}
 }
