@@ -113,13 +113,20 @@ func inPackOrder(files []*outFile) []job {
 	return jobs
 }
 
-// packs opens the packs of a backup. One that is missing is damage, too.
-type packs struct{ copier.Opener }
+// packs opens the packs of a backup. One that is missing is damage, too, unless the
+// backup was removed meanwhile.
+type packs struct {
+	repository *repo.Repository
+	id         string // of the backup
+}
 
 // Open implements copier.Opener.
 func (p packs) Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error) {
-	r, err := p.Opener.Open(ctx, name, offset, n)
+	r, err := p.repository.Store().Open(ctx, name, offset, n)
 	if errors.Is(err, fs.ErrNotExist) {
+		if removed := p.repository.StillThere(ctx, p.id); removed != nil {
+			return nil, removed
+		}
 		err = &copier.DamageError{Object: name, Reason: "it is missing", Missing: true}
 	}
 	return r, err
@@ -396,7 +403,7 @@ func (s *scratch) extractAll(ctx context.Context, o Options, m *repo.Manifest, a
 		total += f.File.Size
 	}
 	meter.begin(PhaseExtract, total)
-	x := &extraction{st: packs{o.Repository.Store()}, folder: repo.Folder(m.ID), root: s.root, as: s.as, workers: o.extractors, meter: meter}
+	x := &extraction{st: packs{o.Repository, m.ID}, folder: repo.Folder(m.ID), root: s.root, as: s.as, workers: o.extractors, meter: meter}
 	if os.Geteuid() == 0 {
 		x.owner = &s.target.owner
 	}

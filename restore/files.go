@@ -133,7 +133,7 @@ func (r *Extracted) write(ctx context.Context, o Options, files []*outFile) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	x := &extraction{st: packs{o.Repository.Store()}, folder: repo.Folder(r.ID), root: root, workers: o.Workers, meter: newMeter(o.OnProgress)}
+	x := &extraction{st: packs{o.Repository, r.ID}, folder: repo.Folder(r.ID), root: root, workers: o.Workers, meter: newMeter(o.OnProgress)}
 	innodb := false
 	for _, f := range files {
 		r.Bytes += f.File.Size

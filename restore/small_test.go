@@ -104,6 +104,7 @@ func TestSmallBackup(t *testing.T) {
 		{"verify finds what is wrong", testVerifyFindings},
 		{"verify finds pages newer than the redo", testNewPages},
 		{"extract", testExtract},
+		{"removed meanwhile", testRemovedMeanwhile},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, f, series) })
 	}
@@ -300,6 +301,41 @@ func testFailingStore(t *testing.T, f *fixture, _ string) {
 			t.Errorf("point %d: Restore = %v, want %v", n, err, storetest.ErrInjected)
 		}
 		wantNothingBut(t, parent)
+	}
+}
+
+// An expiry removes the backup while somebody works on it. That is no damage, and
+// leaves no record of any.
+func testRemovedMeanwhile(t *testing.T, f *fixture, _ string) {
+	for name, do := range map[string]func(o Options) error{
+		"restore":        func(o Options) error { _, err := Restore(t.Context(), o); return err },
+		"verify, stored": func(o Options) error { _, err := Verify(t.Context(), o, repo.DepthStored); return err },
+		"verify, pages":  func(o Options) error { _, err := Verify(t.Context(), o, repo.DepthPages); return err },
+		"extract, a table": func(o Options) error {
+			_, err := Extract(t.Context(), o, []string{"shop.orders"}, o.Target)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := f.copyManifest(t)
+			release, err := g.repository.Lock(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer release()
+			o := g.options(filepath.Join(t.TempDir(), "target"))
+			o.OnProgress = func(Progress) {
+				if err := g.repository.Discard(t.Context(), g.manifest.ID); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := do(o); !errors.Is(err, repo.ErrRemoved) {
+				t.Errorf("%v, want %v", err, repo.ErrRemoved)
+			}
+			if v, err := g.repository.Standing(t.Context(), g.manifest.ID); err != nil || v != nil && !v.OK {
+				t.Errorf("it stands as %+v, %v", v, err)
+			}
+		})
 	}
 }
 

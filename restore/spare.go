@@ -49,7 +49,7 @@ func checkSpares(ctx context.Context, o Options, m *repo.Manifest) error {
 		group.Go(func() error {
 			x := copier.NewExtractor()
 			defer x.Close()
-			return x.Check(ctx, packs{o.Repository.Store()}, repo.Folder(m.ID), s.pack, s.offset, s.length)
+			return x.Check(ctx, packs{o.Repository, m.ID}, repo.Folder(m.ID), s.pack, s.offset, s.length)
 		})
 	}
 	return group.Wait()
