@@ -64,7 +64,10 @@ func TestCookbook(t *testing.T) {
 				t.Errorf("not %d orders in\n%s", orders-1, printed)
 			}
 		}},
-		{"One table as it was", func() { backup(); backup() }, func(t *testing.T, _ string) {
+		{"One table as it was", func() { backup(); backup() }, func(t *testing.T, printed string) {
+			if !strings.Contains(printed, "`shop`.`orders` is restored, and ") || strings.Contains(printed, "CHANGE MASTER") {
+				t.Errorf("printed:\n%s", printed)
+			}
 			wantValue(t, srv, "SELECT COUNT(*) FROM shop_recovered.orders", fmt.Sprint(orders-1))
 		}},
 		{"A part of the server", backup, func(t *testing.T, _ string) {

@@ -34,7 +34,7 @@ func configLines(m *repo.Manifest, v stage.Version) []string {
 			lines = append(lines, line(x.name, x.value))
 		}
 	}
-	return append(lines, pluginLines(m)...)
+	return append(lines, pluginLines(m, v)...)
 }
 
 // placeLines say where files are, if not in their usual place, or if the source's
@@ -76,7 +76,8 @@ func placeLines(m *repo.Manifest, s settings) []string {
 	return lines
 }
 
-// defaultOf is what a server takes for a recovery variable if nothing is said.
+// defaultOf is what a server takes for a recovery variable, or one of a key plugin, if
+// nothing is said; "" if that is not known.
 func defaultOf(name string, v stage.Version) string {
 	switch name {
 	case "innodb_page_size":
@@ -98,13 +99,19 @@ func defaultOf(name string, v stage.Version) string {
 		return "4"
 	case "ft_max_word_len":
 		return "84"
+	case "file_key_management_encryption_algorithm":
+		return "aes_cbc"
+	case "file_key_management_digest":
+		return "sha1"
+	case "file_key_management_use_pbkdf2":
+		return "0"
 	}
 	return ""
 }
 
 // pluginLines load what the files need: key plugins with their variables, providers of
 // compression, and storage engines of which there are tables.
-func pluginLines(m *repo.Manifest) []string {
+func pluginLines(m *repo.Manifest, v stage.Version) []string {
 	var lines []string
 	for _, p := range m.Server.Plugins {
 		if !consistsOf(p.Library, pluginChars) || !neededPlugin(p) && tablesOf(m, p) == "" {
@@ -114,7 +121,9 @@ func pluginLines(m *repo.Manifest) []string {
 			lines = append(lines, load)
 		}
 		for _, x := range keyVariables(m, p) {
-			lines = append(lines, line(x.name, x.value))
+			if !strings.EqualFold(x.value, defaultOf(x.name, v)) {
+				lines = append(lines, line(x.name, x.value))
+			}
 		}
 	}
 	// Gamma is what servers ask of plugins at least.
@@ -172,4 +181,19 @@ func line(name, value string) string {
 		value = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(value) + `"`
 	}
 	return name + " = " + value
+}
+
+// withOptions puts the values of the user's own options for the server into the lines:
+// where the keys are here, for one.
+func withOptions(lines, options []string) []string {
+	lines = slices.Clone(lines)
+	for _, o := range options {
+		name, value, ok := strings.Cut(strings.TrimLeft(o, "-"), "=")
+		name = strings.TrimPrefix(strings.ReplaceAll(name, "-", "_"), "loose_")
+		i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, name+" = ") })
+		if ok && i >= 0 && name != "plugin_load_add" {
+			lines[i] = line(name, value)
+		}
+	}
+	return lines
 }

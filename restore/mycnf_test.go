@@ -35,10 +35,11 @@ func TestConfig(t *testing.T) {
 		{name: "a home of InnoDB's", version: "10.11.19", variables: map[string]string{"innodb_data_home_dir": "./sub"},
 			want: []string{"innodb_data_home_dir = ", "innodb_data_file_path = ibdata1:12M:autoextend"}},
 		{name: "keys with a relative path", version: "10.11.19",
-			variables: map[string]string{"file_key_management_filename": "my keys.enc", "file_key_management_filekey": "FILE:/etc/k", "plugin_maturity": "gamma"},
-			plugins:   []repo.Plugin{{Name: "file_key_management", Type: "ENCRYPTION", Library: "file_key_management.so"}},
+			variables: map[string]string{"file_key_management_filename": "my keys.enc", "file_key_management_filekey": "FILE:/etc/k", "plugin_maturity": "gamma",
+				"file_key_management_encryption_algorithm": "aes_cbc", "file_key_management_use_pbkdf2": "1"},
+			plugins: []repo.Plugin{{Name: "file_key_management", Type: "ENCRYPTION", Library: "file_key_management.so"}},
 			want: []string{"plugin_load_add = file_key_management.so", "file_key_management_filekey = FILE:/etc/k",
-				`file_key_management_filename = "/var/lib/mysql/my keys.enc"`}},
+				`file_key_management_filename = "/var/lib/mysql/my keys.enc"`, "file_key_management_use_pbkdf2 = 1"}},
 		{name: "engines, used and not", version: "10.11.19", variables: map[string]string{"plugin_maturity": "unknown"},
 			plugins: []repo.Plugin{{Name: "ARCHIVE", Type: "STORAGE ENGINE", Library: "ha_archive.so"}, {Name: "BLACKHOLE", Type: "STORAGE ENGINE", Library: "ha_blackhole.so"},
 				{Name: "SQL_ERROR_LOG", Type: "AUDIT", Library: "sql_errlog.so"}},
@@ -54,6 +55,15 @@ func TestConfig(t *testing.T) {
 				t.Errorf("Config = %q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+func TestConfigWithOptions(t *testing.T) {
+	lines := []string{"plugin_load_add = a.so", "file_key_management_filename = /old/keys", "innodb_page_size = 65536"}
+	got := withOptions(lines, []string{"--loose-file-key-management-filename=/new keys", "--plugin-load-add=b.so", "--skip-x", "--tmpdir=/t"})
+	want := []string{"plugin_load_add = a.so", `file_key_management_filename = "/new keys"`, "innodb_page_size = 65536"}
+	if !slices.Equal(got, want) {
+		t.Errorf("withOptions = %q, want %q", got, want)
 	}
 }
 

@@ -92,7 +92,7 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 		p.checkServers(o)
 		p.checkUpgrade()
 	}
-	p.describe()
+	p.describe(o)
 	return p, nil
 }
 
@@ -235,9 +235,27 @@ func (p *Plan) checkServers(o Options) {
 	for _, program := range programs {
 		p.checkServer(*program)
 	}
+	if u := p.Upgrade; u != nil && u.Tool != "" && filepath.Dir(u.Tool) != filepath.Dir(u.Mariadbd.Path) {
+		p.checkReach(u.Tool)
+	}
 	if len(programs) > 0 {
 		p.checkKeys(o)
 	}
+}
+
+// checkReach checks that the owner can run a program.
+func (p *Plan) checkReach(path string) {
+	if len(p.target.owner.reaches(filepath.Dir(path))) == 0 {
+		return
+	}
+	name := "--mariadbd"
+	if u := p.Upgrade; u != nil && (path == u.Mariadbd.Path || path == u.Tool) && (p.Mariadbd == nil || path != p.Mariadbd.Path) {
+		name = "--upgrade-with"
+	}
+	p.object(Objection{
+		Problem: fmt.Sprintf("user %d, who is to own the data directory, cannot run %s", p.target.owner.UID, path),
+		Hint:    fmt.Sprintf("name a mariadbd that this user can reach with %s, or another owner", name),
+	})
 }
 
 // checkServer checks one program.
@@ -302,12 +320,13 @@ func readableFor(name string, owner Owner) error {
 }
 
 // describe notes what whoever restores should know.
-func (p *Plan) describe() {
+func (p *Plan) describe(o Options) {
 	m := p.manifest
 	p.Config = Config(m)
 	if p.Upgrade != nil {
 		p.Config = configLines(m, p.Upgrade.server.version)
 	}
+	p.Config = withOptions(p.Config, o.MariadbdArgs)
 	p.describeFar()
 	p.Notes = append(p.Notes, leftOutNotes(m)...)
 	if n := len(m.Damaged); n > 0 {

@@ -151,6 +151,7 @@ func (p *Plan) noServer(found []server, source stage.Version, o Options) Objecti
 	}
 	objection.Problem = fmt.Sprintf("no mariadbd here recovers files of %s: %s", p.manifest.Server.Version, strings.Join(list, ", "))
 	switch {
+	case newer && o.Target == "": // a verification
 	case newer && !o.upgrades():
 		objection.Hint += "; or move to the newer series with --upgrade"
 	case newer:

@@ -160,6 +160,12 @@ func (p *Plan) makeConsistent(ctx context.Context, s *scratch, o Options, r *Res
 	}
 	begin = time.Now()
 	warnings, err := p.upgradeEngine(s, o).upgrade(ctx, p.Upgrade.Tool, p.manifest, meter)
+	if failed, ok := errors.AsType[*RecoveryError](err); ok {
+		if failed.Damaged() { // of files that were recovered without any
+			failed.Cause = CauseUnknown
+		}
+		return hint.Wrap(err, failed.advice())
+	}
 	if err != nil {
 		return err
 	}

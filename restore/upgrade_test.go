@@ -72,7 +72,7 @@ func TestPlanOfVersions(t *testing.T) {
 			if c.change != nil {
 				c.change(m)
 			}
-			o := Options{Mariadbd: c.recover, UpgradeWith: c.other}
+			o := Options{Target: "/t", Mariadbd: c.recover, UpgradeWith: c.other}
 			p := newPlan(o, m)
 			p.findServer(t.Context(), o)
 			p.checkUpgrade()
@@ -98,6 +98,18 @@ func TestPlanOfVersions(t *testing.T) {
 				t.Errorf("the plan says:%s", said)
 			}
 		})
+	}
+}
+
+// A verification cannot upgrade, and does not advise it.
+func TestVerifyAdvisesNoUpgrade(t *testing.T) {
+	m := systemManifest()
+	m.Kind, m.Redo.Format = repo.KindFull, innodb.Format108
+	o := Options{Mariadbd: fakeServer(t, "11.8.9", "11.8.9")}
+	p := newPlan(o, m)
+	p.findServer(t.Context(), o)
+	if len(p.Objections) != 1 || strings.Contains(p.Objections[0].Hint, "--upgrade") || !strings.Contains(p.Objections[0].Hint, "10.11.19") {
+		t.Errorf("objections %+v", p.Objections)
 	}
 }
 
