@@ -65,6 +65,12 @@ func (p *footprint) reading(offset int64) {
 	p.fetched = to
 }
 
+// passed is told that nothing is read up to an offset, from where reading goes on.
+func (p *footprint) passed(offset int64) {
+	p.read(offset)
+	p.fetched = max(p.fetched, offset)
+}
+
 // read is told that everything up to an offset was read.
 func (p *footprint) read(offset int64) {
 	if p.file != nil && (offset-p.dropped >= dropStep || offset == p.end) {

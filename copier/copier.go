@@ -385,8 +385,24 @@ func (w *worker) copy(s segment) error {
 	c, p := w.c, w.packer
 	p.beginExtent(s.job.src.Number, s.start)
 	stored := p.pack.Size
-	prints := newFootprint(s, c.opts.SpareCache)
-	for at := int64(0); at < s.size; {
+	empty := holesOf(s)
+	var at int64
+	pass := func() bool { // over a hole
+		n := empty.skip(s.start+at, s.size-at)
+		if n > 0 {
+			p.addHole(n)
+			c.opts.OnProgress(n, 0)
+			at += n
+		}
+		return n > 0
+	}
+	pass() // so that nothing is fetched of it
+	prints := newFootprint(segment{job: s.job, start: s.start + at, size: s.size - at}, c.opts.SpareCache)
+	for at < s.size {
+		if pass() {
+			prints.passed(s.start + at)
+			continue
+		}
 		n := min(s.job.step, s.size-at)
 		if err := w.admit(int(n)); err != nil {
 			return err

@@ -111,6 +111,12 @@ func (p *packer) add(n int) error {
 	return nil
 }
 
+// addHole appends n bytes of zeros to the extent that nobody has read.
+func (p *packer) addHole(n int64) {
+	p.zeros += n
+	p.extent.Size += n
+}
+
 // zeroRun returns how many bytes b begins with that are zeros, counted in blocks;
 // a shorter block at the end counts as well.
 func zeroRun(b []byte) int {
