@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"mbk/internal/hint"
 	"mbk/repo"
 )
 
@@ -121,14 +122,15 @@ func matchesTable(pattern string, t repo.Table) bool {
 
 // write extracts the files, and removes them again if that fails.
 func (r *Extracted) write(ctx context.Context, o Options, files []*outFile) (err error) {
-	made := false
-	if _, err := os.Lstat(r.Dir); errors.Is(err, fs.ErrNotExist) {
-		made = true
-	}
-	if err := os.MkdirAll(r.Dir, 0o777); err != nil {
+	dir, err := extractTo(r.Dir)
+	if err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(r.Dir)
+	made := false
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		made = true
+	}
+	root, err := openFolder(dir)
 	if err != nil {
 		return err
 	}
@@ -143,7 +145,7 @@ func (r *Extracted) write(ctx context.Context, o Options, files []*outFile) (err
 	slices.Sort(r.Files)
 	x.meter.begin(PhaseExtract, r.Bytes)
 	if err := x.run(ctx, files); err != nil {
-		return errors.Join(err, x.undo(files), removeIf(made, r.Dir))
+		return errors.Join(err, x.undo(files), removeIf(made, dir))
 	}
 	x.meter.end()
 	if innodb {
@@ -152,11 +154,35 @@ func (r *Extracted) write(ctx context.Context, o Options, files []*outFile) (err
 	return nil
 }
 
+// extractTo is the folder to extract into, without symbolic links. It, and those above
+// it, need not exist.
+func extractTo(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	missing := ""
+	for {
+		there, err := resolve(dir)
+		if link, ok := errors.AsType[*foreignLinkError](err); ok {
+			return "", hint.Wrap(err, link.advice())
+		}
+		if err == nil || !errors.Is(err, fs.ErrNotExist) || dir == "/" {
+			return filepath.Join(there, missing), err
+		}
+		dir, missing = filepath.Dir(dir), filepath.Join(filepath.Base(dir), missing)
+	}
+}
+
 // undo removes the files and folders that were made.
 func (x *extraction) undo(files []*outFile) error {
 	var errs []error
 	for _, f := range files {
-		if f.created != nil {
+		if f.created == nil {
+			continue
+		}
+		// In a folder of somebody else's there may be another file by now.
+		if now, err := x.root.Lstat(f.path); err != nil || os.SameFile(now, f.created) {
 			errs = append(errs, x.root.Remove(f.path))
 		}
 	}

@@ -1,9 +1,11 @@
 package restore
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -48,6 +50,95 @@ func onlyRoots(info os.FileInfo) bool {
 		others &= 0o002
 	}
 	return others == 0 || info.Mode()&os.ModeSticky != 0
+}
+
+// foreignLinkError is returned for a symbolic link that root does not follow.
+type foreignLinkError struct{ path string }
+
+// Error names the link.
+func (e *foreignLinkError) Error() string {
+	return fmt.Sprintf("%s is a symbolic link that others than root can have made", e.path)
+}
+
+// advice is what can be done about it.
+func (e *foreignLinkError) advice() string {
+	return "look where it leads, and name that folder itself"
+}
+
+// rootsLink says whether nobody but root can have made a link in a folder.
+func rootsLink(dir string, link os.FileInfo) bool {
+	st, ok := link.Sys().(*syscall.Stat_t)
+	info, err := os.Lstat(dir)
+	if err != nil || !ok || openTo(dir) != "" {
+		return false
+	}
+	return st.Uid == 0 || info.Mode()&os.ModeSticky == 0
+}
+
+// rootsProgram says whether a program belongs to root, and all folders above it do.
+// Groups may be allowed to write there, as in /usr/local.
+func rootsProgram(path string) bool {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return false
+	}
+	for ; ; path = filepath.Dir(path) {
+		info, err := os.Lstat(path)
+		if err != nil {
+			return false
+		}
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || st.Uid != 0 || info.Mode().Perm()&0o002 != 0 && info.Mode()&os.ModeSticky == 0 {
+			return false
+		}
+		if path == "/" {
+			return true
+		}
+	}
+}
+
+// openFolder opens a folder, and makes it and those above it as far as they are missing.
+// The path is one without symbolic links; whoever puts one there meanwhile stops it.
+func openFolder(path string) (*os.Root, error) {
+	fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: "/", Err: err}
+	}
+	defer func() { _ = unix.Close(fd) }() // nothing is written through it
+	for name := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
+		if name == "" {
+			continue
+		}
+		next, err := unix.Openat(fd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if errors.Is(err, unix.ENOENT) {
+			if err = unix.Mkdirat(fd, name, 0o777); err == nil {
+				next, err = unix.Openat(fd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+			}
+		}
+		if err != nil {
+			return nil, &os.PathError{Op: "open " + name + " of", Path: path, Err: err}
+		}
+		_ = unix.Close(fd)
+		fd = next
+	}
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, err
+	}
+	var want unix.Stat_t
+	err = unix.Fstat(fd, &want)
+	if err == nil {
+		var info os.FileInfo
+		if info, err = root.Stat("."); err == nil {
+			if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Ino != want.Ino || st.Dev != want.Dev {
+				err = fmt.Errorf("open %s: %w", path, errExchanged)
+			}
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return root, nil
 }
 
 // mayWrite says whether the owner can make something in a folder.

@@ -68,11 +68,16 @@ func newScratch(ctx context.Context, t target, id string, now time.Time) (*scrat
 		if err != nil {
 			return nil, err
 		}
-		if len(busy) > 0 {
+		// It may be a leftover that another restore is just removing.
+		last := try == 50
+		if len(busy) > 0 && last {
 			return nil, t.busy(busy[0])
 		}
-		s, err := makeScratch(t, id, now)
-		if errors.Is(err, errSwept) && try < 100 {
+		var s *scratch
+		if len(busy) == 0 {
+			s, err = makeScratch(t, id, now)
+		}
+		if len(busy) > 0 || errors.Is(err, errSwept) && !last {
 			if err := sleep(ctx, 20*time.Millisecond); err != nil {
 				return nil, err
 			}

@@ -105,6 +105,7 @@ func TestSmallBackup(t *testing.T) {
 		{"verify finds pages newer than the redo", testNewPages},
 		{"extract", testExtract},
 		{"removed meanwhile", testRemovedMeanwhile},
+		{"extract, attacked", testExtractAttacked},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, f, series) })
 	}
