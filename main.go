@@ -5,17 +5,20 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"mbk/cli"
+	"mbk/internal/signals"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-ctx.Done()
-		stop() // a second signal ends the process at once
-	}()
-	os.Exit(cli.Run(ctx, cli.Process()))
+	// A crash of Go's runtime would end with 2, which means bad usage here.
+	debug.SetTraceback("crash")
+	var core syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_CORE, &core) == nil {
+		core.Cur = 0 // what is in memory, passwords among it, belongs in no file
+		_ = syscall.Setrlimit(syscall.RLIMIT_CORE, &core)
+	}
+	os.Exit(cli.Run(signals.Notify(context.Background()), cli.Process()))
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
@@ -31,6 +32,8 @@ type Env struct {
 	prompt   bool      // for the password
 	sources  sources   // of the options, once they are resolved
 	messages *messages // how to talk, which an option decides
+
+	interrupted *interruption
 }
 
 // Process is the environment of this process.
@@ -41,14 +44,37 @@ func Process() Env {
 	}
 }
 
-// Run runs one command and returns the exit code.
+// Run runs one command and returns the exit code. When ctx ends, it has half a
+// minute to end in good order, and what hangs then is given up.
 func Run(ctx context.Context, env Env) int {
+	env.messages, env.interrupted = &messages{json: inJSONPerhaps(env)}, watchFor(ctx)
+	code, err := await(ctx, env.interrupted, endTime, func() (int, error) { return run(ctx, env), nil })
+	if err == nil {
+		return code
+	}
+	said := make(chan struct{})
+	go func() { // nobody may read it
+		tell(env, messageError, "interrupted, and not done with it after "+span(endTime)+": something hangs, and is left as it is")
+		close(said)
+	}()
+	select {
+	case <-said:
+	case <-time.After(time.Second):
+	}
+	return exitInterrupted
+}
+
+// run is Run without a limit.
+func run(ctx context.Context, env Env) int {
 	args, password, given, prompt := takePassword(env.Args)
-	env.prompt, env.sources, env.messages = prompt, sources{}, &messages{json: inJSONPerhaps(env)}
+	env.prompt, env.sources = prompt, sources{}
+	result := &resultWriter{to: env.Stdout}
+	env.Stdout = result
 	app := newApp(env)
 	if text, wanted := helpWanted(app, args); wanted {
-		fmt.Fprint(env.Stdout, text)
-		return exitDone
+		_, err := fmt.Fprint(env.Stdout, text)
+		report(env, err, exitCode(ctx, err))
+		return exitCode(ctx, err)
 	}
 	args, err := optionsFirst(app, explainInstead(app, env, args))
 	switch {
@@ -57,6 +83,9 @@ func Run(ctx context.Context, env Env) int {
 		err = hidePassword(args, password)
 	default:
 		err = app.RunContext(ctx, append([]string{"mbk"}, args...))
+	}
+	if err == nil {
+		err = result.err
 	}
 	code := exitCode(ctx, err)
 	report(env, err, code)

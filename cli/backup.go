@@ -128,9 +128,14 @@ func runBackup(c *cli.Context, env Env) error {
 		return err
 	}
 	if c.Bool("json") {
-		return document(env, n.result())
+		err = document(env, n.result())
+	} else {
+		err = printBackup(env, m)
 	}
-	return printBackup(env, m)
+	if err != nil {
+		return hint.Wrap(fmt.Errorf("backup %s is whole and in the repository, but %w", m.ID, err), "\"mbk show "+m.ID+"\" prints it again")
+	}
+	return nil
 }
 
 // takeBackup takes a backup and shows how far it is.

@@ -45,12 +45,15 @@ func exitCode(ctx context.Context, err error) int {
 		locked    *store.LockedError
 		bound     *backup.BoundError
 		future    *repo.FutureError
+		output    *outputError
 	)
 	switch {
 	case err == nil:
 		return exitDone
 	case ctx.Err() != nil:
 		return exitInterrupted
+	case errors.As(err, &output): // whatever is wrong with the other end of a pipe
+		return exitFailed
 	case errors.As(err, &undone) && undone.Usage(), errors.As(err, &recovery) && recovery.Cause == restore.CauseOption:
 		return exitUsage
 	case errors.As(err, &undone) && !errors.Is(err, repo.ErrRemoved): // whatever is below: it says nothing about the backup
@@ -71,7 +74,7 @@ func exitCode(ctx context.Context, err error) int {
 
 // report writes an error and its advice to stderr.
 func report(env Env, err error, code int) {
-	if err == nil || errors.Is(err, errFindings) {
+	if err == nil || errors.Is(err, errFindings) || unread(env, err) {
 		return
 	}
 	if code == exitInterrupted {
@@ -93,6 +96,10 @@ func advice(env Env, err error) []string { return append(hint.Of(err), nextSteps
 
 // nextSteps advises on errors of the packages that know nothing of commands.
 func nextSteps(env Env, err error) []string {
+	var output *outputError
+	if errors.As(err, &output) {
+		return nil
+	}
 	var (
 		unknown *repo.UnknownError
 		locked  *store.LockedError

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"mbk/cli"
+	"mbk/internal/signals"
 )
 
 // asMbk makes the test binary run as mbk.
@@ -22,10 +22,7 @@ const asMbk = "MBK_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asMbk) != "" {
-		// As in main.go: the first signal cancels, the second one kills.
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		go func() { <-ctx.Done(); stop() }()
-		os.Exit(cli.Run(ctx, cli.Process()))
+		os.Exit(cli.Run(signals.Notify(context.Background()), cli.Process())) // as in main.go
 	}
 	// Servers look there for what brings the state to a node of a cluster.
 	folder, err := filepath.Abs("testdata/galera")

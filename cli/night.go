@@ -51,66 +51,109 @@ func newNight(c *cli.Context, env Env) (*night, error) {
 	return n, err
 }
 
-// lastTime bounds what is still done after an interruption, each for itself:
-// programs, messages, the record.
-const lastTime = time.Minute
-
-// remaining is a context for what must be done whatever has happened. As long as
-// nobody has interrupted us, it can be interrupted like everything else.
-func remaining(ctx context.Context) (context.Context, context.CancelFunc) {
+// remaining is a context for what must be done whatever has happened, until so long
+// after a signal. As long as nobody has interrupted us, it can be interrupted like
+// everything else.
+func remaining(ctx context.Context, env Env, limit time.Duration) (context.Context, context.CancelFunc) {
 	if ctx.Err() == nil {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeout(context.WithoutCancel(ctx), lastTime)
+	return context.WithDeadline(context.WithoutCancel(ctx), env.interrupted.since().Add(limit))
 }
 
 // surround takes a backup with all that belongs to it. What take returns is the
 // outcome: programs that run after it and messages that cannot be sent are
 // warnings, since the backup is there, or not, whatever becomes of them.
 func (n *night) surround(o *backup.Options, take func() (*repo.Manifest, error)) (*repo.Manifest, error) {
-	o.Attempted = func(a repo.Attempt) { n.attempt = a }
 	o.Unrecorded = n.refused
 	// A program that runs first may mount the disk of the repository.
 	err := n.run(n.c.Context, repo.HookBefore)
 	if err == nil {
-		n.whole, err = take()
+		err = n.take(o, take)
 	}
 	n.code = exitCode(n.c.Context, err)
 	when := repo.HookSuccess
 	if err != nil {
-		n.finally(func(ctx context.Context) error { n.failed(ctx, o, err); return nil })
+		n.failed(o, err)
 		when = repo.HookFailure
 	}
+	var repository *repo.Repository
+	if !errors.Is(err, errHangs) { // else it may be what hangs, and is in use
+		repository = o.Repository
+	}
 	// The programs that run now may unmount the disk again.
-	n.finally(func(ctx context.Context) error { return n.lookBack(ctx, o.Repository) })
-	n.finally(func(ctx context.Context) error { return n.run(ctx, when) })
+	n.last = finally(n, recordTime, func(ctx context.Context) (*repo.Attempt, error) { return n.lookBack(ctx, repository) })
+	// They, and messages, hang by themselves only, and have limits.
+	finally(n, hookTime, func(ctx context.Context) (any, error) { return nil, n.run(ctx, when) })
 	// Messages tell of programs that have failed.
 	if n.attempt.ID != "" || !n.env.Typed || !n.refused(err) { // else whoever typed the command knows
-		n.finally(func(ctx context.Context) error { return n.tell(ctx) })
+		finally(n, noticeTime, func(ctx context.Context) (any, error) { return nil, n.tell(ctx) })
 	}
-	n.finally(func(ctx context.Context) error { return n.record(ctx, o.Repository) })
+	finally(n, lastTime, func(ctx context.Context) (any, error) { return nil, n.record(ctx, repository) })
 	return n.whole, err
+}
+
+// take takes the backup. After a signal it is not waited for longer than
+// stopTime.
+func (n *night) take(o *backup.Options, take func() (*repo.Manifest, error)) error {
+	type taken struct {
+		whole   *repo.Manifest
+		attempt repo.Attempt
+	}
+	var latest repo.Attempt
+	o.Attempted = func(a repo.Attempt) { latest = a }
+	t, err := await(n.c.Context, n.env.interrupted, stopTime, func() (taken, error) {
+		m, err := take()
+		return taken{m, latest}, err
+	})
+	if errors.Is(err, errHangs) {
+		return fmt.Errorf("the backup did not end within %s after a signal: %w; what it has begun in the repository is removed by the next one", span(stopTime), err)
+	}
+	n.whole, n.attempt = t.whole, t.attempt
+	return err
 }
 
 // finally does something whether or not we are interrupted. Its failure is a
 // warning.
-func (n *night) finally(do func(context.Context) error) {
-	ctx, cancel := remaining(n.c.Context)
+func finally[T any](n *night, limit time.Duration, do func(context.Context) (T, error)) T {
+	ctx, cancel := remaining(n.c.Context, n.env, limit)
 	defer cancel()
-	if err := do(ctx); err != nil {
+	value, err := await(n.c.Context, n.env.interrupted, limit+time.Second, func() (T, error) { return do(ctx) })
+	if err != nil {
 		warnOf(n.env, err)
 	}
+	return value
 }
 
 // failed completes what is known of an attempt that failed. The history has one
 // that never began, too, unless it was refused.
-func (n *night) failed(ctx context.Context, o *backup.Options, cause error) {
+func (n *night) failed(o *backup.Options, cause error) {
 	n.whole = nil
-	if n.attempt.ID == "" && o.Repository == nil {
-		o.Repository, _ = openRepository(within(ctx, n.c)) // if it cannot be opened, cause is what the user must know
-	}
-	if n.attempt.ID == "" && o.Repository != nil {
-		backup.NotBegun(ctx, *o, n.started, cause)
+	hangs := errors.Is(cause, errHangs)
+	if n.attempt.ID == "" {
+		var known *repo.Repository
+		other := backup.Options{Tool: o.Tool, Logger: o.Logger, Advice: o.Advice, Unrecorded: o.Unrecorded}
+		if !hangs {
+			known, other = o.Repository, *o
+		}
+		type begun struct {
+			repository *repo.Repository
+			attempt    repo.Attempt
+		}
+		b := finally(n, recordTime, func(ctx context.Context) (b begun, _ error) {
+			if b.repository = known; known == nil {
+				b.repository, _ = openRepository(within(ctx, n.c)) // if it cannot be opened, cause is what the user must know
+			}
+			if b.repository != nil {
+				other.Repository, other.Attempted = b.repository, func(made repo.Attempt) { b.attempt = made }
+				backup.NotBegun(ctx, other, n.started, cause)
+			}
+			return b, nil
+		})
+		n.attempt = b.attempt
+		if !hangs {
+			o.Repository = b.repository
+		}
 	}
 	if n.attempt.Outcome != repo.OutcomeFailed {
 		n.attempt.Kind, n.attempt.Tool, n.attempt.Started, n.attempt.Finished = repo.KindFull, tool(), n.started, time.Now().UTC()
@@ -140,11 +183,11 @@ func within(ctx context.Context, c *cli.Context) *cli.Context {
 
 // lookBack finds out how the attempt before this run ended, if somebody wants to
 // know. A run that starts over makes several.
-func (n *night) lookBack(ctx context.Context, r *repo.Repository) (err error) {
-	if n.news.when == notifyChange && r != nil {
-		n.last, err = r.LastAttempt(ctx, n.started)
+func (n *night) lookBack(ctx context.Context, r *repo.Repository) (*repo.Attempt, error) {
+	if n.news.when != notifyChange || r == nil {
+		return nil, nil
 	}
-	return err
+	return r.LastAttempt(ctx, n.started)
 }
 
 // record keeps what ran around an attempt, if anything did and the attempt is in

@@ -90,6 +90,9 @@ func (term terminal) want(pattern string) (screen string) {
 func TestBuiltProgram(t *testing.T) {
 	program, srv := built(t), newBusyServer(t, oldest())
 	t.Run("second signal", func(t *testing.T) { testSecondSignal(t, program, srv) })
+	t.Run("signals", func(t *testing.T) { testSignals(t, program, srv) })
+	t.Run("lost output", func(t *testing.T) { testLostOutput(t, program, srv) })
+	t.Run("crash", func(t *testing.T) { testCrash(t, program, srv) })
 	t.Run("terminal", func(t *testing.T) { testTerminal(t, program, srv) })
 }
 

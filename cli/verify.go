@@ -90,7 +90,7 @@ func runVerify(c *cli.Context, env Env) error {
 
 // tellOfVerification sends the messages about a verification that are wanted.
 func tellOfVerification(c *cli.Context, env Env, n *news, r *repo.Repository, notice noticeDocument, report *restore.Report, err error) {
-	ctx, cancel := remaining(c.Context)
+	ctx, cancel := remaining(c.Context, env, noticeTime)
 	defer cancel()
 	changed := func() bool {
 		if r == nil {

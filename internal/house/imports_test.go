@@ -34,6 +34,7 @@ var rank = map[string]int{
 	"mbk/internal/serverfs":    1,
 	"mbk/internal/priority":    0,
 	"mbk/internal/prom":        0,
+	"mbk/internal/signals":     0,
 	"mbk/internal/house":       0,
 	"mbk/internal/mariadbtest": 2,
 	"mbk/repo/store/storetest": 2,
