@@ -21,7 +21,7 @@ func TestAriaTablesChangedBehindTheLog(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			srv := mariadbtest.New(t, version)
 			srv.MustExec(t, "CREATE DATABASE a", "CREATE DATABASE z", "CREATE TABLE z.idle (a INT PRIMARY KEY, b VARCHAR(1000)) ENGINE=InnoDB",
-				"INSERT INTO z.idle SELECT seq, REPEAT(MD5(seq), 30) FROM z.seq_1_to_20000")
+				"INSERT INTO z.idle SELECT seq, REPEAT(MD5(seq), 30) FROM z.seq_1_to_40000")
 			kinds := map[string]string{"plain": "", "nosum": " PAGE_CHECKSUM=0", "dynamic": " ROW_FORMAT=DYNAMIC", "loose": " TRANSACTIONAL=0"}
 			for kind, options := range kinds {
 				for _, deed := range []string{"truncated", "renamed", "repaired", "optimized", "altered", "emptied", "bulk", "keys", "disabled", "enabled", "numbered", "looked", "dropped", "rows"} {
