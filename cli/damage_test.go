@@ -56,8 +56,22 @@ func TestFlippedByteInEveryObject(t *testing.T) {
 	}
 	must(t, "verify", b.ID, "--repo", repository, "--quiet")
 
-	// The newest backup is damaged: "latest" is the one before, and says so.
+	// What looks like an interrupted backup and is a link to somebody's files is named
+	// by the next backup, which removes none of them and does not fail.
+	precious := filepath.Join(t.TempDir(), "precious")
+	link := filepath.Join(repository, "backups", "20200101T000000Z-full")
+	if err := errors.Join(os.WriteFile(precious, nil, 0o600), os.Symlink(filepath.Dir(precious), link)); err != nil {
+		t.Fatal(err)
+	}
 	newest := document[taken](t, "backup", "--repo", repository, "--socket", srv.Socket, "--user", "root", "--quiet")
+	if got := strings.Join(newest.Warnings, "\n"); !strings.Contains(got, link+": is a symbolic link, and nothing is removed through one") {
+		t.Errorf("warnings %q", got)
+	}
+	if _, err := os.Stat(precious); err != nil {
+		t.Error(err)
+	}
+
+	// The newest backup is damaged: "latest" is the one before, and says so.
 	pack := filepath.Join(repository, "backups", newest.ID, "redo.pack")
 	whole, err := os.ReadFile(pack)
 	if err != nil {

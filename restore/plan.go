@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -110,7 +111,7 @@ func (p *Plan) checkStanding(ctx context.Context, o Options) error {
 		}
 	}
 	v, err := r.Standing(ctx, p.ID)
-	if err != nil || v == nil || v.OK {
+	if err != nil || v == nil || v.OK || p.onlySourceDamage(v) {
 		return err
 	}
 	text := fmt.Sprintf("a verification at depth %s found backup %s damaged on %s", v.Depth, p.ID, v.Time.UTC().Format("2006-01-02 15:04 UTC"))
@@ -128,6 +129,18 @@ func (p *Plan) checkStanding(ctx context.Context, o Options) error {
 	}
 	p.object(Objection{Problem: text, Hint: advice})
 	return err
+}
+
+// onlySourceDamage tells whether a verification found nothing but the pages that were
+// damaged on the source, with which the backup was wanted. They are noted anyway.
+func (p *Plan) onlySourceDamage(v *repo.Verification) bool {
+	damaged := map[string]bool{}
+	for _, page := range p.manifest.Damaged {
+		damaged[page.File] = true
+	}
+	return v.FindingCount == len(p.manifest.Damaged) && !slices.ContainsFunc(v.Findings, func(f repo.Finding) bool {
+		return f.Object != "" || f.Table != "" || !damaged[f.File]
+	})
 }
 
 // newPlan plans what does not depend on where the files go.
