@@ -66,8 +66,8 @@ func newAriaLogs(c *copies, control aria.Control) *ariaLogs {
 }
 
 // inFlight is how much of the end of a log may have holes, in bytes: the server writes
-// it out of five buffers of 1 MiB, and must have written one before it fills it again.
-const inFlight = 6 << 20
+// it out of up to eight buffers of 1 MiB, and must have written one before it fills it again.
+const inFlight = 10 << 20
 
 // ariaLog is a log file as it was found.
 type ariaLog struct {
@@ -189,7 +189,7 @@ func (a *ariaLogs) complete(ctx context.Context, l ariaLog, ended bool) error {
 const (
 	logPause   = 2 * time.Millisecond
 	logEndWait = 100 * time.Millisecond
-	logWait    = 10 * time.Second
+	logWait    = 5 * time.Second
 )
 
 // waitForEnd waits until a log that has a successor has all its pages: the first of

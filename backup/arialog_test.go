@@ -120,7 +120,7 @@ type byteSink []byte
 func (s byteSink) WriteAt(p []byte, off int64) (int, error) { return copy(s[off:], p), nil }
 func (s byteSink) Zero(off, n int64) error                  { clear(s[off : off+n]); return nil }
 
-// The server has five buffers and writes them in any order, each in steps that end
+// The server has eight buffers and writes them in any order, each in steps that end
 // inside of pages. What is copied meanwhile once had holes for ever.
 func TestAriaLogWrittenOutOfOrder(t *testing.T) {
 	server, a, st, cp := newLogTest(t, aria.Control{})
@@ -147,7 +147,7 @@ func TestAriaLogWrittenOutOfOrder(t *testing.T) {
 	}
 	for next < len(image) {
 		// A buffer is filled again only when it was written, and so is its successor.
-		for len(open) < 5 && next < len(image) && (len(open) == 0 || next-open[0] < 5*logBuffer) {
+		for len(open) < 8 && next < len(image) && (len(open) == 0 || next-open[0] < 8*logBuffer) {
 			open = append(open, next)
 			next += logBuffer
 		}
