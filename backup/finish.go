@@ -163,7 +163,7 @@ func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 	m.LSN = repo.LSNs{Checkpoint: m.Redo.Checkpoint.LSN, End: m.Redo.End, MaxPage: found.maxPage}
 	if m.LSN.MaxPage > m.LSN.End {
 		err := fmt.Errorf("%s has a page with LSN %d, which is after the end of the copied redo at %d: it is of another server, or of another time", found.maxFile, m.LSN.MaxPage, m.LSN.End)
-		return nil, hint.Wrap(err, leftOverHint)
+		return nil, r.strange(found.maxFile, err)
 	}
 	if err := r.reconcile(m); err != nil {
 		return nil, err
@@ -176,6 +176,20 @@ func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 	}
 	m.Finished = time.Now().UTC()
 	return m, nil
+}
+
+// strange adds advice to an error about a file that cannot be of this server, or not
+// of the present.
+func (r *attempt) strange(file string, err error) error {
+	p, d := r.final.files[file], r.copies.dictionary
+	switch {
+	case p == nil:
+		return err // the system tablespace or undo
+	case d == nil || d.spaces[p.entry.dictionaryName()] == 0:
+		return hint.Wrap(err, leftOverHint)
+	}
+	table := filename.SQL(p.entry.dir) + "." + filename.SQL(p.entry.table)
+	return hint.Wrap(err, fmt.Sprintf("if somebody has exchanged that file, the server cannot open the table: drop it, or leave it out with --exclude-table '%s'", table))
 }
 
 // warnings are what a DBA should know of a backup that is whole.

@@ -11,6 +11,7 @@ import (
 
 	"mbk/innodb"
 	"mbk/internal/filename"
+	"mbk/repo"
 	"mbk/stage"
 )
 
@@ -115,7 +116,7 @@ func readSpaceID(l layout, e entry, page []byte) (innodb.SpaceID, error) {
 // lookForLeftOver decides which of the files of a scan no table has. The dictionary is
 // read again only where something is not in it.
 func (c *copies) lookForLeftOver(ctx context.Context, server *stage.Server, s scan) error {
-	c.leftOver = nil
+	c.leftOver, c.absent = nil, c.layout.absent(s)
 	if len(c.dictionary.unknown(s.entries)) == 0 {
 		return nil
 	}
@@ -131,6 +132,22 @@ func (c *copies) lookForLeftOver(ctx context.Context, server *stage.Server, s sc
 		c.leftOver[name] = true
 	}
 	return err
+}
+
+// absent are the tablespaces outside of the data directory that are not there, such as
+// those on a disk that is gone: the server runs without these tables. Up to 10.5 its
+// dictionary has their paths, and a backup is refused.
+func (l layout) absent(s scan) map[string]bool {
+	found := map[string]bool{}
+	for _, e := range s.entries {
+		if e.link.kind != repo.LinkISL || !l.pathless() {
+			continue
+		}
+		if _, err := l.stat(l.file(e)); errors.Is(err, fs.ErrNotExist) {
+			found[e.path()] = true
+		}
+	}
+	return found
 }
 
 // leftOverText is the warning of files that no table has.

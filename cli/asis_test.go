@@ -84,8 +84,8 @@ func linked(from, to string) func(dir string) error {
 // keysOfTest is a file of keys, with which nothing is encrypted.
 const keysOfTest = "1;770A8A65DA156D24EE2A093277530142"
 
-// asFound are the cases. Each has names of its own, so that one server has them all.
-func asFound() []found {
+// asFound are the cases; folder is outside of the data directory. Each has names of its own, so that one server has them all.
+func asFound(folder string) []found {
 	const rows = " SELECT seq AS i FROM seq_1_to_5000"
 	return []found{
 		{name: "an ARCHIVE table that nobody has opened", tables: []string{"CREATE TABLE ar (i INT) ENGINE=ARCHIVE"}},
@@ -111,6 +111,9 @@ func asFound() []found {
 		{name: "no .MRG", tables: []string{"CREATE TABLE nomrg (i INT) ENGINE=MERGE UNION=(my2)"}, do: removed("shop/nomrg.MRG"), want: "shop/nomrg.MRG is missing", problem: []string{"shop.nomrg"}},
 		{name: "a link to data that leads nowhere", tables: []string{"CREATE TABLE far (i INT) ENGINE=MyISAM"},
 			do: inDatadir(removed("shop/far.MYD"), func(dir string) error { return os.Symlink("/nowhere/far.MYD", filepath.Join(dir, "shop/far.MYD")) }), want: "shop/far.MYD is missing", problem: []string{"shop.far"}},
+		{name: "a link to a directory", do: func(dir string) error { return os.Symlink("/tmp", filepath.Join(dir, "shop/dir.MYD")) }, gone: "shop/dir.MYD"},
+		{name: "DATA DIRECTORY on a disk that is gone", tables: []string{"CREATE TABLE faribd (i INT PRIMARY KEY) DATA DIRECTORY='" + folder + "'"},
+			do: func(string) error { return os.Remove(filepath.Join(folder, "shop/faribd.ibd")) }, want: "shop/faribd.ibd is missing", problem: []string{"shop.faribd"}},
 		{name: "MyISAM, marked as crashed", tables: []string{"CREATE TABLE mycrash (i INT, KEY (i)) ENGINE=MyISAM" + rows}, do: marked("shop/mycrash.MYI", 26, 2), want: "shop/mycrash.MYI is marked as crashed", problem: []string{"shop.mycrash"}},
 		{name: "Aria, marked as crashed", tables: []string{"CREATE TABLE arcrash (i INT, KEY (i)) ENGINE=Aria" + rows}, do: marked("shop/arcrash.MAI", 27, 2), want: "shop/arcrash.MAI is marked as crashed", problem: []string{"shop.arcrash"}},
 		{name: "MyISAM, data cut", tables: []string{"CREATE TABLE mycut (i INT, KEY (i)) ENGINE=MyISAM" + rows}, do: cut("shop/mycut.MYD", 100), want: "shop/mycut.MYD has 100 bytes, and must have 35000", problem: []string{"shop.mycut"}},
@@ -124,7 +127,7 @@ func asFound() []found {
 		{name: "rows of no table", do: written("shop/lost.MYD", "rows"), want: "shop/lost.MYD"},
 		{name: "a name that is not UTF-8", do: inDatadir(written("shop/bad\xff.MYD", ""), written("shop/bad\xff.frm", ""), written("caf\xe9/db.opt", ""), written("top\xff", "")), want: `"shop/bad\xff.frm"`, gone: "shop/bad\xff.MYD"},
 		{name: "a name with a control character", do: inDatadir(written("shop/ctl\x02.MYD", "")), want: `"shop/ctl\x02.MYD"`, gone: "shop/ctl\x02.MYD"},
-		{name: "files of no engine", do: inDatadir(written("shop/notes.txt", ""), written("shop/t.ibd.bak", ""), written("shop/sub/file", ""), written("dumps/old.sql.gz", "")), want: "dumps/old.sql.gz, shop/notes.txt, shop/sub, shop/t.ibd.bak", gone: "shop/notes.txt"},
+		{name: "files of no engine", do: inDatadir(written("shop/notes.txt", ""), written("shop/t.ibd.bak", ""), written("shop/sub/file", ""), written("dumps/old.sql.gz", "")), want: "dumps/old.sql.gz, shop/dir.MYD, shop/notes.txt, shop/sub, shop/t.ibd.bak", gone: "shop/notes.txt"},
 		{name: "an unknown file beside the databases", do: written("dump.sql", ""), want: "dump.sql in the data directory is not known"},
 		{name: "the keys of encryption", do: written("keys.txt", keysOfTest), want: "keys.txt in the data directory holds the keys", gone: "keys.txt"},
 		{name: "an upgrade that was not finished", do: func(dir string) error {
@@ -140,7 +143,7 @@ func TestDataDirectoryAsItIs(t *testing.T) {
 	version := newest()
 	srv := mariadbtest.New(t, version)
 	srv.MustExec(t, "INSTALL SONAME 'ha_archive'", "CREATE DATABASE shop")
-	cases := asFound()
+	cases := asFound(t.TempDir())
 	for _, c := range cases {
 		for _, statement := range c.tables {
 			srv.MustExec(t, "USE shop", statement)
