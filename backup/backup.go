@@ -17,6 +17,7 @@ import (
 	"mbk/copier"
 	"mbk/internal/filename"
 	"mbk/internal/hint"
+	"mbk/internal/printable"
 	"mbk/internal/priority"
 	"mbk/repo"
 	"mbk/stage"
@@ -251,7 +252,7 @@ func nameTable(err error) error {
 	if dir == "" || table == "" {
 		return err
 	}
-	return fmt.Errorf("table `%s`.`%s`: %w", filename.SQL(path.Clean(dir)), filename.SQL(table), err)
+	return fmt.Errorf("table %s: %w", printable.Table(filename.SQL(path.Clean(dir)), filename.SQL(table)), err)
 }
 
 func (r *attempt) connect(ctx context.Context) error {

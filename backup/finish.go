@@ -14,6 +14,7 @@ import (
 	"mbk/innodb"
 	"mbk/internal/filename"
 	"mbk/internal/hint"
+	"mbk/internal/printable"
 	"mbk/repo"
 	"mbk/stage"
 )
@@ -35,7 +36,7 @@ func (r *attempt) finish(ctx context.Context) error {
 	r.left = r.final.leaveOut()
 	if len(r.left) > 0 && !r.opts.LeaveOutUnsupported {
 		t := r.left[0]
-		return madeMeanwhile(fmt.Sprintf("`%s`.`%s` has engine %s, which cannot be backed up; it was made during the backup", t.Database, t.Name, t.Engine), leaveOutHint)
+		return madeMeanwhile(fmt.Sprintf("%s has engine %s, which cannot be backed up; it was made during the backup", printable.Table(t.Database, t.Name), t.Engine), leaveOutHint)
 	}
 	r.left = append(r.left, r.leftByFilter()...)
 	r.left = append(r.left, r.leftWithoutFiles()...)

@@ -11,6 +11,7 @@ import (
 
 	"mbk/internal/filename"
 	"mbk/internal/hint"
+	"mbk/internal/printable"
 	"mbk/stage"
 )
 
@@ -151,8 +152,8 @@ func (c *copies) withoutSpace() []string {
 	var warnings []string
 	for _, name := range slices.Sorted(maps.Keys(c.discarded)) {
 		dir, table := path.Split(name)
-		warnings = append(warnings, fmt.Sprintf("the tablespace of `%s`.`%s` is discarded: the backup holds its definition only",
-			filename.SQL(path.Clean(dir)), filename.SQL(table)))
+		warnings = append(warnings, fmt.Sprintf("the tablespace of %s is discarded: the backup holds its definition only",
+			printable.Table(filename.SQL(path.Clean(dir)), filename.SQL(table))))
 	}
 	return warnings
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mbk/internal/filename"
+	"mbk/internal/printable"
 	"mbk/repo"
 	"mbk/stage"
 )
@@ -137,7 +138,7 @@ func (r reconciler) databases(l layout, ours []string, server []string) []string
 	for _, name := range server {
 		q := qualified{database: name}
 		if !known[r.key(q).database] && !r.passed(q) && l.holdsTables(filename.Encode(name)) {
-			found = append(found, "`"+name+"`")
+			found = append(found, printable.Name(name))
 		}
 	}
 	return found

@@ -16,6 +16,7 @@ import (
 	"mbk/aria"
 	"mbk/innodb"
 	"mbk/internal/hint"
+	"mbk/internal/printable"
 	"mbk/internal/serverfs"
 	"mbk/repo"
 	"mbk/stage"
@@ -382,7 +383,7 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 	}
 	p.leftOut = append(unsupportedTables(p.layout, p.first), p.fileless...)
 	for _, t := range p.leftOut {
-		text := fmt.Sprintf("`%s`.`%s` has engine %s, which cannot be backed up", t.Database, t.Name, t.Engine)
+		text := fmt.Sprintf("%s has engine %s, which cannot be backed up", printable.Table(t.Database, t.Name), t.Engine)
 		if o.LeaveOutUnsupported {
 			p.add(checkTables, GradeWarning, text+"; it is left out")
 			continue

@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"mbk/internal/printable"
 	"mbk/restore"
 )
 
@@ -43,7 +44,7 @@ func runExtract(c *cli.Context, env Env) error {
 		return document(env, r)
 	}
 	for _, f := range r.Files {
-		fmt.Fprintln(env.Stdout, f)
+		fmt.Fprintln(env.Stdout, printable.Text(f))
 	}
 	for _, n := range r.Notes {
 		say(env, c, "%s", n)

@@ -323,6 +323,9 @@ func TestUnsupportedEngine(t *testing.T) {
 			if got := restored.MustValue(t, "SELECT GROUP_CONCAT(TABLE_NAME ORDER BY TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'd'"); got != "i,v" {
 				t.Errorf("the restored server has tables %s (verify said %s)", got, v.stdout)
 			}
+			if version == newest() {
+				t.Run("hostile names", func(t *testing.T) { hostileNames(t, srv) })
+			}
 			wantFree(t, srv)
 		})
 	}

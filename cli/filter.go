@@ -10,6 +10,7 @@ import (
 
 	"mbk/internal/filter"
 	"mbk/internal/hint"
+	"mbk/internal/printable"
 	"mbk/repo"
 )
 
@@ -100,7 +101,7 @@ func leftOutLines(m *repo.Manifest) []string {
 			filtered++
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("left out\t`%s`.`%s` (%s)", t.Database, t.Name, t.Engine))
+		lines = append(lines, fmt.Sprintf("left out\t%s (%s)", printable.Table(t.Database, t.Name), printable.Text(t.Engine)))
 	}
 	f := m.Filter
 	if f == nil {

@@ -16,6 +16,7 @@ import (
 
 	"mbk/internal/hint"
 	"mbk/internal/hook"
+	"mbk/internal/printable"
 	"mbk/repo"
 )
 
@@ -89,7 +90,7 @@ func (n *night) facts(when string) map[string]string {
 	facts := map[string]string{
 		"MBK_HOOK": when, "MBK_REPO": n.repo, "MBK_ID": a.ID, "MBK_HOSTNAME": orDefault(a.Hostname, hostname()),
 		"MBK_STARTED": stamp(n.started), "MBK_FINISHED": stamp(a.Finished), "MBK_OUTCOME": a.Outcome,
-		"MBK_ERROR": a.Error, "MBK_HINTS": strings.Join(a.Hints, "\n"),
+		"MBK_ERROR": printable.Text(a.Error), "MBK_HINTS": printable.Lines(strings.Join(a.Hints, "\n")),
 		"MBK_EXIT_CODE": "", "MBK_BYTES_READ": "", "MBK_BYTES_STORED": "", "MBK_LOCK_WINDOW_MS": "", "MBK_WARNING_COUNT": "",
 		"MBK_BINLOG_FILE": "", "MBK_BINLOG_POSITION": "", "MBK_BINLOG_GTID": "",
 	}

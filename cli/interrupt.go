@@ -7,6 +7,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"mbk/internal/printable"
 )
 
 // What is still done after the first signal, each until so long after it. Whatever
@@ -96,21 +98,27 @@ type outputError struct{ cause error }
 func (e *outputError) Error() string { return "the result could not be printed: " + e.cause.Error() }
 func (e *outputError) Unwrap() error { return e.cause }
 
-// resultWriter is where results are printed. It remembers the first error.
+// resultWriter is where results are printed. What a terminal could take for a command
+// is written out, which leaves JSON what it is. It remembers the first error.
 type resultWriter struct {
 	to  io.Writer
+	raw bool // for a program that knows what it reads
 	err error
 }
 
 func (w *resultWriter) Write(p []byte) (int, error) {
-	n, err := w.to.Write(p)
-	if err != nil {
+	text := string(p)
+	if !w.raw {
+		text = printable.Lines(text)
+	}
+	if _, err := io.WriteString(w.to, text); err != nil {
 		err = &outputError{err}
 		if w.err == nil {
 			w.err = err
 		}
+		return 0, err
 	}
-	return n, err
+	return len(p), nil
 }
 
 // unread says whether err is only that the reader of a list has seen enough of it, as

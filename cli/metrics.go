@@ -51,6 +51,9 @@ func runMetrics(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
+	if w, ok := env.Stdout.(*resultWriter); ok {
+		w.raw = true
+	}
 	_, err = env.Stdout.Write(text)
 	return err
 }

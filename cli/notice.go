@@ -12,6 +12,7 @@ import (
 
 	"mbk/internal/hint"
 	"mbk/internal/notify"
+	"mbk/internal/printable"
 	"mbk/repo"
 )
 
@@ -157,7 +158,7 @@ const (
 func (n *night) notice() noticeDocument {
 	a := n.attempt
 	d := noticeDocument{
-		Event: eventBackup, Outcome: a.Outcome, Text: n.subject(), Tool: tool(), Hostname: orDefault(a.Hostname, hostname()),
+		Event: eventBackup, Outcome: a.Outcome, Text: printable.Text(n.subject()), Tool: tool(), Hostname: orDefault(a.Hostname, hostname()),
 		Repo: n.repo, ID: a.ID, Started: n.started, ExitCode: n.code, Error: a.Error, Hints: a.Hints, Hooks: n.around.Hooks,
 	}
 	if !a.Finished.IsZero() {

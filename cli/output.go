@@ -11,6 +11,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
+
+	"mbk/internal/printable"
 )
 
 // errFindings is the error of a command whose output has said already what was
@@ -68,7 +70,7 @@ func inJSONPerhaps(env Env) bool {
 
 // tell writes a message for the operator: a note, a warning, an error or a hint.
 func tell(env Env, kind, text string) {
-	text = strings.ReplaceAll(text, "\n", "; ")
+	text = printable.Text(strings.ReplaceAll(text, "\n", "; "))
 	switch {
 	case env.messages.json:
 		_ = json.NewEncoder(env.Stderr).Encode(message{Time: time.Now().UTC(), Event: kind, Text: text}) // whom to tell?
@@ -119,11 +121,12 @@ func logger(env Env, c *cli.Context) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(env.Stderr, o)).With("event", messageLog).WithGroup("fields")
 }
 
-// rows prints lines whose cells are separated by tabs as columns.
+// rows prints lines whose cells are separated by tabs as columns. A cell that may
+// have tabs of its own is made printable by whoever has it.
 func rows(env Env, lines []string) error {
 	w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
 	for _, line := range lines {
-		if _, err := fmt.Fprintln(w, line); err != nil {
+		if _, err := fmt.Fprintln(w, printable.Columns(line)); err != nil {
 			return err
 		}
 	}

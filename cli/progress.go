@@ -9,6 +9,8 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/urfave/cli/v2"
+
+	"mbk/internal/printable"
 )
 
 // progress shows how far a command is. Its methods may be called from any
@@ -101,7 +103,7 @@ func (p *barProgress) note(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.name != "" && p.bar == nil {
-		fmt.Fprintf(p.out, "\r\033[K  %s: %.60s\r", p.name, text)
+		fmt.Fprintf(p.out, "\r\033[K  %s: %.60s\r", p.name, printable.Text(text))
 	}
 }
 
@@ -158,7 +160,7 @@ func (p *lineProgress) step(name string) {
 }
 
 func (p *lineProgress) at(done, total int64) { p.progress(done, total, "") }
-func (p *lineProgress) note(text string)     { p.progress(0, 0, text) }
+func (p *lineProgress) note(text string)     { p.progress(0, 0, printable.Text(text)) }
 func (p *lineProgress) end()                 {}
 
 func (p *lineProgress) progress(done, total int64, text string) {

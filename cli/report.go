@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"mbk/internal/printable"
 	"mbk/repo"
 )
 
@@ -135,7 +136,7 @@ func reportText(repository string, a repo.Attempt, proofs []repo.Verification) s
 	r.warnings()
 	r.around()
 	r.proofs(proofs)
-	return r.b.String()
+	return printable.Lines(r.b.String())
 }
 
 // reporter writes a report.
@@ -183,8 +184,8 @@ func (r *reporter) bullet(text string) {
 	fmt.Fprintf(&r.b, "  - %s", strings.TrimLeft(wrapTo(oneLine(text), 4, reportWidth), " "))
 }
 
-// oneLine is a text without line breaks.
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+// oneLine is a text without line breaks and fit to be shown.
+func oneLine(text string) string { return printable.Text(strings.Join(strings.Fields(text), " ")) }
 
 // bar draws a share of a whole.
 func bar(part, whole int64) string {
@@ -318,7 +319,7 @@ func (r *reporter) largest() {
 	}
 	r.section("largest tables")
 	for _, t := range r.a.Largest {
-		name := t.Database + "." + t.Name
+		name := printable.Text(t.Database + "." + t.Name)
 		fmt.Fprintf(&r.b, "  %-36s %-8s %9s  %s\n", shorten(name, 36), shorten(t.Engine, 8), size(t.Bytes), percent(t.Bytes, max(r.a.BytesRead, t.Bytes)))
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"mbk/internal/printable"
 	"mbk/repo"
 	"mbk/restore"
 )
@@ -96,7 +97,7 @@ func printTables(env Env, m *repo.Manifest) error {
 		for _, i := range t.Files {
 			bytes += m.Files[i].Size
 		}
-		line := fmt.Sprintf("table\t`%s`.`%s`\t%s\t%s", t.Database, t.Name, orDefault(t.Engine, t.Type), size(bytes))
+		line := fmt.Sprintf("table\t%s\t%s\t%s", printable.Table(t.Database, t.Name), printable.Text(orDefault(t.Engine, t.Type)), size(bytes))
 		if t.Problem != "" {
 			line += "\t" + t.Problem
 		}

@@ -17,6 +17,7 @@ import (
 	"mbk/innodb"
 	"mbk/internal/filename"
 	"mbk/internal/filter"
+	"mbk/internal/printable"
 	"mbk/repo"
 	"mbk/stage"
 )
@@ -422,7 +423,7 @@ func keptTables(m *repo.Manifest) string {
 			own++
 			continue
 		}
-		names = append(names, "`"+t.Database+"`.`"+t.Name+"`")
+		names = append(names, printable.Table(t.Database, t.Name))
 	}
 	kept := fmt.Sprintf("%d tables are restored", len(names))
 	switch len(names) {
@@ -448,7 +449,7 @@ func leftOutNotes(m *repo.Manifest) []string {
 			counts[t.Reason]++
 			continue
 		}
-		notes = append(notes, fmt.Sprintf("the backup does not hold `%s`.`%s` (%s): %s", t.Database, t.Name, t.Engine, t.Reason))
+		notes = append(notes, fmt.Sprintf("the backup does not hold %s (%s): %s", printable.Table(t.Database, t.Name), t.Engine, t.Reason))
 	}
 	if n := counts[repo.LeftByFilter]; n > 0 {
 		notes = append(notes, fmt.Sprintf("the backup was made with a filter, without %d tables; mbk show %s lists them", n, m.ID))

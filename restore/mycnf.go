@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"mbk/internal/printable"
 	"mbk/repo"
 	"mbk/stage"
 )
@@ -164,7 +165,7 @@ func tablesOf(m *repo.Manifest, p repo.Plugin) string {
 	for _, t := range m.Tables {
 		if strings.EqualFold(t.Engine, p.Name) {
 			if n++; n <= 3 {
-				first = append(first, "`"+t.Database+"`.`"+t.Name+"`")
+				first = append(first, printable.Table(t.Database, t.Name))
 			}
 		}
 	}

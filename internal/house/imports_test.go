@@ -33,6 +33,7 @@ var rank = map[string]int{
 	"mbk/internal/pagecache":   0,
 	"mbk/internal/serverfs":    1,
 	"mbk/internal/priority":    0,
+	"mbk/internal/printable":   0,
 	"mbk/internal/prom":        0,
 	"mbk/internal/signals":     0,
 	"mbk/internal/house":       0,
