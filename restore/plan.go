@@ -290,7 +290,7 @@ func (p *Plan) checkServer(program Program) {
 		if neededPlugin(plugin) {
 			p.object(Objection{Problem: missing, Hint: "install the package of that plugin; recovery cannot read the files without it"})
 		} else if tables := tablesOf(p.manifest, plugin); tables != "" {
-			p.warn("%s, which has the storage engine of %s: the server cannot open them without it", missing, tables)
+			p.warn("%s; without it the server cannot open %s, of which it has the storage engine", missing, tables)
 		}
 	}
 }

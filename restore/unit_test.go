@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -150,6 +151,27 @@ func TestPluginOptions(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("pluginOptions = %q, want %q", got, want)
+	}
+}
+
+func TestUseMemory(t *testing.T) {
+	m := systemManifest()
+	s, err := newSettings(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Plan{manifest: m, settings: s, Mariadbd: &Program{Version: "10.11.19-MariaDB"}}
+	for _, c := range []struct {
+		memory int64
+		want   string
+	}{
+		{4 << 30, "--innodb-buffer-pool-size=4294967296"},
+		{0, "--innodb-buffer-pool-size=" + fmt.Sprint(bufferSize(0))},
+	} {
+		e := p.engine(&scratch{dir: "/x"}, Options{Memory: c.memory})
+		if got := e.common(s.logSize); !slices.Contains(got, c.want) {
+			t.Errorf("memory %d: %q, want %q among them", c.memory, got, c.want)
+		}
 	}
 }
 

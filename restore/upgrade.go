@@ -35,23 +35,11 @@ type Upgrade struct {
 // upgrades says whether the result is for a newer series.
 func (o Options) upgrades() bool { return o.Upgrade || o.UpgradeWith != "" }
 
-// redoSince is the release from which servers read the form of redo log that a
-// backup has, and until which.
-func redoSince(m *repo.Manifest) (since, before stage.Version) {
-	if m.Redo.Format == innodb.Format108 {
-		return stage.Version{Major: 10, Minor: 8}, stage.Version{Major: 1 << 10}
-	}
-	return stage.Version{Major: 10, Minor: 5}, stage.Version{Major: 10, Minor: 8}
-}
-
 // readsRedo says whether a server of a newer series applies the redo log of a backup:
 // one that has the same form, which changed with 10.8, and is not encrypted.
 func (s server) readsRedo(m *repo.Manifest) bool {
-	if s.fit != newerSeries || (innodb.LogHeader{Format: m.Redo.Format, Crypt: m.Redo.Crypt}).Encrypted() {
-		return false
-	}
-	since, before := redoSince(m)
-	return s.version.AtLeast(since.Major, since.Minor, 0) && !s.version.AtLeast(before.Major, before.Minor, 0)
+	return s.fit == newerSeries && !(innodb.LogHeader{Format: m.Redo.Format, Crypt: m.Redo.Crypt}).Encrypted() &&
+		s.version.AtLeast(10, 8, 0) == (m.Redo.Format == innodb.Format108)
 }
 
 // redoSeries names the series whose servers apply the redo log of a backup.
@@ -85,7 +73,7 @@ func (p *Plan) findUpgrade(ctx context.Context, o Options, found []server, sourc
 		return
 	}
 	p.Upgrade = &Upgrade{Mariadbd: found[i].Program, server: found[i]}
-	if p.Upgrade.Tool, err = findTool(ctx, found[i]); err != nil {
+	if p.Upgrade.Tool, err = findTool(ctx, found[i], p.target.owner); err != nil {
 		p.object(Objection{
 			Problem: err.Error(),
 			Hint:    "install the client programs of " + series(found[i].version) + ", of which mariadb-upgrade is one",
@@ -120,8 +108,8 @@ func noUpgrade(found []server, source stage.Version) Objection {
 }
 
 // findTool finds the mariadb-upgrade of a server: beside it, or in the bin folder
-// beside its folder.
-func findTool(ctx context.Context, s server) (string, error) {
+// beside its folder. The owner of the files runs it.
+func findTool(ctx context.Context, s server, owner Owner) (string, error) {
 	paths := []string{s.Path}
 	if real, err := filepath.EvalSymlinks(s.Path); err == nil && real != s.Path {
 		paths = append(paths, real)
@@ -134,7 +122,7 @@ func findTool(ctx context.Context, s server) (string, error) {
 				if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
 					continue
 				}
-				version, err := toolVersion(ctx, path)
+				version, err := toolVersion(ctx, path, owner)
 				if err == nil && series(version) == series(s.version) {
 					return path, nil
 				}
@@ -153,11 +141,12 @@ func findTool(ctx context.Context, s server) (string, error) {
 
 // toolVersion asks a client program for its version: "Ver 2.1 Distrib
 // 11.8.9-MariaDB, for ...", in other releases "from 11.8.9-MariaDB".
-func toolVersion(ctx context.Context, path string) (stage.Version, error) {
+func toolVersion(ctx context.Context, path string, owner Owner) (stage.Version, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, "--no-defaults", "--version")
 	cmd.Env = programEnv(os.Environ())
+	cmd.Dir, cmd.SysProcAttr = "/", owner.credential()
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output() // some releases answer, and end with 1
 	text := regexp.MustCompile(`\d+\.\d+\.\d+-MariaDB`).FindString(string(out))
