@@ -86,6 +86,12 @@ func isHarmless(line string) bool {
 	return false
 }
 
+// wanting reports whether a server lacked something, so that what it says of tables is
+// not to be believed: one that may open no more files finds that a tablespace is missing.
+func (l *errorLog) wanting() bool {
+	return l.evidence[CauseShortage] || l.evidence[CauseAccess] || l.evidence[CauseKey]
+}
+
 // cause weighs what a run of the server has left: its log and its exit. Where damage was
 // read while something was missing to read it right, that counts and not the damage.
 func (l *errorLog) cause(exit error) Cause {

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"mbk/repo"
 )
@@ -146,5 +147,36 @@ func TestErrorLogWeighs(t *testing.T) {
 		if got := l.cause(nil); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
+	}
+}
+
+// Servers that never ended by themselves made a verification wait for ever.
+func TestServersThatWillComeToNothing(t *testing.T) {
+	const aborted = "2026-11-29 19:17:32 0 [ERROR] InnoDB: Plugin initialization aborted with error Generic error"
+	for _, c := range []struct{ name, script string }{
+		{"hangs in its shutdown", "echo '" + aborted + "'; echo 'Starting shutdown...'; exec sleep 600"},
+		{"takes no connection", "echo 'x: ready for connections.'; exec sleep 600"},
+		{"tries to write a page again", "while :; do echo '[Note] InnoDB: IO Error: 27 during write of 16384 bytes'; done"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			log := &errorLog{patience: patience{abort: time.Millisecond, accept: time.Millisecond}}
+			p, err := start(exec.Command("/bin/sh", "-c", c.script), log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.wait(t.Context()); err == nil || log.cause(err) == CauseDamage {
+				t.Errorf("wait = %v, cause %q", err, log.cause(err))
+			}
+		})
+	}
+	// One that lets us in may go on.
+	log := &errorLog{patience: patience{accept: time.Hour}}
+	p, err := start(exec.Command("/bin/sh", "-c", "echo 'x: ready for connections.'; read x; exit 0"), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.patience.satisfied()
+	if err := p.wait(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

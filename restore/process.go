@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -117,7 +118,8 @@ func (e engine) newLog(tell func(line string)) (*errorLog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keep the error log of %s: %w", e.program.Path, err)
 	}
-	return &errorLog{tell: tell, file: f, filtered: e.filtered || len(e.problems) > 0, problems: e.problems}, nil
+	return &errorLog{tell: tell, file: f, filtered: e.filtered || len(e.problems) > 0, problems: e.problems,
+		patience: patience{abort: 10 * time.Second, accept: time.Minute}}, nil
 }
 
 // openRegular opens a regular file where somebody else may have put something else: no
@@ -173,6 +175,7 @@ func start(cmd *exec.Cmd, log *errorLog) (*process, error) {
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start %s: %w", cmd.Path, errors.Join(err, r.Close()))
 	}
+	log.patience.kill = func() { _ = cmd.Process.Kill() } // an error means that it has ended
 	go func() {
 		defer close(read)
 		log.read(r)
@@ -234,6 +237,7 @@ type errorLog struct {
 	damage    []string // lines that speak of damage
 	last      []string // the last lines
 
+	patience patience
 	evidence map[Cause]bool // of what errors are evidence
 	unloaded bool           // a plugin was not found
 	asSource map[int]bool   // tables of problems of which there were errors or warnings
@@ -298,6 +302,7 @@ func (l *errorLog) line(s string) {
 	if s == "" {
 		return
 	}
+	l.watch(s)
 	if l.tell != nil {
 		l.tell(s)
 	}

@@ -59,6 +59,7 @@ func (s *served) connect(ctx context.Context, socket string) (*stage.Server, err
 	for {
 		server, err := stage.Connect(ctx, cfg)
 		if err == nil {
+			s.log.patience.satisfied()
 			return server, nil
 		}
 		select {

@@ -17,6 +17,7 @@ import (
 
 	"mbk/copier"
 	"mbk/innodb"
+	"mbk/internal/hint"
 	"mbk/repo"
 )
 
@@ -57,6 +58,7 @@ type verification struct {
 	mu     sync.Mutex
 	report *Report
 	undone []string // what could not be looked at, and why
+	advice string   // what to do about it
 }
 
 // find adds a finding.
@@ -76,11 +78,12 @@ func (v *verification) source(table, format string, args ...any) {
 	}
 }
 
-// leave adds something that could not be looked at.
-func (v *verification) leave(format string, args ...any) {
+// leave adds something that could not be looked at, with advice.
+func (v *verification) leave(advice, format string, args ...any) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.undone = append(v.undone, fmt.Sprintf(format, args...))
+	v.advice = cmp.Or(v.advice, advice)
 }
 
 // note adds a note.
@@ -128,12 +131,8 @@ func Verify(ctx context.Context, o Options, depth string) (*Report, error) {
 		Proved: []string{}, Findings: []repo.Finding{}, Notes: []string{}, AsOnSource: []repo.TableNote{},
 	}}
 	err = v.run(ctx, depth)
-	if err != nil {
-		err = fmt.Errorf("verify %s: %w", id, err)
-		if ctx.Err() != nil || refused(err) {
-			return nil, err
-		}
-		v.leave("%v", err)
+	if err != nil && (ctx.Err() != nil || refused(err)) {
+		return nil, fmt.Errorf("verify %s: %w", id, err)
 	}
 	return v.finish(ctx, err)
 }
@@ -186,6 +185,9 @@ func (v *verification) finish(ctx context.Context, failed error) (*Report, error
 	sort.SliceStable(r.Findings, func(i, j int) bool { return key(r.Findings[i]) < key(r.Findings[j]) })
 	slices.SortFunc(r.AsOnSource, func(a, b repo.TableNote) int { return strings.Compare(a.Table, b.Table) })
 	slices.Sort(v.undone)
+	if failed != nil {
+		v.undone = slices.Insert(v.undone, 0, failed.Error())
+	}
 	r.Verdict = v.verdict()
 	r.OK = r.Proves()
 	if r.CarriedOut() {
@@ -194,7 +196,10 @@ func (v *verification) finish(ctx context.Context, failed error) (*Report, error
 		}
 		failed = nil
 	} else {
-		failed = &UndoneError{cmp.Or(failed, errors.New(r.Reason))}
+		if failed == nil {
+			failed = hint.Wrap(errors.New(r.Reason), v.advice)
+		}
+		failed = &UndoneError{fmt.Errorf("verify %s: %w", r.ID, failed)}
 	}
 	err := v.o.Repository.PutVerification(ctx, repo.Verification{
 		ID: r.ID, Depth: r.Depth, Started: r.Started, Time: r.Finished, Tool: v.o.Tool, Server: r.Server, OK: r.OK, Verdict: r.Verdict,

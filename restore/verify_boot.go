@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,6 +67,20 @@ func (v *verification) boot(ctx context.Context) (err error) {
 	return v.check(ctx, e)
 }
 
+// retractIf takes findings back that were made since there were n, if something that has
+// come to light since makes them doubtful.
+func (v *verification) retractIf(doubtful bool, n int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !doubtful {
+		return
+	}
+	for _, f := range v.report.Findings[n:] {
+		v.undone = append(v.undone, strings.TrimPrefix(f.Table+": "+f.Problem, ": "))
+	}
+	v.report.Findings = v.report.Findings[:n]
+}
+
 // recovery makes a finding of a failure of the server that speaks against the backup.
 // Every other is one of the verification.
 func (v *verification) recovery(err error) error {
@@ -127,13 +142,19 @@ func (v *verification) check(ctx context.Context, e engine) error {
 		}
 	}
 	if err != nil && ctx.Err() == nil {
+		if s != nil {
+			s.process.kill() // its log is whole then
+			v.retractIf(s.log.wanting(), found)
+		}
 		return v.recovery(err)
 	}
 	if err != nil {
 		return err
 	}
-	if c := s.log.cause(nil); c != CauseUnknown && c != CauseDamage && len(s.log.damage) > 0 {
-		return hint.Wrap(e.failed(s.log, errors.New("the server could not work as it should")), (&RecoveryError{Cause: c}).advice())
+	if s.log.wanting() && (v.found() > found || len(s.log.damage) > 0) {
+		v.retractIf(true, found)
+		failed := e.failed(s.log, errors.New("the server lacked something while it looked at the tables"))
+		return hint.Wrap(failed, failed.advice())
 	}
 	for _, line := range s.log.damage {
 		v.find(repo.Finding{Problem: "the server's log says: " + line})
@@ -373,13 +394,17 @@ func (v *verification) weigh(t stage.Table, bad, notes []string) {
 		return len(specific) > 0 && !slices.ContainsFunc(specific, func(text string) bool { return !is(text) })
 	}
 	said := strings.Join(append(slices.Clone(bad), notes...), "; ")
+	lacking := CauseUnknown
+	for _, text := range specific {
+		lacking = cmp.Or(lacking, causeOf(text))
+	}
 	switch {
 	case all(waitsForUpgrade):
 		v.source(label, "it was made by an older release; mariadb-upgrade brings it up to date, and its rows can be checked only then (%s)", specific[0])
 	case all(isDiscarded) && v.withoutSpace(t):
 		v.source(label, "it was without a tablespace on the source")
-	case slices.ContainsFunc(specific, func(text string) bool { return causeOf(text) != CauseUnknown }):
-		v.leave("table %s: %s", label, said)
+	case lacking != CauseUnknown:
+		v.leave((&RecoveryError{Cause: lacking}).advice(), "table %s: %s", label, said)
 	default:
 		v.find(repo.Finding{Table: label, Problem: said})
 	}

@@ -1,0 +1,61 @@
+package restore
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// patience is how long a server may go on that will come to nothing. Some never end by
+// themselves: one that cannot write a page tries it again for ever, one that may open no
+// more files hangs in its shutdown, or never takes a connection.
+type patience struct {
+	abort  time.Duration // that a start which was given up may take to end; 0: for ever
+	accept time.Duration // that a server which is ready may take to let us in; 0: for ever
+	kill   func()        // ends the server; may be nil
+
+	vain int // pages that could not be written
+
+	mu    sync.Mutex
+	timer *time.Timer // calls kill
+	calm  bool        // no timer is started any more
+}
+
+// maxVain is how often a server may fail to write a page.
+const maxVain = 1000
+
+// watch looks in a line of the log for a server that will come to nothing.
+func (l *errorLog) watch(line string) {
+	p := &l.patience
+	switch {
+	case strings.Contains(line, "IO Error: ") && strings.Contains(line, " during write"):
+		if p.vain++; p.vain == maxVain {
+			l.suggest(CauseShortage)
+			l.errors = append(l.errors, message(line), fmt.Sprintf("it said so %d times, and was ended", maxVain))
+			p.endIn(time.Nanosecond)
+		}
+	case strings.Contains(line, "Plugin initialization aborted"):
+		p.endIn(p.abort)
+	case strings.Contains(line, "ready for connections"):
+		p.endIn(p.accept)
+	}
+}
+
+// endIn ends the server after a while, unless satisfied is called.
+func (p *patience) endIn(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d > 0 && p.kill != nil && p.timer == nil && !p.calm {
+		p.timer = time.AfterFunc(d, p.kill)
+	}
+}
+
+// satisfied stops the clock for good.
+func (p *patience) satisfied() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.calm = true; p.timer != nil {
+		p.timer.Stop()
+	}
+}
