@@ -126,7 +126,7 @@ func TestRefusedCalls(t *testing.T) {
 
 		{"verify at an unknown depth", []string{"verify", "latest", "--repo", repository, "--depth", "deep", "--quiet"}, 2, help("verify"), []string{`not "deep"`}},
 		{"verify with what is of another depth", []string{"verify", "latest", "--repo", repository, "--extended", "--quiet"}, 2, help("verify"), []string{"--extended is about --depth boot"}},
-		{"verify in no folder", []string{"verify", "latest", "--repo", repository, "--depth", "boot", "--owner", self(), "--scratch", "/nowhere/at/all", "--quiet"}, 1, "with --scratch", []string{"/nowhere"}},
+		{"verify in no folder", []string{"verify", "latest", "--repo", repository, "--depth", "boot", "--owner", self(), "--scratch", "/nowhere/at/all", "--quiet"}, 2, "with --scratch", []string{"/nowhere"}},
 		{"a little memory", []string{"verify", "latest", "--repo", repository, "--use-memory", "10M", "--quiet"}, 2, help("verify"), []string{`--use-memory "10M" is not a size of 64MiB or more`}},
 		{"memory that is no size", []string{"restore", "latest", "--repo", repository, "--target", target, "--use-memory", "much", "--quiet"}, 2, help("restore"), []string{`--use-memory "much"`}},
 		{"an upgrade without recovery", []string{"restore", "latest", "--repo", repository, "--target", target, "--upgrade", "--no-recover", "--quiet"}, 2, help("restore"), []string{"--upgrade needs the recovery"}},

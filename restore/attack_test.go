@@ -300,6 +300,33 @@ func testAttacked(t *testing.T, f *fixture, _ string) {
 	}
 }
 
+// A verification makes the same folders below --scratch.
+func testVerifyAttacked(t *testing.T, f *fixture, _ string) {
+	if os.Geteuid() != 0 {
+		t.Skip("playing another user takes root")
+	}
+	for _, s := range tricks() {
+		t.Run(s.name, func(t *testing.T) {
+			top := publicDir(t)
+			v, his := victim(t, top), give(t, filepath.Join(top, "his"), attacker, 0o755)
+			give(t, filepath.Join(his, ".snapshot"), fsuser.User{}, 0o755)
+			o := f.options("")
+			o.Owner, o.Scratch = &Owner{UID: attacker.UID, GID: attacker.GID}, his
+			o.Mariadbd, o.MariadbdArgs = publicServer(t, f)
+			before := look(t, v)
+			stop := attack(attacker, s, v, his)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			r, err := Verify(ctx, o, repo.DepthBoot)
+			n := stop()
+			t.Logf("%d times; Verify: %+v, %v", n, r, err)
+			if after := look(t, v); after != before || ctx.Err() != nil {
+				t.Errorf("was\n%sis\n%s", before, after)
+			}
+		})
+	}
+}
+
 // attackRestore restores while somebody does his worst.
 func attackRestore(t *testing.T, f *fixture, p placeCase, s trick, raw bool) {
 	top := publicDir(t)

@@ -43,6 +43,14 @@ func fakeScratch(t *testing.T, tg target) *scratch {
 			t.Fatal(err)
 		}
 	}
+	if tg.owner != self() {
+		err = filepath.WalkDir(s.data(), func(path string, _ fs.DirEntry, err error) error {
+			return errors.Join(err, os.Lchown(path, tg.owner.UID, tg.owner.GID))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	return s
 }
 
@@ -67,17 +75,33 @@ func names(t *testing.T, dir string) []string {
 // number of them. Whatever the number, the next restore finds an empty target;
 // only once all are in place, it is left alone.
 func TestKilledWhileMovingIn(t *testing.T) {
+	t.Run("with our own rights", func(t *testing.T) { testKilledWhileMovingIn(t, self(), self()) })
+	if os.Geteuid() == 0 {
+		his := Owner(attacker)
+		t.Run("into root's folder for another owner", func(t *testing.T) { testKilledWhileMovingIn(t, self(), his) })
+		t.Run("into the new owner's folder", func(t *testing.T) { testKilledWhileMovingIn(t, his, his) })
+	}
+}
+
+func testKilledWhileMovingIn(t *testing.T, of, owner Owner) {
 	for moved := range len(dataEntries()) + 1 {
-		dir := t.TempDir()
+		dir := publicDir(t)
+		if err := os.Chown(dir, of.UID, of.GID); err != nil {
+			t.Fatal(err)
+		}
+		tg := target{path: dir, exists: true, inside: true, owner: owner}
+		if objections := tg.chooseHand(); len(objections) > 0 || tg.hand != of.user() {
+			t.Fatalf("rights of %v, %+v", tg.hand, objections)
+		}
 		if err := os.WriteFile(filepath.Join(dir, "lost+found"), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s := fakeScratch(t, target{path: dir, exists: true, inside: true, owner: self()})
+		s := fakeScratch(t, tg)
 		order, err := placeOrder(s.data(), "ibdata1")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.writeDown(order); err != nil {
+		if err := tg.hand.Do(func() error { return s.writeDown(order) }); err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range order[:moved] {
@@ -89,7 +113,6 @@ func TestKilledWhileMovingIn(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		tg := target{path: dir, exists: true, inside: true, owner: self()}
 		left, err := tg.leftovers()
 		if err != nil {
 			t.Fatal(err)

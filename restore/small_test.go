@@ -101,6 +101,7 @@ func TestSmallBackup(t *testing.T) {
 		{"killed", testKilled},
 		{"while another restore runs", testBusy},
 		{"verify", testVerify},
+		{"verify, attacked", testVerifyAttacked},
 		{"verify finds what is wrong", testVerifyFindings},
 		{"verify finds pages newer than the redo", testNewPages},
 		{"extract", testExtract},

@@ -101,7 +101,12 @@ func (v *verification) bootPlan(ctx context.Context) (*Plan, error) {
 	p := newPlan(v.o, v.m)
 	path, err := resolve(filepath.Join(v.o.Scratch, "mbk-verify-"+plainID(v.o.Repository.Config().ID)))
 	if err != nil {
-		return nil, hint.Wrap(fmt.Errorf("scratch folder: %w", err), "name a folder that is there with --scratch, on a disk with room for all files")
+		o := Objection{Problem: fmt.Sprintf("scratch folder: %v", err), Hint: "name a folder that is there with --scratch, on a disk with room for all files"}
+		if link, ok := errors.AsType[*foreignLinkError](err); ok {
+			o.Hint = link.advice()
+		}
+		p.object(o)
+		return p, v.objections(p)
 	}
 	p.target = target{path: path, mode: 0o700}
 	p.findServer(ctx, v.o)
