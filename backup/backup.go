@@ -137,6 +137,7 @@ type attempt struct {
 	final  *final
 	listed listing // of the server, under BLOCK_DDL
 	left   []repo.LeftOut
+	loose  string // what the last scan could not read, and no table needs
 	state  position
 
 	outdated []qualified // tables that need an upgrade
@@ -364,7 +365,7 @@ func (r *attempt) copierOptions() copier.Options {
 
 // copyAll opens all tables and copies them, the system tablespace and the logs.
 func (r *attempt) copyAll(ctx context.Context) error {
-	s, err := r.layout.scanDatadir(ctx)
+	s, err := r.scan(ctx)
 	if err != nil {
 		return err
 	}
@@ -442,7 +443,7 @@ func (r *attempt) catchUp(ctx context.Context) error {
 		if err := r.aria.advance(ctx); err != nil {
 			return err
 		}
-		s, err := r.layout.scanDatadir(ctx)
+		s, err := r.scan(ctx)
 		if err != nil {
 			return err
 		}

@@ -127,6 +127,9 @@ func (p *Preflight) deniedHints(file string) []string {
 	if me := fsuser.Current().UID; err != nil || me != 0 && me != owner.UID {
 		return []string{p.layout.rightsHint()}
 	}
+	if to, err := p.layout.files.Readlink(file); err == nil {
+		return []string{fmt.Sprintf("the server's user (%v) may not read what %s leads to, %s: remove the link, if it is not yours", p.layout.files.User(), file, to)}
+	}
 	hints := []string{fmt.Sprintf("the server cannot read it either: chown -R %d:%d %s", owner.UID, owner.GID, file)}
 	rel, err := filepath.Rel(p.layout.datadir, file)
 	if dir, _, _ := strings.Cut(filepath.ToSlash(rel), "/"); err == nil && slices.Contains(p.first.databases, dir) {

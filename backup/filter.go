@@ -78,6 +78,9 @@ func (k *keeper) narrow(ctx context.Context, l layout, s *scan) error {
 		}
 	}
 	s.entries = kept
+	s.unread = slices.DeleteFunc(s.unread, func(u unread) bool {
+		return u.entry.dir != "" && (!k.mayHold(u.entry.dir) || u.entry.table != "" && !k.keepsFile(u.entry, parents))
+	})
 	gone := func(name string) bool { // of what is no file of a table
 		dir := path.Dir(name)
 		return dir != "." && !holds[dir] && !k.filter.Database(filename.SQL(dir))

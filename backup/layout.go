@@ -13,22 +13,23 @@ import (
 
 // layout says where the server keeps its files, as paths on this machine.
 type layout struct {
-	datadir string
-	server  string // the data directory as the server names it
-	system  []string
-	undo    string // directory of the undo tablespaces
-	redo    string // ib_logfile0
-	aria    string // directory of Aria's control file and logs
-	ignored map[string]bool
-	vars    map[string]string
-	keep    *keeper      // of a filtered backup
-	files   *serverfs.FS // through which all of these are looked at and opened
+	datadir  string
+	server   string // the data directory as the server names it
+	system   []string
+	undo     string // directory of the undo tablespaces
+	redo     string // ib_logfile0
+	aria     string // directory of Aria's control file and logs
+	ignored  map[string]bool
+	vars     map[string]string
+	keep     *keeper         // of a filtered backup
+	passOver map[string]bool // files that cannot be read and that no table needs, by path
+	files    *serverfs.FS    // through which all of these are looked at and opened
 }
 
 // newLayout reads the layout out of the server's global variables. datadir may
 // be another path to the same directory than the server's.
 func newLayout(datadir string, vars map[string]string) (layout, error) {
-	l := layout{datadir: filepath.Clean(datadir), server: filepath.Clean(vars["datadir"]), vars: vars, ignored: map[string]bool{}}
+	l := layout{datadir: filepath.Clean(datadir), server: filepath.Clean(vars["datadir"]), vars: vars, ignored: map[string]bool{}, passOver: map[string]bool{}}
 	home := l.resolve(vars["innodb_data_home_dir"])
 	system, err := systemFiles(vars["innodb_data_file_path"])
 	if err != nil {

@@ -104,19 +104,31 @@ func (s *scan) add(l layout, dir string, d fs.DirEntry) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	if errors.Is(err, fs.ErrPermission) || isKind(err) {
+		s.unread = append(s.unread, unread{e, e.path(), reason(err)})
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("follow %s: %w", e.path(), err)
 	}
 	if isLink {
 		e.link = to
 	}
+	if l.passOver[e.path()] {
+		s.unread = append(s.unread, unread{e, e.path(), errDenied.Error()})
+		return nil
+	}
 	if to.kind == repo.LinkSymbolic {
-		target, err := l.stat(l.file(e))
-		if errors.Is(err, fs.ErrNotExist) {
+		if target, err := l.stat(l.file(e)); err == nil && target.directory() {
+			s.strays = append(s.strays, e.path())
+			return nil
+		}
+		why, err := l.reach(e)
+		if err != nil {
 			return nil // a table that lacks this file
 		}
-		if err == nil && !target.regular() {
-			s.strays = append(s.strays, e.path())
+		if why != "" {
+			s.unread = append(s.unread, unread{e, farPlace(e, to), why})
 			return nil
 		}
 	}
@@ -128,6 +140,12 @@ func (s *scan) add(l layout, dir string, d fs.DirEntry) error {
 		}
 		if _, err := l.files.Statx(filepath.Join(l.datadir, dir, e.name), unix.AT_SYMLINK_NOFOLLOW, unix.STATX_TYPE); err == nil {
 			s.broken = append(s.broken, brokenLink{e, fmt.Sprintf("%s leads to %s, and %s is there, too", path.Join(dir, d.Name()), to.to, e.name)})
+		}
+	}
+	if to.kind == repo.LinkISL {
+		if why, err := l.reach(e); err == nil && why != "" {
+			s.unread = append(s.unread, unread{e, farPlace(e, to), why})
+			return nil
 		}
 	}
 	s.entries = append(s.entries, e)

@@ -61,7 +61,7 @@ func (r *attempt) underBlockDDL(ctx context.Context) error {
 	if err := r.lookForImports(ctx); err != nil {
 		return err
 	}
-	s, err := r.layout.scanDatadir(ctx)
+	s, err := r.scan(ctx)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (r *attempt) underBlockCommit(ctx context.Context) error {
 // read must be copied; each ALTER makes its files only once, so that has an end.
 func (r *attempt) settleLast(ctx context.Context) (innodb.LSN, error) {
 	const most = 1000 // rounds, of a millisecond at least
-	s, err := r.layout.scanDatadir(ctx)
+	s, err := r.scan(ctx)
 	for round := 1; err == nil; round++ {
 		if err = r.copies.resettle(ctx, r.final, s); err != nil {
 			break

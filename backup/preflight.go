@@ -361,26 +361,23 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 			return err
 		}
 	}
+	p.checkReadable()
 	p.checkFiles()
 	for _, found := range p.layout.look(p.first.entries) {
 		if errors.Is(found.err, fs.ErrNotExist) {
 			continue
 		}
 		if found.err != nil {
-			return found.err
+			p.addUnreached(found.err)
+			continue
 		}
 		p.bytes += found.stat.blocks
 	}
 	p.checkMerged()
 	p.checkViews()
-	p.checkReadable()
-	for _, path := range p.layout.system {
-		s, err := p.layout.stat(path)
-		if err != nil {
-			return fmt.Errorf("system tablespace: %w", err)
-		}
-		p.bytes += s.blocks
-	}
+	p.checkUnread()
+	p.checkFollowed()
+	p.checkOwnFiles()
 	p.leftOut = append(unsupportedTables(p.layout, p.first), p.fileless...)
 	for _, t := range p.leftOut {
 		text := fmt.Sprintf("%s has engine %s, which cannot be backed up", printable.Table(t.Database, t.Name), t.Engine)
@@ -402,7 +399,6 @@ func (p *Preflight) checkReadable() {
 	for _, e := range p.first.entries {
 		paths = append(paths, p.layout.file(e))
 	}
-	paths = append(paths, p.layout.system...)
 	denied := make([]bool, len(paths))
 	inParts(len(paths), func(from, to int) {
 		_ = p.layout.as(func(l layout) error { // what fails is seen again
@@ -412,19 +408,12 @@ func (p *Preflight) checkReadable() {
 			return nil
 		})
 	})
-	refused, first := 0, ""
-	for i, path := range paths {
-		if denied[i] {
-			if refused++; refused == 1 {
-				first = path
-			}
-		}
-	}
-	switch {
-	case refused == 1:
-		p.add("datadir", GradeError, fmt.Sprintf("%s: permission denied", first), p.deniedHints(first)...)
-	case refused > 1:
-		p.add("datadir", GradeError, fmt.Sprintf("%s and %d more files: permission denied", first, refused-1), p.deniedHints(first)...)
+	switch refused := p.passOver(denied); len(refused) {
+	case 0:
+	case 1:
+		p.add("datadir", GradeError, fmt.Sprintf("%s: permission denied", refused[0]), p.deniedHints(refused[0])...)
+	default:
+		p.add("datadir", GradeError, fmt.Sprintf("%s and %d more files: permission denied", refused[0], len(refused)-1), p.deniedHints(refused[0])...)
 	}
 }
 

@@ -74,6 +74,8 @@ type scan struct {
 	unnamable []string            // whose names no backup can hold
 	closed    []string            // directories that cannot be listed
 	broken    []brokenLink
+	unread    []unread // what is no file that can be read
+	followed  []string // files of the data directory itself that are links
 
 	// Of a filtered backup, what was taken out: databases by their SQL names, and
 	// the files of full-text indexes.
@@ -105,7 +107,9 @@ func (l layout) scanFiles(ctx context.Context, s *scan) error {
 			s.databases = append(s.databases, name)
 		case e.IsDir():
 		case rootFile(name):
-			s.entries = append(s.entries, entry{name: name})
+			if err := s.addRoot(l, e); err != nil {
+				return err
+			}
 		default:
 			s.ignored = append(s.ignored, name)
 		}
@@ -266,6 +270,8 @@ func (l layout) scanDatabase(s *scan, dir string) error {
 	for _, e := range list {
 		name := path.Join(dir, e.Name())
 		switch {
+		case special(e) && l.belongs(entry{dir: dir, name: e.Name()}):
+			s.unread = append(s.unread, unreadKind(entry{dir: dir, name: e.Name(), table: tableOf(e.Name())}, e))
 		case passing(e):
 		case e.IsDir() || !l.belongs(entry{dir: dir, name: e.Name()}):
 			strays = append(strays, name)
@@ -297,7 +303,7 @@ func (s *scan) addStrays(l layout, dir string, names []string, tables bool) {
 // passing reports whether a file is there for a moment only, as those are that a
 // statement makes, and what a program listens at.
 func passing(e fs.DirEntry) bool {
-	return e.Type()&(fs.ModeSocket|fs.ModeNamedPipe|fs.ModeDevice) != 0 || !e.IsDir() && !wanted(e.Name())
+	return special(e) || !e.IsDir() && !wanted(e.Name())
 }
 
 // indexFirst puts the index file of an Aria table before its data file, because

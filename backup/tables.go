@@ -177,8 +177,10 @@ type qualified struct{ database, name string }
 func (q qualified) String() string { return "`" + q.database + "`.`" + q.name + "`" }
 
 // shortList joins names for a message.
-func shortList(names []string) string {
-	const most = 5
+func shortList(names []string) string { return listUpTo(5, names) }
+
+// listUpTo is shortList with so many names.
+func listUpTo(most int, names []string) string {
 	if len(names) <= most {
 		return strings.Join(names, ", ")
 	}

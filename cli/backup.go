@@ -245,6 +245,30 @@ func describe(m *repo.Manifest, around repo.Around) backupDocument {
 	return d
 }
 
+// linkLines names the links of the data directory that a backup has followed.
+func linkLines(m *repo.Manifest) []string {
+	const most = 5
+	var names []string
+	for _, d := range m.Directories {
+		if d.Origin != "" {
+			names = append(names, d.Path+" in "+d.Origin)
+		}
+	}
+	for _, f := range m.Files {
+		if f.Link != "" {
+			names = append(names, f.Path+" in "+f.Origin)
+		}
+	}
+	switch n := len(names); {
+	case n == 0:
+		return nil
+	case n > most:
+		return []string{fmt.Sprintf("links\tfollowed to %d files and databases elsewhere: %s and %d more", n, strings.Join(names[:most], ", "), n-most)}
+	default:
+		return []string{fmt.Sprintf("links\tfollowed to %d files and databases elsewhere: %s", n, strings.Join(names, ", "))}
+	}
+}
+
 // printBackup prints a backup for people.
 func printBackup(env Env, m *repo.Manifest) error {
 	took := m.Finished.Sub(m.Started)
@@ -267,6 +291,7 @@ func printBackup(env Env, m *repo.Manifest) error {
 		}
 		lines = append(lines, fmt.Sprintf("replica of\t%s:%d,%s GTID %s", s.Host, s.Port, position, orDefault(s.GTID, "none")))
 	}
+	lines = append(lines, linkLines(m)...)
 	lines = append(lines, leftOutLines(m)...)
 	for _, w := range m.Warnings {
 		lines = append(lines, "warning\t"+w)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+	"golang.org/x/sys/unix"
 )
 
 // Options say what Start starts.
@@ -35,6 +36,10 @@ type Options struct {
 	Args []string
 	// Network makes the server listen on a free port of 127.0.0.1.
 	Network bool
+	// UID is the user and group that the server runs as, if this process is root's and
+	// it is not 0. He must be able to reach Dir. The programs may lie where only root
+	// can go: the server may read everything.
+	UID uint32
 	// Timeout bounds the wait until the server accepts connections, recovery
 	// included. 0 is one minute.
 	Timeout time.Duration
@@ -63,6 +68,7 @@ type Server struct {
 	Port     int    // on 127.0.0.1; 0 without Options.Network
 	ErrorLog string // path; every start appends to it
 
+	uid     uint32
 	args    []string
 	timeout time.Duration
 	db      *sql.DB
@@ -89,7 +95,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	}
 	s := &Server{
 		Dist: o.Dist, Dir: dir, Datadir: o.Datadir, Socket: socketPath(dir),
-		ErrorLog: filepath.Join(dir, "error.log"), timeout: o.Timeout,
+		ErrorLog: filepath.Join(dir, "error.log"), timeout: o.Timeout, uid: o.UID,
 	}
 	if s.timeout == 0 {
 		s.timeout = time.Minute
@@ -108,6 +114,11 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if o.Datadir == "" {
 		s.Datadir = filepath.Join(dir, "data")
 		if err := newDatadir(ctx, s.Dist, s.arguments(o.Args), s.Datadir); err != nil {
+			return nil, err
+		}
+	}
+	if s.uid != 0 {
+		if err := giveAway(s.uid, dir, s.Datadir); err != nil {
 			return nil, err
 		}
 	}
@@ -146,7 +157,19 @@ func (s *Server) arguments(more []string) []string {
 	} else {
 		args = append(args, "--bind-address=127.0.0.1", "--port="+strconv.Itoa(s.Port))
 	}
-	return append(append(args, userArgs()...), more...)
+	if s.uid == 0 {
+		args = append(args, userArgs()...)
+	}
+	return append(args, more...)
+}
+
+// giveAway gives folders and all that is in them to a user.
+func giveAway(uid uint32, folders ...string) error {
+	args := append([]string{"-R", fmt.Sprintf("%d:%d", uid, uid), "--"}, folders...)
+	if out, err := exec.Command("chown", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("start server: %w: %s", err, out)
+	}
+	return nil
 }
 
 // DB returns a pool of connections as root, without a default database. It is
@@ -307,6 +330,10 @@ func (s *Server) spawn(more []string) error {
 	cmd.Dir = s.Dir
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	if s.uid != 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: s.uid, Gid: s.uid}
+		cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_DAC_READ_SEARCH}
+	}
 	p := &process{ended: make(chan struct{})}
 	started := make(chan error)
 	go func() {
