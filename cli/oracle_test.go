@@ -237,6 +237,15 @@ func taking(t *testing.T, source *mariadbtest.Server, repository string, p profi
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
+	// Nothing is wrong with the tables of such a source, and no file of it is nobody's.
+	for _, m := range manifestOf(t, repository, b.ID).Tables {
+		if m.Problem != "" {
+			t.Errorf("the backup says of %s.%s: %s", m.Database, m.Name, m.Problem)
+		}
+	}
+	if warnings := strings.Join(b.Warnings, "\n"); strings.Contains(warnings, "InnoDB has no table") {
+		t.Errorf("the backup warns: %s", warnings)
+	}
 	return b
 }
 

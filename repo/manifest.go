@@ -253,7 +253,7 @@ type Directory struct {
 type Table struct {
 	Database string `json:"database"`
 	Name     string `json:"name"`
-	Engine   string `json:"engine"` // "" for a view
+	Engine   string `json:"engine"` // "" for a view, and if the definition cannot be read
 	Type     string `json:"type"`   // "BASE TABLE", "VIEW", "SEQUENCE", "SYSTEM VERSIONED"
 	Files    []int  `json:"files"`  // indexes in Manifest.Files
 	// Problem is what was wrong with the table on the source already, "" if nothing
