@@ -124,6 +124,7 @@ func soakCases() []soaked {
 		{name: "filter, caught up", run: one(func(t *testing.T, version string) string { filterOracle(t, version); return "" })},
 		{name: "lock window of idle data", run: one(func(t *testing.T, version string) string { return idleWindow(t, version, 1024, 512) })},
 	}
+	cases = append(cases, soaked{name: "upgrades from older series", since: "10.6", run: one(func(t *testing.T, version string) string { upgradedFromAll(t, version); return "" })})
 	for _, algorithm := range []string{"innodb", "none"} {
 		old := func(t *testing.T, version string) string { return oldChecksums(t, version, algorithm) }
 		cases = append(cases, soaked{name: "files with checksum " + algorithm, since: "10.6", run: one(old)})
@@ -297,4 +298,17 @@ func length(t *testing.T, srv *mariadbtest.Server, name string) int64 {
 		t.Fatal(err)
 	}
 	return info.Size()
+}
+
+// upgradedFromAll brings backups of all older series to one.
+func upgradedFromAll(t *testing.T, to string) {
+	for _, from := range []string{"10.5", "10.6", "10.11", "11.4", "11.8"} {
+		if from == to {
+			return
+		}
+		upgraded(t, from, to, false)
+		if from != "10.5" && from != "10.6" || to == "10.6" {
+			upgraded(t, from, to, true)
+		}
+	}
 }
