@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -16,11 +17,25 @@ import (
 // tool is what mbk calls itself in what it writes.
 func tool() string { return "mbk " + Version }
 
-// warner tells warnings of a repository.
+// mostWarnings is how many objects of a repository are named in warnings.
+const mostWarnings = 10
+
+// warner tells warnings of a repository, as long as there are not too many.
 func warner(c *cli.Context) func(string) {
 	json, _ := inJSON(c) // checked before the command ran
 	env := Env{Stderr: c.App.ErrWriter, messages: &messages{json: json}}
-	return func(text string) { warn(env, text) }
+	var mu sync.Mutex
+	told := 0
+	return func(text string) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch told++; {
+		case told <= mostWarnings:
+			warn(env, text)
+		case told == mostWarnings+1:
+			warn(env, "there are more objects in the repository that cannot be read; they are not named")
+		}
+	}
 }
 
 // repoFlag is the flag of every command that needs a repository.

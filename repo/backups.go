@@ -100,7 +100,7 @@ func (r *Repository) manifest(ctx context.Context, id string) (*Manifest, error)
 	defer r.decoding.Unlock()
 	b, err := store.ReadAll(ctx, r.st, manifestName(id), maxManifestStored)
 	if err != nil {
-		return nil, fmt.Errorf("read the manifest of %s: %w", id, err)
+		return nil, fmt.Errorf("read the manifest of %s in %s: %w", id, r, err)
 	}
 	m, err := decodeManifest(b)
 	if err == nil && m.ID != id {
