@@ -76,11 +76,18 @@ func run(ctx context.Context, env Env) int {
 		report(env, err, exitCode(ctx, err))
 		return exitCode(ctx, err)
 	}
+	explains := len(args) > 0 && args[0] == "config"
 	args, err := optionsFirst(app, explainInstead(app, env, args))
+	args, hidden := takeSecrets(args)
+	if given {
+		hidden = append(hidden, passwordVariable+"="+password)
+	}
 	switch {
 	case err != nil:
-	case given:
-		err = hidePassword(args, password)
+	case len(hidden) > 0 && explains: // else it would carry out what it is to explain
+		err = hide(append([]string{"config"}, args...), hidden)
+	case len(hidden) > 0:
+		err = hide(args, hidden)
 	default:
 		err = app.RunContext(ctx, append([]string{"mbk"}, args...))
 	}

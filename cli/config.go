@@ -104,7 +104,7 @@ func printConfig(c *cli.Context, env Env) error {
 
 // strangeVariables are those that look like an option's, and are none's.
 func strangeVariables(commands []*cli.Command, environ []string) []string {
-	known := map[string]bool{mailPasswordVariable: true} // no option: a command line is for all to see
+	known := map[string]bool{mailPasswordVariable: true, secretVariables: true} // no option: a command line is for all to see
 	for _, command := range commands {
 		for _, f := range command.Flags {
 			known[variable(f.Names()[0])] = true

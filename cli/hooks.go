@@ -73,7 +73,7 @@ func environment(ours []string, facts map[string]string) []string {
 // secretVariable says whether a variable of the environment is for mbk alone.
 func secretVariable(name string) bool {
 	ours, found := strings.CutPrefix(name, "MBK_")
-	return found && (strings.Contains(ours, "PASSWORD") || strings.Contains(ours, "SECRET") || ours == "WEBHOOK")
+	return found && (strings.Contains(ours, "PASSWORD") || strings.Contains(ours, "SECRET") || slices.Contains(secretOptions(), strings.ToLower(strings.ReplaceAll(ours, "_", "-"))))
 }
 
 // facts are what programs are told in their environment, and the same variables

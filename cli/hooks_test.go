@@ -3,6 +3,7 @@ package cli_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -512,4 +513,37 @@ func files(t *testing.T, folder string) (all []string) {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// A token in an address and the arguments of programs used to stand where every user of
+// the machine can read them, for as long as the backup ran.
+func TestSecretArguments(t *testing.T) {
+	w := workshop{t.TempDir()}
+	sleeping := w.program(t, "sleeping", "exec sleep 60")
+	t.Setenv("MBK_WEBHOOK", "https://127.0.0.1:1/of-the-environment")
+	cmd := command(t, "backup", "--no-defaults", "--repo", t.TempDir(), "--socket", "/nowhere/sock", "--webhook", "https://127.0.0.1:1/token-71",
+		"--hook-before", sleeping+" token-72", "--hook-failure=true token-73", "--notify", "never")
+	r := launch(t, cmd)
+	w.started(t, "sleeping")
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(line), "token") || !strings.Contains(string(line), "--repo") {
+		t.Errorf("the arguments are %q", strings.ReplaceAll(string(line), "\x00", " "))
+	}
+	for name, value := range w.environment(t, "sleeping") {
+		if strings.Contains(value, "token") {
+			t.Errorf("the program's environment has %s=%s", name, value)
+		}
+	}
+	signalTo(t, r, syscall.SIGTERM)
+	r.wait(t, 20*time.Second)
+	// With a password it used to take the backup that it was to explain.
+	repository := t.TempDir()
+	o := must(t, "config", "backup", "--no-defaults", "--repo", repository, "--webhook", "https://127.0.0.1:1/token-71", "--password=token-75")
+	wantEmptyFolder(t, repository)
+	if !strings.Contains(o.stdout, "command line") || strings.Contains(o.stdout, "token") || strings.Contains(o.stdout, "MBK_WEBHOOK") {
+		t.Errorf("config prints:\n%s", o.stdout)
+	}
 }

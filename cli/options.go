@@ -80,6 +80,7 @@ func variable(option string) string {
 // the value that the environment or else an option file has for it, and notes
 // where it came from. The password's value stays where it is.
 func resolve(c *cli.Context, env Env) error {
+	typed := strings.Split(env.Getenv(secretVariables), ",")
 	for _, f := range c.Command.Flags {
 		name := f.Names()[0]
 		switch text := env.Getenv(variable(name)); {
@@ -90,6 +91,9 @@ func resolve(c *cli.Context, env Env) error {
 				return err
 			}
 			env.sources[name] = source{strength: byVariable, variable: variable(name)}
+			if slices.Contains(typed, name) {
+				env.sources[name] = source{strength: byFlag} // it was there before hide
+			}
 		}
 	}
 	lines, err := optfile.Read(optfile.Options{

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -85,15 +87,61 @@ func takePassword(args []string) (rest []string, password string, given, prompt 
 	return rest, password, given, prompt
 }
 
-// hidePassword starts the program anew without the password among its arguments,
-// where every user of the machine can read it. It returns only if that fails.
-func hidePassword(args []string, password string) error {
+// secretOptions are those besides the password whose values nobody else should read:
+// addresses with a token in them, and arguments of programs.
+func secretOptions() []string {
+	return []string{"webhook", "hook-before", "hook-success", "hook-failure"}
+}
+
+// secretVariables names the options whose values the command line had, and the
+// environment has now.
+const secretVariables = "MBK_SECRET_OPTIONS"
+
+// takeSecrets takes the values of such options out of arguments that optionsFirst has
+// spelled, and returns the variables that hold them instead. A value of several lines
+// stays where it is, since a variable takes lines apart.
+func takeSecrets(args []string) (rest, variables []string) {
+	values := map[string][]string{}
+	for i, arg := range args {
+		if arg == "--" {
+			rest = append(rest, args[i:]...)
+			break
+		}
+		name, value, found := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
+		if !found || !slices.Contains(secretOptions(), name) {
+			rest = append(rest, arg)
+			continue
+		}
+		if strings.Contains(value, "\n") {
+			return args, nil
+		}
+		if name == "webhook" {
+			values[name] = nil // the last one counts
+		}
+		values[name] = append(values[name], value)
+	}
+	if len(values) == 0 {
+		return rest, nil
+	}
+	names := slices.Sorted(maps.Keys(values))
+	for _, name := range names {
+		variables = append(variables, variable(name)+"="+strings.Join(values[name], "\n"))
+	}
+	return rest, append(variables, secretVariables+"="+strings.Join(names, ","))
+}
+
+// hide starts the program anew with secrets in its environment in place of its
+// arguments, which every user of the machine can read. It returns only if that fails.
+func hide(args, variables []string) error {
 	self, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("hide the password: %w", err)
+		return fmt.Errorf("hide what is secret among the arguments: %w", err)
 	}
-	env := append(os.Environ(), passwordVariable+"="+password)
-	return fmt.Errorf("hide the password: %w", syscall.Exec(self, append([]string{os.Args[0]}, args...), env))
+	env := slices.DeleteFunc(os.Environ(), func(old string) bool { // the first one of a name would count
+		name, _, _ := strings.Cut(old, "=")
+		return slices.ContainsFunc(variables, func(v string) bool { return strings.HasPrefix(v, name+"=") })
+	})
+	return fmt.Errorf("hide what is secret among the arguments: %w", syscall.Exec(self, append([]string{os.Args[0]}, args...), append(env, variables...)))
 }
 
 // askPassword reads a password from the terminal. A signal ends it.

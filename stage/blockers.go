@@ -22,7 +22,7 @@ type Blocker struct {
 	Command   string // "Query", "Sleep", ...
 	State     string
 	Time      time.Duration // in this state
-	Statement string        // shortened; without what could be a password
+	Statement string        // shortened; without values, and what could be a password
 	Reason    string        // "holds MDL_BACKUP_DML", "has a transaction open", ...
 	Sure      bool          // known by its lock, not guessed
 }
@@ -291,11 +291,11 @@ func kindOf(statement string) statementKind {
 // statementLength is how many characters of a statement are shown.
 const statementLength = 100
 
-// shorten makes a statement fit for a message: one line, cut off, and without
-// anything behind a word that announces a password.
+// shorten makes a statement fit for a message: one line, cut off, without values, and
+// without anything after a word that announces a password.
 func shorten(statement string) string {
 	secretive := regexp.MustCompile(`(?is)\b(IDENTIFIED|PASSWORD|MASTER_PASSWORD|ENCRYPTION_KEY)\b.*`)
-	text := []rune(strings.Join(strings.Fields(secretive.ReplaceAllString(statement, "$1 ...")), " "))
+	text := []rune(strings.Join(strings.Fields(secretive.ReplaceAllString(mask(statement), "$1 ...")), " "))
 	if len(text) > statementLength {
 		return string(text[:statementLength-3]) + "..."
 	}
