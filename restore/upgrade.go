@@ -156,10 +156,18 @@ func toolVersion(ctx context.Context, path string, owner Owner) (stage.Version, 
 	return stage.ParseVersion(text)
 }
 
-// checkUpgrade objects to an upgrade that could touch what is not the target's.
+// checkUpgrade objects to an upgrade that cannot work, or could touch what is not the
+// target's.
 func (p *Plan) checkUpgrade() {
 	if p.Upgrade == nil {
 		return
+	}
+	isMysql := func(d repo.Directory) bool { return d.Name == "mysql" }
+	if p.manifest.Filter != nil && !slices.ContainsFunc(p.manifest.Directories, isMysql) {
+		p.object(Objection{
+			Problem: "the database mysql is left out, and mariadb-upgrade does not work without it",
+			Hint:    "choose a filter that keeps mysql, or restore without --upgrade",
+		})
 	}
 	if len(farSpaces(p.manifest))+len(p.outside) > 0 {
 		p.object(Objection{

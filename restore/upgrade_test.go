@@ -39,6 +39,7 @@ func TestPlanOfVersions(t *testing.T) {
 	newer := fakeServer(t, "11.8.9", "11.8.9")
 	format105 := func(m *repo.Manifest) { m.Redo.Format = innodb.Format105 }
 	encrypted := func(m *repo.Manifest) { m.Redo.Crypt = make([]byte, 28) }
+	filtered := func(m *repo.Manifest) { m.Filter = &repo.Filter{} }
 	far := func(m *repo.Manifest) { m.Files[4].Class, m.Files[4].Link = repo.ClassInnoDB, repo.LinkISL }
 	for _, c := range []struct {
 		name           string
@@ -64,6 +65,7 @@ func TestPlanOfVersions(t *testing.T) {
 		{"no mariadb-upgrade", "10.11.19", same, fakeServer(t, "11.8.9", ""), nil, same, "any", []string{"there is no mariadb-upgrade beside", "client programs of 11.8"}},
 		{"another mariadb-upgrade", "10.11.19", same, fakeServer(t, "11.8.9", "11.4.7"), nil, same, "any", []string{"is not of 11.8"}},
 		{"an upgrade with DATA DIRECTORY", "10.11.19", same, newer, far, same, newer, []string{"made with DATA DIRECTORY"}},
+		{"an upgrade without the database mysql", "10.11.19", same, newer, filtered, same, newer, []string{"the database mysql is left out"}},
 		{"not a server", "10.11.19", same, "/bin/echo", nil, same, "", []string{"no MariaDB server's answer", "--upgrade-with"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
