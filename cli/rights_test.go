@@ -237,6 +237,39 @@ func TestRootReadsNothingThatIsExchangedMeanwhile(t *testing.T) {
 	wantFree(t, s.srv)
 }
 
+// An option file of somebody else had root run its hooks.
+func TestOptionFilesOfOthers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	t.Parallel()
+	for _, line := range []string{"hook-before = /bin/true", "hook_success = /bin/true", "hook-failure = /bin/true", "mariadbd = /bin/true", "loose-mariadbd-option = --x", "owner = root"} {
+		file := optionFile(t, "[mbk]", "repo = /r", line)
+		command := "backup"
+		if strings.Contains(line, "mariadbd") || strings.Contains(line, "owner") {
+			command = "restore"
+		}
+		if o := mbk(t, "config", command, "--defaults-file="+file); o.code != 0 {
+			t.Errorf("%s of root: exits %d: %s", line, o.code, o.stderr)
+		}
+		fine(t, os.Chown(file, mysqlUser.UID, mysqlUser.GID))
+		mbk(t, "config", command, "--defaults-file="+file).wantRefusal(t, 2, "--help", "my.cnf, line 3: the file belongs to user 64999")
+		home := filepath.Join(t.TempDir(), ".my.cnf")
+		fine(t, os.Rename(file, home))
+		in(t, []string{"HOME=" + filepath.Dir(home)}, "config", command).wantRefusal(t, 2, "--help", ".my.cnf, line 3: the file belongs to user 64999")
+	}
+	file := optionFile(t, "[mbk]", "repo = /r", "hook-timeout = 1m", "[client]", "password = s")
+	fine(t, os.Chown(file, mysqlUser.UID, mysqlUser.GID), os.Chmod(file, 0o644))
+	o := mbk(t, "config", "--defaults-file="+file)
+	if o.code != 0 || strings.Count(o.stderr, "everyone can read the password in "+file+": chmod 600 "+file) != 1 {
+		t.Errorf("exits %d: %s", o.code, o.stderr)
+	}
+	fine(t, os.Chmod(file, 0o640))
+	if o := mbk(t, "config", "--defaults-file="+file); o.code != 0 || strings.Contains(o.stderr, "password") {
+		t.Errorf("exits %d: %s", o.code, o.stderr)
+	}
+}
+
 // checkArgs are those of a check of a server.
 func checkArgs(srv *mariadbtest.Server, repository string) []string {
 	return []string{"check", "--repo", repository, "--socket", srv.Socket, "--user", "root", "--no-defaults"}

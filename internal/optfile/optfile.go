@@ -21,6 +21,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"mbk/internal/serverfs"
 )
 
 const (
@@ -56,6 +58,9 @@ type Options struct {
 	// Warn, if set, is called with each complaint that does not make reading
 	// fail: one line, lower case, that names a file.
 	Warn func(message string)
+	// Opened, if set, is called with each file that is read, by the name that its
+	// settings have in Setting.File.
+	Opened func(path string, info fs.FileInfo)
 	// Getenv looks up the environment. Nil is os.Getenv.
 	Getenv func(name string) string
 
@@ -97,10 +102,13 @@ func Read(o Options) ([]Setting, error) {
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
+	if o.Opened == nil {
+		o.Opened = func(string, fs.FileInfo) {}
+	}
 	if o.etc == nil {
 		o.etc = globalFolders()
 	}
-	r := reader{warn: o.Warn, home: o.Getenv("HOME"), groups: groupSet(o)}
+	r := reader{warn: o.Warn, opened: o.Opened, home: o.Getenv("HOME"), groups: groupSet(o)}
 	if o.File != "" {
 		if err := r.required(o.File); err != nil {
 			return nil, err
@@ -171,6 +179,7 @@ func firstSet(getenv func(string) string, names ...string) string {
 // reader collects the settings of one call of Read.
 type reader struct {
 	warn     func(string)
+	opened   func(string, fs.FileInfo)
 	home     string
 	groups   map[string]string // of groupSet
 	settings []Setting
@@ -217,23 +226,37 @@ func (r *reader) skipped(path string, err error) {
 	}
 }
 
-// errFolder is why a folder is not read.
-var errFolder = errors.New("is a folder")
+// inherited reports whether a path is that of a descriptor which the caller of this
+// program has opened, as the shell does for <(...).
+func inherited(path string) bool {
+	return path == "/dev/stdin" || strings.HasPrefix(path, "/dev/fd/") || strings.HasPrefix(path, "/proc/self/fd/")
+}
+
+// openRegular opens a file that cannot make us wait.
+func openRegular(path string) (*os.File, error) {
+	if inherited(path) {
+		return os.Open(path)
+	}
+	var files *serverfs.FS // with the rights of this process
+	f, err := files.Open(path)
+	if kind, ok := errors.AsType[*serverfs.KindError](err); ok {
+		return nil, fmt.Errorf("is a %s", kind.Kind)
+	}
+	return f, err
+}
 
 // open opens a file for reading. It returns nil, after a warning, for a file
-// that anyone may have written.
+// that anyone may have written. Of files that are neither regular nor inherited it
+// returns an error.
 func (r *reader) open(path string) (*os.File, error) {
 	if r.files++; r.files > maxFiles {
 		return nil, fmt.Errorf("more than %d option files", maxFiles)
 	}
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
 	info, err := f.Stat()
-	if err == nil && info.IsDir() {
-		err = errFolder
-	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -241,6 +264,7 @@ func (r *reader) open(path string) (*os.File, error) {
 		r.warn(fmt.Sprintf("option file %s is ignored: everyone may write to it", path))
 		return nil, f.Close()
 	}
+	r.opened(path, info)
 	return f, nil
 }
 

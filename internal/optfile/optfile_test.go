@@ -1,6 +1,8 @@
 package optfile
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -8,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // write makes a file below dir, with the folders on the way to it.
@@ -201,7 +204,7 @@ func TestIncludes(t *testing.T) {
 		{"a missing file", "[client]\n!include DIR/missing.cnf\na=1\n", []string{"a=1"}, nil},
 		{"a folder, sorted, a bad file in it", "!includedir DIR/d\n[client]\nz=1\n", []string{"hidden=1", "a=1", "b=1", "before=1", "z=1"},
 			[]string{"bad.cnf, line 3: group without its ]; the rest of that file is ignored"}},
-		{"a folder as a file", "!include DIR/d\n", []string{}, []string{"DIR/d is ignored: is a folder"}},
+		{"a folder as a file", "!include DIR/d\n", []string{}, []string{"DIR/d is ignored: is a directory"}},
 		{"a file that everyone may write to", "!include DIR/open.cnf\n", []string{}, []string{"open.cnf is ignored: everyone may write to it"}},
 		{"a file that includes itself", "!include DIR/self.cnf\n", slices.Repeat([]string{"self=1"}, includeDepth), []string{"self.cnf, line 3: "}},
 	}
@@ -250,14 +253,14 @@ func TestReadErrors(t *testing.T) {
 	}{
 		{"missing file", Options{File: dir + "/missing.cnf"}, "read option file DIR/missing.cnf: no such file or directory"},
 		{"missing extra file", Options{Extra: dir + "/missing.cnf"}, "read option file DIR/missing.cnf: no such file or directory"},
-		{"folder as the file", Options{File: dir}, "read option file DIR: is a folder"},
+		{"folder as the file", Options{File: dir}, "read option file DIR: is a directory"},
 		{"option without a group", file("# x\npassword=secret\n"), "my.cnf, line 2: option before the first [group]"},
 		{"group without end", file("[client]\n\n[secret\n"), "my.cnf, line 3: group without its ]"},
 		{"byte order mark", file("\ufeff[client]\n"), "my.cnf, line 1: option before the first [group]"},
 		{"include of nothing", file("[client]\n!include\n"), "my.cnf, line 2: !include of nothing"},
 		{"includedir of nothing", file("!includedir  \n"), "my.cnf, line 1: !includedir of nothing"},
 		{"include of a missing folder", file("[a]\n!includedir DIR/missing\n"), "my.cnf, line 2: include folder DIR/missing: no such file or directory"},
-		{"endless file", Options{File: "/dev/zero"}, "read option file /dev/zero, line 1: file is larger than 16777216 bytes"},
+		{"endless file", Options{File: "/dev/zero"}, "read option file /dev/zero: is a device"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -324,4 +327,38 @@ func FuzzQuoted(f *testing.F) {
 			t.Errorf("parse = %+v, %v, want the value %q", s, err, value)
 		}
 	})
+}
+
+// A FIFO in the place of an option file made every command wait for ever. What the
+// caller's shell has opened may be one.
+func TestFilesThatAreNone(t *testing.T) {
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo.cnf")
+	file := filepath.Join(dir, "a.cnf")
+	if err := errors.Join(unix.Mkfifo(fifo, 0o600), os.WriteFile(file, []byte("[mbk]\nx=1\n!include "+fifo+"\n!includedir "+dir+"\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	var warnings []string
+	settings, err := Read(Options{File: file, Groups: []string{"mbk"}, Warn: func(m string) { warnings = append(warnings, m) }})
+	if err != nil || len(settings) == 0 || !slices.Contains(warnings, "option file "+fifo+" is ignored: is a FIFO") {
+		t.Errorf("got %v, %v, warnings %q", settings, err, warnings)
+	}
+	for _, o := range []Options{{File: fifo}, {Extra: fifo}} {
+		if _, err := Read(o); err == nil || err.Error() != "read option file "+fifo+": is a FIFO" {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	_, err = w.WriteString("[mbk]\nx=1\n")
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	settings, err = Read(Options{File: fmt.Sprintf("/dev/fd/%d", r.Fd()), Groups: []string{"mbk"}})
+	if err != nil || len(settings) != 1 {
+		t.Errorf("inherited: %v, %v", settings, err)
+	}
 }
