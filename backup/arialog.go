@@ -32,8 +32,9 @@ type ariaLogs struct {
 	copies  *copies
 	control aria.Control
 	logs    map[uint32]*held
-	copied  map[uint32]int64 // how far each log is copied, behind its first page
-	whole   map[uint32]bool  // logs of which nothing is left to copy
+	copied  map[uint32]int64     // how far each log is copied, behind its first page
+	whole   map[uint32]bool      // logs of which nothing is left to copy
+	seen    map[uint32][]ariaLog // as they were at each advance
 
 	patience time.Duration // with pages that are being written
 	standing time.Duration // that a log which has a successor has to stand still
@@ -62,7 +63,10 @@ func (l layout) readAriaControl() (aria.Control, error) {
 }
 
 func newAriaLogs(c *copies, control aria.Control) *ariaLogs {
-	return &ariaLogs{copies: c, control: control, logs: map[uint32]*held{}, copied: map[uint32]int64{}, whole: map[uint32]bool{}, patience: logWait, standing: logEndWait}
+	return &ariaLogs{
+		copies: c, control: control, logs: map[uint32]*held{}, copied: map[uint32]int64{}, whole: map[uint32]bool{},
+		seen: map[uint32][]ariaLog{}, patience: logWait, standing: logEndWait,
+	}
 }
 
 // inFlight is how much of the end of a log may have holes, in bytes: the server writes
@@ -85,11 +89,10 @@ func (a *ariaLogs) advance(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, l := range logs {
-		from, to := max(a.copied[l.n], aria.LogPageSize), l.size()-aria.LogPageSize
-		if !l.stat.settled() {
-			to -= inFlight
-		}
+	var later int64 // bytes in later logs
+	for _, l := range slices.Backward(logs) {
+		from, to := max(a.copied[l.n], aria.LogPageSize), a.settledUpTo(l, later)
+		later += l.size()
 		if to <= from {
 			continue
 		}
@@ -101,6 +104,22 @@ func (a *ariaLogs) advance(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// settledUpTo is how far a log is written that has so many bytes in later ones: far from
+// the end, or there for some time. The last page is never counted in.
+func (a *ariaLogs) settledUpTo(l ariaLog, later int64) int64 {
+	to := l.size() - max(inFlight-later, 0)
+	if l.stat.settled() {
+		to = l.size()
+	}
+	for _, before := range a.seen[l.n] {
+		if l.stat.taken.Sub(before.stat.taken) > settleTime {
+			to = max(to, before.size())
+		}
+	}
+	a.seen[l.n] = append(a.seen[l.n], l)
+	return to - aria.LogPageSize
 }
 
 // keep copies all logs but the newest to their end. It is called before the
