@@ -133,7 +133,7 @@ func (p *Preflight) deniedHints(file string) []string {
 	hints := []string{fmt.Sprintf("the server cannot read it either: chown -R %d:%d %s", owner.UID, owner.GID, file)}
 	rel, err := filepath.Rel(p.layout.datadir, file)
 	if dir, _, _ := strings.Cut(filepath.ToSlash(rel), "/"); err == nil && slices.Contains(p.first.databases, dir) {
-		hints = append(hints, fmt.Sprintf("or leave it out: --exclude-database '%s'", filename.SQL(dir)))
+		hints = append(hints, fmt.Sprintf("--exclude-database '%s' leaves it out", filename.SQL(dir)))
 	}
 	return hints
 }

@@ -413,7 +413,7 @@ func (p *Preflight) checkReadable() {
 	case 1:
 		p.add("datadir", GradeError, fmt.Sprintf("%s: permission denied", refused[0]), p.deniedHints(refused[0])...)
 	default:
-		p.add("datadir", GradeError, fmt.Sprintf("%s and %d more files: permission denied", refused[0], len(refused)-1), p.deniedHints(refused[0])...)
+		p.add("datadir", GradeError, fmt.Sprintf("%s and %d more files: permission denied", refused[0], len(refused)-1), p.deniedHints(filepath.Dir(refused[0]))...)
 	}
 }
 

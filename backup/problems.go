@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"mbk/aria"
 	"mbk/internal/filename"
@@ -241,32 +242,34 @@ func warnProblems(m *repo.Manifest) []string {
 }
 
 // checkProblems names such tables before anything is locked. It opens every file that
-// tells something, so that a backup leaves it to its own look at what it has copied.
+// tells something, so that a backup leaves it to its own look at what it has copied. A
+// DDL that is at work looks like a problem, so what is found is looked at twice.
 func (p *Preflight) checkProblems(ctx context.Context, server *stage.Server) error {
-	all := partsOf(func(yield func(entry, fileFacts) bool) {
-		_ = p.layout.as(func(l layout) error { // what cannot be read is named elsewhere
-			for _, e := range p.first.entries {
-				f, err := l.inspectFile(e)
-				if err == nil && !yield(e, f) {
-					break
-				}
-			}
-			return nil
-		})
-	})
-	j := judge{layout: p.layout, discarded: map[string]bool{}}
-	var err error
-	if j.dictionary, err = readDictionary(ctx, server); err != nil {
-		return err
-	}
-	discarded, err := server.Discarded(ctx)
+	found, old, err := p.layout.lookForProblems(ctx, server, p.first.entries)
 	if err != nil {
 		return err
 	}
-	for _, name := range discarded {
-		j.discarded[name] = true
+	if len(found) > 0 {
+		const pause = 300 * time.Millisecond
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+		s, err := p.layout.scanDatadir(ctx)
+		if err != nil {
+			return err
+		}
+		s.entries = slices.DeleteFunc(s.entries, func(e entry) bool { return found[tableFiles{e.dir, e.table}] == "" })
+		again, _, err := p.layout.lookForProblems(ctx, server, s.entries)
+		if err != nil {
+			return err
+		}
+		maps.DeleteFunc(found, func(key tableFiles, text string) bool { return again[key] != text })
 	}
-	found := j.problems(all)
+	if len(old) > 0 {
+		p.note(checkTables, GradeWarning, outdatedText(old), upgradeHint)
+	}
 	var tables []qualified
 	var problems []string
 	for _, key := range slices.SortedFunc(maps.Keys(found), func(a, b tableFiles) int {
@@ -276,13 +279,38 @@ func (p *Preflight) checkProblems(ctx context.Context, server *stage.Server) err
 			tables, problems = append(tables, q), append(problems, found[key])
 		}
 	}
-	if old := outdated(all, p.facts.Version); len(old) > 0 {
-		p.note(checkTables, GradeWarning, outdatedText(old), upgradeHint)
-	}
 	for _, text := range problemTexts(tables, problems) {
 		p.note(checkTables, GradeWarning, text, problemHint)
 	}
 	return nil
+}
+
+// lookForProblems judges tables by their files as they are now.
+func (l layout) lookForProblems(ctx context.Context, server *stage.Server, entries []entry) (found map[tableFiles]string, old []qualified, err error) {
+	all := partsOf(func(yield func(entry, fileFacts) bool) {
+		_ = l.as(func(l layout) error { // what cannot be read is named elsewhere
+			for _, e := range entries {
+				f, err := l.inspectFile(e)
+				if err == nil && !yield(e, f) {
+					break
+				}
+			}
+			return nil
+		})
+	})
+	j := judge{layout: l, discarded: map[string]bool{}}
+	if j.dictionary, err = readDictionary(ctx, server); err != nil {
+		return nil, nil, err
+	}
+	discarded, err := server.Discarded(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, name := range discarded {
+		j.discarded[name] = true
+	}
+	version, err := stage.ParseVersion(l.vars["version"])
+	return j.problems(all), outdated(all, version), err
 }
 
 const problemHint = "a backup goes on and holds the table as it is: repair it, restore it from an older backup, or drop it"
