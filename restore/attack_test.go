@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 
 	"mbk/internal/fsuser"
 	"mbk/repo"
+	"mbk/stage"
 )
 
 // attacker is the user to whom the restored files are to belong: he runs the server, and
@@ -472,6 +474,35 @@ func TestChooseOwner(t *testing.T) {
 		if (objection != nil) != c.objection || !c.objection && got != c.want || objection != nil && !strings.Contains(objection.Hint, "--owner") {
 			t.Errorf("%s: %+v, %+v, want %+v", c.name, got, objection, c.want)
 		}
+	}
+}
+
+// The socket lies in a folder of the server's user. Led to the socket of another server,
+// root logged in there as root, and dropped tables.
+func TestOtherServerAtTheSocket(t *testing.T) {
+	dir := publicDir(t)
+	socket, link := filepath.Join(dir, "other"), filepath.Join(dir, "socket")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // nobody else uses it
+	e := engine{program: Program{Path: "/bin/sleep"}, owner: self(), data: dir, tmp: dir, log: filepath.Join(dir, serverLog)}
+	log, err := e.newLog(nil)
+	if err == nil {
+		err = os.Symlink(socket, link)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := start(e.command([]string{"300"}), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &served{engine: e, process: p, log: log}
+	defer s.close()
+	if _, err := s.connect(t.Context(), link); !errors.Is(err, stage.ErrOtherServer) {
+		t.Errorf("connect = %v, want %v", err, stage.ErrOtherServer)
 	}
 }
 

@@ -55,12 +55,17 @@ func (e engine) serve(ctx context.Context, options ...string) (_ *served, err er
 
 // connect waits until the server lets us in.
 func (s *served) connect(ctx context.Context, socket string) (*stage.Server, error) {
-	cfg := stage.Config{Protocol: stage.ProtocolSocket, Socket: socket, User: "root"}
+	// The socket's folder belongs to the server's user, who could put a link to another
+	// server's socket there; that would let us in as root.
+	cfg := stage.Config{Protocol: stage.ProtocolSocket, Socket: socket, User: "root", ServerGroup: s.process.cmd.Process.Pid}
 	for {
 		server, err := stage.Connect(ctx, cfg)
 		if err == nil {
 			s.log.patience.satisfied()
 			return server, nil
+		}
+		if errors.Is(err, stage.ErrOtherServer) {
+			return nil, err
 		}
 		select {
 		case <-s.process.ended:

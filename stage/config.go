@@ -65,7 +65,15 @@ type Config struct {
 	// ConnectTimeout bounds the making of one connection, log-in included; 0
 	// means 10 s.
 	ConnectTimeout time.Duration
+
+	// ServerGroup is the process group of the server that must listen at the socket;
+	// 0: any. Another one gets ErrOtherServer, and no login.
+	ServerGroup int
 }
+
+// ErrOtherServer is returned when another process than that of Config.ServerGroup
+// listens at the socket.
+var ErrOtherServer = errors.New("another server listens at the socket")
 
 // Where packagers put the socket, Debian first.
 const socketPlaces = "/run/mysqld/mysqld.sock:/var/lib/mysql/mysql.sock:/run/mariadb/mariadb.sock:/tmp/mysql.sock"

@@ -16,6 +16,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -302,6 +303,22 @@ func TestTLS(t *testing.T) {
 					}
 				})
 			}
+			t.Run("server of another process group", func(t *testing.T) {
+				group, err := syscall.Getpgid(srv.Pid())
+				if err != nil {
+					t.Fatal(err)
+				}
+				link := filepath.Join(t.TempDir(), "socket")
+				if err := os.Symlink(srv.Socket, link); err != nil {
+					t.Fatal(err)
+				}
+				for g, want := range map[int]error{group: nil, 0: nil, os.Getppid() + 1<<22: stage.ErrOtherServer} {
+					err := try(t.Context(), stage.Config{Socket: link, User: "coded", Password: "secret", ServerGroup: g})
+					if !errors.Is(err, want) {
+						t.Errorf("group %d: %v, want %v", g, err, want)
+					}
+				}
+			})
 			t.Run("peer of a network connection", func(t *testing.T) {
 				s, err := stage.Connect(t.Context(), stage.Config{Host: "127.0.0.1", Port: srv.Port, User: "plain", Password: "secret"})
 				if err != nil {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"golang.org/x/sys/unix"
+
 	"mbk/internal/fsuser"
 	"mbk/internal/hint"
 )
@@ -123,10 +125,23 @@ func (c Config) driver(l *link) (*mysql.Config, error) {
 		conn, err := dialer.DialContext(ctx, network, addr)
 		if u, ok := conn.(*net.UnixConn); ok {
 			l.peer = peerOf(u)
+			if !c.expects(l.peer) {
+				return nil, errors.Join(fmt.Errorf("%w: process %d", ErrOtherServer, l.peer.pid), conn.Close())
+			}
 		}
 		return conn, err
 	}
 	return d, nil
+}
+
+// expects says whether the process at the other end may be the server. A kernel that
+// does not tell who that is is believed.
+func (c Config) expects(p peer) bool {
+	if c.ServerGroup == 0 || p.user == nil {
+		return true
+	}
+	group, err := unix.Getpgid(p.pid)
+	return p.pid != 0 && err == nil && group == c.ServerGroup
 }
 
 // peer is the process at the other end of a socket, and its user.
