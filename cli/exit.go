@@ -61,12 +61,12 @@ func exitCode(ctx context.Context, err error) int {
 	case errors.As(err, &page), errors.As(err, &damage), errors.As(err, &recovery) && recovery.Damaged(), errors.Is(err, repo.ErrDamaged),
 		errors.Is(err, innodb.ErrRedoDamaged), unreadable(err), errors.Is(err, errFindings):
 		return exitDamage
-	case errors.As(err, &busy), errors.As(err, &locked), errors.Is(err, stage.ErrTooManyConnections), errors.As(err, &restoring), errors.As(err, &bound), errors.Is(err, backup.ErrLockBudget), errors.Is(err, stage.ErrStoodStill), errors.Is(err, backup.ErrReplaced), errors.Is(err, backup.ErrMadeLast), errors.Is(err, backup.ErrNoCheckpoint), errors.Is(err, repo.ErrRemoved),
+	case errors.As(err, &busy), errors.As(err, &locked), errors.Is(err, stage.ErrTooManyConnections), errors.Is(err, stage.ErrAccountLimit), errors.Is(err, stage.ErrNotReady), errors.As(err, &restoring), errors.As(err, &bound), errors.Is(err, backup.ErrLockBudget), errors.Is(err, stage.ErrStoodStill), errors.Is(err, backup.ErrReplaced), errors.Is(err, backup.ErrMadeLast), errors.Is(err, backup.ErrNoCheckpoint), errors.Is(err, repo.ErrRemoved),
 		errors.Is(err, innodb.ErrRedoOverwritten), errors.Is(err, innodb.ErrRedoStalled), errors.Is(err, innodb.ErrRedoReplaced):
 		return exitBusy
 	case isUsage(err), errors.As(err, &config), errors.As(err, &objection), errors.As(err, &finding),
 		errors.Is(err, backup.ErrOtherServer), errors.Is(err, repo.ErrNotRepository), errors.Is(err, repo.ErrNewerFormat), errors.As(err, &unknown), errors.As(err, &future),
-		errors.Is(err, stage.ErrDenied), errors.Is(err, stage.ErrPrivilege), errors.Is(err, stage.ErrTLS), errors.Is(err, stage.ErrNotMariaDB):
+		errors.Is(err, stage.ErrDenied), errors.Is(err, stage.ErrPrivilege), errors.Is(err, stage.ErrTLS), errors.Is(err, stage.ErrNotMariaDB), errors.Is(err, stage.ErrNoInnoDB):
 		return exitUsage
 	}
 	return exitFailed

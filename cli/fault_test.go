@@ -223,14 +223,23 @@ func TestBusyServer(t *testing.T) {
 func TestCrippledServer(t *testing.T) {
 	srv := mariadbtest.New(t, mariadbtest.Versions()[0])
 	repository := t.TempDir()
-	for option, says := range map[string]string{"--innodb-force-recovery=1": "innodb_force_recovery is 1", "--innodb-read-only": "innodb_read_only is ON"} {
-		if err := srv.Restart(t.Context(), option); err != nil {
+	for option, says := range map[string]string{
+		"--innodb-force-recovery=1": "server: innodb_force_recovery is 1", "--innodb-read-only": "server: innodb_read_only is ON",
+		"--skip-innodb --default-storage-engine=MyISAM": "the server runs without InnoDB",
+	} {
+		if err := srv.Restart(t.Context(), strings.Fields(option)...); err != nil {
 			t.Fatal(err)
 		}
 		before := tree(t, repository)
-		mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 2, "start it without", "server: "+says)
+		mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 2, "start it without", says)
 		wantUnchanged(t, before, repository)
 	}
+	// Who has lost the password of root wants a backup before anything is changed.
+	if err := srv.Restart(t.Context(), "--skip-grant-tables"); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "check", "--repo", repository, "--socket", srv.Socket, "--no-defaults")
+	must(t, backupArgs(srv, repository)...)
 }
 
 // mount makes a file system of a few bytes.

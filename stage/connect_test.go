@@ -184,6 +184,26 @@ func TestConnect(t *testing.T) {
 			srv.MustExec(t, "INSTALL SONAME 'auth_parsec'")
 			refusal(t, try(t.Context(), account("parsec", "IDENTIFIED VIA parsec USING PASSWORD('secret')")), stage.ErrDenied)
 		})
+		t.Run("the account's limits", func(t *testing.T) {
+			cfg := account("seldom", "IDENTIFIED BY 'secret' WITH MAX_QUERIES_PER_HOUR 2")
+			refusal(t, try(t.Context(), cfg), stage.ErrAccountLimit, "max_queries_per_hour")
+		})
+		t.Run("encryption is demanded", func(t *testing.T) {
+			err := try(t.Context(), account("encrypted", "IDENTIFIED BY 'secret' REQUIRE SSL"))
+			refusal(t, err, stage.ErrDenied)
+			contains(t, strings.Join(hint.Of(err), "\n"), "--ssl")
+		})
+		t.Run("init_connect fails", func(t *testing.T) {
+			srv.MustExec(t, "SET GLOBAL init_connect='SELECT 1 FROM no.such_table'")
+			defer srv.MustExec(t, "SET GLOBAL init_connect=''")
+			err := try(t.Context(), account("greeted", "IDENTIFIED BY 'secret'"))
+			refusal(t, err, stage.ErrDenied, "init_connect")
+		})
+		t.Run("two ways in, the first with another password", func(t *testing.T) {
+			err := try(t.Context(), account("two_ways", "IDENTIFIED VIA ed25519 USING PASSWORD('other') OR mysql_native_password USING PASSWORD('secret')"))
+			refusal(t, err, stage.ErrDenied)
+			contains(t, strings.Join(hint.Of(err), "\n"), "only the first way")
+		})
 		// Last: it changes root. This is how Debian sets it up.
 		t.Run("debian's root", func(t *testing.T) {
 			srv.MustExec(t, "CREATE OR REPLACE USER "+me.Username+"@localhost IDENTIFIED VIA mysql_native_password USING 'invalid' OR unix_socket",

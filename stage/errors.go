@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"mbk/internal/hint"
 )
 
 var (
@@ -29,6 +31,17 @@ var (
 	// ErrTooManyConnections is returned when the server or the account has no
 	// connection left.
 	ErrTooManyConnections = errors.New("too many connections")
+
+	// ErrAccountLimit is returned when the account has used up what it may do in an
+	// hour.
+	ErrAccountLimit = errors.New("limit of the account reached")
+
+	// ErrNotReady is returned by a node of a cluster that refuses queries.
+	ErrNotReady = errors.New("the node is not ready")
+
+	// ErrNoInnoDB is returned by Server.MissingGrants when the server runs without
+	// InnoDB.
+	ErrNoInnoDB = errors.New("the server runs without InnoDB")
 
 	// ErrNotMariaDB is returned by Connect when the server is something else.
 	ErrNotMariaDB = errors.New("not a MariaDB server")
@@ -96,6 +109,7 @@ const (
 	erDBAccessDenied       = 1044
 	erAccessDenied         = 1045
 	erBadDB                = 1049
+	erNotReady             = 1047
 	erServerShutdown       = 1053
 	erBadField             = 1054
 	erForcingClose         = 1080
@@ -105,12 +119,14 @@ const (
 	erHostNotPrivileged    = 1130
 	erTableAccessDenied    = 1142
 	erNoSuchTable          = 1146
+	erAbortingConnection   = 1184
 	erUnknownSystemVar     = 1193
 	erTooManyUserConns     = 1203
 	erLockWaitTimeout      = 1205
 	erLockDeadlock         = 1213
 	erUserLimitReached     = 1226
 	erSpecificAccessDenied = 1227
+	erUnknownEngine        = 1286
 	erReadOnly             = 1290
 	erQueryInterrupted     = 1317
 	erNotSupportedAuthMode = 1251
@@ -158,8 +174,20 @@ func refused(err error) error {
 	switch number(err) {
 	case erSpecificAccessDenied, erDBAccessDenied, erTableAccessDenied:
 		return fmt.Errorf("%w: %w", ErrPrivilege, err)
+	case erNotReady:
+		return hint.Wrap(fmt.Errorf("%w: %w", ErrNotReady, err), "wait until the node is in the cluster again (wsrep_ready is ON), or see wsrep_reject_queries")
+	case erUserLimitReached:
+		return limited(err)
 	}
 	return err
+}
+
+// limited is what the server says when an account has reached one of its limits.
+func limited(err error) error {
+	if strings.Contains(err.Error(), "connections") {
+		return fmt.Errorf("%w: %w", ErrTooManyConnections, err)
+	}
+	return hint.Wrap(fmt.Errorf("%w: %w", ErrAccountLimit, err), "ALTER USER ... WITH MAX_QUERIES_PER_HOUR 0 MAX_UPDATES_PER_HOUR 0 takes the limit away")
 }
 
 // cause makes the driver's words for a dead connection say so.

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"mbk/internal/hint"
 	"mbk/internal/mariadbtest"
 	"mbk/stage"
 )
@@ -169,4 +171,12 @@ func TestGalera(t *testing.T) {
 	}
 	waitFor(t, srv, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'wsrep_local_state_comment'", "Synced")
 	free(t, srv)
+	// A node that has lost the others, or is told to, refuses all queries for a while.
+	srv.MustExec(t, "SET GLOBAL wsrep_reject_queries=ALL")
+	_, err = s.MissingGrants(t.Context())
+	if !errors.Is(err, stage.ErrNotReady) {
+		t.Errorf("MissingGrants: %v, want ErrNotReady", err)
+	}
+	contains(t, strings.Join(hint.Of(err), " "), "wsrep_ready", "wsrep_reject_queries")
+	srv.MustExec(t, "SET GLOBAL wsrep_reject_queries=NONE")
 }

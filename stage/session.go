@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -340,7 +341,17 @@ func unconnected(cfg Config, err error) error {
 	var network *net.OpError
 	switch n := number(err); {
 	case n == erAccessDenied || n == erAccessDeniedNoPass:
-		return say(ErrDenied, "check --user and the password; the local root account usually needs neither when mbk runs as root")
+		advice := "check --user and the password; the local root account usually needs neither when mbk runs as root"
+		if network, _ := cfg.address(); network == "unix" && cfg.TLS == (TLS{}) {
+			advice += "; an account that demands encryption (REQUIRE SSL) wants --ssl, at a socket too"
+		}
+		return say(ErrDenied, advice)
+	case n == erUserLimitReached && !errors.Is(limited(err), ErrTooManyConnections):
+		return fmt.Errorf("connect as %s: %w", cfg, limited(err))
+	case n == erNotReady:
+		return fmt.Errorf("connect as %s: %w", cfg, refused(err))
+	case n == erAbortingConnection || n == erForcingClose && strings.Contains(err.Error(), "init_connect"):
+		return say(ErrDenied, "the server runs init_connect for this account, and that fails: mend it, or give the account CONNECTION ADMIN, for which it is not run")
 	case n == erHostNotPrivileged || n == erHostIsBlocked:
 		return say(ErrDenied, "the server admits no account from this host; connect through its socket or create one")
 	case n == erMustChangePassword || n == erMustChangeLogin:
@@ -351,6 +362,10 @@ func unconnected(cfg Config, err error) error {
 		return say(ErrTooManyConnections, "mbk needs five connections: raise max_connections or the account's limit, or try again later")
 	case n == erNotSupportedAuthMode || errors.Is(err, mysql.ErrUnknownPlugin) || errors.Is(err, mysql.ErrCleartextPassword) ||
 		errors.Is(err, mysql.ErrOldPassword) || errors.Is(err, mysql.ErrMalformPkt):
+		if errors.Is(err, mysql.ErrMalformPkt) || errors.Is(err, mysql.ErrUnknownPlugin) {
+			return hint.Wrap(say(ErrDenied, "mbk speaks unix_socket, mysql_native_password and ed25519: give it an account of one of these kinds"),
+				"of an account with several ways in (VIA ... OR ...) mbk may get only the first way: let that be one that it speaks, with the password that it has")
+		}
 		return say(ErrDenied, "mbk speaks unix_socket, mysql_native_password and ed25519: give it an account of one of these kinds")
 	case errors.Is(err, mysql.ErrNoTLS):
 		return say(ErrTLS, "give the server a certificate, or connect without encryption: --skip-ssl")
