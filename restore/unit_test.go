@@ -252,29 +252,46 @@ func TestPageSink(t *testing.T) {
 }
 
 func TestJudge(t *testing.T) {
+	type said = []stage.CheckMessage
+	m := &repo.Manifest{
+		Files: []repo.File{{Class: repo.ClassInnoDB}},
+		Tables: []repo.Table{{Database: "d", Name: "t", Files: []int{0}}, {Database: "d", Name: "discarded"},
+			{Database: "d", Name: "crashed", Problem: "its data file has 5 bytes, and must have 9"}},
+	}
+	const rebuild, upgrade = `Table rebuild required. Please do "ALTER TABLE ` + "`t`" + ` FORCE" or dump/reload to fix it!`, `Upgrade required. Please do "REPAIR TABLE ` + "`t`" + `" or dump/reload to fix it!`
 	for _, c := range []struct {
 		name     string
-		messages []stage.CheckMessage
-		finding  string
-		note     string
+		table    string
+		messages said
+		verdict  repo.Outcome
+		says     string
 	}{
-		{"whole", []stage.CheckMessage{{Type: "status", Text: "OK"}}, "", ""},
-		{"checked before", []stage.CheckMessage{{Type: "status", Text: "Table is already up to date"}}, "", ""},
-		{"warning", []stage.CheckMessage{{Type: "warning", Text: "1 client is using"}, {Type: "status", Text: "OK"}}, "", "d.t: 1 client is using"},
-		{"corrupt", []stage.CheckMessage{{Type: "warning", Text: "w"}, {Type: "error", Text: "Found 3 keys of 4"}, {Type: "status", Text: "Corrupt"}}, "Found 3 keys of 4; Corrupt; w", ""},
-		{"the server's error", []stage.CheckMessage{{Type: "Error", Text: "Table 'd.t' doesn't exist in engine"}, {Type: "status", Text: "Operation failed"}}, "Table 'd.t' doesn't exist in engine; Operation failed", ""},
-		{"no checks", []stage.CheckMessage{{Type: "note", Text: "The storage engine for the table doesn't support check"}}, "", "d.t: The storage engine for the table doesn't support check"},
+		{"whole", "t", said{{Type: "status", Text: "OK"}}, repo.VerdictProven, ""},
+		{"checked before", "t", said{{Type: "status", Text: "Table is already up to date"}}, repo.VerdictProven, ""},
+		{"warning", "t", said{{Type: "warning", Text: "1 client is using"}, {Type: "status", Text: "OK"}}, repo.VerdictProven, "d.t: 1 client is using"},
+		{"no checks", "t", said{{Type: "note", Text: "The storage engine for the table doesn't support check"}}, repo.VerdictProven, "d.t: The storage engine for the table doesn't support check"},
+		{"corrupt", "t", said{{Type: "warning", Text: "w"}, {Type: "error", Text: "Found 3 keys of 4"}, {Type: "status", Text: "Corrupt"}}, repo.VerdictDamaged, "Found 3 keys of 4; Corrupt; w"},
+		{"nothing but corrupt", "t", said{{Type: "error", Text: "Corrupt"}}, repo.VerdictDamaged, "Corrupt"},
+		{"the server's error", "t", said{{Type: "Error", Text: "Table 'd.t' doesn't exist in engine"}, {Type: "status", Text: "Operation failed"}}, repo.VerdictDamaged, "Table 'd.t' doesn't exist in engine; Operation failed"},
+		{"crashed, and the manifest does not say so", "t", said{{Type: "Error", Text: "Table './d/t' is marked as crashed and should be repaired"}, {Type: "error", Text: "Corrupt"}}, repo.VerdictDamaged, "marked as crashed"},
+		{"crashed, and it does", "crashed", said{{Type: "error", Text: "Size of datafile is: 5 Should be: 9"}, {Type: "error", Text: "Corrupt"}}, repo.VerdictAsOnSource, "d.crashed: it was so on the source: its data file"},
+		{"crashed, and the server does not mind", "crashed", said{{Type: "status", Text: "OK"}}, repo.VerdictProven, ""},
+		{"made by 10.11", "t", said{{Type: "error", Text: rebuild}}, repo.VerdictAsOnSource, "mariadb-upgrade"},
+		{"made by 5.0", "t", said{{Type: "error", Text: upgrade}}, repo.VerdictAsOnSource, "mariadb-upgrade"},
+		{"that cannot be opened before", "t", said{{Type: "Error", Text: "Table rebuild required. Please do \"ALTER TABLE `d.t` FORCE\" or dump/reload to fix it!"}, {Type: "error", Text: "Corrupt"}}, repo.VerdictAsOnSource, "mariadb-upgrade"},
+		{"made by 10.11, and worse", "t", said{{Type: "error", Text: rebuild}, {Type: "error", Text: "Found 3 keys of 4"}}, repo.VerdictDamaged, "Found 3 keys"},
+		{"discarded", "discarded", said{{Type: "Warning", Text: "Tablespace has been discarded for table `t`"}, {Type: "error", Text: "Tablespace has been discarded for table `t`"}, {Type: "status", Text: "Operation failed"}}, repo.VerdictAsOnSource, "without a tablespace"},
+		{"discarded, and it has one", "t", said{{Type: "error", Text: "Tablespace has been discarded for table `t`"}}, repo.VerdictDamaged, "discarded"},
+		{"no engine", "t", said{{Type: "Error", Text: "Unknown storage engine 'ARCHIVE'"}, {Type: "error", Text: "Corrupt"}}, repo.VerdictUndone, "Unknown storage engine 'ARCHIVE'"},
+		{"no room", "t", said{{Type: "Error", Text: `Disk got full writing 'd.t' (Errcode: 28 "No space left on device")`}, {Type: "status", Text: "Operation failed"}}, repo.VerdictUndone, "No space left"},
+		{"no file may be opened", "t", said{{Type: "Error", Text: `Can't open file: './d/t.MYI' (errno: 24 "Too many open files")`}, {Type: "error", Text: "Corrupt"}}, repo.VerdictUndone, "Too many open files"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			v := &verification{report: &Report{}}
-			v.judge(stage.Table{Database: "d", Name: "t"}, c.messages)
-			var finding, note string
-			for _, f := range v.report.Findings {
-				finding += f.Problem
-			}
-			note = strings.Join(v.report.Notes, "|")
-			if finding != c.finding || note != c.note {
-				t.Errorf("found %q, noted %q, want %q and %q", finding, note, c.finding, c.note)
+			v := &verification{m: m, problems: problemsOf(m), report: &Report{}}
+			v.judge(stage.Table{Database: "d", Name: c.table}, c.messages)
+			got := v.verdict()
+			if says := strings.Join(append(v.report.Notes, got.Reason), "|"); got.Outcome != c.verdict || c.says == "" && says != "" || !strings.Contains(says, c.says) {
+				t.Errorf("%s: %q, want %s, %q", got.Outcome, says, c.verdict, c.says)
 			}
 		})
 	}

@@ -201,23 +201,23 @@ func (v *verification) checkServer(ctx context.Context, server *stage.Server) er
 	}
 	found := v.found()
 	v.compareDatabases(databases)
-	v.compare(tables)
-	v.prove(found, "it knows all databases, and all %d tables, views and sequences of the backup", len(v.m.Tables))
+	n := v.compare(tables)
+	v.prove(found, "it knows all databases of the backup, and %s tables, views and sequences", allOf(n, len(v.m.Tables)))
 	if err := v.awaitPurge(ctx, server); err != nil {
 		return err
 	}
 	found = v.found()
-	n, err := v.checkTables(ctx, server, tables)
-	v.report.Tables = n
+	v.report.Tables, err = v.checkTables(ctx, server, tables)
 	if err != nil {
 		return err
 	}
-	v.prove(found, "CHECK TABLE finds nothing wrong with %d tables", n)
+	v.prove(found, "CHECK TABLE finds nothing wrong with %d tables", v.report.Tables)
 	return nil
 }
 
-// compare compares the server's list of tables with the manifest's.
-func (v *verification) compare(tables []stage.Table) {
+// compare compares the server's list of tables with the manifest's, and returns how many
+// it has as the manifest says.
+func (v *verification) compare(tables []stage.Table) (same int) {
 	type name struct{ database, table string }
 	have := map[name]stage.Table{}
 	for _, t := range tables {
@@ -238,6 +238,8 @@ func (v *verification) compare(tables []stage.Table) {
 			v.weigh(got, []string{got.Problem}, nil)
 		case differs:
 			v.find(repo.Finding{Table: label, Problem: fmt.Sprintf("the server has a %s of engine %q, the backup a %s of engine %q", got.Type, got.Engine, want.Type, want.Engine)})
+		default:
+			same++
 		}
 	}
 	for key := range have {
@@ -245,11 +247,20 @@ func (v *verification) compare(tables []stage.Table) {
 			v.find(repo.Finding{Table: key.database + "." + key.table, Problem: "the server knows it, and the manifest does not"})
 		}
 	}
+	return same
 }
 
 // asKnown notes a table that was so on the source.
 func (v *verification) asKnown(t repo.Table) {
 	v.source(t.Database+"."+t.Name, "it was so on the source: %s", t.Problem)
+}
+
+// allOf is "all 7", or "5 of 7".
+func allOf(n, all int) string {
+	if n == all {
+		return fmt.Sprintf("all %d", n)
+	}
+	return fmt.Sprintf("%d of %d", n, all)
 }
 
 // compareDatabases compares the server's list of databases with the manifest's.
