@@ -333,7 +333,7 @@ func TestTLS(t *testing.T) {
 					t.Fatal(err)
 				}
 				for g, want := range map[int]error{group: nil, 0: nil, os.Getppid() + 1<<22: stage.ErrOtherServer} {
-					err := try(t.Context(), stage.Config{Socket: link, User: "coded", Password: "secret", ServerGroup: g})
+					err := try(t.Context(), stage.Config{Socket: link, User: "coded", Password: "secret", TLS: stage.TLS{Mode: stage.TLSEncrypt}, ServerGroup: g})
 					if !errors.Is(err, want) {
 						t.Errorf("group %d: %v, want %v", g, err, want)
 					}
