@@ -110,7 +110,7 @@ func (p *Plan) findServer(ctx context.Context, o Options) {
 	}
 	p.Mariadbd = &s.Program
 	if p.older = s.fit == olderRelease; p.older {
-		p.warn("%s is %s, an older maintenance release than the source's %s: if the recovery fails, use mariadbd %[3]s or a later %[4]s",
+		p.warn("%s is %s, an older maintenance release than the source's %s: better use mariadbd %[3]s or a later %[4]s",
 			s.Path, number(s.version), number(source), series(source))
 	}
 }
