@@ -14,6 +14,9 @@ const categoryConnection = "Connection (as in MariaDB's own programs)"
 // encryptOption is a switch with three states: on, off and not given.
 const encryptOption = "ssl"
 
+// cleartextOption has the name that it has in MySQL's programs.
+const cleartextOption = "enable-cleartext-plugin"
+
 // connectionFlags are those of every command that talks to a server.
 func connectionFlags() []cli.Flag {
 	flags := []cli.Flag{
@@ -34,6 +37,7 @@ func connectionFlags() []cli.Flag {
 		&cli.StringFlag{Name: "ssl-cert", Usage: "show the client certificate in `FILE`"},
 		&cli.StringFlag{Name: "ssl-key", Usage: "its private key is in `FILE`"},
 		&cli.BoolFlag{Name: "ssl-verify-server-cert", Usage: "the server's certificate must name the host"},
+		&cli.BoolFlag{Name: cleartextOption, Usage: "tell any server the password that asks for it in clear text (PAM)"},
 		&cli.DurationFlag{Name: "connect-timeout", Usage: "give up connecting after `DURATION`", Value: 10 * time.Second},
 	}
 	for _, f := range flags {
@@ -99,7 +103,7 @@ func protocol(c *cli.Context, env Env) (stage.Protocol, error) {
 func connection(c *cli.Context, env Env) (stage.Config, error) {
 	cfg := stage.Config{
 		Socket: c.String("socket"), Host: c.String("host"), Port: c.Int("port"), User: c.String("user"),
-		ConnectTimeout: c.Duration("connect-timeout"),
+		ConnectTimeout: c.Duration("connect-timeout"), Cleartext: c.Bool(cleartextOption),
 		TLS: stage.TLS{
 			Mode: tlsMode(c, env),
 			CA:   c.String("ssl-ca"), CAPath: c.String("ssl-capath"), Cert: c.String("ssl-cert"), Key: c.String("ssl-key"),

@@ -62,6 +62,11 @@ type Config struct {
 	Password string
 	TLS      TLS
 
+	// Cleartext gives the password to any server that asks for it in clear text, as
+	// those with PAM do. Without it only one whose certificate is verified, or that
+	// listens at a socket as root, mysql or our own user, gets to know it.
+	Cleartext bool
+
 	// ConnectTimeout bounds the making of one connection, log-in included; 0
 	// means 10 s.
 	ConnectTimeout time.Duration
@@ -76,7 +81,10 @@ type Config struct {
 var ErrOtherServer = errors.New("another server listens at the socket")
 
 // Where packagers put the socket, Debian first.
-const socketPlaces = "/run/mysqld/mysqld.sock:/var/lib/mysql/mysql.sock:/run/mariadb/mariadb.sock:/tmp/mysql.sock"
+const socketPlaces = "/run/mysqld/mysqld.sock:/var/lib/mysql/mysql.sock:/run/mariadb/mariadb.sock:" + publicSocket
+
+// publicSocket is the one of these places where anybody can make a socket.
+const publicSocket = "/tmp/mysql.sock"
 
 const (
 	defaultPort           = 3306

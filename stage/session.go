@@ -8,14 +8,12 @@ import (
 	"net"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
 
 	"golang.org/x/sys/unix"
 
-	"mbk/internal/fsuser"
 	"mbk/internal/hint"
 )
 
@@ -119,20 +117,7 @@ func (c Config) driver(l *link) (*mysql.Config, error) {
 	if d.TLS, d.AllowFallbackToPlaintext, err = c.tlsConfig(d.Net); err != nil {
 		return nil, hint.Wrap(fmt.Errorf("%w: %w", ErrTLS, err), "check --ssl-ca, --ssl-capath, --ssl-cert and --ssl-key")
 	}
-	// A password in the clear (PAM) may only go where nobody listens.
-	d.AllowCleartextPasswords = d.Net == "unix" || d.TLS != nil && !d.AllowFallbackToPlaintext
-	d.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		var dialer net.Dialer
-		conn, err := dialer.DialContext(ctx, network, addr)
-		if u, ok := conn.(*net.UnixConn); ok {
-			l.peer = peerOf(u)
-			if !c.expects(l.peer) {
-				return nil, errors.Join(fmt.Errorf("%w: process %d", ErrOtherServer, l.peer.pid), conn.Close())
-			}
-		}
-		return conn, err
-	}
-	return d, nil
+	return d, c.watchPeer(d, l)
 }
 
 // expects says whether the process at the other end may be the server. A kernel that
@@ -143,29 +128,6 @@ func (c Config) expects(p peer) bool {
 	}
 	group, err := unix.Getpgid(p.pid)
 	return p.pid != 0 && err == nil && group == c.ServerGroup
-}
-
-// peer is the process at the other end of a socket, and its user.
-type peer struct {
-	pid  int          // 0 if unknown
-	user *fsuser.User // nil if unknown
-}
-
-// peerOf asks the kernel who listens at the other end of a socket.
-func peerOf(conn *net.UnixConn) (p peer) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return peer{}
-	}
-	err = raw.Control(func(fd uintptr) {
-		if cred, err := syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED); err == nil {
-			p = peer{pid: int(cred.Pid), user: &fsuser.User{UID: int(cred.Uid), GID: int(cred.Gid)}}
-		}
-	})
-	if err != nil {
-		return peer{}
-	}
-	return p
 }
 
 // settle prepares a fresh connection and learns its id.
@@ -339,6 +301,9 @@ func unconnected(cfg Config, err error) error {
 		return hint.Wrap(fmt.Errorf("connect as %s: %w", cfg, err), advice)
 	}
 	var network *net.OpError
+	if _, stranger := errors.AsType[*strangerError](err); stranger {
+		return say(ErrUnreachable, "start the server, or name the socket if it is the server's: --socket")
+	}
 	switch n := number(err); {
 	case n == erAccessDenied || n == erAccessDeniedNoPass:
 		advice := "check --user and the password; the local root account usually needs neither when mbk runs as root"
@@ -360,7 +325,9 @@ func unconnected(cfg Config, err error) error {
 		return say(ErrDenied, "unlock the account: ALTER USER ... ACCOUNT UNLOCK")
 	case n == erConCount || n == erTooManyUserConns || n == erUserLimitReached:
 		return say(ErrTooManyConnections, "mbk needs five connections: raise max_connections or the account's limit, or try again later")
-	case n == erNotSupportedAuthMode || errors.Is(err, mysql.ErrUnknownPlugin) || errors.Is(err, mysql.ErrCleartextPassword) ||
+	case errors.Is(err, mysql.ErrCleartextPassword):
+		return say(ErrDenied, "the server asks for the password itself, as PAM does: verify who it is (--ssl-ca and --ssl-verify-server-cert), or allow it all the same: --enable-cleartext-plugin")
+	case n == erNotSupportedAuthMode || errors.Is(err, mysql.ErrUnknownPlugin) ||
 		errors.Is(err, mysql.ErrOldPassword) || errors.Is(err, mysql.ErrMalformPkt):
 		if errors.Is(err, mysql.ErrMalformPkt) || errors.Is(err, mysql.ErrUnknownPlugin) {
 			return hint.Wrap(say(ErrDenied, "mbk speaks unix_socket, mysql_native_password and ed25519: give it an account of one of these kinds"),
