@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/dustin/go-humanize"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 
@@ -126,7 +127,7 @@ func (c *copies) grab(l layout, e entry) (grabbed, bool, error) {
 	}
 	if g.stat.size > largestFrm {
 		c.release(g)
-		return grabbed{}, false, fmt.Errorf("%s has %d bytes, more than any table definition", e.path(), g.stat.size)
+		return grabbed{}, false, fmt.Errorf("%s has %s, more than any table definition", e.path(), humanize.IBytes(uint64(g.stat.size)))
 	}
 	g.bytes, err = readWhole(f, g.stat.size)
 	c.release(g)

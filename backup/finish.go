@@ -14,6 +14,7 @@ import (
 	"mbk/innodb"
 	"mbk/internal/filename"
 	"mbk/internal/hint"
+	"mbk/internal/limit"
 	"mbk/internal/printable"
 	"mbk/repo"
 	"mbk/stage"
@@ -247,9 +248,9 @@ func (r *attempt) close(ctx context.Context, m *repo.Manifest, err error) error 
 	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
 	if err != nil && !r.opts.KeepFailed {
-		errs = append(errs, r.opts.Repository.Discard(ctx, r.id))
+		errs = append(errs, limit.Explain(r.opts.Repository.Discard(ctx, r.id), endTime))
 	}
-	errs = append(errs, r.record(ctx, m, err))
+	errs = append(errs, limit.Explain(r.record(ctx, m, err), endTime))
 	return errors.Join(errs...)
 }
 
@@ -269,5 +270,5 @@ func (r *attempt) release(ctx context.Context, failed error) error {
 	if errors.Is(confirmed, unix.ECONNREFUSED) || errors.Is(confirmed, fs.ErrNotExist) {
 		confirmed = nil // a server that has ended, and removed its socket perhaps, holds nothing
 	}
-	return errors.Join(err, confirmed)
+	return errors.Join(err, limit.Explain(confirmed, confirmTime))
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mbk/internal/hint"
+	"mbk/internal/limit"
 	"mbk/repo"
 	"mbk/stage"
 )
@@ -112,7 +113,7 @@ func putRow(ctx context.Context, o Options, a repo.Attempt) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rowTime)
 	defer cancel()
-	return o.Server.PutHistory(ctx, o.HistoryTable, row)
+	return limit.Explain(o.Server.PutHistory(ctx, o.HistoryTable, row), rowTime)
 }
 
 // recordTime bounds how long the record of an attempt may take that never began.
@@ -143,7 +144,7 @@ func notBegun(ctx context.Context, o Options, a repo.Attempt) {
 		err = keep(ctx, o, a)
 	}
 	if err != nil {
-		o.Logger.Warn("the failed attempt is not in the history", "reason", err)
+		o.Logger.Warn("the failed attempt is not in the history", "reason", limit.Explain(err, recordTime))
 	}
 }
 

@@ -61,6 +61,7 @@ func freezable(t *testing.T) (repository string, freeze, thaw func()) {
 // used to be unlimited by default, frees the server; if mbk itself is frozen, too, the
 // server does that.
 func TestFrozenRepository(t *testing.T) {
+	t.Parallel()
 	srv := newBusyServer(t, mariadbtest.Versions()[0])
 	// More than fits into memory on the way to the repository.
 	srv.MustExec(t, "CREATE TABLE d.hot (a INT, b BLOB) ENGINE=MyISAM", "INSERT INTO d.hot SELECT a, b FROM d.i")

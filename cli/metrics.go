@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"mbk/internal/hint"
+	"mbk/internal/limit"
 	"mbk/internal/prom"
 	"mbk/repo"
 )
@@ -85,7 +86,7 @@ func writeMetrics(c *cli.Context, path string) error {
 	defer cancel()
 	families, err := measurements(ctx, r)
 	if err != nil {
-		return err
+		return limit.Explain(err, metricsTime)
 	}
 	return prom.WriteFile(path, families)
 }

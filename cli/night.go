@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"mbk/backup"
+	"mbk/internal/limit"
 	"mbk/repo"
 )
 
@@ -115,12 +116,12 @@ func (n *night) take(o *backup.Options, take func() (*repo.Manifest, error)) err
 
 // finally does something whether or not we are interrupted. Its failure is a
 // warning.
-func finally[T any](n *night, limit time.Duration, do func(context.Context) (T, error)) T {
-	ctx, cancel := remaining(n.c.Context, n.env, limit)
+func finally[T any](n *night, until time.Duration, do func(context.Context) (T, error)) T {
+	ctx, cancel := remaining(n.c.Context, n.env, until)
 	defer cancel()
-	value, err := await(n.c.Context, n.env.interrupted, limit+time.Second, func() (T, error) { return do(ctx) })
+	value, err := await(n.c.Context, n.env.interrupted, until+time.Second, func() (T, error) { return do(ctx) })
 	if err != nil {
-		warnOf(n.env, err)
+		warnOf(n.env, limit.Explain(err, until))
 	}
 	return value
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"mbk/internal/filter"
 	"mbk/repo"
 )
@@ -113,7 +115,7 @@ func (o Options) Validate() error {
 	case o.Workers < 0 || o.Workers > 1024:
 		return fmt.Errorf("%d workers: want 0 to 1024", o.Workers)
 	case o.Memory != 0 && o.Memory < MinMemory:
-		return fmt.Errorf("%d bytes of memory: want at least %d", o.Memory, MinMemory)
+		return fmt.Errorf("%s of memory: want at least %s", humanize.IBytes(uint64(max(0, o.Memory))), humanize.IBytes(MinMemory))
 	case o.Raw && o.upgrades():
 		return errors.New("an upgrade needs the recovery, which is to be left to the server")
 	}

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -192,6 +193,9 @@ func limited(err error) error {
 
 // cause makes the driver's words for a dead connection say so.
 func cause(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errSlow
+	}
 	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) {
 		return errors.New("the server closed the connection")
 	}

@@ -29,6 +29,7 @@ var rank = map[string]int{
 	"mbk/internal/filter":      1,
 	"mbk/internal/fsuser":      0,
 	"mbk/internal/hint":        0,
+	"mbk/internal/limit":       0,
 	"mbk/internal/optfile":     2,
 	"mbk/internal/pagecache":   0,
 	"mbk/internal/serverfs":    1,

@@ -495,7 +495,7 @@ func TestFolderFull(t *testing.T) {
 	if !full.Space.Known || full.Space.Total != 1<<20 || full.Space.Free > 64<<10 || full.Where != dir {
 		t.Errorf("NoSpaceError = %+v, want the space as it was when the write failed", full)
 	}
-	for _, want := range []string{"copy t1: write backups/b1/data-0001.pack", dir + " is full", "of 1048576 bytes free"} {
+	for _, want := range []string{"copy t1: write backups/b1/data-0001.pack", dir + " is full", "of 1.0 MiB free"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("message %q does not say %q", err, want)
 		}

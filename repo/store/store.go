@@ -13,6 +13,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/dustin/go-humanize"
 )
 
 // Store holds objects by name. Names are checked by CheckName. All methods may
@@ -139,7 +141,7 @@ func (e *NoSpaceError) Error() string {
 	if !e.Space.Known {
 		return fmt.Sprintf("%s is full: %v", e.Where, e.Err)
 	}
-	return fmt.Sprintf("%s is full: %v (%d of %d bytes free)", e.Where, e.Err, e.Space.Free, e.Space.Total)
+	return fmt.Sprintf("%s is full: %v (%s of %s free)", e.Where, e.Err, humanize.IBytes(uint64(max(0, e.Space.Free))), humanize.IBytes(uint64(max(0, e.Space.Total))))
 }
 
 // Unwrap returns the cause.
