@@ -114,16 +114,16 @@ func (e *RecoveryError) advice() string {
 
 // UndoneError is returned by Verify, together with a report, for a verification that
 // could not be carried out. It does not speak against the backup.
-type UndoneError struct{ cause error }
+type UndoneError struct{ Err error } // Err is the cause
 
 // Error is that of the cause.
-func (e *UndoneError) Error() string { return e.cause.Error() }
+func (e *UndoneError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.
-func (e *UndoneError) Unwrap() error { return e.cause }
+func (e *UndoneError) Unwrap() error { return e.Err }
 
 // Usage reports whether the call must be changed.
 func (e *UndoneError) Usage() bool {
-	failed, ok := errors.AsType[*RecoveryError](e.cause)
+	failed, ok := errors.AsType[*RecoveryError](e.Err)
 	return ok && failed.Cause == CauseOption
 }

@@ -105,6 +105,7 @@ func TestSmallBackup(t *testing.T) {
 		{"verify finds what is wrong", testVerifyFindings},
 		{"verify finds pages newer than the redo", testNewPages},
 		{"extract", testExtract},
+		{"verify a repository that cannot be read", testUnreadableRepository},
 		{"removed meanwhile", testRemovedMeanwhile},
 		{"extract, attacked", testExtractAttacked},
 	} {
