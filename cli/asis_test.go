@@ -144,6 +144,9 @@ func TestDataDirectoryAsItIs(t *testing.T) {
 	srv := mariadbtest.New(t, version)
 	srv.MustExec(t, "INSTALL SONAME 'ha_archive'", "CREATE DATABASE shop")
 	cases := asFound(t.TempDir())
+	if version == "10.5" { // its dictionary has such paths, and a backup is refused
+		cases = slices.DeleteFunc(cases, func(c found) bool { return strings.HasPrefix(c.name, "DATA DIRECTORY") })
+	}
 	for _, c := range cases {
 		for _, statement := range c.tables {
 			srv.MustExec(t, "USE shop", statement)
