@@ -203,6 +203,16 @@ func undone(t *testing.T, c *court, id string) {
 			c.want(t, id, standing{list: "boot, ", show: "not carried out: ", lastOK: 1, kept: "last", told: "NOT CARRIED OUT: ", posted: "failed", exit: f.code})
 		})
 	}
+	// Such a failure is news after a proof, and a proof after such a failure, but not another one.
+	for _, step := range []struct {
+		more []string
+		told int
+	}{{option("--bogus=1"), 0}, {nil, 1}, {option("--bogus=1"), 1}, {option("--bogus=2"), 0}} {
+		c.verify(t, id, c.server, append(step.more, "--notify", "change")...)
+		if got := c.desk.taken(); len(got) != step.told {
+			t.Errorf("%q: posted %+v, want %d", step.more, got, step.told)
+		}
+	}
 	// What is mistyped otherwise, or cannot begin, leaves no record.
 	before := historyRecords(t, c.repository)
 	if _, o := c.verify(t, id, "/nowhere/mariadbd"); o.code != 2 {
