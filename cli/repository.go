@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -24,11 +23,8 @@ const mostWarnings = 10
 func warner(c *cli.Context) func(string) {
 	json, _ := inJSON(c) // checked before the command ran
 	env := Env{Stderr: c.App.ErrWriter, messages: &messages{json: json}}
-	var mu sync.Mutex
 	told := 0
 	return func(text string) {
-		mu.Lock()
-		defer mu.Unlock()
 		switch told++; {
 		case told <= mostWarnings:
 			warn(env, text)

@@ -72,18 +72,19 @@ type Repository struct {
 	config Config
 	sealed bool // mbk-repository.json has its checksum
 
-	mu     sync.Mutex
-	locked bool
-	fresh  bool // not written yet
-	warner func(text string)
+	mu      sync.Mutex
+	locked  bool
+	fresh   bool // not written yet
+	warner  func(text string)
+	warning sync.Mutex // while it is called
 
 	decoding sync.Mutex // of manifests
 	warned   map[string]bool
 }
 
 // OnWarning makes warner be told, once for each, of objects that cannot be read or
-// removed and that what is asked for does not depend on. It must be safe for
-// concurrent use.
+// removed and that what is asked for does not depend on. It is called by several
+// goroutines, one at a time.
 func (r *Repository) OnWarning(warner func(text string)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -101,6 +102,8 @@ func (r *Repository) warn(err error) {
 	}
 	r.mu.Unlock()
 	if !told {
+		r.warning.Lock()
+		defer r.warning.Unlock()
 		warner(text)
 	}
 }

@@ -97,7 +97,7 @@ func TestRootAndOwnerShareARepository(t *testing.T) {
 		t.Fatal(err)
 	}
 	commands := []string{"backup", "verify", "list", "expire"}
-	for who := range 1 << len(commands) { // a bit says who gives a command
+	for _, who := range []int{0b0001, 0b0010, 0b0100, 0b1000, 0b1111} { // a bit says who gives a command
 		first := who % len(commands)
 		t.Run(fmt.Sprintf("%04b, %s first", who, commands[first]), func(t *testing.T) {
 			repository := filepath.Join(dir, fmt.Sprintf("repository-%d", who))
