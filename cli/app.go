@@ -70,6 +70,8 @@ func run(ctx context.Context, env Env) int {
 	env.prompt, env.sources = prompt, sources{}
 	result := &resultWriter{to: env.Stdout}
 	env.Stdout = result
+	args = commandFirst(newApp(env), args)
+	env.Args = args
 	app := newApp(env)
 	if text, wanted := helpWanted(app, args); wanted {
 		_, err := fmt.Fprint(env.Stdout, text)
@@ -110,7 +112,6 @@ func newApp(env Env) *cli.App {
 		Writer:                 env.Stdout,
 		ErrWriter:              env.Stderr,
 		ExitErrHandler:         func(*cli.Context, error) {}, // exit codes are decided in exit.go only
-		OnUsageError:           onUsageError,
 		HideHelpCommand:        true,
 		UseShortOptionHandling: false,
 		CustomAppHelpTemplate:  appHelp,
@@ -131,6 +132,15 @@ func newApp(env Env) *cli.App {
 			restoreCommand(env), extractCommand(env), expireCommand(env), metricsCommand(env), notifyTestCommand(env), configCommand(),
 			completionCommand(env), manCommand(env),
 		},
+	}
+	app.OnUsageError = func(c *cli.Context, err error, sub bool) error {
+		name := longName(strings.TrimPrefix(err.Error(), "flag provided but not defined: "))
+		for _, command := range app.Commands {
+			if _, _, known := findOption(command.Flags, name); known {
+				return usagef("--%s is an option of commands, and no command is named", name)
+			}
+		}
+		return onUsageError(c, err, sub)
 	}
 	for _, c := range app.Commands {
 		c.OnUsageError = onUsageError

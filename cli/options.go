@@ -347,6 +347,29 @@ func assign(c *cli.Context, f cli.Flag, from source, values []string) error {
 	return nil
 }
 
+// commandFirst moves the command before the options that were written before it, as
+// in "mbk --repo /backup list". "version" and "-V" are the option of that name.
+func commandFirst(app *cli.App, args []string) []string {
+	if len(args) == 1 && (args[0] == "version" || args[0] == "-V") {
+		return []string{"--version"}
+	}
+	for i := 0; i < len(args) && args[i] != "--"; i++ {
+		switch {
+		case strings.HasPrefix(args[i], "-"):
+			if valueFollows(app, args[i]) {
+				i++
+			}
+		case i > 0 && app.Command(args[i]) != nil:
+			return slices.Concat(args[i:i+1], args[:i], args[i+1:])
+		case i > 0:
+			return args[i:] // which is the mistake
+		default:
+			return args
+		}
+	}
+	return args
+}
+
 // optionsFirst moves the options of a command before its arguments, because the
 // flag library takes everything behind the first argument for one more, and
 // spells them as that library knows them.
