@@ -102,16 +102,13 @@ func (l layout) readSmall(name string) ([]byte, error) {
 // checkClosed judges directories that may not be listed. The server cannot list them
 // either if it runs as the same user.
 func (p *Preflight) checkClosed(ctx context.Context, o Options) error {
-	if len(p.first.closed) == 0 {
-		return nil
-	}
-	listed, err := o.Server.TableNames(ctx)
-	if err != nil {
-		return err
-	}
 	for _, dir := range p.first.closed {
 		text := fmt.Sprintf("%s: permission denied", path.Join(p.layout.datadir, dir))
-		if slices.ContainsFunc(listed, func(t stage.Table) bool { return filename.Encode(t.Database) == dir }) {
+		used, err := o.Server.HasTables(ctx, filename.SQL(dir))
+		if err != nil {
+			return err
+		}
+		if used {
 			p.add("datadir", GradeError, text, p.deniedHints(path.Join(p.layout.datadir, dir))...)
 			continue
 		}

@@ -69,6 +69,17 @@ func (s *Server) TableNames(ctx context.Context) ([]Table, error) {
 	return tables, nil
 }
 
+// HasTables reports whether the server finds a table in a database. Lists of all
+// databases lack those whose directories are not readable by their modes, although
+// their tables can be used.
+func (s *Server) HasTables(ctx context.Context, database string) (bool, error) {
+	found, err := s.control.rows(ctx, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? LIMIT 1", database)
+	if err != nil {
+		return false, fmt.Errorf("look for tables of %s: %w", quoteName(database), err)
+	}
+	return len(found) > 0, nil
+}
+
 // Databases lists the names of all databases that have files.
 func (s *Server) Databases(ctx context.Context) ([]string, error) {
 	all, err := s.control.rows(ctx, `SELECT SCHEMA_NAME FROM information_schema.SCHEMATA
