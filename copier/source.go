@@ -164,10 +164,9 @@ func (e *PageError) Unwrap() error { return e.Err }
 // pageReader reads runs of pages of sources. It belongs to one goroutine.
 type pageReader struct {
 	opts    *Options
-	hurry   *atomic.Bool  // shorter pauses; nil: no
-	fresh   []byte        // one page, read again; made when it is first needed
-	suspect []int         // offsets in the run of pages that have no checksum
-	writing time.Duration // what those are given to be written, 0 if nobody writes to the file
+	hurry   *atomic.Bool // shorter pauses; nil: no
+	fresh   []byte       // one page, read again; made when it is first needed
+	suspect []int        // offsets in the run of pages that have no checksum
 }
 
 // read fills p with the source's bytes at off, checked.
@@ -274,10 +273,8 @@ func (r *pageReader) check(ctx context.Context, job *Pending, p []byte, off int6
 	// Pages without a checksum are read a second time only now, so that a
 	// write which was under way at the first read has had time to end.
 	if len(r.suspect) > 0 {
-		if r.writing = r.timeToWrite(s.File); r.writing > 0 {
-			if err := sleep(ctx, r.writing); err != nil {
-				return err
-			}
+		if err := sleep(ctx, r.timeToWrite(s.File)); err != nil {
+			return err
 		}
 	}
 	for _, at := range r.suspect {
@@ -320,7 +317,7 @@ func (r *pageReader) again(ctx context.Context, job *Pending, page []byte, no ui
 	var spent time.Duration
 	pause := firstPause
 	if !torn {
-		pause = max(pause, r.writing)
+		pause = 0 // whoever has written it is at work; a busy page is never quiet for long
 	}
 	for try := 0; ; try++ {
 		if bad != nil {
@@ -333,7 +330,7 @@ func (r *pageReader) again(ctx context.Context, job *Pending, page []byte, no ui
 					return err
 				}
 				spent += pause
-				pause = min(2*pause, longestPause)
+				pause = min(max(2*pause, firstPause), longestPause)
 			}
 		}
 		same, err := r.reread(&job.src, page, no)

@@ -458,6 +458,37 @@ func TestSlowWriteOfUnverifiablePage(t *testing.T) {
 	}
 }
 
+// busyPage is a file whose first page is another every two milliseconds.
+type busyPage struct{ *os.File }
+
+func (b busyPage) ReadAt(p []byte, off int64) (int, error) {
+	n, err := b.File.ReadAt(p, off)
+	if off == 0 && n >= page {
+		copy(p[1:page], noise(page-1, uint64(time.Now().UnixMilli()/2)))
+	}
+	return n, err
+}
+
+// A page that is written all the time is never the same after a pause, and was called
+// damaged.
+func TestBusyUnverifiablePage(t *testing.T) {
+	p := &sumPages{size: page, loose: true}
+	content := p.pages(8)
+	content[0] = 0xFF
+	path := filepath.Join(t.TempDir(), "t.MAI")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	copied := start(t, storetest.NewMem(), Options{Workers: 1})
+	wait(t, addSource(t, copied, Source{Number: 1, Name: "t.MAI", File: busyPage{file}, Size: 8 * page, Pages: p}))
+	closeCopier(t, copied)
+}
+
 func TestBadSources(t *testing.T) {
 	c := start(t, storetest.NewMem(), Options{Workers: 1, ChunkSize: 64 << 10})
 	file := bytes.NewReader(nil)
