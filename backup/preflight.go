@@ -234,12 +234,20 @@ func (p *Preflight) openFiles(datadir string) error {
 		return err
 	}
 	p.layout.files, err = serverfs.New(datadir, user)
-	return err
+	if err != nil {
+		return err
+	}
+	if err := p.layout.files.Do(func(*serverfs.FS) error { return nil }); err != nil {
+		return hint.Wrap(err, "root reads the server's files with the rights of the server's user, for which it needs the capabilities CAP_SETUID and CAP_SETGID: give them to this process, or run mbk as that user")
+	}
+	return nil
 }
 
 // addUnreached adds that a file which a backup needs cannot be had.
 func (p *Preflight) addUnreached(err error) {
-	switch {
+	switch advice := hint.Of(err); {
+	case len(advice) > 0:
+		p.add("datadir", GradeError, err.Error(), advice...)
 	case errors.Is(err, fs.ErrPermission):
 		p.add("datadir", GradeError, err.Error(), p.layout.rightsHint())
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):

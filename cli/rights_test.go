@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -200,6 +201,15 @@ func TestRootReadsNothingInThePlaceOfATable(t *testing.T) {
 		}
 	}
 	wantFree(t, s.srv)
+
+	// A root who cannot act for others must say so.
+	repository := t.TempDir()
+	cmd := command(t, backupArgs(s.srv, repository)...)
+	cmd.Args = append([]string{"setpriv", "--bounding-set=-setuid,-setgid", "--", cmd.Path}, cmd.Args[1:]...)
+	var err error
+	cmd.Path, err = exec.LookPath("setpriv")
+	fine(t, err)
+	launch(t, cmd).wait(t, time.Minute).wantRefusal(t, 2, "CAP_SETUID", "datadir: ", "act as uid 64999")
 }
 
 // Names are exchanged while a backup runs. It may fail, but holds nothing of root's.
