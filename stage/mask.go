@@ -3,8 +3,9 @@ package stage
 import "strings"
 
 // mask returns a statement of somebody else without the values in it, which are
-// rows of tables and keys, and without comments: a question mark stands for each
-// string, number or binary value. Names stay. What has no end is a value up to the
+// rows of tables and keys: a question mark stands for each string, number or binary
+// value. Names stay, and the words of comments in brackets, which often tell whose
+// statement it is. What has no end is a value up to the
 // end, since the statement may have been cut off.
 func mask(statement string) string {
 	var b strings.Builder
@@ -20,7 +21,7 @@ func mask(statement string) string {
 			b.WriteString(rest[:n])
 		case comment(rest) > 0:
 			n = comment(rest)
-			b.WriteByte(' ')
+			b.WriteString(maskComment(rest[:n]))
 		case c >= '0' && c <= '9' || c == '.' && len(rest) > 1 && rest[1] >= '0' && rest[1] <= '9' && !follows(b.String()):
 			n = word(rest)
 			for n < len(rest) && (rest[n] == '+' || rest[n] == '-') && (rest[n-1] == 'e' || rest[n-1] == 'E') && !strings.HasPrefix(rest, "0x") {
@@ -42,6 +43,20 @@ func mask(statement string) string {
 		i += n
 	}
 	return b.String()
+}
+
+// maskComment is mask for a comment. One that ends with its line is left out, since
+// statements are shown on one line.
+func maskComment(comment string) string {
+	inner, bracket := strings.CutPrefix(comment, "/*")
+	if !bracket {
+		return " "
+	}
+	inner, ended := strings.CutSuffix(inner, "*/")
+	if ended {
+		return "/*" + mask(inner) + "*/"
+	}
+	return "/*" + mask(inner)
 }
 
 // follows tells whether a name ends a text, so that a point goes on with it.
