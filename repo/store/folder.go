@@ -74,6 +74,10 @@ func OpenFolder(path string) (*Folder, error) {
 		return nil, fmt.Errorf("open folder %s: %w", root, err)
 	}
 	f.owner, f.place = fsuser.User{UID: int(st.Uid), GID: int(st.Gid)}, placeOf(&st)
+	if err := f.owner.Do(func() error { return nil }); err != nil {
+		return nil, hint.Wrap(fmt.Errorf("open folder %s: %w", root, err),
+			"root works in a repository with the rights of its owner, for which it needs the capabilities CAP_SETUID and CAP_SETGID: give them to this process, or run mbk as that user")
+	}
 	err = f.inside(func(root *os.File) error {
 		dir, err := f.openFolder(root, "", allLinks)
 		if err != nil {
