@@ -32,7 +32,7 @@ func restoreCommand(env Env) *cli.Command {
 		&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and every objection, change nothing"},
 		&cli.StringFlag{Name: "owner", Usage: "give the files to `USER[:GROUP]` (default: the target's owner, else mysql)"},
 		&cli.IntFlag{Name: "threads", Usage: "extract with `N` threads (default: six more than CPUs)"},
-		&cli.BoolFlag{Name: "keep-on-failure", Usage: "leave the scratch folder of a failed restore for a look"},
+		&cli.BoolFlag{Name: "keep-on-failure", Category: categoryRare, Usage: "leave the scratch folder of a failed restore for a look"},
 	}
 	flags = append(append(append(flags, filterFlags()...), serverFlags()...), fileFlags()...)
 	return &cli.Command{
