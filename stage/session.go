@@ -325,7 +325,8 @@ func unconnected(cfg Config, err error) error {
 		return say(ErrDenied, "unlock the account: ALTER USER ... ACCOUNT UNLOCK")
 	case n == erConCount || n == erTooManyUserConns || n == erUserLimitReached:
 		return say(ErrTooManyConnections, "mbk needs five connections: raise max_connections or the account's limit, or try again later")
-	case errors.Is(err, mysql.ErrCleartextPassword):
+	case cfg.withheld(err):
+		err = errWithheld // the driver's words speak of its own settings
 		return say(ErrDenied, "the server asks for the password itself, as PAM does: verify who it is (--ssl-ca and --ssl-verify-server-cert), or allow it all the same: --enable-cleartext-plugin")
 	case n == erNotSupportedAuthMode || errors.Is(err, mysql.ErrUnknownPlugin) ||
 		errors.Is(err, mysql.ErrOldPassword) || errors.Is(err, mysql.ErrMalformPkt):

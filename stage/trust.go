@@ -1,13 +1,18 @@
 package stage
 
 import (
+	"bytes"
 	"context"
+	"crypto/rsa"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/big"
 	"net"
 	"os"
 	"os/user"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/go-sql-driver/mysql"
@@ -87,23 +92,91 @@ func (c Config) tellsPassword(d *mysql.Config, p peer) bool {
 	return c.Cleartext || verified || d.Net == "unix" && p.trusted()
 }
 
+// errWithheld is the cause when a server was not told the password that it asked for.
+var errWithheld = errors.New("the server asks to be told the password")
+
+// noKey is the driver's name of a public key for which nothing can be encrypted.
+const noKey = "mbk-none"
+
+// withhold has the driver tell no server the password. mysql_clear_password has a setting
+// for that. caching_sha2_password and sha256_password tell it over encryption, the former
+// also at a socket, and else encrypt it for a key, which a server must not choose.
+func withhold(own *mysql.Config, conn net.Conn) net.Conn {
+	own.AllowCleartextPasswords = false
+	if own.Net == "unix" {
+		own.Net = "a socket" // which to the driver is as good as a network
+	}
+	if own.TLS == nil {
+		return conn
+	}
+	verify := own.TLS.VerifyConnection
+	own.TLS.VerifyConnection = func(state tls.ConnectionState) error {
+		own.TLS = nil // the connection is encrypted, but the driver shall not rely on it
+		if verify != nil {
+			return verify(state)
+		}
+		return nil
+	}
+	return &greeted{Conn: conn}
+}
+
+// withheld reports whether an error is that of a password that was not told.
+func (c Config) withheld(err error) bool {
+	if errors.Is(err, mysql.ErrCleartextPassword) || errors.Is(err, errWithheld) {
+		return true
+	}
+	return !c.Cleartext && err != nil && strings.HasPrefix(err.Error(), "crypto/rsa: ") // of noKey: there is no value for it
+}
+
+// greeted is a connection that fails if the server names sha256_password in its greeting:
+// that is answered before the driver can know who the server is.
+type greeted struct {
+	net.Conn
+	greeting []byte
+	over     bool
+}
+
+func (g *greeted) Read(b []byte) (int, error) {
+	n, err := g.Conn.Read(b)
+	if g.over {
+		return n, err
+	}
+	g.greeting = append(g.greeting, b[:n]...)
+	if bytes.Contains(g.greeting, []byte("sha256_password")) {
+		return 0, errWithheld
+	}
+	return n, err
+}
+
+func (g *greeted) Write(b []byte) (int, error) {
+	g.over, g.greeting = true, nil
+	return g.Conn.Write(b)
+}
+
 // watchPeer has d note in l who is at the other end of each connection, and treat him
 // accordingly.
 func (c Config) watchPeer(d *mysql.Config, l *link) error {
+	if !c.Cleartext {
+		mysql.RegisterServerPubKey(noKey, &rsa.PublicKey{N: big.NewInt(3), E: 3})
+		d.ServerPubKey = noKey
+	}
 	present := d // the settings of the connection that is being made
-	d.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+	d.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var dialer net.Dialer
-		conn, err := dialer.DialContext(ctx, network, addr)
+		conn, err := dialer.DialContext(ctx, d.Net, d.Addr)
 		if err != nil {
 			return nil, err
 		}
 		if u, ok := conn.(*net.UnixConn); ok {
 			l.peer = peerOf(u)
-			if err := c.admit(addr, l.peer); err != nil {
+			if err := c.admit(d.Addr, l.peer); err != nil {
 				return nil, errors.Join(err, conn.Close())
 			}
 		}
-		present.AllowCleartextPasswords = c.tellsPassword(d, l.peer)
+		if !c.tellsPassword(d, l.peer) {
+			return withhold(present, conn), nil
+		}
+		present.AllowCleartextPasswords = true
 		return conn, nil
 	}
 	return d.Apply(mysql.BeforeConnect(func(_ context.Context, own *mysql.Config) error {
