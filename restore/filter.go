@@ -317,7 +317,7 @@ func (s *served) dropLeftOut(ctx context.Context, e engine, m *repo.Manifest) er
 		return err
 	}
 	// A database takes all of its tables with it.
-	gone := slices.Clone(m.Filter.LeftOut)
+	gone := slices.DeleteFunc(slices.Clone(m.Filter.LeftOut), filename.Uncoded) // folders in which the server makes nothing
 	for _, t := range list {
 		dir, _ := path.Split(t.Name)
 		gone = append(gone, filename.SQL(path.Clean(dir)))
@@ -326,6 +326,9 @@ func (s *served) dropLeftOut(ctx context.Context, e engine, m *repo.Manifest) er
 	for _, name := range slices.Compact(gone) {
 		if holds[name] {
 			continue
+		}
+		if err := e.makeFolder(name); err != nil {
+			return err
 		}
 		if err := d.DropDatabase(ctx, name); err != nil {
 			return err
@@ -355,6 +358,26 @@ func (s *served) dropLeftOut(ctx context.Context, e engine, m *repo.Manifest) er
 	}
 	return d.DropStatistics(ctx, func(database, table string) bool {
 		return kept(database, table) || kept(database, filename.Base(table))
+	})
+}
+
+// makeFolder makes the folder of a database which the server drops only if that is
+// there, and which it makes nothing by the name of.
+func (e engine) makeFolder(database string) error {
+	if !filename.Uncoded(database) {
+		return nil
+	}
+	return e.owner.user().Do(func() error {
+		root, err := os.OpenRoot(e.data)
+		if err != nil {
+			return err
+		}
+		defer root.Close() //nolint:errcheck // nothing is written to it
+		const mode = 0o700
+		if err := root.Mkdir(filename.Encode(database), mode); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return nil
 	})
 }
 

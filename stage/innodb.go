@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"mbk/innodb"
+	"mbk/internal/filename"
 )
 
 // InnoDBTable is a table in InnoDB's own dictionary.
@@ -78,9 +79,14 @@ func (s *Server) Dropper(ctx context.Context) (*Dropper, error) {
 func (d *Dropper) Close() { d.own.close() }
 
 // DropDatabase drops a database with all that the server knows of it, even if its
-// directory is missing.
+// directory is missing. One whose name the server makes no database by ("#mysql50#a-b")
+// is dropped if its directory is there.
 func (d *Dropper) DropDatabase(ctx context.Context, name string) error {
-	for _, text := range []string{"CREATE DATABASE IF NOT EXISTS ", "DROP DATABASE "} {
+	texts := []string{"CREATE DATABASE IF NOT EXISTS ", "DROP DATABASE "}
+	if filename.Uncoded(name) {
+		texts = []string{"DROP DATABASE IF EXISTS "}
+	}
+	for _, text := range texts {
 		if err := d.own.exec(ctx, text+quoteName(name)); err != nil {
 			return fmt.Errorf("drop database %s: %w", quoteName(name), err)
 		}

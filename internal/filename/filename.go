@@ -28,6 +28,10 @@ func SQL(name string) string {
 	return uncoded + name
 }
 
+// Uncoded reports whether a name that SQL returned is that of a file or folder which is
+// not in the server's encoding. The server makes nothing by such a name.
+func Uncoded(sql string) bool { return strings.HasPrefix(sql, uncoded) }
+
 // Decode is the inverse of Encode. It is false for a name that Encode does not
 // return.
 func Decode(name string) (sql string, ok bool) {
