@@ -2,6 +2,7 @@ package restore
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -240,6 +241,23 @@ func give(t *testing.T, dir string, who fsuser.User, mode os.FileMode) string {
 	return dir
 }
 
+// grant gives a user the right to change a folder by an access list (ACL).
+func grant(t *testing.T, dir string, who fsuser.User) {
+	t.Helper()
+	list := []byte{2, 0, 0, 0}
+	for _, e := range []struct {
+		tag, perm uint16
+		id        uint32
+	}{{1, 7, ^uint32(0)}, {2, 7, uint32(who.UID)}, {4, 5, ^uint32(0)}, {0x10, 7, ^uint32(0)}, {0x20, 5, ^uint32(0)}} {
+		list = binary.LittleEndian.AppendUint16(list, e.tag)
+		list = binary.LittleEndian.AppendUint16(list, e.perm)
+		list = binary.LittleEndian.AppendUint32(list, e.id)
+	}
+	if err := unix.Setxattr(dir, "system.posix_acl_access", list, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func places() []placeCase {
 	in := func(who fsuser.User, mode os.FileMode) func(t *testing.T, top string) (string, string) {
 		return func(t *testing.T, top string) (string, string) {
@@ -251,6 +269,12 @@ func places() []placeCase {
 	return []placeCase{
 		{"in his folder", attacker, false, false, in(attacker, 0o755)},
 		{"in a folder of his group", attacker, false, false, in(fsuser.User{GID: attacker.GID}, 0o775)},
+		{"in a folder of root's group", attacker, true, false, in(fsuser.User{}, 0o775)},
+		{"in a folder with an access list", attacker, false, false, func(t *testing.T, top string) (string, string) {
+			parent := give(t, filepath.Join(top, "parent"), fsuser.User{}, 0o755)
+			grant(t, parent, attacker)
+			return parent, filepath.Join(parent, "data")
+		}},
 		{"in a folder of everybody's", third, false, false, in(fsuser.User{}, 0o777)},
 		{"in a folder like /tmp", attacker, false, true, in(fsuser.User{}, 0o777|os.ModeSticky)},
 		{"in a folder of root's", attacker, false, true, in(fsuser.User{}, 0o755)},

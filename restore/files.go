@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"mbk/internal/fsuser"
 	"mbk/internal/hint"
 	"mbk/repo"
 )
@@ -163,9 +164,9 @@ func extractTo(dir string) (string, error) {
 	}
 	missing := ""
 	for {
-		there, err := resolve(dir)
-		if link, ok := errors.AsType[*foreignLinkError](err); ok {
-			return "", hint.Wrap(err, link.advice())
+		there, err := fsuser.Resolve(dir)
+		if link, ok := errors.AsType[*fsuser.ForeignLinkError](err); ok {
+			return "", hint.Wrap(err, link.Advice())
 		}
 		if err == nil || !errors.Is(err, fs.ErrNotExist) || dir == "/" {
 			return filepath.Join(there, missing), err

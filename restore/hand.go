@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -24,59 +23,9 @@ import (
 // user is the owner as a user of the file system.
 func (o Owner) user() fsuser.User { return fsuser.User(o) }
 
-// openTo is the folder on the way to a path, or that at its end, of which others than
-// root can change what is in it, "" if there is none. The path is absolute, and its
-// symbolic links are resolved.
-func openTo(path string) string {
-	for dir := path; ; dir = filepath.Dir(dir) {
-		if info, err := os.Lstat(dir); err != nil || !onlyRoots(info) {
-			return dir
-		}
-		if dir == "/" {
-			return ""
-		}
-	}
-}
-
-// onlyRoots says whether only root can exchange what root has made in a folder. In one
-// with the sticky bit others can add something only.
-func onlyRoots(info os.FileInfo) bool {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || !info.IsDir() || st.Uid != 0 {
-		return false
-	}
-	others := info.Mode().Perm() & 0o022
-	if st.Gid == 0 {
-		others &= 0o002
-	}
-	return others == 0 || info.Mode()&os.ModeSticky != 0
-}
-
-// foreignLinkError is returned for a symbolic link that root does not follow.
-type foreignLinkError struct{ path string }
-
-// Error names the link.
-func (e *foreignLinkError) Error() string {
-	return fmt.Sprintf("%s is a symbolic link that others than root can have made", e.path)
-}
-
-// advice is what can be done about it.
-func (e *foreignLinkError) advice() string {
-	return "look where it leads, and name that folder itself"
-}
-
-// rootsLink says whether nobody but root can have made a link in a folder.
-func rootsLink(dir string, link os.FileInfo) bool {
-	st, ok := link.Sys().(*syscall.Stat_t)
-	info, err := os.Lstat(dir)
-	if err != nil || !ok || openTo(dir) != "" {
-		return false
-	}
-	return st.Uid == 0 || info.Mode()&os.ModeSticky == 0
-}
-
 // rootsProgram says whether a program belongs to root, and all folders above it do.
-// Groups may be allowed to write there, as in /usr/local.
+// Their groups may be allowed to write there, as in /usr/local, and nobody by an access
+// list.
 func rootsProgram(path string) bool {
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -91,6 +40,9 @@ func rootsProgram(path string) bool {
 		if !ok || st.Uid != 0 || info.Mode().Perm()&0o002 != 0 && info.Mode()&os.ModeSticky == 0 {
 			return false
 		}
+		if who, err := fsuser.ListedWriter(path, fsuser.User{}); who != "" || err != nil {
+			return false
+		}
 		if path == "/" {
 			return true
 		}
@@ -100,27 +52,11 @@ func rootsProgram(path string) bool {
 // openFolder opens a folder, and makes it and those above it as far as they are missing.
 // The path is one without symbolic links; whoever puts one there meanwhile stops it.
 func openFolder(path string) (*os.Root, error) {
-	fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := fsuser.OpenPath(path, true)
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: "/", Err: err}
+		return nil, err
 	}
 	defer func() { _ = unix.Close(fd) }() // nothing is written through it
-	for name := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
-		if name == "" {
-			continue
-		}
-		next, err := unix.Openat(fd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if errors.Is(err, unix.ENOENT) {
-			if err = unix.Mkdirat(fd, name, 0o777); err == nil {
-				next, err = unix.Openat(fd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-			}
-		}
-		if err != nil {
-			return nil, &os.PathError{Op: "open " + name + " of", Path: path, Err: err}
-		}
-		_ = unix.Close(fd)
-		fd = next
-	}
 	root, err := os.OpenRoot(path)
 	if err != nil {
 		return nil, err
@@ -154,7 +90,7 @@ func (t *target) chooseHand() []Objection {
 	t.hand = fsuser.Current()
 	open := ""
 	if t.hand.UID == 0 {
-		open = openTo(t.parent())
+		open = fsuser.OpenTo(t.parent())
 	}
 	if open == "" {
 		return nil

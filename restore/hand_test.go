@@ -59,7 +59,7 @@ func TestResolveFollowsRootsLinks(t *testing.T) {
 		"via/new":          "others than root can have made",
 		"tmp/his/x":        "others than root can have made",
 	} {
-		got, err := resolve(top + "/" + path)
+		got, err := fsuser.Resolve(top + "/" + path)
 		if err != nil {
 			got = err.Error()
 		} else {
@@ -87,21 +87,66 @@ func TestRootsProgram(t *testing.T) {
 	for name, folder := range map[string]struct {
 		of   fsuser.User
 		mode os.FileMode
-	}{"roots": {fsuser.User{}, 0o755}, "staff": {staff, 0o775 | os.ModeSetgid}, "his": {attacker, 0o755}, "all": {fsuser.User{}, 0o777}, "tmp": {fsuser.User{}, 0o777 | os.ModeSticky}} {
+	}{"roots": {fsuser.User{}, 0o755}, "staff": {staff, 0o775 | os.ModeSetgid}, "his": {attacker, 0o755}, "all": {fsuser.User{}, 0o777}, "tmp": {fsuser.User{}, 0o777 | os.ModeSticky}, "list": {staff, 0o775}} {
 		if err := touch(filepath.Join(give(t, filepath.Join(top, name), folder.of, folder.mode), "mariadbd")); err != nil {
 			t.Fatal(err)
 		}
 	}
+	grant(t, filepath.Join(top, "list"), attacker)
 	err := errors.Join(touch(filepath.Join(top, "roots", "his")), os.Chown(filepath.Join(top, "roots", "his"), attacker.UID, attacker.GID), os.Symlink("../his/mariadbd", filepath.Join(top, "roots", "link")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]bool{
 		"roots/mariadbd": true, "staff/mariadbd": true, "tmp/mariadbd": true,
-		"his/mariadbd": false, "all/mariadbd": false, "roots/his": false, "roots/link": false, "roots/none": false,
+		"his/mariadbd": false, "all/mariadbd": false, "roots/his": false, "roots/link": false, "roots/none": false, "list/mariadbd": false,
 	} {
 		if got := rootsProgram(filepath.Join(top, path)); got != want {
 			t.Errorf("%s: %v, want %v", path, got, want)
+		}
+	}
+}
+
+// A folder that an access list opens to a third user counted as one of root's or of the
+// owner's.
+func TestDistrusts(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("playing another user takes root")
+	}
+	third := fsuser.User{UID: 64998, GID: 64998}
+	for _, tt := range []struct {
+		name    string
+		of      fsuser.User
+		mode    os.FileMode
+		granted fsuser.User // by the list
+		want    string
+	}{
+		{"root's", fsuser.User{}, 0o755, fsuser.User{}, ""},
+		{"his", attacker, 0o775, fsuser.User{}, ""},
+		{"root's, of his group", fsuser.User{GID: attacker.GID}, 0o775, fsuser.User{}, ""},
+		{"root's, of root's group", fsuser.User{}, 0o775, fsuser.User{}, "group 0 can change"},
+		{"root's, listed for him", fsuser.User{GID: attacker.GID}, 0o755, attacker, ""},
+		{"root's, listed for a third", fsuser.User{}, 0o755, third, "user 64998 can change by its access list"},
+		{"his, listed for a third", attacker, 0o755, third, "user 64998 can change by its access list"},
+		{"like /tmp, listed for a third", fsuser.User{}, 0o777 | os.ModeSticky, third, ""},
+		{"a third user's", third, 0o755, fsuser.User{}, "belongs to user 64998"},
+		{"everybody's", fsuser.User{}, 0o777, fsuser.User{}, "everybody can change"},
+	} {
+		dir := give(t, filepath.Join(publicDir(t), "dir"), tt.of, tt.mode)
+		if tt.granted.UID != 0 {
+			grant(t, dir, tt.granted)
+		}
+		if tt.mode&os.ModeSticky != 0 {
+			if err := os.Chmod(dir, tt.mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		info, err := os.Lstat(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := Owner(attacker).distrusts(dir, info); got != tt.want && (tt.want == "" || !strings.HasPrefix(got, tt.want)) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }

@@ -180,7 +180,7 @@ func (p *Plan) checkWays() {
 			if errors.Is(err, fs.ErrNotExist) && dir != f.root {
 				continue // it will be made
 			}
-			if problem := p.target.owner.distrusts(info); err == nil && problem != "" {
+			if problem := p.target.owner.distrusts(dir, info); err == nil && problem != "" {
 				p.object(Objection{
 					Problem: fmt.Sprintf("files go outside of the data directory by way of %s, which %s", dir, problem),
 					Hint:    "name another folder with --map-dir: it, and all above it, must be no links, and belong to root or to the user who is to own the files",
@@ -192,7 +192,7 @@ func (p *Plan) checkWays() {
 
 // distrusts tells why a folder is none through which files of the owner may be led, ""
 // if it is one.
-func (o Owner) distrusts(info os.FileInfo) string {
+func (o Owner) distrusts(dir string, info os.FileInfo) string {
 	if info == nil {
 		return ""
 	}
@@ -207,7 +207,16 @@ func (o Owner) distrusts(info os.FileInfo) string {
 		return fmt.Sprintf("belongs to user %d", st.Uid)
 	case perm&0o002 != 0 && !sticky:
 		return "everybody can change"
-	case perm&0o020 != 0 && !sticky && st.Gid != 0 && int(st.Gid) != o.GID:
+	case perm&0o020 == 0 || sticky:
+		return ""
+	}
+	who, err := fsuser.ListedWriter(dir, o.user())
+	switch {
+	case err != nil:
+		return fmt.Sprintf("others may be able to change (%v)", err)
+	case who != "":
+		return fmt.Sprintf("%s can change by its access list (getfacl)", who)
+	case int(st.Gid) != o.GID:
 		return fmt.Sprintf("group %d can change", st.Gid)
 	}
 	return ""

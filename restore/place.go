@@ -11,6 +11,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"mbk/internal/fsuser"
 )
 
 // place makes the finished data directory durable and puts it where it belongs.
@@ -146,7 +148,7 @@ func (s *scratch) moveIn(first string) (err error) {
 // can change the way to the target.
 func (s *scratch) handOver() error {
 	t := s.target
-	if !t.inside || os.Geteuid() != 0 || openTo(filepath.Dir(t.path)) != "" {
+	if !t.inside || os.Geteuid() != 0 || fsuser.OpenTo(filepath.Dir(t.path)) != "" {
 		return nil
 	}
 	if err := os.Lchown(t.path, t.owner.UID, t.owner.GID); err != nil {

@@ -64,9 +64,9 @@ func inspectTarget(o Options) (target, []Objection, error) {
 			Hint:    fmt.Sprintf("mount what belongs there, or make that folder: mkdir -p %s", shellQuote(to)),
 		}}, nil
 	}
-	path, err := resolve(o.Target)
-	if link, ok := errors.AsType[*foreignLinkError](err); ok {
-		return t, []Objection{{Problem: fmt.Sprintf("target %s: %v", o.Target, err), Hint: link.advice()}}, nil
+	path, err := fsuser.Resolve(o.Target)
+	if link, ok := errors.AsType[*fsuser.ForeignLinkError](err); ok {
+		return t, []Objection{{Problem: fmt.Sprintf("target %s: %v", o.Target, err), Hint: link.Advice()}}, nil
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return t, []Objection{{Problem: fmt.Sprintf("target %s: %v", o.Target, err), Hint: makeParent}}, nil
@@ -99,57 +99,6 @@ func inspectTarget(o Options) (target, []Objection, error) {
 		}
 	}
 	return t, append(objections, t.inspectParent()...), nil
-}
-
-// resolve makes a path absolute and follows its symbolic links. Its last part
-// need not exist. Root follows only links that others cannot have made; another one is
-// a *foreignLinkError.
-func resolve(path string) (string, error) {
-	if path == "" {
-		return "", errors.New("no path")
-	}
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
-	}
-	const most = 40      // as the kernel
-	dir, last := "/", "" // where we are, and the link that the path ends in
-	parts, links := strings.Split(path, "/"), 0
-	for len(parts) > 0 {
-		name := parts[0]
-		parts = parts[1:]
-		next := filepath.Join(dir, name) // ".." leads up, as dir holds no links
-		info, err := os.Lstat(next)
-		switch {
-		case errors.Is(err, fs.ErrNotExist) && len(parts) == 0 && last == "":
-			return next, nil
-		case errors.Is(err, fs.ErrNotExist) && last != "":
-			return "", fmt.Errorf("%s is a symbolic link that leads nowhere", last)
-		case err != nil:
-			return "", err
-		case info.Mode()&os.ModeSymlink == 0:
-			dir = next
-			continue
-		}
-		if links++; links > most {
-			return "", &os.PathError{Op: "resolve", Path: path, Err: unix.ELOOP}
-		}
-		if os.Geteuid() == 0 && !rootsLink(dir, info) {
-			return "", &foreignLinkError{next}
-		}
-		to, err := os.Readlink(next)
-		if err != nil {
-			return "", err
-		}
-		if len(parts) == 0 && last == "" {
-			last = next
-		}
-		if filepath.IsAbs(to) {
-			dir = "/"
-		}
-		parts = append(strings.Split(to, "/"), parts...)
-	}
-	return dir, nil
 }
 
 // danglingLink is where a symbolic link leads if nothing is there, "" if it is none or
@@ -233,7 +182,7 @@ func (t *target) canReplace() bool {
 	if unix.Access(parent, unix.W_OK|unix.X_OK) != nil {
 		return false
 	}
-	return os.Geteuid() != 0 || openTo(parent) == "" || t.owner.UID == 0 || t.owner.mayWrite(parent)
+	return os.Geteuid() != 0 || fsuser.OpenTo(parent) == "" || t.owner.UID == 0 || t.owner.mayWrite(parent)
 }
 
 // moveAside decides where the data directory goes that is in the target.

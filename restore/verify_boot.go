@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"mbk/copier"
+	"mbk/internal/fsuser"
 	"mbk/internal/hint"
 	"mbk/repo"
 	"mbk/stage"
@@ -99,11 +100,11 @@ func (v *verification) recovery(err error) error {
 // only its scratch folder is.
 func (v *verification) bootPlan(ctx context.Context) (*Plan, error) {
 	p := newPlan(v.o, v.m)
-	path, err := resolve(filepath.Join(v.o.Scratch, "mbk-verify-"+plainID(v.o.Repository.Config().ID)))
+	path, err := fsuser.Resolve(filepath.Join(v.o.Scratch, "mbk-verify-"+plainID(v.o.Repository.Config().ID)))
 	if err != nil {
 		o := Objection{Problem: fmt.Sprintf("scratch folder: %v", err), Hint: "name a folder that is there with --scratch, on a disk with room for all files"}
-		if link, ok := errors.AsType[*foreignLinkError](err); ok {
-			o.Hint = link.advice()
+		if link, ok := errors.AsType[*fsuser.ForeignLinkError](err); ok {
+			o.Hint = link.Advice()
 		}
 		p.object(o)
 		return p, v.objections(p)

@@ -2,7 +2,8 @@
 // A process of root uses it for files that belong to somebody else: whatever that
 // user has arranged, links and exchanged folders included, then leads only to where
 // he could have gone himself. It changes no thread for good, and does not start
-// programs as another user.
+// programs as another user. And it tells on which paths nobody but root can change
+// anything.
 package fsuser
 
 import (
