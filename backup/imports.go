@@ -46,12 +46,9 @@ func (r *attempt) beforeCheckpoint(ctx context.Context, c *redoCopy) error {
 	if r.try == 1 && !c.tail.Journal().MayDelete() {
 		return nil // it matters only if tablespaces were deleted since the last one, which shows soon
 	}
-	made, err := await(ctx, func() (bool, error) {
-		newest, err := c.tail.Checkpoint(ctx)
-		return newest.Covers(c.knownAt), err
-	})
-	if err == nil && !made && c.tail.Journal().MayDelete() {
-		err = fmt.Errorf("the encrypted redo log does not tell which tablespaces it deletes, and within %s the server made %w behind the present", checkpointPatience, ErrNoCheckpoint)
+	c.covered, err = awaitCheckpoint(ctx, r.watch, c.knownAt)
+	if err == nil && !c.covered && c.tail.Journal().MayDelete() {
+		err = fmt.Errorf("the encrypted redo log does not tell which tablespaces it deletes, and within %s the server made %w", checkpointPatience, ErrNoCheckpoint)
 		err = hint.Wrap(err, makeCheckpoints)
 	}
 	return err
@@ -69,7 +66,7 @@ func (r *attempt) afterCheckpoint(ctx context.Context) error {
 		return err
 	}
 	c := r.redo
-	if c.tableIDs == nil || c.checkpoint.Covers(c.knownAt) || !c.tail.Journal().MayDelete() {
+	if c.tableIDs == nil || c.covered || c.checkpoint.Covers(c.knownAt) || !c.tail.Journal().MayDelete() {
 		return nil
 	}
 	err := fmt.Errorf("tablespaces may have been deleted after the last checkpoint, and the encrypted redo log does not tell which: %w", ErrReplaced)

@@ -46,6 +46,7 @@ type redoCopy struct {
 	// Of a log that hides names: the tables of the tablespaces at an LSN.
 	tableIDs map[innodb.SpaceID]uint64
 	knownAt  innodb.LSN
+	covered  bool // the checkpoint lies after all changes of before that LSN
 }
 
 // startRedo reads the newest checkpoint and begins to copy the log behind it. It

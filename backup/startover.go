@@ -59,10 +59,7 @@ func behindFailure(ctx context.Context, o Options, failed error) error {
 	case !errors.Is(err, stage.ErrPrivilege):
 		return because(err)
 	}
-	made, err := await(ctx, func() (bool, error) {
-		lsns, err := watch.LSNs(ctx)
-		return innodb.Checkpoint{LSN: lsns.Checkpoint, End: lsns.Checkpoint}.Covers(behind), err
-	})
+	made, err := awaitCheckpoint(ctx, watch, behind)
 	if err == nil && !made {
 		err = fmt.Errorf("%w; the server made no checkpoint behind that within %s", failed, checkpointPatience)
 		err = hint.Wrap(err, advice)
@@ -77,13 +74,24 @@ const makeCheckpoints = "try when the server has little to do; or SET GLOBAL inn
 // waited for.
 const checkpointPatience = 30 * time.Second
 
-// await asks for a checkpoint until it is there or the patience is over.
-func await(ctx context.Context, there func() (bool, error)) (bool, error) {
+// awaitCheckpoint waits until the server has made a checkpoint after lsn, or has nothing
+// left to make one of, or the patience is over.
+func awaitCheckpoint(ctx context.Context, watch *stage.Watch, lsn innodb.LSN) (bool, error) {
+	var q quiet
 	deadline := time.Now().Add(checkpointPatience)
 	for {
-		made, err := there()
-		if made || err != nil || time.Now().After(deadline) {
-			return made, err
+		lsns, err := watch.LSNs(ctx)
+		if err != nil {
+			return false, err
+		}
+		dirty, err := watch.DirtyPages(ctx)
+		if err != nil {
+			return false, err
+		}
+		idle := q.lasts(time.Now(), lsns, dirty)
+		made := idle || innodb.Checkpoint{LSN: lsns.Checkpoint, End: lsns.Checkpoint}.Covers(lsn)
+		if made || time.Now().After(deadline) {
+			return made, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -91,4 +99,34 @@ func await(ctx context.Context, there func() (bool, error)) (bool, error) {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// quiet recognises a server that has written all dirty pages, made its checkpoint and
+// fallen asleep. Its log does not end at that checkpoint: there follow the names of all
+// files that were changed since the one before, as many bytes as these take, and then
+// nothing until somebody changes something. (A checkpoint writes its own records before
+// anybody else can write to the log.) In an encrypted log these records cannot be told
+// from others. But the thread that writes pages looks at least every second whether any
+// is left, and makes a checkpoint if not, so that after a while without dirty pages and
+// without a byte of log there is nothing but them.
+type quiet struct {
+	since time.Time
+	lsns  innodb.LSNs
+}
+
+// quietTime is how long a server has to be without work, some rounds of the thread that
+// makes checkpoints.
+const quietTime = 4 * time.Second
+
+// lasts takes in what the server says now, and reports whether it has said the same for
+// long enough.
+func (q *quiet) lasts(now time.Time, lsns innodb.LSNs, dirty int64) bool {
+	if dirty > 0 || lsns.Flushed != lsns.Current {
+		*q = quiet{}
+		return false
+	}
+	if lsns != q.lsns {
+		*q = quiet{since: now, lsns: lsns}
+	}
+	return now.Sub(q.since) >= quietTime
 }

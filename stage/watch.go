@@ -66,6 +66,20 @@ func (w *Watch) LSNs(ctx context.Context) (innodb.LSNs, error) {
 	return l, nil
 }
 
+// DirtyPages returns how many pages InnoDB has changed and not written yet. Some of the
+// newer servers count pages that they have just written for a moment longer.
+func (w *Watch) DirtyPages(ctx context.Context) (int64, error) {
+	status, err := w.own.pairs(ctx, "SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'")
+	if err != nil {
+		return 0, fmt.Errorf("read the number of dirty pages: %w", err)
+	}
+	n, err := strconv.ParseInt(status["innodb_buffer_pool_pages_dirty"], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read the number of dirty pages: %w", err)
+	}
+	return n, nil
+}
+
 // lsns reads the status variables, or what InnoDB prints where a server has not
 // got them.
 func (s *session) lsns(ctx context.Context) (innodb.LSNs, error) {
