@@ -5,7 +5,9 @@
 // he could not read himself. Only regular files are opened: a FIFO would
 // keep its reader waiting, and a device may do anything when it is opened.
 //
-// Links are followed, since the server follows them. What is opened is only read.
+// Links are followed, since the server follows them, except those of /proc: for the
+// kernel they lead to what this process has open, whatever its rights are. What is
+// opened is only read.
 package serverfs
 
 import (
@@ -116,7 +118,7 @@ func (f *FS) at(path string) (dir int, rest string) {
 // opened it.
 func (f *FS) Open(path string) (*os.File, error) {
 	return value(f, func(f *FS) (*os.File, error) {
-		handle, st, err := f.handle(path)
+		handle, st, err := f.handle(path, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -124,7 +126,10 @@ func (f *FS) Open(path string) (*os.File, error) {
 		if st.Mode&unix.S_IFMT != unix.S_IFREG {
 			return nil, &KindError{Path: path, Kind: Kind(uint32(st.Mode))}
 		}
-		fd, err := f.reopen(handle, path, st)
+		if f.Other() && inProc(handle) {
+			return nil, &KindError{Path: path, Kind: "file of /proc"}
+		}
+		fd, err := f.reopen(handle, path, st, 0)
 		if err != nil {
 			return nil, f.failed("open", path, err)
 		}
@@ -133,10 +138,18 @@ func (f *FS) Open(path string) (*os.File, error) {
 }
 
 // handle finds what a path leads to, without opening it: the descriptor is a name.
-func (f *FS) handle(path string) (int, unix.Stat_t, error) {
+// flags may be unix.O_NOFOLLOW. With the rights of another user no link of /proc is
+// followed: it would lead to what this process has open.
+func (f *FS) handle(path string, flags int) (int, unix.Stat_t, error) {
 	var st unix.Stat_t
 	dir, rest := f.at(path)
-	fd, err := retry(func() (int, error) { return unix.Openat(dir, rest, unix.O_PATH|unix.O_CLOEXEC, 0) })
+	flags |= unix.O_PATH | unix.O_CLOEXEC
+	fd, err := retry(func() (int, error) {
+		if f.Other() {
+			return fsuser.Openat(dir, rest, flags)
+		}
+		return unix.Openat(dir, rest, flags, 0)
+	})
 	if err != nil {
 		return -1, st, f.failed("open", path, err)
 	}
@@ -150,13 +163,28 @@ func (f *FS) handle(path string) (int, unix.Stat_t, error) {
 // errSwapped is returned if a path leads somewhere else from one moment to the next.
 var errSwapped = errors.New("it was exchanged while it was opened")
 
-// reopen opens the very file that a handle names. Where /proc is missing, the path
+// inProc reports whether a handle names something in /proc. Of this process itself a
+// thread sees more there than its user may see of other processes.
+func inProc(handle int) bool {
+	var system unix.Statfs_t
+	return unix.Fstatfs(handle, &system) == nil && system.Type == unix.PROC_SUPER_MAGIC
+}
+
+// ofHandle is the path to the very thing that a handle names, where there is /proc.
+func ofHandle(handle int) string { return "/proc/self/fd/" + strconv.Itoa(handle) }
+
+// withoutProc reports whether a call about ofHandle has failed because /proc is missing.
+func withoutProc(err error) bool {
+	return (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)) && unix.Access("/proc/self/fd", unix.F_OK) != nil
+}
+
+// reopen opens the very thing that a handle names. Where /proc is missing, the path
 // must lead to it once more.
-func (f *FS) reopen(handle int, path string, st unix.Stat_t) (int, error) {
-	fd, err := openQuietly(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(handle))
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+func (f *FS) reopen(handle int, path string, st unix.Stat_t, flags int) (int, error) {
+	fd, err := openQuietly(unix.AT_FDCWD, ofHandle(handle), flags)
+	if withoutProc(err) {
 		dir, rest := f.at(path)
-		if fd, err = openQuietly(dir, rest); err != nil {
+		if fd, err = openQuietly(dir, rest, flags); err != nil {
 			return -1, err
 		}
 		var now unix.Stat_t
@@ -176,8 +204,8 @@ func (f *FS) reopen(handle int, path string, st unix.Stat_t) (int, error) {
 
 // openQuietly opens without waiting for anybody, and without changing the time of
 // last access if this user may ask for that.
-func openQuietly(dir int, path string) (int, error) {
-	const flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+func openQuietly(dir int, path string, flags int) (int, error) {
+	flags |= unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
 	fd, err := retry(func() (int, error) { return unix.Openat(dir, path, flags|unix.O_NOATIME, 0) })
 	if errors.Is(err, unix.EPERM) { // neither root nor the file's owner
 		return retry(func() (int, error) { return unix.Openat(dir, path, flags, 0) })
@@ -202,9 +230,12 @@ func (f *FS) ReadFile(path string, most int64) ([]byte, error) {
 // ReadDir lists a directory, sorted by name.
 func (f *FS) ReadDir(path string) ([]fs.DirEntry, error) {
 	return value(f, func(f *FS) ([]fs.DirEntry, error) {
-		dir, rest := f.at(path)
-		const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NONBLOCK | unix.O_CLOEXEC
-		fd, err := retry(func() (int, error) { return unix.Openat(dir, rest, flags, 0) })
+		handle, st, err := f.handle(path, 0)
+		if err != nil {
+			return nil, err
+		}
+		defer unix.Close(handle) //nolint:errcheck // a name only
+		fd, err := f.reopen(handle, path, st, unix.O_DIRECTORY)
 		if err != nil {
 			return nil, f.failed("open", path, err)
 		}
@@ -219,7 +250,7 @@ func (f *FS) ReadDir(path string) ([]fs.DirEntry, error) {
 // Stat follows links.
 func (f *FS) Stat(path string) (fs.FileInfo, error) {
 	return value(f, func(f *FS) (fs.FileInfo, error) {
-		fd, _, err := f.handle(path)
+		fd, _, err := f.handle(path, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -233,8 +264,16 @@ func (f *FS) Stat(path string) (fs.FileInfo, error) {
 // wanted.
 func (f *FS) Statx(path string, flags, mask int) (unix.Statx_t, error) {
 	return value(f, func(f *FS) (x unix.Statx_t, err error) {
-		dir, rest := f.at(path)
-		if err := unix.Statx(dir, rest, unix.AT_STATX_SYNC_AS_STAT|flags, mask, &x); err != nil {
+		open := 0
+		if flags&unix.AT_SYMLINK_NOFOLLOW != 0 {
+			open = unix.O_NOFOLLOW
+		}
+		handle, _, err := f.handle(path, open)
+		if err != nil {
+			return x, err
+		}
+		defer unix.Close(handle) //nolint:errcheck // a name only
+		if err := unix.Statx(handle, "", unix.AT_EMPTY_PATH|unix.AT_STATX_SYNC_AS_STAT, mask, &x); err != nil {
 			return x, f.failed("stat", path, err)
 		}
 		return x, nil
@@ -244,9 +283,16 @@ func (f *FS) Statx(path string, flags, mask int) (unix.Statx_t, error) {
 // Readlink reads where a symbolic link leads.
 func (f *FS) Readlink(path string) (string, error) {
 	return value(f, func(f *FS) (string, error) {
-		dir, rest := f.at(path)
+		handle, st, err := f.handle(path, unix.O_NOFOLLOW)
+		if err != nil {
+			return "", err
+		}
+		defer unix.Close(handle) //nolint:errcheck // a name only
+		if st.Mode&unix.S_IFMT != unix.S_IFLNK {
+			return "", f.failed("readlink", path, unix.EINVAL)
+		}
 		b := make([]byte, unix.PathMax)
-		n, err := unix.Readlinkat(dir, rest, b)
+		n, err := unix.Readlinkat(handle, "", b)
 		if err != nil {
 			return "", f.failed("readlink", path, err)
 		}
@@ -257,10 +303,19 @@ func (f *FS) Readlink(path string) (string, error) {
 // Readable returns an error if a file may not be read. It does not open it.
 func (f *FS) Readable(path string) error {
 	return f.Do(func(f *FS) error {
-		dir, rest := f.at(path)
+		handle, _, err := f.handle(path, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(handle) //nolint:errcheck // a name only
 		// The effective user is asked for: access(2) alone would ask for the real one,
 		// who is root.
-		if err := unix.Faccessat(dir, rest, unix.R_OK, unix.AT_EACCESS); err != nil {
+		err = unix.Faccessat(unix.AT_FDCWD, ofHandle(handle), unix.R_OK, unix.AT_EACCESS)
+		if withoutProc(err) {
+			dir, rest := f.at(path)
+			err = unix.Faccessat(dir, rest, unix.R_OK, unix.AT_EACCESS)
+		}
+		if err != nil {
 			return f.failed("open", path, err)
 		}
 		return nil
@@ -269,7 +324,7 @@ func (f *FS) Readable(path string) error {
 
 // failed describes an error of the kernel.
 func (f *FS) failed(op, path string, err error) error {
-	if f.Other() && errors.Is(err, fs.ErrPermission) {
+	if f.Other() && errors.Is(err, fs.ErrPermission) && !errors.Is(err, fsuser.ErrProcess) {
 		err = &DeniedError{User: f.user, Err: err}
 	}
 	return &fs.PathError{Op: op, Path: path, Err: err}

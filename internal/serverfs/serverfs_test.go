@@ -2,6 +2,7 @@ package serverfs
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -71,6 +72,12 @@ func TestOpenHasTheRightsOfTheServer(t *testing.T) {
 	needRoot(t)
 	dir, secret, closed := datadir(t)
 	f := open(t, dir)
+	inner := filepath.Join(closed, "inner") // open to all, and out of their reach
+	must(t, os.Mkdir(inner, 0o755), os.WriteFile(filepath.Join(inner, "public"), []byte("secret"), 0o644))
+	held, err := os.Open(inner)
+	must(t, err)
+	defer held.Close()
+	t.Chdir(inner)
 	link := func(name, to string) string {
 		must(t, os.Symlink(to, filepath.Join(dir, name)))
 		return filepath.Join(dir, name)
@@ -85,6 +92,12 @@ func TestOpenHasTheRightsOfTheServer(t *testing.T) {
 		{"a link to a descriptor of root", link("e", "/proc/self/fd/0")},
 		{"root's environment", link("f", "/proc/1/environ")},
 		{"root's root", filepath.Join(link("g", "/proc/1/root"), secret)},
+		{"a file in root's working directory", link("h", "/proc/self/cwd/public")},
+		{"through a link to that directory", filepath.Join(link("i", "/proc/self/cwd"), "public")},
+		{"in a folder that root has open", link("j", fmt.Sprintf("/proc/self/fd/%d/public", held.Fd()))},
+		{"in that folder, by the thread", link("k", fmt.Sprintf("/proc/thread-self/fd/%d/public", held.Fd()))},
+		{"a link to a link to that folder", filepath.Join(link("l", filepath.Join(dir, "i")), "public")},
+		{"how the memory of root is laid out", link("m", "/proc/self/maps")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			file, err := f.Open(tt.path)
@@ -99,6 +112,17 @@ func TestOpenHasTheRightsOfTheServer(t *testing.T) {
 				t.Errorf("ReadFile: %q", b)
 			}
 		})
+	}
+	for name, look := range map[string]func(string) error{
+		"Stat":     func(path string) error { _, err := f.Stat(path); return err },
+		"Statx":    func(path string) error { _, err := f.Statx(path, 0, unix.STATX_SIZE); return err },
+		"Readable": f.Readable,
+		"ReadDir":  func(path string) error { _, err := f.ReadDir(filepath.Dir(path)); return err },
+		"Readlink": func(path string) error { _, err := f.Readlink(path); return err },
+	} {
+		if err := look(filepath.Join(dir, "i", "public")); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("%s in root's working directory: %v", name, err)
+		}
 	}
 	if b, err := f.ReadFile(filepath.Join(dir, "own"), 4); err != nil || string(b) != "rows" {
 		t.Errorf("a file of the server: %q, %v", b, err)

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"mbk/internal/fsuser"
 )
 
 // errForeignLink is returned for a symbolic link that neither root nor the owner of
@@ -103,9 +105,7 @@ func (f *Folder) openIn(dir *os.File, name string, flags int, follow bool) (*os.
 		case !follow:
 			err = ErrThroughLink
 		default:
-			fd, err = retry(func() (int, error) {
-				return unix.Openat(int(dir.Fd()), target, flags|unix.O_CLOEXEC, 0)
-			})
+			fd, err = fsuser.Openat(int(dir.Fd()), target, flags)
 		}
 	}
 	if err != nil {
@@ -156,10 +156,15 @@ func (f *Folder) statIn(dir *os.File, name string, follow bool) (unix.Stat_t, er
 		return st, err
 	}
 	target, err := f.readLink(dir, name)
-	if err == nil {
-		err = ignoringEINTR(func() error { return unix.Fstatat(int(dir.Fd()), target, &st, 0) })
+	if err != nil {
+		return st, err
 	}
-	return st, err
+	fd, err := fsuser.Openat(int(dir.Fd()), target, unix.O_PATH)
+	if err != nil {
+		return st, err
+	}
+	defer unix.Close(fd) //nolint:errcheck // a name only
+	return st, unix.Fstat(fd, &st)
 }
 
 // openObject opens a regular file of the repository to read it. Anything else is

@@ -452,7 +452,7 @@ func (f *Folder) explainRead(op string, err error) error {
 // withRights adds advice to an error if the owner of the repository lacks rights in
 // it, whose rights those of root are here.
 func (f *Folder) withRights(err error) error {
-	if !errors.Is(err, fs.ErrPermission) || !f.owner.Other() || len(hint.Of(err)) > 0 {
+	if !errors.Is(err, fs.ErrPermission) || errors.Is(err, fsuser.ErrProcess) || !f.owner.Other() || len(hint.Of(err)) > 0 {
 		return err
 	}
 	return hint.Wrap(err, fmt.Sprintf("give all that is in the repository to its owner, with whose rights mbk works in it: chown -R %d:%d %s", f.owner.UID, f.owner.GID, f.root))
