@@ -2,13 +2,11 @@ package cli
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -99,13 +97,13 @@ func resolve(c *cli.Context, env Env) error {
 			}
 		}
 	}
-	opened := map[string]fs.FileInfo{}
+	opened := map[string]origin{}
 	lines, err := optfile.Read(optfile.Options{
 		File: c.String("defaults-file"), Extra: c.String("defaults-extra-file"), Global: []string{ownFile},
 		Suffix: c.String("defaults-group-suffix"), NoDefaults: c.Bool("no-defaults"),
 		Groups: append(sharedGroups(), ownGroup, ownGroup+"-"+c.Command.Name),
 		Warn:   func(message string) { warn(env, message) }, Getenv: env.Getenv,
-		Opened: func(path string, info fs.FileInfo) { opened[path] = info },
+		Opened: func(path string, f *os.File) { opened[path] = originOf(path, f) },
 	})
 	if err != nil {
 		return &usageError{message: err.Error()}
@@ -114,43 +112,6 @@ func resolve(c *cli.Context, env Env) error {
 		return err
 	}
 	return resolveLines(c, env, lines)
-}
-
-// judgeFiles looks at whose the option files are, and who may read them. Somebody else
-// than root and the user who runs mbk may not say what is run.
-func judgeFiles(c *cli.Context, env Env, lines []optfile.Setting, opened map[string]fs.FileInfo) error {
-	told := map[string]bool{}
-	for _, line := range lines {
-		info, known := opened[line.File]
-		if !known || !info.Mode().IsRegular() {
-			continue
-		}
-		f, _, ok := findOption(c.Command.Flags, line.Name)
-		if !ok || line.Group != ownGroup && line.Group != ownGroup+"-"+c.Command.Name && !leadsToServer(f) {
-			continue
-		}
-		switch name := f.Names()[0]; {
-		case name == passwordOption && line.Value != "" && info.Mode().Perm()&0o004 != 0 && !told[line.File]:
-			told[line.File] = true
-			warn(env, fmt.Sprintf("everyone can read the password in %s: chmod 600 %s", line.File, line.File))
-		case setsPrograms(name):
-			st, ok := info.Sys().(*syscall.Stat_t)
-			if owner := int(st.Uid); ok && owner != 0 && owner != os.Geteuid() {
-				return usagef("%s: the file belongs to user %d, who may not set %s: it says what mbk runs; give the file to root or to the user who runs mbk",
-					source{strength: byFile, line: line}, owner, name)
-			}
-		}
-	}
-	return nil
-}
-
-// setsPrograms reports whether an option says which program is run, or as which user.
-func setsPrograms(name string) bool {
-	switch name {
-	case "mariadbd", "mariadbd-option", "owner":
-		return true
-	}
-	return strings.HasPrefix(name, "hook-") && name != "hook-timeout"
 }
 
 // variableValues are the values in a variable: of an option that may be repeated

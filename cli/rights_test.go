@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"net"
 	"os"
@@ -247,28 +248,35 @@ func TestRootReadsNothingThatIsExchangedMeanwhile(t *testing.T) {
 	wantFree(t, s.srv)
 }
 
-// An option file of somebody else had root run its hooks.
+// An option file of somebody else had root run its hooks, and write where it said.
 func TestOptionFilesOfOthers(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
 	t.Parallel()
-	for _, line := range []string{"hook-before = /bin/true", "hook_success = /bin/true", "hook-failure = /bin/true", "mariadbd = /bin/true", "loose-mariadbd-option = --x", "owner = root"} {
-		file := optionFile(t, "[mbk]", "repo = /r", line)
-		command := "backup"
-		if strings.Contains(line, "mariadbd") || strings.Contains(line, "owner") {
-			command = "restore"
+	for command, lines := range map[string][]string{
+		"backup": {
+			"hook-before = /bin/true", "hook_success = /bin/true", "hook-failure = /bin/true", "repo = /r", "metrics-file = /m", "spool-dir = /s",
+			"history-table = a.b", "datadir = /d", "table-file = /t", "mail-password-file = /p", "webhook = https://x.invalid/", "keep-failed",
+			"password-file = /p", "enable-cleartext-plugin", "ssl-ca = /c", "ssl-capath = /c", "skip-ssl-verify-server-cert",
+		},
+		"restore": {"mariadbd = /bin/true", "loose-mariadbd-option = --x", "owner = root", "target = /t", "map-dir = /a=/b"},
+		"verify":  {"scratch = /s"},
+		"expire":  {"keep-last = 1", "metrics-file = /m"},
+		"metrics": {"output = /o"},
+		"extract": {"to = /t"},
+	} {
+		group := "[mbk-" + command + "]"
+		if o := mbk(t, "config", command, "--defaults-file="+optionFile(t, append([]string{group}, lines...)...)); o.code != 0 {
+			t.Errorf("%s of root: exits %d: %s", group, o.code, o.stderr)
 		}
-		if o := mbk(t, "config", command, "--defaults-file="+file); o.code != 0 {
-			t.Errorf("%s of root: exits %d: %s", line, o.code, o.stderr)
+		for _, line := range lines {
+			file := optionFile(t, group, line)
+			fine(t, os.Chown(file, mysqlUser.UID, mysqlUser.GID))
+			mbk(t, "config", command, "--defaults-file="+file).wantRefusal(t, 2, "--help", "my.cnf, line 2: the file belongs to user 64999")
 		}
-		fine(t, os.Chown(file, mysqlUser.UID, mysqlUser.GID))
-		mbk(t, "config", command, "--defaults-file="+file).wantRefusal(t, 2, "--help", "my.cnf, line 3: the file belongs to user 64999")
-		home := filepath.Join(t.TempDir(), ".my.cnf")
-		fine(t, os.Rename(file, home))
-		in(t, []string{"HOME=" + filepath.Dir(home)}, "config", command).wantRefusal(t, 2, "--help", ".my.cnf, line 3: the file belongs to user 64999")
 	}
-	file := optionFile(t, "[mbk]", "repo = /r", "hook-timeout = 1m", "[client]", "password = s")
+	file := optionFile(t, "[client]", "password = s", "user = u", "host = h", "port = 1", "socket = /s", "protocol = tcp", "skip-ssl", "connect-timeout = 3")
 	fine(t, os.Chown(file, mysqlUser.UID, mysqlUser.GID), os.Chmod(file, 0o644))
 	o := mbk(t, "config", "--defaults-file="+file)
 	if o.code != 0 || strings.Count(o.stderr, "everyone can read the password in "+file+": chmod 600 "+file) != 1 {
@@ -277,6 +285,52 @@ func TestOptionFilesOfOthers(t *testing.T) {
 	fine(t, os.Chmod(file, 0o640))
 	if o := mbk(t, "config", "--defaults-file="+file); o.code != 0 || strings.Contains(o.stderr, "password") {
 		t.Errorf("exits %d: %s", o.code, o.stderr)
+	}
+}
+
+// A file of root is not root's alone if others can write to it, or have put it there.
+func TestOptionFilesThatOthersCanChange(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	t.Parallel()
+	user := make([]byte, 0, 44) // an access list: version 2, then (tag, rights, id)
+	user = binary.LittleEndian.AppendUint32(user, 2)
+	for _, entry := range [][3]uint32{{1, 6, 1<<32 - 1}, {2, 6, 64999}, {4, 4, 1<<32 - 1}, {16, 6, 1<<32 - 1}, {32, 4, 1<<32 - 1}} {
+		user = binary.LittleEndian.AppendUint16(user, uint16(entry[0]))
+		user = binary.LittleEndian.AppendUint16(user, uint16(entry[1]))
+		user = binary.LittleEndian.AppendUint32(user, entry[2])
+	}
+	for _, tt := range []struct {
+		name string
+		set  func(file string) error
+		want string // "": it is accepted
+	}{
+		{"as it was", func(string) error { return nil }, ""},
+		{"readable by a group", func(f string) error { return errors.Join(os.Chown(f, 0, 64999), os.Chmod(f, 0o640)) }, ""},
+		{"writable by a group", func(f string) error { return errors.Join(os.Chown(f, 0, 64999), os.Chmod(f, 0o664)) }, "group 64999 can write to the file"},
+		{"writable by root's group", func(f string) error { return os.Chmod(f, 0o664) }, ""},
+		{"writable by an access list", func(f string) error { return unix.Setxattr(f, "system.posix_acl_access", user, 0) }, "access list"},
+		{"by a link of another user", func(f string) error {
+			return errors.Join(os.Rename(f, f+".real"), os.Symlink(f+".real", f), os.Lchown(f, 64999, 64999))
+		}, "the link belongs to user 64999"},
+		{"by a link of root", func(f string) error { return errors.Join(os.Rename(f, f+".real"), os.Symlink(f+".real", f)) }, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			file := optionFile(t, "[mbk]", "hook-before = /bin/true")
+			if err := tt.set(file); errors.Is(err, unix.EOPNOTSUPP) {
+				t.Skip("no access lists on this file system")
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range []outcome{mbk(t, "config", "--defaults-file="+file), in(t, []string{"HOME=" + filepath.Dir(file)}, "config", "--defaults-extra-file="+file)} {
+				if tt.want == "" && o.code != 0 {
+					t.Errorf("exits %d: %s", o.code, o.stderr)
+				} else if tt.want != "" {
+					o.wantRefusal(t, 2, "--help", "my.cnf, line 2: ", tt.want)
+				}
+			}
+		})
 	}
 }
 

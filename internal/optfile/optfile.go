@@ -58,9 +58,9 @@ type Options struct {
 	// Warn, if set, is called with each complaint that does not make reading
 	// fail: one line, lower case, that names a file.
 	Warn func(message string)
-	// Opened, if set, is called with each file that is read, by the name that its
+	// Opened, if set, is called with each file before it is read, by the name that its
 	// settings have in Setting.File.
-	Opened func(path string, info fs.FileInfo)
+	Opened func(path string, f *os.File)
 	// Getenv looks up the environment. Nil is os.Getenv.
 	Getenv func(name string) string
 
@@ -103,7 +103,7 @@ func Read(o Options) ([]Setting, error) {
 		o.Warn = func(string) {}
 	}
 	if o.Opened == nil {
-		o.Opened = func(string, fs.FileInfo) {}
+		o.Opened = func(string, *os.File) {}
 	}
 	if o.etc == nil {
 		o.etc = globalFolders()
@@ -179,7 +179,7 @@ func firstSet(getenv func(string) string, names ...string) string {
 // reader collects the settings of one call of Read.
 type reader struct {
 	warn     func(string)
-	opened   func(string, fs.FileInfo)
+	opened   func(string, *os.File)
 	home     string
 	groups   map[string]string // of groupSet
 	settings []Setting
@@ -232,8 +232,9 @@ func inherited(path string) bool {
 	return path == "/dev/stdin" || strings.HasPrefix(path, "/dev/fd/") || strings.HasPrefix(path, "/proc/self/fd/")
 }
 
-// openRegular opens a file that cannot make us wait.
-func openRegular(path string) (*os.File, error) {
+// Open opens a file that cannot make us wait: a regular one, or one that the caller of
+// this program has opened, such as <(...) of the shell.
+func Open(path string) (*os.File, error) {
 	if inherited(path) {
 		return os.Open(path)
 	}
@@ -252,7 +253,7 @@ func (r *reader) open(path string) (*os.File, error) {
 	if r.files++; r.files > maxFiles {
 		return nil, fmt.Errorf("more than %d option files", maxFiles)
 	}
-	f, err := openRegular(path)
+	f, err := Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -264,7 +265,7 @@ func (r *reader) open(path string) (*os.File, error) {
 		r.warn(fmt.Sprintf("option file %s is ignored: everyone may write to it", path))
 		return nil, f.Close()
 	}
-	r.opened(path, info)
+	r.opened(path, f)
 	return f, nil
 }
 
