@@ -72,6 +72,9 @@ func openWith(c *cli.Context, open func(context.Context, store.Store) (*repo.Rep
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, hint.Wrap(&configError{fmt.Errorf("repository: %w", err)}, "check that its disk is mounted; if the repository is new, make the folder: mkdir -m 700 -p "+path)
 	}
+	if len(hint.Of(err)) > 0 {
+		return nil, &configError{fmt.Errorf("repository: %w", err)}
+	}
 	if err != nil {
 		return nil, hint.Wrap(&configError{fmt.Errorf("repository: %w", err)}, "check --repo, and who may read that folder")
 	}

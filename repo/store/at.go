@@ -41,15 +41,36 @@ func (f *Folder) inside(do func(root *os.File) error) error {
 	return f.owner.Do(func() error { return do(root) })
 }
 
+// open opens the repository's folder with O_PATH. What is no link when OpenFolder looks
+// for it may be one later, so root follows none on the way.
+func (f *Folder) open() (int, error) {
+	return retry(func() (int, error) {
+		if os.Geteuid() == 0 {
+			return fsuser.OpenPath(f.root, false)
+		}
+		return unix.Open(f.root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	})
+}
+
+// stat describes the repository's folder.
+func (f *Folder) stat(st *unix.Stat_t) error {
+	fd, err := f.open()
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Fstat(fd, st), unix.Close(fd))
+}
+
 // openRoot opens the repository's folder with the rights of this process: its owner
 // may not be able to go there. If root's rights are used inside, it must be the
 // folder that OpenFolder saw.
 func (f *Folder) openRoot() (*os.File, error) {
-	fd, err := retry(func() (int, error) {
-		return unix.Open(f.root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	})
+	fd, err := f.open()
+	if os.Geteuid() == 0 && errors.Is(err, unix.ENOTDIR) {
+		err = errExchanged // by a link, or a file
+	}
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: f.root, Err: err}
+		return nil, &fs.PathError{Op: "open", Path: f.root, Err: cause(err)}
 	}
 	root := os.NewFile(uintptr(fd), f.root)
 	var st unix.Stat_t

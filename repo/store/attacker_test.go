@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbk/internal/fsuser"
+	"mbk/internal/hint"
 	"mbk/repo/store"
 )
 
@@ -379,5 +380,57 @@ func TestListUnreadableFolder(t *testing.T) {
 	list, err := st.List(t.Context(), "backups/")
 	if err != nil || len(list) != 2 || !errors.Is(list[0].Err, fs.ErrPermission) || list[0].Name != "backups/bad" || list[1].Name != "backups/good/x" {
 		t.Errorf("List = %v, %v", list, err)
+	}
+}
+
+// A link of somebody else's chose the repository: an expiry of root's, meant for another
+// one, removed root's own backups.
+func TestLinksOnTheWayToARepository(t *testing.T) {
+	s := newScene(t, fsuser.User{}, 0o700)
+	top := filepath.Dir(s.repository)
+	tmp, his := filepath.Join(top, "tmp"), filepath.Join(s.own, "repository")
+	err := errors.Join(os.Mkdir(tmp, 0o755), os.Chmod(tmp, 0o777|os.ModeSticky), os.Mkdir(his, 0o700), os.Chown(his, attacker.UID, attacker.GID), os.Chmod(s.own, 0o755))
+	for link, to := range map[string]string{"link": s.repository, "relative": "repository", "via": s.own + "/link", "tmp/roots": s.repository, "dead": top + "/none"} {
+		err = errors.Join(err, os.Symlink(to, filepath.Join(top, link)))
+	}
+	err = errors.Join(err, attacker.Do(func() error {
+		return errors.Join(os.Symlink(s.repository, filepath.Join(s.own, "link")), os.Symlink(top, filepath.Join(s.own, "up")),
+			os.Symlink(his, filepath.Join(s.own, "his")), os.Symlink(s.repository, filepath.Join(tmp, "his")))
+	}), os.Symlink(s.repository, filepath.Join(s.own, "of root")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"repository": "repository", "link": "repository", "relative": "repository", "tmp/roots": "repository", "own/repository": "own/repository", "own/../link": "repository",
+		"own/link": "", "own/up/repository": "", "own/his": "", "own/of root": "", "tmp/his": "", "via": "",
+	} {
+		t.Run(path, func(t *testing.T) {
+			for _, open := range []func(string) (*store.Folder, error){store.OpenFolder, store.CreateFolder} {
+				st, err := open(top + "/" + path)
+				_, foreign := errors.AsType[*fsuser.ForeignLinkError](err)
+				if foreign != (want == "") || !foreign && err != nil || foreign && len(hint.Of(err)) != 1 {
+					t.Errorf("got %v", err)
+				}
+				if err == nil && st.String() != filepath.Join(top, want) {
+					t.Errorf("got %s, want %s", st, want)
+				}
+			}
+		})
+	}
+	if _, err := store.OpenFolder(top + "/dead"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a dead link: %v, want fs.ErrNotExist", err)
+	}
+	// A folder above the repository that becomes a link later leads nowhere either.
+	st, err := store.OpenFolder(his)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(os.Mkdir(filepath.Join(s.own, "aside"), 0o700), os.Rename(his, filepath.Join(s.own, "aside", "repository")),
+		attacker.Do(func() error { return os.Symlink("aside/repository", his) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Empty(t.Context()); err == nil || !strings.Contains(err.Error(), "no longer the folder") {
+		t.Errorf("a link in the place of the repository: %v", err)
 	}
 }

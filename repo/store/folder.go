@@ -60,18 +60,25 @@ var (
 )
 
 // OpenFolder returns the store in an existing folder, to which path may be a symbolic
-// link. The error is fs.ErrNotExist if there is none and syscall.ENOTDIR if the path
-// is something else. Whether the folder can be written to shows when something is
-// written.
+// link; root follows only links that others cannot have made, and else the error is a
+// *fsuser.ForeignLinkError. The error is fs.ErrNotExist if there is no such folder and
+// syscall.ENOTDIR if the path is something else. Whether the folder can be written to
+// shows when something is written.
 func OpenFolder(path string) (*Folder, error) {
 	root, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("open folder %s: %w", path, err)
 	}
-	f := &Folder{root: root, synced: map[string]bool{".": true}}
 	var st unix.Stat_t
 	if err := ignoringEINTR(func() error { return unix.Stat(root, &st) }); err != nil {
 		return nil, fmt.Errorf("open folder %s: %w", root, err)
+	}
+	f := &Folder{synced: map[string]bool{".": true}}
+	if f.root, err = resolve(root); err != nil {
+		return nil, fmt.Errorf("open folder %s: %w", root, err)
+	}
+	if err := f.stat(&st); err != nil {
+		return nil, fmt.Errorf("open folder %s: %w", root, cause(err))
 	}
 	f.owner, f.place = fsuser.User{UID: int(st.Uid), GID: int(st.Gid)}, placeOf(&st)
 	if err := f.owner.Do(func() error { return nil }); err != nil {
@@ -91,11 +98,28 @@ func OpenFolder(path string) (*Folder, error) {
 	return f, nil
 }
 
+// resolve is the place that an absolute path stands for. Root looks for it without
+// following the links of others: what root does in a repository of root's is done with
+// root's rights, and so nobody else may say which one it is.
+func resolve(path string) (string, error) {
+	if os.Geteuid() != 0 {
+		return path, nil
+	}
+	place, err := fsuser.Resolve(path)
+	if link, ok := errors.AsType[*fsuser.ForeignLinkError](err); ok {
+		return "", hint.Wrap(err, link.Advice())
+	}
+	return place, cause(err)
+}
+
 // CreateFolder makes a folder for a new store, with mode 0700, and opens it. Its
 // parent must exist. An existing folder is opened as it is.
 func CreateFolder(path string) (*Folder, error) {
 	root, err := filepath.Abs(path)
 	if err != nil {
+		return nil, fmt.Errorf("create folder %s: %w", path, err)
+	}
+	if root, err = resolve(root); err != nil {
 		return nil, fmt.Errorf("create folder %s: %w", path, err)
 	}
 	err = os.Mkdir(root, 0o700)
