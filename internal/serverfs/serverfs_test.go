@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbk/internal/fsuser"
+	"mbk/internal/hint"
 )
 
 // server is the user of the server in these tests.
@@ -327,17 +328,41 @@ func TestStatIsForSameFile(t *testing.T) {
 func TestUserOf(t *testing.T) {
 	needRoot(t)
 	dir, secret, _ := datadir(t)
-	own, link := filepath.Join(dir, "own"), filepath.Join(dir, "link")
-	must(t, os.Symlink(own, link), os.Lchown(link, 64998, 64998))
+	own, top := filepath.Join(dir, "own"), filepath.Dir(dir)
+	link := func(name, to string, owner int) string {
+		path := filepath.Join(top, name)
+		must(t, os.Symlink(to, path), os.Lchown(path, owner, owner))
+		return path
+	}
+	hisToOwn, hisToSecret, rootsToOwn, rootsToSecret := link("a", own, 64998), link("b", secret, 64998), link("c", own, 0), link("d", secret, 0)
 	rooted := folder(t)
+	roots := func(name string, mode os.FileMode) string { // a directory of root's
+		path := filepath.Join(rooted, name)
+		must(t, os.Mkdir(path, 0o700), os.Chmod(path, mode), os.WriteFile(filepath.Join(path, "ib_logfile0"), nil, 0o600))
+		return path
+	}
+	inside := func(path string) []string { return []string{filepath.Join(path, "ib_logfile0")} }
+	closed, group, staff, all, sticky := roots("closed", 0o755), roots("group", 0o775), roots("staff", 0o770), roots("all", 0o777), roots("sticky", 0o777|os.ModeSticky)
+	must(t, os.Chown(staff, 0, 64999))
+	listed := roots("listed", 0o755)
+	// user::rwx, user:64999:rwx, group::r-x, mask::rwx, other::r-x
+	acl := []byte{2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 7, 0, 0xe7, 0xfd, 0, 0, 4, 0, 5, 0, 255, 255, 255, 255, 16, 0, 7, 0, 255, 255, 255, 255, 32, 0, 5, 0, 255, 255, 255, 255}
+	if err := unix.Setxattr(listed, "system.posix_acl_access", acl, 0); errors.Is(err, unix.ENOTSUP) {
+		must(t, os.Chmod(listed, 0o775)) // no lists on this file system
+	} else {
+		must(t, err)
+	}
+	his := filepath.Join(folder(t), "his")
+	must(t, os.Mkdir(his, 0o755), os.Mkdir(filepath.Join(his, "roots"), 0o755), os.WriteFile(filepath.Join(his, "roots", "ib_logfile0"), nil, 0o600), os.Chown(his, server.UID, server.GID))
+	inHis := filepath.Join(his, "roots")
 	peer := func(uid int) *fsuser.User { return &fsuser.User{UID: uid, GID: uid} }
-	root := fsuser.User{}
+	root, none := fsuser.User{}, fsuser.User{UID: -1}
 	for _, tt := range []struct {
 		name    string
 		datadir string
 		peer    *fsuser.User
 		files   []string
-		want    fsuser.User
+		want    fsuser.User // none: an error
 	}{
 		{"owner of the data directory", dir, nil, nil, server},
 		{"socket made by systemd", dir, peer(0), nil, server},
@@ -345,11 +370,33 @@ func TestUserOf(t *testing.T) {
 		{"server with another user", dir, peer(64998), nil, *peer(64998)},
 		{"false server names a folder of root", rooted, peer(64998), nil, *peer(64998)},
 		{"server of root", rooted, peer(0), []string{secret}, root},
+		{"server of root without files", rooted, peer(0), nil, root},
+		{"server of root at a port", closed, nil, inside(closed), root},
 		{"data directory of root, files of the server", rooted, nil, []string{filepath.Join(dir, "none"), secret, own}, server},
-		{"links tell nothing", rooted, nil, []string{link}, root},
+		{"files of the server, and others can write", all, nil, []string{own}, server},
+		{"his link", rooted, nil, []string{hisToOwn}, *peer(64998)},
+		{"his links to files of root", rooted, nil, []string{hisToSecret, hisToSecret}, *peer(64998)},
+		{"root's link to a file of the server", rooted, nil, []string{rootsToOwn}, server},
+		{"root's link to a file of root", closed, nil, []string{rootsToSecret}, root},
+		{"nothing says root", rooted, nil, nil, none},
+		{"nothing says root, and the files are missing", rooted, nil, []string{filepath.Join(rooted, "none")}, none},
+		{"nothing says root in another namespace", rooted, peer(nobody), nil, none},
+		{"a file of root where others can write says nothing", closed, nil, inside(all), none},
+		{"root's group can write", group, nil, inside(group), none},
+		{"another group can write", staff, nil, inside(staff), none},
+		{"everybody can write", all, nil, inside(all), none},
+		{"everybody can write, and removes only his own", sticky, nil, inside(sticky), none},
+		{"a list lets him write", listed, nil, inside(listed), none},
+		{"a list lets him write, and the peer is root", listed, peer(0), inside(listed), none},
+		{"a directory that he can exchange", inHis, nil, inside(inHis), none},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got, err := UserOf(tt.datadir, tt.peer, tt.files...); got != tt.want || err != nil {
+			got, err := UserOf(tt.datadir, tt.peer, tt.files...)
+			if tt.want == none {
+				if !errors.Is(err, ErrUnknownUser) || len(hint.Of(err)) != 1 {
+					t.Errorf("got %v, %v, want an error with advice", got, err)
+				}
+			} else if got != tt.want || err != nil {
 				t.Errorf("got %v, %v, want %v", got, err, tt.want)
 			}
 		})
