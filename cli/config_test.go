@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // option is an entry of "config --json".
@@ -154,6 +156,29 @@ func TestBadOptionSources(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			args := append(c.args, "--defaults-file="+optionFile(t, c.lines...))
 			in(t, c.variables, args...).wantRefusal(t, 2, c.advice, c.parts...)
+		})
+	}
+}
+
+// A file that the user names must not make mbk wait. These calls had no end.
+func TestNamedFilesThatAreFIFOs(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	fifo, none := filepath.Join(dir, "fifo"), filepath.Join(dir, "none")
+	fine(t, unix.Mkfifo(fifo, 0o600))
+	for _, options := range [][]string{
+		{"--password-file", fifo},
+		{"--table-file", fifo},
+		{"--exclude-database-file", fifo},
+		{"--mail-to", "a@example.com", "--mail-user", "mbk", "--mail-password-file", fifo},
+		{"--host", "127.0.0.1", "--port", "1", "--ssl-ca", fifo},
+		{"--host", "127.0.0.1", "--port", "1", "--ssl-capath", dir},
+		{"--host", "127.0.0.1", "--port", "1", "--ssl-cert", fifo, "--ssl-key", none},
+		{"--defaults-extra-file", fifo},
+	} {
+		t.Run(strings.Join(options, " "), func(t *testing.T) {
+			args := append([]string{"backup", "--repo", t.TempDir(), "--quiet", "--socket", none}, options...)
+			launch(t, command(t, args...)).wait(t, 20*time.Second).wantRefusal(t, 2, "", "is a FIFO")
 		})
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"mbk/internal/filter"
 	"mbk/internal/hint"
+	"mbk/internal/inputfile"
 	"mbk/internal/printable"
 	"mbk/repo"
 )
@@ -127,7 +128,7 @@ func readNames(env Env, name string) ([]string, error) {
 	if name == "-" {
 		return filter.ReadList(env.Stdin)
 	}
-	f, err := os.Open(name)
+	f, err := inputfile.Open(name)
 	if err != nil {
 		var p *os.PathError
 		if errors.As(err, &p) {

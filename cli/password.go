@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"mbk/internal/hint"
+	"mbk/internal/inputfile"
 )
 
 // passwordVariable is how a password reaches mbk without being seen by other
@@ -48,7 +49,7 @@ func password(c *cli.Context, env Env) (string, error) {
 // readPassword reads the first line of a file that an option names.
 func readPassword(env Env, option, path string) (word string, err error) {
 	const most = 4 << 10 // bytes; no password is longer
-	f, err := os.Open(path)
+	f, err := inputfile.Open(path)
 	if err != nil {
 		return "", hint.Wrap(&configError{fmt.Errorf("--%s: %w", option, err)}, "name a file that the user who runs mbk can read")
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"mbk/internal/hint"
+	"mbk/internal/inputfile"
 )
 
 // Protocol chooses between socket and network, as MariaDB's --protocol does.
@@ -211,7 +212,7 @@ func (c Config) tlsConfig(network string) (_ *tls.Config, optional bool, err err
 		return nil, false, err
 	}
 	if c.TLS.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key)
+		pair, err := c.TLS.pair()
 		if err != nil {
 			return nil, false, fmt.Errorf("tls: client certificate %s: %w", c.TLS.Cert, err)
 		}
@@ -240,6 +241,19 @@ func verifyChain(state tls.ConnectionState, roots *x509.CertPool) error {
 	return err
 }
 
+// pair reads the client's certificate and its key.
+func (t TLS) pair() (tls.Certificate, error) {
+	cert, err := inputfile.Read(t.Cert)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := inputfile.Read(t.Key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(cert, key)
+}
+
 // authorities reads the CA files; nil means those of the system.
 func (t TLS) authorities() (*x509.CertPool, error) {
 	if t.CA == "" && t.CAPath == "" {
@@ -247,7 +261,7 @@ func (t TLS) authorities() (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if t.CA != "" {
-		pem, err := os.ReadFile(t.CA)
+		pem, err := inputfile.Read(t.CA)
 		if err != nil {
 			return nil, fmt.Errorf("tls: %w", err)
 		}
@@ -266,7 +280,7 @@ func (t TLS) authorities() (*x509.CertPool, error) {
 		if entry.IsDir() {
 			continue
 		}
-		pem, err := os.ReadFile(filepath.Join(t.CAPath, entry.Name()))
+		pem, err := inputfile.Read(filepath.Join(t.CAPath, entry.Name()))
 		if err != nil {
 			return nil, fmt.Errorf("tls: %w", err)
 		}

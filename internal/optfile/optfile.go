@@ -22,7 +22,7 @@ import (
 	"slices"
 	"strings"
 
-	"mbk/internal/serverfs"
+	"mbk/internal/inputfile"
 )
 
 const (
@@ -226,26 +226,6 @@ func (r *reader) skipped(path string, err error) {
 	}
 }
 
-// inherited reports whether a path is that of a descriptor which the caller of this
-// program has opened, as the shell does for <(...).
-func inherited(path string) bool {
-	return path == "/dev/stdin" || strings.HasPrefix(path, "/dev/fd/") || strings.HasPrefix(path, "/proc/self/fd/")
-}
-
-// Open opens a file that cannot make us wait: a regular one, or one that the caller of
-// this program has opened, such as <(...) of the shell.
-func Open(path string) (*os.File, error) {
-	if inherited(path) {
-		return os.Open(path)
-	}
-	var files *serverfs.FS // with the rights of this process
-	f, err := files.Open(path)
-	if kind, ok := errors.AsType[*serverfs.KindError](err); ok {
-		return nil, fmt.Errorf("is a %s", kind.Kind)
-	}
-	return f, err
-}
-
 // open opens a file for reading. It returns nil, after a warning, for a file
 // that anyone may have written. Of files that are neither regular nor inherited it
 // returns an error.
@@ -253,7 +233,7 @@ func (r *reader) open(path string) (*os.File, error) {
 	if r.files++; r.files > maxFiles {
 		return nil, fmt.Errorf("more than %d option files", maxFiles)
 	}
-	f, err := Open(path)
+	f, err := inputfile.Open(path)
 	if err != nil {
 		return nil, err
 	}
