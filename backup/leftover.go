@@ -19,10 +19,10 @@ import (
 // there, or that a lost dictionary has left behind: the server runs with it and never
 // looks at it. In a backup it would be in the way of the table whose number it has.
 
-// dictionary is what InnoDB knows of its tables, by their names on disk in lower case.
+// dictionary is what InnoDB knows of its tables.
 type dictionary struct {
-	spaces map[string]innodb.SpaceID // 0: in the system tablespace
-	names  map[innodb.SpaceID]string
+	spaces map[string]innodb.SpaceID // by their names on disk in lower case; 0: in the system tablespace
+	names  map[innodb.SpaceID]string // on disk: "shop/t#P#p0"
 }
 
 // readDictionary asks the server for it.
@@ -33,10 +33,9 @@ func readDictionary(ctx context.Context, server *stage.Server) (*dictionary, err
 	}
 	d := &dictionary{spaces: make(map[string]innodb.SpaceID, len(tables)), names: make(map[innodb.SpaceID]string, len(tables))}
 	for _, t := range tables {
-		name := strings.ToLower(t.Name)
-		d.spaces[name] = t.Space
+		d.spaces[strings.ToLower(t.Name)] = t.Space
 		if t.Space != 0 {
-			d.names[t.Space] = name
+			d.names[t.Space] = t.Name
 		}
 	}
 	return d, nil
@@ -47,25 +46,26 @@ func (e entry) dictionaryName() string {
 	return strings.ToLower(strings.TrimSuffix(e.path(), path.Ext(e.name)))
 }
 
-// unknown are the files of InnoDB of which the dictionary has no table. Those of
-// running statements and of full-text indexes, which the server makes and drops at
-// any time, are not among them.
+// unknown are the files of InnoDB of which the dictionary has no table.
 func (d *dictionary) unknown(entries []entry) []entry {
 	var found []entry
 	for _, e := range entries {
-		if !e.innodb() || filename.Temporary(e.name) || filename.FullText(e.name) {
-			continue
-		}
-		if d == nil || d.spaces[e.dictionaryName()] == 0 {
+		if e.innodb() && (d == nil || d.spaces[e.dictionaryName()] == 0) {
 			found = append(found, e)
 		}
 	}
 	return found
 }
 
-// leftOver are those of the unknown files that belong to nobody for sure. One is kept
-// that has the number of a table whose own file is not there: it may be that one. moved
-// says so of each.
+// moving reports whether the server may make, rename or drop a file at any time, under
+// a lock too: those of running statements and of full-text indexes.
+func (e entry) moving() bool { return filename.Temporary(e.name) || filename.FullText(e.name) }
+
+// leftOver are those of the unknown files that belong to nobody for sure, if the
+// dictionary was read after the files had been listed: InnoDB makes, renames and drops
+// a file and its table under one lock, under which the dictionary is read, too. One is
+// kept that has the number of a table whose own file is not there, or has another
+// number: it may be that one. moved says so of each.
 func (d *dictionary) leftOver(l layout, unknown, all []entry) (found, moved []string, err error) {
 	if len(unknown) == 0 {
 		return nil, nil, nil
@@ -74,10 +74,10 @@ func (d *dictionary) leftOver(l layout, unknown, all []entry) (found, moved []st
 	if err != nil {
 		return nil, nil, err
 	}
-	there := map[string]bool{}
+	there := map[string]entry{}
 	for _, e := range all {
 		if e.innodb() {
-			there[e.dictionaryName()] = true
+			there[e.dictionaryName()] = e
 		}
 	}
 	page := make([]byte, size)
@@ -89,11 +89,29 @@ func (d *dictionary) leftOver(l layout, unknown, all []entry) (found, moved []st
 		if err != nil {
 			return nil, nil, err
 		}
-		if owner, owned := d.names[id]; owned && !there[owner] {
-			moved = append(moved, fmt.Sprintf("%s has the number of %s.ibd, which is not there", e.path(), owner))
-			continue
+		owner, owned := d.names[id]
+		var ownID innodb.SpaceID
+		if owned {
+			own, isThere := there[strings.ToLower(owner)]
+			if !isThere { // a filter may have left it out
+				own = entry{dir: path.Dir(owner), name: path.Base(owner) + ".ibd"}
+			}
+			if ownID, err = readSpaceID(l, own, page); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, nil, err
+			}
 		}
-		found = append(found, e.path())
+		switch _, err := l.stat(l.file(e)); {
+		case errors.Is(err, fs.ErrNotExist): // renamed: what is in its owner's place now may be this file
+		case owned && ownID != id:
+			what := "is not there"
+			if ownID != 0 {
+				what = "has another"
+			}
+			moved = append(moved, fmt.Sprintf("%s has the number of %s.ibd, which %s", e.path(), owner, what))
+		case id == 0 && e.moving(): // it may be so new that nothing was written to it
+		default:
+			found = append(found, e.path())
+		}
 	}
 	return found, moved, nil
 }
@@ -152,7 +170,8 @@ func (l layout) absent(s scan) map[string]bool {
 
 // leftOverText is the warning of files that no table has.
 func leftOverText(names []string) string {
-	return "InnoDB has no table for " + shortList(names) + ": not in the backup"
+	const most = 20
+	return "InnoDB has no table for " + listUpTo(most, names) + ": not in the backup"
 }
 
 const leftOverHint = "move such files out of the data directory, if nobody needs them"

@@ -77,6 +77,18 @@ func copied(from, to string) func(dir string) error {
 	}
 }
 
+// copiedAll copies all files of a pattern into a folder.
+func copiedAll(pattern, to string) func(dir string) error {
+	return func(dir string) error {
+		found, err := filepath.Glob(filepath.Join(dir, pattern))
+		for _, file := range found {
+			b, failed := os.ReadFile(file)
+			err = errors.Join(err, failed, written(filepath.Join(to, filepath.Base(file)), string(b))(dir))
+		}
+		return err
+	}
+}
+
 func linked(from, to string) func(dir string) error {
 	return func(dir string) error { return os.Link(filepath.Join(dir, from), filepath.Join(dir, to)) }
 }
@@ -95,6 +107,11 @@ func asFound(folder string) []found {
 		{name: "a copied database", tables: []string{"CREATE TABLE t2 (i INT PRIMARY KEY)", "CREATE TABLE my2 (i INT) ENGINE=MyISAM"}, problem: []string{"#mysql50#shop.old.t2", "#mysql50#shop.old.my2"},
 			do:   inDatadir(copied("shop/t2.ibd", "shop.old/t2.ibd"), copied("shop/t2.frm", "shop.old/t2.frm"), copied("shop/my2.frm", "shop.old/my2.frm"), copied("shop/my2.MYI", "shop.old/my2.MYI"), copied("shop/my2.MYD", "shop.old/my2.MYD")),
 			want: "shop.old/t2.ibd", gone: "shop.old/t2.ibd"},
+		{name: "a copied database with a full-text index", tables: []string{"CREATE TABLE ft (i INT PRIMARY KEY, s TEXT, FULLTEXT (s))", "INSERT INTO ft VALUES (1, 'a word')"}, problem: []string{"shop2.ft"},
+			do: inDatadir(copied("shop/ft.frm", "shop2/ft.frm"), copied("shop/ft.ibd", "shop2/ft.ibd"), copiedAll("shop/FTS_*", "shop2")), want: "shop2/FTS_00", gone: "shop2/ft.ibd"},
+		{name: "the full-text index of another server", do: copied("shop/t.ibd", "shop/FTS_0000000000009999_CONFIG.ibd"), want: "shop/FTS_0000000000009999_CONFIG.ibd", gone: "shop/FTS_0000000000009999_CONFIG.ibd"},
+		{name: "a copy under the name of an intermediate table", do: inDatadir(copied("shop/t.ibd", "shop/#sql-ib99-1.ibd"), copied("shop/t.ibd", "shop/#sql-alter-1-2.ibd")),
+			gone: "shop/#sql-alter-1-2.ibd"},
 		{name: "a tablespace with no table", do: written("shop/garbage.ibd", strings.Repeat("garbage ", 10000)), want: "shop/garbage.ibd", gone: "shop/garbage.ibd"},
 		{name: "an empty definition", do: written("shop/x.frm", ""), want: "definition shop/x.frm cannot be read (0 bytes", problem: []string{"shop.x"}},
 		{name: "garbage for a definition", do: written("shop/y.frm", "garbage"), want: "definition shop/y.frm cannot be read (7 bytes", problem: []string{"shop.y"}},
@@ -213,7 +230,7 @@ func TestDataDirectoryAsItIs(t *testing.T) {
 		t.Errorf("restored are %s, want %s", got, want)
 	}
 	for query, want := range map[string]string{
-		"SELECT COUNT(*) FROM shop.t": "5000", "SELECT i FROM shop.two": "7", "SELECT COUNT(*) FROM shop.merged": "0", "SELECT COUNT(*) FROM shop.ar": "0",
+		"SELECT COUNT(*) FROM shop.t": "5000", "SELECT i FROM shop.ft WHERE MATCH (s) AGAINST ('word')": "1", "SELECT i FROM shop.two": "7", "SELECT COUNT(*) FROM shop.merged": "0", "SELECT COUNT(*) FROM shop.ar": "0",
 		"SELECT DEFAULT_CHARACTER_SET_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'logs'": "latin2",
 	} {
 		if got := restored.MustValue(t, query); got != want {
