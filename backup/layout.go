@@ -21,15 +21,16 @@ type layout struct {
 	aria     string // directory of Aria's control file and logs
 	ignored  map[string]bool
 	vars     map[string]string
-	keep     *keeper         // of a filtered backup
-	passOver map[string]bool // files that cannot be read and that no table needs, by path
-	files    *serverfs.FS    // through which all of these are looked at and opened
+	keep     *keeper           // of a filtered backup
+	passOver map[string]bool   // files that cannot be read and that no table needs, by path
+	unknown  map[string]string // why definitions cannot be read that the server cannot read either, by path
+	files    *serverfs.FS      // through which all of these are looked at and opened
 }
 
 // newLayout reads the layout out of the server's global variables. datadir may
 // be another path to the same directory than the server's.
 func newLayout(datadir string, vars map[string]string) (layout, error) {
-	l := layout{datadir: filepath.Clean(datadir), server: filepath.Clean(vars["datadir"]), vars: vars, ignored: map[string]bool{}, passOver: map[string]bool{}}
+	l := layout{datadir: filepath.Clean(datadir), server: filepath.Clean(vars["datadir"]), vars: vars, ignored: map[string]bool{}, passOver: map[string]bool{}, unknown: map[string]string{}}
 	home := l.resolve(vars["innodb_data_home_dir"])
 	system, err := systemFiles(vars["innodb_data_file_path"])
 	if err != nil {

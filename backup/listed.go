@@ -1,13 +1,17 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"mbk/internal/filename"
 	"mbk/internal/printable"
@@ -158,6 +162,7 @@ func (r *attempt) reconcile(m *repo.Manifest) error {
 	}
 	compare := reconciler{folds: r.layout.folds(), unnamable: r.final.unnamable}
 	found := compare.tables(ours, r.listed.tables)
+	found.missing = slices.DeleteFunc(found.missing, func(q qualified) bool { return r.addUnknown(m, q) })
 	if len(found.missing) > 0 {
 		return errors.New(withoutFiles + shortNames(found.missing))
 	}
@@ -255,24 +260,92 @@ func (p *Preflight) compare(listed listing) difference {
 }
 
 // addMissing says what of tables without files. Those of an engine that keeps
-// everything elsewhere, S3 for one, are left out as others of such engines are.
+// everything elsewhere, S3 for one, are left out as others of such engines are. Those
+// of which the server cannot read the definition either have a problem.
 func (p *Preflight) addMissing(ctx context.Context, o Options, tables []qualified) error {
-	var lost []qualified
+	var lost, broken []qualified
+	var problems []string
 	for _, q := range tables {
+		why, special := p.layout.lackingDefinition(q)
+		if special {
+			continue // checkUnread names it. The server must not be asked: it would wait for a FIFO, too
+		}
 		info, err := o.Server.TableInfo(ctx, q.database, q.name)
-		if err != nil {
+		gone := errors.Is(err, stage.ErrNoTable)
+		switch {
+		case err != nil && !gone:
 			return err
-		}
-		if info.Engine == "" || supported(info.Engine) {
+		case why != "" && (gone || info.Problem != ""):
+			frm := frmOf(q).path()
+			p.layout.unknown[frm] = unreadDefinition(frm, why)
+			broken, problems = append(broken, q), append(problems, p.layout.unknown[frm])
+		case info.Engine == "" || supported(info.Engine):
 			lost = append(lost, q)
-			continue
+		default:
+			p.fileless = append(p.fileless, repo.LeftOut{Database: q.database, Name: q.name, Engine: info.Engine, Reason: outsideReason})
 		}
-		p.fileless = append(p.fileless, repo.LeftOut{Database: q.database, Name: q.name, Engine: info.Engine, Reason: outsideReason})
+	}
+	for _, text := range problemTexts(broken, problems) {
+		p.note(checkTables, GradeWarning, text, problemHint)
 	}
 	if len(lost) > 0 {
 		p.add(checkTables, GradeError, withoutFiles+shortNames(lost))
 	}
 	return nil
+}
+
+// frmOf is the place of a table's definition.
+func frmOf(q qualified) entry {
+	table := filename.Encode(q.name)
+	return entry{dir: filename.Encode(q.database), name: table + ".frm", table: table}
+}
+
+// lackingDefinition says why the definition of a table cannot be read, "" if it can be
+// or is not there at all. special tells that it is a FIFO, device or the like.
+func (l layout) lackingDefinition(q qualified) (why string, special bool) {
+	frm := frmOf(q)
+	file := l.file(frm)
+	if _, err := l.files.Statx(file, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_TYPE); err != nil {
+		return "", false
+	}
+	if s, err := l.stat(file); err == nil {
+		special = !s.regular() && !s.directory()
+	}
+	why, err := l.reach(frm)
+	if errors.Is(err, fs.ErrNotExist) {
+		to, err := l.files.Readlink(file)
+		if err != nil {
+			return "", false
+		}
+		why = "a link to " + printable.Text(to) + ", which is not there"
+	}
+	return why, special
+}
+
+// unreadDefinition is the problem of a table whose definition cannot be read.
+func unreadDefinition(frm, why string) string {
+	return fmt.Sprintf("its definition %s cannot be read (%s)", frm, why)
+}
+
+// addUnknown adds a table to the manifest whose definition is not in the backup because
+// the server could not read it, before anything was locked. It reports whether it is one.
+func (r *attempt) addUnknown(m *repo.Manifest, q qualified) bool {
+	frm := frmOf(q)
+	problem := r.layout.unknown[frm.path()]
+	if problem == "" {
+		return false
+	}
+	t := repo.Table{Database: q.database, Name: q.name, Type: kindTable, Problem: problem, Files: []int{}}
+	for i, f := range m.Files {
+		if path.Dir(f.Path) == frm.dir && tableOf(path.Base(f.Path)) == frm.table {
+			t.Files = append(t.Files, i)
+		}
+	}
+	m.Tables = append(m.Tables, t)
+	slices.SortFunc(m.Tables, func(a, b repo.Table) int {
+		return cmp.Or(strings.Compare(a.Database, b.Database), strings.Compare(a.Name, b.Name))
+	})
+	return true
 }
 
 // leftWithoutFiles are the tables without a file of their own that are still there.

@@ -115,7 +115,7 @@ func (j judge) problem(key tableFiles, t *tableParts) string {
 	case j.layout.vars["lower_case_table_names"] == "1" && strings.ToLower(frm) != frm:
 		return "upper-case letters in the name, which the server cannot open with lower_case_table_names=1"
 	case t.facts.define == nil:
-		return fmt.Sprintf("its definition %s cannot be read (%s)", frm, t.facts.unread)
+		return unreadDefinition(frm, t.facts.unread)
 	case t.facts.define.partitioned && !t.par:
 		return fmt.Sprintf("its list of partitions %s is missing", path.Join(key.database, key.table+".par"))
 	}

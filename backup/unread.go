@@ -120,6 +120,9 @@ func (l layout) needed(e entry) bool {
 func (l layout) sortUnread(all []unread) (needed, loose string) {
 	var two [2][]unread
 	for _, u := range all {
+		if l.unknown[u.entry.path()] != "" {
+			continue // a problem that the source has
+		}
 		if l.needed(u.entry) {
 			two[0] = append(two[0], u)
 		} else {

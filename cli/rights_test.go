@@ -122,6 +122,7 @@ func TestRootReadsNothingForTheServer(t *testing.T) {
 		"shop/t.MYD": "/proc/self/environ", "shop/s.MYD": "/proc/self/fd/0", "shop/r.MYD": "/proc/1/root" + s.root + "/shadow",
 		"shop/q.CSV": "y.MYD", "ib_buffer_pool": s.open + "/shadow", "debian-10.11.flag": s.root + "/shadow",
 		"mysql_upgrade_info": s.open + "/shadow", "closeddb": s.open + "/closed", "rootdb": s.root, "nested": "closeddb/..",
+		"shop/hidden.frm": s.open + "/shadow",
 	} {
 		if name == "ib_buffer_pool" || name == "mysql_upgrade_info" {
 			os.Remove(filepath.Join(s.srv.Datadir, name))
@@ -152,7 +153,7 @@ func TestRootReadsNothingForTheServer(t *testing.T) {
 		t.Fatalf("check exits %d, backup %d: %s", check.code, o.code, o.stderr)
 	}
 	for _, want := range []string{
-		"fardb", far, "debian-10.11.flag", "ib_buffer_pool", "mysql_upgrade_info", "closeddb", "rootdb", "nested", "fifo", "(permission denied for the server's user (uid 64999", "hard.MYD (permission denied)",
+		"fardb", far, "debian-10.11.flag", "ib_buffer_pool", "mysql_upgrade_info", "closeddb", "rootdb", "nested", "fifo", "definition shop/hidden.frm cannot be read (permission denied", "(permission denied for the server's user (uid 64999", "hard.MYD (permission denied)",
 		"(a FIFO)", "(a device)", "(a socket)", "/z.MYD", "/y.MYD", "/x.ARZ", "/w.TRG", "/v.MYI", "/u.ibd", "/t.MYD", "/s.MYD", "/r.MYD", "/q.CSV", "/p.MYD", "/o.isl", "/n.isl", "/l.MYD", "/k.MYD", "/j.isl", "/sock.MYD",
 	} {
 		for program, text := range map[string]string{"check": check.stdout, "backup": o.stdout} {
@@ -170,7 +171,7 @@ func TestRootReadsNothingInThePlaceOfATable(t *testing.T) {
 	fifo := filepath.Join(s.open, "fifo")
 	fine(t, unix.Mkfifo(fifo, 0o666))
 	for name, places := range map[string][]string{
-		"shop/m.MYD": {s.open + "/shadow", fifo, "/dev/zero"}, "shop/m.MYI": {s.root + "/shadow"}, "shop/m.frm": {s.open + "/shadow"},
+		"shop/m.MYD": {s.open + "/shadow", fifo, "/dev/zero"}, "shop/m.MYI": {s.root + "/shadow"}, "shop/m.frm": {s.open + "/shadow", fifo}, "shop/new.frm": {fifo, "/dev/zero"},
 		"shop/i.ibd": {s.open + "/space.ibd", fifo}, "shop/db.opt": {s.open + "/shadow"},
 		"aria_log.00000001": {s.open + "/shadow", fifo}, "aria_log_control": {fifo}, "ibdata1": {s.open + "/shadow", "/dev/zero"},
 		"undo009": {s.open + "/shadow", fifo}, "ib_logfile0": {s.open + "/shadow", fifo, "/dev/zero"},
