@@ -253,6 +253,13 @@ func TestNobodyBlocksARestore(t *testing.T) {
 	}
 	for name, block := range map[string]func(parent string) error{
 		"locks the folder": lock,
+		"locks a folder of such a name": func(parent string) error {
+			dir := filepath.Join(parent, ".data.mbk-restore-0")
+			return errors.Join(os.Mkdir(dir, 0o755), lock(dir))
+		},
+		"closes a folder of such a name": func(parent string) error {
+			return os.Mkdir(filepath.Join(parent, ".data.mbk-restore-0"), 0)
+		},
 		"makes a folder of that name": func(parent string) error {
 			dir := filepath.Join(parent, ".data.mbk-restore-20261121T201806Z-full")
 			return errors.Join(os.Mkdir(dir, 0o755), lock(dir))
@@ -267,7 +274,7 @@ func TestNobodyBlocksARestore(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := names(t, parent)
-			s, err := newScratch(t.Context(), target{path: filepath.Join(parent, "data"), owner: self()}, "20261121T201806Z-full", time.Now())
+			s, err := newScratch(t.Context(), target{path: filepath.Join(parent, "data"), owner: Owner(attacker)}, "20261121T201806Z-full", time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -327,6 +327,9 @@ func sweep(t target, own string) (busy []string, err error) {
 		dir := filepath.Join(t.parent(), l.name)
 		// Whatever somebody has arranged there is removed with the rights of its owner.
 		err := l.user.Do(func() error { return t.sweepOne(dir) })
+		if l.user.UID != t.hand.UID {
+			continue // nobody who restores there now: it must not stop us, whatever its owner does with it
+		}
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			busy = append(busy, l.name)
 		} else if err != nil {
