@@ -2,6 +2,7 @@ package restore
 
 import (
 	"fmt"
+	"strings"
 
 	"mbk/repo"
 )
@@ -21,6 +22,14 @@ func (p *Plan) checkGalera(o Options) {
 			Hint:    "restore without --galera-node",
 		})
 	case g == nil || p.manifest.Filter != nil && !o.GaleraNode:
+	case !isUUID(g.UUID):
+		p.note("the source was a node of a Galera cluster, but its state is none that Galera writes: %.80q", g.UUID)
+		if o.GaleraNode {
+			p.object(Objection{
+				Problem: "the manifest of the backup does not name the state of a Galera cluster",
+				Hint:    "restore without --galera-node, or another backup",
+			})
+		}
 	case o.GaleraNode && (p.manifest.Filter != nil || len(p.manifest.LeftOut) > 0):
 		p.object(Objection{
 			Problem: "a node of a Galera cluster holds everything, and tables are left out here",
@@ -36,6 +45,27 @@ func (p *Plan) checkGalera(o Options) {
 	default:
 		p.note("the source was a node of a Galera cluster, at %s:%d; to join that, restore with --galera-node, or the other nodes send all of their data", g.UUID, g.SeqNo)
 	}
+}
+
+// isUUID reports whether a text is a UUID, as Galera writes the state of a cluster. It
+// goes into a file of lines.
+func isUUID(text string) bool {
+	if len(text) != 36 {
+		return false
+	}
+	for i, c := range text {
+		switch i {
+		case 8, 13, 18, 23:
+			if c != '-' {
+				return false
+			}
+		default:
+			if !strings.ContainsRune("0123456789abcdefABCDEF", c) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // writeGrastate makes the restored data those of a node.
