@@ -6,6 +6,7 @@ import (
 	"math"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -253,6 +254,9 @@ func dryRun(c *cli.Context, env Env, o restore.Options) error {
 			"room\t" + roomFor(p),
 			"source\tMariaDB " + p.ServerVersion,
 		}
+		if p.Owner != (restore.Owner{}) || len(p.Objections) == 0 { // else nobody may have been chosen
+			lines = slices.Insert(lines, 2, "owner\t"+ownerName(p.Owner))
+		}
 		if p.KeepOld != "" {
 			lines = append(lines, "old data\twould be kept in "+p.KeepOld)
 		}
@@ -271,6 +275,18 @@ func dryRun(c *cli.Context, env Env, o restore.Options) error {
 		err = rows(env, lines)
 	}
 	return errors.Join(p.Err(), err)
+}
+
+// ownerName is the user who owns files, by name where it is known, and the group.
+func ownerName(o restore.Owner) string {
+	name, group := strconv.Itoa(o.UID), strconv.Itoa(o.GID)
+	if u, err := user.LookupId(name); err == nil {
+		name = u.Username
+	}
+	if g, err := user.LookupGroupId(group); err == nil {
+		group = g.Name
+	}
+	return fmt.Sprintf("%s:%s (%d:%d)", name, group, o.UID, o.GID)
 }
 
 // labelled are lines with the same label.
@@ -294,7 +310,7 @@ func roomFor(p *restore.Plan) string {
 
 func printRestore(env Env, r *restore.Result) error {
 	lines := []string{
-		"restored\t" + r.ID, "into\t" + r.Target,
+		"restored\t" + r.ID, "into\t" + r.Target, "owner\t" + ownerName(r.Owner),
 		fmt.Sprintf("files\t%d, %s", r.Files, size(r.Bytes)),
 		fmt.Sprintf("time\t%s (extract %s, recover %s, place %s)", milliseconds(r.Elapsed.Total), milliseconds(r.Elapsed.Extract), milliseconds(r.Elapsed.Recover), milliseconds(r.Elapsed.Place)),
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -564,4 +565,64 @@ func publicServer(t *testing.T, f *fixture) (program string, args []string) {
 	}
 	t.Setenv("LD_LIBRARY_PATH", strings.Join(libraries, ":"))
 	return filepath.Join(to, "sbin", "mariadbd"), []string{"--basedir=" + to}
+}
+
+// All data went to whoever had made the empty folder that was named as the target, and
+// the folder stayed open to everybody.
+func TestTargetOfAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("playing another user takes root")
+	}
+	him := Owner(attacker)
+	for _, tt := range []struct {
+		name   string
+		parent fsuser.User
+		mode   os.FileMode // of the parent
+		owner  *Owner      // as named
+		doubt  bool
+	}{
+		{"in a folder of root's", fsuser.User{}, 0o755, nil, false},
+		{"in a folder like /tmp", fsuser.User{}, 0o777 | os.ModeSticky, nil, true},
+		{"in a folder of everybody's", fsuser.User{}, 0o777, nil, true},
+		{"in a folder of root's group", fsuser.User{}, 0o775, nil, true},
+		{"in his folder", attacker, 0o755, nil, true},
+		{"in his folder, and he is named", attacker, 0o755, &him, false},
+		{"in a folder like /tmp, and he is named", fsuser.User{}, 0o777 | os.ModeSticky, &him, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			parent := give(t, filepath.Join(publicDir(t), "parent"), tt.parent, tt.mode)
+			target := give(t, filepath.Join(parent, "data"), attacker, 0o777)
+			tg, objections, err := inspectTarget(Options{Target: target, Owner: tt.owner})
+			doubt := slices.ContainsFunc(objections, func(o Objection) bool {
+				return strings.Contains(o.Problem, "belongs to user 64999") && strings.Contains(o.Hint, "--owner 64999")
+			})
+			if err != nil || doubt != tt.doubt || tg.owner != him || tg.mode != 0o755 {
+				t.Errorf("%+v, %+v, %v", tg, objections, err)
+			}
+		})
+	}
+}
+
+// inside is a target that is filled where it is.
+func inside(path string) target {
+	return target{path: path, exists: true, inside: true, owner: Owner(attacker)}
+}
+
+// A target that cannot be replaced kept its mode.
+func TestHandOverTakesRightsAway(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root hands over")
+	}
+	for mode, want := range map[os.FileMode]os.FileMode{0o777: 0o755, 0o770: 0o750, 0o700: 0o700, 0o775 | os.ModeSetgid: 0o755 | os.ModeSetgid} {
+		target := give(t, filepath.Join(publicDir(t), "target"), fsuser.User{}, mode)
+		s := &scratch{target: inside(target)}
+		if err := s.handOver(); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(target)
+		if err != nil || info.Mode()&^os.ModeDir != want {
+			t.Errorf("%v: %v, %v, want %v", mode, info.Mode(), err, want)
+		}
+		wantOwnedBy(t, target, attacker)
+	}
 }

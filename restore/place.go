@@ -151,10 +151,19 @@ func (s *scratch) handOver() error {
 	if !t.inside || os.Geteuid() != 0 || fsuser.OpenTo(filepath.Dir(t.path)) != "" {
 		return nil
 	}
-	if err := os.Lchown(t.path, t.owner.UID, t.owner.GID); err != nil {
+	dir, err := os.OpenFile(t.path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
 		return fmt.Errorf("set owner: %w", err)
 	}
-	return syncFolder(t.path)
+	defer dir.Close() //nolint:errcheck // nothing is written to it
+	info, err := dir.Stat()
+	if err == nil && info.Mode().Perm()&0o022 != 0 { // as in rename: not to be changed by others
+		err = dir.Chmod(info.Mode() &^ 0o022)
+	}
+	if err = errors.Join(err, dir.Chown(t.owner.UID, t.owner.GID)); err != nil {
+		return fmt.Errorf("set owner: %w", err)
+	}
+	return dir.Sync()
 }
 
 // moveBack undoes moveIn, the last entry first.

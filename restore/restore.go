@@ -20,6 +20,7 @@ type Result struct {
 	ID         string     `json:"id"`
 	Target     string     `json:"target"`
 	KeptOld    string     `json:"kept_old"`      // the data directory that was in the target, "" if there was none
+	Owner      Owner      `json:"owner"`         // of the files
 	Raw        bool       `json:"raw"`           // recovery is left to the first start
 	LSN        innodb.LSN `json:"lsn,omitempty"` // that recovery has reached
 	RolledBack bool       `json:"rolled_back"`   // transactions between prepare and commit were rolled back
@@ -77,7 +78,7 @@ func Restore(ctx context.Context, o Options) (*Result, error) {
 func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 	m, meter := p.manifest, newMeter(o.OnProgress)
 	r := &Result{
-		ID: m.ID, Target: p.target.path, KeptOld: p.target.old, Raw: o.Raw, Files: p.Files, Bytes: p.Bytes, Binlog: m.Binlog,
+		ID: m.ID, Target: p.target.path, KeptOld: p.target.old, Owner: p.target.owner, Raw: o.Raw, Files: p.Files, Bytes: p.Bytes, Binlog: m.Binlog,
 		Config: p.Config, ReplicaOfSource: replicaOfSource(m), ReplicaLikeSource: replicaLikeSource(m),
 		Notes: p.Notes, Warnings: slices.Clone(p.Warnings),
 	}

@@ -86,7 +86,8 @@ func inspectTarget(o Options) (target, []Objection, error) {
 	case !info.IsDir():
 		return t, []Objection{{Problem: fmt.Sprintf("target %s is not a directory", path), Hint: anotherTarget}}, nil
 	default:
-		t.exists, t.mode, t.label = true, info.Mode().Perm(), labelOf(path)
+		// Whoever made it may have left it open; all that the server knows comes in there.
+		t.exists, t.mode, t.label = true, info.Mode().Perm()&^0o022, labelOf(path)
 	}
 	var objections []Objection
 	var objection *Objection
@@ -94,9 +95,12 @@ func inspectTarget(o Options) (target, []Objection, error) {
 		return t, []Objection{*objection}, nil
 	}
 	if t.exists {
-		if objections, err = t.inspectExisting(o); err != nil {
+		objections = t.doubtOwner(o)
+		existing, err := t.inspectExisting(o)
+		if err != nil {
 			return t, nil, err
 		}
+		objections = append(objections, existing...)
 	}
 	return t, append(objections, t.inspectParent()...), nil
 }
@@ -292,6 +296,26 @@ func chooseOwner(o Options, info os.FileInfo) (Owner, *Objection) {
 		Problem: fmt.Sprintf("nobody is known who could run mariadbd on the files, and root does not do that unasked: %v", err),
 		Hint:    "name a user with --owner; --owner root is for a server that root itself runs, as in some containers",
 	}
+}
+
+// doubtOwner objects to an owner whom nobody has named, if anybody can have made the
+// target that belongs to him: all of the data would be his.
+func (t *target) doubtOwner(o Options) []Objection {
+	if os.Geteuid() != 0 || o.Owner != nil || t.owner.UID == 0 {
+		return nil
+	}
+	if mysql, err := userMysql(); err == nil && mysql.UID == t.owner.UID {
+		return nil
+	}
+	parent := filepath.Dir(t.path)
+	info, err := os.Lstat(parent)
+	if err == nil && info.Mode().Perm()&0o022 == 0 && fsuser.OpenTo(parent) == "" {
+		return nil // root has made it, or let it be made
+	}
+	return []Objection{{
+		Problem: fmt.Sprintf("target %s belongs to user %d, who is not mysql, in a folder that others than root can write to: all data would be that user's", t.path, t.owner.UID),
+		Hint:    fmt.Sprintf("if they are meant to be, say so with --owner %d, else name another target", t.owner.UID),
+	}}
 }
 
 // userMysql is the user that servers run as, or root and an error on a machine without.
