@@ -180,3 +180,25 @@ func TestServersThatWillComeToNothing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// With a wrong key, pages of whole files look corrupted. What was read with the right one
+// is damage, in an encrypted table too.
+func TestMayLackKey(t *testing.T) {
+	e := engine{data: t.TempDir()}
+	for line, want := range map[string]bool{
+		"[ERROR] InnoDB: Encrypted page [page id: space=5, page number=3] in file ./shop/e.ibd looks corrupted; key_version=1": true,
+		"[ERROR] InnoDB: File './shop/t.ibd' is corrupted":                                                                     false, // it is not known to be encrypted
+		"[ERROR] mariadbd: Table `shop`.`t` is corrupted. Please drop the table and recreate.":                                 false,
+		"[ERROR] InnoDB: Database page corruption on disk or a failed read of file './shop/t.ibd' page 3":                      false,
+		"InnoDB: Index 'k' contains 3 entries, should be 4.":                                                                   false,
+		"[ERROR] InnoDB: Flagged corruption of `k` in table `shop`.`e` in CHECK TABLE; Wrong count":                            false,
+	} {
+		if got := e.mayLackKey(line); got != want {
+			t.Errorf("%s: %v, want %v", line, got, want)
+		}
+	}
+	const text = "File './shop/e.ibd' is corrupted; ibdata1; Table `a b`.`e` and 'x.y'"
+	if got := fmt.Sprint(filesIn(text), tablesIn(text)); got != "[./shop/e.ibd ibdata1] [[a b e] [x y]]" {
+		t.Errorf("files and tables: %s", got)
+	}
+}

@@ -101,7 +101,7 @@ func (e engine) failed(log *errorLog, err error) *RecoveryError {
 	r := &RecoveryError{Program: e.program.Path, Reason: err.Error(), Log: log.why(), Cause: log.cause(err)}
 	if r.Cause == CauseDamage && slices.IndexFunc(log.damage, func(line string) bool { return !e.excused(line) }) < 0 {
 		r.Cause = CauseUnknown
-		if e.cryptic {
+		if e.cryptic || slices.ContainsFunc(log.damage, e.mayLackKey) {
 			r.Cause = CauseKey
 		}
 	}
@@ -110,9 +110,12 @@ func (e engine) failed(log *errorLog, err error) *RecoveryError {
 
 // excused reports whether what sounds like damage may have another cause. All bytes were
 // checked when they were extracted. So a file that is in its place and "was not found" is
-// one that the server may not open; and an encrypted redo log that it cannot make sense of
+// one that the server may not open; and what is encrypted, and it cannot make sense of,
 // was read with other keys than those of the source.
 func (e engine) excused(line string) bool {
+	if e.mayLackKey(line) {
+		return true
+	}
 	if e.cryptic && (strings.Contains(line, "Malformed log record") || strings.Contains(line, "Missing FILE_CHECKPOINT")) {
 		return true
 	}

@@ -59,6 +59,7 @@ type verification struct {
 	report *Report
 	undone []string // what could not be looked at, and why
 	advice string   // what to do about it
+	engine engine   // the server of depth boot
 }
 
 // find adds a finding.

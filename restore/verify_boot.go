@@ -49,6 +49,7 @@ func (v *verification) boot(ctx context.Context) (err error) {
 	}
 	e := p.engine(s, v.o)
 	e.problems = v.problems
+	v.engine = e
 	v.report.Server = e.program.Version
 	for _, w := range p.Warnings {
 		v.note("%s", w)
@@ -163,6 +164,10 @@ func (v *verification) check(ctx context.Context, e engine) error {
 		return hint.Wrap(failed, failed.advice())
 	}
 	for _, line := range s.log.damage {
+		if e.mayLackKey(line) {
+			v.leave(v.adviceOn(CauseKey), "the server's log says: %s", line)
+			continue
+		}
 		v.find(repo.Finding{Problem: "the server's log says: " + line})
 	}
 	for i := range s.log.asSource {
@@ -415,16 +420,28 @@ func (v *verification) weigh(t stage.Table, bad, notes []string) {
 	for _, text := range specific {
 		lacking = cmp.Or(lacking, causeOf(text))
 	}
+	if lacking == CauseUnknown && all(saysUnreadable) && v.engine.encryptedTable(t.Database, t.Name) {
+		lacking = CauseKey
+	}
 	switch {
 	case all(waitsForUpgrade):
 		v.source(label, "it was made by an older release; mariadb-upgrade brings it up to date, and its rows can be checked only then (%s)", specific[0])
 	case all(isDiscarded) && v.withoutSpace(t):
 		v.source(label, "it was without a tablespace on the source")
 	case lacking != CauseUnknown:
-		v.leave((&RecoveryError{Cause: lacking}).advice(), "table %s: %s", label, said)
+		v.leave(v.adviceOn(lacking), "table %s: %s", label, said)
 	default:
 		v.find(repo.Finding{Table: label, Problem: said})
 	}
+}
+
+// adviceOn is what can be done about a server that lacked something.
+func (v *verification) adviceOn(c Cause) string {
+	failed := &RecoveryError{Cause: c}
+	if v.plan == nil {
+		return failed.advice()
+	}
+	return v.plan.advice(failed)
 }
 
 // waitsForUpgrade recognises what a server says of a table that an older one made in a
