@@ -1,13 +1,14 @@
 package backup
 
 import (
+	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 
 	"github.com/dustin/go-humanize"
 
+	"mbk/internal/bytesize"
 	"mbk/internal/hint"
 )
 
@@ -29,11 +30,14 @@ func ParseReserve(text string) (Reserve, error) {
 		}
 		return Reserve{percent: n, text: text}, nil
 	}
-	n, err := humanize.ParseBytes(text)
-	if err != nil || n > math.MaxInt64 {
-		return Reserve{}, fmt.Errorf("%q is neither a share such as 10%% nor a number of bytes such as 20GB", text)
+	n, err := bytesize.Parse(text)
+	if errors.Is(err, bytesize.ErrUnit) {
+		return Reserve{}, err
 	}
-	return Reserve{bytes: int64(n), text: text}, nil
+	if err != nil {
+		return Reserve{}, fmt.Errorf("%q is neither a share such as 10%% nor a size such as 20GB", text)
+	}
+	return Reserve{bytes: n, text: text}, nil
 }
 
 // Of is the reserve in bytes of a file system of that size.

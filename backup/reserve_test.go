@@ -3,7 +3,7 @@ package backup
 import "testing"
 
 func TestParseReserve(t *testing.T) {
-	for text, want := range map[string]int64{"10%": 100, " 2.5 %": 25, "0%": 0, "0": 0, "99.9%": 999, "20": 20, "20B": 20, "2kB": 2000, "1KiB": 1024} {
+	for text, want := range map[string]int64{"10%": 100, " 2.5 %": 25, "0%": 0, "0": 0, "99.9%": 999, "20B": 20, "2kB": 2000, "1KiB": 1024} {
 		r, err := ParseReserve(text)
 		if err != nil {
 			t.Errorf("ParseReserve(%q): %v", text, err)
@@ -16,7 +16,7 @@ func TestParseReserve(t *testing.T) {
 			t.Errorf("%q is written as %q", text, r)
 		}
 	}
-	for _, text := range []string{"", "%", "-1%", "100%", "NaN%", "ten", "-5GB", "10 percent", "99999EB"} {
+	for _, text := range []string{"", "%", "-1%", "100%", "NaN%", "ten", "-5GB", "10 percent", "99999EB", "20"} {
 		if r, err := ParseReserve(text); err == nil {
 			t.Errorf("ParseReserve(%q) = %s", text, r)
 		}

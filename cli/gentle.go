@@ -1,12 +1,13 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 
-	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
 	"mbk/backup"
+	"mbk/internal/bytesize"
 	"mbk/internal/priority"
 )
 
@@ -30,11 +31,14 @@ func minFreeFlag(category string) cli.Flag {
 // beGentle reads the gentle flags.
 func beGentle(c *cli.Context, o *backup.Options) error {
 	if text := c.String("rate-limit"); text != "" {
-		n, err := humanize.ParseBytes(strings.TrimSuffix(text, "/s"))
-		if err != nil || n == 0 || n > 1<<50 {
-			return usagef("--rate-limit %q is not a number of bytes such as 100MB", text)
+		n, err := bytesize.Parse(strings.TrimSuffix(text, "/s"))
+		if err == nil && (n == 0 || n > 1<<50) {
+			err = fmt.Errorf("%q is not a rate such as 100MB", text)
 		}
-		o.BytesPerSecond = int64(n)
+		if err != nil {
+			return usagef("--rate-limit %v", err)
+		}
+		o.BytesPerSecond = n
 	}
 	if o.Priority.Nice = c.Int("nice"); o.Priority.Nice < 0 || o.Priority.Nice > priority.Lowest {
 		return usagef("--nice %d is not from 0 to %d", o.Priority.Nice, priority.Lowest)

@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
 
 	"mbk/internal/printable"
 )
@@ -55,7 +57,7 @@ func (noProgress) note(string)     {}
 func (noProgress) end()            {}
 
 // barProgress is for a terminal: a line for each step that is over, a bar with
-// rate and time left for what goes on.
+// rate and time left for one that takes a while. No line is wider than the terminal.
 type barProgress struct {
 	out   io.Writer
 	mu    sync.Mutex
@@ -63,6 +65,29 @@ type barProgress struct {
 	begun time.Time
 	bar   *progressbar.ProgressBar
 	total int64
+	drawn time.Time // when the line of the present step was written last
+}
+
+const (
+	barDelay    = 500 * time.Millisecond // a step that is over by then has no bar
+	barInterval = 100 * time.Millisecond
+	usualWidth  = 80 // of a terminal that does not tell its own
+)
+
+// width is how many columns the terminal has.
+func (p *barProgress) width() int {
+	if f, ok := p.out.(interface{ Fd() uintptr }); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			return width
+		}
+	}
+	return usualWidth
+}
+
+// draw replaces the last line by a text, cut to the terminal's width.
+func (p *barProgress) draw(text string) {
+	line := []rune(text)
+	fmt.Fprintf(p.out, "\r\033[K%s", string(line[:min(len(line), p.width()-1)]))
 }
 
 func (p *barProgress) step(name string) {
@@ -74,14 +99,23 @@ func (p *barProgress) step(name string) {
 
 // finish ends the present step; p.mu is held.
 func (p *barProgress) finish() {
-	if p.bar != nil {
-		_ = p.bar.Clear() // a terminal that is gone needs no clearing
-		p.bar = nil
-	}
+	p.bar = nil
 	if p.name != "" {
-		fmt.Fprintf(p.out, "  %-46s %8s\n", p.name, span(time.Since(p.begun)))
+		const took = 8
+		name := max(min(46, p.width()-took-4), 1)
+		p.draw(fmt.Sprintf("  %-*.*s %*s", name, name, p.name, took, span(time.Since(p.begun))))
+		fmt.Fprintln(p.out)
 		p.name = ""
 	}
+}
+
+// due reports whether the line of the present step is to be written; p.mu is held.
+func (p *barProgress) due() bool {
+	if p.name == "" || time.Since(p.begun) < barDelay || time.Since(p.drawn) < barInterval {
+		return false
+	}
+	p.drawn = time.Now()
+	return true
 }
 
 func (p *barProgress) at(done, total int64) {
@@ -92,18 +126,22 @@ func (p *barProgress) at(done, total int64) {
 	}
 	if p.bar == nil || total != p.total {
 		p.total = total
-		p.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(p.out), progressbar.OptionSetDescription("  "+p.name),
+		width := max(min(24, p.width()-56), 5)
+		p.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(io.Discard), progressbar.OptionSetDescription("  "+p.name),
 			progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true), progressbar.OptionSetPredictTime(true),
-			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetWidth(24), progressbar.OptionShowTotalBytes(true))
+			progressbar.OptionSetElapsedTime(false), progressbar.OptionSetWidth(width), progressbar.OptionShowTotalBytes(true))
 	}
-	_ = p.bar.Set64(min(done, total)) // as above
+	_ = p.bar.Set64(min(done, total)) // nothing is written
+	if p.due() {
+		p.draw(strings.Trim(p.bar.String(), "\r\n"))
+	}
 }
 
 func (p *barProgress) note(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.name != "" && p.bar == nil {
-		fmt.Fprintf(p.out, "\r\033[K  %s: %.60s\r", p.name, printable.Text(text))
+	if p.bar == nil && p.due() {
+		p.draw("  " + p.name + ": " + printable.Text(text))
 	}
 }
 

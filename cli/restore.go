@@ -3,16 +3,15 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"math"
 	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
+	"mbk/internal/bytesize"
 	"mbk/internal/hint"
 	"mbk/repo"
 	"mbk/restore"
@@ -99,11 +98,14 @@ func memory(c *cli.Context) (int64, error) {
 	if text == "" {
 		return 0, nil
 	}
-	n, err := humanize.ParseBytes(text)
-	if err != nil || n < restore.MinMemory || n > math.MaxInt64 {
-		return 0, usagef("--use-memory %q is not a size of 64MiB or more, such as 4GiB", text)
+	n, err := bytesize.Parse(text)
+	if err == nil && n < restore.MinMemory {
+		err = fmt.Errorf("%q is not a size of 64MiB or more, such as 4GiB", text)
 	}
-	return int64(n), nil
+	if err != nil {
+		return 0, usagef("--use-memory %v", err)
+	}
+	return n, nil
 }
 
 // phaseName is a phase in words.

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -121,6 +122,23 @@ func testTerminal(t *testing.T, program string, srv *mariadbtest.Server) {
 			t.Errorf("after Ctrl-C:\n%s", screen)
 		}
 		wantFree(t, srv)
+	})
+	t.Run("any width", func(t *testing.T) {
+		term := terminal{t, term.socket}
+		server := strings.Replace(server, repository, t.TempDir(), 1)
+		for _, width := range []int{40, 80, 120} {
+			term.tmux("resize-window", "-x", strconv.Itoa(width), "-y", "40")
+			term.run("mbk backup" + server + "mbk --rate-limit 20MB 2>&1 >/dev/null; echo done")
+			term.want(`^  copying +\d+%`)
+			term.want("^done$")
+			for line := range strings.Lines(term.tmux("capture-pane", "-p", "-J")) { // wrapped lines are joined
+				line = strings.TrimRight(line, " \n")
+				if strings.HasPrefix(line, "  ") && (len([]rune(line)) > width || !regexp.MustCompile(`^  [a-zA-Z_ ]+ +[0-9.]+[mµ]?s$`).MatchString(line)) {
+					t.Errorf("at %d columns: %q", width, line)
+				}
+			}
+		}
+		term.tmux("resize-window", "-x", "200", "-y", "40")
 	})
 	t.Run("password", func(t *testing.T) {
 		term := terminal{t, term.socket}

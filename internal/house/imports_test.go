@@ -25,6 +25,7 @@ var rank = map[string]int{
 	"mbk/internal/hook":        1,
 	"mbk/internal/notify":      1,
 	"mbk/internal/smtptest":    0,
+	"mbk/internal/bytesize":    0,
 	"mbk/internal/filename":    0,
 	"mbk/internal/filter":      1,
 	"mbk/internal/fsuser":      0,
