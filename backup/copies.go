@@ -75,6 +75,7 @@ type copies struct {
 	discarded   map[string]bool       // tables without a tablespace, as "database/table" on disk
 	dictionary  *dictionary           // nil until something is not known
 	leftOver    map[string]bool       // files of InnoDB that no table has
+	misplaced   map[string]*placed    // files that are copies of other tables' ones, in the places of these
 	absent      map[string]bool       // such as lie elsewhere, and are not there
 	next        uint32
 	page        []byte // for page 0 of a tablespace, innodb_page_size long

@@ -126,7 +126,7 @@ func (r *attempt) reconcileSpaces() error {
 		}
 		id := *p.held.id
 		if other, twice := files[id]; twice {
-			return hint.Wrap(inTwoFiles(id, other, path), leftOverHint)
+			return hint.Wrap(inTwoFiles(id, other, path), twoFilesHint)
 		}
 		files[id], names[id] = path, p.entry.spaceName()
 	}

@@ -57,6 +57,51 @@ func (d *dictionary) unknown(entries []entry) []entry {
 	return found
 }
 
+// other says whose file it is that stands in the place of a table's, by its number:
+// that of another table, or of none. It is "" for the right one, and for one of no
+// table that the dictionary knows.
+func (d *dictionary) other(e entry, id innodb.SpaceID) string {
+	want := d.spaces[e.dictionaryName()]
+	owner := d.names[id]
+	switch {
+	case want == 0 || id == 0 || strings.EqualFold(owner, strings.TrimSuffix(e.path(), path.Ext(e.name))):
+		return ""
+	case owner == "":
+		return fmt.Sprintf("its file %s is of tablespace %d, and InnoDB wants %d there", e.path(), id, want)
+	}
+	return fmt.Sprintf("its file %s is a copy of %s.ibd, or was exchanged with it", e.path(), owner)
+}
+
+// exchanged are the files of the final state that are not those of their tables.
+func (d *dictionary) exchanged(f *final) []*placed {
+	var found []*placed
+	for _, p := range f.files {
+		if p.entry.innodb() && !p.entry.moving() && p.held.id != nil && d.other(p.entry, *p.held.id) != "" {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// leaveCopies takes those of the exchanged files out of the final state whose
+// tablespace is in its own place, too: the server cannot open them, and a restored
+// one would not know which is the right one.
+func (c *copies) leaveCopies(f *final, exchanged []*placed) {
+	right := map[innodb.SpaceID]bool{}
+	for _, p := range f.files {
+		if p.held.id != nil && strings.EqualFold(c.dictionary.names[*p.held.id], strings.TrimSuffix(p.entry.path(), path.Ext(p.entry.name))) {
+			right[*p.held.id] = true
+		}
+	}
+	c.misplaced = map[string]*placed{}
+	for _, p := range exchanged {
+		if name := p.entry.path(); right[*p.held.id] {
+			c.misplaced[name] = p
+			delete(f.files, name)
+		}
+	}
+}
+
 // moving reports whether the server may make, rename or drop a file at any time, under
 // a lock too: those of running statements and of full-text indexes.
 func (e entry) moving() bool { return filename.Temporary(e.name) || filename.FullText(e.name) }
@@ -214,6 +259,8 @@ func (c *copies) warnLeftOver() []string {
 	slices.Sort(names)
 	return []string{leftOverText(names)}
 }
+
+const twoFilesHint = "one of them is a copy: look which of the tables the server can open, before you move the file of the other out of the data directory"
 
 // inTwoFiles is the error for two files of one tablespace.
 func inTwoFiles(id innodb.SpaceID, one, other string) error {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mbk/aria"
+	"mbk/innodb"
 	"mbk/internal/filename"
 	"mbk/repo"
 	"mbk/stage"
@@ -27,7 +28,18 @@ type tableParts struct {
 // fileFacts is what is known of one file of a table.
 type fileFacts struct {
 	facts
-	size int64
+	entry entry
+	size  int64
+	space innodb.SpaceID // 0 if that is not known
+}
+
+// facts are those of a file that was copied.
+func (p *placed) facts() fileFacts {
+	f := fileFacts{facts: p.held.facts, entry: p.entry, size: p.held.size}
+	if p.held.id != nil {
+		f.space = *p.held.id
+	}
+	return f
 }
 
 // partsOf puts the files of tables together.
@@ -131,6 +143,10 @@ func (j judge) problem(key tableFiles, t *tableParts) string {
 				}
 			case !there:
 				return fmt.Sprintf("its file %s is missing", name)
+			case ext == ".ibd":
+				if text := j.otherSpace(path.Join(key.database, stem), file); text != "" {
+					return text
+				}
 			case file.crashed:
 				return fmt.Sprintf("%s is marked as crashed", name)
 			}
@@ -159,6 +175,15 @@ func (j judge) withoutSpace(name string) string {
 	return ""
 }
 
+// otherSpace is what is wrong with the file of a table or partition of InnoDB. One that
+// is discarded may have a file that waits for its import.
+func (j judge) otherSpace(name string, file fileFacts) string {
+	if j.dictionary == nil || j.discarded[name] {
+		return ""
+	}
+	return j.dictionary.other(file.entry, file.space)
+}
+
 // problemTexts are the warnings of tables, one for all that have the same problem. They
 // are in the order of their first tables.
 func problemTexts(tables []qualified, problems []string) []string {
@@ -176,15 +201,20 @@ func problemTexts(tables []qualified, problems []string) []string {
 	return order
 }
 
-// findProblems looks, under the lock, for tables of InnoDB without files. Only then
-// is the dictionary needed once more.
+// findProblems looks, under the lock, for tables of InnoDB without files, or with wrong
+// ones. Only then is the dictionary needed once more.
 func (r *attempt) findProblems(ctx context.Context) error {
-	if !r.final.bare {
+	if d := r.copies.dictionary; !r.final.bare && (d == nil || len(d.exchanged(r.final)) == 0) {
 		return nil
 	}
-	var err error
-	r.copies.dictionary, err = readDictionary(ctx, r.opts.Server)
-	return err
+	r.final.bare = true
+	d, err := readDictionary(ctx, r.opts.Server)
+	if err != nil {
+		return err
+	}
+	r.copies.dictionary = d
+	r.copies.leaveCopies(r.final, d.exchanged(r.final))
+	return nil
 }
 
 // noteProblems writes what is wrong with tables on the source into the manifest.
@@ -194,9 +224,11 @@ func (r *attempt) noteProblems(m *repo.Manifest) {
 		j.dictionary = r.copies.dictionary
 	}
 	parts := partsOf(func(yield func(entry, fileFacts) bool) {
-		for _, p := range r.final.files {
-			if !yield(p.entry, fileFacts{p.held.facts, p.held.size}) {
-				return
+		for _, files := range []map[string]*placed{r.final.files, r.copies.misplaced} {
+			for _, p := range files {
+				if !yield(p.entry, p.facts()) {
+					return
+				}
 			}
 		}
 	})
@@ -326,6 +358,16 @@ func (l layout) inspectFile(e entry) (fileFacts, error) {
 	if err != nil {
 		return fileFacts{}, err
 	}
-	found, err := inspect(e, f, s.size)
-	return fileFacts{found, s.size}, err
+	found := fileFacts{entry: e, size: s.size}
+	if e.innodb() {
+		size, err := l.pageSize()
+		if err != nil {
+			return fileFacts{}, err
+		}
+		if space, err := readSpace(f, e.path(), make([]byte, size)); err == nil {
+			found.space = space.ID
+		}
+	}
+	found.facts, err = inspect(e, f, s.size)
+	return found, err
 }

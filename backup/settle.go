@@ -22,7 +22,7 @@ type final struct {
 	databases []string
 	files     map[string]*placed // by path below the data directory
 
-	bare      bool     // a table of InnoDB has no file of its own
+	bare      bool     // a table of InnoDB has no file of its own, or a wrong one
 	unnamable []string // files that no backup can hold, because of their names
 
 	leftDatabases []string        // that the filter left out, by their SQL names

@@ -123,6 +123,12 @@ func asFound(folder string) []found {
 		{name: "a definition that is a link to itself", do: func(dir string) error { return os.Symlink("badring.frm", filepath.Join(dir, "shop/badring.frm")) },
 			want: "definition shop/badring.frm cannot be read (too many levels", problem: []string{"shop.badring"}, gone: "shop/badring.frm"},
 		{name: "no .ibd", tables: []string{"CREATE TABLE noibd (i INT PRIMARY KEY)"}, do: removed("shop/noibd.ibd"), want: "shop/noibd.ibd is missing", problem: []string{"shop.noibd"}},
+		{name: "the file of another table in the place of one's own", tables: []string{"CREATE TABLE wrong (i INT PRIMARY KEY)"}, do: copied("shop/t.ibd", "shop/wrong.ibd"),
+			want: "its file shop/wrong.ibd is a copy of shop/t.ibd, or was exchanged with it", problem: []string{"shop.wrong"}, gone: "shop/wrong.ibd"},
+		{name: "two tables with each other's files", tables: []string{"CREATE TABLE swap1 (i INT PRIMARY KEY)", "CREATE TABLE swap2 (i INT PRIMARY KEY)"}, do: func(dir string) error {
+			one, two, third := filepath.Join(dir, "shop/swap1.ibd"), filepath.Join(dir, "shop/swap2.ibd"), filepath.Join(dir, "third")
+			return errors.Join(os.Rename(one, third), os.Rename(two, one), os.Rename(third, two))
+		}, want: "its file shop/swap2.ibd is a copy of shop/swap1.ibd, or was exchanged with it", problem: []string{"shop.swap1", "shop.swap2"}},
 		{name: "no .ibd of a partition", tables: []string{"CREATE TABLE noibds (i INT PRIMARY KEY) PARTITION BY HASH (i) PARTITIONS 2"}, do: removed("shop/noibds#P#p1.ibd"), want: "shop/noibds#P#p1.ibd is missing", problem: []string{"shop.noibds"}},
 		{name: "no .MYD", tables: []string{"CREATE TABLE nomyd (i INT) ENGINE=MyISAM"}, do: removed("shop/nomyd.MYD"), want: "shop/nomyd.MYD is missing", problem: []string{"shop.nomyd"}},
 		{name: "no .MYI of a subpartition", tables: []string{"CREATE TABLE nomyi (i INT) ENGINE=MyISAM PARTITION BY RANGE (i) SUBPARTITION BY HASH (i) SUBPARTITIONS 2 (PARTITION `ä` VALUES LESS THAN MAXVALUE)"},
