@@ -115,6 +115,9 @@ func nextSteps(env Env, err error) []string {
 	if errors.Is(err, fs.ErrPermission) && len(hint.Of(err)) == 0 {
 		steps = append(steps, "run mbk as root, or as the user whom that belongs to")
 	}
+	if errors.Is(err, syscall.EMFILE) {
+		steps = append(steps, "let mbk open more files at once: ulimit -n 65536, or LimitNOFILE= of the service")
+	}
 	if errors.As(err, &locked) {
 		steps = append(steps, "wait until that mbk has ended; its lock ends with it, however it ends")
 	}

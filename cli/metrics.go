@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -71,6 +72,8 @@ func measured(env Env, run func(*cli.Context, Env) error) cli.ActionFunc {
 		if path := c.String("metrics-file"); path != "" && !isUsage(err) {
 			if err := writeMetrics(c, path); err != nil {
 				warn(env, fmt.Sprintf("no metrics: %v", err))
+			} else if filepath.Ext(path) != ".prom" {
+				warn(env, fmt.Sprintf("node_exporter does not read %s: it reads names that end in .prom", path))
 			}
 		}
 		return err

@@ -135,6 +135,10 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("mbk metrics prints %q, and writes %q", want, got)
 	}
 	wantDocumented(t, printed)
+	other := filepath.Join(t.TempDir(), "mbk.txt")
+	if o := must(t, "expire", "--repo", repository, "--keep-last", "1", "--quiet", "--metrics-file", other); !strings.Contains(o.stderr, "node_exporter does not read "+other) {
+		t.Errorf("the name of the file brings no warning: %s", o.stderr)
+	}
 	// What cannot be written is a warning after a backup, and an error of mbk metrics.
 	none := filepath.Join(place, "none", "mbk.prom")
 	if o := must(t, backupArgs(srv, repository, "--metrics-file", none)...); !strings.Contains(o.stderr, "mbk: warning: no metrics: write metrics to "+none) {

@@ -203,6 +203,13 @@ func undone(t *testing.T, c *court, id string) {
 			c.want(t, id, standing{list: "boot, ", show: "not carried out: ", lastOK: 1, kept: "last", told: "NOT CARRIED OUT: ", posted: "failed", exit: f.code})
 		})
 	}
+	// A server that cannot be asked for its version, because mbk has no descriptor left, is not to blame.
+	args := []string{"verify", id, "--repo", c.repository, "--depth", "boot", "--mariadbd", c.server, "--scratch", t.TempDir(), "--owner", strconv.Itoa(os.Getuid()), "--quiet", "--no-defaults"}
+	limited := command(t, append([]string{"-c", `ulimit -n 15; exec "$0" "$@"`, os.Args[0]}, args...)...)
+	limited.Path, limited.Args[0] = "/bin/sh", "sh"
+	if o := launch(t, limited).wait(t, time.Minute); o.code != 1 || !strings.Contains(o.stderr, "too many open files") || !strings.Contains(o.stderr, "ulimit -n") || strings.Contains(o.stderr, "name the server's program") {
+		t.Errorf("few files for mbk: exit code %d: %s", o.code, o.stderr)
+	}
 	// Such a failure is news after a proof, and a proof after such a failure, but not another one.
 	for _, step := range []struct {
 		more []string

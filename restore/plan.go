@@ -69,6 +69,9 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 		return nil, err
 	}
 	t, objections, err := inspectTarget(o)
+	if lacking(err) {
+		return nil, err
+	}
 	if err != nil {
 		p.object(Objection{Problem: err.Error()})
 	}
@@ -89,7 +92,9 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 		})
 	}
 	if !o.Raw {
-		p.findServer(ctx, o)
+		if err := p.findServer(ctx, o); err != nil {
+			return nil, err
+		}
 		p.checkServers(o)
 		p.checkUpgrade()
 	}

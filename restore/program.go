@@ -66,7 +66,7 @@ type server struct {
 }
 
 // findServers asks the programs for their versions. One that was named and does not
-// answer is an error; others are passed over.
+// answer is an error; others are passed over, unless this process lacks something.
 func findServers(ctx context.Context, programs []Program, named bool, source stage.Version) ([]server, error) {
 	var found []server
 	for _, c := range programs {
@@ -77,7 +77,7 @@ func findServers(ctx context.Context, programs []Program, named bool, source sta
 				found = append(found, server{p, v, fitOf(v, source)})
 			}
 		}
-		if err != nil && named {
+		if err != nil && (named || lacking(err)) {
 			return nil, err
 		}
 	}
@@ -85,20 +85,25 @@ func findServers(ctx context.Context, programs []Program, named bool, source sta
 }
 
 // findServer looks for a mariadbd that can recover the backup and, for a restore to a
-// newer series, for one of that.
-func (p *Plan) findServer(ctx context.Context, o Options) {
+// newer series, for one of that. An error says nothing about the call.
+func (p *Plan) findServer(ctx context.Context, o Options) error {
 	source, err := stage.ParseVersion(p.manifest.Server.Version)
 	if err != nil {
 		p.object(Objection{Problem: err.Error()})
-		return
+		return nil
 	}
 	found, err := findServers(ctx, candidates(o, p.manifest), o.Mariadbd != "", source)
+	if lacking(err) {
+		return err
+	}
 	if err != nil {
 		p.object(Objection{Problem: err.Error(), Hint: "name the server's program with --mariadbd, or leave that option out"})
-		return
+		return nil
 	}
 	if o.upgrades() {
-		p.findUpgrade(ctx, o, found, source)
+		if err := p.findUpgrade(ctx, o, found, source); err != nil {
+			return err
+		}
 	}
 	s := recovering(found)
 	if s == nil && p.Upgrade != nil && p.Upgrade.server.readsRedo(p.manifest) {
@@ -106,13 +111,20 @@ func (p *Plan) findServer(ctx context.Context, o Options) {
 	}
 	if s == nil {
 		p.object(p.noServer(found, source, o))
-		return
+		return nil
 	}
 	p.Mariadbd = &s.Program
 	if p.older = s.fit == olderRelease; p.older {
 		p.warn("%s is %s, an older maintenance release than the source's %s: better use mariadbd %[3]s or a later %[4]s",
 			s.Path, number(s.version), number(source), series(source))
 	}
+	return nil
+}
+
+// lacking reports whether an error is that of a process that has no memory, no room or no
+// descriptors left.
+func lacking(err error) bool {
+	return err != nil && causeOf(err.Error()) == CauseShortage
 }
 
 // recovering chooses the server that recovers: the first that fits, else the newest

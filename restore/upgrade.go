@@ -55,7 +55,7 @@ func redoSeries(m *repo.Manifest, source stage.Version) string {
 
 // findUpgrade looks for a server of a newer series and its mariadb-upgrade. The
 // servers that were found for the recovery may have one already.
-func (p *Plan) findUpgrade(ctx context.Context, o Options, found []server, source stage.Version) {
+func (p *Plan) findUpgrade(ctx context.Context, o Options, found []server, source stage.Version) error {
 	var err error
 	switch {
 	case o.UpgradeWith != "":
@@ -63,14 +63,17 @@ func (p *Plan) findUpgrade(ctx context.Context, o Options, found []server, sourc
 	case o.Mariadbd != "" && !slices.ContainsFunc(found, isNewer):
 		found, err = findServers(ctx, installed(p.manifest), false, source)
 	}
+	if lacking(err) {
+		return err
+	}
 	if err != nil {
 		p.object(Objection{Problem: err.Error(), Hint: "name a mariadbd of a newer series with --upgrade-with"})
-		return
+		return nil
 	}
 	i := slices.IndexFunc(found, isNewer)
 	if i < 0 {
 		p.object(noUpgrade(found, source))
-		return
+		return nil
 	}
 	p.Upgrade = &Upgrade{Mariadbd: found[i].Program, server: found[i]}
 	if p.Upgrade.Tool, err = findTool(ctx, found[i], p.target.owner); err != nil {
@@ -79,6 +82,7 @@ func (p *Plan) findUpgrade(ctx context.Context, o Options, found []server, sourc
 			Hint:    "install the client programs of " + series(found[i].version) + ", of which mariadb-upgrade is one",
 		})
 	}
+	return nil
 }
 
 // isNewer says whether a server is of a newer series than the source.

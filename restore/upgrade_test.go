@@ -6,11 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"mbk/innodb"
 	"mbk/repo"
+	"mbk/stage"
 )
 
 // fakeServer makes a program that says that it is a server of a version, and beside it
@@ -76,7 +78,9 @@ func TestPlanOfVersions(t *testing.T) {
 			}
 			o := Options{Target: "/t", Mariadbd: c.recover, UpgradeWith: c.other}
 			p := newPlan(o, m)
-			p.findServer(t.Context(), o)
+			if err := p.findServer(t.Context(), o); err != nil {
+				t.Fatal(err)
+			}
 			p.checkUpgrade()
 			by, then, said := "", "", strings.Join(p.Warnings, "\n")
 			if p.Mariadbd != nil {
@@ -109,7 +113,9 @@ func TestVerifyAdvisesNoUpgrade(t *testing.T) {
 	m.Kind, m.Redo.Format = repo.KindFull, innodb.Format108
 	o := Options{Mariadbd: fakeServer(t, "11.8.9", "11.8.9")}
 	p := newPlan(o, m)
-	p.findServer(t.Context(), o)
+	if err := p.findServer(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
 	if len(p.Objections) != 1 || strings.Contains(p.Objections[0].Hint, "--upgrade") || !strings.Contains(p.Objections[0].Hint, "10.11.19") {
 		t.Errorf("objections %+v", p.Objections)
 	}
@@ -198,4 +204,47 @@ func wantGone(t *testing.T, pid string) {
 		}
 	}
 	t.Errorf("process %s is still there", pid)
+}
+
+// A server that could not be asked is not one that does not fit.
+func TestFindServersWithoutMeans(t *testing.T) {
+	script := func(text string) string {
+		path := filepath.Join(t.TempDir(), "mariadbd")
+		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good := fakeServer(t, "10.11.19", "")
+	for _, tt := range []struct {
+		name, path   string
+		named, fails bool
+	}{
+		{"no files left", script("echo 'sh: pipe: Too many open files' >&2; exit 1"), false, true},
+		{"no memory left", script("echo 'Cannot allocate memory' >&2; exit 1"), false, true},
+		{"no threads left", script("echo 'Resource temporarily unavailable' >&2; exit 1"), true, true},
+		{"broken", script("exit 1"), false, false},
+		{"broken, and named", script("exit 1"), true, true},
+		{"good", good, true, false},
+	} {
+		m := systemManifest()
+		found, err := findServers(t.Context(), []Program{{Path: tt.path}, {Path: good}}, tt.named, stage.Version{Major: 10, Minor: 11, Patch: 18})
+		if (err != nil) != tt.fails || err == nil && len(found) == 0 {
+			t.Errorf("%s: %v, %v, want an error: %v", tt.name, found, err, tt.fails)
+		}
+		m.Kind, m.Server.Version = repo.KindFull, "10.11.18-MariaDB"
+		p := newPlan(Options{}, m)
+		err = p.findServer(t.Context(), Options{Mariadbd: tt.path})
+		if want := tt.fails && !strings.HasPrefix(tt.name, "broken"); (err != nil) != want || want && len(p.Objections) > 0 {
+			t.Errorf("%s, named: %v, %v, want an error: %v", tt.name, err, p.Objections, want)
+		}
+	}
+	for err, want := range map[error]bool{
+		&os.PathError{Op: "pipe2", Path: "/x", Err: syscall.EMFILE}: true, &os.PathError{Op: "fork/exec", Path: "/x", Err: syscall.EAGAIN}: true,
+		&os.PathError{Op: "fork/exec", Path: "/x", Err: syscall.ENOENT}: false, nil: false,
+	} {
+		if lacking(err) != want {
+			t.Errorf("%v: want %v", err, want)
+		}
+	}
 }

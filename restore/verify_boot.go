@@ -102,6 +102,9 @@ func (v *verification) recovery(err error) error {
 func (v *verification) bootPlan(ctx context.Context) (*Plan, error) {
 	p := newPlan(v.o, v.m)
 	path, err := fsuser.Resolve(filepath.Join(v.o.Scratch, "mbk-verify-"+plainID(v.o.Repository.Config().ID)))
+	if lacking(err) {
+		return p, err
+	}
 	if err != nil {
 		o := Objection{Problem: fmt.Sprintf("scratch folder: %v", err), Hint: "name a folder that is there with --scratch, on a disk with room for all files"}
 		if link, ok := errors.AsType[*fsuser.ForeignLinkError](err); ok {
@@ -111,7 +114,9 @@ func (v *verification) bootPlan(ctx context.Context) (*Plan, error) {
 		return p, v.objections(p)
 	}
 	p.target = target{path: path, mode: 0o700}
-	p.findServer(ctx, v.o)
+	if err := p.findServer(ctx, v.o); err != nil {
+		return p, err
+	}
 	p.Target = path
 	p.settings.logSize = min(p.settings.logSize, 96<<20) // nobody will work on it
 	var objection *Objection
