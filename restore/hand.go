@@ -40,7 +40,7 @@ func rootsProgram(path string) bool {
 		if !ok || st.Uid != 0 || info.Mode().Perm()&0o002 != 0 && info.Mode()&os.ModeSticky == 0 {
 			return false
 		}
-		if who, err := fsuser.ListedWriter(path, fsuser.User{}); who != "" || err != nil {
+		if who, err := fsuser.GroupWriter(path, 0, fsuser.User{}); who != "" || err != nil {
 			return false
 		}
 		if path == "/" {

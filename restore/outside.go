@@ -210,14 +210,12 @@ func (o Owner) distrusts(dir string, info os.FileInfo) string {
 	case perm&0o020 == 0 || sticky:
 		return ""
 	}
-	who, err := fsuser.ListedWriter(dir, o.user())
+	who, err := fsuser.GroupWriter(dir, int(st.Gid), o.user())
 	switch {
 	case err != nil:
 		return fmt.Sprintf("others may be able to change (%v)", err)
 	case who != "":
-		return fmt.Sprintf("%s can change by its access list (getfacl)", who)
-	case int(st.Gid) != o.GID:
-		return fmt.Sprintf("group %d can change", st.Gid)
+		return who + " can change"
 	}
 	return ""
 }

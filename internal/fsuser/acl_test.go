@@ -54,7 +54,7 @@ func TestFoldersWithAnAccessList(t *testing.T) {
 		{"a user may read", 0o755, with(entry{2, 5, 64999}, 5), false, "", ""},
 		{"a user may write, and the mask takes that away", 0o755, with(entry{2, 7, 64999}, 5), false, "", ""},
 		{"another user may write", 0o755, with(entry{2, 7, 64998}, 7), true, "user 64998", "user 64998"},
-		{"a group may write", 0o755, with(entry{8, 6, 64999}, 7), true, "group 64999", ""},
+		{"a group may write", 0o755, with(entry{8, 6, 64999}, 7), true, "group 64999", "group 64999"},
 		{"the user root may write", 0o755, with(entry{2, 7, 0}, 7), true, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -73,8 +73,8 @@ func TestFoldersWithAnAccessList(t *testing.T) {
 			if info, err := os.Lstat(dir); err != nil || onlyRoots(info) == tt.open {
 				t.Errorf("only root's: %v, want %v (%v)", tt.open, !tt.open, err)
 			}
-			for who, want := range map[User]string{{}: tt.writer, other: tt.trusting} {
-				if got, err := ListedWriter(dir, who); got != want || err != nil {
+			for who, want := range map[User]string{{}: tt.writer, {UID: other.UID, GID: 0}: tt.trusting} {
+				if got, err := GroupWriter(dir, 0, who); got != want || err != nil {
 					t.Errorf("trusting %v: %q, %v, want %q", who, got, err, want)
 				}
 			}
@@ -82,9 +82,29 @@ func TestFoldersWithAnAccessList(t *testing.T) {
 	}
 }
 
+func TestGroupWriter(t *testing.T) {
+	const none = ^uint32(0)
+	for _, tt := range []struct {
+		name string
+		list []byte
+		gid  int
+		want string
+	}{
+		{"the group of the file", accessList(entry{4, 7, none}, entry{0x10, 7, none}), 7, "group 7"},
+		{"his own group", accessList(entry{4, 7, none}, entry{0x10, 7, none}), other.GID, ""},
+		{"he himself, and the group of the file may not", accessList(entry{2, 7, 64999}, entry{4, 5, none}, entry{0x10, 7, none}), 0, ""},
+		{"another user, and his group may not", accessList(entry{2, 7, 7}, entry{4, 5, none}, entry{0x10, 7, none}), other.GID, "user 7"},
+		{"his group, by number", accessList(entry{4, 5, none}, entry{8, 7, 64999}, entry{0x10, 7, none}), 0, ""},
+	} {
+		if got, err := listedWriter(tt.list, tt.gid, other); got != tt.want || err != nil {
+			t.Errorf("%s: %q, %v, want %q", tt.name, got, err, tt.want)
+		}
+	}
+}
+
 func TestListsOfAnUnknownForm(t *testing.T) {
 	for name, list := range map[string][]byte{"empty": {}, "short": {2, 0, 0}, "half an entry": {2, 0, 0, 0, 1, 0}, "another version": {3, 0, 0, 0}} {
-		if who, err := listedWriter(list, User{}); err == nil {
+		if who, err := listedWriter(list, 0, User{}); err == nil {
 			t.Errorf("%s: %q, want an error", name, who)
 		}
 	}
