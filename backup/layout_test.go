@@ -202,7 +202,8 @@ func TestFilesOfNamedConnections(t *testing.T) {
 	l := layout{datadir: "/d", vars: map[string]string{"relay_log_basename": "/d/rl", "relay_log_info_file": "relay-log.info"}}
 	for name, want := range map[string]bool{
 		"master-east.info": true, "master-@0041b.info": true, "relay-log-east.info": true, "rl-east.000001": true, "rl-east.index": true, "rl.000001": true,
-		"rl-east.txt": false, "rleast.000001": false, "slave-east.info": false, "master-east.txt": false,
+		"mysqld-relay-bin-east.000001": true, "db1-relay-bin-we@0020st.index": true, "db1-relay-bin.000002": true,
+		"rl-east.txt": false, "mysqld-relay-bin-east.txt": false, "mysqld-relay-bin-east.0001x": false, "mysqld-relay-binary.000001": false, "rleast.000001": false, "slave-east.info": false, "master-east.txt": false,
 	} {
 		if got := l.handledElsewhere(name); got != want {
 			t.Errorf("%s is known: %t, want %t", name, got, want)

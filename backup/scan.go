@@ -232,7 +232,8 @@ func (l layout) handledElsewhere(name string) bool {
 
 // ofConnection reports whether a file is one of a named connection of a replica:
 // master-NAME.info, relay-log-NAME.info, and relay-NAME.000001, as the server's
-// variables have the rest of the name.
+// variables have the rest of the name. Without relay_log they do not tell that of the
+// relay logs, which are called mysqld-relay-bin-NAME.000001 or HOST-relay-bin-NAME.000001.
 func (l layout) ofConnection(name string) bool {
 	ext := path.Ext(name)
 	if ext == ".info" && strings.HasPrefix(name, "master-") {
@@ -240,7 +241,8 @@ func (l layout) ofConnection(name string) bool {
 	}
 	relay, info := l.vars["relay_log_basename"], l.vars["relay_log_info_file"]
 	isNumber := len(ext) > 1 && strings.Trim(ext[1:], "0123456789") == ""
-	return relay != "" && strings.HasPrefix(name, filepath.Base(relay)+"-") && (isNumber || ext == ".index") ||
+	isLog := strings.Contains(name, "-relay-bin-") || relay != "" && strings.HasPrefix(name, filepath.Base(relay)+"-")
+	return isLog && (isNumber || ext == ".index") ||
 		info != "" && ext == path.Ext(info) && strings.HasPrefix(name, strings.TrimSuffix(filepath.Base(info), path.Ext(info)))
 }
 
