@@ -11,6 +11,7 @@ import (
 
 	"mbk/internal/filename"
 	"mbk/internal/fsuser"
+	"mbk/repo"
 	"mbk/stage"
 )
 
@@ -37,7 +38,7 @@ func (p *Preflight) checkFiles() {
 		p.add("files", GradeWarning, "names that are not UTF-8 or have control characters, will not be in the backup: "+shortList(quoted), "rename these files, or remove them")
 	}
 	if orphans := p.first.orphans(); len(orphans) > 0 {
-		p.add("files", GradeWarning, "files of tables of which there is no definition: "+shortList(orphans), "they are in the backup, and the server cannot use them")
+		p.add("files", GradeWarning, orphansText(orphans), orphansHint)
 	}
 	p.checkUpgrade()
 }
@@ -74,6 +75,48 @@ func (s scan) orphans() []string {
 		}
 	}
 	return found
+}
+
+// orphansText is the warning of such files.
+func orphansText(names []string) string {
+	return "files of tables of which there is no definition: " + shortList(names)
+}
+
+const orphansHint = "they are in the backup, and the server cannot use them"
+
+// checkUndefined names such files of InnoDB's tables.
+func (p *Preflight) checkUndefined(d *dictionary) {
+	var found []string
+	for _, e := range p.first.entries {
+		if !e.innodb() || e.moving() || d.spaces[e.dictionaryName()] == 0 || p.layout.needed(e) {
+			continue
+		}
+		if _, err := p.layout.stat(p.layout.file(e)); err == nil { // else it was dropped or renamed
+			found = append(found, e.path())
+		}
+	}
+	if len(found) > 0 {
+		p.note("files", GradeWarning, orphansText(found), orphansHint)
+	}
+}
+
+// warnUndefined are the warnings of such files of InnoDB's tables that a backup ends with.
+func (f *final) warnUndefined(m *repo.Manifest) []string {
+	defined := map[qualified]bool{}
+	for _, t := range m.Tables {
+		defined[qualified{t.Database, t.Name}] = true
+	}
+	var found []string
+	for name, p := range f.files {
+		if e := p.entry; e.innodb() && e.dir != "" && !e.moving() && !defined[qualified{filename.SQL(e.dir), filename.SQL(e.table)}] {
+			found = append(found, name)
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	slices.Sort(found)
+	return []string{orphansText(found)}
 }
 
 // checkUpgrade warns if mariadb-upgrade has not run since the server became one of

@@ -202,6 +202,7 @@ func (r *attempt) warnings(m *repo.Manifest) []string {
 	}
 	warnings = append(warnings, r.copies.withoutSpace()...)
 	warnings = append(warnings, r.copies.warnLeftOver()...)
+	warnings = append(warnings, r.final.warnUndefined(m)...)
 	warnings = append(warnings, r.warnUnread()...)
 	warnings = append(warnings, warnProblems(m)...)
 	if len(r.outdated) > 0 {

@@ -227,6 +227,7 @@ func (p *Preflight) checkLeftOver(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	p.checkUndefined(d)
 	found, moved, err := d.leftOver(p.layout, d.unknown(p.first.entries), p.first.entries)
 	for _, text := range moved {
 		p.note("files", GradeWarning, text+": a backup may fail", "give the file its name back")

@@ -155,6 +155,8 @@ func asFound(folder string) []found {
 		}},
 		{name: "two tables with the same files", tables: []string{"CREATE TABLE one (i INT) ENGINE=MyISAM SELECT 7 AS i"}, do: inDatadir(linked("shop/one.frm", "shop/two.frm"), linked("shop/one.MYD", "shop/two.MYD"), linked("shop/one.MYI", "shop/two.MYI"))},
 		{name: "rows of no table", do: written("shop/lost.MYD", "rows"), want: "shop/lost.MYD"},
+		{name: "no definition of InnoDB tables", tables: []string{"CREATE TABLE nofrm (i INT PRIMARY KEY)", "CREATE TABLE nofrms (i INT PRIMARY KEY) PARTITION BY HASH (i) PARTITIONS 1"},
+			do: removed("shop/nofrm.frm", "shop/nofrms.frm", "shop/nofrms.par"), want: "there is no definition: shop/nofrm.ibd, shop/nofrms#P#p0.ibd"},
 		{name: "a name that is not UTF-8", do: inDatadir(written("shop/bad\xff.MYD", ""), written("shop/bad\xff.frm", ""), written("caf\xe9/db.opt", ""), written("top\xff", "")), want: `"shop/bad\xff.frm"`, gone: "shop/bad\xff.MYD"},
 		{name: "a name with a control character", do: inDatadir(written("shop/ctl\x02.MYD", "")), want: `"shop/ctl\x02.MYD"`, gone: "shop/ctl\x02.MYD"},
 		{name: "files of no engine", do: inDatadir(written("shop/notes.txt", ""), written("shop/t.ibd.bak", ""), written("shop/sub/file", ""), written("dumps/old.sql.gz", "")), want: "dumps/old.sql.gz, shop/dir.MYD, shop/notes.txt, shop/sub, shop/t.ibd.bak", gone: "shop/notes.txt"},
