@@ -18,6 +18,7 @@ type facts struct {
 	unread   string      // why the definition in a .frm file cannot be read
 	made     uint32      // by which version of the server, of a .frm file: 101119
 	crashed  bool        // the index file of MyISAM or Aria has the mark
+	open     bool        // of MyISAM: somebody has it open for writing, or was killed with it open
 	dataSize int64       // bytes that the data file must have, of an index file and of ARCHIVE; 0 if that is not known
 	parts    []string    // of a .par file: the partitions, as in the names of their files
 }
@@ -100,7 +101,7 @@ func inspectIndex(b []byte) facts {
 	switch {
 	case bytes.HasPrefix(b, []byte(myiMagic)):
 		found.crashed = b[myiChanged]&stateCrashed != 0
-		if binary.BigEndian.Uint16(b[myiOpenCount:]) == 0 {
+		if found.open = binary.BigEndian.Uint16(b[myiOpenCount:]) != 0; !found.open {
 			size = binary.BigEndian.Uint64(b[myiDataLength:])
 		}
 	case bytes.HasPrefix(b, []byte(maiMagic)):

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -31,11 +32,14 @@ type fileFacts struct {
 	entry entry
 	size  int64
 	space innodb.SpaceID // 0 if that is not known
+	blank bool           // a tablespace without a first page
+
+	modified time.Time
 }
 
 // facts are those of a file that was copied.
 func (p *placed) facts() fileFacts {
-	f := fileFacts{facts: p.held.facts, entry: p.entry, size: p.held.size}
+	f := fileFacts{facts: p.held.facts, entry: p.entry, size: p.held.size, modified: p.held.stat.modified, blank: p.entry.innodb() && p.held.id == nil}
 	if p.held.id != nil {
 		f.space = *p.held.id
 	}
@@ -106,6 +110,7 @@ type judge struct {
 	layout     layout
 	dictionary *dictionary // nil: no table of InnoDB is without a file
 	discarded  map[string]bool
+	started    time.Time // when the server was
 }
 
 // problems names what is wrong with each table, if anything is.
@@ -149,9 +154,11 @@ func (j judge) problem(key tableFiles, t *tableParts) string {
 				}
 			case file.crashed:
 				return fmt.Sprintf("%s is marked as crashed", name)
+			case file.open && j.untouched(file):
+				return fmt.Sprintf("%s was not closed properly when the server ended the last time", name)
 			}
-			if i == len(exts)-1 && t.files[stem+exts[0]].dataSize > file.size {
-				return fmt.Sprintf("its data file %s has %d bytes, and must have %d", name, file.size, t.files[stem+exts[0]].dataSize)
+			if want := t.files[stem+exts[0]].dataSize; i == len(exts)-1 && (want > file.size || ext == ".MYD" && j.tooLong(file, want)) {
+				return fmt.Sprintf("its data file %s has %d bytes, and must have %d", name, file.size, want)
 			}
 		}
 	}
@@ -178,10 +185,27 @@ func (j judge) withoutSpace(name string) string {
 // otherSpace is what is wrong with the file of a table or partition of InnoDB. One that
 // is discarded may have a file that waits for its import.
 func (j judge) otherSpace(name string, file fileFacts) string {
-	if j.dictionary == nil || j.discarded[name] {
+	switch {
+	case j.discarded[name]:
+		return ""
+	case file.blank && j.untouched(file):
+		return fmt.Sprintf("its file %s.ibd has no first page", name)
+	case j.dictionary == nil:
 		return ""
 	}
 	return j.dictionary.other(file.entry, file.space)
+}
+
+// untouched reports whether the server that runs now has not written to a file. Before it
+// opens a table of MyISAM that was not closed, it repairs it; and a tablespace without a
+// first page may be one that it has just made.
+func (j judge) untouched(f fileFacts) bool { return f.modified.Before(j.started) }
+
+// tooLong reports whether the rows of a MyISAM table have bytes after their end. Where
+// they are packed, a few belong there.
+func (j judge) tooLong(f fileFacts, want int64) bool {
+	const margin = 7
+	return want > 0 && f.size > want+margin && j.untouched(f)
 }
 
 // problemTexts are the warnings of tables, one for all that have the same problem. They
@@ -219,7 +243,7 @@ func (r *attempt) findProblems(ctx context.Context) error {
 
 // noteProblems writes what is wrong with tables on the source into the manifest.
 func (r *attempt) noteProblems(m *repo.Manifest) {
-	j := judge{layout: r.layout, discarded: r.copies.discarded}
+	j := judge{layout: r.layout, discarded: r.copies.discarded, started: r.opts.Server.Started()}
 	if r.final.bare {
 		j.dictionary = r.copies.dictionary
 	}
@@ -330,7 +354,7 @@ func (l layout) lookForProblems(ctx context.Context, server *stage.Server, entri
 			return nil
 		})
 	})
-	j := judge{layout: l, discarded: map[string]bool{}}
+	j := judge{layout: l, discarded: map[string]bool{}, started: server.Started()}
 	if j.dictionary, err = readDictionary(ctx, server); err != nil {
 		return nil, nil, err
 	}
@@ -358,15 +382,17 @@ func (l layout) inspectFile(e entry) (fileFacts, error) {
 	if err != nil {
 		return fileFacts{}, err
 	}
-	found := fileFacts{entry: e, size: s.size}
+	found := fileFacts{entry: e, size: s.size, modified: s.modified}
 	if e.innodb() {
 		size, err := l.pageSize()
 		if err != nil {
 			return fileFacts{}, err
 		}
-		if space, err := readSpace(f, e.path(), make([]byte, size)); err == nil {
+		space, err := readSpace(f, e.path(), make([]byte, size))
+		if err == nil {
 			found.space = space.ID
 		}
+		found.blank = errors.Is(err, innodb.ErrNoSpace)
 	}
 	found.facts, err = inspect(e, f, s.size)
 	return found, err

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mbk/internal/mariadbtest"
 	"mbk/repo"
@@ -148,6 +149,10 @@ func asFound(folder string) []found {
 		{name: "Aria, marked as crashed", tables: []string{"CREATE TABLE arcrash (i INT, KEY (i)) ENGINE=Aria" + rows}, do: marked("shop/arcrash.MAI", 27, 2), want: "shop/arcrash.MAI is marked as crashed", problem: []string{"shop.arcrash"}},
 		{name: "MyISAM, data cut", tables: []string{"CREATE TABLE mycut (i INT, KEY (i)) ENGINE=MyISAM" + rows}, do: cut("shop/mycut.MYD", 100), want: "shop/mycut.MYD has 100 bytes, and must have 35000", problem: []string{"shop.mycut"}},
 		{name: "Aria, data cut", tables: []string{"CREATE TABLE arcut (i INT, KEY (i)) ENGINE=Aria" + rows}, do: cut("shop/arcut.MAD", 16384), want: "shop/arcut.MAD has 16384 bytes", problem: []string{"shop.arcut"}},
+		{name: "MyISAM, not closed", tables: []string{"CREATE TABLE myopen (i INT, KEY (i)) ENGINE=MyISAM" + rows}, do: marked("shop/myopen.MYI", 25, 1), want: "shop/myopen.MYI was not closed properly", problem: []string{"shop.myopen"}},
+		{name: "MyISAM, data too long", tables: []string{"CREATE TABLE mylong (i INT, KEY (i)) ENGINE=MyISAM" + rows}, do: grown("shop/mylong.MYD", 100), want: "shop/mylong.MYD has 35100 bytes, and must have 35000", problem: []string{"shop.mylong"}},
+		{name: "InnoDB, no first page", tables: []string{"CREATE TABLE ibzero (i INT PRIMARY KEY)" + rows}, do: zeroed("shop/ibzero.ibd"), want: "shop/ibzero.ibd has no first page", problem: []string{"shop.ibzero"}},
+		{name: "InnoDB, an empty file", tables: []string{"CREATE TABLE ibempty (i INT PRIMARY KEY)" + rows}, do: cut("shop/ibempty.ibd", 0), want: "shop/ibempty.ibd has no first page", problem: []string{"shop.ibempty"}},
 		{name: "ARCHIVE, data cut", tables: []string{"CREATE TABLE azcut ENGINE=ARCHIVE" + rows, "FLUSH TABLES"}, do: cut("shop/azcut.ARZ", 2000), want: "shop/azcut.ARZ has 2000 bytes", problem: []string{"shop.azcut"}},
 		{name: "a MERGE table of MySQL 5", tables: []string{"CREATE TABLE merged (i INT) ENGINE=MERGE UNION=(my2)"}, do: func(dir string) error {
 			b, err := os.ReadFile(filepath.Join(dir, "shop/merged.frm"))
@@ -165,6 +170,30 @@ func asFound(folder string) []found {
 		{name: "an upgrade that was not finished", do: func(dir string) error {
 			return errors.Join(written("mariadb_upgrade_info", "10.4.3-MariaDB\n")(dir), written("mysql_upgrade_info", "10.4.3-MariaDB\n")(dir))
 		}, want: "mariadb-upgrade ran last for 10.4,"},
+	}
+}
+
+// grown adds bytes to a file of the data directory.
+func grown(name string, n int) func(string) error {
+	return func(dir string) error {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(make([]byte, n))
+		return errors.Join(err, f.Close())
+	}
+}
+
+// zeroed overwrites the first page of a file of the data directory.
+func zeroed(name string) func(string) error {
+	return func(dir string) error {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteAt(make([]byte, 16<<10), 0)
+		return errors.Join(err, f.Close())
 	}
 }
 
@@ -195,6 +224,7 @@ func TestDataDirectoryAsItIs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	time.Sleep(2 * time.Second) // when the server starts is known to a second
 	srv = mariadbtest.Open(t, version, srv.Datadir, "--log-error="+srv.Datadir+"/mysql/error.log", "--general-log", "--general-log-file=logs/general.log", "--tmpdir="+srv.Datadir+"/shop",
 		"--plugin-load-add=file_key_management", "--file-key-management-filename="+srv.Datadir+"/keys.txt")
 	const lists = "SELECT GROUP_CONCAT(name ORDER BY 1 SEPARATOR ' ') FROM (SELECT SCHEMA_NAME AS name FROM information_schema.SCHEMATA WHERE SCHEMA_NAME NOT LIKE '%caf%' UNION SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'shop' AND TABLE_NAME NOT LIKE '%bad%') AS l"

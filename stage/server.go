@@ -57,6 +57,9 @@ func (s *Server) check(ctx context.Context) error {
 	return nil
 }
 
+// Started is when the server started, or up to a second before.
+func (s *Server) Started() time.Time { return s.started.Add(-time.Second) }
+
 // startTime computes when the server started, to about a second.
 func (s *Server) startTime(ctx context.Context) (time.Time, error) {
 	uptime, err := s.status(ctx, "Uptime")
