@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"fmt"
+	"os/user"
 	"path"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"mbk/internal/filename"
+	"mbk/internal/filter"
 	"mbk/internal/fsuser"
 	"mbk/repo"
 	"mbk/stage"
@@ -160,20 +162,79 @@ func (p *Preflight) checkClosed(ctx context.Context, o Options) error {
 	return nil
 }
 
-// deniedHints is advice on a file or directory that may not be read. To the user that
-// the server runs as it says what root has to do.
-func (p *Preflight) deniedHints(file string) []string {
-	owner, err := fsuser.OwnerOf(p.layout.datadir)
-	if me := fsuser.Current().UID; err != nil || me != 0 && me != owner.UID {
-		return []string{p.layout.rightsHint()}
+// deniedHints is advice on a directory that may not be read. To the user that the
+// server runs as it says what root has to do.
+func (p *Preflight) deniedHints(folder string) []string {
+	owner, hints := p.mender(folder)
+	if len(hints) > 0 {
+		return hints
 	}
-	if to, err := p.layout.files.Readlink(file); err == nil {
-		return []string{fmt.Sprintf("the server's user (%v) may not read what %s leads to, %s: remove the link, if it is not yours", p.layout.files.User(), file, to)}
-	}
-	hints := []string{fmt.Sprintf("the server cannot read it either: chown -R %d:%d %s", owner.UID, owner.GID, file)}
-	rel, err := filepath.Rel(p.layout.datadir, file)
+	hints = []string{fmt.Sprintf("the server cannot read it either: chown -R %s %s", ownerName(owner), folder)}
+	rel, err := filepath.Rel(p.layout.datadir, folder)
 	if dir, _, _ := strings.Cut(filepath.ToSlash(rel), "/"); err == nil && slices.Contains(p.first.databases, dir) {
 		hints = append(hints, fmt.Sprintf("--exclude-database '%s' leaves it out", filename.SQL(dir)))
 	}
 	return hints
+}
+
+// refusedHints is deniedHints for files that tables need.
+func (p *Preflight) refusedHints(refused []entry, files []string) []string {
+	const most = 5
+	owner, hints := p.mender(files...)
+	if len(hints) > 0 {
+		return hints
+	}
+	command := fmt.Sprintf("chown %s %s", ownerName(owner), strings.Join(files[:min(most, len(files))], " "))
+	if len(files) > most {
+		command += " ..."
+	}
+	what, leave := "them", "leave"
+	if len(files) == 1 {
+		what, leave = "it", "leaves"
+	}
+	hints = []string{fmt.Sprintf("the server cannot read %s either: %s", what, command)}
+	var exclude []string
+	for _, e := range refused {
+		switch {
+		case e.dir == "mysql":
+			return hints // it is in every backup
+		case e.table == "":
+			exclude = append(exclude, fmt.Sprintf("--exclude-database '%s'", filename.SQL(e.dir)))
+		default:
+			exclude = append(exclude, fmt.Sprintf("--exclude-table '%s'", filter.Name{Database: filename.SQL(e.dir), Table: filename.SQL(e.table)}))
+		}
+	}
+	slices.Sort(exclude)
+	if exclude = slices.Compact(exclude); len(exclude) <= most {
+		hints = append(hints, fmt.Sprintf("%s %s %s out", strings.Join(exclude, " "), leave, what))
+	}
+	return hints
+}
+
+// mender is the user whom files must belong to for the server, if that is all there is
+// to be said. Otherwise the advice is another: who mbk must be run by, or which link
+// must go.
+func (p *Preflight) mender(files ...string) (fsuser.User, []string) {
+	owner, err := fsuser.OwnerOf(p.layout.datadir)
+	if me := fsuser.Current().UID; err != nil || me != 0 && me != owner.UID {
+		return owner, []string{p.layout.rightsHint()}
+	}
+	for _, file := range files {
+		if to, err := p.layout.files.Readlink(file); err == nil {
+			return owner, []string{fmt.Sprintf("the server's user (%v) may not read what %s leads to, %s: remove the link, if it is not yours", p.layout.files.User(), file, to)}
+		}
+	}
+	return owner, nil
+}
+
+// ownerName is a user as chown takes it, by name if there is one.
+func ownerName(u fsuser.User) string {
+	name, group := strconv.Itoa(u.UID), strconv.Itoa(u.GID)
+	if known, err := user.LookupId(name); err == nil {
+		name = known.Username
+	}
+	if known, err := user.LookupGroupId(group); err == nil {
+		group = known.Name
+	}
+	return name + ":" + group
 }

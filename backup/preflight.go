@@ -416,13 +416,15 @@ func (p *Preflight) checkReadable() {
 			return nil
 		})
 	})
-	switch refused := p.passOver(denied); len(refused) {
-	case 0:
-	case 1:
-		p.add("datadir", GradeError, fmt.Sprintf("%s: permission denied", refused[0]), p.deniedHints(refused[0])...)
-	default:
-		p.add("datadir", GradeError, fmt.Sprintf("%s and %d more files: permission denied", refused[0], len(refused)-1), p.deniedHints(filepath.Dir(refused[0]))...)
+	refused := p.passOver(denied)
+	if len(refused) == 0 {
+		return
 	}
+	files := make([]string, len(refused))
+	for i, e := range refused {
+		files[i] = p.layout.file(e)
+	}
+	p.add("datadir", GradeError, shortList(files)+": permission denied", p.refusedHints(refused, files)...)
 }
 
 // spareDescriptors are for everything but the tables: connections, packs, logs.

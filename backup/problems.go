@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -23,7 +24,9 @@ type tableParts struct {
 	found bool  // there is a .frm file, or one that stands for it
 	parts []string
 	par   bool
-	files map[string]fileFacts // by name
+
+	denied bool                 // one of the files may not be read
+	files  map[string]fileFacts // by name
 }
 
 // fileFacts is what is known of one file of a table.
@@ -35,6 +38,8 @@ type fileFacts struct {
 	blank bool           // a tablespace without a first page
 
 	modified time.Time
+
+	denied bool // it may not be read, which is an error of its own
 }
 
 // facts are those of a file that was copied.
@@ -67,6 +72,7 @@ func partsOf(files func(yield func(entry, fileFacts) bool)) map[tableFiles]*tabl
 		case e.discovered() && !t.found:
 			t.facts, t.found = f.facts, f.define != nil
 		}
+		t.denied = t.denied || f.denied
 		t.files[e.name] = f
 	}
 	return all
@@ -127,8 +133,8 @@ func (j judge) problems(all map[tableFiles]*tableParts) map[tableFiles]string {
 func (j judge) problem(key tableFiles, t *tableParts) string {
 	frm := path.Join(key.database, key.table+".frm")
 	switch {
-	case !t.found:
-		return "" // of no table that the server lists
+	case !t.found, t.denied:
+		return "" // of no table that the server lists, or more than a warning
 	case j.layout.vars["lower_case_table_names"] == "1" && strings.ToLower(frm) != frm:
 		return "upper-case letters in the name, which the server cannot open with lower_case_table_names=1"
 	case t.facts.define == nil:
@@ -347,6 +353,9 @@ func (l layout) lookForProblems(ctx context.Context, server *stage.Server, entri
 		_ = l.as(func(l layout) error { // what cannot be read is named elsewhere
 			for _, e := range entries {
 				f, err := l.inspectFile(e)
+				if errors.Is(err, fs.ErrPermission) {
+					f, err = fileFacts{entry: e, denied: true}, nil
+				}
 				if err == nil && !yield(e, f) {
 					break
 				}

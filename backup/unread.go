@@ -249,15 +249,15 @@ func (p *Preflight) checkOwnFiles() {
 }
 
 // passOver judges files that may not be read, and takes those out of the first scan, and
-// of all later ones, that no table needs. It returns the paths of the others.
-func (p *Preflight) passOver(denied []bool) []string {
-	var refused []string
+// of all later ones, that no table needs. It returns the others.
+func (p *Preflight) passOver(denied []bool) []entry {
+	var refused []entry
 	kept := p.first.entries[:0]
 	for i, e := range p.first.entries {
 		switch {
 		case !denied[i]:
 		case p.layout.needed(e):
-			refused = append(refused, p.layout.file(e))
+			refused = append(refused, e)
 		default:
 			p.layout.passOver[e.path()] = true
 			p.first.unread = append(p.first.unread, unread{e, e.path(), errDenied.Error()})

@@ -204,6 +204,8 @@ func TestRootReadsNothingInThePlaceOfATable(t *testing.T) {
 	}
 	wantFree(t, s.srv)
 
+	wantRefusalOfRootsFiles(t, s)
+
 	// A root who cannot act for others must say so.
 	repository := t.TempDir()
 	cmd := command(t, backupArgs(s.srv, repository)...)
@@ -212,6 +214,36 @@ func TestRootReadsNothingInThePlaceOfATable(t *testing.T) {
 	cmd.Path, err = exec.LookPath("setpriv")
 	fine(t, err)
 	launch(t, cmd).wait(t, time.Minute).wantRefusal(t, 2, "CAP_SETUID", "datadir: ", "act as uid 64999")
+}
+
+// wantRefusalOfRootsFiles gives files of tables to root: advice names these files and
+// tables, and nobody calls the files missing.
+func wantRefusalOfRootsFiles(t *testing.T, s scene) {
+	t.Helper()
+	rows, space := filepath.Join(s.srv.Datadir, "shop/m.MYD"), filepath.Join(s.srv.Datadir, "shop/i.ibd")
+	s.srv.MustExec(t, "FLUSH TABLES shop.m")
+	for _, file := range []string{rows, space} {
+		fine(t, os.Chown(file, 0, 0), os.Chmod(file, 0o600))
+		defer os.Chown(file, mysqlUser.UID, mysqlUser.GID) //nolint:errcheck // of a test
+	}
+	repository := t.TempDir()
+	o := launch(t, command(t, checkArgs(s.srv, repository)...)).wait(t, time.Minute)
+	for _, want := range []string{
+		space + ", " + rows + ": permission denied", "either: chown 64999:64999 " + space + " " + rows, "--exclude-table 'shop.i' --exclude-table 'shop.m' leave them out",
+	} {
+		if !strings.Contains(o.stdout+o.stderr, want) {
+			t.Errorf("the check does not say %q:\n%s%s", want, o.stdout, o.stderr)
+		}
+	}
+	for _, wrong := range []string{"is missing", "a backup goes on", "-R"} {
+		if strings.Contains(o.stdout+o.stderr, wrong) {
+			t.Errorf("the check says %q:\n%s%s", wrong, o.stdout, o.stderr)
+		}
+	}
+	without := append(backupArgs(s.srv, repository), "--exclude-table", "shop.i", "--exclude-table", "shop.m")
+	if o := launch(t, command(t, without...)).wait(t, time.Minute); o.code != 0 {
+		t.Errorf("a backup without these tables exits %d: %s", o.code, o.stderr)
+	}
 }
 
 // Names are exchanged while a backup runs. It may fail, but holds nothing of root's.
