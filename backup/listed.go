@@ -285,9 +285,7 @@ func (p *Preflight) addMissing(ctx context.Context, o Options, tables []qualifie
 			p.fileless = append(p.fileless, repo.LeftOut{Database: q.database, Name: q.name, Engine: info.Engine, Reason: outsideReason})
 		}
 	}
-	for _, text := range problemTexts(broken, problems) {
-		p.note(checkTables, GradeWarning, text, problemHint)
-	}
+	p.noteProblemTexts(problemTexts(broken, problems))
 	if len(lost) > 0 {
 		p.add(checkTables, GradeError, withoutFiles+shortNames(lost))
 	}

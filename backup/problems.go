@@ -136,7 +136,7 @@ func (j judge) problem(key tableFiles, t *tableParts) string {
 	case !t.found, t.denied:
 		return "" // of no table that the server lists, or more than a warning
 	case j.layout.vars["lower_case_table_names"] == "1" && strings.ToLower(frm) != frm:
-		return "upper-case letters in the name, which the server cannot open with lower_case_table_names=1"
+		return upperCase
 	case t.facts.define == nil:
 		return unreadDefinition(frm, t.facts.unread)
 	case t.facts.define.partitioned && !t.par:
@@ -341,9 +341,7 @@ func (p *Preflight) checkProblems(ctx context.Context, server *stage.Server) err
 			tables, problems = append(tables, q), append(problems, found[key])
 		}
 	}
-	for _, text := range problemTexts(tables, problems) {
-		p.note(checkTables, GradeWarning, text, problemHint)
-	}
+	p.noteProblemTexts(problemTexts(tables, problems))
 	return nil
 }
 
@@ -378,7 +376,31 @@ func (l layout) lookForProblems(ctx context.Context, server *stage.Server, entri
 	return j.problems(all), outdated(all, version), err
 }
 
-const problemHint = "a backup goes on and holds the table as it is: repair it, restore it from an older backup, or drop it"
+const (
+	problemHint = "a backup goes on and holds such a table as it is: repair it, restore it from an older backup, or remove its files"
+	// The files of a table with upper-case letters are sound.
+	upperCase     = "upper-case letters in the name, which the server cannot open with lower_case_table_names=1"
+	upperCaseHint = "a backup goes on and holds such a table as it is: start the server with lower_case_table_names=0 and rename it to lower-case letters"
+)
+
+// noteProblemTexts adds warnings of tables, with each piece of advice after the last that
+// it is about.
+func (p *Preflight) noteProblemTexts(texts []string) {
+	advice := func(text string) string {
+		if strings.HasSuffix(text, upperCase) {
+			return upperCaseHint
+		}
+		return problemHint
+	}
+	for i, text := range texts {
+		next := func(other string) bool { return advice(other) == advice(text) }
+		if slices.ContainsFunc(texts[i+1:], next) {
+			p.note(checkTables, GradeWarning, text)
+			continue
+		}
+		p.note(checkTables, GradeWarning, text, advice(text))
+	}
+}
 
 // inspectFile is inspect for a file that has not been opened.
 func (l layout) inspectFile(e entry) (fileFacts, error) {

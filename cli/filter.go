@@ -116,7 +116,7 @@ func leftOutLines(m *repo.Manifest) []string {
 			lines = append(lines, fmt.Sprintf("filter\t--%s %s", one.name, strings.Join(one.list, ", ")))
 		}
 	}
-	lines = append(lines, fmt.Sprintf("filtered\t%d tables are left out", filtered))
+	lines = append(lines, fmt.Sprintf("filtered\t%s left out", map[bool]string{true: "1 table is", false: fmt.Sprintf("%d tables are", filtered)}[filtered == 1]))
 	if len(f.LeftOut) > 0 {
 		lines = append(lines, "filtered\tall of "+strings.Join(f.LeftOut, ", "))
 	}

@@ -102,7 +102,7 @@ func proven(b repo.Summary) string {
 	case v == nil:
 		return "never verified"
 	case !v.OK:
-		return fmt.Sprintf("DAMAGED: %d findings at depth %s, %s", v.FindingCount, v.Depth, v.Time.Local().Format(time.DateOnly))
+		return fmt.Sprintf("DAMAGED: %s at depth %s, %s", count(v.FindingCount, "finding"), v.Depth, v.Time.Local().Format(time.DateOnly))
 	default:
 		return fmt.Sprintf("%s, %s", v.Depth, v.Time.Local().Format("2006-01-02 15:04"))
 	}

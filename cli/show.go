@@ -75,17 +75,25 @@ func printProofs(env Env, proofs []repo.Verification) error {
 		case repo.VerdictUndone:
 			outcome = "not carried out: " + oneLine(v.Reason)
 		case repo.VerdictDamaged:
-			outcome = fmt.Sprintf("%d findings", v.FindingCount)
+			outcome = count(v.FindingCount, "finding")
 		}
 		lines = append(lines, fmt.Sprintf("verified\t%s\t%s\t%s", v.Time.Local().Format("2006-01-02 15:04:05"), v.Depth, outcome))
 	}
 	return rows(env, lines)
 }
 
+// tries is "1 try" or "2 tries".
+func tries(n int) string {
+	if n == 1 {
+		return "1 try"
+	}
+	return fmt.Sprintf("%d tries", n)
+}
+
 func printStages(env Env, stages []repo.Stage) error {
 	lines := []string{}
 	for _, s := range stages {
-		lines = append(lines, fmt.Sprintf("stage\t%s\twaited %s\theld %s\t%d tries", s.Name, milliseconds(s.WaitMS), milliseconds(s.HeldMS), s.Tries))
+		lines = append(lines, fmt.Sprintf("stage\t%s\twaited %s\theld %s\t%s", s.Name, milliseconds(s.WaitMS), milliseconds(s.HeldMS), tries(s.Tries)))
 	}
 	return rows(env, lines)
 }

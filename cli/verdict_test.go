@@ -155,7 +155,7 @@ func TestVerdicts(t *testing.T) {
 	if o.code != 3 || v.OK || v.Verdict != repo.VerdictDamaged || len(v.Findings) == 0 || !strings.Contains(v.Reason, packs[0][len(c.repository)+1:]) {
 		t.Errorf("exit code %d, %+v: %s", o.code, v, o.stderr)
 	}
-	c.want(t, id, standing{list: "DAMAGED: 1 findings at depth boot", show: "1 findings", damaged: 1, carriedOut: 1, ageCode: 1, kept: "damaged", told: "DAMAGED, 1 finding", posted: "failed", exit: 3})
+	c.want(t, id, standing{list: "DAMAGED: 1 finding at depth boot", show: "1 finding", damaged: 1, carriedOut: 1, ageCode: 1, kept: "damaged", told: "DAMAGED, 1 finding", posted: "failed", exit: 3})
 }
 
 // undone makes verifications fail in many ways that say nothing of the backup.

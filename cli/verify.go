@@ -150,7 +150,7 @@ func printReport(env Env, r *restore.Report) error {
 	}
 	for _, f := range r.Findings {
 		where := strings.Join(strings.Fields(f.Object+" "+f.File+" "+f.Table), " ")
-		lines = append(lines, fmt.Sprintf("damage\t%s: %s", where, f.Problem))
+		lines = append(lines, "damage\t"+strings.TrimPrefix(where+": "+f.Problem, ": "))
 	}
 	return rows(env, lines)
 }

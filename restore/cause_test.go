@@ -202,3 +202,31 @@ func TestMayLackKey(t *testing.T) {
 		t.Errorf("files and tables: %s", got)
 	}
 }
+
+// A restore did not tell of tables that will be as broken as they were on the source.
+func TestNotesOfProblems(t *testing.T) {
+	m := &repo.Manifest{Tables: []repo.Table{{Database: "d", Name: "whole"}, {Database: "d", Name: "t", Problem: "its file is missing"}}}
+	if got := strings.Join(problemNotes(m), "|"); got != "`d`.`t` is restored as it was on the source: its file is missing" {
+		t.Errorf("notes: %s", got)
+	}
+	for n, want := range map[int]string{21: "1 more table is restored as it was on the source", 25: "5 more tables are restored as they were on the source"} {
+		m := &repo.Manifest{}
+		for range n {
+			m.Tables = append(m.Tables, repo.Table{Database: "d", Name: "t", Problem: "crashed"})
+		}
+		if got := problemNotes(m); len(got) != 21 || got[20] != want {
+			t.Errorf("%d tables: %q", n, got)
+		}
+	}
+}
+
+// Some servers write each line of damage several times, and each was a finding.
+func TestDamageIsTakenOnce(t *testing.T) {
+	log := &errorLog{}
+	for range 3 {
+		log.line("2026-11-29 18:37:50 0 [ERROR] InnoDB: File './shop/t.ibd' is corrupted")
+	}
+	if len(log.damage) != 1 || len(log.errors) != 1 {
+		t.Errorf("damage %q, errors %q", log.damage, log.errors)
+	}
+}

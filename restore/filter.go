@@ -475,10 +475,10 @@ func leftOutNotes(m *repo.Manifest) []string {
 		notes = append(notes, fmt.Sprintf("the backup does not hold %s (%s): %s", printable.Table(t.Database, t.Name), t.Engine, t.Reason))
 	}
 	if n := counts[repo.LeftByFilter]; n > 0 {
-		notes = append(notes, fmt.Sprintf("the backup was made with a filter, without %d tables; mbk show %s lists them", n, m.ID))
+		notes = append(notes, fmt.Sprintf("the backup was made with a filter, without %s; \"mbk show %s\" lists what is left out", numberOf(n, "table"), m.ID))
 	}
 	if n := counts[leftByRestore]; n > 0 {
-		notes = append(notes, fmt.Sprintf("%s; %d others are left out", keptTables(m), n))
+		notes = append(notes, fmt.Sprintf("%s; %s left out", keptTables(m), map[bool]string{true: "1 other is", false: fmt.Sprintf("%d others are", n)}[n == 1]))
 	}
 	if m.Filter != nil && len(m.Filter.LeftOut) > 0 {
 		notes = append(notes, "databases that are left out: "+strings.Join(m.Filter.LeftOut, ", "))

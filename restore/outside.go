@@ -153,7 +153,7 @@ func (p *Plan) checkOutside(o Options) {
 	if there > 0 {
 		what := first
 		if there > 1 {
-			what += fmt.Sprintf(" and %d more files", there-1)
+			what += " and " + numberOf(there-1, "more file")
 		}
 		p.object(Objection{
 			Problem: what + ": there already",

@@ -348,8 +348,9 @@ func (p *Plan) describe(o Options) {
 	p.describeFar()
 	p.Notes = append(p.Notes, leftOutNotes(m)...)
 	if n := len(m.Damaged); n > 0 {
-		p.note("the backup holds %d pages that were damaged on the source, the first in %s", n, m.Damaged[0].File)
+		p.note("the backup holds %s damaged on the source, the first in %s", numberOf(n, "page"), m.Damaged[0].File)
 	}
+	p.Notes = append(p.Notes, problemNotes(m)...)
 	if p.Raw {
 		p.note("the files will be consistent only after the first start of the server has applied the redo log")
 		if len(m.Replicas) > 0 {

@@ -1,11 +1,13 @@
 package restore
 
 import (
+	"fmt"
 	"path"
 	"regexp"
 	"strings"
 
 	"mbk/internal/filename"
+	"mbk/internal/printable"
 	"mbk/repo"
 )
 
@@ -60,4 +62,26 @@ func (p problems) of(database, name string) string {
 		}
 	}
 	return ""
+}
+
+// problemNotes tell of the tables that will be as they were on the source.
+func problemNotes(m *repo.Manifest) []string {
+	const most = 20
+	var notes []string
+	n := 0
+	for _, t := range m.Tables {
+		if t.Problem == "" {
+			continue
+		}
+		if n++; n <= most {
+			notes = append(notes, fmt.Sprintf("%s is restored as it was on the source: %s", printable.Table(t.Database, t.Name), t.Problem))
+		}
+	}
+	switch {
+	case n == most+1:
+		notes = append(notes, "1 more table is restored as it was on the source")
+	case n > most:
+		notes = append(notes, fmt.Sprintf("%d more tables are restored as they were on the source", n-most))
+	}
+	return notes
 }

@@ -329,14 +329,14 @@ func (l *errorLog) line(s string) {
 	l.weigh(s, isError, isWarning)
 	l.prepared = l.prepared || isError && strings.Contains(s, saysPrepared)
 	l.undropped = l.undropped || isError && strings.Contains(s, saysUndropped) && strings.Contains(s, "/#sql")
-	if isError && len(l.errors) < keep {
+	if isError && len(l.errors) < keep && !slices.Contains(l.errors, message(s)) {
 		l.errors = append(l.errors, message(s))
 	}
 	if !isError && !isWarning || causeOf(s) != CauseUnknown {
 		return
 	}
 	for _, w := range damageWords() {
-		if strings.Contains(s, w) && len(l.damage) < keep {
+		if strings.Contains(s, w) && len(l.damage) < keep && !slices.Contains(l.damage, message(s)) {
 			l.damage = append(l.damage, message(s))
 			break
 		}

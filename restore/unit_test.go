@@ -274,7 +274,7 @@ func TestJudge(t *testing.T) {
 		{"nothing but corrupt", "t", said{{Type: "error", Text: "Corrupt"}}, repo.VerdictDamaged, "Corrupt"},
 		{"the server's error", "t", said{{Type: "Error", Text: "Table 'd.t' doesn't exist in engine"}, {Type: "status", Text: "Operation failed"}}, repo.VerdictDamaged, "Table 'd.t' doesn't exist in engine; Operation failed"},
 		{"crashed, and the manifest does not say so", "t", said{{Type: "Error", Text: "Table './d/t' is marked as crashed and should be repaired"}, {Type: "error", Text: "Corrupt"}}, repo.VerdictDamaged, "marked as crashed"},
-		{"crashed, and it does", "crashed", said{{Type: "error", Text: "Size of datafile is: 5 Should be: 9"}, {Type: "error", Text: "Corrupt"}}, repo.VerdictAsOnSource, "d.crashed: it was so on the source: its data file"},
+		{"crashed, and it does", "crashed", said{{Type: "error", Text: "Size of datafile is: 5 Should be: 9"}, {Type: "error", Text: "Corrupt"}}, repo.VerdictAsOnSource, "d.crashed: its data file"},
 		{"crashed, and the server does not mind", "crashed", said{{Type: "status", Text: "OK"}}, repo.VerdictProven, ""},
 		{"made by 10.11", "t", said{{Type: "error", Text: rebuild}}, repo.VerdictAsOnSource, "mariadb-upgrade"},
 		{"made by 5.0", "t", said{{Type: "error", Text: upgrade}}, repo.VerdictAsOnSource, "mariadb-upgrade"},

@@ -236,6 +236,14 @@ func several(n int, first string) string {
 	return fmt.Sprintf("%s, and %d more", first, n-1)
 }
 
+// numberOf is "1 file" or "2 files".
+func numberOf[N int | int64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 // key orders findings.
 func key(f repo.Finding) string { return strings.Join([]string{f.Object, f.File, f.Table}, "\x00") }
 

@@ -263,7 +263,7 @@ func (v *verification) compare(tables []stage.Table) (same int) {
 
 // asKnown notes a table that was so on the source.
 func (v *verification) asKnown(t repo.Table) {
-	v.source(t.Database+"."+t.Name, "it was so on the source: %s", t.Problem)
+	v.source(t.Database+"."+t.Name, "%s", t.Problem)
 }
 
 // allOf is "all 7", or "5 of 7".
@@ -398,7 +398,7 @@ func (v *verification) judge(t stage.Table, messages []stage.CheckMessage) bool 
 		}
 	}
 	if problem := v.problems.of(t.Database, t.Name); problem != "" && len(bad)+len(notes) > 0 {
-		v.source(label, "it was so on the source: %s", problem)
+		v.source(label, "%s", problem)
 		return len(bad) == 0
 	}
 	if len(bad) > 0 {

@@ -102,7 +102,7 @@ func (v *verification) pageChecks() []*pageCheck {
 func (v *verification) findInFile(f *repo.File, problem string) {
 	for _, p := range v.problems {
 		if slices.ContainsFunc(p.table.Files, func(i int) bool { return v.m.Files[i].Path == f.Path }) {
-			v.source(p.table.Database+"."+p.table.Name, "it was so on the source (%s): %s: %s", p.table.Problem, f.Path, problem)
+			v.source(p.table.Database+"."+p.table.Name, "%s (%s: %s)", p.table.Problem, f.Path, problem)
 			return
 		}
 	}
@@ -386,7 +386,7 @@ func (v *verification) redo(ctx context.Context) error {
 		return nil
 	}
 	v.report.MTRs = log.MTRs()
-	v.prove(found, "the redo log runs from LSN %d to %d without a gap, in %d mini-transactions", v.m.Redo.Checkpoint.LSN, v.m.Redo.End, log.MTRs())
+	v.prove(found, "the redo log runs from LSN %d to %d without a gap, in %s", v.m.Redo.Checkpoint.LSN, v.m.Redo.End, numberOf(log.MTRs(), "mini-transaction"))
 	return nil
 }
 
