@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"mbk/aria"
 	"mbk/internal/filename"
 	"mbk/repo"
 )
@@ -338,7 +339,8 @@ const maxConfirms = 5
 
 // confirm makes sure that what was copied under the lock did not change
 // meanwhile. CHECK TABLE, which no stage holds up, writes into the header of a
-// table's keys: such a file is copied again.
+// table's keys: such a file is copied again. So are both files of a table of Aria that
+// the server began to empty: it holds up only the commit of that.
 func (c *copies) confirm(ctx context.Context, f *final) error {
 	for range maxConfirms {
 		changed, err := f.changed(c)
@@ -378,5 +380,38 @@ func (f *final) changed(c *copies) ([]entry, error) {
 			found = append(found, p.entry)
 		}
 	}
-	return found, nil
+	emptied, err := f.emptied(c)
+	return append(found, emptied...), err
+}
+
+// emptied lists the files of Aria's tables of which one file was copied under the lock
+// and that do not hold now, index files first. The two files are looked at one after
+// the other. The server, which marks the header and cuts both off then, may have come
+// in between: the index file was kept without the mark, and the rows were read when
+// they were gone. Recovery fails over such a pair.
+func (f *final) emptied(c *copies) ([]entry, error) {
+	var index, data []entry
+	for path, p := range f.files {
+		if p.held.class != repo.ClassAria || !strings.HasSuffix(path, aria.IndexExt) {
+			continue
+		}
+		rows := f.files[strings.TrimSuffix(path, aria.IndexExt)+aria.DataExt]
+		if !p.late && (rows == nil || !rows.late) {
+			continue
+		}
+		present, err := c.presentIndex(p.entry)
+		if errors.Is(err, fs.ErrNotExist) && vanished(p.entry) == nil {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("check %s at the end: %w", path, err)
+		}
+		if !p.held.index.Continues(present) {
+			index = append(index, p.entry)
+		}
+		if rows != nil && !rows.held.index.Continues(present) {
+			data = append(data, rows.entry)
+		}
+	}
+	return append(index, data...), nil
 }

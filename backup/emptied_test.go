@@ -1,0 +1,91 @@
+package backup
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"mbk/aria"
+	"mbk/copier"
+	"mbk/repo/store/storetest"
+)
+
+// DELETE of all rows marks the header of the index file and then cuts both files off,
+// under BLOCK_COMMIT too. Whenever that comes, both copies must be of one time: no
+// recovery can apply what the log tells of the rows before to files without rows.
+func TestAriaTableEmptiedAtTheEnd(t *testing.T) {
+	for _, when := range [...]string{"never", "between the two files", "after both"} {
+		t.Run(when, func(t *testing.T) {
+			datadir := t.TempDir()
+			b, err := os.ReadFile("../aria/testdata/db-10.11.MAI")
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := func(ext string) string { return filepath.Join(datadir, "d", "t"+ext) }
+			write := func(ext string, b []byte) {
+				t.Helper()
+				if err := os.WriteFile(file(ext), b, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.Mkdir(filepath.Join(datadir, "d"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			write(aria.IndexExt, b)
+			write(aria.DataExt, make([]byte, 5*8192))
+			empty := func() {
+				b[48]++ // the mark
+				write(aria.IndexExt, b)
+				write(aria.DataExt, make([]byte, 8192))
+			}
+			cp, err := copier.New(t.Context(), storetest.NewMem(), "f", copier.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer cp.Abort(os.ErrClosed)
+			c, err := newCopies(layout{datadir: datadir, vars: map[string]string{"innodb_page_size": "16384"}}, cp, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			index, data := entry{dir: "d", name: "t" + aria.IndexExt, table: "t"}, entry{dir: "d", name: "t" + aria.DataExt, table: "t"}
+			place := func(f *final, e entry) {
+				t.Helper()
+				if err := c.placeNow(t.Context(), f, e, false); err != nil {
+					t.Fatal(err)
+				}
+			}
+			early, last := &final{files: map[string]*placed{}}, &final{files: map[string]*placed{}}
+			place(early, index)
+			place(early, data)
+			if err := early.waitLate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			want := int64(5 * 8192)
+			place(last, index)
+			if when == "between the two files" {
+				empty()
+				want = 8192
+			}
+			place(last, data)
+			if err := last.waitLate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if when == "after both" {
+				empty() // the copies were made before, and the log tells of it
+			}
+			if err := c.confirm(t.Context(), last); err != nil {
+				t.Fatal(err)
+			}
+			i, d := last.files[index.path()].held, last.files[data.path()].held
+			if !i.index.Continues(d.index) {
+				t.Errorf("the copies are of two times: marks %s and %s", i.index.Skip, d.index.Skip)
+			}
+			if d.size != want {
+				t.Errorf("%d bytes of rows, want %d", d.size, want)
+			}
+			if present, err := c.presentIndex(index); err != nil || when == "between the two files" && !i.index.Continues(present) {
+				t.Errorf("the copies are of the mark %s, the file has %s, %v", i.index.Skip, present.Skip, err)
+			}
+		})
+	}
+}
