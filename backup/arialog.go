@@ -26,15 +26,17 @@ import (
 // Logs grow at their end only, but the last page is rewritten until it is full and
 // the first when the file is finished. And the server writes them out of several
 // buffers at once: a later one may be in the file before an earlier one, whose place
-// reads as zeros until then. So what lies far enough from the end is copied early, and
-// the rest under BLOCK_COMMIT, when all pages carry the number of their place.
+// reads as zeros until then, or as a page of which the end is missing. No page tells
+// that, but the server does: when it has flushed its logs, all is in them that was
+// there before. So the logs are listed, flushed, and then copied up to the last page of
+// the list; the rest is copied under BLOCK_COMMIT.
 type ariaLogs struct {
 	copies  *copies
 	control aria.Control
 	logs    map[uint32]*held
-	copied  map[uint32]int64     // how far each log is copied, behind its first page
-	whole   map[uint32]bool      // logs of which nothing is left to copy
-	seen    map[uint32][]ariaLog // as they were at each advance
+	copied  map[uint32]int64            // how far each log is copied, behind its first page
+	whole   map[uint32]bool             // logs of which nothing is left to copy
+	flush   func(context.Context) error // has the server write all of its logs
 
 	patience time.Duration // with pages that are being written
 	standing time.Duration // that a log which has a successor has to stand still
@@ -62,16 +64,15 @@ func (l layout) readAriaControl() (aria.Control, error) {
 	return aria.Control{}, fmt.Errorf("read %s: %w", filepath.Join(l.aria, aria.ControlFile), failed)
 }
 
-func newAriaLogs(c *copies, control aria.Control) *ariaLogs {
+func newAriaLogs(c *copies, control aria.Control, flush func(context.Context) error) *ariaLogs {
 	return &ariaLogs{
 		copies: c, control: control, logs: map[uint32]*held{}, copied: map[uint32]int64{}, whole: map[uint32]bool{},
-		seen: map[uint32][]ariaLog{}, patience: logWait, standing: logEndWait,
+		flush: flush, patience: logWait, standing: logEndWait,
 	}
 }
 
-// inFlight is how much of the end of a log may have holes, in bytes: the server writes
-// it out of up to eight buffers of 1 MiB, and must have written one before it fills it again.
-const inFlight = 10 << 20
+// inBuffers is more than the server has in its buffers of the log, in bytes.
+const inBuffers = 10 << 20
 
 // ariaLog is a log file as it was found.
 type ariaLog struct {
@@ -83,20 +84,19 @@ type ariaLog struct {
 // size is that of the log in whole pages.
 func (l ariaLog) size() int64 { return l.stat.size / aria.LogPageSize * aria.LogPageSize }
 
-// advance copies what is settled of the logs since the last call.
+// advance copies what is settled of the logs since the last call: all but the last page
+// of each.
 func (a *ariaLogs) advance(ctx context.Context) error {
-	logs, err := a.list()
+	logs, err := a.listWritten(ctx)
 	if err != nil {
 		return err
 	}
-	var later int64 // bytes in later logs
-	for _, l := range slices.Backward(logs) {
-		from, to := max(a.copied[l.n], aria.LogPageSize), a.settledUpTo(l, later)
-		later += l.size()
+	for _, l := range logs {
+		from, to := max(a.copied[l.n], aria.LogPageSize), l.size()-aria.LogPageSize
 		if to <= from {
 			continue
 		}
-		if to, err = a.ownUpTo(l, max(from, to-inFlight), to); err != nil {
+		if err := a.waitForPages(ctx, l, max(from, to-inBuffers), to); err != nil {
 			return err
 		}
 		if err := a.copy(ctx, l, from, to, false); err != nil {
@@ -106,27 +106,21 @@ func (a *ariaLogs) advance(ctx context.Context) error {
 	return nil
 }
 
-// settledUpTo is how far a log is written that has so many bytes in later ones: far from
-// the end, or there for some time. The last page is never counted in.
-func (a *ariaLogs) settledUpTo(l ariaLog, later int64) int64 {
-	to := l.size() - max(inFlight-later, 0)
-	if l.stat.settled() {
-		to = l.size()
+// listWritten lists the logs and has the server write them: all pages that the list
+// speaks of are whole then, except the last.
+func (a *ariaLogs) listWritten(ctx context.Context) ([]ariaLog, error) {
+	logs, err := a.list()
+	if err != nil {
+		return nil, err
 	}
-	for _, before := range a.seen[l.n] {
-		if l.stat.taken.Sub(before.stat.taken) > settleTime {
-			to = max(to, before.size())
-		}
-	}
-	a.seen[l.n] = append(a.seen[l.n], l)
-	return to - aria.LogPageSize
+	return logs, a.flush(ctx)
 }
 
 // keep copies all logs but the newest to their end. It is called before the
 // stages are given back for a moment, in which the server may remove logs that
 // it needs no more; ours, from an older checkpoint, still does.
 func (a *ariaLogs) keep(ctx context.Context) error {
-	logs, err := a.list()
+	logs, err := a.listWritten(ctx)
 	if err != nil || len(logs) == 0 {
 		return err
 	}
@@ -141,7 +135,7 @@ func (a *ariaLogs) keep(ctx context.Context) error {
 // finish copies the rest, with no commit going on, and sets the number of the
 // last log in the control file. Every table must have been copied.
 func (a *ariaLogs) finish(ctx context.Context) error {
-	logs, err := a.list()
+	logs, err := a.listWritten(ctx)
 	if err != nil {
 		return err
 	}

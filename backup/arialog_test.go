@@ -69,7 +69,7 @@ func newLogTest(t *testing.T, control aria.Control) (logServer, *ariaLogs, store
 	if err != nil {
 		t.Fatal(err)
 	}
-	return logServer{t, dir}, newAriaLogs(copies, control), mem, cp
+	return logServer{t, dir}, newAriaLogs(copies, control, func(context.Context) error { return nil }), mem, cp
 }
 
 // wantLogs compares what is in the store with what the logs should be, or begin with.
@@ -128,10 +128,18 @@ func TestAriaLogWrittenOutOfOrder(t *testing.T) {
 	server.write(1, image[:aria.LogPageSize], 0)
 	var open []int // offsets of buffers that are in memory
 	next, step := aria.LogPageSize, 0
+	writing := 0 // the offset of one that is being written
+	a.flush = func(context.Context) error {
+		for _, at := range append([]int{writing}, open...) {
+			server.write(1, image[at:min(at+logBuffer, next, len(image))], at)
+		}
+		return nil
+	}
 	write := func() {
 		i := rand.IntN(len(open))
 		at := open[i]
 		open = append(open[:i], open[i+1:]...)
+		writing = at
 		end := min(at+logBuffer, len(image))
 		for ; at < end; at += 20 * 4096 {
 			server.write(1, image[at:min(at+20*4096+4096, end)], at)
@@ -158,6 +166,7 @@ func TestAriaLogWrittenOutOfOrder(t *testing.T) {
 	}
 	// The last ones are being written when no commit goes on any more.
 	last := open
+	a.flush = func(context.Context) error { return nil }
 	server.write(1, image[len(image)-aria.LogPageSize:], len(image)-aria.LogPageSize)
 	done := make(chan struct{})
 	go func() {
@@ -172,39 +181,6 @@ func TestAriaLogWrittenOutOfOrder(t *testing.T) {
 	}
 	<-done
 	wantLogs(t, a, st, cp, map[uint32][]byte{1: image})
-}
-
-// What is kept back of a log that is being written: what may be on its way to the file.
-func TestAriaLogSettled(t *testing.T) {
-	const page, mib = aria.LogPageSize, 1 << 20
-	now := time.Now()
-	log := func(size int64, written, looked time.Duration) ariaLog { // both ago
-		at := now.Add(-written)
-		return ariaLog{n: 1, stat: fileStat{size: size, modified: at, changed: at, taken: now.Add(-looked)}}
-	}
-	for name, c := range map[string]struct {
-		seen  []ariaLog
-		now   ariaLog
-		later int64
-		want  int64
-	}{
-		"left alone":                    {nil, log(50*mib, time.Minute, 0), 0, 50*mib - page},
-		"written just now":              {nil, log(50*mib, 0, 0), 0, 40*mib - page},
-		"small and written":             {nil, log(5*mib, 0, 0), 0, -5*mib - page},
-		"a later one has enough":        {nil, log(8*mib, 0, 0), 10 * mib, 8*mib - page},
-		"a later one has a little":      {nil, log(8*mib, 0, 0), 4 * mib, 2*mib - page},
-		"half a page at the end":        {nil, log(50*mib+page/2, time.Minute, 0), 0, 50*mib - page},
-		"seen two seconds before":       {[]ariaLog{log(49*mib, 3*time.Second, 2*time.Second)}, log(50*mib, 0, 0), 0, 49*mib - page},
-		"seen half a second before":     {[]ariaLog{log(49*mib, time.Second, time.Second/2)}, log(50*mib, 0, 0), 0, 40*mib - page},
-		"seen often":                    {[]ariaLog{log(20*mib, 9*time.Second, 8*time.Second), log(45*mib, 3*time.Second, 2*time.Second), log(49*mib, 1, 1)}, log(50*mib, 0, 0), 0, 45*mib - page},
-		"seen long before, grown since": {[]ariaLog{log(2*mib, time.Minute, time.Minute)}, log(50*mib, 0, 0), 0, 40*mib - page},
-	} {
-		a := newAriaLogs(nil, aria.Control{})
-		a.seen[1] = c.seen
-		if got := a.settledUpTo(c.now, c.later); got != c.want {
-			t.Errorf("%s: settled up to %d, want %d", name, got, c.want)
-		}
-	}
 }
 
 func TestAriaLogFinish(t *testing.T) {

@@ -318,7 +318,10 @@ func (r *attempt) start(ctx context.Context) error {
 	if r.copies, err = newCopies(r.layout, r.copier, int64(r.found.descriptors)); err != nil {
 		return err
 	}
-	r.aria = newAriaLogs(r.copies, control)
+	r.aria = newAriaLogs(r.copies, control, func(ctx context.Context) error {
+		_, err := r.opts.Server.FlushEngineLogs(ctx)
+		return err
+	})
 	go func() {
 		select {
 		case <-r.copier.Failed():

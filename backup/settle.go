@@ -388,7 +388,7 @@ func (f *final) changed(c *copies) ([]entry, error) {
 // and that do not hold now, index files first. The two files are looked at one after
 // the other. The server, which marks the header and cuts both off then, may have come
 // in between: the index file was kept without the mark, and the rows were read when
-// they were gone. Recovery fails over such a pair.
+// they were gone. Recovery may fail over such a pair.
 func (f *final) emptied(c *copies) ([]entry, error) {
 	var index, data []entry
 	for path, p := range f.files {
