@@ -249,7 +249,8 @@ const (
 	saysPrepared  = "prepared transactions! It means that"
 	saysUndropped = "cannot drop " // and the name
 	saysError     = "[ERROR] "
-	saysAssertion = "ssertion" // "Assertion failure in file", "Failing assertion:", and "Assertion `...' failed", none with [ERROR]
+	saysAssertion = "ssertion"   // "Assertion failure in file", "Failing assertion:", and "Assertion `...' failed", none with [ERROR]
+	saysRecord    = " when executing record " // Aria cannot apply a record of its log; the line has no [ERROR]
 	// Said, as an error, when the redo of a backup is larger than the log will be
 	// that the server builds after recovery. It matters to a server in service only.
 	saysSmallLog = "Crash recovery is broken due to insufficient innodb_log_file_size"
@@ -325,7 +326,7 @@ func (l *errorLog) line(s string) {
 		}
 	}
 	isError := strings.Contains(s, saysError) && !strings.Contains(s, saysSmallLog) && !(l.filtered && saysNoFile(s)) ||
-		strings.Contains(s, saysAssertion)
+		strings.Contains(s, saysAssertion) || strings.Contains(s, saysRecord)
 	l.weigh(s, isError, isWarning)
 	l.prepared = l.prepared || isError && strings.Contains(s, saysPrepared)
 	l.undropped = l.undropped || isError && strings.Contains(s, saysUndropped) && strings.Contains(s, "/#sql")
