@@ -249,7 +249,7 @@ const (
 	saysPrepared  = "prepared transactions! It means that"
 	saysUndropped = "cannot drop " // and the name
 	saysError     = "[ERROR] "
-	saysAssertion = "ssertion"   // "Assertion failure in file", "Failing assertion:", and "Assertion `...' failed", none with [ERROR]
+	saysAssertion = "ssertion"                // "Assertion failure in file", "Failing assertion:", and "Assertion `...' failed", none with [ERROR]
 	saysRecord    = " when executing record " // Aria cannot apply a record of its log; the line has no [ERROR]
 	// Said, as an error, when the redo of a backup is larger than the log will be
 	// that the server builds after recovery. It matters to a server in service only.

@@ -8,7 +8,7 @@ import (
 func TestParse(t *testing.T) {
 	for text, want := range map[string]int64{
 		"0": 0, "0B": 0, "1B": 1, "100MB": 100e6, "4GiB": 4 << 30, "4 gib": 4 << 30, "1.5K": 1500, "1,000 KB": 1e6,
-		"10": -1, "10.5": -1, " 7 ": -1, "": -2, "MB": -2, "-1MB": -2, "9EB": 9e18, "99EB": -2, "1MB/s": -2,
+		"10": -1, "10.5": -1, "": -2, " 7 ": -2, "MB": -2, "-1MB": -2, "9EB": 9e18, "99EB": -2, "1MB/s": -2,
 	} {
 		got, err := Parse(text)
 		switch {
