@@ -6,7 +6,8 @@
 //
 // Most tests begin with New. Programs without a *testing.T use Get and Start.
 // Servers and template data directories are kept for later runs in the folder
-// that MBK_TEST_SERVERS names, else in mbk-test below the user's cache folder.
+// that MBK_TEST_SERVERS names, else in mbk-test below the user's cache folder. Root's is
+// /var/cache: other users run servers from there too, and cannot enter root's home.
 // MBK_TEST_VERSIONS says which series to test. Tests with much load run several
 // times faster with TMPDIR on a tmpfs.
 package mariadbtest
@@ -124,6 +125,9 @@ func newDist(ctx context.Context, series string, folders ...string) (Dist, error
 // directories for all test processes of this user.
 func cacheFolder() (string, error) {
 	folder := os.Getenv("MBK_TEST_SERVERS")
+	if folder == "" && os.Geteuid() == 0 {
+		folder = "/var/cache/mbk-test"
+	}
 	if folder == "" {
 		user, err := os.UserCacheDir()
 		if err != nil {
