@@ -376,7 +376,7 @@ func TestDamagedSource(t *testing.T) {
 					}
 				}
 				target := filepath.Join(t.TempDir(), "restored")
-				if r := must(t, append(restoreArgs("latest", repository, target), "--allow-damaged")...); !strings.Contains(r.stdout, "1 pages that were damaged on the source, the first in "+file) {
+				if r := must(t, append(restoreArgs("latest", repository, target), "--allow-damaged")...); !strings.Contains(r.stdout, "1 page damaged on the source, the first in "+file) {
 					t.Errorf("restore prints\n%s", r.stdout)
 				}
 				restored := mariadbtest.Open(t, version, target)
