@@ -4,7 +4,7 @@
 
 VERSION ?= $(shell packaging/version)
 PROGRAM ?= mbk
-GOFLAGS_BUILD = -trimpath -tags urfave_cli_no_docs,urfave_cli_no_suggest -ldflags "-s -w -X mbk/cli.Version=$(VERSION)"
+GOFLAGS_BUILD = -trimpath -tags urfave_cli_no_docs,urfave_cli_no_suggest -ldflags "-s -w -X mbk/internal/cli.Version=$(VERSION)"
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 SOAK ?= 30m
 SOAK_ONLY ?=
@@ -38,16 +38,16 @@ fuzz: ## every fuzz test for FUZZTIME
 soak: SHELL := /bin/bash
 soak: ## backups under fire on all versions, one line per run: SOAK=30m, or SOAK=2 rounds; SOAK_ONLY="DDL storm"
 	@set -o pipefail; MBK_SOAK='$(SOAK)' MBK_SOAK_ONLY='$(SOAK_ONLY)' MBK_SOAK_SEED='$(SOAK_SEED)' \
-	  go test -tags soak -timeout 0 -count=1 -v -run '^TestSoak$$' ./cli | grep --line-buffered -vE '^ *(=== |--- PASS|PASS$$)'
+	  go test -tags soak -timeout 0 -count=1 -v -run '^TestSoak$$' ./internal/cli | grep --line-buffered -vE '^ *(=== |--- PASS|PASS$$)'
 
 demo: build server ## the main job on a throw-away server of this machine's MariaDB
-	go run ./internal/demo "$(CURDIR)/mbk"
+	go run ./internal/test/demo "$(CURDIR)/mbk"
 
 bench: build ## mbk and mariadb-backup in turn, into docs/benchmarks.md; BENCH="-size 1GiB -rounds 5"
 	@for p in sysbench zstd lz4; do command -v $$p >/dev/null || { \
 	  echo "==> Installing $$p from the package manager"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$p >/dev/null; }; done
-	go run ./internal/bench -mbk "$(CURDIR)/mbk" -docs docs $(BENCH)
+	go run ./internal/test/bench -mbk "$(CURDIR)/mbk" -docs docs $(BENCH)
 
 server: # a MariaDB from the package manager, if there is none
 	@command -v mariadbd >/dev/null || test -x /usr/sbin/mariadbd || { \

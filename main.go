@@ -8,8 +8,8 @@ import (
 	"runtime/debug"
 	"syscall"
 
-	"mbk/cli"
-	"mbk/internal/signals"
+	"mbk/internal/cli"
+	"mbk/internal/sys/signals"
 )
 
 func main() {

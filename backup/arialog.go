@@ -12,10 +12,10 @@ import (
 	"strconv"
 	"time"
 
-	"mbk/aria"
 	"mbk/copier"
+	"mbk/internal/aria"
 	"mbk/internal/hint"
-	"mbk/repo"
+	"mbk/internal/repo"
 )
 
 // ariaLogs copies Aria's control file and logs. The control file is read once,

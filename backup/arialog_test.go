@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"mbk/aria"
 	"mbk/copier"
-	"mbk/repo/store"
-	"mbk/repo/store/storetest"
+	"mbk/internal/aria"
+	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/storetest"
 )
 
 const logBuffer = 128 * aria.LogPageSize // bytes of one of the server's buffers

@@ -15,11 +15,11 @@ import (
 	"time"
 
 	"mbk/copier"
-	"mbk/internal/filename"
+	"mbk/internal/datadir/filename"
 	"mbk/internal/hint"
-	"mbk/internal/printable"
-	"mbk/internal/priority"
-	"mbk/repo"
+	"mbk/internal/repo"
+	"mbk/internal/sys/priority"
+	"mbk/internal/ui/printable"
 	"mbk/stage"
 )
 

@@ -1,8 +1,8 @@
 package backup
 
 import (
-	"mbk/innodb"
-	"mbk/internal/priority"
+	"mbk/internal/innodb"
+	"mbk/internal/sys/priority"
 )
 
 // stepBack lets the session of this process step back behind the server's until

@@ -10,10 +10,10 @@ import (
 	"strconv"
 	"strings"
 
-	"mbk/internal/filename"
-	"mbk/internal/filter"
-	"mbk/internal/fsuser"
-	"mbk/repo"
+	"mbk/internal/datadir/filename"
+	"mbk/internal/datadir/filter"
+	"mbk/internal/repo"
+	"mbk/internal/sys/fsuser"
 	"mbk/stage"
 )
 

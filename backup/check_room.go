@@ -11,8 +11,8 @@ import (
 
 	"mbk/copier"
 	"mbk/internal/hint"
-	"mbk/repo"
-	"mbk/repo/store"
+	"mbk/internal/repo"
+	"mbk/internal/repo/store"
 )
 
 // checkRepository makes sure that the repository may be written to, if its store

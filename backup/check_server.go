@@ -9,8 +9,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"mbk/innodb"
-	"mbk/repo"
+	"mbk/internal/innodb"
+	"mbk/internal/repo"
 	"mbk/stage"
 )
 

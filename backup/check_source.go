@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"mbk/repo"
+	"mbk/internal/repo"
 	"mbk/stage"
 )
 

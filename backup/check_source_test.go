@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"mbk/repo"
+	"mbk/internal/repo"
 	"mbk/stage"
 )
 

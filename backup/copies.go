@@ -16,11 +16,11 @@ import (
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 
-	"mbk/aria"
 	"mbk/copier"
-	"mbk/innodb"
-	"mbk/internal/pagecache"
-	"mbk/repo"
+	"mbk/internal/aria"
+	"mbk/internal/innodb"
+	"mbk/internal/repo"
+	"mbk/internal/sys/pagecache"
 )
 
 // smallFile is the size in bytes up to which a file that is not InnoDB's is read

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"mbk/copier"
-	"mbk/repo/store/storetest"
+	"mbk/internal/repo/store/storetest"
 )
 
 // Tables are opened before the checkpoint is read. What a file grew by in between

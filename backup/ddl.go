@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	"mbk/innodb"
-	"mbk/internal/filename"
-	"mbk/repo"
+	"mbk/internal/datadir/filename"
+	"mbk/internal/innodb"
+	"mbk/internal/repo"
 )
 
 // tableState is which files stood for a table at one moment.

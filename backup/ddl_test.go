@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"testing"
 
-	"mbk/innodb"
-	"mbk/internal/filename"
-	"mbk/repo"
+	"mbk/internal/datadir/filename"
+	"mbk/internal/innodb"
+	"mbk/internal/repo"
 )
 
 // dir is the files of a data directory by path, each with the number of its inode.

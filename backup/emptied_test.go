@@ -5,9 +5,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"mbk/aria"
 	"mbk/copier"
-	"mbk/repo/store/storetest"
+	"mbk/internal/aria"
+	"mbk/internal/repo/store/storetest"
 )
 
 // DELETE of all rows marks the header of the index file and then cuts both files off,
@@ -17,7 +17,7 @@ func TestAriaTableEmptiedAtTheEnd(t *testing.T) {
 	for _, when := range [...]string{"never", "between the two files", "after both"} {
 		t.Run(when, func(t *testing.T) {
 			datadir := t.TempDir()
-			b, err := os.ReadFile("../aria/testdata/db-10.11.MAI")
+			b, err := os.ReadFile("../internal/aria/testdata/db-10.11.MAI")
 			if err != nil {
 				t.Fatal(err)
 			}

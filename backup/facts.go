@@ -9,7 +9,7 @@ import (
 	"path"
 	"strings"
 
-	"mbk/aria"
+	"mbk/internal/aria"
 )
 
 // facts is what a file tells of the state of its table.

@@ -10,9 +10,9 @@ import (
 	"slices"
 	"strings"
 
-	"mbk/internal/filename"
-	"mbk/internal/filter"
-	"mbk/repo"
+	"mbk/internal/datadir/filename"
+	"mbk/internal/datadir/filter"
+	"mbk/internal/repo"
 	"mbk/stage"
 )
 

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"mbk/internal/filter"
+	"mbk/internal/datadir/filter"
 )
 
 // A scan is narrowed to the names in the filter, files of triggers by what is in

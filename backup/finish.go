@@ -11,12 +11,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"mbk/innodb"
-	"mbk/internal/filename"
+	"mbk/internal/datadir/filename"
 	"mbk/internal/hint"
-	"mbk/internal/limit"
-	"mbk/internal/printable"
-	"mbk/repo"
+	"mbk/internal/innodb"
+	"mbk/internal/input/limit"
+	"mbk/internal/repo"
+	"mbk/internal/ui/printable"
 	"mbk/stage"
 )
 

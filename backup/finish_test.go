@@ -3,7 +3,7 @@ package backup
 import (
 	"testing"
 
-	"mbk/innodb"
+	"mbk/internal/innodb"
 )
 
 func TestMadeByAlter(t *testing.T) {

@@ -5,8 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"mbk/internal/filename"
-	"mbk/internal/mariadbtest"
+	"mbk/internal/datadir/filename"
+	"mbk/internal/test/mariadbtest"
 )
 
 // The engine and kind that we read out of every .frm file must be what the

@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"mbk/internal/filename"
+	"mbk/internal/datadir/filename"
 	"mbk/internal/hint"
-	"mbk/internal/printable"
+	"mbk/internal/ui/printable"
 	"mbk/stage"
 )
 

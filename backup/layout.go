@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"mbk/internal/serverfs"
+	"mbk/internal/datadir/serverfs"
 	"mbk/stage"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"mbk/internal/fsuser"
+	"mbk/internal/sys/fsuser"
 )
 
 func TestLayoutOfVariables(t *testing.T) {

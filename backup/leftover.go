@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"mbk/innodb"
-	"mbk/internal/filename"
-	"mbk/repo"
+	"mbk/internal/datadir/filename"
+	"mbk/internal/innodb"
+	"mbk/internal/repo"
 	"mbk/stage"
 )
 

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"mbk/innodb"
+	"mbk/internal/innodb"
 )
 
 // page0 is the first page of a tablespace of 16 KiB pages with full_crc32.

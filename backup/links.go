@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"mbk/repo"
+	"mbk/internal/repo"
 	"mbk/stage"
 )
 

@@ -13,9 +13,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"mbk/internal/filename"
-	"mbk/internal/printable"
-	"mbk/repo"
+	"mbk/internal/datadir/filename"
+	"mbk/internal/repo"
+	"mbk/internal/ui/printable"
 	"mbk/stage"
 )
 

@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"mbk/innodb"
-	"mbk/repo"
+	"mbk/internal/innodb"
+	"mbk/internal/repo"
 	"mbk/stage"
 )
 

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 
 	"mbk/copier"
-	"mbk/repo"
+	"mbk/internal/repo"
 )
 
 // The log tables of the server, mysql.general_log and slow_log, are CSV tables that it

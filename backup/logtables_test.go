@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"mbk/copier"
-	"mbk/repo/store/storetest"
+	"mbk/internal/repo/store/storetest"
 )
 
 // The rows of a log table and the file that counts them once came from different

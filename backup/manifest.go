@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"mbk/innodb"
-	"mbk/internal/filename"
-	"mbk/repo"
+	"mbk/internal/datadir/filename"
+	"mbk/internal/innodb"
+	"mbk/internal/repo"
 )
 
 // fileOf describes one copied file under its final path.

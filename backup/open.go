@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"mbk/internal/filename"
+	"mbk/internal/datadir/filename"
 	"mbk/stage"
 )
 

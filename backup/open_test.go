@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"mbk/copier"
-	"mbk/repo/store/storetest"
+	"mbk/internal/repo/store/storetest"
 	"mbk/stage"
 )
 

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"mbk/copier"
-	"mbk/internal/filter"
-	"mbk/internal/priority"
-	"mbk/repo"
+	"mbk/internal/datadir/filter"
+	"mbk/internal/repo"
+	"mbk/internal/sys/priority"
 	"mbk/stage"
 )
 

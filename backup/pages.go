@@ -3,8 +3,8 @@ package backup
 import (
 	"sync/atomic"
 
-	"mbk/aria"
-	"mbk/innodb"
+	"mbk/internal/aria"
+	"mbk/internal/innodb"
 )
 
 // innodbPages checks the pages of one InnoDB file for the copier and remembers

@@ -13,12 +13,12 @@ import (
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sys/unix"
 
-	"mbk/aria"
-	"mbk/innodb"
+	"mbk/internal/aria"
+	"mbk/internal/datadir/serverfs"
 	"mbk/internal/hint"
-	"mbk/internal/printable"
-	"mbk/internal/serverfs"
-	"mbk/repo"
+	"mbk/internal/innodb"
+	"mbk/internal/repo"
+	"mbk/internal/ui/printable"
 	"mbk/stage"
 )
 

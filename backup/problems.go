@@ -11,10 +11,10 @@ import (
 	"strings"
 	"time"
 
-	"mbk/aria"
-	"mbk/innodb"
-	"mbk/internal/filename"
-	"mbk/repo"
+	"mbk/internal/aria"
+	"mbk/internal/datadir/filename"
+	"mbk/internal/innodb"
+	"mbk/internal/repo"
 	"mbk/stage"
 )
 

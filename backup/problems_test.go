@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"mbk/innodb"
+	"mbk/internal/innodb"
 )
 
 // The same advice followed each of many tables, and tables that are sound were to be

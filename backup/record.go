@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"mbk/internal/hint"
-	"mbk/internal/limit"
-	"mbk/repo"
+	"mbk/internal/input/limit"
+	"mbk/internal/repo"
 	"mbk/stage"
 )
 

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"mbk/copier"
-	"mbk/innodb"
-	"mbk/internal/pagecache"
-	"mbk/repo"
+	"mbk/internal/innodb"
+	"mbk/internal/repo"
+	"mbk/internal/sys/pagecache"
 )
 
 // redoPack is the object of the redo inside a backup's folder, and redoLogName

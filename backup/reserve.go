@@ -8,8 +8,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"mbk/internal/bytesize"
 	"mbk/internal/hint"
+	"mbk/internal/input/bytesize"
 )
 
 // Reserve is room on a file system that a backup leaves free: a share of all of it,

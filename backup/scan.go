@@ -10,9 +10,9 @@ import (
 	"slices"
 	"strings"
 
-	"mbk/aria"
-	"mbk/internal/filename"
-	"mbk/repo"
+	"mbk/internal/aria"
+	"mbk/internal/datadir/filename"
+	"mbk/internal/repo"
 )
 
 // entry is a file that belongs into a backup, found in a scan of the data

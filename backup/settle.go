@@ -11,9 +11,9 @@ import (
 	"slices"
 	"strings"
 
-	"mbk/aria"
-	"mbk/internal/filename"
-	"mbk/repo"
+	"mbk/internal/aria"
+	"mbk/internal/datadir/filename"
+	"mbk/internal/repo"
 )
 
 // final is the state of the data directory that the backup will restore: which

@@ -7,8 +7,8 @@ import (
 	"syscall"
 	"time"
 
-	"mbk/innodb"
 	"mbk/internal/hint"
+	"mbk/internal/innodb"
 	"mbk/stage"
 )
 

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"mbk/innodb"
+	"mbk/internal/innodb"
 	"mbk/stage"
 )
 

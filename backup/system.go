@@ -11,8 +11,8 @@ import (
 	"strings"
 
 	"mbk/copier"
-	"mbk/innodb"
-	"mbk/repo"
+	"mbk/internal/innodb"
+	"mbk/internal/repo"
 )
 
 // trxSysPage is the page of the system tablespace that says where the

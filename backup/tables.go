@@ -8,8 +8,8 @@ import (
 	"strings"
 	"sync"
 
-	"mbk/internal/filename"
-	"mbk/repo"
+	"mbk/internal/datadir/filename"
+	"mbk/internal/repo"
 )
 
 // supported says whether a table of an engine is whole when the files of the

@@ -12,10 +12,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"mbk/aria"
+	"mbk/internal/aria"
+	"mbk/internal/datadir/serverfs"
 	"mbk/internal/hint"
-	"mbk/internal/serverfs"
-	"mbk/repo"
+	"mbk/internal/repo"
 )
 
 // What stands in the place of a file may be something that mbk does not read: a FIFO,

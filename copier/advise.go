@@ -3,7 +3,7 @@ package copier
 import (
 	"golang.org/x/sys/unix"
 
-	"mbk/internal/pagecache"
+	"mbk/internal/sys/pagecache"
 )
 
 // adviseFrom is the size of the smallest part of a file that is worth a system call

@@ -7,7 +7,7 @@ import (
 	"io"
 	"testing"
 
-	"mbk/repo/store/storetest"
+	"mbk/internal/repo/store/storetest"
 )
 
 // discard is a store that forgets.

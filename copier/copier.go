@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"mbk/internal/priority"
+	"mbk/internal/sys/priority"
 )
 
 // ErrClosed is returned by Add after Close or Abort.

@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"mbk/repo/store"
-	"mbk/repo/store/storetest"
+	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/storetest"
 )
 
 var codecs = []Codec{None, Zstd, S2}

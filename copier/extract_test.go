@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"mbk/repo/store"
-	"mbk/repo/store/storetest"
+	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/storetest"
 
 	"github.com/klauspost/compress/zstd"
 )

@@ -11,9 +11,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"mbk/internal/pagecache"
-	"mbk/internal/priority"
-	"mbk/repo/store/storetest"
+	"mbk/internal/repo/store/storetest"
+	"mbk/internal/sys/pagecache"
+	"mbk/internal/sys/priority"
 )
 
 // niceFile notes the niceness of the thread that reads it.

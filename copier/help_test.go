@@ -11,8 +11,8 @@ import (
 	"sync"
 	"testing"
 
-	"mbk/repo/store"
-	"mbk/repo/store/storetest"
+	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/storetest"
 )
 
 const folder = "backups/b"

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"mbk/internal/pagecache"
+	"mbk/internal/sys/pagecache"
 )
 
 // holes finds the holes of a file, which need not be read: they may be terabytes that

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"mbk/repo/store/storetest"
+	"mbk/internal/repo/store/storetest"
 )
 
 // sparseFile makes a file of that size with data at some offsets, where holes show.

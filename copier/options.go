@@ -9,7 +9,7 @@ import (
 	"runtime"
 	"time"
 
-	"mbk/internal/priority"
+	"mbk/internal/sys/priority"
 )
 
 // Putter is where packs are written to.

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"mbk/internal/pagecache"
+	"mbk/internal/sys/pagecache"
 )
 
 // maxPageSize is the largest page of any engine, in bytes.

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"mbk/repo/store/storetest"
+	"mbk/internal/repo/store/storetest"
 )
 
 const page = 4096

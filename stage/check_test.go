@@ -3,7 +3,7 @@ package stage_test
 import (
 	"testing"
 
-	"mbk/internal/mariadbtest"
+	"mbk/internal/test/mariadbtest"
 	"mbk/stage"
 )
 

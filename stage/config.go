@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"mbk/internal/hint"
-	"mbk/internal/inputfile"
+	"mbk/internal/input/inputfile"
 )
 
 // Protocol chooses between socket and network, as MariaDB's --protocol does.

@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"mbk/internal/hint"
-	"mbk/internal/mariadbtest"
+	"mbk/internal/test/mariadbtest"
 	"mbk/stage"
 )
 

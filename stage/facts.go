@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"mbk/internal/fsuser"
+	"mbk/internal/sys/fsuser"
 )
 
 // Facts is what a server says of itself at one moment.

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"mbk/internal/mariadbtest"
+	"mbk/internal/test/mariadbtest"
 	"mbk/stage"
 )
 

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"mbk/internal/mariadbtest"
+	"mbk/internal/test/mariadbtest"
 	"mbk/stage"
 )
 

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"mbk/internal/hint"
-	"mbk/internal/mariadbtest"
+	"mbk/internal/test/mariadbtest"
 	"mbk/stage"
 )
 

@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"strings"
 
-	"mbk/innodb"
-	"mbk/internal/filename"
+	"mbk/internal/datadir/filename"
+	"mbk/internal/innodb"
 )
 
 // InnoDBTable is a table in InnoDB's own dictionary.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"mbk/internal/mariadbtest"
+	"mbk/internal/test/mariadbtest"
 	"mbk/stage"
 )
 

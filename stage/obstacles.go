@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"mbk/innodb"
+	"mbk/internal/innodb"
 )
 
 // Obstacles names the connections that would keep a backup waiting if it began

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"mbk/internal/hint"
-	"mbk/internal/mariadbtest"
+	"mbk/internal/test/mariadbtest"
 	"mbk/stage"
 )
 

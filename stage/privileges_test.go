@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"mbk/internal/mariadbtest"
+	"mbk/internal/test/mariadbtest"
 	"mbk/stage"
 )
 

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
-	"mbk/innodb"
+	"mbk/internal/innodb"
 )
 
 // Discarded lists the tables whose tablespace is discarded, by their names on

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"mbk/internal/mariadbtest"
+	"mbk/internal/test/mariadbtest"
 )
 
 // A tablespace that was discarded is told from one that is being used, and from

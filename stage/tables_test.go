@@ -11,7 +11,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
-	"mbk/internal/mariadbtest"
+	"mbk/internal/test/mariadbtest"
 	"mbk/stage"
 )
 

@@ -17,7 +17,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
-	"mbk/internal/fsuser"
+	"mbk/internal/sys/fsuser"
 )
 
 // A server that is down leaves its socket's place free. Whoever listens there instead

@@ -25,8 +25,8 @@ import (
 	"github.com/go-sql-driver/mysql"
 	"golang.org/x/sys/unix"
 
-	"mbk/internal/fsuser"
 	"mbk/internal/hint"
+	"mbk/internal/sys/fsuser"
 )
 
 // listenAs makes a socket at which a user listens, as the kernel tells a client.

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"mbk/innodb"
+	"mbk/internal/innodb"
 )
 
 func TestParseStatus(t *testing.T) {

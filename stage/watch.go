@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"mbk/innodb"
+	"mbk/internal/innodb"
 )
 
 // watchLimit bounds a statement of a Watch. A server that does not answer for so

@@ -1,0 +1,161 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"mbk/backup"
+	"mbk/internal/repo"
+)
+
+// ageFlags make "check" look at the repository alone.
+func ageFlags() []cli.Flag {
+	const category = "Monitoring (the server is not asked then)"
+	return []cli.Flag{
+		&cli.StringFlag{Name: "max-age", Category: category, Usage: "fail (exit code 1) unless the newest good backup is younger than `DURATION`, such as 26h or 2d"},
+		&cli.StringFlag{Name: "max-verify-age", Category: category, Usage: "fail (exit code 1) unless a backup was proven good within `DURATION`, such as 8d"},
+	}
+}
+
+// parseAge reads a duration that may also be in days or weeks: "26h", "8d", "2w". It
+// is not above zero for "".
+func parseAge(option, text string) (time.Duration, error) {
+	const day = 24 * time.Hour
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	for suffix, unit := range map[string]time.Duration{"d": day, "w": 7 * day} {
+		if number, ok := strings.CutSuffix(text, suffix); ok {
+			var n float64
+			n, err = strconv.ParseFloat(number, 64)
+			d = time.Duration(n * float64(unit))
+		}
+	}
+	if err != nil || d <= 0 {
+		return 0, usagef("--%s %q is not a duration such as 26h, 8d or 2w", option, text)
+	}
+	return d, nil
+}
+
+// staleError is a repository whose newest good backup or proof is too old.
+type staleError struct{ text string }
+
+func (e *staleError) Error() string { return e.text }
+
+// checkAges judges a repository by the age of what it holds.
+func checkAges(ctx context.Context, r *repo.Repository, maxAge, maxVerifyAge time.Duration, now time.Time) ([]backup.Finding, error) {
+	list, err := r.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []backup.Finding
+	if maxAge > 0 {
+		found = append(found, newestBackup(list, maxAge, now))
+	}
+	if maxVerifyAge > 0 {
+		proven, err := newestProof(ctx, r, list, now.Add(-maxVerifyAge))
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, judgeProof(proven, maxVerifyAge, now))
+	}
+	return found, nil
+}
+
+// newestBackup judges the newest backup of which nothing bad is known. One that was
+// made with a filter counts only where there is none of everything.
+func newestBackup(list []repo.Summary, most time.Duration, now time.Time) backup.Finding {
+	f := backup.Finding{Check: "age", Grade: backup.GradeError, Text: "there is no good backup", Hints: []string{`"mbk list" shows the backups that there are, and the log of the scheduled backup why there is none`}}
+	good := func(b repo.Summary) bool { return b.Problem == "" && (b.Verified == nil || b.Verified.OK) }
+	whole := slices.ContainsFunc(list, func(b repo.Summary) bool { return good(b) && b.Filter == nil })
+	bad := 0
+	for _, b := range slices.Backward(list) {
+		if !good(b) {
+			bad++
+			continue
+		}
+		if whole && b.Filter != nil {
+			continue
+		}
+		age := now.Sub(b.Finished)
+		f.Text = fmt.Sprintf("the newest good backup, %s, ended %s ago", b.ID, roughly(age))
+		switch {
+		case age < -time.Minute:
+			f.Text = fmt.Sprintf("the newest good backup, %s, ended %s after now", b.ID, roughly(-age))
+			f.Hints = []string{"set the clock of this machine right, or of the one that made it"}
+		case age > most:
+			f.Text += fmt.Sprintf(", more than %s", roughly(most))
+		default:
+			f.Grade, f.Hints = backup.GradeOK, nil
+		}
+		break
+	}
+	if bad > 0 {
+		f.Text += fmt.Sprintf(", and %d that are damaged", bad)
+	}
+	return f
+}
+
+// newestProof returns the newest successful verification of any backup. It looks no
+// further when it has one that is not before enough.
+func newestProof(ctx context.Context, r *repo.Repository, list []repo.Summary, enough time.Time) (*repo.Verification, error) {
+	var newest *repo.Verification
+	better := func(v *repo.Verification) {
+		if v != nil && v.OK && (newest == nil || v.Time.After(newest.Time)) {
+			newest = v
+		}
+	}
+	for _, b := range list {
+		better(b.Verified)
+	}
+	if newest != nil && !newest.Time.Before(enough) {
+		return newest, nil
+	}
+	// What a list shows of a backup is its deepest proof, which may not be the newest.
+	for _, b := range list {
+		all, err := r.Verifications(ctx, b.ID)
+		if err != nil {
+			return nil, err
+		}
+		for i := range all {
+			better(&all[i])
+		}
+	}
+	return newest, nil
+}
+
+// judgeProof judges the newest proof, which may be none.
+func judgeProof(proven *repo.Verification, most time.Duration, now time.Time) backup.Finding {
+	f := backup.Finding{Check: "verify-age", Grade: backup.GradeError, Text: "no backup was ever proven good", Hints: []string{"mbk verify latest --depth boot"}}
+	if proven == nil {
+		return f
+	}
+	age := now.Sub(proven.Time)
+	f.Text = fmt.Sprintf("the newest proof, of %s at depth %s, ended %s ago", proven.ID, proven.Depth, roughly(age))
+	if age > most {
+		f.Text += fmt.Sprintf(", more than %s", roughly(most))
+		return f
+	}
+	f.Grade, f.Hints = backup.GradeOK, nil
+	return f
+}
+
+// roughly prints an age in the two largest units: "3d4h", "26h10m", "45s".
+func roughly(d time.Duration) string {
+	switch {
+	case d >= 72*time.Hour:
+		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	case d >= time.Minute:
+		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}

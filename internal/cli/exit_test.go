@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+	"testing"
+
+	"mbk/backup"
+	"mbk/copier"
+	"mbk/internal/innodb"
+	"mbk/internal/repo"
+	"mbk/internal/repo/store"
+	"mbk/internal/restore"
+	"mbk/stage"
+)
+
+// Scripts rely on these. Errors arrive wrapped, or joined with those of cleaning
+// up.
+func TestExitCode(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want int
+	}{
+		{nil, 0},
+		{errors.New("disk full"), 1},
+		{stage.ErrUnreachable, 1},
+		{stage.ErrStageLost, 1},
+		{usagef("no such option"), 2},
+		{&configError{errors.New("no such folder")}, 2},
+		{stage.ErrDenied, 2},
+		{stage.ErrPrivilege, 2},
+		{stage.ErrTLS, 2},
+		{stage.ErrNotMariaDB, 2},
+		{backup.ErrOtherServer, 2},
+		{repo.ErrNewerFormat, 2},
+		{&restore.ObjectionsError{}, 2},
+		{&copier.PageError{}, 3},
+		{&copier.DamageError{}, 3},
+		{&innodb.TailError{Kind: innodb.ErrRedoDamaged}, 3},
+		{repo.ErrDamaged, 3},
+		{errFindings, 3},
+		{syscall.EIO, 3}, // of the source, or of an object that is read
+		{&fs.PathError{Op: "read", Path: "ibdata1", Err: syscall.EIO}, 3},
+		{&store.WriteError{Err: syscall.EIO}, 1},
+		{errors.Join(&store.WriteError{Err: syscall.EIO}, syscall.EIO), 3},
+		{&restore.UndoneError{Err: syscall.EIO}, 1},
+		{&restore.UndoneError{Err: &restore.RecoveryError{Cause: restore.CauseShortage}}, 1},
+		{&restore.UndoneError{Err: &restore.RecoveryError{Cause: restore.CauseOption}}, 2},
+		{&restore.UndoneError{Err: repo.ErrRemoved}, 4},
+		{&restore.RecoveryError{Cause: restore.CauseDamage}, 3},
+		{&restore.RecoveryError{Cause: restore.CauseKey}, 1},
+		{&restore.RecoveryError{Cause: restore.CauseOption}, 2},
+		{&restore.RecoveryError{}, 1},
+		{&repo.FutureError{}, 2},
+		{repo.ErrRemoved, 4},
+		{&innodb.TailError{Kind: innodb.ErrRedoOverwritten}, 4},
+		{&innodb.TailError{Kind: innodb.ErrRedoStalled}, 4},
+		{&innodb.TailError{Kind: innodb.ErrRedoReplaced}, 4},
+		{&stage.BusyError{}, 4},
+		{&store.LockedError{}, 4},
+		{&restore.BusyError{}, 4},
+		{backup.ErrLockBudget, 4},
+		{stage.ErrNotReady, 4},
+		{stage.ErrAccountLimit, 4},
+		{stage.ErrNoInnoDB, 2},
+		{fmt.Errorf("%w: %w", stage.ErrStageLost, stage.ErrStoodStill), 4},
+		{backup.ErrMadeLast, 4},
+		{&backup.BoundError{}, 4},
+		{&backup.SpaceError{}, 1},
+		{&staleError{}, 1},
+		{stage.ErrTooManyConnections, 4},
+	} {
+		wrapped := c.err
+		if wrapped != nil {
+			wrapped = errors.Join(fmt.Errorf("backup: %w", c.err), errors.New("remove the rest: disk full"))
+		}
+		if got := exitCode(t.Context(), wrapped); got != c.want {
+			t.Errorf("exit code of %v = %d, want %d", c.err, got, c.want)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if got := exitCode(ctx, stage.ErrStageLost); got != 130 {
+		t.Errorf("exit code after a signal = %d, want 130", got)
+	}
+}

@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"mbk/internal/repo"
+	"mbk/internal/restore"
+)
+
+// Flag is a flag of a command, for the test that holds the manual to what the
+// program has.
+type Flag struct {
+	Command  string   // "backup"
+	Names    []string // with their dashes, the long one first: "--repo", "-r"
+	Category string   // the heading in the help, "" for the command's own flags
+}
+
+// Flags lists the flags of all commands, in the order of the help.
+func Flags() []Flag {
+	var all []Flag
+	app := newApp(Env{Stdout: io.Discard, Stderr: io.Discard, Getenv: func(string) string { return "" }})
+	for _, command := range app.Commands {
+		for _, f := range command.Flags {
+			one := Flag{Command: command.Name, Names: dashed(f)}
+			if c, ok := f.(cli.CategorizableFlag); ok {
+				one.Category = c.GetCategory()
+			}
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+// Document is a command's result as --json prints it.
+type Document struct {
+	Command string
+	Schema  string // docs/schema/NAME.json describes it
+	Zero    any    // the zero value of its type
+}
+
+// Documents lists what the commands print with --json, and as "progress" the
+// lines of --progress=json and --log-format=json.
+func Documents() []Document {
+	documents := []struct {
+		command string
+		zero    any
+	}{
+		{"backup", backupDocument{}},
+		{"check", checkDocument{}},
+		{"list", listDocument{}},
+		{"show", backupDocument{}},
+		{"history", historyDocument{}},
+		{"history", attemptDocument{}}, // of one attempt
+		{"report", reportDocument{}},
+		{"verify", restore.Report{}},
+		{"restore", restore.Result{}},
+		{"restore", restore.Plan{}}, // with --dry-run
+		{"extract", restore.Extracted{}},
+		{"expire", repo.Plan{}},
+		{"notify-test", notifyTestDocument{}},
+		{"notice", noticeDocument{}}, // to programs and webhooks
+		{"config", configDocument{}},
+		{"progress", progressEvent{}},
+		{"progress", message{}},
+	}
+	var all []Document
+	for _, d := range documents {
+		one := Document{Command: d.command, Schema: d.command, Zero: d.zero}
+		if slices.ContainsFunc(all, func(other Document) bool { return other.Schema == one.Schema }) {
+			one.Schema += "-" + strings.TrimSuffix(strings.ToLower(reflect.TypeOf(d.zero).Name()), "document") // such as "restore-plan"
+		}
+		all = append(all, one)
+	}
+	return all
+}

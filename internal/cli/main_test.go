@@ -1,0 +1,99 @@
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"mbk/internal/cli"
+	"mbk/internal/sys/signals"
+)
+
+// asMbk makes the test binary run as mbk.
+const asMbk = "MBK_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asMbk) != "" {
+		os.Exit(cli.Run(signals.Notify(context.Background()), cli.Process())) // as in main.go
+	}
+	// Servers look there for what brings the state to a node of a cluster.
+	folder, err := filepath.Abs("testdata/galera")
+	if err == nil {
+		err = os.Setenv("PATH", folder+":"+os.Getenv("PATH"))
+	}
+	if err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+// outcome is a finished run of mbk.
+type outcome struct {
+	code           int
+	stdout, stderr string
+}
+
+// command prepares a run of mbk. It reads no option file of this machine.
+func command(t testing.TB, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), asMbk+"=1", "MBK_REPO=", "HOME="+t.TempDir())
+	// As cron and systemd start it. A backup also lowers its session's priority.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return cmd
+}
+
+// mbk runs mbk to its end.
+func mbk(t testing.TB, args ...string) outcome {
+	t.Helper()
+	cmd := command(t, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	timer := time.AfterFunc(5*time.Minute, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// must is mbk that has to succeed.
+func must(t testing.TB, args ...string) outcome {
+	t.Helper()
+	o := mbk(t, args...)
+	if o.code != 0 {
+		t.Fatalf("mbk %q exits %d\nstdout:\n%s\nstderr:\n%s", args, o.code, o.stdout, o.stderr)
+	}
+	return o
+}
+
+// document is must with --json, decoded. It must be as its schema says.
+func document[T any](t testing.TB, args ...string) T {
+	t.Helper()
+	o := must(t, append(args, "--json")...)
+	wantValid(t, schemaOf(args), o.stdout)
+	var v T
+	if err := json.Unmarshal([]byte(o.stdout), &v); err != nil {
+		t.Fatalf("mbk %q --json prints %q: %v", args, o.stdout, err)
+	}
+	return v
+}
+
+// restoreArgs restores into a folder that only this user can reach.
+func restoreArgs(id, repository, target string) []string {
+	return []string{"restore", id, "--repo", repository, "--target", target, "--quiet", "--owner", strconv.Itoa(os.Getuid())}
+}

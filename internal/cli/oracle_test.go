@@ -1,0 +1,337 @@
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"mbk/internal/test/mariadbtest"
+)
+
+// taken is what the tests read of "backup --json".
+type taken struct {
+	ID           string `json:"id"`
+	LockWindowMS int64  `json:"lock_window_ms"`
+	RedoBytes    int64  `json:"redo_bytes"`
+	Binlog       struct {
+		File     string `json:"file"`
+		Position uint64 `json:"position"`
+		GTID     string `json:"gtid"`
+	} `json:"binlog"`
+	LSN struct {
+		End uint64 `json:"end"`
+	} `json:"lsn"`
+	Galera *struct {
+		UUID  string `json:"uuid"`
+		SeqNo int64  `json:"seqno"`
+	} `json:"galera"`
+	Replicas []struct {
+		Host     string `json:"host"`
+		Port     int    `json:"port"`
+		File     string `json:"file"`
+		Position uint64 `json:"position"`
+		GTID     string `json:"gtid"`
+	} `json:"replica_of"`
+	Tables   int      `json:"tables"`
+	Warnings []string `json:"warnings"`
+}
+
+// String is a backup in a few words.
+func (b taken) String() string {
+	return fmt.Sprintf("%d tables, locked %d ms, %.1f MiB of redo", b.Tables, b.LockWindowMS, float64(b.RedoBytes)/(1<<20))
+}
+
+// TestOracle is the strongest test there is: while writers on all engines and
+// some DDL go on, back up; restore; replay the rest of the source's binary log
+// from the recorded position; then everything must be as on the source.
+func TestOracle(t *testing.T) {
+	t.Parallel()
+	for _, version := range mariadbtest.Versions() {
+		for _, flush := range []int{1, 2, 0} {
+			t.Run(fmt.Sprintf("%s flush_log_at_trx_commit=%d", version, flush), func(t *testing.T) {
+				t.Log(oracle(t, version, profile{flush: flush, storm: 1}))
+			})
+		}
+	}
+}
+
+// Servers up to 10.7 have another redo log, no log of DDL for backups, and do not
+// make a tablespace out of the redo.
+func TestOracleWithLogOfBlocks(t *testing.T) {
+	t.Parallel()
+	t.Log(oracle(t, "10.5", profile{flush: 1, storm: 2}))
+}
+
+// Log tables are written to whatever is locked, and undo tablespaces may lie in
+// a folder that looks like a database.
+func TestOracleWithLogTablesAndFolders(t *testing.T) {
+	t.Parallel()
+	for _, version := range mariadbtest.Versions() {
+		t.Run(version, func(t *testing.T) {
+			t.Log(oracle(t, version, profile{flush: 2, storm: 1, args: []string{
+				"--log-output=TABLE", "--general-log=1", "--slow-query-log=1", "--long-query-time=0",
+				"--innodb-undo-directory=undo", "--innodb-undo-tablespaces=3", "--innodb-data-file-path=ibdata1:12M;ibdata2:12M:autoextend",
+			}}))
+		})
+	}
+}
+
+// profile is how an oracle run goes.
+type profile struct {
+	flush     int                                                         // innodb_flush_log_at_trx_commit
+	storm     int                                                         // sessions of DDL
+	seed      uint64                                                      // of the writers and of DDL
+	encrypted bool                                                        // everything; args may take some of it back
+	args      []string                                                    // of the server
+	restored  []string                                                    // of the restored server, nil: args
+	prepare   []string                                                    // statements before the writers start
+	pause     time.Duration                                               // of the writers, 0: as they like it
+	during    func(ctx context.Context, source *mariadbtest.Server) error // runs beside the backup until ctx ends
+	backup    []string                                                    // further arguments of the backup
+	told      []string                                                    // lines in the output of the restore
+	probe     bool                                                        // measure how long others have to wait
+}
+
+// oracle does one run with writers on all engines and tells how it went.
+func oracle(t *testing.T, version string, p profile) string {
+	ctx := t.Context()
+	p.keys(t)
+	args := append([]string{fmt.Sprintf("--innodb-flush-log-at-trx-commit=%d", p.flush)}, p.args...)
+	source := mariadbtest.New(t, version, args...)
+	if err := mariadbtest.Populate(ctx, source, mariadbtest.Fill{InnoDBMiB: 16, MyISAMMiB: 4, AriaMiB: 4}); err != nil {
+		t.Fatal(err)
+	}
+	source.MustExec(t, p.prepare...)
+	load, err := mariadbtest.Write(ctx, source, mariadbtest.WriteOptions{Pause: p.pause})
+	if err != nil {
+		t.Fatal(err)
+	}
+	loads := []*mariadbtest.Load{load}
+	if p.storm > 0 {
+		storm, err := mariadbtest.Storm(ctx, source, mariadbtest.StormOptions{Sessions: p.storm, Seed: p.seed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		loads = append(loads, storm)
+	}
+	time.Sleep(500 * time.Millisecond)
+
+	repository := t.TempDir()
+	var b taken
+	stalls := ""
+	during := func() { b = taking(t, source, repository, p) }
+	if p.probe {
+		before := stalled(t, source, func() { time.Sleep(3 * time.Second) })
+		stalls = fmt.Sprintf("; longest stalls: %s; without a backup: %s", stalled(t, source, during), before)
+	} else {
+		during()
+	}
+	time.Sleep(500 * time.Millisecond)
+	for _, l := range loads {
+		if _, err := l.Stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(t, "verify", "latest", "--repo", repository, "--depth", "pages", "--quiet")
+	if n := attempts(t, repository); n != 1 {
+		t.Errorf("the backup took %d attempts; want one, as nothing was imported", n)
+	}
+	wantClosedCSV(t, repository)
+	restored := caughtUp(t, source, repository, b, p)
+	wantSame(t, source, restored)
+	wantInvariants(t, restored)
+	return b.String() + stalls
+}
+
+// wantClosedCSV checks that the CSV tables in a backup, the log tables among them, are as
+// if the server had closed them: whole lines, counted, and no mark of a crash, which the
+// server would mend silently.
+func wantClosedCSV(t *testing.T, repository string) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "csv")
+	must(t, "extract", "latest", "*/*.CSV", "*/*.CSM", "--repo", repository, "--to", dir, "--quiet")
+	tables, err := filepath.Glob(filepath.Join(dir, "*", "*.CSV"))
+	if err != nil || len(tables) < 2 {
+		t.Fatal("no CSV tables", err)
+	}
+	for _, name := range tables {
+		rows, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		state, err := os.ReadFile(strings.TrimSuffix(name, "V") + "M")
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := bytes.Count(rows, []byte{'\n'})
+		if len(rows) > 0 && rows[len(rows)-1] != '\n' {
+			t.Errorf("%s ends within a line", name)
+		}
+		if got := binary.LittleEndian.Uint64(state[2:]); got != uint64(lines) || state[34] != 0 {
+			t.Errorf("%s has %d lines, its state says %d and crashed = %d", name, lines, got, state[34])
+		}
+	}
+}
+
+// attempts counts the attempts of the backups in a repository's history.
+func attempts(t *testing.T, repository string) int {
+	t.Helper()
+	records, err := filepath.Glob(filepath.Join(repository, "history", "*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	records = slices.DeleteFunc(records, func(path string) bool { return strings.Contains(path, ".verify-") })
+	return len(records)
+}
+
+// stalled does something and tells how long other clients of the server had to
+// wait meanwhile.
+func stalled(t *testing.T, source *mariadbtest.Server, during func()) string {
+	t.Helper()
+	probe, err := mariadbtest.StartProbe(t.Context(), source, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	during()
+	s, err := probe.Stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ms := func(d time.Duration) int64 { return d.Milliseconds() }
+	return fmt.Sprintf("commit %d ms, DDL %d ms, MyISAM %d ms", ms(s.Commit.Longest), ms(s.DDL.Longest), ms(s.MyISAM.Longest))
+}
+
+// keys gives the server keys if the profile wants it encrypted.
+func (p *profile) keys(t *testing.T) {
+	t.Helper()
+	if !p.encrypted {
+		return
+	}
+	args, err := mariadbtest.EncryptionArgs(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.args = append(args, p.args...)
+}
+
+// taking takes a backup while the profile's work goes on beside it.
+func taking(t *testing.T, source *mariadbtest.Server, repository string, p profile) taken {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	done := make(chan error, 1)
+	if p.during == nil {
+		done <- nil
+	} else {
+		go func() { done <- p.during(ctx, source) }()
+	}
+	b := document[taken](t, append([]string{"backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet", "--rate-limit", "60MB"}, p.backup...)...)
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	// Nothing is wrong with the tables of such a source, and no file of it is nobody's.
+	for _, m := range manifestOf(t, repository, b.ID).Tables {
+		if m.Problem != "" {
+			t.Errorf("the backup says of %s.%s: %s", m.Database, m.Name, m.Problem)
+		}
+	}
+	if warnings := strings.Join(b.Warnings, "\n"); strings.Contains(warnings, "InnoDB has no table") {
+		t.Errorf("the backup warns: %s", warnings)
+	}
+	return b
+}
+
+// caughtUp restores a backup, starts a server on it and replays the rest of the
+// source's binary log. The source must be at rest.
+func caughtUp(t *testing.T, source *mariadbtest.Server, repository string, b taken, p profile) *mariadbtest.Server {
+	t.Helper()
+	target := filepath.Join(t.TempDir(), "restored")
+	r := must(t, restoreArgs(b.ID, repository, target)...)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the restore printed:\n%s", r.stdout)
+		}
+	})
+	for _, line := range p.told {
+		if !strings.Contains(r.stdout, line) {
+			t.Errorf("the restore does not print %q:\n%s", line, r.stdout)
+		}
+	}
+	args := p.restored
+	if args == nil {
+		args = p.args
+	}
+	restored := mariadbtest.Open(t, source.Dist.Series, target, args...)
+	if err := mariadbtest.ReplayBinlog(t.Context(), source, restored, b.Binlog.File, b.Binlog.Position); err != nil {
+		t.Fatal(err)
+	}
+	return restored
+}
+
+// wantSame compares the two servers and checks all tables of the restored one.
+func wantSame(t *testing.T, source, restored *mariadbtest.Server) {
+	t.Helper()
+	wantSameBut(t, source, restored, func(definition string) string { return definition })
+}
+
+// wantSameBut is wantSame with the source's definitions changed before.
+func wantSameBut(t *testing.T, source, restored *mariadbtest.Server, change func(definition string) string) {
+	t.Helper()
+	ctx := t.Context()
+	want, err := mariadbtest.TakeSnapshot(ctx, source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for o, definition := range want {
+		want[o] = change(definition)
+	}
+	got, err := mariadbtest.TakeSnapshot(ctx, restored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := mariadbtest.Diff(got, want); len(diff) > 0 {
+		t.Errorf("the restored server differs in %d things:\n%s", len(diff), strings.Join(diff[:min(len(diff), 20)], "\n"))
+	}
+	findings, err := mariadbtest.CheckTables(ctx, restored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range findings {
+		t.Errorf("CHECK TABLE: %s", f)
+	}
+	if left := restored.MustValue(t, "SELECT IFNULL(GROUP_CONCAT(NAME), '') FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE '%/#sql%'"); left != "" {
+		t.Errorf("the dictionary knows tables of unfinished statements: %s", left)
+	}
+	log, err := os.ReadFile(restored.ErrorLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(log)) {
+		// The server never closes its log tables, so that each start after
+		// anything but a clean shutdown repairs them.
+		repaired := strings.Contains(line, "_log' is marked as crashed")
+		if strings.Contains(line, "[ERROR]") && !repaired {
+			t.Errorf("error log of the restored server: %s", strings.TrimSpace(line))
+		}
+	}
+}
+
+// wantInvariants checks what holds at every instant of the writers' work.
+func wantInvariants(t *testing.T, restored *mariadbtest.Server) {
+	t.Helper()
+	broken, err := mariadbtest.CheckInvariants(t.Context(), restored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range broken {
+		t.Errorf("invariant: %s", f)
+	}
+}

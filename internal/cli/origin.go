@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+	xattr "golang.org/x/sys/unix"
+
+	"mbk/internal/input/optfile"
+)
+
+// origin says who can have written an option file, and who can read it.
+type origin struct {
+	others string // who else than root and the user who runs mbk can have written it; "": nobody
+	advice string // what keeps them from it
+	public bool   // everyone can read it
+}
+
+// originOf judges a file that is open. One that the shell has opened for mbk may be a
+// pipe, which is the caller's own.
+func originOf(path string, f *os.File) origin {
+	var st syscall.Stat_t
+	if err := syscall.Fstat(int(f.Fd()), &st); err != nil {
+		return origin{others: "it is not known to whom the file belongs", advice: "look at " + path}
+	}
+	if st.Mode&syscall.S_IFMT != syscall.S_IFREG {
+		return origin{}
+	}
+	o := origin{public: st.Mode&0o004 != 0}
+	ours := func(uid uint32) bool { return uid == 0 || int(uid) == os.Geteuid() }
+	link, err := os.Lstat(path)
+	switch {
+	case !ours(st.Uid):
+		o.others, o.advice = fmt.Sprintf("the file belongs to user %d", st.Uid), "give the file to root or to the user who runs mbk"
+	case err == nil && link.Mode()&os.ModeSymlink != 0 && !ours(link.Sys().(*syscall.Stat_t).Uid):
+		o.others, o.advice = fmt.Sprintf("the link belongs to user %d", link.Sys().(*syscall.Stat_t).Uid), "name the file itself: --defaults-file"
+	case st.Mode&0o020 != 0 && listed(f):
+		o.others, o.advice = "the file's access list lets others write to it", "setfacl -b "+path
+	case st.Mode&0o020 != 0 && st.Gid != 0 && int(st.Gid) != os.Getegid():
+		o.others, o.advice = fmt.Sprintf("group %d can write to the file", st.Gid), "chmod g-w "+path
+	}
+	return o
+}
+
+// listed reports whether a file has an access list. The bits of its group then are the
+// most that anybody in the list can do.
+func listed(f *os.File) bool {
+	n, err := xattr.Fgetxattr(int(f.Fd()), "system.posix_acl_access", nil)
+	return err == nil && n > 0
+}
+
+// judgeFiles looks at who can have written the option files, and who can read them.
+// Others than root and the user who runs mbk may say how a server is reached, but not
+// what is run, written, read or removed with the rights of that user.
+func judgeFiles(c *cli.Context, env Env, lines []optfile.Setting, opened map[string]origin) error {
+	told := map[string]bool{}
+	for _, line := range lines {
+		f, _, ok := findOption(c.Command.Flags, line.Name)
+		if !ok || line.Group != ownGroup && line.Group != ownGroup+"-"+c.Command.Name && !leadsToServer(f) {
+			continue
+		}
+		name, from := f.Names()[0], opened[line.File]
+		if name == passwordOption && line.Value != "" && from.public && !told[line.File] {
+			told[line.File] = true
+			warn(env, fmt.Sprintf("everyone can read the password in %s: chmod 600 %s", line.File, line.File))
+		}
+		if from.others != "" && !othersMaySet(name) {
+			return usagef("%s: %s, and so %s may not be set in it: only root and the user who runs mbk may; %s",
+				source{strength: byFile, line: line}, from.others, name, from.advice)
+		}
+	}
+	return nil
+}
+
+// othersMaySet reports whether an option only says how a server is reached. It must
+// neither lead to a file with a password nor say which server is told a password.
+func othersMaySet(name string) bool {
+	return slices.Contains([]string{
+		"socket", "host", "port", "protocol", "user", passwordOption, encryptOption, "ssl-cert", "ssl-key", "connect-timeout",
+	}, name)
+}

@@ -1,0 +1,238 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"mbk/internal/ui/printable"
+)
+
+// progress shows how far a command is. Its methods may be called from any
+// goroutine and must be cheap.
+type progress interface {
+	step(name string)     // a part of the work begins
+	at(done, total int64) // bytes; total 0: not known
+	note(text string)     // what a server says of its own progress
+	end()                 // nothing is shown after this
+}
+
+// newProgress makes the kind that the user asked for.
+func newProgress(c *cli.Context, env Env) (progress, error) {
+	kind := c.String("progress")
+	auto := "plain"
+	switch {
+	case env.messages.json:
+		auto = "json"
+	case env.Terminal:
+		auto = "bar"
+	}
+	kinds := map[string]progress{
+		"bar": &barProgress{out: env.Stderr}, "plain": &lineProgress{write: plainLine(env.Stderr)},
+		"json": &lineProgress{write: jsonLine(env.Stderr)}, "none": noProgress{},
+	}
+	kinds["auto"] = kinds[auto]
+	switch shown, ok := kinds[kind]; {
+	case !ok:
+		return nil, usagef("--progress is auto, bar, plain, json or none, not %q", kind)
+	case c.Bool("quiet"):
+		return noProgress{}, nil
+	default:
+		return shown, nil
+	}
+}
+
+type noProgress struct{}
+
+func (noProgress) step(string)     {}
+func (noProgress) at(int64, int64) {}
+func (noProgress) note(string)     {}
+func (noProgress) end()            {}
+
+// barProgress is for a terminal: a line for each step that is over, a bar with
+// rate and time left for one that takes a while. No line is wider than the terminal.
+type barProgress struct {
+	out   io.Writer
+	mu    sync.Mutex
+	name  string
+	begun time.Time
+	bar   *progressbar.ProgressBar
+	total int64
+	drawn time.Time // when the line of the present step was written last
+}
+
+const (
+	barDelay    = 500 * time.Millisecond // a step that is over by then has no bar
+	barInterval = 100 * time.Millisecond
+	usualWidth  = 80 // of a terminal that does not tell its own
+)
+
+// width is how many columns the terminal has.
+func (p *barProgress) width() int {
+	if f, ok := p.out.(interface{ Fd() uintptr }); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			return width
+		}
+	}
+	return usualWidth
+}
+
+// draw replaces the last line by a text, cut to the terminal's width.
+func (p *barProgress) draw(text string) {
+	line := []rune(text)
+	fmt.Fprintf(p.out, "\r\033[K%s", string(line[:min(len(line), p.width()-1)]))
+}
+
+func (p *barProgress) step(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.finish()
+	p.name, p.begun = name, time.Now()
+}
+
+// finish ends the present step; p.mu is held.
+func (p *barProgress) finish() {
+	p.bar = nil
+	if p.name != "" {
+		const took = 8
+		name := max(min(46, p.width()-took-4), 1)
+		p.draw(fmt.Sprintf("  %-*.*s %*s", name, name, p.name, took, span(time.Since(p.begun))))
+		fmt.Fprintln(p.out)
+		p.name = ""
+	}
+}
+
+// due reports whether the line of the present step is to be written; p.mu is held.
+func (p *barProgress) due() bool {
+	if p.name == "" || time.Since(p.begun) < barDelay || time.Since(p.drawn) < barInterval {
+		return false
+	}
+	p.drawn = time.Now()
+	return true
+}
+
+func (p *barProgress) at(done, total int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.name == "" || total <= 0 {
+		return
+	}
+	if p.bar == nil || total != p.total {
+		p.total = total
+		width := max(min(24, p.width()-56), 5)
+		p.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(io.Discard), progressbar.OptionSetDescription("  "+p.name),
+			progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true), progressbar.OptionSetPredictTime(true),
+			progressbar.OptionSetElapsedTime(false), progressbar.OptionSetWidth(width), progressbar.OptionShowTotalBytes(true))
+	}
+	_ = p.bar.Set64(min(done, total)) // nothing is written
+	if p.due() {
+		p.draw(strings.Trim(p.bar.String(), "\r\n"))
+	}
+}
+
+func (p *barProgress) note(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar == nil && p.due() {
+		p.draw("  " + p.name + ": " + printable.Text(text))
+	}
+}
+
+func (p *barProgress) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.finish()
+}
+
+// progressEvent is a line of --progress=json.
+type progressEvent struct {
+	Time  time.Time `json:"time"`
+	Event string    `json:"event"` // "step" or "progress"
+	Step  string    `json:"step"`
+	Done  int64     `json:"bytes_done,omitempty"`
+	Total int64     `json:"bytes_total,omitempty"`
+	Text  string    `json:"text,omitempty"`
+}
+
+// What other lines of JSON on stderr are.
+const (
+	messageNote    = "note"
+	messageWarning = "warning"
+	messageError   = "error"
+	messageHint    = "hint"
+	messageLog     = "log"
+)
+
+// message is a line of --log-format=json that is no progress.
+type message struct {
+	Time   time.Time      `json:"time"`
+	Event  string         `json:"event"` // one of the constants above
+	Text   string         `json:"text"`
+	Level  string         `json:"level,omitempty"`  // of a line of the log: DEBUG, INFO, WARN or ERROR
+	Fields map[string]any `json:"fields,omitempty"` // of a line of the log
+}
+
+// lineProgress writes a line for each step, and one every few seconds.
+type lineProgress struct {
+	write func(progressEvent)
+	mu    sync.Mutex
+	name  string
+	last  time.Time
+}
+
+// lineInterval is the least time between two lines of one step.
+const lineInterval = 5 * time.Second
+
+func (p *lineProgress) step(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.name, p.last = name, time.Now()
+	p.write(progressEvent{Time: p.last.UTC(), Event: "step", Step: name})
+}
+
+func (p *lineProgress) at(done, total int64) { p.progress(done, total, "") }
+func (p *lineProgress) note(text string)     { p.progress(0, 0, printable.Text(text)) }
+func (p *lineProgress) end()                 {}
+
+func (p *lineProgress) progress(done, total int64, text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if p.name == "" || now.Sub(p.last) < lineInterval {
+		return
+	}
+	p.last = now
+	p.write(progressEvent{Time: now.UTC(), Event: "progress", Step: p.name, Done: done, Total: total, Text: text})
+}
+
+// plainLine writes events for a log file.
+func plainLine(w io.Writer) func(progressEvent) {
+	return func(e progressEvent) {
+		stamp := e.Time.Local().Format("15:04:05")
+		switch {
+		case e.Event == "step":
+			fmt.Fprintf(w, "mbk: %s %s\n", stamp, e.Step)
+		case e.Text != "":
+			fmt.Fprintf(w, "mbk: %s %s: %s\n", stamp, e.Step, e.Text)
+		case e.Total > 0:
+			fmt.Fprintf(w, "mbk: %s %s: %s of %s (%d %%)\n", stamp, e.Step, size(e.Done), size(e.Total), 100*min(e.Done, e.Total)/e.Total)
+		default:
+			fmt.Fprintf(w, "mbk: %s %s: %s\n", stamp, e.Step, size(e.Done))
+		}
+	}
+}
+
+// jsonLine writes each event as a line of JSON.
+func jsonLine(w io.Writer) func(progressEvent) {
+	enc := json.NewEncoder(w)
+	return func(e progressEvent) {
+		_ = enc.Encode(e) // a reader that is gone must not fail the backup
+	}
+}

@@ -1,0 +1,52 @@
+// Package inputfile opens the files that the user names for the program to read:
+// options, passwords, lists of names, certificates. None of them can make the program
+// wait or do anything to a device.
+package inputfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"mbk/internal/datadir/serverfs"
+)
+
+// inherited reports whether a path is that of a descriptor which the caller of this
+// program has opened, as the shell does for <(...).
+func inherited(path string) bool {
+	return path == "/dev/stdin" || strings.HasPrefix(path, "/dev/fd/") || strings.HasPrefix(path, "/proc/self/fd/")
+}
+
+// Open opens a regular file, or one that the caller of this program has opened, such as
+// <(...) of the shell. Errors are of type *fs.PathError.
+func Open(path string) (*os.File, error) {
+	if inherited(path) {
+		return os.Open(path)
+	}
+	var files *serverfs.FS // with the rights of this process
+	f, err := files.Open(path)
+	if kind, ok := errors.AsType[*serverfs.KindError](err); ok {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fmt.Errorf("is a %s", kind.Kind)}
+	}
+	return f, err
+}
+
+// maxBytes is more than any file has that Read is for.
+const maxBytes = 16 << 20
+
+// Read reads such a file as a whole.
+func Read(path string) (text []byte, err error) {
+	f, err := Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	text, err = io.ReadAll(io.LimitReader(f, maxBytes+1))
+	if err == nil && len(text) > maxBytes {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("file is larger than %d bytes", maxBytes)}
+	}
+	return text, err
+}

@@ -1,0 +1,173 @@
+package repo
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"mbk/internal/repo/store"
+)
+
+// Attempt returns the record of one attempt, failed or not: by its id, by the
+// beginning of just one, or Latest for the one that ended last. A backup whose
+// record is lost is described by its manifest. The error is an *UnknownError if
+// there is none.
+func (r *Repository) Attempt(ctx context.Context, idOrLatest string) (Attempt, error) {
+	if idOrLatest == Latest {
+		return r.latestAttempt(ctx)
+	}
+	list, history, err := r.history(ctx)
+	if err != nil {
+		return Attempt{}, err
+	}
+	backups, err := r.IDs(ctx)
+	if err != nil {
+		return Attempt{}, err
+	}
+	have := slices.Concat(history, backups)
+	slices.Sort(have)
+	have = slices.Compact(have)
+	slices.Reverse(have)
+	id, err := choose(have, &UnknownError{Where: r.String(), What: "attempt", ID: idOrLatest, Have: have})
+	if err != nil {
+		return Attempt{}, err
+	}
+	a, err := r.describe(ctx, id)
+	if err != nil {
+		return Attempt{}, err
+	}
+	return a, r.addAround(ctx, list, &a)
+}
+
+// latestAttempt returns the attempt that ended last.
+func (r *Repository) latestAttempt(ctx context.Context) (Attempt, error) {
+	all, err := r.Attempts(ctx)
+	if err != nil {
+		return Attempt{}, err
+	}
+	if newest := NewestAttempt(all); newest != nil {
+		return r.Attempt(ctx, newest.ID)
+	}
+	return Attempt{}, &UnknownError{Where: r.String(), What: "attempt", ID: Latest}
+}
+
+// NewestAttempt returns the attempt that ended last, nil of none.
+func NewestAttempt(attempts []Attempt) *Attempt {
+	var newest *Attempt
+	for i := range attempts {
+		if a := &attempts[i]; newest == nil || a.End().After(newest.End()) {
+			newest = a
+		}
+	}
+	return newest
+}
+
+// describe returns what is known of an attempt: its record, or of a backup
+// whose record is lost or wrong what the manifest says.
+func (r *Repository) describe(ctx context.Context, id string) (Attempt, error) {
+	a, err := r.attempt(ctx, id)
+	if err != nil && !lost(err) {
+		return Attempt{}, err
+	}
+	if err != nil {
+		a = unreadable(id, err)
+	}
+	if a.Outcome == OutcomeOK {
+		return a, nil
+	}
+	has, err := r.Has(ctx, id)
+	if err != nil || !has {
+		return a, err
+	}
+	s, err := r.fromManifest(ctx, id)
+	if err == nil && s.ID != "" { // else it was removed meanwhile
+		a = s.Attempt
+	}
+	return a, err
+}
+
+// unreadable stands for a record that cannot be read.
+func unreadable(id string, err error) Attempt {
+	started, kind, _ := ParseID(id) // listed ids parse
+	return Attempt{ID: id, Kind: kind, Started: started, Outcome: OutcomeUnknown, Error: err.Error()}
+}
+
+// Has tells whether a backup is in the repository, as far as that can be seen: what
+// lies in a folder that cannot be looked into may be one.
+func (r *Repository) Has(ctx context.Context, id string) (bool, error) {
+	list, err := r.st.List(ctx, manifestName(id))
+	if err != nil && lost(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for %s: %w", id, err)
+	}
+	return slices.ContainsFunc(list, func(o store.Object) bool { return o.Name == manifestName(id) }), nil
+}
+
+// history lists the objects of the history, and the ids of all attempts on record,
+// oldest first.
+func (r *Repository) history(ctx context.Context) (list []store.Object, ids []string, err error) {
+	if list, err = r.listHistory(ctx, ""); err != nil {
+		return nil, nil, err
+	}
+	for _, o := range list {
+		if id, ok := parseAttempt(o.Name); ok {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return list, ids, nil
+}
+
+// Proof is what is known of the verifications of all backups at one depth; nil if
+// there was none.
+type Proof struct {
+	Attempt *Verification // the newest, carried out or not
+	Newest  *Verification // the newest that was carried out
+	Success *Verification // the newest that found a backup whole
+}
+
+// Proofs returns the Proof of every depth.
+func (r *Repository) Proofs(ctx context.Context) (map[string]Proof, error) {
+	list, _, err := r.history(ctx)
+	if err != nil {
+		return nil, err
+	}
+	byDepth := map[string][]verification{}
+	for _, o := range list {
+		if v, ok := parseVerification(o.Name); ok {
+			byDepth[v.depth] = append(byDepth[v.depth], v)
+		}
+	}
+	proofs := map[string]Proof{}
+	for _, depth := range []string{DepthStored, DepthPages, DepthBoot} {
+		all := byDepth[depth]
+		slices.SortFunc(all, func(a, b verification) int { return b.time.Compare(a.time) })
+		var p Proof
+		for _, v := range all {
+			if v.undone && p.Attempt != nil {
+				continue
+			}
+			record, err := r.readVerification(ctx, v)
+			if err != nil {
+				return nil, err
+			}
+			if record == nil {
+				continue
+			}
+			if p.Attempt == nil {
+				p.Attempt = record
+			}
+			if p.Newest == nil && record.CarriedOut() {
+				p.Newest = record
+			}
+			if record.Proves() {
+				p.Success = record
+				break
+			}
+		}
+		proofs[depth] = p
+	}
+	return proofs, nil
+}

@@ -1,0 +1,352 @@
+// Package repo is what a backup is: the repository and its lock, the manifest
+// whose writing makes a backup exist, the history of attempts and of
+// verifications, and which backups to keep. It does not know how a backup is
+// taken or restored; where the bytes live is the matter of repo/store.
+//
+// What is true at every instant, whatever dies when: a backup is listed exactly
+// if its manifest object exists; every pack that a manifest names was whole and
+// durable before the manifest was written; and the manifest is the first object
+// of a backup to be deleted. What a crash leaves is therefore never listed, and
+// Sweep removes it under the repository's lock.
+package repo
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"mbk/internal/repo/store"
+)
+
+// Names of the objects of a repository.
+const (
+	configName    = "mbk-repository.json"
+	backupsPrefix = "backups/"
+	historyPrefix = "history/"
+	manifestBase  = "manifest.json.zst"
+	lockName      = "repository"
+)
+
+const maxConfig = 1 << 20 // bytes
+
+var (
+	// ErrNotRepository is returned by Open if the store has no
+	// mbk-repository.json.
+	ErrNotRepository = errors.New("not an mbk repository")
+
+	// ErrNotEmpty is returned by Init if there is something in the store.
+	ErrNotEmpty = errors.New("not empty")
+
+	// ErrNewerFormat is returned when a repository or manifest was written by a
+	// newer mbk in a format that this one does not know.
+	ErrNewerFormat = errors.New("made by a newer mbk")
+
+	// ErrDamaged is returned when an object of the repository is not what mbk
+	// wrote.
+	ErrDamaged = errors.New("damaged")
+
+	// ErrNotLocked is returned by what changes a repository if this Repository
+	// does not hold its lock.
+	ErrNotLocked = errors.New("the repository is not locked by this process")
+)
+
+// Config is the content of mbk-repository.json.
+type Config struct {
+	FormatVersion int       `json:"format_version"`
+	ID            string    `json:"id"` // a random UUID
+	Created       time.Time `json:"created"`
+	Tool          string    `json:"tool"` // "mbk 0.1.0"
+}
+
+// Repository is an open repository. Its methods may be called from several
+// goroutines.
+type Repository struct {
+	st     store.Store
+	config Config
+	sealed bool // mbk-repository.json has its checksum
+
+	mu      sync.Mutex
+	locked  bool
+	fresh   bool // not written yet
+	warner  func(text string)
+	warning sync.Mutex // while it is called
+
+	decoding sync.Mutex // of manifests
+	warned   map[string]bool
+}
+
+// OnWarning makes warner be told, once for each, of objects that cannot be read or
+// removed and that what is asked for does not depend on. It is called by several
+// goroutines, one at a time.
+func (r *Repository) OnWarning(warner func(text string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.warner, r.warned = warner, map[string]bool{}
+}
+
+// warn tells the warner of err, which names the object.
+func (r *Repository) warn(err error) {
+	text := err.Error()
+	r.mu.Lock()
+	warner := r.warner
+	told := warner == nil || r.warned[text]
+	if !told {
+		r.warned[text] = true
+	}
+	r.mu.Unlock()
+	if !told {
+		r.warning.Lock()
+		defer r.warning.Unlock()
+		warner(text)
+	}
+}
+
+// Init makes a repository in an empty store and opens it. The error is
+// ErrNotEmpty if something is there, a repository included. Tool names the
+// program and its version.
+func Init(ctx context.Context, st store.Store, tool string) (*Repository, error) {
+	if err := wantEmpty(ctx, st); err != nil {
+		return nil, fmt.Errorf("make a repository in %s: %w", st, err)
+	}
+	r := blank(st, tool)
+	release, err := r.Lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r, release()
+}
+
+// OpenOrNew is Open, except that an empty store will do. It becomes a repository
+// when that is locked for the first time; until then nothing is written.
+func OpenOrNew(ctx context.Context, st store.Store, tool string) (*Repository, error) {
+	r, err := Open(ctx, st)
+	if !errors.Is(err, ErrNotRepository) || wantEmpty(ctx, st) != nil {
+		return r, err
+	}
+	return blank(st, tool), nil
+}
+
+func blank(st store.Store, tool string) *Repository {
+	return &Repository{st: st, fresh: true, sealed: true, config: Config{
+		FormatVersion: FormatVersion, ID: newUUID(), Created: time.Now().UTC().Truncate(time.Second), Tool: tool,
+	}}
+}
+
+// Open opens the repository in a store. Errors: ErrNotRepository,
+// ErrNewerFormat, ErrDamaged.
+func Open(ctx context.Context, st store.Store) (*Repository, error) {
+	b, err := store.ReadAll(ctx, st, configName, maxConfig)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, notRepository(ctx, st)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open repository %s: %w", st, err)
+	}
+	config, sealed, err := decodeConfig(b)
+	if err != nil {
+		return nil, fmt.Errorf("open repository %s: %s: %w", st, configName, err)
+	}
+	if !isUUID(config.ID) {
+		return nil, fmt.Errorf("open repository %s: %s: id %q: %w", st, configName, config.ID, ErrDamaged)
+	}
+	return &Repository{st: st, config: config, sealed: sealed}, nil
+}
+
+// notRepository says what is in a store without mbk-repository.json.
+func notRepository(ctx context.Context, st store.Store) error {
+	switch err := wantEmpty(ctx, st); {
+	case err == nil:
+		return fmt.Errorf("open repository %s: it is empty: %w", st, ErrNotRepository)
+	case errors.Is(err, ErrNotEmpty):
+		return fmt.Errorf("open repository %s: there is no %s in it: %w", st, configName, ErrNotRepository)
+	default:
+		return fmt.Errorf("open repository %s: %w", st, err)
+	}
+}
+
+// wantEmpty returns ErrNotEmpty if a store holds anything.
+func wantEmpty(ctx context.Context, st store.Store) error {
+	// A folder that is not a repository can be anything, "/" as well: it must
+	// not be walked through.
+	if e, ok := st.(interface {
+		Empty(context.Context) (bool, error)
+	}); ok {
+		empty, err := e.Empty(ctx)
+		if err == nil && !empty {
+			err = ErrNotEmpty
+		}
+		return err
+	}
+	list, err := st.List(ctx, "")
+	if err == nil && len(list) > 0 {
+		err = ErrNotEmpty
+	}
+	return err
+}
+
+// Store returns where the repository lives.
+func (r *Repository) Store() store.Store { return r.st }
+
+// Config returns what mbk-repository.json says.
+func (r *Repository) Config() Config { return r.config }
+
+// String says where the repository is, for messages.
+func (r *Repository) String() string { return r.st.String() }
+
+// New says whether the repository is still to be written.
+func (r *Repository) New() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.fresh
+}
+
+// write makes the store a repository. The lock is held, so that only another
+// process that was faster can have put something there since it was empty.
+func (r *Repository) write(ctx context.Context) error {
+	if err := wantEmpty(ctx, r.st); err != nil {
+		return fmt.Errorf("make a repository in %s: %w", r.st, err)
+	}
+	if err := r.putConfig(ctx); err != nil {
+		return fmt.Errorf("make a repository in %s: %w", r.st, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fresh = false
+	return nil
+}
+
+// Lock takes the lock that everything needs that changes the repository, without
+// waiting. If another process or Repository holds it, the error wraps a
+// *store.LockedError and names the holder. The lock ends with release or with
+// the process.
+func (r *Repository) Lock(ctx context.Context) (release func() error, err error) {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host" // the lock does not depend on its text
+	}
+	owner := fmt.Sprintf("%s pid %d since %s", host, os.Getpid(), time.Now().UTC().Format(time.RFC3339))
+	unlock, err := r.st.Lock(ctx, lockName, owner)
+	if err != nil {
+		return nil, fmt.Errorf("lock repository %s: %w", r.st, err)
+	}
+	if r.New() {
+		if err := r.write(ctx); err != nil {
+			return nil, errors.Join(err, unlock())
+		}
+	}
+	if !r.sealed {
+		r.sealed = r.putConfig(ctx) == nil // without a checksum it was good enough until now
+	}
+	r.setLocked(true)
+	return sync.OnceValue(func() error {
+		r.setLocked(false)
+		if err := unlock(); err != nil {
+			return fmt.Errorf("unlock repository %s: %w", r.st, err)
+		}
+		return nil
+	}), nil
+}
+
+// Holder says who works on the repository now, "" if nobody does or the store cannot
+// tell.
+func (r *Repository) Holder(ctx context.Context) (string, error) {
+	teller, ok := r.st.(store.Holder)
+	if !ok {
+		return "", nil
+	}
+	owner, err := teller.Holder(ctx, lockName)
+	if err != nil {
+		return "", fmt.Errorf("repository %s: %w", r.st, err)
+	}
+	return owner, nil
+}
+
+func (r *Repository) setLocked(locked bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.locked = locked
+}
+
+// wantLocked returns ErrNotLocked unless this Repository holds its lock.
+func (r *Repository) wantLocked() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.locked {
+		return ErrNotLocked
+	}
+	return nil
+}
+
+// putJSON writes a small object for people and programs.
+func putJSON(ctx context.Context, st store.Store, name string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return store.PutBytes(ctx, st, name, append(b, '\n'))
+}
+
+// decodeJSON reads a document with a format_version.
+func decodeJSON(b []byte, v any) error {
+	// The version first: a newer format may have changed anything else.
+	var version struct {
+		FormatVersion int `json:"format_version"`
+	}
+	if err := json.Unmarshal(b, &version); err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if err := checkFormat(version.FormatVersion); err != nil {
+		return err
+	}
+	const some = 1000
+	if err := checkDensity(b, some); err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return nil
+}
+
+// checkFormat says whether this program reads a version of the format.
+func checkFormat(version int) error {
+	switch {
+	case version > FormatVersion:
+		return fmt.Errorf("format %d, while this mbk reads up to format %d: %w", version, FormatVersion, ErrNewerFormat)
+	case version < 1:
+		return fmt.Errorf("format version %d: %w", version, ErrDamaged)
+	}
+	return nil
+}
+
+// newUUID returns a random (version 4) UUID.
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+func isUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i, c := range s {
+		if i == 8 || i == 13 || i == 18 || i == 23 {
+			if c != '-' {
+				return false
+			}
+		} else if !strings.ContainsRune("0123456789abcdef", c) {
+			return false
+		}
+	}
+	return true
+}

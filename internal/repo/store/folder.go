@@ -1,0 +1,507 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mbk/internal/hint"
+	"mbk/internal/sys/fsuser"
+)
+
+const (
+	// Names that begin with a dot are never objects.
+	tempPrefix = ".put-"
+
+	// maxDepth bounds how deep List follows folders, in case of a symbolic
+	// link that leads back. Objects lie at most two folders deep.
+	maxDepth = 8
+)
+
+// Folder is a Store in a folder of the local file system. Objects are files with
+// mode 0600 in folders with mode 0700, as backups hold everything that the
+// server knows. It may be used by several processes at once.
+//
+// A process of root does everything in the folder with the rights of the folder's
+// owner: what it writes is the owner's, and a link that he has made leads it only to
+// where he could have gone himself. Nobody else's links lead anywhere, except root's.
+type Folder struct {
+	root  string      // absolute
+	owner fsuser.User // of the folder
+	place place       // of the folder when it was opened
+
+	mu     sync.Mutex
+	synced map[string]bool // folders, by their names, whose own entries are known to be on disk
+
+	// fault stands before every step of a Put in this package's tests, which
+	// make one after another fail. It is nil otherwise.
+	fault func(step string) error
+}
+
+var (
+	_ Store   = (*Folder)(nil)
+	_ Sweeper = (*Folder)(nil)
+	_ Tester  = (*Folder)(nil)
+	_ Holder  = (*Folder)(nil)
+	_ Guarded = (*Folder)(nil)
+)
+
+// OpenFolder returns the store in an existing folder, to which path may be a symbolic
+// link; root follows only links that others cannot have made, and else the error is a
+// *fsuser.ForeignLinkError. The error is fs.ErrNotExist if there is no such folder and
+// syscall.ENOTDIR if the path is something else. Whether the folder can be written to
+// shows when something is written.
+func OpenFolder(path string) (*Folder, error) {
+	root, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open folder %s: %w", path, err)
+	}
+	var st unix.Stat_t
+	if err := ignoringEINTR(func() error { return unix.Stat(root, &st) }); err != nil {
+		return nil, fmt.Errorf("open folder %s: %w", root, err)
+	}
+	f := &Folder{synced: map[string]bool{".": true}}
+	if f.root, err = resolve(root); err != nil {
+		return nil, fmt.Errorf("open folder %s: %w", root, err)
+	}
+	if err := f.stat(&st); err != nil {
+		return nil, fmt.Errorf("open folder %s: %w", root, cause(err))
+	}
+	f.owner, f.place = fsuser.User{UID: int(st.Uid), GID: int(st.Gid)}, placeOf(&st)
+	if err := f.owner.Do(func() error { return nil }); err != nil {
+		return nil, hint.Wrap(fmt.Errorf("open folder %s: %w", root, err),
+			"root works in a repository with the rights of its owner, for which it needs the capabilities CAP_SETUID and CAP_SETGID: give them to this process, or run mbk as that user")
+	}
+	err = f.inside(func(root *os.File) error {
+		dir, err := f.openFolder(root, "", allLinks)
+		if err != nil {
+			return err
+		}
+		return dir.Close()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open folder %s: %w", root, cause(err))
+	}
+	return f, nil
+}
+
+// resolve is the place that an absolute path stands for. Root looks for it without
+// following the links of others: what root does in a repository of root's is done with
+// root's rights, and so nobody else may say which one it is.
+func resolve(path string) (string, error) {
+	if os.Geteuid() != 0 {
+		return path, nil
+	}
+	place, err := fsuser.Resolve(path)
+	if link, ok := errors.AsType[*fsuser.ForeignLinkError](err); ok {
+		return "", hint.Wrap(err, link.Advice())
+	}
+	return place, cause(err)
+}
+
+// CreateFolder makes a folder for a new store, with mode 0700, and opens it. Its
+// parent must exist. An existing folder is opened as it is.
+func CreateFolder(path string) (*Folder, error) {
+	root, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("create folder %s: %w", path, err)
+	}
+	if root, err = resolve(root); err != nil {
+		return nil, fmt.Errorf("create folder %s: %w", path, err)
+	}
+	err = os.Mkdir(root, 0o700)
+	if err == nil {
+		err = syncPath(filepath.Dir(root))
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("create folder %s: %w", root, cause(err))
+	}
+	return OpenFolder(root)
+}
+
+// syncPath is syncFolder for a folder that is not open.
+func syncPath(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(syncFolder(dir), dir.Close())
+}
+
+// String returns the absolute path of the folder.
+func (f *Folder) String() string { return f.root }
+
+// Open opens a part of an object.
+func (f *Folder) Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error) {
+	if err := errors.Join(ctx.Err(), CheckName(name)); err != nil {
+		return nil, err
+	}
+	if offset < 0 {
+		return nil, fmt.Errorf("open %s: negative offset %d", name, offset)
+	}
+	var file *os.File
+	err := f.inside(func(root *os.File) error {
+		dir, err := f.openFolder(root, path.Dir(name), allLinks)
+		if err != nil {
+			return err
+		}
+		defer dir.Close() //nolint:errcheck // nothing is written to it
+		file, err = f.openObject(dir, path.Base(name))
+		return err
+	})
+	if errors.Is(err, syscall.ENOTDIR) || errors.Is(err, errForeignLink) {
+		err = fs.ErrNotExist // a file stands where a folder would have to, or what leads to none
+	}
+	if err != nil {
+		return nil, f.explainRead("open "+name, err)
+	}
+	if offset > 0 {
+		_, err = file.Seek(offset, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(f.explainRead("open "+name, err), file.Close())
+	}
+	return &folderReader{ctx: ctx, file: file, left: n, all: n < 0}, nil
+}
+
+// folderReader reads a part of a file and heeds a context.
+type folderReader struct {
+	ctx  context.Context
+	file *os.File
+	left int64
+	all  bool
+}
+
+func (r *folderReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	if !r.all {
+		if r.left <= 0 {
+			return 0, io.EOF
+		}
+		p = p[:min(int64(len(p)), r.left)]
+	}
+	n, err := r.file.Read(p)
+	r.left -= int64(n)
+	return n, err
+}
+
+func (r *folderReader) Close() error { return r.file.Close() }
+
+// List lists the files below the folder.
+func (f *Folder) List(ctx context.Context, prefix string) ([]Object, error) {
+	var objects []Object
+	err := f.walk(ctx, prefix, allLinks, walker{
+		file: func(_ *os.File, name string, st *unix.Stat_t) error {
+			if !strings.HasPrefix(path.Base(name), ".") {
+				objects = append(objects, Object{Name: name, Size: st.Size, Modified: time.Unix(st.Mtim.Unix()).UTC()})
+			}
+			return nil
+		},
+		unreadable: func(name string, err error) error {
+			objects = append(objects, Object{Name: name, Err: f.explainRead("list "+name, err)})
+			return nil
+		},
+	})
+	if err != nil {
+		return nil, f.explainRead("list "+f.root, err)
+	}
+	slices.SortFunc(objects, func(a, b Object) int { return cmp.Compare(a.Name, b.Name) })
+	return objects, nil
+}
+
+// walker is told what walk comes across.
+type walker struct {
+	// file is called for every regular file, with its open folder; name is that of
+	// the file, with the folders that lead to it.
+	file func(dir *os.File, name string, st *unix.Stat_t) error
+	// unreadable is called for a folder that cannot be looked into, except the one
+	// where the walk starts.
+	unreadable func(name string, err error) error
+	start      string
+}
+
+// walk goes through all files whose names begin with prefix; for a temporary file
+// that is the name of the object that it would have become.
+func (f *Folder) walk(ctx context.Context, prefix string, follow links, w walker) error {
+	folder, _ := path.Split(prefix)
+	folder = strings.TrimSuffix(folder, "/")
+	if folder != "" {
+		if err := CheckName(folder); err != nil {
+			return err
+		}
+	}
+	w.start = folder
+	return f.inside(func(root *os.File) error {
+		dir, err := f.openFolder(root, folder, follow)
+		if isGone(err) || errors.Is(err, errForeignLink) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		depth := 0
+		if folder != "" {
+			depth = 1 + strings.Count(folder, "/")
+		}
+		return errors.Join(f.walkFolder(ctx, dir, folder, prefix, depth, follow, w), dir.Close())
+	})
+}
+
+func (f *Folder) walkFolder(ctx context.Context, dir *os.File, folder, prefix string, depth int, follow links, w walker) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	entries, err := dir.Readdirnames(-1)
+	switch {
+	case isGone(err): // removed meanwhile
+		return nil
+	case err != nil && folder != w.start:
+		return w.unreadable(folder, err)
+	case err != nil:
+		return err
+	}
+	through := follow == allLinks || depth == 0
+	for _, entry := range entries {
+		if foreign(folder, entry) {
+			continue
+		}
+		name := path.Join(folder, entry)
+		if !strings.HasPrefix(path.Join(folder, objectOf(entry)), prefix) {
+			continue
+		}
+		st, err := f.statIn(dir, entry, through) // an operator may have moved a part to another disk
+		switch kind := st.Mode & unix.S_IFMT; {
+		case isGone(err), errors.Is(err, errForeignLink): // removed meanwhile, a dead link, or one that leads nowhere
+		case err != nil:
+			err = w.unreadable(name, err)
+			if err != nil {
+				return err
+			}
+		case kind == unix.S_IFDIR && depth < maxDepth:
+			if err := f.walkInto(ctx, dir, entry, name, prefix, depth, follow, w); err != nil {
+				return err
+			}
+		case kind == unix.S_IFREG:
+			if err := w.file(dir, name, &st); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// walkInto is walkFolder for a folder in dir.
+func (f *Folder) walkInto(ctx context.Context, dir *os.File, entry, name, prefix string, depth int, follow links, w walker) error {
+	next, err := f.openIn(dir, entry, unix.O_RDONLY|unix.O_DIRECTORY, follow == allLinks || depth == 0)
+	if isGone(err) || errors.Is(err, errForeignLink) || errors.Is(err, ErrThroughLink) {
+		return nil
+	}
+	if err != nil {
+		return w.unreadable(name, err)
+	}
+	return errors.Join(f.walkFolder(ctx, next, name, prefix, depth+1, follow, w), next.Close())
+}
+
+// foreign tells whether an entry of a folder belongs to the system: snapshots,
+// marks of mount points, locks.
+func foreign(folder, entry string) bool {
+	if folder == "" && entry == "lost+found" {
+		return true
+	}
+	return strings.HasPrefix(entry, ".") && !strings.HasPrefix(entry, tempPrefix)
+}
+
+// objectOf returns the base name of the object for which a file was made:
+// ".put-0123456789abcdef.x" is a part of "x".
+func objectOf(base string) string {
+	if rest, ok := strings.CutPrefix(base, tempPrefix); ok {
+		if _, object, ok := strings.Cut(rest, "."); ok {
+			return object
+		}
+	}
+	return base
+}
+
+// subfolders calls do for the repository's folder and those in it.
+func (f *Folder) subfolders(do func(dir *os.File, name string, st *unix.Stat_t) error) error {
+	return f.inside(func(root *os.File) error {
+		dir, err := f.openFolder(root, "", allLinks)
+		if err != nil {
+			return err
+		}
+		defer dir.Close() //nolint:errcheck // nothing is written to it
+		entries, err := dir.Readdirnames(-1)
+		if err != nil {
+			return err
+		}
+		for _, entry := range append([]string{"."}, entries...) {
+			if entry != "." && foreign("", entry) {
+				continue
+			}
+			st, err := f.statIn(dir, entry, true)
+			if err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+				continue // that is said when it is used
+			}
+			if err := do(dir, entry, &st); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Writable tells whether objects can be made in the folder and its subfolders, as
+// far as can be told without making one.
+func (f *Folder) Writable(ctx context.Context) error {
+	err := f.subfolders(func(dir *os.File, name string, _ *unix.Stat_t) error {
+		// AT_EACCESS is about the rights that the owner has, not root.
+		err := unix.Faccessat(int(dir.Fd()), name, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+		if err := errors.Join(ctx.Err(), err); err != nil {
+			return f.notWritable(filepath.Join(f.root, name), err)
+		}
+		return nil
+	})
+	if err != nil {
+		return f.explainRead("look at "+f.root, err)
+	}
+	return nil
+}
+
+// Exposed names what others than the owner of the repository can exchange in it.
+func (f *Folder) Exposed(ctx context.Context) ([]string, error) {
+	var found []string
+	err := f.subfolders(func(_ *os.File, name string, st *unix.Stat_t) error {
+		path := filepath.Join(f.root, name)
+		switch uid := int(st.Uid); {
+		case st.Mode&0o002 != 0:
+			found = append(found, fmt.Sprintf("folder %s can be written to by every user (mode %04o)", path, st.Mode&0o7777))
+		case st.Mode&0o020 != 0:
+			found = append(found, fmt.Sprintf("folder %s can be written to by group %d (mode %04o)", path, st.Gid, st.Mode&0o7777))
+		case uid != f.owner.UID && uid != 0:
+			found = append(found, fmt.Sprintf("folder %s belongs to another user, %d, than the repository, %d", path, uid, f.owner.UID))
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return nil, f.explainRead("look at "+f.root, err)
+	}
+	return found, nil
+}
+
+// Empty tells whether the folder holds nothing but what belongs to the system.
+func (f *Folder) Empty(ctx context.Context) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	empty := true
+	err := f.inside(func(root *os.File) error {
+		dir, err := f.openFolder(root, "", allLinks)
+		if err != nil {
+			return err
+		}
+		defer dir.Close() //nolint:errcheck // nothing is written to it
+		entries, err := dir.Readdirnames(-1)
+		for _, entry := range entries {
+			empty = empty && (foreign("", entry) || strings.HasPrefix(entry, tempPrefix))
+		}
+		return err
+	})
+	if err != nil {
+		return false, f.explainRead("list "+f.root, err)
+	}
+	return empty, nil
+}
+
+// Space asks the file system.
+func (f *Folder) Space(ctx context.Context) (Space, error) {
+	if err := ctx.Err(); err != nil {
+		return Space{}, err
+	}
+	s, err := f.space()
+	if err != nil {
+		return Space{}, fmt.Errorf("space of %s: %w", f.root, err)
+	}
+	return s, nil
+}
+
+func (f *Folder) space() (Space, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(f.root, &st); err != nil {
+		return Space{}, err
+	}
+	unit := st.Frsize
+	return Space{Free: int64(st.Bavail) * unit, Total: int64(st.Blocks) * unit, Known: true}, nil
+}
+
+// explain gives an error of writing its operation and what a person needs to know.
+func (f *Folder) explain(op string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		space, spaceErr := f.space()
+		space.Known = space.Known && spaceErr == nil
+		return fmt.Errorf("%s: %w", op, &NoSpaceError{Where: f.root, Space: space, Err: cause(err)})
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%s: %w", op, f.notWritable(f.root, err))
+	}
+	return fmt.Errorf("%s: %w", op, &WriteError{cause(err)})
+}
+
+// notWritable is the error for a folder that cannot be written to.
+func (f *Folder) notWritable(folder string, err error) error {
+	return f.withRights(fmt.Errorf("folder %s is not writable: %w", folder, cause(err)))
+}
+
+// explainRead gives an error of reading its operation.
+func (f *Folder) explainRead(op string, err error) error {
+	return f.withRights(fmt.Errorf("%s: %w", op, cause(err)))
+}
+
+// withRights adds advice to an error if the owner of the repository lacks rights in
+// it, whose rights those of root are here.
+func (f *Folder) withRights(err error) error {
+	if !errors.Is(err, fs.ErrPermission) || errors.Is(err, fsuser.ErrProcess) || !f.owner.Other() || len(hint.Of(err)) > 0 {
+		return err
+	}
+	return hint.Wrap(err, fmt.Sprintf("give all that is in the repository to its owner, with whose rights mbk works in it: chown -R %d:%d %s", f.owner.UID, f.owner.GID, f.root))
+}
+
+// cause takes the operation and path off an error of package os: our callers
+// know the object by another name.
+func cause(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	var l *os.LinkError
+	if errors.As(err, &l) {
+		return l.Err
+	}
+	return err
+}
+
+// flock takes an exclusive lock on an open file without waiting.
+func flock(file *os.File) error {
+	for {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}

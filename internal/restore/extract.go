@@ -1,0 +1,463 @@
+package restore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"sync"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"mbk/copier"
+	"mbk/internal/aria"
+	"mbk/internal/innodb"
+	"mbk/internal/repo"
+	"mbk/internal/repo/store"
+	"mbk/internal/sys/fsuser"
+)
+
+// job is one run of bytes to extract into a file. A file without bytes has one
+// job with an empty extent.
+type job struct {
+	file   *outFile
+	extent copier.Extent
+}
+
+// outFile is a file that is being extracted, by several workers if it has
+// several extents.
+type outFile struct {
+	*repo.File
+	path  string // below the root
+	shift int64  // from the offsets of the extents to those on disk
+	size  int64  // of the file on disk
+	head  []byte // what the file begins with before any extent
+
+	mu      sync.Mutex
+	created os.FileInfo // nil: not yet
+	left    int         // jobs
+}
+
+// extraction writes files of a backup below a root. Nothing is written outside
+// of it whatever the manifest says, and no file is written twice.
+type extraction struct {
+	st      copier.Opener
+	folder  string
+	root    *os.Root
+	as      fsuser.User // with whose rights files are made and opened
+	owner   *Owner      // nil: whoever makes them
+	workers int
+	meter   *meter
+	known   map[string]bool // folders that are there
+	made    []string        // those of them that this extraction made, the outer before the inner
+}
+
+// run extracts files. Every chunk's checksum is checked on the way; damage is
+// reported as a *copier.DamageError.
+func (x *extraction) run(ctx context.Context, files []*outFile) error {
+	jobs := inPackOrder(files)
+	if err := x.makeFolders(files); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	queue := make(chan job)
+	group.Go(func() error {
+		defer close(queue)
+		for _, j := range jobs {
+			select {
+			case queue <- j:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	for range x.workers {
+		group.Go(func() error {
+			e := copier.NewExtractor()
+			defer e.Close()
+			for j := range queue {
+				if err := x.do(ctx, e, j); err != nil {
+					return fmt.Errorf("extract %s: %w", j.file.Path, err)
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// inPackOrder lists the jobs in the order in which their bytes lie in the packs.
+func inPackOrder(files []*outFile) []job {
+	var jobs []job
+	for _, f := range files {
+		f.left = max(1, len(f.Extents))
+		if len(f.Extents) == 0 {
+			jobs = append(jobs, job{file: f})
+		}
+		for _, e := range f.Extents {
+			jobs = append(jobs, job{f, e})
+		}
+	}
+	slices.SortStableFunc(jobs, func(a, b job) int {
+		return cmp.Or(cmp.Compare(a.extent.Pack, b.extent.Pack), cmp.Compare(a.extent.Offset, b.extent.Offset))
+	})
+	return jobs
+}
+
+// packs opens the packs of a backup. One that is missing is damage, too, unless the
+// backup was removed meanwhile.
+type packs struct {
+	repository *repo.Repository
+	id         string // of the backup
+}
+
+// Open implements copier.Opener.
+func (p packs) Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error) {
+	r, err := p.repository.Store().Open(ctx, name, offset, n)
+	if errors.Is(err, fs.ErrNotExist) {
+		if removed := p.repository.StillThere(ctx, p.id); removed != nil {
+			return nil, removed
+		}
+		err = &copier.DamageError{Object: name, Reason: "it is missing", Missing: true}
+	}
+	return r, err
+}
+
+// makeFolders makes the folders that the files need.
+func (x *extraction) makeFolders(files []*outFile) error {
+	return x.as.Do(func() error {
+		for _, f := range files {
+			if err := x.makeFolder(path.Dir(f.path)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// makeFolder makes a folder and those above it, as far as they are missing.
+func (x *extraction) makeFolder(dir string) error {
+	if dir == "." || x.known[dir] {
+		return nil
+	}
+	if err := x.makeFolder(path.Dir(dir)); err != nil {
+		return err
+	}
+	if x.known == nil {
+		x.known = map[string]bool{}
+	}
+	x.known[dir] = true
+	err := x.root.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err == nil {
+		x.made = append(x.made, dir)
+		if x.owner != nil {
+			err = x.root.Lchown(dir, x.owner.UID, x.owner.GID)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	return nil
+}
+
+// do extracts one run of bytes, and completes the file if it was the last.
+func (x *extraction) do(ctx context.Context, e *copier.Extractor, j job) (err error) {
+	f, err := fsuser.Value(x.as, func() (*os.File, error) { return x.open(j.file) })
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if j.extent.Size > 0 {
+		file := &diskSink{
+			cached: copier.FileSink{File: f, Sparse: j.file.Sparse, Fresh: true},
+			begun:  j.extent.Start + j.file.shift,
+		}
+		if j.extent.Size >= directFrom && store.OnDisk(f) {
+			direct, err := fsuser.Value(x.as, func() (*os.File, error) { return x.reopen(j.file, unix.O_DIRECT) })
+			if err == nil { // else the file system cannot do that
+				defer direct.Close() //nolint:errcheck // f tells of errors when all is synced
+				file.direct = &copier.FileSink{File: direct, Sparse: j.file.Sparse, Fresh: true}
+			}
+		}
+		out := shiftedSink{file, j.file.shift, x.meter}
+		if err := e.Extent(ctx, x.st, x.folder, j.file.Number, j.extent, out); err != nil {
+			return err
+		}
+	}
+	j.file.mu.Lock()
+	defer j.file.mu.Unlock()
+	if j.file.left--; j.file.left > 0 {
+		return nil
+	}
+	return x.as.Do(func() error { return x.complete(f, j.file) })
+}
+
+// open opens a file for writing; whoever comes first makes it.
+func (x *extraction) open(f *outFile) (*os.File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.created != nil {
+		return x.reopen(f, 0)
+	}
+	file, err := x.root.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if f.created, err = file.Stat(); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	_, err = file.WriteAt(f.head, 0)
+	if err = errors.Join(err, file.Truncate(f.size), f.reserve(file)); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// reopen opens a file that was made. In a folder of somebody else's there may be
+// another file by now.
+func (x *extraction) reopen(f *outFile, flag int) (*os.File, error) {
+	file, err := x.root.OpenFile(f.path, os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|flag, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !os.SameFile(info, f.created) {
+		err = errExchanged
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// errExchanged is returned if somebody has exchanged a file or folder that was made.
+var errExchanged = errors.New("somebody has put something else in its place")
+
+// reserve gives a large file its room on the disk at once. Workers who write past the
+// page cache then need not wait for each other's blocks, and a disk that is too small
+// is noticed early. Of a redo log most stays a hole: the server makes its own.
+func (f *outFile) reserve(file *os.File) error {
+	if f.Sparse || f.head != nil || f.size < directFrom || !store.OnDisk(file) {
+		return nil
+	}
+	err := unix.Fallocate(int(file.Fd()), 0, 0, f.size)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return &os.PathError{Op: "reserve", Path: f.path, Err: err}
+	}
+	return nil // where the file system cannot do that, it goes without
+}
+
+// complete sets owner, mode and times.
+func (x *extraction) complete(file *os.File, f *outFile) error {
+	if x.owner != nil {
+		if err := file.Chown(x.owner.UID, x.owner.GID); err != nil {
+			return err
+		}
+	}
+	if err := file.Chmod(fs.FileMode(f.Mode) & 0o777); err != nil {
+		return err
+	}
+	if f.Modified.IsZero() {
+		return nil
+	}
+	return setTimes(file, f.Modified)
+}
+
+// setTimes sets both times of an open file.
+func setTimes(file *os.File, to time.Time) error {
+	at, err := unix.TimeToTimespec(to)
+	if err != nil {
+		return err
+	}
+	both := [2]unix.Timespec{at, at}
+	// As futimens of the C library: without a name the call is about the descriptor.
+	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, file.Fd(), 0, uintptr(unsafe.Pointer(&both)), 0, 0, 0)
+	if errno != 0 {
+		return &os.PathError{Op: "set times of", Path: file.Name(), Err: errno}
+	}
+	return nil
+}
+
+// shiftedSink passes on what an Extractor delivers, moved to another place in
+// the file, and counts it.
+type shiftedSink struct {
+	copier.Sink
+	shift int64
+	meter *meter
+}
+
+// WriteAt implements copier.Sink.
+func (s shiftedSink) WriteAt(p []byte, off int64) (int, error) {
+	s.meter.add(int64(len(p)))
+	return s.Sink.WriteAt(p, off+s.shift)
+}
+
+// Zero implements copier.Sink.
+func (s shiftedSink) Zero(off, n int64) error {
+	s.meter.add(n)
+	return s.Sink.Zero(off+s.shift, n)
+}
+
+const (
+	// writeBehind is how many bytes of a file may gather in the page cache before the
+	// kernel is told to write them. Left to itself it waits until the restore wants
+	// everything synced, when the processors have nothing else to do.
+	writeBehind = 8 << 20
+
+	// directFrom is how many bytes must be in a row to be written past the page cache.
+	directFrom = 1 << 20
+
+	// diskBlock is what such writes, and their places in memory, are multiples of.
+	diskBlock = 4096
+)
+
+// diskSink writes to a file from front to back, and has the disk follow. It goes past
+// the page cache if it can: that saves a copy, and what is there stays there.
+type diskSink struct {
+	cached copier.FileSink
+	direct *copier.FileSink // nil: impossible
+	begun  int64            // offset up to which the kernel was told to write
+}
+
+// WriteAt implements copier.Sink.
+func (s *diskSink) WriteAt(p []byte, off int64) (int, error) {
+	if s.direct != nil && off%diskBlock == 0 && len(p)%diskBlock == 0 && uintptr(unsafe.Pointer(unsafe.SliceData(p)))%diskBlock == 0 {
+		n, err := s.direct.WriteAt(p, off)
+		if !errors.Is(err, unix.EINVAL) {
+			return n, err
+		}
+		s.direct = nil // its blocks are larger
+	}
+	n, err := s.cached.WriteAt(p, off)
+	if end := off + int64(n); end-s.begun >= writeBehind {
+		// An error would show again when everything is synced.
+		_ = unix.SyncFileRange(int(s.cached.File.Fd()), s.begun, end-s.begun, unix.SYNC_FILE_RANGE_WRITE)
+		s.begun = end
+	}
+	return n, err
+}
+
+// Zero implements copier.Sink.
+func (s *diskSink) Zero(off, n int64) error { return s.cached.Zero(off, n) }
+
+// outFiles lists the files of a backup as they are laid down in a data
+// directory: under their own names, the redo log with a header.
+func outFiles(m *repo.Manifest, tool string) ([]*outFile, error) {
+	files := make([]*outFile, 0, len(m.Files))
+	for i := range m.Files {
+		f := &m.Files[i]
+		switch {
+		case f.Class == repo.ClassRedo:
+			log, err := redoFile(m, f, tool)
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, log)
+		case m.Aria.Control != nil && path.Base(f.Path) == aria.ControlFile:
+			// It is made anew.
+		default:
+			files = append(files, &outFile{File: f, path: f.Path, size: f.Size})
+		}
+	}
+	return files, nil
+}
+
+// redoFile is ib_logfile0: a header, the bytes of the backup, and zeros.
+func redoFile(m *repo.Manifest, f *repo.File, tool string) (*outFile, error) {
+	if len(f.Extents) == 0 {
+		return nil, fmt.Errorf("manifest: the redo log is empty: %w", repo.ErrDamaged)
+	}
+	head, err := restoredLog(m, tool).Header()
+	if err != nil {
+		return nil, fmt.Errorf("manifest: redo log: %w: %w", err, repo.ErrDamaged)
+	}
+	log := *f
+	from, to := m.Redo.Stored()
+	log.Size, log.Mode, log.Sparse = int64(to-from), 0o660, false
+	return &outFile{
+		File: &log, path: logName, shift: int64(len(head)) - f.Extents[0].Start, head: head,
+		size: innodb.RestoredLogSize(log.Size, logSize(m)),
+	}, nil
+}
+
+// extractAll lays the whole backup down in the scratch folder.
+func (s *scratch) extractAll(ctx context.Context, o Options, m *repo.Manifest, ariaDir string, meter *meter) error {
+	files, err := outFiles(m, o.Tool)
+	if err != nil {
+		return err
+	}
+	var total int64
+	for _, f := range files {
+		total += f.File.Size
+	}
+	meter.begin(PhaseExtract, total)
+	x := &extraction{st: packs{o.Repository, m.ID}, folder: repo.Folder(m.ID), root: s.root, as: s.as, workers: o.extractors, meter: meter}
+	if os.Geteuid() == 0 {
+		x.owner = &s.target.owner
+	}
+	if err := x.run(ctx, slices.DeleteFunc(files, func(f *outFile) bool { return s.goesOutside(f.Number) })); err != nil {
+		return err
+	}
+	if err := s.extractOutside(ctx, *x); err != nil {
+		return err
+	}
+	meter.end()
+	return x.as.Do(func() error {
+		if err := s.nearNames(m, o.Tool); err != nil {
+			return err
+		}
+		for _, d := range m.Directories {
+			if err := x.makeFolder(d.Path); err != nil {
+				return err
+			}
+			if err := x.root.Chmod(d.Path, fs.FileMode(d.Mode&0o777|0o700)); err != nil {
+				return fmt.Errorf("make folder: %w", err)
+			}
+		}
+		return x.writeAriaControl(m, ariaDir)
+	})
+}
+
+// laterTransactions are more than a server begins between two writes of Aria's
+// control file. Those that only read are not in the log either, so the number in the
+// control file is too low; a server takes a table that was made by a later transaction
+// for one of another system, and a check of it (by 10.5) says that it is corrupt.
+const laterTransactions = 1 << 24
+
+// writeAriaControl makes Aria's control file.
+func (x *extraction) writeAriaControl(m *repo.Manifest, dir string) error {
+	if m.Aria.Control == nil {
+		return nil
+	}
+	control := *m.Aria.Control
+	control.MaxTrid = min(control.MaxTrid+laterTransactions, 1<<48-1)
+	b := control.Append(nil)
+	if len(b) > aria.MaxControlSize {
+		return fmt.Errorf("manifest: %s of %d bytes: %w", aria.ControlFile, len(b), repo.ErrDamaged)
+	}
+	f, err := x.root.OpenFile(path.Join(dir, aria.ControlFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o660)
+	if err != nil {
+		return fmt.Errorf("extract %s: %w", aria.ControlFile, err)
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Chmod(0o660)) // whatever the umask is
+	if x.owner != nil {
+		err = errors.Join(err, f.Chown(x.owner.UID, x.owner.GID))
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("extract %s: %w", aria.ControlFile, err)
+	}
+	return nil
+}

@@ -1,0 +1,487 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"mbk/internal/datadir/filename"
+	"mbk/internal/datadir/filter"
+	"mbk/internal/innodb"
+	"mbk/internal/repo"
+	"mbk/internal/ui/printable"
+	"mbk/stage"
+)
+
+// A filter may have been at work when the backup was made, or be given for the
+// restore, or both. In every case there are tables which InnoDB's dictionary, its
+// undo logs and the redo log know, and of which there is no file. This file makes
+// the server forget them, in two steps. Before recovery the redo log is continued by
+// one FILE_DELETE for each of their tablespaces, as if they had been dropped at the
+// last moment: so recovery passes over their records, and rollback and purge over
+// their rows. After recovery a private server drops what its dictionary still lists.
+
+// leftByRestore is the LeftOut.Reason of a table that the restore leaves out.
+const leftByRestore = "the filter of the restore leaves it out"
+
+// narrow is the manifest of what a filter keeps of a backup.
+func narrow(m *repo.Manifest, f *filter.Filter) *repo.Manifest {
+	if f == nil {
+		return m
+	}
+	n := *m
+	left := repo.Filter{}
+	if m.Filter != nil {
+		left = *m.Filter
+	}
+	n.Filter, n.Tables, n.Files, n.Directories, n.Damaged = &left, nil, nil, nil, nil
+	n.LeftOut = slices.Clone(m.LeftOut)
+
+	dropped := map[int]bool{}    // files of tables that are left out
+	holds := map[string]bool{}   // databases of which a table is kept
+	folders := map[string]bool{} // of databases: whether they are kept
+	for _, t := range m.Tables {
+		if f.Table(t.Database, t.Name) {
+			n.Tables = append(n.Tables, t)
+			holds[t.Database] = true
+			continue
+		}
+		n.LeftOut = append(n.LeftOut, repo.LeftOut{Database: t.Database, Name: t.Name, Engine: t.Engine, Reason: leftByRestore})
+		for _, i := range t.Files {
+			dropped[i] = true
+		}
+	}
+	for _, d := range m.Directories {
+		kept := holds[d.Name] || f.Database(d.Name)
+		if folders[d.Path] = kept; kept {
+			n.Directories = append(n.Directories, d)
+		} else {
+			left.LeftOut = append(left.LeftOut, d.Name)
+		}
+	}
+	index := map[int]int{}
+	files := map[string]bool{}
+	for i := range m.Files {
+		file := &m.Files[i]
+		kept, ofDatabase := folders[path.Dir(file.Path)]
+		kept = !ofDatabase || kept && !dropped[i]
+		if kept = kept || file.Class == repo.ClassInnoDB && !readableRedo(m); kept {
+			index[i] = len(n.Files)
+			n.Files = append(n.Files, *file)
+			files[file.Path] = true
+		}
+	}
+	n.Redo.File = index[m.Redo.File]
+	for i := range n.Tables {
+		list := slices.Clone(n.Tables[i].Files)
+		for j := range list {
+			list[j] = index[list[j]]
+		}
+		n.Tables[i].Files = list
+	}
+	for _, d := range m.Damaged {
+		if files[d.File] {
+			n.Damaged = append(n.Damaged, d)
+		}
+	}
+	return &n
+}
+
+// readableRedo says whether the redo log shows which tablespaces it is about. If
+// not, nobody can make it pass over some, and they must all be laid down.
+func readableRedo(m *repo.Manifest) bool {
+	return innodb.LogHeader{Format: m.Redo.Format, Crypt: m.Redo.Crypt}.Readable()
+}
+
+// filterOf makes the filter of the options for a backup, with objections to parts
+// of it that mean nothing there.
+func filterOf(o Options, m *repo.Manifest) (*filter.Filter, []Objection) {
+	fold := m.Server.Variables["lower_case_table_names"]
+	f, err := filter.New(o.Filter, fold != "0" && fold != "")
+	if err != nil {
+		return nil, []Objection{{Problem: err.Error()}}
+	}
+	databases := []string{"information_schema", "performance_schema"} // never in a backup
+	var tables []filter.Name
+	for _, d := range m.Directories {
+		databases = append(databases, d.Name)
+	}
+	for _, t := range m.Tables {
+		tables = append(tables, filter.Name{Database: t.Database, Table: t.Name})
+	}
+	missing := f.Check(databases, tables)
+	for _, t := range m.LeftOut {
+		tables = append(tables, filter.Name{Database: t.Database, Table: t.Name})
+	}
+	if m.Filter != nil {
+		databases = append(databases, m.Filter.LeftOut...)
+	}
+	unknown := map[string]bool{}
+	for _, err := range f.Check(databases, tables) {
+		unknown[err.Error()] = true
+	}
+	var objections []Objection
+	for _, err := range missing {
+		o := Objection{Problem: err.Error()}
+		unmatched, ok := errors.AsType[*filter.UnmatchedError](err)
+		switch {
+		case ok && !unknown[err.Error()]:
+			o.Problem += " in this backup, which was made without it"
+			o.Hint = "choose another backup: mbk show ID lists what one does not hold"
+		case ok:
+			o.Hint = unmatched.Advice()
+		}
+		objections = append(objections, o)
+	}
+	return f, objections
+}
+
+// forget prepares the extracted files of a filtered backup for recovery, and
+// returns the manifest with the end of the redo log as it is now.
+func (s *scratch) forget(m *repo.Manifest) (*repo.Manifest, error) {
+	if m.Filter == nil {
+		return m, nil
+	}
+	if err := s.removeTriggers(m); err != nil {
+		return nil, fmt.Errorf("leave tables out: %w", err)
+	}
+	if !readableRedo(m) {
+		return m, nil
+	}
+	end, err := s.deleteSpaces(m)
+	if err != nil {
+		return nil, fmt.Errorf("leave tables out: %w", err)
+	}
+	n := *m
+	n.LSN.End = end
+	return &n, nil
+}
+
+// keeps returns a function that says whether a manifest holds a table.
+func keeps(m *repo.Manifest) func(database, table string) bool {
+	kept := make(map[filter.Name]bool, len(m.Tables))
+	for _, t := range m.Tables {
+		kept[filter.Name{Database: t.Database, Table: t.Name}] = true
+	}
+	return func(database, table string) bool { return kept[filter.Name{Database: database, Table: table}] }
+}
+
+// removeTriggers removes the files that lead from triggers to tables that are left
+// out. They are found by their contents only.
+func (s *scratch) removeTriggers(m *repo.Manifest) error {
+	kept := keeps(m)
+	for _, d := range m.Directories {
+		for _, f := range m.Files {
+			if path.Dir(f.Path) != d.Path || path.Ext(f.Path) != ".TRN" {
+				continue
+			}
+			b, err := s.root.ReadFile(f.Path)
+			if err != nil {
+				return err
+			}
+			if table, ok := filename.TriggerTable(b); ok && !kept(d.Name, table) {
+				if err := s.root.Remove(f.Path); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// deleteSpaces continues the redo log so that it deletes the tablespaces that were
+// not extracted. It returns where the log ends.
+func (s *scratch) deleteSpaces(m *repo.Manifest) (_ innodb.LSN, err error) {
+	f, err := s.root.OpenFile(logName, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	journal, err := readJournal(f, m)
+	if err != nil {
+		return 0, err
+	}
+	log := innodb.RestoredLog{Format: m.Redo.Format, Crypt: m.Redo.Crypt, Checkpoint: m.Redo.Checkpoint}
+	from, to := m.Redo.Stored()
+	at := innodb.DataOffset(m.Redo.Format) + int64(to-from) - int64(log.TailSize())
+	tail := make([]byte, log.TailSize())
+	if _, err := f.ReadAt(tail, at); err != nil {
+		return 0, fmt.Errorf("read %s: %w", logName, err)
+	}
+	more, end, err := log.AppendDeletes(tail, m.Redo.End, missingSpaces(journal, m))
+	if err != nil {
+		return 0, err
+	}
+	if _, err := f.WriteAt(more, at); err != nil {
+		return 0, err
+	}
+	// The log may end anywhere, but zeros must follow.
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	size := innodb.RestoredLogSize(at+int64(len(more))-innodb.DataOffset(m.Redo.Format), logSize(m))
+	return end, f.Truncate(max(size, info.Size()))
+}
+
+// readJournal reads out of an extracted redo log what it tells of tablespaces.
+func readJournal(f io.ReaderAt, m *repo.Manifest) (*innodb.Journal, error) {
+	c, err := innodb.NewLogChecker(m.Redo.Format, m.Redo.Crypt, m.Redo.Checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	from, to := m.Redo.Stored()
+	_, err = io.Copy(c, io.NewSectionReader(f, innodb.DataOffset(m.Redo.Format), int64(to-from)))
+	if err == nil {
+		err = c.Finish(m.Redo.End)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", logName, err)
+	}
+	return c.Journal(), nil
+}
+
+// missingSpaces are the tablespaces that the redo log is about and of which no file
+// was extracted.
+func missingSpaces(j *innodb.Journal, m *repo.Manifest) []innodb.DeletedSpace {
+	spaces, files := map[innodb.SpaceID]bool{}, map[string]bool{}
+	for _, f := range m.Files {
+		if f.Class != repo.ClassInnoDB {
+			continue
+		}
+		if f.Space != nil {
+			spaces[*f.Space] = true
+		}
+		files[f.Path] = true
+	}
+	var missing []innodb.DeletedSpace
+	for _, h := range j.Spaces() {
+		dir, name := path.Split(h.Name)
+		if h.Deleted == 0 && !spaces[h.Space] && !files[path.Base(dir)+"/"+name] {
+			missing = append(missing, innodb.DeletedSpace{Space: h.Space, Name: h.Name})
+		}
+	}
+	return missing
+}
+
+// removeSurplus removes, after recovery, the files that only the redo log needed.
+// What is dropped then is as it is where they were never there: a prepared
+// transaction holds no lock on a table that has no file.
+func (s *scratch) removeSurplus(m *repo.Manifest) error {
+	kept, folders := keeps(m), map[string]string{}
+	for _, d := range m.Directories {
+		folders[d.Path] = d.Name
+	}
+	for _, f := range m.Files {
+		dir, name := path.Dir(f.Path), path.Base(f.Path)
+		if f.Class != repo.ClassInnoDB || path.Ext(name) != ".ibd" {
+			continue
+		}
+		database, held := folders[dir]
+		table := filename.Base(strings.TrimSuffix(name, ".ibd"))
+		if held && (filename.Temporary(name) || filename.FullText(name) || kept(database, filename.SQL(table))) {
+			continue
+		}
+		if err := s.root.Remove(f.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("leave tables out: %w", err)
+		}
+		if !held {
+			_ = s.root.Remove(dir) // until it is empty
+		}
+	}
+	return nil
+}
+
+// dropLeftOut drops databases and tables that the manifest does not hold.
+func (s *served) dropLeftOut(ctx context.Context, e engine, m *repo.Manifest) error {
+	d, err := s.server.Dropper(ctx)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	kept, holds := keeps(m), map[string]bool{}
+	for _, dir := range m.Directories {
+		holds[dir.Name] = true
+	}
+	list, err := s.server.InnoDBTables(ctx)
+	if err != nil {
+		return err
+	}
+	// A database takes all of its tables with it.
+	gone := slices.DeleteFunc(slices.Clone(m.Filter.LeftOut), filename.Uncoded) // folders in which the server makes nothing
+	for _, t := range list {
+		dir, _ := path.Split(t.Name)
+		gone = append(gone, filename.SQL(path.Clean(dir)))
+	}
+	slices.Sort(gone)
+	for _, name := range slices.Compact(gone) {
+		if holds[name] {
+			continue
+		}
+		if err := e.makeFolder(name); err != nil {
+			return err
+		}
+		if err := d.DropDatabase(ctx, name); err != nil {
+			return err
+		}
+	}
+	// A table takes along the hidden ones of its full-text indexes; but not those of
+	// an index that a server of 10.5 was just making.
+	left := func() (map[string][]string, error) { return s.orphans(ctx, kept) }
+	strays := func() (map[string][]string, error) { return s.strays(ctx, e) }
+	for _, find := range []func() (map[string][]string, error){left, strays} {
+		if err := dropTables(ctx, d, find); err != nil {
+			return err
+		}
+	}
+	// What the server did not drop would be there for ever.
+	for _, find := range []func() (map[string][]string, error){left, strays} {
+		found, err := find()
+		if err != nil {
+			return err
+		}
+		for database, names := range found {
+			return fmt.Errorf("InnoDB's dictionary still has %s.%s", database, names[0])
+		}
+	}
+	if !holds["mysql"] {
+		return nil
+	}
+	return d.DropStatistics(ctx, func(database, table string) bool {
+		return kept(database, table) || kept(database, filename.Base(table))
+	})
+}
+
+// makeFolder makes the folder of a database which the server drops only if that is
+// there, and which it makes nothing by the name of.
+func (e engine) makeFolder(database string) error {
+	if !filename.Uncoded(database) {
+		return nil
+	}
+	return e.owner.user().Do(func() error {
+		root, err := os.OpenRoot(e.data)
+		if err != nil {
+			return err
+		}
+		defer root.Close() //nolint:errcheck // nothing is written to it
+		const mode = 0o700
+		if err := root.Mkdir(filename.Encode(database), mode); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return nil
+	})
+}
+
+// tables are those of InnoDB's dictionary that are wanted, by their names on disk: the
+// result has the names that SQL knows, under those of their databases.
+func (s *served) tables(ctx context.Context, wanted func(dir, name string) bool) (map[string][]string, error) {
+	list, err := s.server.InnoDBTables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string][]string{}
+	for _, t := range list {
+		dir, name := path.Split(t.Name)
+		if wanted(dir, name) {
+			database := filename.SQL(path.Clean(dir))
+			found[database] = append(found[database], filename.SQL(name))
+		}
+	}
+	return found, nil
+}
+
+// orphans are the tables of InnoDB's dictionary that are not kept: each partition for
+// itself, as there are no definitions. Hidden tables of full-text indexes are not
+// among them: they go with their table. What an ALTER left is dropped for itself.
+func (s *served) orphans(ctx context.Context, kept func(database, table string) bool) (map[string][]string, error) {
+	return s.tables(ctx, func(dir, name string) bool {
+		return !filename.FullText(name) && !filename.Temporary(name) && !kept(filename.SQL(path.Clean(dir)), filename.SQL(filename.Base(name)))
+	})
+}
+
+// dropTables drops tables.
+func dropTables(ctx context.Context, d *stage.Dropper, find func() (map[string][]string, error)) error {
+	const atOnce = 100
+	found, err := find()
+	if err != nil {
+		return err
+	}
+	for database, names := range found {
+		for some := range slices.Chunk(names, atOnce) {
+			if err := d.DropTables(ctx, database, some); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// strays are hidden tables of full-text indexes that have no file.
+func (s *served) strays(ctx context.Context, e engine) (map[string][]string, error) {
+	return s.tables(ctx, func(dir, name string) bool {
+		if !filename.FullText(name) {
+			return false
+		}
+		_, err := os.Lstat(filepath.Join(e.data, filepath.FromSlash(dir+name)+".ibd"))
+		return errors.Is(err, fs.ErrNotExist)
+	})
+}
+
+// keptTables says what a filter of the restore keeps: what it was asked for, apart from
+// the tables without which no server works.
+func keptTables(m *repo.Manifest) string {
+	var names []string
+	own := 0
+	for _, t := range m.Tables {
+		if systemDatabase(t.Database) {
+			own++
+			continue
+		}
+		names = append(names, printable.Table(t.Database, t.Name))
+	}
+	kept := fmt.Sprintf("%d tables are restored", len(names))
+	switch len(names) {
+	case 0:
+		return fmt.Sprintf("no tables but %d of the server itself are restored", own)
+	case 1:
+		kept = names[0] + " is restored"
+	case 2, 3:
+		kept = strings.Join(names, ", ") + " are restored"
+	}
+	if own > 0 {
+		kept += fmt.Sprintf(", and %d tables of the server itself", own)
+	}
+	return kept
+}
+
+// leftOutNotes tell whoever restores what is missing.
+func leftOutNotes(m *repo.Manifest) []string {
+	var notes []string
+	counts := map[string]int{}
+	for _, t := range m.LeftOut {
+		if t.Reason == repo.LeftByFilter || t.Reason == leftByRestore {
+			counts[t.Reason]++
+			continue
+		}
+		notes = append(notes, fmt.Sprintf("the backup does not hold %s (%s): %s", printable.Table(t.Database, t.Name), t.Engine, t.Reason))
+	}
+	if n := counts[repo.LeftByFilter]; n > 0 {
+		notes = append(notes, fmt.Sprintf("the backup was made with a filter, without %s; \"mbk show %s\" lists what is left out", numberOf(n, "table"), m.ID))
+	}
+	if n := counts[leftByRestore]; n > 0 {
+		notes = append(notes, fmt.Sprintf("%s; %s left out", keptTables(m), map[bool]string{true: "1 other is", false: fmt.Sprintf("%d others are", n)}[n == 1]))
+	}
+	if m.Filter != nil && len(m.Filter.LeftOut) > 0 {
+		notes = append(notes, "databases that are left out: "+strings.Join(m.Filter.LeftOut, ", "))
+	}
+	return notes
+}

@@ -1,0 +1,176 @@
+package restore
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mbk/internal/repo"
+)
+
+// oddName is a name for a folder with what breaks options, lists, formats and shells
+// elsewhere. Its path is too long for a socket.
+const oddName = "-dash 12:00,a;b=c%s%n'\"`$HOME~#\\*?[x]&|<> \n\tü\xff" + "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+
+// A backup was restored into a folder with a colon in its path: the server took the
+// path for a list.
+func testOddPaths(t *testing.T, f *fixture, series string) {
+	parent := filepath.Join(t.TempDir(), oddName)
+	if err := os.Mkdir(parent, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	o := f.options(filepath.Join(parent, "data:"+oddName))
+	if _, err := Restore(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	wantSmall(t, series, o.Target)
+	o = f.options("")
+	o.Scratch = parent
+	if r, err := Verify(t.Context(), o, repo.DepthBoot); err != nil || !r.OK {
+		t.Errorf("Verify = %+v, %v", r, err)
+	}
+}
+
+// A health check's file stood in the way of a restore into a mount point.
+func TestWhatMayStayInTheTarget(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		make   func(path string) error
+		stays  bool
+		folder bool
+	}{
+		{"lost+found", mkdir, true, true},
+		{".my-healthcheck.cnf", touch, true, false},
+		{".keep", touch, true, false},
+		{"aquota.user", touch, true, false},
+		{".snapshot", mkdir, true, true},
+		{".snapshot", touch, true, false},
+		{".hidden", mkdir, false, true},
+		{".link", func(path string) error { return os.Symlink("/etc", path) }, false, false},
+		{".pipe", func(path string) error { return unix.Mkfifo(path, 0o600) }, false, false},
+		{"ibdata1", touch, false, false},
+		{"shop", mkdir, false, true},
+		{"#rocksdb", mkdir, false, true},
+		{"my.cnf", touch, false, false},
+		{"binlog.000001", touch, false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := c.make(filepath.Join(dir, c.name)); err != nil {
+				t.Fatal(err)
+			}
+			owner := self()
+			tg, objections, err := inspectTarget(Options{Target: dir, Owner: &owner})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !c.stays {
+				if len(objections) != 1 || !strings.Contains(objections[0].Problem, "is not empty: it holds "+c.name) {
+					t.Errorf("objections = %+v", objections)
+				}
+				return
+			}
+			if len(objections) > 0 || !tg.inside {
+				t.Fatalf("objections = %+v, %+v", objections, tg)
+			}
+			s := fakeScratch(t, tg)
+			if err := errors.Join(s.place("ibdata1"), s.clean(false)); err != nil {
+				t.Fatal(err)
+			}
+			want := append(dataEntries(), c.name)
+			slices.Sort(want)
+			if got := names(t, dir); !slices.Equal(got, want) {
+				t.Errorf("the target holds %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+func mkdir(path string) error { return os.Mkdir(path, 0o700) }
+
+func touch(path string) error { return os.WriteFile(path, nil, 0o600) }
+
+// A link into a disk that is not there any more was refused without advice.
+func TestTargetThatLeadsNowhere(t *testing.T) {
+	dir := t.TempDir()
+	if err := errors.Join(os.Symlink("../b", filepath.Join(dir, "a")), os.Symlink("a b/c", filepath.Join(dir, "blank")), os.Symlink("blank", filepath.Join(dir, "two"))); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"a":     "mkdir -p " + filepath.Join(dir, "../b"),
+		"blank": "mkdir -p '" + filepath.Join(dir, "a b/c") + "'",
+		"two":   "mkdir -p '" + filepath.Join(dir, "a b/c") + "'",
+	} {
+		_, objections, err := inspectTarget(Options{Target: filepath.Join(dir, name)})
+		if err != nil || len(objections) != 1 || !strings.HasSuffix(objections[0].Hint, want) {
+			t.Errorf("%s: %+v, %v, want the hint %s", name, objections, err, want)
+		}
+	}
+}
+
+// Passwords in mbk's own variables were in the environment of the private server,
+// which the server's user can read.
+func TestProgramEnv(t *testing.T) {
+	kept := []string{"PATH=/bin", "TZ=UTC", "LANG=C", "LC_ALL=C", "LD_LIBRARY_PATH=/x", "HOME=/root"}
+	environ := append(slices.Clone(kept), "MBK_PASSWORD=x", "MBK_MAIL_PASSWORD=x", "MBK_WEBHOOK=x", "AWS_SECRET_ACCESS_KEY=x", "VAULT_TOKEN=x", "MYSQL_PWD=x",
+		"MYSQL_HOME=/x", "MARIADB_PLUGIN_DIR=x", "NOTIFY_SOCKET=/x", "LISTEN_FDS=1", "UMASK=0", "ANYTHING=x", "TMPDIR=/x", "PATHX=1", "=x", "")
+	for _, c := range []struct {
+		options []string
+		more    []string
+	}{
+		{nil, nil},
+		{[]string{"--plugin-load-add=file_key_management.so"}, nil},
+		{[]string{"--plugin-load-add=hashicorp_key_management.so"}, []string{"VAULT_TOKEN=x"}},
+		{[]string{"--x", "--plugin-load-add=aws_key_management"}, []string{"AWS_SECRET_ACCESS_KEY=x"}},
+	} {
+		got, want := programEnv(environ, c.options...), append(slices.Clone(kept), c.more...)
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("programEnv with %q = %q, want %q", c.options, got, want)
+		}
+	}
+}
+
+// What the private server is started with: an environment of its own, no way to more
+// rights, and no list of folders with our path in it.
+func TestHowTheServerIsStarted(t *testing.T) {
+	t.Setenv("MBK_PASSWORD", "secret")
+	dir := t.TempDir()
+	data, tmp, program := filepath.Join(dir, "a:b"), filepath.Join(dir, tmpDir), filepath.Join(dir, "mariadbd")
+	script := "#!/bin/sh\nenv\ngrep NoNewPrivs /proc/self/status\npwd\nfor o; do echo \"option $o\"; done\n"
+	if err := errors.Join(os.Mkdir(data, 0o700), os.Mkdir(tmp, 0o700), os.WriteFile(program, []byte(script), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	e := engine{program: Program{Path: program}, owner: self(), data: data, tmp: tmp, log: filepath.Join(dir, serverLog)}
+	var lines []string
+	log, err := e.newLog(func(line string) { lines = append(lines, line) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.close()
+	p, err := start(e.command(e.common(96<<20)), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.ended:
+	case <-time.After(time.Minute):
+		t.Fatal("it does not end")
+	}
+	text := strings.Join(lines, "\n")
+	for _, want := range []string{"NoNewPrivs:\t1", data, "option --tmpdir=../tmp", "option --slave-load-tmpdir=../tmp"} {
+		if !slices.Contains(lines, want) {
+			t.Errorf("no line %q in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "secret") {
+		t.Errorf("a password is in the environment:\n%s", text)
+	}
+}

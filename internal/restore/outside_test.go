@@ -1,0 +1,173 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mbk/internal/repo"
+	"mbk/internal/sys/fsuser"
+)
+
+// Any file that the server's user had made a symbolic link could be put anywhere.
+func TestMayLieOutside(t *testing.T) {
+	for _, c := range []struct {
+		path, origin, link string
+		want               bool
+	}{
+		{"shop/a.MYD", "/x/a.MYD", repo.LinkSymbolic, true},
+		{"shop/a#P#p0.MAI", "/x/a#P#p0.MAI", repo.LinkSymbolic, true},
+		{"shop/a.ibd", "/x/shop/a.ibd", repo.LinkISL, true},
+		{"shop/a.ARZ", "/x/a.ARZ", repo.LinkSymbolic, true},
+		{"shop/a.MYD", "/x/b.MYD", repo.LinkSymbolic, false},
+		{"shop/a.MYD", "/etc/cron.d/a", repo.LinkSymbolic, false},
+		{"shop/rc.sh", "/etc/profile.d/rc.sh", repo.LinkSymbolic, false},
+		{"shop/a.frm", "/x/a.frm", repo.LinkSymbolic, false},
+		{"shop/a.MYD", "/x/shop/a.MYD", repo.LinkISL, false},
+		{"ib_buffer_pool", "/x/ib_buffer_pool", repo.LinkSymbolic, false},
+		{"shop/a.MYD.sh", "/x/a.MYD.sh", repo.LinkSymbolic, false},
+	} {
+		if got := mayLieOutside(&repo.File{Path: c.path, Origin: c.origin, Link: c.link}); got != c.want {
+			t.Errorf("%s from %s, %s: %v, want %v", c.path, c.origin, c.link, got, c.want)
+		}
+	}
+}
+
+// linkedTo makes a copy of the fixture in which a file of the backup was a link.
+func (f *fixture) linkedTo(t *testing.T, path, origin string) *fixture {
+	t.Helper()
+	g := f.copyManifest(t)
+	i := slices.IndexFunc(g.manifest.Files, func(f repo.File) bool { return f.Path == path })
+	if i < 0 {
+		t.Fatalf("no %s in the backup", path)
+	}
+	g.manifest.Files[i].Origin, g.manifest.Files[i].Link = origin, repo.LinkSymbolic
+	g.commit(t)
+	return g
+}
+
+// outsideCase is a file of a backup that a restore is to put somewhere.
+type outsideCase struct {
+	name, path   string
+	origin, maps string // below a folder of the test's
+	objection    string // "" if it is restored
+	stays        bool   // in the data directory
+}
+
+// A restore by root put files that the server's user, or a manifest, had chosen into
+// folders that are root's.
+func testOutside(t *testing.T, f *fixture, _ string) {
+	if os.Geteuid() != 0 {
+		t.Skip("playing another user takes root")
+	}
+	const table = "shop/old.MYD"
+	for _, c := range []outsideCase{
+		{"a file of no table", "shop/db.opt", "his/db.opt", "", "", true},
+		{"a program", "shop/db.opt", "victim/rc.sh", "", "", true},
+		{"under another name", table, "victim/rc.MYD", "", "", true},
+		{"in a folder of root's", table, "victim/old.MYD", "", "may not write in", false},
+		{"in a third user's folder", table, "third/old.MYD", "", "belongs to user 64998", false},
+		{"below a third user's folder", table, "third/his/old.MYD", "", "belongs to user 64998", false},
+		{"in everybody's folder", table, "all/old.MYD", "", "everybody can change", false},
+		{"by way of a link", table, "his/link/old.MYD", "", "is a symbolic link", false},
+		{"by way of a link below", table, "his/link/shop/old.MYD", "", "is a symbolic link", false},
+		{"by way of a link, mapped", table, "no/link/old.MYD", "no=his", "is a symbolic link", false},
+		{"mapped to a link", table, "no/old.MYD", "no=his/link", "is a symbolic link", false},
+		{"something is there", table, "his/there/old.MYD", "", "there already", false},
+		{"a link that leads nowhere is there", table, "his/nowhere/old.MYD", "", "there already", false},
+		{"in his folder", table, "his/old.MYD", "", "", false},
+		{"in his folder, mapped, in a new folder", table, "no/a/b/old.MYD", "no=his", "", false},
+	} {
+		t.Run(c.name, func(t *testing.T) { restoreOutside(t, f, c) })
+	}
+	for _, s := range append(tricks(), trick{"its place is a link", false, func(victim, parent, _ string, n int64) bool {
+		return unix.Renameat2(unix.AT_FDCWD, filepath.Join(parent, "link"), unix.AT_FDCWD, filepath.Join(parent, "shop"), unix.RENAME_EXCHANGE) == nil
+	}}) {
+		t.Run("attacked: "+s.name, func(t *testing.T) {
+			top := outsideFolders(t)
+			g := f.linkedTo(t, table, filepath.Join(top, "his", "shop", "old.MYD"))
+			o := g.options(filepath.Join(top, "data"))
+			o.Owner, o.DirMaps = &Owner{UID: attacker.UID, GID: attacker.GID}, []DirMap{{filepath.Join(top, "his"), filepath.Join(top, "his")}}
+			o.Mariadbd, o.MariadbdArgs = publicServer(t, f)
+			give(t, filepath.Join(top, "his", "shop"), attacker, 0o755)
+			before := look(t, filepath.Join(top, "victim"))
+			stop := attack(attacker, s, filepath.Join(top, "victim"), filepath.Join(top, "his"))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_, err := Restore(ctx, o)
+			t.Logf("%d times; Restore: %v", stop(), err)
+			if after := look(t, filepath.Join(top, "victim")); after != before || ctx.Err() != nil {
+				t.Errorf("was\n%sis\n%s", before, after)
+			}
+		})
+	}
+}
+
+// outsideFolders makes folders of several users.
+func outsideFolders(t *testing.T) string {
+	t.Helper()
+	top, third := publicDir(t), fsuser.User{UID: 64998, GID: 64998}
+	victim(t, top)
+	his := give(t, filepath.Join(top, "his"), attacker, 0o755)
+	give(t, filepath.Join(top, "third"), third, 0o755)
+	give(t, filepath.Join(top, "third", "his"), attacker, 0o755)
+	give(t, filepath.Join(top, "all"), fsuser.User{}, 0o777)
+	give(t, filepath.Join(his, "there"), attacker, 0o755)
+	give(t, filepath.Join(his, "nowhere"), attacker, 0o755)
+	give(t, filepath.Join(his, ".snapshot"), fsuser.User{}, 0o755)
+	err := errors.Join(os.Symlink(filepath.Join(top, "victim"), filepath.Join(his, "link")), touch(filepath.Join(his, "there", "old.MYD")),
+		os.Symlink(filepath.Join(top, "victim", "new"), filepath.Join(his, "nowhere", "old.MYD")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return top
+}
+
+func restoreOutside(t *testing.T, f *fixture, c outsideCase) {
+	top := outsideFolders(t)
+	g := f.linkedTo(t, c.path, filepath.Join(top, c.origin))
+	o := g.options(filepath.Join(top, "data"))
+	o.Owner, o.DirMaps = &Owner{UID: attacker.UID, GID: attacker.GID}, []DirMap{{"/", "/"}}
+	o.Mariadbd, o.MariadbdArgs = publicServer(t, f)
+	to := c.origin
+	if from, new, ok := strings.Cut(c.maps, "="); ok {
+		o.DirMaps = append(o.DirMaps, DirMap{filepath.Join(top, from), filepath.Join(top, new)})
+		to = new + strings.TrimPrefix(c.origin, from)
+	}
+	p, err := NewPlan(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (OutsideFile{c.path, filepath.Join(top, to)}); c.stays != (len(p.Outside) == 0) || !c.stays && p.Outside[0] != want {
+		t.Errorf("the plan lists %+v, want %+v", p.Outside, want)
+	}
+	if err := p.Err(); c.objection != "" {
+		if err == nil || !strings.Contains(err.Error(), c.objection) {
+			t.Errorf("the plan objects: %v, want %q", err, c.objection)
+		}
+		return
+	}
+	before := look(t, filepath.Join(top, "victim"))
+	if _, err = Restore(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if after := look(t, filepath.Join(top, "victim")); after != before {
+		t.Errorf("was\n%sis\n%s", before, after)
+	}
+	info, err := os.Lstat(filepath.Join(o.Target, c.path))
+	if err != nil || info.Mode().IsRegular() != c.stays {
+		t.Errorf("in the data directory: %v, %v", info, err)
+	}
+	wantOwnedBy(t, o.Target, attacker)
+	if !c.stays {
+		wantOwnedBy(t, filepath.Join(top, to), attacker)
+		wantNothingBut(t, filepath.Join(top, "his"), "a", "old.MYD", "link", "there", "nowhere", ".snapshot")
+	}
+}

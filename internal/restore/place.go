@@ -1,0 +1,233 @@
+package restore
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"mbk/internal/sys/fsuser"
+)
+
+// place makes the finished data directory durable and puts it where it belongs.
+// After an error the target is as it was before. first is the entry that holds
+// the beginning of the system tablespace.
+func (s *scratch) place(first string) error {
+	if err := s.finish(); err != nil {
+		return fmt.Errorf("place %s: %w", s.target.path, err)
+	}
+	// Without their data directory these files are nothing that a server would start on.
+	undo, err := s.moveOutside()
+	if err == nil {
+		err = s.target.hand.Do(func() error {
+			if s.target.inside {
+				return s.moveIn(first)
+			}
+			return s.rename()
+		})
+	}
+	if err == nil {
+		return nil
+	}
+	if _, placed := os.Lstat(filepath.Join(s.data(), logName)); placed == nil {
+		err = errors.Join(err, undo())
+	}
+	return fmt.Errorf("place %s: %w", s.target.path, err)
+}
+
+// finish sets owner and mode of the data directory itself and waits until
+// everything in it is on stable storage. It syncs the whole file system, which
+// for many files is far cheaper than one by one.
+func (s *scratch) finish() error {
+	if err := s.as.Do(s.linkOutside); err != nil {
+		return err
+	}
+	if err := s.own(); err != nil {
+		return err
+	}
+	// Without the owner's own rights to it no server could use it.
+	if err := s.as.Do(func() error { return s.root.Chmod(".", s.target.mode|0o700) }); err != nil {
+		return err
+	}
+	if err := s.as.Do(s.label); err != nil {
+		return err
+	}
+	if err := unix.Syncfs(int(s.lock.Fd())); err != nil {
+		return fmt.Errorf("sync the file system of %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// rename puts the data directory in place in one step. An existing target is an
+// empty directory; the kernel refuses the rename if it is not.
+func (s *scratch) rename() error {
+	var err error
+	if s.target.old != "" {
+		err = s.exchange()
+	} else if s.target.exists {
+		err = unix.Rename(s.data(), s.target.path) // os.Rename replaces no folder
+	} else {
+		err = exclusiveRename(s.data(), s.target.path)
+	}
+	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
+		return errors.New("something was put there during the restore")
+	}
+	if err != nil {
+		return err
+	}
+	return syncFolder(s.target.parent())
+}
+
+// exchange puts the data directory in place of another one, which gets a name of
+// its own, in one step: at no time is there none, and both are always whole. The new
+// one takes that name for a moment before. It must not be in the scratch folder when
+// they change places, because what a killed restore leaves there is removed by the
+// next one.
+func (s *scratch) exchange() error {
+	if pid, running := runningServer(s.target.path); running {
+		return fmt.Errorf("a server, pid %d, was started on it during the restore", pid)
+	}
+	if err := exclusiveRename(s.data(), s.target.old); err != nil {
+		return err
+	}
+	if err := swap(s.target.old, s.target.path); err != nil {
+		return errors.Join(err, exclusiveRename(s.target.old, s.data()))
+	}
+	return nil
+}
+
+// swap lets two files or folders change places.
+func swap(one, other string) error {
+	if err := unix.Renameat2(unix.AT_FDCWD, one, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE); err != nil {
+		return fmt.Errorf("exchange %s and %s: %w", one, other, err)
+	}
+	return nil
+}
+
+// moveIn moves the entries of the data directory into a target that no rename
+// can replace, such as a mount point. The system tablespace goes first and the
+// redo log last: a server that finds the one without the other refuses to
+// start, while with neither it would make new ones. What is about to be moved
+// is written down before, for the restore that may have to clean up.
+func (s *scratch) moveIn(first string) (err error) {
+	names, err := placeOrder(s.data(), first)
+	if err != nil {
+		return err
+	}
+	if err := s.writeDown(names); err != nil {
+		return err
+	}
+	moved := 0
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.moveBack(names[:moved]))
+		}
+	}()
+	for i, name := range names {
+		if i == 1 || i == len(names)-1 {
+			if err := syncFolder(s.target.path); err != nil {
+				return err
+			}
+		}
+		if err := exclusiveRename(filepath.Join(s.data(), name), filepath.Join(s.target.path, name)); err != nil {
+			return err
+		}
+		moved++
+	}
+	return syncFolder(s.target.path)
+}
+
+// handOver gives a target that was filled to its owner. Who has a folder can exchange
+// what is in there, so that is the last step, and root takes it only if nobody else
+// can change the way to the target.
+func (s *scratch) handOver() error {
+	t := s.target
+	if !t.inside || os.Geteuid() != 0 || fsuser.OpenTo(filepath.Dir(t.path)) != "" {
+		return nil
+	}
+	dir, err := os.OpenFile(t.path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return fmt.Errorf("set owner: %w", err)
+	}
+	defer dir.Close() //nolint:errcheck // nothing is written to it
+	info, err := dir.Stat()
+	if err == nil && info.Mode().Perm()&0o022 != 0 { // as in rename: not to be changed by others
+		err = dir.Chmod(info.Mode() &^ 0o022)
+	}
+	if err = errors.Join(err, dir.Chown(t.owner.UID, t.owner.GID)); err != nil {
+		return fmt.Errorf("set owner: %w", err)
+	}
+	return dir.Sync()
+}
+
+// moveBack undoes moveIn, the last entry first.
+func (s *scratch) moveBack(names []string) error {
+	for _, name := range slices.Backward(names) {
+		if err := exclusiveRename(filepath.Join(s.target.path, name), filepath.Join(s.data(), name)); err != nil {
+			return fmt.Errorf("undo: %w", err)
+		}
+	}
+	return nil
+}
+
+// placeOrder lists the entries of a data directory in the order in which they
+// are put in place.
+func placeOrder(dir, first string) ([]string, error) {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range list {
+		names = append(names, e.Name())
+	}
+	if !slices.Contains(names, first) || !slices.Contains(names, logName) {
+		return nil, fmt.Errorf("%s lacks %s or %s", dir, first, logName)
+	}
+	rank := map[string]int{first: -1, logName: 1}
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(rank[a], rank[b]) })
+	return names, nil
+}
+
+// writeDown keeps the names of the entries that are about to be moved.
+func (s *scratch) writeDown(names []string) error {
+	b, err := json.Marshal(names)
+	if err != nil {
+		return err
+	}
+	if err := writeNew(filepath.Join(s.dir, placingFile), b); err != nil {
+		return err
+	}
+	return syncFolder(s.dir)
+}
+
+// exclusiveRename renames a file or folder to a name that is not taken.
+func exclusiveRename(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		// The file system cannot: look first.
+		if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("move to %s: %w", to, cmp.Or(err, error(unix.EEXIST)))
+		}
+		return os.Rename(from, to)
+	}
+	if err != nil {
+		return fmt.Errorf("move to %s: %w", to, err)
+	}
+	return nil
+}
+
+// syncFolder makes the entries of a folder durable.
+func syncFolder(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,360 @@
+package restore
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+
+	"mbk/internal/repo"
+)
+
+// Plan is what a restore would do, and what stands against it.
+type Plan struct {
+	ID            string        `json:"id"`
+	ServerVersion string        `json:"server_version"`
+	Target        string        `json:"target"`
+	KeepOld       string        `json:"keep_old"` // where the data directory goes that is in the target, "" if there is none
+	Owner         Owner         `json:"owner"`
+	Raw           bool          `json:"raw"`
+	Files         int           `json:"files"`
+	Bytes         int64         `json:"bytes"`        // of the files
+	SpaceNeeded   int64         `json:"space_needed"` // estimate, in bytes
+	SpaceFree     int64         `json:"space_free"`
+	Mariadbd      *Program      `json:"mariadbd,omitempty"` // recovers; nil: none is needed, or none was found
+	Upgrade       *Upgrade      `json:"upgrade,omitempty"`  // nil: the series stays, or nothing was found
+	Config        []string      `json:"config"`             // lines that the server's configuration needs
+	Outside       []OutsideFile `json:"outside"`            // files that go outside of the data directory
+	Objections    []Objection   `json:"objections"`
+	Warnings      []string      `json:"warnings"` // what may go wrong
+	Notes         []string      `json:"notes"`
+
+	manifest *repo.Manifest
+	older    bool // Mariadbd is an older maintenance release than the source's
+	outside  []outsideFile
+	target   target
+	settings settings
+}
+
+// Manifest is the manifest of the backup.
+func (p *Plan) Manifest() *repo.Manifest { return p.manifest }
+
+// Err is nil if nothing stands against the plan, else an *ObjectionsError.
+func (p *Plan) Err() error {
+	return asError(fmt.Sprintf("restore %s into %s", p.ID, p.Target), p.Objections)
+}
+
+// NewPlan works out a restore without changing anything. All objections that
+// can be found are in the plan. The error is for a backup that cannot be looked
+// at: unknown, damaged, or of a newer format.
+func NewPlan(ctx context.Context, o Options) (*Plan, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	o = o.withDefaults()
+	m, err := o.Repository.Manifest(ctx, o.ID)
+	if err != nil {
+		return nil, err
+	}
+	f, unmatched := filterOf(o, m)
+	p := newPlan(o, narrow(m, f))
+	p.checkFilteredFar(m)
+	p.object(unmatched...)
+	if err := p.checkStanding(ctx, o); err != nil {
+		return nil, err
+	}
+	t, objections, err := inspectTarget(o)
+	if lacking(err) {
+		return nil, err
+	}
+	if err != nil {
+		p.object(Objection{Problem: err.Error()})
+	}
+	p.target, p.Target, p.KeepOld, p.Owner = t, cmp.Or(t.path, o.Target), t.old, t.owner
+	p.object(objections...)
+	p.checkOutside(o)
+	p.checkGalera(o)
+	if o.upgrades() { // which may build a table anew
+		p.SpaceNeeded += largest(p.manifest)
+	}
+	if t.path != "" {
+		p.checkSpace(t.parent(), len(objections) == 0)
+	}
+	if o.Raw && p.manifest.Filter != nil {
+		p.object(Objection{
+			Problem: "a restore that leaves tables out cannot leave recovery to the server",
+			Hint:    "restore without --no-recover",
+		})
+	}
+	if !o.Raw {
+		if err := p.findServer(ctx, o); err != nil {
+			return nil, err
+		}
+		p.checkServers(o)
+		p.checkUpgrade()
+	}
+	p.describe(o)
+	return p, nil
+}
+
+// checkStanding objects to a backup that a verification found damaged, and notes that
+// Latest is not the newest one.
+func (p *Plan) checkStanding(ctx context.Context, o Options) error {
+	r := o.Repository
+	if o.ID == repo.Latest {
+		ids, err := r.IDs(ctx)
+		if err == nil && len(ids) > 0 && ids[len(ids)-1] > p.ID {
+			p.note("%s is newer, but damaged as far as is known: \"latest\" is the newest that is not", ids[len(ids)-1])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	v, err := r.Standing(ctx, p.ID)
+	if err != nil || v == nil || v.OK || p.onlySourceDamage(v) {
+		return err
+	}
+	text := fmt.Sprintf("a verification at depth %s found backup %s damaged on %s", v.Depth, p.ID, v.Time.UTC().Format("2006-01-02 15:04 UTC"))
+	if len(v.Findings) > 0 {
+		text += ": " + strings.TrimSpace(cmp.Or(v.Findings[0].File, v.Findings[0].Table, v.Findings[0].Object)+" "+v.Findings[0].Problem)
+	}
+	if o.AllowDamaged {
+		p.note("%s", text)
+		return nil
+	}
+	good, err := r.NewestGood(ctx)
+	advice := "no other backup is known to be better; --allow-damaged tries all the same"
+	if good != "" {
+		advice = fmt.Sprintf("restore %s, the newest that is not known to be damaged; --allow-damaged tries this one all the same", good)
+	}
+	p.object(Objection{Problem: text, Hint: advice})
+	return err
+}
+
+// onlySourceDamage tells whether a verification found nothing but the pages that were
+// damaged on the source, with which the backup was wanted. They are noted anyway.
+func (p *Plan) onlySourceDamage(v *repo.Verification) bool {
+	damaged := map[string]bool{}
+	for _, page := range p.manifest.Damaged {
+		damaged[page.File] = true
+	}
+	return v.FindingCount == len(p.manifest.Damaged) && !slices.ContainsFunc(v.Findings, func(f repo.Finding) bool {
+		return f.Object != "" || f.Table != "" || !damaged[f.File]
+	})
+}
+
+// newPlan plans what does not depend on where the files go.
+func newPlan(o Options, m *repo.Manifest) *Plan {
+	p := &Plan{
+		ID: m.ID, ServerVersion: m.Server.Version, Target: o.Target, Raw: o.Raw,
+		Outside: []OutsideFile{}, Config: []string{}, Objections: []Objection{}, Warnings: []string{}, Notes: []string{}, manifest: m,
+	}
+	if m.Parent != "" || m.Kind != repo.KindFull {
+		p.object(Objection{
+			Problem: fmt.Sprintf("backup %s is of kind %q, which this mbk does not restore", m.ID, m.Kind),
+			Hint:    "use the mbk that made it: " + m.Tool,
+		})
+	}
+	for _, f := range m.Files {
+		p.Files++
+		p.Bytes += f.Size
+		p.SpaceNeeded += room(&f)
+		if strings.HasSuffix(f.Path, ".isl") {
+			p.object(Objection{Problem: fmt.Sprintf("%s leads the server to a file outside of the data directory, which the backup does not hold", f.Path)})
+		}
+	}
+	p.checkFar()
+	var err error
+	if p.settings, err = newSettings(m); err != nil {
+		p.object(Objection{Problem: err.Error()})
+	}
+	return p
+}
+
+// object adds objections.
+func (p *Plan) object(o ...Objection) { p.Objections = append(p.Objections, o...) }
+
+// warn adds a warning.
+func (p *Plan) warn(format string, args ...any) {
+	p.Warnings = append(p.Warnings, fmt.Sprintf(format, args...))
+}
+
+// note adds a note.
+func (p *Plan) note(format string, args ...any) {
+	p.Notes = append(p.Notes, fmt.Sprintf(format, args...))
+}
+
+// room is the space that a file will take. Of a file with holes its share of the
+// packs gives an idea.
+func room(f *repo.File) int64 {
+	if !f.Sparse {
+		return f.Size
+	}
+	var stored int64
+	for _, e := range f.Extents {
+		stored += e.Length
+	}
+	return min(f.Size, stored+stored/4)
+}
+
+// largest is the size of the largest tablespace.
+func largest(m *repo.Manifest) int64 {
+	var size int64
+	for i := range m.Files {
+		if f := &m.Files[i]; f.Class == repo.ClassInnoDB && (f.Space == nil || *f.Space != 0) {
+			size = max(size, room(f))
+		}
+	}
+	return size
+}
+
+// checkSpace compares what is needed with what a folder's file system has left.
+// Recovery lets files grow, by no more than the redo log holds, and builds a
+// fresh log. A folder that cannot be asked is an objection only if there is none to
+// the target already.
+func (p *Plan) checkSpace(dir string, object bool) {
+	const spare = 64 << 20
+	redo := int64(p.manifest.LSN.End - p.manifest.LSN.Checkpoint)
+	p.SpaceNeeded += redo + spare
+	if !p.Raw {
+		p.SpaceNeeded += p.settings.logSize
+	}
+	var err error
+	if p.SpaceFree, err = freeSpace(dir); err != nil {
+		if object {
+			p.object(Objection{Problem: err.Error()})
+		}
+		return
+	}
+	if p.SpaceNeeded > p.SpaceFree {
+		p.object(Objection{
+			Problem: fmt.Sprintf("%s has %s free, and the restore needs about %s", dir,
+				humanize.IBytes(uint64(p.SpaceFree)), humanize.IBytes(uint64(p.SpaceNeeded))),
+			Hint: "make room, or choose a place on another file system",
+		})
+	}
+}
+
+// checkServers checks that the owner can run the programs that were found, and that
+// there is what their plugins need.
+func (p *Plan) checkServers(o Options) {
+	programs := []*Program{}
+	if p.Mariadbd != nil {
+		programs = append(programs, p.Mariadbd)
+	}
+	if u := p.Upgrade; u != nil && (p.Mariadbd == nil || u.Mariadbd.Path != p.Mariadbd.Path) {
+		programs = append(programs, &u.Mariadbd)
+	}
+	for _, program := range programs {
+		p.checkServer(*program)
+	}
+	if u := p.Upgrade; u != nil && u.Tool != "" && filepath.Dir(u.Tool) != filepath.Dir(u.Mariadbd.Path) {
+		p.checkReach(u.Tool)
+	}
+	if len(programs) > 0 {
+		p.checkKeys(o)
+	}
+}
+
+// checkReach checks that the owner can run a program.
+func (p *Plan) checkReach(path string) {
+	if len(p.target.owner.reaches(filepath.Dir(path))) == 0 {
+		return
+	}
+	name := "--mariadbd"
+	if u := p.Upgrade; u != nil && (path == u.Mariadbd.Path || path == u.Tool) && (p.Mariadbd == nil || path != p.Mariadbd.Path) {
+		name = "--upgrade-with"
+	}
+	p.object(Objection{
+		Problem: fmt.Sprintf("user %d, who is to own the data directory, cannot run %s", p.target.owner.UID, path),
+		Hint:    fmt.Sprintf("name a mariadbd that this user can reach with %s, or another owner", name),
+	})
+}
+
+// checkServer checks one program.
+func (p *Plan) checkServer(program Program) {
+	if len(p.target.owner.reaches(filepath.Dir(program.Path))) > 0 {
+		p.object(Objection{
+			Problem: fmt.Sprintf("user %d, who is to own the data directory, cannot run %s", p.target.owner.UID, program.Path),
+			Hint:    "name a mariadbd that this user can reach with --mariadbd, or another user with --owner; --owner root is for a server that root itself runs",
+		})
+	}
+	for _, plugin := range p.manifest.Server.Plugins {
+		if !consistsOf(plugin.Library, pluginChars) {
+			continue
+		}
+		if ok, err := program.hasPlugin(plugin.Library); err != nil || ok {
+			continue
+		}
+		missing := fmt.Sprintf("plugin %s is missing: there is no %s in %s", plugin.Name, plugin.Library, program.PluginDir)
+		if neededPlugin(plugin) {
+			p.object(Objection{Problem: missing, Hint: "install the package of that plugin; recovery cannot read the files without it"})
+		} else if tables := tablesOf(p.manifest, plugin); tables != "" {
+			p.warn("%s; without it the server cannot open %s, of which it has the storage engine", missing, tables)
+		}
+	}
+}
+
+// checkKeys looks for the key files of the source, if no option names others.
+func (p *Plan) checkKeys(o Options) {
+	for _, k := range keyFiles(p.manifest) {
+		if k.named(o.MariadbdArgs) {
+			continue
+		}
+		if err := readableFor(k.path, p.target.owner); err != nil {
+			p.object(Objection{
+				Problem: fmt.Sprintf("the source's encryption keys are in %s: %v", k.path, err),
+				Hint:    fmt.Sprintf("bring the key file there, or name it with --mariadbd-option=%s", k.option("FILE")),
+			})
+		}
+	}
+}
+
+// readableFor says whether a file exists and the owner may read it.
+func readableFor(name string, owner Owner) error {
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	}
+	if objections := owner.reaches(filepath.Dir(name)); len(objections) > 0 {
+		return fmt.Errorf("%s", objections[0].Problem)
+	}
+	if !owner.may(info, 0o4) {
+		return fmt.Errorf("user %d may not read it", owner.UID)
+	}
+	return nil
+}
+
+// describe notes what whoever restores should know.
+func (p *Plan) describe(o Options) {
+	m := p.manifest
+	p.Config = Config(m)
+	if p.Upgrade != nil {
+		p.Config = configLines(m, p.Upgrade.server.version)
+	}
+	p.Config = withOptions(p.Config, o.MariadbdArgs)
+	p.describeFar()
+	p.Notes = append(p.Notes, leftOutNotes(m)...)
+	if n := len(m.Damaged); n > 0 {
+		p.note("the backup holds %s damaged on the source, the first in %s", numberOf(n, "page"), m.Damaged[0].File)
+	}
+	p.Notes = append(p.Notes, problemNotes(m)...)
+	if p.Raw {
+		p.note("the files will be consistent only after the first start of the server has applied the redo log")
+		if len(m.Replicas) > 0 {
+			p.note("the source was a replica: if that start ends with \"Found N prepared transactions\", start once with --tc-heuristic-recover=ROLLBACK")
+		}
+	}
+}

@@ -1,0 +1,417 @@
+package restore
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mbk/internal/hint"
+	"mbk/internal/sys/fsuser"
+)
+
+// Names in a scratch folder.
+const (
+	dataDir     = "data"  // becomes the data directory
+	tmpDir      = "tmp"   // mariadbd's temporary files
+	ownerFile   = "owner" // who is at work, for messages
+	serverLog   = "mariadbd.log"
+	placingFile = "placing" // the entries of data that are being moved into the target
+)
+
+// logName is the redo log. A data directory without it does not start if it
+// holds the system tablespace.
+const logName = "ib_logfile0"
+
+// scratch is the folder in which a restore is built. It is locked for as long
+// as the process lives, so that another one can tell a leftover from work in
+// progress.
+type scratch struct {
+	dir    string
+	target target
+	lock   *os.File // the folder itself
+	root   *os.Root // of the data directory to be
+	// as is with whose rights one works in the data directory to be: at first whoever
+	// made the scratch folder, then its owner.
+	as fsuser.User
+
+	outside []*outsideScratch // of files that go elsewhere
+}
+
+// data is the path of the data directory to be.
+func (s *scratch) data() string { return filepath.Join(s.dir, dataDir) }
+
+// tmp is the path of the folder for mariadbd's temporary files.
+func (s *scratch) tmp() string { return filepath.Join(s.dir, tmpDir) }
+
+// errSwept is returned if another restore took a new scratch folder for a leftover.
+var errSwept = errors.New("another restore into the same target began at the same time")
+
+// newScratch removes what dead restores into the same target have left and
+// makes a scratch folder. Nothing is locked that others could open.
+func newScratch(ctx context.Context, t target, id string, now time.Time) (*scratch, error) {
+	for try := 1; ; try++ {
+		busy, err := sweep(t, "")
+		if err != nil {
+			return nil, err
+		}
+		// It may be a leftover that another restore is just removing.
+		last := try == 50
+		if len(busy) > 0 && last {
+			return nil, t.busy(busy[0])
+		}
+		var s *scratch
+		if len(busy) == 0 {
+			s, err = makeScratch(t, id, now)
+		}
+		if len(busy) > 0 || errors.Is(err, errSwept) && !last {
+			if err := sleep(ctx, 20*time.Millisecond); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("make scratch folder: %w", err)
+		}
+		if err := s.comeFirst(ctx); err != nil {
+			return nil, errors.Join(err, s.remove())
+		}
+		return s, nil
+	}
+}
+
+// makeScratch makes a scratch folder and locks it. Its name cannot be foreseen, so
+// nobody can take it before. The server's user passes through, but cannot exchange what
+// is in there, unless all is done with his rights.
+func makeScratch(t target, id string, now time.Time) (_ *scratch, err error) {
+	name := t.scratchPrefix() + plainID(id)
+	name = name[:min(len(name), 255-9)] + "-" + strings.ToLower(rand.Text()[:8])
+	s := &scratch{dir: filepath.Join(t.parent(), name), target: t, as: t.hand}
+	if err := t.hand.Do(func() error { return os.Mkdir(s.dir, 0o700) }); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil && !errors.Is(err, errSwept) {
+			err = errors.Join(err, s.remove())
+		} else if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	return s, t.hand.Do(func() error { return s.fill(now) })
+}
+
+// fill locks a new scratch folder and makes what belongs into it.
+func (s *scratch) fill(now time.Time) (err error) {
+	s.lock, err = os.OpenFile(s.dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errSwept
+	}
+	if err != nil {
+		return err
+	}
+	if err = unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return errSwept
+	}
+	if err != nil {
+		return err
+	}
+	if there, err := os.Lstat(s.dir); errors.Is(err, fs.ErrNotExist) {
+		return errSwept
+	} else if err != nil {
+		return err
+	} else if mine, err := s.lock.Stat(); err != nil || !os.SameFile(mine, there) {
+		return cmp.Or(err, error(errSwept))
+	}
+	mode := os.FileMode(0o700)
+	if os.Geteuid() == 0 && s.target.hand.UID == 0 {
+		mode = 0o711
+	}
+	if err := s.lock.Chmod(mode); err != nil { // whatever the umask is
+		return err
+	}
+	host, _ := os.Hostname() // only for a message
+	owner := fmt.Sprintf("%s pid %d since %s", host, os.Getpid(), now.UTC().Format(time.RFC3339))
+	if err := writeNew(filepath.Join(s.dir, ownerFile), []byte(owner)); err != nil {
+		return err
+	}
+	for _, dir := range []string{s.data(), s.tmp()} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	if s.target.old != "" {
+		if err := swap(s.data(), s.tmp()); err != nil { // both are empty: it is only to see whether that works here
+			return hint.Wrap(err, "--keep-old cannot work on this file system: move the old data directory away")
+		}
+	}
+	s.root, err = os.OpenRoot(s.data())
+	return err
+}
+
+// writeNew makes a small file, which must not be there.
+func writeNew(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// comeFirst returns when no other restore into the same target is at work. Of those
+// that began at once, the one whose folder comes first in the alphabet goes on.
+func (s *scratch) comeFirst(ctx context.Context) error {
+	own := filepath.Base(s.dir)
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		busy, err := sweep(s.target, own)
+		if err != nil || len(busy) == 0 {
+			return err
+		}
+		if first := slices.Min(busy); first < own || time.Now().After(deadline) {
+			return s.target.busy(first)
+		}
+		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// busy is the error that names the restore which works in a scratch folder.
+func (t target) busy(name string) *BusyError {
+	b := &BusyError{Target: t.path}
+	_ = t.hand.Do(func() error {
+		b.Owner = readSmall(filepath.Join(t.parent(), name, ownerFile))
+		return nil
+	})
+	return b
+}
+
+// plainID keeps of an id what may stand in a file name.
+func plainID(id string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || r == '-' {
+			return r
+		}
+		return '_'
+	}, id[:min(len(id), 64)])
+}
+
+// sleep waits, and returns early with the context's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// own gives the data directory to its owner, and the folder for temporary files:
+// the server runs as that user. From now on nobody else's rights are used in there.
+func (s *scratch) own() error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	owner := s.target.owner
+	err := s.target.hand.Do(func() error {
+		return errors.Join(s.root.Chown(".", owner.UID, owner.GID), os.Lchown(s.tmp(), owner.UID, owner.GID))
+	})
+	if err != nil {
+		return fmt.Errorf("set owner: %w", err)
+	}
+	s.as = owner.user()
+	return nil
+}
+
+// close gives up the lock and leaves the folder for a look.
+func (s *scratch) close() error {
+	var err error
+	if s.root != nil {
+		err = s.root.Close()
+	}
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close())
+	}
+	s.root, s.lock = nil, nil
+	return err
+}
+
+// remove deletes the folder.
+func (s *scratch) remove() error {
+	err := s.target.hand.Do(func() error { return removeTree(s.dir) })
+	return errors.Join(err, s.close())
+}
+
+// removeTree deletes a folder. A server that is just being killed can still add
+// a file to it, so a folder that is not empty is tried again.
+func removeTree(dir string) error {
+	var err error
+	for range 20 {
+		if err = os.RemoveAll(dir); err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.ENOTEMPTY) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return fmt.Errorf("remove scratch folder: %w", err)
+}
+
+// leftover is a scratch folder that was found.
+type leftover struct {
+	name string
+	user fsuser.User // to whom it belongs
+}
+
+// leftoversIn lists the folders whose names have a prefix, and that belong to one of
+// the users. Anybody may call a folder so where anybody may write; what is somebody
+// else's is none of ours.
+func leftoversIn(dir, prefix string, users ...fsuser.User) ([]leftover, error) {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("look for leftovers: %w", err)
+	}
+	var found []leftover
+	for _, e := range list {
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), prefix) {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			continue // it has just gone
+		}
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			continue
+		}
+		if i := slices.IndexFunc(users, func(u fsuser.User) bool { return u.UID == int(st.Uid) }); i >= 0 {
+			found = append(found, leftover{e.Name(), users[i]})
+		}
+	}
+	return found, nil
+}
+
+// scratchFolders lists the scratch folders of restores into the target.
+func (t target) scratchFolders() ([]leftover, error) {
+	return leftoversIn(t.parent(), t.scratchPrefix(), t.hand, t.owner.user())
+}
+
+// sweep removes what dead restores into the target have left: their scratch
+// folders, and entries that they had moved into the target before they died. It
+// returns the folders in which somebody is at work, other than the one named.
+func sweep(t target, own string) (busy []string, err error) {
+	found, err := t.scratchFolders()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range found {
+		if l.name == own {
+			continue
+		}
+		dir := filepath.Join(t.parent(), l.name)
+		// Whatever somebody has arranged there is removed with the rights of its owner.
+		err := l.user.Do(func() error { return t.sweepOne(dir) })
+		if l.user.UID != t.hand.UID {
+			continue // nobody who restores there now: it must not stop us, whatever its owner does with it
+		}
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			busy = append(busy, l.name)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return busy, nil
+}
+
+// sweepOne removes one leftover, or returns EWOULDBLOCK if somebody works in it.
+func (t target) sweepOne(dir string) error {
+	release, err := lockLeftover(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer release()
+	if t.inside {
+		for _, name := range halfPlaced(t.path, dir) {
+			if err := os.RemoveAll(filepath.Join(t.path, name)); err != nil {
+				return fmt.Errorf("remove leftovers: %w", err)
+			}
+		}
+	}
+	return removeTree(dir)
+}
+
+// lockLeftover locks a folder that somebody has left, until it is released.
+func lockLeftover(dir string) (release func(), err error) {
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, fmt.Errorf("look for leftovers: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("look for leftovers: lock %s: %w", dir, err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil // only locked
+}
+
+// leftovers lists the entries of the target that belong to restores that died
+// while they filled it.
+func (t target) leftovers() ([]string, error) {
+	t.inside = true
+	_ = t.chooseHand() // what stands against it is told elsewhere
+	found, err := t.scratchFolders()
+	var names []string
+	for _, l := range found {
+		names = append(names, l.name)
+		names = append(names, halfPlaced(t.path, filepath.Join(t.path, l.name))...)
+	}
+	return names, err
+}
+
+// halfPlaced lists the entries that a dead restore had moved into the target
+// before it came to the last, the redo log. Nothing is listed once that is in
+// place: then the data directory is whole, and may be in use.
+func halfPlaced(dir, scratchDir string) []string {
+	if _, err := os.Lstat(filepath.Join(dir, logName)); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var names []string
+	if json.Unmarshal([]byte(readSmall(filepath.Join(scratchDir, placingFile))), &names) != nil {
+		return nil
+	}
+	return slices.DeleteFunc(names, func(name string) bool {
+		_, moved := os.Lstat(filepath.Join(dir, name))
+		return filepath.Base(name) != name || name == "." || name == ".." || moved != nil
+	})
+}
+
+// readSmall reads a small file of a scratch folder, "" if it cannot be read.
+func readSmall(path string) string {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return ""
+	}
+	defer f.Close() //nolint:errcheck // only read
+	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	if err != nil {
+		return ""
+	}
+	return string(bytes.TrimSpace(b))
+}

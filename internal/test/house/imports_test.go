@@ -1,0 +1,148 @@
+package house
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// rank orders the packages: code imports packages of a lower rank only. Helpers
+// below internal/ that know nothing of backups stand at the bottom; programs
+// there, which show or measure mbk, stand beside cli.
+var rank = map[string]int{
+	"mbk":                               6,
+	"mbk/internal/cli":                  5,
+	"mbk/backup":                        4,
+	"mbk/internal/restore":              4,
+	"mbk/internal/repo":                 3,
+	"mbk/stage":                         3,
+	"mbk/copier":                        2,
+	"mbk/internal/innodb":               1,
+	"mbk/internal/aria":                 1,
+	"mbk/internal/repo/store":           1,
+	"mbk/internal/job/hook":             1,
+	"mbk/internal/job/notify":           1,
+	"mbk/internal/test/smtptest":        0,
+	"mbk/internal/input/bytesize":       0,
+	"mbk/internal/datadir/filename":     0,
+	"mbk/internal/datadir/filter":       1,
+	"mbk/internal/sys/fsuser":           0,
+	"mbk/internal/hint":                 0,
+	"mbk/internal/input/limit":          0,
+	"mbk/internal/input/inputfile":      2,
+	"mbk/internal/input/optfile":        3,
+	"mbk/internal/sys/pagecache":        0,
+	"mbk/internal/datadir/serverfs":     1,
+	"mbk/internal/sys/priority":         0,
+	"mbk/internal/ui/printable":         0,
+	"mbk/internal/job/prom":             0,
+	"mbk/internal/sys/signals":          0,
+	"mbk/internal/test/house":           0,
+	"mbk/internal/test/mariadbtest":     2,
+	"mbk/internal/repo/store/storetest": 2,
+}
+
+// only says who may import a library, tests of other packages included. The rest
+// of the program is to know nothing of it.
+var only = map[string][]string{
+	"github.com/go-sql-driver/mysql": {"mbk/stage", "mbk/internal/test/mariadbtest"},
+	"github.com/klauspost/compress":  {"mbk/copier"},
+	"github.com/urfave/cli":          {"mbk/internal/cli"},
+	"github.com/schollz/progressbar": {"mbk/internal/cli"},
+	"golang.org/x/term":              {"mbk/internal/cli"},
+	"github.com/prometheus":          {"mbk/internal/job/prom", "mbk/internal/cli"}, // cli: its tests read what it prints
+	"github.com/mattn/go-shellwords": {"mbk/internal/job/hook"},
+	"github.com/wneessen/go-mail":    {"mbk/internal/job/notify"},
+	"github.com/emersion":            {"mbk/internal/test/smtptest"},
+	"mbk/internal/cli":               {"mbk", "mbk/internal/cli", "mbk/internal/test/house"},
+}
+
+// testOnly is imported by tests alone, and by what shows the program at work.
+var testOnly = []string{"mbk/internal/test/mariadbtest", "mbk/internal/test/smtptest", "mbk/internal/repo/store/storetest"}
+
+func TestImportsGoOneWay(t *testing.T) {
+	_, all := sources(t)
+	for _, s := range all {
+		mine, known := rank[s.pkg]
+		if s.program() {
+			mine, known = rank["mbk/internal/cli"], true
+		}
+		if !known {
+			t.Errorf("%s: package %s has no rank: give it one in this test", s.name, s.pkg)
+			continue
+		}
+		for _, p := range s.imports(t) {
+			theirs, ours := rank[p]
+			switch {
+			case !strings.HasPrefix(p+"/", "mbk/") || s.test:
+			case !ours:
+				t.Errorf("%s imports %s, which has no rank", s.name, p)
+			case slices.Contains(testOnly, p) && !s.program():
+				t.Errorf("%s imports %s, which is for tests", s.name, p)
+			case theirs >= mine:
+				t.Errorf("%s of rank %d imports %s of rank %d", s.name, mine, p, theirs)
+			}
+		}
+	}
+}
+
+func TestBackupAndRestoreDoNotKnowEachOther(t *testing.T) {
+	_, all := sources(t)
+	for _, s := range all {
+		for _, p := range s.imports(t) {
+			if s.pkg == "mbk/backup" && p == "mbk/internal/restore" || s.pkg == "mbk/internal/restore" && p == "mbk/backup" {
+				t.Errorf("%s imports %s", s.name, p)
+			}
+		}
+	}
+}
+
+func TestFormatsKnowNoOtherPackage(t *testing.T) {
+	_, all := sources(t)
+	for _, s := range all {
+		if s.test || !slices.Contains([]string{"mbk/internal/innodb", "mbk/internal/aria", "mbk/internal/repo/store"}, s.pkg) {
+			continue
+		}
+		for _, p := range s.imports(t) {
+			// They know nothing of mbk either: whose rights a call has, and what a person can do.
+			if p == "mbk/internal/sys/fsuser" || p == "mbk/internal/hint" {
+				continue
+			}
+			if strings.HasPrefix(p, "mbk/") {
+				t.Errorf("%s imports %s", s.name, p)
+			}
+		}
+	}
+}
+
+func TestLibrariesHaveOneUser(t *testing.T) {
+	_, all := sources(t)
+	for _, s := range all {
+		for _, p := range s.imports(t) {
+			for library, users := range only {
+				if (p == library || strings.HasPrefix(p, library+"/")) && !slices.Contains(users, s.pkg) {
+					t.Errorf("%s imports %s, which is for %v", s.name, p, users)
+				}
+			}
+			if p == "C" {
+				t.Errorf("%s uses cgo", s.name)
+			}
+		}
+	}
+}
+
+func TestModuleStandsAlone(t *testing.T) {
+	mod := document(t, "go.mod")
+	for line := range strings.Lines(mod) {
+		if first, _, _ := strings.Cut(strings.TrimSpace(line), " "); first == "replace" || first == "exclude" {
+			t.Errorf("go.mod has %q", strings.TrimSpace(line))
+		}
+	}
+	for _, name := range []string{"vendor", "go.work"} {
+		if _, err := os.Stat(filepath.Join(root, name)); err == nil {
+			t.Errorf("there is a %s", name)
+		}
+	}
+}
