@@ -30,7 +30,7 @@ func ParseBound(text string) (Bound, error) {
 	return Bound{variable: strings.ToLower(m[1]), operator: m[2], value: value, text: m[1] + " " + m[2] + " " + m[3]}, nil
 }
 
-// passed says whether the condition is true of a value.
+// passed reports whether the condition is true of a value.
 func (b Bound) passed(value float64) bool {
 	switch b.operator {
 	case ">":

@@ -59,7 +59,7 @@ func (p *Preflight) checkExposed(ctx context.Context, r *repo.Repository) error 
 	return err
 }
 
-// within says whether a path is that of a folder or leads into it.
+// within reports whether a path is that of a folder or leads into it.
 func within(path, folder string) bool {
 	for _, p := range []*string{&path, &folder} {
 		if real, err := filepath.EvalSymlinks(*p); err == nil {

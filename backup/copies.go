@@ -385,13 +385,13 @@ func (c *copies) holds(e entry, now fileStat) (*held, bool) {
 	}
 }
 
-// makesAnew says whether recovery makes a file of InnoDB anew that has no page 0, out
+// makesAnew reports whether recovery makes a file of InnoDB anew that has no page 0, out
 // of a redo log that holds all of it. From 10.6 on the server writes that page when it
 // writes out dirty pages, so that files without are what crashes leave. In 10.5 it
 // writes the page before it logs anything of the file, and wants to find it.
 func (c *copies) makesAnew() bool { return c.layout.since(10, 6) }
 
-// unborn says whether h is of no use, because the file had no page 0 when it was
+// unborn reports whether h is of no use, because the file had no page 0 when it was
 // copied, which recovery will want and which is there now.
 func (c *copies) unborn(h *held, e entry) bool {
 	if h.id != nil || c.makesAnew() {

@@ -34,10 +34,10 @@ func newKeeper(o Options, facts stage.Facts) (*keeper, error) {
 	return &keeper{f, o.Server}, err
 }
 
-// mayHold says whether a database directory has to be looked into.
+// mayHold reports whether a database directory has to be looked into.
 func (k *keeper) mayHold(dir string) bool { return k == nil || k.filter.MayHold(filename.SQL(dir)) }
 
-// keeps says whether a table is kept, by its names on disk.
+// keeps reports whether a table is kept, by its names on disk.
 func (k *keeper) keeps(dir, table string) bool {
 	return k == nil || k.filter.Table(filename.SQL(dir), filename.SQL(table))
 }
@@ -97,7 +97,7 @@ func (k *keeper) narrow(ctx context.Context, l layout, s *scan) error {
 	return nil
 }
 
-// keepsFile says whether a file of some table is kept. Those of a running ALTER are:
+// keepsFile reports whether a file of some table is kept. Those of a running ALTER are:
 // what they will be called shows when it ends, and recovery drops them before.
 func (k *keeper) keepsFile(e entry, parents map[uint64]string) bool {
 	if filename.Temporary(e.name) {
@@ -111,7 +111,7 @@ func (k *keeper) keepsFile(e entry, parents map[uint64]string) bool {
 	return k.keeps(e.dir, e.table)
 }
 
-// keepsTrigger says whether the table is kept to whose trigger a .TRN file leads.
+// keepsTrigger reports whether the table is kept to whose trigger a .TRN file leads.
 func (k *keeper) keepsTrigger(l layout, e entry) (bool, error) {
 	b, err := l.files.ReadFile(l.file(e), largestFrm)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -143,7 +143,7 @@ func (k *keeper) parents(ctx context.Context, entries []entry) (map[uint64]strin
 	return names, nil
 }
 
-// leavesOut says whether a tablespace that is not among the files, by its last name
+// leavesOut reports whether a tablespace that is not among the files, by its last name
 // in the redo log, belongs to what the filter left out. left are the files of
 // full-text indexes that were left out.
 func (k *keeper) leavesOut(name string, left map[string]bool) bool {
@@ -273,7 +273,7 @@ func (p *Preflight) checkForeignKeys(ctx context.Context, server *stage.Server) 
 	return nil
 }
 
-// keepsInnoDB says whether a table is kept, by InnoDB's name: "database/table".
+// keepsInnoDB reports whether a table is kept, by InnoDB's name: "database/table".
 func (p *Preflight) keepsInnoDB(name string) bool {
 	dir, table := path.Split(name)
 	return p.layout.keep.keeps(path.Clean(dir), filename.Base(table))

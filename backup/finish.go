@@ -83,7 +83,7 @@ func (r *attempt) promiseSpaces() error {
 	return nil
 }
 
-// madeByAlter says whether the redo makes a file such as only an ALTER makes when no
+// madeByAlter reports whether the redo makes a file such as only an ALTER makes when no
 // other DDL goes on. That of a CREATE TABLE may be missing because it could not be made.
 func madeByAlter(s innodb.SpaceHistory) bool {
 	name := path.Base(s.Name)

@@ -76,7 +76,7 @@ func legacyEngine(number byte) string {
 	return ""
 }
 
-// isView tells whether a .frm file is that of a view, which is text: "key=value"
+// isView reports whether a .frm file is that of a view, which is text: "key=value"
 // lines.
 func isView(b []byte) bool { return bytes.HasPrefix(b, []byte("TYPE=VIEW\n")) }
 

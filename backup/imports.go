@@ -138,7 +138,7 @@ func (c *copies) lookForDiscarded(ctx context.Context, server *stage.Server) err
 	return nil
 }
 
-// foreign says whether a file of InnoDB is not the server's: it only waits for being
+// foreign reports whether a file of InnoDB is not the server's: it only waits for being
 // imported, or no table has it, or it is a copy of another, or it is not there at all.
 func (c *copies) foreign(e entry) bool {
 	return e.innodb() && (c.leftOver[e.path()] || c.misplaced[e.path()] != nil || c.absent[e.path()] || c.discarded[strings.TrimSuffix(e.path(), path.Ext(e.name))])

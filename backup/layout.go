@@ -76,7 +76,7 @@ func (l layout) resolve(path string) string {
 	return filepath.Clean(path)
 }
 
-// since says whether the server is of that series or a later one.
+// since reports whether the server is of that series or a later one.
 func (l layout) since(major, minor int) bool {
 	v, err := stage.ParseVersion(l.vars["version"])
 	return err != nil || v.AtLeast(major, minor, 0)

@@ -45,7 +45,7 @@ func (l *fakeLock) Lock(_ context.Context, _, table string) error {
 	}
 }
 
-// note notes that a table is to be locked, and tells whether that is granted.
+// note notes that a table is to be locked, and reports whether that is granted.
 func (b *lockBook) note(l *fakeLock, table string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -337,7 +337,7 @@ func (l layout) readLogHead() ([]byte, innodb.LogHeader, error) {
 	return head, header, err
 }
 
-// readable says whether the data directory can be listed.
+// readable reports whether the data directory can be listed.
 func (l layout) readable() error {
 	if _, err := l.files.ReadDir(l.datadir); err != nil {
 		return fmt.Errorf("data directory: %w", err)

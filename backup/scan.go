@@ -30,22 +30,22 @@ func (e entry) path() string { return path.Join(e.dir, e.name) }
 func (e entry) innodb() bool { return path.Ext(e.name) == ".ibd" }
 func (e entry) frm() bool    { return path.Ext(e.name) == ".frm" }
 
-// aria says whether the file is one of the two of an Aria table.
+// aria reports whether the file is one of the two of an Aria table.
 func (e entry) aria() bool {
 	return path.Ext(e.name) == aria.IndexExt || path.Ext(e.name) == aria.DataExt
 }
 
-// ofLog says whether this is a file of mysql.general_log or slow_log, which the
+// ofLog reports whether this is a file of mysql.general_log or slow_log, which the
 // server writes to at any time, whatever is locked.
 func (e entry) ofLog() bool {
 	return e.dir == "mysql" && (e.table == "general_log" || e.table == "slow_log")
 }
 
-// logTable says whether this is the data of such a table as a CSV file, to which
+// logTable reports whether this is the data of such a table as a CSV file, to which
 // the server only appends.
 func (e entry) logTable() bool { return e.ofLog() && path.Ext(e.name) == ".CSV" }
 
-// known says whether the server makes such files for tables and databases, and
+// known reports whether the server makes such files for tables and databases, and
 // keeps to its own locks with them. Others may come and go at any time.
 func (e entry) known() bool {
 	switch path.Ext(e.name) {
@@ -55,7 +55,7 @@ func (e entry) known() bool {
 	return false
 }
 
-// data says whether the file holds rows or keys of a table.
+// data reports whether the file holds rows or keys of a table.
 func (e entry) data() bool {
 	switch path.Ext(e.name) {
 	case ".frm", ".TRG", ".par":
@@ -188,7 +188,7 @@ func (l layout) belongs(e entry) bool {
 	return wanted(e.name) && (e.known() || path.Ext(e.name) == islExt) && !l.ownFile(filepath.Join(l.datadir, e.dir, e.name))
 }
 
-// rootFile says whether a file of the data directory itself is copied as it is.
+// rootFile reports whether a file of the data directory itself is copied as it is.
 func rootFile(name string) bool {
 	switch name {
 	case "ib_buffer_pool", "mysql_upgrade_info", "mariadb_upgrade_info":
@@ -197,7 +197,7 @@ func rootFile(name string) bool {
 	return strings.HasPrefix(name, "debian-") && strings.HasSuffix(name, ".flag")
 }
 
-// handledElsewhere says whether a file of the data directory itself is copied
+// handledElsewhere reports whether a file of the data directory itself is copied
 // by other means, or is one that no backup holds: temporary tablespaces, the
 // logs of the server and of its replication, locks and sockets.
 func (l layout) handledElsewhere(name string) bool {
@@ -319,7 +319,7 @@ func indexFirst(sorted []entry) {
 	}
 }
 
-// wanted says whether a file of a database directory belongs into a backup.
+// wanted reports whether a file of a database directory belongs into a backup.
 // InnoDB's temporary tables do, because recovery rolls their creation back;
 // those of other engines and the definitions of temporary tables do not.
 func wanted(name string) bool {

@@ -110,7 +110,7 @@ func samePair(entries []entry) int {
 	return n
 }
 
-// stale says whether the copy of a table's rows must be taken for stale because
+// stale reports whether the copy of a table's rows must be taken for stale because
 // that of its keys is. A server with myisam_use_mmap writes to the rows without
 // moving the time of their file, and only the file of the keys tells. (Without it
 // each file speaks for itself: closing a table touches the keys only.)
@@ -199,7 +199,7 @@ func (c *copies) placeNow(ctx context.Context, f *final, e entry, stale bool) er
 	return c.place(ctx, f, e, looked{now, err}, stale)
 }
 
-// onlyGrown says whether a log table still has what was copied of it. TRUNCATE
+// onlyGrown reports whether a log table still has what was copied of it. TRUNCATE
 // keeps the file, and what comes behind it may be longer than what was there.
 func (c *copies) onlyGrown(h *held) bool {
 	f, err := c.layout.files.Open(filepath.Join(c.layout.datadir, filepath.FromSlash(h.entry.path())))
@@ -258,7 +258,7 @@ func (f *final) waitLate(ctx context.Context) error {
 	return nil
 }
 
-// unprotected says whether a file may still change under BLOCK_DDL in a way that
+// unprotected reports whether a file may still change under BLOCK_DDL in a way that
 // the logs do not make up for: the tables of the server itself, and Aria's, whose
 // writes go on until BLOCK_COMMIT.
 func (p *placed) unprotected() bool {

@@ -17,7 +17,7 @@ import (
 // maxAttempts bounds how often a backup starts over.
 const maxAttempts = 3
 
-// startsOver says whether another attempt, from a checkpoint behind what failed the
+// startsOver reports whether another attempt, from a checkpoint behind what failed the
 // last one, may do: after an import, after an ALTER that began too late, and after a change of the redo log's size that
 // could not be followed. (A server whose new, smaller log is full before it is in
 // use may set sequence bits in it wrongly, and can read that part no more itself.

@@ -29,13 +29,13 @@ type fileStat struct {
 	mode     uint32    // type and permission bits, as in st_mode
 }
 
-// regular says whether this is a plain file.
+// regular reports whether this is a plain file.
 func (s fileStat) regular() bool { return s.mode&unix.S_IFMT == unix.S_IFREG }
 
-// directory says whether this is a directory.
+// directory reports whether this is a directory.
 func (s fileStat) directory() bool { return s.mode&unix.S_IFMT == unix.S_IFDIR }
 
-// sparse says whether the file has holes.
+// sparse reports whether the file has holes.
 func (s fileStat) sparse() bool { return s.blocks < s.size&^4095 }
 
 // settleTime is how long a file must have been left alone before its times can
@@ -43,14 +43,14 @@ func (s fileStat) sparse() bool { return s.blocks < s.size&^4095 }
 // that ticks every few milliseconds, the coarse ones every second.
 const settleTime = time.Second
 
-// unchangedBy says whether a copy that was begun at s still holds at now: the
+// unchangedBy reports whether a copy that was begun at s still holds at now: the
 // same generation of the file, and nothing written since.
 func (s fileStat) unchangedBy(now fileStat) bool {
 	return s.settled() && s.id == now.id && s.size == now.size &&
 		s.modified.Equal(now.modified) && s.changed.Equal(now.changed)
 }
 
-// settled says whether the file had been left alone for a while when this was read.
+// settled reports whether the file had been left alone for a while when this was read.
 func (s fileStat) settled() bool {
 	return s.taken.Sub(s.modified) > settleTime && s.taken.Sub(s.changed) > settleTime
 }

@@ -12,7 +12,7 @@ import (
 	"mbk/internal/repo"
 )
 
-// supported says whether a table of an engine is whole when the files of the
+// supported reports whether a table of an engine is whole when the files of the
 // data directory are restored. The rows of FEDERATED tables live elsewhere and
 // those of MEMORY and BLACKHOLE nowhere; their definitions are all there is.
 func supported(engine string) bool {

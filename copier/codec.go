@@ -59,7 +59,7 @@ func ParseCodec(s string) (c Codec, level int, err error) {
 	return c, level, nil
 }
 
-// checkLevel says whether a codec has a level. Level 0 is the default.
+// checkLevel reports whether a codec has a level. Level 0 is the default.
 func checkLevel(c Codec, level int) error {
 	most := map[Codec]int{None: 0, Zstd: 22, S2: 3}
 	if _, known := most[c]; !known {

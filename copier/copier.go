@@ -126,7 +126,7 @@ func (c *Copier) Add(ctx context.Context, src Source) (*Pending, error) {
 	return p, nil
 }
 
-// Hurry says whether somebody waits for what is copied, as the server does while
+// Hurry reports whether somebody waits for what is copied, as the server does while
 // its locks are held: then reading is not limited, and workers go on with their
 // packs beyond the limit, so that no pack is synced to disk meanwhile, and at the
 // priority of the process. It returns when no worker has another priority: on a busy

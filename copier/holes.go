@@ -46,7 +46,7 @@ func holesOf(s segment) holes {
 	return h
 }
 
-// tellsHoles says whether a file system of that kind takes what was written and is not
+// tellsHoles reports whether a file system of that kind takes what was written and is not
 // on the disk yet for no hole. Of others that is not known, and ZFS once did not.
 func tellsHoles(kind int64) bool {
 	return slices.Contains([]int64{unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.TMPFS_MAGIC}, kind)
@@ -85,7 +85,7 @@ func (h *holes) skip(off, n int64) int64 {
 	return hole
 }
 
-// whole says whether the page at an offset may be all zeros.
+// whole reports whether the page at an offset may be all zeros.
 func (h *holes) whole(off int64) bool {
 	if h.src.Pages == nil {
 		return true

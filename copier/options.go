@@ -73,7 +73,7 @@ type Options struct {
 	RetryTime time.Duration // of a file to wait between them before it gets fewer; 0: DefaultRetryTime
 }
 
-// Validate says whether the options make sense.
+// Validate reports whether the options make sense.
 func (o *Options) Validate() error {
 	if err := checkLevel(o.Codec, o.Level); err != nil {
 		return err

@@ -144,7 +144,7 @@ func dataRun(b []byte, from int) int {
 	return len(b)
 }
 
-// isZero tells whether all bytes are zero.
+// isZero reports whether all bytes are zero.
 func isZero(b []byte) bool {
 	if len(b) >= 8 && binary.LittleEndian.Uint64(b) != 0 {
 		return false // the usual case, without the calls

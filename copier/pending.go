@@ -125,7 +125,7 @@ func (p *Pending) damage(no uint32, cause error, spent time.Duration, ok bool) e
 	return nil
 }
 
-// hasty tells whether the damaged pages of the source have used up their time.
+// hasty reports whether the damaged pages of the source have used up their time.
 func (p *Pending) hasty(limit time.Duration) bool { return p.spent.Load() > int64(limit) }
 
 // sleep waits for a pause between two reads.

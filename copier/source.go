@@ -109,7 +109,7 @@ type Source struct {
 	Done func()
 }
 
-// validate says whether the source makes sense with chunks of at most chunkSize.
+// validate reports whether the source makes sense with chunks of at most chunkSize.
 func (s *Source) validate(chunkSize int) error {
 	if s.File == nil {
 		return errors.New("no file")
@@ -238,7 +238,7 @@ func blank(s *Source, p []byte, off int64) {
 	}
 }
 
-// isBlank tells whether n bytes at off lie in one blank range.
+// isBlank reports whether n bytes at off lie in one blank range.
 func isBlank(s *Source, off, n int64) bool {
 	for _, r := range s.Blank {
 		if r.Start <= off && off+n <= r.Start+r.Size {
@@ -352,7 +352,7 @@ func (r *pageReader) again(ctx context.Context, job *Pending, page []byte, no ui
 	return job.damage(no, bad, spent, r.opts.DamagedOK)
 }
 
-// reread reads a page once more and tells whether it was the same as before.
+// reread reads a page once more and reports whether it was the same as before.
 func (r *pageReader) reread(s *Source, page []byte, no uint32) (same bool, err error) {
 	if cap(r.fresh) < len(page) {
 		r.fresh = make([]byte, maxPageSize)

@@ -375,7 +375,7 @@ func (s *Stages) ConfirmReleased(ctx context.Context) error {
 	}
 }
 
-// without tells whether the server has no connection id of the time when Connect
+// without reports whether the server has no connection id of the time when Connect
 // was called.
 func (s *Server) without(ctx context.Context, id uint64) (bool, error) {
 	now, err := s.startTime(ctx)

@@ -226,7 +226,7 @@ func (i *idler) exec(ctx context.Context, text string, locks bool) error {
 	return err
 }
 
-// judge says whether the connection was lost because we stood still.
+// judge reports whether the connection was lost because we stood still.
 func (i *idler) judge(err error) error {
 	if lost(err) {
 		return i.pulse.explain(err)

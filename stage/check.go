@@ -41,7 +41,7 @@ func (c *Checker) Check(ctx context.Context, db, table string, extended bool) ([
 	return c.check(ctx, text)
 }
 
-// CheckForUpgrade runs CHECK TABLE ... FOR UPGRADE, which says whether a table was made
+// CheckForUpgrade runs CHECK TABLE ... FOR UPGRADE, which reports whether a table was made
 // by an older server in a form that this one wants changed.
 func (c *Checker) CheckForUpgrade(ctx context.Context, db, table string) ([]CheckMessage, error) {
 	return c.check(ctx, "CHECK TABLE "+quoteName(db)+"."+quoteName(table)+" FOR UPGRADE")

@@ -289,7 +289,7 @@ func (t TLS) authorities() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// isTLS tells whether err comes from setting up encryption.
+// isTLS reports whether err comes from setting up encryption.
 func isTLS(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	var header tls.RecordHeaderError

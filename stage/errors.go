@@ -149,7 +149,7 @@ func number(err error) uint16 {
 	return 0
 }
 
-// lost tells whether err means that the connection is of no more use. An error
+// lost reports whether err means that the connection is of no more use. An error
 // that the server sent in answer to a statement leaves it whole.
 func lost(err error) bool {
 	switch number(err) {
@@ -161,7 +161,7 @@ func lost(err error) bool {
 	return false
 }
 
-// withdrawn tells whether err ended a wait for a lock without harm.
+// withdrawn reports whether err ended a wait for a lock without harm.
 func withdrawn(err error) bool {
 	switch number(err) {
 	case erLockWaitTimeout, erLockDeadlock, erQueryInterrupted, erStatementTimeout:

@@ -47,7 +47,7 @@ type Version struct {
 // String returns the version in full.
 func (v Version) String() string { return v.Text }
 
-// AtLeast tells whether v is major.minor.patch or newer.
+// AtLeast reports whether v is major.minor.patch or newer.
 func (v Version) AtLeast(major, minor, patch int) bool {
 	if v.Major != major {
 		return v.Major > major
@@ -141,7 +141,7 @@ func (s *Server) Facts(ctx context.Context) (Facts, error) {
 	return f, nil
 }
 
-// secret tells whether a variable's value has to be hidden. The name of a file
+// secret reports whether a variable's value has to be hidden. The name of a file
 // that holds a key is no secret.
 func secret(name, value string) bool {
 	if value == "" || strings.HasPrefix(value, "FILE:") {

@@ -69,13 +69,13 @@ func (s *Server) denied(statement string, harmless uint16) func(context.Context)
 // tableRights are the privileges that make the server list a table.
 const tableRights = "SELECT,INSERT,UPDATE,DELETE,CREATE,DROP,REFERENCES,INDEX,ALTER,CREATE VIEW,SHOW VIEW,TRIGGER,DELETE HISTORY,ALL PRIVILEGES"
 
-// tablesHidden tells whether the account sees tables only in part.
+// tablesHidden reports whether the account sees tables only in part.
 func (s *Server) tablesHidden(ctx context.Context) (bool, error) {
 	has, err := s.hasRight(ctx, strings.Split(tableRights, ",")...)
 	return !has, err
 }
 
-// hasRight tells whether the account has one of these privileges everywhere. SHOW
+// hasRight reports whether the account has one of these privileges everywhere. SHOW
 // GRANTS names the rights of the active roles too.
 func (s *Server) hasRight(ctx context.Context, enough ...string) (bool, error) {
 	all, err := s.control.rows(ctx, "SHOW GRANTS")

@@ -36,7 +36,7 @@ func ParseHistoryTable(text string) (HistoryTable, error) {
 	return HistoryTable{database, name}, nil
 }
 
-// IsZero tells whether no table is named.
+// IsZero reports whether no table is named.
 func (t HistoryTable) IsZero() bool { return t == HistoryTable{} }
 
 // String is the name as a person writes it.

@@ -59,7 +59,7 @@ func maskComment(comment string) string {
 	return "/*" + mask(inner)
 }
 
-// follows tells whether a name ends a text, so that a point goes on with it.
+// follows reports whether a name ends a text, so that a point goes on with it.
 func follows(text string) bool {
 	return text != "" && (wordByte(text[len(text)-1]) || text[len(text)-1] == '`')
 }
@@ -109,7 +109,7 @@ func word(s string) int {
 	return max(n, min(1, len(s)))
 }
 
-// wordByte tells whether a byte may be in a name without quotes.
+// wordByte reports whether a byte may be in a name without quotes.
 func wordByte(c byte) bool {
 	return c == '_' || c == '$' || c >= 0x80 || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }

@@ -263,7 +263,7 @@ func (s *Server) Galera(ctx context.Context) (*Galera, error) {
 	return &Galera{UUID: uuid, SeqNo: seqno}, nil
 }
 
-// FlushEngineLogs writes the storage engines' logs out. Written tells whether
+// FlushEngineLogs writes the storage engines' logs out. Written reports whether
 // InnoDB's log file then holds everything up to the LSN that was current before;
 // with innodb_flush_log_at_trx_commit=0 the statement does nothing, and a
 // background thread writes the log within innodb_flush_log_at_timeout.

@@ -120,7 +120,7 @@ func (c Config) driver(l *link) (*mysql.Config, error) {
 	return d, c.watchPeer(d, l)
 }
 
-// expects says whether the process at the other end may be the server. A kernel that
+// expects reports whether the process at the other end may be the server. A kernel that
 // does not tell who that is is believed.
 func (c Config) expects(p peer) bool {
 	if c.ServerGroup == 0 || p.user == nil {

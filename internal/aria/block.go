@@ -67,7 +67,7 @@ func (ix Index) CheckIndex(block []byte, no uint32) error {
 	return checkBlock(block, no, used, noChecksum)
 }
 
-// Verifiable tells whether CheckData (data true) or CheckIndex (data false)
+// Verifiable reports whether CheckData (data true) or CheckIndex (data false)
 // can find damage in block no. Where they cannot, only a second equal read
 // shows that the server was not writing the block during the first.
 func (ix Index) Verifiable(block []byte, no uint32, data bool) bool {
@@ -84,14 +84,14 @@ func (ix Index) Verifiable(block []byte, no uint32, data bool) bool {
 	return binary.LittleEndian.Uint32(block[len(block)-checksumLen:]) < noChecksumBitmap
 }
 
-// bitmap tells whether block no of the data file is one of the bitmap, which
+// bitmap reports whether block no of the data file is one of the bitmap, which
 // the server never encrypts. Six bytes of it describe 16 blocks.
 func (ix Index) bitmap(no uint32) bool {
 	described := uint32((ix.BlockSize - checksumLen) / 6 * 16)
 	return no%(described+1) == 0
 }
 
-// header tells whether block no of the index file belongs to the header.
+// header reports whether block no of the index file belongs to the header.
 func (ix Index) header(no uint32) bool {
 	return int64(no) < ix.HeaderLen/int64(ix.BlockSize)
 }
@@ -124,7 +124,7 @@ func checkBlock(block []byte, no uint32, n int, none uint32) error {
 	return &BlockError{Block: no, Want: want, Got: got}
 }
 
-// isZero tells whether all bytes are zero.
+// isZero reports whether all bytes are zero.
 func isZero(b []byte) bool {
 	for len(b) >= 8 {
 		if binary.NativeEndian.Uint64(b) != 0 {

@@ -144,7 +144,7 @@ func ParseIndex(b []byte) (Index, error) {
 	return ix, nil
 }
 
-// OnlineSafe tells whether both files can be copied while the server writes to
+// OnlineSafe reports whether both files can be copied while the server writes to
 // them, because every change is in the log. A block that was read half-written
 // shows, or, where it carries no checksum that we can test (see Verifiable), must
 // be read twice.
@@ -152,7 +152,7 @@ func (ix Index) OnlineSafe() bool {
 	return ix.Transactional && ix.Data == DataBlocks
 }
 
-// Continues tells whether the log makes up for all that the server did to the
+// Continues reports whether the log makes up for all that the server did to the
 // table between two readings of its header, ix and the later one. If not, what
 // was copied since the first must be copied again: TRUNCATE, RENAME, REPAIR,
 // OPTIMIZE, DISABLE or ENABLE KEYS or a bulk insert into the empty table came

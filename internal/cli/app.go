@@ -210,7 +210,7 @@ func oneID(c *cli.Context) (string, error) {
 	return "", usagef("mbk %s takes one id, but %q was given too", c.Command.Name, c.Args().Get(1))
 }
 
-// isUsage says whether a call was not understood.
+// isUsage reports whether a call was not understood.
 func isUsage(err error) bool {
 	var usage *usageError
 	return errors.As(err, &usage)

@@ -53,7 +53,7 @@ func explainInstead(app *cli.App, env Env, args []string) []string {
 	return append([]string{name}, rest...)
 }
 
-// valueFollows says whether some command's option has its value in the next
+// valueFollows reports whether some command's option has its value in the next
 // argument.
 func valueFollows(app *cli.App, arg string) bool {
 	return slices.ContainsFunc(app.Commands, func(command *cli.Command) bool {

@@ -132,7 +132,7 @@ func installDebian(t *testing.T) {
 	}
 }
 
-// debianAnswers tells whether a server listens at Debian's socket.
+// debianAnswers reports whether a server listens at Debian's socket.
 func debianAnswers() bool {
 	conn, err := net.Dial("unix", debianSocket)
 	if err == nil {

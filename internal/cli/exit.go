@@ -163,7 +163,7 @@ func nextSteps(env Env, err error) []string {
 	return steps
 }
 
-// unreadable tells whether a disk failed to give what is on it, as opposed to one that
+// unreadable reports whether a disk failed to give what is on it, as opposed to one that
 // could not be written to.
 func unreadable(err error) bool {
 	if _, ok := err.(*store.WriteError); ok {

@@ -70,7 +70,7 @@ func environment(ours []string, facts map[string]string) []string {
 	return all
 }
 
-// secretVariable says whether a variable of the environment is for mbk alone.
+// secretVariable reports whether a variable of the environment is for mbk alone.
 func secretVariable(name string) bool {
 	ours, found := strings.CutPrefix(name, "MBK_")
 	return found && (strings.Contains(ours, "PASSWORD") || strings.Contains(ours, "SECRET") || slices.Contains(secretOptions(), strings.ToLower(strings.ReplaceAll(ours, "_", "-"))))

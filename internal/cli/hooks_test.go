@@ -34,7 +34,7 @@ func (w workshop) program(t *testing.T, name, body string) string {
 	return path
 }
 
-// ran tells whether a program has run, and forgets it.
+// ran reports whether a program has run, and forgets it.
 func (w workshop) ran(name string) bool {
 	return os.Remove(filepath.Join(w.dir, name+".pid")) == nil
 }

@@ -121,7 +121,7 @@ func (w *resultWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// unread says whether err is only that the reader of a list has seen enough of it, as
+// unread reports whether err is only that the reader of a list has seen enough of it, as
 // head has.
 func unread(env Env, err error) bool {
 	var output *outputError

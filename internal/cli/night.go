@@ -162,7 +162,7 @@ func (n *night) failed(o *backup.Options, cause error) {
 	}
 }
 
-// refused tells whether an error that came before the backup could begin makes no
+// refused reports whether an error that came before the backup could begin makes no
 // attempt of it. What the call names and is not there is the caller's mistake. To a
 // person who has typed the command, so is all that takes another call, and that another
 // mbk is at work; for a timer it is a night without a backup.

@@ -222,12 +222,12 @@ func (n *night) tell(ctx context.Context) error {
 	return nil
 }
 
-// badNews says whether somebody should look at an attempt.
+// badNews reports whether somebody should look at an attempt.
 func badNews(outcome string, hooks []repo.Hook) bool {
 	return outcome != repo.OutcomeOK || slices.ContainsFunc(hooks, func(h repo.Hook) bool { return h.Error != "" })
 }
 
-// wanted says whether news are to be told. changed is asked only if that matters.
+// wanted reports whether news are to be told. changed is asked only if that matters.
 func (n *news) wanted(bad bool, changed func() bool) bool {
 	switch {
 	case n.mail == nil && n.webhook == nil:

@@ -212,7 +212,7 @@ func isBool(f cli.Flag) bool {
 	return ok
 }
 
-// leadsToServer says whether MariaDB's own groups may set an option.
+// leadsToServer reports whether MariaDB's own groups may set an option.
 func leadsToServer(f cli.Flag) bool { return categoryOf(f) == categoryConnection }
 
 // bareValue is the value of an option that may stand without one, "" of others.

@@ -48,7 +48,7 @@ func document(env Env, v any) error {
 // messages is how a run of mbk talks on stderr.
 type messages struct{ json bool }
 
-// inJSON says whether a command talks in lines of JSON.
+// inJSON reports whether a command talks in lines of JSON.
 func inJSON(c *cli.Context) (bool, error) {
 	switch format := c.String("log-format"); format {
 	case "":

@@ -191,7 +191,7 @@ func dirMaps(c *cli.Context) ([]restore.DirMap, error) {
 	return maps, nil
 }
 
-// inRepository says whether a path leads into a repository that is a folder.
+// inRepository reports whether a path leads into a repository that is a folder.
 func inRepository(r *repo.Repository, path string) (string, bool) {
 	path, err := filepath.Abs(path)
 	if err != nil {

@@ -40,7 +40,7 @@ func newSoakLimit(text string) (soakLimit, error) {
 	return soakLimit{until: time.Now().Add(d)}, nil
 }
 
-// reached says whether no other run is to begin.
+// reached reports whether no other run is to begin.
 func (l soakLimit) reached(round int) bool {
 	if l.rounds > 0 {
 		return round >= l.rounds

@@ -66,7 +66,7 @@ func all(works ...func(context.Context, *mariadbtest.Server) error) func(context
 func oldest() string { return mariadbtest.Versions()[0] }
 func newest() string { return mariadbtest.Versions()[len(mariadbtest.Versions())-1] }
 
-// forcesCheckpoint says whether a server makes a checkpoint when it is told to.
+// forcesCheckpoint reports whether a server makes a checkpoint when it is told to.
 func forcesCheckpoint(version string) bool {
 	return !slices.Contains([]string{"10.5", "10.6", "10.6.7", "10.11.7", "11.4.5"}, version)
 }

@@ -130,7 +130,7 @@ func tellOfVerification(c *cli.Context, env Env, n *news, r *repo.Repository, no
 	n.send(ctx, env, notice, text.String())
 }
 
-// carriedOut says whether an error tells of damage, and not of a verification that could
+// carriedOut reports whether an error tells of damage, and not of a verification that could
 // not be carried out.
 func carriedOut(c *cli.Context, err error) bool {
 	code := exitCode(c.Context, err)

@@ -11,7 +11,7 @@ func crc32c(b []byte) uint32 {
 	return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))
 }
 
-// compressedBit tells whether the page type has the bit that marks a compressed
+// compressedBit reports whether the page type has the bit that marks a compressed
 // page of the full_crc32 format; the type then holds the page's real size.
 func compressedBit(page []byte) bool {
 	return page[offType]&(typeCompressedBit>>8) != 0
@@ -48,7 +48,7 @@ func checkEndLSN(page []byte, off int) *PageError {
 	return nil
 }
 
-// legacyCompressed tells whether page is of a type that carries no checksum, in a
+// legacyCompressed reports whether page is of a type that carries no checksum, in a
 // legacy tablespace that can have such pages.
 func (s Space) legacyCompressed(page []byte) bool {
 	if !s.Flags.PageCompressed() {
@@ -90,7 +90,7 @@ func (s Space) checkLegacy(page []byte, no PageNo) *PageError {
 	return &PageError{Reason: ReasonChecksum, Want: want, Got: got}
 }
 
-// oldChecksums tells whether the two checksum fields hold what servers wrote that
+// oldChecksums reports whether the two checksum fields hold what servers wrote that
 // did not use CRC-32C: a fold of the page and a fold of its header, or the marker
 // of "no checksum" in both. The oldest pages of a system tablespace have no first
 // checksum, and half of the LSN in place of the second.
@@ -103,7 +103,7 @@ func (s Space) oldChecksums(page []byte, first, last uint32) bool {
 	return first == noChecksum || s.ID == 0 && first == 0 || first == foldPage(page)
 }
 
-// legacyEncrypted tells whether page can be an encrypted one: it names a key. Only
+// legacyEncrypted reports whether page can be an encrypted one: it names a key. Only
 // page 0 is never encrypted. In a tablespace without encryption the field is 0, but
 // for a few pages of old system tablespaces, where it held something else; so a page
 // that names a key can still be a clear one. Whether page 0 describes encryption is

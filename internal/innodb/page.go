@@ -103,7 +103,7 @@ func PageLSN(page []byte) LSN {
 	return LSN(binary.BigEndian.Uint64(page[offLSN:]))
 }
 
-// PageIsZero tells whether all bytes of b are zero. An empty b is.
+// PageIsZero reports whether all bytes of b are zero. An empty b is.
 func PageIsZero(b []byte) bool {
 	if len(b) == 0 {
 		return true
@@ -149,7 +149,7 @@ func (s Space) Check(page []byte, no PageNo) error {
 	return why
 }
 
-// blank tells whether page was never written. Old servers stored a flush LSN in
+// blank reports whether page was never written. Old servers stored a flush LSN in
 // an otherwise empty legacy page; it is overlooked.
 func (s Space) blank(page []byte) bool {
 	if s.Flags.FullCRC32() {
@@ -175,7 +175,7 @@ func (s Space) checkIdentity(page []byte, no PageNo) *PageError {
 	return nil
 }
 
-// Verifiable tells whether Check proves the contents of page. It is false for the
+// Verifiable reports whether Check proves the contents of page. It is false for the
 // forms that carry no checksum (the PAGE_COMPRESSED pages of files from before
 // the full_crc32 format, and pages written with innodb_checksum_algorithm=none):
 // only a second, equal read shows that such a page was not torn.

@@ -213,7 +213,7 @@ func (f form) sealed(seed uint64) (Space, []byte) {
 	return s, page
 }
 
-// covered tells whether a change of byte i of a page of the form must be found.
+// covered reports whether a change of byte i of a page of the form must be found.
 func (f form) covered(i, size int) bool {
 	for _, o := range f.open {
 		from, to := o[0], o[1]

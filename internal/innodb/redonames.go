@@ -113,7 +113,7 @@ func (r RestoredLog) Finish(f ReadWriterAt, end LSN, near func(space SpaceID, fa
 	return nil
 }
 
-// ofCheckpoint says whether a record is of the checkpoint.
+// ofCheckpoint reports whether a record is of the checkpoint.
 func (r RestoredLog) ofCheckpoint(op FileOp) bool {
 	return op.complete && op.Checkpoint == r.Checkpoint.LSN
 }

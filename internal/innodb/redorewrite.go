@@ -23,7 +23,7 @@ import (
 // name of the same length below the data directory.
 var ErrFarName = errors.New("absolute path in the redo log cannot be replaced")
 
-// isFar says whether a name in the redo log leads out of the data directory.
+// isFar reports whether a name in the redo log leads out of the data directory.
 func isFar(name string) bool { return path.IsAbs(name) }
 
 // nearName returns the name below the data directory of the tablespace that the

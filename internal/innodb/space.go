@@ -60,7 +60,7 @@ const (
 	lastAlgorithm = 6
 )
 
-// FullCRC32 tells whether pages have the format of
+// FullCRC32 reports whether pages have the format of
 // innodb_checksum_algorithm=full_crc32, the default since MariaDB 10.5.
 func (f Flags) FullCRC32() bool { return f&flagFullCRC32 != 0 }
 
@@ -97,7 +97,7 @@ func (f Flags) PhysicalSize() int {
 	return f.LogicalSize()
 }
 
-// PageCompressed tells whether the tablespace was made with PAGE_COMPRESSED=1. In
+// PageCompressed reports whether the tablespace was made with PAGE_COMPRESSED=1. In
 // the full_crc32 format single pages can be compressed without it.
 func (f Flags) PageCompressed() bool {
 	if f.FullCRC32() {

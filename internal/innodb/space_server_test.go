@@ -268,7 +268,7 @@ func changeBytes(t *testing.T, r *rand.Rand, s innodb.Space, page []byte, no int
 	}
 }
 
-// covered tells whether the checksum or another test covers byte i of a page.
+// covered reports whether the checksum or another test covers byte i of a page.
 func covered(s innodb.Space, page []byte, kind string, i int) bool {
 	encrypted := strings.HasSuffix(kind, "encrypted")
 	if s.Flags.FullCRC32() {

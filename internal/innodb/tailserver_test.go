@@ -576,7 +576,7 @@ func followServer(t *testing.T, series string, args []string, o innodb.TailOptio
 	return true
 }
 
-// brokeItsLog says whether the server tells that it could not recover from its own
+// brokeItsLog reports whether the server tells that it could not recover from its own
 // log for some time. That happens when it writes more than a smaller log holds
 // before that log is in use. It may then have set the sequence bits of the second
 // lap as those of the first: it sets them all to 1 up to the change, and takes the

@@ -92,7 +92,7 @@ func unreadable(id string, err error) Attempt {
 	return Attempt{ID: id, Kind: kind, Started: started, Outcome: OutcomeUnknown, Error: err.Error()}
 }
 
-// Has tells whether a backup is in the repository, as far as that can be seen: what
+// Has reports whether a backup is in the repository, as far as that can be seen: what
 // lies in a folder that cannot be looked into may be one.
 func (r *Repository) Has(ctx context.Context, id string) (bool, error) {
 	list, err := r.st.List(ctx, manifestName(id))

@@ -22,7 +22,7 @@ type Summary struct {
 	Denied   bool          `json:"-"`                 // Problem is that this user lacks rights
 }
 
-// KnownDamaged tells whether a backup is known to be damaged: a verification found it so,
+// KnownDamaged reports whether a backup is known to be damaged: a verification found it so,
 // or its manifest is.
 func (s *Summary) KnownDamaged() bool {
 	return s.Problem != "" && !s.Denied || s.Verified != nil && !s.Verified.OK

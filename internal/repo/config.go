@@ -37,7 +37,7 @@ func encodeConfig(c Config) ([]byte, error) {
 	return append(b, beforeSum+hex.EncodeToString(sum[:])+afterSum...), nil
 }
 
-// decodeConfig reads that text, and tells whether it has a checksum. Whatever has
+// decodeConfig reads that text, and reports whether it has a checksum. Whatever has
 // changed since then is ErrDamaged.
 func decodeConfig(b []byte) (c Config, sealed bool, err error) {
 	end := bytes.LastIndex(b, []byte(beforeSum))

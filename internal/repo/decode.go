@@ -145,7 +145,7 @@ func (d *manifestDecoder) version(key string) error {
 	return checkFormat(d.m.FormatVersion)
 }
 
-// more allows the next value its bytes, and says whether there is one in this list.
+// more allows the next value its bytes, and reports whether there is one in this list.
 func (d *manifestDecoder) more() bool {
 	d.in.value = d.json.InputOffset() + maxManifestValue
 	return d.json.More()

@@ -139,7 +139,7 @@ func newestProven(backups []*Summary) *Summary {
 	return best
 }
 
-// isWhole tells whether a backup and all that it needs can be read, as far as is
+// isWhole reports whether a backup and all that it needs can be read, as far as is
 // known.
 func isWhole(s *Summary, byID map[string]*Summary) bool {
 	for range len(byID) {
@@ -321,7 +321,7 @@ func (r *Repository) remove(ctx context.Context, plan *Plan) error {
 	return nil
 }
 
-// stuck tells whether an object cannot be removed, while others can.
+// stuck reports whether an object cannot be removed, while others can.
 func stuck(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EIO) || errors.Is(err, store.ErrThroughLink) || errors.Is(err, syscall.EISDIR)
 }

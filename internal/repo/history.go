@@ -454,7 +454,7 @@ func Standing(verifications []Verification) *Verification {
 	return success
 }
 
-// answered tells whether a later success covers all that a failed verification
+// answered reports whether a later success covers all that a failed verification
 // looked at.
 func answered(failed Verification, all []Verification) bool {
 	return slices.ContainsFunc(all, func(v Verification) bool {
@@ -462,7 +462,7 @@ func answered(failed Verification, all []Verification) bool {
 	})
 }
 
-// lost tells whether an object cannot be read, while others can, as opposed to a
+// lost reports whether an object cannot be read, while others can, as opposed to a
 // store that does not answer: it is not there or not what mbk wrote, somebody else's,
 // or the disk has a bad spot.
 func lost(err error) bool {

@@ -200,7 +200,7 @@ func (r *Repository) Config() Config { return r.config }
 // String says where the repository is, for messages.
 func (r *Repository) String() string { return r.st.String() }
 
-// New says whether the repository is still to be written.
+// New reports whether the repository is still to be written.
 func (r *Repository) New() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -315,7 +315,7 @@ func decodeJSON(b []byte, v any) error {
 	return nil
 }
 
-// checkFormat says whether this program reads a version of the format.
+// checkFormat reports whether this program reads a version of the format.
 func checkFormat(version int) error {
 	switch {
 	case version > FormatVersion:

@@ -84,12 +84,12 @@ func (m *Manifest) checkPackList() error {
 	return nil
 }
 
-// plainName tells whether s has only lower-case letters, digits and "-".
+// plainName reports whether s has only lower-case letters, digits and "-".
 func plainName(s string) bool {
 	return s != "" && len(s) <= 100 && s[0] != '-' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
-// isHash tells whether s is 32 lower-case hex digits.
+// isHash reports whether s is 32 lower-case hex digits.
 func isHash(s string) bool {
 	return len(s) == 32 && strings.Trim(s, "0123456789abcdef") == ""
 }
@@ -139,7 +139,7 @@ func (f *File) check() error {
 	return nil
 }
 
-// isOrigin says whether a string can be the path of a file or folder of the
+// isOrigin reports whether a string can be the path of a file or folder of the
 // source.
 func isOrigin(s string) bool {
 	return path.IsAbs(s) && path.Clean(s) == s && len(s) <= maxPath && !strings.ContainsFunc(s, unicode.IsControl)
@@ -226,7 +226,7 @@ func addParents(folders map[string]bool, name string) {
 	}
 }
 
-// CheckPath says whether a manifest can hold a path: relative, with "/", without
+// CheckPath reports whether a manifest can hold a path: relative, with "/", without
 // "." and ".." and empty parts, in UTF-8, without control characters.
 func CheckPath(name string) error {
 	switch {

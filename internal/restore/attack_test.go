@@ -92,7 +92,7 @@ func look(t *testing.T, dir string) string {
 }
 
 // trick is what an attacker does with a folder that a restore has made, or with what is
-// in it. It says whether he could.
+// in it. It reports whether he could.
 type trick struct {
 	name  string
 	inner bool // in what is the attacker's already when the server runs

@@ -175,7 +175,7 @@ func (s *scratch) forgetDataDirs(m *repo.Manifest) error {
 	})
 }
 
-// bringsIn says whether tablespaces are brought into the data directory.
+// bringsIn reports whether tablespaces are brought into the data directory.
 func (s *scratch) bringsIn(m *repo.Manifest) bool {
 	return slices.ContainsFunc(farSpaces(m), func(f *repo.File) bool { return !s.goesOutside(f.Number) })
 }

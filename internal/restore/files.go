@@ -110,7 +110,7 @@ func (r *Extracted) choose(m *repo.Manifest, all []*outFile, patterns []string) 
 	return slices.DeleteFunc(all, func(f *outFile) bool { return !chosen[f] }), objections
 }
 
-// matchesTable says whether a pattern means a table.
+// matchesTable reports whether a pattern means a table.
 func matchesTable(pattern string, t repo.Table) bool {
 	database, name, ok := strings.Cut(pattern, ".")
 	if !ok {

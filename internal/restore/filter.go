@@ -96,7 +96,7 @@ func narrow(m *repo.Manifest, f *filter.Filter) *repo.Manifest {
 	return &n
 }
 
-// readableRedo says whether the redo log shows which tablespaces it is about. If
+// readableRedo reports whether the redo log shows which tablespaces it is about. If
 // not, nobody can make it pass over some, and they must all be laid down.
 func readableRedo(m *repo.Manifest) bool {
 	return innodb.LogHeader{Format: m.Redo.Format, Crypt: m.Redo.Crypt}.Readable()
@@ -166,7 +166,7 @@ func (s *scratch) forget(m *repo.Manifest) (*repo.Manifest, error) {
 	return &n, nil
 }
 
-// keeps returns a function that says whether a manifest holds a table.
+// keeps returns a function that reports whether a manifest holds a table.
 func keeps(m *repo.Manifest) func(database, table string) bool {
 	kept := make(map[filter.Name]bool, len(m.Tables))
 	for _, t := range m.Tables {

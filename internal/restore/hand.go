@@ -23,7 +23,7 @@ import (
 // user is the owner as a user of the file system.
 func (o Owner) user() fsuser.User { return fsuser.User(o) }
 
-// rootsProgram says whether a program belongs to root, and all folders above it do.
+// rootsProgram reports whether a program belongs to root, and all folders above it do.
 // Their groups may be allowed to write there, as in /usr/local, and nobody by an access
 // list.
 func rootsProgram(path string) bool {
@@ -77,7 +77,7 @@ func openFolder(path string) (*os.Root, error) {
 	return root, nil
 }
 
-// mayWrite says whether the owner can make something in a folder.
+// mayWrite reports whether the owner can make something in a folder.
 func (o Owner) mayWrite(dir string) bool {
 	return o.user().Do(func() error {
 		return unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS)

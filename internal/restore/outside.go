@@ -67,7 +67,7 @@ type OutsideFile struct {
 	To   string `json:"to"`   // where it goes
 }
 
-// mayLieOutside says whether a server keeps such files outside of its data directory,
+// mayLieOutside reports whether a server keeps such files outside of its data directory,
 // under such a name: data and index files of tables. A backup can come from anybody, so
 // that is all that goes where it says.
 func mayLieOutside(f *repo.File) bool {
@@ -111,7 +111,7 @@ func outside(m *repo.Manifest, maps []DirMap) (found []outsideFile, stay []*repo
 	return found, stay
 }
 
-// below says whether a path lies in a folder.
+// below reports whether a path lies in a folder.
 func below(name, folder string) bool {
 	rel, err := filepath.Rel(folder, name)
 	return err == nil && filepath.IsLocal(rel) && rel != "."
@@ -343,7 +343,7 @@ func (s *scratch) newOutside(root string) (_ *outsideScratch, err error) {
 	return o, err
 }
 
-// goesOutside says whether a file is restored outside of the data directory.
+// goesOutside reports whether a file is restored outside of the data directory.
 func (s *scratch) goesOutside(number uint32) bool {
 	for _, o := range s.outside {
 		if slices.ContainsFunc(o.files, func(f outsideFile) bool { return f.Number == number }) {
@@ -385,7 +385,7 @@ func (s *scratch) linkIn(o *outsideScratch, x extraction) error {
 	return nil
 }
 
-// keepsDataDir says whether a table of InnoDB stays outside of the data directory.
+// keepsDataDir reports whether a table of InnoDB stays outside of the data directory.
 func (s *scratch) keepsDataDir(table string) bool {
 	for _, o := range s.outside {
 		for _, f := range o.files {

@@ -136,7 +136,7 @@ func (p *Plan) checkStanding(ctx context.Context, o Options) error {
 	return err
 }
 
-// onlySourceDamage tells whether a verification found nothing but the pages that were
+// onlySourceDamage reports whether a verification found nothing but the pages that were
 // damaged on the source, with which the backup was wanted. They are noted anyway.
 func (p *Plan) onlySourceDamage(v *repo.Verification) bool {
 	damaged := map[string]bool{}
@@ -315,7 +315,7 @@ func (p *Plan) checkKeys(o Options) {
 	}
 }
 
-// readableFor says whether a file exists and the owner may read it.
+// readableFor reports whether a file exists and the owner may read it.
 func readableFor(name string, owner Owner) error {
 	info, err := os.Stat(name)
 	if err != nil {

@@ -256,7 +256,7 @@ const (
 	saysSmallLog = "Crash recovery is broken due to insufficient innodb_log_file_size"
 )
 
-// saysNoFile says whether a line is one of those with which the server reports that
+// saysNoFile reports whether a line is one of those with which the server reports that
 // a table of its dictionary has no file.
 func saysNoFile(line string) bool {
 	for _, text := range []string{

@@ -216,20 +216,20 @@ func installed(m *repo.Manifest) []Program {
 	return list
 }
 
-// programName says whether a file is called as the server's program is.
+// programName reports whether a file is called as the server's program is.
 func programName(path string) bool {
 	base := filepath.Base(path)
 	return base == "mariadbd" || base == "mysqld"
 }
 
-// plausibleProgram says whether the program that a manifest names may be run: a
+// plausibleProgram reports whether the program that a manifest names may be run: a
 // repository must not be able to make root run a file that somebody else could
 // have written.
 func plausibleProgram(path string) bool {
 	return filepath.IsAbs(path) && filepath.Clean(path) == path && programName(path) && trusted(path)
 }
 
-// trusted says whether only root and the current user can have written a file,
+// trusted reports whether only root and the current user can have written a file,
 // or exchanged it or a folder on the way to it.
 func trusted(path string) bool {
 	path, err := filepath.EvalSymlinks(path)
@@ -351,7 +351,7 @@ func programEnv(environ []string, options ...string) []string {
 	return env
 }
 
-// keyVariable says whether a variable is for a key plugin that the options load: where
+// keyVariable reports whether a variable is for a key plugin that the options load: where
 // its keys are, and how to get at them.
 func keyVariable(name string, options []string) bool {
 	for library, prefix := range map[string]string{"hashicorp_key_management": "VAULT_", "aws_key_management": "AWS_"} {
@@ -363,7 +363,7 @@ func keyVariable(name string, options []string) bool {
 	return false
 }
 
-// hasPlugin says whether a library is in the program's plugin directory.
+// hasPlugin reports whether a library is in the program's plugin directory.
 func (p Program) hasPlugin(library string) (bool, error) {
 	_, err := os.Stat(filepath.Join(p.PluginDir, library))
 	if errors.Is(err, os.ErrNotExist) {

@@ -72,7 +72,7 @@ const (
 	sizeChars   = letters + "0123456789:" // what follows a name in innodb_data_file_path: "12M:autoextend"
 )
 
-// consistsOf says whether s has between 1 and 64 characters, all of them in chars.
+// consistsOf reports whether s has between 1 and 64 characters, all of them in chars.
 func consistsOf(s, chars string) bool {
 	return s != "" && len(s) <= 64 && strings.Trim(s, chars) == ""
 }
@@ -107,7 +107,7 @@ func newSettings(m *repo.Manifest) (settings, error) {
 	return s, err
 }
 
-// undoName says whether a file is called as an undo tablespace is: undo001.
+// undoName reports whether a file is called as an undo tablespace is: undo001.
 func undoName(name string) bool {
 	digits, ok := strings.CutPrefix(name, "undo")
 	n, err := strconv.Atoi(digits)
@@ -161,7 +161,7 @@ func systemFiles(m *repo.Manifest) []*repo.File {
 	return files
 }
 
-// neededPlugin says whether recovery needs a plugin: one that decrypts or
+// neededPlugin reports whether recovery needs a plugin: one that decrypts or
 // decompresses pages.
 func neededPlugin(p repo.Plugin) bool {
 	return p.Type == "ENCRYPTION" || strings.HasPrefix(strings.ToLower(p.Name), "provider_")
@@ -204,7 +204,7 @@ func (k keyFile) value() string { return k.prefix + k.path }
 // option is the option that names another file.
 func (k keyFile) option(file string) string { return option(k.variable, k.prefix+file) }
 
-// named says whether one of the options for the server names a file instead of k.
+// named reports whether one of the options for the server names a file instead of k.
 func (k keyFile) named(options []string) bool {
 	return slices.ContainsFunc(options, func(o string) bool {
 		return strings.Contains(strings.ReplaceAll(o, "-", "_"), k.variable)

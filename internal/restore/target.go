@@ -180,7 +180,7 @@ func (t *target) inspectExisting(o Options) ([]Objection, error) {
 	}), nil
 }
 
-// canReplace says whether an existing target can be replaced by a rename.
+// canReplace reports whether an existing target can be replaced by a rename.
 func (t *target) canReplace() bool {
 	parent := filepath.Dir(t.path)
 	if unix.Access(parent, unix.W_OK|unix.X_OK) != nil {
@@ -230,7 +230,7 @@ func (t *target) inspectParent() []Objection {
 	return t.owner.reaches(filepath.Dir(t.path))
 }
 
-// reaches says whether the owner may go through every folder down to dir: the
+// reaches reports whether the owner may go through every folder down to dir: the
 // server runs as that user.
 func (o Owner) reaches(dir string) []Objection {
 	if os.Geteuid() != 0 || o.UID == 0 {
@@ -253,7 +253,7 @@ func (o Owner) reaches(dir string) []Objection {
 	}
 }
 
-// may says whether the permission bits of a file grant the owner a right: 4 to
+// may reports whether the permission bits of a file grant the owner a right: 4 to
 // read, 1 to go through.
 func (o Owner) may(info os.FileInfo, right os.FileMode) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
@@ -329,7 +329,7 @@ func userMysql() (Owner, error) {
 	return Owner{UID: uid, GID: gid}, errors.Join(err1, err2)
 }
 
-// rootsServer says whether a folder of root's holds the data directory of a server that
+// rootsServer reports whether a folder of root's holds the data directory of a server that
 // root ran: its files are root's too.
 func rootsServer(dir string) bool {
 	for _, name := range []string{"ibdata1", "aria_log_control"} {
@@ -341,7 +341,7 @@ func rootsServer(dir string) bool {
 	return false
 }
 
-// isMountPoint says whether a file system is mounted at a directory.
+// isMountPoint reports whether a file system is mounted at a directory.
 func isMountPoint(path string) (bool, error) {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, 0, &st)
@@ -371,7 +371,7 @@ func listsMount(r io.Reader, path string) (bool, error) {
 }
 
 // entriesOf lists a directory, without what is nobody's data and may stay; tolerated
-// says whether there is such a thing.
+// reports whether there is such a thing.
 func entriesOf(dir string) (names []string, tolerated bool, err error) {
 	list, err := os.ReadDir(dir)
 	if err != nil {
@@ -387,7 +387,7 @@ func entriesOf(dir string) (names []string, tolerated bool, err error) {
 	return names, tolerated, nil
 }
 
-// harmless says whether an entry of a directory is no server's data: what a file
+// harmless reports whether an entry of a directory is no server's data: what a file
 // system or its storage keeps there, and hidden files such as that of a health check.
 // No server calls a file or database so.
 func harmless(e fs.DirEntry) bool {
@@ -417,7 +417,7 @@ func without(names, drop []string) []string {
 	return rest
 }
 
-// runningServer says whether a server has the files of a data directory open, and
+// runningServer reports whether a server has the files of a data directory open, and
 // which process that is, 0 or less if it lives in another container.
 func runningServer(dir string) (pid int, running bool) {
 	for _, name := range []string{"aria_log_control", "ibdata1"} {

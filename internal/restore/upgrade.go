@@ -32,10 +32,10 @@ type Upgrade struct {
 	server server
 }
 
-// upgrades says whether the result is for a newer series.
+// upgrades reports whether the result is for a newer series.
 func (o Options) upgrades() bool { return o.Upgrade || o.UpgradeWith != "" }
 
-// readsRedo says whether a server of a newer series applies the redo log of a backup:
+// readsRedo reports whether a server of a newer series applies the redo log of a backup:
 // one that has the same form, which changed with 10.8, and is not encrypted.
 func (s server) readsRedo(m *repo.Manifest) bool {
 	return s.fit == newerSeries && !(innodb.LogHeader{Format: m.Redo.Format, Crypt: m.Redo.Crypt}).Encrypted() &&
@@ -85,7 +85,7 @@ func (p *Plan) findUpgrade(ctx context.Context, o Options, found []server, sourc
 	return nil
 }
 
-// isNewer says whether a server is of a newer series than the source.
+// isNewer reports whether a server is of a newer series than the source.
 func isNewer(s server) bool { return s.fit == newerSeries }
 
 // noUpgrade is the objection that there is no server of a newer series.
@@ -293,7 +293,7 @@ func (s *served) notUpgraded(ctx context.Context, m *repo.Manifest) ([]string, e
 	return warnings, nil
 }
 
-// systemDatabase says whether a database is the server's own: an upgrade may drop
+// systemDatabase reports whether a database is the server's own: an upgrade may drop
 // tables of it.
 func systemDatabase(name string) bool { return name == "mysql" || name == "sys" }
 

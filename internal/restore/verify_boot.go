@@ -323,7 +323,7 @@ func (v *verification) awaitPurge(ctx context.Context, server *stage.Server) err
 	}
 }
 
-// checkable says whether CHECK TABLE can tell something of a table's own data. It
+// checkable reports whether CHECK TABLE can tell something of a table's own data. It
 // does not know sequences. Views depend on other objects, and may have been
 // invalid on the source.
 func checkable(t stage.Table) bool {
@@ -464,7 +464,7 @@ func waitsForUpgrade(message string) bool {
 	return false
 }
 
-// withoutSpace says whether the backup holds no tablespace of a table.
+// withoutSpace reports whether the backup holds no tablespace of a table.
 func (v *verification) withoutSpace(t stage.Table) bool {
 	for _, known := range v.m.Tables {
 		if known.Database == t.Database && known.Name == t.Name {

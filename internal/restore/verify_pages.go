@@ -235,7 +235,7 @@ func (s *headSink) WriteAt(p []byte, off int64) (int, error) {
 // Zero implements copier.Sink.
 func (s *headSink) Zero(off, n int64) error { return s.enough(off + n) }
 
-// enough says whether the beginning is complete.
+// enough reports whether the beginning is complete.
 func (s *headSink) enough(end int64) error {
 	if end >= int64(len(s.b)) {
 		return errEnough

@@ -70,7 +70,7 @@ func decodeOne(s string) (r rune, n int) {
 	return rune(code), 5
 }
 
-// plain says whether a character stands for itself.
+// plain reports whether a character stands for itself.
 func plain(r rune) bool {
 	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r == '_'
 }
@@ -103,7 +103,7 @@ func Encode(sql string) string {
 	return b.String()
 }
 
-// device says whether the server takes a name for that of a device.
+// device reports whether the server takes a name for that of a device.
 func device(name string) bool {
 	lower := strings.ToLower(name)
 	switch lower {
@@ -126,14 +126,14 @@ func Base(name string) string {
 	return base
 }
 
-// Temporary says whether a file belongs to a table that the server makes for
+// Temporary reports whether a file belongs to a table that the server makes for
 // the time of a statement. Its name cannot be that of any other.
 //
 // The suffixes "#TMP#" and "#REN#" of partitions are not meant: the server gives
 // them only within an ALTER that no backup stage from START on lets run.
 func Temporary(name string) bool { return strings.HasPrefix(name, "#sql") }
 
-// FullText says whether a file belongs to one of the hidden tables of an InnoDB
+// FullText reports whether a file belongs to one of the hidden tables of an InnoDB
 // full-text index, which the server also makes and drops in the background:
 // "FTS_" and the table's id, then the name of a table that all its indexes share,
 // or an index's id and the number of one of its six parts. A table of a user may

@@ -91,7 +91,7 @@ func (f *Filter) Check(databases []string, tables []Name) []error {
 	return errs
 }
 
-// keepsAny says whether anything that was included is kept.
+// keepsAny reports whether anything that was included is kept.
 func (f *Filter) keepsAny(databases []string, tables []Name) bool {
 	included := func(database string) bool {
 		f.names(&database)

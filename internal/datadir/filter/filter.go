@@ -22,7 +22,7 @@ type Spec struct {
 	ExcludeTables    []string
 }
 
-// Empty says whether the filter keeps everything.
+// Empty reports whether the filter keeps everything.
 func (s Spec) Empty() bool {
 	return len(s.Databases)+len(s.ExcludeDatabases)+len(s.Tables)+len(s.ExcludeTables) == 0
 }
@@ -68,12 +68,12 @@ func New(s Spec, fold bool) (*Filter, error) {
 	return f, nil
 }
 
-// own says whether a database is one of the server's own.
+// own reports whether a database is one of the server's own.
 func own(database string) bool {
 	return database == "mysql" || database == "sys" || database == "performance_schema"
 }
 
-// covers says whether a pattern's first part is about a database. Of an exclude
+// covers reports whether a pattern's first part is about a database. Of an exclude
 // the server's own databases need to be named.
 func (p pattern) covers(database string, exclude bool) bool {
 	if exclude && own(database) && !p.database.literal {
@@ -91,7 +91,7 @@ func (f *Filter) names(names ...*string) {
 	}
 }
 
-// Table says whether a table, view or sequence is kept.
+// Table reports whether a table, view or sequence is kept.
 func (f *Filter) Table(database, table string) bool {
 	if f == nil {
 		return true
@@ -116,7 +116,7 @@ func (f *Filter) Table(database, table string) bool {
 	return false
 }
 
-// excluded says whether a database is left out with everything in it.
+// excluded reports whether a database is left out with everything in it.
 func (f *Filter) excluded(database string) bool {
 	for _, p := range f.excludedDatabases {
 		if p.covers(database, true) {
@@ -126,7 +126,7 @@ func (f *Filter) excluded(database string) bool {
 	return false
 }
 
-// wanted says whether all of a database is included.
+// wanted reports whether all of a database is included.
 func (f *Filter) wanted(database string) bool {
 	if len(f.databases)+len(f.tables) == 0 || own(database) {
 		return true
@@ -139,7 +139,7 @@ func (f *Filter) wanted(database string) bool {
 	return false
 }
 
-// Database says whether a database is kept for itself, with whatever is in it and
+// Database reports whether a database is kept for itself, with whatever is in it and
 // is no table; tables may still be left out. One that is not is kept if
 // any of its tables is.
 func (f *Filter) Database(database string) bool {
@@ -150,7 +150,7 @@ func (f *Filter) Database(database string) bool {
 	return f.wanted(database) && !f.excluded(database)
 }
 
-// MayHold says whether a database can hold anything that is kept.
+// MayHold reports whether a database can hold anything that is kept.
 func (f *Filter) MayHold(database string) bool {
 	if f == nil || f.Database(database) {
 		return true
@@ -167,7 +167,7 @@ func (f *Filter) MayHold(database string) bool {
 	return false
 }
 
-// Whole says whether everything in a database is kept.
+// Whole reports whether everything in a database is kept.
 func (f *Filter) Whole(database string) bool {
 	if f == nil {
 		return true

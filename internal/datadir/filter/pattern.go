@@ -12,7 +12,7 @@ type pattern struct {
 	table    part
 }
 
-// literal says whether the pattern names one thing.
+// literal reports whether the pattern names one thing.
 func (p pattern) literal() bool { return p.database.literal && p.table.literal }
 
 // part is the pattern of one name.

@@ -145,7 +145,7 @@ func wantGone(t *testing.T, file string) {
 	t.Errorf("process %d is still there", pid)
 }
 
-// running tells whether a process runs. One that has ended and that nobody has
+// running reports whether a process runs. One that has ended and that nobody has
 // waited for does not.
 func running(pid int) bool {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")

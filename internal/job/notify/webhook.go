@@ -73,7 +73,7 @@ func (w *Webhook) Post(ctx context.Context, msg Message) error {
 	}
 }
 
-// post is one try. Again says whether another one may succeed.
+// post is one try. Again reports whether another one may succeed.
 func (w *Webhook) post(ctx context.Context, body []byte) (again bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
 	defer cancel()

@@ -236,7 +236,7 @@ func syncFolder(dir *os.File) error {
 	return err
 }
 
-// isGone tells whether an error says that something is not there.
+// isGone reports whether an error says that something is not there.
 func isGone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }

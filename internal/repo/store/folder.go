@@ -317,7 +317,7 @@ func (f *Folder) walkInto(ctx context.Context, dir *os.File, entry, name, prefix
 	return errors.Join(f.walkFolder(ctx, next, name, prefix, depth+1, follow, w), next.Close())
 }
 
-// foreign tells whether an entry of a folder belongs to the system: snapshots,
+// foreign reports whether an entry of a folder belongs to the system: snapshots,
 // marks of mount points, locks.
 func foreign(folder, entry string) bool {
 	if folder == "" && entry == "lost+found" {
@@ -365,7 +365,7 @@ func (f *Folder) subfolders(do func(dir *os.File, name string, st *unix.Stat_t) 
 	})
 }
 
-// Writable tells whether objects can be made in the folder and its subfolders, as
+// Writable reports whether objects can be made in the folder and its subfolders, as
 // far as can be told without making one.
 func (f *Folder) Writable(ctx context.Context) error {
 	err := f.subfolders(func(dir *os.File, name string, _ *unix.Stat_t) error {
@@ -403,7 +403,7 @@ func (f *Folder) Exposed(ctx context.Context) ([]string, error) {
 	return found, nil
 }
 
-// Empty tells whether the folder holds nothing but what belongs to the system.
+// Empty reports whether the folder holds nothing but what belongs to the system.
 func (f *Folder) Empty(ctx context.Context) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err

@@ -169,7 +169,7 @@ const (
 	maxElement = 200
 )
 
-// CheckName says whether name can be the name of an object: elements of ASCII
+// CheckName reports whether name can be the name of an object: elements of ASCII
 // letters, digits, ".", "_" and "-", joined by "/", none of them empty or
 // beginning with "." or "-". The error wraps ErrName.
 func CheckName(name string) error {

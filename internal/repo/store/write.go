@@ -113,7 +113,7 @@ func (w *folderWriter) store(b []byte, blocks bool) error {
 	return w.folder.explain("write "+w.name, err)
 }
 
-// setDirect says whether the next write goes past the page cache, unless it is
+// setDirect reports whether the next write goes past the page cache, unless it is
 // known that it cannot.
 func (w *folderWriter) setDirect(direct bool) {
 	w.cached = w.cached || direct && !w.direct && !OnDisk(w.file)
@@ -131,7 +131,7 @@ func (w *folderWriter) setDirect(direct bool) {
 	w.cached = w.cached || direct && err != nil
 }
 
-// OnDisk tells whether a file lies on a file system for disks of this machine, so that
+// OnDisk reports whether a file lies on a file system for disks of this machine, so that
 // writing past the page cache is worth it. Over a network every such write would wait
 // for the disk at the other end.
 func OnDisk(f *os.File) bool {

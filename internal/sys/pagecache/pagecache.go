@@ -83,7 +83,7 @@ func Guess(f File, n int64) Map {
 	return m
 }
 
-// Covers tells whether n bytes at an offset have been looked at.
+// Covers reports whether n bytes at an offset have been looked at.
 func (m Map) Covers(offset, n int64) bool {
 	return m.start <= offset && offset+n <= m.start+int64(len(m.resident))*int64(os.Getpagesize())
 }
@@ -97,7 +97,7 @@ func (m Map) Resident() int64 {
 	return int64(pages) * int64(os.Getpagesize())
 }
 
-// Known says whether the kernel could be asked.
+// Known reports whether the kernel could be asked.
 func (m Map) Known() bool { return m.resident != nil }
 
 // Correct takes over what an earlier look at the same file has found.

@@ -44,7 +44,7 @@ func coldFile(t *testing.T) *os.File {
 	return f
 }
 
-// about says whether so many bytes are in the page cache as want. The kernel may take a
+// about reports whether so many bytes are in the page cache as want. The kernel may take a
 // page at any time, and keeps one for a while that somebody looks at.
 func about(got, want int64) bool { return max(got-want, want-got) <= 512<<10 }
 

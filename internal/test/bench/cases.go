@@ -395,7 +395,7 @@ func (x *caseRun) limitOf(name, kind string) contender {
 	}}
 }
 
-// need tells whether a program is installed.
+// need reports whether a program is installed.
 func need(program string) error {
 	if _, err := exec.LookPath(program); err != nil {
 		return fmt.Errorf("%s is missing: apt-get install %s", program, program)

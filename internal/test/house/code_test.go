@@ -85,7 +85,7 @@ func calledName(call *ast.CallExpr) string {
 	return ""
 }
 
-// ends tells whether a function of that name ends the process or panics.
+// ends reports whether a function of that name ends the process or panics.
 func ends(name string) bool {
 	switch name {
 	case "panic", "os.Exit", "syscall.Exit", "unix.Exit", "runtime.Goexit":

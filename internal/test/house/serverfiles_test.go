@@ -47,7 +47,7 @@ func TestBackupReadsTheServersFilesThroughOneDoor(t *testing.T) {
 	}
 }
 
-// opensByPath tells whether a function or method of that name looks at, lists, opens
+// opensByPath reports whether a function or method of that name looks at, lists, opens
 // or changes a file by its path.
 func opensByPath(name string) bool {
 	pkg, call, _ := strings.Cut(name, ".")

@@ -66,7 +66,7 @@ func sources(t *testing.T) (*token.FileSet, []source) {
 	return fset, all
 }
 
-// program tells whether a file belongs to a program other than mbk, one that
+// program reports whether a file belongs to a program other than mbk, one that
 // shows or measures it.
 func (s source) program() bool {
 	return s.tree.Name.Name == "main" && strings.HasPrefix(s.pkg, "mbk/internal/")
@@ -114,7 +114,7 @@ func documents(t *testing.T) map[string]string {
 // resolve is the name below root of a file that a document links to.
 func resolve(from, link string) string { return path.Join(path.Dir(from), link) }
 
-// exists tells whether there is a file or folder of that name below root.
+// exists reports whether there is a file or folder of that name below root.
 func exists(name string) bool {
 	_, err := os.Stat(filepath.Join(root, filepath.FromSlash(name)))
 	return err == nil

@@ -37,7 +37,7 @@ func CheckTables(ctx context.Context, s *Server) (findings []string, err error) 
 	return findings, nil
 }
 
-// isPurgeGarbage tells whether a message of CHECK TABLE is about a delete-marked
+// isPurgeGarbage reports whether a message of CHECK TABLE is about a delete-marked
 // record of a secondary index (bit 32) which purge has forgotten (MDEV-29823).
 // Sound servers have such records, after a crash most of all; no query sees
 // them. A record that is not delete-marked must have a row, and is reported.

@@ -143,7 +143,7 @@ func (t *snapshotter) tables() error {
 	return nil
 }
 
-// replayed tells whether the binary log brings a table's rows to a copy.
+// replayed reports whether the binary log brings a table's rows to a copy.
 func replayed(db, name string) bool {
 	if db != "mysql" {
 		return true

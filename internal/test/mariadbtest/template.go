@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shapes tells whether a server option decides how a data directory is made.
+// shapes reports whether a server option decides how a data directory is made.
 // Start gives those among its Args to mariadb-install-db too.
 func shapes(arg string) bool {
 	name, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
@@ -26,7 +26,7 @@ func shapes(arg string) bool {
 	return false
 }
 
-// places tells whether a server option puts a part of the data elsewhere.
+// places reports whether a server option puts a part of the data elsewhere.
 func places(arg string) bool {
 	name, value, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
 	switch strings.ReplaceAll(name, "_", "-") {

@@ -59,7 +59,7 @@ func clean(s, except string) string {
 	return b.String()
 }
 
-// fit tells whether nothing in s has to be written out.
+// fit reports whether nothing in s has to be written out.
 func fit(s, except string) bool {
 	for i, r := range s {
 		if r == utf8.RuneError && !strings.HasPrefix(s[i:], string(utf8.RuneError)) || !seen(r) && !strings.ContainsRune(except, r) {
@@ -69,5 +69,5 @@ func fit(s, except string) bool {
 	return true
 }
 
-// seen tells whether a character is seen as itself.
+// seen reports whether a character is seen as itself.
 func seen(r rune) bool { return unicode.IsPrint(r) || unicode.Is(unicode.Zs, r) }

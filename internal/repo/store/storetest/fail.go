@@ -40,7 +40,7 @@ func FailFrom(st store.Store, n int) *Failing {
 	return &Failing{st: st, left: n}
 }
 
-// Fired tells whether the failure has happened.
+// Fired reports whether the failure has happened.
 func (f *Failing) Fired() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
