@@ -94,7 +94,7 @@ func madeByAlter(s innodb.SpaceHistory) bool {
 func spaceEntry(s innodb.SpaceHistory) entry {
 	dir, name := path.Split(s.Name)
 	e := entry{dir: path.Base(dir), name: name, table: tableOf(name)}
-	if s.Far {
+	if s.External {
 		e.link = link{kind: repo.LinkISL, to: s.Name}
 	}
 	return e
@@ -106,7 +106,7 @@ func (r *attempt) reconcileSpaces() error {
 	journal := r.redo.tail.Journal()
 	created := map[string]innodb.SpaceID{} // by the last name in the redo
 	for _, s := range journal.Spaces() {
-		if s.Deleted == 0 && s.Far && !r.layout.pathless() && r.layout.keep != nil {
+		if s.Deleted == 0 && s.External && !r.layout.pathless() && r.layout.keep != nil {
 			return madeMeanwhile(s.Name+" was made with DATA DIRECTORY during the backup: "+filteredFar, filterFarHint)
 		}
 		if s.Deleted == 0 {

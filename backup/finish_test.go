@@ -13,7 +13,7 @@ func TestMadeByAlter(t *testing.T) {
 	}{
 		"of a running ALTER":      {innodb.SpaceHistory{Name: "./d/#sql-alter-1-2.ibd", Created: 5}, true},
 		"of its full-text index":  {innodb.SpaceHistory{Name: "./d/FTS_0000000000000132_CONFIG.ibd", Created: 5}, true},
-		"elsewhere":               {innodb.SpaceHistory{Name: "/far/d/#sql-alter-1-2.ibd", Created: 5, Far: true}, true},
+		"elsewhere":               {innodb.SpaceHistory{Name: "/far/d/#sql-alter-1-2.ibd", Created: 5, External: true}, true},
 		"of a CREATE that failed": {innodb.SpaceHistory{Name: "./d/t.ibd", Created: 5}, false},
 		"there before the log":    {innodb.SpaceHistory{Name: "./d/#sql-alter-1-2.ibd", Modified: 5}, false},
 		"of an ALTER that ended":  {innodb.SpaceHistory{Name: "./d/t.ibd", Created: 5, Renamed: 6}, false},

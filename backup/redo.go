@@ -187,7 +187,7 @@ func (c *redoCopy) describe() repo.Redo {
 		Checkpoint: c.checkpoint, End: c.end, Capacity: c.capacity,
 		LowestMargin: progress.LowestHeadroom, Parts: progress.MTRs,
 		FileCreates: counts.Creates, FileDeletes: counts.Deletes, FileRenames: counts.Renames,
-		FarNames: c.tail.Journal().FarNames(),
+		ExternalNames: c.tail.Journal().ExternalNames(),
 	}
 }
 

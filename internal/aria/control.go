@@ -19,7 +19,7 @@ const MaxLog = 1<<24 - 1
 // Control is the control file of Aria: from where its recovery starts, and
 // which log file is the last. A parsed Control appends the same bytes again,
 // parts of newer servers included. Change LastLog to make a server read the
-// log files up to that number; Append makes the checksum anew.
+// log files up to that number; Append recomputes the checksum.
 type Control struct {
 	Version    uint8  `json:"version"`
 	UUID       UUID   `json:"uuid"`
@@ -29,8 +29,8 @@ type Control struct {
 	MaxTrid    uint64 `json:"max_trid"`   // greatest transaction number when it was last shut down, 48 bits
 	Failures   uint8  `json:"failures"`   // recoveries in a row that failed
 
-	MoreFixed []byte `json:"more_fixed,omitempty"` // fields of newer servers, behind BlockSize
-	MoreState []byte `json:"more_state,omitempty"` // and behind Failures
+	MoreFixed []byte `json:"more_fixed,omitempty"` // fields of newer servers, after BlockSize
+	MoreState []byte `json:"more_state,omitempty"` // and after Failures
 }
 
 // Sizes and offsets in the control file. It has a fixed part that ends with

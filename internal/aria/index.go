@@ -81,7 +81,7 @@ const (
 
 	stateLen    = 215           // as indexStateLen; a newer server may have more of it
 	stateKeys   = 155           // where the roots of the keys begin, if it has not
-	stateActive = 8 + 4 + 4 + 4 // from behind these roots: free block, two counters, version
+	stateActive = 8 + 4 + 4 + 4 // offset from the end of these roots: free block, two counters, version
 
 	baseKeyStart  = 16  // u64
 	baseExtra     = 90  // u16

@@ -9,7 +9,7 @@ import (
 // InnoDB's dictionary lies in the system tablespace. This file knows one thing of
 // it: the table SYS_TABLES says of each table whether it was made with DATA
 // DIRECTORY. A server from 10.6 on that finds the tablespace of such a table in its
-// usual place, and no .isl file, crashes when the table is rebuilt. So whoever brings
+// usual place, and no .isl file, crashes when the table is rebuilt. So code that brings
 // tablespaces into the data directory must take that mark away.
 
 // Places in the dictionary. All its tables have ROW_FORMAT=REDUNDANT.
@@ -153,7 +153,7 @@ func (d *Dictionary) firstLeaf() (PageNo, error) {
 	}
 }
 
-// following is where the record behind the one at a place is.
+// following is where the record after the one at a place is.
 func (d *Dictionary) following(at int) int { return int(binary.BigEndian.Uint16(d.page[at-2:])) }
 
 // fields are the fields of the record at a place of the page.
@@ -214,7 +214,7 @@ func (d *Dictionary) forget(keep func(string) bool) (changed int, err error) {
 	return changed, fmt.Errorf("a page of SYS_TABLES has no end: %w", ErrDictionary)
 }
 
-// stamp makes the checksum of the page anew, in the form that it has.
+// stamp recomputes the page checksum in the form that the page uses.
 func (d *Dictionary) stamp() {
 	page := d.page
 	end := len(page) - trailerSize

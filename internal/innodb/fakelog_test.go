@@ -61,7 +61,7 @@ type fakeLog struct {
 	points  int // checkpoints made
 	polls   int
 	onPoll  func(n int) // called with mu held, before poll n answers
-	garbage []byte      // what stands behind the end of the log in the last block
+	garbage []byte      // what stands after the end of the log in the last block
 }
 
 // newFakeLog makes a log in a new folder, with one checkpoint at its start.

@@ -17,7 +17,7 @@ type SpaceID uint32
 // PageNo is the number of a page in its tablespace, from 0.
 type PageNo uint32
 
-// LSNs is what a running server tells about its redo log at one moment.
+// LSNs is what a running server reports about its redo log at one moment.
 type LSNs struct {
 	// Current is the end of the log that has been written to the log buffer.
 	Current LSN

@@ -259,7 +259,7 @@ func (r Ring) lapEnd(l LSN) LSN {
 
 // RestoredLog describes the ib_logfile0 that a restore lays down: its data are
 // the bytes of StoredRedo with every sequence bit set to 1, from DataOffset on,
-// and zeros behind them.
+// and zeros after them.
 type RestoredLog struct {
 	Format     uint32
 	Crypt      []byte // as in LogHeader
@@ -274,7 +274,7 @@ type RestoredLog struct {
 func (r RestoredLog) creator() string {
 	name := "Backup " + r.Version
 	if most := logCryptOffset - logCreatorOffset - 1; len(name) > most {
-		name = name[:most] // keep a NUL behind it
+		name = name[:most] // keep a NUL after it
 	}
 	return name
 }
@@ -303,7 +303,7 @@ func (r RestoredLog) Header() ([]byte, error) {
 }
 
 // RestoredLogSize returns the size of a restored ib_logfile0 that holds redo
-// bytes of data. It leaves room behind them, and it is never
+// bytes of data. It leaves room after them, and it is never
 // configured, the innodb_log_file_size of the server that recovers (0: not
 // known): a server that finds another size builds a fresh log after recovery.
 func RestoredLogSize(redo, configured int64) int64 {

@@ -63,7 +63,7 @@ func DataOffset(format uint32) int64 {
 // StoredRedo returns the stretch of a log that a backup holds so that recovery
 // can go from c to end: exactly that, or, where the log has blocks, all of the
 // blocks in which the two lie. The last of them ends at end: what the server
-// wrote behind it is cut off. (In Format105Enc nobody can do that without the key.
+// wrote after it is cut off. (In Format105Enc nobody can do that without the key.
 // There recovery may go a little beyond end, as far as that block.)
 func StoredRedo(format uint32, c Checkpoint, end LSN) (from, to LSN) {
 	if !hasBlocks(format) {
@@ -143,7 +143,7 @@ type blockNumberError struct {
 // Unwrap returns the *MTRError.
 func (e *blockNumberError) Unwrap() error { return &e.MTRError }
 
-// sealBlock cuts off what block b, a valid one, holds at end and behind it.
+// sealBlock cuts off what block b, a valid one, holds at end and after it.
 func sealBlock(b []byte, end LSN, trailer int) {
 	used := int(end % blockSize)
 	binary.BigEndian.PutUint16(b[4:], uint16(used))
@@ -174,7 +174,7 @@ func parseBlockPoint(b []byte, format uint32) (blockPoint, error) {
 		number:     binary.BigEndian.Uint64(b),
 		offset:     int64(binary.BigEndian.Uint64(b[pointOffset:])),
 	}
-	if p.End == 0 { // of the first checkpoints after a crash: its records follow somewhere behind it
+	if p.End == 0 { // of the first checkpoints after a crash: its records follow somewhere after it
 		p.End = p.LSN
 	}
 	switch {

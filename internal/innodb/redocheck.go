@@ -9,7 +9,7 @@ var (
 	// ErrNoFileCheckpoint is returned when the log does not hold, at the end of a
 	// checkpoint, the records that belong to it. No server recovers from it.
 	ErrNoFileCheckpoint = errors.New("no FILE_CHECKPOINT record for the checkpoint")
-	// ErrLogEnd is returned when a log ends before or behind the LSN where it
+	// ErrLogEnd is returned when a log ends before or after the LSN where it
 	// should end.
 	ErrLogEnd = errors.New("redo log ends at the wrong LSN")
 )
@@ -37,7 +37,7 @@ func newWalk(p logParser, c Checkpoint) *mtrWalk {
 func (w *mtrWalk) pos() LSN { return w.end - w.end%w.parser.unit() }
 
 // take scans b, whose first byte is at w.pos(), up to the first mini-transaction
-// end at or behind stop, and returns by how many bytes that moved w.pos(). With an
+// end at or after stop, and returns by how many bytes that moved w.pos(). With an
 // error nothing is taken in.
 func (w *mtrWalk) take(b []byte, stop LSN) (n int, err error) {
 	end, err := w.parser.walk(b, w.end, stop)
@@ -71,7 +71,7 @@ func (w *mtrWalk) prove(end LSN) (next LSN, proven bool, err error) {
 	}
 	if w.checkpoint.End == w.checkpoint.LSN && w.parser.unit() > 1 {
 		// 10.5 does not say where the records of its first checkpoints after a
-		// crash are. They are behind it somewhere, among others.
+		// crash are. They are after it somewhere, among others.
 		for _, op := range found.ops {
 			if op.complete && op.Checkpoint == w.checkpoint.LSN {
 				return op.End, true, nil
@@ -164,7 +164,7 @@ func (c *LogChecker) Finish(end LSN) error {
 	return nil
 }
 
-// Journal returns what the log told of files so far.
+// Journal returns what the log has said about files so far.
 func (c *LogChecker) Journal() *Journal { return c.walk.journal }
 
 // MTRs returns the number of mini-transactions so far.

@@ -63,7 +63,7 @@ func addRecords(f *testing.F) {
 
 // A restore rewrites the names in a log that may be anybody's. It writes nothing
 // outside of the log, and what was whole stays so.
-func FuzzNearNames(f *testing.F) {
+func FuzzLocalizeNames(f *testing.F) {
 	addRecords(f)
 	f.Fuzz(func(t *testing.T, records []byte, blocks bool) {
 		if len(records) > 100_000 {
@@ -73,7 +73,7 @@ func FuzzNearNames(f *testing.F) {
 		whole, _ := checkedLog(h, c, end, redo)
 		const before, after = 100, 50
 		m := logMemory(bytes.Join([][]byte{make([]byte, before), redo, make([]byte, after)}, nil))
-		_, err := NearNames(m, before, h, c, end, func(space SpaceID, _ string) bool { return space != 8 })
+		_, err := LocalizeNames(m, before, h, c, end, func(space SpaceID, _ string) bool { return space != 8 })
 		edges := append(bytes.Clone(m[:before]), m[len(m)-after:]...)
 		if !bytes.Equal(edges, make([]byte, before+after)) {
 			t.Fatal("written outside of the log")
@@ -82,8 +82,8 @@ func FuzzNearNames(f *testing.F) {
 			return
 		}
 		whole, journal := checkedLog(h, c, end, m[before:len(m)-after])
-		if !whole || journal.FarNames() > 0 {
-			t.Fatalf("whole: %v, %d absolute names", whole, journal.FarNames())
+		if !whole || journal.ExternalNames() > 0 {
+			t.Fatalf("whole: %v, %d absolute names", whole, journal.ExternalNames())
 		}
 	})
 }
@@ -111,8 +111,8 @@ func FuzzJournal(f *testing.F) {
 			return
 		}
 		spaces := j.Spaces()
-		if j.FarNames() > len(spaces) {
-			t.Errorf("%d tablespaces, %d absolute names", len(spaces), j.FarNames())
+		if j.ExternalNames() > len(spaces) {
+			t.Errorf("%d tablespaces, %d absolute names", len(spaces), j.ExternalNames())
 		}
 		for _, s := range spaces {
 			if got, ok := j.Space(s.Space); !ok || got.Name != s.Name {

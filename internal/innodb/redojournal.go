@@ -7,12 +7,12 @@ import (
 	"sync"
 )
 
-// Journal is what the redo log tells of tablespace files between two LSNs. It is
+// Journal is what the redo log says about tablespace files between two LSNs. It is
 // safe for concurrent use.
 type Journal struct {
 	mu       sync.Mutex
 	readable bool
-	hidden   bool // there may be operations that nobody sees
+	hidden   bool // some operations may be hidden
 	spaces   map[SpaceID]*SpaceHistory
 	counts   FileCounts
 }
@@ -32,8 +32,8 @@ type SpaceHistory struct {
 	Renamed  LSN    // the last time
 	Modified LSN    // the last FILE_MODIFY; one follows each checkpoint before which the file changed
 
-	was string // its name before it was renamed the last time
-	Far bool   // it has had an absolute path as a name
+	was      string // its name before it was renamed the last time
+	External bool   // it has had an absolute path as a name
 }
 
 // newJournal returns an empty journal of a log that is readable or not, and whose
@@ -67,13 +67,13 @@ func (j *Journal) Space(id SpaceID) (SpaceHistory, bool) {
 	return SpaceHistory{}, false
 }
 
-// FarNames returns how many tablespaces have had an absolute path as a name.
-func (j *Journal) FarNames() int {
+// ExternalNames returns how many tablespaces have had an absolute path as a name.
+func (j *Journal) ExternalNames() int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	n := 0
 	for _, s := range j.spaces {
-		if s.Far {
+		if s.External {
 			n++
 		}
 	}
@@ -143,7 +143,7 @@ func (j *Journal) addOne(op FileOp) {
 		return
 	}
 	s.Name = name
-	s.Far = s.Far || isFar(op.Name) || isFar(op.NewName)
+	s.External = s.External || isExternal(op.Name) || isExternal(op.NewName)
 }
 
 // ProblemKind says why the redo log and a set of files do not fit together.

@@ -45,13 +45,13 @@ type frameState uint8
 
 const (
 	frameWhole  frameState = iota
-	frameShort             // the mini-transaction goes on behind the buffer
+	frameShort             // the mini-transaction goes on after the buffer
 	frameEmpty             // the log ends here
 	frameVarint            // impossible length
 	frameLong              // longer than any mini-transaction can be
 )
 
-// frame finds the marker byte behind the records of the mini-transaction at the
+// frame finds the marker byte after the records of the mini-transaction at the
 // start of b: its offset in b, and whether the records are well formed up to
 // there. With frameWhole the marker is in b, what follows it need not be.
 // More than most bytes of records are frameLong.
@@ -137,7 +137,7 @@ const (
 // for each way in which they are framed.
 type logParser interface {
 	// walk goes over the whole mini-transactions in b, the first of which begins
-	// at start, until one ends at or behind stop or b ends. b begins at start,
+	// at start, until one ends at or after stop or b ends. b begins at start,
 	// rounded down to a unit. It returns the end of the last, or start. It sets
 	// sequence bits in b to 1, and leaves in finds what it found. An error says that
 	// something is not valid; nothing of b should be used then.
@@ -147,7 +147,7 @@ type logParser interface {
 	seal(b []byte, end LSN) int
 	// edit lets change alter the records, but not their length, of the
 	// mini-transaction from one LSN to another, in b, of which walk has said that it
-	// is whole, and makes checksums anew. b and start are as walk had them.
+	// is whole, and recomputes checksums. b and start are as walk had them.
 	edit(b []byte, start, from, to LSN, change func(records []byte) error) error
 	// unit is what the log is read and written in, in bytes.
 	unit() LSN
@@ -188,7 +188,7 @@ func newLogParser(h LogHeader, ring Ring) logParser {
 type mtrParser struct {
 	finds
 	ring    Ring
-	trailer int // bytes behind the records: marker, nonce, CRC
+	trailer int // bytes after the records: marker, nonce, CRC
 	crc     *crc32.Table
 
 	lapEnd LSN  // of the lap that bit is for
@@ -227,7 +227,7 @@ func (p *mtrParser) walk(b []byte, start, stop LSN) (end LSN, err error) {
 }
 
 // scan walks over the whole mini-transactions at the start of b, the first of
-// which is at LSN start, until one ends at or behind stop or b ends in the
+// which is at LSN start, until one ends at or after stop or b ends in the
 // middle of one. It returns the bytes of those that are whole. It sets their
 // markers in b to 1, and leaves their number and file operations in p. An error
 // says that some mini-transaction is not valid; nothing of b should be used then.
@@ -320,7 +320,7 @@ func (k FileOpKind) String() string {
 	return fmt.Sprintf("file operation %#02x", byte(k))
 }
 
-// FileOp is a file operation that the redo log tells of. In a log that is not
+// FileOp is a file operation recorded in the redo log. In a log that is not
 // Readable only Kind, Start and End are known.
 type FileOp struct {
 	Kind       FileOpKind

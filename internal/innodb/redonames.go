@@ -7,7 +7,7 @@ import (
 
 // Up to 10.5 the dictionary has the paths of all tablespaces, too, in SYS_DATAFILES,
 // and a server opens the files there. Only a recovery corrects such a path, for a
-// tablespace that it has found elsewhere because the log has named it. So whoever
+// tablespace that it has found elsewhere because the log has named it. So code that
 // brings tablespaces into the data directory must have the log name all of them,
 // before it says anything else. This file puts such records before the first one of a
 // log of blocks; its checkpoint moves to there.
@@ -76,16 +76,16 @@ func sealNames(block []byte) {
 }
 
 // Finish completes a log whose header, from Header, and data are in f: no tablespace
-// is called by an absolute path any more (near is as of NearNames), and the records
+// is called by an absolute path any more (local is as of LocalizeNames), and the records
 // that Header has added lead to the data. The log must be Readable. It ends at end.
-func (r RestoredLog) Finish(f ReadWriterAt, end LSN, near func(space SpaceID, far string) bool) error {
+func (r RestoredLog) Finish(f ReadWriterAt, end LSN, local func(space SpaceID, external string) bool) error {
 	head, err := r.Header()
 	if err != nil {
 		return err
 	}
 	offset := int64(len(head))
 	h := LogHeader{Format: r.Format, Crypt: r.Crypt}
-	if _, err := NearNames(f, offset, h, r.Checkpoint, end, near); err != nil {
+	if _, err := LocalizeNames(f, offset, h, r.Checkpoint, end, local); err != nil {
 		return err
 	}
 	start, blocks, err := r.nameBlocks()

@@ -19,41 +19,41 @@ import (
 // the log deletes later, get names of files that do not exist: what is called like
 // them in the data directory belongs to others.
 
-// ErrFarName is returned for an absolute path in the redo log for which there is no
+// ErrExternalName is returned for an absolute path in the redo log for which there is no
 // name of the same length below the data directory.
-var ErrFarName = errors.New("absolute path in the redo log cannot be replaced")
+var ErrExternalName = errors.New("absolute path in the redo log cannot be replaced")
 
-// isFar reports whether a name in the redo log leads out of the data directory.
-func isFar(name string) bool { return path.IsAbs(name) }
+// isExternal reports whether a name in the redo log leads out of the data directory.
+func isExternal(name string) bool { return path.IsAbs(name) }
 
-// nearName returns the name below the data directory of the tablespace that the
+// localName returns the name below the data directory of the tablespace that the
 // redo log calls by an absolute path: "./////db/t.ibd" for "/other/db/t.ibd".
-func nearName(far string) (string, error) {
-	dir, file := path.Split(far)
-	near := path.Join(path.Base(dir), file)
-	pad := len(far) - len(near) - 1
+func localName(external string) (string, error) {
+	dir, file := path.Split(external)
+	local := path.Join(path.Base(dir), file)
+	pad := len(external) - len(local) - 1
 	if path.Base(dir) == "/" || pad < 1 {
-		return "", fmt.Errorf("%w: %s", ErrFarName, far)
+		return "", fmt.Errorf("%w: %s", ErrExternalName, external)
 	}
-	return "." + strings.Repeat("/", pad) + near, nil
+	return "." + strings.Repeat("/", pad) + local, nil
 }
 
 // nowhere returns the name of a file that is not there, below a folder that no server
 // makes: "#other/db/t.ibd" for "/other/db/t.ibd".
-func nowhere(far string) string { return "#" + far[1:] }
+func nowhere(external string) string { return "#" + external[1:] }
 
-// NearNames replaces every absolute path of a tablespace in the redo of a backup: by
-// that of the same file in the data directory if near says that it is there, else by
+// LocalizeNames replaces every absolute path of a tablespace in the redo of a backup: by
+// that of the same file in the data directory if local says that it is there, else by
 // one where no file is. f holds the redo as NewLogChecker
 // takes it, its first byte at offset. The log must be Readable. It returns how many
-// mini-transactions it has changed. Checksums are made anew, and no length changes.
-func NearNames(f ReadWriterAt, offset int64, h LogHeader, c Checkpoint, end LSN, near func(space SpaceID, far string) bool) (changed int, err error) {
-	far := func(op FileOp) bool { return isFar(op.Name) || isFar(op.NewName) }
-	return editLog(f, offset, h, c, end, far, func(records []byte) error { return nearRecords(records, near) })
+// mini-transactions it has changed. Checksums are recomputed, and no length changes.
+func LocalizeNames(f ReadWriterAt, offset int64, h LogHeader, c Checkpoint, end LSN, local func(space SpaceID, external string) bool) (changed int, err error) {
+	external := func(op FileOp) bool { return isExternal(op.Name) || isExternal(op.NewName) }
+	return editLog(f, offset, h, c, end, external, func(records []byte) error { return localizeRecords(records, local) })
 }
 
 // editLog has the records changed of all mini-transactions with a file operation
-// that is wanted, and returns how many they are. The rest is as of NearNames.
+// that is wanted, and returns how many they are. The rest is as of LocalizeNames.
 func editLog(f ReadWriterAt, offset int64, h LogHeader, c Checkpoint, end LSN, wanted func(FileOp) bool, change func(records []byte) error) (changed int, err error) {
 	if !h.Readable() {
 		return 0, errors.New("the redo log hides the names of files")
@@ -113,12 +113,12 @@ func editFound(p logParser, b []byte, start LSN, wanted func(FileOp) bool, chang
 	return changed, nil
 }
 
-// nearRecords replaces the absolute paths in the file records at the start of b.
-func nearRecords(b []byte, near func(SpaceID, string) bool) error {
+// localizeRecords replaces the absolute paths in the file records at the start of b.
+func localizeRecords(b []byte, local func(SpaceID, string) bool) error {
 	for len(b) > 0 && b[0]&sameBit != 0 {
 		size, head := recordSize(b)
 		if FileOpKind(b[0]&kindBits) != FileCheckpoint {
-			if err := nearRecord(b[:size], head, near); err != nil {
+			if err := localizeRecord(b[:size], head, local); err != nil {
 				return err
 			}
 		}
@@ -127,23 +127,23 @@ func nearRecords(b []byte, near func(SpaceID, string) bool) error {
 	return nil
 }
 
-// nearRecord does so with one record, the names of which begin behind head. A rename
+// localizeRecord does so with one record, the names of which begin after head. A rename
 // from nowhere to nowhere becomes a FILE_MODIFY of a file that is not there, because
 // some servers would carry it out with the file of another name that they know.
-func nearRecord(b []byte, head int, near func(SpaceID, string) bool) error {
+func localizeRecord(b []byte, head int, local func(SpaceID, string) bool) error {
 	space, n := varint(b[head:])
 	_, m := varint(b[head+n:])
 	names := b[head+n+m:]
 	lost := 0
 	for name := range bytes.SplitSeq(names, []byte{0}) {
-		far := string(name)
-		if !isFar(far) {
+		external := string(name)
+		if !isExternal(external) {
 			continue
 		}
-		other := nowhere(far)
-		if near(SpaceID(space), far) {
+		other := nowhere(external)
+		if local(SpaceID(space), external) {
 			var err error
-			if other, err = nearName(far); err != nil {
+			if other, err = localName(external); err != nil {
 				return err
 			}
 		} else {

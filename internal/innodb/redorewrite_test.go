@@ -20,12 +20,12 @@ func TestNearName(t *testing.T) {
 		"/db/t.ibd":              "",
 		"/t.ibd":                 "",
 	} {
-		got, err := nearName(far)
-		if got != want || (err != nil) != (want == "") || err != nil && !errors.Is(err, ErrFarName) {
-			t.Errorf("nearName(%q) = %q, %v, want %q", far, got, err, want)
+		got, err := localName(far)
+		if got != want || (err != nil) != (want == "") || err != nil && !errors.Is(err, ErrExternalName) {
+			t.Errorf("localName(%q) = %q, %v, want %q", far, got, err, want)
 		}
 		if err == nil && len(got) != len(far) {
-			t.Errorf("nearName(%q) has %d bytes, want %d", far, len(got), len(far))
+			t.Errorf("localName(%q) has %d bytes, want %d", far, len(got), len(far))
 		}
 	}
 }
@@ -51,9 +51,9 @@ func farLog(r *rand.Rand, n int, add func(records []byte)) {
 	}
 }
 
-// TestNearNames rewrites logs of all forms in which names can be read. What comes out
+// TestLocalizeNames rewrites logs of all forms in which names can be read. What comes out
 // must be a log that differs in names only.
-func TestNearNames(t *testing.T) {
+func TestLocalizeNames(t *testing.T) {
 	const start = 50000
 	for _, h := range []LogHeader{{Format: Format108}, {Format: Format108, Crypt: bytes.Repeat([]byte{1}, logCryptSize)}, {Format: Format105}} {
 		t.Run(fmt.Sprintf("format %#x, %d bytes of key", h.Format, len(h.Crypt)), func(t *testing.T) {
@@ -81,7 +81,7 @@ func TestNearNames(t *testing.T) {
 			if _, err := f.WriteAt(redo, offset); err != nil {
 				t.Fatal(err)
 			}
-			changed, err := NearNames(f, offset, h, c, end, func(space SpaceID, _ string) bool { return space != 8 })
+			changed, err := LocalizeNames(f, offset, h, c, end, func(space SpaceID, _ string) bool { return space != 8 })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,7 +92,7 @@ func TestNearNames(t *testing.T) {
 			if n := farNames(t, h, c, end, after); before == 0 || n != 0 || changed == 0 {
 				t.Errorf("%d mini-transactions changed; %d tablespaces had absolute names, %d have now, want none", changed, before, n)
 			}
-			if n, err := NearNames(f, offset, h, c, end, func(space SpaceID, _ string) bool { return space != 8 }); n != 0 || err != nil {
+			if n, err := LocalizeNames(f, offset, h, c, end, func(space SpaceID, _ string) bool { return space != 8 }); n != 0 || err != nil {
 				t.Errorf("a second time: %d changed, %v, want none", n, err)
 			}
 			if i := strings.Index(string(after), "/other/"); i >= 0 {
@@ -116,10 +116,10 @@ func farNames(t *testing.T, h LogHeader, c Checkpoint, end LSN, redo []byte) int
 	if err != nil {
 		t.Fatal(err)
 	}
-	return check.Journal().FarNames()
+	return check.Journal().ExternalNames()
 }
 
-func TestNearNamesThatCannotBe(t *testing.T) {
+func TestLocalizeNamesThatCannotBe(t *testing.T) {
 	const start = 50000
 	always := func(SpaceID, string) bool { return true }
 	h := LogHeader{Format: Format108}
@@ -133,13 +133,13 @@ func TestNearNamesThatCannotBe(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, end := Checkpoint{LSN: start, End: start}, start+LSN(len(redo))
-	if _, err := NearNames(f, 0, h, c, end, always); !errors.Is(err, ErrFarName) {
-		t.Errorf("a name without room: error = %v, want %v", err, ErrFarName)
+	if _, err := LocalizeNames(f, 0, h, c, end, always); !errors.Is(err, ErrExternalName) {
+		t.Errorf("a name without room: error = %v, want %v", err, ErrExternalName)
 	}
-	if _, err := NearNames(f, 0, h, c, end+100, always); err == nil {
+	if _, err := LocalizeNames(f, 0, h, c, end+100, always); err == nil {
 		t.Error("a log that is too short: no error")
 	}
-	if _, err := NearNames(f, 0, LogHeader{Format: FormatEnc11, Crypt: make([]byte, logCryptSize)}, c, end, always); err == nil {
+	if _, err := LocalizeNames(f, 0, LogHeader{Format: FormatEnc11, Crypt: make([]byte, logCryptSize)}, c, end, always); err == nil {
 		t.Error("a log that hides names: no error")
 	}
 }

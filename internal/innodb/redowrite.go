@@ -16,7 +16,7 @@ import (
 // any page, so it then drops every record of these tablespaces and does not miss
 // their files.
 //
-// tail are the bytes of the log before end that have to be written anew: none, or,
+// tail are the bytes of the log before end that have to be written again: none, or,
 // in a log of blocks, the block that end lies in. The result belongs in the place
 // of tail; last is where the log ends then. A log that is not Readable takes no
 // such record: the error is ErrHiddenNames.

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// deletedIn writes FILE_DELETE records behind a log of any format and reads all of
+// deletedIn writes FILE_DELETE records after a log of any format and reads all of
 // it again.
 func TestAppendDeletes(t *testing.T) {
 	var gone []DeletedSpace

@@ -58,7 +58,7 @@ func (e *TailError) Unwrap() []error {
 	return []error{e.Kind, e.Cause}
 }
 
-// Status tells a Tailer how far the server is.
+// Status tells a Tailer how far the server has come.
 type Status interface {
 	// LSNs returns the server's LSNs of this moment, never remembered ones. It
 	// must bound its own waiting. The Tailer calls it from one goroutine at a time.
@@ -85,7 +85,7 @@ type TailOptions struct {
 	ChunkSize int
 	// Files opens the log files. nil: they are opened as any file is.
 	Files Files
-	// Logger hears of resizes and of re-reads. nil: nobody does.
+	// Logger reports resizes and re-reads. nil: no messages.
 	Logger *slog.Logger
 }
 
@@ -112,7 +112,7 @@ type plainFiles struct{}
 func (plainFiles) Open(path string) (*os.File, error)    { return os.Open(path) }
 func (plainFiles) Stat(path string) (os.FileInfo, error) { return os.Stat(path) }
 
-// TailProgress is how far a Tailer is.
+// TailProgress is how far a Tailer has come.
 type TailProgress struct {
 	Copied  LSN   // everything from the checkpoint to here is copied
 	LSNs    LSNs  // of the server, as last polled
@@ -129,7 +129,7 @@ type TailProgress struct {
 // Tailer copies the redo log of a running server from its newest checkpoint on,
 // while the server writes it.
 //
-// The live end of the log cannot be trusted: behind the last mini-transaction
+// The live end of the log cannot be trusted: after the last mini-transaction
 // lie older ones, which parse and whose checksums are right. A Tailer therefore
 // takes nothing above a flushed LSN that it polled before it read, and after each
 // read it asks the server again whether it could have overwritten what was read.
@@ -356,14 +356,14 @@ func (t *Tailer) Finish(ctx context.Context, lsn LSN) (LSN, error) {
 	return t.await(ctx, lsn, true)
 }
 
-// Progress returns how far the copying is.
+// Progress returns how far the copying has come.
 func (t *Tailer) Progress() TailProgress {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.progress
 }
 
-// Journal returns what the copied log tells of files. It grows until Run ends.
+// Journal returns what the copied log says about files. It grows until Run ends.
 func (t *Tailer) Journal() *Journal {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -136,7 +136,7 @@ func TestTailerFollowsBlocks(t *testing.T) {
 			l.do(func() {
 				l.fill(3, 100)
 				target = l.ends[len(l.ends)-2]
-				l.fill(30, 100) // goes on behind the target
+				l.fill(30, 100) // goes on after the target
 			})
 			end := x.finish(target)
 			if end != target && (!slices.Contains(l.ends, end) || end < target) {
@@ -152,7 +152,7 @@ func TestTailerFollowsBlocks(t *testing.T) {
 	}
 }
 
-// The log ends behind each mini-transaction of a stretch in turn, also where one
+// The log ends after each mini-transaction of a stretch in turn, also where one
 // fills its block.
 func TestTailerEndsInsideBlocks(t *testing.T) {
 	l := newFakeBlocks(t, Format105, 1<<20, 8704)
@@ -173,7 +173,7 @@ func TestTailerEndsInsideBlocks(t *testing.T) {
 	for i, target := range l.ends {
 		x := tailBlocks(t, l, TailOptions{})
 		if i%2 == 0 {
-			x.catchUp() // then it is behind the target already
+			x.catchUp() // then it is past the target already
 		}
 		if end := x.finish(target); end < target || i%2 == 1 && !slices.Contains(l.ends, end) {
 			t.Errorf("end = %d, want %d or a later end", end, target)

@@ -175,7 +175,7 @@ func TestTailerIgnoresStaleMTRsBehindTheEnd(t *testing.T) {
 	x := startTail(t, l)
 	for range 200 {
 		l.do(func() {
-			// What stands behind the end is as long as what comes next.
+			// What stands after the end is as long as what comes next.
 			stale := sealMTR(l.sized(100), 1, nil)
 			l.garbage = bytes.Repeat(stale, 5)
 			l.fill(1, 100)

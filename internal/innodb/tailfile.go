@@ -70,7 +70,7 @@ func (l *logFile) current() (bool, error) {
 }
 
 // changed says what is different from when the file was opened, "" if nothing
-// is: its size and header are for ever.
+// is: its size and header never change.
 func (l *logFile) changed() (string, error) {
 	info, err := l.file.Stat()
 	if err != nil {

@@ -195,7 +195,7 @@ func TestTailerNoticesALogThatCameAndWent(t *testing.T) {
 	}
 	tests := []struct {
 		name      string
-		leftovers func(l *fakeLog, old logFileImage, end LSN) // written behind the end of the old log
+		leftovers func(l *fakeLog, old logFileImage, end LSN) // written after the end of the old log
 		want      string
 	}{
 		{"the old log ends", func(*fakeLog, logFileImage, LSN) {}, "the old one does not lead there"},
@@ -285,7 +285,7 @@ func modelRun(t *testing.T, header LogHeader, seed uint64) {
 	}
 }
 
-// lag returns how far copied is behind the end of the log, and what is flushed.
+// lag returns how far copied lags behind the end of the log, and what is flushed.
 func (l *fakeLog) lag(copied LSN) (int64, LSN) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

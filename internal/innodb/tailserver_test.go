@@ -383,7 +383,7 @@ func (c *redoCopy) compareOne(ctx context.Context, f *os.File, status innodb.Sta
 
 // forgetOpenBlock makes later equal to copied, of which the last block of 512
 // bytes ends where the log was sealed, in what the server has written to that
-// block since: its flush bit, header, data behind the end, checksum.
+// block since: its flush bit, header, data after the end, checksum.
 func forgetOpenBlock(copied, later []byte) {
 	last := len(copied) - 512
 	if last < 0 || binary.BigEndian.Uint16(copied[last+4:]) == 512 {

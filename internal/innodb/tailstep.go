@@ -139,7 +139,7 @@ func (t *Tailer) deliver(flushed LSN) error {
 	return nil
 }
 
-// stop returns where to stop: the first end of a mini-transaction at or behind
+// stop returns where to stop: the first end of a mini-transaction at or after
 // it is the last that is copied.
 func (t *Tailer) stop() LSN {
 	final := t.stopAt()
@@ -251,7 +251,7 @@ func (t *Tailer) adopt() error {
 }
 
 // bridge returns the LSN at which t.next can take over from t.file: the first end
-// of a mini-transaction behind t.next's first LSN. It proves that t.file was
+// of a mini-transaction after t.next's first LSN. It proves that t.file was
 // still in use then: it must hold, at the same LSN, the same FILE_CHECKPOINT
 // record that t.next holds there. Bytes of an older lap cannot be equal to it,
 // because it names an LSN of its time.
@@ -293,7 +293,7 @@ func (t *Tailer) bridge(lsns LSNs) (LSN, error) {
 }
 
 // scanFile walks over the mini-transactions in file from pos on until one ends at
-// or behind stop, or it meets a FILE_CHECKPOINT record in t.next. It reads no byte
+// or after stop, or it meets a FILE_CHECKPOINT record in t.next. It reads no byte
 // at or above limit. Nothing is handed on.
 func (t *Tailer) scanFile(file *logFile, p *mtrParser, pos, stop, limit LSN) (end LSN, checkpoint FileOp, err error) {
 	have := 0
@@ -309,7 +309,7 @@ func (t *Tailer) scanFile(file *logFile, p *mtrParser, pos, stop, limit LSN) (en
 		have += n
 		n, err := p.scan(t.buf[:have], pos, stop)
 		for _, op := range p.ops {
-			// What comes behind it is of no interest: t.next may have been replaced.
+			// What comes after it is of no interest: t.next may have been replaced.
 			if op.complete && file == t.next {
 				return pos, op, nil
 			}

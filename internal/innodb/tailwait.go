@@ -83,7 +83,7 @@ func (t *Tailer) wanted(limit LSN) bool {
 			return true
 		}
 	}
-	// The checkpoint's own records may stand behind the end that was asked for.
+	// The checkpoint's own records may stand after the end that was asked for.
 	return t.final != 0 && t.final <= limit
 }
 

@@ -199,9 +199,9 @@ type Redo struct {
 	FileCreates  int               `json:"file_creates"`
 	FileDeletes  int               `json:"file_deletes"`
 	FileRenames  int               `json:"file_renames"`
-	// FarNames is the number of tablespaces that it calls by an absolute path, as
+	// ExternalNames is the number of tablespaces that it calls by an absolute path, as
 	// far as its names can be read.
-	FarNames int `json:"far_names,omitempty"`
+	ExternalNames int `json:"far_names,omitempty"`
 }
 
 // Stored returns which stretch of the log the packs hold: from Checkpoint.LSN to

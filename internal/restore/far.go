@@ -123,7 +123,7 @@ func (s *scratch) nearNames(m *repo.Manifest, tool string) (err error) {
 		}
 	}
 	log := restoredLog(m, tool)
-	if m.Redo.FarNames == 0 && len(log.Names) == 0 {
+	if m.Redo.ExternalNames == 0 && len(log.Names) == 0 {
 		return nil
 	}
 	f, err := s.root.OpenFile(logName, os.O_RDWR|unix.O_NOFOLLOW, 0)
