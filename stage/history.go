@@ -44,7 +44,7 @@ func (t HistoryTable) String() string { return t.Database + "." + t.Name }
 
 func (t HistoryTable) quoted() string { return quoteName(t.Database) + "." + quoteName(t.Name) }
 
-// HistoryRow is one attempt. docs/manual.md describes the columns.
+// HistoryRow is one attempt. docs/manual/history-table.md describes the columns.
 type HistoryRow struct {
 	RepositoryID, ID, Repository                        string
 	Kind, Parent, Tool                                  string

@@ -164,7 +164,7 @@ func takeBackup(c *cli.Context, env Env, o *backup.Options, shown progress) (*re
 	return backup.Run(c.Context, *o)
 }
 
-// backupDocument is what "backup --json" and "show --json" print. docs/manual.md
+// backupDocument is what "backup --json" and "show --json" print. docs/manual/backup.md
 // describes it; fields are added, never changed.
 type backupDocument struct {
 	ID            string          `json:"id"`

@@ -19,7 +19,7 @@ import (
 	"mbk/stage"
 )
 
-// Exit codes. Scripts rely on them; docs/manual.md lists them.
+// Exit codes. Scripts rely on them; docs/manual/exit-codes.md lists them.
 const (
 	exitDone        = 0
 	exitFailed      = 1

@@ -158,7 +158,7 @@ func TestMetrics(t *testing.T) {
 func wantDocumented(t *testing.T, printed string) {
 	t.Helper()
 	metric := regexp.MustCompile(`\bmbk_(backup|verify|repository|build)_[a-z_]+`)
-	for file, other := range map[string]string{"../../docs/manual.md": printed, "../../docs/operations.md": ""} {
+	for file, other := range map[string]string{"../../docs/manual/metrics.md": printed, "../../docs/operations.md": ""} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -128,7 +128,7 @@ func mailPassword(c *cli.Context, env Env) (string, error) {
 }
 
 // noticeDocument is what a webhook and the programs behind --hook-before and
-// --hook-failure are told. docs/manual.md describes it; fields are added, never
+// --hook-failure are told. docs/manual/notification.md describes it; fields are added, never
 // changed.
 type noticeDocument struct {
 	Event    string      `json:"event"`

@@ -15,16 +15,18 @@ import (
 	"mbk/internal/repo"
 )
 
-// Sections of docs/manual.md that belong to no single command.
+// The manual has a page for each command, named for it, and these for what
+// several commands have in common.
 const (
-	manual            = "docs/manual.md"
-	format            = "docs/format.md"
-	sectionConnection = "Connecting to the server"
-	sectionOutput     = "Output, progress and logs"
-	sectionSummary    = "The record of a backup"
-	sectionExit       = "Exit codes"
-	sectionHooks      = "Hooks"
-	sectionNotice     = "Notification"
+	manual         = "docs/manual/"
+	manualIndex    = manual + "README.md"
+	pageConnection = manual + "connection.md"
+	pageOutput     = manual + "output.md"
+	pageRecord     = manual + "record.md"
+	pageExit       = manual + "exit-codes.md"
+	pageHooks      = manual + "hooks.md"
+	pageNotice     = manual + "notification.md"
+	format         = "docs/format.md"
 )
 
 // section is the text below a heading of the second level.
@@ -38,32 +40,39 @@ func section(t *testing.T, text, title string) string {
 	return rest
 }
 
-// sectionOf is the title of the section in which a flag stands.
-func sectionOf(f cli.Flag) string {
+// pageOf is the page on which a flag stands.
+func pageOf(f cli.Flag) string {
 	switch {
 	case strings.HasPrefix(f.Category, "Connection"):
-		return sectionConnection
+		return pageConnection
 	case f.Category == "Output":
-		return sectionOutput
-	case f.Category == sectionHooks, f.Category == sectionNotice:
-		return f.Category
+		return pageOutput
+	case f.Category == "Hooks":
+		return pageHooks
+	case f.Category == "Notification":
+		return pageNotice
 	}
-	return "mbk " + f.Command
+	return pageOfCommand(f.Command)
 }
+
+// pageOfCommand is the page of a command.
+func pageOfCommand(name string) string { return manual + name + ".md" }
 
 // flagRow finds the first cell of a row in a table of flags.
 var flagRow = regexp.MustCompile("(?m)^\\| `(--?[a-z].*?)` \\|")
 
 func TestManualHasEveryFlag(t *testing.T) {
-	text := document(t, manual)
-	have := map[string]bool{} // "section --flag"
+	have := map[string]bool{} // "page --flag"
+	pages := map[string]string{}
 	for _, f := range cli.Flags() {
-		title := sectionOf(f)
-		s := section(t, text, title)
+		page := pageOf(f)
+		if pages[page] == "" {
+			pages[page] = document(t, page)
+		}
 		for _, name := range f.Names {
-			have[title+" "+name] = true
-			if !regexp.MustCompile("`" + name + "[`= \\[]").MatchString(s) {
-				t.Errorf("%s, section %q: no %s of mbk %s", manual, title, name, f.Command)
+			have[page+" "+name] = true
+			if !regexp.MustCompile("`" + name + "[`= \\[]").MatchString(pages[page]) {
+				t.Errorf("%s: no %s of mbk %s", page, name, f.Command)
 			}
 		}
 	}
@@ -71,45 +80,53 @@ func TestManualHasEveryFlag(t *testing.T) {
 		t.Fatalf("%d flags: is the list of them still right?", len(have))
 	}
 	// And none that is gone.
-	for _, title := range append(commandTitles(), sectionConnection, sectionOutput, sectionHooks, sectionNotice) {
-		for _, m := range flagRow.FindAllStringSubmatch(section(t, text, title), -1) {
+	for page, text := range documents(t) {
+		if !strings.HasPrefix(page, manual) {
+			continue
+		}
+		for _, m := range flagRow.FindAllStringSubmatch(text, -1) {
 			for _, part := range strings.Split(m[1], "`, `") {
 				name, _, _ := strings.Cut(part, " ")
 				name, _, _ = strings.Cut(name, "[")
-				if !have[title+" "+name] {
-					t.Errorf("%s, section %q: mbk has no %s there", manual, title, name)
+				if !have[page+" "+name] {
+					t.Errorf("%s: mbk has no %s there", page, name)
 				}
 			}
 		}
 	}
 }
 
-// commandTitles are the titles of the commands' sections.
-func commandTitles() []string {
-	var titles []string
+// TestManualHasAPageForEachCommand also makes sure that the first page leads to
+// all others.
+func TestManualHasAPageForEachCommand(t *testing.T) {
+	index := document(t, manualIndex)
 	for _, f := range cli.Flags() {
-		if title := "mbk " + f.Command; !slices.Contains(titles, title) {
-			titles = append(titles, title)
+		page := pageOfCommand(f.Command)
+		if want := "# mbk " + f.Command + "\n"; !strings.HasPrefix(document(t, page), want) {
+			t.Errorf("%s does not begin with %q", page, want)
 		}
 	}
-	return titles
+	for page := range documents(t) {
+		if name, ours := strings.CutPrefix(page, manual); ours && page != manualIndex && !strings.Contains(index, "]("+name+")") {
+			t.Errorf("%s has no link to %s", manualIndex, name)
+		}
+	}
 }
 
 func TestManualHasEveryFieldOfJSON(t *testing.T) {
-	text := document(t, manual)
 	for _, d := range cli.Documents() {
-		title := sectionOfDocument(d)
-		s := section(t, text, title)
+		page := pageOfDocument(d)
+		s := document(t, page)
 		for _, field := range fields(reflect.TypeOf(d.Zero), "", repo.Summary{}, repo.Attempt{}, repo.Verification{}) {
 			if !strings.Contains(s, "`"+field+"`") {
-				t.Errorf("%s, section %q: no field `%s`", manual, title, field)
+				t.Errorf("%s: no field `%s`", page, field)
 			}
 		}
 	}
-	s := section(t, text, sectionSummary)
+	s := document(t, pageRecord)
 	for _, field := range fields(reflect.TypeFor[repo.Summary](), "") {
 		if !strings.Contains(s, "`"+field+"`") {
-			t.Errorf("%s, section %q: no field `%s`", manual, sectionSummary, field)
+			t.Errorf("%s: no field `%s`", pageRecord, field)
 		}
 	}
 }
@@ -228,9 +245,12 @@ func TestExitCodesAreDocumented(t *testing.T) {
 	if len(want) < 6 {
 		t.Fatalf("internal/cli/exit.go has the exit codes %v", want)
 	}
-	for _, name := range []string{manual, "README.md"} {
+	for name, text := range map[string]string{
+		pageExit:    document(t, pageExit),
+		"README.md": section(t, document(t, "README.md"), "Exit codes"),
+	} {
 		var got []string
-		for _, m := range codeRow.FindAllStringSubmatch(section(t, document(t, name), sectionExit), -1) {
+		for _, m := range codeRow.FindAllStringSubmatch(text, -1) {
 			got = append(got, m[1])
 		}
 		if !slices.Equal(got, want) {

@@ -26,11 +26,10 @@ const schemas = "docs/schema"
 // TestSchemas compares the JSON Schemas in docs/schema with the types of the
 // documents, and their descriptions with the manual, out of which they are made.
 func TestSchemas(t *testing.T) {
-	text := document(t, manual)
 	var names []string
 	for _, d := range cli.Documents() {
 		names = append(names, d.Schema+".json")
-		m := schemaMaker{described: descriptions(section(t, text, sectionSummary), section(t, text, sectionOfDocument(d)))}
+		m := schemaMaker{described: descriptions(document(t, pageRecord), document(t, pageOfDocument(d)))}
 		s := m.schema(reflect.TypeOf(d.Zero), "", false)
 		s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 		s["title"] = "mbk " + d.Command + " --json"
@@ -71,18 +70,17 @@ func TestSchemas(t *testing.T) {
 	}
 }
 
-// sectionOfDocument is the title of the section of the manual that has the fields
-// of a document.
-func sectionOfDocument(d cli.Document) string {
+// pageOfDocument is the page of the manual that has the fields of a document.
+func pageOfDocument(d cli.Document) string {
 	switch d.Command {
 	case "progress":
-		return sectionOutput
+		return pageOutput
 	case "notice":
-		return sectionNotice
+		return pageNotice
 	case "show": // prints what backup prints
-		return "mbk backup"
+		return pageOfCommand("backup")
 	}
-	return "mbk " + d.Command
+	return pageOfCommand(d.Command)
 }
 
 // fieldCells finds the first two cells of the row of a field.

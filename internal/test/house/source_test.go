@@ -99,14 +99,16 @@ func document(t *testing.T, name string) string {
 // documents are the texts for people, by name.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	all := map[string]string{"README.md": document(t, "README.md")}
-	for _, name := range names {
-		name = "docs/" + filepath.Base(name)
-		all[name] = document(t, name)
+	for _, folder := range []string{"docs/", manual} {
+		names, err := filepath.Glob(filepath.Join(root, folder, "*.md"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			name = folder + filepath.Base(name)
+			all[name] = document(t, name)
+		}
 	}
 	return all
 }
