@@ -50,7 +50,8 @@ const (
 // bytes are damaged, too short, too long or of a newer version.
 func ParseControl(b []byte) (Control, error) {
 	if len(b) < controlMin || len(b) > MaxControlSize {
-		return Control{}, fmt.Errorf("aria control file: %d bytes, want %d to %d: %w", len(b), controlMin, MaxControlSize, ErrFormat)
+		return Control{}, fmt.Errorf("aria control file: %d bytes, want %d to %d: %w", len(b), controlMin,
+			MaxControlSize, ErrFormat)
 	}
 	if string(b[:3]) != controlMagic {
 		return Control{}, fmt.Errorf("aria control file: starts with %x, want %x: %w", b[:3], controlMagic, ErrFormat)
@@ -61,14 +62,17 @@ func ParseControl(b []byte) (Control, error) {
 	fixed := int(binary.LittleEndian.Uint16(b[20:]))
 	state := int(binary.LittleEndian.Uint16(b[22:]))
 	if fixed < controlFixed || state < controlState || fixed+state != len(b) {
-		return Control{}, fmt.Errorf("aria control file: parts of %d and %d bytes in %d: %w", fixed, state, len(b), ErrFormat)
+		return Control{}, fmt.Errorf("aria control file: parts of %d and %d bytes in %d: %w", fixed, state, len(b),
+			ErrFormat)
 	}
 	if got, want := crc32.ChecksumIEEE(b[:fixed-4]), binary.LittleEndian.Uint32(b[fixed-4:]); got != want {
-		return Control{}, fmt.Errorf("aria control file: checksum of the fixed part is %08x, want %08x: %w", got, want, ErrFormat)
+		return Control{}, fmt.Errorf("aria control file: checksum of the fixed part is %08x, want %08x: %w", got, want,
+			ErrFormat)
 	}
 	s := b[fixed:]
 	if got, want := crc32.ChecksumIEEE(s[4:]), binary.LittleEndian.Uint32(s); got != want {
-		return Control{}, fmt.Errorf("aria control file: checksum of the state is %08x, want %08x: %w", got, want, ErrFormat)
+		return Control{}, fmt.Errorf("aria control file: checksum of the state is %08x, want %08x: %w", got, want,
+			ErrFormat)
 	}
 	c := Control{
 		Version:    b[3],

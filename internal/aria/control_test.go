@@ -18,15 +18,18 @@ var controls = []struct {
 }{
 	{
 		"10.5", "fefe0c01d751876ee60311f1995702fc000000011e0016000020b67f11df1e91e6d40100006d570000010000000d000000000000",
-		Control{Version: 1, UUID: mustUUID("d751876ee60311f1995702fc00000001"), BlockSize: 8192, Checkpoint: LSN{1, 0x576d}, LastLog: 1, MaxTrid: 13},
+		Control{Version: 1, UUID: mustUUID("d751876ee60311f1995702fc00000001"), BlockSize: 8192,
+			Checkpoint: LSN{1, 0x576d}, LastLog: 1, MaxTrid: 13},
 	},
 	{
 		"10.11", "fefe0c014624a652e60411f19d2d02fc000000011e0016000020de32cc981ee91969010000674c060001000000e3000000000000",
-		Control{Version: 1, UUID: mustUUID("4624a652e60411f19d2d02fc00000001"), BlockSize: 8192, Checkpoint: LSN{1, 0x64c67}, LastLog: 1, MaxTrid: 227},
+		Control{Version: 1, UUID: mustUUID("4624a652e60411f19d2d02fc00000001"), BlockSize: 8192,
+			Checkpoint: LSN{1, 0x64c67}, LastLog: 1, MaxTrid: 227},
 	},
 	{
 		"11.8", "fefe0c013699f130e60511f1a6c802fc000000011e0016000020722418ce85f00958010000744a0600010000001b010000000000",
-		Control{Version: 1, UUID: mustUUID("3699f130e60511f1a6c802fc00000001"), BlockSize: 8192, Checkpoint: LSN{1, 0x64a74}, LastLog: 1, MaxTrid: 283},
+		Control{Version: 1, UUID: mustUUID("3699f130e60511f1a6c802fc00000001"), BlockSize: 8192,
+			Checkpoint: LSN{1, 0x64a74}, LastLog: 1, MaxTrid: 283},
 	},
 }
 

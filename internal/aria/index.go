@@ -30,12 +30,13 @@ const (
 // Index is what the header of an index file says about its table. An Index is
 // a plain value and safe for concurrent use.
 type Index struct {
-	Data          DataType
-	BlockSize     int   // bytes, of both files
-	HeaderLen     int64 // bytes of the index file before its first block of keys; a whole number of blocks, without checksums
-	Transactional bool  // changes are in Aria's log
-	Checksums     bool  // blocks are written with checksums
-	Encrypted     bool  // checksums are of the plain text, so only the server can check them
+	Data      DataType
+	BlockSize int // bytes, of both files
+	// bytes of the index file before its first block of keys; a whole number of blocks, without checksums
+	HeaderLen     int64
+	Transactional bool // changes are in Aria's log
+	Checksums     bool // blocks are written with checksums
+	Encrypted     bool // checksums are of the plain text, so only the server can check them
 
 	// Instance is the UUID of the server's Aria that made the table.
 	Instance UUID
@@ -108,7 +109,8 @@ func ParseIndex(b []byte) (Index, error) {
 	length := int(binary.BigEndian.Uint16(b[indexLength:]))
 	base := int(binary.BigEndian.Uint16(b[indexBasePos:]))
 	if base < indexStateEnd || base+baseLen > length || length > len(b) {
-		return Index{}, fmt.Errorf("aria index header: base part at %d of %d bytes, %d read: %w", base, length, len(b), ErrFormat)
+		return Index{}, fmt.Errorf("aria index header: base part at %d of %d bytes, %d read: %w", base, length, len(b),
+			ErrFormat)
 	}
 	p := b[base:]
 	options := binary.BigEndian.Uint16(b[indexOptions:])
@@ -138,7 +140,8 @@ func ParseIndex(b []byte) (Index, error) {
 	ix.HeaderLen = int64(start)
 	active := stateKeys + int(binary.BigEndian.Uint16(b[indexStateLen:])) - stateLen + 8*int(b[indexKeys]) + stateActive
 	if active < indexStateEnd || active+8 > base {
-		return Index{}, fmt.Errorf("aria index header: %d keys in a state of %d bytes: %w", b[indexKeys], base, ErrFormat)
+		return Index{}, fmt.Errorf("aria index header: %d keys in a state of %d bytes: %w", b[indexKeys], base,
+			ErrFormat)
 	}
 	ix.ActiveKeys = binary.BigEndian.Uint64(b[active:])
 	return ix, nil

@@ -92,7 +92,8 @@ func CheckLogPage(page []byte, file, no uint32) error {
 	case gotNo == 0 && gotFile == 0 && isZero(page):
 		return fmt.Errorf("aria log %d page %d: all zeros: %w", file, no, ErrFormat)
 	case gotNo != no || gotFile != file || page[6]&^logFlags != 0:
-		return fmt.Errorf("aria log %d page %d: marked as log %d page %d with flags %#x: %w", file, no, gotFile, gotNo, page[6], ErrFormat)
+		return fmt.Errorf("aria log %d page %d: marked as log %d page %d with flags %#x: %w", file, no, gotFile, gotNo,
+			page[6], ErrFormat)
 	}
 	return nil
 }

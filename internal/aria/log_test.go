@@ -61,7 +61,8 @@ func TestLogName(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"", "aria_log_control", "aria_log.", "aria_log.1", "aria_log.00000000", "aria_log.000000001", "aria_log.+0000001",
+		"", "aria_log_control", "aria_log.", "aria_log.1", "aria_log.00000000", "aria_log.000000001",
+		"aria_log.+0000001",
 		"aria_log.0000000x", "aria_log.99999999", "maria_log.00000001", "aria_log.00000001.bak",
 	} {
 		if n, ok := ParseLogName(name); ok {

@@ -110,7 +110,8 @@ func write(srv *mariadbtest.Server, stop <-chan struct{}) error {
 		}
 		name := "t." + filled[i%len(filled)]
 		for _, q := range []string{
-			fmt.Sprintf("INSERT INTO %s (a, b, p) SELECT a, REPEAT(b, 3), POINT(n, n) FROM t.seed WHERE n %% 23 = %d", name, i%23),
+			fmt.Sprintf("INSERT INTO %s (a, b, p) SELECT a, REPEAT(b, 3), POINT(n, n) FROM t.seed WHERE n %% 23 = %d",
+				name, i%23),
 			fmt.Sprintf("UPDATE %s SET a = MD5(id + %d) WHERE id %% 11 = %d", name, i, i%11),
 			fmt.Sprintf("DELETE FROM %s WHERE id %% 37 = %d", name, i%37),
 		} {
@@ -229,7 +230,8 @@ func checkFile(t *testing.T, ix aria.Index, f *os.File, data, live bool) (whole 
 
 // wantDamageFound changes one of the first covered bytes of a whole block, and
 // the place of the block, each of which must be found.
-func wantDamageFound(t *testing.T, name string, check func([]byte, uint32) error, block []byte, no uint32, covered int) {
+func wantDamageFound(t *testing.T, name string, check func([]byte, uint32) error, block []byte, no uint32,
+	covered int) {
 	t.Helper()
 	at, bit := rand.IntN(covered), rand.IntN(8)
 	block[at] ^= 1 << bit
@@ -271,7 +273,8 @@ func checkLogs(t *testing.T, dir string) {
 		t.Errorf("log file %d says it is %d", control.LastLog, header.File)
 	}
 	for no := 1; no < len(log)/aria.LogPageSize; no++ {
-		if err := aria.CheckLogPage(log[no*aria.LogPageSize:(no+1)*aria.LogPageSize], header.File, uint32(no)); err != nil {
+		if err := aria.CheckLogPage(log[no*aria.LogPageSize:(no+1)*aria.LogPageSize], header.File,
+			uint32(no)); err != nil {
 			t.Error(err)
 		}
 	}

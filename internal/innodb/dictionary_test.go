@@ -25,12 +25,14 @@ func TestForgetDataDirs(t *testing.T) {
 			t.Parallel()
 			far := t.TempDir()
 			algorithm := []string{"full_crc32", "crc32"}[i%2]
-			srv := mariadbtest.New(t, version, "--innodb-page-size=4k", "--innodb-checksum-algorithm="+algorithm, "--skip-log-bin")
+			srv := mariadbtest.New(t, version, "--innodb-page-size=4k", "--innodb-checksum-algorithm="+algorithm,
+				"--skip-log-bin")
 			srv.MustExec(t, "CREATE DATABASE d")
 			var make []string
 			const tables = 60
 			for i := range tables {
-				make = append(make, fmt.Sprintf("CREATE TABLE d.t%d (a INT) DATA DIRECTORY='%s'", i, far), fmt.Sprintf("CREATE TABLE d.near%d (a INT)", i))
+				make = append(make, fmt.Sprintf("CREATE TABLE d.t%d (a INT) DATA DIRECTORY='%s'", i, far),
+					fmt.Sprintf("CREATE TABLE d.near%d (a INT)", i))
 			}
 			srv.MustExec(t, append(make, "INSERT INTO d.t7 VALUES (7)")...)
 			if err := srv.Stop(t.Context()); err != nil {

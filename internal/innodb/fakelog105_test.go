@@ -146,7 +146,8 @@ func (l *fakeBlocks) fill(n, size int) {
 
 // checkpoint makes a checkpoint at lsn, with its records, all durable.
 func (l *fakeBlocks) checkpoint(lsn LSN) {
-	p := blockPoint{Checkpoint: Checkpoint{LSN: lsn, End: l.end}, number: l.point.number + 1, offset: l.ring.Offset(lsn)}
+	p := blockPoint{Checkpoint: Checkpoint{LSN: lsn, End: l.end}, number: l.point.number + 1,
+		offset: l.ring.Offset(lsn)}
 	if l.format == Format105Enc {
 		p.crypt = crypt105
 	}

@@ -67,7 +67,8 @@ type fakeLog struct {
 // newFakeLog makes a log in a new folder, with one checkpoint at its start.
 func newFakeLog(t testing.TB, capacity int64, first LSN, header LogHeader) *fakeLog {
 	t.Helper()
-	l := &fakeLog{t: t, path: filepath.Join(t.TempDir(), "ib_logfile0"), header: header, block: 512, base: first, written: first, flushed: first}
+	l := &fakeLog{t: t, path: filepath.Join(t.TempDir(), "ib_logfile0"), header: header, block: 512, base: first,
+		written: first, flushed: first}
 	l.header.FirstLSN = first
 	l.file = l.create(l.path, Ring{First: first, Capacity: capacity})
 	l.writeHeader(l.file)

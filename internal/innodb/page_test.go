@@ -329,24 +329,32 @@ func TestCheckReasons(t *testing.T) {
 		{"page of another number", full, fullPage, 8, ReasonPageNo, "page 8: page number: got 7, want 8"},
 		{"page of another tablespace", Space{ID: 6, Flags: full.Flags, PageSize: full.PageSize}, fullPage, 7,
 			ReasonSpace, "page 7: tablespace id: got 5, want 6"},
-		{"page of another tablespace, legacy", Space{ID: 6, Flags: legacy.Flags, PageSize: legacy.PageSize}, legacyPage, 7,
+		{"page of another tablespace, legacy", Space{ID: 6, Flags: legacy.Flags, PageSize: legacy.PageSize}, legacyPage,
+			7,
 			ReasonSpace, "tablespace id"},
-		{"system tablespace older than the field", Space{ID: 0, Flags: legacy.Flags, PageSize: legacy.PageSize}, legacyPage, 7, 0, ""},
+		{"system tablespace older than the field", Space{ID: 0, Flags: legacy.Flags, PageSize: legacy.PageSize},
+			legacyPage, 7, 0, ""},
 		{"page number of zero", full, change(fullPage, func(p []byte) {
 			put32(p, offPageNo, 0)
 			put32(p, len(p)-4, crc32c(p[:len(p)-4]))
 		}), 7, ReasonPageNo, "got 0, want 7"},
-		{"contents", full, change(fullPage, func(p []byte) { p[5000]++ }), 7, ReasonChecksum, "page 7: checksum: got 0x"},
+		{"contents", full, change(fullPage, func(p []byte) { p[5000]++ }), 7, ReasonChecksum,
+			"page 7: checksum: got 0x"},
 		{"LSN at the end", full, change(fullPage, func(p []byte) {
 			p[len(p)-8]++
 			put32(p, len(p)-4, crc32c(p[:len(p)-4]))
 		}), 7, ReasonLSN, "log sequence number"},
 		{"LSN at the end, legacy", legacy, change(legacyPage, func(p []byte) { p[len(p)-1]++ }), 7, ReasonLSN, ""},
-		{"second checksum, legacy", legacy, change(legacyPage, func(p []byte) { p[len(p)-8]++ }), 7, ReasonChecksum, ""},
-		{"compressed to nothing", full, change(fullPage, func(p []byte) { setType(p, 1<<15) }), 7, ReasonSize, "got 0, want 16128"},
-		{"compressed to a whole page", full, change(fullPage, func(p []byte) { setType(p, 1<<15|64) }), 7, ReasonSize, "got 16384, want 16128"},
-		{"compressed to more than a page", full, change(fullPage, func(p []byte) { setType(p, 1<<15|0x7fff) }), 7, ReasonSize, ""},
-		{"compressed page in a tablespace that has none", legacy, change(legacyPage, func(p []byte) { setType(p, typeLegacyCompressed) }),
+		{"second checksum, legacy", legacy, change(legacyPage, func(p []byte) { p[len(p)-8]++ }), 7, ReasonChecksum,
+			""},
+		{"compressed to nothing", full, change(fullPage, func(p []byte) { setType(p, 1<<15) }), 7, ReasonSize,
+			"got 0, want 16128"},
+		{"compressed to a whole page", full, change(fullPage, func(p []byte) { setType(p, 1<<15|64) }), 7, ReasonSize,
+			"got 16384, want 16128"},
+		{"compressed to more than a page", full, change(fullPage, func(p []byte) { setType(p, 1<<15|0x7fff) }), 7,
+			ReasonSize, ""},
+		{"compressed page in a tablespace that has none", legacy,
+			change(legacyPage, func(p []byte) { setType(p, typeLegacyCompressed) }),
 			7, ReasonChecksum, ""},
 	}
 	for _, tt := range tests {

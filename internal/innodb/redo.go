@@ -294,7 +294,8 @@ func (r RestoredLog) Header() ([]byte, error) {
 	case r.Format == FormatEnc11 && len(r.Crypt) == 0:
 		return nil, fmt.Errorf("%w: no encryption parameters", ErrBadLogHeader)
 	case r.Checkpoint.LSN < FirstLSN || r.Checkpoint.End < r.Checkpoint.LSN || r.Checkpoint.End > maxLSN:
-		return nil, fmt.Errorf("%w: checkpoint at LSN %d ends at %d", ErrBadLogHeader, r.Checkpoint.LSN, r.Checkpoint.End)
+		return nil, fmt.Errorf("%w: checkpoint at LSN %d ends at %d", ErrBadLogHeader, r.Checkpoint.LSN,
+			r.Checkpoint.End)
 	}
 	b := make([]byte, LogDataOffset)
 	h.Append(b[:0])

@@ -125,7 +125,8 @@ func blockUse(b []byte, lsn LSN, trailer int) (used int, err error) {
 		return 0, &MTRError{lsn, fmt.Sprintf("block with %d bytes in use", used)}
 	}
 	if first := firstGroup(b); first != 0 && (first < blockHeader || first > used) {
-		return 0, &MTRError{lsn, fmt.Sprintf("block with the first mini-transaction at %d, %d bytes in use", first, used)}
+		return 0, &MTRError{lsn, fmt.Sprintf("block with the first mini-transaction at %d, %d bytes in use", first,
+			used)}
 	}
 	return used, nil
 }
@@ -170,9 +171,10 @@ func parseBlockPoint(b []byte, format uint32) (blockPoint, error) {
 		return blockPoint{}, fmt.Errorf("%w: checkpoint checksum %#08x instead of %#08x", ErrBadLogHeader, got, want)
 	}
 	p := blockPoint{
-		Checkpoint: Checkpoint{LSN: LSN(binary.BigEndian.Uint64(b[pointLSN:])), End: LSN(binary.BigEndian.Uint64(b[pointEnd:]))},
-		number:     binary.BigEndian.Uint64(b),
-		offset:     int64(binary.BigEndian.Uint64(b[pointOffset:])),
+		Checkpoint: Checkpoint{LSN: LSN(binary.BigEndian.Uint64(b[pointLSN:])),
+			End: LSN(binary.BigEndian.Uint64(b[pointEnd:]))},
+		number: binary.BigEndian.Uint64(b),
+		offset: int64(binary.BigEndian.Uint64(b[pointOffset:])),
 	}
 	if p.End == 0 { // of the first checkpoints after a crash: its records follow somewhere after it
 		p.End = p.LSN
@@ -180,8 +182,10 @@ func parseBlockPoint(b []byte, format uint32) (blockPoint, error) {
 	switch {
 	case p.checkBlocks(format) != nil:
 		return blockPoint{}, p.checkBlocks(format)
-	case p.offset < blockDataStart || p.offset%blockSize != int64(p.LSN%blockSize) || LSN(p.offset-blockDataStart) > p.LSN:
-		return blockPoint{}, fmt.Errorf("%w: checkpoint at LSN %d, %d bytes into the file", ErrBadLogHeader, p.LSN, p.offset)
+	case p.offset < blockDataStart || p.offset%blockSize != int64(p.LSN%blockSize) ||
+		LSN(p.offset-blockDataStart) > p.LSN:
+		return blockPoint{}, fmt.Errorf("%w: checkpoint at LSN %d, %d bytes into the file", ErrBadLogHeader, p.LSN,
+			p.offset)
 	}
 	if format == Format105Enc {
 		p.crypt = bytes.Clone(b[pointCrypt : pointCrypt+blockCryptSize])
@@ -250,7 +254,8 @@ func (r RestoredLog) blockHead() ([]byte, error) {
 	if err := r.Checkpoint.checkBlocks(r.Format); err != nil {
 		return nil, err
 	}
-	if crypt := len(r.Crypt); (r.Format == Format105Enc) != (crypt == blockCryptSize) || crypt != 0 && crypt != blockCryptSize {
+	if crypt := len(r.Crypt); (r.Format == Format105Enc) != (crypt == blockCryptSize) || crypt != 0 &&
+		crypt != blockCryptSize {
 		return nil, fmt.Errorf("%w: %d bytes of encryption parameters", ErrBadLogHeader, crypt)
 	}
 	start, names, err := r.nameBlocks()

@@ -74,7 +74,10 @@ func TestParseBlockPoint(t *testing.T) {
 		{"encrypted", Format105Enc, nil, true},
 		{"wrong checksum", Format105, func(_ *blockPoint, b []byte) { b[20]++ }, false},
 		{"end before start", Format105, func(p *blockPoint, _ []byte) { p.End = p.LSN - 1 }, false},
-		{"LSN in a block's header", Format105, func(p *blockPoint, _ []byte) { p.LSN, p.End, p.offset = 45056, 45100, 38400 }, false},
+		{"LSN in a block's header", Format105, func(p *blockPoint, _ []byte) {
+			p.LSN, p.End, p.offset = 45056, 45100,
+				38400
+		}, false},
 		{"LSN in an encrypted block's trailer", Format105Enc, func(p *blockPoint, _ []byte) {
 			p.LSN += 45056 - 44981 - 6
 			p.offset += 45056 - 44981 - 6
@@ -102,7 +105,8 @@ func TestParseBlockPoint(t *testing.T) {
 			if (err == nil) != tt.ok || err != nil && !errors.Is(err, ErrBadLogHeader) {
 				t.Fatalf("error = %v, want success %v", err, tt.ok)
 			}
-			if err == nil && (got.Checkpoint != p.Checkpoint || got.number != 5 || got.offset != p.offset || !bytes.Equal(got.crypt, p.crypt)) {
+			if err == nil && (got.Checkpoint != p.Checkpoint || got.number != 5 || got.offset != p.offset ||
+				!bytes.Equal(got.crypt, p.crypt)) {
 				t.Errorf("checkpoint = %+v, want %+v", got, p)
 			}
 		})
@@ -124,7 +128,8 @@ func TestCheckBlock(t *testing.T) {
 		{"length within the header", func(b []byte) { binary.BigEndian.PutUint16(b[4:], 11) }, "damaged"},
 		{"length within the trailer", func(b []byte) { binary.BigEndian.PutUint16(b[4:], 510) }, "damaged"},
 		{"length beyond the block", func(b []byte) { binary.BigEndian.PutUint16(b[4:], 513) }, "damaged"},
-		{"first mini-transaction within the header", func(b []byte) { binary.BigEndian.PutUint16(b[6:], 4) }, "damaged"},
+		{"first mini-transaction within the header", func(b []byte) { binary.BigEndian.PutUint16(b[6:], 4) },
+			"damaged"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -137,7 +142,8 @@ func TestCheckBlock(t *testing.T) {
 			if err == nil {
 				_, err = blockUse(b, lsn, 4)
 			}
-			if (err == nil) != (tt.want == "") || lapped(err) != (tt.want == "lapped") || err != nil && !errors.Is(err, ErrBadMTR) {
+			if (err == nil) != (tt.want == "") || lapped(err) != (tt.want == "lapped") || err != nil &&
+				!errors.Is(err, ErrBadMTR) {
 				t.Errorf("error = %v, lapped %v, want %q", err, lapped(err), tt.want)
 			}
 			b[100] ^= 1
@@ -150,7 +156,8 @@ func TestCheckBlock(t *testing.T) {
 
 func TestRestoredLogOfBlocks(t *testing.T) {
 	for _, crypt := range [][]byte{nil, crypt105} {
-		r := RestoredLog{Format: Format105, Checkpoint: Checkpoint{LSN: 50000, End: 50100}, Version: "mbk 1", Crypt: crypt}
+		r := RestoredLog{Format: Format105, Checkpoint: Checkpoint{LSN: 50000, End: 50100}, Version: "mbk 1",
+			Crypt: crypt}
 		if crypt != nil {
 			r.Format = Format105Enc
 		}
@@ -241,7 +248,8 @@ func FuzzBlockHeader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if ring := p.ring(size); ring.First > p.LSN || p.offset < size && p.offset < blockDataStart+ring.Capacity && ring.Offset(p.LSN) != p.offset {
+		if ring := p.ring(size); ring.First > p.LSN || p.offset < size && p.offset < blockDataStart+ring.Capacity &&
+			ring.Offset(p.LSN) != p.offset {
 			t.Errorf("checkpoint %+v lies at %d", p, ring.Offset(p.LSN))
 		}
 	})

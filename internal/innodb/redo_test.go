@@ -19,18 +19,25 @@ func TestParseLogHeader(t *testing.T) {
 		readable  bool
 		wantErr   error
 	}{
-		{name: "plain", header: LogHeader{Format: Format108, FirstLSN: 12288, Creator: "MariaDB 11.8.6"}, readable: true},
-		{name: "older encryption", header: LogHeader{Format: Format108, FirstLSN: 1 << 45, Creator: "MariaDB 10.11.3", Crypt: crypt}, encrypted: true, readable: true},
-		{name: "newer encryption", header: LogHeader{Format: FormatEnc11, FirstLSN: 99999, Creator: "MariaDB 11.8.6", Crypt: crypt}, encrypted: true},
-		{name: "creator fills its field", header: LogHeader{Format: Format108, FirstLSN: 12288, Creator: strings.Repeat("x", 32)}, readable: true},
-		{name: "wrong checksum", header: LogHeader{Format: Format108, FirstLSN: 12288}, change: func(b []byte) { b[20]++ }, wantErr: ErrBadLogHeader},
+		{name: "plain", header: LogHeader{Format: Format108, FirstLSN: 12288, Creator: "MariaDB 11.8.6"},
+			readable: true},
+		{name: "older encryption", header: LogHeader{Format: Format108, FirstLSN: 1 << 45, Creator: "MariaDB 10.11.3",
+			Crypt: crypt}, encrypted: true, readable: true},
+		{name: "newer encryption", header: LogHeader{Format: FormatEnc11, FirstLSN: 99999, Creator: "MariaDB 11.8.6",
+			Crypt: crypt}, encrypted: true},
+		{name: "creator fills its field", header: LogHeader{Format: Format108, FirstLSN: 12288,
+			Creator: strings.Repeat("x", 32)}, readable: true},
+		{name: "wrong checksum", header: LogHeader{Format: Format108, FirstLSN: 12288},
+			change: func(b []byte) { b[20]++ }, wantErr: ErrBadLogHeader},
 		{name: "first LSN too small", header: LogHeader{Format: Format108, FirstLSN: 12287}, wantErr: ErrBadLogHeader},
 		{name: "first LSN absurd", header: LogHeader{Format: Format108, FirstLSN: 1 << 63}, wantErr: ErrBadLogHeader},
-		{name: "bytes that must be zero", header: LogHeader{Format: Format108, FirstLSN: 12288}, wantErr: ErrBadLogHeader, change: func(b []byte) {
-			b[5] = 1
-			binary.BigEndian.PutUint32(b[508:], crc32c(b[:508]))
-		}},
-		{name: "format of 10.5", header: LogHeader{Format: Format105, FirstLSN: 8704, Creator: "MariaDB 10.5.23"}, readable: true},
+		{name: "bytes that must be zero", header: LogHeader{Format: Format108, FirstLSN: 12288},
+			wantErr: ErrBadLogHeader, change: func(b []byte) {
+				b[5] = 1
+				binary.BigEndian.PutUint32(b[508:], crc32c(b[:508]))
+			}},
+		{name: "format of 10.5", header: LogHeader{Format: Format105, FirstLSN: 8704, Creator: "MariaDB 10.5.23"},
+			readable: true},
 		{name: "encrypted format of 10.5", header: LogHeader{Format: Format105Enc, FirstLSN: 8704}, encrypted: true},
 		{name: "format of 10.4", header: LogHeader{Format: 104, FirstLSN: 12288}, wantErr: ErrUnknownFormat},
 		{name: "all zero", change: func(b []byte) { clear(b) }, wantErr: ErrUnknownFormat},
@@ -52,7 +59,8 @@ func TestParseLogHeader(t *testing.T) {
 				t.Errorf("header = %v, want %v", got, tt.header)
 			}
 			if got.Encrypted() != tt.encrypted || got.Readable() != tt.readable {
-				t.Errorf("encrypted %v, readable %v, want %v, %v", got.Encrypted(), got.Readable(), tt.encrypted, tt.readable)
+				t.Errorf("encrypted %v, readable %v, want %v, %v", got.Encrypted(), got.Readable(), tt.encrypted,
+					tt.readable)
 			}
 		})
 	}
@@ -84,12 +92,17 @@ func TestNewestCheckpoint(t *testing.T) {
 		torn          bool
 		wantErr       error
 	}{
-		{name: "first is newer", first: block(Checkpoint{60000, 60100}), second: block(Checkpoint{50000, 50100}), want: Checkpoint{60000, 60100}},
-		{name: "second is newer", first: block(Checkpoint{50000, 50100}), second: block(Checkpoint{60000, 60100}), want: Checkpoint{60000, 60100}},
-		{name: "equal: the server takes the second", first: block(Checkpoint{50000, 50100}), second: block(Checkpoint{50000, 50700}), want: Checkpoint{50000, 50700}},
+		{name: "first is newer", first: block(Checkpoint{60000, 60100}), second: block(Checkpoint{50000, 50100}),
+			want: Checkpoint{60000, 60100}},
+		{name: "second is newer", first: block(Checkpoint{50000, 50100}), second: block(Checkpoint{60000, 60100}),
+			want: Checkpoint{60000, 60100}},
+		{name: "equal: the server takes the second", first: block(Checkpoint{50000, 50100}),
+			second: block(Checkpoint{50000, 50700}), want: Checkpoint{50000, 50700}},
 		{name: "second was never written", first: block(Checkpoint{50000, 50100}), want: Checkpoint{50000, 50100}},
-		{name: "second is being written", first: block(Checkpoint{50000, 50100}), second: broken, want: Checkpoint{50000, 50100}, torn: true},
-		{name: "newer one is from before the log began", first: block(Checkpoint{20000, 70000}), second: block(Checkpoint{50000, 50100}), want: Checkpoint{50000, 50100}},
+		{name: "second is being written", first: block(Checkpoint{50000, 50100}), second: broken,
+			want: Checkpoint{50000, 50100}, torn: true},
+		{name: "newer one is from before the log began", first: block(Checkpoint{20000, 70000}),
+			second: block(Checkpoint{50000, 50100}), want: Checkpoint{50000, 50100}},
 		{name: "end below start", first: block(Checkpoint{50000, 49999}), wantErr: ErrNoCheckpoint, torn: true},
 		{name: "both empty", wantErr: ErrNoCheckpoint},
 		{name: "both broken", first: broken, second: broken, wantErr: ErrNoCheckpoint, torn: true},
@@ -125,15 +138,18 @@ func TestRing(t *testing.T) {
 		{36384, 12288, 1, 44576},
 	}
 	for _, tt := range tests {
-		if o, b, e := r.Offset(tt.lsn), r.Bit(tt.lsn), r.lapEnd(tt.lsn); o != tt.offset || b != tt.bit || e != tt.lapEnd {
-			t.Errorf("LSN %d: offset %d, bit %d, lap to %d; want %d, %d, %d", tt.lsn, o, b, e, tt.offset, tt.bit, tt.lapEnd)
+		if o, b, e := r.Offset(tt.lsn), r.Bit(tt.lsn), r.lapEnd(tt.lsn); o != tt.offset || b != tt.bit ||
+			e != tt.lapEnd {
+			t.Errorf("LSN %d: offset %d, bit %d, lap to %d; want %d, %d, %d", tt.lsn, o, b, e, tt.offset, tt.bit,
+				tt.lapEnd)
 		}
 	}
 }
 
 func TestRestoredLogHeader(t *testing.T) {
 	crypt := bytes.Repeat([]byte{3}, logCryptSize)
-	r := RestoredLog{Format: Format108, Crypt: crypt, Checkpoint: Checkpoint{LSN: 70000, End: 70200}, Version: "mbk 0.1.0"}
+	r := RestoredLog{Format: Format108, Crypt: crypt, Checkpoint: Checkpoint{LSN: 70000, End: 70200},
+		Version: "mbk 0.1.0"}
 	b, err := r.Header()
 	if err != nil {
 		t.Fatal(err)

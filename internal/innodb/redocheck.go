@@ -29,7 +29,8 @@ type mtrWalk struct {
 // newWalk returns a walk that begins at c.LSN.
 func newWalk(p logParser, c Checkpoint) *mtrWalk {
 	p.found().anchor = c.End
-	return &mtrWalk{parser: p, journal: newJournal(p.found().readable, p.found().hidden), end: c.LSN, checkpoint: c, next: c.End}
+	return &mtrWalk{parser: p, journal: newJournal(p.found().readable, p.found().hidden), end: c.LSN, checkpoint: c,
+		next: c.End}
 }
 
 // pos returns where in the log the bytes begin that take wants next: at the end of

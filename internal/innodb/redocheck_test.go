@@ -37,10 +37,13 @@ func TestLogCheckerWantsTheCheckpointsRecords(t *testing.T) {
 	}{
 		{"right behind the end", at(page), [][]byte{page, own, page}, nil},
 		{"at the very start", start, [][]byte{own}, nil},
-		{"behind the names of files", at(page), [][]byte{page, modify, slices.Concat(modify, modify), slices.Concat(modify, own), page}, nil},
-		{"end of the checkpoint in the middle of a mini-transaction", at(page) + 1, [][]byte{page, own, page}, ErrNoFileCheckpoint},
+		{"behind the names of files", at(page), [][]byte{page, modify, slices.Concat(modify, modify),
+			slices.Concat(modify, own), page}, nil},
+		{"end of the checkpoint in the middle of a mini-transaction", at(page) + 1, [][]byte{page, own, page},
+			ErrNoFileCheckpoint},
 		{"a page change in between", at(page), [][]byte{page, modify, page, own}, ErrNoFileCheckpoint},
-		{"a created file in between", at(page), [][]byte{page, fileRecord(FileCreate, 5, "./db/t.ibd"), own}, ErrNoFileCheckpoint},
+		{"a created file in between", at(page), [][]byte{page, fileRecord(FileCreate, 5, "./db/t.ibd"), own},
+			ErrNoFileCheckpoint},
 		{"only that of a later checkpoint", at(page), [][]byte{page, later, page}, ErrNoFileCheckpoint},
 		{"one of a later checkpoint first", at(page), [][]byte{page, later, own}, nil},
 		{"log ends before", at(page), [][]byte{page, modify}, ErrNoFileCheckpoint},
@@ -78,7 +81,8 @@ func writePortions(c *LogChecker, b []byte, portion int) error {
 
 func TestLogCheckerFindsEveryFlippedBit(t *testing.T) {
 	for _, h := range []LogHeader{{Format: Format108}, {Format: FormatEnc11, Crypt: make([]byte, logCryptSize)}} {
-		good := joinMTRs(h, checkpointRecordOf(50000), pageRecord(5, 9, make([]byte, 30)), fileRecord(FileModify, 9, "./a/b.ibd"))
+		good := joinMTRs(h, checkpointRecordOf(50000), pageRecord(5, 9, make([]byte, 30)),
+			fileRecord(FileModify, 9, "./a/b.ibd"))
 		check := func(b []byte) error {
 			c, err := NewLogChecker(h.Format, h.Crypt, Checkpoint{LSN: 50000, End: 50000})
 			if err != nil {

@@ -177,7 +177,8 @@ func (p Problem) String() string {
 	case ProblemMissing:
 		return fmt.Sprintf("tablespace %d, %s, is changed by the redo log and is not among the files", h.Space, h.Name)
 	case ProblemDeleted:
-		return fmt.Sprintf("tablespace %d, %s, is deleted by the redo log at LSN %d and is among the files", h.Space, p.File, h.Deleted)
+		return fmt.Sprintf("tablespace %d, %s, is deleted by the redo log at LSN %d and is among the files", h.Space,
+			p.File, h.Deleted)
 	case ProblemName:
 		return fmt.Sprintf("tablespace %d is called %s by the redo log and %s among the files", h.Space, h.Name, p.File)
 	}

@@ -24,20 +24,28 @@ func TestReconcile(t *testing.T) {
 			"[tablespace 5, ./db/t.ibd, is changed by the redo log and is not among the files]"},
 		{"dropped and not copied", []FileOp{modify(5, "./db/t.ibd"), drop(5, "./db/t.ibd")}, files{}, "[]"},
 		{"created and copied", []FileOp{create(5, "./db/t.ibd"), modify(5, "./db/t.ibd")}, files{5: "db/t.ibd"}, "[]"},
-		{"created late: recovery makes it", []FileOp{create(5, "./db/#sql-1.ibd"), modify(5, "./db/#sql-1.ibd")}, files{}, "[]"},
-		{"created, renamed, not copied: recovery aborts", []FileOp{create(5, "./db/#sql-1.ibd"), rename(5, "./db/#sql-1.ibd", "./db/t.ibd")}, files{},
+		{"created late: recovery makes it", []FileOp{create(5, "./db/#sql-1.ibd"), modify(5, "./db/#sql-1.ibd")},
+			files{}, "[]"},
+		{"created, renamed, not copied: recovery aborts",
+			[]FileOp{create(5, "./db/#sql-1.ibd"), rename(5, "./db/#sql-1.ibd", "./db/t.ibd")}, files{},
 			"[tablespace 5, ./db/t.ibd, is changed by the redo log and is not among the files]"},
-		{"created, renamed, dropped", []FileOp{create(5, "./db/a.ibd"), rename(5, "./db/a.ibd", "./db/b.ibd"), drop(5, "./db/b.ibd")}, files{}, "[]"},
-		{"renamed, copied under the new name", []FileOp{rename(5, "./db/a.ibd", "./db/b.ibd")}, files{5: "db/b.ibd"}, "[]"},
+		{"created, renamed, dropped", []FileOp{create(5, "./db/a.ibd"), rename(5, "./db/a.ibd", "./db/b.ibd"),
+			drop(5, "./db/b.ibd")}, files{}, "[]"},
+		{"renamed, copied under the new name", []FileOp{rename(5, "./db/a.ibd", "./db/b.ibd")}, files{5: "db/b.ibd"},
+			"[]"},
 		{"renamed, copied under the old name", []FileOp{rename(5, "./db/a.ibd", "./db/b.ibd")}, files{5: "db/a.ibd"},
 			"[tablespace 5 is called ./db/b.ibd by the redo log and db/a.ibd among the files]"},
-		{"renamed, and changed under the old name in between", []FileOp{rename(5, "./db/a.ibd", "./db/b.ibd"), modify(5, "./db/a.ibd")}, files{5: "db/b.ibd"}, "[]"},
-		{"renamed there and back", []FileOp{rename(5, "./db/a.ibd", "./db/b.ibd"), rename(5, "./db/b.ibd", "./db/a.ibd"), modify(5, "./db/a.ibd")}, files{5: "db/a.ibd"}, "[]"},
+		{"renamed, and changed under the old name in between",
+			[]FileOp{rename(5, "./db/a.ibd", "./db/b.ibd"), modify(5, "./db/a.ibd")}, files{5: "db/b.ibd"}, "[]"},
+		{"renamed there and back", []FileOp{rename(5, "./db/a.ibd", "./db/b.ibd"),
+			rename(5, "./db/b.ibd", "./db/a.ibd"), modify(5, "./db/a.ibd")}, files{5: "db/a.ibd"}, "[]"},
 		{"renamed, name not given", []FileOp{rename(5, "./db/a.ibd", "./db/b.ibd")}, files{5: ""}, "[]"},
 		{"three names in a circle", []FileOp{
-			rename(5, "./db/a.ibd", "./db/x.ibd"), rename(6, "./db/b.ibd", "./db/a.ibd"), rename(5, "./db/x.ibd", "./db/b.ibd"),
+			rename(5, "./db/a.ibd", "./db/x.ibd"), rename(6, "./db/b.ibd", "./db/a.ibd"),
+			rename(5, "./db/x.ibd", "./db/b.ibd"),
 		}, files{5: "db/b.ibd", 6: "db/a.ibd"}, "[]"},
-		{"discarded and imported", []FileOp{modify(5, "./db/t.ibd"), drop(5, "./db/t.ibd"), modify(5, "./db/t.ibd")}, files{5: "db/t.ibd"},
+		{"discarded and imported", []FileOp{modify(5, "./db/t.ibd"), drop(5, "./db/t.ibd"), modify(5, "./db/t.ibd")},
+			files{5: "db/t.ibd"},
 			"[tablespace 5, db/t.ibd, is deleted by the redo log at LSN 20 and is among the files]"},
 		{"only discarded", []FileOp{modify(5, "./db/t.ibd"), drop(5, "./db/t.ibd")}, files{}, "[]"},
 		{"absolute path", []FileOp{modify(5, "/data/db/t.ibd")}, files{5: "/data/db/t.ibd"}, "[]"},
@@ -69,7 +77,8 @@ func TestJournalKeepsHistory(t *testing.T) {
 		{Kind: FileCheckpoint, Checkpoint: 25, Start: 40},
 		{Kind: FileDelete, Space: 5, Name: "./db/b.ibd", Start: 50},
 	})
-	want := SpaceHistory{Space: 5, Name: "./db/b.ibd", Created: 10, Modified: 20, Renamed: 30, Deleted: 50, was: "./db/a.ibd"}
+	want := SpaceHistory{Space: 5, Name: "./db/b.ibd", Created: 10, Modified: 20, Renamed: 30, Deleted: 50,
+		was: "./db/a.ibd"}
 	if got, ok := j.Space(5); got != want || !ok {
 		t.Errorf("history = %+v, %v; want %+v", got, ok, want)
 	}

@@ -251,7 +251,8 @@ func (p *mtrParser) scan(b []byte, start, stop LSN) (n int, err error) {
 			p.lapEnd, p.bit = p.ring.lapEnd(at), p.ring.Bit(at)
 		}
 		if rest[marker] != p.bit {
-			return n, &MTRError{lsn, fmt.Sprintf("sequence bit %d instead of %d after %d bytes", rest[marker], p.bit, marker)}
+			return n, &MTRError{lsn, fmt.Sprintf("sequence bit %d instead of %d after %d bytes", rest[marker], p.bit,
+				marker)}
 		}
 		size := marker + p.trailer
 		if size > len(rest) {

@@ -150,12 +150,15 @@ func TestFileRecords(t *testing.T) {
 		records []byte
 		want    []FileOp
 	}{
-		{"create, then pages of it", append(fileRecord(FileCreate, 7, "./db/t.ibd"), pageRecord(7, 0, make([]byte, 40))...),
+		{"create, then pages of it", append(fileRecord(FileCreate, 7, "./db/t.ibd"),
+			pageRecord(7, 0, make([]byte, 40))...),
 			[]FileOp{{Kind: FileCreate, Space: 7, Name: "./db/t.ibd"}}},
-		{"delete with a long name", fileRecord(FileDelete, 300000, path), []FileOp{{Kind: FileDelete, Space: 300000, Name: path}}},
+		{"delete with a long name", fileRecord(FileDelete, 300000, path),
+			[]FileOp{{Kind: FileDelete, Space: 300000, Name: path}}},
 		{"rename", fileRecord(FileRename, 9, "./db/a.ibd", "/data/db/b.ibd"),
 			[]FileOp{{Kind: FileRename, Space: 9, Name: "./db/a.ibd", NewName: "/data/db/b.ibd"}}},
-		{"two files and a checkpoint", slices.Concat(fileRecord(FileModify, 9, "./a/a.ibd"), fileRecord(FileModify, 10, "./a/b.ibd"), checkpointRecordOf(41000)),
+		{"two files and a checkpoint", slices.Concat(fileRecord(FileModify, 9, "./a/a.ibd"),
+			fileRecord(FileModify, 10, "./a/b.ibd"), checkpointRecordOf(41000)),
 			[]FileOp{{Kind: FileModify, Space: 9, Name: "./a/a.ibd"}, {Kind: FileModify, Space: 10, Name: "./a/b.ibd"},
 				{Kind: FileCheckpoint, Checkpoint: 41000, complete: true}}},
 		{"padding without a byte", []byte{0xf2, 0, 0}, []FileOp{{Kind: FileCheckpoint}}},
@@ -231,7 +234,8 @@ func TestFileRecordsWithoutKey(t *testing.T) {
 }
 
 func FuzzScan(f *testing.F) {
-	good := sealMTR(slices.Concat(fileRecord(FileRename, 9, "./db/a.ibd", "./db/b.ibd"), pageRecord(5, 9, make([]byte, 70))), 1, nil)
+	good := sealMTR(slices.Concat(fileRecord(FileRename, 9, "./db/a.ibd", "./db/b.ibd"),
+		pageRecord(5, 9, make([]byte, 70))), 1, nil)
 	f.Add(good, false, uint16(60))
 	f.Add(sealMTR(checkpointRecordOf(40000), 1, []byte("nonce123")), true, uint16(7))
 	f.Add([]byte{0xf2, 0, 0, 1, 0xa6, 0x59, 0xc1, 0xdb}, false, uint16(1))

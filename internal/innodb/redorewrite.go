@@ -47,14 +47,17 @@ func nowhere(external string) string { return "#" + external[1:] }
 // one where no file is. f holds the redo as NewLogChecker
 // takes it, its first byte at offset. The log must be Readable. It returns how many
 // mini-transactions it has changed. Checksums are recomputed, and no length changes.
-func LocalizeNames(f ReadWriterAt, offset int64, h LogHeader, c Checkpoint, end LSN, local func(space SpaceID, external string) bool) (changed int, err error) {
+func LocalizeNames(f ReadWriterAt, offset int64, h LogHeader, c Checkpoint, end LSN,
+	local func(space SpaceID, external string) bool) (changed int, err error) {
 	external := func(op FileOp) bool { return isExternal(op.Name) || isExternal(op.NewName) }
-	return editLog(f, offset, h, c, end, external, func(records []byte) error { return localizeRecords(records, local) })
+	return editLog(f, offset, h, c, end, external,
+		func(records []byte) error { return localizeRecords(records, local) })
 }
 
 // editLog has the records changed of all mini-transactions with a file operation
 // that is wanted, and returns how many they are. The rest is as of LocalizeNames.
-func editLog(f ReadWriterAt, offset int64, h LogHeader, c Checkpoint, end LSN, wanted func(FileOp) bool, change func(records []byte) error) (changed int, err error) {
+func editLog(f ReadWriterAt, offset int64, h LogHeader, c Checkpoint, end LSN, wanted func(FileOp) bool,
+	change func(records []byte) error) (changed int, err error) {
 	if !h.Readable() {
 		return 0, errors.New("the redo log hides the names of files")
 	}
@@ -98,7 +101,8 @@ type ReadWriterAt interface {
 
 // editFound has the records changed of those mini-transactions in b that the last
 // walk has found, which began at start.
-func editFound(p logParser, b []byte, start LSN, wanted func(FileOp) bool, change func(records []byte) error) (changed int, err error) {
+func editFound(p logParser, b []byte, start LSN, wanted func(FileOp) bool,
+	change func(records []byte) error) (changed int, err error) {
 	done := LSN(0) // a mini-transaction may hold several file records
 	for _, op := range p.found().ops {
 		if op.Start == done || !wanted(op) {

@@ -41,7 +41,8 @@ func farLog(r *rand.Rand, n int, add func(records []byte)) {
 		case 0:
 			records = append(fileRecord(FileCreate, 7, any()), records...)
 		case 1:
-			records = bytes.Join([][]byte{fileRecord(FileModify, 7, any()), fileRecord(FileModify, 8, any()), fileRecord(FileModify, 70000, any())}, nil)
+			records = bytes.Join([][]byte{fileRecord(FileModify, 7, any()), fileRecord(FileModify, 8, any()),
+				fileRecord(FileModify, 70000, any())}, nil)
 		case 2:
 			records = fileRecord(FileRename, 9, any(), any())
 		case 3:
@@ -55,7 +56,8 @@ func farLog(r *rand.Rand, n int, add func(records []byte)) {
 // must be a log that differs in names only.
 func TestLocalizeNames(t *testing.T) {
 	const start = 50000
-	for _, h := range []LogHeader{{Format: Format108}, {Format: Format108, Crypt: bytes.Repeat([]byte{1}, logCryptSize)}, {Format: Format105}} {
+	for _, h := range []LogHeader{{Format: Format108},
+		{Format: Format108, Crypt: bytes.Repeat([]byte{1}, logCryptSize)}, {Format: Format105}} {
 		t.Run(fmt.Sprintf("format %#x, %d bytes of key", h.Format, len(h.Crypt)), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(1, 2))
 			var redo []byte
@@ -81,7 +83,8 @@ func TestLocalizeNames(t *testing.T) {
 			if _, err := f.WriteAt(redo, offset); err != nil {
 				t.Fatal(err)
 			}
-			changed, err := LocalizeNames(f, offset, h, c, end, func(space SpaceID, _ string) bool { return space != 8 })
+			changed, err := LocalizeNames(f, offset, h, c, end,
+				func(space SpaceID, _ string) bool { return space != 8 })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -90,9 +93,11 @@ func TestLocalizeNames(t *testing.T) {
 				t.Fatal(err)
 			}
 			if n := farNames(t, h, c, end, after); before == 0 || n != 0 || changed == 0 {
-				t.Errorf("%d mini-transactions changed; %d tablespaces had absolute names, %d have now, want none", changed, before, n)
+				t.Errorf("%d mini-transactions changed; %d tablespaces had absolute names, %d have now, want none",
+					changed, before, n)
 			}
-			if n, err := LocalizeNames(f, offset, h, c, end, func(space SpaceID, _ string) bool { return space != 8 }); n != 0 || err != nil {
+			if n, err := LocalizeNames(f, offset, h, c, end,
+				func(space SpaceID, _ string) bool { return space != 8 }); n != 0 || err != nil {
 				t.Errorf("a second time: %d changed, %v, want none", n, err)
 			}
 			if i := strings.Index(string(after), "/other/"); i >= 0 {
@@ -139,7 +144,8 @@ func TestLocalizeNamesThatCannotBe(t *testing.T) {
 	if _, err := LocalizeNames(f, 0, h, c, end+100, always); err == nil {
 		t.Error("a log that is too short: no error")
 	}
-	if _, err := LocalizeNames(f, 0, LogHeader{Format: FormatEnc11, Crypt: make([]byte, logCryptSize)}, c, end, always); err == nil {
+	if _, err := LocalizeNames(f, 0, LogHeader{Format: FormatEnc11, Crypt: make([]byte, logCryptSize)}, c, end,
+		always); err == nil {
 		t.Error("a log that hides names: no error")
 	}
 }

@@ -26,7 +26,8 @@ func (r RestoredLog) AppendDeletes(tail []byte, end LSN, gone []DeletedSpace) (b
 		return nil, 0, ErrHiddenNames
 	}
 	if want := r.TailSize(); len(tail) != want {
-		return nil, 0, fmt.Errorf("continue the redo log at LSN %d: %d bytes before that instead of %d", end, len(tail), want)
+		return nil, 0, fmt.Errorf("continue the redo log at LSN %d: %d bytes before that instead of %d", end, len(tail),
+			want)
 	}
 	if len(tail) > 0 {
 		if err := checkBlock(tail, blockStart(end)); err != nil {

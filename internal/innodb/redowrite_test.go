@@ -12,7 +12,8 @@ import (
 func TestAppendDeletes(t *testing.T) {
 	var gone []DeletedSpace
 	for i := range 300 {
-		gone = append(gone, DeletedSpace{SpaceID(i*1_000_003%(1<<30) + 1), fmt.Sprintf("./db/%s%d.ibd", strings.Repeat("t", i%200), i)})
+		gone = append(gone, DeletedSpace{SpaceID(i*1_000_003%(1<<30) + 1),
+			fmt.Sprintf("./db/%s%d.ibd", strings.Repeat("t", i%200), i)})
 	}
 	crypt := make([]byte, logCryptSize)
 	crypt[3] = 1
@@ -91,10 +92,13 @@ func TestAppendDeletesRefuses(t *testing.T) {
 		"hidden blocks":          {RestoredLog{Format: Format105Enc, Checkpoint: point}, tail, one, ErrHiddenNames},
 		"a damaged block":        {RestoredLog{Format: Format105, Checkpoint: point}, damaged, one, ErrBadMTR},
 		"no block":               {RestoredLog{Format: Format105, Checkpoint: point}, nil, one, nil},
-		"no file of a table":     {RestoredLog{Format: Format108, Checkpoint: point}, nil, []DeletedSpace{{7, "./a/b"}}, nil},
-		"the system tablespace":  {RestoredLog{Format: Format108, Checkpoint: point}, nil, []DeletedSpace{{0, "./a/b.ibd"}}, nil},
+		"no file of a table": {RestoredLog{Format: Format108, Checkpoint: point}, nil, []DeletedSpace{{7, "./a/b"}},
+			nil},
+		"the system tablespace": {RestoredLog{Format: Format108, Checkpoint: point}, nil,
+			[]DeletedSpace{{0, "./a/b.ibd"}}, nil},
 	} {
-		if _, _, err := c.log.AppendDeletes(c.tail, end, c.gone); err == nil || c.want != nil && !errors.Is(err, c.want) {
+		if _, _, err := c.log.AppendDeletes(c.tail, end, c.gone); err == nil || c.want != nil &&
+			!errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -118,7 +118,8 @@ func TestSpaceOfEncryptedServer(t *testing.T) {
 		algorithm := []string{"full_crc32", "crc32"}[i%2]
 		t.Run(series+" "+algorithm, func(t *testing.T) {
 			srv := startEncrypting(t, series, algorithm, 16,
-				"--innodb-encrypt-tables=ON", "--innodb-encryption-threads=2", "--innodb-encryption-rotation-iops=10000")
+				"--innodb-encrypt-tables=ON", "--innodb-encryption-threads=2",
+				"--innodb-encryption-rotation-iops=10000")
 			load(t, srv, map[string]string{"dynamic": "", "zip": "ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=4"})
 			files := strconv.Itoa(len(spaceFiles(t, srv.Datadir)))
 			for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {

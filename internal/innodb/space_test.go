@@ -141,7 +141,8 @@ func TestParseSpaceEncrypted(t *testing.T) {
 	}{
 		{"4k", 0x13, 1596}, {"8k", 0x14, 3772}, {"16k", 0x15, 10428}, {"32k", 0x16, 20668}, {"64k", 0x17, 41148},
 		{"legacy 16k", 0x21, 10428},
-		{"zip 8k", 0x21 | 4<<1, 5308}, {"zip 4k", 0x21 | 3<<1, 2748}, {"zip 2k", 0x21 | 2<<1, 1468}, {"zip 1k", 0x21 | 1<<1, 828},
+		{"zip 8k", 0x21 | 4<<1, 5308}, {"zip 4k", 0x21 | 3<<1, 2748}, {"zip 2k", 0x21 | 2<<1, 1468},
+		{"zip 1k", 0x21 | 1<<1, 828},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

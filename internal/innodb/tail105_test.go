@@ -83,7 +83,8 @@ func (x *blockTail) finish(lsn LSN) LSN {
 		x.t.Error(err)
 	}
 	if c.MTRs() != x.Progress().MTRs || c.Journal().Counts() != x.Journal().Counts() {
-		x.t.Errorf("checked %d mini-transactions, %+v; copied %d, %+v", c.MTRs(), c.Journal().Counts(), x.Progress().MTRs, x.Journal().Counts())
+		x.t.Errorf("checked %d mini-transactions, %+v; copied %d, %+v", c.MTRs(), c.Journal().Counts(),
+			x.Progress().MTRs, x.Journal().Counts())
 	}
 	return end
 }
@@ -212,7 +213,8 @@ func TestTailerOfBlocksFails(t *testing.T) {
 		}, ErrRedoDamaged},
 		{"another file", func(l *fakeBlocks) {
 			b, err := os.ReadFile(l.path)
-			if err := errors.Join(err, os.WriteFile(l.path+".new", b, 0o600), os.Rename(l.path+".new", l.path)); err != nil {
+			if err := errors.Join(err, os.WriteFile(l.path+".new", b, 0o600),
+				os.Rename(l.path+".new", l.path)); err != nil {
 				l.t.Error(err)
 			}
 		}, ErrRedoReplaced},

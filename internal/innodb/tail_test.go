@@ -129,41 +129,42 @@ func TestTailerFollowsManyLaps(t *testing.T) {
 		{Format: FormatEnc11, Crypt: bytes.Repeat([]byte{1}, logCryptSize)},
 	} {
 		for _, chunk := range []int{0, 700} {
-			t.Run(fmt.Sprintf("format %#x, encrypted %v, chunks of %d", header.Format, header.Encrypted(), chunk), func(t *testing.T) {
-				const capacity = 256 << 10
-				r := rand.New(rand.NewPCG(1, 2))
-				l := newFakeLog(t, capacity, 1<<44+12345, header)
-				x := openTail(t, l, l, TailOptions{ChunkSize: chunk})
-				for l.end()-l.base < 12*capacity {
-					l.do(func() {
-						for burst := l.end() + LSN(r.IntN(30000)); l.end() < burst; {
-							l.appendMTR(l.random(r))
-						}
-						if r.IntN(4) == 0 {
-							l.checkpointLocked(l.end())
-						}
-						l.write()
-						if r.IntN(3) > 0 || l.end()-l.flushed > capacity/4 {
-							l.flush()
-						}
-					})
-					x.catchUp()
-				}
-				l.do(l.flush)
-				if end := x.finish(l.end()); end != l.end() {
-					t.Errorf("end = %d, want %d", end, l.end())
-				}
-				p := x.Progress()
-				if p.MTRs != int64(len(l.markers)) || p.Bytes != int64(l.end()-x.point.LSN) || p.Copied != l.end() {
-					t.Errorf("progress = %+v, want %d mini-transactions to %d", p, len(l.markers), l.end())
-				}
-				if p.LowestHeadroom <= 0 || p.LowestHeadroom > capacity-40000 {
-					t.Errorf("lowest headroom = %d", p.LowestHeadroom)
-				}
-				if n := x.Journal().Counts().Checkpoints; n != l.points {
-					t.Errorf("%d checkpoints in the journal, want %d", n, l.points)
-				}
-			})
+			t.Run(fmt.Sprintf("format %#x, encrypted %v, chunks of %d", header.Format, header.Encrypted(), chunk),
+				func(t *testing.T) {
+					const capacity = 256 << 10
+					r := rand.New(rand.NewPCG(1, 2))
+					l := newFakeLog(t, capacity, 1<<44+12345, header)
+					x := openTail(t, l, l, TailOptions{ChunkSize: chunk})
+					for l.end()-l.base < 12*capacity {
+						l.do(func() {
+							for burst := l.end() + LSN(r.IntN(30000)); l.end() < burst; {
+								l.appendMTR(l.random(r))
+							}
+							if r.IntN(4) == 0 {
+								l.checkpointLocked(l.end())
+							}
+							l.write()
+							if r.IntN(3) > 0 || l.end()-l.flushed > capacity/4 {
+								l.flush()
+							}
+						})
+						x.catchUp()
+					}
+					l.do(l.flush)
+					if end := x.finish(l.end()); end != l.end() {
+						t.Errorf("end = %d, want %d", end, l.end())
+					}
+					p := x.Progress()
+					if p.MTRs != int64(len(l.markers)) || p.Bytes != int64(l.end()-x.point.LSN) || p.Copied != l.end() {
+						t.Errorf("progress = %+v, want %d mini-transactions to %d", p, len(l.markers), l.end())
+					}
+					if p.LowestHeadroom <= 0 || p.LowestHeadroom > capacity-40000 {
+						t.Errorf("lowest headroom = %d", p.LowestHeadroom)
+					}
+					if n := x.Journal().Counts().Checkpoints; n != l.points {
+						t.Errorf("%d checkpoints in the journal, want %d", n, l.points)
+					}
+				})
 		}
 	}
 }
@@ -325,7 +326,8 @@ func TestTailerNoticesOverwriting(t *testing.T) {
 				defer l.mu.Unlock()
 				if armed {
 					armed = false
-					for to := l.end() + capacity*LSN(max(tt.laps, 1)) - LSN(whole*(1-min(tt.laps, 1))*50); l.end() < to; {
+					for to := l.end() + capacity*LSN(max(tt.laps,
+						1)) - LSN(whole*(1-min(tt.laps, 1))*50); l.end() < to; {
 						fixed()
 						if l.end()-l.written > capacity/2 {
 							l.flush()

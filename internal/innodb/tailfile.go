@@ -115,7 +115,8 @@ func (l *logFile) checkpoint() (c Checkpoint, err error) {
 	if hasBlocks(l.header.Format) {
 		p, err := l.blockPoint()
 		if err == nil && l.ring.Offset(p.LSN) != p.offset {
-			err = fmt.Errorf("%w: checkpoint %d lies at %d instead of %d", ErrBadLogHeader, p.LSN, p.offset, l.ring.Offset(p.LSN))
+			err = fmt.Errorf("%w: checkpoint %d lies at %d instead of %d", ErrBadLogHeader, p.LSN, p.offset,
+				l.ring.Offset(p.LSN))
 		}
 		if err != nil {
 			return Checkpoint{}, fmt.Errorf("read redo log %s: %w", l.path, err)

@@ -244,7 +244,8 @@ func copyRest(t *testing.T, from, to string) {
 		switch {
 		case d.IsDir():
 			return os.MkdirAll(filepath.Join(to, rel), 0o755)
-		case isTablespace(name), strings.HasPrefix(name, "ib"), strings.HasPrefix(name, "binlog"), strings.Contains(name, "scratch"),
+		case isTablespace(name), strings.HasPrefix(name, "ib"), strings.HasPrefix(name, "binlog"),
+			strings.Contains(name, "scratch"),
 			!d.Type().IsRegular():
 			return nil
 		}
@@ -406,10 +407,14 @@ func TestTailerOnServers(t *testing.T) {
 		options innodb.TailOptions
 		sizes   []int // of the log, changed in a circle, MiB
 	}{
-		{name: "log of 8 MiB in a tight loop", args: []string{"--innodb-log-file-size=8M"}, options: innodb.TailOptions{Interval: 1}},
-		{name: "log of 4 MiB, resized on the fly", args: []string{"--innodb-log-file-size=4M", "--innodb-log-buffer-size=2M", "--innodb-flush-log-at-trx-commit=2"},
+		{name: "log of 8 MiB in a tight loop", args: []string{"--innodb-log-file-size=8M"},
+			options: innodb.TailOptions{Interval: 1}},
+		{name: "log of 4 MiB, resized on the fly",
+			args: []string{"--innodb-log-file-size=4M", "--innodb-log-buffer-size=2M",
+				"--innodb-flush-log-at-trx-commit=2"},
 			sizes: []int{12, 5, 8}},
-		{name: "encrypted log, flushed once a second", args: []string{"--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0"}, encrypt: true},
+		{name: "encrypted log, flushed once a second",
+			args: []string{"--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0"}, encrypt: true},
 	}
 	for _, series := range withOldLog() {
 		for _, tt := range tests {
@@ -556,7 +561,8 @@ func followServer(t *testing.T, series string, args []string, o innodb.TailOptio
 
 	from, to := innodb.StoredRedo(tl.Header().Format, point, end)
 	if end < innodb.LSN(l) || from != sink.start || to != from+innodb.LSN(len(sink.bytes)) {
-		t.Errorf("end = %d of %d bytes from %d, want at least %d and [%d, %d)", end, len(sink.bytes), sink.start, l, from, to)
+		t.Errorf("end = %d of %d bytes from %d, want at least %d and [%d, %d)", end, len(sink.bytes), sink.start, l,
+			from, to)
 	}
 	if len(sizes) > 0 && tl.Progress().Resizes == 0 {
 		t.Error("no resize was seen")
@@ -616,7 +622,8 @@ func spaceOf(t *testing.T, f *os.File) innodb.SpaceID {
 }
 
 // checkRedo checks the copied redo from scratch.
-func checkRedo(t *testing.T, tl *innodb.Tailer, c innodb.Checkpoint, end innodb.LSN, redo []byte, spaces map[innodb.SpaceID]string) {
+func checkRedo(t *testing.T, tl *innodb.Tailer, c innodb.Checkpoint, end innodb.LSN, redo []byte,
+	spaces map[innodb.SpaceID]string) {
 	t.Helper()
 	h := tl.Header()
 	checker, err := innodb.NewLogChecker(h.Format, h.Crypt, c)
@@ -671,7 +678,8 @@ func TestTailerFollowsResizesOfAnIdleServer(t *testing.T) {
 }
 
 func followIdleResizes(t *testing.T, series string) error {
-	s := mariadbtest.New(t, series, "--innodb-log-file-size=4M", "--innodb-log-buffer-size=2M", "--innodb-flush-log-at-trx-commit=2")
+	s := mariadbtest.New(t, series, "--innodb-log-file-size=4M", "--innodb-log-buffer-size=2M",
+		"--innodb-flush-log-at-trx-commit=2")
 	s.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT) ENGINE=InnoDB")
 	sink := &redoCopy{t: t}
 	status := newServerStatus(t, s)
