@@ -356,7 +356,7 @@ func (r *attempt) proveDatadir(before fileStat) error {
 func (r *attempt) copierOptions() copier.Options {
 	return copier.Options{
 		Workers: r.opts.Workers, Codec: r.opts.Codec, Level: r.opts.Level, BytesPerSecond: r.opts.BytesPerSecond,
-		DamagedOK:  r.opts.GoOnOverDamage,
+		DamagedOK:  r.opts.AllowDamagedPages,
 		SpareCache: true, Priority: r.opts.Priority,
 		OnProgress: func(read, stored int64) {
 			r.read.Add(read)

@@ -35,7 +35,7 @@ func (r *attempt) finish(ctx context.Context) error {
 	}
 	r.packs = append(r.packs, pack)
 	r.left = r.final.leaveOut()
-	if len(r.left) > 0 && !r.opts.LeaveOutUnsupported {
+	if len(r.left) > 0 && !r.opts.SkipUnsupported {
 		t := r.left[0]
 		return madeMeanwhile(fmt.Sprintf("%s has engine %s, which cannot be backed up; it was made during the backup", printable.Table(t.Database, t.Name), t.Engine), leaveOutHint)
 	}

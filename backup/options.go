@@ -52,11 +52,11 @@ type Options struct {
 	// Filter says which databases and tables the backup is about; empty: all.
 	Filter filter.Spec
 
-	// GoOnOverDamage records damaged pages and goes on, where a backup fails otherwise.
-	GoOnOverDamage bool
-	// LeaveOutUnsupported leaves tables of engines that cannot be copied out of
+	// AllowDamagedPages records damaged pages and goes on, where a backup fails otherwise.
+	AllowDamagedPages bool
+	// SkipUnsupported leaves tables of engines that cannot be copied out of
 	// the backup, and records that, where it is refused otherwise.
-	LeaveOutUnsupported bool
+	SkipUnsupported bool
 	// KeepFailed leaves the objects of a failed backup in the repository, for a
 	// look at them. The next backup sweeps them.
 	KeepFailed bool

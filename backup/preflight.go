@@ -350,7 +350,7 @@ func (l layout) readable() error {
 const checkTables = "tables"
 
 // leaveOutHint is advice on tables that cannot be backed up.
-const leaveOutHint = "leave such tables out with --leave-out-unsupported, and dump them by other means"
+const leaveOutHint = "leave such tables out with --skip-unsupported, and dump them by other means"
 
 // scanTables scans the data directory for what cannot be backed up and sums
 // up the rest.
@@ -389,7 +389,7 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 	p.leftOut = append(unsupportedTables(p.layout, p.first), p.fileless...)
 	for _, t := range p.leftOut {
 		text := fmt.Sprintf("%s has engine %s, which cannot be backed up", printable.Table(t.Database, t.Name), t.Engine)
-		if o.LeaveOutUnsupported {
+		if o.SkipUnsupported {
 			p.add(checkTables, GradeWarning, text+"; it is left out")
 			continue
 		}

@@ -219,6 +219,12 @@ func isUsage(err error) bool {
 // maxThreads bounds --threads: each thread has buffers.
 const maxThreads = 1024
 
+// threadsFlag is the flag of commands that work in parallel. mariadb-backup and
+// others call it --parallel.
+func threadsFlag(usage string) cli.Flag {
+	return &cli.IntFlag{Name: "threads", Aliases: []string{"parallel"}, Usage: usage}
+}
+
 // checkNumbers is for options that are numbers or durations.
 func checkNumbers(c *cli.Context, names ...string) error {
 	for _, name := range names {

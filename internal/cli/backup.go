@@ -22,9 +22,9 @@ func backupCommand(env Env) *cli.Command {
 		repoFlag(),
 		datadirFlag(),
 		&cli.StringFlag{Name: "compress", Value: "zstd", Usage: "compress with `CODEC`: zstd, zstd:LEVEL (1 to 22), s2 or none"},
-		&cli.IntFlag{Name: "threads", Usage: "copy with `N` threads (default: one for each CPU)"},
-		&cli.BoolFlag{Name: "go-on-over-damage", Category: categoryRare, Usage: "record damaged pages and go on; the backup says so for ever"},
-		&cli.BoolFlag{Name: "leave-out-unsupported", Category: categoryRare, Usage: "leave out tables of engines that cannot be copied, and record them"},
+		threadsFlag("copy with `N` threads (default: one for each CPU)"),
+		&cli.BoolFlag{Name: "allow-damaged-pages", Category: categoryRare, Usage: "record damaged pages and go on; the backup says so for ever"},
+		&cli.BoolFlag{Name: "skip-unsupported", Category: categoryRare, Usage: "leave out tables of engines that cannot be copied, and record them"},
 		&cli.BoolFlag{Name: "keep-failed", Category: categoryRare, Usage: "keep the objects of a failed backup until the next one"},
 		&cli.StringFlag{Name: "spool-dir", Category: categoryRare, Usage: "keep redo in `FOLDER` while the repository is too slow for it (default: $TMPDIR or /var/tmp)"},
 		newServerFlag(),
@@ -62,7 +62,7 @@ func backupOptions(c *cli.Context, env Env) (backup.Options, error) {
 	o := backup.Options{
 		Tool: tool(), Datadir: c.String("datadir"), Workers: c.Int("threads"),
 		LockWait: c.Duration("lock-wait"), LockBudget: c.Duration("lock-budget"),
-		GoOnOverDamage: c.Bool("go-on-over-damage"), LeaveOutUnsupported: c.Bool("leave-out-unsupported"),
+		AllowDamagedPages: c.Bool("allow-damaged-pages"), SkipUnsupported: c.Bool("skip-unsupported"),
 		KeepFailed: c.Bool("keep-failed"), NewServer: c.Bool("new-server"), SpoolDir: c.String("spool-dir"), Logger: logger(env, c),
 		Advice: func(err error) []string { return nextSteps(env, err) },
 	}

@@ -16,11 +16,11 @@ func checkCommand(env Env) *cli.Command {
 		repoFlag(), datadirFlag(),
 		&cli.StringFlag{Name: "compress", Value: "zstd", Usage: "expect a backup with `CODEC`: zstd, zstd:LEVEL, s2 or none"},
 		minFreeFlag(""),
-		&cli.BoolFlag{Name: "leave-out-unsupported", Usage: "tables of engines that cannot be copied are no error"},
+		&cli.BoolFlag{Name: "skip-unsupported", Usage: "tables of engines that cannot be copied are no error"},
 		newServerFlag(),
 		&cli.StringFlag{Name: historyTableOption, Category: categoryRecords, Usage: "may the account write into `TABLE`? (without a value: " + stage.DefaultHistoryTable + ")"},
 	}
-	flags = append(append(append(flags, filterFlags()...), ageFlags()...), connectionFlags()...)
+	flags = append(append(append(flags, filterFlags()...), freshnessFlags()...), connectionFlags()...)
 	return &cli.Command{
 		Name: "check", Usage: "can a backup run here now? is the newest one young enough?",
 		UsageText: "mbk check --repo FOLDER [OPTIONS]\n\nmbk check --repo /backup/db1 --json\nmbk check --repo /backup/db1 --max-age 26h --max-verify-age 8d",
@@ -48,7 +48,7 @@ func runCheck(c *cli.Context, env Env) error {
 		return err
 	}
 	if maxAge > 0 || maxVerifyAge > 0 {
-		return runAgeCheck(c, env, maxAge, maxVerifyAge)
+		return runFreshnessCheck(c, env, maxAge, maxVerifyAge)
 	}
 	o, err := backupOptions(c, env)
 	if err != nil {
@@ -72,8 +72,8 @@ func runCheck(c *cli.Context, env Env) error {
 	return errors.Join(failed, printFindings(c, env, found.Findings, failed == nil))
 }
 
-// runAgeCheck answers a monitoring system.
-func runAgeCheck(c *cli.Context, env Env, maxAge, maxVerifyAge time.Duration) error {
+// runFreshnessCheck answers a monitoring system.
+func runFreshnessCheck(c *cli.Context, env Env, maxAge, maxVerifyAge time.Duration) error {
 	for _, f := range filterFlags() {
 		if name := f.Names()[0]; env.sources[name].strength == byFlag {
 			return usagef("--%s asks the server, and with --max-age or --max-verify-age only the repository is looked at: leave one of them out", name)
@@ -83,7 +83,7 @@ func runAgeCheck(c *cli.Context, env Env, maxAge, maxVerifyAge time.Duration) er
 	if err != nil {
 		return err
 	}
-	found, err := checkAges(c.Context, r, maxAge, maxVerifyAge, time.Now())
+	found, err := checkFreshness(c.Context, r, maxAge, maxVerifyAge, time.Now())
 	if err != nil {
 		return err
 	}

@@ -258,8 +258,15 @@ func zshOption(o completed) string {
 	if len(o.names) == 1 {
 		return zshQuoted("*" + o.names[0] + glue + "[" + text + "]" + action)
 	}
-	return zshQuoted("("+strings.Join(o.names, " ")+")"+o.names[0]+glue+"["+text+"]"+action) + " " +
-		zshQuoted("("+strings.Join(o.names, " ")+")"+o.names[1]+"["+text+"]"+action)
+	var all []string
+	for _, name := range o.names {
+		glued := ""
+		if strings.HasPrefix(name, "--") {
+			glued = glue
+		}
+		all = append(all, zshQuoted("("+strings.Join(o.names, " ")+")"+name+glued+"["+text+"]"+action))
+	}
+	return strings.Join(all, " ")
 }
 
 // zshQuoted is a word in single quotes; fish has the same ones, but for the way
@@ -294,9 +301,13 @@ complete -c mbk -f
 			fmt.Fprintf(&b, "complete -c mbk -n %s -a %s\n", condition, quoted(strings.Join(words, " ")))
 		}
 		for _, o := range completions(command) {
-			fmt.Fprintf(&b, "complete -c mbk -n %s -l %s", condition, strings.TrimLeft(o.names[0], "-"))
-			if len(o.names) > 1 {
-				fmt.Fprintf(&b, " -s %s", strings.TrimLeft(o.names[1], "-"))
+			fmt.Fprintf(&b, "complete -c mbk -n %s", condition)
+			for _, name := range o.names {
+				if long, ok := strings.CutPrefix(name, "--"); ok {
+					fmt.Fprintf(&b, " -l %s", long)
+				} else {
+					fmt.Fprintf(&b, " -s %s", strings.TrimPrefix(name, "-"))
+				}
 			}
 			switch {
 			case o.words != nil:

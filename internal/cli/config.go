@@ -107,7 +107,9 @@ func strangeVariables(commands []*cli.Command, environ []string) []string {
 	known := map[string]bool{mailPasswordVariable: true, secretVariables: true} // no option: a command line is for all to see
 	for _, command := range commands {
 		for _, f := range command.Flags {
-			known[variable(f.Names()[0])] = true
+			for _, name := range longNames(f) {
+				known[variable(name)] = true
+			}
 		}
 	}
 	var strange []string

@@ -84,6 +84,8 @@ func TestOptionSources(t *testing.T) {
 		{"switch by variable", []string{"MBK_KEEP_FAILED=ON"}, []string{defaults}, option{Name: "keep-failed", Value: "on", Source: "variable", Variable: "MBK_KEEP_FAILED"}},
 		{"file named by a variable", []string{"MBK_DEFAULTS_FILE=" + file}, nil, option{Name: "threads", Value: "2", Source: "file", File: file, Line: 8, Group: "mbk"}},
 		{"password by variable", []string{"MBK_PASSWORD=geheim"}, []string{defaults}, option{Name: "password", Value: "***", Source: "variable", Variable: "MBK_PASSWORD"}},
+		{"variable of another name", []string{"MBK_PARALLEL=7"}, []string{defaults}, option{Name: "threads", Value: "7", Source: "variable", Variable: "MBK_PARALLEL"}},
+		{"flag of another name", []string{"MBK_PARALLEL=7"}, []string{defaults, "--parallel", "8"}, option{Name: "threads", Value: "8", Source: "flag"}},
 		{"flag", []string{"MBK_LOCK_WAIT=90s"}, []string{defaults, "--lock_wait", "5"}, option{Name: "lock-wait", Value: "5s", Source: "flag"}},
 		{"address with a password", nil, []string{"--no-defaults", "--mail-server", "smtp://u:geheim@h:25"}, option{Name: "mail-server", Value: "smtp://u:***@h:25", Source: "flag"}},
 		{"address that is a secret", []string{"MBK_WEBHOOK=https://h/services/geheim"}, []string{"--no-defaults"}, option{Name: "webhook", Value: "https://h/***", Source: "variable", Variable: "MBK_WEBHOOK"}},

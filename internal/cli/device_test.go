@@ -183,7 +183,7 @@ func TestUnreadableSource(t *testing.T) {
 			if !strings.Contains(o.stderr, "table `d`.`broken`: page ") {
 				t.Errorf("the table and its page are not named: %s", o.stderr)
 			}
-			must(t, backupArgs(srv, repository, "--go-on-over-damage")...)
+			must(t, backupArgs(srv, repository, "--allow-damaged-pages")...)
 			if v := mbk(t, "verify", "latest", "--repo", repository, "--depth", "pages", "--quiet"); v.code != 3 || !strings.Contains(v.stdout, file) {
 				t.Errorf("verify exits %d: %s", v.code, v.stdout)
 			}

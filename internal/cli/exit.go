@@ -131,7 +131,7 @@ func nextSteps(env Env, err error) []string {
 		steps = append(steps, "the server's error log may tell who ended the connection; start the backup again when that is settled")
 	}
 	if errors.As(err, &page) {
-		steps = append(steps, "CHECK TABLE tells what the server makes of it; mend the table, out of an older backup perhaps, or record the damage and go on: --go-on-over-damage")
+		steps = append(steps, "CHECK TABLE tells what the server makes of it; mend the table, out of an older backup perhaps, or record the damage and go on: --allow-damaged-pages")
 	}
 	if errors.Is(err, innodb.ErrRedoDamaged) {
 		steps = append(steps, "a server that crashes now may not come up again: dump what matters, look at its disk, and keep the older backups")

@@ -13,7 +13,7 @@ func extractCommand(env Env) *cli.Command {
 	flags := []cli.Flag{
 		repoFlag(),
 		&cli.StringFlag{Name: "to", Usage: "write the files below `FOLDER`"},
-		&cli.IntFlag{Name: "threads", Usage: "extract with `N` threads (default: one for each CPU)"},
+		threadsFlag("extract with `N` threads (default: one for each CPU)"),
 	}
 	return &cli.Command{
 		Name: "extract", Usage: "get files of single tables out of a backup, as they were copied",

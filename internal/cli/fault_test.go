@@ -305,7 +305,7 @@ func TestUnsupportedEngine(t *testing.T) {
 				"CREATE TABLE d.r (a INT PRIMARY KEY) ENGINE=ROCKSDB", "INSERT INTO d.r VALUES (1)", "CREATE VIEW d.v AS SELECT * FROM d.r")
 			repository := t.TempDir()
 			before := tree(t, repository)
-			mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 2, "--leave-out-unsupported", "`d`.`r` has engine ROCKSDB, which cannot be backed up")
+			mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 2, "--skip-unsupported", "`d`.`r` has engine ROCKSDB, which cannot be backed up")
 			wantUnchanged(t, before, repository)
 			type leftOut struct {
 				LeftOut []struct {
@@ -315,7 +315,7 @@ func TestUnsupportedEngine(t *testing.T) {
 				} `json:"left_out"`
 				Warnings []string `json:"warnings"`
 			}
-			b := document[leftOut](t, backupArgs(srv, repository, "--leave-out-unsupported")...)
+			b := document[leftOut](t, backupArgs(srv, repository, "--skip-unsupported")...)
 			if len(b.LeftOut) != 1 || b.LeftOut[0].Name != "r" || b.LeftOut[0].Engine != "ROCKSDB" || len(b.Warnings) != 1 {
 				t.Errorf("the backup left out %+v and warns %q", b.LeftOut, b.Warnings)
 			}
@@ -360,10 +360,10 @@ func TestDamagedSource(t *testing.T) {
 				}
 				repository := t.TempDir()
 				says := "page " + strconv.Itoa(page)
-				mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 3, "--go-on-over-damage", "table `d`.`damaged`", file, says, "checksum")
+				mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 3, "--allow-damaged-pages", "table `d`.`damaged`", file, says, "checksum")
 				wantNoBackup(t, repository, 1)
 
-				o := must(t, backupArgs(srv, repository, "--go-on-over-damage")...)
+				o := must(t, backupArgs(srv, repository, "--allow-damaged-pages")...)
 				for _, text := range []string{o.stdout, must(t, "show", "latest", "--repo", repository).stdout} {
 					if !strings.Contains(text, "warning") || !strings.Contains(text, file+": "+says+" is damaged in the source") {
 						t.Errorf("backup and show print\n%s", text)

@@ -25,7 +25,7 @@ func TestTableMadeMeanwhileThatCannotBeBackedUp(t *testing.T) {
 	repository := t.TempDir()
 	r := copying(t, srv, repository, "--rate-limit", "15MB")
 	srv.MustExec(t, "CREATE TABLE d.r (a INT PRIMARY KEY) ENGINE=ROCKSDB")
-	r.wait(t, time.Minute).wantRefusal(t, 2, "--leave-out-unsupported", "tables: ", "`d`.`r` has engine ROCKSDB")
+	r.wait(t, time.Minute).wantRefusal(t, 2, "--skip-unsupported", "tables: ", "`d`.`r` has engine ROCKSDB")
 	wantNoBackup(t, repository, 1)
 	wantFree(t, srv)
 }

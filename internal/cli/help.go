@@ -172,10 +172,10 @@ func explained(flags []cli.Flag) string {
 // without a short name.
 func optionName(f cli.Flag) string {
 	name := "    "
-	if short := f.Names()[1:]; len(short) > 0 {
-		name = "-" + short[0] + ", "
+	if short := shortName(f); short != "" {
+		name = "-" + short + ", "
 	}
-	name += "--" + f.Names()[0]
+	name += "--" + strings.Join(longNames(f), ", --")
 	switch f.Names()[0] {
 	case passwordOption:
 		return name + "[=WORD]" // as in MariaDB's own programs

@@ -29,7 +29,7 @@ func hostileNames(t *testing.T, srv *mariadbtest.Server) {
 	}{
 		{append([]string{"check"}, append(server, at...)...), 2, true},
 		{append([]string{"backup", "--progress", "plain"}, append(server, at...)...), 2, true},
-		{append([]string{"backup", "--leave-out-unsupported", "--verbose"}, append(server, at...)...), 0, true},
+		{append([]string{"backup", "--skip-unsupported", "--verbose"}, append(server, at...)...), 0, true},
 		{append([]string{"show", "latest", "--tables"}, at...), 0, true},
 		{append([]string{"show", "latest", "--tables", "--json"}, at...), 0, false},
 		{append([]string{"list"}, at...), 0, false},

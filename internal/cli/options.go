@@ -84,14 +84,15 @@ func resolve(c *cli.Context, env Env) error {
 	typed := strings.Split(env.Getenv(secretVariables), ",")
 	for _, f := range c.Command.Flags {
 		name := f.Names()[0]
-		switch text := env.Getenv(variable(name)); {
+		from, text := variableOf(f, env)
+		switch {
 		case c.IsSet(name), name == passwordOption && env.prompt:
 			env.sources[name] = source{strength: byFlag}
 		case text != "":
-			if err := assign(c, f, source{strength: byVariable, variable: variable(name)}, variableValues(f, text)); err != nil {
+			if err := assign(c, f, from, variableValues(f, text)); err != nil {
 				return err
 			}
-			env.sources[name] = source{strength: byVariable, variable: variable(name)}
+			env.sources[name] = from
 			if slices.Contains(typed, name) {
 				env.sources[name] = source{strength: byFlag} // it was there before hide
 			}
@@ -112,6 +113,17 @@ func resolve(c *cli.Context, env Env) error {
 		return err
 	}
 	return resolveLines(c, env, lines)
+}
+
+// variableOf finds the value that the environment has for an option, by any of its
+// names.
+func variableOf(f cli.Flag, env Env) (from source, text string) {
+	for _, name := range longNames(f) {
+		if text = env.Getenv(variable(name)); text != "" {
+			return source{strength: byVariable, variable: variable(name)}, text
+		}
+	}
+	return source{}, ""
 }
 
 // variableValues are the values in a variable: of an option that may be repeated
@@ -224,11 +236,26 @@ func bareValue(f cli.Flag) string {
 	return ""
 }
 
-// findOption finds an option by its long name. A switch may have a prefix, as in
+// longNames are the names of a flag that are words; the first one is its own.
+func longNames(f cli.Flag) []string {
+	return slices.DeleteFunc(slices.Clone(f.Names()), func(name string) bool { return len(name) == 1 })
+}
+
+// shortName is the name of a flag that is one letter, "" if it has none.
+func shortName(f cli.Flag) string {
+	for _, name := range f.Names() {
+		if len(name) == 1 {
+			return name
+		}
+	}
+	return ""
+}
+
+// findOption finds an option by a long name. A switch may have a prefix, as in
 // MariaDB's own programs: off says that the prefix turns it off.
 func findOption(flags []cli.Flag, name string) (f cli.Flag, off, ok bool) {
 	named := func(name string) (cli.Flag, bool) {
-		i := slices.IndexFunc(flags, func(f cli.Flag) bool { return f.Names()[0] == name })
+		i := slices.IndexFunc(flags, func(f cli.Flag) bool { return slices.Contains(longNames(f), name) })
 		if i < 0 {
 			return nil, false
 		}
@@ -382,8 +409,8 @@ func spell(flags []cli.Flag, arg string) (spelled []string, needsValue bool) {
 	long, isLong := strings.CutPrefix(name, "--")
 	if _, _, goWay := findOption(flags, strings.TrimPrefix(name, "-")); !isLong && !goWay { // else: -repo
 		for _, f := range flags {
-			if short := f.Names()[1:]; len(short) > 0 && strings.HasPrefix(arg, "-"+short[0]) {
-				switch rest := arg[len("-"+short[0]):]; {
+			if short := shortName(f); short != "" && strings.HasPrefix(arg, "-"+short) {
+				switch rest := arg[len("-"+short):]; {
 				case rest == "" && isBool(f):
 					return []string{"--" + f.Names()[0]}, false
 				case rest == "":

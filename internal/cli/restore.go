@@ -31,7 +31,7 @@ func restoreCommand(env Env) *cli.Command {
 		&cli.StringFlag{Name: "upgrade-with", Usage: "the same, with the server program `FILE` of the newer series"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and every objection, change nothing"},
 		&cli.StringFlag{Name: "owner", Usage: "give the files to `USER[:GROUP]` (default: the target's owner, else mysql)"},
-		&cli.IntFlag{Name: "threads", Usage: "extract with `N` threads (default: six more than CPUs)"},
+		threadsFlag("extract with `N` threads (default: six more than CPUs)"),
 		&cli.BoolFlag{Name: "keep-on-failure", Category: categoryRare, Usage: "leave the scratch folder of a failed restore for a look"},
 	}
 	flags = append(append(append(flags, filterFlags()...), serverFlags()...), fileFlags()...)

@@ -21,7 +21,7 @@ func verifyCommand(env Env) *cli.Command {
 		&cli.BoolFlag{Name: "extended", Usage: "CHECK TABLE ... EXTENDED with --depth boot"},
 		&cli.StringFlag{Name: "scratch", Usage: "restore into `FOLDER` with --depth boot; it needs room for all files (default: $TMPDIR or /var/tmp)"},
 		&cli.StringFlag{Name: "owner", Usage: "run the server as `USER[:GROUP]` with --depth boot (default: mysql)"},
-		&cli.IntFlag{Name: "threads", Usage: "check with `N` threads (default: one for each CPU)"},
+		threadsFlag("check with `N` threads (default: one for each CPU)"),
 		metricsFlag(),
 	}
 	flags = slices.Concat(flags, serverFlags(), notificationFlags(), fileFlags())

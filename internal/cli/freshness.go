@@ -14,8 +14,8 @@ import (
 	"mbk/internal/repo"
 )
 
-// ageFlags make "check" look at the repository alone.
-func ageFlags() []cli.Flag {
+// freshnessFlags make "check" look at the repository alone.
+func freshnessFlags() []cli.Flag {
 	const category = "Monitoring (the server is not asked then)"
 	return []cli.Flag{
 		&cli.StringFlag{Name: "max-age", Category: category, Usage: "fail (exit code 1) unless the newest good backup is younger than `DURATION`, such as 26h or 2d"},
@@ -49,8 +49,8 @@ type staleError struct{ text string }
 
 func (e *staleError) Error() string { return e.text }
 
-// checkAges judges a repository by the age of what it holds.
-func checkAges(ctx context.Context, r *repo.Repository, maxAge, maxVerifyAge time.Duration, now time.Time) ([]backup.Finding, error) {
+// checkFreshness judges a repository by the age of what it holds.
+func checkFreshness(ctx context.Context, r *repo.Repository, maxAge, maxVerifyAge time.Duration, now time.Time) ([]backup.Finding, error) {
 	list, err := r.List(ctx)
 	if err != nil {
 		return nil, err
