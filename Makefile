@@ -5,7 +5,6 @@
 VERSION ?= $(shell packaging/version)
 PROGRAM ?= mbk
 GOFLAGS_BUILD = -trimpath -tags urfave_cli_no_docs,urfave_cli_no_suggest -ldflags "-s -w -X mbk/internal/cli.Version=$(VERSION)"
-STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 SOAK ?= 30m
 SOAK_ONLY ?=
 SOAK_SEED ?=
@@ -24,10 +23,13 @@ test: ## all tests, against real servers that they fetch from Debian's archive
 race: ## all tests with the race detector
 	go test -race -timeout 40m ./...
 
-lint: ## gofmt, vet, staticcheck
+lint: ## go.mod, gofmt, vet, staticcheck, and the rules of the house: imports, lengths, words, documents
+	go mod tidy -diff
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet ./...
-	$(STATICCHECK) ./...
+	go vet -tags soak ./internal/cli
+	go tool staticcheck ./...
+	go test ./internal/test/house
 
 fuzz: ## every fuzz test for FUZZTIME
 	@go list ./... | while read -r p; do \

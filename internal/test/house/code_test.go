@@ -7,18 +7,6 @@ import (
 	"testing"
 )
 
-// maxLines is how long a file may be.
-const maxLines = 800
-
-func TestFilesAreShort(t *testing.T) {
-	_, all := sources(t)
-	for _, s := range all {
-		if n := strings.Count(s.text, "\n"); n > maxLines {
-			t.Errorf("%s has %d lines, more than %d", s.name, n, maxLines)
-		}
-	}
-}
-
 func TestPackagesHaveOneComment(t *testing.T) {
 	_, all := sources(t)
 	comments := map[string][]string{} // files by package

@@ -56,6 +56,7 @@ var only = map[string][]string{
 	"github.com/mattn/go-shellwords": {"mbk/internal/job/hook"},
 	"github.com/wneessen/go-mail":    {"mbk/internal/job/notify"},
 	"github.com/emersion":            {"mbk/internal/test/smtptest"},
+	"github.com/uudashr/gocognit":    {"mbk/internal/test/house"},
 	"mbk/internal/cli":               {"mbk", "mbk/internal/cli", "mbk/internal/test/house"},
 }
 

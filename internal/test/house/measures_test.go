@@ -1,0 +1,77 @@
+package house
+
+import (
+	"go/ast"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/uudashr/gocognit"
+)
+
+// What the code may measure. Tests are held to the length of files and lines.
+const (
+	maxFileLines     = 800
+	maxFunctionLines = 80
+	maxComplexity    = 25  // cognitive, as gocognit counts it
+	maxColumns       = 120 // a tab counts as one, as with awk's length
+)
+
+func TestFilesAreShort(t *testing.T) {
+	_, all := sources(t)
+	for _, s := range all {
+		if n := strings.Count(s.text, "\n"); n > maxFileLines {
+			t.Errorf("%s has %d lines, more than %d", s.name, n, maxFileLines)
+		}
+	}
+}
+
+// tangled are the functions that are still to be taken apart.
+var tangled = []string{
+	"(*attempt).catchUp", "(*begun).ddl", "(*keeper).narrow", "(*dictionary).leftOver", "(*pageReader).again",
+	"(*mtrWalk).prove", "(*Repository).Proofs", "(*errorLog).line", "walk",
+}
+
+func TestFunctionsAreShortAndPlain(t *testing.T) {
+	fset, all := sources(t)
+	for _, s := range all {
+		if s.test {
+			continue
+		}
+		for _, d := range s.tree.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			if n := fset.Position(f.End()).Line - fset.Position(f.Pos()).Line + 1; n > maxFunctionLines {
+				t.Errorf("%v: %s has %d lines, more than %d", fset.Position(f.Pos()), f.Name.Name, n, maxFunctionLines)
+			}
+		}
+		for _, stat := range gocognit.ComplexityStats(s.tree, fset, nil) {
+			if stat.Complexity > maxComplexity && !slices.Contains(tangled, stat.FuncName) {
+				t.Errorf("%v: %s has a cognitive complexity of %d, more than %d",
+					stat.Pos, stat.FuncName, stat.Complexity, maxComplexity)
+			}
+		}
+	}
+}
+
+// unfolded are the folders that still have lines longer than maxColumns.
+var unfolded = []string{"backup", "copier", "stage", "internal"}
+
+func TestLinesAreShort(t *testing.T) {
+	_, all := sources(t)
+	for _, s := range all {
+		if slices.ContainsFunc(unfolded, func(folder string) bool { return strings.HasPrefix(s.name, folder+"/") }) {
+			continue
+		}
+		n := 0
+		for line := range strings.Lines(s.text) {
+			n++
+			if c := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); c > maxColumns {
+				t.Errorf("%s:%d has %d columns, more than %d", s.name, n, c, maxColumns)
+			}
+		}
+	}
+}
