@@ -7,12 +7,12 @@ import (
 	"strings"
 
 	"github.com/dustin/go-humanize"
-	"golang.org/x/sys/unix"
 
 	"mbk/copier"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/internal/repo/store"
+	"mbk/internal/sys/disk"
 )
 
 // checkRepository makes sure that the repository may be written to, if its store
@@ -103,9 +103,9 @@ func (p *Preflight) checkSpace(ctx context.Context, o Options) error {
 // checkSpool looks at the room for redo that the repository does not take fast
 // enough. It need not hold more than the server writes meanwhile.
 func (p *Preflight) checkSpool(_ context.Context, o Options) error {
-	space, err := folderSpace(o.SpoolDir)
+	space, err := disk.SpaceOf(o.SpoolDir)
 	if err != nil {
-		return fmt.Errorf("free space of the spool folder: %w", err)
+		return fmt.Errorf("spool folder: %w", err)
 	}
 	const little = 1 << 30
 	text := fmt.Sprintf("%s free in %s", humanize.IBytes(uint64(space.Free)), o.SpoolDir)
@@ -115,15 +115,6 @@ func (p *Preflight) checkSpool(_ context.Context, o Options) error {
 	}
 	p.note("spool", GradeOK, text)
 	return nil
-}
-
-// folderSpace is the room of the file system that holds a folder.
-func folderSpace(dir string) (store.Space, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return store.Space{}, fmt.Errorf("%s: %w", dir, err)
-	}
-	return store.Space{Free: int64(st.Bavail) * st.Bsize, Total: int64(st.Blocks) * st.Bsize, Known: true}, nil
 }
 
 // expectedSize is in bytes.

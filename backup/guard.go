@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mbk/internal/hint"
+	"mbk/internal/sys/disk"
 	"mbk/stage"
 )
 
@@ -104,10 +105,11 @@ func (g *guard) lookAtRoom(ctx context.Context) error {
 	if redo.spool.waiting() == 0 {
 		return nil
 	}
-	if space, err = folderSpace(g.opts.SpoolDir); err != nil {
-		return fmt.Errorf("free space of the spool folder: %w", err)
+	spool, err := disk.SpaceOf(g.opts.SpoolDir)
+	if err != nil {
+		return fmt.Errorf("spool folder: %w", err)
 	}
-	return g.opts.MinFree.wantRoom("spool folder "+g.opts.SpoolDir, space.Free, space.Total)
+	return g.opts.MinFree.wantRoom("spool folder "+g.opts.SpoolDir, spool.Free, spool.Total)
 }
 
 // lookAtLag compares how far replication is behind with the bound.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"mbk/internal/repo/store"
+	folderstore "mbk/internal/repo/store/folder"
 	"mbk/internal/repo/store/storetest"
 )
 
@@ -526,7 +527,7 @@ func TestRealFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	root, err := store.OpenFolder(t.TempDir())
+	root, err := folderstore.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"mbk/internal/repo"
-	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/folder"
 	"mbk/internal/test/mariadbtest"
 )
 
@@ -315,7 +315,7 @@ func TestRenamedTablespaceIsKept(t *testing.T) {
 // manifestOf is the manifest of a backup.
 func manifestOf(t *testing.T, repository, id string) *repo.Manifest {
 	t.Helper()
-	st, err := store.OpenFolder(repository)
+	st, err := folder.Open(repository)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/folder"
 	"mbk/internal/test/mariadbtest"
 	"mbk/stage"
 )
@@ -485,7 +486,7 @@ func (s heldStore) Put(ctx context.Context, name string, write func(io.Writer) e
 // The repository takes no redo, and the disk for the redo that waits fills up.
 func TestFullSpool(t *testing.T) {
 	srv := newBusyServer(t, mariadbtest.Versions()[0])
-	folder, err := store.OpenFolder(t.TempDir())
+	folder, err := folder.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

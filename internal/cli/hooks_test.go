@@ -16,7 +16,7 @@ import (
 
 	"mbk/internal/cli"
 	"mbk/internal/repo"
-	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/folder"
 )
 
 // workshop is a folder of programs for hooks, and of what they note.
@@ -121,7 +121,7 @@ type surrounded struct {
 // historyOf is the history of a repository.
 func historyOf(t *testing.T, repository string) []repo.Attempt {
 	t.Helper()
-	st, err := store.OpenFolder(repository)
+	st, err := folder.Open(repository)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 
 	"mbk/internal/cli"
 	"mbk/internal/repo"
-	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/folder"
 	"mbk/internal/test/mariadbtest"
 )
 
@@ -402,7 +402,7 @@ func wantNoBackup(t *testing.T, repository string, attempts int) []repo.Attempt 
 	if err != nil || len(hidden) > 0 {
 		t.Errorf("left behind: %v, %v", hidden, err)
 	}
-	st, err := store.OpenFolder(repository)
+	st, err := folder.Open(repository)
 	if err != nil {
 		t.Fatal(err)
 	}

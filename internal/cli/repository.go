@@ -11,6 +11,7 @@ import (
 	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/folder"
 )
 
 // tool is what mbk calls itself in what it writes.
@@ -68,7 +69,7 @@ func openWith(c *cli.Context, open func(context.Context, store.Store) (*repo.Rep
 	if err != nil {
 		return nil, err
 	}
-	st, err := store.OpenFolder(path)
+	st, err := folder.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, hint.Wrap(&configError{fmt.Errorf("repository: %w", err)}, "check that its disk is mounted; if the repository is new, make the folder: mkdir -m 700 -p "+path)
 	}

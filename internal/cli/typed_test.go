@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/folder"
 )
 
 // wantAttempts checks which attempts the history has.
@@ -58,7 +58,7 @@ func atTerminal(t *testing.T, cmd *exec.Cmd) {
 // when he tries, are no failed attempts of the service; programs that clean up run all
 // the same. Of the service itself the same failures are on record.
 func testTypedCommands(t *testing.T, repository, socket, id string) {
-	st, err := store.OpenFolder(repository)
+	st, err := folder.Open(repository)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,7 +121,7 @@ func (r *Repository) List(ctx context.Context) ([]Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	folders = slices.DeleteFunc(folders, func(f folder) bool { return !f.whole && f.err == nil })
+	folders = slices.DeleteFunc(folders, func(f stored) bool { return !f.whole && f.err == nil })
 	history, err := r.listHistory(ctx, "")
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 
 	"mbk/copier"
 	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/folder"
 	"mbk/internal/repo/store/storetest"
 )
 
@@ -405,7 +406,7 @@ func TestFindings(t *testing.T) {
 
 // A repository of years must list at once.
 func BenchmarkList(b *testing.B) {
-	st, err := store.OpenFolder(b.TempDir())
+	st, err := folder.Open(b.TempDir())
 	if err != nil {
 		b.Fatal(err)
 	}

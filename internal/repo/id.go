@@ -156,8 +156,8 @@ func (r *Repository) IDs(ctx context.Context) ([]string, error) {
 	return ids, nil
 }
 
-// folder is what lies under one id.
-type folder struct {
+// stored is what lies under one id.
+type stored struct {
 	id      string
 	whole   bool // has a manifest
 	objects []string
@@ -166,12 +166,12 @@ type folder struct {
 
 // folders returns what lies under backups/, oldest first. What has not the name
 // of a backup is not ours and left out.
-func (r *Repository) folders(ctx context.Context) ([]folder, error) {
+func (r *Repository) folders(ctx context.Context) ([]stored, error) {
 	list, err := r.st.List(ctx, backupsPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("list backups of %s: %w", r, err)
 	}
-	byID := map[string]*folder{}
+	byID := map[string]*stored{}
 	for _, o := range list {
 		id, base, ok := strings.Cut(strings.TrimPrefix(o.Name, backupsPrefix), "/")
 		if _, _, err := ParseID(id); err != nil || !ok && o.Err == nil {
@@ -179,7 +179,7 @@ func (r *Repository) folders(ctx context.Context) ([]folder, error) {
 		}
 		f := byID[id]
 		if f == nil {
-			f = &folder{id: id}
+			f = &stored{id: id}
 			byID[id] = f
 		}
 		if o.Err != nil && !ok {
@@ -189,10 +189,10 @@ func (r *Repository) folders(ctx context.Context) ([]folder, error) {
 		f.objects = append(f.objects, o.Name)
 		f.whole = f.whole || base == manifestBase
 	}
-	folders := make([]folder, 0, len(byID))
+	folders := make([]stored, 0, len(byID))
 	for _, f := range byID {
 		folders = append(folders, *f)
 	}
-	slices.SortFunc(folders, func(a, b folder) int { return cmp.Compare(a.id, b.id) })
+	slices.SortFunc(folders, func(a, b stored) int { return cmp.Compare(a.id, b.id) })
 	return folders, nil
 }

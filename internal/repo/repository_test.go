@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/folder"
 	"mbk/internal/repo/store/storetest"
 )
 
@@ -43,9 +44,9 @@ func TestInitAndOpen(t *testing.T) {
 	}
 }
 
-func folderStore(t *testing.T) *store.Folder {
+func folderStore(t *testing.T) *folder.Store {
 	t.Helper()
-	st, err := store.OpenFolder(t.TempDir())
+	st, err := folder.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

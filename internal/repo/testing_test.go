@@ -15,6 +15,7 @@ import (
 	"mbk/copier"
 	"mbk/internal/innodb"
 	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/folder"
 	"mbk/internal/repo/store/storetest"
 )
 
@@ -228,7 +229,7 @@ func failAtEvery(t *testing.T, prepare func(t *testing.T, r *Repository), run fu
 }
 
 // plantTemp makes the file that a killed Put of an object leaves in a folder.
-func plantTemp(t *testing.T, st *store.Folder, folder, base string) {
+func plantTemp(t *testing.T, st *folder.Store, folder, base string) {
 	t.Helper()
 	dir := filepath.Join(st.String(), folder)
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -14,11 +14,12 @@ import (
 	"time"
 
 	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/folder"
 )
 
 // rotten is a folder in which some objects cannot be read, nor removed.
 type rotten struct {
-	*store.Folder
+	*folder.Store
 	unreadable, stuck string // a part of their names
 	err               error
 }
@@ -27,14 +28,14 @@ func (r *rotten) Open(ctx context.Context, name string, offset, n int64) (io.Rea
 	if r.unreadable != "" && strings.Contains(name, r.unreadable) {
 		return nil, fmt.Errorf("open %s: %w", name, r.err)
 	}
-	return r.Folder.Open(ctx, name, offset, n)
+	return r.Store.Open(ctx, name, offset, n)
 }
 
 func (r *rotten) Delete(ctx context.Context, name string) error {
 	if r.stuck != "" && strings.Contains(name, r.stuck) {
 		return fmt.Errorf("delete %s: %w", name, r.err)
 	}
-	return r.Folder.Delete(ctx, name)
+	return r.Store.Delete(ctx, name)
 }
 
 // One object that cannot be read or removed is named in a warning, and stops none of
@@ -88,11 +89,11 @@ func TestOneBadObjectStopsNothing(t *testing.T) {
 		{"an orphan on a bad spot", both(orphan, failing("", dead, syscall.EIO)), "", "input/output error", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			folder, err := store.OpenFolder(t.TempDir())
+			folder, err := folder.Open(t.TempDir())
 			if err != nil {
 				t.Fatal(err)
 			}
-			st := &rotten{Folder: folder}
+			st := &rotten{Store: folder}
 			r, err := Init(t.Context(), st, "mbk test")
 			if err != nil {
 				t.Fatal(err)
@@ -162,11 +163,11 @@ func TestExpireWhatCannotBeRemoved(t *testing.T) {
 	for _, cause := range []error{syscall.EPERM, syscall.EACCES, syscall.EIO, store.ErrThroughLink} {
 		for _, object := range []string{"manifest", "data-0001"} {
 			t.Run(fmt.Sprintf("%v, %s", cause, object), func(t *testing.T) {
-				folder, err := store.OpenFolder(t.TempDir())
+				folder, err := folder.Open(t.TempDir())
 				if err != nil {
 					t.Fatal(err)
 				}
-				st := &rotten{Folder: folder, err: cause}
+				st := &rotten{Store: folder, err: cause}
 				r, err := Init(t.Context(), st, "mbk test")
 				if err != nil {
 					t.Fatal(err)

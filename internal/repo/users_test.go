@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/folder"
 	"mbk/internal/sys/fsuser"
 )
 
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 
 // useRepository does what a command does with a repository.
 func useRepository(ctx context.Context, command, id, path string) error {
-	st, err := store.OpenFolder(path)
+	st, err := folder.Open(path)
 	if err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func TestWhatRootLeftBehind(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), filepath.Base(path)) || !strings.Contains(err.Error(), "permission denied") {
 				t.Errorf("list warns of %v", err)
 			}
-			st, err := store.OpenFolder(repository)
+			st, err := folder.Open(repository)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -21,7 +21,7 @@ import (
 	"mbk/internal/aria"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
-	"mbk/internal/repo/store"
+	"mbk/internal/sys/disk"
 	"mbk/internal/sys/fsuser"
 )
 
@@ -184,7 +184,7 @@ func (x *extraction) do(ctx context.Context, e *copier.Extractor, j job) (err er
 			cached: copier.FileSink{File: f, Sparse: j.file.Sparse, Fresh: true},
 			begun:  j.extent.Start + j.file.shift,
 		}
-		if j.extent.Size >= directFrom && store.OnDisk(f) {
+		if j.extent.Size >= directFrom && disk.IsLocal(f) {
 			direct, err := fsuser.Value(x.as, func() (*os.File, error) { return x.reopen(j.file, unix.O_DIRECT) })
 			if err == nil { // else the file system cannot do that
 				defer direct.Close() //nolint:errcheck // f tells of errors when all is synced
@@ -249,7 +249,7 @@ var errExchanged = errors.New("somebody has put something else in its place")
 // page cache then need not wait for each other's blocks, and a disk that is too small
 // is noticed early. Of a redo log most stays a hole: the server makes its own.
 func (f *outFile) reserve(file *os.File) error {
-	if f.Sparse || f.head != nil || f.size < directFrom || !store.OnDisk(file) {
+	if f.Sparse || f.head != nil || f.size < directFrom || !disk.IsLocal(file) {
 		return nil
 	}
 	err := unix.Fallocate(int(file.Fd()), 0, 0, f.size)

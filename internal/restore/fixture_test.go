@@ -25,6 +25,7 @@ import (
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
 	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/folder"
 	"mbk/internal/test/mariadbtest"
 )
 
@@ -370,7 +371,7 @@ func backUp(t testing.TB, s *mariadbtest.Server, args ...string) *fixture {
 	if err := s.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	st, err := store.OpenFolder(f.folder)
+	st, err := folder.Open(f.folder)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbk/internal/repo"
+	"mbk/internal/sys/disk"
 	"mbk/internal/sys/fsuser"
 )
 
@@ -244,13 +245,14 @@ func (p *Plan) checkRoot(root string, need int64) {
 		p.object(Objection{Problem: fmt.Sprintf("%s lies in the target", root), Hint: "without --map-dir and --original-dirs the files are restored into the data directory"})
 	}
 	p.object(p.target.owner.reaches(root)...)
-	free, err := freeSpace(root)
+	space, err := disk.SpaceOf(root)
 	if err != nil {
 		p.object(Objection{Problem: err.Error()})
-	} else if free < need {
+	} else if space.Free < need {
 		p.object(Objection{
-			Problem: fmt.Sprintf("%s has %s free, and the files that go there need about %s", root, humanize.IBytes(uint64(free)), humanize.IBytes(uint64(need))),
-			Hint:    "make room, or name another folder with --map-dir",
+			Problem: fmt.Sprintf("%s has %s free, and the files that go there need about %s", root,
+				humanize.IBytes(uint64(space.Free)), humanize.IBytes(uint64(need))),
+			Hint: "make room, or name another folder with --map-dir",
 		})
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"mbk/internal/repo"
+	"mbk/internal/sys/disk"
 )
 
 // Plan is what a restore would do, and what stands against it.
@@ -224,13 +225,14 @@ func (p *Plan) checkSpace(dir string, object bool) {
 	if !p.Raw {
 		p.SpaceNeeded += p.settings.logSize
 	}
-	var err error
-	if p.SpaceFree, err = freeSpace(dir); err != nil {
+	space, err := disk.SpaceOf(dir)
+	if err != nil {
 		if object {
 			p.object(Objection{Problem: err.Error()})
 		}
 		return
 	}
+	p.SpaceFree = space.Free
 	if p.SpaceNeeded > p.SpaceFree {
 		p.object(Objection{
 			Problem: fmt.Sprintf("%s has %s free, and the restore needs about %s", dir,

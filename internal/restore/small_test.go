@@ -19,7 +19,7 @@ import (
 	"mbk/copier"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
-	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/folder"
 	"mbk/internal/repo/store/storetest"
 	"mbk/internal/test/mariadbtest"
 )
@@ -280,7 +280,7 @@ func testDamage(t *testing.T, f *fixture, _ string) {
 }
 
 func testFailingStore(t *testing.T, f *fixture, _ string) {
-	folder, err := store.OpenFolder(f.folder)
+	folder, err := folder.Open(f.folder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -418,7 +418,7 @@ func (f *fixture) copyManifest(t *testing.T) *fixture {
 	if err := os.Remove(filepath.Join(g.folder, ".lock-repository")); err != nil { // it has one name only
 		t.Fatal(err)
 	}
-	st, err := store.OpenFolder(g.folder)
+	st, err := folder.Open(g.folder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -519,7 +519,7 @@ func TestMain(m *testing.M) {
 }
 
 func restoreChild(target string) error {
-	st, err := store.OpenFolder(os.Getenv(childRepository))
+	st, err := folder.Open(os.Getenv(childRepository))
 	if err != nil {
 		return err
 	}

@@ -434,12 +434,3 @@ func runningServer(dir string) (pid int, running bool) {
 	}
 	return 0, false
 }
-
-// freeSpace is what can still be written in a folder, in bytes.
-func freeSpace(dir string) (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, fmt.Errorf("free space of %s: %w", dir, err)
-	}
-	return int64(st.Bavail) * st.Bsize, nil
-}

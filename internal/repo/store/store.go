@@ -2,8 +2,8 @@
 // written once, whole, and durably. It knows nothing of backups; package repo
 // gives the objects their meaning.
 //
-// Folder keeps objects as files of a local folder. A new kind of store is
-// finished when storetest.Run passes on it.
+// Each kind of store has a package below this one: folder keeps objects as files of a
+// local folder. A new kind is finished when storetest.Run passes on it.
 package store
 
 import (
@@ -180,6 +180,15 @@ func CheckName(name string) error {
 		if !plainElement(element) {
 			return fmt.Errorf("object %q: %w", name, ErrName)
 		}
+	}
+	return nil
+}
+
+// CheckLockName says whether name can be the name of a lock: one element of the name of
+// an object. The error wraps ErrName.
+func CheckLockName(name string) error {
+	if !plainElement(name) {
+		return fmt.Errorf("lock %q: %w", name, ErrName)
 	}
 	return nil
 }

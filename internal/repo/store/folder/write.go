@@ -1,4 +1,4 @@
-package store
+package folder
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"mbk/internal/sys/disk"
 )
 
 const (
@@ -21,14 +23,14 @@ const (
 	writeBack = 32 << 20
 )
 
-// folderWriter is what the callback of Put writes to. It gathers pieces, and one
+// objectWriter is what the callback of Put writes to. It gathers pieces, and one
 // is written while the next one fills. Full ones go to the disk past the page cache:
 // that takes the kernel a fraction of the time, the cache stays the server's, and
 // no dirty pages wait for the fsync at the end. The writer counts, and remembers the
 // first error: an object whose callback overlooked one must not be kept.
-type folderWriter struct {
+type objectWriter struct {
 	ctx    context.Context
-	folder *Folder
+	folder *Store
 	name   string
 	file   *os.File
 
@@ -47,7 +49,7 @@ type folderWriter struct {
 }
 
 // Write appends p to the object. The error may be that of an earlier piece.
-func (w *folderWriter) Write(p []byte) (int, error) {
+func (w *objectWriter) Write(p []byte) (int, error) {
 	n := 0
 	for n < len(p) && w.err == nil {
 		if w.gathered == nil {
@@ -67,7 +69,7 @@ func (w *folderWriter) Write(p []byte) (int, error) {
 }
 
 // send starts the write of a full piece when the one before it has ended.
-func (w *folderWriter) send() error {
+func (w *objectWriter) send() error {
 	if err := errors.Join(w.wait(), w.ctx.Err()); err != nil {
 		return err
 	}
@@ -79,7 +81,7 @@ func (w *folderWriter) send() error {
 }
 
 // wait waits for the write that is under way. After that the file is nobody's.
-func (w *folderWriter) wait() error {
+func (w *objectWriter) wait() error {
 	if w.busy == nil {
 		return nil
 	}
@@ -90,7 +92,7 @@ func (w *folderWriter) wait() error {
 
 // store writes b at the end of the file, past the page cache if b is whole blocks
 // and the file system can do that.
-func (w *folderWriter) store(b []byte, blocks bool) error {
+func (w *objectWriter) store(b []byte, blocks bool) error {
 	err := w.folder.step("write")
 	n := 0
 	if err == nil {
@@ -115,8 +117,8 @@ func (w *folderWriter) store(b []byte, blocks bool) error {
 
 // setDirect reports whether the next write goes past the page cache, unless it is
 // known that it cannot.
-func (w *folderWriter) setDirect(direct bool) {
-	w.cached = w.cached || direct && !w.direct && !OnDisk(w.file)
+func (w *objectWriter) setDirect(direct bool) {
+	w.cached = w.cached || direct && !w.direct && !disk.IsLocal(w.file)
 	if w.direct == direct || direct && w.cached {
 		return
 	}
@@ -131,26 +133,11 @@ func (w *folderWriter) setDirect(direct bool) {
 	w.cached = w.cached || direct && err != nil
 }
 
-// OnDisk reports whether a file lies on a file system for disks of this machine, so that
-// writing past the page cache is worth it. Over a network every such write would wait
-// for the disk at the other end.
-func OnDisk(f *os.File) bool {
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
-		return false
-	}
-	switch uint32(st.Type) {
-	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC:
-		return true
-	}
-	return false
-}
-
 // flush starts the write-back of each part in the page cache when it is full, and
 // waits for the part before, so that at most two parts of every object are on
 // their way to the disk. What has arrived there is dropped from the page cache,
 // which belongs to the server.
-func (w *folderWriter) flush() error {
+func (w *objectWriter) flush() error {
 	for !w.plain && w.stored-w.started >= writeBack {
 		fd := int(w.file.Fd())
 		err := unix.SyncFileRange(fd, w.started, writeBack, unix.SYNC_FILE_RANGE_WRITE)
@@ -177,7 +164,7 @@ func (w *folderWriter) flush() error {
 
 // finish writes what is left, makes everything durable and checks that all is
 // there.
-func (w *folderWriter) finish() error {
+func (w *objectWriter) finish() error {
 	if w.err == nil {
 		w.err = errors.Join(w.wait(), w.ctx.Err())
 	}

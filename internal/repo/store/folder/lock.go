@@ -1,4 +1,4 @@
-package store
+package folder
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbk/internal/hint"
+	"mbk/internal/repo/store"
 )
 
 const (
@@ -24,19 +25,16 @@ const (
 
 // Lock takes a flock on a file of its own in the folder. The file stays, and its
 // text outlives the holder: only the flock counts.
-func (f *Folder) Lock(ctx context.Context, name, owner string) (func() error, error) {
-	if err := ctx.Err(); err != nil {
+func (f *Store) Lock(ctx context.Context, name, owner string) (func() error, error) {
+	if err := errors.Join(ctx.Err(), store.CheckLockName(name)); err != nil {
 		return nil, err
-	}
-	if !plainElement(name) {
-		return nil, fmt.Errorf("lock %q: %w", name, ErrName)
 	}
 	file, ours, err := f.openLock(name)
 	if err != nil {
 		return nil, err
 	}
 	if err := flock(file); errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, errors.Join(&LockedError{Name: name, Owner: readOwner(file)}, file.Close())
+		return nil, errors.Join(&store.LockedError{Name: name, Owner: readOwner(file)}, file.Close())
 	} else if err != nil {
 		return nil, errors.Join(f.explain("lock "+name, err), file.Close())
 	}
@@ -58,7 +56,7 @@ func (f *Folder) Lock(ctx context.Context, name, owner string) (func() error, er
 
 // openLock opens the file of a lock, or makes it. It is ours to write to unless it has
 // further names: it may be another file, whose content the lock's text would replace.
-func (f *Folder) openLock(name string) (file *os.File, ours bool, err error) {
+func (f *Store) openLock(name string) (file *os.File, ours bool, err error) {
 	path := filepath.Join(f.root, lockPrefix+name)
 	err = f.inside(func(root *os.File) error {
 		// O_CLOEXEC: a program started by the holder, a mariadbd that outlives it,
@@ -94,12 +92,9 @@ func foreignLock(name, path string) error {
 
 // Holder implements Holder. A lock whose file has no text is not held, so that nobody
 // who takes it in this moment finds it locked by the one who asks.
-func (f *Folder) Holder(ctx context.Context, name string) (string, error) {
-	if err := ctx.Err(); err != nil {
+func (f *Store) Holder(ctx context.Context, name string) (string, error) {
+	if err := errors.Join(ctx.Err(), store.CheckLockName(name)); err != nil {
 		return "", err
-	}
-	if !plainElement(name) {
-		return "", fmt.Errorf("lock %q: %w", name, ErrName)
 	}
 	var file *os.File
 	err := f.inside(func(root *os.File) (err error) {

@@ -1,4 +1,4 @@
-package store_test
+package folder_test
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 
 	"mbk/internal/hint"
 	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/folder"
 	"mbk/internal/sys/fsuser"
 )
 
@@ -79,7 +80,7 @@ func snapshot(t *testing.T, dir string) string {
 }
 
 // useAll does with a repository what commands do. Errors are no matter here.
-func useAll(ctx context.Context, st *store.Folder, midway func()) {
+func useAll(ctx context.Context, st *folder.Store, midway func()) {
 	release, err := st.Lock(ctx, "repository", "root")
 	if err == nil {
 		defer release()
@@ -185,7 +186,7 @@ func TestNothingPlantedLeadsRootElsewhere(t *testing.T) {
 					}
 				}
 				before := snapshot(t, s.victim) // after the plant: hard links count as names
-				st, err := store.OpenFolder(s.repository)
+				st, err := folder.Open(s.repository)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -214,7 +215,7 @@ func TestMountInRepository(t *testing.T) {
 	}
 	defer unix.Unmount(dir, unix.MNT_DETACH)
 	before := snapshot(t, s.victim)
-	st, err := store.OpenFolder(s.repository)
+	st, err := folder.Open(s.repository)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +228,7 @@ func TestMountInRepository(t *testing.T) {
 // The folder is exchanged between two calls, by somebody who owns the one above.
 func TestRepositoryExchanged(t *testing.T) {
 	s := newScene(t, fsuser.User{}, 0o700)
-	st, err := store.OpenFolder(s.repository)
+	st, err := folder.Open(s.repository)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +247,7 @@ func TestRepositoryExchanged(t *testing.T) {
 
 // Nothing is removed through a link, whoever runs mbk and whoever made the link.
 func TestDeleteThroughOperatorsLink(t *testing.T) {
-	st, elsewhere := newFolder(t), t.TempDir()
+	st, elsewhere := newStore(t), t.TempDir()
 	name := "backups/" + backupID + "/x"
 	object := filepath.Join(elsewhere, "x")
 	err := errors.Join(os.Mkdir(filepath.Join(st.String(), "backups"), 0o700), os.Symlink(elsewhere, filepath.Join(st.String(), "backups", backupID)),
@@ -273,7 +274,7 @@ func TestDeleteThroughOperatorsLink(t *testing.T) {
 // What root writes into somebody's repository is his.
 func TestRootWritesForTheOwner(t *testing.T) {
 	s := newScene(t, attacker, 0o700)
-	st, err := store.OpenFolder(s.repository)
+	st, err := folder.Open(s.repository)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +311,7 @@ func TestSpecialFiles(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			st, err := store.OpenFolder(s.repository)
+			st, err := folder.Open(s.repository)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -352,7 +353,7 @@ func TestExposed(t *testing.T) {
 			if err := errors.Join(os.Mkdir(filepath.Join(s.repository, "backups"), 0o700), tt.spoil(s)); err != nil {
 				t.Fatal(err)
 			}
-			st, err := store.OpenFolder(s.repository)
+			st, err := folder.Open(s.repository)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -367,7 +368,7 @@ func TestExposed(t *testing.T) {
 // A folder that cannot be looked into hides nothing else.
 func TestListUnreadableFolder(t *testing.T) {
 	s := newScene(t, attacker, 0o700)
-	st, err := store.OpenFolder(s.repository)
+	st, err := folder.Open(s.repository)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -405,7 +406,7 @@ func TestLinksOnTheWayToARepository(t *testing.T) {
 		"own/link": "", "own/up/repository": "", "own/his": "", "own/of root": "", "tmp/his": "", "via": "",
 	} {
 		t.Run(path, func(t *testing.T) {
-			for _, open := range []func(string) (*store.Folder, error){store.OpenFolder, store.CreateFolder} {
+			for _, open := range []func(string) (*folder.Store, error){folder.Open, folder.Create} {
 				st, err := open(top + "/" + path)
 				_, foreign := errors.AsType[*fsuser.ForeignLinkError](err)
 				if foreign != (want == "") || !foreign && err != nil || foreign && len(hint.Of(err)) != 1 {
@@ -417,11 +418,11 @@ func TestLinksOnTheWayToARepository(t *testing.T) {
 			}
 		})
 	}
-	if _, err := store.OpenFolder(top + "/dead"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := folder.Open(top + "/dead"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a dead link: %v, want fs.ErrNotExist", err)
 	}
 	// A folder above the repository that becomes a link later leads nowhere either.
-	st, err := store.OpenFolder(his)
+	st, err := folder.Open(his)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package store_test
+package folder_test
 
 import (
 	"bufio"
@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/folder"
 	"mbk/internal/repo/store/storetest"
 )
 
@@ -27,8 +28,8 @@ import (
 const childEnv = "MBK_STORE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
-	if folder := os.Getenv(childEnv); folder != "" {
-		if err := child(folder); err != nil {
+	if dir := os.Getenv(childEnv); dir != "" {
+		if err := child(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -38,8 +39,8 @@ func TestMain(m *testing.M) {
 }
 
 // child takes a lock, begins a Put, says so, and never ends.
-func child(folder string) error {
-	st, err := store.OpenFolder(folder)
+func child(dir string) error {
+	st, err := folder.Open(dir)
 	if err != nil {
 		return err
 	}
@@ -57,22 +58,22 @@ func child(folder string) error {
 	})
 }
 
-func newFolder(t *testing.T) *store.Folder {
+func newStore(t *testing.T) *folder.Store {
 	t.Helper()
-	st, err := store.OpenFolder(t.TempDir())
+	st, err := folder.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return st
 }
 
-func TestFolder(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Store { return newFolder(t) })
+func TestStore(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store { return newStore(t) })
 }
 
 // Larger than two units of write-back, and not a multiple of one.
 func TestFolderLargeObject(t *testing.T) {
-	st := newFolder(t)
+	st := newStore(t)
 	const pieces = 85
 	piece := func(i int) []byte { return bytes.Repeat([]byte{byte(i), 1}, 1<<19) }
 	err := st.Put(t.Context(), "large", func(w io.Writer) error {
@@ -102,7 +103,7 @@ func TestFolderLargeObject(t *testing.T) {
 	}
 }
 
-func TestOpenFolderErrors(t *testing.T) {
+func TestOpenErrors(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -117,9 +118,9 @@ func TestOpenFolderErrors(t *testing.T) {
 		{"below a file", filepath.Join(file, "x"), syscall.ENOTDIR},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := store.OpenFolder(c.path)
+			_, err := folder.Open(c.path)
 			if !errors.Is(err, c.want) {
-				t.Errorf("OpenFolder = %v, want %v", err, c.want)
+				t.Errorf("Open = %v, want %v", err, c.want)
 			}
 			if err != nil && strings.Count(err.Error(), c.path) != 1 {
 				t.Errorf("the message names the path %d times: %v", strings.Count(err.Error(), c.path), err)
@@ -128,14 +129,14 @@ func TestOpenFolderErrors(t *testing.T) {
 	}
 }
 
-func TestCreateFolder(t *testing.T) {
+func TestCreate(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
-	if _, err := store.CreateFolder(filepath.Join(dir, "deeper")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("CreateFolder without a parent = %v, want fs.ErrNotExist", err)
+	if _, err := folder.Create(filepath.Join(dir, "deeper")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Create without a parent = %v, want fs.ErrNotExist", err)
 	}
 	for range 2 { // the second time it is there
-		if _, err := store.CreateFolder(dir); err != nil {
-			t.Fatalf("CreateFolder: %v", err)
+		if _, err := folder.Create(dir); err != nil {
+			t.Fatalf("Create: %v", err)
 		}
 	}
 	wantMode(t, dir, fs.ModeDir|0o700)
@@ -155,7 +156,7 @@ func wantMode(t *testing.T, path string, want fs.FileMode) {
 // Backups hold everything the server knows: other users must not read them.
 func TestFolderModes(t *testing.T) {
 	defer unix.Umask(unix.Umask(0))
-	st := newFolder(t)
+	st := newStore(t)
 	if err := store.PutBytes(t.Context(), st, "backups/b1/x.pack", []byte("x")); err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +186,7 @@ func files(t *testing.T, st store.Store) []string {
 }
 
 func TestFolderLeavesNoEmptyFolders(t *testing.T) {
-	st := newFolder(t)
+	st := newStore(t)
 	if err := st.Put(t.Context(), "a/b/c", func(io.Writer) error { return errors.New("no") }); err == nil {
 		t.Error("Put succeeded")
 	}
@@ -206,7 +207,7 @@ func TestFolderLeavesNoEmptyFolders(t *testing.T) {
 // What is not ours is shown, so that nobody takes the folder for empty, except
 // for what belongs to the system.
 func TestFolderForeignFiles(t *testing.T) {
-	st := newFolder(t)
+	st := newStore(t)
 	for _, dir := range []string{"lost+found", ".snapshot", ".put-0.x"} {
 		if err := os.Mkdir(filepath.Join(st.String(), dir), 0o700); err != nil {
 			t.Fatal(err)
@@ -241,7 +242,7 @@ func TestFolderForeignFiles(t *testing.T) {
 
 // An operator may move old backups to another disk and leave links.
 func TestFolderFollowsLinks(t *testing.T) {
-	st, elsewhere := newFolder(t), t.TempDir()
+	st, elsewhere := newStore(t), t.TempDir()
 	if err := os.Symlink(elsewhere, filepath.Join(st.String(), "backups")); err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +270,7 @@ func TestFolderFollowsLinks(t *testing.T) {
 // A killed process must hold nothing up: its lock is gone, its half object is
 // not listed and is swept, and while it lives it is left alone.
 func TestFolderKilledProcess(t *testing.T) {
-	st := newFolder(t)
+	st := newStore(t)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+st.String())
 	cmd.Stderr = os.Stderr
@@ -321,7 +322,7 @@ func TestFolderKilledProcess(t *testing.T) {
 // A writer that was killed after it had made a folder and before it made a file
 // there once left the folder for ever.
 func TestFolderSweepsEmptyFolders(t *testing.T) {
-	st := newFolder(t)
+	st := newStore(t)
 	if err := st.Put(t.Context(), "backups/kept/a", func(io.Writer) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +343,7 @@ func TestFolderSweepsEmptyFolders(t *testing.T) {
 
 // A child process that outlives us, a mariadbd, must not inherit the lock.
 func TestFolderLockIsNotInherited(t *testing.T) {
-	st := newFolder(t)
+	st := newStore(t)
 	release, err := st.Lock(t.Context(), "repository", "me")
 	if err != nil {
 		t.Fatal(err)
@@ -368,7 +369,7 @@ func TestFolderLockIsNotInherited(t *testing.T) {
 }
 
 func TestFolderLockOwnerText(t *testing.T) {
-	st := newFolder(t)
+	st := newStore(t)
 	lockFile := filepath.Join(st.String(), ".lock-repository")
 	release, err := st.Lock(t.Context(), "repository", "me")
 	if err != nil {
@@ -392,7 +393,7 @@ func TestFolderLockOwnerText(t *testing.T) {
 }
 
 func TestFolderHolder(t *testing.T) {
-	st := newFolder(t)
+	st := newStore(t)
 	wants := func(want string) {
 		t.Helper()
 		if got, err := st.Holder(t.Context(), "repository"); err != nil || got != want {
@@ -440,7 +441,7 @@ func asNobody(t *testing.T, run func()) {
 }
 
 func TestFolderNotWritable(t *testing.T) {
-	st := newFolder(t)
+	st := newStore(t)
 	if err := store.PutBytes(t.Context(), st, "a", []byte("x")); err != nil {
 		t.Fatal(err)
 	}
@@ -477,7 +478,7 @@ func TestFolderFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Unmount(dir, unix.MNT_DETACH)
-	st, err := store.OpenFolder(dir)
+	st, err := folder.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,5 @@
-package store
+// Package folder is a store in a folder of the local file system.
+package folder
 
 import (
 	"cmp"
@@ -19,6 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbk/internal/hint"
+	"mbk/internal/repo/store"
+	"mbk/internal/sys/disk"
 	"mbk/internal/sys/fsuser"
 )
 
@@ -31,14 +34,13 @@ const (
 	maxDepth = 8
 )
 
-// Folder is a Store in a folder of the local file system. Objects are files with
-// mode 0600 in folders with mode 0700, as backups hold everything that the
-// server knows. It may be used by several processes at once.
+// Store keeps objects as files with mode 0600 in folders with mode 0700, as backups hold
+// everything that the server knows. It may be used by several processes at once.
 //
 // A process of root does everything in the folder with the rights of the folder's
 // owner: what it writes is the owner's, and a link that he has made leads it only to
 // where he could have gone himself. Nobody else's links lead anywhere, except root's.
-type Folder struct {
+type Store struct {
 	root  string      // absolute
 	owner fsuser.User // of the folder
 	place place       // of the folder when it was opened
@@ -52,19 +54,19 @@ type Folder struct {
 }
 
 var (
-	_ Store   = (*Folder)(nil)
-	_ Sweeper = (*Folder)(nil)
-	_ Tester  = (*Folder)(nil)
-	_ Holder  = (*Folder)(nil)
-	_ Guarded = (*Folder)(nil)
+	_ store.Store   = (*Store)(nil)
+	_ store.Sweeper = (*Store)(nil)
+	_ store.Tester  = (*Store)(nil)
+	_ store.Holder  = (*Store)(nil)
+	_ store.Guarded = (*Store)(nil)
 )
 
-// OpenFolder returns the store in an existing folder, to which path may be a symbolic
+// Open returns the store in an existing folder, to which path may be a symbolic
 // link; root follows only links that others cannot have made, and else the error is a
 // *fsuser.ForeignLinkError. The error is fs.ErrNotExist if there is no such folder and
 // syscall.ENOTDIR if the path is something else. Whether the folder can be written to
 // shows when something is written.
-func OpenFolder(path string) (*Folder, error) {
+func Open(path string) (*Store, error) {
 	root, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("open folder %s: %w", path, err)
@@ -73,7 +75,7 @@ func OpenFolder(path string) (*Folder, error) {
 	if err := ignoringEINTR(func() error { return unix.Stat(root, &st) }); err != nil {
 		return nil, fmt.Errorf("open folder %s: %w", root, err)
 	}
-	f := &Folder{synced: map[string]bool{".": true}}
+	f := &Store{synced: map[string]bool{".": true}}
 	if f.root, err = resolve(root); err != nil {
 		return nil, fmt.Errorf("open folder %s: %w", root, err)
 	}
@@ -112,9 +114,9 @@ func resolve(path string) (string, error) {
 	return place, cause(err)
 }
 
-// CreateFolder makes a folder for a new store, with mode 0700, and opens it. Its
+// Create makes a folder for a new store, with mode 0700, and opens it. Its
 // parent must exist. An existing folder is opened as it is.
-func CreateFolder(path string) (*Folder, error) {
+func Create(path string) (*Store, error) {
 	root, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("create folder %s: %w", path, err)
@@ -129,7 +131,7 @@ func CreateFolder(path string) (*Folder, error) {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("create folder %s: %w", root, cause(err))
 	}
-	return OpenFolder(root)
+	return Open(root)
 }
 
 // syncPath is syncFolder for a folder that is not open.
@@ -142,11 +144,11 @@ func syncPath(path string) error {
 }
 
 // String returns the absolute path of the folder.
-func (f *Folder) String() string { return f.root }
+func (f *Store) String() string { return f.root }
 
 // Open opens a part of an object.
-func (f *Folder) Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error) {
-	if err := errors.Join(ctx.Err(), CheckName(name)); err != nil {
+func (f *Store) Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error) {
+	if err := errors.Join(ctx.Err(), store.CheckName(name)); err != nil {
 		return nil, err
 	}
 	if offset < 0 {
@@ -174,18 +176,18 @@ func (f *Folder) Open(ctx context.Context, name string, offset, n int64) (io.Rea
 	if err != nil {
 		return nil, errors.Join(f.explainRead("open "+name, err), file.Close())
 	}
-	return &folderReader{ctx: ctx, file: file, left: n, all: n < 0}, nil
+	return &objectReader{ctx: ctx, file: file, left: n, all: n < 0}, nil
 }
 
-// folderReader reads a part of a file and heeds a context.
-type folderReader struct {
+// objectReader reads a part of a file and heeds a context.
+type objectReader struct {
 	ctx  context.Context
 	file *os.File
 	left int64
 	all  bool
 }
 
-func (r *folderReader) Read(p []byte) (int, error) {
+func (r *objectReader) Read(p []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -200,27 +202,27 @@ func (r *folderReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (r *folderReader) Close() error { return r.file.Close() }
+func (r *objectReader) Close() error { return r.file.Close() }
 
 // List lists the files below the folder.
-func (f *Folder) List(ctx context.Context, prefix string) ([]Object, error) {
-	var objects []Object
+func (f *Store) List(ctx context.Context, prefix string) ([]store.Object, error) {
+	var objects []store.Object
 	err := f.walk(ctx, prefix, allLinks, walker{
 		file: func(_ *os.File, name string, st *unix.Stat_t) error {
 			if !strings.HasPrefix(path.Base(name), ".") {
-				objects = append(objects, Object{Name: name, Size: st.Size, Modified: time.Unix(st.Mtim.Unix()).UTC()})
+				objects = append(objects, store.Object{Name: name, Size: st.Size, Modified: time.Unix(st.Mtim.Unix()).UTC()})
 			}
 			return nil
 		},
 		unreadable: func(name string, err error) error {
-			objects = append(objects, Object{Name: name, Err: f.explainRead("list "+name, err)})
+			objects = append(objects, store.Object{Name: name, Err: f.explainRead("list "+name, err)})
 			return nil
 		},
 	})
 	if err != nil {
 		return nil, f.explainRead("list "+f.root, err)
 	}
-	slices.SortFunc(objects, func(a, b Object) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(objects, func(a, b store.Object) int { return cmp.Compare(a.Name, b.Name) })
 	return objects, nil
 }
 
@@ -237,11 +239,11 @@ type walker struct {
 
 // walk goes through all files whose names begin with prefix; for a temporary file
 // that is the name of the object that it would have become.
-func (f *Folder) walk(ctx context.Context, prefix string, follow links, w walker) error {
+func (f *Store) walk(ctx context.Context, prefix string, follow links, w walker) error {
 	folder, _ := path.Split(prefix)
 	folder = strings.TrimSuffix(folder, "/")
 	if folder != "" {
-		if err := CheckName(folder); err != nil {
+		if err := store.CheckName(folder); err != nil {
 			return err
 		}
 	}
@@ -262,7 +264,7 @@ func (f *Folder) walk(ctx context.Context, prefix string, follow links, w walker
 	})
 }
 
-func (f *Folder) walkFolder(ctx context.Context, dir *os.File, folder, prefix string, depth int, follow links, w walker) error {
+func (f *Store) walkFolder(ctx context.Context, dir *os.File, folder, prefix string, depth int, follow links, w walker) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -306,9 +308,9 @@ func (f *Folder) walkFolder(ctx context.Context, dir *os.File, folder, prefix st
 }
 
 // walkInto is walkFolder for a folder in dir.
-func (f *Folder) walkInto(ctx context.Context, dir *os.File, entry, name, prefix string, depth int, follow links, w walker) error {
+func (f *Store) walkInto(ctx context.Context, dir *os.File, entry, name, prefix string, depth int, follow links, w walker) error {
 	next, err := f.openIn(dir, entry, unix.O_RDONLY|unix.O_DIRECTORY, follow == allLinks || depth == 0)
-	if isGone(err) || errors.Is(err, errForeignLink) || errors.Is(err, ErrThroughLink) {
+	if isGone(err) || errors.Is(err, errForeignLink) || errors.Is(err, store.ErrThroughLink) {
 		return nil
 	}
 	if err != nil {
@@ -338,7 +340,7 @@ func objectOf(base string) string {
 }
 
 // subfolders calls do for the repository's folder and those in it.
-func (f *Folder) subfolders(do func(dir *os.File, name string, st *unix.Stat_t) error) error {
+func (f *Store) subfolders(do func(dir *os.File, name string, st *unix.Stat_t) error) error {
 	return f.inside(func(root *os.File) error {
 		dir, err := f.openFolder(root, "", allLinks)
 		if err != nil {
@@ -367,7 +369,7 @@ func (f *Folder) subfolders(do func(dir *os.File, name string, st *unix.Stat_t) 
 
 // Writable reports whether objects can be made in the folder and its subfolders, as
 // far as can be told without making one.
-func (f *Folder) Writable(ctx context.Context) error {
+func (f *Store) Writable(ctx context.Context) error {
 	err := f.subfolders(func(dir *os.File, name string, _ *unix.Stat_t) error {
 		// AT_EACCESS is about the rights that the owner has, not root.
 		err := unix.Faccessat(int(dir.Fd()), name, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
@@ -383,7 +385,7 @@ func (f *Folder) Writable(ctx context.Context) error {
 }
 
 // Exposed names what others than the owner of the repository can exchange in it.
-func (f *Folder) Exposed(ctx context.Context) ([]string, error) {
+func (f *Store) Exposed(ctx context.Context) ([]string, error) {
 	var found []string
 	err := f.subfolders(func(_ *os.File, name string, st *unix.Stat_t) error {
 		path := filepath.Join(f.root, name)
@@ -404,7 +406,7 @@ func (f *Folder) Exposed(ctx context.Context) ([]string, error) {
 }
 
 // Empty reports whether the folder holds nothing but what belongs to the system.
-func (f *Folder) Empty(ctx context.Context) (bool, error) {
+func (f *Store) Empty(ctx context.Context) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
@@ -428,54 +430,49 @@ func (f *Folder) Empty(ctx context.Context) (bool, error) {
 }
 
 // Space asks the file system.
-func (f *Folder) Space(ctx context.Context) (Space, error) {
+func (f *Store) Space(ctx context.Context) (store.Space, error) {
 	if err := ctx.Err(); err != nil {
-		return Space{}, err
+		return store.Space{}, err
 	}
-	s, err := f.space()
-	if err != nil {
-		return Space{}, fmt.Errorf("space of %s: %w", f.root, err)
-	}
-	return s, nil
+	return f.space()
 }
 
-func (f *Folder) space() (Space, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(f.root, &st); err != nil {
-		return Space{}, err
+func (f *Store) space() (store.Space, error) {
+	s, err := disk.SpaceOf(f.root)
+	if err != nil {
+		return store.Space{}, err
 	}
-	unit := st.Frsize
-	return Space{Free: int64(st.Bavail) * unit, Total: int64(st.Blocks) * unit, Known: true}, nil
+	return store.Space{Free: s.Free, Total: s.Total, Known: true}, nil
 }
 
 // explain gives an error of writing its operation and what a person needs to know.
-func (f *Folder) explain(op string, err error) error {
+func (f *Store) explain(op string, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		space, spaceErr := f.space()
 		space.Known = space.Known && spaceErr == nil
-		return fmt.Errorf("%s: %w", op, &NoSpaceError{Where: f.root, Space: space, Err: cause(err)})
+		return fmt.Errorf("%s: %w", op, &store.NoSpaceError{Where: f.root, Space: space, Err: cause(err)})
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("%s: %w", op, f.notWritable(f.root, err))
 	}
-	return fmt.Errorf("%s: %w", op, &WriteError{cause(err)})
+	return fmt.Errorf("%s: %w", op, &store.WriteError{Err: cause(err)})
 }
 
 // notWritable is the error for a folder that cannot be written to.
-func (f *Folder) notWritable(folder string, err error) error {
+func (f *Store) notWritable(folder string, err error) error {
 	return f.withRights(fmt.Errorf("folder %s is not writable: %w", folder, cause(err)))
 }
 
 // explainRead gives an error of reading its operation.
-func (f *Folder) explainRead(op string, err error) error {
+func (f *Store) explainRead(op string, err error) error {
 	return f.withRights(fmt.Errorf("%s: %w", op, cause(err)))
 }
 
 // withRights adds advice to an error if the owner of the repository lacks rights in
 // it, whose rights those of root are here.
-func (f *Folder) withRights(err error) error {
+func (f *Store) withRights(err error) error {
 	if !errors.Is(err, fs.ErrPermission) || errors.Is(err, fsuser.ErrProcess) || !f.owner.Other() || len(hint.Of(err)) > 0 {
 		return err
 	}

@@ -1,4 +1,4 @@
-package store
+package folder
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mbk/internal/repo/store"
 	"mbk/internal/sys/fsuser"
 )
 
@@ -32,7 +33,7 @@ const (
 // inside calls do with the descriptor of the repository's folder and with the rights
 // of its owner. The folder is opened anew each time, so that nobody is kept from
 // unmounting it meanwhile.
-func (f *Folder) inside(do func(root *os.File) error) error {
+func (f *Store) inside(do func(root *os.File) error) error {
 	root, err := f.openRoot()
 	if err != nil {
 		return err
@@ -41,9 +42,9 @@ func (f *Folder) inside(do func(root *os.File) error) error {
 	return f.owner.Do(func() error { return do(root) })
 }
 
-// open opens the repository's folder with O_PATH. What is no link when OpenFolder looks
+// open opens the repository's folder with O_PATH. What is no link when Open looks
 // for it may be one later, so root follows none on the way.
-func (f *Folder) open() (int, error) {
+func (f *Store) open() (int, error) {
 	return retry(func() (int, error) {
 		if os.Geteuid() == 0 {
 			return fsuser.OpenPath(f.root, false)
@@ -53,7 +54,7 @@ func (f *Folder) open() (int, error) {
 }
 
 // stat describes the repository's folder.
-func (f *Folder) stat(st *unix.Stat_t) error {
+func (f *Store) stat(st *unix.Stat_t) error {
 	fd, err := f.open()
 	if err != nil {
 		return err
@@ -63,8 +64,8 @@ func (f *Folder) stat(st *unix.Stat_t) error {
 
 // openRoot opens the repository's folder with the rights of this process: its owner
 // may not be able to go there. If root's rights are used inside, it must be the
-// folder that OpenFolder saw.
-func (f *Folder) openRoot() (*os.File, error) {
+// folder that Open saw.
+func (f *Store) openRoot() (*os.File, error) {
 	fd, err := f.open()
 	if os.Geteuid() == 0 && errors.Is(err, unix.ENOTDIR) {
 		err = errExchanged // by a link, or a file
@@ -91,7 +92,7 @@ func placeOf(st *unix.Stat_t) place { return place{uint64(st.Dev), st.Ino} }
 
 // openFolder opens a folder of the repository by its name, "" or "." for the
 // repository's own.
-func (f *Folder) openFolder(root *os.File, name string, follow links) (*os.File, error) {
+func (f *Store) openFolder(root *os.File, name string, follow links) (*os.File, error) {
 	dir, err := f.openIn(root, ".", unix.O_RDONLY|unix.O_DIRECTORY, false)
 	if name == "" || name == "." || err != nil {
 		return dir, err
@@ -111,7 +112,7 @@ func (f *Folder) openFolder(root *os.File, name string, follow links) (*os.File,
 
 // openIn opens what a folder holds. A symbolic link leads on only if follow says so
 // and it is one of those that may.
-func (f *Folder) openIn(dir *os.File, name string, flags int, follow bool) (*os.File, error) {
+func (f *Store) openIn(dir *os.File, name string, flags int, follow bool) (*os.File, error) {
 	path := dir.Name() + "/" + name
 	if name == "." {
 		path = dir.Name()
@@ -124,7 +125,7 @@ func (f *Folder) openIn(dir *os.File, name string, flags int, follow bool) (*os.
 		case linkErr != nil:
 			err = linkErr
 		case !follow:
-			err = ErrThroughLink
+			err = store.ErrThroughLink
 		default:
 			fd, err = fsuser.Openat(int(dir.Fd()), target, flags)
 		}
@@ -144,7 +145,7 @@ func openAt(dir *os.File, name string, flags int) (int, error) {
 
 // readLink returns where a symbolic link leads that may lead on. The error is EINVAL
 // for what is none. A second name of a link may have been made by anybody.
-func (f *Folder) readLink(dir *os.File, name string) (string, error) {
+func (f *Store) readLink(dir *os.File, name string) (string, error) {
 	fd, err := openAt(dir, name, unix.O_PATH)
 	if err != nil {
 		return "", err
@@ -170,7 +171,7 @@ func (f *Folder) readLink(dir *os.File, name string) (string, error) {
 
 // statIn describes an entry of a folder, and what a symbolic link that may lead on
 // leads to. The error is fs.ErrNotExist for one that leads nowhere.
-func (f *Folder) statIn(dir *os.File, name string, follow bool) (unix.Stat_t, error) {
+func (f *Store) statIn(dir *os.File, name string, follow bool) (unix.Stat_t, error) {
 	var st unix.Stat_t
 	err := ignoringEINTR(func() error { return unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) })
 	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFLNK || !follow {
@@ -190,7 +191,7 @@ func (f *Folder) statIn(dir *os.File, name string, follow bool) (unix.Stat_t, er
 
 // openObject opens a regular file of the repository to read it. Anything else is
 // looked at and not opened: a device may start something when it is.
-func (f *Folder) openObject(dir *os.File, name string) (*os.File, error) {
+func (f *Store) openObject(dir *os.File, name string) (*os.File, error) {
 	st, err := f.statIn(dir, name, true)
 	if errors.Is(err, errForeignLink) {
 		return nil, fmt.Errorf("%w: %w", err, fs.ErrNotExist)

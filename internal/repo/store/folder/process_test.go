@@ -1,4 +1,4 @@
-package store_test
+package folder_test
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/folder"
 )
 
 // A link through /proc/self in the repository of somebody else led root to a folder
@@ -34,7 +34,7 @@ func TestLinksToWhatTheProcessHasOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := store.OpenFolder(s.repository)
+	st, err := folder.Open(s.repository)
 	if err != nil {
 		t.Fatal(err)
 	}

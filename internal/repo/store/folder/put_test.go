@@ -1,4 +1,4 @@
-package store
+package folder
 
 import (
 	"bytes"
@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"mbk/internal/repo/store"
+	"mbk/internal/sys/disk"
 )
 
 // Every step of a Put fails in turn. The object must be whole or as before, no
@@ -45,13 +48,13 @@ func TestPutFailsAtEveryStep(t *testing.T) {
 // has no such step.
 func failPutAt(t *testing.T, n int, cause error, before string) (failed string, done bool) {
 	t.Helper()
-	f, err := OpenFolder(t.TempDir())
+	f, err := Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	const name = "backups/b1/x.pack"
 	if before != "" {
-		if err := PutBytes(t.Context(), f, name, []byte(before)); err != nil {
+		if err := store.PutBytes(t.Context(), f, name, []byte(before)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -80,11 +83,11 @@ func failPutAt(t *testing.T, n int, cause error, before string) (failed string, 
 	if !errors.Is(err, cause) {
 		t.Errorf("%s failed: Put = %v, want %v", failed, err, cause)
 	}
-	var full *NoSpaceError
+	var full *store.NoSpaceError
 	if errors.As(err, &full) != (cause != syscall.EIO) {
 		t.Errorf("%s failed with %v: Put = %T %v", failed, cause, err, err)
 	}
-	var written *WriteError // tells it from a source that cannot be read
+	var written *store.WriteError // tells it from a source that cannot be read
 	if errors.As(err, &written) != (cause == syscall.EIO) {
 		t.Errorf("%s failed with %v: Put = %T %v", failed, cause, err, err)
 	}
@@ -92,14 +95,14 @@ func failPutAt(t *testing.T, n int, cause error, before string) (failed string, 
 	if failed == "sync folder" {
 		want = after // in place, but not known to survive a crash
 	}
-	b, err := ReadAll(t.Context(), f, name, 2*piece)
+	b, err := store.ReadAll(t.Context(), f, name, 2*piece)
 	if string(b) != want || (err == nil) != (want != "") {
 		t.Errorf("%s failed: object reads %.9q, %v; want %.9q", failed, b, err, want)
 	}
 	if temps, _ := filepath.Glob(filepath.Join(f.root, "*/*/.put-*")); len(temps) > 0 {
 		t.Errorf("%s failed: left %q", failed, temps)
 	}
-	if err := PutBytes(t.Context(), f, name, []byte("again")); err != nil {
+	if err := store.PutBytes(t.Context(), f, name, []byte("again")); err != nil {
 		t.Errorf("%s failed: next Put: %v", failed, err)
 	}
 	return failed, false
@@ -107,7 +110,7 @@ func failPutAt(t *testing.T, n int, cause error, before string) (failed string, 
 
 // A callback that overlooks a failed write must not get its half object.
 func TestPutWriteErrorOverlooked(t *testing.T) {
-	f, err := OpenFolder(t.TempDir())
+	f, err := Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +131,7 @@ func TestPutWriteErrorOverlooked(t *testing.T) {
 
 // The file behind a Put is not what was written: somebody else wrote to it.
 func TestPutLengthCheck(t *testing.T) {
-	f, err := OpenFolder(t.TempDir())
+	f, err := Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +143,7 @@ func TestPutLengthCheck(t *testing.T) {
 		return nil
 	}
 	err = f.Put(t.Context(), "x", func(w io.Writer) error {
-		file = w.(*folderWriter).file
+		file = w.(*objectWriter).file
 		_, err := w.Write([]byte("12345"))
 		return err
 	})
@@ -202,64 +205,33 @@ func TestClaimSweptFile(t *testing.T) {
 
 // Another process expires the last other object of the folder while we write.
 func TestPutFolderRemovedByAnotherProcess(t *testing.T) {
-	f, err := OpenFolder(t.TempDir())
+	f, err := Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := PutBytes(t.Context(), f, "a/b/c", nil); err != nil {
+	if err := store.PutBytes(t.Context(), f, "a/b/c", nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.RemoveAll(filepath.Join(f.root, "a")); err != nil {
 		t.Fatal(err)
 	}
-	if err := PutBytes(t.Context(), f, "a/b/c", nil); err != nil {
+	if err := store.PutBytes(t.Context(), f, "a/b/c", nil); err != nil {
 		t.Errorf("Put: %v", err)
 	}
 }
 
-func TestReadAllLimit(t *testing.T) {
-	f, err := OpenFolder(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := PutBytes(t.Context(), f, "x", []byte("12345")); err != nil {
-		t.Fatal(err)
-	}
-	if b, err := ReadAll(t.Context(), f, "x", 5); string(b) != "12345" || err != nil {
-		t.Errorf("ReadAll = %q, %v", b, err)
-	}
-	if _, err := ReadAll(t.Context(), f, "x", 4); err == nil {
-		t.Error("ReadAll over its limit succeeded")
-	}
-}
-
-func FuzzCheckName(fz *testing.F) {
-	for _, s := range []string{"", "a", "a/b", "../a", "a/./b", "backups/20261121T201806Z-full/data-0001.pack"} {
-		fz.Add(s)
-	}
-	fz.Fuzz(func(t *testing.T, name string) {
-		if CheckName(name) != nil {
-			return
-		}
-		// What is accepted stays inside the folder and means itself.
-		if !filepath.IsLocal(name) || filepath.Clean(name) != name {
-			t.Errorf("CheckName accepts %q", name)
-		}
-	})
-}
-
 // Objects of all lengths around the pieces, past the page cache or through it.
 func TestPutPieces(t *testing.T) {
-	ways := map[string]func(w *folderWriter){
-		"direct": func(w *folderWriter) {},
-		"cached": func(w *folderWriter) { w.cached = true },
+	ways := map[string]func(w *objectWriter){
+		"direct": func(w *objectWriter) {},
+		"cached": func(w *objectWriter) { w.cached = true },
 		// The kernel refuses such a write where it cares.
-		"direct, not at a block": func(w *folderWriter) { w.gathered = make([]byte, piece+1)[1:1] },
+		"direct, not at a block": func(w *objectWriter) { w.gathered = make([]byte, piece+1)[1:1] },
 	}
 	for way, prepare := range ways {
 		for _, size := range []int{0, 1, piece - 1, piece, piece + 1, 3*piece + 4096} {
 			t.Run(fmt.Sprintf("%s, %d bytes", way, size), func(t *testing.T) {
-				f, err := OpenFolder(t.TempDir())
+				f, err := Open(t.TempDir())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -267,9 +239,9 @@ func TestPutPieces(t *testing.T) {
 				for i := range want {
 					want[i] = byte(i >> 9 * 7)
 				}
-				var direct, disk bool
+				var direct, local bool
 				err = f.Put(t.Context(), "x", func(w io.Writer) error {
-					prepare(w.(*folderWriter))
+					prepare(w.(*objectWriter))
 					for rest := want; len(rest) > 0; {
 						n, err := w.Write(rest[:min(len(rest), 1<<20-3)])
 						if err != nil {
@@ -277,17 +249,17 @@ func TestPutPieces(t *testing.T) {
 						}
 						rest = rest[n:]
 					}
-					direct = w.(*folderWriter).wait() == nil && w.(*folderWriter).direct
-					disk = OnDisk(w.(*folderWriter).file)
+					direct = w.(*objectWriter).wait() == nil && w.(*objectWriter).direct
+					local = disk.IsLocal(w.(*objectWriter).file)
 					return nil
 				})
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got, err := ReadAll(t.Context(), f, "x", int64(size)); err != nil || !bytes.Equal(got, want) {
+				if got, err := store.ReadAll(t.Context(), f, "x", int64(size)); err != nil || !bytes.Equal(got, want) {
 					t.Errorf("ReadAll = %d bytes, %v, and not what was written", len(got), err)
 				}
-				if direct != (disk && way == "direct" && size >= piece) {
+				if direct != (local && way == "direct" && size >= piece) {
 					t.Errorf("written past the page cache: %v", direct)
 				}
 			})
@@ -302,7 +274,7 @@ func BenchmarkPut(b *testing.B) {
 	const parts = 512
 	for _, cached := range []bool{false, true} {
 		b.Run(fmt.Sprintf("cached=%v", cached), func(b *testing.B) {
-			f, err := OpenFolder(b.TempDir())
+			f, err := Open(b.TempDir())
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -310,7 +282,7 @@ func BenchmarkPut(b *testing.B) {
 			before := cpuTime(b)
 			for b.Loop() {
 				err := f.Put(b.Context(), "x", func(w io.Writer) error {
-					w.(*folderWriter).cached = cached
+					w.(*objectWriter).cached = cached
 					for range parts {
 						if _, err := w.Write(part); err != nil {
 							return err

@@ -1,4 +1,4 @@
-package store
+package folder
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"mbk/internal/repo/store"
 )
 
 // tempTries bounds how often a Put starts over because another process removed
@@ -22,8 +24,8 @@ const tempTries = 10
 // Put writes an object under a temporary name in the folder in which it will
 // lie, checks its length, syncs it, renames it, and syncs the folder and those
 // above it that are new.
-func (f *Folder) Put(ctx context.Context, name string, write func(w io.Writer) error) error {
-	if err := errors.Join(ctx.Err(), CheckName(name)); err != nil {
+func (f *Store) Put(ctx context.Context, name string, write func(w io.Writer) error) error {
+	if err := errors.Join(ctx.Err(), store.CheckName(name)); err != nil {
 		return err
 	}
 	t, err := f.createTemp(name)
@@ -31,7 +33,7 @@ func (f *Folder) Put(ctx context.Context, name string, write func(w io.Writer) e
 		return f.explain("write "+name, err)
 	}
 	defer t.dir.Close() //nolint:errcheck // synced by name
-	w := &folderWriter{ctx: ctx, folder: f, name: name, file: t.file}
+	w := &objectWriter{ctx: ctx, folder: f, name: name, file: t.file}
 	err = write(w)
 	if err == nil {
 		err = w.finish()
@@ -51,7 +53,7 @@ type temp struct {
 }
 
 // name closes a written and synced temporary file and gives it its name.
-func (f *Folder) name(t *temp) error {
+func (f *Store) name(t *temp) error {
 	// The lock that tells sweepers "in use" must last until the file has its
 	// name, but Close may still report an error of the write and so comes
 	// first. A second descriptor keeps the lock meanwhile.
@@ -80,7 +82,7 @@ func (f *Folder) name(t *temp) error {
 }
 
 // step is where tests make a Put fail.
-func (f *Folder) step(name string) error {
+func (f *Store) step(name string) error {
 	if f.fault == nil {
 		return nil
 	}
@@ -88,7 +90,7 @@ func (f *Folder) step(name string) error {
 }
 
 // createTemp makes a locked temporary file for an object, and its folder.
-func (f *Folder) createTemp(name string) (t *temp, err error) {
+func (f *Store) createTemp(name string) (t *temp, err error) {
 	err = f.inside(func(root *os.File) error {
 		for range tempTries {
 			if t, err = f.tryTemp(root, name); t != nil || err != nil {
@@ -102,7 +104,7 @@ func (f *Folder) createTemp(name string) (t *temp, err error) {
 
 // tryTemp is a try of createTemp. It returns nil if an expiry of another process found
 // the folder empty, or the file without a lock, and removed that.
-func (f *Folder) tryTemp(root *os.File, name string) (*temp, error) {
+func (f *Store) tryTemp(root *os.File, name string) (*temp, error) {
 	dir, err := f.makeFolder(root, path.Dir(name))
 	if dir == nil {
 		return nil, err
@@ -152,7 +154,7 @@ func claim(file *os.File) (bool, error) {
 // have made it a moment ago without having synced its entry yet, so a folder that is
 // seen for the first time is synced even if it is there. It returns nil if one was
 // removed meanwhile.
-func (f *Folder) makeFolder(root *os.File, folder string) (*os.File, error) {
+func (f *Store) makeFolder(root *os.File, folder string) (*os.File, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	dir, err := f.openFolder(root, "", allLinks)
@@ -173,7 +175,7 @@ func (f *Folder) makeFolder(root *os.File, folder string) (*os.File, error) {
 }
 
 // makeNext makes one folder in dir, unless it is there, and opens it.
-func (f *Folder) makeNext(dir *os.File, element, name string) (*os.File, error) {
+func (f *Store) makeNext(dir *os.File, element, name string) (*os.File, error) {
 	if !f.synced[name] {
 		err := f.step("mkdir")
 		if err == nil {
@@ -202,7 +204,7 @@ func (f *Folder) makeNext(dir *os.File, element, name string) (*os.File, error) 
 
 // without forgets a folder that was removed meanwhile, with those above it. Other
 // errors stay.
-func (f *Folder) without(name string, err error) error {
+func (f *Store) without(name string, err error) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -213,21 +215,21 @@ func (f *Folder) without(name string, err error) error {
 }
 
 // forget makes the next Put look whether a folder is there.
-func (f *Folder) forget(folder string) {
+func (f *Store) forget(folder string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_ = f.without(folder, fs.ErrNotExist) // only forgets
 }
 
 // dropTemp closes and removes a temporary file that will not become an object.
-func (f *Folder) dropTemp(t *temp) error {
+func (f *Store) dropTemp(t *temp) error {
 	err := f.removeTemp(t)
 	_ = t.file.Close() // nobody will read what it held
 	return err
 }
 
 // removeTemp removes a temporary file and the folders that are empty without it.
-func (f *Folder) removeTemp(t *temp) error {
+func (f *Store) removeTemp(t *temp) error {
 	return f.inside(func(root *os.File) error {
 		if err := unlinkIn(t.dir, t.base, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

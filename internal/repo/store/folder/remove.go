@@ -1,4 +1,4 @@
-package store
+package folder
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"mbk/internal/repo/store"
 )
 
 // orphanAge is how long nobody may have written to a temporary file before it counts
@@ -20,8 +22,8 @@ const orphanAge = 24 * time.Hour
 // Delete removes the object's file, durably, and folders that it leaves empty. It
 // removes nothing through a symbolic link, unless that stands for a folder of the
 // repository itself, such as backups.
-func (f *Folder) Delete(ctx context.Context, name string) error {
-	if err := errors.Join(ctx.Err(), CheckName(name)); err != nil {
+func (f *Store) Delete(ctx context.Context, name string) error {
+	if err := errors.Join(ctx.Err(), store.CheckName(name)); err != nil {
 		return err
 	}
 	err := f.inside(func(root *os.File) error {
@@ -38,18 +40,18 @@ func (f *Folder) Delete(ctx context.Context, name string) error {
 	switch {
 	case err == nil, isGone(err):
 		return nil
-	case errors.Is(err, ErrThroughLink), errors.Is(err, errForeignLink):
+	case errors.Is(err, store.ErrThroughLink), errors.Is(err, errForeignLink):
 		return fmt.Errorf("delete %s: %w", name, err) // with the path of the link
 	}
 	if err = cause(err); !errors.Is(err, fs.ErrPermission) {
-		err = &WriteError{err}
+		err = &store.WriteError{Err: err}
 	}
 	return f.withRights(fmt.Errorf("delete %s: %w", name, err))
 }
 
 // removeEmpty removes a folder and those above it as far as they are empty, and
 // makes that durable.
-func (f *Folder) removeEmpty(root *os.File, folder string) error {
+func (f *Store) removeEmpty(root *os.File, folder string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for ; folder != "."; folder = path.Dir(folder) {
@@ -75,7 +77,7 @@ func (f *Folder) removeEmpty(root *os.File, folder string) error {
 }
 
 // SweepTemp removes the temporary files and empty folders of writers that are dead.
-func (f *Folder) SweepTemp(ctx context.Context, prefix string) ([]string, error) {
+func (f *Store) SweepTemp(ctx context.Context, prefix string) ([]string, error) {
 	var swept []string
 	var failed []error
 	fail := func(name string, err error) error {
@@ -112,7 +114,7 @@ func (f *Folder) SweepTemp(ctx context.Context, prefix string) ([]string, error)
 // sweepFolders removes the emptied folders if nothing is left in them, and empty ones
 // of a writer that died before it made a file there. A Put that finds its folder gone
 // makes it anew.
-func (f *Folder) sweepFolders(root *os.File, prefix string, emptied []string, fail func(string, error) error) error {
+func (f *Store) sweepFolders(root *os.File, prefix string, emptied []string, fail func(string, error) error) error {
 	folder := path.Dir(prefix)
 	dir, err := f.openFolder(root, folder, topLink)
 	if isGone(err) || errors.Is(err, errForeignLink) {
@@ -145,7 +147,7 @@ func (f *Folder) sweepFolders(root *os.File, prefix string, emptied []string, fa
 
 // removeIfEmpty removes a folder without entries. What cannot be looked into is not
 // empty as far as is known.
-func (f *Folder) removeIfEmpty(root *os.File, name string) error {
+func (f *Store) removeIfEmpty(root *os.File, name string) error {
 	dir, err := f.openFolder(root, name, topLink)
 	if err != nil {
 		return nil
