@@ -327,7 +327,7 @@ func TestOptionFilesThatOthersCanChange(t *testing.T) {
 		t.Skip("needs root")
 	}
 	t.Parallel()
-	user := make([]byte, 0, 44) // an access list: version 2, then (tag, rights, id)
+	user := make([]byte, 0, 44) // an access control list: version 2, then (tag, rights, id)
 	user = binary.LittleEndian.AppendUint32(user, 2)
 	for _, entry := range [][3]uint32{{1, 6, 1<<32 - 1}, {2, 6, 64999}, {4, 4, 1<<32 - 1}, {16, 6, 1<<32 - 1}, {32, 4, 1<<32 - 1}} {
 		user = binary.LittleEndian.AppendUint16(user, uint16(entry[0]))
@@ -343,7 +343,7 @@ func TestOptionFilesThatOthersCanChange(t *testing.T) {
 		{"readable by a group", func(f string) error { return errors.Join(os.Chown(f, 0, 64999), os.Chmod(f, 0o640)) }, ""},
 		{"writable by a group", func(f string) error { return errors.Join(os.Chown(f, 0, 64999), os.Chmod(f, 0o664)) }, "group 64999 can write to the file"},
 		{"writable by root's group", func(f string) error { return os.Chmod(f, 0o664) }, ""},
-		{"writable by an access list", func(f string) error { return unix.Setxattr(f, "system.posix_acl_access", user, 0) }, "access list"},
+		{"writable by an access control list", func(f string) error { return unix.Setxattr(f, "system.posix_acl_access", user, 0) }, "access list"},
 		{"by a link of another user", func(f string) error {
 			return errors.Join(os.Rename(f, f+".real"), os.Symlink(f+".real", f), os.Lchown(f, 64999, 64999))
 		}, "the link belongs to user 64999"},
@@ -352,7 +352,7 @@ func TestOptionFilesThatOthersCanChange(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			file := optionFile(t, "[mbk]", "hook-before = /bin/true")
 			if err := tt.set(file); errors.Is(err, unix.EOPNOTSUPP) {
-				t.Skip("no access lists on this file system")
+				t.Skip("no access control lists on this file system")
 			} else if err != nil {
 				t.Fatal(err)
 			}

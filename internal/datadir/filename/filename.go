@@ -180,7 +180,8 @@ func TriggerTable(contents []byte) (table string, ok bool) {
 	for line := range strings.Lines(string(contents)) {
 		if value, found := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "trigger_table="); found {
 			// As the server escapes strings in such files.
-			return strings.NewReplacer(`\\`, `\`, `\n`, "\n", `\0`, "\x00", `\z`, "\x1a", `\'`, "'").Replace(value), true
+			return strings.NewReplacer(`\\`, `\`, `\n`, "\n", `\0`, "\x00", `\z`, "\x1a", `\'`, "'").Replace(value),
+				true
 		}
 	}
 	return "", false

@@ -67,7 +67,8 @@ func TestNamesOfFiles(t *testing.T) {
 
 func TestSQLOfUncodedNames(t *testing.T) {
 	for name, want := range map[string]string{
-		"plain": "plain", "a-b": "#mysql50#a-b", "a@b": "#mysql50#a@b", "": "#mysql50#", "@0061": "#mysql50#@0061", "a@0020b": "a b",
+		"plain": "plain", "a-b": "#mysql50#a-b", "a@b": "#mysql50#a@b", "": "#mysql50#", "@0061": "#mysql50#@0061",
+		"a@0020b": "a b",
 	} {
 		if got := filename.SQL(name); got != want {
 			t.Errorf("SQL(%q) = %q, want %q", name, got, want)
@@ -87,12 +88,16 @@ func TestPartsOfNames(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]bool{
-		"FTS_000000000000007e_00000000000000b0_INDEX_1.ibd": true, "FTS_000000000000007e_00000000000000b0_INDEX_6.ibd": true,
-		"FTS_000000000000007e_CONFIG.ibd": true, "FTS_000000000000007e_BEING_DELETED_CACHE.ibd": true, "FTS_000000000000007e_DELETED": true,
-		"FTS_orders.ibd": false, "FTS_000000000000007e_orders.ibd": false, "FTS_000000000000007E_CONFIG.ibd": false,
-		"FTS_000000000000007e_00000000000000b0_INDEX_7.ibd": false, "FTS_000000000000007e_00000000000000b0_INDEX_.ibd": false,
-		"FTS_000000000000007e_00000000000000b0.ibd": false, "FTS_000000000000007e_INDEX_1.ibd": false,
-		"FTS_000000000000007e_00000000000000b0_CONFIG.ibd": false, "FTS_000000000000007e_": false, "fts_000000000000007e_CONFIG.ibd": false,
+		"FTS_000000000000007e_00000000000000b0_INDEX_1.ibd": true,
+		"FTS_000000000000007e_00000000000000b0_INDEX_6.ibd": true,
+		"FTS_000000000000007e_CONFIG.ibd":                   true, "FTS_000000000000007e_BEING_DELETED_CACHE.ibd": true,
+		"FTS_000000000000007e_DELETED": true,
+		"FTS_orders.ibd":               false, "FTS_000000000000007e_orders.ibd": false, "FTS_000000000000007E_CONFIG.ibd": false,
+		"FTS_000000000000007e_00000000000000b0_INDEX_7.ibd": false,
+		"FTS_000000000000007e_00000000000000b0_INDEX_.ibd":  false,
+		"FTS_000000000000007e_00000000000000b0.ibd":         false, "FTS_000000000000007e_INDEX_1.ibd": false,
+		"FTS_000000000000007e_00000000000000b0_CONFIG.ibd": false, "FTS_000000000000007e_": false,
+		"fts_000000000000007e_CONFIG.ibd": false,
 	} {
 		if got := filename.FullText(name); got != want {
 			t.Errorf("FullText(%q) = %v, want %v", name, got, want)
@@ -115,7 +120,8 @@ func FuzzDecode(f *testing.F) {
 
 func TestFullTextParent(t *testing.T) {
 	for name, want := range map[string]uint64{
-		"FTS_000000000000014a_CONFIG.ibd": 0x14a, "FTS_000000000000014a_00000000000001c3_INDEX_1.ibd": 0x14a, "FTS_14a_CONFIG.ibd": 0, "t.ibd": 0,
+		"FTS_000000000000014a_CONFIG.ibd": 0x14a, "FTS_000000000000014a_00000000000001c3_INDEX_1.ibd": 0x14a,
+		"FTS_14a_CONFIG.ibd": 0, "t.ibd": 0,
 	} {
 		if got, ok := filename.FullTextParent(name); got != want || ok != (want != 0) {
 			t.Errorf("FullTextParent(%s) = %d, %t", name, got, ok)
@@ -125,7 +131,8 @@ func TestFullTextParent(t *testing.T) {
 
 func TestTriggerTable(t *testing.T) {
 	for text, want := range map[string]string{
-		"TYPE=TRIGGERNAME\ntrigger_table=innodb_audited\n": "innodb_audited", "TYPE=TRIGGERNAME\ntrigger_table=a\\\\b\\nc 表\n": "a\\b\nc 表",
+		"TYPE=TRIGGERNAME\ntrigger_table=innodb_audited\n": "innodb_audited",
+		"TYPE=TRIGGERNAME\ntrigger_table=a\\\\b\\nc 表\n":   "a\\b\nc 表",
 		"TYPE=TRIGGERNAME\n": "", "": "",
 	} {
 		if got, ok := filename.TriggerTable([]byte(text)); got != want || ok != (want != "") {

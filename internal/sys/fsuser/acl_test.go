@@ -50,7 +50,8 @@ func TestFoldersWithAnAccessList(t *testing.T) {
 		{"no list", 0o755, nil, false, "", ""},
 		{"the group root may write", 0o775, nil, true, "", ""},
 		{"a user may write", 0o755, with(entry{2, 7, 64999}, 7), true, "user 64999", ""},
-		{"a user may write, and the bit is sticky", 0o755 | os.ModeSticky, with(entry{2, 7, 64999}, 7), false, "user 64999", ""},
+		{"a user may write, and the bit is sticky", 0o755 | os.ModeSticky, with(entry{2, 7, 64999}, 7), false,
+			"user 64999", ""},
 		{"a user may read", 0o755, with(entry{2, 5, 64999}, 5), false, "", ""},
 		{"a user may write, and the mask takes that away", 0o755, with(entry{2, 7, 64999}, 5), false, "", ""},
 		{"another user may write", 0o755, with(entry{2, 7, 64998}, 7), true, "user 64998", "user 64998"},
@@ -92,8 +93,10 @@ func TestGroupWriter(t *testing.T) {
 	}{
 		{"the group of the file", accessList(entry{4, 7, none}, entry{0x10, 7, none}), 7, "group 7"},
 		{"his own group", accessList(entry{4, 7, none}, entry{0x10, 7, none}), other.GID, ""},
-		{"he himself, and the group of the file may not", accessList(entry{2, 7, 64999}, entry{4, 5, none}, entry{0x10, 7, none}), 0, ""},
-		{"another user, and his group may not", accessList(entry{2, 7, 7}, entry{4, 5, none}, entry{0x10, 7, none}), other.GID, "user 7"},
+		{"he himself, and the group of the file may not",
+			accessList(entry{2, 7, 64999}, entry{4, 5, none}, entry{0x10, 7, none}), 0, ""},
+		{"another user, and his group may not", accessList(entry{2, 7, 7}, entry{4, 5, none}, entry{0x10, 7, none}),
+			other.GID, "user 7"},
 		{"his group, by number", accessList(entry{4, 5, none}, entry{8, 7, 64999}, entry{0x10, 7, none}), 0, ""},
 	} {
 		if got, err := listedWriter(tt.list, tt.gid, other); got != tt.want || err != nil {
@@ -103,7 +106,8 @@ func TestGroupWriter(t *testing.T) {
 }
 
 func TestListsOfAnUnknownForm(t *testing.T) {
-	for name, list := range map[string][]byte{"empty": {}, "short": {2, 0, 0}, "half an entry": {2, 0, 0, 0, 1, 0}, "another version": {3, 0, 0, 0}} {
+	for name, list := range map[string][]byte{"empty": {}, "short": {2, 0, 0}, "half an entry": {2, 0, 0, 0, 1, 0},
+		"another version": {3, 0, 0, 0}} {
 		if who, err := listedWriter(list, 0, User{}); err == nil {
 			t.Errorf("%s: %q, want an error", name, who)
 		}

@@ -1,9 +1,8 @@
-// Package fsuser makes calls to the file system with the rights of another user.
-// A process of root uses it for files that belong to somebody else: whatever that
-// user has arranged, links and exchanged folders included, then leads only to where
-// he could have gone himself. It changes no thread for good, and does not start
-// programs as another user. And it tells on which paths nobody but root can change
-// anything.
+// Package fsuser makes file system calls with the rights of another user. A root process
+// uses it for files that belong to somebody else: whatever that user has arranged, with
+// symbolic links or swapped directories, then leads only to places that he could reach
+// himself. It changes no thread permanently, and it does not start programs as another
+// user. It also reports which paths only root can change.
 package fsuser
 
 import (
@@ -17,17 +16,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// User is a user of the file system. He has no supplementary groups. The zero
+// User is a user and group ID for file access, without supplementary groups. The zero
 // User is root.
 type User struct {
 	UID, GID int
 }
 
-// Current is the user that this process runs as.
+// Current returns the user that this process runs as.
 func Current() User { return User{UID: os.Geteuid(), GID: os.Getegid()} }
 
-// OwnerOf is the user, and the group, to whom a file or folder belongs. It follows
-// symbolic links.
+// OwnerOf returns the owner and group of a file or directory. It follows symbolic links.
 func OwnerOf(path string) (User, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -40,28 +38,27 @@ func OwnerOf(path string) (User, error) {
 	return User{UID: int(st.Uid), GID: int(st.Gid)}, nil
 }
 
-// Other reports whether Do changes anything: whether this process is root's, and
+// Other reports whether Do changes the rights of a call: this process runs as root, and
 // the user is not root.
 func (u User) Other() bool { return u.UID != 0 && os.Geteuid() == 0 }
 
 // String names the user by number: "uid 112, gid 118".
 func (u User) String() string { return fmt.Sprintf("uid %d, gid %d", u.UID, u.GID) }
 
-// Do calls f, and whatever f asks of the file system is done with the user's
-// rights and on his account: new files belong to him, and root's power to pass
-// over permissions is gone. If this process cannot act for others, because it
-// is not root's, or if the user is root, f is called as it is.
+// Do calls f with the user's rights to files: new files belong to the user, and root's
+// power to ignore permissions is gone. If this process does not run as root, or if the
+// user is root, f is called unchanged.
 //
-// f runs on a thread of its own. Goroutines that it starts have the rights of the
-// process, and so would programs; descriptors that it opens can be used anywhere.
+// f runs on a separate thread. Goroutines and programs that it starts have the rights of
+// the process; descriptors that it opens can be used anywhere.
 func (u User) Do(f func() error) error {
 	if !u.Other() {
 		return f()
 	}
 	done := make(chan error, 1)
 	go func() {
-		// Where the thread cannot be given back as it was, it stays locked and ends
-		// with this goroutine.
+		// If the thread's rights cannot be restored, it stays locked and ends with
+		// this goroutine.
 		runtime.LockOSThread()
 		groups, err := threadGroups()
 		if err == nil {
@@ -87,11 +84,11 @@ func Value[T any](u User, f func() (T, error)) (T, error) {
 	return value, err
 }
 
-// errRefused is returned if the kernel did not take over the user.
+// errRefused is returned if the kernel did not change the thread's user.
 var errRefused = errors.New("the kernel refuses to change the thread's user")
 
-// enter gives this thread the user's rights to files. The kernel takes root's
-// capabilities over files away with the user ID, see setfsuid(2).
+// enter gives this thread the user's rights to files. With the user ID the kernel also
+// drops root's capabilities for files, see setfsuid(2).
 func (u User) enter() error {
 	if err := setThreadGroups(nil); err != nil {
 		return fmt.Errorf("act as %v: give up the groups: %w", u, err)
@@ -104,7 +101,7 @@ func (u User) enter() error {
 	return nil
 }
 
-// leave gives this thread the rights of the process again.
+// leave restores the rights of the process for this thread.
 func leave(groups []uint32) error {
 	me := Current()
 	unix.SetfsuidRetUid(me.UID)
@@ -115,14 +112,14 @@ func leave(groups []uint32) error {
 	return setThreadGroups(groups)
 }
 
-// fsIDs are the thread's, which an impossible ID makes the kernel tell.
+// fsIDs returns the IDs of this thread: setting an invalid ID returns the current one.
 func fsIDs() (uid, gid int) {
 	uid, _ = unix.SetfsuidRetUid(-1)
 	gid, _ = unix.SetfsgidRetGid(-1)
 	return uid, gid
 }
 
-// threadGroups are the supplementary groups of this thread.
+// threadGroups returns the supplementary groups of this thread.
 func threadGroups() ([]uint32, error) {
 	n, _, errno := unix.RawSyscall(unix.SYS_GETGROUPS, 0, 0, 0)
 	if errno != 0 || n == 0 {
@@ -133,7 +130,7 @@ func threadGroups() ([]uint32, error) {
 	return groups[:n], asError(errno)
 }
 
-// setThreadGroups sets them. The package syscall would do that for all threads.
+// setThreadGroups sets them. syscall.Setgroups would do that for all threads.
 func setThreadGroups(groups []uint32) error {
 	var first unsafe.Pointer
 	if len(groups) > 0 {

@@ -39,7 +39,8 @@ func TestDoHasTheRightsOfTheUser(t *testing.T) {
 	needRoot(t)
 	dir := folder(t)
 	own, secret := filepath.Join(dir, "own"), filepath.Join(dir, "secret")
-	if err := errors.Join(os.Mkdir(own, 0o700), os.Chown(own, other.UID, other.GID), os.WriteFile(secret, []byte("s"), 0o600)); err != nil {
+	if err := errors.Join(os.Mkdir(own, 0o700), os.Chown(own, other.UID, other.GID),
+		os.WriteFile(secret, []byte("s"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	link := filepath.Join(own, "link")
@@ -59,7 +60,8 @@ func TestDoHasTheRightsOfTheUser(t *testing.T) {
 		{"read a file of root", func() error { _, err := os.ReadFile(secret); return err }, false},
 		{"read it through a link", func() error { _, err := os.ReadFile(link); return err }, false},
 		{"read a file of root's group", func() error { _, err := os.ReadFile(group); return err }, false},
-		{"write into a folder of root", func() error { return os.WriteFile(filepath.Join(dir, "new"), nil, 0o600) }, false},
+		{"write into a folder of root", func() error { return os.WriteFile(filepath.Join(dir, "new"), nil, 0o600) },
+			false},
 		{"change a file of root", func() error { return os.Chmod(secret, 0o777) }, false},
 		{"give a file away", func() error { return os.Chown(filepath.Join(own, "new"), 0, 0) }, false},
 	} {

@@ -10,19 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrProcess is returned for a path through a link of /proc. It is an fs.ErrPermission.
-var ErrProcess = fmt.Errorf("a link of /proc is on the way: %w", fs.ErrPermission)
+// ErrProcess is returned for a path through a link in /proc. It is an fs.ErrPermission.
+var ErrProcess = fmt.Errorf("the path leads through a link in /proc: %w", fs.ErrPermission)
 
 // maxLinks is how many symbolic links the kernel follows at most.
 const maxLinks = 40
 
 // Openat is openat(2), except that it follows no link in /proc, such as
-// /proc/self/cwd. Those lead straight to what this process can reach, whatever
-// rights the calling thread has. What is opened must be there already.
+// /proc/self/cwd. Such links lead to what this process can reach, whatever rights the
+// calling thread has. It does not create files.
 func Openat(dir int, path string, flags int) (int, error) {
 	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: unix.RESOLVE_NO_MAGICLINKS}
 	fd, err := again(func() (int, error) { return unix.Openat2(dir, path, &how) })
-	// ENOSYS: a kernel before 5.6. EPERM: a filter of system calls from that time.
+	// ENOSYS: a kernel before 5.6. EPERM: a seccomp filter that does not know the call.
 	// ELOOP: there is such a link, or there are too many.
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.ELOOP) {
 		return walk(dir, path, flags)
@@ -30,7 +30,7 @@ func Openat(dir int, path string, flags int) (int, error) {
 	return fd, err
 }
 
-// walk is Openat element by element.
+// walk is Openat, one path element at a time.
 func walk(dir int, path string, flags int) (int, error) {
 	at, err := openElement(dir, ".", unix.O_PATH)
 	if strings.HasPrefix(path, "/") {
@@ -83,18 +83,18 @@ func walk(dir int, path string, flags int) (int, error) {
 	return openElement(at, ".", flags)
 }
 
-// elements are the names in a path.
+// elements returns the names in a path.
 func elements(path string) []string {
 	return strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
 }
 
-// openElement opens an entry of a directory that is no symbolic link, or the link
-// itself with O_PATH.
+// openElement opens a directory entry that is not a symbolic link, or the link itself
+// with O_PATH.
 func openElement(dir int, name string, flags int) (int, error) {
 	return again(func() (int, error) { return unix.Openat(dir, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) })
 }
 
-// ordinaryLink reads where an opened link leads, if it is none of /proc.
+// ordinaryLink returns the target of an open link, unless it lies in /proc.
 func ordinaryLink(fd int) (string, error) {
 	var system unix.Statfs_t
 	if err := unix.Fstatfs(fd, &system); err != nil {
@@ -108,7 +108,7 @@ func ordinaryLink(fd int) (string, error) {
 	return string(target[:max(n, 0)]), err
 }
 
-// again repeats a call that a signal has interrupted.
+// again repeats a call that was interrupted by a signal.
 func again(call func() (int, error)) (int, error) {
 	for {
 		n, err := call()

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OpenTo returns the folder on the way to a path, or that at its end, of which others
-// than root can change what is in it, "" if there is none. The path is absolute, and its
-// symbolic links are resolved.
+// OpenTo returns the first directory, from the path upwards, whose entries others than
+// root can change, or "" if there is none. The path is absolute and holds no symbolic
+// links.
 func OpenTo(path string) string {
 	for dir := path; ; dir = filepath.Dir(dir) {
 		if info, err := os.Lstat(dir); err != nil || !onlyRoots(info) {
@@ -26,11 +26,10 @@ func OpenTo(path string) string {
 	}
 }
 
-// onlyRoots reports whether only root can exchange what root has made in a folder. In one
-// with the sticky bit others can add something only. A folder that its group can change is
-// none of these, even if that is the group root: others can be members of it, and where
-// the folder has an access list (ACL), the bits of the group are the most that any user
-// or group of the list is granted.
+// onlyRoots reports whether only root can replace what root has made in a directory. With
+// the sticky bit others can only add entries. A directory that is writable for its group
+// does not count, even if that is the group root: others may be members of it, and if the
+// directory has an access control list (ACL), the group bits are the mask of that list.
 func onlyRoots(info os.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || !info.IsDir() || st.Uid != 0 {
@@ -44,15 +43,15 @@ type ForeignLinkError struct{ Path string }
 
 // Error names the link.
 func (e *ForeignLinkError) Error() string {
-	return fmt.Sprintf("%s is a symbolic link that others than root can have made", e.Path)
+	return fmt.Sprintf("%s is a symbolic link that users other than root can have made", e.Path)
 }
 
-// Advice is what can be done about it.
+// Advice says what to do about it.
 func (e *ForeignLinkError) Advice() string {
 	return "look where it leads, and name that folder itself"
 }
 
-// rootsLink reports whether nobody but root can have made a link in a folder.
+// rootsLink reports whether only root can have made a link in a directory.
 func rootsLink(dir string, link os.FileInfo) bool {
 	st, ok := link.Sys().(*syscall.Stat_t)
 	info, err := os.Lstat(dir)
@@ -62,9 +61,9 @@ func rootsLink(dir string, link os.FileInfo) bool {
 	return st.Uid == 0 || info.Mode()&os.ModeSticky == 0
 }
 
-// Resolve makes a path absolute and follows its symbolic links. Its last part
-// need not exist. Root follows only links that others cannot have made; another one is
-// a *ForeignLinkError.
+// Resolve makes a path absolute and follows its symbolic links. The last element need not
+// exist. Root follows only links that nobody else can have made; any other link is a
+// *ForeignLinkError.
 func Resolve(path string) (string, error) {
 	if path == "" {
 		return "", errors.New("no path")
@@ -73,7 +72,6 @@ func Resolve(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	const most = 40      // as the kernel
 	dir, last := "/", "" // where we are, and the link that the path ends in
 	parts, links := strings.Split(path, "/"), 0
 	for len(parts) > 0 {
@@ -92,7 +90,7 @@ func Resolve(path string) (string, error) {
 			dir = next
 			continue
 		}
-		if links++; links > most {
+		if links++; links > maxLinks {
 			return "", &os.PathError{Op: "resolve", Path: path, Err: unix.ELOOP}
 		}
 		if os.Geteuid() == 0 && !rootsLink(dir, info) {
@@ -113,8 +111,8 @@ func Resolve(path string) (string, error) {
 	return dir, nil
 }
 
-// OpenPath opens a folder with O_PATH, by an absolute path without symbolic links: whoever
-// puts one there meanwhile stops it. If make is set, folders that are missing are made.
+// OpenPath opens a directory with O_PATH, by an absolute path without symbolic links; one
+// that appears there meanwhile is an error. If make is set, missing directories are made.
 func OpenPath(path string, make bool) (fd int, err error) {
 	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	if fd, err = unix.Open("/", flags, 0); err != nil {
@@ -130,7 +128,7 @@ func OpenPath(path string, make bool) (fd int, err error) {
 				next, err = unix.Openat(fd, name, flags, 0)
 			}
 		}
-		_ = unix.Close(fd) // nothing is written through it
+		_ = unix.Close(fd) // O_PATH: nothing to lose
 		if err != nil {
 			return -1, &os.PathError{Op: "open " + name + " of", Path: path, Err: err}
 		}

@@ -1,5 +1,5 @@
-// Package pagecache lets a program read files and leave the kernel's page cache as
-// it found it: what was not cached before is dropped after. The cache belongs to
+// Package pagecache lets a program read files and leave the kernel's page cache as it
+// found it: pages that were not cached before are dropped afterwards. The cache belongs to
 // the database server.
 package pagecache
 
@@ -12,19 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// File is a file whose pages can be looked at, such as *os.File.
+// File is a file with a descriptor, such as *os.File.
 type File interface{ syscall.Conn }
 
 // Map says which pages of a part of a file were in the page cache at one moment.
-// The zero Map knows nothing, and nothing is dropped by it.
+// The zero Map knows nothing and drops nothing.
 type Map struct {
 	start    int64  // offset of the first page
-	resident []byte // a byte for each page, whose lowest bit says so
+	resident []byte // one byte per page; the lowest bit is set if it is cached
 }
 
-// Look finds out which pages of n bytes at an offset are in the page cache. The
-// kernel tells only who owns the file or may write to it, and takes all pages for
-// cached otherwise.
+// Look finds out which pages of n bytes at an offset are in the page cache. The kernel
+// tells only a caller that owns the file or may write to it; for others it reports all
+// pages as cached.
 func Look(f File, offset, n int64) Map {
 	page := int64(os.Getpagesize())
 	start := offset - offset%page
@@ -43,7 +43,8 @@ func Look(f File, offset, n int64) Map {
 			return
 		}
 		resident := make([]byte, (n+page-1)/page)
-		_, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&b[0])), uintptr(n), uintptr(unsafe.Pointer(&resident[0])))
+		_, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&b[0])), uintptr(n),
+			uintptr(unsafe.Pointer(&resident[0])))
 		if unix.Munmap(b) == nil && errno == 0 {
 			m.resident = resident
 		}
@@ -54,9 +55,9 @@ func Look(f File, offset, n int64) Map {
 	return m
 }
 
-// Guess is Look for the first n bytes of a file that nobody has just read from, for
-// a small part of the time: all of them are taken for cached if the first one is. To
-// find that out may make the kernel read what is not.
+// Guess is a cheap form of Look for the first n bytes of a file that was not read a
+// moment ago: if the first page is cached, it takes all of them as cached. The test may
+// make the kernel read that page.
 func Guess(f File, n int64) Map {
 	conn, err := f.SyscallConn()
 	if err != nil || n <= 0 {
@@ -100,7 +101,7 @@ func (m Map) Resident() int64 {
 // Known reports whether the kernel could be asked.
 func (m Map) Known() bool { return m.resident != nil }
 
-// Correct takes over what an earlier look at the same file has found.
+// Correct takes over what an earlier Look at the same file found.
 func (m Map) Correct(earlier Map) {
 	page := int64(os.Getpagesize())
 	for i, r := range earlier.resident {
@@ -111,21 +112,21 @@ func (m Map) Correct(earlier Map) {
 	}
 }
 
-// Drop removes those pages of n bytes at an offset from the page cache that were
-// not there when it was looked at. Pages in use stay. The kernel takes this for
-// advice, and so there is no error.
+// Drop removes from the page cache the pages of n bytes at an offset that were not cached
+// at the time of the Look. Pages in use stay. To the kernel this is only advice, so there
+// is no error.
 func (m Map) Drop(f File, offset, n int64) { m.advise(f, offset, n, unix.FADV_DONTNEED) }
 
-// DropAll is Drop of all that was looked at.
+// DropAll is Drop for the whole Map.
 func (m Map) DropAll(f File) {
 	m.Drop(f, m.start, int64(len(m.resident))*int64(os.Getpagesize()))
 }
 
-// Fetch begins to read those pages of n bytes at an offset that were not in the
-// page cache, and does not wait for them.
+// Fetch starts to read the pages of n bytes at an offset that were not cached, and does
+// not wait for them.
 func (m Map) Fetch(f File, offset, n int64) { m.advise(f, offset, n, unix.FADV_WILLNEED) }
 
-// advise gives advice about all pages of a part of the file that were not cached.
+// advise calls posix_fadvise for the pages of a range that were not cached.
 func (m Map) advise(f File, offset, n int64, advice int) {
 	conn, err := f.SyscallConn()
 	if err != nil || n <= 0 {

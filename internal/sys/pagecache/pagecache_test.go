@@ -32,7 +32,8 @@ func coldFile(t *testing.T) *os.File {
 	}
 	t.Cleanup(func() { f.Close() }) //nolint:errcheck // only read
 	fd := int(f.Fd())
-	for _, err := range []error{unix.Fsync(fd), unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED), unix.Fadvise(fd, 0, 0, unix.FADV_RANDOM)} {
+	for _, err := range []error{unix.Fsync(fd), unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED),
+		unix.Fadvise(fd, 0, 0, unix.FADV_RANDOM)} {
 		if err != nil {
 			t.Fatal(err)
 		}

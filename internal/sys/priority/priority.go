@@ -1,7 +1,6 @@
-// Package priority lets single threads of the process step back behind others, for
-// the processor and for the disk. Linux keeps both for each thread, so that the rest
-// of the process goes on as before. It also lets the session of the process step
-// back, which is what counts for programs of other sessions.
+// Package priority lowers the CPU and disk priority of single threads. Linux keeps both
+// per thread, so the rest of the process is not affected. It also lowers the priority of
+// the process's session, which is what counts against programs of other sessions.
 package priority
 
 import (
@@ -13,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lowest is the most that Level.Nice can be.
+// Lowest is the largest Level.Nice.
 const Lowest = 19
 
-// Level is how far a thread steps back. The zero value changes nothing.
+// Level is the priority of a thread. The zero value changes nothing.
 type Level struct {
-	Nice int    // added to the niceness that the process has, 0 to Lowest
-	IO   uint16 // class and level as ioprio_set takes them, 0: follows the niceness
+	Nice int    // added to the niceness of the process, 0 to Lowest
+	IO   uint16 // class and level for ioprio_set(2); 0: derived from the niceness
 }
 
 // The classes of ioprio_set.
@@ -51,9 +50,9 @@ func ParseIO(text string) (uint16, error) {
 	return bestEffort | uint16(n), nil
 }
 
-// Enter binds the calling goroutine to its thread and lowers that thread. The
-// goroutine must never call runtime.UnlockOSThread: the thread ends with it, and
-// no other goroutine or thread comes to have its priority.
+// Enter locks the calling goroutine to its thread and lowers the thread's priority. The
+// goroutine must never call runtime.UnlockOSThread: the thread then ends with it, and no
+// other goroutine inherits the priority.
 func (l Level) Enter() error {
 	if l == (Level{}) {
 		return nil
@@ -80,8 +79,9 @@ func (l Level) Enter() error {
 }
 
 // shortenSlices asks for the shortest time slices for the calling thread. A thread of
-// another program that wakes up waits for the end of one, however nice this thread is.
-// It is a wish: kernels before Linux 6.12 do not know it, and sandboxes may forbid it.
+// another program that wakes up waits for the end of a slice, whatever the niceness of
+// this thread. Errors are ignored: kernels before Linux 6.12 do not support it, and
+// sandboxes may forbid it.
 func shortenSlices() {
 	const slice = 100_000 // ns
 	if attr, err := unix.SchedGetAttr(0, 0); err == nil {

@@ -82,7 +82,8 @@ func TestParseIO(t *testing.T) {
 			t.Errorf("ParseIO(%q) = %#x, %v, want %#x", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"realtime", "idle:3", "best-effort:8", "best-effort:-1", "best-effort:x", "best-effort:", "Idle"} {
+	for _, text := range []string{"realtime", "idle:3", "best-effort:8", "best-effort:-1", "best-effort:x",
+		"best-effort:", "Idle"} {
 		if got, err := priority.ParseIO(text); err == nil {
 			t.Errorf("ParseIO(%q) = %#x", text, got)
 		}

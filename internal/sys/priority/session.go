@@ -11,31 +11,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// autogroup is what the kernel tells of the session of this process, and takes the
-// niceness of the session by: "/autogroup-25 nice 0". See sched(7).
+// autogroup is the file that shows the niceness of this process's session and sets it:
+// "/autogroup-25 nice 0". See sched(7).
 const autogroup = "/proc/self/autogroup"
 
-// sessionLowest is the most that a Session steps back: a tenth of the weight of another
-// session. What must not wait runs in it too.
+// sessionLowest is the largest niceness of a Session: it leaves a tenth of the weight of
+// another session. Threads that must not wait run in the session too.
 const sessionLowest = 10
 
-// Session is the session of this process (setsid(2)) while it steps back behind
-// others. Where the kernel groups threads by session, the niceness of a thread only
-// counts within its session, and that of the session is what counts among programs
-// that were started apart: by systemd, by cron, at a terminal.
+// Session is the session of this process (setsid(2)) while its priority is lowered. If
+// the kernel groups threads by session, the niceness of a thread counts only within its
+// session. Between programs that were started separately (by systemd, by cron, at a
+// terminal) the niceness of the session counts.
 type Session struct {
 	mu     sync.Mutex
 	raised bool
 }
 
-// LowerSession gives the session of this process, and everything that runs in it, a
-// niceness of nice, 10 at the most, until Raise gives it 0. There is nothing to do,
-// and no Session, if nice is 0, if the kernel has no such groups, if the process behind
-// which to step back is not known (0) or belongs to the same session, so that the niceness of
-// threads decides, and if somebody has chosen another niceness for the session. One up to 10 is
-// taken for that of another process that lowers the session, or was killed before it raised it.
-func LowerSession(nice, behind int) (*Session, error) {
-	if nice <= 0 || behind <= 0 {
+// LowerSession sets the niceness of this process's session to nice, at most 10, until
+// Raise sets it to 0. server is the process to give way to. The Session is nil, and
+// nothing changes, if
+//   - nice is 0, or the kernel does not group threads by session;
+//   - server is 0 (unknown) or belongs to the same session, where the niceness of threads
+//     decides;
+//   - somebody has chosen another niceness for the session. A value up to 10 is taken for
+//     that of another process that lowered the session, or was killed before it raised it.
+func LowerSession(nice, server int) (*Session, error) {
+	if nice <= 0 || server <= 0 {
 		return nil, nil
 	}
 	before, grouped, err := sessionNice()
@@ -44,9 +46,9 @@ func LowerSession(nice, behind int) (*Session, error) {
 	}
 	own, err := unix.Getsid(0)
 	if err != nil {
-		return nil, fmt.Errorf("find out the session of this process: %w", err)
+		return nil, fmt.Errorf("look up the session of this process: %w", err)
 	}
-	if other, err := unix.Getsid(behind); err == nil && other == own {
+	if other, err := unix.Getsid(server); err == nil && other == own {
 		return nil, nil
 	}
 	if err := setSessionNice(max(before, min(nice, sessionLowest))); err != nil {
@@ -55,8 +57,9 @@ func LowerSession(nice, behind int) (*Session, error) {
 	return &Session{}, nil
 }
 
-// Raise gives the session the niceness 0, whoever else has lowered it. Of a nil Session,
-// and once it is done, it does nothing. It may be called from any goroutine.
+// Raise sets the niceness of the session to 0, even if another process has lowered it
+// too. On a nil Session, and after the first success, it does nothing. It may be called
+// from any goroutine.
 func (s *Session) Raise() error {
 	if s == nil {
 		return nil
@@ -88,8 +91,8 @@ func sessionNice() (nice int, grouped bool, err error) {
 	return nice, true, nil
 }
 
-// setSessionNice sets the niceness of the session. The kernel lets users other than
-// root do so ten times a second, all together.
+// setSessionNice sets the niceness of the session. For users other than root the kernel
+// allows ten changes a second in total.
 func setSessionNice(nice int) error {
 	const tries, pause = 20, 50 * time.Millisecond
 	for n := 1; ; n++ {

@@ -1,5 +1,5 @@
-// Package signals turns the signals that ask a process to end into the end of a
-// context. What is done then is the business of others.
+// Package signals cancels a context when the process receives a signal that asks it to
+// end. What to do then is up to the caller.
 package signals
 
 import (
@@ -9,19 +9,19 @@ import (
 	"syscall"
 )
 
-// signalled is why a context has ended.
+// signalled is the cause of the cancellation.
 type signalled struct{ which os.Signal }
 
 func (s signalled) Error() string        { return s.which.String() + " signal received" }
 func (s signalled) Is(target error) bool { return target == context.Canceled }
 
-// Notify returns a context that ends with the first signal that asks the process
-// to end: SIGINT, SIGTERM, SIGQUIT or SIGHUP. One that was ignored when the process
-// began, as nohup does, stays ignored. The next one of them ends the process at
-// once, but for SIGHUP: a terminal that goes away may send that several times.
+// Notify returns a context that is cancelled by the first signal that asks the process to
+// end: SIGINT, SIGTERM, SIGQUIT or SIGHUP. A signal that was ignored when the process
+// started, as with nohup, stays ignored. A second signal ends the process at once, except
+// SIGHUP, which a closing terminal may send several times.
 //
-// From then on a pipe that nobody reads any more is an error of the write, not the
-// end of the process; programs that it starts know nothing of that.
+// From then on, writing to a broken pipe is an error and does not end the process;
+// programs that it starts do not inherit this.
 func Notify(parent context.Context) context.Context {
 	ctx, cancel := context.WithCancelCause(parent)
 	first, broken := make(chan os.Signal, 1), make(chan os.Signal, 1)
@@ -38,7 +38,7 @@ func Notify(parent context.Context) context.Context {
 	signal.Notify(broken, syscall.SIGPIPE) // not Ignore, which children would inherit
 	go func() {
 		which := <-first
-		if len(deadly) > 0 { // without arguments it is about all signals
+		if len(deadly) > 0 { // without arguments Reset means all signals
 			signal.Reset(deadly...)
 		}
 		cancel(signalled{which})
