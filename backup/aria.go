@@ -42,28 +42,6 @@ type ariaLogs struct {
 	standing time.Duration // that a log which has a successor has to stand still
 }
 
-// largestControl is more than any control file has, in bytes.
-const largestControl = 64 << 10
-
-// readAriaControl reads the control file. The server rewrites it in one piece;
-// a torn read shows in its checksum and is repeated.
-func (l layout) readAriaControl() (aria.Control, error) {
-	const tries = 5
-	var failed error
-	for range tries {
-		b, err := l.files.ReadFile(filepath.Join(l.aria, aria.ControlFile), largestControl)
-		if err != nil {
-			return aria.Control{}, fmt.Errorf("read Aria's control file: %w", err)
-		}
-		control, err := aria.ParseControl(b)
-		if err == nil {
-			return control, nil
-		}
-		failed = err
-	}
-	return aria.Control{}, fmt.Errorf("read %s: %w", filepath.Join(l.aria, aria.ControlFile), failed)
-}
-
 func newAriaLogs(c *copies, control aria.Control, flush func(context.Context) error) *ariaLogs {
 	return &ariaLogs{
 		copies: c, control: control, logs: map[uint32]*held{}, copied: map[uint32]int64{}, whole: map[uint32]bool{},

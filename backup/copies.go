@@ -27,9 +27,6 @@ import (
 // whole when it is opened, so that it needs no descriptor afterwards.
 const smallFile = 64 << 10
 
-// largestFrm is more than any definition of a table or view has, in bytes.
-const largestFrm = 64 << 20
-
 // held is a file that has been copied, or is being copied.
 type held struct {
 	entry   entry
@@ -156,21 +153,6 @@ func cachedBefore(f *os.File, size int64) pagecache.Map {
 func readWhole(f *os.File, size int64) ([]byte, error) {
 	b := make([]byte, size)
 	n, err := f.ReadAt(b, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return b[:n], nil
-}
-
-// readTail reads the last bytes of a log table's data of that size, by which it
-// can be told later whether the table has only grown. Of other files it reads nothing.
-func (e entry) readTail(f io.ReaderAt, size int64) ([]byte, error) {
-	const length = 4096
-	if !e.logTable() {
-		return nil, nil
-	}
-	b := make([]byte, min(size, length))
-	n, err := f.ReadAt(b, size-int64(len(b)))
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}

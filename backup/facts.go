@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"strings"
 
 	"mbk/internal/aria"
 )
@@ -145,9 +144,3 @@ func partitionNames(b []byte) []string {
 	}
 	return all
 }
-
-// stem is the name without the extension: of a table or of one of its partitions.
-func (e entry) stem() string { return strings.TrimSuffix(e.name, path.Ext(e.name)) }
-
-// discovered reports whether the file alone makes the server know a table.
-func (e entry) discovered() bool { return path.Ext(e.name) == arzExt && e.stem() == e.table }

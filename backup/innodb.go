@@ -2,13 +2,9 @@ package backup
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"sort"
-	"strings"
 
 	"mbk/copier"
 	"mbk/internal/innodb"
@@ -18,29 +14,6 @@ import (
 // trxSysPage is the page of the system tablespace that says where the
 // doublewrite buffer is.
 const trxSysPage = 5
-
-// readSpace reads page 0 of an open tablespace. It may be caught in the middle
-// of being written; the copier's own reads are repeated, so this one is too. The page
-// is read into page, which is as long as one.
-func readSpace(f io.ReaderAt, name string, page []byte) (innodb.Space, error) {
-	const tries = 10
-	var failed error
-	for range tries {
-		n, err := f.ReadAt(page, 0)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return innodb.Space{}, fmt.Errorf("read page 0 of %s: %w", name, err)
-		}
-		if n == 0 {
-			return innodb.Space{}, innodb.ErrNoSpace
-		}
-		space, err := innodb.ParseSpace(page[:n], len(page))
-		if err == nil || errors.Is(err, innodb.ErrNoSpace) {
-			return space, err
-		}
-		failed = fmt.Errorf("read page 0 of %s: %w", name, err)
-	}
-	return innodb.Space{}, failed
-}
 
 // copySystem begins the copies of the system tablespace and of the undo
 // tablespaces. They are restored into the data directory itself.
@@ -159,21 +132,4 @@ func doublewrite(f io.ReaderAt, path string, pageSize int) ([]copier.Range, erro
 		{Start: int64(first) * int64(pageSize), Size: size},
 		{Start: int64(second) * int64(pageSize), Size: size},
 	}, nil
-}
-
-// undoFiles lists undo001, undo002, ...
-func (l layout) undoFiles() ([]string, error) {
-	list, err := l.files.ReadDir(l.undo)
-	if err != nil {
-		return nil, fmt.Errorf("list undo tablespaces: %w", err)
-	}
-	var found []string
-	for _, e := range list {
-		digits, ok := strings.CutPrefix(e.Name(), "undo")
-		if ok && len(digits) == 3 && strings.Trim(digits, "0123456789") == "" {
-			found = append(found, filepath.Join(l.undo, e.Name()))
-		}
-	}
-	sort.Strings(found)
-	return found, nil
 }

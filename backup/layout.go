@@ -3,11 +3,11 @@ package backup
 import (
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
 	"mbk/internal/datadir/serverfs"
+	"mbk/internal/repo"
 	"mbk/stage"
 )
 
@@ -97,69 +97,6 @@ func (l layout) entry(file string) (e entry, origin string) {
 	return e, ""
 }
 
-// holdsEngines reports whether a directory holds files of InnoDB or Aria that belong
-// to no database. They are restored with their folder.
-func (l layout) holdsEngines(dir string) bool {
-	return slices.ContainsFunc(l.engineFiles(), func(file string) bool { return filepath.Dir(file) == dir })
-}
-
-// engineFiles are such files, one for each directory at least.
-func (l layout) engineFiles() []string {
-	return append(slices.Clone(l.system), filepath.Join(l.undo, "undo001"), l.redo, filepath.Join(l.aria, "aria_log_control"))
-}
-
-// holdsLogs reports whether the server writes logs or temporary files into a
-// directory.
-func (l layout) holdsLogs(dir string) bool {
-	for _, name := range []string{
-		"log_bin_basename", "log_bin_index", "relay_log_basename", "relay_log_index", "relay_log_info_file", "innodb_temp_data_file_path",
-		"log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket",
-	} {
-		if l.vars[name] != "" && filepath.Dir(l.resolve(l.vars[name])) == dir {
-			return true
-		}
-	}
-	for _, name := range []string{"tmpdir", "innodb_tmpdir", "slave_load_tmpdir"} {
-		for path := range strings.SplitSeq(l.vars[name], ":") {
-			if path != "" && l.resolve(path) == dir {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// ownFile reports whether a file is one that the server's variables name, whatever
-// its extension is.
-func (l layout) ownFile(file string) bool {
-	if slices.Contains(l.engineFiles(), file) {
-		return true
-	}
-	return slices.ContainsFunc([]string{"log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket", "file_key_management_filename"}, func(name string) bool {
-		return l.vars[name] != "" && l.resolve(l.vars[name]) == file
-	})
-}
-
-// systemFiles are the names in innodb_data_file_path:
-// "ibdata1:12M;ibdata2:50M:autoextend:max:500M".
-func systemFiles(path string) ([]string, error) {
-	if path == "" {
-		path = "ibdata1:12M:autoextend"
-	}
-	var names []string
-	for part := range strings.SplitSeq(path, ";") {
-		name, size, ok := strings.Cut(part, ":")
-		if name == "" || !ok || size == "" {
-			return nil, fmt.Errorf("innodb_data_file_path %q: no size behind %q", path, part)
-		}
-		if _, attributes, _ := strings.Cut(size, ":"); strings.Contains(size, "raw") || strings.Contains(attributes, "raw") || strings.HasSuffix(strings.ToLower(size), "newraw") {
-			return nil, fmt.Errorf("innodb_data_file_path %q: raw devices cannot be backed up", path)
-		}
-		names = append(names, name)
-	}
-	return names, nil
-}
-
 // variable returns a global variable that the server must have.
 func (l layout) variable(name string) (string, error) {
 	value, ok := l.vars[name]
@@ -180,4 +117,29 @@ func (l layout) pageSize() (int, error) {
 		return 0, fmt.Errorf("innodb_page_size %q is none of 4096 to 65536", text)
 	}
 	return size, nil
+}
+
+// readable reports whether the data directory can be listed.
+func (l layout) readable() error {
+	if _, err := l.files.ReadDir(l.datadir); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	return nil
+}
+
+// pathless says that InnoDB's dictionary has no paths, as it is from 10.6 on.
+func (l layout) pathless() bool { return l.since(10, 6) }
+
+// folds reports whether the server takes names that differ in case for the same.
+func (l layout) folds() bool {
+	mode := l.vars["lower_case_table_names"]
+	return mode != "" && mode != "0"
+}
+
+// file is where an entry lies on this machine.
+func (l layout) file(e entry) string {
+	if e.link.kind == repo.LinkISL {
+		return l.resolve(e.link.to)
+	}
+	return filepath.Join(l.datadir, filepath.FromSlash(e.path()))
 }

@@ -132,7 +132,7 @@ func TestExchangedFiles(t *testing.T) {
 				t.Errorf("of shop/b.ibd it says %q, want %q", got, tt.want)
 			}
 			c := &copies{dictionary: d}
-			if c.leaveCopies(f, d.exchanged(f)); len(f.files) != tt.kept || len(c.misplaced) != len(tt.files)-tt.kept {
+			if c.leaveCopies(f, f.exchanged(d)); len(f.files) != tt.kept || len(c.misplaced) != len(tt.files)-tt.kept {
 				t.Errorf("%d files are kept, %d left out, want %d of %d kept", len(f.files), len(c.misplaced), tt.kept, len(tt.files))
 			}
 		})

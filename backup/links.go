@@ -1,21 +1,14 @@
 package backup
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"mbk/internal/repo"
-	"mbk/stage"
 )
 
 // This file is about what lies elsewhere although its place is in a database
@@ -31,22 +24,6 @@ const islExt = ".isl"
 type link struct {
 	kind string // repo.LinkISL or repo.LinkSymbolic
 	to   string // absolute, as the server names it
-}
-
-// file is where an entry lies on this machine.
-func (l layout) file(e entry) string {
-	if e.link.kind == repo.LinkISL {
-		return l.resolve(e.link.to)
-	}
-	return filepath.Join(l.datadir, filepath.FromSlash(e.path()))
-}
-
-// spaceName is what the redo log calls an InnoDB file.
-func (e entry) spaceName() string {
-	if e.link.kind == repo.LinkISL {
-		return e.link.to
-	}
-	return e.path()
 }
 
 // follow finds the link of a directory entry; isLink is false for a file in its
@@ -97,61 +74,6 @@ type brokenLink struct {
 	text  string
 }
 
-// add puts one file of a database directory into a scan.
-func (s *scan) add(l layout, dir string, d fs.DirEntry) error {
-	e := entry{dir: dir, name: d.Name(), table: tableOf(d.Name())}
-	to, isLink, err := l.follow(dir, d)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if errors.Is(err, fs.ErrPermission) || isKind(err) {
-		s.unread = append(s.unread, unread{e, e.path(), reason(err)})
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("follow %s: %w", e.path(), err)
-	}
-	if isLink {
-		e.link = to
-	}
-	if l.passOver[e.path()] {
-		s.unread = append(s.unread, unread{e, e.path(), errDenied.Error()})
-		return nil
-	}
-	if to.kind == repo.LinkSymbolic {
-		if target, err := l.stat(l.file(e)); err == nil && target.directory() {
-			s.strays = append(s.strays, e.path())
-			return nil
-		}
-		why, err := l.reach(e)
-		if err != nil {
-			return nil // a table that lacks this file
-		}
-		if why != "" {
-			s.unread = append(s.unread, unread{e, farPlace(e, to), why})
-			return nil
-		}
-	}
-	if to.kind == repo.LinkISL {
-		e.name = strings.TrimSuffix(e.name, islExt) + ".ibd"
-		if to.to == "" {
-			s.broken = append(s.broken, brokenLink{e, fmt.Sprintf("%s holds no path of a tablespace", path.Join(dir, d.Name()))})
-			return nil
-		}
-		if _, err := l.files.Statx(filepath.Join(l.datadir, dir, e.name), unix.AT_SYMLINK_NOFOLLOW, unix.STATX_TYPE); err == nil {
-			s.broken = append(s.broken, brokenLink{e, fmt.Sprintf("%s leads to %s, and %s is there, too", path.Join(dir, d.Name()), to.to, e.name)})
-		}
-	}
-	if to.kind == repo.LinkISL {
-		if why, err := l.reach(e); err == nil && why != "" {
-			s.unread = append(s.unread, unread{e, farPlace(e, to), why})
-			return nil
-		}
-	}
-	s.entries = append(s.entries, e)
-	return nil
-}
-
 // databaseOrigin is where a database directory lies that is a symbolic link, ""
 // if it is none.
 func (l layout) databaseOrigin(dir string) string {
@@ -166,103 +88,27 @@ func (l layout) databaseOrigin(dir string) string {
 	return filepath.Clean(to)
 }
 
-// checkLinks looks, before anything is locked, for tablespaces elsewhere that no
-// backup could find. A DDL that is at work looks the same, so what is found must
-// be there for a while.
-func (p *Preflight) checkLinks(ctx context.Context, o Options) error {
-	const tries, pause = 5, 200 * time.Millisecond
-	var problems []string
-	for i := range tries {
-		if i > 0 {
-			select {
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			case <-time.After(pause):
-			}
-			var err error
-			if p.first, err = p.layout.scanDatadir(ctx); err != nil {
-				return err
-			}
-		}
-		found, err := p.lostSpaces(ctx, o.Server)
-		if i == 0 {
-			problems = found
-		}
-		problems = slices.DeleteFunc(problems, func(text string) bool { return !slices.Contains(found, text) })
-		if err != nil || len(problems) == 0 {
-			return err
-		}
-	}
-	advice := "repair the table, or move it into the data directory, before you take a backup"
-	if p.layout.keep != nil && !p.layout.pathless() {
-		advice = filterFarHint
-	}
-	for _, text := range problems {
-		p.add(checkTables, GradeError, text, advice)
-	}
-	return nil
-}
-
-// Why a filter and DATA DIRECTORY do not go together up to 10.5, and what then.
-const (
-	filteredFar   = "with a filter such tables cannot be backed up from a server before 10.6, whose dictionary has their paths"
-	filterFarHint = "back up everything, and get single tables out of a restored copy"
-)
-
-// pathless says that InnoDB's dictionary has no paths, as it is from 10.6 on.
-func (l layout) pathless() bool { return l.since(10, 6) }
-
-// lostSpaces lists what is wrong with links, and the tablespaces elsewhere to
-// which none leads.
-func (p *Preflight) lostSpaces(ctx context.Context, server *stage.Server) ([]string, error) {
-	var problems []string
-	for _, b := range p.first.broken {
-		problems = append(problems, b.text)
-	}
-	left := map[string]bool{}
-	for _, name := range p.first.left {
-		left[name] = true
-	}
-	far, err := server.FarSpaces(ctx, p.facts.Version)
-	if err != nil {
-		return nil, err
-	}
-	reached := map[string]bool{}
-	for _, e := range p.first.entries {
-		if e.link.kind != repo.LinkISL {
+// absent are the tablespaces outside of the data directory that are not there, such as
+// those on a disk that is gone: the server runs without these tables. Up to 10.5 its
+// dictionary has their paths, and a backup is refused.
+func (l layout) absent(s scan) map[string]bool {
+	found := map[string]bool{}
+	for _, e := range s.entries {
+		if e.link.kind != repo.LinkISL || !l.pathless() {
 			continue
 		}
-		reached[path.Clean(e.link.to)] = true
-		if !slices.Contains(far, e.link.to) && p.layout.pathless() {
-			continue // the server has no such file open
-		}
-		if _, err := p.layout.stat(p.layout.file(e)); errors.Is(err, fs.ErrNotExist) {
-			problems = append(problems, fmt.Sprintf("%s leads to %s, which is not there", strings.TrimSuffix(e.path(), ".ibd")+islExt, e.link.to))
+		if _, err := l.stat(l.file(e)); errors.Is(err, fs.ErrNotExist) {
+			found[e.path()] = true
 		}
 	}
-	for _, name := range far {
-		switch {
-		case p.layout.keep != nil && !p.layout.pathless():
-			problems = append(problems, fmt.Sprintf("the server keeps a tablespace in %s, because of DATA DIRECTORY: %s", name, filteredFar))
-		case !reached[path.Clean(name)] && !p.layout.keep.leavesOut(name, left):
-			problems = append(problems, fmt.Sprintf("the server keeps a tablespace in %s, and no %s file in the data directory leads there", name, islExt))
-		}
-	}
-	if len(problems) == 0 {
-		return nil, nil
-	}
-	return p.notDiscarded(ctx, server, problems)
+	return found
 }
 
-// notDiscarded leaves out what is said of tables whose tablespace is discarded.
-func (p *Preflight) notDiscarded(ctx context.Context, server *stage.Server, problems []string) ([]string, error) {
-	discarded, err := server.Discarded(ctx)
-	if err != nil {
-		return nil, err
+// farPlace is where a link leads, for a message.
+func farPlace(e entry, to link) string {
+	name := e.path()
+	if to.kind == repo.LinkISL {
+		name = strings.TrimSuffix(name, path.Ext(name)) + islExt
 	}
-	return slices.DeleteFunc(problems, func(text string) bool {
-		return slices.ContainsFunc(discarded, func(table string) bool {
-			return strings.HasPrefix(text, table+islExt) || strings.Contains(text, "/"+table+".ibd,")
-		})
-	}), nil
+	return name + " to " + to.to
 }

@@ -2,45 +2,10 @@ package backup
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"io"
-	"os"
-	"path"
-	"strings"
-	"sync/atomic"
-
-	"mbk/copier"
-	"mbk/internal/repo"
 )
-
-// The log tables of the server, mysql.general_log and slow_log, are CSV tables that it
-// writes to at any time. While one is open its second file (.CSM) says that it crashed,
-// and counts the rows that it had when it was opened. So that file is made anew, and
-// fits the rows that were copied.
-
-// lineCounter counts the lines that are read of a file. Each byte is read once.
-type lineCounter struct {
-	*os.File
-	lines *atomic.Int64
-}
-
-// ReadAt implements io.ReaderAt.
-func (c lineCounter) ReadAt(p []byte, off int64) (int, error) {
-	n, err := c.File.ReadAt(p, off)
-	c.lines.Add(int64(bytes.Count(p[:n], []byte{'\n'})))
-	return n, err
-}
-
-// counted is f, or something that counts the lines that are read of it if h is a log
-// table.
-func (h *held) counted(f *os.File) io.ReaderAt {
-	if h.lines == nil {
-		return f
-	}
-	return lineCounter{f, h.lines}
-}
 
 // wholeLines is how many of the first size bytes of a log table are whole lines: the
 // end of the last may be being written. Of a line that is longer than any can be, all is.
@@ -83,27 +48,17 @@ func csvState(rows int64) []byte {
 	return b
 }
 
-// closeLogTables replaces the second files of the log tables, when their rows are copied.
-func (c *copies) closeLogTables(ctx context.Context, f *final) error {
-	for name, rows := range f.files {
-		if rows.held.lines == nil {
-			continue
-		}
-		state := f.files[strings.TrimSuffix(name, path.Ext(name))+".CSM"]
-		if state == nil {
-			continue
-		}
-		if err := rows.held.done(ctx); err != nil {
-			return err
-		}
-		b := csvState(rows.held.lines.Load())
-		h := &held{entry: state.entry, number: c.nextNumber(), class: repo.ClassPlain, stat: state.held.stat, size: int64(len(b))}
-		pending, err := c.copier.Add(ctx, copier.Source{Number: h.number, Name: state.entry.path(), File: bytes.NewReader(b), Size: h.size})
-		if err != nil {
-			return err
-		}
-		h.pending = append(h.pending, pending)
-		state.held = h
+// readTail reads the last bytes of a log table's data of that size, by which it
+// can be told later whether the table has only grown. Of other files it reads nothing.
+func (e entry) readTail(f io.ReaderAt, size int64) ([]byte, error) {
+	const length = 4096
+	if !e.logTable() {
+		return nil, nil
 	}
-	return nil
+	b := make([]byte, min(size, length))
+	n, err := f.ReadAt(b, size-int64(len(b)))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return b[:n], nil
 }

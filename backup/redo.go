@@ -57,7 +57,7 @@ func (r *attempt) startRedo(ctx context.Context) error {
 		number: r.copies.nextNumber(),
 		tailed: make(chan struct{}), stored: make(chan struct{}),
 	}
-	c.cold, c.before = r.layout.coldLog()
+	c.cold, c.before = coldLog(r.layout)
 	r.tailed.Store(c)
 	sink := func(mtrs []byte, _, _ innodb.LSN) error {
 		_, err := c.spool.Write(mtrs)
@@ -92,7 +92,7 @@ func (r *attempt) startRedo(ctx context.Context) error {
 // coldLog opens the redo log if nothing of it is in the page cache, which is so if
 // the server writes it past the cache. A log that is in there belongs there: the
 // server would have to read a block again before it could add to it.
-func (l layout) coldLog() (*os.File, pagecache.Map) {
+func coldLog(l layout) (*os.File, pagecache.Map) {
 	const (
 		head = 64 << 10 // what is read of it to know the server by
 		most = 4 << 30  // is looked at

@@ -1,6 +1,9 @@
 package backup
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestParseReserve(t *testing.T) {
 	for text, want := range map[string]int64{"10%": 100, " 2.5 %": 25, "0%": 0, "0": 0, "99.9%": 999, "20B": 20, "2kB": 2000, "1KiB": 1024} {
@@ -46,4 +49,32 @@ func TestBounds(t *testing.T) {
 			t.Errorf("ParseBound(%q) = %+v", text, b)
 		}
 	}
+}
+
+func FuzzParseReserve(f *testing.F) {
+	for _, text := range []string{"10%", "99.9%", "20GB", "0", "-1", "NaN%", "1e30", "18446744073709551615"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := ParseReserve(text)
+		if err != nil {
+			return
+		}
+		const total = 1 << 40
+		if of := r.Of(total); of < 0 || strings.HasSuffix(strings.TrimSpace(text), "%") && of > total {
+			t.Errorf("%q of %d is %d", text, total, of)
+		}
+	})
+}
+
+func FuzzParseBound(f *testing.F) {
+	for _, text := range []string{"Threads_running>200", " a <= 1e3 ", "a=NaN", "a>>1", "a>0x10"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		b, err := ParseBound(text)
+		if err == nil && (b.variable != strings.ToLower(b.variable) || b.value != b.value) {
+			t.Errorf("%q is %+v", text, b)
+		}
+	})
 }

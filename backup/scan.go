@@ -10,59 +10,11 @@ import (
 	"slices"
 	"strings"
 
-	"mbk/internal/aria"
+	"golang.org/x/sys/unix"
+
 	"mbk/internal/datadir/filename"
 	"mbk/internal/repo"
 )
-
-// entry is a file that belongs into a backup, found in a scan of the data
-// directory. Names are as on disk.
-type entry struct {
-	dir   string // of the database, "" in the data directory itself
-	name  string
-	table string // the part of the name that its table's files share, "" for a file of no table
-	link  link   // where the file lies, if not in its place
-}
-
-// path is the entry's place below the data directory, with "/".
-func (e entry) path() string { return path.Join(e.dir, e.name) }
-
-func (e entry) innodb() bool { return path.Ext(e.name) == ".ibd" }
-func (e entry) frm() bool    { return path.Ext(e.name) == ".frm" }
-
-// aria reports whether the file is one of the two of an Aria table.
-func (e entry) aria() bool {
-	return path.Ext(e.name) == aria.IndexExt || path.Ext(e.name) == aria.DataExt
-}
-
-// ofLog reports whether this is a file of mysql.general_log or slow_log, which the
-// server writes to at any time, whatever is locked.
-func (e entry) ofLog() bool {
-	return e.dir == "mysql" && (e.table == "general_log" || e.table == "slow_log")
-}
-
-// logTable reports whether this is the data of such a table as a CSV file, to which
-// the server only appends.
-func (e entry) logTable() bool { return e.ofLog() && path.Ext(e.name) == ".CSV" }
-
-// known reports whether the server makes such files for tables and databases, and
-// keeps to its own locks with them. Others may come and go at any time.
-func (e entry) known() bool {
-	switch path.Ext(e.name) {
-	case ".frm", ".ibd", aria.IndexExt, aria.DataExt, ".MYI", ".MYD", ".MRG", ".CSV", ".CSM", arzExt, ".ARM", ".TRG", ".TRN", ".opt", ".par":
-		return e.dir != ""
-	}
-	return false
-}
-
-// data reports whether the file holds rows or keys of a table.
-func (e entry) data() bool {
-	switch path.Ext(e.name) {
-	case ".frm", ".TRG", ".par":
-		return false
-	}
-	return e.known()
-}
 
 // scan is what the data directory holds at one moment.
 type scan struct {
@@ -188,64 +140,6 @@ func (l layout) belongs(e entry) bool {
 	return wanted(e.name) && (e.known() || path.Ext(e.name) == islExt) && !l.ownFile(filepath.Join(l.datadir, e.dir, e.name))
 }
 
-// rootFile reports whether a file of the data directory itself is copied as it is.
-func rootFile(name string) bool {
-	switch name {
-	case "ib_buffer_pool", "mysql_upgrade_info", "mariadb_upgrade_info":
-		return true
-	}
-	return strings.HasPrefix(name, "debian-") && strings.HasSuffix(name, ".flag")
-}
-
-// handledElsewhere reports whether a file of the data directory itself is copied
-// by other means, or is one that no backup holds: temporary tablespaces, the
-// logs of the server and of its replication, locks and sockets.
-func (l layout) handledElsewhere(name string) bool {
-	for _, system := range l.system {
-		if filepath.Join(l.datadir, name) == system {
-			return true
-		}
-	}
-	for _, prefix := range []string{"undo", "ib_logfile", "aria_log", "ibtmp", "ddl_recovery", "multi-master", "relay-log", "master.info", "core", "innodb_status", "#", ".", "binlog", "tc.log", "ddl.log", "galera.", "grastate", "gvwstate"} {
-		if strings.HasPrefix(name, prefix) {
-			return true
-		}
-	}
-	if l.ofConnection(name) {
-		return true
-	}
-	for _, variable := range []string{"log_bin_basename", "relay_log_basename", "log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket", "log_basename"} {
-		base := filepath.Base(l.vars[variable])
-		if l.vars[variable] != "" && (name == base || strings.HasPrefix(name, base+".")) {
-			return true
-		}
-	}
-	if strings.Contains(name, "-bin.") { // also HOST-relay-bin.000001
-		return true
-	}
-	switch path.Ext(name) {
-	case ".pid", ".sock", ".err", ".log", ".index", ".state", ".pem", ".cnf":
-		return true
-	}
-	return false
-}
-
-// ofConnection reports whether a file is one of a named connection of a replica:
-// master-NAME.info, relay-log-NAME.info, and relay-NAME.000001, as the server's
-// variables have the rest of the name. Without relay_log they do not tell that of the
-// relay logs, which are called mysqld-relay-bin-NAME.000001 or HOST-relay-bin-NAME.000001.
-func (l layout) ofConnection(name string) bool {
-	ext := path.Ext(name)
-	if ext == ".info" && strings.HasPrefix(name, "master-") {
-		return true
-	}
-	relay, info := l.vars["relay_log_basename"], l.vars["relay_log_info_file"]
-	isNumber := len(ext) > 1 && strings.Trim(ext[1:], "0123456789") == ""
-	isLog := strings.Contains(name, "-relay-bin-") || relay != "" && strings.HasPrefix(name, filepath.Base(relay)+"-")
-	return isLog && (isNumber || ext == ".index") ||
-		info != "" && ext == path.Ext(info) && strings.HasPrefix(name, strings.TrimSuffix(filepath.Base(info), path.Ext(info)))
-}
-
 // scanDatabase adds what is to be copied of one database.
 func (l layout) scanDatabase(s *scan, dir string) error {
 	before, err := l.stat(filepath.Join(l.datadir, dir))
@@ -308,38 +202,101 @@ func passing(e fs.DirEntry) bool {
 	return special(e) || !e.IsDir() && !wanted(e.Name())
 }
 
-// indexFirst puts the index file of an Aria table before its data file, because
-// it tells how the data file is made up.
-func indexFirst(sorted []entry) {
-	for i := 1; i < len(sorted); i++ {
-		stem, isIndex := strings.CutSuffix(sorted[i].name, aria.IndexExt)
-		if isIndex && sorted[i-1].name == stem+aria.DataExt {
-			sorted[i-1], sorted[i] = sorted[i], sorted[i-1]
+// add puts one file of a database directory into a scan.
+func (s *scan) add(l layout, dir string, d fs.DirEntry) error {
+	e := entry{dir: dir, name: d.Name(), table: tableOf(d.Name())}
+	to, isLink, err := l.follow(dir, d)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if errors.Is(err, fs.ErrPermission) || isKind(err) {
+		s.unread = append(s.unread, unread{e, e.path(), reason(err)})
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("follow %s: %w", e.path(), err)
+	}
+	if isLink {
+		e.link = to
+	}
+	if l.passOver[e.path()] {
+		s.unread = append(s.unread, unread{e, e.path(), errDenied.Error()})
+		return nil
+	}
+	if to.kind == repo.LinkSymbolic {
+		if target, err := l.stat(l.file(e)); err == nil && target.directory() {
+			s.strays = append(s.strays, e.path())
+			return nil
+		}
+		why, err := l.reach(e)
+		if err != nil {
+			return nil // a table that lacks this file
+		}
+		if why != "" {
+			s.unread = append(s.unread, unread{e, farPlace(e, to), why})
+			return nil
 		}
 	}
+	if to.kind == repo.LinkISL {
+		e.name = strings.TrimSuffix(e.name, islExt) + ".ibd"
+		if to.to == "" {
+			s.broken = append(s.broken, brokenLink{e, fmt.Sprintf("%s holds no path of a tablespace", path.Join(dir, d.Name()))})
+			return nil
+		}
+		if _, err := l.files.Statx(filepath.Join(l.datadir, dir, e.name), unix.AT_SYMLINK_NOFOLLOW, unix.STATX_TYPE); err == nil {
+			s.broken = append(s.broken, brokenLink{e, fmt.Sprintf("%s leads to %s, and %s is there, too", path.Join(dir, d.Name()), to.to, e.name)})
+		}
+	}
+	if to.kind == repo.LinkISL {
+		if why, err := l.reach(e); err == nil && why != "" {
+			s.unread = append(s.unread, unread{e, farPlace(e, to), why})
+			return nil
+		}
+	}
+	s.entries = append(s.entries, e)
+	return nil
 }
 
-// wanted reports whether a file of a database directory belongs into a backup.
-// InnoDB's temporary tables do, because recovery rolls their creation back;
-// those of other engines and the definitions of temporary tables do not.
-func wanted(name string) bool {
-	ext := path.Ext(name)
-	switch ext {
-	case ".ibd", islExt:
-		return true
-	case ".TMD", ".TMM", ".cfg", ".frm~", ".sock", ".pid":
-		return false
+// addRoot puts a file of the data directory itself into a scan.
+func (s *scan) addRoot(l layout, d fs.DirEntry) error {
+	e := entry{name: d.Name()}
+	switch {
+	case special(d):
+		s.unread = append(s.unread, unreadKind(e, d))
+		return nil
+	case l.passOver[e.path()]:
+		s.unread = append(s.unread, unread{e, e.path(), errDenied.Error()})
+		return nil
+	case d.Type()&fs.ModeSymlink != 0:
+		why, err := l.reach(e)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		to, _, err := l.follow("", d)
+		if err == nil && why != "" {
+			s.unread = append(s.unread, unread{e, farPlace(e, to), why})
+			return nil
+		}
+		s.followed = append(s.followed, e.path()+" to "+to.to)
 	}
-	return !filename.Temporary(name)
+	s.entries = append(s.entries, e)
+	return nil
 }
 
-// tableOf is the part of a file name that all files of one table share, and ""
-// for a file that belongs to a database or to a single trigger.
-func tableOf(name string) string {
-	switch ext := path.Ext(name); ext {
-	case ".opt", ".TRN":
-		return ""
-	default:
-		return filename.Base(strings.TrimSuffix(name, ext))
+// orphans are files of rows and keys without a definition. Those of InnoDB its
+// dictionary tells about.
+func (s scan) orphans() []string {
+	defined := map[tableFiles]bool{}
+	for _, e := range s.entries {
+		if e.frm() || e.discovered() {
+			defined[tableFiles{e.dir, e.table}] = true
+		}
 	}
+	var found []string
+	for _, e := range s.entries {
+		if e.table != "" && e.data() && !e.innodb() && !filename.Temporary(e.name) && !defined[tableFiles{e.dir, e.table}] {
+			found = append(found, e.path())
+		}
+	}
+	return found
 }

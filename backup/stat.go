@@ -1,7 +1,6 @@
 package backup
 
 import (
-	"fmt"
 	"os"
 	"runtime"
 	"sync"
@@ -126,21 +125,4 @@ func statOf(x *unix.Statx_t, taken time.Time) fileStat {
 		s.id.born = x.Btime.Sec*int64(time.Second) + int64(x.Btime.Nsec)
 	}
 	return s
-}
-
-// raiseDescriptorLimit raises the soft limit of open files to the hard one and
-// returns how many files this process may have open.
-func raiseDescriptorLimit() (int, error) {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return 0, fmt.Errorf("read the limit of open files: %w", err)
-	}
-	if limit.Cur < limit.Max {
-		limit.Cur = limit.Max
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-			return 0, fmt.Errorf("raise the limit of open files: %w", err)
-		}
-	}
-	const enough = 1 << 20
-	return int(min(limit.Cur, enough)), nil
 }

@@ -1,10 +1,13 @@
 package backup
 
 import (
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Every thing is in one part, whatever the number of processors, and no part is empty.
@@ -27,5 +30,32 @@ func TestInParts(t *testing.T) {
 		if len(got) != n || n > 0 && (got[0] != 0 || got[n-1] != n-1 || len(slices.Compact(got)) != n) {
 			t.Errorf("%d things: %v", n, got)
 		}
+	}
+}
+
+// The inode number of a deleted file is given to the next one at once; the birth
+// time tells them apart.
+func TestIdentityOfReusedInode(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	seen := map[identity]bool{}
+	for range 50 {
+		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := layout{}.stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.id.born == 0 {
+			t.Fatal("the file system of the temporary folder keeps no birth times")
+		}
+		if seen[s.id] {
+			t.Fatalf("identity %+v twice", s.id)
+		}
+		seen[s.id] = true
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond) // more than a tick of the kernel's clock
 	}
 }

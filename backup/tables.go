@@ -1,103 +1,12 @@
 package backup
 
 import (
-	"fmt"
-	"maps"
 	"slices"
 	"sort"
-	"strings"
-	"sync"
 
 	"mbk/internal/datadir/filename"
 	"mbk/internal/repo"
 )
-
-// supported reports whether a table of an engine is whole when the files of the
-// data directory are restored. The rows of FEDERATED tables live elsewhere and
-// those of MEMORY and BLACKHOLE nowhere; their definitions are all there is.
-func supported(engine string) bool {
-	switch engineName(engine) {
-	case "InnoDB", "Aria", "MyISAM", "MRG_MyISAM", "CSV", "ARCHIVE", "MEMORY", "BLACKHOLE", "FEDERATED":
-		return true
-	}
-	return false
-}
-
-// engineName is the name of an engine as the server writes it. Old definitions have
-// others, which the server compares without case.
-func engineName(name string) string {
-	for _, known := range [...]string{"InnoDB", "Aria", "MyISAM", "MRG_MyISAM", "CSV", "ARCHIVE", "MEMORY", "BLACKHOLE", "FEDERATED", "partition"} {
-		if strings.EqualFold(known, name) {
-			return known
-		}
-	}
-	return name
-}
-
-// outsideReason is why a table of an unsupported engine is left out.
-const outsideReason = "its engine keeps rows outside of what a copy of its files holds"
-
-// unsupportedTables lists the tables of a scan that cannot be backed up. Broken
-// definitions are named by the backup itself; here they are passed over.
-func unsupportedTables(l layout, s scan) []repo.LeftOut {
-	var mu sync.Mutex
-	found := map[int][]repo.LeftOut{} // by the first entry of a part
-	inParts(len(s.entries), func(from, to int) {
-		var part []repo.LeftOut
-		_ = l.as(func(l layout) error { // what fails is seen again
-			part = unsupportedIn(l, s.entries[from:to])
-			return nil
-		})
-		mu.Lock()
-		defer mu.Unlock()
-		found[from] = part
-	})
-	var all []repo.LeftOut
-	for _, from := range slices.Sorted(maps.Keys(found)) {
-		all = append(all, found[from]...)
-	}
-	return all
-}
-
-// unsupportedIn is unsupportedTables for some entries.
-func unsupportedIn(l layout, entries []entry) []repo.LeftOut {
-	var found []repo.LeftOut
-	buf := make([]byte, 16<<10) // more than most definitions have
-	for _, e := range entries {
-		if !e.frm() {
-			continue
-		}
-		b, err := l.readFile(l.file(e), buf)
-		if err != nil {
-			continue
-		}
-		if d, err := parseDefinition(b); err == nil && d.kind != kindView && !supported(d.engine) {
-			found = append(found, leftOut(e, d))
-		}
-	}
-	return found
-}
-
-// readFile reads a file, into buf if it is smaller than that.
-func (l layout) readFile(path string, buf []byte) ([]byte, error) {
-	f, err := l.files.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close() //nolint:errcheck // only read
-	n, err := f.Read(buf)
-	if err != nil || n < len(buf) {
-		return buf[:n], err
-	}
-	return l.files.ReadFile(path, largestFrm)
-}
-
-func leftOut(e entry, d definition) repo.LeftOut {
-	return repo.LeftOut{
-		Database: filename.SQL(e.dir), Name: filename.SQL(e.table), Engine: d.engine,
-		Reason: outsideReason,
-	}
-}
 
 // leaveOut takes the tables of engines that cannot be backed up out of the
 // final state and returns them. Which they are is decided by the definitions
@@ -123,9 +32,6 @@ func (f *final) leaveOut() []repo.LeftOut {
 	})
 	return found
 }
-
-// tableFiles are the files of one table, by its names on disk.
-type tableFiles struct{ database, table string }
 
 // tables lists the tables, views and sequences of the final state, in the
 // order of their names; the file indexes are those of index, by path.
@@ -169,20 +75,4 @@ func (p *placed) table() *repo.Table {
 		return nil
 	}
 	return t
-}
-
-// qualified is a table as the server names it.
-type qualified struct{ database, name string }
-
-func (q qualified) String() string { return "`" + q.database + "`.`" + q.name + "`" }
-
-// shortList joins names for a message.
-func shortList(names []string) string { return listUpTo(5, names) }
-
-// listUpTo is shortList with so many names.
-func listUpTo(most int, names []string) string {
-	if len(names) <= most {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"mbk/internal/ui/printable"
 )
 
 // Latest stands for the id of the newest backup that is not known to be damaged.
@@ -14,9 +16,6 @@ const Latest = "latest"
 
 // idTime is the time in an id.
 const idTime = "20060102T150405Z"
-
-// shownIDs is how many ids a message lists.
-const shownIDs = 5
 
 // NewID returns the id of a backup of a kind that was started at t: ids sort by
 // time.
@@ -81,18 +80,11 @@ func (e *UnknownError) Error() string {
 	case e.Failed != "":
 		return fmt.Sprintf("no backup %q in %s: that attempt failed: %s", e.ID, e.Where, e.Failed)
 	case len(e.Matches) > 0:
-		return fmt.Sprintf("%q stands for %d %ss in %s: %s", e.ID, len(e.Matches), e.What, e.Where, shortList(e.Matches))
+		return fmt.Sprintf("%q stands for %d %ss in %s: %s", e.ID, len(e.Matches), e.What, e.Where, printable.List(e.Matches))
 	case len(e.Have) == 0:
 		return fmt.Sprintf("no %s in %s", e.What, e.Where)
 	}
-	return fmt.Sprintf("no %s %q in %s; there are %s", e.What, e.ID, e.Where, shortList(e.Have))
-}
-
-func shortList(ids []string) string {
-	if len(ids) <= shownIDs {
-		return strings.Join(ids, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(ids[:shownIDs], ", "), len(ids)-shownIDs)
+	return fmt.Sprintf("no %s %q in %s; there are %s", e.What, e.ID, e.Where, printable.List(e.Have))
 }
 
 // Resolve returns the id of the backup that is meant: an id, the beginning of

@@ -1,0 +1,237 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/user"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"mbk/internal/aria"
+	"mbk/internal/datadir/filename"
+	"mbk/internal/datadir/filter"
+	"mbk/internal/datadir/serverfs"
+	"mbk/internal/hint"
+	"mbk/internal/innodb"
+	"mbk/internal/sys/fsuser"
+	"mbk/stage"
+)
+
+// checkDatadir makes sure that the data directory on this machine can be read
+// and is the one of the server that we talk to.
+func (p *Preflight) checkDatadir(ctx context.Context, o Options) error {
+	datadir := o.Datadir
+	if datadir == "" {
+		datadir = p.facts.Variables["datadir"]
+	}
+	datadir, err := filepath.Abs(datadir)
+	if err != nil {
+		return err
+	}
+	if p.layout, err = newLayout(datadir, p.facts.Variables); err != nil {
+		p.add("datadir", GradeError, err.Error())
+		return nil
+	}
+	if err := p.openFiles(datadir); err != nil {
+		p.addUnreached(err)
+		return nil
+	}
+	watch, err := o.Server.Watch(ctx)
+	if err != nil {
+		return err
+	}
+	defer watch.Close()
+	switch err := sameServer(ctx, p.layout, watch); {
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), isKind(err):
+		p.addUnreached(err)
+	case errors.Is(err, ErrOtherServer):
+		p.add("datadir", GradeError, err.Error(), otherServerHint)
+	case errors.Is(err, innodb.ErrUnknownFormat):
+		p.add("datadir", GradeError, err.Error(), "this mbk backs up MariaDB 10.5 to 11.8")
+	case err != nil:
+		return err
+	default:
+		p.add("datadir", GradeOK, datadir+" is the data directory of this server")
+	}
+	return nil
+}
+
+// openFiles makes the door to the server's files.
+func (p *Preflight) openFiles(datadir string) error {
+	user, err := serverfs.UserOf(datadir, p.facts.PeerUser, p.layout.redo, filepath.Join(p.layout.aria, aria.ControlFile))
+	if err != nil {
+		return err
+	}
+	p.layout.files, err = serverfs.New(datadir, user)
+	if err != nil {
+		return err
+	}
+	if err := p.layout.files.Do(func(*serverfs.FS) error { return nil }); err != nil {
+		return hint.Wrap(err, "root reads the server's files with the rights of the server's user, for which it needs the capabilities CAP_SETUID and CAP_SETGID: give them to this process, or run mbk as that user")
+	}
+	return nil
+}
+
+// addUnreached adds that a file which a backup needs cannot be had.
+func (p *Preflight) addUnreached(err error) {
+	switch advice := hint.Of(err); {
+	case len(advice) > 0:
+		p.add("datadir", GradeError, err.Error(), advice...)
+	case errors.Is(err, fs.ErrPermission):
+		p.add("datadir", GradeError, err.Error(), rightsHint(p.layout))
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		p.add("datadir", GradeError, err.Error(), "run mbk on the server's machine, and name its data directory with --datadir if it is mounted elsewhere")
+	default:
+		p.add("datadir", GradeError, err.Error())
+	}
+}
+
+// rightsHint is advice on files that may not be read.
+func rightsHint(l layout) string {
+	if l.files.Other() {
+		return fmt.Sprintf("run by root, mbk reads the server's files with the rights of the server's user (%v): give that user the file and the way to it, and remove links that lead to what is not the server's", l.files.User())
+	}
+	return "run mbk as root or as the user that the server runs as"
+}
+
+// ErrOtherServer is the cause of a backup that fails because the data directory
+// belongs to another server than the connection.
+var ErrOtherServer = errors.New("is not the data directory of the server that answers")
+
+const otherServerHint = "check --datadir and --socket: they must belong to the same server"
+
+// sameServer compares the newest checkpoint in the redo log of the data
+// directory with the one that the server reports before and after.
+func sameServer(ctx context.Context, l layout, watch *stage.Watch) error {
+	if err := l.readable(); err != nil {
+		return err
+	}
+	var first, last, found innodb.LSN
+	const tries = 20
+	for range tries {
+		before, err := watch.LSNs(ctx)
+		if err != nil {
+			return err
+		}
+		checkpoint, err := l.readCheckpoint()
+		if err != nil {
+			return fmt.Errorf("redo log %s: %w", l.redo, err)
+		}
+		after, err := watch.LSNs(ctx)
+		if err != nil {
+			return err
+		}
+		if before.Checkpoint <= checkpoint.LSN && checkpoint.LSN <= after.Checkpoint {
+			return nil
+		}
+		first, last, found = before.Checkpoint, after.Checkpoint, checkpoint.LSN
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return fmt.Errorf("%s %w: its redo log has checkpoint %d, the server is at %d to %d", l.datadir, ErrOtherServer, found, first, last)
+}
+
+// checkClosed judges directories that may not be listed. The server cannot list them
+// either if it runs as the same user.
+func (p *Preflight) checkClosed(ctx context.Context, o Options) error {
+	for _, dir := range p.first.closed {
+		text := fmt.Sprintf("%s: permission denied", path.Join(p.layout.datadir, dir))
+		used, err := o.Server.HasTables(ctx, filename.SQL(dir))
+		if err != nil {
+			return err
+		}
+		if used {
+			p.add("datadir", GradeError, text, p.deniedHints(path.Join(p.layout.datadir, dir))...)
+			continue
+		}
+		p.add("datadir", GradeWarning, text+"; the server has no table there, and what it holds will not be in the backup", p.deniedHints(path.Join(p.layout.datadir, dir))...)
+	}
+	return nil
+}
+
+// deniedHints is advice on a directory that may not be read. To the user that the
+// server runs as it says what root has to do.
+func (p *Preflight) deniedHints(folder string) []string {
+	owner, hints := p.mender(folder)
+	if len(hints) > 0 {
+		return hints
+	}
+	hints = []string{fmt.Sprintf("the server cannot read it either: chown -R %s %s", ownerName(owner), folder)}
+	rel, err := filepath.Rel(p.layout.datadir, folder)
+	if dir, _, _ := strings.Cut(filepath.ToSlash(rel), "/"); err == nil && slices.Contains(p.first.databases, dir) {
+		hints = append(hints, fmt.Sprintf("--exclude-database '%s' leaves it out", filename.SQL(dir)))
+	}
+	return hints
+}
+
+// refusedHints is deniedHints for files that tables need.
+func (p *Preflight) refusedHints(refused []entry, files []string) []string {
+	const most = 5
+	owner, hints := p.mender(files...)
+	if len(hints) > 0 {
+		return hints
+	}
+	command := fmt.Sprintf("chown %s %s", ownerName(owner), strings.Join(files[:min(most, len(files))], " "))
+	if len(files) > most {
+		command += " ..."
+	}
+	what, leave := "them", "leave"
+	if len(files) == 1 {
+		what, leave = "it", "leaves"
+	}
+	hints = []string{fmt.Sprintf("the server cannot read %s either: %s", what, command)}
+	var exclude []string
+	for _, e := range refused {
+		switch {
+		case e.dir == "mysql":
+			return hints // it is in every backup
+		case e.table == "":
+			exclude = append(exclude, fmt.Sprintf("--exclude-database '%s'", filename.SQL(e.dir)))
+		default:
+			exclude = append(exclude, fmt.Sprintf("--exclude-table '%s'", filter.Name{Database: filename.SQL(e.dir), Table: filename.SQL(e.table)}))
+		}
+	}
+	slices.Sort(exclude)
+	if exclude = slices.Compact(exclude); len(exclude) <= most {
+		hints = append(hints, fmt.Sprintf("%s %s %s out", strings.Join(exclude, " "), leave, what))
+	}
+	return hints
+}
+
+// mender is the user whom files must belong to for the server, if that is all there is
+// to be said. Otherwise the advice is another: who mbk must be run by, or which link
+// must go.
+func (p *Preflight) mender(files ...string) (fsuser.User, []string) {
+	owner, err := fsuser.OwnerOf(p.layout.datadir)
+	if me := fsuser.Current().UID; err != nil || me != 0 && me != owner.UID {
+		return owner, []string{rightsHint(p.layout)}
+	}
+	for _, file := range files {
+		if to, err := p.layout.files.Readlink(file); err == nil {
+			return owner, []string{fmt.Sprintf("the server's user (%v) may not read what %s leads to, %s: remove the link, if it is not yours", p.layout.files.User(), file, to)}
+		}
+	}
+	return owner, nil
+}
+
+// ownerName is a user as chown takes it, by name if there is one.
+func ownerName(u fsuser.User) string {
+	name, group := strconv.Itoa(u.UID), strconv.Itoa(u.GID)
+	if known, err := user.LookupId(name); err == nil {
+		name = known.Username
+	}
+	if known, err := user.LookupGroupId(group); err == nil {
+		group = known.Name
+	}
+	return name + ":" + group
+}

@@ -1,0 +1,170 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"mbk/internal/datadir/filename"
+	"mbk/internal/datadir/filter"
+	"mbk/internal/ui/printable"
+	"mbk/stage"
+)
+
+// checkFilter makes the filter and looks whether each part of it means something
+// that exists. What depends on something that is left out is named.
+func (p *Preflight) checkFilter(ctx context.Context, o Options) error {
+	k, err := newKeeper(o, p.facts)
+	if err != nil {
+		p.add("filter", GradeError, err.Error(), filterHint)
+		return nil
+	}
+	if k == nil {
+		return nil
+	}
+	p.layout.keep = k
+	databases, err := o.Server.Databases(ctx)
+	if err != nil {
+		return err
+	}
+	names, err := o.Server.TableNames(ctx)
+	if err != nil {
+		return err
+	}
+	tables := make([]filter.Name, len(names))
+	kept := 0
+	for i, n := range names {
+		tables[i] = filter.Name{Database: n.Database, Table: n.Name}
+		if k.filter.Table(n.Database, n.Name) {
+			kept++
+		}
+	}
+	// These two are no folders, but nobody is wrong who excludes them.
+	errs := k.filter.Check(append(databases, "information_schema", "performance_schema"), tables)
+	for _, err := range errs {
+		advice := filterHint
+		if unmatched, ok := errors.AsType[*filter.UnmatchedError](err); ok {
+			advice = unmatched.Advice()
+		}
+		p.add("filter", GradeError, err.Error(), advice)
+	}
+	if len(errs) > 0 {
+		return nil
+	}
+	if err := p.checkFilterLog(); err != nil {
+		return err
+	}
+	p.add("filter", GradeOK, fmt.Sprintf("it keeps %d of %d tables", kept, len(tables)))
+	return p.checkForeignKeys(ctx, o.Server)
+}
+
+const filterHint = "includes narrow and excludes win; tables are named as database.table, and a name with a dot, * or ? is written in backquotes"
+
+// checkFilterLog makes sure that the redo log shows which tablespaces it is about:
+// only then can a restore tell the server which ones are gone.
+func (p *Preflight) checkFilterLog() error {
+	_, header, err := p.layout.readLogHead()
+	if err != nil {
+		return fmt.Errorf("redo log %s: %w", p.layout.redo, err)
+	}
+	if !header.Readable() {
+		p.add("filter", GradeError, "the redo log is encrypted and hides which tables it is about: a backup without some of them could not be restored",
+			"back up everything, and filter at the restore: mbk restore takes the same options")
+	}
+	return nil
+}
+
+// checkForeignKeys warns of tables that refer to others which are left out.
+func (p *Preflight) checkForeignKeys(ctx context.Context, server *stage.Server) error {
+	keys, err := server.ForeignKeys(ctx)
+	if err != nil {
+		return err
+	}
+	var torn []string
+	for _, key := range keys {
+		if p.keepsInnoDB(key.Child) && !p.keepsInnoDB(key.Parent) {
+			torn = append(torn, sqlName(key.Child)+" to "+sqlName(key.Parent))
+		}
+	}
+	if len(torn) > 0 {
+		slices.Sort(torn)
+		p.add("filter", GradeWarning, "foreign keys lead to tables that are left out: "+printable.List(slices.Compact(torn)),
+			"a restored server refuses new rows there until the other table exists again, or foreign_key_checks=0")
+	}
+	return nil
+}
+
+// keepsInnoDB reports whether a table is kept, by InnoDB's name: "database/table".
+func (p *Preflight) keepsInnoDB(name string) bool {
+	dir, table := path.Split(name)
+	return p.layout.keep.keeps(path.Clean(dir), filename.Base(table))
+}
+
+// sqlName writes InnoDB's name of a table as SQL does.
+func sqlName(name string) string {
+	dir, table := path.Split(name)
+	return qualified{filename.SQL(path.Clean(dir)), filename.SQL(filename.Base(table))}.String()
+}
+
+// eachKept calls fn with the contents of the kept files of a filtered backup that have
+// an extension. One that cannot be read is looked at again when it is copied.
+func (p *Preflight) eachKept(ext string, fn func(e entry, contents []byte)) {
+	if p.layout.keep == nil {
+		return
+	}
+	for _, e := range p.first.entries {
+		if path.Ext(e.name) != ext {
+			continue
+		}
+		if b, err := p.layout.files.ReadFile(p.layout.file(e), largestFrm); err == nil {
+			fn(e, b)
+		}
+	}
+}
+
+// checkViews warns of views over tables that are left out.
+func (p *Preflight) checkViews() {
+	var torn []string
+	p.eachKept(".frm", func(e entry, b []byte) {
+		for _, table := range viewTables(b) {
+			dir, name := filename.Encode(table.database), filename.Encode(table.name)
+			if p.layout.keep.keeps(dir, name) {
+				continue
+			}
+			if _, err := p.layout.stat(filepath.Join(p.layout.datadir, dir, name+".frm")); err == nil {
+				torn = append(torn, sqlName(e.dir+"/"+e.table)+" of "+table.String())
+			}
+		}
+	})
+	if len(torn) > 0 {
+		p.add("filter", GradeWarning, "views show tables that are left out: "+printable.List(torn), "such a view cannot be used before the other table exists again")
+	}
+}
+
+// checkMerged warns of MERGE tables over tables that are left out.
+func (p *Preflight) checkMerged() {
+	var torn []string
+	p.eachKept(".MRG", func(e entry, b []byte) {
+		for line := range strings.Lines(string(b)) {
+			child := strings.TrimSpace(line)
+			if child == "" || strings.HasPrefix(child, "#") {
+				continue
+			}
+			// A path without extension, or the name of a table in the same database.
+			dir, table := path.Split(path.Join("/", e.dir, child))
+			if strings.Contains(child, "/") {
+				dir, table = path.Split(path.Join("/", child))
+			}
+			if dir = path.Base(dir); !p.layout.keep.keeps(dir, table) {
+				torn = append(torn, sqlName(e.dir+"/"+e.table)+" over "+sqlName(dir+"/"+table))
+			}
+		}
+	})
+	if len(torn) > 0 {
+		p.add("filter", GradeWarning, "MERGE tables lead to tables that are left out: "+printable.List(torn), "such a table cannot be read before the other one exists again")
+	}
+}

@@ -1,0 +1,41 @@
+package backup
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// raiseDescriptorLimit raises the soft limit of open files to the hard one and
+// returns how many files this process may have open.
+func raiseDescriptorLimit() (int, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, fmt.Errorf("read the limit of open files: %w", err)
+	}
+	if limit.Cur < limit.Max {
+		limit.Cur = limit.Max
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			return 0, fmt.Errorf("raise the limit of open files: %w", err)
+		}
+	}
+	const enough = 1 << 20
+	return int(min(limit.Cur, enough)), nil
+}
+
+// spareDescriptors are for everything but the tables: connections, packs, logs.
+const spareDescriptors = 128
+
+// checkDescriptors raises the limit of open files.
+func (p *Preflight) checkDescriptors() {
+	limit, err := raiseDescriptorLimit()
+	switch {
+	case err != nil:
+		p.add("descriptors", GradeError, err.Error())
+	case limit < 4*spareDescriptors:
+		p.add("descriptors", GradeError, fmt.Sprintf("only %d files may be open at once", limit), "raise the limit: ulimit -n 65536, or LimitNOFILE= of the service")
+	default:
+		p.descriptors = limit - spareDescriptors
+		p.add("descriptors", GradeOK, fmt.Sprintf("%d files may be open at once", limit))
+	}
+}

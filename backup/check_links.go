@@ -1,0 +1,132 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"mbk/internal/repo"
+	"mbk/internal/ui/printable"
+	"mbk/stage"
+)
+
+// checkLinks looks, before anything is locked, for tablespaces elsewhere that no
+// backup could find. A DDL that is at work looks the same, so what is found must
+// be there for a while.
+func (p *Preflight) checkLinks(ctx context.Context, o Options) error {
+	const tries, pause = 5, 200 * time.Millisecond
+	var problems []string
+	for i := range tries {
+		if i > 0 {
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-time.After(pause):
+			}
+			var err error
+			if p.first, err = p.layout.scanDatadir(ctx); err != nil {
+				return err
+			}
+		}
+		found, err := p.lostSpaces(ctx, o.Server)
+		if i == 0 {
+			problems = found
+		}
+		problems = slices.DeleteFunc(problems, func(text string) bool { return !slices.Contains(found, text) })
+		if err != nil || len(problems) == 0 {
+			return err
+		}
+	}
+	advice := "repair the table, or move it into the data directory, before you take a backup"
+	if p.layout.keep != nil && !p.layout.pathless() {
+		advice = filterFarHint
+	}
+	for _, text := range problems {
+		p.add(checkTables, GradeError, text, advice)
+	}
+	return nil
+}
+
+// Why a filter and DATA DIRECTORY do not go together up to 10.5, and what then.
+const (
+	filteredFar   = "with a filter such tables cannot be backed up from a server before 10.6, whose dictionary has their paths"
+	filterFarHint = "back up everything, and get single tables out of a restored copy"
+)
+
+// lostSpaces lists what is wrong with links, and the tablespaces elsewhere to
+// which none leads.
+func (p *Preflight) lostSpaces(ctx context.Context, server *stage.Server) ([]string, error) {
+	var problems []string
+	for _, b := range p.first.broken {
+		problems = append(problems, b.text)
+	}
+	left := map[string]bool{}
+	for _, name := range p.first.left {
+		left[name] = true
+	}
+	far, err := server.FarSpaces(ctx, p.facts.Version)
+	if err != nil {
+		return nil, err
+	}
+	reached := map[string]bool{}
+	for _, e := range p.first.entries {
+		if e.link.kind != repo.LinkISL {
+			continue
+		}
+		reached[path.Clean(e.link.to)] = true
+		if !slices.Contains(far, e.link.to) && p.layout.pathless() {
+			continue // the server has no such file open
+		}
+		if _, err := p.layout.stat(p.layout.file(e)); errors.Is(err, fs.ErrNotExist) {
+			problems = append(problems, fmt.Sprintf("%s leads to %s, which is not there", strings.TrimSuffix(e.path(), ".ibd")+islExt, e.link.to))
+		}
+	}
+	for _, name := range far {
+		switch {
+		case p.layout.keep != nil && !p.layout.pathless():
+			problems = append(problems, fmt.Sprintf("the server keeps a tablespace in %s, because of DATA DIRECTORY: %s", name, filteredFar))
+		case !reached[path.Clean(name)] && !p.layout.keep.leavesOut(name, left):
+			problems = append(problems, fmt.Sprintf("the server keeps a tablespace in %s, and no %s file in the data directory leads there", name, islExt))
+		}
+	}
+	if len(problems) == 0 {
+		return nil, nil
+	}
+	return p.notDiscarded(ctx, server, problems)
+}
+
+// notDiscarded leaves out what is said of tables whose tablespace is discarded.
+func (p *Preflight) notDiscarded(ctx context.Context, server *stage.Server, problems []string) ([]string, error) {
+	discarded, err := server.Discarded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(problems, func(text string) bool {
+		return slices.ContainsFunc(discarded, func(table string) bool {
+			return strings.HasPrefix(text, table+islExt) || strings.Contains(text, "/"+table+".ibd,")
+		})
+	}), nil
+}
+
+// checkFollowed names the links that are followed out of the data directory.
+func (p *Preflight) checkFollowed() {
+	var names []string
+	for _, dir := range p.first.databases {
+		if to := p.layout.databaseOrigin(dir); to != "" && !slices.Contains(p.first.closed, dir) {
+			names = append(names, dir+" to "+to)
+		}
+	}
+	for _, e := range p.first.entries {
+		if e.link.kind != "" {
+			names = append(names, e.path()+" to "+e.link.to)
+		}
+	}
+	if names = append(names, p.first.followed...); len(names) > 0 {
+		p.add("links", GradeOK, fmt.Sprintf("%d lead out of their places, and are followed: %s", len(names), printable.List(names)))
+	}
+}

@@ -1,0 +1,116 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/dustin/go-humanize"
+	"golang.org/x/sys/unix"
+
+	"mbk/internal/ui/printable"
+)
+
+// checkTables is the check of the tables' engines and places, which is made once
+// more at the end of a backup.
+const checkTables = "tables"
+
+// leaveOutHint is advice on tables that cannot be backed up.
+const leaveOutHint = "leave such tables out with --skip-unsupported, and dump them by other means"
+
+// scanTables scans the data directory for what cannot be backed up and sums
+// up the rest.
+func (p *Preflight) scanTables(ctx context.Context, o Options) error {
+	var err error
+	p.first, err = p.layout.scanDatadir(ctx)
+	if errors.Is(err, fs.ErrPermission) {
+		p.add("datadir", GradeError, err.Error(), rightsHint(p.layout))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, check := range []func(context.Context, Options) error{p.checkLinks, p.checkListed, p.checkClosed} {
+		if err := check(ctx, o); err != nil {
+			return err
+		}
+	}
+	p.checkReadable()
+	p.checkFiles()
+	for _, found := range p.layout.look(p.first.entries) {
+		if errors.Is(found.err, fs.ErrNotExist) {
+			continue
+		}
+		if found.err != nil {
+			p.addUnreached(found.err)
+			continue
+		}
+		p.bytes += found.stat.blocks
+	}
+	p.checkMerged()
+	p.checkViews()
+	p.checkUnread()
+	p.checkFollowed()
+	p.checkOwnFiles()
+	p.leftOut = append(unsupportedTables(p.layout, p.first), p.fileless...)
+	for _, t := range p.leftOut {
+		text := fmt.Sprintf("%s has engine %s, which cannot be backed up", printable.Table(t.Database, t.Name), t.Engine)
+		if o.SkipUnsupported {
+			p.add(checkTables, GradeWarning, text+"; it is left out")
+			continue
+		}
+		p.add(checkTables, GradeError, text, leaveOutHint)
+	}
+	p.scanned = true
+	p.add(checkTables, GradeOK, fmt.Sprintf("%d databases, %d files, %s", len(p.first.databases), len(p.first.entries), humanize.IBytes(uint64(p.bytes))))
+	return nil
+}
+
+// checkReadable makes sure that every file may be read: that one may not should
+// not show after an hour.
+func (p *Preflight) checkReadable() {
+	var paths []string
+	for _, e := range p.first.entries {
+		paths = append(paths, p.layout.file(e))
+	}
+	denied := make([]bool, len(paths))
+	inParts(len(paths), func(from, to int) {
+		_ = p.layout.as(func(l layout) error { // what fails is seen again
+			for i := from; i < to; i++ {
+				denied[i] = errors.Is(l.files.Readable(paths[i]), unix.EACCES)
+			}
+			return nil
+		})
+	})
+	refused := p.passOver(denied)
+	if len(refused) == 0 {
+		return
+	}
+	files := make([]string, len(refused))
+	for i, e := range refused {
+		files[i] = p.layout.file(e)
+	}
+	p.add("datadir", GradeError, printable.List(files)+": permission denied", p.refusedHints(refused, files)...)
+}
+
+// passOver judges files that may not be read, and takes those out of the first scan, and
+// of all later ones, that no table needs. It returns the others.
+func (p *Preflight) passOver(denied []bool) []entry {
+	var refused []entry
+	kept := p.first.entries[:0]
+	for i, e := range p.first.entries {
+		switch {
+		case !denied[i]:
+		case p.layout.needed(e):
+			refused = append(refused, e)
+		default:
+			p.layout.passOver[e.path()] = true
+			p.first.unread = append(p.first.unread, unread{e, e.path(), errDenied.Error()})
+			continue
+		}
+		kept = append(kept, e)
+	}
+	p.first.entries = kept
+	return refused
+}

@@ -1,0 +1,85 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"mbk/internal/innodb"
+	"mbk/stage"
+)
+
+// exchanged are the files of the final state that are not those of their tables.
+func (f *final) exchanged(d *dictionary) []*placed {
+	var found []*placed
+	for _, p := range f.files {
+		if p.entry.innodb() && !p.entry.moving() && p.held.id != nil && d.other(p.entry, *p.held.id) != "" {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// leaveCopies takes those of the exchanged files out of the final state whose
+// tablespace is in its own place, too: the server cannot open them, and a restored
+// one would not know which is the right one.
+func (c *copies) leaveCopies(f *final, exchanged []*placed) {
+	right := map[innodb.SpaceID]bool{}
+	for _, p := range f.files {
+		if p.held.id != nil && strings.EqualFold(c.dictionary.names[*p.held.id], strings.TrimSuffix(p.entry.path(), path.Ext(p.entry.name))) {
+			right[*p.held.id] = true
+		}
+	}
+	c.misplaced = map[string]*placed{}
+	for _, p := range exchanged {
+		if name := p.entry.path(); right[*p.held.id] {
+			c.misplaced[name] = p
+			delete(f.files, name)
+		}
+	}
+}
+
+// lookForLeftOver decides which of the files of a scan no table has. The dictionary is
+// read again only where something is not in it.
+func (c *copies) lookForLeftOver(ctx context.Context, server *stage.Server, s scan) error {
+	c.leftOver, c.absent = nil, c.layout.absent(s)
+	if len(c.dictionary.unknown(s.entries)) == 0 {
+		return nil
+	}
+	var err error
+	if c.dictionary, err = readDictionary(ctx, server); err != nil {
+		return err
+	}
+	found, _, err := c.dictionary.leftOver(c.layout, c.dictionary.unknown(s.entries), s.entries)
+	if len(found) > 0 {
+		c.leftOver = make(map[string]bool, len(found))
+	}
+	for _, name := range found {
+		c.leftOver[name] = true
+	}
+	return err
+}
+
+// warnLeftOver are the warnings of such files that a backup ends with.
+func (c *copies) warnLeftOver() []string {
+	var names []string
+	for name := range c.leftOver {
+		if !c.discarded[strings.TrimSuffix(name, ".ibd")] {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	return []string{leftOverText(names)}
+}
+
+const twoFilesHint = "one of them is a copy: look which of the tables the server can open, before you move the file of the other out of the data directory"
+
+// inTwoFiles is the error for two files of one tablespace.
+func inTwoFiles(id innodb.SpaceID, one, other string) error {
+	return fmt.Errorf("tablespace %d is in two files, %s and %s", id, one, other)
+}

@@ -1,0 +1,148 @@
+package backup
+
+import (
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// rootFile reports whether a file of the data directory itself is copied as it is.
+func rootFile(name string) bool {
+	switch name {
+	case "ib_buffer_pool", "mysql_upgrade_info", "mariadb_upgrade_info":
+		return true
+	}
+	return strings.HasPrefix(name, "debian-") && strings.HasSuffix(name, ".flag")
+}
+
+// handledElsewhere reports whether a file of the data directory itself is copied
+// by other means, or is one that no backup holds: temporary tablespaces, the
+// logs of the server and of its replication, locks and sockets.
+func (l layout) handledElsewhere(name string) bool {
+	for _, system := range l.system {
+		if filepath.Join(l.datadir, name) == system {
+			return true
+		}
+	}
+	for _, prefix := range []string{"undo", "ib_logfile", "aria_log", "ibtmp", "ddl_recovery", "multi-master", "relay-log", "master.info", "core", "innodb_status", "#", ".", "binlog", "tc.log", "ddl.log", "galera.", "grastate", "gvwstate"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	if l.ofConnection(name) {
+		return true
+	}
+	for _, variable := range []string{"log_bin_basename", "relay_log_basename", "log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket", "log_basename"} {
+		base := filepath.Base(l.vars[variable])
+		if l.vars[variable] != "" && (name == base || strings.HasPrefix(name, base+".")) {
+			return true
+		}
+	}
+	if strings.Contains(name, "-bin.") { // also HOST-relay-bin.000001
+		return true
+	}
+	switch path.Ext(name) {
+	case ".pid", ".sock", ".err", ".log", ".index", ".state", ".pem", ".cnf":
+		return true
+	}
+	return false
+}
+
+// ofConnection reports whether a file is one of a named connection of a replica:
+// master-NAME.info, relay-log-NAME.info, and relay-NAME.000001, as the server's
+// variables have the rest of the name. Without relay_log they do not tell that of the
+// relay logs, which are called mysqld-relay-bin-NAME.000001 or HOST-relay-bin-NAME.000001.
+func (l layout) ofConnection(name string) bool {
+	ext := path.Ext(name)
+	if ext == ".info" && strings.HasPrefix(name, "master-") {
+		return true
+	}
+	relay, info := l.vars["relay_log_basename"], l.vars["relay_log_info_file"]
+	isNumber := len(ext) > 1 && strings.Trim(ext[1:], "0123456789") == ""
+	isLog := strings.Contains(name, "-relay-bin-") || relay != "" && strings.HasPrefix(name, filepath.Base(relay)+"-")
+	return isLog && (isNumber || ext == ".index") ||
+		info != "" && ext == path.Ext(info) && strings.HasPrefix(name, strings.TrimSuffix(filepath.Base(info), path.Ext(info)))
+}
+
+// holdsEngines reports whether a directory holds files of InnoDB or Aria that belong
+// to no database. They are restored with their folder.
+func (l layout) holdsEngines(dir string) bool {
+	return slices.ContainsFunc(l.engineFiles(), func(file string) bool { return filepath.Dir(file) == dir })
+}
+
+// engineFiles are such files, one for each directory at least.
+func (l layout) engineFiles() []string {
+	return append(slices.Clone(l.system), filepath.Join(l.undo, "undo001"), l.redo, filepath.Join(l.aria, "aria_log_control"))
+}
+
+// holdsLogs reports whether the server writes logs or temporary files into a
+// directory.
+func (l layout) holdsLogs(dir string) bool {
+	for _, name := range []string{
+		"log_bin_basename", "log_bin_index", "relay_log_basename", "relay_log_index", "relay_log_info_file", "innodb_temp_data_file_path",
+		"log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket",
+	} {
+		if l.vars[name] != "" && filepath.Dir(l.resolve(l.vars[name])) == dir {
+			return true
+		}
+	}
+	for _, name := range []string{"tmpdir", "innodb_tmpdir", "slave_load_tmpdir"} {
+		for path := range strings.SplitSeq(l.vars[name], ":") {
+			if path != "" && l.resolve(path) == dir {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ownFile reports whether a file is one that the server's variables name, whatever
+// its extension is.
+func (l layout) ownFile(file string) bool {
+	if slices.Contains(l.engineFiles(), file) {
+		return true
+	}
+	return slices.ContainsFunc([]string{"log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket", "file_key_management_filename"}, func(name string) bool {
+		return l.vars[name] != "" && l.resolve(l.vars[name]) == file
+	})
+}
+
+// systemFiles are the names in innodb_data_file_path:
+// "ibdata1:12M;ibdata2:50M:autoextend:max:500M".
+func systemFiles(path string) ([]string, error) {
+	if path == "" {
+		path = "ibdata1:12M:autoextend"
+	}
+	var names []string
+	for part := range strings.SplitSeq(path, ";") {
+		name, size, ok := strings.Cut(part, ":")
+		if name == "" || !ok || size == "" {
+			return nil, fmt.Errorf("innodb_data_file_path %q: no size behind %q", path, part)
+		}
+		if _, attributes, _ := strings.Cut(size, ":"); strings.Contains(size, "raw") || strings.Contains(attributes, "raw") || strings.HasSuffix(strings.ToLower(size), "newraw") {
+			return nil, fmt.Errorf("innodb_data_file_path %q: raw devices cannot be backed up", path)
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+// undoFiles lists undo001, undo002, ...
+func (l layout) undoFiles() ([]string, error) {
+	list, err := l.files.ReadDir(l.undo)
+	if err != nil {
+		return nil, fmt.Errorf("list undo tablespaces: %w", err)
+	}
+	var found []string
+	for _, e := range list {
+		digits, ok := strings.CutPrefix(e.Name(), "undo")
+		if ok && len(digits) == 3 && strings.Trim(digits, "0123456789") == "" {
+			found = append(found, filepath.Join(l.undo, e.Name()))
+		}
+	}
+	sort.Strings(found)
+	return found, nil
+}
