@@ -27,7 +27,7 @@ func schemaOf(args []string) string {
 // the schema.
 func wantValid(t testing.TB, name, text string) {
 	t.Helper()
-	path := filepath.Join("..", "docs", "schema", name+".json")
+	path := filepath.Join("..", "..", "docs", "schema", name+".json")
 	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
