@@ -13,6 +13,7 @@ import (
 	"mbk/copier"
 	"mbk/internal/hint"
 	"mbk/internal/innodb"
+	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/internal/repo/store"
 	"mbk/internal/restore"
@@ -34,7 +35,7 @@ func exitCode(ctx context.Context, err error) int {
 	var (
 		page      *copier.PageError
 		damage    *copier.DamageError
-		recovery  *restore.RecoveryError
+		recovery  *mariadbd.RunError
 		undone    *restore.UndoneError
 		restoring *restore.BusyError
 		unknown   *repo.UnknownError
@@ -54,7 +55,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case errors.As(err, &output): // whatever is wrong with the other end of a pipe
 		return exitFailed
-	case errors.As(err, &undone) && undone.Usage(), errors.As(err, &recovery) && recovery.Cause == restore.CauseOption:
+	case errors.As(err, &undone) && undone.Usage(), errors.As(err, &recovery) && recovery.Cause == mariadbd.CauseOption:
 		return exitUsage
 	case errors.As(err, &undone) && !errors.Is(err, repo.ErrRemoved): // whatever is below: it says nothing about the backup
 		return exitFailed

@@ -11,6 +11,7 @@ import (
 	"mbk/backup"
 	"mbk/copier"
 	"mbk/internal/innodb"
+	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/internal/repo/store"
 	"mbk/internal/restore"
@@ -54,16 +55,16 @@ func TestExitCode(t *testing.T) {
 		{&store.NoSpaceError{Err: syscall.ENOSPC}, 1},
 		{errors.Join(&store.WriteError{Err: syscall.EIO}, syscall.EIO), 3},
 		{&restore.UndoneError{Err: syscall.EIO}, 1},
-		{&restore.UndoneError{Err: &restore.RecoveryError{Cause: restore.CauseShortage}}, 1},
-		{&restore.UndoneError{Err: &restore.RecoveryError{Cause: restore.CauseOption}}, 2},
-		{&restore.UndoneError{Err: &restore.RecoveryError{Cause: restore.CauseDamage}}, 1},
+		{&restore.UndoneError{Err: &mariadbd.RunError{Cause: mariadbd.CauseShortage}}, 1},
+		{&restore.UndoneError{Err: &mariadbd.RunError{Cause: mariadbd.CauseOption}}, 2},
+		{&restore.UndoneError{Err: &mariadbd.RunError{Cause: mariadbd.CauseDamage}}, 1},
 		{&restore.UndoneError{Err: &restore.ObjectionsError{}}, 1},
 		{&restore.UndoneError{Err: &store.LockedError{}}, 1},
 		{&restore.UndoneError{Err: fmt.Errorf("backup x: %w", repo.ErrRemoved)}, 4},
-		{&restore.RecoveryError{Cause: restore.CauseDamage}, 3},
-		{&restore.RecoveryError{Cause: restore.CauseKey}, 1},
-		{&restore.RecoveryError{Cause: restore.CauseOption}, 2},
-		{&restore.RecoveryError{}, 1},
+		{&mariadbd.RunError{Cause: mariadbd.CauseDamage}, 3},
+		{&mariadbd.RunError{Cause: mariadbd.CauseKey}, 1},
+		{&mariadbd.RunError{Cause: mariadbd.CauseOption}, 2},
+		{&mariadbd.RunError{}, 1},
 		{&repo.FutureError{}, 2},
 		{repo.ErrRemoved, 4},
 		{&innodb.TailError{Kind: innodb.ErrRedoOverwritten}, 4},

@@ -119,7 +119,7 @@ func phaseName(phase string) string {
 		return "extracting"
 	case restore.PhaseRecover:
 		return "mariadbd applies the redo log"
-	case restore.PhaseTidy:
+	case restore.PhaseDrop:
 		return "mariadbd drops what does not belong there"
 	case restore.PhaseUpgrade:
 		return "mariadb-upgrade brings the tables to the newer series"

@@ -2,12 +2,10 @@ package restore
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,30 +20,8 @@ import (
 
 	"mbk/internal/repo"
 	"mbk/internal/sys/fsuser"
-	"mbk/stage"
+	"mbk/internal/test/rights"
 )
-
-// attacker is the user to whom the restored files are to belong: he runs the server, and
-// would like to be root.
-var attacker = fsuser.User{UID: 64999, GID: 64999}
-
-// publicDir makes a folder that every user reaches.
-func publicDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "mbk-attack-")
-	if err == nil {
-		err = os.Chmod(dir, 0o755)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
 
 // victim makes a folder of root's, with what a restore that was led there would change.
 func victim(t *testing.T, top string) string {
@@ -91,11 +67,11 @@ func look(t *testing.T, dir string) string {
 	return text.String()
 }
 
-// trick is what an attacker does with a folder that a restore has made, or with what is
+// trick is what an rights.Attacker does with a folder that a restore has made, or with what is
 // in it. It reports whether he could.
 type trick struct {
 	name  string
-	inner bool // in what is the attacker's already when the server runs
+	inner bool // in what is the rights.Attacker's already when the server runs
 	do    func(victim, parent, name string, n int64) bool
 }
 
@@ -234,62 +210,37 @@ type placeCase struct {
 	make    func(t *testing.T, top string) (parent, target string)
 }
 
-func give(t *testing.T, dir string, who fsuser.User, mode os.FileMode) string {
-	t.Helper()
-	if err := errors.Join(os.MkdirAll(dir, 0o755), os.Chown(dir, who.UID, who.GID), os.Chmod(dir, mode)); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-// grant gives a user the right to change a folder by an access list (ACL).
-func grant(t *testing.T, dir string, who fsuser.User) {
-	t.Helper()
-	list := []byte{2, 0, 0, 0}
-	for _, e := range []struct {
-		tag, perm uint16
-		id        uint32
-	}{{1, 7, ^uint32(0)}, {2, 7, uint32(who.UID)}, {4, 5, ^uint32(0)}, {0x10, 7, ^uint32(0)}, {0x20, 5, ^uint32(0)}} {
-		list = binary.LittleEndian.AppendUint16(list, e.tag)
-		list = binary.LittleEndian.AppendUint16(list, e.perm)
-		list = binary.LittleEndian.AppendUint32(list, e.id)
-	}
-	if err := unix.Setxattr(dir, "system.posix_acl_access", list, 0); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func places() []placeCase {
 	in := func(who fsuser.User, mode os.FileMode) func(t *testing.T, top string) (string, string) {
 		return func(t *testing.T, top string) (string, string) {
-			parent := give(t, filepath.Join(top, "parent"), who, mode)
+			parent := rights.Give(t, filepath.Join(top, "parent"), who, mode)
 			return parent, filepath.Join(parent, "data")
 		}
 	}
 	third := fsuser.User{UID: 64998, GID: 64998}
 	return []placeCase{
-		{"in his folder", attacker, false, false, in(attacker, 0o755)},
-		{"in a folder of his group", attacker, false, false, in(fsuser.User{GID: attacker.GID}, 0o775)},
-		{"in a folder of root's group", attacker, true, false, in(fsuser.User{}, 0o775)},
-		{"in a folder with an access list", attacker, false, false, func(t *testing.T, top string) (string, string) {
-			parent := give(t, filepath.Join(top, "parent"), fsuser.User{}, 0o755)
-			grant(t, parent, attacker)
+		{"in his folder", rights.Attacker, false, false, in(rights.Attacker, 0o755)},
+		{"in a folder of his group", rights.Attacker, false, false, in(fsuser.User{GID: rights.Attacker.GID}, 0o775)},
+		{"in a folder of root's group", rights.Attacker, true, false, in(fsuser.User{}, 0o775)},
+		{"in a folder with an access list", rights.Attacker, false, false, func(t *testing.T, top string) (string, string) {
+			parent := rights.Give(t, filepath.Join(top, "parent"), fsuser.User{}, 0o755)
+			rights.Grant(t, parent, rights.Attacker)
 			return parent, filepath.Join(parent, "data")
 		}},
 		{"in a folder of everybody's", third, false, false, in(fsuser.User{}, 0o777)},
-		{"in a folder like /tmp", attacker, false, true, in(fsuser.User{}, 0o777|os.ModeSticky)},
-		{"in a folder of root's", attacker, false, true, in(fsuser.User{}, 0o755)},
+		{"in a folder like /tmp", rights.Attacker, false, true, in(fsuser.User{}, 0o777|os.ModeSticky)},
+		{"in a folder of root's", rights.Attacker, false, true, in(fsuser.User{}, 0o755)},
 		{"in a folder of a third user's", third, true, false, in(third, 0o755)},
-		{"below his folder", attacker, true, false, func(t *testing.T, top string) (string, string) {
-			parent := give(t, filepath.Join(give(t, filepath.Join(top, "parent"), attacker, 0o755), "inner"), fsuser.User{}, 0o755)
+		{"below his folder", rights.Attacker, true, false, func(t *testing.T, top string) (string, string) {
+			parent := rights.Give(t, filepath.Join(rights.Give(t, filepath.Join(top, "parent"), rights.Attacker, 0o755), "inner"), fsuser.User{}, 0o755)
 			return filepath.Dir(parent), filepath.Join(parent, "data")
 		}},
-		{"a folder of his below a third user's", attacker, false, false, func(t *testing.T, top string) (string, string) {
-			target := give(t, filepath.Join(give(t, filepath.Join(top, "parent"), third, 0o755), "data"), attacker, 0o755)
+		{"a folder of his below a third user's", rights.Attacker, false, false, func(t *testing.T, top string) (string, string) {
+			target := rights.Give(t, filepath.Join(rights.Give(t, filepath.Join(top, "parent"), third, 0o755), "data"), rights.Attacker, 0o755)
 			return target, target
 		}},
-		{"a mount point of his", attacker, false, false, func(t *testing.T, top string) (string, string) {
-			target := give(t, filepath.Join(top, "parent"), attacker, 0o755)
+		{"a mount point of his", rights.Attacker, false, false, func(t *testing.T, top string) (string, string) {
+			target := rights.Give(t, filepath.Join(top, "parent"), rights.Attacker, 0o755)
 			if err := unix.Mount(target, target, "", unix.MS_BIND, ""); err != nil {
 				t.Skipf("no mounts here: %v", err)
 			}
@@ -334,14 +285,14 @@ func testVerifyAttacked(t *testing.T, f *fixture, _ string) {
 	}
 	for _, s := range tricks() {
 		t.Run(s.name, func(t *testing.T) {
-			top := publicDir(t)
-			v, his := victim(t, top), give(t, filepath.Join(top, "his"), attacker, 0o755)
-			give(t, filepath.Join(his, ".snapshot"), fsuser.User{}, 0o755)
+			top := rights.Public(t)
+			v, his := victim(t, top), rights.Give(t, filepath.Join(top, "his"), rights.Attacker, 0o755)
+			rights.Give(t, filepath.Join(his, ".snapshot"), fsuser.User{}, 0o755)
 			o := f.options("")
-			o.Owner, o.Scratch = &Owner{UID: attacker.UID, GID: attacker.GID}, his
+			o.Owner, o.Scratch = &Owner{UID: rights.Attacker.UID, GID: rights.Attacker.GID}, his
 			o.Mariadbd, o.MariadbdArgs = publicServer(t, f)
 			before := look(t, v)
-			stop := attack(attacker, s, v, his)
+			stop := attack(rights.Attacker, s, v, his)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			r, err := Verify(ctx, o, repo.DepthBoot)
@@ -356,7 +307,7 @@ func testVerifyAttacked(t *testing.T, f *fixture, _ string) {
 
 // attackRestore restores while somebody does his worst.
 func attackRestore(t *testing.T, f *fixture, p placeCase, s trick, raw bool) {
-	top := publicDir(t)
+	top := rights.Public(t)
 	v := victim(t, top)
 	parent, target := p.make(t, top)
 	keep := filepath.Join(parent, ".snapshot") // may be in a target
@@ -369,7 +320,7 @@ func attackRestore(t *testing.T, f *fixture, p placeCase, s trick, raw bool) {
 	}
 	defer held.Close() //nolint:errcheck // only read
 	o := f.options(target)
-	o.Owner, o.Raw = &Owner{UID: attacker.UID, GID: attacker.GID}, raw
+	o.Owner, o.Raw = &Owner{UID: rights.Attacker.UID, GID: rights.Attacker.GID}, raw
 	if !raw {
 		o.Mariadbd, o.MariadbdArgs = publicServer(t, f)
 	}
@@ -400,44 +351,7 @@ func attackRestore(t *testing.T, f *fixture, p placeCase, s trick, raw bool) {
 				t.Fatal(err)
 			}
 		}
-		wantOwnedBy(t, target, attacker)
-	}
-}
-
-// The redo log lies in a folder of the server's user: a pipe there hung the restore.
-func TestOpenRegular(t *testing.T) {
-	dir := t.TempDir()
-	path := func(name string) string { return filepath.Join(dir, name) }
-	err := errors.Join(touch(path("file")), unix.Mkfifo(path("pipe"), 0o600), os.Symlink("file", path("link")), mkdir(path("folder")),
-		touch(path("one")), os.Link(path("one"), path("two")), os.Symlink("/dev/null", path("device")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, good := range map[string]bool{"file": true, "pipe": false, "link": false, "folder": false, "one": false, "device": false, "none": false} {
-		for _, flag := range []int{os.O_RDONLY, os.O_WRONLY, os.O_WRONLY | os.O_APPEND} {
-			f, err := openRegular(path(name), flag)
-			if (err == nil) != good {
-				t.Errorf("%s, %d: %v", name, flag, err)
-			}
-			if err == nil {
-				_ = f.Close() // nothing was written
-			}
-		}
-	}
-	if err := unix.Mkfifo(path(logName), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	e := engine{data: dir, owner: self()}
-	if _, err := e.checkLog(0); err == nil {
-		t.Error("checkLog of a pipe: no error")
-	}
-	if err := e.markLog(); err == nil {
-		t.Error("markLog of a pipe: no error")
-	}
-	e.log = path("pipe")
-	if log, err := e.newLog(nil); err == nil {
-		log.close()
-		t.Error("newLog of a pipe: no error")
+		wantOwnedBy(t, target, rights.Attacker)
 	}
 }
 
@@ -465,10 +379,10 @@ func TestChooseOwner(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can choose")
 	}
-	dir := publicDir(t)
-	his, empty, his2 := give(t, filepath.Join(dir, "his"), attacker, 0o755), give(t, filepath.Join(dir, "empty"), fsuser.User{}, 0o755), give(t, filepath.Join(dir, "his2"), fsuser.User{}, 0o755)
-	roots := give(t, filepath.Join(dir, "roots"), fsuser.User{}, 0o755)
-	if err := errors.Join(touch(filepath.Join(roots, "ibdata1")), touch(filepath.Join(his2, "ibdata1")), os.Chown(filepath.Join(his2, "ibdata1"), attacker.UID, attacker.GID)); err != nil {
+	dir := rights.Public(t)
+	his, empty, his2 := rights.Give(t, filepath.Join(dir, "his"), rights.Attacker, 0o755), rights.Give(t, filepath.Join(dir, "empty"), fsuser.User{}, 0o755), rights.Give(t, filepath.Join(dir, "his2"), fsuser.User{}, 0o755)
+	roots := rights.Give(t, filepath.Join(dir, "roots"), fsuser.User{}, 0o755)
+	if err := errors.Join(touch(filepath.Join(roots, "ibdata1")), touch(filepath.Join(his2, "ibdata1")), os.Chown(filepath.Join(his2, "ibdata1"), rights.Attacker.UID, rights.Attacker.GID)); err != nil {
 		t.Fatal(err)
 	}
 	mysql, err := userMysql()
@@ -482,7 +396,7 @@ func TestChooseOwner(t *testing.T) {
 	}{
 		{"by name", Options{Target: his, Owner: &named}, named, false},
 		{"root by name", Options{Target: his, Owner: &Owner{}}, Owner{}, false},
-		{"the owner of the target", Options{Target: his}, Owner(attacker), false},
+		{"the owner of the target", Options{Target: his}, Owner(rights.Attacker), false},
 		{"a folder of root's", Options{Target: empty}, mysql, none},
 		{"no target", Options{Target: filepath.Join(dir, "new")}, mysql, none},
 		{"no target, without a server", Options{Target: filepath.Join(dir, "new"), Raw: true}, mysql, false},
@@ -499,35 +413,6 @@ func TestChooseOwner(t *testing.T) {
 		if (objection != nil) != c.objection || !c.objection && got != c.want || objection != nil && !strings.Contains(objection.Hint, "--owner") {
 			t.Errorf("%s: %+v, %+v, want %+v", c.name, got, objection, c.want)
 		}
-	}
-}
-
-// The socket lies in a folder of the server's user. Led to the socket of another server,
-// root logged in there as root, and dropped tables.
-func TestOtherServerAtTheSocket(t *testing.T) {
-	dir := publicDir(t)
-	socket, link := filepath.Join(dir, "other"), filepath.Join(dir, "socket")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close() //nolint:errcheck // nobody else uses it
-	e := engine{program: Program{Path: "/bin/sleep"}, owner: self(), data: dir, tmp: dir, log: filepath.Join(dir, serverLog)}
-	log, err := e.newLog(nil)
-	if err == nil {
-		err = os.Symlink(socket, link)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := start(e.command([]string{"300"}), log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &served{engine: e, process: p, log: log}
-	defer s.close()
-	if _, err := s.connect(t.Context(), link); !errors.Is(err, stage.ErrOtherServer) {
-		t.Errorf("connect = %v, want %v", err, stage.ErrOtherServer)
 	}
 }
 
@@ -549,11 +434,11 @@ func publicServer(t *testing.T, f *fixture) (program string, args []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	owner := Owner{UID: attacker.UID, GID: attacker.GID}
+	owner := Owner{UID: rights.Attacker.UID, GID: rights.Attacker.GID}
 	if len(owner.reaches(filepath.Dir(real))) == 0 {
 		return program, nil
 	}
-	from, to := filepath.Join(filepath.Dir(filepath.Dir(real)), "root", "usr"), publicDir(t)
+	from, to := filepath.Join(filepath.Dir(filepath.Dir(real)), "root", "usr"), rights.Public(t)
 	for _, dir := range []string{"sbin", "lib", "share"} {
 		if out, err := exec.Command("cp", "-a", filepath.Join(from, dir), to).CombinedOutput(); err != nil {
 			t.Fatalf("copy the server: %v: %s", err, out)
@@ -573,7 +458,7 @@ func TestTargetOfAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("playing another user takes root")
 	}
-	him := Owner(attacker)
+	him := Owner(rights.Attacker)
 	for _, tt := range []struct {
 		name   string
 		parent fsuser.User
@@ -585,13 +470,13 @@ func TestTargetOfAnotherUser(t *testing.T) {
 		{"in a folder like /tmp", fsuser.User{}, 0o777 | os.ModeSticky, nil, true},
 		{"in a folder of everybody's", fsuser.User{}, 0o777, nil, true},
 		{"in a folder of root's group", fsuser.User{}, 0o775, nil, true},
-		{"in his folder", attacker, 0o755, nil, true},
-		{"in his folder, and he is named", attacker, 0o755, &him, false},
+		{"in his folder", rights.Attacker, 0o755, nil, true},
+		{"in his folder, and he is named", rights.Attacker, 0o755, &him, false},
 		{"in a folder like /tmp, and he is named", fsuser.User{}, 0o777 | os.ModeSticky, &him, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			parent := give(t, filepath.Join(publicDir(t), "parent"), tt.parent, tt.mode)
-			target := give(t, filepath.Join(parent, "data"), attacker, 0o777)
+			parent := rights.Give(t, filepath.Join(rights.Public(t), "parent"), tt.parent, tt.mode)
+			target := rights.Give(t, filepath.Join(parent, "data"), rights.Attacker, 0o777)
 			tg, objections, err := inspectTarget(Options{Target: target, Owner: tt.owner})
 			doubt := slices.ContainsFunc(objections, func(o Objection) bool {
 				return strings.Contains(o.Problem, "belongs to user 64999") && strings.Contains(o.Hint, "--owner 64999")
@@ -605,7 +490,7 @@ func TestTargetOfAnotherUser(t *testing.T) {
 
 // inside is a target that is filled where it is.
 func inside(path string) target {
-	return target{path: path, exists: true, inside: true, owner: Owner(attacker)}
+	return target{path: path, exists: true, inside: true, owner: Owner(rights.Attacker)}
 }
 
 // A target that cannot be replaced kept its mode.
@@ -614,7 +499,7 @@ func TestHandOverTakesRightsAway(t *testing.T) {
 		t.Skip("only root hands over")
 	}
 	for mode, want := range map[os.FileMode]os.FileMode{0o777: 0o755, 0o770: 0o750, 0o700: 0o700, 0o775 | os.ModeSetgid: 0o755 | os.ModeSetgid} {
-		target := give(t, filepath.Join(publicDir(t), "target"), fsuser.User{}, mode)
+		target := rights.Give(t, filepath.Join(rights.Public(t), "target"), fsuser.User{}, mode)
 		s := &scratch{target: inside(target)}
 		if err := s.handOver(); err != nil {
 			t.Fatal(err)
@@ -623,6 +508,6 @@ func TestHandOverTakesRightsAway(t *testing.T) {
 		if err != nil || info.Mode()&^os.ModeDir != want {
 			t.Errorf("%v: %v, %v, want %v", mode, info.Mode(), err, want)
 		}
-		wantOwnedBy(t, target, attacker)
+		wantOwnedBy(t, target, rights.Attacker)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"mbk/internal/hint"
+	"mbk/internal/mariadbd"
 )
 
 // Objection is one reason why a plan cannot be carried out.
@@ -70,48 +71,6 @@ func (e *BusyError) Error() string {
 	return fmt.Sprintf("another restore into %s is running: %s", e.Target, e.Owner)
 }
 
-// RecoveryError is returned when mariadbd did not bring the extracted files
-// into a consistent state. Nothing was placed.
-type RecoveryError struct {
-	Program string   // path of the mariadbd that ran
-	Reason  string   // "exit status 1", "log ends at 4711, want 4812", ...
-	Log     []string // the lines of its error log that tell why, oldest first
-	Cause   Cause    // what they are evidence of
-}
-
-// Damaged reports whether the failure speaks against the backup.
-func (e *RecoveryError) Damaged() bool { return e.Cause == CauseDamage }
-
-// Error gives the reason and the lines of the error log.
-func (e *RecoveryError) Error() string {
-	s := fmt.Sprintf("recovery by %s: %s", e.Program, e.Reason)
-	if len(e.Log) > 0 {
-		s += "; its log says: " + strings.Join(e.Log, " | ")
-	}
-	return s
-}
-
-// advice is what can be done about it.
-func (e *RecoveryError) advice() string {
-	switch e.Cause {
-	case CauseDamage:
-		return "verify the backup at depth pages: it names damaged files"
-	case CauseShortage:
-		return "mariadbd needs memory, open files, and room on the disk of the scratch folder: see to that and try again"
-	case CauseAccess:
-		return "look at the rights of the scratch folder and of the folders above it, and at its disk"
-	case CauseOption:
-		return "check --mariadbd-option: mariadbd --verbose --help lists what it knows"
-	case CauseKey:
-		return "mariadbd needs the source's plugins and encryption keys: install them, or name them with --mariadbd-option"
-	case CauseVersion:
-		return "use a mariadbd of the source's series: --mariadbd"
-	case CauseSignal:
-		return "somebody killed mariadbd, perhaps the kernel for want of memory: its log tells (dmesg)"
-	}
-	return "the whole log of mariadbd can be kept with the scratch folder; another maintenance release may get further"
-}
-
 // UndoneError is returned by Verify, together with a report, for a verification that
 // could not be carried out. It does not speak against the backup.
 type UndoneError struct{ Err error } // Err is the cause
@@ -124,6 +83,6 @@ func (e *UndoneError) Unwrap() error { return e.Err }
 
 // Usage reports whether the call must be changed.
 func (e *UndoneError) Usage() bool {
-	failed, ok := errors.AsType[*RecoveryError](e.Err)
-	return ok && failed.Cause == CauseOption
+	failed, ok := errors.AsType[*mariadbd.RunError](e.Err)
+	return ok && failed.Cause == mariadbd.CauseOption
 }

@@ -1,14 +1,12 @@
 package restore
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -19,7 +17,6 @@ import (
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
 	"mbk/internal/ui/printable"
-	"mbk/stage"
 )
 
 // A filter may have been at work when the backup was made, or be given for the
@@ -299,141 +296,6 @@ func (s *scratch) removeSurplus(m *repo.Manifest) error {
 		}
 	}
 	return nil
-}
-
-// dropLeftOut drops databases and tables that the manifest does not hold.
-func (s *served) dropLeftOut(ctx context.Context, e engine, m *repo.Manifest) error {
-	d, err := s.server.Dropper(ctx)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	kept, holds := keeps(m), map[string]bool{}
-	for _, dir := range m.Directories {
-		holds[dir.Name] = true
-	}
-	list, err := s.server.InnoDBTables(ctx)
-	if err != nil {
-		return err
-	}
-	// A database takes all of its tables with it.
-	gone := slices.DeleteFunc(slices.Clone(m.Filter.LeftOut), filename.Uncoded) // folders in which the server makes nothing
-	for _, t := range list {
-		dir, _ := path.Split(t.Name)
-		gone = append(gone, filename.SQL(path.Clean(dir)))
-	}
-	slices.Sort(gone)
-	for _, name := range slices.Compact(gone) {
-		if holds[name] {
-			continue
-		}
-		if err := e.makeFolder(name); err != nil {
-			return err
-		}
-		if err := d.DropDatabase(ctx, name); err != nil {
-			return err
-		}
-	}
-	// A table takes along the hidden ones of its full-text indexes; but not those of
-	// an index that a server of 10.5 was just making.
-	left := func() (map[string][]string, error) { return s.orphans(ctx, kept) }
-	strays := func() (map[string][]string, error) { return s.strays(ctx, e) }
-	for _, find := range []func() (map[string][]string, error){left, strays} {
-		if err := dropTables(ctx, d, find); err != nil {
-			return err
-		}
-	}
-	// What the server did not drop would be there for ever.
-	for _, find := range []func() (map[string][]string, error){left, strays} {
-		found, err := find()
-		if err != nil {
-			return err
-		}
-		for database, names := range found {
-			return fmt.Errorf("InnoDB's dictionary still has %s.%s", database, names[0])
-		}
-	}
-	if !holds["mysql"] {
-		return nil
-	}
-	return d.DropStatistics(ctx, func(database, table string) bool {
-		return kept(database, table) || kept(database, filename.Base(table))
-	})
-}
-
-// makeFolder makes the folder of a database which the server drops only if that is
-// there, and which it makes nothing by the name of.
-func (e engine) makeFolder(database string) error {
-	if !filename.Uncoded(database) {
-		return nil
-	}
-	return e.owner.user().Do(func() error {
-		root, err := os.OpenRoot(e.data)
-		if err != nil {
-			return err
-		}
-		defer root.Close() //nolint:errcheck // nothing is written to it
-		const mode = 0o700
-		if err := root.Mkdir(filename.Encode(database), mode); !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		return nil
-	})
-}
-
-// tables are those of InnoDB's dictionary that are wanted, by their names on disk: the
-// result has the names that SQL knows, under those of their databases.
-func (s *served) tables(ctx context.Context, wanted func(dir, name string) bool) (map[string][]string, error) {
-	list, err := s.server.InnoDBTables(ctx)
-	if err != nil {
-		return nil, err
-	}
-	found := map[string][]string{}
-	for _, t := range list {
-		dir, name := path.Split(t.Name)
-		if wanted(dir, name) {
-			database := filename.SQL(path.Clean(dir))
-			found[database] = append(found[database], filename.SQL(name))
-		}
-	}
-	return found, nil
-}
-
-// orphans are the tables of InnoDB's dictionary that are not kept: each partition for
-// itself, as there are no definitions. Hidden tables of full-text indexes are not
-// among them: they go with their table. What an ALTER left is dropped for itself.
-func (s *served) orphans(ctx context.Context, kept func(database, table string) bool) (map[string][]string, error) {
-	return s.tables(ctx, func(dir, name string) bool {
-		return !filename.FullText(name) && !filename.Temporary(name) && !kept(filename.SQL(path.Clean(dir)), filename.SQL(filename.Base(name)))
-	})
-}
-
-// dropTables drops tables.
-func dropTables(ctx context.Context, d *stage.Dropper, find func() (map[string][]string, error)) error {
-	const atOnce = 100
-	found, err := find()
-	if err != nil {
-		return err
-	}
-	for database, names := range found {
-		for some := range slices.Chunk(names, atOnce) {
-			if err := d.DropTables(ctx, database, some); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// strays are hidden tables of full-text indexes that have no file.
-func (s *served) strays(ctx context.Context, e engine) (map[string][]string, error) {
-	return s.tables(ctx, func(dir, name string) bool {
-		if !filename.FullText(name) {
-			return false
-		}
-		_, err := os.Lstat(filepath.Join(e.data, filepath.FromSlash(dir+name)+".ibd"))
-		return errors.Is(err, fs.ErrNotExist)
-	})
 }
 
 // keptTables says what a filter of the restore keeps: what it was asked for, apart from

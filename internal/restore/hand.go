@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -22,32 +21,6 @@ import (
 
 // user is the owner as a user of the file system.
 func (o Owner) user() fsuser.User { return fsuser.User(o) }
-
-// rootsProgram reports whether a program belongs to root, and all folders above it do.
-// Their groups may be allowed to write there, as in /usr/local, and nobody by an access
-// list.
-func rootsProgram(path string) bool {
-	path, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return false
-	}
-	for ; ; path = filepath.Dir(path) {
-		info, err := os.Lstat(path)
-		if err != nil {
-			return false
-		}
-		st, ok := info.Sys().(*syscall.Stat_t)
-		if !ok || st.Uid != 0 || info.Mode().Perm()&0o002 != 0 && info.Mode()&os.ModeSticky == 0 {
-			return false
-		}
-		if who, err := fsuser.GroupWriter(path, 0, fsuser.User{}); who != "" || err != nil {
-			return false
-		}
-		if path == "/" {
-			return true
-		}
-	}
-}
 
 // openFolder opens a folder, and makes it and those above it as far as they are missing.
 // The path is one without symbolic links; whoever puts one there meanwhile stops it.

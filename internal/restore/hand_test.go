@@ -14,6 +14,7 @@ import (
 
 	"mbk/internal/repo"
 	"mbk/internal/sys/fsuser"
+	"mbk/internal/test/rights"
 )
 
 // A symbolic link of somebody else's on the way to the target led root to any folder,
@@ -22,8 +23,8 @@ func TestResolveFollowsRootsLinks(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("playing another user takes root")
 	}
-	top := publicDir(t)
-	v, his, tmp := victim(t, top), give(t, filepath.Join(top, "his"), attacker, 0o755), give(t, filepath.Join(top, "tmp"), fsuser.User{}, 0o777|os.ModeSticky)
+	top := rights.Public(t)
+	v, his, tmp := victim(t, top), rights.Give(t, filepath.Join(top, "his"), rights.Attacker, 0o755), rights.Give(t, filepath.Join(top, "tmp"), fsuser.User{}, 0o777|os.ModeSticky)
 	for name, to := range map[string]string{
 		"link": v, "relative": "victim/shop", "chain": "link/shop", "nowhere": v + "/none/at/all", "loop": "loop", "via": his + "/link", "tmp/roots": v, "tmp/his": v,
 		"his/link": v, "his/up": "../victim", "up": "his/../victim",
@@ -32,7 +33,7 @@ func TestResolveFollowsRootsLinks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Lchown(filepath.Join(tmp, "his"), attacker.UID, attacker.GID); err != nil {
+	if err := os.Lchown(filepath.Join(tmp, "his"), rights.Attacker.UID, rights.Attacker.GID); err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
@@ -69,41 +70,10 @@ func TestResolveFollowsRootsLinks(t *testing.T) {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}
-	owner := Owner(attacker)
+	owner := Owner(rights.Attacker)
 	_, objections, err := inspectTarget(Options{Target: filepath.Join(his, "link", "new"), Owner: &owner})
 	if err != nil || len(objections) != 1 || objections[0].Hint == "" {
 		t.Errorf("inspectTarget = %+v, %v", objections, err)
-	}
-}
-
-// Root asked each program for its version that it found below /opt, whoever had put it
-// there.
-func TestRootsProgram(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("playing another user takes root")
-	}
-	top := publicDir(t)
-	staff := fsuser.User{GID: 50}
-	for name, folder := range map[string]struct {
-		of   fsuser.User
-		mode os.FileMode
-	}{"roots": {fsuser.User{}, 0o755}, "staff": {staff, 0o775 | os.ModeSetgid}, "his": {attacker, 0o755}, "all": {fsuser.User{}, 0o777}, "tmp": {fsuser.User{}, 0o777 | os.ModeSticky}, "list": {staff, 0o775}} {
-		if err := touch(filepath.Join(give(t, filepath.Join(top, name), folder.of, folder.mode), "mariadbd")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	grant(t, filepath.Join(top, "list"), attacker)
-	err := errors.Join(touch(filepath.Join(top, "roots", "his")), os.Chown(filepath.Join(top, "roots", "his"), attacker.UID, attacker.GID), os.Symlink("../his/mariadbd", filepath.Join(top, "roots", "link")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, want := range map[string]bool{
-		"roots/mariadbd": true, "staff/mariadbd": true, "tmp/mariadbd": true,
-		"his/mariadbd": false, "all/mariadbd": false, "roots/his": false, "roots/link": false, "roots/none": false, "list/mariadbd": false,
-	} {
-		if got := rootsProgram(filepath.Join(top, path)); got != want {
-			t.Errorf("%s: %v, want %v", path, got, want)
-		}
 	}
 }
 
@@ -122,19 +92,19 @@ func TestDistrusts(t *testing.T) {
 		want    string
 	}{
 		{"root's", fsuser.User{}, 0o755, fsuser.User{}, ""},
-		{"his", attacker, 0o775, fsuser.User{}, ""},
-		{"root's, of his group", fsuser.User{GID: attacker.GID}, 0o775, fsuser.User{}, ""},
+		{"his", rights.Attacker, 0o775, fsuser.User{}, ""},
+		{"root's, of his group", fsuser.User{GID: rights.Attacker.GID}, 0o775, fsuser.User{}, ""},
 		{"root's, of root's group", fsuser.User{}, 0o775, fsuser.User{}, "group 0 can change"},
-		{"root's, listed for him", fsuser.User{}, 0o755, attacker, ""},
+		{"root's, listed for him", fsuser.User{}, 0o755, rights.Attacker, ""},
 		{"root's, listed for a third", fsuser.User{}, 0o755, third, "user 64998 can change"},
-		{"his, listed for a third", attacker, 0o755, third, "user 64998 can change"},
+		{"his, listed for a third", rights.Attacker, 0o755, third, "user 64998 can change"},
 		{"like /tmp, listed for a third", fsuser.User{}, 0o777 | os.ModeSticky, third, ""},
 		{"a third user's", third, 0o755, fsuser.User{}, "belongs to user 64998"},
 		{"everybody's", fsuser.User{}, 0o777, fsuser.User{}, "everybody can change"},
 	} {
-		dir := give(t, filepath.Join(publicDir(t), "dir"), tt.of, tt.mode)
+		dir := rights.Give(t, filepath.Join(rights.Public(t), "dir"), tt.of, tt.mode)
 		if tt.granted.UID != 0 {
-			grant(t, dir, tt.granted)
+			rights.Grant(t, dir, tt.granted)
 		}
 		if tt.mode&os.ModeSticky != 0 {
 			if err := os.Chmod(dir, tt.mode); err != nil {
@@ -145,7 +115,7 @@ func TestDistrusts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := Owner(attacker).distrusts(dir, info); got != tt.want && (tt.want == "" || !strings.HasPrefix(got, tt.want)) {
+		if got := Owner(rights.Attacker).distrusts(dir, info); got != tt.want && (tt.want == "" || !strings.HasPrefix(got, tt.want)) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
@@ -157,14 +127,14 @@ func testExtractAttacked(t *testing.T, f *fixture, _ string) {
 	if os.Geteuid() != 0 {
 		t.Skip("playing another user takes root")
 	}
-	top := publicDir(t)
-	v, his := victim(t, top), give(t, filepath.Join(top, "his"), attacker, 0o755)
+	top := rights.Public(t)
+	v, his := victim(t, top), rights.Give(t, filepath.Join(top, "his"), rights.Attacker, 0o755)
 	before, link, out := look(t, v), filepath.Join(his, "link"), filepath.Join(his, "out")
 	var swapped int64
 	stop := make(chan struct{})
 	var wait sync.WaitGroup
 	wait.Go(func() {
-		_ = attacker.Do(func() error {
+		_ = rights.Attacker.Do(func() error {
 			_ = errors.Join(os.Symlink(v, link), os.Mkdir(out, 0o755))
 			for {
 				select {
@@ -269,16 +239,16 @@ func TestNobodyBlocksARestore(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			parent := give(t, filepath.Join(publicDir(t), "parent"), fsuser.User{}, 0o777|os.ModeSticky)
-			if err := attacker.Do(func() error { return block(parent) }); err != nil {
+			parent := rights.Give(t, filepath.Join(rights.Public(t), "parent"), fsuser.User{}, 0o777|os.ModeSticky)
+			if err := rights.Attacker.Do(func() error { return block(parent) }); err != nil {
 				t.Fatal(err)
 			}
 			before := names(t, parent)
-			s, err := newScratch(t.Context(), target{path: filepath.Join(parent, "data"), owner: Owner(attacker)}, "20261121T201806Z-full", time.Now())
+			s, err := newScratch(t.Context(), target{path: filepath.Join(parent, "data"), owner: Owner(rights.Attacker)}, "20261121T201806Z-full", time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := attacker.Do(func() error { return lock(s.dir) }); err == nil {
+			if err := rights.Attacker.Do(func() error { return lock(s.dir) }); err == nil {
 				t.Error("he can lock the scratch folder")
 			}
 			if err := s.remove(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"mbk/internal/mariadbd"
 	"os"
 	"os/exec"
 	"strings"
@@ -72,8 +73,8 @@ func (t target) relabel(ctx context.Context, enabled string) string {
 		return fmt.Sprintf(advice, t.path, err)
 	}
 	cmd := exec.CommandContext(ctx, program, "-R", t.path)
-	cmd.Env = programEnv(os.Environ())
-	cmd.SysProcAttr = t.owner.credential()
+	cmd.Env = mariadbd.Environment(os.Environ())
+	cmd.SysProcAttr = t.owner.user().RunAs()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Sprintf(advice, t.path, errors.Join(err, errors.New(strings.TrimSpace(string(out)))))

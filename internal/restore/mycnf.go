@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/internal/ui/printable"
 	"mbk/stage"
@@ -30,9 +31,9 @@ func configLines(m *repo.Manifest, v stage.Version) []string {
 		return []string{} // an objection to the restore already
 	}
 	lines := placeLines(m, s)
-	for _, x := range s.forServer(v).variables {
-		if !strings.EqualFold(x.value, defaultOf(x.name, v)) {
-			lines = append(lines, line(x.name, x.value))
+	for _, x := range s.ForServer(v).Variables {
+		if !strings.EqualFold(x.Value, defaultOf(x.Name, v)) {
+			lines = append(lines, line(x.Name, x.Value))
 		}
 	}
 	return append(lines, pluginLines(m, v)...)
@@ -40,7 +41,7 @@ func configLines(m *repo.Manifest, v stage.Version) []string {
 
 // placeLines say where files are, if not in their usual place, or if the source's
 // configuration said that they were elsewhere.
-func placeLines(m *repo.Manifest, s settings) []string {
+func placeLines(m *repo.Manifest, s mariadbd.Settings) []string {
 	moved := map[string]bool{} // classes of files that were outside of the data directory
 	for _, f := range m.Files {
 		if f.Origin == "" {
@@ -62,17 +63,17 @@ func placeLines(m *repo.Manifest, s settings) []string {
 	if home {
 		lines = append(lines, line("innodb_data_home_dir", ""))
 	}
-	if home || s.dataFilePath != "ibdata1:12M:autoextend" {
-		lines = append(lines, line("innodb_data_file_path", s.dataFilePath))
+	if home || s.DataFilePath != "ibdata1:12M:autoextend" {
+		lines = append(lines, line("innodb_data_file_path", s.DataFilePath))
 	}
-	if moved["innodb_undo_directory"] || s.undoDir != "." {
-		lines = append(lines, line("innodb_undo_directory", s.undoDir))
+	if moved["innodb_undo_directory"] || s.UndoDir != "." {
+		lines = append(lines, line("innodb_undo_directory", s.UndoDir))
 	}
 	if moved["innodb_log_group_home_dir"] {
 		lines = append(lines, line("innodb_log_group_home_dir", "."))
 	}
-	if moved["aria_log_dir_path"] || s.ariaDir != "." {
-		lines = append(lines, line("aria_log_dir_path", s.ariaDir))
+	if moved["aria_log_dir_path"] || s.AriaDir != "." {
+		lines = append(lines, line("aria_log_dir_path", s.AriaDir))
 	}
 	return lines
 }
@@ -122,8 +123,8 @@ func pluginLines(m *repo.Manifest, v stage.Version) []string {
 			lines = append(lines, load)
 		}
 		for _, x := range keyVariables(m, p) {
-			if !strings.EqualFold(x.value, defaultOf(x.name, v)) {
-				lines = append(lines, line(x.name, x.value))
+			if !strings.EqualFold(x.Value, defaultOf(x.Name, v)) {
+				lines = append(lines, line(x.Name, x.Value))
 			}
 		}
 	}
@@ -136,12 +137,12 @@ func pluginLines(m *repo.Manifest, v stage.Version) []string {
 
 // keyVariables are the variables of a key plugin, with paths that do not depend on
 // where the data directory is.
-func keyVariables(m *repo.Manifest, p repo.Plugin) []variable {
+func keyVariables(m *repo.Manifest, p repo.Plugin) []mariadbd.Variable {
 	prefix := strings.ToLower(p.Name) + "_"
 	if !strings.HasSuffix(prefix, "_key_management_") {
 		return nil
 	}
-	var found []variable
+	var found []mariadbd.Variable
 	for _, name := range slices.Sorted(maps.Keys(m.Server.Variables)) {
 		value := m.Server.Variables[name]
 		if !strings.HasPrefix(name, prefix) || value == "" || value == stage.Hidden || !consistsOf(name, pluginChars) {
@@ -150,7 +151,7 @@ func keyVariables(m *repo.Manifest, p repo.Plugin) []variable {
 		if k, ok := keyFileOf(m, name); ok {
 			value = k.value()
 		}
-		found = append(found, variable{name, value})
+		found = append(found, mariadbd.Variable{Name: name, Value: value})
 	}
 	return found
 }

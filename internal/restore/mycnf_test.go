@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 )
 
@@ -99,14 +100,14 @@ func TestMissingKeys(t *testing.T) {
 			if (said == "") != (c.want == "") || !strings.Contains(said, c.want) {
 				t.Errorf("the plan says %q, want %q", said, c.want)
 			}
-			failed := &RecoveryError{Cause: CauseKey}
+			failed := &mariadbd.RunError{Cause: mariadbd.CauseKey}
 			if c.want != "" && !strings.Contains(p.advice(failed), "--mariadbd-option=--file-key-management") {
 				t.Errorf("after the recovery: %q", p.advice(failed))
 			}
 		})
 	}
-	other := &RecoveryError{Cause: CauseKey}
-	if p := (&Plan{manifest: systemManifest()}); p.advice(other) != other.advice() {
+	other := &mariadbd.RunError{Cause: mariadbd.CauseKey}
+	if p := (&Plan{manifest: systemManifest()}); p.advice(other) != other.Advice() {
 		t.Errorf("without keys: %q", p.advice(other))
 	}
 }
@@ -115,7 +116,7 @@ func TestMissingKeys(t *testing.T) {
 func TestOlderReleaseFails(t *testing.T) {
 	for _, older := range []bool{false, true} {
 		p := &Plan{manifest: systemManifest(), ServerVersion: "10.11.19-MariaDB", older: older}
-		failed := &RecoveryError{Cause: CauseDamage}
+		failed := &mariadbd.RunError{Cause: mariadbd.CauseDamage}
 		if advice := p.advice(failed); failed.Damaged() == older || strings.Contains(advice, "10.11.19") != older {
 			t.Errorf("older %v: damaged %v, %q", older, failed.Damaged(), advice)
 		}
@@ -130,7 +131,7 @@ func TestMissingEngine(t *testing.T) {
 		m.Tables = append(m.Tables, repo.Table{Database: "shop", Name: name, Engine: "ARCHIVE"})
 	}
 	p := &Plan{manifest: m, target: target{owner: Owner{UID: os.Geteuid()}}}
-	p.checkServer(Program{Path: "/bin/mariadbd", PluginDir: t.TempDir()})
+	p.checkServer(mariadbd.Program{Path: "/bin/mariadbd", PluginDir: t.TempDir()})
 	if len(p.Objections) > 0 || len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0], "plugin ARCHIVE is missing") ||
 		!strings.Contains(p.Warnings[0], "`shop`.`a`, `shop`.`b`, `shop`.`c` and others") {
 		t.Errorf("objections %v, warnings %q", p.Objections, p.Warnings)

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -111,66 +110,5 @@ func TestTargetThatLeadsNowhere(t *testing.T) {
 		if err != nil || len(objections) != 1 || !strings.HasSuffix(objections[0].Hint, want) {
 			t.Errorf("%s: %+v, %v, want the hint %s", name, objections, err, want)
 		}
-	}
-}
-
-// Passwords in mbk's own variables were in the environment of the private server,
-// which the server's user can read.
-func TestProgramEnv(t *testing.T) {
-	kept := []string{"PATH=/bin", "TZ=UTC", "LANG=C", "LC_ALL=C", "LD_LIBRARY_PATH=/x", "HOME=/root"}
-	environ := append(slices.Clone(kept), "MBK_PASSWORD=x", "MBK_MAIL_PASSWORD=x", "MBK_WEBHOOK=x", "AWS_SECRET_ACCESS_KEY=x", "VAULT_TOKEN=x", "MYSQL_PWD=x",
-		"MYSQL_HOME=/x", "MARIADB_PLUGIN_DIR=x", "NOTIFY_SOCKET=/x", "LISTEN_FDS=1", "UMASK=0", "ANYTHING=x", "TMPDIR=/x", "PATHX=1", "=x", "")
-	for _, c := range []struct {
-		options []string
-		more    []string
-	}{
-		{nil, nil},
-		{[]string{"--plugin-load-add=file_key_management.so"}, nil},
-		{[]string{"--plugin-load-add=hashicorp_key_management.so"}, []string{"VAULT_TOKEN=x"}},
-		{[]string{"--x", "--plugin-load-add=aws_key_management"}, []string{"AWS_SECRET_ACCESS_KEY=x"}},
-	} {
-		got, want := programEnv(environ, c.options...), append(slices.Clone(kept), c.more...)
-		slices.Sort(got)
-		slices.Sort(want)
-		if !slices.Equal(got, want) {
-			t.Errorf("programEnv with %q = %q, want %q", c.options, got, want)
-		}
-	}
-}
-
-// What the private server is started with: an environment of its own, no way to more
-// rights, and no list of folders with our path in it.
-func TestHowTheServerIsStarted(t *testing.T) {
-	t.Setenv("MBK_PASSWORD", "secret")
-	dir := t.TempDir()
-	data, tmp, program := filepath.Join(dir, "a:b"), filepath.Join(dir, tmpDir), filepath.Join(dir, "mariadbd")
-	script := "#!/bin/sh\nenv\ngrep NoNewPrivs /proc/self/status\npwd\nfor o; do echo \"option $o\"; done\n"
-	if err := errors.Join(os.Mkdir(data, 0o700), os.Mkdir(tmp, 0o700), os.WriteFile(program, []byte(script), 0o700)); err != nil {
-		t.Fatal(err)
-	}
-	e := engine{program: Program{Path: program}, owner: self(), data: data, tmp: tmp, log: filepath.Join(dir, serverLog)}
-	var lines []string
-	log, err := e.newLog(func(line string) { lines = append(lines, line) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.close()
-	p, err := start(e.command(e.common(96<<20)), log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-p.ended:
-	case <-time.After(time.Minute):
-		t.Fatal("it does not end")
-	}
-	text := strings.Join(lines, "\n")
-	for _, want := range []string{"NoNewPrivs:\t1", data, "option --tmpdir=../tmp", "option --slave-load-tmpdir=../tmp"} {
-		if !slices.Contains(lines, want) {
-			t.Errorf("no line %q in\n%s", want, text)
-		}
-	}
-	if strings.Contains(text, "secret") {
-		t.Errorf("a password is in the environment:\n%s", text)
 	}
 }

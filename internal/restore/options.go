@@ -91,7 +91,7 @@ const (
 	PhasePages   = "pages"   // chunks are decompressed and pages checked
 	PhaseExtract = "extract" // files are written
 	PhaseRecover = "recover" // mariadbd applies the redo log
-	PhaseTidy    = "tidy"    // mariadbd drops what is left out or unfinished
+	PhaseDrop    = "drop"    // mariadbd drops what is left out or unfinished
 	PhaseUpgrade = "upgrade" // mariadb-upgrade brings the tables to a newer series
 	PhaseCheck   = "check"   // the scratch server checks tables
 	PhasePlace   = "place"   // the result is made durable and renamed

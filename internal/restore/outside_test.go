@@ -14,6 +14,7 @@ import (
 
 	"mbk/internal/repo"
 	"mbk/internal/sys/fsuser"
+	"mbk/internal/test/rights"
 )
 
 // Any file that the server's user had made a symbolic link could be put anywhere.
@@ -94,11 +95,11 @@ func testOutside(t *testing.T, f *fixture, _ string) {
 			top := outsideFolders(t)
 			g := f.linkedTo(t, table, filepath.Join(top, "his", "shop", "old.MYD"))
 			o := g.options(filepath.Join(top, "data"))
-			o.Owner, o.DirMaps = &Owner{UID: attacker.UID, GID: attacker.GID}, []DirMap{{filepath.Join(top, "his"), filepath.Join(top, "his")}}
+			o.Owner, o.DirMaps = &Owner{UID: rights.Attacker.UID, GID: rights.Attacker.GID}, []DirMap{{filepath.Join(top, "his"), filepath.Join(top, "his")}}
 			o.Mariadbd, o.MariadbdArgs = publicServer(t, f)
-			give(t, filepath.Join(top, "his", "shop"), attacker, 0o755)
+			rights.Give(t, filepath.Join(top, "his", "shop"), rights.Attacker, 0o755)
 			before := look(t, filepath.Join(top, "victim"))
-			stop := attack(attacker, s, filepath.Join(top, "victim"), filepath.Join(top, "his"))
+			stop := attack(rights.Attacker, s, filepath.Join(top, "victim"), filepath.Join(top, "his"))
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			_, err := Restore(ctx, o)
@@ -113,15 +114,15 @@ func testOutside(t *testing.T, f *fixture, _ string) {
 // outsideFolders makes folders of several users.
 func outsideFolders(t *testing.T) string {
 	t.Helper()
-	top, third := publicDir(t), fsuser.User{UID: 64998, GID: 64998}
+	top, third := rights.Public(t), fsuser.User{UID: 64998, GID: 64998}
 	victim(t, top)
-	his := give(t, filepath.Join(top, "his"), attacker, 0o755)
-	give(t, filepath.Join(top, "third"), third, 0o755)
-	give(t, filepath.Join(top, "third", "his"), attacker, 0o755)
-	give(t, filepath.Join(top, "all"), fsuser.User{}, 0o777)
-	give(t, filepath.Join(his, "there"), attacker, 0o755)
-	give(t, filepath.Join(his, "nowhere"), attacker, 0o755)
-	give(t, filepath.Join(his, ".snapshot"), fsuser.User{}, 0o755)
+	his := rights.Give(t, filepath.Join(top, "his"), rights.Attacker, 0o755)
+	rights.Give(t, filepath.Join(top, "third"), third, 0o755)
+	rights.Give(t, filepath.Join(top, "third", "his"), rights.Attacker, 0o755)
+	rights.Give(t, filepath.Join(top, "all"), fsuser.User{}, 0o777)
+	rights.Give(t, filepath.Join(his, "there"), rights.Attacker, 0o755)
+	rights.Give(t, filepath.Join(his, "nowhere"), rights.Attacker, 0o755)
+	rights.Give(t, filepath.Join(his, ".snapshot"), fsuser.User{}, 0o755)
 	err := errors.Join(os.Symlink(filepath.Join(top, "victim"), filepath.Join(his, "link")), touch(filepath.Join(his, "there", "old.MYD")),
 		os.Symlink(filepath.Join(top, "victim", "new"), filepath.Join(his, "nowhere", "old.MYD")))
 	if err != nil {
@@ -134,7 +135,7 @@ func restoreOutside(t *testing.T, f *fixture, c outsideCase) {
 	top := outsideFolders(t)
 	g := f.linkedTo(t, c.path, filepath.Join(top, c.origin))
 	o := g.options(filepath.Join(top, "data"))
-	o.Owner, o.DirMaps = &Owner{UID: attacker.UID, GID: attacker.GID}, []DirMap{{"/", "/"}}
+	o.Owner, o.DirMaps = &Owner{UID: rights.Attacker.UID, GID: rights.Attacker.GID}, []DirMap{{"/", "/"}}
 	o.Mariadbd, o.MariadbdArgs = publicServer(t, f)
 	to := c.origin
 	if from, new, ok := strings.Cut(c.maps, "="); ok {
@@ -165,9 +166,9 @@ func restoreOutside(t *testing.T, f *fixture, c outsideCase) {
 	if err != nil || info.Mode().IsRegular() != c.stays {
 		t.Errorf("in the data directory: %v, %v", info, err)
 	}
-	wantOwnedBy(t, o.Target, attacker)
+	wantOwnedBy(t, o.Target, rights.Attacker)
 	if !c.stays {
-		wantOwnedBy(t, filepath.Join(top, to), attacker)
+		wantOwnedBy(t, filepath.Join(top, to), rights.Attacker)
 		wantNothingBut(t, filepath.Join(top, "his"), "a", "old.MYD", "link", "there", "nowhere", ".snapshot")
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbk/internal/test/mariadbtest"
+	"mbk/internal/test/rights"
 )
 
 // dataEntries are what a small data directory holds.
@@ -77,7 +78,7 @@ func names(t *testing.T, dir string) []string {
 func TestKilledWhileMovingIn(t *testing.T) {
 	t.Run("with our own rights", func(t *testing.T) { testKilledWhileMovingIn(t, self(), self()) })
 	if os.Geteuid() == 0 {
-		his := Owner(attacker)
+		his := Owner(rights.Attacker)
 		t.Run("into root's folder for another owner", func(t *testing.T) { testKilledWhileMovingIn(t, self(), his) })
 		t.Run("into the new owner's folder", func(t *testing.T) { testKilledWhileMovingIn(t, his, his) })
 	}
@@ -85,7 +86,7 @@ func TestKilledWhileMovingIn(t *testing.T) {
 
 func testKilledWhileMovingIn(t *testing.T, of, owner Owner) {
 	for moved := range len(dataEntries()) + 1 {
-		dir := publicDir(t)
+		dir := rights.Public(t)
 		if err := os.Chown(dir, of.UID, of.GID); err != nil {
 			t.Fatal(err)
 		}
@@ -402,7 +403,7 @@ func TestHelperHoldsLock(t *testing.T) {
 func TestLabel(t *testing.T) {
 	owners := []Owner{self()}
 	if os.Geteuid() == 0 {
-		owners = append(owners, Owner{UID: attacker.UID, GID: attacker.GID})
+		owners = append(owners, Owner{UID: rights.Attacker.UID, GID: rights.Attacker.GID})
 	}
 	for _, owner := range owners {
 		t.Run(owner.user().String(), func(t *testing.T) { testLabel(t, owner) })
@@ -411,7 +412,7 @@ func TestLabel(t *testing.T) {
 
 func testLabel(t *testing.T, owner Owner) {
 	const context = "system_u:object_r:mysqld_db_t:s0"
-	dir := publicDir(t)
+	dir := rights.Public(t)
 	path, foreign := filepath.Join(dir, "data"), filepath.Join(dir, "foreign")
 	folderWith(t, foreign, "file")
 	if err := os.Mkdir(path, 0o700); err != nil {

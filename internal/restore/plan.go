@@ -11,35 +11,36 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/internal/sys/disk"
 )
 
 // Plan is what a restore would do, and what stands against it.
 type Plan struct {
-	ID            string        `json:"id"`
-	ServerVersion string        `json:"server_version"`
-	Target        string        `json:"target"`
-	KeepOld       string        `json:"keep_old"` // where the data directory goes that is in the target, "" if there is none
-	Owner         Owner         `json:"owner"`
-	Raw           bool          `json:"raw"`
-	Files         int           `json:"files"`
-	Bytes         int64         `json:"bytes"`        // of the files
-	SpaceNeeded   int64         `json:"space_needed"` // estimate, in bytes
-	SpaceFree     int64         `json:"space_free"`
-	Mariadbd      *Program      `json:"mariadbd,omitempty"` // recovers; nil: none is needed, or none was found
-	Upgrade       *Upgrade      `json:"upgrade,omitempty"`  // nil: the series stays, or nothing was found
-	Config        []string      `json:"config"`             // lines that the server's configuration needs
-	Outside       []OutsideFile `json:"outside"`            // files that go outside of the data directory
-	Objections    []Objection   `json:"objections"`
-	Warnings      []string      `json:"warnings"` // what may go wrong
-	Notes         []string      `json:"notes"`
+	ID            string            `json:"id"`
+	ServerVersion string            `json:"server_version"`
+	Target        string            `json:"target"`
+	KeepOld       string            `json:"keep_old"` // where the data directory goes that is in the target, "" if there is none
+	Owner         Owner             `json:"owner"`
+	Raw           bool              `json:"raw"`
+	Files         int               `json:"files"`
+	Bytes         int64             `json:"bytes"`        // of the files
+	SpaceNeeded   int64             `json:"space_needed"` // estimate, in bytes
+	SpaceFree     int64             `json:"space_free"`
+	Mariadbd      *mariadbd.Program `json:"mariadbd,omitempty"` // recovers; nil: none is needed, or none was found
+	Upgrade       *Upgrade          `json:"upgrade,omitempty"`  // nil: the series stays, or nothing was found
+	Config        []string          `json:"config"`             // lines that the server's configuration needs
+	Outside       []OutsideFile     `json:"outside"`            // files that go outside of the data directory
+	Objections    []Objection       `json:"objections"`
+	Warnings      []string          `json:"warnings"` // what may go wrong
+	Notes         []string          `json:"notes"`
 
 	manifest *repo.Manifest
 	older    bool // Mariadbd is an older maintenance release than the source's
 	outside  []outsideFile
 	target   target
-	settings settings
+	settings mariadbd.Settings
 }
 
 // Manifest is the manifest of the backup.
@@ -70,7 +71,7 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 		return nil, err
 	}
 	t, objections, err := inspectTarget(o)
-	if lacking(err) {
+	if mariadbd.Lacking(err) {
 		return nil, err
 	}
 	if err != nil {
@@ -223,7 +224,7 @@ func (p *Plan) checkSpace(dir string, object bool) {
 	redo := int64(p.manifest.LSN.End - p.manifest.LSN.Checkpoint)
 	p.SpaceNeeded += redo + spare
 	if !p.Raw {
-		p.SpaceNeeded += p.settings.logSize
+		p.SpaceNeeded += p.settings.LogSize
 	}
 	space, err := disk.SpaceOf(dir)
 	if err != nil {
@@ -245,7 +246,7 @@ func (p *Plan) checkSpace(dir string, object bool) {
 // checkServers checks that the owner can run the programs that were found, and that
 // there is what their plugins need.
 func (p *Plan) checkServers(o Options) {
-	programs := []*Program{}
+	programs := []*mariadbd.Program{}
 	if p.Mariadbd != nil {
 		programs = append(programs, p.Mariadbd)
 	}
@@ -279,7 +280,7 @@ func (p *Plan) checkReach(path string) {
 }
 
 // checkServer checks one program.
-func (p *Plan) checkServer(program Program) {
+func (p *Plan) checkServer(program mariadbd.Program) {
 	if len(p.target.owner.reaches(filepath.Dir(program.Path))) > 0 {
 		p.object(Objection{
 			Problem: fmt.Sprintf("user %d, who is to own the data directory, cannot run %s", p.target.owner.UID, program.Path),
@@ -290,7 +291,7 @@ func (p *Plan) checkServer(program Program) {
 		if !consistsOf(plugin.Library, pluginChars) {
 			continue
 		}
-		if ok, err := program.hasPlugin(plugin.Library); err != nil || ok {
+		if ok, err := program.HasPlugin(plugin.Library); err != nil || ok {
 			continue
 		}
 		missing := fmt.Sprintf("plugin %s is missing: there is no %s in %s", plugin.Name, plugin.Library, program.PluginDir)
@@ -344,7 +345,7 @@ func (p *Plan) describe(o Options) {
 	m := p.manifest
 	p.Config = Config(m)
 	if p.Upgrade != nil {
-		p.Config = configLines(m, p.Upgrade.server.version)
+		p.Config = configLines(m, p.Upgrade.found.Release)
 	}
 	p.Config = withOptions(p.Config, o.MariadbdArgs)
 	p.describeFar()

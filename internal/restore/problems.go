@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"mbk/internal/datadir/filename"
+	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/internal/ui/printable"
 )
@@ -44,14 +45,13 @@ func problemsOf(m *repo.Manifest) problems {
 	return all
 }
 
-// find returns which of the tables a line is about.
-func (p problems) find(line string) (int, bool) {
+// known are the tables as a server is told of them.
+func (p problems) known() []mariadbd.Known {
+	var known []mariadbd.Known
 	for i := range p {
-		if p[i].named.MatchString(line) {
-			return i, true
-		}
+		known = append(known, mariadbd.Known{Table: p[i].table.Database + "." + p[i].table.Name, Named: p[i].named})
 	}
-	return 0, false
+	return known
 }
 
 // of returns what the manifest says of a table, "" if nothing.

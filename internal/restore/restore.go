@@ -12,6 +12,7 @@ import (
 
 	"mbk/internal/hint"
 	"mbk/internal/innodb"
+	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 )
 
@@ -55,7 +56,7 @@ type Elapsed struct {
 //
 // Errors: *ObjectionsError before anything was written, *BusyError,
 // *copier.DamageError and repo.ErrDamaged for damage in the repository,
-// *RecoveryError.
+// *mariadbd.RunError.
 func Restore(ctx context.Context, o Options) (*Result, error) {
 	started := time.Now()
 	p, err := NewPlan(ctx, o)
@@ -102,7 +103,7 @@ func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
 
 	// Every byte is checked on the way, so damage shows before anything is placed.
 	begin := time.Now()
-	if err := s.extractAll(ctx, o, m, p.settings.ariaDir, meter); err != nil {
+	if err := s.extractAll(ctx, o, m, p.settings.AriaDir, meter); err != nil {
 		return nil, err
 	}
 	if o.Filter.Empty() { // else only what is needed is read
@@ -147,25 +148,25 @@ func (p *Plan) makeConsistent(ctx context.Context, s *scratch, o Options, r *Res
 		return err
 	}
 	rec, err := s.recover(ctx, p.engine(s, o), p.manifest, meter)
-	if failed, ok := errors.AsType[*RecoveryError](err); ok {
+	if failed, ok := errors.AsType[*mariadbd.RunError](err); ok {
 		return hint.Wrap(err, p.advice(failed))
 	}
 	if err != nil {
 		return err
 	}
-	r.LSN, r.RolledBack = rec.lsn, rec.rolledBack
-	r.Warnings = append(r.Warnings, rec.warnings...)
+	r.LSN, r.RolledBack = rec.LSN, rec.RolledBack
+	r.Warnings = append(r.Warnings, rec.Warnings...)
 	r.Elapsed.Recover = time.Since(begin).Milliseconds()
 	if p.Upgrade == nil {
 		return nil
 	}
 	begin = time.Now()
-	warnings, err := p.upgradeEngine(s, o).upgrade(ctx, p.Upgrade.Tool, p.manifest, meter)
-	if failed, ok := errors.AsType[*RecoveryError](err); ok {
+	warnings, err := upgrade(ctx, p.upgradeEngine(s, o), p.Upgrade.Tool, p.manifest, meter)
+	if failed, ok := errors.AsType[*mariadbd.RunError](err); ok {
 		if failed.Damaged() { // of files that were recovered without any
-			failed.Cause = CauseUnknown
+			failed.Cause = mariadbd.CauseUnknown
 		}
-		return hint.Wrap(err, failed.advice())
+		return hint.Wrap(err, failed.Advice())
 	}
 	if err != nil {
 		return err
@@ -177,11 +178,11 @@ func (p *Plan) makeConsistent(ctx context.Context, s *scratch, o Options, r *Res
 }
 
 // engine is the server that recovers the files in the scratch folder.
-func (p *Plan) engine(s *scratch, o Options) engine {
-	return engine{
-		program: *p.Mariadbd, settings: p.settingsFor(*p.Mariadbd), owner: p.target.owner, hand: p.target.hand, data: s.data(), tmp: s.tmp(),
-		log:    filepath.Join(s.dir, serverLog),
-		buffer: cmp.Or(o.Memory, bufferSize(int64(p.manifest.LSN.End-p.manifest.LSN.Checkpoint))), extra: o.MariadbdArgs,
+func (p *Plan) engine(s *scratch, o Options) mariadbd.Instance {
+	return mariadbd.Instance{
+		Program: *p.Mariadbd, Settings: p.settingsFor(*p.Mariadbd), Owner: p.target.owner.user(), Writer: p.target.hand,
+		Data: s.data(), Temp: s.tmp(), Log: filepath.Join(s.dir, serverLog),
+		Buffer: cmp.Or(o.Memory, mariadbd.BufferSize(int64(p.manifest.LSN.End-p.manifest.LSN.Checkpoint))), Options: o.MariadbdArgs,
 	}
 }
 

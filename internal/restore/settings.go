@@ -9,44 +9,10 @@ import (
 	"strconv"
 	"strings"
 
+	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/stage"
 )
-
-// settings are what a server must be told to open the files of a backup, laid
-// down in one directory.
-type settings struct {
-	dataFilePath string     // innodb_data_file_path
-	undoDir      string     // relative to the data directory, "." for itself
-	ariaDir      string     // the same, of Aria's control file and logs
-	variables    []variable // the source's, as far as they matter
-	plugins      []string   // options that load plugins, and theirs
-	logSize      int64      // innodb_log_file_size of the source in bytes
-}
-
-// variable is a global variable of the server.
-type variable struct{ name, value string }
-
-// options spells the variables as options of mariadbd.
-func (s settings) options() []string {
-	var options []string
-	for _, x := range s.variables {
-		options = append(options, option(x.name, x.value))
-	}
-	return options
-}
-
-// forServer are the settings for a server of some version. From 10.6 on servers read
-// the old checksums and do not know them as settings any more.
-func (s settings) forServer(v stage.Version) settings {
-	if !v.AtLeast(10, 6, 0) {
-		return s
-	}
-	s.variables = slices.DeleteFunc(slices.Clone(s.variables), func(x variable) bool {
-		return x.name == "innodb_checksum_algorithm" && !strings.HasSuffix(x.value, "crc32")
-	})
-	return s
-}
 
 // recoveryVariables returns the names of the source's global variables that
 // decide whether a server can open its files, in the order in which they are
@@ -78,18 +44,18 @@ func consistsOf(s, chars string) bool {
 }
 
 // newSettings reads the settings out of a manifest.
-func newSettings(m *repo.Manifest) (settings, error) {
-	s := settings{undoDir: ".", ariaDir: "."}
+func newSettings(m *repo.Manifest) (mariadbd.Settings, error) {
+	s := mariadbd.Settings{UndoDir: ".", AriaDir: "."}
 	var err error
-	if s.dataFilePath, err = dataFilePath(m); err != nil {
-		return settings{}, err
+	if s.DataFilePath, err = dataFilePath(m); err != nil {
+		return mariadbd.Settings{}, err
 	}
 	for _, f := range m.Files {
 		switch dir := path.Dir(f.Path); {
 		case f.Class == repo.ClassLog:
-			s.ariaDir = dir
+			s.AriaDir = dir
 		case f.Class == repo.ClassInnoDB && undoName(path.Base(f.Path)) && path.Ext(f.Path) == "":
-			s.undoDir = dir
+			s.UndoDir = dir
 		}
 	}
 	for _, name := range recoveryVariables() {
@@ -98,12 +64,12 @@ func newSettings(m *repo.Manifest) (settings, error) {
 			continue
 		}
 		if !consistsOf(value, wordChars) {
-			return settings{}, fmt.Errorf("variable %s of the source is %q", name, value)
+			return mariadbd.Settings{}, fmt.Errorf("variable %s of the source is %q", name, value)
 		}
-		s.variables = append(s.variables, variable{name, value})
+		s.Variables = append(s.Variables, mariadbd.Variable{Name: name, Value: value})
 	}
-	s.logSize = logSize(m)
-	s.plugins, err = pluginOptions(m)
+	s.LogSize = logSize(m)
+	s.Plugins, err = pluginOptions(m)
 	return s, err
 }
 
@@ -112,11 +78,6 @@ func undoName(name string) bool {
 	digits, ok := strings.CutPrefix(name, "undo")
 	n, err := strconv.Atoi(digits)
 	return ok && len(digits) == 3 && err == nil && n > 0
-}
-
-// option spells a variable as an option of mariadbd.
-func option(name, value string) string {
-	return "--" + strings.ReplaceAll(name, "_", "-") + "=" + value
 }
 
 // logSize is the size of the redo log that the source was configured with, or
@@ -181,7 +142,7 @@ func pluginOptions(m *repo.Manifest) ([]string, error) {
 		}
 		options = append(options, "--plugin-load-add="+p.Library)
 		for _, x := range keyVariables(m, p) {
-			options = append(options, option("loose_"+x.name, x.value))
+			options = append(options, mariadbd.Option("loose_"+x.Name, x.Value))
 		}
 	}
 	if len(options) > 0 {
@@ -202,7 +163,7 @@ type keyFile struct {
 func (k keyFile) value() string { return k.prefix + k.path }
 
 // option is the option that names another file.
-func (k keyFile) option(file string) string { return option(k.variable, k.prefix+file) }
+func (k keyFile) option(file string) string { return mariadbd.Option(k.variable, k.prefix+file) }
 
 // named reports whether one of the options for the server names a file instead of k.
 func (k keyFile) named(options []string) bool {
@@ -245,15 +206,15 @@ func keyFiles(m *repo.Manifest) []keyFile {
 
 // advice is what can be done about a failed recovery. What an older maintenance release
 // takes for damage may be a form that it does not know yet.
-func (p *Plan) advice(failed *RecoveryError) string {
-	if p.older && failed.Cause == CauseDamage {
-		failed.Cause = CauseVersion
+func (p *Plan) advice(failed *mariadbd.RunError) string {
+	if p.older && failed.Cause == mariadbd.CauseDamage {
+		failed.Cause = mariadbd.CauseVersion
 	}
-	if keys := keyFiles(p.manifest); failed.Cause == CauseKey && len(keys) > 0 {
+	if keys := keyFiles(p.manifest); failed.Cause == mariadbd.CauseKey && len(keys) > 0 {
 		return fmt.Sprintf("the source's encryption keys were in %s: bring that file, or name it with --mariadbd-option=%s", keys[0].path, keys[0].option("FILE"))
 	}
-	if p.older && failed.Cause == CauseVersion {
+	if p.older && failed.Cause == mariadbd.CauseVersion {
 		return "use the maintenance release of the source, " + p.ServerVersion + ", or a later one: --mariadbd"
 	}
-	return failed.advice()
+	return failed.Advice()
 }

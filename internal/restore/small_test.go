@@ -18,6 +18,7 @@ import (
 
 	"mbk/copier"
 	"mbk/internal/hint"
+	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/internal/repo/store/folder"
 	"mbk/internal/repo/store/storetest"
@@ -454,8 +455,8 @@ func testMissingTablespace(t *testing.T, f *fixture, _ string) {
 	g.dropFile(t, "mysql/innodb_table_stats.ibd")
 	parent := t.TempDir()
 	_, err := Restore(t.Context(), g.options(filepath.Join(parent, "data")))
-	if e, ok := errors.AsType[*RecoveryError](err); !ok || len(e.Log) == 0 || len(hint.Of(err)) == 0 {
-		t.Errorf("Restore = %v, want a RecoveryError with a hint", err)
+	if e, ok := errors.AsType[*mariadbd.RunError](err); !ok || len(e.Log) == 0 || len(hint.Of(err)) == 0 {
+		t.Errorf("Restore = %v, want a mariadbd.RunError with a hint", err)
 	}
 	wantNothingBut(t, parent)
 

@@ -1,14 +1,12 @@
 package restore
 
 import (
-	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"mbk/internal/innodb"
+	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/stage"
 )
@@ -24,66 +22,6 @@ odd line
 		if err != nil || got != want {
 			t.Errorf("listsMount(%q) = %v, %v, want %v", path, got, err, want)
 		}
-	}
-}
-
-func TestFitOf(t *testing.T) {
-	for _, c := range []struct {
-		server, source string
-		want           fit
-	}{
-		{"10.11.19-MariaDB", "10.11.19-MariaDB-log", fits},
-		{"10.11.20-MariaDB", "10.11.19-MariaDB", fits},
-		{"10.11.18-MariaDB", "10.11.19-MariaDB", olderRelease},
-		{"11.8.6-MariaDB", "10.11.19-MariaDB", newerSeries},
-		{"11.4.1-MariaDB", "10.11.19-MariaDB", newerSeries},
-		{"10.11.1-MariaDB", "10.6.19-MariaDB", newerSeries},
-		{"10.6.30-MariaDB", "10.11.19-MariaDB", olderSeries},
-		{"10.11.19-MariaDB", "11.4.2-MariaDB", olderSeries},
-	} {
-		server, err1 := stage.ParseVersion(c.server)
-		source, err2 := stage.ParseVersion(c.source)
-		if err1 != nil || err2 != nil {
-			t.Fatal(err1, err2)
-		}
-		if got := fitOf(server, source); got != c.want {
-			t.Errorf("fitOf(%s, %s) = %v, want %v", c.server, c.source, got, c.want)
-		}
-	}
-}
-
-// A repository must not be able to make us run a program of its choice.
-func TestPlausibleProgram(t *testing.T) {
-	dir := t.TempDir()
-	for _, name := range []string{"mariadbd", "rm"} {
-		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	open := filepath.Join(dir, "open")
-	if err := os.Mkdir(open, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(open, "mariadbd"), nil, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(open, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	for path, want := range map[string]bool{
-		"/bin/ls":                           false, // no server
-		filepath.Join(dir, "rm"):            false,
-		filepath.Join(dir, "none/mariadbd"): false,
-		"mariadbd":                          false,
-		dir + "/x/../mariadbd":              false,
-		filepath.Join(open, "mariadbd"):     false, // others can exchange it
-	} {
-		if got := plausibleProgram(path); got != want {
-			t.Errorf("plausibleProgram(%s) = %v, want %v", path, got, want)
-		}
-	}
-	if !trusted("/bin/ls") {
-		t.Error("/bin/ls is not trusted")
 	}
 }
 
@@ -111,10 +49,10 @@ func TestSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "b:12M;a:50M:autoextend:max:2G"; s.dataFilePath != want {
-		t.Errorf("dataFilePath = %q, want %q", s.dataFilePath, want)
+	if want := "b:12M;a:50M:autoextend:max:2G"; s.DataFilePath != want {
+		t.Errorf("dataFilePath = %q, want %q", s.DataFilePath, want)
 	}
-	if s.undoDir != "undo" || s.ariaDir != "." || s.logSize != 104857600 {
+	if s.UndoDir != "undo" || s.AriaDir != "." || s.LogSize != 104857600 {
 		t.Errorf("settings = %+v", s)
 	}
 	want := []string{"innodb_data_home_dir = ", "innodb_data_file_path = b:12M;a:50M:autoextend:max:2G", "innodb_undo_directory = undo", "innodb_log_group_home_dir = ."}
@@ -160,17 +98,17 @@ func TestUseMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Plan{manifest: m, settings: s, Mariadbd: &Program{Version: "10.11.19-MariaDB"}}
+	p := &Plan{manifest: m, settings: s, Mariadbd: &mariadbd.Program{Version: "10.11.19-MariaDB"}}
 	for _, c := range []struct {
 		memory int64
-		want   string
+		want   int64
 	}{
-		{4 << 30, "--innodb-buffer-pool-size=4294967296"},
-		{0, "--innodb-buffer-pool-size=" + fmt.Sprint(bufferSize(0))},
+		{4 << 30, 4 << 30},
+		{0, mariadbd.BufferSize(0)},
 	} {
-		e := p.engine(&scratch{dir: "/x"}, Options{Memory: c.memory})
-		if got := e.common(s.logSize); !slices.Contains(got, c.want) {
-			t.Errorf("memory %d: %q, want %q among them", c.memory, got, c.want)
+		i := p.engine(&scratch{dir: "/x"}, Options{Memory: c.memory})
+		if i.Buffer != c.want {
+			t.Errorf("memory %d: a buffer pool of %d, want %d", c.memory, i.Buffer, c.want)
 		}
 	}
 }
@@ -342,18 +280,6 @@ func TestOptionsValidate(t *testing.T) {
 	}
 }
 
-func FuzzErrorLog(f *testing.F) {
-	f.Add("2026-11-21 23:12:20 0 [Note] InnoDB: End of log at LSN=6702234\n[ERROR] x")
-	f.Add("[ERROR] Found 1 prepared transactions! It means that corrupt [Warning] LSN=")
-	f.Fuzz(func(t *testing.T, text string) {
-		l := &errorLog{tell: func(line string) { tellRecovery(newMeter(nil), line) }}
-		l.read(strings.NewReader(text))
-		if len(l.errors)+len(l.damage)+len(l.last) > 24 {
-			t.Errorf("keeps %d lines", len(l.errors)+len(l.damage)+len(l.last))
-		}
-	})
-}
-
 // Whatever a manifest holds, it makes no more than the options that are meant.
 func FuzzSettings(f *testing.F) {
 	f.Add("ibdata1:12M:autoextend", "16384", "file_key_management", "file_key_management.so", "/etc/keys")
@@ -368,7 +294,7 @@ func FuzzSettings(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, option := range append(s.options(), s.plugins...) {
+		for _, option := range append(s.Options(), s.Plugins...) {
 			name, _, _ := strings.Cut(option, "=")
 			switch name {
 			case "--innodb-page-size", "--plugin-load-add", "--plugin-maturity":

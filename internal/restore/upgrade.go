@@ -1,19 +1,13 @@
 package restore
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"mbk/internal/innodb"
+	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/stage"
 )
@@ -26,10 +20,10 @@ import (
 
 // Upgrade says how files come to a newer release series.
 type Upgrade struct {
-	Mariadbd Program `json:"mariadbd"`
-	Tool     string  `json:"tool"` // path of its mariadb-upgrade
+	Mariadbd mariadbd.Program `json:"mariadbd"`
+	Tool     string           `json:"tool"` // path of its mariadb-upgrade
 
-	server server
+	found mariadbd.Found
 }
 
 // upgrades reports whether the result is for a newer series.
@@ -37,16 +31,16 @@ func (o Options) upgrades() bool { return o.Upgrade || o.UpgradeWith != "" }
 
 // readsRedo reports whether a server of a newer series applies the redo log of a backup:
 // one that has the same form, which changed with 10.8, and is not encrypted.
-func (s server) readsRedo(m *repo.Manifest) bool {
-	return s.fit == newerSeries && !(innodb.LogHeader{Format: m.Redo.Format, Crypt: m.Redo.Crypt}).Encrypted() &&
-		s.version.AtLeast(10, 8, 0) == (m.Redo.Format == innodb.Format108)
+func readsRedo(s mariadbd.Found, m *repo.Manifest) bool {
+	return s.Fit == mariadbd.NewerSeries && !(innodb.LogHeader{Format: m.Redo.Format, Crypt: m.Redo.Crypt}).Encrypted() &&
+		s.Release.AtLeast(10, 8, 0) == (m.Redo.Format == innodb.Format108)
 }
 
 // redoSeries names the series whose servers apply the redo log of a backup.
 func redoSeries(m *repo.Manifest, source stage.Version) string {
 	switch {
 	case (innodb.LogHeader{Format: m.Redo.Format, Crypt: m.Redo.Crypt}).Encrypted():
-		return series(source) + " (it is encrypted)"
+		return mariadbd.Series(source) + " (it is encrypted)"
 	case m.Redo.Format == innodb.Format108:
 		return "10.8 or later"
 	}
@@ -55,15 +49,15 @@ func redoSeries(m *repo.Manifest, source stage.Version) string {
 
 // findUpgrade looks for a server of a newer series and its mariadb-upgrade. The
 // servers that were found for the recovery may have one already.
-func (p *Plan) findUpgrade(ctx context.Context, o Options, found []server, source stage.Version) error {
+func (p *Plan) findUpgrade(ctx context.Context, o Options, found []mariadbd.Found, source stage.Version) error {
 	var err error
 	switch {
 	case o.UpgradeWith != "":
-		found, err = findServers(ctx, []Program{{Path: o.UpgradeWith}}, true, source)
+		found, err = mariadbd.Probe(ctx, []mariadbd.Program{{Path: o.UpgradeWith}}, true, source)
 	case o.Mariadbd != "" && !slices.ContainsFunc(found, isNewer):
-		found, err = findServers(ctx, installed(p.manifest), false, source)
+		found, err = mariadbd.Probe(ctx, installed(p.manifest), false, source)
 	}
-	if lacking(err) {
+	if mariadbd.Lacking(err) {
 		return err
 	}
 	if err != nil {
@@ -75,29 +69,29 @@ func (p *Plan) findUpgrade(ctx context.Context, o Options, found []server, sourc
 		p.object(noUpgrade(found, source))
 		return nil
 	}
-	p.Upgrade = &Upgrade{Mariadbd: found[i].Program, server: found[i]}
-	if p.Upgrade.Tool, err = findTool(ctx, found[i], p.target.owner); err != nil {
+	p.Upgrade = &Upgrade{Mariadbd: found[i].Program, found: found[i]}
+	if p.Upgrade.Tool, err = found[i].UpgradeTool(ctx, p.target.owner.user()); err != nil {
 		p.object(Objection{
 			Problem: err.Error(),
-			Hint:    "install the client programs of " + series(found[i].version) + ", of which mariadb-upgrade is one",
+			Hint:    "install the client programs of " + mariadbd.Series(found[i].Release) + ", of which mariadb-upgrade is one",
 		})
 	}
 	return nil
 }
 
 // isNewer reports whether a server is of a newer series than the source.
-func isNewer(s server) bool { return s.fit == newerSeries }
+func isNewer(s mariadbd.Found) bool { return s.Fit == mariadbd.NewerSeries }
 
 // noUpgrade is the objection that there is no server of a newer series.
-func noUpgrade(found []server, source stage.Version) Objection {
+func noUpgrade(found []mariadbd.Found, source stage.Version) Objection {
 	o := Objection{
-		Problem: "no mariadbd of a newer series than " + series(source) + " was found",
+		Problem: "no mariadbd of a newer series than " + mariadbd.Series(source) + " was found",
 		Hint:    "name one with --upgrade-with",
 	}
 	var list []string
 	for _, s := range found {
 		text := fmt.Sprintf("%s is %s", s.Path, s.Version)
-		if s.fit == olderSeries {
+		if s.Fit == mariadbd.OlderSeries {
 			text += " (MariaDB opens no files of a newer series: there is no way back but a dump)"
 		}
 		list = append(list, text)
@@ -105,59 +99,10 @@ func noUpgrade(found []server, source stage.Version) Objection {
 	if len(list) > 0 {
 		o.Problem += ": " + strings.Join(list, ", ")
 	}
-	if slices.ContainsFunc(found, func(s server) bool { return s.fit == fits }) {
+	if slices.ContainsFunc(found, func(s mariadbd.Found) bool { return s.Fit == mariadbd.Fits }) {
 		o.Hint += "; a later release of the same series needs no --upgrade"
 	}
 	return o
-}
-
-// findTool finds the mariadb-upgrade of a server: beside it, or in the bin folder
-// beside its folder. The owner of the files runs it.
-func findTool(ctx context.Context, s server, owner Owner) (string, error) {
-	paths := []string{s.Path}
-	if real, err := filepath.EvalSymlinks(s.Path); err == nil && real != s.Path {
-		paths = append(paths, real)
-	}
-	var other string
-	for _, p := range paths {
-		for _, dir := range []string{filepath.Dir(p), filepath.Join(filepath.Dir(filepath.Dir(p)), "bin")} {
-			for _, name := range []string{"mariadb-upgrade", "mysql_upgrade"} {
-				path := filepath.Join(dir, name)
-				if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
-					continue
-				}
-				version, err := toolVersion(ctx, path, owner)
-				if err == nil && series(version) == series(s.version) {
-					return path, nil
-				}
-				other = fmt.Sprintf("%s is not of %s", path, series(s.version))
-				if err != nil {
-					other = err.Error()
-				}
-			}
-		}
-	}
-	if other == "" {
-		other = fmt.Sprintf("there is no mariadb-upgrade beside %s", s.Path)
-	}
-	return "", fmt.Errorf("find mariadb-upgrade: %s", other)
-}
-
-// toolVersion asks a client program for its version: "Ver 2.1 Distrib
-// 11.8.9-MariaDB, for ...", in other releases "from 11.8.9-MariaDB".
-func toolVersion(ctx context.Context, path string, owner Owner) (stage.Version, error) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "--no-defaults", "--version")
-	cmd.Env = programEnv(os.Environ())
-	cmd.Dir, cmd.SysProcAttr = "/", owner.credential()
-	cmd.WaitDelay = time.Second
-	out, err := cmd.Output() // some releases answer, and end with 1
-	text := regexp.MustCompile(`\d+\.\d+\.\d+-MariaDB`).FindString(string(out))
-	if text == "" {
-		return stage.Version{}, fmt.Errorf("ask %s for its version: %w", path, cmp.Or(err, errors.New("it does not tell")))
-	}
-	return stage.ParseVersion(text)
 }
 
 // checkUpgrade objects to an upgrade that cannot work, or could touch what is not the
@@ -182,88 +127,60 @@ func (p *Plan) checkUpgrade() {
 }
 
 // upgradeEngine is the server of the newer series on the files in the scratch folder.
-func (p *Plan) upgradeEngine(s *scratch, o Options) engine {
+func (p *Plan) upgradeEngine(s *scratch, o Options) mariadbd.Instance {
 	e := p.engine(s, o)
-	e.program = p.Upgrade.Mariadbd
-	e.settings = p.settingsFor(e.program)
-	e.filtered = p.manifest.Filter != nil
+	e.Program = p.Upgrade.Mariadbd
+	e.Settings = p.settingsFor(e.Program)
+	e.Partial = p.manifest.Filter != nil
 	return e
 }
 
 // settingsFor are the settings for a program.
-func (p *Plan) settingsFor(program Program) settings {
+func (p *Plan) settingsFor(program mariadbd.Program) mariadbd.Settings {
 	v, err := stage.ParseVersion(program.Version)
 	if err != nil { // it was chosen by its version
 		return p.settings
 	}
-	return p.settings.forServer(v)
+	return p.settings.ForServer(v)
 }
 
 // upgrade starts the server on recovered files, runs mariadb-upgrade, and starts it
 // once more, to see that it does and which tables are not as it wants them. These are
 // warnings: the source lived with them, or their engine is missing.
-func (e engine) upgrade(ctx context.Context, tool string, m *repo.Manifest, meter *meter) (warnings []string, err error) {
+func upgrade(ctx context.Context, i mariadbd.Instance, tool string, m *repo.Manifest, meter *meter) (warnings []string, err error) {
 	meter.begin(PhaseUpgrade, 0)
 	defer meter.end()
+	version := i.Program.Version
 	// Symbolic links would lead out of the scratch folder.
-	options := append([]string{"--skip-symbolic-links", "--max-statement-time=0"}, enginePlugins(m, e.program)...)
-	if err := e.upgradeTables(ctx, tool, meter, options); err != nil {
-		return nil, fmt.Errorf("upgrade to %s: %w", e.program.Version, err)
+	options := append([]string{"--skip-symbolic-links", "--max-statement-time=0"}, enginePlugins(m, i.Program)...)
+	if err := i.Upgrade(ctx, tool, func(line string) { meter.say(line, 0, 0) }, options...); err != nil {
+		return nil, fmt.Errorf("upgrade to %s: %w", version, err)
 	}
-	s, err := e.serve(ctx, options...)
+	s, err := i.Serve(ctx, options...)
 	if err != nil {
-		return nil, fmt.Errorf("start %s after the upgrade: %w", e.program.Version, err)
+		return nil, fmt.Errorf("start %s after the upgrade: %w", version, err)
 	}
-	defer s.close()
-	if warnings, err = s.notUpgraded(ctx, m); err != nil {
-		return nil, fmt.Errorf("check the upgrade to %s: %w", e.program.Version, s.blame(err))
+	defer s.Close()
+	if warnings, err = notUpgraded(ctx, s.SQL, m); err != nil {
+		return nil, fmt.Errorf("check the upgrade to %s: %w", version, s.Blame(err))
 	}
-	if err := s.stop(ctx); err != nil {
+	if err := s.Stop(ctx); err != nil {
 		return nil, err
 	}
-	if _, err := e.checkLog(m.LSN.End); err != nil {
-		return nil, fmt.Errorf("check the upgrade to %s: %w", e.program.Version, err)
+	if _, err := i.CheckLog(m.LSN.End); err != nil {
+		return nil, fmt.Errorf("check the upgrade to %s: %w", version, err)
 	}
 	return warnings, nil
 }
 
-// upgradeTables runs mariadb-upgrade on a server of its own.
-func (e engine) upgradeTables(ctx context.Context, tool string, meter *meter, options []string) error {
-	s, err := e.serve(ctx, options...)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	// Option files of the user's must not decide which server it talks to. It keeps what
-	// it has done in a file of the data directory, which may say that of this release
-	// already; so it is forced.
-	cmd := e.run(tool, "--no-defaults", "--user=root", "--protocol=socket", "--socket="+s.socket, "--tmpdir="+e.beside(), "--force", "--verbose")
-	log, err := e.newLog(func(line string) { meter.say(line, 0, 0) })
-	if err != nil {
-		return err
-	}
-	defer log.close()
-	p, err := start(cmd, log)
-	if err != nil {
-		return err
-	}
-	if err := p.wait(ctx); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return s.blame(fmt.Errorf("%s: %w: %s", tool, err, strings.Join(log.last, " | ")))
-	}
-	return s.stop(ctx)
-}
-
 // notUpgraded lists the tables of the backup that the server does not know any more,
 // or that CHECK TABLE ... FOR UPGRADE is not content with.
-func (s *served) notUpgraded(ctx context.Context, m *repo.Manifest) ([]string, error) {
-	tables, err := s.server.Tables(ctx)
+func notUpgraded(ctx context.Context, server *stage.Server, m *repo.Manifest) ([]string, error) {
+	tables, err := server.Tables(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.server.Checker(ctx)
+	c, err := server.Checker(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mbk/internal/innodb"
+	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/stage"
 )
@@ -228,7 +229,7 @@ func TestFindServersWithoutMeans(t *testing.T) {
 		{"good", good, true, false},
 	} {
 		m := systemManifest()
-		found, err := findServers(t.Context(), []Program{{Path: tt.path}, {Path: good}}, tt.named, stage.Version{Major: 10, Minor: 11, Patch: 18})
+		found, err := mariadbd.Probe(t.Context(), []mariadbd.Program{{Path: tt.path}, {Path: good}}, tt.named, stage.Version{Major: 10, Minor: 11, Patch: 18})
 		if (err != nil) != tt.fails || err == nil && len(found) == 0 {
 			t.Errorf("%s: %v, %v, want an error: %v", tt.name, found, err, tt.fails)
 		}
@@ -243,7 +244,7 @@ func TestFindServersWithoutMeans(t *testing.T) {
 		&os.PathError{Op: "pipe2", Path: "/x", Err: syscall.EMFILE}: true, &os.PathError{Op: "fork/exec", Path: "/x", Err: syscall.EAGAIN}: true,
 		&os.PathError{Op: "fork/exec", Path: "/x", Err: syscall.ENOENT}: false, nil: false,
 	} {
-		if lacking(err) != want {
+		if mariadbd.Lacking(err) != want {
 			t.Errorf("%v: want %v", err, want)
 		}
 	}

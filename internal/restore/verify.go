@@ -18,6 +18,7 @@ import (
 	"mbk/copier"
 	"mbk/internal/hint"
 	"mbk/internal/innodb"
+	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 )
 
@@ -57,9 +58,9 @@ type verification struct {
 
 	mu     sync.Mutex
 	report *Report
-	undone []string // what could not be looked at, and why
-	advice string   // what to do about it
-	engine engine   // the server of depth boot
+	undone []string          // what could not be looked at, and why
+	advice string            // what to do about it
+	engine mariadbd.Instance // the server of depth boot
 }
 
 // find adds a finding.

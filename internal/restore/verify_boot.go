@@ -15,6 +15,7 @@ import (
 
 	"mbk/copier"
 	"mbk/internal/hint"
+	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/internal/sys/fsuser"
 	"mbk/stage"
@@ -33,7 +34,7 @@ func (v *verification) boot(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.clean(v.o.KeepOnFailure && (err != nil || v.found() > found))) }()
-	err = s.extractAll(ctx, v.o, v.m, p.settings.ariaDir, v.meter)
+	err = s.extractAll(ctx, v.o, v.m, p.settings.AriaDir, v.meter)
 	if _, ok := errors.AsType[*copier.DamageError](err); ok { // since it was read the first time
 		var f *repo.Finding
 		if f, err = v.finding(ctx, repo.Folder(v.m.ID), err); f != nil {
@@ -48,9 +49,9 @@ func (v *verification) boot(ctx context.Context) (err error) {
 		return err
 	}
 	e := p.engine(s, v.o)
-	e.problems = v.problems
+	e.Known = v.problems.known()
 	v.engine = e
-	v.report.Server = e.program.Version
+	v.report.Server = e.Program.Version
 	for _, w := range p.Warnings {
 		v.note("%s", w)
 	}
@@ -58,14 +59,12 @@ func (v *verification) boot(ctx context.Context) (err error) {
 	if err != nil {
 		return v.recovery(err)
 	}
-	v.report.LSN = rec.lsn
-	for i := range rec.asSource {
-		v.asKnown(v.problems[i].table)
-	}
-	for _, w := range rec.warnings {
+	v.report.LSN = rec.LSN
+	v.asKnownTables(rec.Known)
+	for _, w := range rec.Warnings {
 		v.note("recovery: %s", w)
 	}
-	v.prove(found, "mariadbd %s recovered the files up to LSN %d", e.program.Version, rec.lsn)
+	v.prove(found, "mariadbd %s recovered the files up to LSN %d", e.Program.Version, rec.LSN)
 	return v.check(ctx, e)
 }
 
@@ -86,7 +85,7 @@ func (v *verification) retractIf(doubtful bool, n int) {
 // recovery makes a finding of a failure of the server that speaks against the backup.
 // Every other is one of the verification.
 func (v *verification) recovery(err error) error {
-	failed, ok := errors.AsType[*RecoveryError](err)
+	failed, ok := errors.AsType[*mariadbd.RunError](err)
 	if !ok {
 		return err
 	}
@@ -102,7 +101,7 @@ func (v *verification) recovery(err error) error {
 func (v *verification) bootPlan(ctx context.Context) (*Plan, error) {
 	p := newPlan(v.o, v.m)
 	path, err := fsuser.Resolve(filepath.Join(v.o.Scratch, "mbk-verify-"+plainID(v.o.Repository.Config().ID)))
-	if lacking(err) {
+	if mariadbd.Lacking(err) {
 		return p, err
 	}
 	if err != nil {
@@ -118,7 +117,7 @@ func (v *verification) bootPlan(ctx context.Context) (*Plan, error) {
 		return p, err
 	}
 	p.Target = path
-	p.settings.logSize = min(p.settings.logSize, 96<<20) // nobody will work on it
+	p.settings.LogSize = min(p.settings.LogSize, 96<<20) // nobody will work on it
 	var objection *Objection
 	if p.target.owner, objection = chooseOwner(v.o, nil); objection != nil {
 		p.object(*objection)
@@ -139,58 +138,56 @@ func (v *verification) objections(p *Plan) error {
 }
 
 // check starts a server for connections and has it check the tables.
-func (v *verification) check(ctx context.Context, e engine) error {
+func (v *verification) check(ctx context.Context, e mariadbd.Instance) error {
 	found := v.found()
 	v.meter.begin(PhaseCheck, 0)
 	// Damage is to be reported, not repaired.
-	options := append([]string{"--aria-recover-options=OFF", "--myisam-recover-options=OFF"}, enginePlugins(v.m, e.program)...)
-	s, err := e.serve(ctx, options...)
+	options := append([]string{"--aria-recover-options=OFF", "--myisam-recover-options=OFF"}, enginePlugins(v.m, e.Program)...)
+	s, err := e.Serve(ctx, options...)
 	if err == nil {
-		defer s.close()
-		if err = v.checkServer(ctx, s.server); err != nil {
-			err = s.blame(err)
+		defer s.Close()
+		if err = v.checkServer(ctx, s.SQL); err != nil {
+			err = s.Blame(err)
 		} else {
-			err = s.stop(ctx)
+			err = s.Stop(ctx)
 		}
 	}
 	if err != nil && ctx.Err() == nil {
 		if s != nil {
-			s.process.kill() // its log is whole then
-			v.retractIf(s.log.wanting(), found)
+			s.Kill() // its log is whole then
+			v.retractIf(s.Lacked(), found)
 		}
 		return v.recovery(err)
 	}
 	if err != nil {
 		return err
 	}
-	if s.log.wanting() && (v.found() > found || len(s.log.damage) > 0) {
+	if s.Lacked() && (v.found() > found || len(s.Damage()) > 0) {
 		v.retractIf(true, found)
-		failed := e.failed(s.log, errors.New("the server lacked something while it looked at the tables"))
-		return hint.Wrap(failed, failed.advice())
+		failed := s.Failed(errors.New("the server lacked something while it looked at the tables"))
+		return hint.Wrap(failed, failed.Advice())
 	}
-	for _, line := range s.log.damage {
-		if e.mayLackKey(line) {
-			v.leave(v.adviceOn(CauseKey), "the server's log says: %s", line)
+	for _, line := range s.Damage() {
+		if e.MayLackKey(line) {
+			v.leave(v.adviceOn(mariadbd.CauseKey), "the server's log says: %s", line)
 			continue
 		}
 		v.find(repo.Finding{Problem: "the server's log says: " + line})
 	}
-	for i := range s.log.asSource {
-		v.asKnown(v.problems[i].table)
-	}
+	v.asKnownTables(s.Known())
 	v.prove(found, "the server started on the files and shut down cleanly")
 	return nil
 }
 
 // enginePlugins load the storage engines that the source had as plugins, as far
 // as they are installed here.
-func enginePlugins(m *repo.Manifest, program Program) []string {
+func enginePlugins(m *repo.Manifest, program mariadbd.Program) []string {
 	var options []string
 	for _, p := range m.Server.Plugins {
 		if p.Type != "STORAGE ENGINE" || !consistsOf(p.Library, pluginChars) {
 			continue
 		}
-		if ok, err := program.hasPlugin(p.Library); ok && err == nil {
+		if ok, err := program.HasPlugin(p.Library); ok && err == nil {
 			options = append(options, "--plugin-load-add="+p.Library)
 		}
 	}
@@ -264,6 +261,15 @@ func (v *verification) compare(tables []stage.Table) (same int) {
 // asKnown notes a table that was so on the source.
 func (v *verification) asKnown(t repo.Table) {
 	v.source(t.Database+"."+t.Name, "%s", t.Problem)
+}
+
+// asKnownTables notes the tables of which the log of a server spoke.
+func (v *verification) asKnownTables(names []string) {
+	for _, p := range v.problems {
+		if slices.Contains(names, p.table.Database+"."+p.table.Name) {
+			v.asKnown(p.table)
+		}
+	}
 }
 
 // allOf is "all 7", or "5 of 7".
@@ -421,19 +427,19 @@ func (v *verification) weigh(t stage.Table, bad, notes []string) {
 		return len(specific) > 0 && !slices.ContainsFunc(specific, func(text string) bool { return !is(text) })
 	}
 	said := strings.Join(append(slices.Clone(bad), notes...), "; ")
-	lacking := CauseUnknown
+	lacking := mariadbd.CauseUnknown
 	for _, text := range specific {
-		lacking = cmp.Or(lacking, causeOf(text))
+		lacking = cmp.Or(lacking, mariadbd.CauseOf(text))
 	}
-	if lacking == CauseUnknown && all(saysUnreadable) && v.engine.encryptedTable(t.Database, t.Name) {
-		lacking = CauseKey
+	if lacking == mariadbd.CauseUnknown && all(mariadbd.SaysUnreadable) && v.engine.EncryptedTable(t.Database, t.Name) {
+		lacking = mariadbd.CauseKey
 	}
 	switch {
 	case all(waitsForUpgrade):
 		v.source(label, "it was made by an older release; mariadb-upgrade brings it up to date, and its rows can be checked only then (%s)", specific[0])
 	case all(isDiscarded) && v.withoutSpace(t):
 		v.source(label, "it was without a tablespace on the source")
-	case lacking != CauseUnknown:
+	case lacking != mariadbd.CauseUnknown:
 		v.leave(v.adviceOn(lacking), "table %s: %s", label, said)
 	default:
 		v.find(repo.Finding{Table: label, Problem: said})
@@ -441,10 +447,10 @@ func (v *verification) weigh(t stage.Table, bad, notes []string) {
 }
 
 // adviceOn is what can be done about a server that lacked something.
-func (v *verification) adviceOn(c Cause) string {
-	failed := &RecoveryError{Cause: c}
+func (v *verification) adviceOn(c mariadbd.Cause) string {
+	failed := &mariadbd.RunError{Cause: c}
 	if v.plan == nil {
-		return failed.advice()
+		return failed.Advice()
 	}
 	return v.plan.advice(failed)
 }

@@ -42,6 +42,15 @@ func OwnerOf(path string) (User, error) {
 // the user is not root.
 func (u User) Other() bool { return u.UID != 0 && os.Geteuid() == 0 }
 
+// RunAs returns the attributes with which root runs a program as the user. A program of
+// anybody else runs with the rights of this process.
+func (u User) RunAs() *syscall.SysProcAttr {
+	if !u.Other() {
+		return &syscall.SysProcAttr{}
+	}
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(u.UID), Gid: uint32(u.GID)}}
+}
+
 // String names the user by number: "uid 112, gid 118".
 func (u User) String() string { return fmt.Sprintf("uid %d, gid %d", u.UID, u.GID) }
 

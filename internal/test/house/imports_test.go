@@ -13,10 +13,11 @@ import (
 // below internal/ that know nothing of backups stand at the bottom; programs
 // there, which show or measure mbk, stand beside cli.
 var rank = map[string]int{
-	"mbk":                               6,
-	"mbk/internal/cli":                  5,
-	"mbk/backup":                        4,
-	"mbk/internal/restore":              4,
+	"mbk":                               8,
+	"mbk/internal/cli":                  7,
+	"mbk/backup":                        6,
+	"mbk/internal/restore":              5,
+	"mbk/internal/mariadbd":             4,
 	"mbk/internal/repo":                 3,
 	"mbk/stage":                         3,
 	"mbk/copier":                        2,
@@ -42,6 +43,7 @@ var rank = map[string]int{
 	"mbk/internal/job/prom":             0,
 	"mbk/internal/sys/signals":          0,
 	"mbk/internal/test/house":           0,
+	"mbk/internal/test/rights":          1,
 	"mbk/internal/test/mariadbtest":     2,
 	"mbk/internal/repo/store/storetest": 2,
 	"mbk/internal/repo/store/folder":    2,
@@ -64,7 +66,9 @@ var only = map[string][]string{
 }
 
 // testOnly is imported by tests alone, and by what shows the program at work.
-var testOnly = []string{"mbk/internal/test/mariadbtest", "mbk/internal/test/smtptest", "mbk/internal/repo/store/storetest"}
+var testOnly = []string{
+	"mbk/internal/test/mariadbtest", "mbk/internal/test/rights", "mbk/internal/test/smtptest", "mbk/internal/repo/store/storetest",
+}
 
 func TestImportsGoOneWay(t *testing.T) {
 	_, all := sources(t)

@@ -1,4 +1,4 @@
-package restore
+package mariadbd
 
 import (
 	"fmt"

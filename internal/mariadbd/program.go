@@ -1,4 +1,4 @@
-package restore
+package mariadbd
 
 import (
 	"bufio"
@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"mbk/internal/repo"
+	"mbk/internal/sys/fsuser"
 	"mbk/stage"
 )
 
@@ -26,163 +26,36 @@ type Program struct {
 	args      []string // options that it needs to find its own files
 }
 
-// fit is how a server stands to the server that wrote the files.
-type fit int
-
-// The fits, the best first.
-const (
-	fits         fit = iota // of the same series, and no older
-	olderRelease            // of the same series: recovers nearly always
-	newerSeries             // recovers some redo logs, and has the tables upgraded
-	olderSeries             // opens nothing
-)
-
-// fitOf compares a server's version with that of the source. The format of the redo
-// log and of the tables belongs to a release series; a later maintenance release may
-// write what an earlier one does not read.
-func fitOf(v, source stage.Version) fit {
-	switch {
-	case v.Major == source.Major && v.Minor == source.Minor && v.Patch >= source.Patch:
-		return fits
-	case v.Major == source.Major && v.Minor == source.Minor:
-		return olderRelease
-	case v.AtLeast(source.Major, source.Minor, 0):
-		return newerSeries
-	}
-	return olderSeries
-}
-
-// series is the release series of a version, "10.11".
-func series(v stage.Version) string { return fmt.Sprintf("%d.%d", v.Major, v.Minor) }
-
-// number is a version without what the vendor adds, "10.11.19".
-func number(v stage.Version) string { return fmt.Sprintf("%s.%d", series(v), v.Patch) }
-
-// server is a program that was found, and how it fits.
-type server struct {
+// Found is a program that has told its version, and how it fits.
+type Found struct {
 	Program
-	version stage.Version
-	fit     fit
+	Release stage.Version
+	Fit     Fit
 }
 
-// findServers asks the programs for their versions. One that was named and does not
-// answer is an error; others are passed over, unless this process lacks something.
-func findServers(ctx context.Context, programs []Program, named bool, source stage.Version) ([]server, error) {
-	var found []server
+// Probe asks the programs for their versions, and compares these with that of the source.
+// One that was named and does not answer is an error; others are passed over, unless this
+// process lacks something.
+func Probe(ctx context.Context, programs []Program, named bool, source stage.Version) ([]Found, error) {
+	var found []Found
 	for _, c := range programs {
 		p, err := probe(ctx, c)
 		if err == nil {
 			var v stage.Version
 			if v, err = stage.ParseVersion(p.Version); err == nil {
-				found = append(found, server{p, v, fitOf(v, source)})
+				found = append(found, Found{p, v, FitOf(v, source)})
 			}
 		}
-		if err != nil && (named || lacking(err)) {
+		if err != nil && (named || Lacking(err)) {
 			return nil, err
 		}
 	}
 	return found, nil
 }
 
-// findServer looks for a mariadbd that can recover the backup and, for a restore to a
-// newer series, for one of that. An error says nothing about the call.
-func (p *Plan) findServer(ctx context.Context, o Options) error {
-	source, err := stage.ParseVersion(p.manifest.Server.Version)
-	if err != nil {
-		p.object(Objection{Problem: err.Error()})
-		return nil
-	}
-	found, err := findServers(ctx, candidates(o, p.manifest), o.Mariadbd != "", source)
-	if lacking(err) {
-		return err
-	}
-	if err != nil {
-		p.object(Objection{Problem: err.Error(), Hint: "name the server's program with --mariadbd, or leave that option out"})
-		return nil
-	}
-	if o.upgrades() {
-		if err := p.findUpgrade(ctx, o, found, source); err != nil {
-			return err
-		}
-	}
-	s := recovering(found)
-	if s == nil && p.Upgrade != nil && p.Upgrade.server.readsRedo(p.manifest) {
-		s = &p.Upgrade.server
-	}
-	if s == nil {
-		p.object(p.noServer(found, source, o))
-		return nil
-	}
-	p.Mariadbd = &s.Program
-	if p.older = s.fit == olderRelease; p.older {
-		p.warn("%s is %s, an older maintenance release than the source's %s: better use mariadbd %[3]s or a later %[4]s",
-			s.Path, number(s.version), number(source), series(source))
-	}
-	return nil
-}
-
-// lacking reports whether an error is that of a process that has no memory, no room or no
-// descriptors left.
-func lacking(err error) bool {
-	return err != nil && causeOf(err.Error()) == CauseShortage
-}
-
-// recovering chooses the server that recovers: the first that fits, else the newest
-// of the series.
-func recovering(found []server) *server {
-	var best *server
-	for i := range found {
-		switch s := &found[i]; {
-		case s.fit == fits:
-			return s
-		case s.fit == olderRelease && (best == nil || s.version.Patch > best.version.Patch):
-			best = s
-		}
-	}
-	return best
-}
-
-// noServer is the objection that nothing here recovers the backup.
-func (p *Plan) noServer(found []server, source stage.Version, o Options) Objection {
-	objection := Objection{
-		Problem: "no mariadbd was found on this machine",
-		Hint:    fmt.Sprintf("install mariadbd %s or a later %s, or name one with --mariadbd", number(source), series(source)),
-	}
-	if len(found) == 0 {
-		return objection
-	}
-	var list []string
-	newer := false
-	for _, s := range found {
-		text := fmt.Sprintf("%s is %s", s.Path, s.Version)
-		if s.fit == olderSeries {
-			text += " (MariaDB opens no files of a newer series)"
-		}
-		newer = newer || s.fit == newerSeries
-		list = append(list, text)
-	}
-	objection.Problem = fmt.Sprintf("no mariadbd here recovers files of %s: %s", p.manifest.Server.Version, strings.Join(list, ", "))
-	switch {
-	case newer && o.Target == "": // a verification
-	case newer && !o.upgrades():
-		objection.Hint += "; or move to the newer series with --upgrade"
-	case newer:
-		objection.Problem += fmt.Sprintf("; only a mariadbd of %s applies this redo log", redoSeries(p.manifest, source))
-		objection.Hint = fmt.Sprintf("name a mariadbd %s or a later %s with --mariadbd for the recovery: an unpacked archive of its programs is enough", number(source), series(source))
-	}
-	return objection
-}
-
-// candidates lists the programs to try, the best first, each once.
-func candidates(o Options, m *repo.Manifest) []Program {
-	if o.Mariadbd != "" {
-		return []Program{{Path: o.Mariadbd}}
-	}
-	return installed(m)
-}
-
-// installed lists the programs on this machine that may be servers.
-func installed(m *repo.Manifest) []Program {
+// Installed lists the programs on this machine that may be servers, each once: those
+// given first, then those in the usual places.
+func Installed(first ...Program) []Program {
 	var list []Program
 	seen := map[string]bool{}
 	add := func(path string, args ...string) {
@@ -193,8 +66,8 @@ func installed(m *repo.Manifest) []Program {
 		seen[path] = true
 		list = append(list, Program{Path: path, args: args})
 	}
-	if p := m.Server.Program; plausibleProgram(p) {
-		add(p, homeArgs(m)...)
+	for _, p := range first {
+		add(p.Path, p.args...)
 	}
 	for _, name := range []string{"mariadbd", "mysqld"} {
 		if p, err := exec.LookPath(name); err == nil && filepath.IsAbs(p) {
@@ -222,10 +95,18 @@ func programName(path string) bool {
 	return base == "mariadbd" || base == "mysqld"
 }
 
-// plausibleProgram reports whether the program that a manifest names may be run: a
-// repository must not be able to make root run a file that somebody else could
-// have written.
-func plausibleProgram(path string) bool {
+// Suggested is the program that somebody names who is not to be trusted, with the global
+// variables of that server: a repository must not be able to make root run a file that
+// somebody else could have written. There is none if it may not be run.
+func Suggested(path string, variables map[string]string) []Program {
+	if !plausible(path) {
+		return nil
+	}
+	return []Program{{Path: path, args: homeArgs(variables)}}
+}
+
+// plausible reports whether a path is that of a server's program which may be run.
+func plausible(path string) bool {
 	return filepath.IsAbs(path) && filepath.Clean(path) == path && programName(path) && trusted(path)
 }
 
@@ -252,12 +133,38 @@ func trusted(path string) bool {
 	}
 }
 
-// homeArgs are the options by which the source's program finds its messages and
-// plugins, if it is not installed where it was built for.
-func homeArgs(m *repo.Manifest) []string {
+// rootsProgram reports whether a program belongs to root, and all folders above it do.
+// Their groups may be allowed to write there, as in /usr/local, and nobody by an access
+// list.
+func rootsProgram(path string) bool {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return false
+	}
+	for ; ; path = filepath.Dir(path) {
+		info, err := os.Lstat(path)
+		if err != nil {
+			return false
+		}
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || st.Uid != 0 || info.Mode().Perm()&0o002 != 0 && info.Mode()&os.ModeSticky == 0 {
+			return false
+		}
+		if who, err := fsuser.GroupWriter(path, 0, fsuser.User{}); who != "" || err != nil {
+			return false
+		}
+		if path == "/" {
+			return true
+		}
+	}
+}
+
+// homeArgs are the options by which a program finds its messages and plugins, if it is
+// not installed where it was built for.
+func homeArgs(variables map[string]string) []string {
 	var args []string
 	for _, name := range []string{"basedir", "plugin_dir"} {
-		if dir := m.Server.Variables[name]; filepath.IsAbs(dir) && trusted(filepath.Clean(dir)) {
+		if dir := variables[name]; filepath.IsAbs(dir) && trusted(filepath.Clean(dir)) {
 			args = append(args, "--"+strings.ReplaceAll(name, "_", "-")+"="+dir)
 		}
 	}
@@ -302,7 +209,7 @@ func ask(ctx context.Context, p Program, args ...string) ([]byte, error) {
 	// A data directory that cannot be: it must not look into a live one.
 	all := slices.Concat([]string{"--no-defaults"}, p.args, []string{"--datadir=/dev/null/none"}, args)
 	cmd := exec.CommandContext(ctx, p.Path, all...)
-	cmd.Env = programEnv(os.Environ())
+	cmd.Env = Environment(os.Environ())
 	cmd.WaitDelay = time.Second
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -335,11 +242,11 @@ func setting(help []byte, name string) string {
 	return ""
 }
 
-// programEnv is the environment for mariadbd, made new: what a program needs to run
+// Environment is the environment for mariadbd, made new: what a program needs to run
 // here, and what the key plugins that it loads read. Everything else is none of its
 // business, and some would change what it does. Our own variables can hold
 // passwords, which whoever runs as the server's user could read.
-func programEnv(environ []string, options ...string) []string {
+func Environment(environ []string, options ...string) []string {
 	env := []string{}
 	for _, kv := range environ {
 		name, _, _ := strings.Cut(kv, "=")
@@ -363,8 +270,8 @@ func keyVariable(name string, options []string) bool {
 	return false
 }
 
-// hasPlugin reports whether a library is in the program's plugin directory.
-func (p Program) hasPlugin(library string) (bool, error) {
+// HasPlugin reports whether a library is in the program's plugin directory.
+func (p Program) HasPlugin(library string) (bool, error) {
 	_, err := os.Stat(filepath.Join(p.PluginDir, library))
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil

@@ -1,4 +1,4 @@
-package restore
+package mariadbd
 
 import (
 	"io"
@@ -18,21 +18,21 @@ import (
 // bytes. So such words about an encrypted tablespace tell nothing: whether the bytes are
 // those of the source is known from the checksums of the pages, which need no key.
 
-// mayLackKey reports whether what a line says of damage may come of a key that is wrong or
+// MayLackKey reports whether what a line says of damage may come of a key that is wrong or
 // missing: it speaks of an encrypted page, or of pages of an encrypted tablespace.
-func (e engine) mayLackKey(line string) bool {
+func (i Instance) MayLackKey(line string) bool {
 	switch {
 	case strings.Contains(line, "Encrypted page") || strings.Contains(line, "key_version="):
 		return true
-	case !saysUnreadable(line):
+	case !SaysUnreadable(line):
 		return false
 	}
-	return slices.ContainsFunc(filesIn(line), e.encrypted) || slices.ContainsFunc(tablesIn(line), func(t [2]string) bool { return e.encryptedTable(t[0], t[1]) })
+	return slices.ContainsFunc(filesIn(line), i.encrypted) || slices.ContainsFunc(tablesIn(line), func(t [2]string) bool { return i.EncryptedTable(t[0], t[1]) })
 }
 
-// saysUnreadable recognises what a server says of a page or a tablespace that it cannot
+// SaysUnreadable recognises what a server says of a page or a tablespace that it cannot
 // make sense of. What it says of rows and indexes, it has read.
-func saysUnreadable(text string) bool {
+func SaysUnreadable(text string) bool {
 	for _, words := range []string{
 		"is corrupted", "looks corrupted", "page corruption on disk or a failed read", "Failed to read page", "doesn't exist in engine", "decryption failed",
 		"tablespace is corrupted", "corrupted page", "is missing for table", "is not readable",
@@ -57,27 +57,27 @@ func tablesIn(line string) (tables [][2]string) {
 	return tables
 }
 
-// encryptedTable reports whether a table, or one of its partitions, is in an encrypted
+// EncryptedTable reports whether a table, or one of its partitions, is in an encrypted
 // tablespace.
-func (e engine) encryptedTable(database, table string) bool {
+func (i Instance) EncryptedTable(database, table string) bool {
 	folder, stem := filename.Encode(database), filename.Encode(table)
-	files, err := fsuser.Value(e.owner.user(), func() ([]os.DirEntry, error) { return os.ReadDir(filepath.Join(e.data, folder)) })
+	files, err := fsuser.Value(i.Owner, func() ([]os.DirEntry, error) { return os.ReadDir(filepath.Join(i.Data, folder)) })
 	if err != nil {
 		return false // it is not known to be
 	}
 	return slices.ContainsFunc(files, func(f os.DirEntry) bool {
 		name, ok := strings.CutSuffix(f.Name(), ".ibd")
 		of, _, _ := strings.Cut(strings.ToLower(name), "#p#")
-		return ok && of == strings.ToLower(stem) && e.encrypted(filepath.Join(folder, f.Name()))
+		return ok && of == strings.ToLower(stem) && i.encrypted(filepath.Join(folder, f.Name()))
 	})
 }
 
 // encrypted reports whether the first page of a file of InnoDB describes encryption.
-func (e engine) encrypted(name string) bool {
+func (i Instance) encrypted(name string) bool {
 	if !filepath.IsAbs(name) {
-		name = filepath.Join(e.data, filepath.FromSlash(name))
+		name = filepath.Join(i.Data, filepath.FromSlash(name))
 	}
-	head, err := fsuser.Value(e.owner.user(), func() ([]byte, error) {
+	head, err := fsuser.Value(i.Owner, func() ([]byte, error) {
 		f, err := openRegular(name, os.O_RDONLY)
 		if err != nil {
 			return nil, err

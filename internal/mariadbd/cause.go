@@ -1,4 +1,4 @@
-package restore
+package mariadbd
 
 import (
 	"errors"
@@ -25,11 +25,11 @@ const (
 	CauseSignal   Cause = "signal"   // it was killed
 )
 
-// causeOf returns what an error of the server's log, or of its answer to a statement, is
+// CauseOf returns what an error of the server's log, or of its answer to a statement, is
 // evidence of; CauseUnknown if it is of nothing that has to do with its surroundings. A
 // shortage and a file that cannot be opened make the server speak of damage too, so they
 // come first.
-func causeOf(line string) Cause {
+func CauseOf(line string) Cause {
 	line = strings.ToLower(line)
 	says := func(texts ...string) bool {
 		return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(line, text) })
@@ -86,12 +86,6 @@ func isHarmless(line string) bool {
 	return false
 }
 
-// wanting reports whether a server lacked something, so that what it says of tables is
-// not to be believed: one that may open no more files finds that a tablespace is missing.
-func (l *errorLog) wanting() bool {
-	return l.evidence[CauseShortage] || l.evidence[CauseAccess] || l.evidence[CauseKey]
-}
-
 // cause weighs what a run of the server has left: its log and its exit. Where damage was
 // read while something was missing to read it right, that counts and not the damage.
 func (l *errorLog) cause(exit error) Cause {
@@ -124,8 +118,8 @@ func (l *errorLog) continues(earlier *errorLog) {
 	for c := range earlier.evidence {
 		l.suggest(c)
 	}
-	for i := range earlier.asSource {
-		l.blame(i)
+	for table := range earlier.met {
+		l.meet(table)
 	}
 }
 
@@ -137,10 +131,16 @@ func (l *errorLog) suggest(c Cause) {
 	l.evidence[c] = true
 }
 
-// blame notes that the log speaks of one of the problems of the source.
-func (l *errorLog) blame(i int) {
-	if l.asSource == nil {
-		l.asSource = map[int]bool{}
+// meet notes that the log speaks of one of the known tables.
+func (l *errorLog) meet(table string) {
+	if l.met == nil {
+		l.met = map[string]bool{}
 	}
-	l.asSource[i] = true
+	l.met[table] = true
+}
+
+// Lacking reports whether an error is that of a process that has no memory, no room or no
+// descriptors left.
+func Lacking(err error) bool {
+	return err != nil && CauseOf(err.Error()) == CauseShortage
 }

@@ -1,4 +1,4 @@
-package restore
+package mariadbd
 
 import (
 	"fmt"
@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"mbk/internal/repo"
 )
 
 // The end of a process with a status or, below zero, by a signal.
@@ -60,13 +58,13 @@ func TestCauseOfRecoveryErrors(t *testing.T) {
 		name, version, status, text := string(b[p[2]:p[3]]), string(b[p[4]:p[5]]), string(b[p[6]:p[7]]), string(b[p[1]:end])
 		seen[name]++
 		t.Run(name+" of "+version, func(t *testing.T) {
-			e := engine{data: t.TempDir(), cryptic: strings.HasPrefix(name, "key-")}
+			i := Instance{Data: t.TempDir(), EncryptedRedo: strings.HasPrefix(name, "key-")}
 			if strings.HasPrefix(name, "chmod-") { // the files are there
 				for _, file := range []string{"t.ibd", "u#P#p0.ibd", "u#P#p1.ibd"} {
-					if err := os.MkdirAll(filepath.Join(e.data, "shop"), 0o700); err != nil {
+					if err := os.MkdirAll(filepath.Join(i.Data, "shop"), 0o700); err != nil {
 						t.Fatal(err)
 					}
-					if err := os.WriteFile(filepath.Join(e.data, "shop", file), nil, 0o600); err != nil {
+					if err := os.WriteFile(filepath.Join(i.Data, "shop", file), nil, 0o600); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -77,7 +75,7 @@ func TestCauseOfRecoveryErrors(t *testing.T) {
 			if exit == nil {
 				exit = fmt.Errorf("it did not do what it should")
 			}
-			got := e.failed(log, fmt.Errorf("the server ended: %w", exit)).Cause
+			got := i.failed(log, fmt.Errorf("the server ended: %w", exit)).Cause
 			if got == "" {
 				got = "-"
 			}
@@ -113,7 +111,7 @@ func TestCauseOfMessages(t *testing.T) {
 		"Found 3 keys of 4":                   CauseUnknown,
 		"Key in wrong position at page 28672": CauseUnknown,
 	} {
-		if got := causeOf(line); got != want {
+		if got := CauseOf(line); got != want {
 			t.Errorf("%s: %q, want %q", line, got, want)
 		}
 	}
@@ -122,13 +120,10 @@ func TestCauseOfMessages(t *testing.T) {
 // Damage that was read while something was missing is none; without that it is.
 func TestErrorLogWeighs(t *testing.T) {
 	corrupt := "2026-11-29 18:37:50 0 [ERROR] InnoDB: Database page corruption on disk or a failed read of file './shop/t.ibd' page 3\n"
-	problem := problemsOf(&repo.Manifest{
-		Directories: []repo.Directory{{Path: "shop", Name: "shop"}},
-		Tables:      []repo.Table{{Database: "shop", Name: "t", Problem: "its data file is missing"}, {Database: "shop", Name: "whole"}},
-	})
+	known := []Known{{Table: "shop.t", Named: regexp.MustCompile("shop/t\\.")}}
 	for _, c := range []struct {
 		name, text string
-		problems   problems
+		known      []Known
 		want       Cause
 	}{
 		{"damage", corrupt, nil, CauseDamage},
@@ -136,13 +131,11 @@ func TestErrorLogWeighs(t *testing.T) {
 		{"damage, and no io_uring", "2026-11-29 18:37:50 0 [Warning] mariadbd: io_uring_queue_init() failed with errno 12\n" + corrupt, nil, CauseDamage},
 		{"damage, and notes about memory", "2026-11-29 18:37:50 0 [Note] InnoDB: Cannot allocate memory for large pages\n" + corrupt, nil, CauseDamage},
 		{"damage, and a plugin that is not there", "2026-11-29 18:37:50 0 [ERROR] mariadbd: Can't open shared library 'audit.so' (errno: 2, No such file or directory)\n" + corrupt, nil, CauseDamage},
-		{"damage of a table that was so", corrupt, problem, CauseUnknown},
-		{"damage of another", strings.ReplaceAll(corrupt, "shop/t.ibd", "shop/t2.ibd"), problem, CauseDamage},
-		{"damage of another database", strings.ReplaceAll(corrupt, "shop/t.ibd", "workshop/t.ibd"), problem, CauseDamage},
-		{"damage of its partition", strings.ReplaceAll(corrupt, "shop/t.ibd", "shop/t#P#p1.ibd"), problem, CauseUnknown},
+		{"damage of a table that was so", corrupt, known, CauseUnknown},
+		{"damage of another", strings.ReplaceAll(corrupt, "shop/t.ibd", "shop/t2.ibd"), known, CauseDamage},
 		{"nothing", "", nil, CauseUnknown},
 	} {
-		l := &errorLog{problems: c.problems}
+		l := &errorLog{known: c.known}
 		l.read(strings.NewReader(c.text))
 		if got := l.cause(nil); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
@@ -184,7 +177,7 @@ func TestServersThatWillComeToNothing(t *testing.T) {
 // With a wrong key, pages of whole files look corrupted. What was read with the right one
 // is damage, in an encrypted table too.
 func TestMayLackKey(t *testing.T) {
-	e := engine{data: t.TempDir()}
+	i := Instance{Data: t.TempDir()}
 	for line, want := range map[string]bool{
 		"[ERROR] InnoDB: Encrypted page [page id: space=5, page number=3] in file ./shop/e.ibd looks corrupted; key_version=1": true,
 		"[ERROR] InnoDB: File './shop/t.ibd' is corrupted":                                                                     false, // it is not known to be encrypted
@@ -193,30 +186,13 @@ func TestMayLackKey(t *testing.T) {
 		"InnoDB: Index 'k' contains 3 entries, should be 4.":                                                                   false,
 		"[ERROR] InnoDB: Flagged corruption of `k` in table `shop`.`e` in CHECK TABLE; Wrong count":                            false,
 	} {
-		if got := e.mayLackKey(line); got != want {
+		if got := i.MayLackKey(line); got != want {
 			t.Errorf("%s: %v, want %v", line, got, want)
 		}
 	}
 	const text = "File './shop/e.ibd' is corrupted; ibdata1; Table `a b`.`e` and 'x.y'"
 	if got := fmt.Sprint(filesIn(text), tablesIn(text)); got != "[./shop/e.ibd ibdata1] [[a b e] [x y]]" {
 		t.Errorf("files and tables: %s", got)
-	}
-}
-
-// A restore did not tell of tables that will be as broken as they were on the source.
-func TestNotesOfProblems(t *testing.T) {
-	m := &repo.Manifest{Tables: []repo.Table{{Database: "d", Name: "whole"}, {Database: "d", Name: "t", Problem: "its file is missing"}}}
-	if got := strings.Join(problemNotes(m), "|"); got != "`d`.`t` is restored as it was on the source: its file is missing" {
-		t.Errorf("notes: %s", got)
-	}
-	for n, want := range map[int]string{21: "1 more table is restored as it was on the source", 25: "5 more tables are restored as they were on the source"} {
-		m := &repo.Manifest{}
-		for range n {
-			m.Tables = append(m.Tables, repo.Table{Database: "d", Name: "t", Problem: "crashed"})
-		}
-		if got := problemNotes(m); len(got) != 21 || got[20] != want {
-			t.Errorf("%d tables: %q", n, got)
-		}
 	}
 }
 

@@ -1,0 +1,153 @@
+package mariadbd
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"mbk/internal/sys/fsuser"
+	"mbk/stage"
+)
+
+// Server is a private server that accepts connections. The caller calls Close, after
+// Stop if the files shall be clean.
+type Server struct {
+	SQL *stage.Server // the connections to it
+
+	instance Instance
+	process  *process
+	log      *errorLog
+	socket   string
+	remove   func() error // of the socket's folder
+}
+
+// Serve starts the server for connections. If it does not come up the error is a
+// *RunError.
+func (i Instance) Serve(ctx context.Context, options ...string) (_ *Server, err error) {
+	s := &Server{instance: i}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if s.socket, s.remove, err = i.socketPath(); err != nil {
+		return nil, err
+	}
+	if s.log, err = i.newLog(nil); err != nil {
+		return nil, err
+	}
+	args := append(i.common(i.Settings.LogSize), "--socket="+s.socket, "--max-connections=50")
+	if s.process, err = start(i.command(append(args, options...)), s.log); err != nil {
+		return nil, err
+	}
+	if s.SQL, err = s.connect(ctx, s.socket); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		s.process.kill()
+		return nil, i.failed(s.log, fmt.Errorf("the server did not start: %w", err))
+	}
+	return s, nil
+}
+
+// connect waits until the server lets us in.
+func (s *Server) connect(ctx context.Context, socket string) (*stage.Server, error) {
+	// The socket's folder belongs to the server's user, who could put a link to another
+	// server's socket there; that would let us in as root.
+	cfg := stage.Config{Protocol: stage.ProtocolSocket, Socket: socket, User: "root", ServerGroup: s.process.cmd.Process.Pid}
+	for {
+		server, err := stage.Connect(ctx, cfg)
+		if err == nil {
+			s.log.patience.satisfied()
+			return server, nil
+		}
+		if errors.Is(err, stage.ErrOtherServer) {
+			return nil, err
+		}
+		select {
+		case <-s.process.ended:
+			return nil, cmp.Or(s.process.err, errors.New("it ended at once"))
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// Blame returns the error of the server's end, if that is why err happened, else
+// err.
+func (s *Server) Blame(err error) error {
+	select {
+	case <-s.process.ended:
+		return s.instance.failed(s.log, fmt.Errorf("the server ended: %w: %w", cmp.Or(s.process.err, errors.New("without an error")), err))
+	case <-time.After(2 * time.Second):
+		return err
+	}
+}
+
+// Stop shuts the server down. An error is a *RunError, or that of ctx.
+func (s *Server) Stop(ctx context.Context) error {
+	s.SQL.Close()
+	if err := s.process.stop(ctx); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return s.instance.failed(s.log, fmt.Errorf("the server did not shut down: %w", err))
+	}
+	return nil
+}
+
+// Close ends the server, if it runs, and gives back what it used.
+func (s *Server) Close() {
+	if s.SQL != nil {
+		s.SQL.Close()
+	}
+	if s.process != nil {
+		s.process.kill()
+	}
+	if s.log != nil {
+		s.log.close()
+	}
+	if s.remove != nil {
+		_ = s.remove() // a folder of an empty socket
+	}
+}
+
+// Kill ends the server at once, if it runs. Its log is whole then.
+func (s *Server) Kill() { s.process.kill() }
+
+// Lacked reports whether the server lacked something, so that what it says of tables is
+// not to be believed: one that may open no more files finds that a tablespace is missing.
+// It is called when the server has ended, as are Damage, Known and Failed.
+func (s *Server) Lacked() bool {
+	return s.log.evidence[CauseShortage] || s.log.evidence[CauseAccess] || s.log.evidence[CauseKey]
+}
+
+// Damage returns the lines of the log that speak of damage.
+func (s *Server) Damage() []string { return s.log.damage }
+
+// Known returns the known tables of which the log speaks.
+func (s *Server) Known() []string { return slices.Sorted(maps.Keys(s.log.met)) }
+
+// Failed makes an error of what the server has left, for a reason.
+func (s *Server) Failed(reason error) *RunError { return s.instance.failed(s.log, reason) }
+
+// socketPath makes a private folder for the server's socket: the path of a socket
+// may have 107 bytes only.
+func (i Instance) socketPath() (path string, remove func() error, err error) {
+	if path = filepath.Join(i.Temp, "socket"); len(path) <= 100 {
+		return path, func() error { return nil }, nil
+	}
+	user := i.Owner
+	dir, err := fsuser.Value(user, func() (string, error) { return os.MkdirTemp("/tmp", "mbk-") })
+	if err != nil {
+		return "", nil, fmt.Errorf("make a folder for a socket: %w", err)
+	}
+	return filepath.Join(dir, "s"), func() error { return user.Do(func() error { return os.RemoveAll(dir) }) }, nil
+}

@@ -1,0 +1,107 @@
+package restore
+
+import (
+	"context"
+	"fmt"
+	"mbk/internal/mariadbd"
+	"mbk/internal/repo"
+	"mbk/stage"
+	"strings"
+)
+
+// findServer looks for a mariadbd that can recover the backup and, for a restore to a
+// newer series, for one of that. An error says nothing about the call.
+func (p *Plan) findServer(ctx context.Context, o Options) error {
+	source, err := stage.ParseVersion(p.manifest.Server.Version)
+	if err != nil {
+		p.object(Objection{Problem: err.Error()})
+		return nil
+	}
+	found, err := mariadbd.Probe(ctx, candidates(o, p.manifest), o.Mariadbd != "", source)
+	if mariadbd.Lacking(err) {
+		return err
+	}
+	if err != nil {
+		p.object(Objection{Problem: err.Error(), Hint: "name the server's program with --mariadbd, or leave that option out"})
+		return nil
+	}
+	if o.upgrades() {
+		if err := p.findUpgrade(ctx, o, found, source); err != nil {
+			return err
+		}
+	}
+	s := recovering(found)
+	if s == nil && p.Upgrade != nil && readsRedo(p.Upgrade.found, p.manifest) {
+		s = &p.Upgrade.found
+	}
+	if s == nil {
+		p.object(p.noServer(found, source, o))
+		return nil
+	}
+	p.Mariadbd = &s.Program
+	if p.older = s.Fit == mariadbd.OlderRelease; p.older {
+		p.warn("%s is %s, an older maintenance release than the source's %s: better use mariadbd %[3]s or a later %[4]s",
+			s.Path, mariadbd.Number(s.Release), mariadbd.Number(source), mariadbd.Series(source))
+	}
+	return nil
+}
+
+// recovering chooses the server that recovers: the first that fits, else the newest
+// of the series.
+func recovering(found []mariadbd.Found) *mariadbd.Found {
+	var best *mariadbd.Found
+	for i := range found {
+		switch s := &found[i]; {
+		case s.Fit == mariadbd.Fits:
+			return s
+		case s.Fit == mariadbd.OlderRelease && (best == nil || s.Release.Patch > best.Release.Patch):
+			best = s
+		}
+	}
+	return best
+}
+
+// noServer is the objection that nothing here recovers the backup.
+func (p *Plan) noServer(found []mariadbd.Found, source stage.Version, o Options) Objection {
+	objection := Objection{
+		Problem: "no mariadbd was found on this machine",
+		Hint:    fmt.Sprintf("install mariadbd %s or a later %s, or name one with --mariadbd", mariadbd.Number(source), mariadbd.Series(source)),
+	}
+	if len(found) == 0 {
+		return objection
+	}
+	var list []string
+	newer := false
+	for _, s := range found {
+		text := fmt.Sprintf("%s is %s", s.Path, s.Version)
+		if s.Fit == mariadbd.OlderSeries {
+			text += " (MariaDB opens no files of a newer series)"
+		}
+		newer = newer || s.Fit == mariadbd.NewerSeries
+		list = append(list, text)
+	}
+	objection.Problem = fmt.Sprintf("no mariadbd here recovers files of %s: %s", p.manifest.Server.Version, strings.Join(list, ", "))
+	switch {
+	case newer && o.Target == "": // a verification
+	case newer && !o.upgrades():
+		objection.Hint += "; or move to the newer series with --upgrade"
+	case newer:
+		objection.Problem += fmt.Sprintf("; only a mariadbd of %s applies this redo log", redoSeries(p.manifest, source))
+		objection.Hint = fmt.Sprintf("name a mariadbd %s or a later %s with --mariadbd for the recovery: an unpacked archive of its programs is enough", mariadbd.Number(source), mariadbd.Series(source))
+	}
+	return objection
+}
+
+// candidates lists the programs to try, the best first, each once.
+func candidates(o Options, m *repo.Manifest) []mariadbd.Program {
+	if o.Mariadbd != "" {
+		return []mariadbd.Program{{Path: o.Mariadbd}}
+	}
+	return installed(m)
+}
+
+// installed lists the programs on this machine that may be servers: that of the source
+// first, if it is here.
+func installed(m *repo.Manifest) []mariadbd.Program {
+	return mariadbd.Installed(mariadbd.Suggested(m.Server.Program, m.Server.Variables)...)
+}
