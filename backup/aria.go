@@ -33,7 +33,7 @@ import (
 type ariaLogs struct {
 	copies  *copies
 	control aria.Control
-	logs    map[uint32]*held
+	logs    map[uint32]*fileCopy
 	copied  map[uint32]int64            // how far each log is copied, behind its first page
 	whole   map[uint32]bool             // logs of which nothing is left to copy
 	flush   func(context.Context) error // has the server write all of its logs
@@ -44,7 +44,7 @@ type ariaLogs struct {
 
 func newAriaLogs(c *copies, control aria.Control, flush func(context.Context) error) *ariaLogs {
 	return &ariaLogs{
-		copies: c, control: control, logs: map[uint32]*held{}, copied: map[uint32]int64{}, whole: map[uint32]bool{},
+		copies: c, control: control, logs: map[uint32]*fileCopy{}, copied: map[uint32]int64{}, whole: map[uint32]bool{},
 		flush: flush, patience: logWait, standing: logEndWait,
 	}
 }
@@ -94,10 +94,10 @@ func (a *ariaLogs) listWritten(ctx context.Context) ([]ariaLog, error) {
 	return logs, a.flush(ctx)
 }
 
-// keep copies all logs but the newest to their end. It is called before the
+// completeOlder copies all logs but the newest to their end. It is called before the
 // stages are given back for a moment, in which the server may remove logs that
 // it needs no more; ours, from an older checkpoint, still does.
-func (a *ariaLogs) keep(ctx context.Context) error {
+func (a *ariaLogs) completeOlder(ctx context.Context) error {
 	logs, err := a.listWritten(ctx)
 	if err != nil || len(logs) == 0 {
 		return err
@@ -326,12 +326,12 @@ func (c *copies) nextNumber() uint32 {
 }
 
 // number makes a record for a file that is copied by ranges.
-func (c *copies) number(e entry, class string, s fileStat) *held {
-	return &held{entry: e, number: c.nextNumber(), class: class, stat: s}
+func (c *copies) number(e entry, class string, s fileStat) *fileCopy {
+	return &fileCopy{entry: e, number: c.nextNumber(), class: class, stat: s}
 }
 
 // copyRange copies bytes [from, to) of a file as a further part of h. pages may be nil.
-func (c *copies) copyRange(ctx context.Context, h *held, path string, from, to int64, pages copier.Pages) error {
+func (c *copies) copyRange(ctx context.Context, h *fileCopy, path string, from, to int64, pages copier.Pages) error {
 	if err := c.descriptors.Acquire(ctx, 1); err != nil {
 		return err
 	}
@@ -340,7 +340,7 @@ func (c *copies) copyRange(ctx context.Context, h *held, path string, from, to i
 		c.descriptors.Release(1)
 		return err
 	}
-	g := grabbed{entry: h.entry, file: f}
+	g := openFile{entry: h.entry, file: f}
 	pending, err := c.copier.Add(ctx, copier.Source{
 		Number: h.number, Name: h.entry.path(), File: h.counted(f), Start: from, Size: to - from, Pages: pages,
 		Done: func() { c.release(g) },

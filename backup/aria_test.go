@@ -96,7 +96,7 @@ func wantLogs(t *testing.T, a *ariaLogs, st store.Store, cp *copier.Copier, want
 }
 
 // contentsOf reads what was stored of a file.
-func contentsOf(t *testing.T, st store.Store, h *held) []byte {
+func contentsOf(t *testing.T, st store.Store, h *fileCopy) []byte {
 	t.Helper()
 	x := copier.NewExtractor()
 	defer x.Close()

@@ -119,22 +119,22 @@ type attempt struct {
 	try     int // from 1
 	log     *slog.Logger
 
-	cancel  context.CancelCauseFunc // ends the attempt with its true cause
-	stages  *stage.Stages
-	locker  *stage.Locker
-	watch   *stage.Watch
-	guard   *guard                           // until the server is locked
-	behind  atomic.Pointer[priority.Session] // until others may wait for us
-	lagged  atomic.Bool                      // the redo, by so much that we wait no more for others
-	forward sync.WaitGroup                   // of coming forward because of that
+	cancel      context.CancelCauseFunc // ends the attempt with its true cause
+	stages      *stage.Stages
+	locker      *stage.Locker
+	watch       *stage.Watch
+	guard       *guard                           // until the server is locked
+	lowPriority atomic.Pointer[priority.Session] // until others may wait for us
+	lagged      atomic.Bool                      // the redo, by so much that we wait no more for others
+	forward     sync.WaitGroup                   // of coming forward because of that
 
 	copier *copier.Copier
 	copies *copies
 	redo   *redoCopy
 	tailed atomic.Pointer[redoCopy] // redo, for the guard
 	aria   *ariaLogs
-	system []*held
-	final  *final
+	system []*fileCopy
+	final  *finalState
 	listed listing // of the server, under BLOCK_DDL
 	left   []repo.LeftOut
 	loose  string // what the last scan could not read, and no table needs
@@ -145,7 +145,7 @@ type attempt struct {
 	window   time.Duration // BLOCK_DDL granted to END
 
 	scanned   scan        // of the data directory, until the tables are open
-	first     *begun      // the tables when the copying began
+	first     *baseline   // the tables when the copying began
 	steps     []repo.Step // that are over
 	step      string      // the present one
 	stepBegan time.Time
@@ -289,7 +289,7 @@ func (r *attempt) connect(ctx context.Context) error {
 func (r *attempt) retreat(ctx context.Context) error {
 	ctx, cancel := r.budgeted(ctx)
 	defer cancel()
-	return r.budgetCause(ctx, r.aria.keep(ctx))
+	return r.budgetCause(ctx, r.aria.completeOlder(ctx))
 }
 
 // lockPatience is how long the lock of one table is waited for. A table that
@@ -426,7 +426,7 @@ func (r *attempt) beginCopying(ctx context.Context) error {
 	if err := r.startRedo(ctx); err != nil {
 		return err
 	}
-	r.stepBack()
+	r.lower()
 	var err error
 	r.system, err = r.copies.copySystem(ctx)
 	return err
@@ -487,7 +487,7 @@ func (r *attempt) catchUp(ctx context.Context) error {
 // flush gets the stage that makes tables without transactions stand still. From here
 // on others may wait for what is copied.
 func (r *attempt) flush(ctx context.Context) error {
-	r.comeForward()
+	r.raise()
 	r.copier.Hurry(true)
 	if err := r.stages.Advance(ctx, stage.Flush); err != nil {
 		return err

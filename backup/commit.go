@@ -74,7 +74,7 @@ func (r *attempt) underBlockDDL(ctx context.Context) error {
 		r.listed, err = list(both, r.opts.Server)
 		return err
 	})
-	if r.final, err = r.copies.settle(both, s); err == nil {
+	if r.final, err = r.copies.resolve(both, s); err == nil {
 		err = r.aria.advance(both)
 	}
 	if err := errors.Join(err, listing.Wait()); err != nil {
@@ -86,7 +86,7 @@ func (r *attempt) underBlockDDL(ctx context.Context) error {
 // underBlockCommit fixes the moment: no transaction can commit. What is read
 // here, in this order, is one state of the server.
 func (r *attempt) underBlockCommit(ctx context.Context) error {
-	lsn, err := r.settleLast(ctx)
+	lsn, err := r.resolveLast(ctx)
 	if err != nil {
 		return err
 	}
@@ -107,19 +107,19 @@ func (r *attempt) underBlockCommit(ctx context.Context) error {
 	return r.redo.finish(ctx, lsn)
 }
 
-// settleLast settles what BLOCK_DDL does not fix: the server's own tables, and
+// resolveLast resolves what BLOCK_DDL does not fix: the server's own tables, and
 // InnoDB's files of an ALTER that goes on. It returns the LSN up to which the redo
 // is needed: all pages that were read were logged below it.
 //
 // An ALTER that had to wait for its table may begin just now. Recovery needs the file
 // of every tablespace of which the redo log changes a page. If it can make one anew,
-// the log tells of which (promiseSpaces). Else all that are there when that LSN has been
+// the log tells of which (addRecreated). Else all that are there when that LSN has been
 // read must be copied; each ALTER makes its files only once, so that has an end.
-func (r *attempt) settleLast(ctx context.Context) (innodb.LSN, error) {
+func (r *attempt) resolveLast(ctx context.Context) (innodb.LSN, error) {
 	const most = 1000 // rounds, of a millisecond at least
 	s, err := r.scan(ctx)
 	for round := 1; err == nil; round++ {
-		if err = r.copies.resettle(ctx, r.final, s); err != nil {
+		if err = r.copies.update(ctx, r.final, s); err != nil {
 			break
 		}
 		if err = r.copies.confirm(ctx, r.final); err != nil {
@@ -129,7 +129,7 @@ func (r *attempt) settleLast(ctx context.Context) (innodb.LSN, error) {
 		if lsns, err = r.watch.LSNs(ctx); err != nil {
 			break
 		}
-		if r.copies.makesAnew() && r.redo.tail.Journal().Readable() {
+		if r.copies.recreates() && r.redo.tail.Journal().Readable() {
 			return lsns.Current, nil
 		}
 		if s, err = r.layout.rescan(ctx, s); err != nil {

@@ -27,8 +27,8 @@ import (
 // whole when it is opened, so that it needs no descriptor afterwards.
 const smallFile = 64 << 10
 
-// held is a file that has been copied, or is being copied.
-type held struct {
+// fileCopy is a file that has been copied, or is being copied.
+type fileCopy struct {
 	entry   entry
 	number  uint32
 	class   string
@@ -45,12 +45,12 @@ type held struct {
 	size    int64         // of the copy
 	pending []*copier.Pending
 
-	placedAs string // the path that the copy stands for in the final state
-	twin     *held  // a copy of the same file under another name
+	placedAs string    // the path that the copy stands for in the final state
+	twin     *fileCopy // a copy of the same file under another name
 }
 
-// grabbed is a file that has been opened and whose copy has not begun.
-type grabbed struct {
+// openFile is a file that has been opened and whose copy has not begun.
+type openFile struct {
 	entry  entry
 	file   *os.File // nil when contents holds all of it
 	bytes  []byte
@@ -67,12 +67,12 @@ type copies struct {
 	copier      *copier.Copier
 	descriptors *semaphore.Weighted
 	budget      int64 // of descriptors
-	newest      map[identity]*held
+	newest      map[identity]*fileCopy
 	stems       map[string]aria.Index // of Aria tables whose index file was read, by path without extension
 	discarded   map[string]bool       // tables without a tablespace, as "database/table" on disk
 	dictionary  *dictionary           // nil until something is not known
 	leftOver    map[string]bool       // files of InnoDB that no table has
-	misplaced   map[string]*placed    // files that are copies of other tables' ones, in the places of these
+	misplaced   map[string]*finalFile // files that are copies of other tables' ones, in the places of these
 	absent      map[string]bool       // such as lie elsewhere, and are not there
 	next        uint32
 	page        []byte // for page 0 of a tablespace, innodb_page_size long
@@ -85,32 +85,32 @@ func newCopies(l layout, c *copier.Copier, descriptors int64) (*copies, error) {
 	}
 	return &copies{
 		layout: l, copier: c, descriptors: semaphore.NewWeighted(descriptors), budget: descriptors,
-		newest: map[identity]*held{}, stems: map[string]aria.Index{}, page: make([]byte, size),
+		newest: map[identity]*fileCopy{}, stems: map[string]aria.Index{}, page: make([]byte, size),
 	}, nil
 }
 
-// grab opens an entry. It is called with the table's BACKUP LOCK held where
+// open opens an entry. It is called with the table's BACKUP LOCK held where
 // there is one, and does no more than must be done under it. The caller has
-// acquired a descriptor; grab gives it back where it needs none afterwards. A
+// acquired a descriptor; open gives it back where it needs none afterwards. A
 // file that is gone gives no error and false.
-func (c *copies) grab(l layout, e entry) (grabbed, bool, error) {
-	g := grabbed{entry: e}
+func (c *copies) open(l layout, e entry) (openFile, bool, error) {
+	g := openFile{entry: e}
 	f, err := l.files.Open(l.file(e))
 	if err != nil {
 		c.descriptors.Release(1)
 		if errors.Is(err, fs.ErrNotExist) {
-			return grabbed{}, false, nil
+			return openFile{}, false, nil
 		}
-		return grabbed{}, false, err
+		return openFile{}, false, err
 	}
 	g.file = f
 	if g.stat, err = statFile(f); err != nil {
 		c.release(g)
-		return grabbed{}, false, err
+		return openFile{}, false, err
 	}
 	if !g.stat.regular() {
 		c.release(g)
-		return grabbed{}, false, fmt.Errorf("%s is not a regular file", e.path())
+		return openFile{}, false, fmt.Errorf("%s is not a regular file", e.path())
 	}
 	streamed := e.innodb() || e.aria() || g.stat.size > smallFile && !e.frm()
 	if streamed {
@@ -118,20 +118,20 @@ func (c *copies) grab(l layout, e entry) (grabbed, bool, error) {
 	}
 	if g.tail, err = e.readTail(f, g.stat.size); err != nil {
 		c.release(g)
-		return grabbed{}, false, fmt.Errorf("read %s: %w", e.path(), err)
+		return openFile{}, false, fmt.Errorf("read %s: %w", e.path(), err)
 	}
 	if streamed {
 		return g, true, nil
 	}
 	if g.stat.size > largestFrm {
 		c.release(g)
-		return grabbed{}, false, fmt.Errorf("%s has %s, more than any table definition", e.path(), humanize.IBytes(uint64(g.stat.size)))
+		return openFile{}, false, fmt.Errorf("%s has %s, more than any table definition", e.path(), humanize.IBytes(uint64(g.stat.size)))
 	}
 	g.bytes, err = readWhole(f, g.stat.size)
 	c.release(g)
 	g.file = nil
 	if err != nil {
-		return grabbed{}, false, fmt.Errorf("read %s: %w", e.path(), err)
+		return openFile{}, false, fmt.Errorf("read %s: %w", e.path(), err)
 	}
 	return g, true, nil
 }
@@ -160,7 +160,7 @@ func readWhole(f *os.File, size int64) ([]byte, error) {
 }
 
 // release closes the file of g and gives its descriptor back.
-func (c *copies) release(g grabbed) {
+func (c *copies) release(g openFile) {
 	if g.file != nil {
 		g.file.Close() //nolint:errcheck // only read
 		c.descriptors.Release(1)
@@ -170,12 +170,12 @@ func (c *copies) release(g grabbed) {
 // submit hands an opened file to the copier. It may wait for room in the
 // copier's queue, so no table's lock may be held. A file that is not the server's
 // is not copied; nil is returned for it.
-func (c *copies) submit(ctx context.Context, g grabbed) (*held, error) {
+func (c *copies) submit(ctx context.Context, g openFile) (*fileCopy, error) {
 	if c.foreign(g.entry) {
 		c.release(g)
 		return nil, nil
 	}
-	h := &held{
+	h := &fileCopy{
 		entry: g.entry, number: c.nextNumber(), class: repo.ClassPlain, stat: g.stat, origin: g.origin,
 		size: g.stat.size, tail: g.tail,
 	}
@@ -216,7 +216,7 @@ func (c *copies) submit(ctx context.Context, g grabbed) (*held, error) {
 }
 
 // describe finds out how a file of InnoDB or Aria is made up.
-func (c *copies) describe(h *held, g grabbed, source *copier.Source) (err error) {
+func (c *copies) describe(h *fileCopy, g openFile, source *copier.Source) (err error) {
 	if h.facts, err = inspect(g.entry, g.file, h.size); err != nil {
 		return fmt.Errorf("read %s: %w", g.entry.path(), err)
 	}
@@ -254,7 +254,7 @@ func (c *copies) describe(h *held, g grabbed, source *copier.Source) (err error)
 //
 // The file may have grown since it was opened. What it grew by before the
 // checkpoint was read is not in the redo, so its size counts from now on only.
-func (c *copies) describeSpace(h *held, g grabbed, source *copier.Source) error {
+func (c *copies) describeSpace(h *fileCopy, g openFile, source *copier.Source) error {
 	now, err := statFile(g.file)
 	if err != nil {
 		return err
@@ -277,7 +277,7 @@ func (c *copies) describeSpace(h *held, g grabbed, source *copier.Source) error 
 // ariaIndex is what the index file of g's table says of it. The index file
 // comes before the data file in every scan, so that its header has been read
 // before the first block of either is.
-func (c *copies) ariaIndex(g grabbed) (aria.Index, error) {
+func (c *copies) ariaIndex(g openFile) (aria.Index, error) {
 	stem := strings.TrimSuffix(g.entry.path(), filepath.Ext(g.entry.name))
 	if strings.HasSuffix(g.entry.name, aria.DataExt) {
 		return c.stems[stem], nil
@@ -316,7 +316,7 @@ func (c *copies) presentIndex(e entry) (aria.Index, error) {
 }
 
 // done waits until the copy of h is complete.
-func (h *held) done(ctx context.Context) error {
+func (h *fileCopy) done(ctx context.Context) error {
 	for _, p := range h.pending {
 		if _, err := p.Wait(ctx); err != nil {
 			return err
@@ -339,13 +339,13 @@ func (c *copies) wait(ctx context.Context) error {
 
 // holds returns the copy of the file that is at e's place now, if there is one,
 // and whether it still holds: for InnoDB and online-safe Aria the same generation
-// of the file, because their logs make up for later changes (unless it is unborn); for all others the
+// of the file, because their logs make up for later changes (unless it lacks its first page); for all others the
 // file must also not have been changed since.
 //
 // What Aria's log does not make up for (TRUNCATE, RENAME, REPAIR, a bulk insert,
 // ...) leaves its mark in the header of the table's index file. The server's
 // ddl.log is no help there: it lacks TRUNCATE, which keeps both inodes.
-func (c *copies) holds(e entry, now fileStat) (*held, bool) {
+func (c *copies) holds(e entry, now fileStat) (*fileCopy, bool) {
 	h, ok := c.newest[now.id]
 	if !ok {
 		return nil, false
@@ -358,7 +358,7 @@ func (c *copies) holds(e entry, now fileStat) (*held, bool) {
 	}
 	switch {
 	case h.class == repo.ClassInnoDB:
-		return h, !c.unborn(h, e)
+		return h, !c.lacksFirstPage(h, e)
 	case h.class == repo.ClassAria && !h.stat.unchangedBy(now):
 		present, err := c.presentIndex(e)
 		return h, err == nil && h.index.Continues(present)
@@ -367,16 +367,16 @@ func (c *copies) holds(e entry, now fileStat) (*held, bool) {
 	}
 }
 
-// makesAnew reports whether recovery makes a file of InnoDB anew that has no page 0, out
+// recreates reports whether recovery creates a file of InnoDB again that has no page 0, out
 // of a redo log that holds all of it. From 10.6 on the server writes that page when it
 // writes out dirty pages, so that files without are what crashes leave. In 10.5 it
 // writes the page before it logs anything of the file, and wants to find it.
-func (c *copies) makesAnew() bool { return c.layout.since(10, 6) }
+func (c *copies) recreates() bool { return c.layout.since(10, 6) }
 
-// unborn reports whether h is of no use, because the file had no page 0 when it was
+// lacksFirstPage reports whether h is of no use, because the file had no page 0 when it was
 // copied, which recovery will want and which is there now.
-func (c *copies) unborn(h *held, e entry) bool {
-	if h.id != nil || c.makesAnew() {
+func (c *copies) lacksFirstPage(h *fileCopy, e entry) bool {
+	if h.id != nil || c.recreates() {
 		return false
 	}
 	f, err := c.layout.files.Open(c.layout.file(e))

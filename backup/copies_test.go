@@ -32,7 +32,7 @@ func TestFileThatGrewSinceItWasOpened(t *testing.T) {
 	if err := c.descriptors.Acquire(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	g, found, err := c.grab(c.layout, entry{dir: "d", name: "t.ibd", table: "t"})
+	g, found, err := c.open(c.layout, entry{dir: "d", name: "t.ibd", table: "t"})
 	if err != nil || !found {
 		t.Fatal(found, err)
 	}

@@ -24,24 +24,24 @@ type dataFile struct {
 	id   identity
 }
 
-// begun is what the data directory held when the copying began, to tell at the
+// baseline is what the data directory held when the copying began, to tell at the
 // end what DDL has done since. Of a table that could not be opened then only the
 // name is known.
-type begun struct {
+type baseline struct {
 	databases map[string]bool
 	tables    map[tableFiles]tableState
 	names     map[identity]tableFiles // of the definitions
 }
 
 // noteTables keeps what the first pass has opened.
-func (c *copies) noteTables(s scan) *begun {
+func (c *copies) noteTables(s scan) *baseline {
 	opened := make(map[string]identity, len(c.newest))
 	for id, h := range c.newest {
 		for ; h != nil; h = h.twin {
 			opened[h.entry.path()] = id
 		}
 	}
-	b := &begun{databases: map[string]bool{}, tables: map[tableFiles]tableState{}, names: map[identity]tableFiles{}}
+	b := &baseline{databases: map[string]bool{}, tables: map[tableFiles]tableState{}, names: map[identity]tableFiles{}}
 	for _, dir := range s.databases {
 		b.databases[dir] = true
 	}
@@ -91,68 +91,79 @@ func tableStates(files func(yield func(entry, identity) bool)) map[tableFiles]ta
 	return all
 }
 
+// ddlEvents is what DDL did during a backup.
+type ddlEvents []repo.DDLEvent
+
+func (all *ddlEvents) add(kind string, t tableFiles, from string) {
+	e := repo.DDLEvent{Kind: kind, Database: filename.SQL(t.database), From: from}
+	if t.table != "" {
+		e.Name = filename.SQL(t.table)
+	}
+	*all = append(*all, e)
+}
+
 // ddl compares what there was at the beginning with the final state. Of tables
 // that came and went in between the redo tells, if they were InnoDB's.
-func (b *begun) ddl(f *final, journal []innodb.SpaceHistory) repo.DDL {
+func (b *baseline) ddl(f *finalState, journal []innodb.SpaceHistory) repo.DDL {
 	now := tableStates(func(yield func(entry, identity) bool) {
 		for _, p := range f.files {
-			if !yield(p.entry, p.held.stat.id) {
+			if !yield(p.entry, p.copy.stat.id) {
 				return
 			}
 		}
 	})
-	var events []repo.DDLEvent
-	add := func(kind string, t tableFiles, from string) {
-		e := repo.DDLEvent{Kind: kind, Database: filename.SQL(t.database), From: from}
-		if t.table != "" {
-			e.Name = filename.SQL(t.table)
+	var events ddlEvents
+	b.compareTables(now, &events)
+	for key := range transient(journal) {
+		_, was := b.tables[key]
+		_, is := now[key]
+		if !was && !is {
+			events.add(repo.DDLTransient, key, "")
 		}
-		events = append(events, e)
 	}
+	b.compareDatabases(f.databases, &events)
+	return repo.NewDDL(events)
+}
+
+// compareTables adds which tables were created, changed, renamed and dropped.
+func (b *baseline) compareTables(now map[tableFiles]tableState, events *ddlEvents) {
 	renamed := map[tableFiles]bool{} // their former names
 	for key, t := range now {
 		was, known := b.tables[key]
 		former, moved := b.names[t.frm]
 		switch {
 		case moved && former != key:
-			add(repo.DDLRenamed, key, filename.SQL(former.database)+"."+filename.SQL(former.table))
+			events.add(repo.DDLRenamed, key, filename.SQL(former.database)+"."+filename.SQL(former.table))
 			renamed[former] = true
 		case !known:
-			add(repo.DDLCreated, key, "")
+			events.add(repo.DDLCreated, key, "")
 		default:
 			if kind := was.changed(t); kind != "" {
-				add(kind, key, "")
+				events.add(kind, key, "")
 			}
 		}
 	}
 	for key := range b.tables {
 		if _, there := now[key]; !there && !renamed[key] {
-			add(repo.DDLDropped, key, "")
+			events.add(repo.DDLDropped, key, "")
 		}
 	}
-	for key := range transient(journal) {
-		if _, was := b.tables[key]; was {
-			continue
-		}
-		if _, is := now[key]; !is {
-			add(repo.DDLTransient, key, "")
-		}
-	}
-	for _, dir := range f.databases {
-		if !b.databases[dir] {
-			add(repo.DDLCreated, tableFiles{database: dir}, "")
-		}
-	}
+}
+
+// compareDatabases adds which databases were created and dropped.
+func (b *baseline) compareDatabases(now []string, events *ddlEvents) {
 	there := map[string]bool{}
-	for _, dir := range f.databases {
+	for _, dir := range now {
 		there[dir] = true
+		if !b.databases[dir] {
+			events.add(repo.DDLCreated, tableFiles{database: dir}, "")
+		}
 	}
 	for dir := range b.databases {
 		if !there[dir] {
-			add(repo.DDLDropped, tableFiles{database: dir}, "")
+			events.add(repo.DDLDropped, tableFiles{database: dir}, "")
 		}
 	}
-	return repo.NewDDL(events)
 }
 
 // changed says what happened to a table that kept its name, "" if nothing did.
@@ -200,13 +211,13 @@ func transient(journal []innodb.SpaceHistory) map[tableFiles]bool {
 	return all
 }
 
-// late counts what was copied under the lock.
-func (f *final) late() repo.Late {
+// lateCopies counts what was copied under the lock.
+func (f *finalState) lateCopies() repo.Late {
 	var l repo.Late
 	for _, p := range f.files {
-		if p.late {
+		if p.copiedLocked {
 			l.Files++
-			l.Bytes += p.held.size
+			l.Bytes += p.copy.size
 		}
 	}
 	return l

@@ -14,25 +14,25 @@ type dir map[string]uint64
 
 // scanned makes a scan and the copies of it, as after the first pass.
 func (d dir) scanned(databases ...string) (scan, *copies) {
-	c := &copies{newest: map[identity]*held{}}
+	c := &copies{newest: map[identity]*fileCopy{}}
 	s := scan{databases: databases}
 	for path, inode := range d {
 		e := entryOf(path)
 		s.entries = append(s.entries, e)
 		if inode != 0 { // else it could not be opened
 			id := identity{inode: inode}
-			c.newest[id] = &held{entry: e, stat: fileStat{id: id}}
+			c.newest[id] = &fileCopy{entry: e, stat: fileStat{id: id}}
 		}
 	}
 	return s, c
 }
 
-// final is the state at the end.
-func (d dir) final(databases ...string) *final {
-	f := &final{databases: databases, files: map[string]*placed{}}
+// finalState is the state at the end.
+func (d dir) final(databases ...string) *finalState {
+	f := &finalState{databases: databases, files: map[string]*finalFile{}}
 	for path, inode := range d {
 		e := entryOf(path)
-		f.files[path] = &placed{entry: e, held: &held{entry: e, stat: fileStat{id: identity{inode: inode}}}}
+		f.files[path] = &finalFile{entry: e, copy: &fileCopy{entry: e, stat: fileStat{id: identity{inode: inode}}}}
 	}
 	return f
 }

@@ -48,16 +48,16 @@ func TestAriaTableEmptiedAtTheEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 			index, data := entry{dir: "d", name: "t" + aria.IndexExt, table: "t"}, entry{dir: "d", name: "t" + aria.DataExt, table: "t"}
-			place := func(f *final, e entry) {
+			place := func(f *finalState, e entry) {
 				t.Helper()
 				if err := c.placeNow(t.Context(), f, e, false); err != nil {
 					t.Fatal(err)
 				}
 			}
-			early, last := &final{files: map[string]*placed{}}, &final{files: map[string]*placed{}}
+			early, last := &finalState{files: map[string]*finalFile{}}, &finalState{files: map[string]*finalFile{}}
 			place(early, index)
 			place(early, data)
-			if err := early.waitLate(t.Context()); err != nil {
+			if err := early.waitLocked(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			want := int64(5 * 8192)
@@ -67,7 +67,7 @@ func TestAriaTableEmptiedAtTheEnd(t *testing.T) {
 				want = 8192
 			}
 			place(last, data)
-			if err := last.waitLate(t.Context()); err != nil {
+			if err := last.waitLocked(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if when == "after both" {
@@ -76,7 +76,7 @@ func TestAriaTableEmptiedAtTheEnd(t *testing.T) {
 			if err := c.confirm(t.Context(), last); err != nil {
 				t.Fatal(err)
 			}
-			i, d := last.files[index.path()].held, last.files[data.path()].held
+			i, d := last.files[index.path()].copy, last.files[data.path()].copy
 			if !i.index.Continues(d.index) {
 				t.Errorf("the copies are of two times: marks %s and %s", i.index.Skip, d.index.Skip)
 			}

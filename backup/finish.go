@@ -41,7 +41,7 @@ func (r *attempt) finish(ctx context.Context) error {
 	}
 	r.left = append(r.left, r.leftByFilter()...)
 	r.left = append(r.left, r.leftWithoutFiles()...)
-	if err := r.promiseSpaces(); err != nil {
+	if err := r.addRecreated(); err != nil {
 		return err
 	}
 	if err := r.reconcileSpaces(); err != nil {
@@ -56,16 +56,16 @@ func madeMeanwhile(text, advice string) error {
 	return hint.Wrap(&FindingError{Finding{Check: checkTables, Grade: GradeError, Text: text, Hints: []string{advice}}}, advice)
 }
 
-// promiseSpaces adds empty files for the tablespaces that an ALTER has made and no scan
+// addRecreated adds empty files for the tablespaces that an ALTER has made and no scan
 // showed, because it began under BLOCK_COMMIT: recovery makes them anew.
-func (r *attempt) promiseSpaces() error {
+func (r *attempt) addRecreated() error {
 	names, ids := map[string]bool{}, map[innodb.SpaceID]bool{}
 	for _, p := range r.final.files {
 		if p.entry.innodb() {
 			names[p.entry.spaceName()] = true
 		}
-		if p.held.id != nil {
-			ids[*p.held.id] = true
+		if p.copy.id != nil {
+			ids[*p.copy.id] = true
 		}
 	}
 	for _, s := range r.redo.tail.Journal().Spaces() {
@@ -73,12 +73,12 @@ func (r *attempt) promiseSpaces() error {
 		if !madeByAlter(s) || names[e.spaceName()] || ids[s.Space] || r.layout.keep.leavesOut(s.Name, r.final.left) {
 			continue
 		}
-		if !r.copies.makesAnew() {
+		if !r.copies.recreates() {
 			return fmt.Errorf("tablespace %d, %s: %w", s.Space, s.Name, ErrMadeLast)
 		}
-		h := &held{entry: e, number: r.copies.nextNumber(), class: repo.ClassInnoDB}
+		h := &fileCopy{entry: e, number: r.copies.nextNumber(), class: repo.ClassInnoDB}
 		h.stat = fileStat{mode: unix.S_IFREG | 0o660, modified: time.Now()}
-		r.final.files[e.path()] = &placed{entry: e, held: h}
+		r.final.files[e.path()] = &finalFile{entry: e, copy: h}
 	}
 	return nil
 }
@@ -118,13 +118,13 @@ func (r *attempt) reconcileSpaces() error {
 		if !p.entry.innodb() {
 			continue
 		}
-		if id, ok := created[p.entry.spaceName()]; ok && p.held.id == nil {
-			p.held.id = &id // the redo holds all of the file, its page 0 too
+		if id, ok := created[p.entry.spaceName()]; ok && p.copy.id == nil {
+			p.copy.id = &id // the redo holds all of the file, its page 0 too
 		}
-		if p.held.id == nil {
+		if p.copy.id == nil {
 			continue
 		}
-		id := *p.held.id
+		id := *p.copy.id
 		if other, twice := files[id]; twice {
 			return hint.Wrap(inTwoFiles(id, other, path), twoFilesHint)
 		}
@@ -155,7 +155,7 @@ func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 		Binlog: r.state.binlog, Replicas: r.state.replicas, Galera: r.state.galera,
 		Codec: r.opts.Codec.String(), Packs: r.packs, LeftOut: r.left,
 		Filter: r.describeFilter(), Redo: r.redo.describe(), Aria: repo.Aria{Control: &r.aria.control},
-		Late: r.final.late(), DDL: r.first.ddl(r.final, r.redo.tail.Journal().Spaces()),
+		Late: r.final.lateCopies(), DDL: r.first.ddl(r.final, r.redo.tail.Journal().Spaces()),
 	}
 	found, err := r.list(ctx, m)
 	if err != nil {
@@ -230,7 +230,7 @@ func (r *attempt) close(ctx context.Context, m *repo.Manifest, err error) error 
 	if r.stages != nil {
 		errs = append(errs, r.release(ctx, err))
 	}
-	r.comeForward() // it may take a moment
+	r.raise() // it may take a moment
 	if r.locker != nil {
 		r.locker.Close()
 	}

@@ -112,11 +112,11 @@ func (r *attempt) lookForImportedPages() error {
 		return nil
 	}
 	for path, p := range r.final.files {
-		if p.held.pages == nil || p.held.id == nil || !p.held.pages.imported.Load() {
+		if p.copy.pages == nil || p.copy.id == nil || !p.copy.pages.imported.Load() {
 			continue
 		}
-		if _, known := r.redo.tableIDs[*p.held.id]; !known {
-			return fmt.Errorf("tablespace %d, %s, was made after the checkpoint and has pages of an import: %w", *p.held.id, path, ErrReplaced)
+		if _, known := r.redo.tableIDs[*p.copy.id]; !known {
+			return fmt.Errorf("tablespace %d, %s, was made after the checkpoint and has pages of an import: %w", *p.copy.id, path, ErrReplaced)
 		}
 	}
 	return nil

@@ -17,8 +17,8 @@ const trxSysPage = 5
 
 // copySystem begins the copies of the system tablespace and of the undo
 // tablespaces. They are restored into the data directory itself.
-func (c *copies) copySystem(ctx context.Context) ([]*held, error) {
-	var all []*held
+func (c *copies) copySystem(ctx context.Context) ([]*fileCopy, error) {
+	var all []*fileCopy
 	taken := map[string]bool{}
 	var space *innodb.Space
 	var first innodb.PageNo
@@ -85,7 +85,7 @@ func freeName(e entry, taken map[string]bool) string {
 }
 
 // openSystem opens a file of the system tablespace or an undo tablespace.
-func (c *copies) openSystem(path string) (*os.File, *held, error) {
+func (c *copies) openSystem(path string) (*os.File, *fileCopy, error) {
 	f, err := c.layout.files.Open(path)
 	if err != nil {
 		return nil, nil, err
@@ -102,7 +102,7 @@ func (c *copies) openSystem(path string) (*os.File, *held, error) {
 }
 
 // submitSystem hands the file to the copier.
-func (c *copies) submitSystem(ctx context.Context, f *os.File, h *held, source copier.Source) error {
+func (c *copies) submitSystem(ctx context.Context, f *os.File, h *fileCopy, source copier.Source) error {
 	h.size = h.stat.size / int64(h.space.PageSize) * int64(h.space.PageSize)
 	h.pages = &innodbPages{space: *h.space, first: h.first}
 	source.Number, source.Name, source.File, source.Size, source.Pages = h.number, h.entry.path(), f, h.size, h.pages

@@ -124,9 +124,9 @@ func TestExchangedFiles(t *testing.T) {
 		{"without page 0", map[string]innodb.SpaceID{"shop/a.ibd": 5, "shop/b.ibd": 0}, "", 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := &final{files: map[string]*placed{}}
+			f := &finalState{files: map[string]*finalFile{}}
 			for name, id := range tt.files {
-				f.files[name] = &placed{entry: entry{dir: path.Dir(name), name: path.Base(name)}, held: &held{id: &id}}
+				f.files[name] = &finalFile{entry: entry{dir: path.Dir(name), name: path.Base(name)}, copy: &fileCopy{id: &id}}
 			}
 			if got := d.other(entry{dir: "shop", name: "b.ibd"}, tt.files["shop/b.ibd"]); got != tt.want {
 				t.Errorf("of shop/b.ibd it says %q, want %q", got, tt.want)

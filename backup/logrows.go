@@ -33,7 +33,7 @@ func (c lineCounter) ReadAt(p []byte, off int64) (int, error) {
 
 // counted is f, or something that counts the lines that are read of it if h is a log
 // table.
-func (h *held) counted(f *os.File) io.ReaderAt {
+func (h *fileCopy) counted(f *os.File) io.ReaderAt {
 	if h.lines == nil {
 		return f
 	}
@@ -41,26 +41,26 @@ func (h *held) counted(f *os.File) io.ReaderAt {
 }
 
 // closeLogTables replaces the second files of the log tables, when their rows are copied.
-func (c *copies) closeLogTables(ctx context.Context, f *final) error {
+func (c *copies) closeLogTables(ctx context.Context, f *finalState) error {
 	for name, rows := range f.files {
-		if rows.held.lines == nil {
+		if rows.copy.lines == nil {
 			continue
 		}
 		state := f.files[strings.TrimSuffix(name, path.Ext(name))+".CSM"]
 		if state == nil {
 			continue
 		}
-		if err := rows.held.done(ctx); err != nil {
+		if err := rows.copy.done(ctx); err != nil {
 			return err
 		}
-		b := csvState(rows.held.lines.Load())
-		h := &held{entry: state.entry, number: c.nextNumber(), class: repo.ClassPlain, stat: state.held.stat, size: int64(len(b))}
+		b := csvState(rows.copy.lines.Load())
+		h := &fileCopy{entry: state.entry, number: c.nextNumber(), class: repo.ClassPlain, stat: state.copy.stat, size: int64(len(b))}
 		pending, err := c.copier.Add(ctx, copier.Source{Number: h.number, Name: state.entry.path(), File: bytes.NewReader(b), Size: h.size})
 		if err != nil {
 			return err
 		}
 		h.pending = append(h.pending, pending)
-		state.held = h
+		state.copy = h
 	}
 	return nil
 }

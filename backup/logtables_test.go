@@ -61,7 +61,7 @@ func TestLogTables(t *testing.T) {
 			write("slow_log.CSV", c.first)
 			write("slow_log.CSM", string(open))
 
-			f := &final{files: map[string]*placed{}}
+			f := &finalState{files: map[string]*finalFile{}}
 			place := func() {
 				for _, ext := range []string{".CSM", ".CSV"} {
 					if err := copies.placeNow(t.Context(), f, entry{dir: "mysql", name: "slow_log" + ext, table: "slow_log"}, false); err != nil {
@@ -78,11 +78,11 @@ func TestLogTables(t *testing.T) {
 			if _, err := cp.Close(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if got := contentsOf(t, mem, f.files["mysql/slow_log.CSV"].held); string(got) != c.want {
+			if got := contentsOf(t, mem, f.files["mysql/slow_log.CSV"].copy); string(got) != c.want {
 				t.Errorf("%d bytes of rows, want %d", len(got), len(c.want))
 			}
 			want := append([]byte{0xfe, 1, c.rows}, make([]byte, 32)...)
-			if got := contentsOf(t, mem, f.files["mysql/slow_log.CSM"].held); !bytes.Equal(got, want) {
+			if got := contentsOf(t, mem, f.files["mysql/slow_log.CSM"].copy); !bytes.Equal(got, want) {
 				t.Errorf("state %x, want %x", got, want)
 			}
 		})

@@ -15,7 +15,7 @@ import (
 )
 
 // fileOf describes one copied file under its final path.
-func fileOf(ctx context.Context, path string, h *held) (repo.File, outcome, error) {
+func fileOf(ctx context.Context, path string, h *fileCopy) (repo.File, outcome, error) {
 	f := repo.File{
 		Number: h.number, Path: path, Origin: h.origin, Class: h.class, Size: h.size, Sparse: h.stat.sparse(),
 		Mode: h.stat.mode & 0o7777, Modified: h.stat.modified.UTC(),
@@ -66,7 +66,7 @@ func (o *outcome) add(more outcome) {
 // paths, and the tables that they make up.
 func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 	var found outcome
-	add := func(path string, h *held) error {
+	add := func(path string, h *fileCopy) error {
 		f, out, err := fileOf(ctx, path, h)
 		if err != nil {
 			return err
@@ -87,7 +87,7 @@ func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 	}
 	for _, path := range slices.Sorted(maps.Keys(r.final.files)) { // most of what is sorted below
 		p := r.final.files[path]
-		if err := add(path, p.held); err != nil {
+		if err := add(path, p.copy); err != nil {
 			return outcome{}, err
 		}
 		if to := p.entry.link; to.kind != "" {

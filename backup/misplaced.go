@@ -12,10 +12,10 @@ import (
 )
 
 // exchanged are the files of the final state that are not those of their tables.
-func (f *final) exchanged(d *dictionary) []*placed {
-	var found []*placed
+func (f *finalState) exchanged(d *dictionary) []*finalFile {
+	var found []*finalFile
 	for _, p := range f.files {
-		if p.entry.innodb() && !p.entry.moving() && p.held.id != nil && d.other(p.entry, *p.held.id) != "" {
+		if p.entry.innodb() && !p.entry.moving() && p.copy.id != nil && d.other(p.entry, *p.copy.id) != "" {
 			found = append(found, p)
 		}
 	}
@@ -25,16 +25,16 @@ func (f *final) exchanged(d *dictionary) []*placed {
 // leaveCopies takes those of the exchanged files out of the final state whose
 // tablespace is in its own place, too: the server cannot open them, and a restored
 // one would not know which is the right one.
-func (c *copies) leaveCopies(f *final, exchanged []*placed) {
+func (c *copies) leaveCopies(f *finalState, exchanged []*finalFile) {
 	right := map[innodb.SpaceID]bool{}
 	for _, p := range f.files {
-		if p.held.id != nil && strings.EqualFold(c.dictionary.names[*p.held.id], strings.TrimSuffix(p.entry.path(), path.Ext(p.entry.name))) {
-			right[*p.held.id] = true
+		if p.copy.id != nil && strings.EqualFold(c.dictionary.names[*p.copy.id], strings.TrimSuffix(p.entry.path(), path.Ext(p.entry.name))) {
+			right[*p.copy.id] = true
 		}
 	}
-	c.misplaced = map[string]*placed{}
+	c.misplaced = map[string]*finalFile{}
 	for _, p := range exchanged {
-		if name := p.entry.path(); right[*p.held.id] {
+		if name := p.entry.path(); right[*p.copy.id] {
 			c.misplaced[name] = p
 			delete(f.files, name)
 		}

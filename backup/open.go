@@ -31,8 +31,8 @@ type opener struct {
 	locks  []tableLock                     // at least one
 	begin  func(ctx context.Context) error // called once, before the first page is copied; nil: copying goes on already
 	log    *slog.Logger
-	before [][]grabbed // by table
-	bytes  int64       // of the small files in before
+	before [][]openFile // by table
+	bytes  int64        // of the small files in before
 }
 
 // open opens and submits all entries, sorted by table.
@@ -79,7 +79,7 @@ func (o *opener) openAhead(ctx context.Context, entries []entry) ([]entry, error
 	for _, lock := range o.locks {
 		group.Go(func() error {
 			for table, files := next(); len(files) > 0; table, files = next() {
-				found, err := o.grabTable(ctx, lock, files)
+				found, err := o.openLocked(ctx, lock, files)
 				mu.Lock()
 				o.before[table] = found
 				o.bytes += bytesOf(found)
@@ -123,7 +123,7 @@ func (o *opener) openTable(ctx context.Context, lock tableLock, files []entry) e
 			return err
 		}
 	}
-	found, err := o.grabTable(ctx, lock, files)
+	found, err := o.openLocked(ctx, lock, files)
 	o.before = append(o.before, found)
 	if err != nil {
 		return err
@@ -134,9 +134,9 @@ func (o *opener) openTable(ctx context.Context, lock tableLock, files []entry) e
 	return o.start(ctx)
 }
 
-// grabTable opens the files of one table under its lock, for which descriptors
+// openLocked opens the files of one table under its lock, for which descriptors
 // have been acquired. It returns what it has opened after an error, too.
-func (o *opener) grabTable(ctx context.Context, lock tableLock, files []entry) ([]grabbed, error) {
+func (o *opener) openLocked(ctx context.Context, lock tableLock, files []entry) ([]openFile, error) {
 	var busy *stage.BusyError
 	if err := lockTable(ctx, lock, files[0]); errors.As(err, &busy) {
 		// A DDL is at it. The table is copied by a later pass.
@@ -147,11 +147,11 @@ func (o *opener) grabTable(ctx context.Context, lock tableLock, files []entry) (
 		o.copies.descriptors.Release(int64(len(files)))
 		return nil, err
 	}
-	found, tried := make([]grabbed, 0, len(files)), 0
+	found, tried := make([]openFile, 0, len(files)), 0
 	err := o.copies.layout.as(func(l layout) error {
 		for _, e := range files {
 			tried++
-			g, ok, err := o.copies.grab(l, e)
+			g, ok, err := o.copies.open(l, e)
 			if err != nil {
 				return err
 			}
@@ -166,7 +166,7 @@ func (o *opener) grabTable(ctx context.Context, lock tableLock, files []entry) (
 }
 
 // bytesOf is how many bytes of small files have been read.
-func bytesOf(files []grabbed) int64 {
+func bytesOf(files []openFile) int64 {
 	var sum int64
 	for _, g := range files {
 		sum += int64(len(g.bytes))

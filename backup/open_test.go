@@ -136,11 +136,11 @@ func TestOpenWithSeveralLocks(t *testing.T) {
 			if begun != 1 || len(book.held) > 0 {
 				t.Errorf("begun %d times, %d locks are held", begun, len(book.held))
 			}
-			var copied []*held
+			var copied []*fileCopy
 			for _, h := range copies.newest {
 				copied = append(copied, h)
 			}
-			slices.SortFunc(copied, func(a, b *held) int { return int(a.number) - int(b.number) })
+			slices.SortFunc(copied, func(a, b *fileCopy) int { return int(a.number) - int(b.number) })
 			want := slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return e.table == c.busy })
 			if len(copied) != len(want) {
 				t.Fatalf("%d files were copied, want %d", len(copied), len(want))

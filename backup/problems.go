@@ -8,10 +8,10 @@ import (
 )
 
 // facts are those of a file that was copied.
-func (p *placed) facts() fileFacts {
-	f := fileFacts{facts: p.held.facts, entry: p.entry, size: p.held.size, modified: p.held.stat.modified, blank: p.entry.innodb() && p.held.id == nil}
-	if p.held.id != nil {
-		f.space = *p.held.id
+func (p *finalFile) facts() fileFacts {
+	f := fileFacts{facts: p.copy.facts, entry: p.entry, size: p.copy.size, modified: p.copy.stat.modified, blank: p.entry.innodb() && p.copy.id == nil}
+	if p.copy.id != nil {
+		f.space = *p.copy.id
 	}
 	return f
 }
@@ -39,7 +39,7 @@ func (r *attempt) noteProblems(m *repo.Manifest) {
 		j.dictionary = r.copies.dictionary
 	}
 	parts := partsOf(func(yield func(entry, fileFacts) bool) {
-		for _, files := range []map[string]*placed{r.final.files, r.copies.misplaced} {
+		for _, files := range []map[string]*finalFile{r.final.files, r.copies.misplaced} {
 			for _, p := range files {
 				if !yield(p.entry, p.facts()) {
 					return

@@ -130,7 +130,7 @@ func (r *attempt) describeFilter() *repo.Filter {
 }
 
 // warnUndefined are the warnings of such files of InnoDB's tables that a backup ends with.
-func (f *final) warnUndefined(m *repo.Manifest) []string {
+func (f *finalState) warnUndefined(m *repo.Manifest) []string {
 	defined := map[qualified]bool{}
 	for _, t := range m.Tables {
 		defined[qualified{t.Database, t.Name}] = true

@@ -70,14 +70,14 @@ func program(pid int) string {
 // record puts the attempt into the history.
 func (r *attempt) record(ctx context.Context, m *repo.Manifest, failed error) error {
 	if failed == nil {
-		return keep(ctx, r.opts, repo.AttemptOf(m))
+		return putAttempt(ctx, r.opts, repo.AttemptOf(m))
 	}
-	return keep(ctx, r.opts, r.failure(failed))
+	return putAttempt(ctx, r.opts, r.failure(failed))
 }
 
-// keep puts the record of an attempt into the history, the server's first, because
+// putAttempt puts the record of an attempt into the history, the server's first, because
 // the record says if that failed, and tells Options.Attempted.
-func keep(ctx context.Context, o Options, a repo.Attempt) error {
+func putAttempt(ctx context.Context, o Options, a repo.Attempt) error {
 	if err := putRow(ctx, o, a); err != nil {
 		text := fmt.Sprintf("no row was written: %v", err)
 		if hints := hint.Of(err); len(hints) > 0 {
@@ -141,7 +141,7 @@ func notBegun(ctx context.Context, o Options, a repo.Attempt) {
 	id, err := o.Repository.FreshID(ctx, a.Started, repo.KindFailed)
 	if err == nil {
 		a.ID = id
-		err = keep(ctx, o, a)
+		err = putAttempt(ctx, o, a)
 	}
 	if err != nil {
 		o.Logger.Warn("the failed attempt is not in the history", "reason", limit.Explain(err, recordTime))

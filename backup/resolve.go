@@ -16,12 +16,12 @@ import (
 	"mbk/internal/repo"
 )
 
-// final is the state of the data directory that the backup will restore: which
+// finalState is the state of the data directory that the backup will restore: which
 // copy stands for which path. It is made under BLOCK_DDL, when names no longer
 // change, and corrected under BLOCK_COMMIT for what DDL does not protect.
-type final struct {
+type finalState struct {
 	databases []string
-	files     map[string]*placed // by path below the data directory
+	files     map[string]*finalFile // by path below the data directory
 
 	bare      bool     // a table of InnoDB has no file of its own, or a wrong one
 	unnamable []string // files that no backup can hold, because of their names
@@ -30,26 +30,26 @@ type final struct {
 	left          map[string]bool // files of full-text indexes that it left out
 }
 
-// placed is a copy under its final name.
-type placed struct {
-	entry entry
-	held  *held
-	late  bool // copied under the lock, so its stat must still be the file's at the end
+// finalFile is a copy under its final name.
+type finalFile struct {
+	entry        entry
+	copy         *fileCopy
+	copiedLocked bool // copied under the lock, so its stat must still be the file's at the end
 }
 
-// settle finds the copy that stands for every file of a scan and copies what
+// resolve finds the copy that stands for every file of a scan and copies what
 // has none. It waits until these copies are complete.
-func (c *copies) settle(ctx context.Context, s scan) (*final, error) {
+func (c *copies) resolve(ctx context.Context, s scan) (*finalState, error) {
 	for _, b := range s.broken {
 		if !filename.Temporary(b.entry.name) && !filename.FullText(b.entry.name) {
 			return nil, errors.New(b.text)
 		}
 	}
-	f := &final{
-		databases: s.databases, files: make(map[string]*placed, len(s.entries)), unnamable: s.unnamable,
+	f := &finalState{
+		databases: s.databases, files: make(map[string]*finalFile, len(s.entries)), unnamable: s.unnamable,
 		leftDatabases: s.leftDatabases, left: map[string]bool{},
 	}
-	f.leave(s)
+	f.noteLeftOut(s)
 	found := c.layout.look(s.entries)
 	for rest := s.entries; len(rest) > 0; {
 		pair := rest[:samePair(rest)]
@@ -63,13 +63,13 @@ func (c *copies) settle(ctx context.Context, s scan) (*final, error) {
 		f.bare = f.bare || f.lacksSpace(pair)
 		found = found[len(pair):]
 	}
-	return f, f.waitLate(ctx)
+	return f, f.waitLocked(ctx)
 }
 
 // lacksSpace reports whether the files of one name have the definition of a table of
 // InnoDB, and there is no file for it or one of its partitions. The files of the
 // partitions come before in every scan.
-func (f *final) lacksSpace(pair []entry) bool {
+func (f *finalState) lacksSpace(pair []entry) bool {
 	var define *definition
 	var parts []string
 	for _, e := range pair {
@@ -77,9 +77,9 @@ func (f *final) lacksSpace(pair []entry) bool {
 		switch {
 		case p == nil:
 		case e.frm():
-			define = p.held.facts.define
+			define = p.copy.facts.define
 		case path.Ext(e.name) == ".par":
-			parts = p.held.facts.parts
+			parts = p.copy.facts.parts
 		}
 	}
 	if define == nil || define.engine != "InnoDB" {
@@ -92,8 +92,8 @@ func (f *final) lacksSpace(pair []entry) bool {
 	return slices.ContainsFunc(parts, func(part string) bool { return f.files[stem+"#P#"+part+".ibd"] == nil })
 }
 
-// leave notes the files that the filter took out of a scan.
-func (f *final) leave(s scan) {
+// noteLeftOut notes the files that the filter took out of a scan.
+func (f *finalState) noteLeftOut(s scan) {
 	for _, path := range s.left {
 		f.left[path] = true
 	}
@@ -140,7 +140,7 @@ func (c *copies) statEntry(e entry) (fileStat, error) {
 
 // place puts one file of a scan, as it was found, into the final state. stale says
 // that no copy of its rows and keys holds.
-func (c *copies) place(ctx context.Context, f *final, e entry, found looked, stale bool) error {
+func (c *copies) place(ctx context.Context, f *finalState, e entry, found looked, stale bool) error {
 	if c.foreign(e) {
 		return nil
 	}
@@ -152,21 +152,21 @@ func (c *copies) place(ctx context.Context, f *final, e entry, found looked, sta
 	}
 	now := found.stat
 	h, ok := c.holds(e, now)
-	if h != nil && f.stands(h, e) {
+	if h != nil && f.standsForOther(h, e) {
 		h, ok = nil, false // for another name of the same file, which gets a copy of its own
 	}
 	if ok && (!stale || !e.data() || e.innodb() || e.logTable()) {
-		f.put(&placed{entry: e, held: h})
+		f.put(&finalFile{entry: e, copy: h})
 		return nil
 	}
 	if h != nil && e.logTable() && now.size >= h.size && c.onlyGrown(h) {
-		f.put(&placed{entry: e, held: h, late: true})
+		f.put(&finalFile{entry: e, copy: h, copiedLocked: true})
 		return c.extend(ctx, h, now.size)
 	}
 	if err := c.descriptors.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	g, there, err := c.grab(c.layout, e)
+	g, there, err := c.open(c.layout, e)
 	if err != nil {
 		return err
 	}
@@ -176,32 +176,32 @@ func (c *copies) place(ctx context.Context, f *final, e entry, found looked, sta
 	if h, err = c.submit(ctx, g); err != nil {
 		return err
 	}
-	f.put(&placed{entry: e, held: h, late: true})
+	f.put(&finalFile{entry: e, copy: h, copiedLocked: true})
 	return nil
 }
 
 // put puts a copy in its place.
-func (f *final) put(p *placed) {
-	p.held.placedAs = p.entry.path()
-	f.files[p.held.placedAs] = p
+func (f *finalState) put(p *finalFile) {
+	p.copy.placedAs = p.entry.path()
+	f.files[p.copy.placedAs] = p
 }
 
-// stands reports whether a copy stands for another name than e already: links can
+// standsForOther reports whether a copy stands for another name than e already: links can
 // give one file several.
-func (f *final) stands(h *held, e entry) bool {
+func (f *finalState) standsForOther(h *fileCopy, e entry) bool {
 	other := f.files[h.placedAs]
-	return h.placedAs != e.path() && other != nil && other.held == h
+	return h.placedAs != e.path() && other != nil && other.copy == h
 }
 
 // placeNow is place for a file as it is now.
-func (c *copies) placeNow(ctx context.Context, f *final, e entry, stale bool) error {
+func (c *copies) placeNow(ctx context.Context, f *finalState, e entry, stale bool) error {
 	now, err := c.statEntry(e)
 	return c.place(ctx, f, e, looked{now, err}, stale)
 }
 
 // onlyGrown reports whether a log table still has what was copied of it. TRUNCATE
 // keeps the file, and what comes behind it may be longer than what was there.
-func (c *copies) onlyGrown(h *held) bool {
+func (c *copies) onlyGrown(h *fileCopy) bool {
 	f, err := c.layout.files.Open(filepath.Join(c.layout.datadir, filepath.FromSlash(h.entry.path())))
 	if err != nil {
 		return false
@@ -213,7 +213,7 @@ func (c *copies) onlyGrown(h *held) bool {
 
 // extend copies what a log table has grown by since it was copied, however large
 // it is, in whole lines: the server only ever appends to it.
-func (c *copies) extend(ctx context.Context, h *held, size int64) error {
+func (c *copies) extend(ctx context.Context, h *fileCopy, size int64) error {
 	path := filepath.Join(c.layout.datadir, filepath.FromSlash(h.entry.path()))
 	f, err := c.layout.files.Open(path)
 	if err != nil {
@@ -245,35 +245,35 @@ func vanished(e entry) error {
 	return fmt.Errorf("%s vanished although BACKUP STAGE BLOCK_DDL was held", e.path())
 }
 
-// waitLate waits for the copies that were made under the lock.
-func (f *final) waitLate(ctx context.Context) error {
+// waitLocked waits for the copies that were made under the lock.
+func (f *finalState) waitLocked(ctx context.Context) error {
 	for _, p := range f.files {
-		if !p.late {
+		if !p.copiedLocked {
 			continue
 		}
-		if err := p.held.done(ctx); err != nil {
+		if err := p.copy.done(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// unprotected reports whether a file may still change under BLOCK_DDL in a way that
+// changesUnderLock reports whether a file may still change under BLOCK_DDL in a way that
 // the logs do not make up for: the tables of the server itself, and Aria's, whose
 // writes go on until BLOCK_COMMIT.
-func (p *placed) unprotected() bool {
-	return p.entry.aria() || p.held.class == repo.ClassPlain && p.entry.dir == "mysql"
+func (p *finalFile) changesUnderLock() bool {
+	return p.entry.aria() || p.copy.class == repo.ClassPlain && p.entry.dir == "mysql"
 }
 
-// resettle brings the final state up to date under BLOCK_COMMIT: InnoDB files of
+// update brings the final state up to date under BLOCK_COMMIT: InnoDB files of
 // an ALTER that runs on, and tables that only BLOCK_COMMIT protects.
-func (c *copies) resettle(ctx context.Context, f *final, s scan) error {
-	f.leave(s)
+func (c *copies) update(ctx context.Context, f *finalState, s scan) error {
+	f.noteLeftOut(s)
 	seen := make(map[string]bool, len(s.entries))
 	for rest := s.entries; len(rest) > 0; {
 		pair := rest[:samePair(rest)]
 		rest = rest[len(pair):]
-		if err := c.replace(ctx, f, pair, seen); err != nil {
+		if err := c.updatePair(ctx, f, pair, seen); err != nil {
 			return err
 		}
 	}
@@ -286,25 +286,25 @@ func (c *copies) resettle(ctx context.Context, f *final, s scan) error {
 		}
 		delete(f.files, path)
 	}
-	return f.waitLate(ctx)
+	return f.waitLocked(ctx)
 }
 
 // lacking returns a file of InnoDB that a later scan shows and the final state does not
 // have, or not as recovery wants it, if there is one.
-func (c *copies) lacking(f *final, s scan) (entry, bool) {
+func (c *copies) lacking(f *finalState, s scan) (entry, bool) {
 	for _, e := range s.entries {
 		if !e.innodb() || c.foreign(e) {
 			continue
 		}
-		if p, ok := f.files[e.path()]; !ok || c.unborn(p.held, e) {
+		if p, ok := f.files[e.path()]; !ok || c.lacksFirstPage(p.copy, e) {
 			return e, true
 		}
 	}
 	return entry{}, false
 }
 
-// replace is resettle for the files of one name, which it marks as seen.
-func (c *copies) replace(ctx context.Context, f *final, pair []entry, seen map[string]bool) error {
+// updatePair is update for the files of one name, which it marks as seen.
+func (c *copies) updatePair(ctx context.Context, f *finalState, pair []entry, seen map[string]bool) error {
 	stale, known := false, false
 	for _, e := range pair {
 		path := e.path()
@@ -314,7 +314,7 @@ func (c *copies) replace(ctx context.Context, f *final, pair []entry, seen map[s
 			continue // made by somebody else after the names were fixed
 		}
 		seen[path] = true
-		if placed && !moving && !p.unprotected() {
+		if placed && !moving && !p.changesUnderLock() {
 			continue
 		}
 		if !placed && e.frm() && f.files[strings.TrimSuffix(path, ".frm")+arzExt] != nil {
@@ -341,7 +341,7 @@ const maxConfirms = 5
 // meanwhile. CHECK TABLE, which no stage holds up, writes into the header of a
 // table's keys: such a file is copied again. So are both files of a table of Aria that
 // the server began to empty: it holds up only the commit of that.
-func (c *copies) confirm(ctx context.Context, f *final) error {
+func (c *copies) confirm(ctx context.Context, f *finalState) error {
 	for range maxConfirms {
 		changed, err := f.changed(c)
 		if err != nil || len(changed) == 0 {
@@ -352,7 +352,7 @@ func (c *copies) confirm(ctx context.Context, f *final) error {
 				return err
 			}
 		}
-		if err := f.waitLate(ctx); err != nil {
+		if err := f.waitLocked(ctx); err != nil {
 			return err
 		}
 	}
@@ -365,17 +365,17 @@ func (c *copies) confirm(ctx context.Context, f *final) error {
 
 // changed lists the files that changed after they were copied under the lock. A
 // file that is of no table is taken as it is.
-func (f *final) changed(c *copies) ([]entry, error) {
+func (f *finalState) changed(c *copies) ([]entry, error) {
 	var found []entry
 	for path, p := range f.files {
-		if !p.late || p.held.class != repo.ClassPlain || p.entry.ofLog() || !p.entry.known() {
+		if !p.copiedLocked || p.copy.class != repo.ClassPlain || p.entry.ofLog() || !p.entry.known() {
 			continue
 		}
 		now, err := c.statEntry(p.entry)
 		if err != nil {
 			return nil, fmt.Errorf("check %s at the end: %w", path, err)
 		}
-		was := p.held.stat
+		was := p.copy.stat
 		if now.id != was.id || now.size != was.size || !now.modified.Equal(was.modified) {
 			found = append(found, p.entry)
 		}
@@ -389,14 +389,14 @@ func (f *final) changed(c *copies) ([]entry, error) {
 // the other. The server, which marks the header and cuts both off then, may have come
 // in between: the index file was kept without the mark, and the rows were read when
 // they were gone. Recovery may fail over such a pair.
-func (f *final) emptied(c *copies) ([]entry, error) {
+func (f *finalState) emptied(c *copies) ([]entry, error) {
 	var index, data []entry
 	for path, p := range f.files {
-		if p.held.class != repo.ClassAria || !strings.HasSuffix(path, aria.IndexExt) {
+		if p.copy.class != repo.ClassAria || !strings.HasSuffix(path, aria.IndexExt) {
 			continue
 		}
 		rows := f.files[strings.TrimSuffix(path, aria.IndexExt)+aria.DataExt]
-		if !p.late && (rows == nil || !rows.late) {
+		if !p.copiedLocked && (rows == nil || !rows.copiedLocked) {
 			continue
 		}
 		present, err := c.presentIndex(p.entry)
@@ -406,10 +406,10 @@ func (f *final) emptied(c *copies) ([]entry, error) {
 		if err != nil {
 			return nil, fmt.Errorf("check %s at the end: %w", path, err)
 		}
-		if !p.held.index.Continues(present) {
+		if !p.copy.index.Continues(present) {
 			index = append(index, p.entry)
 		}
-		if rows != nil && !rows.held.index.Continues(present) {
+		if rows != nil && !rows.copy.index.Continues(present) {
 			data = append(data, rows.entry)
 		}
 	}

@@ -11,11 +11,11 @@ import (
 // leaveOut takes the tables of engines that cannot be backed up out of the
 // final state and returns them. Which they are is decided by the definitions
 // that were copied, so that a table made during the backup is seen too.
-func (f *final) leaveOut() []repo.LeftOut {
+func (f *finalState) leaveOut() []repo.LeftOut {
 	gone := map[tableFiles]bool{}
 	var found []repo.LeftOut
 	for _, p := range f.files {
-		d := p.held.facts.define
+		d := p.copy.facts.define
 		if d == nil || d.kind == kindView || supported(d.engine) {
 			continue
 		}
@@ -35,7 +35,7 @@ func (f *final) leaveOut() []repo.LeftOut {
 
 // tables lists the tables, views and sequences of the final state, in the
 // order of their names; the file indexes are those of index, by path.
-func (f *final) tables(index map[string]int) []repo.Table {
+func (f *finalState) tables(index map[string]int) []repo.Table {
 	byTable := map[tableFiles]*repo.Table{}
 	files := map[tableFiles][]int{}
 	for path, p := range f.files {
@@ -65,8 +65,8 @@ func (f *final) tables(index map[string]int) []repo.Table {
 
 // table is the table that a file makes the server know, nil if it is not the
 // definition of any. Of a table whose definition cannot be read only the name is known.
-func (p *placed) table() *repo.Table {
-	e, d := p.entry, p.held.facts.define
+func (p *finalFile) table() *repo.Table {
+	e, d := p.entry, p.copy.facts.define
 	t := &repo.Table{Database: filename.SQL(e.dir), Name: filename.SQL(e.table), Type: kindTable}
 	switch {
 	case d != nil && (e.frm() || e.discovered()):
