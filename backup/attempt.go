@@ -211,7 +211,7 @@ func runAttempt(ctx context.Context, o Options, found *Preflight, try int) (m *r
 		return nil, err
 	}
 	// From here on the backup exists.
-	if err := o.Repository.Commit(ctx, m); err != nil {
+	if err := o.Repository.Draft(id).Commit(ctx, m); err != nil {
 		return nil, err
 	}
 	return m, nil

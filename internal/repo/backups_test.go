@@ -71,7 +71,7 @@ func TestCommitRefuses(t *testing.T) {
 			if err := c.change(t.Context(), m, st); err != nil {
 				t.Fatal(err)
 			}
-			if err := r.Commit(t.Context(), m); err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "commit "+id) {
+			if err := r.Draft(id).Commit(t.Context(), m); err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "commit "+id) {
 				t.Errorf("Commit = %v, want it to say %q", err, c.says)
 			}
 			wantIDs(t, r)

@@ -12,9 +12,7 @@ import (
 // ErrRemoved is the cause of whatever fails because a backup was removed meanwhile.
 var ErrRemoved = errors.New("the backup was removed meanwhile")
 
-// StillThere returns ErrRemoved if a backup is no longer in the repository. Whoever
-// works on one asks when something of it is missing: that is no damage if an expiry
-// has removed the backup, whose manifest goes first.
+// StillThere is Backup.StillThere.
 func (r *Repository) StillThere(ctx context.Context, id string) error {
 	has, err := r.Has(ctx, id)
 	if err == nil && !has {

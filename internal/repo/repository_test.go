@@ -232,7 +232,7 @@ func TestChangesNeedTheLock(t *testing.T) {
 	}
 	ctx := t.Context()
 	for name, change := range map[string]func() error{
-		"Commit":  func() error { return unlocked.Commit(ctx, newManifest(id)) },
+		"Commit":  func() error { return unlocked.Draft(id).Commit(ctx, newManifest(id)) },
 		"Discard": func() error { return unlocked.Discard(ctx, id) },
 		"Sweep":   func() error { _, err := unlocked.Sweep(ctx); return err },
 		"Expire":  func() error { _, err := unlocked.Expire(ctx, Policy{Last: 1}, ExpireOptions{Now: late}); return err },
@@ -254,7 +254,7 @@ func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, call := range map[string]func() error{
-		"Commit":          func() error { return r.Commit(ctx, newManifest(id)) },
+		"Commit":          func() error { return r.Draft(id).Commit(ctx, newManifest(id)) },
 		"Discard":         func() error { return r.Discard(ctx, id) },
 		"Sweep":           func() error { _, err := r.Sweep(ctx); return err },
 		"Expire":          func() error { _, err := r.Expire(ctx, Policy{Last: 1}, ExpireOptions{Now: late}); return err },

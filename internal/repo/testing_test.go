@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -114,17 +115,21 @@ func newManifest(id string) *Manifest {
 
 // backUp does what a backup does to a repository, roll-back included.
 func backUp(ctx context.Context, r *Repository, id string) error {
-	m := newManifest(id)
+	m, d := newManifest(id), r.Draft(id)
 	err := func() error {
 		for _, p := range m.Packs {
-			if err := store.PutBytes(ctx, r.Store(), Folder(id)+"/"+p.Name, bytes.Repeat([]byte{'x'}, packSize)); err != nil {
+			err := d.Put(ctx, p.Name, func(w io.Writer) error {
+				_, err := w.Write(bytes.Repeat([]byte{'x'}, packSize))
+				return err
+			})
+			if err != nil {
 				return err
 			}
 		}
-		return r.Commit(ctx, m)
+		return d.Commit(ctx, m)
 	}()
 	if err != nil {
-		return errors.Join(err, r.Discard(ctx, id))
+		return errors.Join(err, d.Discard(ctx))
 	}
 	return r.PutAttempt(ctx, AttemptOf(m))
 }
@@ -158,7 +163,7 @@ func wantListedWhole(t *testing.T, r *Repository) (ids []string) {
 			t.Errorf("listed backup %s: %v", s.ID, err)
 			continue
 		}
-		if err := r.checkPacks(t.Context(), m); err != nil {
+		if err := r.Draft(m.ID).checkPacks(t.Context(), m.Packs); err != nil {
 			t.Errorf("listed backup %s: %v", s.ID, err)
 		}
 	}

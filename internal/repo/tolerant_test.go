@@ -261,14 +261,21 @@ func TestLatestOfNewerFormat(t *testing.T) {
 func TestStillThere(t *testing.T) {
 	r, _ := newRepository(t)
 	id := mustBackUp(t, r, "2026-11-20 00:00:00")
-	if err := r.StillThere(t.Context(), id); err != nil {
+	b, err := r.Backup(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.StillThere(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if err := r.Discard(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.StillThere(t.Context(), id); !errors.Is(err, ErrRemoved) || !strings.Contains(err.Error(), id) {
+	if err := b.StillThere(t.Context()); !errors.Is(err, ErrRemoved) || !strings.Contains(err.Error(), id) {
 		t.Errorf("StillThere = %v", err)
+	}
+	if _, err := b.Open(t.Context(), "redo.pack", 0, -1); !errors.Is(err, ErrRemoved) {
+		t.Errorf("Open = %v", err)
 	}
 }
 

@@ -393,7 +393,7 @@ func (f *fixture) commit(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(f.repository.Commit(t.Context(), f.manifest), release()); err != nil {
+	if err := errors.Join(f.repository.Draft(f.manifest.ID).Commit(t.Context(), f.manifest), release()); err != nil {
 		t.Fatal(err)
 	}
 }
