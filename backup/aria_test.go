@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/aria"
 	"mbk/internal/repo/store"
 	"mbk/internal/repo/store/storetest"
@@ -98,7 +99,7 @@ func wantLogs(t *testing.T, a *ariaLogs, st store.Store, cp *copier.Copier, want
 // contentsOf reads what was stored of a file.
 func contentsOf(t *testing.T, st store.Store, h *fileCopy) []byte {
 	t.Helper()
-	x := copier.NewExtractor()
+	x := pack.NewReader()
 	defer x.Close()
 	got := make(byteSink, h.size)
 	for _, p := range h.pending {

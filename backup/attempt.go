@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
@@ -141,7 +142,7 @@ type attempt struct {
 	state  position
 
 	outdated []qualified // tables that need an upgrade
-	packs    []copier.Pack
+	packs    []pack.Pack
 	window   time.Duration // BLOCK_DDL granted to END
 
 	scanned   scan        // of the data directory, until the tables are open

@@ -8,7 +8,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/internal/repo/store"
@@ -119,7 +119,7 @@ func (p *Preflight) checkSpool(_ context.Context, o Options) error {
 
 // expectedSize is in bytes.
 func (p *Preflight) expectedSize(ctx context.Context, o Options) (int64, error) {
-	if o.Codec == copier.None {
+	if o.Codec == pack.None {
 		return p.bytes, nil
 	}
 	list, err := o.Repository.List(ctx)

@@ -29,11 +29,11 @@ func (r *attempt) finish(ctx context.Context) error {
 	if r.packs, err = r.copier.Close(ctx); err != nil {
 		return err
 	}
-	pack, err := r.redo.wait(ctx)
+	log, err := r.redo.wait(ctx)
 	if err != nil {
 		return err
 	}
-	r.packs = append(r.packs, pack)
+	r.packs = append(r.packs, log)
 	r.left = r.final.leaveOut()
 	if len(r.left) > 0 && !r.opts.SkipUnsupported {
 		t := r.left[0]

@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/datadir/filter"
 	"mbk/internal/repo"
 	"mbk/internal/sys/priority"
@@ -25,10 +25,10 @@ type Options struct {
 	// that the server names.
 	Datadir string
 
-	Workers        int          // goroutines that copy, 0: one for each processor
-	Codec          copier.Codec // of the packs
-	Level          int          // of the codec, 0: its default
-	BytesPerSecond int64        // read limit, 0: none; the redo is never limited
+	Workers        int        // goroutines that copy, 0: one for each processor
+	Codec          pack.Codec // of the packs
+	Level          int        // of the codec, 0: its default
+	BytesPerSecond int64      // read limit, 0: none; the redo is never limited
 
 	// Priority is that of the threads that copy, as long as the server waits for
 	// nothing. The zero value is that of the process.

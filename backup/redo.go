@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
 	"mbk/internal/sys/pagecache"
@@ -36,7 +37,7 @@ type redoCopy struct {
 	tailErr    error
 	stored     chan struct{} // closed when the spool is stored, with the rest
 	result     copier.Result
-	pack       copier.Pack
+	pack       pack.Pack
 	storeErr   error
 	end        innodb.LSN // of what was copied, once it is finished
 
@@ -161,12 +162,12 @@ func (c *redoCopy) finish(ctx context.Context, lsn innodb.LSN) error {
 }
 
 // wait returns when the redo is stored.
-func (c *redoCopy) wait(ctx context.Context) (copier.Pack, error) {
+func (c *redoCopy) wait(ctx context.Context) (pack.Pack, error) {
 	select {
 	case <-c.stored:
 		return c.pack, c.storeErr
 	case <-ctx.Done():
-		return copier.Pack{}, context.Cause(ctx)
+		return pack.Pack{}, context.Cause(ctx)
 	}
 }
 

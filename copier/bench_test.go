@@ -7,6 +7,8 @@ import (
 	"io"
 	"testing"
 
+	"mbk/copier/pack"
+	"mbk/copier/pack/packtest"
 	"mbk/internal/repo/store/storetest"
 )
 
@@ -44,7 +46,7 @@ func BenchmarkCopy(b *testing.B) {
 
 // BenchmarkCopySmall shows what a small file costs.
 func BenchmarkCopySmall(b *testing.B) {
-	file := text(1<<10, 1)
+	file := packtest.Text(1<<10, 1)
 	for _, codec := range codecs {
 		b.Run(codec.String(), func(b *testing.B) {
 			b.ReportAllocs()
@@ -92,13 +94,13 @@ func BenchmarkExtract(b *testing.B) {
 			if _, err := c.Close(b.Context()); err != nil {
 				b.Fatal(err)
 			}
-			x := NewExtractor()
+			x := pack.NewReader()
 			defer x.Close()
 			b.SetBytes(int64(len(file)))
 			b.ReportAllocs()
 			for b.Loop() {
 				for _, e := range r.Extents {
-					if err := x.Extent(b.Context(), st, folder, 0, e, nowhere{}); err != nil {
+					if err := x.Extent(b.Context(), st, folder, 0, e, packtest.Nowhere{}); err != nil {
 						b.Fatal(err)
 					}
 				}

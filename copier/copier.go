@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"mbk/copier/pack"
 	"mbk/internal/sys/priority"
 )
 
@@ -48,7 +49,7 @@ type Copier struct {
 
 	mu    sync.Mutex
 	named int // packs
-	packs []Pack
+	packs []pack.Pack
 }
 
 // segment is a part of a source that one worker copies.
@@ -79,7 +80,7 @@ func New(ctx context.Context, st Putter, folder string, opts Options) (*Copier, 
 	}
 	workers := make([]*worker, opts.Workers)
 	for i := range workers {
-		p, err := newPacker(opts.Codec, opts.Level, opts.ChunkSize)
+		p, err := pack.NewWriter(opts.Codec, opts.Level, opts.ChunkSize)
 		if err != nil {
 			return nil, err
 		}
@@ -168,7 +169,7 @@ func (c *Copier) urged() <-chan struct{} {
 // returns the packs by name. If the copier failed, or fails because ctx ends,
 // there is an error and the packs that were finished by then are of no use; the
 // others do not exist. No goroutine is left when Close returns.
-func (c *Copier) Close(ctx context.Context) ([]Pack, error) {
+func (c *Copier) Close(ctx context.Context) ([]pack.Pack, error) {
 	stop := context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
 	c.finish()
 	stop()
@@ -177,7 +178,7 @@ func (c *Copier) Close(ctx context.Context) ([]Pack, error) {
 		return nil, c.err
 	default:
 	}
-	slices.SortFunc(c.packs, func(a, b Pack) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(c.packs, func(a, b pack.Pack) int { return cmp.Compare(a.Name, b.Name) })
 	return slices.Clone(c.packs), nil
 }
 
@@ -255,7 +256,7 @@ func (c *Copier) newName() string {
 }
 
 // finished records a durable pack.
-func (c *Copier) finished(p Pack) {
+func (c *Copier) finished(p pack.Pack) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.packs = append(c.packs, p)
@@ -264,7 +265,7 @@ func (c *Copier) finished(p Pack) {
 // worker copies segments into its own pack.
 type worker struct {
 	c      *Copier
-	packer *packer
+	packer *pack.Writer
 	pages  pageReader
 }
 
@@ -276,7 +277,7 @@ func (w *worker) run() {
 			break
 		}
 	}
-	if err := w.packer.close(); err != nil {
+	if err := w.packer.Close(); err != nil {
 		w.c.fail(err)
 	}
 }
@@ -298,19 +299,19 @@ func (w *worker) startPack(first segment) bool {
 		var once sync.Once
 		release := func() { once.Do(func() { close(written) }) }
 		defer release()
-		var pack Pack
+		var made pack.Pack
 		err := c.st.Put(c.ctx, c.folder+"/"+name, func(out io.Writer) error {
 			defer release()
 			var err error
-			w.packer.begin(name, out)
-			pack, err = w.fill(first)
+			w.packer.Begin(name, out)
+			made, err = w.fill(first)
 			return err
 		})
 		if err != nil {
 			c.fail(err)
 			return
 		}
-		c.finished(pack)
+		c.finished(made)
 	})
 	<-written
 	return true
@@ -318,7 +319,7 @@ func (w *worker) startPack(first segment) bool {
 
 // fill copies segments into the pack that has begun, until that is full or there
 // are no more.
-func (w *worker) fill(s segment) (Pack, error) {
+func (w *worker) fill(s segment) (pack.Pack, error) {
 	s, more, err := w.copyCalmly(s)
 	if err == nil && more {
 		_, _, err = w.copyRun(s, false)
@@ -327,14 +328,14 @@ func (w *worker) fill(s segment) (Pack, error) {
 		// Here rather than where Put returns it, because that may say more
 		// about the pack than about the cause.
 		w.c.fail(err)
-		return Pack{}, err
+		return pack.Pack{}, err
 	}
 	select {
 	case <-w.c.failed:
-		return Pack{}, w.c.err
+		return pack.Pack{}, w.c.err
 	default:
 	}
-	return w.packer.end()
+	return w.packer.End()
 }
 
 // copyCalmly is copyRun on a thread of the priority that the options want. The
@@ -373,7 +374,7 @@ func (w *worker) copyRun(s segment, calm bool) (next segment, more bool, err err
 		if err := w.copy(s); err != nil {
 			return segment{}, false, err
 		}
-		if w.packer.pack.Size >= w.c.opts.PackLimit && !hurry {
+		if w.packer.Size() >= w.c.opts.PackLimit && !hurry {
 			break
 		}
 	}
@@ -383,14 +384,14 @@ func (w *worker) copyRun(s segment, calm bool) (next segment, more bool, err err
 // copy copies a segment.
 func (w *worker) copy(s segment) error {
 	c, p := w.c, w.packer
-	p.beginExtent(s.job.src.Number, s.start)
-	stored := p.pack.Size
+	p.BeginExtent(s.job.src.Number, s.start)
+	stored := p.Size()
 	empty := holesOf(s)
 	var at int64
 	pass := func() bool { // over a hole
 		n := empty.skip(s.start+at, s.size-at)
 		if n > 0 {
-			p.addHole(n)
+			p.AddHole(n)
 			c.opts.OnProgress(n, 0)
 			at += n
 		}
@@ -408,24 +409,24 @@ func (w *worker) copy(s segment) error {
 			return err
 		}
 		prints.reading(s.start + at + n)
-		buf := p.buffer()[:n]
+		buf := p.Buffer()[:n]
 		if err := w.pages.read(c.ctx, s.job, buf, s.start+at); err != nil {
 			return err
 		}
-		if err := p.add(len(buf)); err != nil {
+		if err := p.Add(len(buf)); err != nil {
 			return err
 		}
-		c.opts.OnProgress(n, p.pack.Size-stored)
-		stored = p.pack.Size
+		c.opts.OnProgress(n, p.Size()-stored)
+		stored = p.Size()
 		at += n
 		prints.read(s.start + at)
 	}
-	e, err := p.endExtent()
+	e, err := p.EndExtent()
 	if err != nil {
 		return err
 	}
-	if p.pack.Size > stored {
-		c.opts.OnProgress(0, p.pack.Size-stored)
+	if p.Size() > stored {
+		c.opts.OnProgress(0, p.Size()-stored)
 	}
 	s.job.finish(e)
 	return nil

@@ -16,12 +16,14 @@ import (
 	"testing"
 	"time"
 
+	"mbk/copier/pack"
+	"mbk/copier/pack/packtest"
 	"mbk/internal/repo/store"
 	folderstore "mbk/internal/repo/store/folder"
 	"mbk/internal/repo/store/storetest"
 )
 
-var codecs = []Codec{None, Zstd, S2}
+var codecs = []pack.Codec{pack.None, pack.Zstd, pack.S2}
 
 func TestRoundTrip(t *testing.T) {
 	const chunk = 64 << 10
@@ -30,7 +32,7 @@ func TestRoundTrip(t *testing.T) {
 			t.Run(fmt.Sprintf("%v by %d", codec, workers), func(t *testing.T) {
 				var files [][]byte
 				for i, size := range []int{0, 1, 2, 4095, 4096, 4097, chunk - 1, chunk, chunk + 1, 2 * chunk, 5*chunk + 77, 20 * chunk} {
-					files = append(files, noise(size, uint64(i)), text(size, uint64(i)), make([]byte, size), sparse(size, uint64(i)))
+					files = append(files, packtest.Noise(size, uint64(i)), packtest.Text(size, uint64(i)), make([]byte, size), sparse(size, uint64(i)))
 				}
 				st := storetest.NewMem()
 				c := start(t, st, Options{Workers: workers, Codec: codec, ChunkSize: chunk, SegmentSize: 3 * chunk, PackLimit: 10 * chunk})
@@ -73,9 +75,9 @@ func sparse(n int, seed uint64) []byte {
 		part := min(r.IntN(200<<10), n-len(b))
 		switch r.IntN(3) {
 		case 0:
-			b = append(b, noise(part, r.Uint64())...)
+			b = append(b, packtest.Noise(part, r.Uint64())...)
 		case 1:
-			b = append(b, text(part, r.Uint64())...)
+			b = append(b, packtest.Text(part, r.Uint64())...)
 		default:
 			b = append(b, make([]byte, part)...)
 		}
@@ -114,7 +116,7 @@ func TestZeros(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := wantFile(t, st, 3, r, file).zeroed; got != tc.want {
+			if got := wantFile(t, st, 3, r, file).Zeroed; got != tc.want {
 				t.Errorf("%d bytes in chunks of zeros, want %d", got, tc.want)
 			}
 			if len(r.Extents) != 1 {
@@ -127,7 +129,7 @@ func TestZeros(t *testing.T) {
 func TestSegmentsAreShared(t *testing.T) {
 	// Every worker must have read of the file before anyone gets on.
 	const workers = 3
-	file := bytes.Repeat(text(1<<20+7, 1), 16)
+	file := bytes.Repeat(packtest.Text(1<<20+7, 1), 16)
 	var meet sync.WaitGroup
 	meet.Add(workers)
 	var reads atomic.Int32
@@ -139,7 +141,7 @@ func TestSegmentsAreShared(t *testing.T) {
 		return bytes.NewReader(file).ReadAt(p, off)
 	})
 	src := Source{Number: 9, Name: "large", File: shared, Size: int64(len(file))}
-	r, st, err := copyOne(t, Options{Workers: workers, Codec: S2, SegmentSize: 1 << 20}, src)
+	r, st, err := copyOne(t, Options{Workers: workers, Codec: pack.S2, SegmentSize: 1 << 20}, src)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,9 +160,9 @@ type readerAt func(p []byte, off int64) (int, error)
 func (f readerAt) ReadAt(p []byte, off int64) (int, error) { return f(p, off) }
 
 func TestOverlappingAdds(t *testing.T) {
-	file := text(3<<20, 4)
+	file := packtest.Text(3<<20, 4)
 	st := storetest.NewMem()
-	c := start(t, st, Options{Workers: 2, Codec: Zstd})
+	c := start(t, st, Options{Workers: 2, Codec: pack.Zstd})
 	ranges := []Range{{0, 2 << 20}, {1 << 20, 1 << 20}, {1<<20 + 5, 2<<20 - 5}, {3 << 20, 0}, {100, 1}}
 	results := make([]Result, len(ranges))
 	var wg sync.WaitGroup
@@ -177,16 +179,16 @@ func TestOverlappingAdds(t *testing.T) {
 	}
 	wg.Wait()
 	closeCopier(t, c)
-	x := NewExtractor()
+	x := pack.NewReader()
 	defer x.Close()
 	for i, r := range ranges {
-		sink := newMemSink(int64(len(file)))
+		sink := packtest.NewFile(int64(len(file)))
 		for _, e := range results[i].Extents {
 			if err := x.Extent(t.Context(), st, folder, 5, e, sink); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if !bytes.Equal(sink.b[r.Start:r.Start+r.Size], file[r.Start:r.Start+r.Size]) {
+		if !bytes.Equal(sink.Bytes[r.Start:r.Start+r.Size], file[r.Start:r.Start+r.Size]) {
 			t.Errorf("range %+v differs", r)
 		}
 		if len(results[i].Extents) == 0 && r.Size > 0 {
@@ -196,12 +198,12 @@ func TestOverlappingAdds(t *testing.T) {
 }
 
 func TestFailAtEveryPoint(t *testing.T) {
-	files := [][]byte{text(300<<10, 1), noise(200<<10, 2), make([]byte, 100<<10), text(10, 3)}
+	files := [][]byte{packtest.Text(300<<10, 1), packtest.Noise(200<<10, 2), make([]byte, 100<<10), packtest.Text(10, 3)}
 	for n := 0; ; n++ {
 		mem := storetest.NewMem()
 		st := storetest.FailAt(mem, n)
 		err := func() error {
-			c, err := New(t.Context(), st, folder, Options{Workers: 2, Codec: Zstd, ChunkSize: 64 << 10, SegmentSize: 64 << 10, PackLimit: 100 << 10})
+			c, err := New(t.Context(), st, folder, Options{Workers: 2, Codec: pack.Zstd, ChunkSize: 64 << 10, SegmentSize: 64 << 10, PackLimit: 100 << 10})
 			if err != nil {
 				return err
 			}
@@ -266,7 +268,7 @@ func TestFullQueue(t *testing.T) {
 		t.Errorf("Add to a full queue: %v, want %v", err, context.DeadlineExceeded)
 	}
 	close(release)
-	p := add(t, c, 2, text(100, 1))
+	p := add(t, c, 2, packtest.Text(100, 1))
 	wait(t, p)
 }
 
@@ -279,7 +281,7 @@ func TestCancel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := add(t, c, 1, text(100, 1))
+		p := add(t, c, 1, packtest.Text(100, 1))
 		wait(t, p)
 		reading := make(chan struct{})
 		p = addSource(t, c, Source{Name: "endless", Size: 1 << 35, File: readerAt(func(p []byte, off int64) (int, error) {
@@ -328,7 +330,7 @@ func TestCancel(t *testing.T) {
 	})
 	t.Run("throttled", func(t *testing.T) {
 		c := start(t, storetest.NewMem(), Options{Workers: 1, BytesPerSecond: 1})
-		p := add(t, c, 1, noise(3<<20, 1))
+		p := add(t, c, 1, packtest.Noise(3<<20, 1))
 		c.Abort(ErrShort)
 		if _, err := p.Wait(t.Context()); !errors.Is(err, ErrShort) {
 			t.Errorf("Wait: %v, want %v", err, ErrShort)
@@ -339,11 +341,11 @@ func TestCancel(t *testing.T) {
 func TestAbortLeavesNoGoroutine(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for range 5 {
-		c, err := New(t.Context(), storetest.NewMem(), folder, Options{Workers: 4, Codec: Zstd})
+		c, err := New(t.Context(), storetest.NewMem(), folder, Options{Workers: 4, Codec: pack.Zstd})
 		if err != nil {
 			t.Fatal(err)
 		}
-		add(t, c, 1, text(5<<20, 1))
+		add(t, c, 1, packtest.Text(5<<20, 1))
 		c.Abort(nil)
 		if _, err := c.Close(t.Context()); !errors.Is(err, ErrClosed) {
 			t.Errorf("Close after Abort: %v, want %v", err, ErrClosed)
@@ -364,7 +366,7 @@ func TestAbortLeavesNoGoroutine(t *testing.T) {
 
 func TestAbortAfterCloseDoesNothing(t *testing.T) {
 	c := start(t, storetest.NewMem(), Options{Workers: 1})
-	p := add(t, c, 1, text(100, 1))
+	p := add(t, c, 1, packtest.Text(100, 1))
 	packs := closeCopier(t, c)
 	c.Abort(errors.New("too late"))
 	wait(t, p)
@@ -379,7 +381,7 @@ func TestHurry(t *testing.T) {
 	c.Hurry(true)
 	var raw int64
 	for i := range 5 {
-		b := noise(100<<10, uint64(i))
+		b := packtest.Noise(100<<10, uint64(i))
 		raw += int64(len(b))
 		wait(t, add(t, c, uint32(i), b))
 	}
@@ -388,7 +390,7 @@ func TestHurry(t *testing.T) {
 	}
 	c.Hurry(false)
 	for i := range 2 {
-		b := noise(1<<10, uint64(i))
+		b := packtest.Noise(1<<10, uint64(i))
 		raw += int64(len(b))
 		wait(t, add(t, c, 10+uint32(i), b))
 	}
@@ -404,7 +406,7 @@ func TestPackGoesOnDuringTheSyncOfTheLast(t *testing.T) {
 	c := start(t, st, Options{Workers: 1, ChunkSize: 64 << 10, SegmentSize: 64 << 10, PackLimit: 1})
 	release := sync.OnceFunc(func() { close(st.release) })
 	t.Cleanup(release)
-	a, b := text(100, 1), text(100, 2)
+	a, b := packtest.Text(100, 1), packtest.Text(100, 2)
 	ra := wait(t, add(t, c, 1, a))
 	rb := wait(t, add(t, c, 2, b)) // data-0001.pack is not finished yet
 	release()
@@ -428,11 +430,11 @@ func (s *slowPut) Put(ctx context.Context, name string, write func(w io.Writer) 
 func TestManySmallFiles(t *testing.T) {
 	const files = 5000
 	st := storetest.NewMem()
-	c := start(t, st, Options{Workers: 2, Codec: Zstd})
+	c := start(t, st, Options{Workers: 2, Codec: pack.Zstd})
 	pending := make([]*Pending, files)
 	var raw int64
 	for i := range pending {
-		b := text(i%2000, uint64(i))
+		b := packtest.Text(i%2000, uint64(i))
 		raw += int64(len(b))
 		pending[i] = add(t, c, uint32(i), b)
 	}
@@ -442,19 +444,19 @@ func TestManySmallFiles(t *testing.T) {
 	}
 	wantPacks(t, st, closeCopier(t, c), raw)
 	for i := 0; i < files; i += 97 {
-		wantFile(t, st, uint32(i), results[i], text(i%2000, uint64(i)))
+		wantFile(t, st, uint32(i), results[i], packtest.Text(i%2000, uint64(i)))
 	}
 }
 
 func TestProgressAddsUp(t *testing.T) {
 	var raw, stored atomic.Int64
 	st := storetest.NewMem()
-	c := start(t, st, Options{Workers: 2, Codec: Zstd, OnProgress: func(r, s int64) {
+	c := start(t, st, Options{Workers: 2, Codec: pack.Zstd, OnProgress: func(r, s int64) {
 		raw.Add(r)
 		stored.Add(s)
 	}})
 	var size int64
-	for i, b := range [][]byte{make([]byte, 3<<20), text(3<<20, 1), noise(100, 1), sparse(2<<20, 5)} {
+	for i, b := range [][]byte{make([]byte, 3<<20), packtest.Text(3<<20, 1), packtest.Noise(100, 1), sparse(2<<20, 5)} {
 		wait(t, add(t, c, uint32(i), b))
 		size += int64(len(b))
 	}
@@ -480,9 +482,9 @@ func TestHurryLiftsTheRateLimit(t *testing.T) {
 	c := start(t, storetest.NewMem(), Options{Workers: 2, BytesPerSecond: 1})
 	c.Hurry(true)
 	c.Hurry(true)
-	wait(t, add(t, c, 1, noise(3<<20, 1)))
+	wait(t, add(t, c, 1, packtest.Noise(3<<20, 1)))
 	c.Hurry(false)
-	p := add(t, c, 1, noise(5<<20, 1))
+	p := add(t, c, 1, packtest.Noise(5<<20, 1))
 	time.Sleep(10 * time.Millisecond) // the workers are waiting now
 	c.Hurry(true)
 	wait(t, p)
@@ -495,7 +497,7 @@ func TestBadOptions(t *testing.T) {
 	}{
 		{"unknown codec", Options{Codec: 9}},
 		{"level of none", Options{Level: 1}},
-		{"s2 level 4", Options{Codec: S2, Level: 4}},
+		{"s2 level 4", Options{Codec: pack.S2, Level: 4}},
 		{"workers", Options{Workers: -1}},
 		{"small chunks", Options{ChunkSize: 4096}},
 		{"large chunks", Options{ChunkSize: 2 << 20}},
@@ -531,7 +533,7 @@ func TestRealFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := start(t, root, Options{Codec: Zstd, SpareCache: true})
+	c := start(t, root, Options{Codec: pack.Zstd, SpareCache: true})
 	r := wait(t, addSource(t, c, Source{Number: 1, Name: path, File: f, Size: int64(len(file))}))
 	wantPacks(t, root, closeCopier(t, c), int64(len(file)))
 	wantFile(t, root, 1, r, file)
@@ -542,22 +544,22 @@ func TestStoreStream(t *testing.T) {
 		for _, codec := range codecs {
 			b := sparse(size, uint64(size))
 			st := storetest.NewMem()
-			r, pack, err := StoreStream(t.Context(), st, folder, "redo.pack", 77, 1000, oddReader{bytes.NewReader(b)}, Options{Codec: codec})
+			r, made, err := StoreStream(t.Context(), st, folder, "redo.pack", 77, 1000, oddReader{bytes.NewReader(b)}, Options{Codec: codec})
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantPacks(t, st, []Pack{pack}, int64(size))
-			if r.Read != int64(size) || pack.Name != "redo.pack" || r.Stored != pack.Size {
-				t.Errorf("%d bytes: result %+v, pack %+v", size, r, pack)
+			wantPacks(t, st, []pack.Pack{made}, int64(size))
+			if r.Read != int64(size) || made.Name != "redo.pack" || r.Stored != made.Size {
+				t.Errorf("%d bytes: result %+v, pack %+v", size, r, made)
 			}
-			x, sink := NewExtractor(), newMemSink(1000+int64(size))
+			x, sink := pack.NewReader(), packtest.NewFile(1000+int64(size))
 			for _, e := range r.Extents {
 				if err := x.Extent(t.Context(), st, folder, 77, e, sink); err != nil {
 					t.Fatal(err)
 				}
 			}
 			x.Close()
-			if !bytes.Equal(sink.b[1000:], b) {
+			if !bytes.Equal(sink.Bytes[1000:], b) {
 				t.Errorf("%d bytes by %v differ from the stream", size, codec)
 			}
 		}
@@ -613,7 +615,7 @@ func TestSegmentsOfSources(t *testing.T) {
 		{Options{Workers: 16}, 1 << 30, 8 << 20},
 		{Options{Workers: 2}, 1 << 40, 64 << 20},
 		{Options{Workers: 2, SegmentSize: 3 << 20}, 1 << 40, 3 << 20},
-		{Options{Workers: 2, SegmentSize: 1}, 1 << 40, MaxChunk},
+		{Options{Workers: 2, SegmentSize: 1}, 1 << 40, pack.MaxChunk},
 	} {
 		o := c.options.fill()
 		if got := o.segment(c.size); got != c.want {

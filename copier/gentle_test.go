@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mbk/copier/pack/packtest"
 	"mbk/internal/repo/store/storetest"
 	"mbk/internal/sys/pagecache"
 	"mbk/internal/sys/priority"
@@ -47,7 +48,7 @@ func TestPriority(t *testing.T) {
 		if i == 2 {
 			c.Hurry(true)
 		}
-		f := &niceFile{Reader: bytes.NewReader(noise(200<<10, uint64(i)))}
+		f := &niceFile{Reader: bytes.NewReader(packtest.Noise(200<<10, uint64(i)))}
 		wait(t, addSource(t, c, Source{Number: uint32(i), Name: "t.ibd", File: f, Size: 200 << 10}))
 		if got := f.nice.Load(); got != min(want, priority.Lowest) {
 			t.Errorf("source %d was read with niceness %d, want %d", i, got, want)
@@ -55,7 +56,7 @@ func TestPriority(t *testing.T) {
 	}
 	c.Hurry(false)
 	// The pack that is full by now ends, and the next one is written calmly again.
-	f := &niceFile{Reader: bytes.NewReader(noise(2<<20, 9))}
+	f := &niceFile{Reader: bytes.NewReader(packtest.Noise(2<<20, 9))}
 	wait(t, addSource(t, c, Source{Number: 9, Name: "t.ibd", File: f, Size: 2 << 20}))
 	if got, want := f.nice.Load(), min(usual+down, priority.Lowest); got != want {
 		t.Errorf("after the hurry the niceness is %d, want %d", got, want)

@@ -6,109 +6,45 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
-	"math/rand/v2"
 	"sync"
 	"testing"
 
+	"mbk/copier/pack"
+	"mbk/copier/pack/packtest"
 	"mbk/internal/repo/store"
 	"mbk/internal/repo/store/storetest"
 )
 
 const folder = "backups/b"
 
-// noise returns n bytes that no codec makes smaller.
-func noise(n int, seed uint64) []byte {
-	b := make([]byte, n)
-	r := rand.New(rand.NewPCG(seed, 1))
-	for at := 0; at < n; at += 8 {
-		var w [8]byte
-		binary.LittleEndian.PutUint64(w[:], r.Uint64())
-		copy(b[at:], w[:])
-	}
-	return b
-}
-
-// text returns n bytes that every codec makes smaller.
-func text(n int, seed uint64) []byte {
-	b := make([]byte, 0, n+8)
-	r := rand.New(rand.NewPCG(seed, 2))
-	var words [300][8]byte
-	for i := range words {
-		binary.LittleEndian.PutUint64(words[i][:], r.Uint64()&0x0F0F0F0F0F0F0F0F|0x6060606060606060)
-	}
-	for len(b) < n {
-		word := words[r.IntN(len(words))]
-		b = append(b, word[:4+r.IntN(5)]...)
-	}
-	return b[:n]
-}
-
-// memSink is a file in memory that notices bytes which were not written once.
-type memSink struct {
-	b       []byte
-	written []byte // 1 for each byte that was
-	zeroed  int64
-}
-
-func newMemSink(size int64) *memSink {
-	return &memSink{b: bytes.Repeat([]byte{0xEE}, int(size)), written: make([]byte, size)}
-}
-
-func (s *memSink) mark(off, n int64) error {
-	if off < 0 || off+n > int64(len(s.b)) {
-		return fmt.Errorf("%d bytes at %d of %d", n, off, len(s.b))
-	}
-	part := s.written[off : off+n]
-	if i := bytes.IndexByte(part, 1); i >= 0 {
-		return fmt.Errorf("byte %d is written twice", off+int64(i))
-	}
-	copy(part, bytes.Repeat([]byte{1}, int(n)))
-	return nil
-}
-
-func (s *memSink) WriteAt(p []byte, off int64) (int, error) {
-	if err := s.mark(off, int64(len(p))); err != nil {
-		return 0, err
-	}
-	return copy(s.b[off:], p), nil
-}
-
-func (s *memSink) Zero(off, n int64) error {
-	if err := s.mark(off, n); err != nil {
-		return err
-	}
-	s.zeroed += n
-	clear(s.b[off : off+n])
-	return nil
-}
-
 // wantFile checks that the extents of a file hold exactly want.
-func wantFile(t *testing.T, st store.Store, number uint32, r Result, want []byte) *memSink {
+func wantFile(t *testing.T, st store.Store, number uint32, r Result, want []byte) *packtest.File {
 	t.Helper()
-	x := NewExtractor()
+	x := pack.NewReader()
 	defer x.Close()
-	sink := newMemSink(int64(len(want)))
+	sink := packtest.NewFile(int64(len(want)))
 	for _, e := range r.Extents {
 		if err := x.Extent(t.Context(), st, folder, number, e, sink); err != nil {
 			t.Fatalf("extent %+v: %v", e, err)
 		}
 	}
-	if i := bytes.IndexByte(sink.written, 0); i >= 0 {
+	if i := sink.Missing(); i >= 0 {
 		t.Fatalf("file %d: byte %d of %d is in no extent", number, i, len(want))
 	}
-	if !bytes.Equal(sink.b, want) {
+	if !bytes.Equal(sink.Bytes, want) {
 		t.Fatalf("file %d: %d bytes differ from the source", number, len(want))
 	}
 	return sink
 }
 
 // wantPacks checks that all packs are in the store as they are described.
-func wantPacks(t *testing.T, st store.Store, packs []Pack, raw int64) {
+func wantPacks(t *testing.T, st store.Store, packs []pack.Pack, raw int64) {
 	t.Helper()
 	var sum int64
 	for _, p := range packs {
-		if err := CheckPack(t.Context(), st, folder, p); err != nil {
+		if err := pack.CheckHash(t.Context(), st, folder, p); err != nil {
 			t.Error(err)
 		}
 		sum += p.Raw
@@ -170,7 +106,7 @@ func wait(t *testing.T, p *Pending) Result {
 	return r
 }
 
-func closeCopier(t *testing.T, c *Copier) []Pack {
+func closeCopier(t *testing.T, c *Copier) []pack.Pack {
 	t.Helper()
 	packs, err := c.Close(t.Context())
 	if err != nil {
@@ -217,11 +153,11 @@ func (p *sumPages) Check(page []byte, no uint32) error {
 		p.checked = map[uint32]int{}
 	}
 	p.checked[no]++
-	if isZero(page) || p.Unverifiable(page, no) {
+	if pack.ZeroRun(page) == len(page) || p.Unverifiable(page, no) {
 		return nil
 	}
 	if len(page) == p.size && binary.LittleEndian.Uint32(page) == no &&
-		binary.LittleEndian.Uint32(page[p.size-4:]) == castagnoli(page[:p.size-4]) {
+		binary.LittleEndian.Uint32(page[p.size-4:]) == crc32.Checksum(page[:p.size-4], crc32.MakeTable(crc32.Castagnoli)) {
 		return nil
 	}
 	p.bad = bytes.Clone(page)
@@ -230,7 +166,7 @@ func (p *sumPages) Check(page []byte, no uint32) error {
 
 // pages returns n whole pages of sumPages.
 func (p *sumPages) pages(n int) []byte {
-	b := text(n*p.size, uint64(n))
+	b := packtest.Text(n*p.size, uint64(n))
 	for no := range n {
 		p.stamp(b, no)
 	}
@@ -240,7 +176,7 @@ func (p *sumPages) pages(n int) []byte {
 func (p *sumPages) stamp(b []byte, no int) {
 	page := b[no*p.size : (no+1)*p.size]
 	binary.LittleEndian.PutUint32(page, uint32(no))
-	binary.LittleEndian.PutUint32(page[p.size-4:], castagnoli(page[:p.size-4]))
+	binary.LittleEndian.PutUint32(page[p.size-4:], crc32.Checksum(page[:p.size-4], crc32.MakeTable(crc32.Castagnoli)))
 }
 
 // changing is a file that a hook may change before every read.

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"mbk/copier/pack"
+	"mbk/copier/pack/packtest"
 	"mbk/internal/repo/store/storetest"
 )
 
@@ -65,7 +67,7 @@ func (s *sizeSink) Zero(_, n int64) error { s.size += n; return nil }
 // A file of three terabytes with nothing in it was once read for hours.
 func TestHugeHole(t *testing.T) {
 	const size, middle = 3<<40 + 5, 1<<40 + 7*4096
-	want := map[int64][]byte{0: noise(5000, 1), middle: noise(3<<20, 2), size - 3: []byte("end")}
+	want := map[int64][]byte{0: packtest.Noise(5000, 1), middle: packtest.Noise(3<<20, 2), size - 3: []byte("end")}
 	for _, spare := range []bool{false, true} {
 		t.Run(fmt.Sprint("spare ", spare), func(t *testing.T) {
 			f := sparseFile(t, size, want)
@@ -76,7 +78,7 @@ func TestHugeHole(t *testing.T) {
 			if n := f.bytes.Load(); n > 16<<20 {
 				t.Errorf("%d bytes were read", n)
 			}
-			x, sink := NewExtractor(), &sizeSink{data: map[int64][]byte{}}
+			x, sink := pack.NewReader(), &sizeSink{data: map[int64][]byte{}}
 			defer x.Close()
 			for _, e := range r.Extents {
 				if err := x.Extent(t.Context(), mem, folder, 1, e, sink); err != nil {
@@ -127,7 +129,7 @@ func TestHoles(t *testing.T) {
 			data := map[int64][]byte{}
 			want := make([]byte, c.size)
 			for at, n := range c.data {
-				data[at] = noise(n+8, uint64(at))[:n]
+				data[at] = packtest.Noise(n+8, uint64(at))[:n]
 				copy(want[at:], data[at])
 			}
 			f := sparseFile(t, c.size, data)
@@ -138,14 +140,14 @@ func TestHoles(t *testing.T) {
 			if n := f.bytes.Load(); n > c.read {
 				t.Errorf("%d bytes were read, want at most %d", n, c.read)
 			}
-			x, sink := NewExtractor(), newMemSink(c.size)
+			x, sink := pack.NewReader(), packtest.NewFile(c.size)
 			defer x.Close()
 			for _, e := range r.Extents {
 				if err := x.Extent(t.Context(), mem, folder, 1, e, sink); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if !bytes.Equal(sink.b, want) || bytes.IndexByte(sink.written, 0) >= 0 {
+			if !bytes.Equal(sink.Bytes, want) || sink.Missing() >= 0 {
 				t.Error("what was copied differs")
 			}
 		})
@@ -158,7 +160,7 @@ type noZeros struct{ checked atomic.Int64 }
 func (p *noZeros) PageSize() int { return 8192 }
 func (p *noZeros) Check(page []byte, _ uint32) error {
 	p.checked.Add(1)
-	if isZero(page) {
+	if pack.ZeroRun(page) == len(page) {
 		return errors.New("zeros")
 	}
 	return nil
@@ -166,7 +168,7 @@ func (p *noZeros) Check(page []byte, _ uint32) error {
 
 // A hole is not passed over where it is damage, nor where the file has ended.
 func TestHolesThatAreNone(t *testing.T) {
-	f := sparseFile(t, 1<<20, map[int64][]byte{0: noise(8192, 1)})
+	f := sparseFile(t, 1<<20, map[int64][]byte{0: packtest.Noise(8192, 1)})
 	c := start(t, storetest.NewMem(), Options{Workers: 1, PageTries: 1})
 	_, err := addSource(t, c, Source{Number: 1, Name: "log", File: f, Size: 1 << 20, Pages: &noZeros{}}).Wait(t.Context())
 	if bad, ok := errors.AsType[*PageError](err); !ok || bad.Page != 1 {

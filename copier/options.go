@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"time"
 
+	"mbk/copier/pack"
 	"mbk/internal/sys/priority"
 )
 
@@ -17,13 +18,6 @@ type Putter interface {
 	// Put makes the object that write writes, whole and durable, or returns an
 	// error and makes none. It calls write once.
 	Put(ctx context.Context, name string, write func(w io.Writer) error) error
-}
-
-// Opener is where packs are read from.
-type Opener interface {
-	// Open reads n bytes of an object from an offset, or to the end if n < 0.
-	// The reader ends early where the object does.
-	Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error)
 }
 
 // Defaults of Options.
@@ -43,11 +37,11 @@ const (
 // Options says how to copy. The zero value copies with one worker for each
 // processor, codec none and no limit.
 type Options struct {
-	Workers int   // each holds a pack and less than 10 MiB; 0: GOMAXPROCS
-	Codec   Codec // of chunks that it makes smaller
-	Level   int   // of the codec, see ParseCodec; 0: the default
+	Workers int        // each holds a pack and less than 10 MiB; 0: GOMAXPROCS
+	Codec   pack.Codec // of chunks that it makes smaller
+	Level   int        // of the codec, see pack.ParseCodec; 0: the default
 
-	ChunkSize   int   // raw bytes of a chunk, 64 KiB to MaxChunk; 0: MaxChunk
+	ChunkSize   int   // raw bytes of a chunk, 64 KiB to pack.MaxChunk; 0: pack.MaxChunk
 	SegmentSize int64 // bytes of a file that one worker takes at a time; 0: 8 to 64 MiB, more of larger files
 	PackLimit   int64 // bytes after which a pack ends with the segment; 0: DefaultPackLimit
 	Queue       int   // segments that Add accepts before workers take them; 0: DefaultQueue
@@ -75,14 +69,14 @@ type Options struct {
 
 // Validate reports whether the options make sense.
 func (o *Options) Validate() error {
-	if err := checkLevel(o.Codec, o.Level); err != nil {
+	if err := o.Codec.CheckLevel(o.Level); err != nil {
 		return err
 	}
 	switch {
 	case o.Workers < 0:
 		return fmt.Errorf("%d workers", o.Workers)
-	case o.ChunkSize != 0 && (o.ChunkSize < minZero || o.ChunkSize > MaxChunk):
-		return fmt.Errorf("chunk size %d: not between %d and %d", o.ChunkSize, minZero, MaxChunk)
+	case o.ChunkSize != 0 && (o.ChunkSize < pack.MinZeros || o.ChunkSize > pack.MaxChunk):
+		return fmt.Errorf("chunk size %d: not between %d and %d", o.ChunkSize, pack.MinZeros, pack.MaxChunk)
 	case o.SegmentSize != 0 && o.SegmentSize < int64(o.ChunkSize):
 		return fmt.Errorf("segment size %d is below the chunk size", o.SegmentSize)
 	case o.PackLimit < 0 || o.BytesPerSecond < 0 || o.Queue < 0 || o.PageTries < 0 || o.RetryTime < 0:
@@ -94,7 +88,7 @@ func (o *Options) Validate() error {
 // fill replaces what is 0 by its default.
 func (o Options) fill() Options {
 	o.Workers = cmp.Or(o.Workers, runtime.GOMAXPROCS(0))
-	o.ChunkSize = cmp.Or(o.ChunkSize, MaxChunk)
+	o.ChunkSize = cmp.Or(o.ChunkSize, pack.MaxChunk)
 	o.PackLimit = cmp.Or(o.PackLimit, DefaultPackLimit)
 	o.Queue = cmp.Or(o.Queue, DefaultQueue)
 	o.PageTries = cmp.Or(o.PageTries, DefaultPageTries)

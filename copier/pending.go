@@ -8,15 +8,17 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"mbk/copier/pack"
 )
 
 // Result says what became of a source.
 type Result struct {
-	Extents   []Extent // in the order of the file; not nil
-	TornPages int64    // pages that were whole only when they were read again
-	Damaged   []uint32 // pages that never were, ascending; only with Options.DamagedOK
-	Read      int64    // bytes of the source
-	Stored    int64    // bytes that they take in the packs
+	Extents   []pack.Extent // in the order of the file; not nil
+	TornPages int64         // pages that were whole only when they were read again
+	Damaged   []uint32      // pages that never were, ascending; only with Options.DamagedOK
+	Read      int64         // bytes of the source
+	Stored    int64         // bytes that they take in the packs
 }
 
 // Pending is a source on its way into the packs.
@@ -31,7 +33,7 @@ type Pending struct {
 	spent atomic.Int64 // nanoseconds of pauses for pages that stayed damaged
 
 	mu      sync.Mutex
-	extents []Extent
+	extents []pack.Extent
 	damaged []uint32
 }
 
@@ -71,9 +73,9 @@ func (p *Pending) result() Result {
 
 // mergeExtents returns extents in the order of the file, joining those that
 // follow each other in the pack as well.
-func mergeExtents(extents []Extent) []Extent {
-	sorted := slices.SortedFunc(slices.Values(extents), func(a, b Extent) int { return cmp.Compare(a.Start, b.Start) })
-	merged := make([]Extent, 0, len(sorted))
+func mergeExtents(extents []pack.Extent) []pack.Extent {
+	sorted := slices.SortedFunc(slices.Values(extents), func(a, b pack.Extent) int { return cmp.Compare(a.Start, b.Start) })
+	merged := make([]pack.Extent, 0, len(sorted))
 	for _, e := range sorted {
 		if n := len(merged); n > 0 {
 			last := &merged[n-1]
@@ -89,7 +91,7 @@ func mergeExtents(extents []Extent) []Extent {
 }
 
 // finish records the extent of a segment.
-func (p *Pending) finish(e Extent) {
+func (p *Pending) finish(e pack.Extent) {
 	p.mu.Lock()
 	p.extents = append(p.extents, e)
 	p.mu.Unlock()

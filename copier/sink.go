@@ -5,6 +5,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"mbk/copier/pack"
 )
 
 // FileSink writes to a file. The file has its final length before the first call,
@@ -22,7 +24,7 @@ type FileSink struct {
 	Fresh bool
 }
 
-var _ Sink = (*FileSink)(nil)
+var _ pack.Sink = (*FileSink)(nil)
 
 // WriteAt writes b, without its zero blocks if the file is to be sparse.
 func (s *FileSink) WriteAt(b []byte, off int64) (int, error) {
@@ -30,18 +32,15 @@ func (s *FileSink) WriteAt(b []byte, off int64) (int, error) {
 		return s.File.WriteAt(b, off)
 	}
 	for at := 0; at < len(b); {
-		if zero := zeroRun(b[at:]); zero > 0 {
+		if zero := pack.ZeroRun(b[at:]); zero > 0 {
 			if err := s.Zero(off+int64(at), int64(zero)); err != nil {
 				return at, err
 			}
 			at += zero
 			continue
 		}
-		end := at + zeroBlock
-		for end < len(b) && !isZero(b[end:min(end+zeroBlock, len(b))]) {
-			end += zeroBlock
-		}
-		n, err := s.File.WriteAt(b[at:min(end, len(b))], off+int64(at))
+		end := at + pack.DataRun(b[at:], 0, 1)
+		n, err := s.File.WriteAt(b[at:end], off+int64(at))
 		if err != nil {
 			return at + n, err
 		}
@@ -89,7 +88,7 @@ func (s *FileSink) fallocate(mode uint32, off, n int64) error {
 
 // writeZeros writes zeros where the file system cannot do it by itself.
 func (s *FileSink) writeZeros(off, n int64) error {
-	zeros := make([]byte, min(n, MaxChunk))
+	zeros := make([]byte, min(n, pack.MaxChunk))
 	for n > 0 {
 		w, err := s.File.WriteAt(zeros[:min(n, int64(len(zeros)))], off)
 		if err != nil {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"mbk/copier/pack/packtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -40,7 +42,7 @@ func TestFileSink(t *testing.T) {
 			}
 			s := &FileSink{File: f, Sparse: tc.sparse, Fresh: tc.fresh}
 			// A quarter of pages that are three quarters empty, then zeros, then noise.
-			want := noise(size, 1)
+			want := packtest.Noise(size, 1)
 			for at := 0; at < size/4; at += 16 << 10 {
 				clear(want[at+4<<10 : at+16<<10])
 			}
@@ -89,7 +91,7 @@ func TestFileSinkWritesZerosItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	b := noise(3<<20, 1)
+	b := packtest.Noise(3<<20, 1)
 	if _, err := f.Write(b); err != nil {
 		t.Fatal(err)
 	}

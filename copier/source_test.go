@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"mbk/copier/pack"
+	"mbk/copier/pack/packtest"
 	"mbk/internal/repo/store/storetest"
 )
 
@@ -56,14 +58,14 @@ func TestPartOfAFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x, sink := NewExtractor(), newMemSink(int64(len(file)))
+	x, sink := pack.NewReader(), packtest.NewFile(int64(len(file)))
 	defer x.Close()
 	for _, e := range r.Extents {
 		if err := x.Extent(t.Context(), st, folder, 1, e, sink); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if !bytes.Equal(sink.b[37*page:77*page], file[37*page:77*page]) || sink.b[77*page] != 0xEE {
+	if !bytes.Equal(sink.Bytes[37*page:77*page], file[37*page:77*page]) || sink.Bytes[77*page] != 0xEE {
 		t.Error("copied something else")
 	}
 }
@@ -199,7 +201,7 @@ func TestDamagedPages(t *testing.T) {
 	})
 	t.Run("cost a bounded time", func(t *testing.T) {
 		p := &sumPages{size: page}
-		file := noise(64*page, 1)
+		file := packtest.Noise(64*page, 1)
 		opts := quickOptions
 		opts.DamagedOK = true
 		opts.PageTries = 8
@@ -223,7 +225,7 @@ func TestDamagedPages(t *testing.T) {
 	})
 	t.Run("are too many", func(t *testing.T) {
 		p := &sumPages{size: 512}
-		file := noise((maxDamaged+100)*512, 1)
+		file := packtest.Noise((maxDamaged+100)*512, 1)
 		opts := Options{DamagedOK: true, PageTries: 1, RetryTime: 1}
 		began := time.Now()
 		_, _, err := copyOne(t, opts, Source{Name: "t.ibd", File: bytes.NewReader(file), Size: int64(len(file)), Pages: hopeless{p}})
@@ -243,7 +245,7 @@ func TestUnverifiablePages(t *testing.T) {
 		p := &sumPages{size: page, loose: true}
 		file := p.pages(64)
 		for _, no := range []int{2, 20, 21, 60} {
-			copy(file[no*page:], noise(page, uint64(no)))
+			copy(file[no*page:], packtest.Noise(page, uint64(no)))
 			file[no*page] = 0xFF
 		}
 		return p, file
@@ -362,7 +364,7 @@ func TestLengthChanges(t *testing.T) {
 	})
 	t.Run("grows", func(t *testing.T) {
 		p := &sumPages{size: page}
-		f := &changing{b: p.pages(64), hook: func(f *changing, off int64, n int) { f.b = append(f.b, noise(page, 1)...) }}
+		f := &changing{b: p.pages(64), hook: func(f *changing, off int64, n int) { f.b = append(f.b, packtest.Noise(page, 1)...) }}
 		want := bytes.Clone(f.b)
 		r, st, err := copyOne(t, opts, Source{Number: 1, Name: "t.ibd", File: f, Size: 64 * page, Pages: p})
 		if err != nil {
@@ -379,14 +381,14 @@ func TestBlankRanges(t *testing.T) {
 	blank := []Range{{Start: 64 * page, Size: 64 * page}, {Start: 128 * page, Size: 64 * page}, {Start: 250 * page, Size: 1 << 40}}
 	for _, r := range blank {
 		end := min(r.Start+r.Size, int64(len(file)))
-		copy(file[r.Start:end], noise(int(end-r.Start), uint64(r.Start)))
+		copy(file[r.Start:end], packtest.Noise(int(end-r.Start), uint64(r.Start)))
 		clear(want[r.Start:end])
 	}
 	r, st, err := copyOne(t, quickOptions, Source{Number: 1, Name: "ibdata1", File: bytes.NewReader(file), Size: 256 * page, Pages: p, Blank: blank})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if zeroed := wantFile(t, st, 1, r, want).zeroed; zeroed != 128*page {
+	if zeroed := wantFile(t, st, 1, r, want).Zeroed; zeroed != 128*page {
 		t.Errorf("%d bytes in chunks of zeros, want %d", zeroed, 128*page)
 	}
 	if p.checked[64] != 0 || p.checked[191] != 0 || p.checked[192] != 1 {
@@ -429,7 +431,7 @@ func TestSlowWriteOfUnverifiablePage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := &sumPages{size: page, loose: true}
 			want := p.pages(8)
-			copy(want[3*page:], noise(page, 3))
+			copy(want[3*page:], packtest.Noise(page, 3))
 			want[3*page] = 0xFF
 			path := filepath.Join(t.TempDir(), "t.MAD")
 			if err := os.WriteFile(path, want, 0o600); err != nil {
@@ -464,7 +466,7 @@ type busyPage struct{ *os.File }
 func (b busyPage) ReadAt(p []byte, off int64) (int, error) {
 	n, err := b.File.ReadAt(p, off)
 	if off == 0 && n >= page {
-		copy(p[1:page], noise(page-1, uint64(time.Now().UnixMilli()/2)))
+		copy(p[1:page], packtest.Noise(page-1, uint64(time.Now().UnixMilli()/2)))
 	}
 	return n, err
 }
@@ -519,7 +521,7 @@ func TestBadSources(t *testing.T) {
 func TestCancelWhileReadingAgain(t *testing.T) {
 	p := &sumPages{size: page}
 	ctx, cancel := context.WithCancel(t.Context())
-	f := &changing{b: noise(page, 1), hook: func(f *changing, off int64, n int) { cancel() }}
+	f := &changing{b: packtest.Noise(page, 1), hook: func(f *changing, off int64, n int) { cancel() }}
 	c, err := New(ctx, storetest.NewMem(), folder, Options{Workers: 1, PageTries: 1000})
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"mbk/backup"
-	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/internal/restore"
@@ -84,7 +84,7 @@ func backupOptions(c *cli.Context, env Env) (backup.Options, error) {
 	if o.Filter, err = filterOf(c, env); err != nil {
 		return o, err
 	}
-	if o.Codec, o.Level, err = copier.ParseCodec(c.String("compress")); err != nil {
+	if o.Codec, o.Level, err = pack.ParseCodec(c.String("compress")); err != nil {
 		return o, usagef("--compress: %v", err)
 	}
 	return o, beGentle(c, &o)

@@ -11,6 +11,7 @@ import (
 
 	"mbk/backup"
 	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/hint"
 	"mbk/internal/innodb"
 	"mbk/internal/mariadbd"
@@ -34,7 +35,7 @@ const (
 func exitCode(ctx context.Context, err error) int {
 	var (
 		page      *copier.PageError
-		damage    *copier.DamageError
+		damage    *pack.DamageError
 		recovery  *mariadbd.RunError
 		undone    *restore.UndoneError
 		restoring *restore.BusyError
@@ -107,7 +108,7 @@ func nextSteps(env Env, err error) []string {
 		full    *store.NoSpaceError
 		busy    *stage.BusyError
 		page    *copier.PageError
-		damage  *copier.DamageError
+		damage  *pack.DamageError
 		steps   []string
 	)
 	if errors.As(err, &unknown) {

@@ -10,6 +10,7 @@ import (
 
 	"mbk/backup"
 	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/innodb"
 	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
@@ -43,7 +44,7 @@ func TestExitCode(t *testing.T) {
 		{repo.ErrNewerFormat, 2},
 		{&restore.ObjectionsError{}, 2},
 		{&copier.PageError{}, 3},
-		{&copier.DamageError{}, 3},
+		{&pack.DamageError{}, 3},
 		{&innodb.TailError{Kind: innodb.ErrRedoDamaged}, 3},
 		{repo.ErrDamaged, 3},
 		{errFindings, 3},
@@ -92,7 +93,7 @@ func TestExitCode(t *testing.T) {
 		{&outputError{syscall.EIO}, 1},
 		{fmt.Errorf("%w: %w", errHangs, errors.New("more")), 1},
 		// Of several the gravest counts: damage, then what another try may mend.
-		{errors.Join(&stage.BusyError{}, &copier.DamageError{}), 3},
+		{errors.Join(&stage.BusyError{}, &pack.DamageError{}), 3},
 		{errors.Join(&backup.FindingError{}, &stage.BusyError{}), 4},
 		{errors.Join(&copier.PageError{}, &outputError{syscall.EPIPE}), 1},
 		{&backup.BoundError{}, 4},

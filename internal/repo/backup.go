@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"strings"
 
-	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/repo/store"
 )
 
@@ -40,7 +40,7 @@ func (b *Backup) String() string { return Folder(b.ID()) }
 
 // Open reads a part of an object of the backup, as store.Store.Open does. The name is
 // that within the backup: "data-0001.pack". If it is missing the error is a
-// *copier.DamageError, or wraps ErrRemoved if all of the backup was removed meanwhile.
+// *pack.DamageError, or wraps ErrRemoved if all of the backup was removed meanwhile.
 func (b *Backup) Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error) {
 	object := b.String() + "/" + name
 	r, err := b.repository.st.Open(ctx, object, offset, n)
@@ -48,7 +48,7 @@ func (b *Backup) Open(ctx context.Context, name string, offset, n int64) (io.Rea
 		if removed := b.StillThere(ctx); removed != nil {
 			return nil, removed
 		}
-		err = &copier.DamageError{Object: object, Reason: "it is missing", Missing: true}
+		err = &pack.DamageError{Object: object, Reason: "it is missing", Missing: true}
 	}
 	return r, err
 }

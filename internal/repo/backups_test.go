@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/repo/store"
 	"mbk/internal/repo/store/folder"
 	"mbk/internal/repo/store/storetest"
@@ -113,7 +113,7 @@ func TestManifestFlipped(t *testing.T) {
 // putManifest stores a document as a manifest, past all checks.
 func putManifest(t testing.TB, st store.Store, id, document string) {
 	t.Helper()
-	b, err := copier.EncodeDocument([]byte(document))
+	b, err := pack.EncodeDocument([]byte(document))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"io"
 	"strings"
 
-	"mbk/copier"
+	"mbk/copier/pack"
 )
 
 // Bounds of what a manifest may hold. A manifest of 200,000 tables has about 200 MB, of
@@ -29,7 +29,7 @@ const (
 // decodeManifest reads the bytes of a manifest object. They may be hostile: it takes a
 // large object to make it use a lot of memory, and a few gigabytes are the most.
 func decodeManifest(b []byte) (*Manifest, error) {
-	doc, err := copier.OpenDocument(b)
+	doc, err := pack.OpenDocument(b)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/repo/store"
 )
 
@@ -58,7 +58,7 @@ func TestHostileManifests(t *testing.T) {
 		"not a list":                   `"files":{"a":1}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			b, err := copier.EncodeDocument([]byte(`{"format_version":1,` + document + "}\n"))
+			b, err := pack.EncodeDocument([]byte(`{"format_version":1,` + document + "}\n"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -84,7 +84,7 @@ func TestManifestVersionFirst(t *testing.T) {
 		`[]`:                                       ErrDamaged,
 		``:                                         ErrDamaged,
 	} {
-		b, err := copier.EncodeDocument([]byte(document))
+		b, err := pack.EncodeDocument([]byte(document))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +109,7 @@ func TestLargeManifest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := copier.EncodeDocument(raw)
+	b, err := pack.EncodeDocument(raw)
 	if err != nil {
 		t.Fatal(err)
 	}

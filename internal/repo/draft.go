@@ -8,7 +8,7 @@ import (
 	"io"
 	"strings"
 
-	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/repo/store"
 )
 
@@ -65,7 +65,7 @@ func (d *Draft) commit(ctx context.Context, m *Manifest) error {
 	if err := json.NewEncoder(&raw).Encode(m); err != nil {
 		return err
 	}
-	b, err := copier.EncodeDocument(raw.Bytes())
+	b, err := pack.EncodeDocument(raw.Bytes())
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (d *Draft) commit(ctx context.Context, m *Manifest) error {
 }
 
 // checkPacks compares the packs of a manifest with the objects that are there.
-func (d *Draft) checkPacks(ctx context.Context, packs []copier.Pack) error {
+func (d *Draft) checkPacks(ctx context.Context, packs []pack.Pack) error {
 	prefix := Folder(d.id) + "/"
 	list, err := d.repository.st.List(ctx, prefix)
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/aria"
 	"mbk/internal/innodb"
 )
@@ -55,7 +55,7 @@ type Manifest struct {
 	Directories []Directory   `json:"directories"` // every database, empty ones too
 	Tables      []Table       `json:"tables"`
 	Files       []File        `json:"files"`
-	Packs       []copier.Pack `json:"packs"`
+	Packs       []pack.Pack   `json:"packs"`
 	Damaged     []DamagedPage `json:"damaged,omitempty"`  // only with the option that goes on over them
 	LeftOut     []LeftOut     `json:"left_out,omitempty"` // tables that this backup does not hold, and why
 	Filter      *Filter       `json:"filter,omitempty"`   // nil: it holds all but LeftOut
@@ -295,7 +295,7 @@ type File struct {
 	Dev      uint64          `json:"dev"`
 	Inode    uint64          `json:"inode"`
 	Born     time.Time       `json:"born"` // birth time, zero if the file system has none
-	Extents  []copier.Extent `json:"extents"`
+	Extents  []pack.Extent   `json:"extents"`
 }
 
 // DamagedPage is a page that was damaged in the source.

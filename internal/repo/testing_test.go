@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/innodb"
 	"mbk/internal/repo/store"
 	"mbk/internal/repo/store/folder"
@@ -96,16 +96,16 @@ func newManifest(id string) *Manifest {
 		Tables:      []Table{{Database: "d", Name: "t", Engine: "InnoDB", Type: "BASE TABLE", Files: []int{0, 1}}},
 		Files: []File{
 			{Number: 1, Path: "d/t.frm", Class: ClassPlain, Size: 10, Mode: 0o660,
-				Extents: []copier.Extent{{Pack: "data-0001.pack", Offset: 0, Length: 60, Start: 0, Size: 10}}},
+				Extents: []pack.Extent{{Pack: "data-0001.pack", Offset: 0, Length: 60, Start: 0, Size: 10}}},
 			{Number: 2, Path: "d/t.ibd", Class: ClassInnoDB, Space: &space, PageSize: 16384, Size: 65536, Mode: 0o660,
-				Extents: []copier.Extent{
+				Extents: []pack.Extent{
 					{Pack: "data-0001.pack", Offset: 60, Length: 500, Start: 0, Size: 32768},
 					{Pack: "data-0001.pack", Offset: 560, Length: 440, Start: 32768, Size: 32768},
 				}},
 			{Number: 3, Path: "ib_logfile0", Class: ClassRedo, Size: 1000, Mode: 0o660,
-				Extents: []copier.Extent{{Pack: "redo.pack", Offset: 0, Length: packSize, Start: 0, Size: 1000}}},
+				Extents: []pack.Extent{{Pack: "redo.pack", Offset: 0, Length: packSize, Start: 0, Size: 1000}}},
 		},
-		Packs: []copier.Pack{
+		Packs: []pack.Pack{
 			{Name: "data-0001.pack", Size: packSize, Hash: hash, Raw: 65546},
 			{Name: "redo.pack", Size: packSize, Hash: hash, Raw: 1000},
 		},

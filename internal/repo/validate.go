@@ -8,7 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"mbk/copier"
+	"mbk/copier/pack"
 )
 
 // Bounds of what a manifest may say. They are beyond what a server can have.
@@ -95,7 +95,7 @@ func isHash(s string) bool {
 }
 
 func (m *Manifest) checkFiles() error {
-	packs := make(map[string]*copier.Pack, len(m.Packs))
+	packs := make(map[string]*pack.Pack, len(m.Packs))
 	for i := range m.Packs {
 		packs[m.Packs[i].Name] = &m.Packs[i]
 	}
@@ -148,7 +148,7 @@ func isOrigin(s string) bool {
 // checkExtents checks that the extents of a file lie in their packs and cover the
 // file from its start to its end, each byte once. The redo is covered from where
 // its first extent starts; checkRedo knows how far.
-func (f *File) checkExtents(packs map[string]*copier.Pack) error {
+func (f *File) checkExtents(packs map[string]*pack.Pack) error {
 	var next int64
 	if f.Class == ClassRedo && len(f.Extents) > 0 {
 		next = f.Extents[0].Start

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/aria"
 	"mbk/internal/innodb"
 )
@@ -111,8 +111,8 @@ func TestValidate(t *testing.T) {
 			m.Files[2].Extents[0].Size = 1024
 		}, "redo from lsn 4608 to 6144, of which 1024 bytes are stored"},
 		{"redo with absurd sizes", func(m *Manifest) {
-			x := copier.Extent{Pack: "redo.pack", Length: 1, Size: maxFileSize}
-			m.Files[2].Extents = []copier.Extent{x}
+			x := pack.Extent{Pack: "redo.pack", Length: 1, Size: maxFileSize}
+			m.Files[2].Extents = []pack.Extent{x}
 			for i := range 3 {
 				x.Start = int64(i+1) * maxFileSize
 				m.Files[2].Extents = append(m.Files[2].Extents, x)
@@ -155,7 +155,7 @@ func TestValidateAccepts(t *testing.T) {
 		}},
 		{"redo stored at its place in the file", func(m *Manifest) { m.Files[2].Extents[0].Start = 12288 }},
 		{"redo in two extents", func(m *Manifest) {
-			m.Files[2].Extents = []copier.Extent{
+			m.Files[2].Extents = []pack.Extent{
 				{Pack: "redo.pack", Length: 500, Start: 0, Size: 600}, {Pack: "redo.pack", Offset: 500, Length: 500, Start: 600, Size: 400},
 			}
 		}},
@@ -213,7 +213,7 @@ func FuzzDecodeManifest(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	object, err := copier.EncodeDocument(good)
+	object, err := pack.EncodeDocument(good)
 	if err != nil {
 		f.Fatal(err)
 	}

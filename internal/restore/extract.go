@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/aria"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
@@ -29,7 +30,7 @@ import (
 // job with an empty extent.
 type job struct {
 	file   *outFile
-	extent copier.Extent
+	extent pack.Extent
 }
 
 // outFile is a file that is being extracted, by several workers if it has
@@ -49,7 +50,7 @@ type outFile struct {
 // extraction writes files of a backup below a root. Nothing is written outside
 // of it whatever the manifest says, and no file is written twice.
 type extraction struct {
-	st      copier.Opener
+	st      pack.Opener
 	folder  string
 	root    *os.Root
 	as      fsuser.User // with whose rights files are made and opened
@@ -61,7 +62,7 @@ type extraction struct {
 }
 
 // run extracts files. Every chunk's checksum is checked on the way; damage is
-// reported as a *copier.DamageError.
+// reported as a *pack.DamageError.
 func (x *extraction) run(ctx context.Context, files []*outFile) error {
 	jobs := inPackOrder(files)
 	if err := x.makeFolders(files); err != nil {
@@ -82,7 +83,7 @@ func (x *extraction) run(ctx context.Context, files []*outFile) error {
 	})
 	for range x.workers {
 		group.Go(func() error {
-			e := copier.NewExtractor()
+			e := pack.NewReader()
 			defer e.Close()
 			for j := range queue {
 				if err := x.do(ctx, e, j); err != nil {
@@ -120,14 +121,14 @@ type packs struct {
 	id         string // of the backup
 }
 
-// Open implements copier.Opener.
+// Open implements pack.Opener.
 func (p packs) Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error) {
 	r, err := p.repository.Store().Open(ctx, name, offset, n)
 	if errors.Is(err, fs.ErrNotExist) {
 		if removed := p.repository.StillThere(ctx, p.id); removed != nil {
 			return nil, removed
 		}
-		err = &copier.DamageError{Object: name, Reason: "it is missing", Missing: true}
+		err = &pack.DamageError{Object: name, Reason: "it is missing", Missing: true}
 	}
 	return r, err
 }
@@ -173,7 +174,7 @@ func (x *extraction) makeFolder(dir string) error {
 }
 
 // do extracts one run of bytes, and completes the file if it was the last.
-func (x *extraction) do(ctx context.Context, e *copier.Extractor, j job) (err error) {
+func (x *extraction) do(ctx context.Context, e *pack.Reader, j job) (err error) {
 	f, err := fsuser.Value(x.as, func() (*os.File, error) { return x.open(j.file) })
 	if err != nil {
 		return err
@@ -293,18 +294,18 @@ func setTimes(file *os.File, to time.Time) error {
 // shiftedSink passes on what an Extractor delivers, moved to another place in
 // the file, and counts it.
 type shiftedSink struct {
-	copier.Sink
+	pack.Sink
 	shift int64
 	meter *meter
 }
 
-// WriteAt implements copier.Sink.
+// WriteAt implements pack.Sink.
 func (s shiftedSink) WriteAt(p []byte, off int64) (int, error) {
 	s.meter.add(int64(len(p)))
 	return s.Sink.WriteAt(p, off+s.shift)
 }
 
-// Zero implements copier.Sink.
+// Zero implements pack.Sink.
 func (s shiftedSink) Zero(off, n int64) error {
 	s.meter.add(n)
 	return s.Sink.Zero(off+s.shift, n)
@@ -331,7 +332,7 @@ type diskSink struct {
 	begun  int64            // offset up to which the kernel was told to write
 }
 
-// WriteAt implements copier.Sink.
+// WriteAt implements pack.Sink.
 func (s *diskSink) WriteAt(p []byte, off int64) (int, error) {
 	if s.direct != nil && off%diskBlock == 0 && len(p)%diskBlock == 0 && uintptr(unsafe.Pointer(unsafe.SliceData(p)))%diskBlock == 0 {
 		n, err := s.direct.WriteAt(p, off)
@@ -349,7 +350,7 @@ func (s *diskSink) WriteAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// Zero implements copier.Sink.
+// Zero implements pack.Sink.
 func (s *diskSink) Zero(off, n int64) error { return s.cached.Zero(off, n) }
 
 // outFiles lists the files of a backup as they are laid down in a data

@@ -34,7 +34,7 @@ type Extracted struct {
 // path in the data directory, "shop/orders.ibd"; "*" and "?" stand for other
 // characters, as in package path. Every pattern must match something.
 //
-// Errors: *ObjectionsError, *copier.DamageError.
+// Errors: *ObjectionsError, *pack.DamageError.
 func Extract(ctx context.Context, o Options, patterns []string, dir string) (*Extracted, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/aria"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
@@ -142,7 +143,7 @@ type coldBackup struct {
 
 func (b *coldBackup) run(ctx context.Context, end innodb.LSN) (err error) {
 	folder := repo.Folder(b.m.ID)
-	if b.copier, err = copier.New(ctx, b.st, folder, copier.Options{Workers: 2, Codec: copier.Zstd, SegmentSize: 4 << 20}); err != nil {
+	if b.copier, err = copier.New(ctx, b.st, folder, copier.Options{Workers: 2, Codec: pack.Zstd, SegmentSize: 4 << 20}); err != nil {
 		return err
 	}
 	defer func() {
@@ -301,11 +302,11 @@ func (b *coldBackup) redo(ctx context.Context, folder string, end innodb.LSN) er
 		return errors.New("the redo log of the test server has wrapped around: use a larger one")
 	}
 	b.next++
-	r, pack, err := copier.StoreStream(ctx, b.st, folder, "redo.pack", b.next, 0, bytes.NewReader(raw[from:to]), copier.Options{Codec: copier.Zstd})
+	r, made, err := copier.StoreStream(ctx, b.st, folder, "redo.pack", b.next, 0, bytes.NewReader(raw[from:to]), copier.Options{Codec: pack.Zstd})
 	if err != nil {
 		return err
 	}
-	b.m.Packs = append(b.m.Packs, pack)
+	b.m.Packs = append(b.m.Packs, made)
 	b.m.Redo = repo.Redo{
 		Format: header.Format, Creator: header.Creator, Crypt: header.Crypt, Checkpoint: c, End: end,
 		File: len(b.m.Files), Capacity: int64(len(raw)) - innodb.LogDataOffset,

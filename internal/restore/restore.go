@@ -55,7 +55,7 @@ type Elapsed struct {
 // removed by the next one into the same target.
 //
 // Errors: *ObjectionsError before anything was written, *BusyError,
-// *copier.DamageError and repo.ErrDamaged for damage in the repository,
+// *pack.DamageError and repo.ErrDamaged for damage in the repository,
 // *mariadbd.RunError.
 func Restore(ctx context.Context, o Options) (*Result, error) {
 	started := time.Now()

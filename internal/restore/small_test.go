@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/hint"
 	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
@@ -261,7 +261,7 @@ func testDamage(t *testing.T, f *fixture, _ string) {
 				o := f.options(filepath.Join(parent, "data"))
 				o.AllowDamaged = true // the last turn has found some
 				_, err := Restore(t.Context(), o)
-				if d, ok := errors.AsType[*copier.DamageError](err); !ok || d.Object != object {
+				if d, ok := errors.AsType[*pack.DamageError](err); !ok || d.Object != object {
 					t.Errorf("Restore = %v, want damage in %s", err, object)
 				}
 				wantNothingBut(t, parent)

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/repo"
 )
 
@@ -19,7 +19,7 @@ type spare struct {
 
 // spares lists all such runs of a backup.
 func spares(m *repo.Manifest) []spare {
-	used := map[string][]copier.Extent{}
+	used := map[string][]pack.Extent{}
 	for _, f := range m.Files {
 		for _, e := range f.Extents {
 			used[e.Pack] = append(used[e.Pack], e)
@@ -28,9 +28,9 @@ func spares(m *repo.Manifest) []spare {
 	var found []spare
 	for _, p := range m.Packs {
 		extents := used[p.Name]
-		slices.SortFunc(extents, func(a, b copier.Extent) int { return int(a.Offset - b.Offset) })
+		slices.SortFunc(extents, func(a, b pack.Extent) int { return int(a.Offset - b.Offset) })
 		var at int64
-		for _, e := range append(extents, copier.Extent{Offset: p.Size}) {
+		for _, e := range append(extents, pack.Extent{Offset: p.Size}) {
 			if e.Offset > at {
 				found = append(found, spare{p.Name, at, e.Offset - at})
 			}
@@ -47,7 +47,7 @@ func checkSpares(ctx context.Context, o Options, m *repo.Manifest) error {
 	group.SetLimit(o.Workers)
 	for _, s := range spares(m) {
 		group.Go(func() error {
-			x := copier.NewExtractor()
+			x := pack.NewReader()
 			defer x.Close()
 			return x.Check(ctx, packs{o.Repository, m.ID}, repo.Folder(m.ID), s.pack, s.offset, s.length)
 		})

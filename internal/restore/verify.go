@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/hint"
 	"mbk/internal/innodb"
 	"mbk/internal/mariadbd"
@@ -263,7 +263,7 @@ func (v *verification) stored(ctx context.Context) error {
 	st := counted{v.o.Repository.Store(), v.meter}
 	for _, p := range v.m.Packs {
 		group.Go(func() error {
-			err := copier.CheckPack(reading, st, folder, p)
+			err := pack.CheckHash(reading, st, folder, p)
 			if f, err := v.finding(reading, folder+"/"+p.Name, err); f != nil {
 				v.find(*f)
 				return nil
@@ -295,7 +295,7 @@ func (v *verification) stored(ctx context.Context) error {
 // gives an input/output error is none: the bytes may be whole, and it is only now that
 // they cannot be reached; if they are lost, the next verification meets it too.
 func (v *verification) finding(ctx context.Context, object string, err error) (*repo.Finding, error) {
-	damage, ok := errors.AsType[*copier.DamageError](err)
+	damage, ok := errors.AsType[*pack.DamageError](err)
 	if errors.Is(err, fs.ErrNotExist) || ok && damage.Missing {
 		if err := v.o.Repository.StillThere(ctx, v.m.ID); err != nil {
 			return nil, err
@@ -328,11 +328,11 @@ func (v *verification) strangers(ctx context.Context, folder string) error {
 
 // counted is a store whose reads are counted by a meter.
 type counted struct {
-	copier.Opener
+	pack.Opener
 	meter *meter
 }
 
-// Open implements copier.Opener.
+// Open implements pack.Opener.
 func (c counted) Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error) {
 	r, err := c.Opener.Open(ctx, name, offset, n)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/hint"
 	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
@@ -35,7 +35,7 @@ func (v *verification) boot(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.clean(v.o.KeepOnFailure && (err != nil || v.found() > found))) }()
 	err = s.extractAll(ctx, v.o, v.m, p.settings.AriaDir, v.meter)
-	if _, ok := errors.AsType[*copier.DamageError](err); ok { // since it was read the first time
+	if _, ok := errors.AsType[*pack.DamageError](err); ok { // since it was read the first time
 		var f *repo.Finding
 		if f, err = v.finding(ctx, repo.Folder(v.m.ID), err); f != nil {
 			v.find(*f)

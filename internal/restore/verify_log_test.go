@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/aria"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
@@ -72,7 +73,7 @@ func storeLog(t *testing.T, log []byte) *verification {
 		t.Fatal(err)
 	}
 	m := &repo.Manifest{ID: "20261129T120000Z-full", Aria: repo.Aria{Control: &aria.Control{}}, LSN: repo.LSNs{End: innodb.LSN(1)}}
-	c, err := copier.New(t.Context(), mem, repo.Folder(m.ID), copier.Options{Workers: 1, Codec: copier.Zstd})
+	c, err := copier.New(t.Context(), mem, repo.Folder(m.ID), copier.Options{Workers: 1, Codec: pack.Zstd})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/aria"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
@@ -111,7 +111,7 @@ func (v *verification) findInFile(f *repo.File, problem string) {
 
 // prepare finds out what the pages of a file look like, from its first page or
 // from the header of its table. It is called once for each file.
-func (v *verification) prepare(ctx context.Context, e *copier.Extractor, c *pageCheck) error {
+func (v *verification) prepare(ctx context.Context, e *pack.Reader, c *pageCheck) error {
 	switch c.file.Class {
 	case repo.ClassInnoDB:
 		return v.innodbCheck(ctx, e, c)
@@ -136,7 +136,7 @@ func (v *verification) ariaLogCheck(c *pageCheck) {
 
 // innodbCheck makes the check of a tablespace's file. A first page that holds
 // nothing yet is made by recovery, out of the redo log.
-func (v *verification) innodbCheck(ctx context.Context, e *copier.Extractor, c *pageCheck) error {
+func (v *verification) innodbCheck(ctx context.Context, e *pack.Reader, c *pageCheck) error {
 	f := c.file
 	if f.Space == nil || f.PageSize == 0 {
 		return nil
@@ -174,7 +174,7 @@ func (v *verification) innodbCheck(ctx context.Context, e *copier.Extractor, c *
 }
 
 // ariaCheck makes the check of one of the two files of an Aria table.
-func (v *verification) ariaCheck(ctx context.Context, e *copier.Extractor, c *pageCheck) error {
+func (v *verification) ariaCheck(ctx context.Context, e *pack.Reader, c *pageCheck) error {
 	f, index, ext := c.file, c.index, path.Ext(c.file.Path)
 	if index == nil {
 		v.findInFile(f, "the table's "+aria.IndexExt+" file is missing")
@@ -204,7 +204,7 @@ func (v *verification) ariaCheck(ctx context.Context, e *copier.Extractor, c *pa
 }
 
 // beginning reads the first n bytes of a file, or all of a shorter one.
-func (v *verification) beginning(ctx context.Context, e *copier.Extractor, f *repo.File, n int64) ([]byte, error) {
+func (v *verification) beginning(ctx context.Context, e *pack.Reader, f *repo.File, n int64) ([]byte, error) {
 	head := &headSink{b: make([]byte, min(n, f.Size))}
 	for _, x := range f.Extents {
 		err := e.Extent(ctx, v.o.Repository.Store(), repo.Folder(v.m.ID), f.Number, x, head)
@@ -224,7 +224,7 @@ var errEnough = errors.New("enough was read")
 // headSink keeps the first bytes of a file.
 type headSink struct{ b []byte }
 
-// WriteAt implements copier.Sink.
+// WriteAt implements pack.Sink.
 func (s *headSink) WriteAt(p []byte, off int64) (int, error) {
 	if off < int64(len(s.b)) {
 		copy(s.b[off:], p)
@@ -232,7 +232,7 @@ func (s *headSink) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), s.enough(off + int64(len(p)))
 }
 
-// Zero implements copier.Sink.
+// Zero implements pack.Sink.
 func (s *headSink) Zero(off, n int64) error { return s.enough(off + n) }
 
 // enough reports whether the beginning is complete.
@@ -246,7 +246,7 @@ func (s *headSink) enough(end int64) error {
 // piece is an extent to read and check.
 type piece struct {
 	check  *pageCheck
-	extent copier.Extent
+	extent pack.Extent
 }
 
 // readAll reads every extent of the files, several at a time.
@@ -268,7 +268,7 @@ func (v *verification) readAll(ctx context.Context, checks []*pageCheck) error {
 	})
 	for range v.o.Workers {
 		group.Go(func() error {
-			e := copier.NewExtractor()
+			e := pack.NewReader()
 			defer e.Close()
 			for p := range queue {
 				if err := v.readPiece(ctx, e, p); err != nil {
@@ -282,7 +282,7 @@ func (v *verification) readAll(ctx context.Context, checks []*pageCheck) error {
 }
 
 // readPiece reads and checks one extent.
-func (v *verification) readPiece(ctx context.Context, e *copier.Extractor, p piece) error {
+func (v *verification) readPiece(ctx context.Context, e *pack.Reader, p piece) error {
 	var err error
 	p.check.once.Do(func() { err = v.prepare(ctx, e, p.check) })
 	if err == nil {
@@ -306,7 +306,7 @@ type pageSink struct {
 	at    int64  // where in the file the rest begins
 }
 
-// WriteAt implements copier.Sink.
+// WriteAt implements pack.Sink.
 func (s *pageSink) WriteAt(p []byte, off int64) (int, error) {
 	n, size := len(p), s.check.size
 	if s.check.test == nil || size == 0 {
@@ -329,7 +329,7 @@ func (s *pageSink) WriteAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// Zero implements copier.Sink. Whole pages of zeros have nothing to check, but where
+// Zero implements pack.Sink. Whole pages of zeros have nothing to check, but where
 // there must be none. Of those it checks as many as are named.
 func (s *pageSink) Zero(off, n int64) error {
 	size := int64(s.check.size)
@@ -362,7 +362,7 @@ func (v *verification) redo(ctx context.Context) error {
 		v.find(repo.Finding{File: f.Path, Problem: err.Error()})
 		return nil
 	}
-	e := copier.NewExtractor()
+	e := pack.NewReader()
 	defer e.Close()
 	sink := &logSink{log: log}
 	for _, x := range f.Extents {
@@ -396,16 +396,16 @@ type logSink struct {
 	err error // of the checker
 }
 
-// WriteAt implements copier.Sink.
+// WriteAt implements pack.Sink.
 func (s *logSink) WriteAt(p []byte, _ int64) (int, error) {
 	n, err := s.log.Write(p)
 	s.err = err
 	return n, err
 }
 
-// Zero implements copier.Sink.
+// Zero implements pack.Sink.
 func (s *logSink) Zero(off, n int64) error {
-	zeros := make([]byte, min(n, copier.MaxChunk))
+	zeros := make([]byte, min(n, pack.MaxChunk))
 	for n > 0 {
 		p := zeros[:min(n, int64(len(zeros)))]
 		if _, err := s.WriteAt(p, off); err != nil {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/innodb"
 )
 
@@ -43,7 +44,7 @@ func limit(ctx context.Context, args []string) error {
 			return writeSynced(filepath.Join(args[2], fmt.Sprint(n)), files.bytes/int64(runtime.GOMAXPROCS(0)))
 		}, fileList{})
 	}
-	codec, level, err := copier.ParseCodec(args[0])
+	codec, level, err := pack.ParseCodec(args[0])
 	if err != nil {
 		return err
 	}

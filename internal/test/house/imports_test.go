@@ -21,6 +21,8 @@ var rank = map[string]int{
 	"mbk/internal/repo":                 3,
 	"mbk/stage":                         3,
 	"mbk/copier":                        2,
+	"mbk/copier/pack":                   1,
+	"mbk/copier/pack/packtest":          0,
 	"mbk/internal/innodb":               1,
 	"mbk/internal/aria":                 1,
 	"mbk/internal/repo/store":           1,
@@ -53,7 +55,7 @@ var rank = map[string]int{
 // of the program is to know nothing of it.
 var only = map[string][]string{
 	"github.com/go-sql-driver/mysql": {"mbk/stage", "mbk/internal/test/mariadbtest"},
-	"github.com/klauspost/compress":  {"mbk/copier"},
+	"github.com/klauspost/compress":  {"mbk/copier/pack"},
 	"github.com/urfave/cli":          {"mbk/internal/cli"},
 	"github.com/schollz/progressbar": {"mbk/internal/cli"},
 	"golang.org/x/term":              {"mbk/internal/cli"},
@@ -68,6 +70,7 @@ var only = map[string][]string{
 // testOnly is imported by tests alone, and by what shows the program at work.
 var testOnly = []string{
 	"mbk/internal/test/mariadbtest", "mbk/internal/test/rights", "mbk/internal/test/smtptest", "mbk/internal/repo/store/storetest",
+	"mbk/copier/pack/packtest",
 }
 
 func TestImportsGoOneWay(t *testing.T) {
@@ -110,7 +113,11 @@ func TestBackupAndRestoreDoNotKnowEachOther(t *testing.T) {
 func TestFormatsKnowNoOtherPackage(t *testing.T) {
 	_, all := sources(t)
 	for _, s := range all {
-		if s.test || !slices.Contains([]string{"mbk/internal/innodb", "mbk/internal/aria", "mbk/internal/repo/store", "mbk/internal/repo/store/folder"}, s.pkg) {
+		formats := []string{
+			"mbk/internal/innodb", "mbk/internal/aria", "mbk/internal/repo/store", "mbk/internal/repo/store/folder",
+			"mbk/copier/pack",
+		}
+		if s.test || !slices.Contains(formats, s.pkg) {
 			continue
 		}
 		for _, p := range s.imports(t) {

@@ -269,7 +269,7 @@ func TestExitCodesAreDocumented(t *testing.T) {
 	}
 }
 
-// headerRow finds a row of a header's layout in the comment of package copier,
+// headerRow finds a row of a header's layout in the comment of package pack,
 // and layoutRow one in the document.
 var (
 	headerRow = regexp.MustCompile(`(?m)^//\t +(\d+) +(\d+)  (\S.*)$`)
@@ -277,16 +277,16 @@ var (
 )
 
 // TestFormatHasTheLayoutOfChunks compares offsets and lengths of the headers with
-// the comment of package copier.
+// the comment of package pack.
 func TestFormatHasTheLayoutOfChunks(t *testing.T) {
 	var want, got []string
-	for _, m := range headerRow.FindAllStringSubmatch(document(t, "copier/doc.go"), -1) {
+	for _, m := range headerRow.FindAllStringSubmatch(document(t, "copier/pack/doc.go"), -1) {
 		want = append(want, fmt.Sprint(m[1], "+", m[2]))
 	}
 	for _, m := range layoutRow.FindAllStringSubmatch(document(t, format), -1) {
 		got = append(got, fmt.Sprint(m[1], "+", m[2]))
 	}
 	if len(want) < 15 || !slices.Equal(got, want) {
-		t.Errorf("%s has the header fields (offset+length) %v, package copier %v", format, got, want)
+		t.Errorf("%s has the header fields (offset+length) %v, package pack %v", format, got, want)
 	}
 }

@@ -1,4 +1,4 @@
-package copier
+package pack
 
 import (
 	"encoding/binary"
@@ -11,9 +11,6 @@ import (
 const (
 	// MaxChunk is the most raw bytes of one chunk of data.
 	MaxChunk = 1 << 20
-
-	// minZero is the shortest run of zero bytes that becomes a chunk of zeros.
-	minZero = 64 << 10
 
 	headerSize  = 56
 	headerMagic = "mbk1"

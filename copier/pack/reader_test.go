@@ -1,4 +1,4 @@
-package copier
+package pack
 
 import (
 	"bytes"
@@ -10,56 +10,104 @@ import (
 	"testing"
 	"time"
 
+	"mbk/copier/pack/packtest"
 	"mbk/internal/repo/store"
 	"mbk/internal/repo/store/storetest"
 
 	"github.com/klauspost/compress/zstd"
 )
 
-// smallPack stores a pack with all kinds of chunks and codecs.
-func smallPack(t *testing.T, codec Codec) (*storetest.Mem, [][]byte, []Result, Pack) {
+const folder = "backups/b"
+
+var codecs = []Codec{None, Zstd, S2}
+
+// writePack stores data-0001.pack with one extent for each file, from their beginning,
+// of chunks of at most chunkSize bytes.
+func writePack(t *testing.T, codec Codec, chunkSize int, files ...[]byte) (*storetest.Mem, []Extent, Pack) {
 	t.Helper()
+	w, err := NewWriter(codec, 0, chunkSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
 	st := storetest.NewMem()
-	c := start(t, st, Options{Workers: 1, Codec: codec, ChunkSize: 128 << 10})
-	mixed := bytes.Join([][]byte{text(300, 1), make([]byte, 70<<10), text(100, 2)}, nil)
-	files := [][]byte{text(700, 3), mixed, noise(200, 4), make([]byte, 100<<10)}
-	var results []Result
-	for i, b := range files {
-		results = append(results, wait(t, add(t, c, uint32(i), b)))
+	var extents []Extent
+	var made Pack
+	err = st.Put(t.Context(), folder+"/data-0001.pack", func(out io.Writer) error {
+		w.Begin("data-0001.pack", out)
+		for i, b := range files {
+			w.BeginExtent(uint32(i), 0)
+			for len(b) > 0 {
+				n := copy(w.Buffer(), b)
+				if err := w.Add(n); err != nil {
+					return err
+				}
+				b = b[n:]
+			}
+			e, err := w.EndExtent()
+			if err != nil {
+				return err
+			}
+			extents = append(extents, e)
+		}
+		var err error
+		made, err = w.End()
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	packs := closeCopier(t, c)
-	if len(packs) != 1 {
-		t.Fatalf("%d packs", len(packs))
+	return st, extents, made
+}
+
+// smallPack stores a pack with all kinds of chunks and codecs.
+func smallPack(t *testing.T, codec Codec) (*storetest.Mem, [][]byte, []Extent, Pack) {
+	t.Helper()
+	mixed := bytes.Join([][]byte{packtest.Text(300, 1), make([]byte, 70<<10), packtest.Text(100, 2)}, nil)
+	files := [][]byte{packtest.Text(700, 3), mixed, packtest.Noise(200, 4), make([]byte, 100<<10)}
+	st, extents, made := writePack(t, codec, 128<<10, files...)
+	return st, files, extents, made
+}
+
+// object returns all bytes of an object.
+func object(t *testing.T, st store.Store, name string) []byte {
+	t.Helper()
+	b, err := store.ReadAll(t.Context(), st, folder+"/"+name, 1<<30)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return st, files, results, packs[0]
+	return b
+}
+
+// cancelled is a context that is over.
+func cancelled(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
 }
 
 // extractAll extracts all files of a pack to nowhere.
-func extractAll(ctx context.Context, x *Extractor, st Opener, results []Result) error {
-	for i, r := range results {
-		for _, e := range r.Extents {
-			if err := x.Extent(ctx, st, folder, uint32(i), e, nowhere{}); err != nil {
-				return err
-			}
+func extractAll(ctx context.Context, x *Reader, st Opener, extents []Extent) error {
+	for i, e := range extents {
+		if err := x.Extent(ctx, st, folder, uint32(i), e, packtest.Nowhere{}); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-type nowhere struct{}
-
-func (nowhere) WriteAt(b []byte, off int64) (int, error) { return len(b), nil }
-func (nowhere) Zero(off, n int64) error                  { return nil }
-
 func TestEveryFlippedByteIsFound(t *testing.T) {
 	for _, codec := range codecs {
 		t.Run(codec.String(), func(t *testing.T) {
-			st, files, results, pack := smallPack(t, codec)
-			for i, b := range files {
-				wantFile(t, st, uint32(i), results[i], b)
-			}
-			x := NewExtractor()
+			st, files, extents, pack := smallPack(t, codec)
+			x := NewReader()
 			defer x.Close()
+			for i, want := range files {
+				got := packtest.NewFile(int64(len(want)))
+				if err := x.Extent(t.Context(), st, folder, uint32(i), extents[i], got); err != nil || !bytes.Equal(got.Bytes, want) {
+					t.Errorf("file %d differs, %v", i, err)
+				}
+			}
 			whole := object(t, st, pack.Name)
 			r := rand.New(rand.NewPCG(1, 1))
 			for at := range whole {
@@ -70,10 +118,10 @@ func TestEveryFlippedByteIsFound(t *testing.T) {
 					if err := store.PutBytes(t.Context(), bad, folder+"/"+pack.Name, b); err != nil {
 						t.Fatal(err)
 					}
-					if err := CheckPack(t.Context(), bad, folder, pack); !isDamage(err) {
-						t.Errorf("byte %d: CheckPack: %v", at, err)
+					if err := CheckHash(t.Context(), bad, folder, pack); !isDamage(err) {
+						t.Errorf("byte %d: CheckHash: %v", at, err)
 					}
-					if err := extractAll(t.Context(), x, bad, results); !isDamage(err) {
+					if err := extractAll(t.Context(), x, bad, extents); !isDamage(err) {
 						t.Errorf("byte %d: Extent: %v", at, err)
 					}
 				}
@@ -88,37 +136,34 @@ func isDamage(err error) bool {
 }
 
 func TestCutPack(t *testing.T) {
-	st, _, results, pack := smallPack(t, Zstd)
+	st, _, extents, pack := smallPack(t, Zstd)
 	whole := object(t, st, pack.Name)
-	x := NewExtractor()
+	x := NewReader()
 	defer x.Close()
 	for n := range whole {
 		bad := storetest.NewMem()
 		if err := store.PutBytes(t.Context(), bad, folder+"/"+pack.Name, whole[:n]); err != nil {
 			t.Fatal(err)
 		}
-		if err := CheckPack(t.Context(), bad, folder, pack); !isDamage(err) {
-			t.Errorf("%d bytes: CheckPack: %v", n, err)
+		if err := CheckHash(t.Context(), bad, folder, pack); !isDamage(err) {
+			t.Errorf("%d bytes: CheckHash: %v", n, err)
 		}
-		if err := extractAll(t.Context(), x, bad, results); !isDamage(err) {
+		if err := extractAll(t.Context(), x, bad, extents); !isDamage(err) {
 			t.Errorf("%d bytes: Extent: %v", n, err)
 		}
 	}
 	if err := store.PutBytes(t.Context(), st, folder+"/"+pack.Name, append(whole, 0)); err != nil {
 		t.Fatal(err)
 	}
-	if err := CheckPack(t.Context(), st, folder, pack); !isDamage(err) {
+	if err := CheckHash(t.Context(), st, folder, pack); !isDamage(err) {
 		t.Errorf("one byte more: %v", err)
 	}
 }
 
 func TestWrongExtents(t *testing.T) {
-	file := text(300<<10, 1)
-	st := storetest.NewMem()
-	c := start(t, st, Options{Workers: 1, ChunkSize: 64 << 10})
-	good := wait(t, add(t, c, 1, file)).Extents[0]
-	other := wait(t, add(t, c, 2, file)).Extents[0]
-	closeCopier(t, c)
+	file := packtest.Text(300<<10, 1)
+	st, extents, _ := writePack(t, None, 64<<10, file, file)
+	good, other := extents[0], extents[1]
 	chunk := int64(headerSize + plainSize(64<<10))
 	for _, tc := range []struct {
 		name   string
@@ -126,45 +171,45 @@ func TestWrongExtents(t *testing.T) {
 		change func(e *Extent)
 		damage bool
 	}{
-		{"other file's number", 2, func(e *Extent) {}, true},
-		{"other file's chunks", 1, func(e *Extent) { *e = other }, true},
-		{"start is wrong", 1, func(e *Extent) { e.Start += 4096 }, true},
-		{"first chunk is left out", 1, func(e *Extent) { e.Offset += chunk; e.Length -= chunk }, true},
-		{"last chunk is left out", 1, func(e *Extent) { e.Length -= chunk }, true},
-		{"one chunk too many", 1, func(e *Extent) { e.Length += chunk }, true},
-		{"size is less", 1, func(e *Extent) { e.Size -= 4096 }, true},
-		{"size is more", 1, func(e *Extent) { e.Size += 4096 }, true},
-		{"ends inside a chunk", 1, func(e *Extent) { e.Length -= 10 }, true},
-		{"begins inside a chunk", 1, func(e *Extent) { e.Offset += 10 }, true},
-		{"beyond the pack", 1, func(e *Extent) { e.Offset += 1 << 30 }, true},
-		{"no bytes in the pack", 1, func(e *Extent) { e.Length = 0 }, false},
-		{"no bytes of the file", 1, func(e *Extent) { e.Size = 0 }, false},
-		{"negative offset", 1, func(e *Extent) { e.Offset = -1 }, false},
-		{"negative start", 1, func(e *Extent) { e.Start = -1 }, false},
-		{"offset overflows", 1, func(e *Extent) { e.Offset = 1<<63 - 1 }, false},
-		{"size overflows", 1, func(e *Extent) { e.Size = 1<<63 - 1; e.Start = 1 }, false},
-		{"no such pack", 1, func(e *Extent) { e.Pack = "data-0009.pack" }, false},
+		{"other file's number", 1, func(e *Extent) {}, true},
+		{"other file's chunks", 0, func(e *Extent) { *e = other }, true},
+		{"start is wrong", 0, func(e *Extent) { e.Start += 4096 }, true},
+		{"first chunk is left out", 0, func(e *Extent) { e.Offset += chunk; e.Length -= chunk }, true},
+		{"last chunk is left out", 0, func(e *Extent) { e.Length -= chunk }, true},
+		{"one chunk too many", 0, func(e *Extent) { e.Length += chunk }, true},
+		{"size is less", 0, func(e *Extent) { e.Size -= 4096 }, true},
+		{"size is more", 0, func(e *Extent) { e.Size += 4096 }, true},
+		{"ends inside a chunk", 0, func(e *Extent) { e.Length -= 10 }, true},
+		{"begins inside a chunk", 0, func(e *Extent) { e.Offset += 10 }, true},
+		{"beyond the pack", 0, func(e *Extent) { e.Offset += 1 << 30 }, true},
+		{"no bytes in the pack", 0, func(e *Extent) { e.Length = 0 }, false},
+		{"no bytes of the file", 0, func(e *Extent) { e.Size = 0 }, false},
+		{"negative offset", 0, func(e *Extent) { e.Offset = -1 }, false},
+		{"negative start", 0, func(e *Extent) { e.Start = -1 }, false},
+		{"offset overflows", 0, func(e *Extent) { e.Offset = 1<<63 - 1 }, false},
+		{"size overflows", 0, func(e *Extent) { e.Size = 1<<63 - 1; e.Start = 1 }, false},
+		{"no such pack", 0, func(e *Extent) { e.Pack = "data-0009.pack" }, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			e := good
 			tc.change(&e)
-			x := NewExtractor()
+			x := NewReader()
 			defer x.Close()
-			err := x.Extent(t.Context(), st, folder, tc.number, e, newMemSink(1<<20))
+			err := x.Extent(t.Context(), st, folder, tc.number, e, packtest.NewFile(1<<20))
 			if err == nil || isDamage(err) != tc.damage {
 				t.Errorf("error %v", err)
 			}
 		})
 	}
-	x := NewExtractor()
+	x := NewReader()
 	defer x.Close()
-	if err := x.Extent(t.Context(), st, folder, 1, Extent{Pack: "none.pack"}, nil); err != nil {
+	if err := x.Extent(t.Context(), st, folder, 0, Extent{Pack: "none.pack"}, nil); err != nil {
 		t.Errorf("empty extent: %v", err)
 	}
-	if err := x.Extent(t.Context(), st, folder, 1, Extent{Pack: "none.pack", Length: 1, Size: 1}, nil); !errors.Is(err, fs.ErrNotExist) {
+	if err := x.Extent(t.Context(), st, folder, 0, Extent{Pack: "none.pack", Length: 1, Size: 1}, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no such pack: %v", err)
 	}
-	if err := x.Extent(cancelled(t), st, folder, 1, good, newMemSink(1<<20)); !errors.Is(err, context.Canceled) {
+	if err := x.Extent(cancelled(t), st, folder, 0, good, packtest.NewFile(1<<20)); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -181,28 +226,28 @@ type shortSink struct{ fullSink }
 func (shortSink) WriteAt(b []byte, off int64) (int, error) { return len(b) - 1, nil }
 
 func TestSinkErrors(t *testing.T) {
-	st, _, results, _ := smallPack(t, Zstd)
-	x := NewExtractor()
+	st, _, extents, _ := smallPack(t, Zstd)
+	x := NewReader()
 	defer x.Close()
 	for _, number := range []uint32{0, 3} {
-		if err := x.Extent(t.Context(), st, folder, number, results[number].Extents[0], fullSink{}); !errors.Is(err, errFull) {
+		if err := x.Extent(t.Context(), st, folder, number, extents[number], fullSink{}); !errors.Is(err, errFull) {
 			t.Errorf("file %d: %v, want %v", number, err, errFull)
 		}
 	}
-	if err := x.Extent(t.Context(), st, folder, 0, results[0].Extents[0], shortSink{}); !errors.Is(err, io.ErrShortWrite) {
+	if err := x.Extent(t.Context(), st, folder, 0, extents[0], shortSink{}); !errors.Is(err, io.ErrShortWrite) {
 		t.Errorf("short write: %v", err)
 	}
 }
 
 func TestReadFailsAtEveryPoint(t *testing.T) {
-	mem, _, results, pack := smallPack(t, Zstd)
-	x := NewExtractor()
+	mem, _, extents, pack := smallPack(t, Zstd)
+	x := NewReader()
 	defer x.Close()
 	for n := 0; ; n++ {
 		st := storetest.FailAt(mem, n)
-		err := extractAll(t.Context(), x, st, results)
+		err := extractAll(t.Context(), x, st, extents)
 		if err == nil {
-			err = CheckPack(t.Context(), st, folder, pack)
+			err = CheckHash(t.Context(), st, folder, pack)
 		}
 		if err == nil {
 			err = x.Walk(t.Context(), st, folder, pack.Name, func(Chunk) error { return nil })
@@ -226,7 +271,7 @@ func walk(t *testing.T, b []byte) []Chunk {
 	if err := store.PutBytes(t.Context(), st, folder+"/data-0001.pack", b); err != nil {
 		t.Fatal(err)
 	}
-	x := NewExtractor()
+	x := NewReader()
 	defer x.Close()
 	var chunks []Chunk
 	var end int64
@@ -311,7 +356,7 @@ func TestWalk(t *testing.T) {
 		}
 	})
 	t.Run("nothing but noise", func(t *testing.T) {
-		got := walk(t, noise(5<<20, 1))
+		got := walk(t, packtest.Noise(5<<20, 1))
 		if len(got) != 1 || got[0].Err == nil {
 			t.Errorf("%d chunks", len(got))
 		}
@@ -329,14 +374,14 @@ func TestWalk(t *testing.T) {
 	})
 	t.Run("between noise", func(t *testing.T) {
 		for _, n := range []int{1, 2, 3, 4, 5, 55, 56, 57, readAhead - 3, readAhead, readAhead + 1} {
-			b := bytes.Join([][]byte{noise(n, 1), b, noise(n, 2)}, nil)
+			b := bytes.Join([][]byte{packtest.Noise(n, 1), b, packtest.Noise(n, 2)}, nil)
 			if got := walk(t, b); len(wholeOf(got)) != 6 {
 				t.Errorf("%d bytes of noise: %d whole chunks", n, len(wholeOf(got)))
 			}
 		}
 	})
 	t.Run("stopped", func(t *testing.T) {
-		x := NewExtractor()
+		x := NewReader()
 		defer x.Close()
 		if err := x.Walk(t.Context(), st, folder, pack.Name, func(Chunk) error { return errFull }); !errors.Is(err, errFull) {
 			t.Errorf("error %v", err)
@@ -368,15 +413,9 @@ func FuzzWalk(f *testing.F) {
 // Whoever has lost mbk reads packs with "zstd -dc".
 func TestPacksAreZstdStreams(t *testing.T) {
 	for _, codec := range []Codec{None, Zstd} {
-		st := storetest.NewMem()
-		c := start(t, st, Options{Workers: 1, Codec: codec})
-		var want []byte
-		for i, b := range [][]byte{text(3<<20+5, 1), noise(2<<20, 2), text(10, 3), noise(100, 5)} {
-			wait(t, add(t, c, uint32(i), b))
-			want = append(want, b...)
-		}
-		wait(t, add(t, c, 9, make([]byte, 1<<20))) // is not in the stream
-		closeCopier(t, c)
+		files := [][]byte{packtest.Text(3<<20+5, 1), packtest.Noise(2<<20, 2), packtest.Text(10, 3), packtest.Noise(100, 5)}
+		want := bytes.Join(files, nil)
+		st, _, _ := writePack(t, codec, MaxChunk, append(files, make([]byte, 1<<20))...) // zeros are not in the stream
 		dec, err := zstd.NewReader(bytes.NewReader(object(t, st, "data-0001.pack")))
 		if err != nil {
 			t.Fatal(err)

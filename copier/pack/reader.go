@@ -1,4 +1,4 @@
-package copier
+package pack
 
 import (
 	"bufio"
@@ -13,7 +13,7 @@ import (
 	"github.com/zeebo/xxh3"
 )
 
-// readAhead is the buffer of an Extractor: the largest chunk, and as much again
+// readAhead is the buffer of a Reader: the largest chunk, and as much again
 // so that seldom more than a part of one must be moved to its front.
 const readAhead = 2 * (headerSize + maxPlainSize)
 
@@ -29,6 +29,13 @@ type DamageError struct {
 // Error names the object, the place and the reason.
 func (e *DamageError) Error() string {
 	return fmt.Sprintf("%s is damaged at byte %d: %s", e.Object, e.Offset, e.Reason)
+}
+
+// Opener is where packs are read from.
+type Opener interface {
+	// Open reads n bytes of an object from an offset, or to the end if n < 0.
+	// The reader ends early where the object does.
+	Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error)
 }
 
 // Sink takes the bytes of a file.
@@ -53,9 +60,9 @@ type Chunk struct {
 	Err    error  // *DamageError: the bytes are lost; other fields may be 0
 }
 
-// Extractor reads packs. It keeps its buffers, about 6 MiB, from one use to the
+// Reader reads packs. It keeps its buffers, about 6 MiB, from one use to the
 // next; it belongs to one goroutine at a time.
-type Extractor struct {
+type Reader struct {
 	dec decoder
 	raw []byte
 	br  *bufio.Reader
@@ -64,19 +71,19 @@ type Extractor struct {
 	at     int64 // offset in the pack of the next chunk
 }
 
-// NewExtractor returns an Extractor. The caller closes it.
-func NewExtractor() *Extractor {
-	return &Extractor{raw: make([]byte, 0, MaxChunk), br: bufio.NewReaderSize(nil, readAhead)}
+// NewReader returns a Reader. The caller closes it.
+func NewReader() *Reader {
+	return &Reader{raw: make([]byte, 0, MaxChunk), br: bufio.NewReaderSize(nil, readAhead)}
 }
 
-// Close gives back what the Extractor holds.
-func (x *Extractor) Close() { x.dec.close() }
+// Close gives back what the Reader holds.
+func (x *Reader) Close() { x.dec.close() }
 
 // Extent checks an extent of the file with a number, chunk by chunk, and hands
 // the bytes to sink. What a pack holds in place of them is a *DamageError; errors
 // of the store and of the sink are returned as they are, with the object's name.
 // Chunks in front of the damage may be in the sink by then.
-func (x *Extractor) Extent(ctx context.Context, st Opener, folder string, number uint32, e Extent, sink Sink) (err error) {
+func (x *Reader) Extent(ctx context.Context, st Opener, folder string, number uint32, e Extent, sink Sink) (err error) {
 	if e.Length == 0 && e.Size == 0 {
 		return nil
 	}
@@ -143,7 +150,7 @@ func deliver(sink Sink, h *header, raw []byte) error {
 // Walk reads a whole pack without a manifest and calls fn for every chunk in it,
 // also for damaged ones (see Chunk.Err), behind which it goes on with the next
 // chunk that has a whole header. An error of fn ends the walk and is returned.
-func (x *Extractor) Walk(ctx context.Context, st Opener, folder, name string, fn func(Chunk) error) (err error) {
+func (x *Reader) Walk(ctx context.Context, st Opener, folder, name string, fn func(Chunk) error) (err error) {
 	r, err := x.open(ctx, st, folder+"/"+name, 0, -1)
 	if err != nil {
 		return err
@@ -170,7 +177,7 @@ func (x *Extractor) Walk(ctx context.Context, st Opener, folder, name string, fn
 
 // Check reads the chunks that make up length bytes of a pack from an offset on,
 // and returns the first damage in them.
-func (x *Extractor) Check(ctx context.Context, st Opener, folder, name string, offset, length int64) (err error) {
+func (x *Reader) Check(ctx context.Context, st Opener, folder, name string, offset, length int64) (err error) {
 	r, err := x.open(ctx, st, folder+"/"+name, offset, length)
 	if err != nil {
 		return err
@@ -195,7 +202,7 @@ func (x *Extractor) Check(ctx context.Context, st Opener, folder, name string, o
 }
 
 // walkChunk reads one chunk, or what stands in place of one.
-func (x *Extractor) walkChunk() (Chunk, error) {
+func (x *Reader) walkChunk() (Chunk, error) {
 	at := x.at
 	h, raw, err := x.next()
 	damage, damaged := errors.AsType[*DamageError](err)
@@ -218,7 +225,7 @@ func (x *Extractor) walkChunk() (Chunk, error) {
 }
 
 // open begins to read a pack.
-func (x *Extractor) open(ctx context.Context, st Opener, object string, offset, n int64) (io.Closer, error) {
+func (x *Reader) open(ctx context.Context, st Opener, object string, offset, n int64) (io.Closer, error) {
 	r, err := st.Open(ctx, object, offset, n)
 	if err != nil {
 		return nil, err
@@ -230,7 +237,7 @@ func (x *Extractor) open(ctx context.Context, st Opener, object string, offset, 
 
 // next returns the next chunk, checked. It stays the next one until skip. With a
 // *DamageError, the header's kind is 0 if the header itself is damaged.
-func (x *Extractor) next() (header, []byte, error) {
+func (x *Reader) next() (header, []byte, error) {
 	b, err := x.peek(headerSize)
 	if err != nil {
 		return header{}, nil, err
@@ -260,7 +267,7 @@ func (x *Extractor) next() (header, []byte, error) {
 }
 
 // peek returns the next n bytes of the pack.
-func (x *Extractor) peek(n int) ([]byte, error) {
+func (x *Reader) peek(n int) ([]byte, error) {
 	b, err := x.br.Peek(n)
 	if errors.Is(err, io.EOF) {
 		return nil, x.damage(fmt.Sprintf("ends after %d of the %d bytes of a chunk", len(b), n))
@@ -272,7 +279,7 @@ func (x *Extractor) peek(n int) ([]byte, error) {
 }
 
 // skip goes on behind a chunk.
-func (x *Extractor) skip(h *header) error {
+func (x *Reader) skip(h *header) error {
 	n, err := x.br.Discard(headerSize + int(h.stored))
 	x.at += int64(n)
 	if err != nil {
@@ -282,7 +289,7 @@ func (x *Extractor) skip(h *header) error {
 }
 
 // resync goes on, by at least one byte, to the next whole header or the end.
-func (x *Extractor) resync() error {
+func (x *Reader) resync() error {
 	var magic [4]byte
 	binary.LittleEndian.PutUint32(magic[:], skipMagic)
 	for skip := 1; ; {
@@ -312,13 +319,13 @@ func (x *Extractor) resync() error {
 }
 
 // damage returns the error for the chunk that would be next.
-func (x *Extractor) damage(reason string) error {
+func (x *Reader) damage(reason string) error {
 	return &DamageError{Object: x.object, Offset: x.at, Reason: reason}
 }
 
-// CheckPack reads a whole pack and compares its length and its hash with those
+// CheckHash reads a whole pack and compares its length and its hash with those
 // it had when it was made. A difference is a *DamageError.
-func CheckPack(ctx context.Context, st Opener, folder string, p Pack) (err error) {
+func CheckHash(ctx context.Context, st Opener, folder string, p Pack) (err error) {
 	object := folder + "/" + p.Name
 	r, err := st.Open(ctx, object, 0, -1)
 	if err != nil {

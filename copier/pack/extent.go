@@ -1,4 +1,4 @@
-package copier
+package pack
 
 // Extent says where one run of a file's bytes lies in the packs of a backup.
 // The chunks of an extent follow one another in its pack and cover the raw run

@@ -1,4 +1,4 @@
-package copier
+package pack
 
 import (
 	"bytes"
@@ -13,12 +13,11 @@ import (
 
 const (
 	documentMagic  = "mbkd"
-	smallDocument  = 1 << 20 // bytes; less need not be guarded against
 	documentHeader = skipHeader + len(documentMagic) + 16
 	documentWindow = 1 << 20 // bytes that the encoder looks back; it holds twice as many
 )
 
-// ErrDocument is returned by DecodeDocument for bytes that EncodeDocument did not
+// ErrDocument is returned by OpenDocument for bytes that EncodeDocument did not
 // make, or that have changed since.
 var ErrDocument = errors.New("damaged document")
 
@@ -52,27 +51,6 @@ func putDocumentHeader(b, frame []byte) {
 	copy(b[12:], sum[:])
 }
 
-// DecodeDocument returns the document that EncodeDocument was given. One of more
-// than limit bytes is an error, and so is any change: both wrap ErrDocument.
-func DecodeDocument(b []byte, limit int64) ([]byte, error) {
-	if err := checkDocument(b); err != nil {
-		return nil, err
-	}
-	dec, err := newZstdDecoder(uint64(max(limit, smallDocument)))
-	if err != nil {
-		return nil, fmt.Errorf("decompress document: %w", err)
-	}
-	defer dec.Close()
-	doc, err := dec.DecodeAll(b[documentHeader:], nil)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDocument, err)
-	}
-	if int64(len(doc)) > limit {
-		return nil, fmt.Errorf("%w: %d bytes, limit %d", ErrDocument, len(doc), limit)
-	}
-	return doc, nil
-}
-
 // checkDocument checks the header of a document.
 func checkDocument(b []byte) error {
 	if len(b) < documentHeader {
@@ -86,9 +64,9 @@ func checkDocument(b []byte) error {
 	return nil
 }
 
-// OpenDocument is DecodeDocument for a document that is not to be in memory as a
-// whole. How much is read of it is for the caller to limit, who closes the reader. A
-// change is reported before anything is read.
+// OpenDocument returns a reader of the document that EncodeDocument was given. A
+// changed byte is reported here, before anything is read. The caller limits how much
+// he reads, and closes the reader.
 func OpenDocument(b []byte) (io.ReadCloser, error) {
 	if err := checkDocument(b); err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package copier
+package pack
 
 import (
 	"fmt"
@@ -19,7 +19,7 @@ const (
 	S2   Codec = 2 // a block in the S2 format: faster and larger than zstd
 )
 
-// DefaultLevel is the zstd level for which Options.Level = 0 stands. On InnoDB
+// DefaultLevel is the zstd level for which level 0 stands. On InnoDB
 // files level 3 makes packs about 5 % smaller and takes nearly twice the time.
 const DefaultLevel = 1
 
@@ -53,14 +53,14 @@ func ParseCodec(s string) (c Codec, level int, err error) {
 			return 0, 0, fmt.Errorf("codec %q: the level is no number from 1", s)
 		}
 	}
-	if err := checkLevel(c, level); err != nil {
+	if err := c.CheckLevel(level); err != nil {
 		return 0, 0, fmt.Errorf("codec %q: %w", s, err)
 	}
 	return c, level, nil
 }
 
-// checkLevel reports whether a codec has a level. Level 0 is the default.
-func checkLevel(c Codec, level int) error {
+// CheckLevel returns an error if the codec has no such level. Level 0 is the default.
+func (c Codec) CheckLevel(level int) error {
 	most := map[Codec]int{None: 0, Zstd: 22, S2: 3}
 	if _, known := most[c]; !known {
 		return fmt.Errorf("unknown %v", c)
@@ -78,7 +78,7 @@ type encoder struct {
 	s2    func(dst, src []byte) []byte
 }
 
-// newEncoder returns an encoder for a codec and level that checkLevel accepts.
+// newEncoder returns an encoder for a codec and level that CheckLevel accepts.
 func newEncoder(c Codec, level int) (*encoder, error) {
 	e := &encoder{codec: c}
 	switch c {
@@ -122,8 +122,8 @@ func (e *encoder) appendFrame(dst, raw []byte) []byte {
 	return append(dst, frame...)
 }
 
-// encodedBound(len(raw)) more bytes to stay where it is.
-// found to be no smaller than codec none.
+// encodedBound returns the most bytes that an encoder makes of n, before the frame
+// turns out to be no smaller than one with codec none.
 func encodedBound(n int) int { return n + n/64 + 1024 }
 
 // close gives back what the encoder holds.
@@ -147,7 +147,7 @@ func (d *decoder) decode(dst, frame []byte, c Codec, size int) (raw []byte, err 
 		return decodePlain(dst[:0], frame, size)
 	case Zstd:
 		if d.zstd == nil {
-			if d.zstd, err = newZstdDecoder(MaxChunk); err != nil {
+			if d.zstd, err = newZstdDecoder(); err != nil {
 				return nil, err
 			}
 		}
@@ -166,12 +166,12 @@ func (d *decoder) decode(dst, frame []byte, c Codec, size int) (raw []byte, err 
 	return raw, err
 }
 
-// newZstdDecoder returns a decoder for single frames of at most limit raw bytes.
-func newZstdDecoder(limit uint64) (*zstd.Decoder, error) {
+// newZstdDecoder returns a decoder for single frames of at most MaxChunk raw bytes.
+func newZstdDecoder() (*zstd.Decoder, error) {
 	return zstd.NewReader(nil,
 		zstd.WithDecoderConcurrency(1),
 		zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxMemory(limit))
+		zstd.WithDecoderMaxMemory(MaxChunk))
 }
 
 // close gives back what the decoder holds.

@@ -1,9 +1,11 @@
-package copier
+package pack
 
 import (
 	"bytes"
 	"fmt"
 	"testing"
+
+	"mbk/copier/pack/packtest"
 )
 
 func TestParseCodec(t *testing.T) {
@@ -56,7 +58,7 @@ func TestCodecs(t *testing.T) {
 				defer dec.close()
 				buf, room := make([]byte, 5, 5+encodedBound(MaxChunk)), make([]byte, 0, MaxChunk)
 				for _, size := range []int{1, 7, 100, 65 << 10, 128 << 10, 128<<10 + 1, MaxChunk} {
-					for _, raw := range [][]byte{noise(size, 1), text(size, 1), make([]byte, size)} {
+					for _, raw := range [][]byte{packtest.Noise(size, 1), packtest.Text(size, 1), make([]byte, size)} {
 						out := enc.appendFrame(buf, raw)
 						if &out[0] != &buf[0] {
 							t.Errorf("%d bytes became %d and left the buffer", size, len(out))
@@ -84,7 +86,7 @@ func TestEncoderMakesNoGarbage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw, buf := text(MaxChunk, 1), make([]byte, 0, encodedBound(MaxChunk))
+		raw, buf := packtest.Text(MaxChunk, 1), make([]byte, 0, encodedBound(MaxChunk))
 		if n := testing.AllocsPerRun(10, func() { enc.appendFrame(buf, raw) }); n > 2 {
 			t.Errorf("%v: %v allocations for a chunk", codec, n)
 		}
@@ -100,9 +102,9 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(byte(codec), enc.appendFrame(nil, text(1000, 1)), 1000)
+		f.Add(byte(codec), enc.appendFrame(nil, packtest.Text(1000, 1)), 1000)
 	}
-	f.Add(byte(None), appendPlain(nil, text(1000, 1)), 1000)
+	f.Add(byte(None), appendPlain(nil, packtest.Text(1000, 1)), 1000)
 	f.Fuzz(func(t *testing.T, codec byte, frame []byte, size int) {
 		if size < 0 || size > MaxChunk {
 			return

@@ -1,10 +1,12 @@
-package copier
+package pack
 
 import (
 	"bytes"
 	"errors"
 	"math"
 	"testing"
+
+	"mbk/copier/pack/packtest"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -109,7 +111,7 @@ func TestPlainFrame(t *testing.T) {
 	}
 	defer dec.Close()
 	for _, size := range []int{1, 100, plainBlock - 1, plainBlock, plainBlock + 1, 3 * plainBlock, MaxChunk - 1, MaxChunk} {
-		raw := noise(size, 1)
+		raw := packtest.Noise(size, 1)
 		frame := appendPlain(nil, raw)
 		if len(frame) != plainSize(size) {
 			t.Errorf("frame of %d bytes has %d, want %d", size, len(frame), plainSize(size))

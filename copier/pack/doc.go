@@ -1,0 +1,57 @@
+// Package pack is the format in which a backup stores bytes: packs, and documents
+// such as its manifest. A Writer writes packs, a Reader checks every byte before it
+// hands it to a Sink, and CheckHash compares a whole pack with its hash. The package
+// starts no goroutine, and does not know what a file holds nor where a repository
+// lies (see Opener).
+//
+// # The pack format
+//
+// A pack is chunks, one after another, and nothing else. It is written from front
+// to back and never changed. All numbers are little endian.
+//
+// A chunk is a header of 56 bytes and, if it holds data, one frame. The header is
+// a skippable frame of the zstd format, so "zstd -dc data-0001.pack" writes the
+// raw bytes of all chunks with codec none or zstd, in the order of the pack,
+// without the zeros that have no frame.
+//
+//	offset size  meaning
+//	     0    4  0x184D2A5B: a skippable frame
+//	     4    4  48: its length from here on
+//	     8    4  "mbk1"
+//	    12    1  kind: 1 data, 2 zeros
+//	    13    1  codec: 0 none, 1 zstd, 2 s2
+//	    14    2  0
+//	    16    4  number of the file
+//	    20    4  length of the frame that follows, in bytes
+//	    24    8  offset of the chunk's first byte in the file
+//	    32    8  raw length: bytes of the file that the chunk stands for
+//	    40    8  XXH3-64 of the raw bytes
+//	    48    4  CRC-32C of the frame; 0 with codec none
+//	    52    4  CRC-32C of bytes 0 to 51
+//
+// A chunk of zeros has no frame: codec, frame length, XXH3 and CRC of the frame
+// are 0. Only runs of at least 64 KiB are stored so. A chunk of data stands for 1
+// byte to 1 MiB.
+//
+// Codec none is a zstd frame of raw blocks: the bytes 28 B5 2F FD A0, the raw
+// length in 4 bytes, and for every 128 KiB of the raw bytes (the last block may
+// be shorter) a block header of 3 bytes, 8 * length + (1 if it is the last), and
+// the raw bytes. Nothing in such a frame is left to choice, so a reader compares
+// it with what it must be. Codec zstd is one zstd frame; codec s2 is one block in
+// the S2 format, which "zstd -dc" does not read. A chunk that its codec cannot
+// make smaller has codec none whatever the pack's other chunks have.
+//
+// The chunks of an Extent lie one after another in the pack and cover the
+// extent's part of the file in order, without a gap.
+//
+// # The document format
+//
+// EncodeDocument wraps a manifest so that "zstd -dc" shows it and every changed
+// byte is noticed: a skippable frame of 28 bytes and one zstd frame up to the end.
+//
+//	offset size  meaning
+//	     0    4  0x184D2A5B: a skippable frame
+//	     4    4  20: its length from here on
+//	     8    4  "mbkd"
+//	    12   16  XXH3-128 of the zstd frame, in the canonical order of xxhsum
+package pack
