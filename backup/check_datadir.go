@@ -27,19 +27,19 @@ import (
 // checkDatadir makes sure that the data directory on this machine can be read
 // and is the one of the server that we talk to.
 func (p *Preflight) checkDatadir(ctx context.Context, o Options) error {
-	datadir := o.Datadir
-	if datadir == "" {
-		datadir = p.facts.Variables["datadir"]
+	dir := o.Datadir
+	if dir == "" {
+		dir = p.facts.Variables["datadir"]
 	}
-	datadir, err := filepath.Abs(datadir)
+	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
-	if p.layout, err = newLayout(datadir, p.facts.Variables); err != nil {
+	if p.layout, err = newLayout(dir, p.facts.Variables, p.facts.Version); err != nil {
 		p.add("datadir", GradeError, err.Error())
 		return nil
 	}
-	if err := p.openFiles(datadir); err != nil {
+	if err := p.openFiles(dir); err != nil {
 		p.addUnreached(err)
 		return nil
 	}
@@ -58,18 +58,18 @@ func (p *Preflight) checkDatadir(ctx context.Context, o Options) error {
 	case err != nil:
 		return err
 	default:
-		p.add("datadir", GradeOK, datadir+" is the data directory of this server")
+		p.add("datadir", GradeOK, dir+" is the data directory of this server")
 	}
 	return nil
 }
 
 // openFiles makes the door to the server's files.
-func (p *Preflight) openFiles(datadir string) error {
-	user, err := serverfs.UserOf(datadir, p.facts.PeerUser, p.layout.redo, filepath.Join(p.layout.aria, aria.ControlFile))
+func (p *Preflight) openFiles(dir string) error {
+	user, err := serverfs.UserOf(dir, p.facts.PeerUser, p.layout.redo, filepath.Join(p.layout.aria, aria.ControlFile))
 	if err != nil {
 		return err
 	}
-	p.layout.files, err = serverfs.New(datadir, user)
+	p.layout.files, err = serverfs.New(dir, user)
 	if err != nil {
 		return err
 	}

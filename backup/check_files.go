@@ -66,7 +66,7 @@ const orphansHint = "they are in the backup, and the server cannot use them"
 // another series: some tables may need it, of which each CHECK TABLE says so.
 func (p *Preflight) checkUpgrade() {
 	for _, name := range []string{"mariadb_upgrade_info", "mysql_upgrade_info"} {
-		b, err := p.layout.readSmall(name)
+		b, err := readSmall(p.layout, name)
 		if err != nil {
 			continue
 		}
@@ -80,7 +80,7 @@ func (p *Preflight) checkUpgrade() {
 }
 
 // readSmall reads a small file of the data directory itself.
-func (l layout) readSmall(name string) ([]byte, error) {
+func readSmall(l layout, name string) ([]byte, error) {
 	const most = 1 << 10
 	return l.readFile(filepath.Join(l.datadir, name), make([]byte, most))
 }

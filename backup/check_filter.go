@@ -18,7 +18,7 @@ import (
 // checkFilter makes the filter and looks whether each part of it means something
 // that exists. What depends on something that is left out is named.
 func (p *Preflight) checkFilter(ctx context.Context, o Options) error {
-	k, err := newKeeper(o, p.facts)
+	k, err := newKeeper(o.Filter, p.facts.Variables["lower_case_table_names"] != "0", o.Server)
 	if err != nil {
 		p.add("filter", GradeError, err.Error(), filterHint)
 		return nil

@@ -119,3 +119,17 @@ func shortNames(tables []qualified) string {
 	}
 	return printable.List(names)
 }
+
+// list asks for both.
+func list(ctx context.Context, server *stage.Server) (l listing, err error) {
+	names, err := server.TableNames(ctx)
+	if err != nil {
+		return listing{}, err
+	}
+	l.tables = make([]qualified, 0, len(names))
+	for _, n := range names {
+		l.tables = append(l.tables, qualified{n.Database, n.Name})
+	}
+	l.databases, err = server.Databases(ctx)
+	return l, err
+}

@@ -82,8 +82,7 @@ func lookForProblems(ctx context.Context, l layout, server *stage.Server, entrie
 	for _, name := range discarded {
 		j.discarded[name] = true
 	}
-	version, err := stage.ParseVersion(l.vars["version"])
-	return j.problems(all), outdated(all, version), err
+	return j.problems(all), outdated(all, l.version), nil
 }
 
 const (

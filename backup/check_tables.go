@@ -7,7 +7,6 @@ import (
 	"io/fs"
 
 	"github.com/dustin/go-humanize"
-	"golang.org/x/sys/unix"
 
 	"mbk/internal/ui/printable"
 )
@@ -74,15 +73,7 @@ func (p *Preflight) checkReadable() {
 	for _, e := range p.first.entries {
 		paths = append(paths, p.layout.file(e))
 	}
-	denied := make([]bool, len(paths))
-	inParts(len(paths), func(from, to int) {
-		_ = p.layout.as(func(l layout) error { // what fails is seen again
-			for i := from; i < to; i++ {
-				denied[i] = errors.Is(l.files.Readable(paths[i]), unix.EACCES)
-			}
-			return nil
-		})
-	})
+	denied := p.layout.denied(paths)
 	refused := p.passOver(denied)
 	if len(refused) == 0 {
 		return

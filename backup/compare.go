@@ -1,34 +1,18 @@
 package backup
 
 import (
-	"context"
 	"path"
 	"slices"
 	"strings"
 
 	"mbk/internal/datadir/filename"
 	"mbk/internal/ui/printable"
-	"mbk/stage"
 )
 
 // listing is what the server lists: all databases and tables that have files.
 type listing struct {
 	databases []string
 	tables    []qualified
-}
-
-// list asks for both.
-func list(ctx context.Context, server *stage.Server) (l listing, err error) {
-	names, err := server.TableNames(ctx)
-	if err != nil {
-		return listing{}, err
-	}
-	l.tables = make([]qualified, 0, len(names))
-	for _, n := range names {
-		l.tables = append(l.tables, qualified{n.Database, n.Name})
-	}
-	l.databases, err = server.Databases(ctx)
-	return l, err
 }
 
 // reconciler compares what the server lists with what was found on the disk.

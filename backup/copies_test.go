@@ -12,11 +12,11 @@ import (
 // Tables are opened before the checkpoint is read. What a file grew by in between
 // may have been written before that checkpoint; then it is in no redo of the backup.
 func TestFileThatGrewSinceItWasOpened(t *testing.T) {
-	datadir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(datadir, "d"), 0o700); err != nil {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "d"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(datadir, "d", "t.ibd")
+	path := filepath.Join(dir, "d", "t.ibd")
 	if err := os.WriteFile(path, make([]byte, 64<<10), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func TestFileThatGrewSinceItWasOpened(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cp.Abort(os.ErrClosed)
-	c, err := newCopies(layout{datadir: datadir, vars: map[string]string{"innodb_page_size": "16384"}}, cp, 1)
+	c, err := newCopies(layout{datadir: dir, vars: map[string]string{"innodb_page_size": "16384"}}, cp, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"mbk/internal/innodb"
-	"mbk/stage"
 )
 
 // An .ibd file that InnoDB's dictionary knows nothing of is one that somebody has put
@@ -23,7 +22,7 @@ type dictionary struct {
 }
 
 // readDictionary asks the server for it.
-func readDictionary(ctx context.Context, server *stage.Server) (*dictionary, error) {
+func readDictionary(ctx context.Context, server innodbTables) (*dictionary, error) {
 	tables, err := server.InnoDBTables(ctx)
 	if err != nil {
 		return nil, err

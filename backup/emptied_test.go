@@ -16,19 +16,19 @@ import (
 func TestAriaTableEmptiedAtTheEnd(t *testing.T) {
 	for _, when := range [...]string{"never", "between the two files", "after both"} {
 		t.Run(when, func(t *testing.T) {
-			datadir := t.TempDir()
+			dir := t.TempDir()
 			b, err := os.ReadFile("../internal/aria/testdata/db-10.11.MAI")
 			if err != nil {
 				t.Fatal(err)
 			}
-			file := func(ext string) string { return filepath.Join(datadir, "d", "t"+ext) }
+			file := func(ext string) string { return filepath.Join(dir, "d", "t"+ext) }
 			write := func(ext string, b []byte) {
 				t.Helper()
 				if err := os.WriteFile(file(ext), b, 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if err := os.Mkdir(filepath.Join(datadir, "d"), 0o700); err != nil {
+			if err := os.Mkdir(filepath.Join(dir, "d"), 0o700); err != nil {
 				t.Fatal(err)
 			}
 			write(aria.IndexExt, b)
@@ -43,7 +43,7 @@ func TestAriaTableEmptiedAtTheEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer cp.Abort(os.ErrClosed)
-			c, err := newCopies(layout{datadir: datadir, vars: map[string]string{"innodb_page_size": "16384"}}, cp, 10)
+			c, err := newCopies(layout{datadir: dir, vars: map[string]string{"innodb_page_size": "16384"}}, cp, 10)
 			if err != nil {
 				t.Fatal(err)
 			}

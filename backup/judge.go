@@ -9,7 +9,6 @@ import (
 
 	"mbk/internal/datadir/filename"
 	"mbk/internal/innodb"
-	"mbk/stage"
 )
 
 // tableParts is what is on the disk of one table.
@@ -184,7 +183,7 @@ func (j judge) tooLong(f fileFacts, want int64) bool {
 
 // outdated are tables that an earlier release made, and that this one wants rebuilt:
 // from 11.5 on time stamps reach further, and with them the rows of system versioning.
-func outdated(all map[tableFiles]*tableParts, now stage.Version) []qualified {
+func outdated(all map[tableFiles]*tableParts, now serverVersion) []qualified {
 	var found []qualified
 	for key, t := range all {
 		if d := t.facts.define; d != nil && d.kind == kindVersions && t.facts.made < 110500 && now.AtLeast(11, 5, 0) {

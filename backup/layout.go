@@ -8,7 +8,6 @@ import (
 
 	"mbk/internal/datadir/serverfs"
 	"mbk/internal/repo"
-	"mbk/stage"
 )
 
 // layout says where the server keeps its files, as paths on this machine.
@@ -21,16 +20,22 @@ type layout struct {
 	aria     string // directory of Aria's control file and logs
 	ignored  map[string]bool
 	vars     map[string]string
+	version  serverVersion
 	keep     *keeper           // of a filtered backup
 	passOver map[string]bool   // files that cannot be read and that no table needs, by path
 	unknown  map[string]string // why definitions cannot be read that the server cannot read either, by path
 	files    *serverfs.FS      // through which all of these are looked at and opened
 }
 
+// serverVersion is the version of a server, nil for the newest.
+type serverVersion interface {
+	AtLeast(major, minor, patch int) bool
+}
+
 // newLayout reads the layout out of the server's global variables. datadir may
 // be another path to the same directory than the server's.
-func newLayout(datadir string, vars map[string]string) (layout, error) {
-	l := layout{datadir: filepath.Clean(datadir), server: filepath.Clean(vars["datadir"]), vars: vars, ignored: map[string]bool{}, passOver: map[string]bool{}, unknown: map[string]string{}}
+func newLayout(datadir string, vars map[string]string, version serverVersion) (layout, error) {
+	l := layout{datadir: filepath.Clean(datadir), server: filepath.Clean(vars["datadir"]), vars: vars, version: version, ignored: map[string]bool{}, passOver: map[string]bool{}, unknown: map[string]string{}}
 	home := l.resolve(vars["innodb_data_home_dir"])
 	system, err := systemFiles(vars["innodb_data_file_path"])
 	if err != nil {
@@ -78,8 +83,7 @@ func (l layout) resolve(path string) string {
 
 // since reports whether the server is of that series or a later one.
 func (l layout) since(major, minor int) bool {
-	v, err := stage.ParseVersion(l.vars["version"])
-	return err != nil || v.AtLeast(major, minor, 0)
+	return l.version == nil || l.version.AtLeast(major, minor, 0)
 }
 
 // entry is where a file that the server's variables name is restored: in its

@@ -19,7 +19,7 @@ func TestLayoutOfVariables(t *testing.T) {
 		"innodb_undo_directory": "./undo", "innodb_log_group_home_dir": "/var/lib/mysql/redo", "aria_log_dir_path": "/var/lib/mysql/",
 		"ignore_db_dirs": "a,b", "innodb_page_size": "16384", "log_bin_basename": "/var/lib/mysql/logs/binlog", "tmpdir": "/tmp:/var/lib/mysql/tmp",
 	}
-	l, err := newLayout("/mnt/data", vars)
+	l, err := newLayout("/mnt/data", vars, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestScanTakesWhatBelongsIntoABackup(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	l, err := newLayout(dir, map[string]string{"datadir": dir, "ignore_db_dirs": "skip", "innodb_page_size": "16384"})
+	l, err := newLayout(dir, map[string]string{"datadir": dir, "ignore_db_dirs": "skip", "innodb_page_size": "16384"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func TestDatabaseBesideFilesOfTheServer(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				l, err := newLayout(datadir, map[string]string{"datadir": datadir, "innodb_page_size": "16384", variable: strings.ReplaceAll(value, "DATADIR", datadir)})
+				l, err := newLayout(datadir, map[string]string{"datadir": datadir, "innodb_page_size": "16384", variable: strings.ReplaceAll(value, "DATADIR", datadir)}, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -179,7 +179,7 @@ func TestScanOfClosedDirectories(t *testing.T) {
 	if err := os.Chown(datadir, server.UID, server.GID); err != nil {
 		t.Fatal(err)
 	}
-	l, err := newLayout(datadir, map[string]string{"datadir": datadir, "innodb_page_size": "16384"})
+	l, err := newLayout(datadir, map[string]string{"datadir": datadir, "innodb_page_size": "16384"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,11 +189,6 @@ func TestScanOfClosedDirectories(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"old.d", "shop"}, s.closed); diff != "" {
 		t.Errorf("closed (-want +got):\n%s", diff)
-	}
-	p := &Preflight{layout: l, first: s}
-	want := []string{"the server cannot read it either: chown -R 64999:64998 " + datadir + "/old.d", "--exclude-database '#mysql50#old.d' leaves it out"}
-	if diff := cmp.Diff(want, p.deniedHints(filepath.Join(datadir, "old.d"))); diff != "" {
-		t.Errorf("hints (-want +got):\n%s", diff)
 	}
 }
 

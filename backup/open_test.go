@@ -74,8 +74,8 @@ func (l *fakeLock) Unlock(context.Context) error {
 // locked when copying begins or goes on.
 func TestOpenWithSeveralLocks(t *testing.T) {
 	const tables = 300
-	datadir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(datadir, "d"), 0o700); err != nil {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "d"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	var entries []entry
@@ -86,7 +86,7 @@ func TestOpenWithSeveralLocks(t *testing.T) {
 			if ext == ".ibd" {
 				contents = make([]byte, 64<<10) // its first page is not written yet
 			}
-			if err := os.WriteFile(filepath.Join(datadir, "d", table+ext), contents, 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, "d", table+ext), contents, 0o600); err != nil {
 				t.Fatal(err)
 			}
 			entries = append(entries, entry{dir: "d", name: table + ext, table: table})
@@ -112,7 +112,7 @@ func TestOpenWithSeveralLocks(t *testing.T) {
 			if c.locks > 1 {
 				book.two = make(chan struct{})
 			}
-			copies, err := newCopies(layout{datadir: datadir, vars: map[string]string{"innodb_page_size": "16384"}}, cp, c.descriptors)
+			copies, err := newCopies(layout{datadir: dir, vars: map[string]string{"innodb_page_size": "16384"}}, cp, c.descriptors)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -9,7 +9,7 @@ import (
 
 	"mbk/internal/datadir/filename"
 	"mbk/internal/datadir/filter"
-	"mbk/stage"
+	"mbk/internal/innodb"
 )
 
 // keeper knows which files a filtered backup is about. Names are those of the
@@ -17,17 +17,22 @@ import (
 // nil keeper keeps everything.
 type keeper struct {
 	filter *filter.Filter
-	server *stage.Server
+	tables innodbTables
 }
 
-// newKeeper makes the keeper of a backup, nil if it has no filter.
-func newKeeper(o Options, facts stage.Facts) (*keeper, error) {
-	fold := facts.Variables["lower_case_table_names"] != "0"
-	f, err := filter.New(o.Filter, fold)
+// innodbTables is who knows the tables of InnoDB: a running server.
+type innodbTables interface {
+	InnoDBTables(ctx context.Context) ([]innodb.Table, error)
+}
+
+// newKeeper makes the keeper of a filter, nil if there is none. fold is for servers that take
+// names which differ in case for the same.
+func newKeeper(spec filter.Spec, fold bool, tables innodbTables) (*keeper, error) {
+	f, err := filter.New(spec, fold)
 	if f == nil {
 		return nil, err
 	}
-	return &keeper{f, o.Server}, err
+	return &keeper{f, tables}, err
 }
 
 // mayHold reports whether a database directory has to be looked into.
@@ -128,7 +133,7 @@ func (k *keeper) parents(ctx context.Context, entries []entry) (map[uint64]strin
 	}) {
 		return nil, nil
 	}
-	tables, err := k.server.InnoDBTables(ctx)
+	tables, err := k.tables.InnoDBTables(ctx)
 	if err != nil {
 		return nil, err
 	}

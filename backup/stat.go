@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"errors"
 	"os"
 	"runtime"
 	"sync"
@@ -98,6 +99,20 @@ func (l layout) look(entries []entry) []looked {
 		}
 	})
 	return found
+}
+
+// denied reports which files may not be read.
+func (l layout) denied(paths []string) []bool {
+	denied := make([]bool, len(paths))
+	inParts(len(paths), func(from, to int) {
+		_ = l.as(func(l layout) error { // what fails is seen again
+			for i := from; i < to; i++ {
+				denied[i] = errors.Is(l.files.Readable(paths[i]), unix.EACCES)
+			}
+			return nil
+		})
+	})
+	return denied
 }
 
 // inParts calls do for equal parts of n things, none of them empty, on all processors

@@ -10,20 +10,13 @@ import (
 	"mbk/internal/innodb"
 )
 
-// InnoDBTable is a table in InnoDB's own dictionary.
-type InnoDBTable struct {
-	ID    uint64
-	Name  string         // on disk: "database/table", "database/table#P#p0", "database/FTS_..."
-	Space innodb.SpaceID // 0 for a table in the system tablespace
-}
-
 // InnoDBTables lists InnoDB's dictionary, but for the tables of InnoDB itself.
-func (s *Server) InnoDBTables(ctx context.Context) ([]InnoDBTable, error) {
+func (s *Server) InnoDBTables(ctx context.Context) ([]innodb.Table, error) {
 	all, err := s.control.rows(ctx, "SELECT TABLE_ID, NAME, SPACE FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE '%/%'")
 	if err != nil {
 		return nil, fmt.Errorf("list InnoDB's tables: %w", err)
 	}
-	tables := make([]InnoDBTable, len(all))
+	tables := make([]innodb.Table, len(all))
 	for i, r := range all {
 		id, err := strconv.ParseUint(r.at(0), 10, 64)
 		if err != nil {
@@ -33,7 +26,7 @@ func (s *Server) InnoDBTables(ctx context.Context) ([]InnoDBTable, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list InnoDB's tables: tablespace %q: %w", r.at(2), err)
 		}
-		tables[i] = InnoDBTable{ID: id, Name: r.at(1), Space: innodb.SpaceID(space)}
+		tables[i] = innodb.Table{ID: id, Name: r.at(1), Space: innodb.SpaceID(space)}
 	}
 	return tables, nil
 }

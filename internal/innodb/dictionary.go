@@ -38,6 +38,13 @@ var (
 	ErrEncryptedDictionary = errors.New("InnoDB's dictionary is encrypted")
 )
 
+// Table is a table in the dictionary, as a running server lists it.
+type Table struct {
+	ID    uint64
+	Name  string  // on disk: "database/table", "database/table#P#p0", "database/FTS_..."
+	Space SpaceID // 0 for a table in the system tablespace
+}
+
 // Dictionary is the dictionary of a server that was shut down cleanly. It is not
 // safe for concurrent use.
 type Dictionary struct {

@@ -1,0 +1,31 @@
+package backup
+
+import (
+	"os"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mbk/internal/datadir/serverfs"
+	"mbk/internal/sys/fsuser"
+)
+
+// A directory that only root may read was an error, with advice that did not help.
+func TestDeniedHints(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir := t.TempDir()
+	if err := os.Chown(dir, 64999, 64998); err != nil {
+		t.Fatal(err)
+	}
+	files, err := serverfs.New(dir, fsuser.Current())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Preflight{layout: layout{datadir: dir, files: files}, first: scan{databases: []string{"old.d", "shop"}}}
+	want := []string{"the server cannot read it either: chown -R 64999:64998 " + dir + "/old.d", "--exclude-database '#mysql50#old.d' leaves it out"}
+	if diff := cmp.Diff(want, p.deniedHints(dir+"/old.d")); diff != "" {
+		t.Errorf("hints (-want +got):\n%s", diff)
+	}
+}
