@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"mbk/internal/cli"
+	"mbk/internal/test/executable"
 )
 
 // installed makes mbk a program on a PATH of its own.
@@ -21,7 +22,7 @@ func installed(t *testing.T) (path string) {
 	}
 	dir := t.TempDir()
 	script := fmt.Sprintf("#!/bin/sh\nexec env %s=1 '%s' \"$@\"\n", asMbk, self)
-	if err := os.WriteFile(filepath.Join(dir, "mbk"), []byte(script), 0o700); err != nil {
+	if err := executable.Write(filepath.Join(dir, "mbk"), []byte(script)); err != nil {
 		t.Fatal(err)
 	}
 	return dir + ":" + os.Getenv("PATH")

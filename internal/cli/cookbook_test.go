@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"mbk/internal/test/executable"
 	"mbk/internal/test/mariadbtest"
 )
 
@@ -167,13 +168,13 @@ func newKitchen(t *testing.T, srv *mariadbtest.Server) *kitchen {
 		filepath.Join(k.source, "server"):  fmt.Sprintf("--server-id=1 --log-bin=binlog2 --port=%d --socket=%s", srv.Port, srv.Socket),
 		filepath.Join(k.fresh, "server"):   "--server-id=2 --skip-networking --socket=" + k.socket(),
 	} {
-		if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		if err := executable.Write(path, []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, client := range []string{"mariadb", "mariadb-admin", "mariadb-dump", "mariadb-binlog"} {
 		text := "#!/bin/sh\nexec " + filepath.Join(programs, client) + " --defaults-file=\"$HOME/.my.cnf\" \"$@\"\n"
-		if err := os.WriteFile(filepath.Join(bin, client), []byte(text), 0o755); err != nil {
+		if err := executable.Write(filepath.Join(bin, client), []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 	}

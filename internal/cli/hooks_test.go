@@ -17,6 +17,7 @@ import (
 	"mbk/internal/cli"
 	"mbk/internal/repo"
 	"mbk/internal/repo/store/folder"
+	"mbk/internal/test/executable"
 )
 
 // workshop is a folder of programs for hooks, and of what they note.
@@ -28,7 +29,7 @@ func (w workshop) program(t *testing.T, name, body string) string {
 	t.Helper()
 	path := filepath.Join(w.dir, name)
 	script := "#!/bin/sh\ncd '" + w.dir + "'\necho $$ > " + name + ".pid\nenv > " + name + ".env\ncat > " + name + ".json\n" + body + "\n"
-	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+	if err := executable.Write(path, []byte(script)); err != nil {
 		t.Fatal(err)
 	}
 	return path

@@ -16,6 +16,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"mbk/internal/test/executable"
 	"mbk/internal/test/mariadbtest"
 )
 
@@ -163,7 +164,7 @@ func asNobody(t *testing.T, cmd *exec.Cmd) {
 	program := filepath.Join(dir, "mbk") // the test binary lies where only root gets
 	b, err := os.ReadFile(cmd.Path)
 	if err == nil {
-		err = os.WriteFile(program, b, 0o755)
+		err = executable.Write(program, b)
 	}
 	if err != nil {
 		t.Fatal(err)

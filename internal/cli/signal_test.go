@@ -3,6 +3,7 @@ package cli_test
 import (
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -96,6 +97,9 @@ func plain(program string, args ...string) *exec.Cmd {
 	cmd := exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), "MBK_REPO=")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	// A signal that is ignored here, as with nohup, would be ignored by mbk too; one that
+	// is caught here is not.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	return cmd
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"mbk/internal/repo"
+	"mbk/internal/test/executable"
 	"mbk/internal/test/mariadbtest"
 	"mbk/internal/test/smtptest"
 )
@@ -168,7 +169,7 @@ func undone(t *testing.T, c *court, id string) {
 			t.Fatal(err)
 		}
 		script := fmt.Sprintf("#!/bin/bash\nreal=%s\ncase \" $* \" in *' --version '*|*' --help '*) exec $real \"$@\";; esac\n%s\n", c.server, text)
-		if err := os.WriteFile(filepath.Join(dir, "mariadbd"), []byte(script), 0o755); err != nil {
+		if err := executable.Write(filepath.Join(dir, "mariadbd"), []byte(script)); err != nil {
 			t.Fatal(err)
 		}
 		return filepath.Join(dir, "mariadbd")

@@ -3,6 +3,7 @@ package mariadbd
 import (
 	"errors"
 	"mbk/internal/sys/fsuser"
+	"mbk/internal/test/executable"
 	"mbk/internal/test/rights"
 	"mbk/stage"
 	"net"
@@ -45,7 +46,7 @@ func TestHowTheServerIsStarted(t *testing.T) {
 	dir := t.TempDir()
 	data, tmp, program := filepath.Join(dir, "a:b"), filepath.Join(dir, "tmp"), filepath.Join(dir, "mariadbd")
 	script := "#!/bin/sh\nenv\ngrep NoNewPrivs /proc/self/status\npwd\nfor o; do echo \"option $o\"; done\n"
-	if err := errors.Join(os.Mkdir(data, 0o700), os.Mkdir(tmp, 0o700), os.WriteFile(program, []byte(script), 0o700)); err != nil {
+	if err := errors.Join(os.Mkdir(data, 0o700), os.Mkdir(tmp, 0o700), executable.Write(program, []byte(script))); err != nil {
 		t.Fatal(err)
 	}
 	i := Instance{Program: Program{Path: program}, Owner: fsuser.Current(), Data: data, Temp: tmp, Log: filepath.Join(dir, "mariadbd.log")}

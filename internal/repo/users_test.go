@@ -15,6 +15,7 @@ import (
 
 	"mbk/internal/repo/store/folder"
 	"mbk/internal/sys/fsuser"
+	"mbk/internal/test/executable"
 )
 
 // asOther makes the test binary do something with a repository as another user:
@@ -93,7 +94,7 @@ func TestRootAndOwnerShareARepository(t *testing.T) {
 	}
 	program, err := os.ReadFile(self)
 	binary := filepath.Join(dir, "test")
-	if err := errors.Join(err, os.Chmod(dir, 0o755), os.WriteFile(binary, program, 0o755)); err != nil {
+	if err := errors.Join(err, os.Chmod(dir, 0o755), executable.Write(binary, program)); err != nil {
 		t.Fatal(err)
 	}
 	commands := []string{"backup", "verify", "list", "expire"}

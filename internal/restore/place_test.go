@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mbk/internal/test/executable"
 	"mbk/internal/test/mariadbtest"
 	"mbk/internal/test/rights"
 )
@@ -465,7 +466,7 @@ func TestRelabel(t *testing.T) {
 	}
 	for _, c := range []struct{ exit, warning string }{{"0", ""}, {"1", "no such policy"}} {
 		script := "#!/bin/sh\necho \"$@\" > " + called + "\necho no such policy\nexit " + c.exit + "\n"
-		if err := os.WriteFile(filepath.Join(dir, "restorecon"), []byte(script), 0o700); err != nil {
+		if err := executable.Write(filepath.Join(dir, "restorecon"), []byte(script)); err != nil {
 			t.Fatal(err)
 		}
 		if w := tg.relabel(t.Context(), enabled); (w == "") != (c.warning == "") || !strings.Contains(w, c.warning) {

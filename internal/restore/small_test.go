@@ -22,6 +22,7 @@ import (
 	"mbk/internal/repo"
 	"mbk/internal/repo/store/folder"
 	"mbk/internal/repo/store/storetest"
+	"mbk/internal/test/executable"
 	"mbk/internal/test/mariadbtest"
 )
 
@@ -349,7 +350,7 @@ func testObjections(t *testing.T, f *fixture, _ string) {
 		t.Fatal(err)
 	}
 	script := filepath.Join(t.TempDir(), "mariadbd")
-	if err := os.WriteFile(script, []byte("#!/bin/sh\necho 'mariadbd  Ver 10.5.1-MariaDB for Linux'\n"), 0o755); err != nil {
+	if err := executable.Write(script, []byte("#!/bin/sh\necho 'mariadbd  Ver 10.5.1-MariaDB for Linux'\n")); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {

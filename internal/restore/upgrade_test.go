@@ -13,6 +13,7 @@ import (
 	"mbk/internal/innodb"
 	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
+	"mbk/internal/test/executable"
 	"mbk/stage"
 )
 
@@ -28,7 +29,7 @@ func fakeServer(t *testing.T, version, tool string) string {
 		if name == "mariadb-upgrade" && tool == "" {
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+		if err := executable.Write(filepath.Join(dir, name), []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -165,7 +166,7 @@ func testFailingUpgrade(t *testing.T, f *fixture, _ string) {
 				"mariadbd":      "#!/bin/sh\nexec " + f.dist.Program("mariadbd") + ` "$@"` + "\n",
 				"mysql_upgrade": "#!/bin/sh\ncase \"$2\" in\n--version) echo Ver 2.1 Distrib " + version + "-MariaDB, ;;\n*) " + does + " ;;\nesac\n",
 			} {
-				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+				if err := executable.Write(filepath.Join(dir, name), []byte(text)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -211,7 +212,7 @@ func wantGone(t *testing.T, pid string) {
 func TestFindServersWithoutMeans(t *testing.T) {
 	script := func(text string) string {
 		path := filepath.Join(t.TempDir(), "mariadbd")
-		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+		if err := executable.Write(path, []byte("#!/bin/sh\n"+text+"\n")); err != nil {
 			t.Fatal(err)
 		}
 		return path

@@ -12,12 +12,13 @@ import (
 	"time"
 
 	"mbk/internal/hint"
+	"mbk/internal/test/executable"
 )
 
 func TestParse(t *testing.T) {
 	dir := t.TempDir()
 	program := filepath.Join(dir, "a program")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o755); err != nil {
+	if err := executable.Write(program, []byte("#!/bin/sh\n")); err != nil {
 		t.Fatal(err)
 	}
 	plain := filepath.Join(dir, "plain")
@@ -70,7 +71,7 @@ func TestParse(t *testing.T) {
 func shell(t *testing.T, script string) *Command {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "hook.sh")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+	if err := executable.Write(path, []byte("#!/bin/sh\n"+script+"\n")); err != nil {
 		t.Fatal(err)
 	}
 	c, err := Parse(path)

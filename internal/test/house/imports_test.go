@@ -28,6 +28,7 @@ var rank = map[string]int{
 	"mbk/internal/repo/store":           1,
 	"mbk/internal/job/hook":             1,
 	"mbk/internal/job/notify":           1,
+	"mbk/internal/test/executable":      0,
 	"mbk/internal/test/smtptest":        0,
 	"mbk/internal/input/bytesize":       0,
 	"mbk/internal/datadir/filename":     0,
@@ -68,7 +69,7 @@ var only = map[string][]string{
 }
 
 // testOnly is imported by tests alone, and by what shows the program at work.
-var testOnly = []string{
+var testOnly = []string{"mbk/internal/test/executable",
 	"mbk/internal/test/mariadbtest", "mbk/internal/test/rights", "mbk/internal/test/smtptest", "mbk/internal/repo/store/storetest",
 	"mbk/copier/pack/packtest",
 }

@@ -74,7 +74,15 @@ func installDB(ctx context.Context, d Dist, shape []string, path string) error {
 	args := []string{"--no-defaults", "--datadir=" + path, "--auth-root-authentication-method=normal", "--skip-test-db",
 		"--force", "--innodb-use-native-aio=OFF"}
 	args = append(append(args, userArgs()...), shape...)
-	out, err := exec.CommandContext(ctx, d.Program("mariadb-install-db"), args...).CombinedOutput()
+	// A server that starts removes all temporary tables in its tmpdir, those of others too.
+	tmp, err := os.MkdirTemp("", "mbk-install-")
+	if err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	cmd := exec.CommandContext(ctx, d.Program("mariadb-install-db"), args...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("make data directory: %s: %w\n%s%s", d.Program("mariadb-install-db"), err, out, logsIn(path))
 	}
