@@ -11,28 +11,23 @@ import (
 	"mbk/copier/pack"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
-	"mbk/internal/repo/store"
 	"mbk/internal/sys/disk"
 )
 
-// checkRepository makes sure that the repository may be written to, if its store
-// can tell.
+// checkRepository makes sure that the repository may be written to, as far as that can
+// be told.
 func (p *Preflight) checkRepository(ctx context.Context, o Options) error {
 	r := o.Repository
 	if r == nil {
 		p.add("repository", GradeError, strings.TrimPrefix(o.NoRepository.Error(), "repository: "), hint.Of(o.NoRepository)...)
 		return nil
 	}
-	tester, ok := r.Store().(store.Tester)
-	if !ok {
-		return nil
-	}
-	if err := tester.Writable(ctx); err != nil {
+	if err := r.Writable(ctx); err != nil {
 		p.add("repository", GradeError, err.Error(), "run mbk as the user who owns the repository, or give it to the user who runs mbk")
 		return nil
 	}
-	if within(r.String(), p.layout.datadir) {
-		p.add("repository", GradeError, fmt.Sprintf("%s lies in the data directory: the server would take it for a database, and a backup would hold the backups before it", r),
+	if dir := r.Dir(); dir != "" && within(dir, p.layout.datadir) {
+		p.add("repository", GradeError, dir+" lies in the data directory: the server would take it for a database, and a backup would hold the backups before it",
 			"choose a folder for the repository that is not in "+p.layout.datadir)
 		return nil
 	}
@@ -47,11 +42,7 @@ func (p *Preflight) checkRepository(ctx context.Context, o Options) error {
 // checkExposed warns of a repository in which others than its owner can exchange what
 // is to be restored one day.
 func (p *Preflight) checkExposed(ctx context.Context, r *repo.Repository) error {
-	guarded, ok := r.Store().(store.Guarded)
-	if !ok {
-		return nil
-	}
-	found, err := guarded.Exposed(ctx)
+	found, err := r.Exposed(ctx)
 	for _, text := range found {
 		p.add("repository", GradeWarning, text+": whoever can write there can exchange or remove backups",
 			"leave a repository to one user: chmod -R go-w "+r.String())
@@ -76,7 +67,7 @@ func (p *Preflight) checkSpace(ctx context.Context, o Options) error {
 	if o.Repository == nil {
 		return nil
 	}
-	space, err := o.Repository.Store().Space(ctx)
+	space, err := o.Repository.Space(ctx)
 	if err != nil {
 		return err
 	}
@@ -87,7 +78,7 @@ func (p *Preflight) checkSpace(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf("%s free in %s, about %s needed", humanize.IBytes(uint64(space.Free)), o.Repository.Store(), humanize.IBytes(uint64(need)))
+	text := fmt.Sprintf("%s free in %s, about %s needed", humanize.IBytes(uint64(space.Free)), o.Repository, humanize.IBytes(uint64(need)))
 	keep := o.MinFree.Of(space.Total)
 	if keep > 0 {
 		text += fmt.Sprintf(", %s to be kept free (--min-free %s)", humanize.IBytes(uint64(keep)), o.MinFree)

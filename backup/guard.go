@@ -88,7 +88,7 @@ func (g *guard) look(ctx context.Context) error {
 
 // lookAtRoom compares what is left on the disks with the reserve.
 func (g *guard) lookAtRoom(ctx context.Context) error {
-	space, err := g.opts.Repository.Store().Space(ctx)
+	space, err := g.opts.Repository.Space(ctx)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -61,7 +60,7 @@ func runExpire(c *cli.Context, env Env) (err error) {
 	var future *repo.FutureError
 	if errors.As(err, &future) {
 		err = hint.Wrap(hint.Wrap(err, "set the clock of this machine right"),
-			"if the clock was wrong when that backup was made: remove its folder, "+filepath.Join(future.Where, filepath.FromSlash(repo.Folder(future.ID))))
+			"if the clock was wrong when that backup was made: remove its folder, "+future.Where)
 	}
 	if err != nil {
 		return err

@@ -114,7 +114,7 @@ func measurements(ctx context.Context, r *repo.Repository) ([]prom.Family, error
 	m.newest(backups)
 	m.proofs(proofs)
 	m.backups(backups)
-	if space, err := r.Store().Space(ctx); err != nil {
+	if space, err := r.Space(ctx); err != nil {
 		return nil, err
 	} else if space.Known {
 		m.gauge("mbk_repository_free_bytes", "Bytes that can still be written where the repository is.", float64(space.Free))

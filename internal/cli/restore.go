@@ -201,7 +201,10 @@ func inRepository(r *repo.Repository, path string) (string, bool) {
 	if real, err := filepath.EvalSymlinks(parent); err == nil {
 		parent = real
 	}
-	folder := r.String()
+	folder := r.Dir()
+	if folder == "" {
+		return path, false
+	}
 	if real, err := filepath.EvalSymlinks(folder); err == nil {
 		folder = real
 	}

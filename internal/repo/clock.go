@@ -28,7 +28,7 @@ const (
 type FutureError struct {
 	ID    string // the newest backup
 	Ahead time.Duration
-	Where string // the repository
+	Where string // its objects are: "/backup/db1/backups/20261121T201806Z-full"
 }
 
 // Error names the backup.
@@ -42,7 +42,7 @@ func (r *Repository) checkFuture(backups []Summary, now time.Time) error {
 	for i := range backups {
 		s := &backups[i]
 		if ahead := startOf(s).Sub(now); ahead > mostAhead && (newest == nil || ahead > newest.Ahead) {
-			newest = &FutureError{ID: s.ID, Ahead: ahead, Where: r.String()}
+			newest = &FutureError{ID: s.ID, Ahead: ahead, Where: r.String() + "/" + Folder(s.ID)}
 		}
 	}
 	if newest == nil {

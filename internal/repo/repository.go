@@ -173,19 +173,8 @@ func notRepository(ctx context.Context, st store.Store) error {
 
 // wantEmpty returns ErrNotEmpty if a store holds anything.
 func wantEmpty(ctx context.Context, st store.Store) error {
-	// A folder that is not a repository can be anything, "/" as well: it must
-	// not be walked through.
-	if e, ok := st.(interface {
-		Empty(context.Context) (bool, error)
-	}); ok {
-		empty, err := e.Empty(ctx)
-		if err == nil && !empty {
-			err = ErrNotEmpty
-		}
-		return err
-	}
-	list, err := st.List(ctx, "")
-	if err == nil && len(list) > 0 {
+	empty, err := st.Empty(ctx)
+	if err == nil && !empty {
 		err = ErrNotEmpty
 	}
 	return err
@@ -193,6 +182,21 @@ func wantEmpty(ctx context.Context, st store.Store) error {
 
 // Store returns where the repository lives.
 func (r *Repository) Store() store.Store { return r.st }
+
+// Space says how much the repository can still take.
+func (r *Repository) Space(ctx context.Context) (store.Space, error) { return r.st.Space(ctx) }
+
+// Writable returns why nothing can be written to the repository, as far as can be told
+// without doing it.
+func (r *Repository) Writable(ctx context.Context) error { return r.st.Writable(ctx) }
+
+// Exposed returns a sentence for each part of the repository in which others than its
+// owner can exchange something.
+func (r *Repository) Exposed(ctx context.Context) ([]string, error) { return r.st.Exposed(ctx) }
+
+// Dir returns the absolute path of the local directory in which the repository lives, ""
+// if it does not live in one.
+func (r *Repository) Dir() string { return r.st.Dir() }
 
 // Config returns what mbk-repository.json says.
 func (r *Repository) Config() Config { return r.config }
@@ -257,11 +261,7 @@ func (r *Repository) Lock(ctx context.Context) (release func() error, err error)
 // Holder says who works on the repository now, "" if nobody does or the store cannot
 // tell.
 func (r *Repository) Holder(ctx context.Context) (string, error) {
-	teller, ok := r.st.(store.Holder)
-	if !ok {
-		return "", nil
-	}
-	owner, err := teller.Holder(ctx, lockName)
+	owner, err := r.st.Holder(ctx, lockName)
 	if err != nil {
 		return "", fmt.Errorf("repository %s: %w", r.st, err)
 	}

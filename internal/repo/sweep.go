@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"mbk/internal/repo/store"
 )
 
 // Sweep removes what attempts left that died: the data of unlisted backups and
@@ -57,16 +55,11 @@ func (r *Repository) Sweep(ctx context.Context) (swept []string, err error) {
 	return swept, errors.Join(failed...)
 }
 
-// sweepTemp removes half-written objects and returns their names, if the store
-// leaves such.
+// sweepTemp removes half-written objects and returns their names.
 func (r *Repository) sweepTemp(ctx context.Context) (swept []string, err error) {
-	sweeper, ok := r.st.(store.Sweeper)
-	if !ok {
-		return nil, nil
-	}
 	var failed []error
 	for _, prefix := range []string{backupsPrefix, historyPrefix, configName} {
-		temps, err := sweeper.SweepTemp(ctx, prefix)
+		temps, err := r.st.SweepTemp(ctx, prefix)
 		swept = append(swept, temps...)
 		failed = append(failed, err)
 	}

@@ -17,10 +17,19 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// Store holds objects by name. Names are checked by CheckName. All methods may
-// be called from several goroutines at once. Called with a cancelled context a
-// store changes nothing and returns the context's error.
+// Store is all that a repository asks of the place in which it lives. A wrapper that
+// adds something to one of the three parts embeds the others, or names each method: the
+// compiler misses what it forgets. All methods may be called from several goroutines at
+// once. Called with a cancelled context a store changes nothing and returns the
+// context's error.
 type Store interface {
+	Objects
+	Locker
+	Upkeep
+}
+
+// Objects holds objects by name. Names are checked by CheckName.
+type Objects interface {
 	// Put makes the object that write writes. When Put returns nil the object
 	// is whole and would survive a crash of the machine; an object of that name
 	// from before is replaced. When write returns an error, or anything else
@@ -50,48 +59,53 @@ type Store interface {
 	// Delete removes an object. It is not an error if there is none.
 	Delete(ctx context.Context, name string) error
 
-	// Lock takes the lock of that name without waiting. If it is held, by this
-	// process or another, the error is a *LockedError. The lock ends with
-	// release, and with the process however that dies. The owner's text is
-	// shown to whoever finds the lock held.
-	Lock(ctx context.Context, name, owner string) (release func() error, err error)
-
-	// Space says how much the store can still take.
-	Space(ctx context.Context) (Space, error)
-
 	// String says where the store is, for messages: "/backup/db1".
 	String() string
 }
 
-// Sweeper is implemented by stores in which a Put that was killed leaves
-// something behind.
-type Sweeper interface {
-	// SweepTemp removes what dead writers left of objects whose names begin
-	// with prefix, and returns its names. Puts in progress, of any process, are
-	// left alone.
-	SweepTemp(ctx context.Context, prefix string) (swept []string, err error)
-}
+// Locker keeps writers apart. A store does it in its own way: a folder by a lock of the
+// kernel's, a store behind a network would need a lease that its holder renews.
+type Locker interface {
+	// Lock takes the lock of that name without waiting. If it is held, by this
+	// process or another, the error is a *LockedError. The lock ends with
+	// release, and without one when the process dies, however that is, or a while
+	// after. The owner's text is shown to whoever finds the lock held.
+	Lock(ctx context.Context, name, owner string) (release func() error, err error)
 
-// Tester is implemented by stores that can tell beforehand whether they may be
-// written to.
-type Tester interface {
-	// Writable returns why a Put would fail, as far as can be told without one;
-	// fs.ErrPermission if it is for want of rights.
-	Writable(ctx context.Context) error
-}
-
-// Holder is implemented by stores that can tell who holds a lock without taking it.
-type Holder interface {
-	// Holder returns the owner's text of the lock of that name, "" if nobody holds
-	// it or the owner is not known.
+	// Holder returns the owner's text of the lock of that name without taking it,
+	// "" if nobody holds it or the owner is not known.
 	Holder(ctx context.Context, name string) (owner string, err error)
 }
 
-// Guarded is implemented by stores that can tell who else than their owner could
-// exchange what is in them.
-type Guarded interface {
-	// Exposed returns a sentence for each part that others can write to.
+// Upkeep tells how a store is doing and cleans up in it. Not every kind of store can do
+// all of it: what one answers that cannot is said at each method.
+type Upkeep interface {
+	// Space says how much the store can still take. It is not known to all: see
+	// Space.Known.
+	Space(ctx context.Context) (Space, error)
+
+	// Empty reports whether there is nothing in the store except what its system
+	// keeps there. A folder that is not a repository can be anything, "/" as well:
+	// it is not walked through.
+	Empty(ctx context.Context) (bool, error)
+
+	// Writable returns why a Put would fail, as far as can be told without one;
+	// fs.ErrPermission if it is for want of rights. The answer of a store that
+	// cannot tell is nil.
+	Writable(ctx context.Context) error
+
+	// Exposed returns a sentence for each part of the store in which others than
+	// its owner could exchange objects, none if that cannot be told.
 	Exposed(ctx context.Context) ([]string, error)
+
+	// SweepTemp removes what dead writers left of objects whose names begin
+	// with prefix, and returns its names. Puts in progress, of any process, are
+	// left alone. Where a Put that was killed leaves nothing, it does nothing.
+	SweepTemp(ctx context.Context, prefix string) (swept []string, err error)
+
+	// Dir returns the absolute path of the local directory in which the store
+	// lives, "" if it does not live in one.
+	Dir() string
 }
 
 // Object is an entry of a listing.
@@ -141,7 +155,8 @@ func (e *NoSpaceError) Error() string {
 	if !e.Space.Known {
 		return fmt.Sprintf("%s is full: %v", e.Where, e.Err)
 	}
-	return fmt.Sprintf("%s is full: %v (%s of %s free)", e.Where, e.Err, humanize.IBytes(uint64(max(0, e.Space.Free))), humanize.IBytes(uint64(max(0, e.Space.Total))))
+	return fmt.Sprintf("%s is full: %v (%s of %s free)", e.Where, e.Err,
+		humanize.IBytes(uint64(max(0, e.Space.Free))), humanize.IBytes(uint64(max(0, e.Space.Total))))
 }
 
 // Unwrap returns the cause.
@@ -209,7 +224,7 @@ func plainElement(s string) bool {
 }
 
 // ReadAll returns a whole object. One of more than limit bytes is an error.
-func ReadAll(ctx context.Context, st Store, name string, limit int64) ([]byte, error) {
+func ReadAll(ctx context.Context, st Objects, name string, limit int64) ([]byte, error) {
 	r, err := st.Open(ctx, name, 0, limit+1)
 	if err != nil {
 		return nil, err
@@ -225,7 +240,7 @@ func ReadAll(ctx context.Context, st Store, name string, limit int64) ([]byte, e
 }
 
 // PutBytes makes an object of b.
-func PutBytes(ctx context.Context, st Store, name string, b []byte) error {
+func PutBytes(ctx context.Context, st Objects, name string, b []byte) error {
 	return st.Put(ctx, name, func(w io.Writer) error {
 		_, err := w.Write(b)
 		return err

@@ -53,13 +53,7 @@ type Store struct {
 	fault func(step string) error
 }
 
-var (
-	_ store.Store   = (*Store)(nil)
-	_ store.Sweeper = (*Store)(nil)
-	_ store.Tester  = (*Store)(nil)
-	_ store.Holder  = (*Store)(nil)
-	_ store.Guarded = (*Store)(nil)
-)
+var _ store.Store = (*Store)(nil)
 
 // Open returns the store in an existing folder, to which path may be a symbolic
 // link; root follows only links that others cannot have made, and else the error is a
@@ -145,6 +139,9 @@ func syncPath(path string) error {
 
 // String returns the absolute path of the folder.
 func (f *Store) String() string { return f.root }
+
+// Dir returns the absolute path of the folder.
+func (f *Store) Dir() string { return f.root }
 
 // Open opens a part of an object.
 func (f *Store) Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error) {

@@ -90,7 +90,7 @@ func foreignLock(name, path string) error {
 		"find out who has put it there, and remove it when no mbk is running; the next one makes it anew")
 }
 
-// Holder implements Holder. A lock whose file has no text is not held, so that nobody
+// Holder reads the text of a lock that is held. A lock whose file has no text is not held, so that nobody
 // who takes it in this moment finds it locked by the one who asks.
 func (f *Store) Holder(ctx context.Context, name string) (string, error) {
 	if err := errors.Join(ctx.Err(), store.CheckLockName(name)); err != nil {

@@ -14,8 +14,8 @@ var ErrInjected = errors.New("injected failure")
 
 // Failing is a store that fails once, or from one point on for ever.
 type Failing struct {
-	st   store.Store
-	once bool // fails at one point only
+	st   store.Store // not embedded: no method is to be forwarded without a point
+	once bool        // fails at one point only
 
 	mu    sync.Mutex
 	left  int // points until the failure
@@ -166,6 +166,50 @@ func (f *Failing) Lock(ctx context.Context, name, owner string) (func() error, e
 	}
 	return f.st.Lock(ctx, name, owner)
 }
+
+// Holder can fail.
+func (f *Failing) Holder(ctx context.Context, name string) (string, error) {
+	if err := f.point(); err != nil {
+		return "", err
+	}
+	return f.st.Holder(ctx, name)
+}
+
+// Empty can fail.
+func (f *Failing) Empty(ctx context.Context) (bool, error) {
+	if err := f.point(); err != nil {
+		return false, err
+	}
+	return f.st.Empty(ctx)
+}
+
+// Writable can fail.
+func (f *Failing) Writable(ctx context.Context) error {
+	if err := f.point(); err != nil {
+		return err
+	}
+	return f.st.Writable(ctx)
+}
+
+// Exposed can fail.
+func (f *Failing) Exposed(ctx context.Context) ([]string, error) {
+	if err := f.point(); err != nil {
+		return nil, err
+	}
+	return f.st.Exposed(ctx)
+}
+
+// SweepTemp can fail before and after it has removed something.
+func (f *Failing) SweepTemp(ctx context.Context, prefix string) ([]string, error) {
+	if err := f.point(); err != nil {
+		return nil, err
+	}
+	swept, err := f.st.SweepTemp(ctx, prefix)
+	return swept, errors.Join(err, f.point())
+}
+
+// Dir is that of the wrapped store.
+func (f *Failing) Dir() string { return f.st.Dir() }
 
 // Space can fail.
 func (f *Failing) Space(ctx context.Context) (store.Space, error) {

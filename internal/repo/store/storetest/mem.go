@@ -124,7 +124,7 @@ func (m *Mem) Delete(ctx context.Context, name string) error {
 
 // Lock takes a lock among the users of this Mem.
 func (m *Mem) Lock(ctx context.Context, name, owner string) (func() error, error) {
-	if err := errors.Join(ctx.Err(), store.CheckName(name)); err != nil {
+	if err := errors.Join(ctx.Err(), store.CheckLockName(name)); err != nil {
 		return nil, err
 	}
 	m.mu.Lock()
@@ -141,6 +141,35 @@ func (m *Mem) Lock(ctx context.Context, name, owner string) (func() error, error
 	}), nil
 }
 
+// Holder returns the owner's text of a lock.
+func (m *Mem) Holder(ctx context.Context, name string) (string, error) {
+	if err := errors.Join(ctx.Err(), store.CheckLockName(name)); err != nil {
+		return "", err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.locks[name], nil
+}
+
+// Empty reports whether there is no object.
+func (m *Mem) Empty(ctx context.Context) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.objects) == 0, ctx.Err()
+}
+
+// Writable always is.
+func (m *Mem) Writable(ctx context.Context) error { return ctx.Err() }
+
+// Exposed is nothing.
+func (m *Mem) Exposed(ctx context.Context) ([]string, error) { return nil, ctx.Err() }
+
+// SweepTemp finds nothing: a Put leaves nothing.
+func (m *Mem) SweepTemp(ctx context.Context, _ string) ([]string, error) { return nil, ctx.Err() }
+
+// Dir is none.
+func (m *Mem) Dir() string { return "" }
+
 // Space is not known.
 func (m *Mem) Space(ctx context.Context) (store.Space, error) {
 	return store.Space{}, ctx.Err()
@@ -148,7 +177,7 @@ func (m *Mem) Space(ctx context.Context) (store.Space, error) {
 
 // Flip inverts the bits of mask in one byte of an object. An offset below zero
 // counts from the object's end.
-func Flip(ctx context.Context, st store.Store, name string, offset int64, mask byte) error {
+func Flip(ctx context.Context, st store.Objects, name string, offset int64, mask byte) error {
 	r, err := st.Open(ctx, name, 0, -1)
 	if err != nil {
 		return err

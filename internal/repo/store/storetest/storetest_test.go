@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"reflect"
 	"testing"
 
 	"mbk/internal/repo/store"
@@ -64,6 +65,25 @@ func TestFailAt(t *testing.T) {
 	}
 	if n != len(want) {
 		t.Errorf("the scenario has %d points, want %d", n, len(want))
+	}
+}
+
+// Whatever a store is asked for can fail, also what a later version of the interface adds.
+func TestEveryMethodCanFail(t *testing.T) {
+	methods := reflect.TypeFor[store.Store]()
+	for i := range methods.NumMethod() {
+		m := methods.Method(i)
+		if m.Name == "String" || m.Name == "Dir" {
+			continue // returns no error
+		}
+		args := []reflect.Value{reflect.ValueOf(t.Context())}
+		for i := 1; i < m.Type.NumIn(); i++ {
+			args = append(args, reflect.Zero(m.Type.In(i)))
+		}
+		results := reflect.ValueOf(FailAt(NewMem(), 0)).MethodByName(m.Name).Call(args)
+		if err, _ := results[len(results)-1].Interface().(error); !errors.Is(err, ErrInjected) {
+			t.Errorf("%s = %v, want ErrInjected", m.Name, err)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -38,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"lock excludes and names its holder", testLock},
 		{"many writers, readers and listers at once", testConcurrent},
 		{"space", testSpace},
+		{"empty, writable, and who holds the lock", testUpkeep},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
 	}
@@ -203,10 +205,8 @@ func testUnfinished(t *testing.T, st store.Store) {
 		wantNames(t, st, "", "d/other")
 		wantNames(t, st, "d/n")
 		wantNotExist(t, st, "d/new")
-		if sw, ok := st.(store.Sweeper); ok {
-			if swept, err := sw.SweepTemp(t.Context(), ""); err != nil || len(swept) > 0 {
-				t.Errorf("SweepTemp during a Put = %v, %v; want nothing", swept, err)
-			}
+		if swept, err := st.SweepTemp(t.Context(), ""); err != nil || len(swept) > 0 {
+			t.Errorf("SweepTemp during a Put = %v, %v; want nothing", swept, err)
 		}
 		_, err := w.Write([]byte(" and half"))
 		return err
@@ -311,8 +311,10 @@ func testCancelled(t *testing.T, st store.Store) {
 	if _, err := st.List(ctx, ""); !errors.Is(err, context.Canceled) {
 		t.Errorf("List = %v, want context.Canceled", err)
 	}
-	if _, err := st.Space(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("Space = %v, want context.Canceled", err)
+	for name, err := range upkeep(ctx, st) {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s = %v, want context.Canceled", name, err)
+		}
 	}
 	if release, err := st.Lock(ctx, "l", "me"); !errors.Is(err, context.Canceled) {
 		if err == nil {
@@ -424,5 +426,57 @@ func testSpace(t *testing.T, st store.Store) {
 	}
 	if st.String() == "" {
 		t.Error("String is empty")
+	}
+}
+
+// upkeep calls what has no more to tell than an error when the context is cancelled.
+func upkeep(ctx context.Context, st store.Store) map[string]error {
+	_, space := st.Space(ctx)
+	_, empty := st.Empty(ctx)
+	_, exposed := st.Exposed(ctx)
+	_, swept := st.SweepTemp(ctx, "")
+	_, holder := st.Holder(ctx, "repository")
+	return map[string]error{
+		"Space": space, "Empty": empty, "Exposed": exposed, "SweepTemp": swept, "Holder": holder, "Writable": st.Writable(ctx),
+	}
+}
+
+func testUpkeep(t *testing.T, st store.Store) {
+	wantEmpty := func(want bool) {
+		t.Helper()
+		if got, err := st.Empty(t.Context()); got != want || err != nil {
+			t.Errorf("Empty = %v, %v, want %v", got, err, want)
+		}
+	}
+	wantEmpty(true)
+	put(t, st, "a/b", "x")
+	wantEmpty(false)
+	if err := st.Delete(t.Context(), "a/b"); err != nil {
+		t.Fatal(err)
+	}
+	wantEmpty(true)
+	for name, err := range upkeep(t.Context(), st) {
+		if err != nil {
+			t.Errorf("%s = %v", name, err)
+		}
+	}
+	release, err := st.Lock(t.Context(), "repository", "db1 pid 812")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if holder, err := st.Holder(t.Context(), "repository"); holder != "db1 pid 812" || err != nil {
+		t.Errorf("Holder = %q, %v", holder, err)
+	}
+	if err := release(); err != nil {
+		t.Error(err)
+	}
+	if holder, err := st.Holder(t.Context(), "repository"); holder != "" || err != nil {
+		t.Errorf("Holder after release = %q, %v", holder, err)
+	}
+	if _, err := st.Holder(t.Context(), "../x"); !errors.Is(err, store.ErrName) {
+		t.Errorf("Holder of ../x = %v, want ErrName", err)
+	}
+	if dir := st.Dir(); dir != "" && !filepath.IsAbs(dir) {
+		t.Errorf("Dir = %q", dir)
 	}
 }
