@@ -24,7 +24,7 @@ type Putter interface {
 const (
 	DefaultPackLimit = 1 << 30
 	DefaultQueue     = 1024
-	DefaultPageTries = 10
+	DefaultPageTries = 20 // with the pauses between them about 5 s
 	DefaultRetryTime = 10 * time.Second
 )
 

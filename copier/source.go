@@ -27,11 +27,12 @@ const maxDamaged = 1 << 16
 // damaged pages of its file have used up their time for that.
 const quickTries = 3
 
-// Pauses before a damaged page is read again: the first, doubled every time up
-// to the longest.
+// Pauses before a page with a wrong checksum is read again: the first, doubled every time
+// up to the longest. A page that the server is writing can be read half old and half new
+// until its write ends, which takes seconds when the disk is overloaded.
 const (
 	firstPause   = 250 * time.Microsecond
-	longestPause = 100 * time.Millisecond
+	longestPause = 500 * time.Millisecond
 )
 
 // Pauses between two reads of pages without checksums in a file that was changed within

@@ -45,6 +45,7 @@ func filterStorm() (setup []string, sessions [][]string) {
 	c, d := table("part.in_c", ") ENGINE=Aria TRANSACTIONAL=1"), table("part.out_d", ") ENGINE=Aria TRANSACTIONAL=1")
 	f, g := table("part.in_f", ")"), table("part.out_g", ")")
 	k, l := table("`in`.k", ")"), table("`out`.l", ")")
+	table("`in`.new_always", ")") // a filter that names in.new_a* finds it at any moment
 	// e is exchanged with a partition of x that holds as many rows.
 	e := table("part.out_e", ")")
 	x := table("part.in_x", ") PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (10000), PARTITION p1 VALUES LESS THAN MAXVALUE)")

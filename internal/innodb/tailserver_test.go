@@ -166,7 +166,7 @@ func copyPages(from *os.File, to string) error {
 				clear(page) // doublewrite
 				break
 			}
-			if try == 200 {
+			if try == 5000 { // as long as a backup waits
 				return fmt.Errorf("%s: %w", from.Name(), err)
 			}
 			time.Sleep(time.Millisecond)
