@@ -351,7 +351,7 @@ func (r *attempt) proveDatadir(before fileStat) error {
 		return nil
 	}
 	err = fmt.Errorf("%s %w: BACKUP STAGE START did not touch its ddl.log", r.layout.datadir, ErrOtherServer)
-	return hint.Wrap(err, otherServerHint)
+	return hint.Wrap(err, otherServerHint())
 }
 
 func (r *attempt) copierOptions() copier.Options {

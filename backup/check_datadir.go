@@ -52,7 +52,7 @@ func (p *Preflight) checkDatadir(ctx context.Context, o Options) error {
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), isKind(err):
 		p.addUnreached(err)
 	case errors.Is(err, ErrOtherServer):
-		p.add("datadir", GradeError, err.Error(), otherServerHint)
+		p.add("datadir", GradeError, err.Error(), otherServerHint())
 	case errors.Is(err, innodb.ErrUnknownFormat):
 		p.add("datadir", GradeError, err.Error(), "this mbk backs up MariaDB 10.5 to 11.8")
 	case err != nil:
@@ -87,16 +87,17 @@ func (p *Preflight) addUnreached(err error) {
 	case errors.Is(err, fs.ErrPermission):
 		p.add("datadir", GradeError, err.Error(), rightsHint(p.layout))
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		p.add("datadir", GradeError, err.Error(), "run mbk on the server's machine, and name its data directory with --datadir if it is mounted elsewhere")
+		p.add("datadir", GradeError, err.Error(),
+			"run mbk on the server's machine, and name its data directory with "+hint.Option("datadir")+" if it is mounted elsewhere")
 	default:
 		p.add("datadir", GradeError, err.Error())
 	}
 }
 
 // rightsHint is advice on files that may not be read.
-func rightsHint(l layout) string {
+func rightsHint(l layout) hint.Text {
 	if l.files.Other() {
-		return fmt.Sprintf("run by root, mbk reads the server's files with the rights of the server's user (%v): give that user the file and the way to it, and remove links that lead to what is not the server's", l.files.User())
+		return hint.Textf("run by root, mbk reads the server's files with the rights of the server's user (%v): give that user the file and the way to it, and remove links that lead to what is not the server's", l.files.User())
 	}
 	return "run mbk as root or as the user that the server runs as"
 }
@@ -105,7 +106,9 @@ func rightsHint(l layout) string {
 // belongs to another server than the connection.
 var ErrOtherServer = errors.New("is not the data directory of the server that answers")
 
-const otherServerHint = "check --datadir and --socket: they must belong to the same server"
+func otherServerHint() hint.Text {
+	return "check " + hint.Option("datadir") + " and " + hint.Option("socket") + ": they must belong to the same server"
+}
 
 // sameServer compares the newest checkpoint in the redo log of the data
 // directory with the one that the server reports before and after.
@@ -161,21 +164,21 @@ func (p *Preflight) checkClosed(ctx context.Context, o Options) error {
 
 // deniedHints is advice on a directory that may not be read. To the user that the
 // server runs as it says what root has to do.
-func (p *Preflight) deniedHints(folder string) []string {
+func (p *Preflight) deniedHints(folder string) []hint.Text {
 	owner, hints := p.mender(folder)
 	if len(hints) > 0 {
 		return hints
 	}
-	hints = []string{fmt.Sprintf("the server cannot read it either: chown -R %s %s", ownerName(owner), folder)}
+	hints = []hint.Text{hint.Textf("the server cannot read it either: chown -R %s %s", ownerName(owner), folder)}
 	rel, err := filepath.Rel(p.layout.datadir, folder)
 	if dir, _, _ := strings.Cut(filepath.ToSlash(rel), "/"); err == nil && slices.Contains(p.first.databases, dir) {
-		hints = append(hints, fmt.Sprintf("--exclude-database '%s' leaves it out", filename.SQL(dir)))
+		hints = append(hints, hint.Textf("%s '%s' leaves it out", hint.Option("exclude-database"), filename.SQL(dir)))
 	}
 	return hints
 }
 
 // refusedHints is deniedHints for files that tables need.
-func (p *Preflight) refusedHints(refused []entry, files []string) []string {
+func (p *Preflight) refusedHints(refused []entry, files []string) []hint.Text {
 	const most = 5
 	owner, hints := p.mender(files...)
 	if len(hints) > 0 {
@@ -189,21 +192,22 @@ func (p *Preflight) refusedHints(refused []entry, files []string) []string {
 	if len(files) == 1 {
 		what, leave = "it", "leaves"
 	}
-	hints = []string{fmt.Sprintf("the server cannot read %s either: %s", what, command)}
-	var exclude []string
+	hints = []hint.Text{hint.Textf("the server cannot read %s either: %s", what, command)}
+	var exclude []hint.Text
 	for _, e := range refused {
 		switch {
 		case e.dir == "mysql":
 			return hints // it is in every backup
 		case e.table == "":
-			exclude = append(exclude, fmt.Sprintf("--exclude-database '%s'", filename.SQL(e.dir)))
+			exclude = append(exclude, hint.Textf("%s '%s'", hint.Option("exclude-database"), filename.SQL(e.dir)))
 		default:
-			exclude = append(exclude, fmt.Sprintf("--exclude-table '%s'", filter.Name{Database: filename.SQL(e.dir), Table: filename.SQL(e.table)}))
+			table := filter.Name{Database: filename.SQL(e.dir), Table: filename.SQL(e.table)}
+			exclude = append(exclude, hint.Textf("%s '%s'", hint.Option("exclude-table"), table))
 		}
 	}
 	slices.Sort(exclude)
 	if exclude = slices.Compact(exclude); len(exclude) <= most {
-		hints = append(hints, fmt.Sprintf("%s %s %s out", strings.Join(exclude, " "), leave, what))
+		hints = append(hints, hint.Textf("%s %s %s out", hint.Join(exclude, " "), leave, what))
 	}
 	return hints
 }
@@ -211,14 +215,15 @@ func (p *Preflight) refusedHints(refused []entry, files []string) []string {
 // mender is the user whom files must belong to for the server, if that is all there is
 // to be said. Otherwise the advice is another: who mbk must be run by, or which link
 // must go.
-func (p *Preflight) mender(files ...string) (fsuser.User, []string) {
+func (p *Preflight) mender(files ...string) (fsuser.User, []hint.Text) {
 	owner, err := fsuser.OwnerOf(p.layout.datadir)
 	if me := fsuser.Current().UID; err != nil || me != 0 && me != owner.UID {
-		return owner, []string{rightsHint(p.layout)}
+		return owner, []hint.Text{rightsHint(p.layout)}
 	}
 	for _, file := range files {
 		if to, err := p.layout.files.Readlink(file); err == nil {
-			return owner, []string{fmt.Sprintf("the server's user (%v) may not read what %s leads to, %s: remove the link, if it is not yours", p.layout.files.User(), file, to)}
+			return owner, []hint.Text{hint.Textf("the server's user (%v) may not read what %s leads to, %s: remove the link, if it is not yours",
+				p.layout.files.User(), file, to)}
 		}
 	}
 	return owner, nil

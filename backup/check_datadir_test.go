@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mbk/internal/datadir/serverfs"
+	"mbk/internal/hint"
 	"mbk/internal/sys/fsuser"
 )
 
@@ -25,7 +26,7 @@ func TestDeniedHints(t *testing.T) {
 	}
 	p := &Preflight{layout: layout{datadir: dir, files: files}, first: scan{databases: []string{"old.d", "shop"}}}
 	want := []string{"the server cannot read it either: chown -R 64999:64998 " + dir + "/old.d", "--exclude-database '#mysql50#old.d' leaves it out"}
-	if diff := cmp.Diff(want, p.deniedHints(dir+"/old.d")); diff != "" {
+	if diff := cmp.Diff(want, hint.Strings(p.deniedHints(dir+"/old.d"))); diff != "" {
 		t.Errorf("hints (-want +got):\n%s", diff)
 	}
 }

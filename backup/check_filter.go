@@ -11,6 +11,7 @@ import (
 
 	"mbk/internal/datadir/filename"
 	"mbk/internal/datadir/filter"
+	"mbk/internal/hint"
 	"mbk/internal/ui/printable"
 	"mbk/stage"
 )
@@ -46,9 +47,9 @@ func (p *Preflight) checkFilter(ctx context.Context, o Options) error {
 	// These two are no folders, but nobody is wrong who excludes them.
 	errs := k.filter.Check(append(databases, "information_schema", "performance_schema"), tables)
 	for _, err := range errs {
-		advice := filterHint
+		advice := hint.Text(filterHint)
 		if unmatched, ok := errors.AsType[*filter.UnmatchedError](err); ok {
-			advice = unmatched.Advice()
+			advice = hint.Text(unmatched.Advice())
 		}
 		p.add("filter", GradeError, err.Error(), advice)
 	}

@@ -18,7 +18,7 @@ func (p *Preflight) checkHistoryTable(ctx context.Context, o Options) {
 	case err != nil:
 		p.add("history", GradeWarning, err.Error(), hint.Of(err)...)
 	case len(missing) > 0:
-		p.add("history", GradeWarning, fmt.Sprintf("the account may not write into the history table %s", o.HistoryTable), missing...)
+		p.add("history", GradeWarning, fmt.Sprintf("the account may not write into the history table %s", o.HistoryTable), hint.Plain(missing...)...)
 	default:
 		p.add("history", GradeOK, fmt.Sprintf("attempts can be written into table %s", o.HistoryTable))
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/internal/ui/printable"
 	"mbk/stage"
@@ -42,7 +43,7 @@ func (p *Preflight) checkLinks(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	advice := "repair the table, or move it into the data directory, before you take a backup"
+	advice := hint.Text("repair the table, or move it into the data directory, before you take a backup")
 	if p.layout.keep != nil && !p.layout.pathless() {
 		advice = filterFarHint
 	}

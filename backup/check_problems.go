@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mbk/internal/datadir/filename"
+	"mbk/internal/hint"
 	"mbk/stage"
 )
 
@@ -93,7 +94,7 @@ const (
 // noteProblemTexts adds warnings of tables, with each piece of advice after the last that
 // it is about.
 func (p *Preflight) noteProblemTexts(texts []string) {
-	advice := func(text string) string {
+	advice := func(text string) hint.Text {
 		if strings.HasSuffix(text, upperCase) {
 			return upperCaseHint
 		}

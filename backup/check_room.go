@@ -28,7 +28,7 @@ func (p *Preflight) checkRepository(ctx context.Context, o Options) error {
 	}
 	if dir := r.Dir(); dir != "" && within(dir, p.layout.datadir) {
 		p.add("repository", GradeError, dir+" lies in the data directory: the server would take it for a database, and a backup would hold the backups before it",
-			"choose a folder for the repository that is not in "+p.layout.datadir)
+			hint.Text("choose a folder for the repository that is not in "+p.layout.datadir))
 		return nil
 	}
 	text := r.String() + " can be written to"
@@ -45,7 +45,7 @@ func (p *Preflight) checkExposed(ctx context.Context, r *repo.Repository) error 
 	found, err := r.Exposed(ctx)
 	for _, text := range found {
 		p.add("repository", GradeWarning, text+": whoever can write there can exchange or remove backups",
-			"leave a repository to one user: chmod -R go-w "+r.String())
+			hint.Text("leave a repository to one user: chmod -R go-w "+r.String()))
 	}
 	return err
 }
@@ -81,7 +81,7 @@ func (p *Preflight) checkSpace(ctx context.Context, o Options) error {
 	text := fmt.Sprintf("%s free in %s, about %s needed", humanize.IBytes(uint64(space.Free)), o.Repository, humanize.IBytes(uint64(need)))
 	keep := o.MinFree.Of(space.Total)
 	if keep > 0 {
-		text += fmt.Sprintf(", %s to be kept free (--min-free %s)", humanize.IBytes(uint64(keep)), o.MinFree)
+		text += fmt.Sprintf(", %s to be kept free (%s)", humanize.IBytes(uint64(keep)), o.MinFree)
 	}
 	if space.Free < need+keep {
 		p.add("space", GradeError, text, "make room (mbk expire), or use another repository")
@@ -101,7 +101,7 @@ func (p *Preflight) checkSpool(_ context.Context, o Options) error {
 	const little = 1 << 30
 	text := fmt.Sprintf("%s free in %s", humanize.IBytes(uint64(space.Free)), o.SpoolDir)
 	if space.Free < little+o.MinFree.Of(space.Total) {
-		p.note("spool", GradeWarning, text+", where redo waits that the repository does not take fast enough", "name a folder with more room with --spool-dir")
+		p.note("spool", GradeWarning, text+", where redo waits that the repository does not take fast enough", "name a folder with more room with "+hint.Option("spool-dir"))
 		return nil
 	}
 	p.note("spool", GradeOK, text)

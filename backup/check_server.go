@@ -9,6 +9,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"mbk/internal/hint"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
 	"mbk/stage"
@@ -179,7 +180,7 @@ func (p *Preflight) checkObstacles(ctx context.Context, o Options) error {
 		return err
 	}
 	for _, b := range found {
-		p.note("busy", GradeWarning, b.String(), "a backup waits for it, for as long as --lock-wait, and fails with exit code 4 then")
+		p.note("busy", GradeWarning, b.String(), "a backup waits for it, for as long as "+hint.Option("lock-wait")+", and fails with exit code 4 then")
 	}
 	if holder == "" && len(found) == 0 {
 		p.note("busy", GradeOK, "nothing is in the way of a backup")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/stage"
 )
@@ -59,8 +60,11 @@ func (p *Preflight) compareSource(last *repo.Attempt, uuid string, o Options) {
 	}
 }
 
-func newServerHints() []string {
-	return []string{"give each server a repository of its own", "if this server has taken the place of that one, say so once: --new-server"}
+func newServerHints() []hint.Text {
+	return []hint.Text{
+		"give each server a repository of its own",
+		"if this server has taken the place of that one, say so once: " + hint.Option("new-server"),
+	}
 }
 
 // here is what tells this server from others, in words.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"mbk/internal/hint"
 	"mbk/internal/ui/printable"
 )
 
@@ -16,7 +17,9 @@ import (
 const checkTables = "tables"
 
 // leaveOutHint is advice on tables that cannot be backed up.
-const leaveOutHint = "leave such tables out with --skip-unsupported, and dump them by other means"
+func leaveOutHint() hint.Text {
+	return "leave such tables out with " + hint.Option("skip-unsupported") + ", and dump them by other means"
+}
 
 // scanTables scans the data directory for what cannot be backed up and sums
 // up the rest.
@@ -59,7 +62,7 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 			p.add(checkTables, GradeWarning, text+"; it is left out")
 			continue
 		}
-		p.add(checkTables, GradeError, text, leaveOutHint)
+		p.add(checkTables, GradeError, text, leaveOutHint())
 	}
 	p.scanned = true
 	p.add(checkTables, GradeOK, fmt.Sprintf("%d databases, %d files, %s", len(p.first.databases), len(p.first.entries), humanize.IBytes(uint64(p.bytes))))

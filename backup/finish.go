@@ -37,7 +37,7 @@ func (r *attempt) finish(ctx context.Context) error {
 	r.left = r.final.leaveOut()
 	if len(r.left) > 0 && !r.opts.SkipUnsupported {
 		t := r.left[0]
-		return madeMeanwhile(fmt.Sprintf("%s has engine %s, which cannot be backed up; it was made during the backup", printable.Table(t.Database, t.Name), t.Engine), leaveOutHint)
+		return madeMeanwhile(fmt.Sprintf("%s has engine %s, which cannot be backed up; it was made during the backup", printable.Table(t.Database, t.Name), t.Engine), leaveOutHint())
 	}
 	r.left = append(r.left, r.leftByFilter()...)
 	r.left = append(r.left, r.leftWithoutFiles()...)
@@ -52,8 +52,8 @@ func (r *attempt) finish(ctx context.Context) error {
 
 // madeMeanwhile is the error for a table that a check before the backup would have
 // refused.
-func madeMeanwhile(text, advice string) error {
-	return hint.Wrap(&FindingError{Finding{Check: checkTables, Grade: GradeError, Text: text, Hints: []string{advice}}}, advice)
+func madeMeanwhile(text string, advice hint.Text) error {
+	return &FindingError{Finding{Check: checkTables, Grade: GradeError, Text: text, Hints: []hint.Text{advice}}}
 }
 
 // addRecreated adds empty files for the tablespaces that an ALTER has made and no scan
@@ -191,7 +191,9 @@ func (r *attempt) strange(file string, err error) error {
 		return hint.Wrap(err, leftOverHint)
 	}
 	table := filename.SQL(p.entry.dir) + "." + filename.SQL(p.entry.table)
-	return hint.Wrap(err, fmt.Sprintf("if somebody has exchanged that file, the server cannot open the table: drop it, or leave it out with --exclude-table '%s'", table))
+	return hint.Wrap(err, hint.Textf(
+		"if somebody has exchanged that file, the server cannot open the table: drop it, or leave it out with %s '%s'",
+		hint.Option("exclude-table"), table))
 }
 
 // warnings are what a DBA should know of a backup that is whole.

@@ -162,8 +162,9 @@ func (g *guard) lookAtStatus(ctx context.Context) error {
 
 // wrongBound is the error for a condition that can never be judged.
 func wrongBound(text string) error {
-	const advice = "SHOW GLOBAL STATUS lists the variables; correct --abort-if"
-	return hint.Wrap(&FindingError{Finding{Check: "bounds", Grade: GradeError, Text: text, Hints: []string{advice}}}, advice)
+	return &FindingError{Finding{Check: "bounds", Grade: GradeError, Text: text, Hints: []hint.Text{
+		"SHOW GLOBAL STATUS lists the variables; correct " + hint.Option("abort-if"),
+	}}}
 }
 
 // unanswered passes over a question that the server did not answer.

@@ -21,10 +21,10 @@ const (
 
 // Finding is the outcome of one check before a backup.
 type Finding struct {
-	Check string   `json:"check"` // "version", "privileges", ...
-	Grade string   `json:"grade"`
-	Text  string   `json:"text"`
-	Hints []string `json:"hints,omitempty"`
+	Check string      `json:"check"` // "version", "privileges", ...
+	Grade string      `json:"grade"`
+	Text  string      `json:"text"`
+	Hints []hint.Text `json:"hints,omitempty"`
 
 	passing bool // it is of this moment, and nothing that a backup should be known for
 }
@@ -52,12 +52,7 @@ func (p *Preflight) Errors() error {
 		if f.Grade != GradeError {
 			continue
 		}
-		err := &FindingError{Finding: f}
-		var hinted error = err
-		for _, h := range f.Hints {
-			hinted = hint.Wrap(hinted, h)
-		}
-		all = append(all, hinted)
+		all = append(all, &FindingError{Finding: f})
 	}
 	return errors.Join(all...)
 }
@@ -76,9 +71,13 @@ func (p *Preflight) warnings() []string {
 // FindingError is a check that failed before anything was locked.
 type FindingError struct{ Finding Finding }
 
+// Error names the check and what it found.
 func (e *FindingError) Error() string { return e.Finding.Check + ": " + e.Finding.Text }
 
-func (p *Preflight) add(check, grade, text string, hints ...string) {
+// Hints returns the advice of the check.
+func (e *FindingError) Hints() []hint.Text { return e.Finding.Hints }
+
+func (p *Preflight) add(check, grade, text string, hints ...hint.Text) {
 	p.Findings = append(p.Findings, Finding{Check: check, Grade: grade, Text: text, Hints: hints})
 }
 
@@ -158,7 +157,7 @@ func preflight(ctx context.Context, o Options, sample time.Duration) (_ *Preflig
 func on(value string) bool { return value == "ON" || value == "1" }
 
 // note is add of something that may be otherwise in a minute.
-func (p *Preflight) note(check, grade, text string, hints ...string) {
+func (p *Preflight) note(check, grade, text string, hints ...hint.Text) {
 	p.Findings = append(p.Findings, Finding{Check: check, Grade: grade, Text: text, Hints: hints, passing: true})
 }
 
@@ -174,6 +173,6 @@ func (p *Preflight) checkPrivileges(ctx context.Context, server *stage.Server) e
 	}
 	// GRANT RELOAD, PROCESS ON *.* TO 'backup'@'localhost'
 	lacking, account, _ := strings.Cut(strings.TrimPrefix(missing[0], "GRANT "), " ON *.* TO ")
-	p.add("privileges", GradeError, fmt.Sprintf("account %s lacks %s", account, lacking), missing...)
+	p.add("privileges", GradeError, fmt.Sprintf("account %s lacks %s", account, lacking), hint.Plain(missing...)...)
 	return nil
 }

@@ -81,7 +81,7 @@ func putAttempt(ctx context.Context, o Options, a repo.Attempt) error {
 	if err := putRow(ctx, o, a); err != nil {
 		text := fmt.Sprintf("no row was written: %v", err)
 		if hints := hint.Of(err); len(hints) > 0 {
-			text += " (" + strings.Join(hints, "; ") + ")"
+			text += " (" + hint.Join(hints, "; ").String() + ")"
 		}
 		o.Logger.Warn(text)
 		a.Warn(text)
@@ -153,7 +153,7 @@ func failure(o Options, id string, started time.Time, cause error) repo.Attempt 
 	a := repo.Attempt{
 		FormatVersion: repo.FormatVersion, ID: id, Kind: repo.KindFailed, Tool: o.Tool, Codec: o.Codec.String(),
 		Started: started.UTC(), Finished: time.Now().UTC(), Outcome: repo.OutcomeFailed,
-		Error: cause.Error(), Hints: append(hint.Of(cause), o.Advice(cause)...),
+		Error: cause.Error(), Hints: append(hint.Strings(hint.Of(cause)), o.Advice(cause)...),
 	}
 	if errors.Is(cause, context.Canceled) && !strings.Contains(a.Error, "signal received") {
 		a.Error = "interrupted: " + a.Error

@@ -58,7 +58,13 @@ type SpaceError struct {
 
 // Error names what is left and what was to be.
 func (e *SpaceError) Error() string {
-	return fmt.Sprintf("%s has only %s left, and %s (--min-free %s) are to be kept free", e.Where, humanize.IBytes(uint64(e.Free)), humanize.IBytes(uint64(e.Keep)), e.Reserve)
+	return fmt.Sprintf("%s has only %s left, and %s (%s) are to be kept free",
+		e.Where, humanize.IBytes(uint64(e.Free)), humanize.IBytes(uint64(e.Keep)), e.Reserve)
+}
+
+// Hints says what can be done about it.
+func (e *SpaceError) Hints() []hint.Text {
+	return []hint.Text{"make room (mbk expire), or allow less with " + hint.Option("min-free")}
 }
 
 // wantRoom returns a SpaceError if a place has less room than the reserve.
@@ -67,5 +73,5 @@ func (r Reserve) wantRoom(where string, free, total int64) error {
 	if free >= keep {
 		return nil
 	}
-	return hint.Wrap(&SpaceError{Where: where, Free: free, Keep: keep, Reserve: r}, "make room (mbk expire), or allow less with --min-free")
+	return &SpaceError{Where: where, Free: free, Keep: keep, Reserve: r}
 }

@@ -80,7 +80,7 @@ func (s *spool) spill(b []byte) error {
 	}
 	if _, err := s.file.WriteAt(b, s.end); err != nil {
 		return hint.Wrap(fmt.Errorf("spool the redo into %s: %w", s.dir, err),
-			"the repository takes redo more slowly than the server writes it: name a larger folder with --spool-dir")
+			"the repository takes redo more slowly than the server writes it: name a larger folder with "+hint.Option("spool-dir"))
 	}
 	last := len(s.queue) - 1
 	if last >= 0 && s.queue[last].length > 0 && s.queue[last].offset+s.queue[last].length == s.end {

@@ -49,7 +49,7 @@ func behindFailure(ctx context.Context, o Options, failed error) error {
 		return because(err)
 	}
 	behind := lsns.Current
-	advice := "grant SUPER to the account, so that mbk can make that checkpoint, or try again later"
+	advice := hint.Text("grant SUPER to the account, so that mbk can make that checkpoint, or try again later")
 	err = o.Server.Checkpoint(ctx)
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):

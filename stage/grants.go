@@ -58,7 +58,7 @@ func (s *Server) denied(statement string, harmless uint16) func(context.Context)
 		case errors.Is(err, ErrPrivilege):
 			return true, nil
 		case number(err) == erUnknownEngine:
-			return false, hint.Wrap(ErrNoInnoDB, "start it without --skip-innodb; mbk follows InnoDB's log")
+			return false, hint.Wrap(ErrNoInnoDB, "start it with InnoDB, without skip-innodb; mbk follows InnoDB's log")
 		case err != nil && number(err) != harmless:
 			return false, err
 		}

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -161,25 +160,24 @@ func (s *Server) explained(ctx context.Context, table HistoryTable, err error) e
 	if err == nil {
 		return nil
 	}
-	var hints []string
+	var hints []hint.Text
 	if number(err) == erBadDB || errors.Is(err, errNoDatabase) {
-		hints = append(hints, fmt.Sprintf("create the database %s, or name another table with --history-table", quoteName(table.Database)))
+		hints = append(hints, hint.Textf("create the database %s, or name another table with %s",
+			quoteName(table.Database), hint.Option("history-table")))
 	}
 	switch number(err) {
 	case erBadField, erTableAccessDenied, erDBAccessDenied, erSpecificAccessDenied, erReadOnly:
 		// What is missing can be asked for in whole.
 		if grants, grantsErr := s.MissingHistoryGrants(ctx, table); grantsErr == nil {
-			hints = append(hints, grants...)
+			for _, grant := range grants {
+				hints = append(hints, hint.Text(grant))
+			}
 		}
 		if number(err) == erBadField {
-			hints = append(hints, "a table of that name has not the columns of this mbk: rename it, or name another with --history-table")
+			hints = append(hints, "a table of that name has not the columns of this mbk: rename it, or name another with "+hint.Option("history-table"))
 		}
 	}
-	err = fmt.Errorf("history table %s: %w", table, err)
-	for _, h := range slices.Backward(hints) { // the last one given is told first
-		err = hint.Wrap(err, h)
-	}
-	return err
+	return hint.Wrap(fmt.Errorf("history table %s: %w", table, err), hints...)
 }
 
 // keepLocal keeps what this session writes out of the binary log.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -177,6 +176,6 @@ func TestGalera(t *testing.T) {
 	if !errors.Is(err, stage.ErrNotReady) {
 		t.Errorf("MissingGrants: %v, want ErrNotReady", err)
 	}
-	contains(t, strings.Join(hint.Of(err), " "), "wsrep_ready", "wsrep_reject_queries")
+	contains(t, hint.Join(hint.Of(err), " ").String(), "wsrep_ready", "wsrep_reject_queries")
 	srv.MustExec(t, "SET GLOBAL wsrep_reject_queries=NONE")
 }

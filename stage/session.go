@@ -115,7 +115,8 @@ func (c Config) driver(l *link) (*mysql.Config, error) {
 	d.ConnectionAttributes = "program_name:mbk"
 	var err error
 	if d.TLS, d.AllowFallbackToPlaintext, err = c.tlsConfig(d.Net); err != nil {
-		return nil, hint.Wrap(fmt.Errorf("%w: %w", ErrTLS, err), "check --ssl-ca, --ssl-capath, --ssl-cert and --ssl-key")
+		return nil, hint.Wrap(fmt.Errorf("%w: %w", ErrTLS, err), "check "+hint.Option("ssl-ca")+", "+
+			hint.Option("ssl-capath")+", "+hint.Option("ssl-cert")+" and "+hint.Option("ssl-key"))
 	}
 	return d, c.watchPeer(d, l)
 }
@@ -292,23 +293,30 @@ func (s *session) values(ctx context.Context, text string, args ...any) (row, er
 	return all[0], nil
 }
 
+// Advice on accounts with a method of authentication that is not spoken here.
+const (
+	spoken   = "mbk speaks unix_socket, mysql_native_password and ed25519: give it an account of one of these kinds"
+	firstWay = "of an account with several ways in (VIA ... OR ...) mbk may get only the first way: " +
+		"let that be one that it speaks, with the password that it has"
+)
+
 // unconnected words an error of connecting and adds its type and advice.
 func unconnected(cfg Config, err error) error {
-	say := func(kind error, advice string) error {
+	say := func(kind error, advice ...hint.Text) error {
 		if !errors.Is(err, kind) {
 			err = fmt.Errorf("%w: %w", kind, err)
 		}
-		return hint.Wrap(fmt.Errorf("connect as %s: %w", cfg, err), advice)
+		return hint.Wrap(fmt.Errorf("connect as %s: %w", cfg, err), advice...)
 	}
 	var network *net.OpError
 	if _, stranger := errors.AsType[*strangerError](err); stranger {
-		return say(ErrUnreachable, "start the server, or name the socket if it is the server's: --socket")
+		return say(ErrUnreachable, "start the server, or name the socket if it is the server's: "+hint.Option("socket"))
 	}
 	switch n := number(err); {
 	case n == erAccessDenied || n == erAccessDeniedNoPass:
-		advice := "check --user and the password; the local root account usually needs neither when mbk runs as root"
+		advice := "check " + hint.Option("user") + " and the password; the local root account usually needs neither when mbk runs as root"
 		if network, _ := cfg.address(); network == "unix" && cfg.TLS == (TLS{}) {
-			advice += "; an account that demands encryption (REQUIRE SSL) wants --ssl, at a socket too"
+			advice += "; an account that demands encryption (REQUIRE SSL) wants " + hint.Option("ssl") + ", at a socket too"
 		}
 		return say(ErrDenied, advice)
 	case n == erUserLimitReached && !errors.Is(limited(err), ErrTooManyConnections):
@@ -327,24 +335,23 @@ func unconnected(cfg Config, err error) error {
 		return say(ErrTooManyConnections, "mbk needs five connections: raise max_connections or the account's limit, or try again later")
 	case cfg.withheld(err):
 		err = errWithheld // the driver's words speak of its own settings
-		return say(ErrDenied, "the server asks for the password itself, as PAM does: verify who it is (--ssl-ca and --ssl-verify-server-cert), or allow it all the same: --enable-cleartext-plugin")
+		return say(ErrDenied, "the server asks for the password itself, as PAM does: verify who it is ("+hint.Option("ssl-ca")+" and "+hint.Option("ssl-verify-server-cert")+"), or allow it all the same: "+hint.Option("enable-cleartext-plugin"))
 	case n == erNotSupportedAuthMode || errors.Is(err, mysql.ErrUnknownPlugin) ||
 		errors.Is(err, mysql.ErrOldPassword) || errors.Is(err, mysql.ErrMalformPkt):
 		if errors.Is(err, mysql.ErrMalformPkt) || errors.Is(err, mysql.ErrUnknownPlugin) {
-			return hint.Wrap(say(ErrDenied, "mbk speaks unix_socket, mysql_native_password and ed25519: give it an account of one of these kinds"),
-				"of an account with several ways in (VIA ... OR ...) mbk may get only the first way: let that be one that it speaks, with the password that it has")
+			return say(ErrDenied, firstWay, spoken)
 		}
-		return say(ErrDenied, "mbk speaks unix_socket, mysql_native_password and ed25519: give it an account of one of these kinds")
+		return say(ErrDenied, spoken)
 	case errors.Is(err, mysql.ErrNoTLS):
-		return say(ErrTLS, "give the server a certificate, or connect without encryption: --skip-ssl")
+		return say(ErrTLS, "give the server a certificate, or connect without encryption: "+hint.Option("skip-ssl"))
 	case isTLS(err):
-		return say(ErrTLS, "compare --ssl-ca with the authority that signed the server's certificate")
+		return say(ErrTLS, "compare "+hint.Option("ssl-ca")+" with the authority that signed the server's certificate")
 	case errors.Is(err, ErrUnreachable):
 		return say(ErrUnreachable, "something holds the port or socket but does not speak; is the server overloaded or stopped?")
 	case errors.Is(err, os.ErrPermission):
 		return say(ErrUnreachable, "this user may not reach the socket: run mbk as root or as the server's user")
 	case errors.As(err, &network) && network.Op == "dial":
-		return say(ErrUnreachable, "is mariadbd running here? its socket and port are named by --socket, --host and --port")
+		return say(ErrUnreachable, "is mariadbd running here? its socket and port are named by "+hint.Option("socket")+", "+hint.Option("host")+" and "+hint.Option("port"))
 	case n == 0 && lost(err):
 		return say(ErrUnreachable, "the server hung up: is it starting or stopping, or is this another program's port?")
 	}

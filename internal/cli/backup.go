@@ -133,7 +133,7 @@ func runBackup(c *cli.Context, env Env) error {
 		err = printBackup(env, m)
 	}
 	if err != nil {
-		return hint.Wrap(fmt.Errorf("backup %s is whole and in the repository, but %w", m.ID, err), "\"mbk show "+m.ID+"\" prints it again")
+		return hint.Wrap(fmt.Errorf("backup %s is whole and in the repository, but %w", m.ID, err), hint.Text("\"mbk show "+m.ID+"\" prints it again"))
 	}
 	return nil
 }

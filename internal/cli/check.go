@@ -112,7 +112,7 @@ func printFindings(c *cli.Context, env Env, found []backup.Finding, ok bool) err
 		lines = append(lines, f.Grade+"\t"+f.Check+"\t"+f.Text)
 		for _, h := range f.Hints {
 			if f.Grade == backup.GradeWarning {
-				lines = append(lines, "hint\t"+f.Check+"\t"+h)
+				lines = append(lines, "hint\t"+f.Check+"\t"+h.String())
 			}
 		}
 	}

@@ -94,7 +94,9 @@ func report(env Env, err error, code int) {
 }
 
 // advice is what a person can do about an error.
-func advice(env Env, err error) []string { return append(hint.Of(err), nextSteps(env, err)...) }
+func advice(env Env, err error) []string {
+	return append(hint.Strings(hint.Of(err)), nextSteps(env, err)...)
+}
 
 // nextSteps advises on errors of the packages that know nothing of commands.
 func nextSteps(env Env, err error) []string {
@@ -152,7 +154,7 @@ func nextSteps(env Env, err error) []string {
 	}
 	blamed := err.Error()
 	if isUsage(err) {
-		blamed += " " + strings.Join(hint.Of(err), " ")
+		blamed += " " + hint.Join(hint.Of(err), " ").String()
 	}
 	steps = append(steps, env.sources.behind(blamed)...)
 	if isUsage(err) {

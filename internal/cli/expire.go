@@ -60,7 +60,7 @@ func runExpire(c *cli.Context, env Env) (err error) {
 	var future *repo.FutureError
 	if errors.As(err, &future) {
 		err = hint.Wrap(hint.Wrap(err, "set the clock of this machine right"),
-			"if the clock was wrong when that backup was made: remove its folder, "+future.Where)
+			hint.Text("if the clock was wrong when that backup was made: remove its folder, "+future.Where))
 	}
 	if err != nil {
 		return err

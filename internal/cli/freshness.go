@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"mbk/backup"
+	"mbk/internal/hint"
 	"mbk/internal/repo"
 )
 
@@ -72,7 +73,7 @@ func checkFreshness(ctx context.Context, r *repo.Repository, maxAge, maxVerifyAg
 // newestBackup judges the newest backup of which nothing bad is known. One that was
 // made with a filter counts only where there is none of everything.
 func newestBackup(list []repo.Summary, most time.Duration, now time.Time) backup.Finding {
-	f := backup.Finding{Check: "age", Grade: backup.GradeError, Text: "there is no good backup", Hints: []string{`"mbk list" shows the backups that there are, and the log of the scheduled backup why there is none`}}
+	f := backup.Finding{Check: "age", Grade: backup.GradeError, Text: "there is no good backup", Hints: []hint.Text{`"mbk list" shows the backups that there are, and the log of the scheduled backup why there is none`}}
 	good := func(b repo.Summary) bool { return b.Problem == "" && (b.Verified == nil || b.Verified.OK) }
 	whole := slices.ContainsFunc(list, func(b repo.Summary) bool { return good(b) && b.Filter == nil })
 	bad := 0
@@ -89,7 +90,7 @@ func newestBackup(list []repo.Summary, most time.Duration, now time.Time) backup
 		switch {
 		case age < -time.Minute:
 			f.Text = fmt.Sprintf("the newest good backup, %s, ended %s after now", b.ID, roughly(-age))
-			f.Hints = []string{"set the clock of this machine right, or of the one that made it"}
+			f.Hints = []hint.Text{"set the clock of this machine right, or of the one that made it"}
 		case age > most:
 			f.Text += fmt.Sprintf(", more than %s", roughly(most))
 		default:
@@ -133,7 +134,7 @@ func newestProof(ctx context.Context, r *repo.Repository, list []repo.Summary, e
 
 // judgeProof judges the newest proof, which may be none.
 func judgeProof(proven *repo.Verification, most time.Duration, now time.Time) backup.Finding {
-	f := backup.Finding{Check: "verify-age", Grade: backup.GradeError, Text: "no backup was ever proven good", Hints: []string{"mbk verify latest --depth boot"}}
+	f := backup.Finding{Check: "verify-age", Grade: backup.GradeError, Text: "no backup was ever proven good", Hints: []hint.Text{"mbk verify latest --depth boot"}}
 	if proven == nil {
 		return f
 	}

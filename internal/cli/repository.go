@@ -71,7 +71,7 @@ func openWith(c *cli.Context, open func(context.Context, store.Store) (*repo.Rep
 	}
 	st, err := folder.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, hint.Wrap(&configError{fmt.Errorf("repository: %w", err)}, "check that its disk is mounted; if the repository is new, make the folder: mkdir -m 700 -p "+path)
+		return nil, hint.Wrap(&configError{fmt.Errorf("repository: %w", err)}, hint.Text("check that its disk is mounted; if the repository is new, make the folder: mkdir -m 700 -p "+path))
 	}
 	if len(hint.Of(err)) > 0 {
 		return nil, &configError{fmt.Errorf("repository: %w", err)}

@@ -153,7 +153,7 @@ func runRestore(c *cli.Context, env Env) error {
 		return err
 	}
 	if path, ok := inRepository(o.Repository, o.Target); ok {
-		return hint.Wrap(&configError{fmt.Errorf("target %s lies in the repository", path)}, "name a target outside of "+o.Repository.String())
+		return hint.Wrap(&configError{fmt.Errorf("target %s lies in the repository", path)}, hint.Text("name a target outside of "+o.Repository.String()))
 	}
 	if o.Filter, err = filterOf(c, env); err != nil {
 		return err
@@ -276,7 +276,7 @@ func dryRun(c *cli.Context, env Env, o restore.Options) error {
 		}
 		lines = append(lines, labelled("my.cnf", p.Config)...)
 		lines = append(lines, labelled("warning", p.Warnings)...)
-		lines = append(lines, labelled("note", p.Notes)...)
+		lines = append(lines, labelled("note", hint.Strings(p.Notes))...)
 		err = rows(env, lines)
 	}
 	return errors.Join(p.Err(), err)
@@ -336,7 +336,7 @@ func printRestore(env Env, r *restore.Result) error {
 	lines = append(lines, labelled("my.cnf", r.Config)...)
 	lines = append(lines, labelled("replica of the source", r.ReplicaOfSource)...)
 	lines = append(lines, labelled("replica as the source is", r.ReplicaLikeSource)...)
-	lines = append(lines, labelled("note", r.Notes)...)
+	lines = append(lines, labelled("note", hint.Strings(r.Notes))...)
 	lines = append(lines, labelled("warning", r.Warnings)...)
 	return rows(env, lines)
 }

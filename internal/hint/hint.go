@@ -8,26 +8,33 @@ import "slices"
 // hinted is an error with one piece of advice. Its message is that of the error.
 type hinted struct {
 	error
-	advice string
+	advice Text
 }
 
 // Unwrap lets errors.Is and errors.As look at the error itself.
 func (h *hinted) Unwrap() error { return h.error }
 
-// Wrap returns err with advice attached, or nil when err is nil. The message of
-// the result is err's. Advice is one sentence, lower case, without a full stop.
-func Wrap(err error, advice string) error {
+// Hints returns the advice.
+func (h *hinted) Hints() []Text { return []Text{h.advice} }
+
+// Wrap returns err with advice attached, in the order given, or nil when err is nil.
+// The message of the result is err's. Advice is one sentence, lower case, without a
+// full stop. An error of a type of its own may have a method Hints instead.
+func Wrap(err error, advice ...Text) error {
 	if err == nil {
 		return nil
 	}
-	return &hinted{error: err, advice: advice}
+	for _, text := range slices.Backward(advice) {
+		err = &hinted{error: err, advice: text}
+	}
+	return err
 }
 
 // Of returns all advice found in the tree of err, the outermost first, each text
 // once. It returns nil when there is none.
-func Of(err error) []string {
-	var found []string
-	walk(err, func(advice string) {
+func Of(err error) []Text {
+	var found []Text
+	walk(err, func(advice Text) {
 		if !slices.Contains(found, advice) {
 			found = append(found, advice)
 		}
@@ -36,9 +43,11 @@ func Of(err error) []string {
 }
 
 // walk visits err and whatever it wraps, parents before children.
-func walk(err error, visit func(advice string)) {
-	if h, ok := err.(*hinted); ok {
-		visit(h.advice)
+func walk(err error, visit func(advice Text)) {
+	if h, ok := err.(interface{ Hints() []Text }); ok {
+		for _, advice := range h.Hints() {
+			visit(advice)
+		}
 	}
 	switch e := err.(type) {
 	case interface{ Unwrap() error }:

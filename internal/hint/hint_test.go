@@ -4,11 +4,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 
+	"mbk/internal/fault"
 	"mbk/internal/hint"
 )
+
+// advised is an error of a type that has advice.
+type advised struct{}
+
+func (advised) Error() string      { return "advised" }
+func (advised) Hints() []hint.Text { return []hint.Text{"look", "listen"} }
 
 func TestOf(t *testing.T) {
 	plain := errors.New("plain")
@@ -16,16 +26,18 @@ func TestOf(t *testing.T) {
 	tests := []struct {
 		name string
 		err  error
-		want []string
+		want []hint.Text
 	}{
 		{"nil", nil, nil},
 		{"no advice", plain, nil},
-		{"one", one, []string{"try one"}},
-		{"below a message", fmt.Errorf("connect: %w", one), []string{"try one"}},
-		{"two levels, outer first", hint.Wrap(fmt.Errorf("connect: %w", one), "try two"), []string{"try two", "try one"}},
-		{"the same advice twice", hint.Wrap(one, "try one"), []string{"try one"}},
-		{"joined errors", errors.Join(hint.Wrap(plain, "a"), plain, hint.Wrap(plain, "b")), []string{"a", "b"}},
-		{"two wrapped by one message", fmt.Errorf("%w and %w", one, hint.Wrap(plain, "c")), []string{"try one", "c"}},
+		{"one", one, []hint.Text{"try one"}},
+		{"below a message", fmt.Errorf("connect: %w", one), []hint.Text{"try one"}},
+		{"two levels, outer first", hint.Wrap(fmt.Errorf("connect: %w", one), "try two"), []hint.Text{"try two", "try one"}},
+		{"two at once, in their order", hint.Wrap(one, "try two", "try three"), []hint.Text{"try two", "try three", "try one"}},
+		{"a type that has advice", fmt.Errorf("open: %w", advised{}), []hint.Text{"look", "listen"}},
+		{"the same advice twice", hint.Wrap(one, "try one"), []hint.Text{"try one"}},
+		{"joined errors", errors.Join(hint.Wrap(plain, "a"), plain, hint.Wrap(plain, "b")), []hint.Text{"a", "b"}},
+		{"two wrapped by one message", fmt.Errorf("%w and %w", one, hint.Wrap(plain, "c")), []hint.Text{"try one", "c"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -46,5 +58,27 @@ func TestWrapKeepsTheError(t *testing.T) {
 	}
 	if hint.Wrap(nil, "advice") != nil {
 		t.Error("Wrap(nil) is an error")
+	}
+}
+
+func TestAllAdvisesOnTheKernelsErrors(t *testing.T) {
+	const asRoot = "run mbk as root, or as the user whom that belongs to"
+	for _, c := range []struct {
+		err  error
+		want []hint.Text
+	}{
+		{nil, nil},
+		{errors.New("plain"), nil},
+		{&fs.PathError{Err: syscall.EACCES}, []hint.Text{asRoot}},
+		{hint.Wrap(syscall.EACCES, "chmod"), []hint.Text{"chmod"}},
+		{hint.Wrap(syscall.EIO, "look"), []hint.Text{"look", hint.FailingDisk}},
+		{fault.Mark(fault.Failed, syscall.EIO), nil}, // the disk was written to
+	} {
+		if got := hint.All(c.err); !slices.Equal(got, c.want) {
+			t.Errorf("All(%v) = %q, want %q", c.err, got, c.want)
+		}
+	}
+	if got := hint.All(syscall.EMFILE); len(got) != 1 || !strings.Contains(got[0].String(), "LimitNOFILE") {
+		t.Errorf("All(EMFILE) = %q", got)
 	}
 }

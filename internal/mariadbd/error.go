@@ -3,6 +3,8 @@ package mariadbd
 import (
 	"fmt"
 	"strings"
+
+	"mbk/internal/hint"
 )
 
 // RunError is returned when a mariadbd did not do what it was started for: it did not
@@ -27,7 +29,7 @@ func (e *RunError) Error() string {
 }
 
 // Advice is what can be done about it.
-func (e *RunError) Advice() string {
+func (e *RunError) Advice() hint.Text {
 	switch e.Cause {
 	case CauseDamage:
 		return "verify the backup at depth pages: it names damaged files"
@@ -36,11 +38,11 @@ func (e *RunError) Advice() string {
 	case CauseAccess:
 		return "look at the rights of the scratch folder and of the folders above it, and at its disk"
 	case CauseOption:
-		return "check --mariadbd-option: mariadbd --verbose --help lists what it knows"
+		return "check " + hint.Option("mariadbd-option") + ": mariadbd --verbose --help lists what it knows"
 	case CauseKey:
-		return "mariadbd needs the source's plugins and encryption keys: install them, or name them with --mariadbd-option"
+		return "mariadbd needs the source's plugins and encryption keys: install them, or name them with " + hint.Option("mariadbd-option")
 	case CauseVersion:
-		return "use a mariadbd of the source's series: --mariadbd"
+		return "use a mariadbd of the source's series: " + hint.Option("mariadbd")
 	case CauseSignal:
 		return "somebody killed mariadbd, perhaps the kernel for want of memory: its log tells (dmesg)"
 	}

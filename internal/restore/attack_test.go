@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/internal/sys/fsuser"
 	"mbk/internal/test/rights"
@@ -366,7 +367,7 @@ func testUnaskedRoot(t *testing.T, f *fixture, _ string) {
 	begun := time.Now()
 	_, err := Verify(t.Context(), o, repo.DepthBoot)
 	refused, ok := errors.AsType[*ObjectionsError](err)
-	if !ok || !strings.Contains(strings.Join(refused.Hints(), "\n"), "--owner") {
+	if !ok || !strings.Contains(hint.Join(refused.Hints(), "\n").String(), "--owner") {
 		t.Errorf("Verify = %v, want an objection", err)
 	}
 	last, err := f.repository.LastVerification(t.Context(), time.Now())
@@ -410,7 +411,7 @@ func TestChooseOwner(t *testing.T) {
 			info = nil
 		}
 		got, objection := chooseOwner(c.o, info)
-		if (objection != nil) != c.objection || !c.objection && got != c.want || objection != nil && !strings.Contains(objection.Hint, "--owner") {
+		if (objection != nil) != c.objection || !c.objection && got != c.want || objection != nil && !strings.Contains(objection.Hint.String(), "--owner") {
 			t.Errorf("%s: %+v, %+v, want %+v", c.name, got, objection, c.want)
 		}
 	}
@@ -479,7 +480,7 @@ func TestTargetOfAnotherUser(t *testing.T) {
 			target := rights.Give(t, filepath.Join(parent, "data"), rights.Attacker, 0o777)
 			tg, objections, err := inspectTarget(Options{Target: target, Owner: tt.owner})
 			doubt := slices.ContainsFunc(objections, func(o Objection) bool {
-				return strings.Contains(o.Problem, "belongs to user 64999") && strings.Contains(o.Hint, "--owner 64999")
+				return strings.Contains(o.Problem, "belongs to user 64999") && strings.Contains(o.Hint.String(), "--owner 64999")
 			})
 			if err != nil || doubt != tt.doubt || tg.owner != him || tg.mode != 0o755 {
 				t.Errorf("%+v, %+v, %v", tg, objections, err)

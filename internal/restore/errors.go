@@ -11,8 +11,8 @@ import (
 
 // Objection is one reason why a plan cannot be carried out.
 type Objection struct {
-	Problem string `json:"problem"`        // "target /var/lib/mysql is not empty: it holds ibdata1 and 7 more"
-	Hint    string `json:"hint,omitempty"` // what to do about it, "" if that is plain
+	Problem string    `json:"problem"`        // "target /var/lib/mysql is not empty: it holds ibdata1 and 7 more"
+	Hint    hint.Text `json:"hint,omitempty"` // what to do about it, "" if that is plain
 }
 
 // ObjectionsError is returned when a plan cannot be carried out. It lists every
@@ -32,9 +32,9 @@ func (e *ObjectionsError) Error() string {
 }
 
 // Hints returns the advice that goes with the objections, each once.
-func (e *ObjectionsError) Hints() []string {
-	var hints []string
-	seen := map[string]bool{"": true}
+func (e *ObjectionsError) Hints() []hint.Text {
+	var hints []hint.Text
+	seen := map[hint.Text]bool{"": true}
 	for _, o := range e.Objections {
 		if !seen[o.Hint] {
 			seen[o.Hint] = true
@@ -44,17 +44,12 @@ func (e *ObjectionsError) Hints() []string {
 	return hints
 }
 
-// asError wraps the objections with their advice, nil if there are none.
+// asError makes one error of the objections, nil if there are none.
 func asError(what string, objections []Objection) error {
 	if len(objections) == 0 {
 		return nil
 	}
-	e := &ObjectionsError{What: what, Objections: objections}
-	var err error = e
-	for _, h := range e.Hints() {
-		err = hint.Wrap(err, h)
-	}
-	return err
+	return &ObjectionsError{What: what, Objections: objections}
 }
 
 // BusyError is returned when another restore into the same target is running.

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mbk/internal/hint"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
 	"mbk/stage"
@@ -43,7 +44,7 @@ func (p *Plan) checkFar() {
 	if p.Raw && len(farSpaces(m)) > 0 {
 		p.object(Objection{
 			Problem: "the backup holds tables made with DATA DIRECTORY, which are brought into the data directory: the dictionary must be changed for that when the redo log was applied",
-			Hint:    "restore without --no-recover",
+			Hint:    "restore without " + hint.Option("no-recover"),
 		})
 	}
 	if (innodb.LogHeader{Format: m.Redo.Format}).Readable() {
@@ -118,7 +119,7 @@ func (s *scratch) nearNames(m *repo.Manifest, tool string) (err error) {
 		err := withDictionary(s.data(), m, func(*innodb.Dictionary) error { return nil })
 		if errors.Is(err, innodb.ErrEncryptedDictionary) {
 			return asError("bring tables of DATA DIRECTORY into the data directory", []Objection{{
-				Problem: err.Error(), Hint: "keep such tables outside, with --map-dir or --original-dirs",
+				Problem: err.Error(), Hint: "keep such tables outside, with " + hint.Option("map-dir") + " or " + hint.Option("original-dirs"),
 			}})
 		}
 	}

@@ -166,7 +166,7 @@ func extractTo(dir string) (string, error) {
 	for {
 		there, err := fsuser.Resolve(dir)
 		if link, ok := errors.AsType[*fsuser.ForeignLinkError](err); ok {
-			return "", hint.Wrap(err, link.Advice())
+			return "", hint.Wrap(err, hint.Text(link.Advice()))
 		}
 		if err == nil || !errors.Is(err, fs.ErrNotExist) || dir == "/" {
 			return filepath.Join(there, missing), err

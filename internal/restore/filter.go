@@ -14,6 +14,7 @@ import (
 
 	"mbk/internal/datadir/filename"
 	"mbk/internal/datadir/filter"
+	"mbk/internal/hint"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
 	"mbk/internal/ui/printable"
@@ -135,7 +136,7 @@ func filterOf(o Options, m *repo.Manifest) (*filter.Filter, []Objection) {
 			o.Problem += " in this backup, which was made without it"
 			o.Hint = "choose another backup: mbk show ID lists what one does not hold"
 		case ok:
-			o.Hint = unmatched.Advice()
+			o.Hint = hint.Text(unmatched.Advice())
 		}
 		objections = append(objections, o)
 	}

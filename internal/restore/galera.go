@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"mbk/internal/hint"
 	"mbk/internal/repo"
 )
 
@@ -19,7 +20,7 @@ func (p *Plan) checkGalera(o Options) {
 	case g == nil && o.GaleraNode:
 		p.object(Objection{
 			Problem: "the source of the backup was no node of a Galera cluster",
-			Hint:    "restore without --galera-node",
+			Hint:    "restore without " + hint.Option("galera-node"),
 		})
 	case g == nil || p.manifest.Filter != nil && !o.GaleraNode:
 	case !isUUID(g.UUID):
@@ -27,23 +28,24 @@ func (p *Plan) checkGalera(o Options) {
 		if o.GaleraNode {
 			p.object(Objection{
 				Problem: "the manifest of the backup does not name the state of a Galera cluster",
-				Hint:    "restore without --galera-node, or another backup",
+				Hint:    "restore without " + hint.Option("galera-node") + ", or another backup",
 			})
 		}
 	case o.GaleraNode && (p.manifest.Filter != nil || len(p.manifest.LeftOut) > 0):
 		p.object(Objection{
 			Problem: "a node of a Galera cluster holds everything, and tables are left out here",
-			Hint:    "restore without filters, of a backup of everything, or without --galera-node",
+			Hint:    "restore without filters, of a backup of everything, or without " + hint.Option("galera-node"),
 		})
 	case o.GaleraNode && len(p.manifest.Damaged) > 0:
 		p.object(Objection{
 			Problem: "the backup holds damaged pages, which a node would bring into its cluster",
-			Hint:    "restore another backup, or this one without --galera-node",
+			Hint:    "restore another backup, or this one without " + hint.Option("galera-node"),
 		})
 	case o.GaleraNode:
 		p.note("as a node of its Galera cluster it goes on behind %s:%d", g.UUID, g.SeqNo)
 	default:
-		p.note("the source was a node of a Galera cluster, at %s:%d; to join that, restore with --galera-node, or the other nodes send all of their data", g.UUID, g.SeqNo)
+		p.note("the source was a node of a Galera cluster, at %s:%d; to join that, restore with %s, or the other nodes send all of their data",
+			g.UUID, g.SeqNo, hint.Option("galera-node"))
 	}
 }
 

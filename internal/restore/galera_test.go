@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"mbk/internal/hint"
 	"mbk/internal/repo"
 )
 
@@ -32,7 +33,7 @@ func TestStateOfTheCluster(t *testing.T) {
 				if refused := len(p.Objections) > 0; refused != (node && !tt.good) {
 					t.Errorf("node %v: objections %+v", node, p.Objections)
 				}
-				if notes := strings.Join(p.Notes, ""); strings.Contains(notes, "\n") || notes == "" {
+				if notes := hint.Join(p.Notes, "").String(); strings.Contains(notes, "\n") || notes == "" {
 					t.Errorf("node %v: notes %q", node, notes)
 				}
 			}

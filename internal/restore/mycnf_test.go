@@ -95,13 +95,13 @@ func TestMissingKeys(t *testing.T) {
 			p.checkKeys(Options{MariadbdArgs: c.options})
 			said := ""
 			for _, o := range p.Objections {
-				said += o.Problem + "\n" + o.Hint
+				said += o.Problem + "\n" + o.Hint.String()
 			}
 			if (said == "") != (c.want == "") || !strings.Contains(said, c.want) {
 				t.Errorf("the plan says %q, want %q", said, c.want)
 			}
 			failed := &mariadbd.RunError{Cause: mariadbd.CauseKey}
-			if c.want != "" && !strings.Contains(p.advice(failed), "--mariadbd-option=--file-key-management") {
+			if c.want != "" && !strings.Contains(p.advice(failed).String(), "--mariadbd-option=--file-key-management") {
 				t.Errorf("after the recovery: %q", p.advice(failed))
 			}
 		})
@@ -117,7 +117,7 @@ func TestOlderReleaseFails(t *testing.T) {
 	for _, older := range []bool{false, true} {
 		p := &Plan{manifest: systemManifest(), ServerVersion: "10.11.19-MariaDB", older: older}
 		failed := &mariadbd.RunError{Cause: mariadbd.CauseDamage}
-		if advice := p.advice(failed); failed.Damaged() == older || strings.Contains(advice, "10.11.19") != older {
+		if advice := p.advice(failed); failed.Damaged() == older || strings.Contains(advice.String(), "10.11.19") != older {
 			t.Errorf("older %v: damaged %v, %q", older, failed.Damaged(), advice)
 		}
 	}

@@ -107,7 +107,7 @@ func TestTargetThatLeadsNowhere(t *testing.T) {
 		"two":   "mkdir -p '" + filepath.Join(dir, "a b/c") + "'",
 	} {
 		_, objections, err := inspectTarget(Options{Target: filepath.Join(dir, name)})
-		if err != nil || len(objections) != 1 || !strings.HasSuffix(objections[0].Hint, want) {
+		if err != nil || len(objections) != 1 || !strings.HasSuffix(objections[0].Hint.String(), want) {
 			t.Errorf("%s: %+v, %v, want the hint %s", name, objections, err, want)
 		}
 	}

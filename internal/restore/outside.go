@@ -16,6 +16,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sys/unix"
 
+	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/internal/sys/disk"
 	"mbk/internal/sys/fsuser"
@@ -133,12 +134,12 @@ func (p *Plan) checkOutside(o Options) {
 		if d.From != "/" && !slices.ContainsFunc(p.manifest.Files, func(f repo.File) bool { return f.Link != "" && below(f.Origin, d.From) }) {
 			p.object(Objection{
 				Problem: fmt.Sprintf("no file of a table of the backup lay below %s", d.From),
-				Hint:    "mbk restore --dry-run without --map-dir tells which files lay outside of the data directory",
+				Hint:    "mbk restore " + hint.Option("dry-run") + " without " + hint.Option("map-dir") + " tells which files lay outside of the data directory",
 			})
 		}
 	}
 	if len(p.outside) > 0 && o.Raw {
-		p.object(Objection{Problem: "files go outside of the data directory only when they are recovered", Hint: "restore without --no-recover"})
+		p.object(Objection{Problem: "files go outside of the data directory only when they are recovered", Hint: "restore without " + hint.Option("no-recover")})
 	}
 	need := map[string]int64{}
 	there, first := 0, ""
@@ -158,7 +159,7 @@ func (p *Plan) checkOutside(o Options) {
 		}
 		p.object(Objection{
 			Problem: what + ": there already",
-			Hint:    "a restore never overwrites anything: move what is there away, or name other folders with --map-dir",
+			Hint:    "a restore never overwrites anything: move what is there away, or name other folders with " + hint.Option("map-dir"),
 		})
 	}
 	for _, root := range sortedKeys(need) {
@@ -184,7 +185,7 @@ func (p *Plan) checkWays() {
 			if problem := p.target.owner.distrusts(dir, info); err == nil && problem != "" {
 				p.object(Objection{
 					Problem: fmt.Sprintf("files go outside of the data directory by way of %s, which %s", dir, problem),
-					Hint:    "name another folder with --map-dir: it, and all above it, must be no links, and belong to root or to the user who is to own the files",
+					Hint:    "name another folder with " + hint.Option("map-dir") + ": it, and all above it, must be no links, and belong to root or to the user who is to own the files",
 				})
 			}
 		}
@@ -234,7 +235,7 @@ func (p *Plan) checkRoot(root string, need int64) {
 	case os.Geteuid() == 0 && !p.target.owner.mayWrite(root):
 		p.object(Objection{
 			Problem: fmt.Sprintf("user %d, who is to own the files, may not write in %s", p.target.owner.UID, root),
-			Hint:    "give that folder to the user who runs the server (chown), or name another one with --map-dir",
+			Hint:    "give that folder to the user who runs the server (chown), or name another one with " + hint.Option("map-dir"),
 		})
 		return
 	case unix.Access(root, unix.W_OK|unix.X_OK) != nil:
@@ -242,7 +243,10 @@ func (p *Plan) checkRoot(root string, need int64) {
 		return
 	}
 	if p.target.path != "" && (root == p.target.path || below(root, p.target.path)) {
-		p.object(Objection{Problem: fmt.Sprintf("%s lies in the target", root), Hint: "without --map-dir and --original-dirs the files are restored into the data directory"})
+		p.object(Objection{
+			Problem: fmt.Sprintf("%s lies in the target", root),
+			Hint:    "without " + hint.Option("map-dir") + " and " + hint.Option("original-dirs") + " the files are restored into the data directory",
+		})
 	}
 	p.object(p.target.owner.reaches(root)...)
 	space, err := disk.SpaceOf(root)
@@ -252,7 +256,7 @@ func (p *Plan) checkRoot(root string, need int64) {
 		p.object(Objection{
 			Problem: fmt.Sprintf("%s has %s free, and the files that go there need about %s", root,
 				humanize.IBytes(uint64(space.Free)), humanize.IBytes(uint64(need))),
-			Hint: "make room, or name another folder with --map-dir",
+			Hint: "make room, or name another folder with " + hint.Option("map-dir"),
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"mbk/internal/hint"
 	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/internal/sys/disk"
@@ -34,7 +35,7 @@ type Plan struct {
 	Outside       []OutsideFile     `json:"outside"`            // files that go outside of the data directory
 	Objections    []Objection       `json:"objections"`
 	Warnings      []string          `json:"warnings"` // what may go wrong
-	Notes         []string          `json:"notes"`
+	Notes         []hint.Text       `json:"notes"`
 
 	manifest *repo.Manifest
 	older    bool // Mariadbd is an older maintenance release than the source's
@@ -90,7 +91,7 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	if o.Raw && p.manifest.Filter != nil {
 		p.object(Objection{
 			Problem: "a restore that leaves tables out cannot leave recovery to the server",
-			Hint:    "restore without --no-recover",
+			Hint:    "restore without " + hint.Option("no-recover"),
 		})
 	}
 	if !o.Raw {
@@ -130,9 +131,9 @@ func (p *Plan) checkStanding(ctx context.Context, o Options) error {
 		return nil
 	}
 	good, err := r.NewestGood(ctx)
-	advice := "no other backup is known to be better; --allow-damaged tries all the same"
+	advice := "no other backup is known to be better; " + hint.Option("allow-damaged") + " tries all the same"
 	if good != "" {
-		advice = fmt.Sprintf("restore %s, the newest that is not known to be damaged; --allow-damaged tries this one all the same", good)
+		advice = hint.Textf("restore %s, the newest that is not known to be damaged; %s tries this one all the same", good, hint.Option("allow-damaged"))
 	}
 	p.object(Objection{Problem: text, Hint: advice})
 	return err
@@ -154,12 +155,12 @@ func (p *Plan) onlySourceDamage(v *repo.Verification) bool {
 func newPlan(o Options, m *repo.Manifest) *Plan {
 	p := &Plan{
 		ID: m.ID, ServerVersion: m.Server.Version, Target: o.Target, Raw: o.Raw,
-		Outside: []OutsideFile{}, Config: []string{}, Objections: []Objection{}, Warnings: []string{}, Notes: []string{}, manifest: m,
+		Outside: []OutsideFile{}, Config: []string{}, Objections: []Objection{}, Warnings: []string{}, Notes: []hint.Text{}, manifest: m,
 	}
 	if m.Parent != "" || m.Kind != repo.KindFull {
 		p.object(Objection{
 			Problem: fmt.Sprintf("backup %s is of kind %q, which this mbk does not restore", m.ID, m.Kind),
-			Hint:    "use the mbk that made it: " + m.Tool,
+			Hint:    hint.Text("use the mbk that made it: " + m.Tool),
 		})
 	}
 	for _, f := range m.Files {
@@ -188,7 +189,7 @@ func (p *Plan) warn(format string, args ...any) {
 
 // note adds a note.
 func (p *Plan) note(format string, args ...any) {
-	p.Notes = append(p.Notes, fmt.Sprintf(format, args...))
+	p.Notes = append(p.Notes, hint.Textf(format, args...))
 }
 
 // room is the space that a file will take. Of a file with holes its share of the
@@ -269,13 +270,13 @@ func (p *Plan) checkReach(path string) {
 	if len(p.target.owner.reaches(filepath.Dir(path))) == 0 {
 		return
 	}
-	name := "--mariadbd"
+	option := hint.Option("mariadbd")
 	if u := p.Upgrade; u != nil && (path == u.Mariadbd.Path || path == u.Tool) && (p.Mariadbd == nil || path != p.Mariadbd.Path) {
-		name = "--upgrade-with"
+		option = hint.Option("upgrade-with")
 	}
 	p.object(Objection{
 		Problem: fmt.Sprintf("user %d, who is to own the data directory, cannot run %s", p.target.owner.UID, path),
-		Hint:    fmt.Sprintf("name a mariadbd that this user can reach with %s, or another owner", name),
+		Hint:    "name a mariadbd that this user can reach with " + option + ", or another owner",
 	})
 }
 
@@ -284,7 +285,7 @@ func (p *Plan) checkServer(program mariadbd.Program) {
 	if len(p.target.owner.reaches(filepath.Dir(program.Path))) > 0 {
 		p.object(Objection{
 			Problem: fmt.Sprintf("user %d, who is to own the data directory, cannot run %s", p.target.owner.UID, program.Path),
-			Hint:    "name a mariadbd that this user can reach with --mariadbd, or another user with --owner; --owner root is for a server that root itself runs",
+			Hint:    "name a mariadbd that this user can reach with " + hint.Option("mariadbd") + ", or another user with " + hint.Option("owner") + "; " + hint.Option("owner") + " root is for a server that root itself runs",
 		})
 	}
 	for _, plugin := range p.manifest.Server.Plugins {
@@ -312,7 +313,7 @@ func (p *Plan) checkKeys(o Options) {
 		if err := readableFor(k.path, p.target.owner); err != nil {
 			p.object(Objection{
 				Problem: fmt.Sprintf("the source's encryption keys are in %s: %v", k.path, err),
-				Hint:    fmt.Sprintf("bring the key file there, or name it with --mariadbd-option=%s", k.option("FILE")),
+				Hint:    hint.Textf("bring the key file there, or name it with %s=%s", hint.Option("mariadbd-option"), k.option("FILE")),
 			})
 		}
 	}
@@ -349,11 +350,11 @@ func (p *Plan) describe(o Options) {
 	}
 	p.Config = withOptions(p.Config, o.MariadbdArgs)
 	p.describeFar()
-	p.Notes = append(p.Notes, leftOutNotes(m)...)
+	p.Notes = append(p.Notes, hint.Plain(leftOutNotes(m)...)...)
 	if n := len(m.Damaged); n > 0 {
 		p.note("the backup holds %s damaged on the source, the first in %s", numberOf(n, "page"), m.Damaged[0].File)
 	}
-	p.Notes = append(p.Notes, problemNotes(m)...)
+	p.Notes = append(p.Notes, hint.Plain(problemNotes(m)...)...)
 	if p.Raw {
 		p.note("the files will be consistent only after the first start of the server has applied the redo log")
 		if len(m.Replicas) > 0 {

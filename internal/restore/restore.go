@@ -35,10 +35,10 @@ type Result struct {
 	Config     []string     `json:"config"`           // lines that the server's configuration needs
 	// Statements that make the restored server a replica: of the backup's source,
 	// or of the servers whose replica that was.
-	ReplicaOfSource   []string `json:"replica_of_source"`
-	ReplicaLikeSource []string `json:"replica_like_source"`
-	Notes             []string `json:"notes"`
-	Warnings          []string `json:"warnings"` // errors in mariadbd's log that were no reason to fail
+	ReplicaOfSource   []string    `json:"replica_of_source"`
+	ReplicaLikeSource []string    `json:"replica_like_source"`
+	Notes             []hint.Text `json:"notes"`
+	Warnings          []string    `json:"warnings"` // errors in mariadbd's log that were no reason to fail
 }
 
 // Elapsed is how long the phases took, in milliseconds.

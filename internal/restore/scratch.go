@@ -154,7 +154,7 @@ func (s *scratch) fill(now time.Time) (err error) {
 	}
 	if s.target.old != "" {
 		if err := swap(s.data(), s.tmp()); err != nil { // both are empty: it is only to see whether that works here
-			return hint.Wrap(err, "--keep-old cannot work on this file system: move the old data directory away")
+			return hint.Wrap(err, hint.Option("keep-old")+" cannot work on this file system: move the old data directory away")
 		}
 	}
 	s.root, err = os.OpenRoot(s.data())

@@ -3,10 +3,12 @@ package restore
 import (
 	"context"
 	"fmt"
+	"strings"
+
+	"mbk/internal/hint"
 	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/stage"
-	"strings"
 )
 
 // findServer looks for a mariadbd that can recover the backup and, for a restore to a
@@ -22,7 +24,7 @@ func (p *Plan) findServer(ctx context.Context, o Options) error {
 		return err
 	}
 	if err != nil {
-		p.object(Objection{Problem: err.Error(), Hint: "name the server's program with --mariadbd, or leave that option out"})
+		p.object(Objection{Problem: err.Error(), Hint: "name the server's program with " + hint.Option("mariadbd") + ", or leave that option out"})
 		return nil
 	}
 	if o.upgrades() {
@@ -65,7 +67,8 @@ func recovering(found []mariadbd.Found) *mariadbd.Found {
 func (p *Plan) noServer(found []mariadbd.Found, source stage.Version, o Options) Objection {
 	objection := Objection{
 		Problem: "no mariadbd was found on this machine",
-		Hint:    fmt.Sprintf("install mariadbd %s or a later %s, or name one with --mariadbd", mariadbd.Number(source), mariadbd.Series(source)),
+		Hint: hint.Textf("install mariadbd %s or a later %s, or name one with %s",
+			mariadbd.Number(source), mariadbd.Series(source), hint.Option("mariadbd")),
 	}
 	if len(found) == 0 {
 		return objection
@@ -84,10 +87,11 @@ func (p *Plan) noServer(found []mariadbd.Found, source stage.Version, o Options)
 	switch {
 	case newer && o.Target == "": // a verification
 	case newer && !o.upgrades():
-		objection.Hint += "; or move to the newer series with --upgrade"
+		objection.Hint += "; or move to the newer series with " + hint.Option("upgrade")
 	case newer:
 		objection.Problem += fmt.Sprintf("; only a mariadbd of %s applies this redo log", redoSeries(p.manifest, source))
-		objection.Hint = fmt.Sprintf("name a mariadbd %s or a later %s with --mariadbd for the recovery: an unpacked archive of its programs is enough", mariadbd.Number(source), mariadbd.Series(source))
+		objection.Hint = hint.Textf("name a mariadbd %s or a later %s with %s for the recovery: an unpacked archive of its programs is enough",
+			mariadbd.Number(source), mariadbd.Series(source), hint.Option("mariadbd"))
 	}
 	return objection
 }

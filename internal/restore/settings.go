@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"mbk/internal/hint"
 	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/stage"
@@ -206,15 +207,16 @@ func keyFiles(m *repo.Manifest) []keyFile {
 
 // advice is what can be done about a failed recovery. What an older maintenance release
 // takes for damage may be a form that it does not know yet.
-func (p *Plan) advice(failed *mariadbd.RunError) string {
+func (p *Plan) advice(failed *mariadbd.RunError) hint.Text {
 	if p.older && failed.Cause == mariadbd.CauseDamage {
 		failed.Cause = mariadbd.CauseVersion
 	}
 	if keys := keyFiles(p.manifest); failed.Cause == mariadbd.CauseKey && len(keys) > 0 {
-		return fmt.Sprintf("the source's encryption keys were in %s: bring that file, or name it with --mariadbd-option=%s", keys[0].path, keys[0].option("FILE"))
+		return hint.Textf("the source's encryption keys were in %s: bring that file, or name it with %s=%s",
+			keys[0].path, hint.Option("mariadbd-option"), keys[0].option("FILE"))
 	}
 	if p.older && failed.Cause == mariadbd.CauseVersion {
-		return "use the maintenance release of the source, " + p.ServerVersion + ", or a later one: --mariadbd"
+		return hint.Text("use the maintenance release of the source, "+p.ServerVersion+", or a later one: ") + hint.Option("mariadbd")
 	}
 	return failed.Advice()
 }

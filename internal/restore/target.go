@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mbk/internal/hint"
 	"mbk/internal/sys/fsuser"
 )
 
@@ -61,12 +62,12 @@ func inspectTarget(o Options) (target, []Objection, error) {
 	if to := danglingLink(o.Target); to != "" {
 		return t, []Objection{{
 			Problem: fmt.Sprintf("target %s is a symbolic link to %s, which does not exist", o.Target, to),
-			Hint:    fmt.Sprintf("mount what belongs there, or make that folder: mkdir -p %s", shellQuote(to)),
+			Hint:    hint.Textf("mount what belongs there, or make that folder: mkdir -p %s", shellQuote(to)),
 		}}, nil
 	}
 	path, err := fsuser.Resolve(o.Target)
 	if link, ok := errors.AsType[*fsuser.ForeignLinkError](err); ok {
-		return t, []Objection{{Problem: fmt.Sprintf("target %s: %v", o.Target, err), Hint: link.Advice()}}, nil
+		return t, []Objection{{Problem: fmt.Sprintf("target %s: %v", o.Target, err), Hint: hint.Text(link.Advice())}}, nil
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return t, []Objection{{Problem: fmt.Sprintf("target %s: %v", o.Target, err), Hint: makeParent}}, nil
@@ -176,7 +177,7 @@ func (t *target) inspectExisting(o Options) ([]Objection, error) {
 	}
 	return append(objections, Objection{
 		Problem: fmt.Sprintf("target %s is not empty: it holds %s", t.path, what),
-		Hint:    "a restore never overwrites anything: move what is there away (--keep-old does that with a data directory), or name another target",
+		Hint:    "a restore never overwrites anything: move what is there away (" + hint.Option("keep-old") + " does that with a data directory), or name another target",
 	}), nil
 }
 
@@ -200,7 +201,7 @@ func (t *target) moveAside(now time.Time, names []string) []Objection {
 	if !slices.Contains(names, "ibdata1") && !slices.Contains(names, "aria_log_control") {
 		return []Objection{{
 			Problem: fmt.Sprintf("target %s is no data directory: it has neither ibdata1 nor aria_log_control", t.path),
-			Hint:    "check --target: only a data directory is moved aside",
+			Hint:    "check " + hint.Option("target") + ": only a data directory is moved aside",
 		}}
 	}
 	t.old = t.path + ".old-" + now.UTC().Format("20060102T150405Z")
@@ -244,7 +245,7 @@ func (o Owner) reaches(dir string) []Objection {
 		if !o.may(info, 0o1) {
 			return []Objection{{
 				Problem: fmt.Sprintf("user %d, who is to own the data directory, has no access to %s", o.UID, d),
-				Hint:    "choose a folder that this user can reach, or another user with --owner",
+				Hint:    "choose a folder that this user can reach, or another user with " + hint.Option("owner"),
 			}}
 		}
 		if d == "/" {
@@ -294,7 +295,7 @@ func chooseOwner(o Options, info os.FileInfo) (Owner, *Objection) {
 	}
 	return self, &Objection{
 		Problem: fmt.Sprintf("nobody is known who could run mariadbd on the files, and root does not do that unasked: %v", err),
-		Hint:    "name a user with --owner; --owner root is for a server that root itself runs, as in some containers",
+		Hint:    "name a user with " + hint.Option("owner") + "; " + hint.Option("owner") + " root is for a server that root itself runs, as in some containers",
 	}
 }
 
@@ -314,7 +315,7 @@ func (t *target) doubtOwner(o Options) []Objection {
 	}
 	return []Objection{{
 		Problem: fmt.Sprintf("target %s belongs to user %d, who is not mysql, in a folder that others than root can write to: all data would be that user's", t.path, t.owner.UID),
-		Hint:    fmt.Sprintf("if they are meant to be, say so with --owner %d, else name another target", t.owner.UID),
+		Hint:    hint.Textf("if they are meant to be, say so with %s %d, else name another target", hint.Option("owner"), t.owner.UID),
 	}}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"mbk/internal/hint"
 	"mbk/internal/innodb"
 	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
@@ -61,7 +62,7 @@ func (p *Plan) findUpgrade(ctx context.Context, o Options, found []mariadbd.Foun
 		return err
 	}
 	if err != nil {
-		p.object(Objection{Problem: err.Error(), Hint: "name a mariadbd of a newer series with --upgrade-with"})
+		p.object(Objection{Problem: err.Error(), Hint: "name a mariadbd of a newer series with " + hint.Option("upgrade-with")})
 		return nil
 	}
 	i := slices.IndexFunc(found, isNewer)
@@ -73,7 +74,7 @@ func (p *Plan) findUpgrade(ctx context.Context, o Options, found []mariadbd.Foun
 	if p.Upgrade.Tool, err = found[i].UpgradeTool(ctx, p.target.owner.user()); err != nil {
 		p.object(Objection{
 			Problem: err.Error(),
-			Hint:    "install the client programs of " + mariadbd.Series(found[i].Release) + ", of which mariadb-upgrade is one",
+			Hint:    hint.Text("install the client programs of " + mariadbd.Series(found[i].Release) + ", of which mariadb-upgrade is one"),
 		})
 	}
 	return nil
@@ -86,7 +87,7 @@ func isNewer(s mariadbd.Found) bool { return s.Fit == mariadbd.NewerSeries }
 func noUpgrade(found []mariadbd.Found, source stage.Version) Objection {
 	o := Objection{
 		Problem: "no mariadbd of a newer series than " + mariadbd.Series(source) + " was found",
-		Hint:    "name one with --upgrade-with",
+		Hint:    "name one with " + hint.Option("upgrade-with"),
 	}
 	var list []string
 	for _, s := range found {
@@ -100,7 +101,7 @@ func noUpgrade(found []mariadbd.Found, source stage.Version) Objection {
 		o.Problem += ": " + strings.Join(list, ", ")
 	}
 	if slices.ContainsFunc(found, func(s mariadbd.Found) bool { return s.Fit == mariadbd.Fits }) {
-		o.Hint += "; a later release of the same series needs no --upgrade"
+		o.Hint += "; a later release of the same series needs no " + hint.Option("upgrade")
 	}
 	return o
 }
@@ -115,13 +116,13 @@ func (p *Plan) checkUpgrade() {
 	if p.manifest.Filter != nil && !slices.ContainsFunc(p.manifest.Directories, isMysql) {
 		p.object(Objection{
 			Problem: "the database mysql is left out, and mariadb-upgrade does not work without it",
-			Hint:    "choose a filter that keeps mysql, or restore without --upgrade",
+			Hint:    "choose a filter that keeps mysql, or restore without " + hint.Option("upgrade"),
 		})
 	}
 	if len(farSpaces(p.manifest))+len(p.outside) > 0 {
 		p.object(Objection{
 			Problem: "the backup holds tables made with DATA DIRECTORY, which an upgrade may build anew outside of the target",
-			Hint:    "restore without --upgrade, with a server of the source's series, and upgrade the restored server",
+			Hint:    "restore without " + hint.Option("upgrade") + ", with a server of the source's series, and upgrade the restored server",
 		})
 	}
 }

@@ -95,7 +95,7 @@ func TestPlanOfVersions(t *testing.T) {
 				t.Errorf("recovery by %q, upgrade by %q, want %q, %q", by, then, c.by, c.then)
 			}
 			for _, x := range p.Objections {
-				said += "\n" + x.Problem + "\n" + x.Hint
+				said += "\n" + x.Problem + "\n" + x.Hint.String()
 			}
 			for _, want := range c.says {
 				if !strings.Contains(said, want) {
@@ -118,7 +118,7 @@ func TestVerifyAdvisesNoUpgrade(t *testing.T) {
 	if err := p.findServer(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
-	if len(p.Objections) != 1 || strings.Contains(p.Objections[0].Hint, "--upgrade") || !strings.Contains(p.Objections[0].Hint, "10.11.19") {
+	if len(p.Objections) != 1 || strings.Contains(p.Objections[0].Hint.String(), "--upgrade") || !strings.Contains(p.Objections[0].Hint.String(), "10.11.19") {
 		t.Errorf("objections %+v", p.Objections)
 	}
 }

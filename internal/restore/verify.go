@@ -59,7 +59,7 @@ type verification struct {
 	mu     sync.Mutex
 	report *Report
 	undone []string          // what could not be looked at, and why
-	advice string            // what to do about it
+	advice hint.Text         // what to do about it
 	engine mariadbd.Instance // the server of depth boot
 }
 
@@ -81,7 +81,7 @@ func (v *verification) source(table, format string, args ...any) {
 }
 
 // leave adds something that could not be looked at, with advice.
-func (v *verification) leave(advice, format string, args ...any) {
+func (v *verification) leave(advice hint.Text, format string, args ...any) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.undone = append(v.undone, fmt.Sprintf(format, args...))

@@ -105,9 +105,12 @@ func (v *verification) bootPlan(ctx context.Context) (*Plan, error) {
 		return p, err
 	}
 	if err != nil {
-		o := Objection{Problem: fmt.Sprintf("scratch folder: %v", err), Hint: "name a folder that is there with --scratch, on a disk with room for all files"}
+		o := Objection{
+			Problem: fmt.Sprintf("scratch folder: %v", err),
+			Hint:    "name a folder that is there with " + hint.Option("scratch") + ", on a disk with room for all files",
+		}
 		if link, ok := errors.AsType[*fsuser.ForeignLinkError](err); ok {
-			o.Hint = link.Advice()
+			o.Hint = hint.Text(link.Advice())
 		}
 		p.object(o)
 		return p, v.objections(p)
@@ -447,7 +450,7 @@ func (v *verification) weigh(t stage.Table, bad, notes []string) {
 }
 
 // adviceOn is what can be done about a server that lacked something.
-func (v *verification) adviceOn(c mariadbd.Cause) string {
+func (v *verification) adviceOn(c mariadbd.Cause) hint.Text {
 	failed := &mariadbd.RunError{Cause: c}
 	if v.plan == nil {
 		return failed.Advice()

@@ -82,7 +82,7 @@ func TestMail(t *testing.T) {
 			if c.bad == "" && err != nil || c.bad != "" && (err == nil || !strings.Contains(err.Error(), c.bad) || !strings.Contains(err.Error(), srv.Addr)) {
 				t.Errorf("Send = %v, want %q", err, c.bad)
 			}
-			if advice := strings.Join(hint.Of(err), "; "); !strings.Contains(advice, c.advice) || err != nil && advice == "" {
+			if advice := hint.Join(hint.Of(err), "; ").String(); !strings.Contains(advice, c.advice) || err != nil && advice == "" {
 				t.Errorf("hints %q of %v, want %q", advice, err, c.advice)
 			}
 			if err != nil && c.password != "" && strings.Contains(err.Error(), c.password) {

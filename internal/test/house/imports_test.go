@@ -36,6 +36,7 @@ var rank = map[string]int{
 	"mbk/internal/sys/disk":             0,
 	"mbk/internal/sys/fsuser":           0,
 	"mbk/internal/hint":                 0,
+	"mbk/internal/fault":                -1,
 	"mbk/internal/input/limit":          0,
 	"mbk/internal/input/inputfile":      2,
 	"mbk/internal/input/optfile":        3,
@@ -122,8 +123,9 @@ func TestFormatsKnowNoOtherPackage(t *testing.T) {
 			continue
 		}
 		for _, p := range s.imports(t) {
-			// They know nothing of mbk either: whose rights a call has, and what a person can do.
-			if p == "mbk/internal/sys/disk" || p == "mbk/internal/sys/fsuser" || p == "mbk/internal/hint" || path.Dir(s.pkg) == p {
+			// They know nothing of mbk either: whose rights a call has, of what kind an error
+			// is, and what a person can do.
+			if p == "mbk/internal/sys/disk" || p == "mbk/internal/sys/fsuser" || p == "mbk/internal/hint" || p == "mbk/internal/fault" || path.Dir(s.pkg) == p {
 				continue
 			}
 			if strings.HasPrefix(p, "mbk/") {

@@ -103,7 +103,7 @@ func resolve(path string) (string, error) {
 	}
 	place, err := fsuser.Resolve(path)
 	if link, ok := errors.AsType[*fsuser.ForeignLinkError](err); ok {
-		return "", hint.Wrap(err, link.Advice())
+		return "", hint.Wrap(err, hint.Text(link.Advice()))
 	}
 	return place, cause(err)
 }
@@ -473,7 +473,9 @@ func (f *Store) withRights(err error) error {
 	if !errors.Is(err, fs.ErrPermission) || errors.Is(err, fsuser.ErrProcess) || !f.owner.Other() || len(hint.Of(err)) > 0 {
 		return err
 	}
-	return hint.Wrap(err, fmt.Sprintf("give all that is in the repository to its owner, with whose rights mbk works in it: chown -R %d:%d %s", f.owner.UID, f.owner.GID, f.root))
+	return hint.Wrap(err, hint.Textf(
+		"give all that is in the repository to its owner, with whose rights mbk works in it: chown -R %d:%d %s",
+		f.owner.UID, f.owner.GID, f.root))
 }
 
 // cause takes the operation and path off an error of package os: our callers

@@ -1,0 +1,27 @@
+package hint
+
+import (
+	"errors"
+	"io/fs"
+	"syscall"
+
+	"mbk/internal/fault"
+)
+
+// FailingDisk is advice on a disk that does not return what is on it.
+const FailingDisk Text = "a disk fails, and the kernel's log names it: save what can be read before you try anything else"
+
+// All returns what Of does, and advice on errors of the kernel that any call may meet.
+func All(err error) []Text {
+	found := Of(err)
+	if errors.Is(err, fs.ErrPermission) && len(found) == 0 {
+		found = append(found, "run mbk as root, or as the user whom that belongs to")
+	}
+	if errors.Is(err, syscall.EMFILE) {
+		found = append(found, "let mbk open more files at once: ulimit -n 65536, or LimitNOFILE= of the service")
+	}
+	if fault.Unreadable(err) {
+		found = append(found, FailingDisk)
+	}
+	return found
+}
