@@ -42,7 +42,7 @@ func releaseOf(t *testing.T, umask, zone string) string {
 	place := t.TempDir()
 	script := fmt.Sprintf(`set -eu
 umask %s
-cd ..
+cd ../..
 git ls-files --cached --others --exclude-standard -z | xargs -0 sh -c 'for f; do [ ! -e "$f" ] || cp --parents "$f" %s/; done' -
 cd %[2]s
 touch main.go
