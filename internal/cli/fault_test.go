@@ -52,10 +52,7 @@ func slowArgs(srv *mariadbtest.Server, repository string, more ...string) []stri
 func copying(t *testing.T, srv *mariadbtest.Server, repository string, more ...string) *run {
 	t.Helper()
 	r := launch(t, command(t, slowArgs(srv, repository, more...)...))
-	until(t, "copying", func() bool {
-		packs, err := filepath.Glob(filepath.Join(repository, "backups", "*", ".put-*"))
-		return err == nil && len(packs) > 1
-	})
+	untilCopying(t, repository)
 	return r
 }
 

@@ -9,11 +9,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"mbk/internal/cli"
+	"mbk/internal/repo"
+	"mbk/internal/repo/store/folder"
 	"mbk/internal/sys/signals"
 )
 
@@ -96,4 +99,43 @@ func document[T any](t testing.TB, args ...string) T {
 // restoreArgs restores into a folder that only this user can reach.
 func restoreArgs(id, repository, target string) []string {
 	return []string{"restore", id, "--repo", repository, "--target", target, "--quiet", "--owner", strconv.Itoa(os.Getuid())}
+}
+
+// in runs mbk in an environment of its own.
+func in(t *testing.T, variables []string, args ...string) outcome {
+	t.Helper()
+	cmd := command(t, args...)
+	cmd.Env = append(cmd.Env, variables...)
+	return launch(t, cmd).wait(t, time.Minute)
+}
+
+// optionFile writes an option file that only this user may read.
+func optionFile(t *testing.T, lines ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "my.cnf")
+	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// historyOf is the history of a repository.
+func historyOf(t *testing.T, repository string) []repo.Attempt {
+	t.Helper()
+	st, err := folder.Open(repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := repo.Open(t.Context(), st)
+	if errors.Is(err, repo.ErrNotRepository) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := r.Attempts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }

@@ -31,27 +31,9 @@ func (o outcome) wantRefusal(t *testing.T, code int, advice string, parts ...str
 	if o.stdout != "" {
 		t.Errorf("stdout: %q", o.stdout)
 	}
-	var errorText, hints string
-	for line := range strings.Lines(o.stderr) {
-		line = strings.TrimSuffix(line, "\n")
-		kind, text, _ := strings.Cut(strings.TrimPrefix(line, "mbk: "), ": ")
-		switch kind {
-		case "error":
-			errorText += text + "\n"
-		case "hint":
-			hints += text + "\n"
-		case "warning":
-			if !strings.Contains(text, "permission denied") { // objects of a repository, each of them
-				t.Errorf("stderr has the line %q", line)
-			}
-		default:
-			t.Errorf("stderr has the line %q", line)
-		}
-		first, size := utf8.DecodeRuneInString(text)
-		second, _ := utf8.DecodeRuneInString(text[size:])
-		if strings.HasSuffix(text, ".") || unicode.IsUpper(first) && unicode.IsLower(second) && !strings.HasPrefix(text, "MariaDB") {
-			t.Errorf("not in the house's style: %q", line)
-		}
+	errorText, hints, wrong := o.refusal()
+	for _, line := range wrong {
+		t.Errorf("stderr has the line %q", line)
 	}
 	for _, part := range parts {
 		if !strings.Contains(errorText, part) {
@@ -64,6 +46,34 @@ func (o outcome) wantRefusal(t *testing.T, code int, advice string, parts ...str
 	if t.Failed() {
 		t.Logf("exit code %d, stderr:\n%s", o.code, o.stderr)
 	}
+}
+
+// refusal takes stderr apart: errors, hints, and the lines that are neither or are not in
+// the house's style.
+func (o outcome) refusal() (errorText, hints string, wrong []string) {
+	for line := range strings.Lines(o.stderr) {
+		line = strings.TrimSuffix(line, "\n")
+		kind, text, _ := strings.Cut(strings.TrimPrefix(line, "mbk: "), ": ")
+		switch kind {
+		case "error":
+			errorText += text + "\n"
+		case "hint":
+			hints += text + "\n"
+		case "warning":
+			if !strings.Contains(text, "permission denied") { // objects of a repository, each of them
+				wrong = append(wrong, line)
+			}
+		default:
+			wrong = append(wrong, line)
+		}
+		first, size := utf8.DecodeRuneInString(text)
+		second, _ := utf8.DecodeRuneInString(text[size:])
+		sentence := unicode.IsUpper(first) && unicode.IsLower(second) && !strings.HasPrefix(text, "MariaDB")
+		if strings.HasSuffix(text, ".") || sentence {
+			wrong = append(wrong, line)
+		}
+	}
+	return errorText, hints, wrong
 }
 
 // tree describes everything below folders, so that a change shows.
@@ -235,6 +245,15 @@ func until(t *testing.T, what string, happened func() bool) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+// untilCopying waits until a backup into a repository copies.
+func untilCopying(t *testing.T, repository string) {
+	t.Helper()
+	until(t, "copying", func() bool {
+		packs, err := filepath.Glob(filepath.Join(repository, "backups", "*", ".put-*"))
+		return err == nil && len(packs) > 1
+	})
 }
 
 // self is the user that owns what the tests make.

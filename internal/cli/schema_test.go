@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,32 +28,40 @@ func schemaOf(args []string) string {
 // the schema.
 func wantValid(t testing.TB, name, text string) {
 	t.Helper()
+	if err := schemaError(name, text); err != nil {
+		t.Error(err)
+	}
+}
+
+// schemaError is what wantValid objects to.
+func schemaError(name, text string) error {
 	path := filepath.Join("..", "..", "docs", "schema", name+".json")
 	f, err := os.Open(path)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer f.Close() //nolint:errcheck // it was only read
 	schema, err := jsonschema.UnmarshalJSON(f)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	compiler := jsonschema.NewCompiler()
 	compiler.AssertFormat()
 	if err := compiler.AddResource(path, closed(schema)); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	compiled, err := compiler.Compile(path)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	v, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
 	if err == nil {
 		err = compiled.Validate(v)
 	}
 	if err != nil {
-		t.Errorf("%s is not what %s says: %v", text, path, err)
+		return fmt.Errorf("%s is not what %s says: %w", text, path, err)
 	}
+	return nil
 }
 
 // closed forbids fields that a schema does not name.

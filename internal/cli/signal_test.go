@@ -25,10 +25,7 @@ func testSignals(t *testing.T, program string, srv *mariadbtest.Server) {
 	phases := map[string]func(t *testing.T, repository string) *run{
 		"copying": func(t *testing.T, repository string) *run {
 			r := launch(t, plain(program, slowArgs(srv, repository, "--hook-failure", undo)...))
-			until(t, "copying", func() bool {
-				packs, err := filepath.Glob(filepath.Join(repository, "backups", "*", ".put-*"))
-				return err == nil && len(packs) > 1
-			})
+			untilCopying(t, repository)
 			return r
 		},
 		"a stage is pending": func(t *testing.T, repository string) *run {
@@ -146,10 +143,7 @@ func testLostOutput(t *testing.T, program string, srv *mariadbtest.Server) {
 func testCrash(t *testing.T, program string, srv *mariadbtest.Server) {
 	repository := t.TempDir()
 	r := launch(t, plain(program, slowArgs(srv, repository)...))
-	until(t, "copying", func() bool {
-		packs, err := filepath.Glob(filepath.Join(repository, "backups", "*", ".put-*"))
-		return err == nil && len(packs) > 1
-	})
+	untilCopying(t, repository)
 	// No memory any more, and no new thread.
 	if err := unix.Prlimit(r.cmd.Process.Pid, unix.RLIMIT_AS, &unix.Rlimit{Cur: 1 << 20, Max: 1 << 20}, nil); err != nil {
 		t.Fatal(err)

@@ -215,10 +215,7 @@ func testSecondSignal(t *testing.T, program string, srv *mariadbtest.Server) {
 	cmd := exec.Command(program, slowArgs(srv, repository)...)
 	cmd.Env = append(os.Environ(), "MBK_REPO=")
 	r := launch(t, cmd)
-	until(t, "copying", func() bool {
-		packs, err := filepath.Glob(filepath.Join(repository, "backups", "*", ".put-*"))
-		return err == nil && len(packs) > 1
-	})
+	untilCopying(t, repository)
 	signal := func(pid int, s syscall.Signal) {
 		t.Helper()
 		if err := syscall.Kill(pid, s); err != nil {

@@ -98,13 +98,37 @@ func (c *court) want(t *testing.T, id string, w standing) {
 		t.Fatal(err)
 	}
 	scrape(t, string(b), c.repository).want(t, "metrics", scraped{"mbk_repository_damaged_backups": w.damaged, "mbk_verify_last_success,boot": w.lastOK, "mbk_verify_last_carried_out,boot": w.carriedOut})
-	mails := subjects(t, c.smtp)
-	if len(mails) == 0 || !strings.Contains(mails[len(mails)-1], w.told) {
-		t.Errorf("the mails say %q, want %q", mails, w.told)
+	mails := c.smtp.Mails()
+	if len(mails) == 0 {
+		t.Fatal("no mail came")
 	}
-	if got := c.desk.taken(); len(got) != 1 || got[0].Outcome != w.posted || got[0].ExitCode != w.exit || !strings.Contains(got[0].Text, w.told) {
+	if subject, err := subjectOf(mails[len(mails)-1]); err != nil || !strings.Contains(subject, w.told) {
+		t.Errorf("the mail is %q, %v, want %q", subject, err, w.told)
+	}
+	if got := c.posted(t); len(got) != 1 || got[0].Outcome != w.posted || got[0].ExitCode != w.exit || !strings.Contains(got[0].Text, w.told) {
 		t.Errorf("posted %+v, want %q, exit code %d", got, w.posted, w.exit)
 	}
+}
+
+// posted is what a webhook was told of a verification.
+type posted struct {
+	Outcome  string `json:"outcome"`
+	Text     string `json:"text"`
+	ExitCode int    `json:"exit_code"`
+}
+
+// posted is what the webhook was told since it was last asked.
+func (c *court) posted(t *testing.T) (all []posted) {
+	t.Helper()
+	for _, text := range c.desk.taken() {
+		wantValid(t, "notice", text)
+		var p posted
+		if err := json.Unmarshal([]byte(text), &p); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	return all
 }
 
 // A verification comes to one of four verdicts, and all that speaks of it keeps them
@@ -217,7 +241,7 @@ func undone(t *testing.T, c *court, id string) {
 		told int
 	}{{option("--bogus=1"), 0}, {nil, 1}, {option("--bogus=1"), 1}, {option("--bogus=2"), 0}} {
 		c.verify(t, id, c.server, append(step.more, "--notify", "change")...)
-		if got := c.desk.taken(); len(got) != step.told {
+		if got := c.posted(t); len(got) != step.told {
 			t.Errorf("%q: posted %+v, want %d", step.more, got, step.told)
 		}
 	}
