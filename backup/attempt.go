@@ -489,7 +489,7 @@ func (r *attempt) catchUp(ctx context.Context) error {
 // on others may wait for what is copied.
 func (r *attempt) flush(ctx context.Context) error {
 	r.raise()
-	r.copier.Hurry(true)
+	r.copier.MakeUrgent()
 	if err := r.stages.Advance(ctx, stage.Flush); err != nil {
 		return err
 	}

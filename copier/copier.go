@@ -5,11 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"golang.org/x/time/rate"
 
@@ -31,12 +28,13 @@ type Copier struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	unwatch func() bool // ends the watching of New's ctx
-	hurry   atomic.Bool
-	urge    chan struct{}  // closed while hurry is true; guarded by mu
-	calm    sync.WaitGroup // calm runs; added to under mu and while hurry is false
+	unwatch func() bool    // ends the watching of New's ctx
 	wg      sync.WaitGroup // workers and Puts
 	puts    chan struct{}  // a place for each pack that is not durable yet
+
+	hasten     sync.Once
+	urgent     chan struct{}  // closed when copying becomes urgent
+	background sync.WaitGroup // workers whose threads have a lower priority
 
 	adding sync.RWMutex // held for reading while something is sent to work
 	closed bool
@@ -70,7 +68,7 @@ func New(ctx context.Context, st Putter, folder string, opts Options) (*Copier, 
 		st:     st,
 		folder: folder,
 		opts:   opts,
-		urge:   make(chan struct{}),
+		urgent: make(chan struct{}),
 		puts:   make(chan struct{}, 2*opts.Workers),
 		work:   make(chan segment, opts.Queue),
 		failed: make(chan struct{}),
@@ -80,15 +78,20 @@ func New(ctx context.Context, st Putter, folder string, opts Options) (*Copier, 
 	}
 	workers := make([]*worker, opts.Workers)
 	for i := range workers {
-		p, err := pack.NewWriter(opts.Codec, opts.Level, opts.ChunkSize)
+		writer, err := pack.NewWriter(opts.Codec, opts.Level, opts.ChunkSize)
 		if err != nil {
 			return nil, err
 		}
-		workers[i] = &worker{c: c, packer: p, pages: pageReader{opts: &c.opts, hurry: &c.hurry}}
+		workers[i] = &worker{c: c, writer: writer, pages: pageReader{opts: &c.opts, urgent: c.urgent}}
 	}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	for _, w := range workers {
-		c.wg.Go(w.run)
+		if opts.Priority == (priority.Level{}) {
+			c.wg.Go(w.run)
+			continue
+		}
+		c.background.Add(1)
+		c.wg.Go(w.runInBackground)
 	}
 	c.unwatch = context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
 	return c, nil
@@ -127,42 +130,24 @@ func (c *Copier) Add(ctx context.Context, src Source) (*Pending, error) {
 	return p, nil
 }
 
-// Hurry reports whether somebody waits for what is copied, as the server does while
-// its locks are held: then reading is not limited, and workers go on with their
-// packs beyond the limit, so that no pack is synced to disk meanwhile, and at the
-// priority of the process. It returns when no worker has another priority: on a busy
-// machine these may need a while to notice, and it is called before there are locks.
-func (c *Copier) Hurry(hurry bool) {
-	c.mu.Lock()
-	if c.hurry.CompareAndSwap(!hurry, hurry) {
-		if hurry {
-			close(c.urge)
-		} else {
-			c.urge = make(chan struct{})
-		}
-	}
-	c.mu.Unlock()
-	if hurry {
-		c.calm.Wait()
-	}
+// MakeUrgent is called when somebody will wait for what is copied, as the server does
+// while its locks are held. From then on reading is not limited, workers go on with
+// their packs beyond the limit, so that no pack is synced to disk meanwhile, and all
+// threads have the priority of the process. MakeUrgent returns when none has a lower
+// one. On a busy machine that may take a while, so it is called before there are locks.
+func (c *Copier) MakeUrgent() {
+	c.hasten.Do(func() { close(c.urgent) })
+	c.background.Wait()
 }
 
-// beCalm notes the begin of a calm run, unless there is a hurry.
-func (c *Copier) beCalm() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.hurry.Load() {
+// isClosed reports whether a channel on which nothing is sent was closed.
+func isClosed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
 		return false
 	}
-	c.calm.Add(1)
-	return true
-}
-
-// urged returns a channel that is closed when there is a hurry.
-func (c *Copier) urged() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.urge
 }
 
 // Close waits until all that was added is copied and the packs are durable. It
@@ -173,10 +158,8 @@ func (c *Copier) Close(ctx context.Context) ([]pack.Pack, error) {
 	stop := context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
 	c.finish()
 	stop()
-	select {
-	case <-c.failed:
+	if isClosed(c.failed) {
 		return nil, c.err
-	default:
 	}
 	slices.SortFunc(c.packs, func(a, b pack.Pack) int { return cmp.Compare(a.Name, b.Name) })
 	return slices.Clone(c.packs), nil
@@ -225,26 +208,18 @@ func (c *Copier) fail(err error) {
 	})
 }
 
-// next returns the next segment to copy, false if there will be none. If calm, it
-// waits no longer than until there is a hurry, and then returns an empty segment.
-func (c *Copier) next(calm bool) (segment, bool) {
-	select {
-	case <-c.failed:
+// next returns the next segment to copy, false if there will be none or stop is closed.
+func (c *Copier) next(stop <-chan struct{}) (segment, bool) {
+	if isClosed(c.failed) || isClosed(stop) {
 		return segment{}, false
-	default:
-	}
-	var urged <-chan struct{}
-	if calm {
-		urged = c.urged()
 	}
 	select {
 	case s, ok := <-c.work:
 		return s, ok
-	case <-urged:
-		return segment{}, true
 	case <-c.failed:
-		return segment{}, false
+	case <-stop:
 	}
+	return segment{}, false
 }
 
 // newName returns the name of the next pack.
@@ -260,192 +235,4 @@ func (c *Copier) finished(p pack.Pack) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.packs = append(c.packs, p)
-}
-
-// worker copies segments into its own pack.
-type worker struct {
-	c      *Copier
-	packer *pack.Writer
-	pages  pageReader
-}
-
-// run writes packs until there are no more segments.
-func (w *worker) run() {
-	for {
-		first, ok := w.c.next(false)
-		if !ok || !w.startPack(first) {
-			break
-		}
-	}
-	if err := w.packer.Close(); err != nil {
-		w.c.fail(err)
-	}
-}
-
-// startPack writes a pack that begins with a segment, and returns when the last
-// byte of it is written. What makes it durable goes on in another goroutine, while
-// the worker writes the next pack.
-func (w *worker) startPack(first segment) bool {
-	c := w.c
-	select {
-	case c.puts <- struct{}{}:
-	case <-c.failed:
-		return false
-	}
-	name := c.newName()
-	written := make(chan struct{})
-	c.wg.Go(func() {
-		defer func() { <-c.puts }()
-		var once sync.Once
-		release := func() { once.Do(func() { close(written) }) }
-		defer release()
-		var made pack.Pack
-		err := c.st.Put(c.ctx, c.folder+"/"+name, func(out io.Writer) error {
-			defer release()
-			var err error
-			w.packer.Begin(name, out)
-			made, err = w.fill(first)
-			return err
-		})
-		if err != nil {
-			c.fail(err)
-			return
-		}
-		c.finished(made)
-	})
-	<-written
-	return true
-}
-
-// fill copies segments into the pack that has begun, until that is full or there
-// are no more.
-func (w *worker) fill(s segment) (pack.Pack, error) {
-	s, more, err := w.copyCalmly(s)
-	if err == nil && more {
-		_, _, err = w.copyRun(s, false)
-	}
-	if err != nil {
-		// Here rather than where Put returns it, because that may say more
-		// about the pack than about the cause.
-		w.c.fail(err)
-		return pack.Pack{}, err
-	}
-	select {
-	case <-w.c.failed:
-		return pack.Pack{}, w.c.err
-	default:
-	}
-	return w.packer.End()
-}
-
-// copyCalmly is copyRun on a thread of the priority that the options want. The
-// goroutine that ends packs and takes over when there is a hurry keeps its own:
-// nobody gets the processor back from a busy server within a lock if he has to ask
-// for it with the lowest priority.
-func (w *worker) copyCalmly(s segment) (next segment, more bool, err error) {
-	level := w.c.opts.Priority
-	if level == (priority.Level{}) || !w.c.beCalm() {
-		return s, true, nil
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer w.c.calm.Done()
-		if err = level.Enter(); err == nil {
-			next, more, err = w.copyRun(s, true)
-		}
-	}()
-	<-done
-	return next, more, err
-}
-
-// copyRun copies segments, beginning with s unless that is empty, until the pack
-// is full or there are no more. A calm run also ends as soon as there is a hurry;
-// then there is more to copy, beginning with next.
-func (w *worker) copyRun(s segment, calm bool) (next segment, more bool, err error) {
-	for ok := true; ok; s, ok = w.c.next(calm) {
-		hurry := w.c.hurry.Load()
-		if calm && hurry {
-			return s, true, nil
-		}
-		if s.job == nil {
-			continue
-		}
-		if err := w.copy(s); err != nil {
-			return segment{}, false, err
-		}
-		if w.packer.Size() >= w.c.opts.PackLimit && !hurry {
-			break
-		}
-	}
-	return segment{}, false, nil
-}
-
-// copy copies a segment.
-func (w *worker) copy(s segment) error {
-	c, p := w.c, w.packer
-	p.BeginExtent(s.job.src.Number, s.start)
-	stored := p.Size()
-	empty := holesOf(s)
-	var at int64
-	pass := func() bool { // over a hole
-		n := empty.skip(s.start+at, s.size-at)
-		if n > 0 {
-			p.AddHole(n)
-			c.opts.OnProgress(n, 0)
-			at += n
-		}
-		return n > 0
-	}
-	pass() // so that nothing is fetched of it
-	prints := newFootprint(segment{job: s.job, start: s.start + at, size: s.size - at}, c.opts.SpareCache)
-	for at < s.size {
-		if pass() {
-			prints.passed(s.start + at)
-			continue
-		}
-		n := min(s.job.step, s.size-at)
-		if err := w.admit(int(n)); err != nil {
-			return err
-		}
-		prints.reading(s.start + at + n)
-		buf := p.Buffer()[:n]
-		if err := w.pages.read(c.ctx, s.job, buf, s.start+at); err != nil {
-			return err
-		}
-		if err := p.Add(len(buf)); err != nil {
-			return err
-		}
-		c.opts.OnProgress(n, p.Size()-stored)
-		stored = p.Size()
-		at += n
-		prints.read(s.start + at)
-	}
-	e, err := p.EndExtent()
-	if err != nil {
-		return err
-	}
-	if p.Size() > stored {
-		c.opts.OnProgress(0, p.Size()-stored)
-	}
-	s.job.finish(e)
-	return nil
-}
-
-// admit waits until n bytes may be read.
-func (w *worker) admit(n int) error {
-	c := w.c
-	if c.limit == nil || c.hurry.Load() {
-		return context.Cause(c.ctx)
-	}
-	place := c.limit.ReserveN(time.Now(), n)
-	t := time.NewTimer(place.Delay())
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-c.urged():
-		place.Cancel()
-	case <-c.ctx.Done():
-	}
-	return context.Cause(c.ctx)
 }

@@ -375,24 +375,25 @@ func TestAbortAfterCloseDoesNothing(t *testing.T) {
 	}
 }
 
-func TestHurry(t *testing.T) {
+func TestUrgentCopyingEndsNoPack(t *testing.T) {
 	st := storetest.NewMem()
 	c := start(t, st, Options{Workers: 1, ChunkSize: 64 << 10, SegmentSize: 64 << 10, PackLimit: 64 << 10})
-	c.Hurry(true)
-	var raw int64
+	wait(t, add(t, c, 10, packtest.Noise(64<<10, 10))) // and that pack is full
+	raw := int64(64 << 10)
+	for range 100 {
+		if objects, err := st.List(t.Context(), ""); err != nil || len(objects) > 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	c.MakeUrgent()
 	for i := range 5 {
 		b := packtest.Noise(100<<10, uint64(i))
 		raw += int64(len(b))
 		wait(t, add(t, c, uint32(i), b))
 	}
-	if objects, err := st.List(t.Context(), ""); err != nil || len(objects) > 0 {
-		t.Errorf("while held, the store has %v, %v", objects, err)
-	}
-	c.Hurry(false)
-	for i := range 2 {
-		b := packtest.Noise(1<<10, uint64(i))
-		raw += int64(len(b))
-		wait(t, add(t, c, 10+uint32(i), b))
+	if objects, err := st.List(t.Context(), ""); err != nil || len(objects) != 1 {
+		t.Errorf("the store has %v, %v, want the pack that was full before", objects, err)
 	}
 	packs := closeCopier(t, c)
 	wantPacks(t, st, packs, raw)
@@ -478,16 +479,14 @@ func TestRateLimit(t *testing.T) {
 	}
 }
 
-func TestHurryLiftsTheRateLimit(t *testing.T) {
+func TestUrgencyLiftsTheRateLimit(t *testing.T) {
 	c := start(t, storetest.NewMem(), Options{Workers: 2, BytesPerSecond: 1})
-	c.Hurry(true)
-	c.Hurry(true)
-	wait(t, add(t, c, 1, packtest.Noise(3<<20, 1)))
-	c.Hurry(false)
 	p := add(t, c, 1, packtest.Noise(5<<20, 1))
 	time.Sleep(10 * time.Millisecond) // the workers are waiting now
-	c.Hurry(true)
+	c.MakeUrgent()
+	c.MakeUrgent()
 	wait(t, p)
+	wait(t, add(t, c, 1, packtest.Noise(3<<20, 1)))
 }
 
 func TestBadOptions(t *testing.T) {

@@ -34,8 +34,8 @@ func (f *niceFile) ReadAt(p []byte, off int64) (int, error) {
 	return f.Reader.ReadAt(p, off)
 }
 
-// Copying steps back, but not while the server's locks are held. That must hold for a
-// worker who was waiting for work when the hurry began, and for one in mid-pack.
+// Copying has a low priority, but not while the server's locks are held. The worker
+// has a pack open and waits for segments when copying becomes urgent.
 func TestPriority(t *testing.T) {
 	const down = 7
 	c := start(t, storetest.NewMem(), Options{Workers: 1, ChunkSize: 64 << 10, SegmentSize: 64 << 10, PackLimit: 1 << 20, Priority: priority.Level{Nice: down}})
@@ -46,20 +46,13 @@ func TestPriority(t *testing.T) {
 	usual := int64(20 - raw)
 	for i, want := range []int64{usual + down, usual + down, usual, usual} {
 		if i == 2 {
-			c.Hurry(true)
+			c.MakeUrgent()
 		}
 		f := &niceFile{Reader: bytes.NewReader(packtest.Noise(200<<10, uint64(i)))}
 		wait(t, addSource(t, c, Source{Number: uint32(i), Name: "t.ibd", File: f, Size: 200 << 10}))
 		if got := f.nice.Load(); got != min(want, priority.Lowest) {
 			t.Errorf("source %d was read with niceness %d, want %d", i, got, want)
 		}
-	}
-	c.Hurry(false)
-	// The pack that is full by now ends, and the next one is written calmly again.
-	f := &niceFile{Reader: bytes.NewReader(packtest.Noise(2<<20, 9))}
-	wait(t, addSource(t, c, Source{Number: 9, Name: "t.ibd", File: f, Size: 2 << 20}))
-	if got, want := f.nice.Load(), min(usual+down, priority.Lowest); got != want {
-		t.Errorf("after the hurry the niceness is %d, want %d", got, want)
 	}
 	closeCopier(t, c)
 }

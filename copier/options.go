@@ -54,7 +54,7 @@ type Options struct {
 	// before it was read is dropped after.
 	SpareCache bool
 
-	// Priority is that of the threads that copy, but for what is copied in a Hurry.
+	// Priority is that of the threads that copy, until MakeUrgent is called.
 	Priority priority.Level
 
 	// OnProgress is called after each chunk read, by several workers at once,

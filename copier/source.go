@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,7 +38,7 @@ const (
 // recent, for all such pages that are read at a time.
 const (
 	writerPause = 10 * time.Millisecond
-	hurryPause  = 2 * time.Millisecond
+	urgentPause = 2 * time.Millisecond
 	recent      = time.Second
 )
 
@@ -165,9 +164,9 @@ func (e *PageError) Unwrap() error { return e.Err }
 // pageReader reads runs of pages of sources. It belongs to one goroutine.
 type pageReader struct {
 	opts    *Options
-	hurry   *atomic.Bool // shorter pauses; nil: no
-	fresh   []byte       // one page, read again; made when it is first needed
-	suspect []int        // offsets in the run of pages that have no checksum
+	urgent  <-chan struct{} // closed: shorter pauses
+	fresh   []byte          // one page, read again; made when it is first needed
+	suspect []int           // offsets in the run of pages that have no checksum
 }
 
 // read fills p with the source's bytes at off, checked.
@@ -303,8 +302,8 @@ func (r *pageReader) timeToWrite(file io.ReaderAt) time.Duration {
 	switch {
 	case err != nil, time.Since(time.Unix(st.Mtim.Unix())) > recent:
 		return 0
-	case r.hurry != nil && r.hurry.Load():
-		return hurryPause
+	case isClosed(r.urgent):
+		return urgentPause
 	}
 	return writerPause
 }

@@ -422,11 +422,11 @@ func (f *slowWrite) ReadAt(p []byte, off int64) (int, error) {
 // stored was half a page.
 func TestSlowWriteOfUnverifiablePage(t *testing.T) {
 	for name, c := range map[string]struct {
-		hurry bool
-		takes time.Duration
+		urgent bool
+		takes  time.Duration
 	}{
-		"calm":  {false, writerPause - time.Millisecond},
-		"hurry": {true, hurryPause - time.Millisecond},
+		"background": {false, writerPause - time.Millisecond},
+		"urgent":     {true, urgentPause - time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := &sumPages{size: page, loose: true}
@@ -448,7 +448,9 @@ func TestSlowWriteOfUnverifiablePage(t *testing.T) {
 			defer file.Close()
 			mem := storetest.NewMem()
 			copied := start(t, mem, Options{Workers: 1})
-			copied.Hurry(c.hurry)
+			if c.urgent {
+				copied.MakeUrgent()
+			}
 			f := &slowWrite{File: file, at: 3*page + page/2, old: make([]byte, page/2), takes: c.takes}
 			r := wait(t, addSource(t, copied, Source{Number: 1, Name: "t.MAD", File: f, Size: 8 * page, Pages: p}))
 			closeCopier(t, copied)

@@ -8,7 +8,7 @@ import (
 )
 
 // mentioned finds what a document calls by a package's name, in backquotes:
-// `backup.Run`, `copier.Copier.Hurry`, `backup.copies.holds()`.
+// `backup.Run`, `copier.Copier.MakeUrgent`, `backup.copies.holds()`.
 var mentioned = regexp.MustCompile("`([a-z]+)\\.([A-Za-z_]\\w*)(?:\\.([A-Za-z_]\\w*))?(?:\\(\\))?`")
 
 // fieldRow finds a row in a table of JSON fields, whose paths look alike.
