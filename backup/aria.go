@@ -14,6 +14,7 @@ import (
 
 	"mbk/copier"
 	"mbk/internal/aria"
+	"mbk/internal/datadir"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
 )
@@ -56,11 +57,11 @@ const inBuffers = 10 << 20
 type ariaLog struct {
 	n    uint32
 	path string
-	stat fileStat
+	stat datadir.FileStat
 }
 
 // size is that of the log in whole pages.
-func (l ariaLog) size() int64 { return l.stat.size / aria.LogPageSize * aria.LogPageSize }
+func (l ariaLog) size() int64 { return l.stat.Size / aria.LogPageSize * aria.LogPageSize }
 
 // advance copies what is settled of the logs since the last call: all but the last page
 // of each.
@@ -132,7 +133,7 @@ func (a *ariaLogs) finish(ctx context.Context) error {
 	}
 	for n, h := range a.logs {
 		if !seen[n] && !a.whole[n] {
-			return fmt.Errorf("%s vanished before it was copied", h.entry.path())
+			return fmt.Errorf("%s vanished before it was copied", h.entry.Path())
 		}
 		if a.logs[n+1] == nil && n != a.control.LastLog {
 			return fmt.Errorf("%s vanished before it was copied", aria.LogName(n+1))
@@ -163,7 +164,7 @@ func (a *ariaLogs) complete(ctx context.Context, l ariaLog, ended bool) error {
 		}
 	}
 	if l.size() == 0 {
-		return fmt.Errorf("%s has %d bytes, less than its header", l.path, l.stat.size)
+		return fmt.Errorf("%s has %d bytes, less than its header", l.path, l.stat.Size)
 	}
 	from := max(a.copied[l.n], aria.LogPageSize)
 	if err := a.waitForPages(ctx, l, from, l.size()); err != nil {
@@ -186,16 +187,16 @@ const (
 // waitForEnd waits until a log that has a successor has all its pages: the first of
 // the next may be written before the last of this one are.
 func (a *ariaLogs) waitForEnd(ctx context.Context, l ariaLog) (ariaLog, error) {
-	full, _ := strconv.ParseInt(a.copies.layout.vars["aria_log_file_size"], 10, 64) // 0: not known
-	for since := time.Now(); !l.stat.settled() && (full == 0 || l.size() != full) && time.Since(since) < a.standing; {
+	full, _ := strconv.ParseInt(a.copies.layout.Vars["aria_log_file_size"], 10, 64) // 0: not known
+	for since := time.Now(); !l.stat.Quiescent() && (full == 0 || l.size() != full) && time.Since(since) < a.standing; {
 		if err := pause(ctx, logPause); err != nil {
 			return l, err
 		}
-		now, err := a.copies.layout.stat(l.path)
+		now, err := a.copies.layout.Stat(l.path)
 		if err != nil {
 			return l, fmt.Errorf("read Aria's logs: %w", err)
 		}
-		if now.size != l.stat.size {
+		if now.Size != l.stat.Size {
 			since = time.Now()
 		}
 		l.stat = now
@@ -239,7 +240,7 @@ func (a *ariaLogs) ownUpTo(l ariaLog, from, to int64) (int64, error) {
 	if from >= to || pages.lax {
 		return to, nil
 	}
-	f, err := a.copies.layout.files.Open(l.path)
+	f, err := a.copies.layout.Files.Open(l.path)
 	if err != nil {
 		return 0, fmt.Errorf("read Aria's logs: %w", err)
 	}
@@ -266,8 +267,8 @@ func (a *ariaLogs) ownUpTo(l ariaLog, from, to int64) (int64, error) {
 
 // list lists the logs by their numbers.
 func (a *ariaLogs) list() ([]ariaLog, error) {
-	dir := a.copies.layout.aria
-	list, err := a.copies.layout.files.ReadDir(dir)
+	dir := a.copies.layout.Aria
+	list, err := a.copies.layout.Files.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("list Aria's logs: %w", err)
 	}
@@ -278,7 +279,7 @@ func (a *ariaLogs) list() ([]ariaLog, error) {
 			continue
 		}
 		l := ariaLog{n: n, path: filepath.Join(dir, e.Name())}
-		l.stat, err = a.copies.layout.stat(l.path)
+		l.stat, err = a.copies.layout.Stat(l.path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed just now; finish knows whether that may be
 		}
@@ -299,7 +300,7 @@ func (a *ariaLogs) copy(ctx context.Context, l ariaLog, from, to int64, twice bo
 	}
 	h, known := a.logs[l.n]
 	if !known {
-		e, origin := a.copies.layout.entry(l.path)
+		e, origin := a.copies.layout.EntryOf(l.path)
 		h = a.copies.number(e, repo.ClassLog, l.stat)
 		h.origin = origin
 		a.logs[l.n] = h
@@ -326,7 +327,7 @@ func (c *copies) nextNumber() uint32 {
 }
 
 // number makes a record for a file that is copied by ranges.
-func (c *copies) number(e entry, class string, s fileStat) *fileCopy {
+func (c *copies) number(e datadir.Entry, class string, s datadir.FileStat) *fileCopy {
 	return &fileCopy{entry: e, number: c.nextNumber(), class: class, stat: s}
 }
 
@@ -335,14 +336,14 @@ func (c *copies) copyRange(ctx context.Context, h *fileCopy, path string, from, 
 	if err := c.descriptors.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	f, err := c.layout.files.Open(path)
+	f, err := c.layout.Files.Open(path)
 	if err != nil {
 		c.descriptors.Release(1)
 		return err
 	}
 	g := openFile{entry: h.entry, file: f}
 	pending, err := c.copier.Add(ctx, copier.Source{
-		Number: h.number, Name: h.entry.path(), File: h.counted(f), Start: from, Size: to - from, Pages: pages,
+		Number: h.number, Name: h.entry.Path(), File: h.counted(f), Start: from, Size: to - from, Pages: pages,
 		Done: func() { c.release(g) },
 	})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"mbk/copier"
 	"mbk/copier/pack"
+	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
@@ -114,7 +115,7 @@ func prepare(ctx context.Context, o Options) (found *Preflight, release func() e
 type attempt struct {
 	opts    Options
 	found   *Preflight
-	layout  layout
+	layout  datadir.Layout
 	id      string
 	started time.Time
 	try     int // from 1
@@ -136,19 +137,19 @@ type attempt struct {
 	aria   *ariaLogs
 	system []*fileCopy
 	final  *finalState
-	listed listing // of the server, under BLOCK_DDL
+	listed datadir.Listing // of the server, under BLOCK_DDL
 	left   []repo.LeftOut
 	loose  string // what the last scan could not read, and no table needs
 	state  position
 
-	outdated []qualified // tables that need an upgrade
+	outdated []datadir.TableName // tables that need an upgrade
 	packs    []pack.Pack
 	window   time.Duration // BLOCK_DDL granted to END
 
-	scanned   scan        // of the data directory, until the tables are open
-	first     *baseline   // the tables when the copying began
-	steps     []repo.Step // that are over
-	step      string      // the present one
+	scanned   datadir.Scan // of the data directory, until the tables are open
+	first     *baseline    // the tables when the copying began
+	steps     []repo.Step  // that are over
+	step      string       // the present one
 	stepBegan time.Time
 	read      atomic.Int64 // bytes, of files; the redo is not in it
 	stored    atomic.Int64
@@ -250,7 +251,7 @@ func nameTable(err error) error {
 		return err
 	}
 	dir, name := path.Split(bad.File)
-	table := tableOf(name)
+	table := datadir.TableOf(name)
 	if dir == "" || table == "" {
 		return err
 	}
@@ -299,7 +300,7 @@ const lockPatience = 3 * time.Second
 
 // start begins the backup on the server, and the copier.
 func (r *attempt) start(ctx context.Context) error {
-	before, err := r.layout.stat(r.ddlLog())
+	before, err := r.layout.Stat(r.ddlLog())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -309,7 +310,7 @@ func (r *attempt) start(ctx context.Context) error {
 	if err := r.proveDatadir(before); err != nil {
 		return err
 	}
-	control, err := r.layout.readAriaControl()
+	control, err := r.layout.ReadAriaControl()
 	if err != nil {
 		return err
 	}
@@ -334,23 +335,23 @@ func (r *attempt) start(ctx context.Context) error {
 }
 
 // ddlLog is the file in which the server notes the DDL since START.
-func (r *attempt) ddlLog() string { return filepath.Join(r.layout.datadir, "ddl.log") }
+func (r *attempt) ddlLog() string { return filepath.Join(r.layout.Dir, "ddl.log") }
 
 // proveDatadir is called when START was granted, with the DDL log as it was
 // before. The server has just made that anew. That this shows in the data directory
 // proves that both belong together, even where the log sequence numbers of two servers
 // are equal, as they are when one is a copy of the other. 10.5 has no DDL log.
-func (r *attempt) proveDatadir(before fileStat) error {
-	after, err := r.layout.stat(r.ddlLog())
+func (r *attempt) proveDatadir(before datadir.FileStat) error {
+	after, err := r.layout.Stat(r.ddlLog())
 	switch {
 	case errors.Is(err, os.ErrNotExist) && !r.found.facts.Version.AtLeast(10, 6, 0):
 		return nil
 	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return err
-	case err == nil && !before.changed.Equal(after.changed):
+	case err == nil && !before.Changed.Equal(after.Changed):
 		return nil
 	}
-	err = fmt.Errorf("%s %w: BACKUP STAGE START did not touch its ddl.log", r.layout.datadir, ErrOtherServer)
+	err = fmt.Errorf("%s %w: BACKUP STAGE START did not touch its ddl.log", r.layout.Dir, ErrOtherServer)
 	return hint.Wrap(err, otherServerHint())
 }
 
@@ -374,7 +375,7 @@ func (r *attempt) copyAll(ctx context.Context) error {
 		return err
 	}
 	r.scanned = s
-	locks, giveBack, err := r.tableLocks(ctx, len(s.entries))
+	locks, giveBack, err := r.tableLocks(ctx, len(s.Entries))
 	if err != nil {
 		return err
 	}
@@ -384,10 +385,10 @@ func (r *attempt) copyAll(ctx context.Context) error {
 		return r.beginCopying(ctx)
 	}
 	o := &opener{copies: r.copies, locks: locks, begin: begin, log: r.log}
-	if err := o.open(ctx, s.entries); err != nil {
+	if err := o.open(ctx, s.Entries); err != nil {
 		return err
 	}
-	r.first, r.scanned = r.copies.noteTables(s), scan{}
+	r.first, r.scanned = r.copies.noteTables(s), datadir.Scan{}
 	if err := r.aria.advance(ctx); err != nil {
 		return err
 	}
@@ -454,22 +455,22 @@ func (r *attempt) catchUp(ctx context.Context) error {
 		if err := r.copies.lookForLeftOver(ctx, r.opts.Server, s); err != nil {
 			return err
 		}
-		var fresh []entry
+		var fresh []datadir.Entry
 		var size int64
-		for i, found := range r.layout.look(s.entries) {
-			e, now := s.entries[i], found.stat
-			if errors.Is(found.err, os.ErrNotExist) {
+		for i, found := range r.layout.StatAll(s.Entries) {
+			e, now := s.Entries[i], found.Stat
+			if errors.Is(found.Err, os.ErrNotExist) {
 				continue
 			}
-			if found.err != nil {
-				return found.err
+			if found.Err != nil {
+				return found.Err
 			}
 			copied, holds := r.copies.holds(e, now)
-			if holds || r.copies.foreign(e) || copied != nil && !now.settled() {
+			if holds || r.copies.foreign(e) || copied != nil && !now.Quiescent() {
 				continue
 			}
 			fresh = append(fresh, e)
-			size += now.size
+			size += now.Size
 		}
 		if size < fewBytes {
 			return r.aria.wait(ctx)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"mbk/internal/aria"
+	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/datadir/filter"
 	"mbk/internal/datadir/serverfs"
@@ -35,7 +36,7 @@ func (p *Preflight) checkDatadir(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if p.layout, err = newLayout(dir, p.facts.Variables, p.facts.Version); err != nil {
+	if p.layout, err = datadir.NewLayout(dir, p.facts.Variables, p.facts.Version); err != nil {
 		p.add("datadir", GradeError, err.Error())
 		return nil
 	}
@@ -49,7 +50,7 @@ func (p *Preflight) checkDatadir(ctx context.Context, o Options) error {
 	}
 	defer watch.Close()
 	switch err := sameServer(ctx, p.layout, watch); {
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), isKind(err):
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), datadir.IsKindError(err):
 		p.addUnreached(err)
 	case errors.Is(err, ErrOtherServer):
 		p.add("datadir", GradeError, err.Error(), otherServerHint())
@@ -65,15 +66,15 @@ func (p *Preflight) checkDatadir(ctx context.Context, o Options) error {
 
 // openFiles makes the door to the server's files.
 func (p *Preflight) openFiles(dir string) error {
-	user, err := serverfs.UserOf(dir, p.facts.PeerUser, p.layout.redo, filepath.Join(p.layout.aria, aria.ControlFile))
+	user, err := serverfs.UserOf(dir, p.facts.PeerUser, p.layout.Redo, filepath.Join(p.layout.Aria, aria.ControlFile))
 	if err != nil {
 		return err
 	}
-	p.layout.files, err = serverfs.New(dir, user)
+	p.layout.Files, err = serverfs.New(dir, user)
 	if err != nil {
 		return err
 	}
-	if err := p.layout.files.Do(func(*serverfs.FS) error { return nil }); err != nil {
+	if err := p.layout.Files.Do(func(*serverfs.FS) error { return nil }); err != nil {
 		return hint.Wrap(err, "root reads the server's files with the rights of the server's user, for which it needs the capabilities CAP_SETUID and CAP_SETGID: give them to this process, or run mbk as that user")
 	}
 	return nil
@@ -95,9 +96,9 @@ func (p *Preflight) addUnreached(err error) {
 }
 
 // rightsHint is advice on files that may not be read.
-func rightsHint(l layout) hint.Text {
-	if l.files.Other() {
-		return hint.Textf("run by root, mbk reads the server's files with the rights of the server's user (%v): give that user the file and the way to it, and remove links that lead to what is not the server's", l.files.User())
+func rightsHint(l datadir.Layout) hint.Text {
+	if l.Files.Other() {
+		return hint.Textf("run by root, mbk reads the server's files with the rights of the server's user (%v): give that user the file and the way to it, and remove links that lead to what is not the server's", l.Files.User())
 	}
 	return "run mbk as root or as the user that the server runs as"
 }
@@ -112,8 +113,8 @@ func otherServerHint() hint.Text {
 
 // sameServer compares the newest checkpoint in the redo log of the data
 // directory with the one that the server reports before and after.
-func sameServer(ctx context.Context, l layout, watch *stage.Watch) error {
-	if err := l.readable(); err != nil {
+func sameServer(ctx context.Context, l datadir.Layout, watch *stage.Watch) error {
+	if err := l.Readable(); err != nil {
 		return err
 	}
 	var first, last, found innodb.LSN
@@ -123,9 +124,9 @@ func sameServer(ctx context.Context, l layout, watch *stage.Watch) error {
 		if err != nil {
 			return err
 		}
-		checkpoint, err := l.readCheckpoint()
+		checkpoint, err := l.ReadCheckpoint()
 		if err != nil {
-			return fmt.Errorf("redo log %s: %w", l.redo, err)
+			return fmt.Errorf("redo log %s: %w", l.Redo, err)
 		}
 		after, err := watch.LSNs(ctx)
 		if err != nil {
@@ -141,23 +142,23 @@ func sameServer(ctx context.Context, l layout, watch *stage.Watch) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	return fmt.Errorf("%s %w: its redo log has checkpoint %d, the server is at %d to %d", l.datadir, ErrOtherServer, found, first, last)
+	return fmt.Errorf("%s %w: its redo log has checkpoint %d, the server is at %d to %d", l.Dir, ErrOtherServer, found, first, last)
 }
 
 // checkClosed judges directories that may not be listed. The server cannot list them
 // either if it runs as the same user.
 func (p *Preflight) checkClosed(ctx context.Context, o Options) error {
-	for _, dir := range p.first.closed {
-		text := fmt.Sprintf("%s: permission denied", path.Join(p.layout.datadir, dir))
+	for _, dir := range p.first.Closed {
+		text := fmt.Sprintf("%s: permission denied", path.Join(p.layout.Dir, dir))
 		used, err := o.Server.HasTables(ctx, filename.SQL(dir))
 		if err != nil {
 			return err
 		}
 		if used {
-			p.add("datadir", GradeError, text, p.deniedHints(path.Join(p.layout.datadir, dir))...)
+			p.add("datadir", GradeError, text, p.deniedHints(path.Join(p.layout.Dir, dir))...)
 			continue
 		}
-		p.add("datadir", GradeWarning, text+"; the server has no table there, and what it holds will not be in the backup", p.deniedHints(path.Join(p.layout.datadir, dir))...)
+		p.add("datadir", GradeWarning, text+"; the server has no table there, and what it holds will not be in the backup", p.deniedHints(path.Join(p.layout.Dir, dir))...)
 	}
 	return nil
 }
@@ -170,15 +171,15 @@ func (p *Preflight) deniedHints(folder string) []hint.Text {
 		return hints
 	}
 	hints = []hint.Text{hint.Textf("the server cannot read it either: chown -R %s %s", ownerName(owner), folder)}
-	rel, err := filepath.Rel(p.layout.datadir, folder)
-	if dir, _, _ := strings.Cut(filepath.ToSlash(rel), "/"); err == nil && slices.Contains(p.first.databases, dir) {
+	rel, err := filepath.Rel(p.layout.Dir, folder)
+	if dir, _, _ := strings.Cut(filepath.ToSlash(rel), "/"); err == nil && slices.Contains(p.first.Databases, dir) {
 		hints = append(hints, hint.Textf("%s '%s' leaves it out", hint.Option("exclude-database"), filename.SQL(dir)))
 	}
 	return hints
 }
 
 // refusedHints is deniedHints for files that tables need.
-func (p *Preflight) refusedHints(refused []entry, files []string) []hint.Text {
+func (p *Preflight) refusedHints(refused []datadir.Entry, files []string) []hint.Text {
 	const most = 5
 	owner, hints := p.mender(files...)
 	if len(hints) > 0 {
@@ -196,12 +197,12 @@ func (p *Preflight) refusedHints(refused []entry, files []string) []hint.Text {
 	var exclude []hint.Text
 	for _, e := range refused {
 		switch {
-		case e.dir == "mysql":
+		case e.Dir == "mysql":
 			return hints // it is in every backup
-		case e.table == "":
-			exclude = append(exclude, hint.Textf("%s '%s'", hint.Option("exclude-database"), filename.SQL(e.dir)))
+		case e.Table == "":
+			exclude = append(exclude, hint.Textf("%s '%s'", hint.Option("exclude-database"), filename.SQL(e.Dir)))
 		default:
-			table := filter.Name{Database: filename.SQL(e.dir), Table: filename.SQL(e.table)}
+			table := filter.Name{Database: filename.SQL(e.Dir), Table: filename.SQL(e.Table)}
 			exclude = append(exclude, hint.Textf("%s '%s'", hint.Option("exclude-table"), table))
 		}
 	}
@@ -216,14 +217,14 @@ func (p *Preflight) refusedHints(refused []entry, files []string) []hint.Text {
 // to be said. Otherwise the advice is another: who mbk must be run by, or which link
 // must go.
 func (p *Preflight) mender(files ...string) (fsuser.User, []hint.Text) {
-	owner, err := fsuser.OwnerOf(p.layout.datadir)
+	owner, err := fsuser.OwnerOf(p.layout.Dir)
 	if me := fsuser.Current().UID; err != nil || me != 0 && me != owner.UID {
 		return owner, []hint.Text{rightsHint(p.layout)}
 	}
 	for _, file := range files {
-		if to, err := p.layout.files.Readlink(file); err == nil {
+		if to, err := p.layout.Files.Readlink(file); err == nil {
 			return owner, []hint.Text{hint.Textf("the server's user (%v) may not read what %s leads to, %s: remove the link, if it is not yours",
-				p.layout.files.User(), file, to)}
+				p.layout.Files.User(), file, to)}
 		}
 	}
 	return owner, nil

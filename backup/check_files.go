@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"mbk/internal/datadir"
 	"mbk/internal/ui/printable"
 	"mbk/stage"
 )
@@ -20,20 +21,20 @@ func (p *Preflight) checkFiles() {
 			"keep a copy of the key file in another place than the backups, and move it out of the data directory")
 	}
 	isKey := func(name string) bool { return slices.Contains(keys, name) }
-	for _, name := range slices.DeleteFunc(slices.Clone(p.first.ignored), isKey) {
+	for _, name := range slices.DeleteFunc(slices.Clone(p.first.Unknown), isKey) {
 		p.add("files", GradeWarning, fmt.Sprintf("%s in the data directory is not known and will not be in the backup", name))
 	}
-	if strays := slices.DeleteFunc(slices.Clone(p.first.strays), isKey); len(strays) > 0 {
+	if strays := slices.DeleteFunc(slices.Clone(p.first.Strays), isKey); len(strays) > 0 {
 		p.add("files", GradeWarning, "not files of tables, and will not be in the backup: "+printable.List(strays))
 	}
-	if names := p.first.unnamable; len(names) > 0 {
+	if names := p.first.Unnamable; len(names) > 0 {
 		quoted := make([]string, len(names))
 		for i, name := range names {
 			quoted[i] = strconv.Quote(name)
 		}
 		p.add("files", GradeWarning, "names that are not UTF-8 or have control characters, will not be in the backup: "+printable.List(quoted), "rename these files, or remove them")
 	}
-	if orphans := p.first.orphans(); len(orphans) > 0 {
+	if orphans := p.first.Orphans(); len(orphans) > 0 {
 		p.add("files", GradeWarning, orphansText(orphans), orphansHint)
 	}
 	p.checkUpgrade()
@@ -48,7 +49,7 @@ func (p *Preflight) keyFiles() []string {
 		if value == "" || value == stage.Hidden {
 			continue
 		}
-		if rel, err := filepath.Rel(p.layout.datadir, p.layout.resolve(value)); err == nil && filepath.IsLocal(rel) {
+		if rel, err := filepath.Rel(p.layout.Dir, p.layout.Resolve(value)); err == nil && filepath.IsLocal(rel) {
 			found = append(found, rel)
 		}
 	}
@@ -80,7 +81,7 @@ func (p *Preflight) checkUpgrade() {
 }
 
 // readSmall reads a small file of the data directory itself.
-func readSmall(l layout, name string) ([]byte, error) {
+func readSmall(l datadir.Layout, name string) ([]byte, error) {
 	const most = 1 << 10
-	return l.readFile(filepath.Join(l.datadir, name), make([]byte, most))
+	return l.ReadFile(filepath.Join(l.Dir, name), make([]byte, most))
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/datadir/filter"
 	"mbk/internal/hint"
@@ -19,7 +20,7 @@ import (
 // checkFilter makes the filter and looks whether each part of it means something
 // that exists. What depends on something that is left out is named.
 func (p *Preflight) checkFilter(ctx context.Context, o Options) error {
-	k, err := newKeeper(o.Filter, p.facts.Variables["lower_case_table_names"] != "0", o.Server)
+	k, err := datadir.NewSelection(o.Filter, p.facts.Variables["lower_case_table_names"] != "0", o.Server)
 	if err != nil {
 		p.add("filter", GradeError, err.Error(), filterHint)
 		return nil
@@ -27,7 +28,7 @@ func (p *Preflight) checkFilter(ctx context.Context, o Options) error {
 	if k == nil {
 		return nil
 	}
-	p.layout.keep = k
+	p.layout.Selection = k
 	databases, err := o.Server.Databases(ctx)
 	if err != nil {
 		return err
@@ -40,12 +41,12 @@ func (p *Preflight) checkFilter(ctx context.Context, o Options) error {
 	kept := 0
 	for i, n := range names {
 		tables[i] = filter.Name{Database: n.Database, Table: n.Name}
-		if k.filter.Table(n.Database, n.Name) {
+		if k.Filter.Table(n.Database, n.Name) {
 			kept++
 		}
 	}
 	// These two are no folders, but nobody is wrong who excludes them.
-	errs := k.filter.Check(append(databases, "information_schema", "performance_schema"), tables)
+	errs := k.Filter.Check(append(databases, "information_schema", "performance_schema"), tables)
 	for _, err := range errs {
 		advice := hint.Text(filterHint)
 		if unmatched, ok := errors.AsType[*filter.UnmatchedError](err); ok {
@@ -68,9 +69,9 @@ const filterHint = "includes narrow and excludes win; tables are named as databa
 // checkFilterLog makes sure that the redo log shows which tablespaces it is about:
 // only then can a restore tell the server which ones are gone.
 func (p *Preflight) checkFilterLog() error {
-	_, header, err := p.layout.readLogHead()
+	_, header, err := p.layout.ReadLogHead()
 	if err != nil {
-		return fmt.Errorf("redo log %s: %w", p.layout.redo, err)
+		return fmt.Errorf("redo log %s: %w", p.layout.Redo, err)
 	}
 	if !header.Readable() {
 		p.add("filter", GradeError, "the redo log is encrypted and hides which tables it is about: a backup without some of them could not be restored",
@@ -102,26 +103,26 @@ func (p *Preflight) checkForeignKeys(ctx context.Context, server *stage.Server) 
 // keepsInnoDB reports whether a table is kept, by InnoDB's name: "database/table".
 func (p *Preflight) keepsInnoDB(name string) bool {
 	dir, table := path.Split(name)
-	return p.layout.keep.keeps(path.Clean(dir), filename.Base(table))
+	return p.layout.Selection.Keeps(path.Clean(dir), filename.Base(table))
 }
 
 // sqlName writes InnoDB's name of a table as SQL does.
 func sqlName(name string) string {
 	dir, table := path.Split(name)
-	return qualified{filename.SQL(path.Clean(dir)), filename.SQL(filename.Base(table))}.String()
+	return datadir.TableName{Database: filename.SQL(path.Clean(dir)), Name: filename.SQL(filename.Base(table))}.String()
 }
 
 // eachKept calls fn with the contents of the kept files of a filtered backup that have
 // an extension. One that cannot be read is looked at again when it is copied.
-func (p *Preflight) eachKept(ext string, fn func(e entry, contents []byte)) {
-	if p.layout.keep == nil {
+func (p *Preflight) eachKept(ext string, fn func(e datadir.Entry, contents []byte)) {
+	if p.layout.Selection == nil {
 		return
 	}
-	for _, e := range p.first.entries {
-		if path.Ext(e.name) != ext {
+	for _, e := range p.first.Entries {
+		if path.Ext(e.Name) != ext {
 			continue
 		}
-		if b, err := p.layout.files.ReadFile(p.layout.file(e), largestFrm); err == nil {
+		if b, err := p.layout.Files.ReadFile(p.layout.File(e), datadir.MaxDefinition); err == nil {
 			fn(e, b)
 		}
 	}
@@ -130,14 +131,14 @@ func (p *Preflight) eachKept(ext string, fn func(e entry, contents []byte)) {
 // checkViews warns of views over tables that are left out.
 func (p *Preflight) checkViews() {
 	var torn []string
-	p.eachKept(".frm", func(e entry, b []byte) {
-		for _, table := range viewTables(b) {
-			dir, name := filename.Encode(table.database), filename.Encode(table.name)
-			if p.layout.keep.keeps(dir, name) {
+	p.eachKept(".frm", func(e datadir.Entry, b []byte) {
+		for _, table := range datadir.ViewTables(b) {
+			dir, name := filename.Encode(table.Database), filename.Encode(table.Name)
+			if p.layout.Selection.Keeps(dir, name) {
 				continue
 			}
-			if _, err := p.layout.stat(filepath.Join(p.layout.datadir, dir, name+".frm")); err == nil {
-				torn = append(torn, sqlName(e.dir+"/"+e.table)+" of "+table.String())
+			if _, err := p.layout.Stat(filepath.Join(p.layout.Dir, dir, name+".frm")); err == nil {
+				torn = append(torn, sqlName(e.Dir+"/"+e.Table)+" of "+table.String())
 			}
 		}
 	})
@@ -149,19 +150,19 @@ func (p *Preflight) checkViews() {
 // checkMerged warns of MERGE tables over tables that are left out.
 func (p *Preflight) checkMerged() {
 	var torn []string
-	p.eachKept(".MRG", func(e entry, b []byte) {
+	p.eachKept(".MRG", func(e datadir.Entry, b []byte) {
 		for line := range strings.Lines(string(b)) {
 			child := strings.TrimSpace(line)
 			if child == "" || strings.HasPrefix(child, "#") {
 				continue
 			}
 			// A path without extension, or the name of a table in the same database.
-			dir, table := path.Split(path.Join("/", e.dir, child))
+			dir, table := path.Split(path.Join("/", e.Dir, child))
 			if strings.Contains(child, "/") {
 				dir, table = path.Split(path.Join("/", child))
 			}
-			if dir = path.Base(dir); !p.layout.keep.keeps(dir, table) {
-				torn = append(torn, sqlName(e.dir+"/"+e.table)+" over "+sqlName(dir+"/"+table))
+			if dir = path.Base(dir); !p.layout.Selection.Keeps(dir, table) {
+				torn = append(torn, sqlName(e.Dir+"/"+e.Table)+" over "+sqlName(dir+"/"+table))
 			}
 		}
 	})

@@ -5,17 +5,18 @@ import (
 	"slices"
 	"strings"
 
+	"mbk/internal/datadir"
 	"mbk/internal/ui/printable"
 )
 
 // checkLeftOver names such files before anything is locked.
 func (p *Preflight) checkLeftOver(ctx context.Context, o Options) error {
-	d, err := readDictionary(ctx, o.Server)
+	d, err := datadir.ReadDictionary(ctx, o.Server)
 	if err != nil {
 		return err
 	}
 	p.checkUndefined(d)
-	found, moved, err := d.leftOver(p.layout, d.unknown(p.first.entries), p.first.entries)
+	found, moved, err := d.Unowned(p.layout, d.Unknown(p.first.Entries), p.first.Entries)
 	for _, text := range moved {
 		p.note("files", GradeWarning, text+": a backup may fail", "give the file its name back")
 	}
@@ -42,14 +43,14 @@ func leftOverText(names []string) string {
 const leftOverHint = "move such files out of the data directory, if nobody needs them"
 
 // checkUndefined names such files of InnoDB's tables.
-func (p *Preflight) checkUndefined(d *dictionary) {
+func (p *Preflight) checkUndefined(d *datadir.Dictionary) {
 	var found []string
-	for _, e := range p.first.entries {
-		if !e.innodb() || e.moving() || d.spaces[e.dictionaryName()] == 0 || p.layout.needed(e) {
+	for _, e := range p.first.Entries {
+		if !e.IsInnoDB() || e.Volatile() || d.Spaces[e.DictionaryName()] == 0 || p.layout.Needed(e) {
 			continue
 		}
-		if _, err := p.layout.stat(p.layout.file(e)); err == nil { // else it was dropped or renamed
-			found = append(found, e.path())
+		if _, err := p.layout.Stat(p.layout.File(e)); err == nil { // else it was dropped or renamed
+			found = append(found, e.Path())
 		}
 	}
 	if len(found) > 0 {

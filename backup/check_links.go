@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"mbk/internal/datadir"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/internal/ui/printable"
@@ -30,7 +31,7 @@ func (p *Preflight) checkLinks(ctx context.Context, o Options) error {
 			case <-time.After(pause):
 			}
 			var err error
-			if p.first, err = p.layout.scanDatadir(ctx); err != nil {
+			if p.first, err = p.layout.Scan(ctx); err != nil {
 				return err
 			}
 		}
@@ -44,7 +45,7 @@ func (p *Preflight) checkLinks(ctx context.Context, o Options) error {
 		}
 	}
 	advice := hint.Text("repair the table, or move it into the data directory, before you take a backup")
-	if p.layout.keep != nil && !p.layout.pathless() {
+	if p.layout.Selection != nil && !p.layout.Pathless() {
 		advice = filterFarHint
 	}
 	for _, text := range problems {
@@ -63,11 +64,11 @@ const (
 // which none leads.
 func (p *Preflight) lostSpaces(ctx context.Context, server *stage.Server) ([]string, error) {
 	var problems []string
-	for _, b := range p.first.broken {
-		problems = append(problems, b.text)
+	for _, b := range p.first.Broken {
+		problems = append(problems, b.Text)
 	}
 	left := map[string]bool{}
-	for _, name := range p.first.left {
+	for _, name := range p.first.ExcludedFullText {
 		left[name] = true
 	}
 	far, err := server.FarSpaces(ctx, p.facts.Version)
@@ -75,24 +76,24 @@ func (p *Preflight) lostSpaces(ctx context.Context, server *stage.Server) ([]str
 		return nil, err
 	}
 	reached := map[string]bool{}
-	for _, e := range p.first.entries {
-		if e.link.kind != repo.LinkISL {
+	for _, e := range p.first.Entries {
+		if e.Link.Kind != repo.LinkISL {
 			continue
 		}
-		reached[path.Clean(e.link.to)] = true
-		if !slices.Contains(far, e.link.to) && p.layout.pathless() {
+		reached[path.Clean(e.Link.To)] = true
+		if !slices.Contains(far, e.Link.To) && p.layout.Pathless() {
 			continue // the server has no such file open
 		}
-		if _, err := p.layout.stat(p.layout.file(e)); errors.Is(err, fs.ErrNotExist) {
-			problems = append(problems, fmt.Sprintf("%s leads to %s, which is not there", strings.TrimSuffix(e.path(), ".ibd")+islExt, e.link.to))
+		if _, err := p.layout.Stat(p.layout.File(e)); errors.Is(err, fs.ErrNotExist) {
+			problems = append(problems, fmt.Sprintf("%s leads to %s, which is not there", strings.TrimSuffix(e.Path(), ".ibd")+datadir.ISLExt, e.Link.To))
 		}
 	}
 	for _, name := range far {
 		switch {
-		case p.layout.keep != nil && !p.layout.pathless():
+		case p.layout.Selection != nil && !p.layout.Pathless():
 			problems = append(problems, fmt.Sprintf("the server keeps a tablespace in %s, because of DATA DIRECTORY: %s", name, filteredFar))
-		case !reached[path.Clean(name)] && !p.layout.keep.leavesOut(name, left):
-			problems = append(problems, fmt.Sprintf("the server keeps a tablespace in %s, and no %s file in the data directory leads there", name, islExt))
+		case !reached[path.Clean(name)] && !p.layout.Selection.Excludes(name, left):
+			problems = append(problems, fmt.Sprintf("the server keeps a tablespace in %s, and no %s file in the data directory leads there", name, datadir.ISLExt))
 		}
 	}
 	if len(problems) == 0 {
@@ -109,7 +110,7 @@ func (p *Preflight) notDiscarded(ctx context.Context, server *stage.Server, prob
 	}
 	return slices.DeleteFunc(problems, func(text string) bool {
 		return slices.ContainsFunc(discarded, func(table string) bool {
-			return strings.HasPrefix(text, table+islExt) || strings.Contains(text, "/"+table+".ibd,")
+			return strings.HasPrefix(text, table+datadir.ISLExt) || strings.Contains(text, "/"+table+".ibd,")
 		})
 	}), nil
 }
@@ -117,17 +118,17 @@ func (p *Preflight) notDiscarded(ctx context.Context, server *stage.Server, prob
 // checkFollowed names the links that are followed out of the data directory.
 func (p *Preflight) checkFollowed() {
 	var names []string
-	for _, dir := range p.first.databases {
-		if to := p.layout.databaseOrigin(dir); to != "" && !slices.Contains(p.first.closed, dir) {
+	for _, dir := range p.first.Databases {
+		if to := p.layout.DatabaseOrigin(dir); to != "" && !slices.Contains(p.first.Closed, dir) {
 			names = append(names, dir+" to "+to)
 		}
 	}
-	for _, e := range p.first.entries {
-		if e.link.kind != "" {
-			names = append(names, e.path()+" to "+e.link.to)
+	for _, e := range p.first.Entries {
+		if e.Link.Kind != "" {
+			names = append(names, e.Path()+" to "+e.Link.To)
 		}
 	}
-	if names = append(names, p.first.followed...); len(names) > 0 {
+	if names = append(names, p.first.Followed...); len(names) > 0 {
 		p.add("links", GradeOK, fmt.Sprintf("%d lead out of their places, and are followed: %s", len(names), printable.List(names)))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/repo"
 	"mbk/internal/ui/printable"
@@ -16,7 +17,7 @@ import (
 // at work looks like a difference, so one must be there for a while.
 func (p *Preflight) checkListed(ctx context.Context, o Options) error {
 	const tries, pause = 4, 200 * time.Millisecond
-	var lasting difference
+	var lasting datadir.Difference
 	for i := range tries {
 		if i > 0 {
 			select {
@@ -30,7 +31,7 @@ func (p *Preflight) checkListed(ctx context.Context, o Options) error {
 			return err
 		}
 		if i > 0 {
-			if p.first, err = p.layout.scanDatadir(ctx); err != nil {
+			if p.first, err = p.layout.Scan(ctx); err != nil {
 				return err
 			}
 		}
@@ -38,64 +39,64 @@ func (p *Preflight) checkListed(ctx context.Context, o Options) error {
 		if i == 0 {
 			lasting = found
 		}
-		if lasting = lasting.and(found); lasting.empty() {
+		if lasting = lasting.Intersect(found); lasting.Empty() {
 			return nil
 		}
 	}
-	if len(lasting.databases) > 0 {
-		p.add(checkTables, GradeError, withoutDirectory+printable.List(lasting.databases))
+	if len(lasting.Databases) > 0 {
+		p.add(checkTables, GradeError, withoutDirectory+printable.List(lasting.Databases))
 	}
-	if p.unlisted = lasting.surplus; len(p.unlisted) > 0 {
+	if p.unlisted = lasting.Surplus; len(p.unlisted) > 0 {
 		p.note(checkTables, GradeWarning, "the server does not list these tables and cannot open them: "+shortNames(p.unlisted), "they are in the backup as they are; drop their files if nobody needs them")
 	}
-	return p.addMissing(ctx, o, lasting.missing)
+	return p.addMissing(ctx, o, lasting.Missing)
 }
 
 // compare compares a scan with what the server lists.
-func (p *Preflight) compare(listed listing) difference {
-	var ours []qualified
-	for _, e := range p.first.entries {
-		if e.frm() || e.discovered() {
-			ours = append(ours, qualified{filename.SQL(e.dir), filename.SQL(e.table)})
+func (p *Preflight) compare(listed datadir.Listing) datadir.Difference {
+	var ours []datadir.TableName
+	for _, e := range p.first.Entries {
+		if e.IsDefinition() || e.Discovered() {
+			ours = append(ours, datadir.TableName{Database: filename.SQL(e.Dir), Name: filename.SQL(e.Table)})
 		}
 	}
-	compare := p.layout.reconciler(p.first)
-	d := compare.tables(ours, listed.tables)
-	d.missing = slices.DeleteFunc(d.missing, func(q qualified) bool {
-		return p.layout.keep != nil && !p.layout.keep.filter.Table(q.database, q.name) || slices.Contains(p.first.closed, filename.Encode(q.database))
+	compare := p.layout.Reconciler(p.first)
+	d := compare.Tables(ours, listed.Tables)
+	d.Missing = slices.DeleteFunc(d.Missing, func(q datadir.TableName) bool {
+		return p.layout.Selection != nil && !p.layout.Selection.Filter.Table(q.Database, q.Name) || slices.Contains(p.first.Closed, filename.Encode(q.Database))
 	})
-	databases := slices.Clone(p.first.leftDatabases)
-	for _, dir := range p.first.databases {
+	databases := slices.Clone(p.first.ExcludedDatabases)
+	for _, dir := range p.first.Databases {
 		databases = append(databases, filename.SQL(dir))
 	}
-	d.databases = compare.databases(p.layout, databases, listed.databases)
+	d.Databases = compare.Databases(p.layout, databases, listed.Databases)
 	return d
 }
 
 // addMissing says what of tables without files. Those of an engine that keeps
 // everything elsewhere, S3 for one, are left out as others of such engines are. Those
 // of which the server cannot read the definition either have a problem.
-func (p *Preflight) addMissing(ctx context.Context, o Options, tables []qualified) error {
-	var lost, broken []qualified
+func (p *Preflight) addMissing(ctx context.Context, o Options, tables []datadir.TableName) error {
+	var lost, broken []datadir.TableName
 	var problems []string
 	for _, q := range tables {
-		why, special := p.layout.lackingDefinition(q)
+		why, special := p.layout.DefinitionProblem(q)
 		if special {
 			continue // checkUnread names it. The server must not be asked: it would wait for a FIFO, too
 		}
-		info, err := o.Server.TableInfo(ctx, q.database, q.name)
+		info, err := o.Server.TableInfo(ctx, q.Database, q.Name)
 		gone := errors.Is(err, stage.ErrNoTable)
 		switch {
 		case err != nil && !gone:
 			return err
 		case why != "" && (gone || info.Problem != ""):
-			frm := frmOf(q).path()
-			p.layout.unknown[frm] = unreadDefinition(frm, why)
-			broken, problems = append(broken, q), append(problems, p.layout.unknown[frm])
-		case info.Engine == "" || supported(info.Engine):
+			frm := datadir.DefinitionOf(q).Path()
+			p.layout.BadDefinitions[frm] = datadir.BadDefinition(frm, why)
+			broken, problems = append(broken, q), append(problems, p.layout.BadDefinitions[frm])
+		case info.Engine == "" || datadir.SupportedEngine(info.Engine):
 			lost = append(lost, q)
 		default:
-			p.fileless = append(p.fileless, repo.LeftOut{Database: q.database, Name: q.name, Engine: info.Engine, Reason: outsideReason})
+			p.fileless = append(p.fileless, repo.LeftOut{Database: q.Database, Name: q.Name, Engine: info.Engine, Reason: datadir.OutsideReason})
 		}
 	}
 	p.noteProblemTexts(problemTexts(broken, problems))
@@ -112,7 +113,7 @@ const (
 )
 
 // shortNames is printable.List for tables.
-func shortNames(tables []qualified) string {
+func shortNames(tables []datadir.TableName) string {
 	names := make([]string, len(tables))
 	for i, q := range tables {
 		names[i] = q.String()
@@ -121,15 +122,15 @@ func shortNames(tables []qualified) string {
 }
 
 // list asks for both.
-func list(ctx context.Context, server *stage.Server) (l listing, err error) {
+func list(ctx context.Context, server *stage.Server) (l datadir.Listing, err error) {
 	names, err := server.TableNames(ctx)
 	if err != nil {
-		return listing{}, err
+		return datadir.Listing{}, err
 	}
-	l.tables = make([]qualified, 0, len(names))
+	l.Tables = make([]datadir.TableName, 0, len(names))
 	for _, n := range names {
-		l.tables = append(l.tables, qualified{n.Database, n.Name})
+		l.Tables = append(l.Tables, datadir.TableName{Database: n.Database, Name: n.Name})
 	}
-	l.databases, err = server.Databases(ctx)
+	l.Databases, err = server.Databases(ctx)
 	return l, err
 }

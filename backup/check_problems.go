@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/hint"
 	"mbk/stage"
@@ -18,7 +19,7 @@ import (
 // tells something, so that a backup leaves it to its own look at what it has copied. A
 // DDL that is at work looks like a problem, so what is found is looked at twice.
 func (p *Preflight) checkProblems(ctx context.Context, server *stage.Server) error {
-	found, old, err := lookForProblems(ctx, p.layout, server, p.first.entries)
+	found, old, err := lookForProblems(ctx, p.layout, server, p.first.Entries)
 	if err != nil {
 		return err
 	}
@@ -29,26 +30,26 @@ func (p *Preflight) checkProblems(ctx context.Context, server *stage.Server) err
 			return context.Cause(ctx)
 		case <-time.After(pause):
 		}
-		s, err := p.layout.scanDatadir(ctx)
+		s, err := p.layout.Scan(ctx)
 		if err != nil {
 			return err
 		}
-		s.entries = slices.DeleteFunc(s.entries, func(e entry) bool { return found[tableFiles{e.dir, e.table}] == "" })
-		again, _, err := lookForProblems(ctx, p.layout, server, s.entries)
+		s.Entries = slices.DeleteFunc(s.Entries, func(e datadir.Entry) bool { return found[datadir.TableKey{Database: e.Dir, Table: e.Table}] == "" })
+		again, _, err := lookForProblems(ctx, p.layout, server, s.Entries)
 		if err != nil {
 			return err
 		}
-		maps.DeleteFunc(found, func(key tableFiles, text string) bool { return again[key] != text })
+		maps.DeleteFunc(found, func(key datadir.TableKey, text string) bool { return again[key] != text })
 	}
 	if len(old) > 0 {
 		p.note(checkTables, GradeWarning, outdatedText(old), upgradeHint)
 	}
-	var tables []qualified
+	var tables []datadir.TableName
 	var problems []string
-	for _, key := range slices.SortedFunc(maps.Keys(found), func(a, b tableFiles) int {
-		return strings.Compare(a.database+"/"+a.table, b.database+"/"+b.table)
+	for _, key := range slices.SortedFunc(maps.Keys(found), func(a, b datadir.TableKey) int {
+		return strings.Compare(a.Database+"/"+a.Table, b.Database+"/"+b.Table)
 	}) {
-		if q := (qualified{filename.SQL(key.database), filename.SQL(key.table)}); !slices.Contains(p.unlisted, q) {
+		if q := (datadir.TableName{Database: filename.SQL(key.Database), Name: filename.SQL(key.Table)}); !slices.Contains(p.unlisted, q) {
 			tables, problems = append(tables, q), append(problems, found[key])
 		}
 	}
@@ -57,13 +58,13 @@ func (p *Preflight) checkProblems(ctx context.Context, server *stage.Server) err
 }
 
 // lookForProblems judges tables by their files as they are now.
-func lookForProblems(ctx context.Context, l layout, server *stage.Server, entries []entry) (found map[tableFiles]string, old []qualified, err error) {
-	all := partsOf(func(yield func(entry, fileFacts) bool) {
-		_ = l.as(func(l layout) error { // what cannot be read is named elsewhere
+func lookForProblems(ctx context.Context, l datadir.Layout, server *stage.Server, entries []datadir.Entry) (found map[datadir.TableKey]string, old []datadir.TableName, err error) {
+	all := datadir.TablesOf(func(yield func(datadir.Entry, datadir.FileFacts) bool) {
+		_ = l.Do(func(l datadir.Layout) error { // what cannot be read is named elsewhere
 			for _, e := range entries {
-				f, err := l.inspectFile(e)
+				f, err := l.InspectFile(e)
 				if errors.Is(err, fs.ErrPermission) {
-					f, err = fileFacts{entry: e, denied: true}, nil
+					f, err = datadir.FileFacts{Entry: e, Denied: true}, nil
 				}
 				if err == nil && !yield(e, f) {
 					break
@@ -72,8 +73,8 @@ func lookForProblems(ctx context.Context, l layout, server *stage.Server, entrie
 			return nil
 		})
 	})
-	j := judge{layout: l, discarded: map[string]bool{}, started: server.Started()}
-	if j.dictionary, err = readDictionary(ctx, server); err != nil {
+	j := datadir.Judge{Layout: l, Discarded: map[string]bool{}, Started: server.Started()}
+	if j.Dictionary, err = datadir.ReadDictionary(ctx, server); err != nil {
 		return nil, nil, err
 	}
 	discarded, err := server.Discarded(ctx)
@@ -81,9 +82,9 @@ func lookForProblems(ctx context.Context, l layout, server *stage.Server, entrie
 		return nil, nil, err
 	}
 	for _, name := range discarded {
-		j.discarded[name] = true
+		j.Discarded[name] = true
 	}
-	return j.problems(all), outdated(all, l.version), nil
+	return j.Problems(all), datadir.Outdated(all, l.Version), nil
 }
 
 const (
@@ -95,7 +96,7 @@ const (
 // it is about.
 func (p *Preflight) noteProblemTexts(texts []string) {
 	advice := func(text string) hint.Text {
-		if strings.HasSuffix(text, upperCase) {
+		if strings.HasSuffix(text, datadir.UpperCase) {
 			return upperCaseHint
 		}
 		return problemHint
@@ -112,9 +113,9 @@ func (p *Preflight) noteProblemTexts(texts []string) {
 
 // problemTexts are the warnings of tables, one for all that have the same problem. They
 // are in the order of their first tables.
-func problemTexts(tables []qualified, problems []string) []string {
+func problemTexts(tables []datadir.TableName, problems []string) []string {
 	var order []string
-	same := map[string][]qualified{}
+	same := map[string][]datadir.TableName{}
 	for i, text := range problems {
 		if len(same[text]) == 0 {
 			order = append(order, text)
@@ -128,7 +129,7 @@ func problemTexts(tables []qualified, problems []string) []string {
 }
 
 // outdatedText is the warning of such tables.
-func outdatedText(tables []qualified) string {
+func outdatedText(tables []datadir.TableName) string {
 	return "made by a release before 11.5, and in need of an upgrade, here as in what is restored: " + shortNames(tables)
 }
 

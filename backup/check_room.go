@@ -26,9 +26,9 @@ func (p *Preflight) checkRepository(ctx context.Context, o Options) error {
 		p.add("repository", GradeError, err.Error(), "run mbk as the user who owns the repository, or give it to the user who runs mbk")
 		return nil
 	}
-	if dir := r.Dir(); dir != "" && within(dir, p.layout.datadir) {
+	if dir := r.Dir(); dir != "" && within(dir, p.layout.Dir) {
 		p.add("repository", GradeError, dir+" lies in the data directory: the server would take it for a database, and a backup would hold the backups before it",
-			hint.Text("choose a folder for the repository that is not in "+p.layout.datadir))
+			hint.Text("choose a folder for the repository that is not in "+p.layout.Dir))
 		return nil
 	}
 	text := r.String() + " can be written to"

@@ -18,7 +18,7 @@ func (p *Preflight) checkSource(ctx context.Context, o Options) error {
 	if o.Repository == nil {
 		return nil
 	}
-	control, err := p.layout.readAriaControl()
+	control, err := p.layout.ReadAriaControl()
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"mbk/internal/datadir"
 	"mbk/internal/hint"
 	"mbk/internal/ui/printable"
 )
@@ -25,7 +26,7 @@ func leaveOutHint() hint.Text {
 // up the rest.
 func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 	var err error
-	p.first, err = p.layout.scanDatadir(ctx)
+	p.first, err = p.layout.Scan(ctx)
 	if errors.Is(err, fs.ErrPermission) {
 		p.add("datadir", GradeError, err.Error(), rightsHint(p.layout))
 		return nil
@@ -40,22 +41,22 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 	}
 	p.checkReadable()
 	p.checkFiles()
-	for _, found := range p.layout.look(p.first.entries) {
-		if errors.Is(found.err, fs.ErrNotExist) {
+	for _, found := range p.layout.StatAll(p.first.Entries) {
+		if errors.Is(found.Err, fs.ErrNotExist) {
 			continue
 		}
-		if found.err != nil {
-			p.addUnreached(found.err)
+		if found.Err != nil {
+			p.addUnreached(found.Err)
 			continue
 		}
-		p.bytes += found.stat.blocks
+		p.bytes += found.Stat.Blocks
 	}
 	p.checkMerged()
 	p.checkViews()
 	p.checkUnread()
 	p.checkFollowed()
 	p.checkOwnFiles()
-	p.leftOut = append(unsupportedTables(p.layout, p.first), p.fileless...)
+	p.leftOut = append(datadir.UnsupportedTables(p.layout, p.first), p.fileless...)
 	for _, t := range p.leftOut {
 		text := fmt.Sprintf("%s has engine %s, which cannot be backed up", printable.Table(t.Database, t.Name), t.Engine)
 		if o.SkipUnsupported {
@@ -65,7 +66,7 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 		p.add(checkTables, GradeError, text, leaveOutHint())
 	}
 	p.scanned = true
-	p.add(checkTables, GradeOK, fmt.Sprintf("%d databases, %d files, %s", len(p.first.databases), len(p.first.entries), humanize.IBytes(uint64(p.bytes))))
+	p.add(checkTables, GradeOK, fmt.Sprintf("%d databases, %d files, %s", len(p.first.Databases), len(p.first.Entries), humanize.IBytes(uint64(p.bytes))))
 	return nil
 }
 
@@ -73,38 +74,38 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 // not show after an hour.
 func (p *Preflight) checkReadable() {
 	var paths []string
-	for _, e := range p.first.entries {
-		paths = append(paths, p.layout.file(e))
+	for _, e := range p.first.Entries {
+		paths = append(paths, p.layout.File(e))
 	}
-	denied := p.layout.denied(paths)
+	denied := p.layout.Denied(paths)
 	refused := p.passOver(denied)
 	if len(refused) == 0 {
 		return
 	}
 	files := make([]string, len(refused))
 	for i, e := range refused {
-		files[i] = p.layout.file(e)
+		files[i] = p.layout.File(e)
 	}
 	p.add("datadir", GradeError, printable.List(files)+": permission denied", p.refusedHints(refused, files)...)
 }
 
-// passOver judges files that may not be read, and takes those out of the first scan, and
+// Skip judges files that may not be read, and takes those out of the first scan, and
 // of all later ones, that no table needs. It returns the others.
-func (p *Preflight) passOver(denied []bool) []entry {
-	var refused []entry
-	kept := p.first.entries[:0]
-	for i, e := range p.first.entries {
+func (p *Preflight) passOver(denied []bool) []datadir.Entry {
+	var refused []datadir.Entry
+	kept := p.first.Entries[:0]
+	for i, e := range p.first.Entries {
 		switch {
 		case !denied[i]:
-		case p.layout.needed(e):
+		case p.layout.Needed(e):
 			refused = append(refused, e)
 		default:
-			p.layout.passOver[e.path()] = true
-			p.first.unread = append(p.first.unread, unread{e, e.path(), errDenied.Error()})
+			p.layout.Skip[e.Path()] = true
+			p.first.Unreadable = append(p.first.Unreadable, datadir.Unreadable{Entry: e, Name: e.Path(), Why: datadir.ErrDenied.Error()})
 			continue
 		}
 		kept = append(kept, e)
 	}
-	p.first.entries = kept
+	p.first.Entries = kept
 	return refused
 }

@@ -20,7 +20,7 @@ func unreadText(loose string) string {
 
 // checkUnread names what cannot be read in the places of tables' files.
 func (p *Preflight) checkUnread() {
-	needed, loose := p.layout.sortUnread(p.first.unread)
+	needed, loose := p.layout.SplitUnreadable(p.first.Unreadable)
 	if needed != "" {
 		p.add("datadir", GradeError, "tables have files that cannot be read: "+needed, unreadHint)
 	}
@@ -32,39 +32,39 @@ func (p *Preflight) checkUnread() {
 // checkOwnFiles makes sure that the files of InnoDB and Aria can be read that belong to
 // no table.
 func (p *Preflight) checkOwnFiles() {
-	paths := slices.Clone(p.layout.system)
-	undo, err := p.layout.undoFiles()
+	paths := slices.Clone(p.layout.System)
+	undo, err := p.layout.UndoFiles()
 	if err != nil {
 		p.addUnreached(err)
 	}
 	paths = append(paths, undo...)
-	logs, err := p.layout.files.ReadDir(p.layout.aria)
+	logs, err := p.layout.Files.ReadDir(p.layout.Aria)
 	if err != nil {
 		p.addUnreached(fmt.Errorf("list Aria's logs: %w", err))
 	}
-	paths = append(paths, filepath.Join(p.layout.aria, aria.ControlFile))
+	paths = append(paths, filepath.Join(p.layout.Aria, aria.ControlFile))
 	for _, e := range logs {
 		if _, ok := aria.ParseLogName(e.Name()); ok {
-			paths = append(paths, filepath.Join(p.layout.aria, e.Name()))
+			paths = append(paths, filepath.Join(p.layout.Aria, e.Name()))
 		}
 	}
 	for i, file := range paths {
-		s, err := p.layout.stat(file)
-		if err == nil && !s.regular() {
-			err = &serverfs.KindError{Path: file, Kind: serverfs.Kind(s.mode)}
+		s, err := p.layout.Stat(file)
+		if err == nil && !s.Regular() {
+			err = &serverfs.KindError{Path: file, Kind: serverfs.Kind(s.Mode)}
 		}
 		if err == nil {
-			err = p.layout.files.Readable(file)
+			err = p.layout.Files.Readable(file)
 		}
-		if errors.Is(err, fs.ErrNotExist) && i >= len(p.layout.system) {
+		if errors.Is(err, fs.ErrNotExist) && i >= len(p.layout.System) {
 			continue // truncated or purged just now
 		}
 		if err != nil {
 			p.addUnreached(err)
 			continue
 		}
-		if i < len(p.layout.system) {
-			p.bytes += s.blocks
+		if i < len(p.layout.System) {
+			p.bytes += s.Blocks
 		}
 	}
 }

@@ -132,7 +132,7 @@ func (r *attempt) resolveLast(ctx context.Context) (innodb.LSN, error) {
 		if r.copies.recreates() && r.redo.tail.Journal().Readable() {
 			return lsns.Current, nil
 		}
-		if s, err = r.layout.rescan(ctx, s); err != nil {
+		if s, err = r.layout.Rescan(ctx, s); err != nil {
 			break
 		}
 		e, lacking := r.copies.lacking(r.final, s)
@@ -140,7 +140,7 @@ func (r *attempt) resolveLast(ctx context.Context) (innodb.LSN, error) {
 			return lsns.Current, nil
 		}
 		if round == most {
-			err = fmt.Errorf("%s: no copy of it can be had: %w", e.path(), ErrMadeLast)
+			err = fmt.Errorf("%s: no copy of it can be had: %w", e.Path(), ErrMadeLast)
 		}
 	}
 	return 0, err
@@ -151,7 +151,7 @@ const commitWait = 2 * time.Second
 
 // waitForCommits waits until what has committed is in the binary log.
 func (r *attempt) waitForCommits(ctx context.Context) error {
-	if !on(r.layout.vars["log_bin"]) {
+	if !on(r.layout.Vars["log_bin"]) {
 		return nil
 	}
 	for begun := time.Now(); ; {

@@ -18,6 +18,7 @@ import (
 
 	"mbk/copier"
 	"mbk/internal/aria"
+	"mbk/internal/datadir"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
 	"mbk/internal/sys/pagecache"
@@ -29,17 +30,17 @@ const smallFile = 64 << 10
 
 // fileCopy is a file that has been copied, or is being copied.
 type fileCopy struct {
-	entry   entry
+	entry   datadir.Entry
 	number  uint32
 	class   string
-	stat    fileStat      // before the copy began
-	index   aria.Index    // of the Aria table, as it was before the copy began
-	origin  string        // absolute path, if outside the data directory
-	space   *innodb.Space // nil for a file of InnoDB whose page 0 was not written yet
+	stat    datadir.FileStat // before the copy began
+	index   aria.Index       // of the Aria table, as it was before the copy began
+	origin  string           // absolute path, if outside the data directory
+	space   *innodb.Space    // nil for a file of InnoDB whose page 0 was not written yet
 	id      *innodb.SpaceID
 	first   innodb.PageNo
 	pages   *innodbPages
-	facts   facts         // of the state of the table
+	facts   datadir.Facts // of the state of the table
 	tail    []byte        // of a log table: the last bytes when the copy began
 	lines   *atomic.Int64 // of a log table: how many were read
 	size    int64         // of the copy
@@ -51,10 +52,10 @@ type fileCopy struct {
 
 // openFile is a file that has been opened and whose copy has not begun.
 type openFile struct {
-	entry  entry
+	entry  datadir.Entry
 	file   *os.File // nil when contents holds all of it
 	bytes  []byte
-	stat   fileStat
+	stat   datadir.FileStat
 	origin string
 	tail   []byte // as in held
 	cached pagecache.Map
@@ -63,14 +64,14 @@ type openFile struct {
 // copies is the book of what has been copied: every file once for each of its
 // generations, found by identity. It belongs to one goroutine.
 type copies struct {
-	layout      layout
+	layout      datadir.Layout
 	copier      *copier.Copier
 	descriptors *semaphore.Weighted
 	budget      int64 // of descriptors
-	newest      map[identity]*fileCopy
+	newest      map[datadir.Identity]*fileCopy
 	stems       map[string]aria.Index // of Aria tables whose index file was read, by path without extension
 	discarded   map[string]bool       // tables without a tablespace, as "database/table" on disk
-	dictionary  *dictionary           // nil until something is not known
+	dictionary  *datadir.Dictionary   // nil until something is not known
 	leftOver    map[string]bool       // files of InnoDB that no table has
 	misplaced   map[string]*finalFile // files that are copies of other tables' ones, in the places of these
 	absent      map[string]bool       // such as lie elsewhere, and are not there
@@ -78,14 +79,14 @@ type copies struct {
 	page        []byte // for page 0 of a tablespace, innodb_page_size long
 }
 
-func newCopies(l layout, c *copier.Copier, descriptors int64) (*copies, error) {
-	size, err := l.pageSize()
+func newCopies(l datadir.Layout, c *copier.Copier, descriptors int64) (*copies, error) {
+	size, err := l.PageSize()
 	if err != nil {
 		return nil, err
 	}
 	return &copies{
 		layout: l, copier: c, descriptors: semaphore.NewWeighted(descriptors), budget: descriptors,
-		newest: map[identity]*fileCopy{}, stems: map[string]aria.Index{}, page: make([]byte, size),
+		newest: map[datadir.Identity]*fileCopy{}, stems: map[string]aria.Index{}, page: make([]byte, size),
 	}, nil
 }
 
@@ -93,9 +94,9 @@ func newCopies(l layout, c *copier.Copier, descriptors int64) (*copies, error) {
 // there is one, and does no more than must be done under it. The caller has
 // acquired a descriptor; open gives it back where it needs none afterwards. A
 // file that is gone gives no error and false.
-func (c *copies) open(l layout, e entry) (openFile, bool, error) {
+func (c *copies) open(l datadir.Layout, e datadir.Entry) (openFile, bool, error) {
 	g := openFile{entry: e}
-	f, err := l.files.Open(l.file(e))
+	f, err := l.Files.Open(l.File(e))
 	if err != nil {
 		c.descriptors.Release(1)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -104,34 +105,34 @@ func (c *copies) open(l layout, e entry) (openFile, bool, error) {
 		return openFile{}, false, err
 	}
 	g.file = f
-	if g.stat, err = statFile(f); err != nil {
+	if g.stat, err = datadir.StatFile(f); err != nil {
 		c.release(g)
 		return openFile{}, false, err
 	}
-	if !g.stat.regular() {
+	if !g.stat.Regular() {
 		c.release(g)
-		return openFile{}, false, fmt.Errorf("%s is not a regular file", e.path())
+		return openFile{}, false, fmt.Errorf("%s is not a regular file", e.Path())
 	}
-	streamed := e.innodb() || e.aria() || g.stat.size > smallFile && !e.frm()
+	streamed := e.IsInnoDB() || e.IsAria() || g.stat.Size > smallFile && !e.IsDefinition()
 	if streamed {
-		g.cached = cachedBefore(f, g.stat.size)
+		g.cached = cachedBefore(f, g.stat.Size)
 	}
-	if g.tail, err = e.readTail(f, g.stat.size); err != nil {
+	if g.tail, err = e.ReadTail(f, g.stat.Size); err != nil {
 		c.release(g)
-		return openFile{}, false, fmt.Errorf("read %s: %w", e.path(), err)
+		return openFile{}, false, fmt.Errorf("read %s: %w", e.Path(), err)
 	}
 	if streamed {
 		return g, true, nil
 	}
-	if g.stat.size > largestFrm {
+	if g.stat.Size > datadir.MaxDefinition {
 		c.release(g)
-		return openFile{}, false, fmt.Errorf("%s has %s, more than any table definition", e.path(), humanize.IBytes(uint64(g.stat.size)))
+		return openFile{}, false, fmt.Errorf("%s has %s, more than any table definition", e.Path(), humanize.IBytes(uint64(g.stat.Size)))
 	}
-	g.bytes, err = readWhole(f, g.stat.size)
+	g.bytes, err = readWhole(f, g.stat.Size)
 	c.release(g)
 	g.file = nil
 	if err != nil {
-		return openFile{}, false, fmt.Errorf("read %s: %w", e.path(), err)
+		return openFile{}, false, fmt.Errorf("read %s: %w", e.Path(), err)
 	}
 	return g, true, nil
 }
@@ -177,12 +178,12 @@ func (c *copies) submit(ctx context.Context, g openFile) (*fileCopy, error) {
 	}
 	h := &fileCopy{
 		entry: g.entry, number: c.nextNumber(), class: repo.ClassPlain, stat: g.stat, origin: g.origin,
-		size: g.stat.size, tail: g.tail,
+		size: g.stat.Size, tail: g.tail,
 	}
-	if g.entry.logTable() {
+	if g.entry.HoldsLogRows() {
 		h.lines = new(atomic.Int64)
 	}
-	source := copier.Source{Number: h.number, Name: g.entry.path(), Size: h.size, PadShort: true}
+	source := copier.Source{Number: h.number, Name: g.entry.Path(), Size: h.size, PadShort: true}
 	if g.file == nil {
 		if h.lines != nil {
 			g.bytes = g.bytes[:bytes.LastIndexByte(g.bytes, '\n')+1]
@@ -192,8 +193,8 @@ func (c *copies) submit(ctx context.Context, g openFile) (*fileCopy, error) {
 		h.size = int64(len(g.bytes))
 		source.Size = h.size
 		var err error
-		if h.facts, err = inspect(g.entry, bytes.NewReader(g.bytes), h.size); err != nil {
-			return nil, fmt.Errorf("read %s: %w", g.entry.path(), err)
+		if h.facts, err = datadir.Inspect(g.entry, bytes.NewReader(g.bytes), h.size); err != nil {
+			return nil, fmt.Errorf("read %s: %w", g.entry.Path(), err)
 		}
 	} else {
 		source.File, source.Cached = h.counted(g.file), g.cached
@@ -208,23 +209,23 @@ func (c *copies) submit(ctx context.Context, g openFile) (*fileCopy, error) {
 		return nil, err
 	}
 	h.pending = append(h.pending, pending)
-	if was := c.newest[h.stat.id]; was != nil && was.entry.path() != h.entry.path() {
+	if was := c.newest[h.stat.ID]; was != nil && was.entry.Path() != h.entry.Path() {
 		h.twin = was
 	}
-	c.newest[h.stat.id] = h
+	c.newest[h.stat.ID] = h
 	return h, nil
 }
 
 // describe finds out how a file of InnoDB or Aria is made up.
 func (c *copies) describe(h *fileCopy, g openFile, source *copier.Source) (err error) {
-	if h.facts, err = inspect(g.entry, g.file, h.size); err != nil {
-		return fmt.Errorf("read %s: %w", g.entry.path(), err)
+	if h.facts, err = datadir.Inspect(g.entry, g.file, h.size); err != nil {
+		return fmt.Errorf("read %s: %w", g.entry.Path(), err)
 	}
 	switch {
-	case g.entry.innodb():
+	case g.entry.IsInnoDB():
 		h.class = repo.ClassInnoDB
 		return c.describeSpace(h, g, source)
-	case g.entry.aria():
+	case g.entry.IsAria():
 		index, err := c.ariaIndex(g)
 		if err != nil || !index.OnlineSafe() {
 			return err
@@ -232,17 +233,17 @@ func (c *copies) describe(h *fileCopy, g openFile, source *copier.Source) (err e
 		// A bulk insert may have come between the opening of the file and the
 		// reading of the header. What it added is not in the log, so the size
 		// counts from the header on.
-		now, err := statFile(g.file)
+		now, err := datadir.StatFile(g.file)
 		if err != nil {
 			return err
 		}
 		h.class, h.index = repo.ClassAria, index
-		source.Pages = ariaBlocks{index: index, data: strings.HasSuffix(g.entry.name, aria.DataExt)}
-		h.size = now.size / int64(index.BlockSize) * int64(index.BlockSize)
+		source.Pages = ariaBlocks{index: index, data: strings.HasSuffix(g.entry.Name, aria.DataExt)}
+		h.size = now.Size / int64(index.BlockSize) * int64(index.BlockSize)
 		source.Size = h.size
-	case g.entry.logTable():
+	case g.entry.HoldsLogRows():
 		var err error
-		h.size, err = g.entry.wholeLines(g.file, h.size)
+		h.size, err = g.entry.WholeLines(g.file, h.size)
 		source.Size = h.size
 		return err
 	}
@@ -255,12 +256,12 @@ func (c *copies) describe(h *fileCopy, g openFile, source *copier.Source) (err e
 // The file may have grown since it was opened. What it grew by before the
 // checkpoint was read is not in the redo, so its size counts from now on only.
 func (c *copies) describeSpace(h *fileCopy, g openFile, source *copier.Source) error {
-	now, err := statFile(g.file)
+	now, err := datadir.StatFile(g.file)
 	if err != nil {
 		return err
 	}
-	h.size, source.Size = now.size, now.size
-	space, err := readSpace(g.file, g.entry.path(), c.page)
+	h.size, source.Size = now.Size, now.Size
+	space, err := datadir.ReadSpace(g.file, g.entry.Path(), c.page)
 	if errors.Is(err, innodb.ErrNoSpace) {
 		return nil
 	}
@@ -278,11 +279,11 @@ func (c *copies) describeSpace(h *fileCopy, g openFile, source *copier.Source) e
 // comes before the data file in every scan, so that its header has been read
 // before the first block of either is.
 func (c *copies) ariaIndex(g openFile) (aria.Index, error) {
-	stem := strings.TrimSuffix(g.entry.path(), filepath.Ext(g.entry.name))
-	if strings.HasSuffix(g.entry.name, aria.DataExt) {
+	stem := strings.TrimSuffix(g.entry.Path(), filepath.Ext(g.entry.Name))
+	if strings.HasSuffix(g.entry.Name, aria.DataExt) {
 		return c.stems[stem], nil
 	}
-	index, err := readIndex(g.file, g.entry.path())
+	index, err := readIndex(g.file, g.entry.Path())
 	if errors.Is(err, aria.ErrFormat) {
 		err = nil // not a table that Aria could open, so it is copied as any other file
 	}
@@ -305,9 +306,9 @@ func readIndex(f *os.File, name string) (aria.Index, error) {
 }
 
 // presentIndex reads the header of the index file of e's table as it is now.
-func (c *copies) presentIndex(e entry) (aria.Index, error) {
-	stem := strings.TrimSuffix(e.path(), filepath.Ext(e.name))
-	f, err := c.layout.files.Open(filepath.Join(c.layout.datadir, filepath.FromSlash(stem+aria.IndexExt)))
+func (c *copies) presentIndex(e datadir.Entry) (aria.Index, error) {
+	stem := strings.TrimSuffix(e.Path(), filepath.Ext(e.Name))
+	f, err := c.layout.Files.Open(filepath.Join(c.layout.Dir, filepath.FromSlash(stem+aria.IndexExt)))
 	if err != nil {
 		return aria.Index{}, err
 	}
@@ -345,13 +346,13 @@ func (c *copies) wait(ctx context.Context) error {
 // What Aria's log does not make up for (TRUNCATE, RENAME, REPAIR, a bulk insert,
 // ...) leaves its mark in the header of the table's index file. The server's
 // ddl.log is no help there: it lacks TRUNCATE, which keeps both inodes.
-func (c *copies) holds(e entry, now fileStat) (*fileCopy, bool) {
-	h, ok := c.newest[now.id]
+func (c *copies) holds(e datadir.Entry, now datadir.FileStat) (*fileCopy, bool) {
+	h, ok := c.newest[now.ID]
 	if !ok {
 		return nil, false
 	}
 	for twin := h.twin; twin != nil; twin = twin.twin {
-		if twin.entry.path() == e.path() && h.entry.path() != e.path() {
+		if twin.entry.Path() == e.Path() && h.entry.Path() != e.Path() {
 			h = twin // two names lead to one file
 			break
 		}
@@ -359,11 +360,11 @@ func (c *copies) holds(e entry, now fileStat) (*fileCopy, bool) {
 	switch {
 	case h.class == repo.ClassInnoDB:
 		return h, !c.lacksFirstPage(h, e)
-	case h.class == repo.ClassAria && !h.stat.unchangedBy(now):
+	case h.class == repo.ClassAria && !h.stat.UnchangedBy(now):
 		present, err := c.presentIndex(e)
 		return h, err == nil && h.index.Continues(present)
 	default:
-		return h, h.stat.unchangedBy(now)
+		return h, h.stat.UnchangedBy(now)
 	}
 }
 
@@ -371,19 +372,19 @@ func (c *copies) holds(e entry, now fileStat) (*fileCopy, bool) {
 // of a redo log that holds all of it. From 10.6 on the server writes that page when it
 // writes out dirty pages, so that files without are what crashes leave. In 10.5 it
 // writes the page before it logs anything of the file, and wants to find it.
-func (c *copies) recreates() bool { return c.layout.since(10, 6) }
+func (c *copies) recreates() bool { return c.layout.Since(10, 6) }
 
 // lacksFirstPage reports whether h is of no use, because the file had no page 0 when it was
 // copied, which recovery will want and which is there now.
-func (c *copies) lacksFirstPage(h *fileCopy, e entry) bool {
+func (c *copies) lacksFirstPage(h *fileCopy, e datadir.Entry) bool {
 	if h.id != nil || c.recreates() {
 		return false
 	}
-	f, err := c.layout.files.Open(c.layout.file(e))
+	f, err := c.layout.Files.Open(c.layout.File(e))
 	if err != nil {
 		return false // it is gone
 	}
 	defer f.Close() //nolint:errcheck // only read
-	_, err = readSpace(f, e.path(), c.page)
+	_, err = datadir.ReadSpace(f, e.Path(), c.page)
 	return err == nil
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"mbk/copier"
+	"mbk/internal/datadir"
 	"mbk/internal/repo/store/storetest"
 )
 
@@ -25,14 +26,14 @@ func TestFileThatGrewSinceItWasOpened(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cp.Abort(os.ErrClosed)
-	c, err := newCopies(layout{datadir: dir, vars: map[string]string{"innodb_page_size": "16384"}}, cp, 1)
+	c, err := newCopies(datadir.Layout{Dir: dir, Vars: map[string]string{"innodb_page_size": "16384"}}, cp, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := c.descriptors.Acquire(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	g, found, err := c.open(c.layout, entry{dir: "d", name: "t.ibd", table: "t"})
+	g, found, err := c.open(c.layout, datadir.Entry{Dir: "d", Name: "t.ibd", Table: "t"})
 	if err != nil || !found {
 		t.Fatal(found, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
@@ -14,14 +15,14 @@ import (
 
 // tableState is which files stood for a table at one moment.
 type tableState struct {
-	frm  identity
+	frm  datadir.Identity
 	data []dataFile // of rows and keys, in the order of their names
 }
 
 // dataFile is a file of rows or keys. There may be a million: no maps here.
 type dataFile struct {
 	name string
-	id   identity
+	id   datadir.Identity
 }
 
 // baseline is what the data directory held when the copying began, to tell at the
@@ -29,36 +30,36 @@ type dataFile struct {
 // name is known.
 type baseline struct {
 	databases map[string]bool
-	tables    map[tableFiles]tableState
-	names     map[identity]tableFiles // of the definitions
+	tables    map[datadir.TableKey]tableState
+	names     map[datadir.Identity]datadir.TableKey // of the definitions
 }
 
 // noteTables keeps what the first pass has opened.
-func (c *copies) noteTables(s scan) *baseline {
-	opened := make(map[string]identity, len(c.newest))
+func (c *copies) noteTables(s datadir.Scan) *baseline {
+	opened := make(map[string]datadir.Identity, len(c.newest))
 	for id, h := range c.newest {
 		for ; h != nil; h = h.twin {
-			opened[h.entry.path()] = id
+			opened[h.entry.Path()] = id
 		}
 	}
-	b := &baseline{databases: map[string]bool{}, tables: map[tableFiles]tableState{}, names: map[identity]tableFiles{}}
-	for _, dir := range s.databases {
+	b := &baseline{databases: map[string]bool{}, tables: map[datadir.TableKey]tableState{}, names: map[datadir.Identity]datadir.TableKey{}}
+	for _, dir := range s.Databases {
 		b.databases[dir] = true
 	}
-	identities := func(yield func(entry, identity) bool) {
-		for _, e := range s.entries {
-			if !yield(e, opened[e.path()]) {
+	identities := func(yield func(datadir.Entry, datadir.Identity) bool) {
+		for _, e := range s.Entries {
+			if !yield(e, opened[e.Path()]) {
 				return
 			}
 		}
 	}
 	b.tables = tableStates(identities)
-	linked := map[identity]bool{} // definitions with several names
+	linked := map[datadir.Identity]bool{} // definitions with several names
 	for key, t := range b.tables {
 		if _, twice := b.names[t.frm]; twice {
 			linked[t.frm] = true
 		}
-		if t.frm != (identity{}) {
+		if t.frm != (datadir.Identity{}) {
 			b.names[t.frm] = key
 		}
 	}
@@ -69,19 +70,19 @@ func (c *copies) noteTables(s scan) *baseline {
 }
 
 // tableStates puts the files of tables together. What has no definition is none.
-func tableStates(files func(yield func(entry, identity) bool)) map[tableFiles]tableState {
-	all := map[tableFiles]tableState{}
+func tableStates(files func(yield func(datadir.Entry, datadir.Identity) bool)) map[datadir.TableKey]tableState {
+	all := map[datadir.TableKey]tableState{}
 	for e, id := range files {
-		if e.table == "" || filename.Temporary(e.name) || filename.FullText(e.name) {
+		if e.Table == "" || filename.Temporary(e.Name) || filename.FullText(e.Name) {
 			continue
 		}
-		key := tableFiles{e.dir, e.table}
+		key := datadir.TableKey{Database: e.Dir, Table: e.Table}
 		t := all[key]
 		switch {
-		case e.frm():
+		case e.IsDefinition():
 			t.frm = id
-		case e.data():
-			t.data = append(t.data, dataFile{e.name, id})
+		case e.HoldsData():
+			t.data = append(t.data, dataFile{e.Name, id})
 		}
 		all[key] = t
 	}
@@ -94,10 +95,10 @@ func tableStates(files func(yield func(entry, identity) bool)) map[tableFiles]ta
 // ddlEvents is what DDL did during a backup.
 type ddlEvents []repo.DDLEvent
 
-func (all *ddlEvents) add(kind string, t tableFiles, from string) {
-	e := repo.DDLEvent{Kind: kind, Database: filename.SQL(t.database), From: from}
-	if t.table != "" {
-		e.Name = filename.SQL(t.table)
+func (all *ddlEvents) add(kind string, t datadir.TableKey, from string) {
+	e := repo.DDLEvent{Kind: kind, Database: filename.SQL(t.Database), From: from}
+	if t.Table != "" {
+		e.Name = filename.SQL(t.Table)
 	}
 	*all = append(*all, e)
 }
@@ -105,9 +106,9 @@ func (all *ddlEvents) add(kind string, t tableFiles, from string) {
 // ddl compares what there was at the beginning with the final state. Of tables
 // that came and went in between the redo tells, if they were InnoDB's.
 func (b *baseline) ddl(f *finalState, journal []innodb.SpaceHistory) repo.DDL {
-	now := tableStates(func(yield func(entry, identity) bool) {
+	now := tableStates(func(yield func(datadir.Entry, datadir.Identity) bool) {
 		for _, p := range f.files {
-			if !yield(p.entry, p.copy.stat.id) {
+			if !yield(p.entry, p.copy.stat.ID) {
 				return
 			}
 		}
@@ -126,14 +127,14 @@ func (b *baseline) ddl(f *finalState, journal []innodb.SpaceHistory) repo.DDL {
 }
 
 // compareTables adds which tables were created, changed, renamed and dropped.
-func (b *baseline) compareTables(now map[tableFiles]tableState, events *ddlEvents) {
-	renamed := map[tableFiles]bool{} // their former names
+func (b *baseline) compareTables(now map[datadir.TableKey]tableState, events *ddlEvents) {
+	renamed := map[datadir.TableKey]bool{} // their former names
 	for key, t := range now {
 		was, known := b.tables[key]
 		former, moved := b.names[t.frm]
 		switch {
 		case moved && former != key:
-			events.add(repo.DDLRenamed, key, filename.SQL(former.database)+"."+filename.SQL(former.table))
+			events.add(repo.DDLRenamed, key, filename.SQL(former.Database)+"."+filename.SQL(former.Table))
 			renamed[former] = true
 		case !known:
 			events.add(repo.DDLCreated, key, "")
@@ -156,19 +157,19 @@ func (b *baseline) compareDatabases(now []string, events *ddlEvents) {
 	for _, dir := range now {
 		there[dir] = true
 		if !b.databases[dir] {
-			events.add(repo.DDLCreated, tableFiles{database: dir}, "")
+			events.add(repo.DDLCreated, datadir.TableKey{Database: dir}, "")
 		}
 	}
 	for dir := range b.databases {
 		if !there[dir] {
-			events.add(repo.DDLDropped, tableFiles{database: dir}, "")
+			events.add(repo.DDLDropped, datadir.TableKey{Database: dir}, "")
 		}
 	}
 }
 
 // changed says what happened to a table that kept its name, "" if nothing did.
 func (t tableState) changed(now tableState) string {
-	if t.frm == (identity{}) {
+	if t.frm == (datadir.Identity{}) {
 		return "" // it could not be opened at first, so nothing is known of it
 	}
 	kept := 0
@@ -196,15 +197,15 @@ func (t tableState) changed(now tableState) string {
 }
 
 // transient lists the tables that the redo creates and deletes.
-func transient(journal []innodb.SpaceHistory) map[tableFiles]bool {
-	all := map[tableFiles]bool{}
+func transient(journal []innodb.SpaceHistory) map[datadir.TableKey]bool {
+	all := map[datadir.TableKey]bool{}
 	for _, s := range journal {
 		name := path.Base(s.Name)
 		if s.Created == 0 || s.Deleted == 0 || filepath.IsAbs(s.Name) || filename.Temporary(name) || filename.FullText(name) {
 			continue
 		}
-		key := tableFiles{path.Base(path.Dir(s.Name)), tableOf(name)}
-		if key.table != "" && strings.Contains(strings.TrimPrefix(s.Name, "./"), "/") {
+		key := datadir.TableKey{Database: path.Base(path.Dir(s.Name)), Table: datadir.TableOf(name)}
+		if key.Table != "" && strings.Contains(strings.TrimPrefix(s.Name, "./"), "/") {
 			all[key] = true
 		}
 	}

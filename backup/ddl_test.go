@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
@@ -13,15 +14,15 @@ import (
 type dir map[string]uint64
 
 // scanned makes a scan and the copies of it, as after the first pass.
-func (d dir) scanned(databases ...string) (scan, *copies) {
-	c := &copies{newest: map[identity]*fileCopy{}}
-	s := scan{databases: databases}
+func (d dir) scanned(databases ...string) (datadir.Scan, *copies) {
+	c := &copies{newest: map[datadir.Identity]*fileCopy{}}
+	s := datadir.Scan{Databases: databases}
 	for path, inode := range d {
 		e := entryOf(path)
-		s.entries = append(s.entries, e)
+		s.Entries = append(s.Entries, e)
 		if inode != 0 { // else it could not be opened
-			id := identity{inode: inode}
-			c.newest[id] = &fileCopy{entry: e, stat: fileStat{id: id}}
+			id := datadir.Identity{Inode: inode}
+			c.newest[id] = &fileCopy{entry: e, stat: datadir.FileStat{ID: id}}
 		}
 	}
 	return s, c
@@ -32,19 +33,19 @@ func (d dir) final(databases ...string) *finalState {
 	f := &finalState{databases: databases, files: map[string]*finalFile{}}
 	for path, inode := range d {
 		e := entryOf(path)
-		f.files[path] = &finalFile{entry: e, copy: &fileCopy{entry: e, stat: fileStat{id: identity{inode: inode}}}}
+		f.files[path] = &finalFile{entry: e, copy: &fileCopy{entry: e, stat: datadir.FileStat{ID: datadir.Identity{Inode: inode}}}}
 	}
 	return f
 }
 
-func entryOf(path string) entry {
+func entryOf(path string) datadir.Entry {
 	var name, database string
 	for i := range path {
 		if path[i] == '/' {
 			database, name = path[:i], path[i+1:]
 		}
 	}
-	return entry{dir: database, name: name, table: tableOf(name)}
+	return datadir.Entry{Dir: database, Name: name, Table: datadir.TableOf(name)}
 }
 
 func TestDDL(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 	"mbk/copier"
 	"mbk/internal/aria"
+	"mbk/internal/datadir"
 	"mbk/internal/repo/store/storetest"
 )
 
@@ -43,12 +44,12 @@ func TestAriaTableEmptiedAtTheEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer cp.Abort(os.ErrClosed)
-			c, err := newCopies(layout{datadir: dir, vars: map[string]string{"innodb_page_size": "16384"}}, cp, 10)
+			c, err := newCopies(datadir.Layout{Dir: dir, Vars: map[string]string{"innodb_page_size": "16384"}}, cp, 10)
 			if err != nil {
 				t.Fatal(err)
 			}
-			index, data := entry{dir: "d", name: "t" + aria.IndexExt, table: "t"}, entry{dir: "d", name: "t" + aria.DataExt, table: "t"}
-			place := func(f *finalState, e entry) {
+			index, data := datadir.Entry{Dir: "d", Name: "t" + aria.IndexExt, Table: "t"}, datadir.Entry{Dir: "d", Name: "t" + aria.DataExt, Table: "t"}
+			place := func(f *finalState, e datadir.Entry) {
 				t.Helper()
 				if err := c.placeNow(t.Context(), f, e, false); err != nil {
 					t.Fatal(err)
@@ -76,7 +77,7 @@ func TestAriaTableEmptiedAtTheEnd(t *testing.T) {
 			if err := c.confirm(t.Context(), last); err != nil {
 				t.Fatal(err)
 			}
-			i, d := last.files[index.path()].copy, last.files[data.path()].copy
+			i, d := last.files[index.Path()].copy, last.files[data.Path()].copy
 			if !i.index.Continues(d.index) {
 				t.Errorf("the copies are of two times: marks %s and %s", i.index.Skip, d.index.Skip)
 			}

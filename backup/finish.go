@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/hint"
 	"mbk/internal/innodb"
@@ -61,8 +62,8 @@ func madeMeanwhile(text string, advice hint.Text) error {
 func (r *attempt) addRecreated() error {
 	names, ids := map[string]bool{}, map[innodb.SpaceID]bool{}
 	for _, p := range r.final.files {
-		if p.entry.innodb() {
-			names[p.entry.spaceName()] = true
+		if p.entry.IsInnoDB() {
+			names[p.entry.SpaceName()] = true
 		}
 		if p.copy.id != nil {
 			ids[*p.copy.id] = true
@@ -70,15 +71,15 @@ func (r *attempt) addRecreated() error {
 	}
 	for _, s := range r.redo.tail.Journal().Spaces() {
 		e := spaceEntry(s)
-		if !madeByAlter(s) || names[e.spaceName()] || ids[s.Space] || r.layout.keep.leavesOut(s.Name, r.final.left) {
+		if !madeByAlter(s) || names[e.SpaceName()] || ids[s.Space] || r.layout.Selection.Excludes(s.Name, r.final.left) {
 			continue
 		}
 		if !r.copies.recreates() {
 			return fmt.Errorf("tablespace %d, %s: %w", s.Space, s.Name, ErrMadeLast)
 		}
 		h := &fileCopy{entry: e, number: r.copies.nextNumber(), class: repo.ClassInnoDB}
-		h.stat = fileStat{mode: unix.S_IFREG | 0o660, modified: time.Now()}
-		r.final.files[e.path()] = &finalFile{entry: e, copy: h}
+		h.stat = datadir.FileStat{Mode: unix.S_IFREG | 0o660, Modified: time.Now()}
+		r.final.files[e.Path()] = &finalFile{entry: e, copy: h}
 	}
 	return nil
 }
@@ -91,11 +92,11 @@ func madeByAlter(s innodb.SpaceHistory) bool {
 }
 
 // spaceEntry is the file of a tablespace that the redo names.
-func spaceEntry(s innodb.SpaceHistory) entry {
+func spaceEntry(s innodb.SpaceHistory) datadir.Entry {
 	dir, name := path.Split(s.Name)
-	e := entry{dir: path.Base(dir), name: name, table: tableOf(name)}
+	e := datadir.Entry{Dir: path.Base(dir), Name: name, Table: datadir.TableOf(name)}
 	if s.External {
-		e.link = link{kind: repo.LinkISL, to: s.Name}
+		e.Link = datadir.Link{Kind: repo.LinkISL, To: s.Name}
 	}
 	return e
 }
@@ -106,7 +107,7 @@ func (r *attempt) reconcileSpaces() error {
 	journal := r.redo.tail.Journal()
 	created := map[string]innodb.SpaceID{} // by the last name in the redo
 	for _, s := range journal.Spaces() {
-		if s.Deleted == 0 && s.External && !r.layout.pathless() && r.layout.keep != nil {
+		if s.Deleted == 0 && s.External && !r.layout.Pathless() && r.layout.Selection != nil {
 			return madeMeanwhile(s.Name+" was made with DATA DIRECTORY during the backup: "+filteredFar, filterFarHint)
 		}
 		if s.Deleted == 0 {
@@ -115,10 +116,10 @@ func (r *attempt) reconcileSpaces() error {
 	}
 	files, names := map[innodb.SpaceID]string{}, map[innodb.SpaceID]string{}
 	for path, p := range r.final.files {
-		if !p.entry.innodb() {
+		if !p.entry.IsInnoDB() {
 			continue
 		}
-		if id, ok := created[p.entry.spaceName()]; ok && p.copy.id == nil {
+		if id, ok := created[p.entry.SpaceName()]; ok && p.copy.id == nil {
 			p.copy.id = &id // the redo holds all of the file, its page 0 too
 		}
 		if p.copy.id == nil {
@@ -128,14 +129,14 @@ func (r *attempt) reconcileSpaces() error {
 		if other, twice := files[id]; twice {
 			return hint.Wrap(inTwoFiles(id, other, path), twoFilesHint)
 		}
-		files[id], names[id] = path, p.entry.spaceName()
+		files[id], names[id] = path, p.entry.SpaceName()
 	}
 	for _, problem := range journal.Reconcile(names) {
 		path := files[problem.History.Space]
-		temporary := path != "" && filename.Temporary(r.final.files[path].entry.name)
-		fulltext := path != "" && filename.FullText(r.final.files[path].entry.name)
+		temporary := path != "" && filename.Temporary(r.final.files[path].entry.Name)
+		fulltext := path != "" && filename.FullText(r.final.files[path].entry.Name)
 		switch {
-		case problem.Kind == innodb.ProblemMissing && r.layout.keep.leavesOut(problem.History.Name, r.final.left):
+		case problem.Kind == innodb.ProblemMissing && r.layout.Selection.Excludes(problem.History.Name, r.final.left):
 		case problem.Kind == innodb.ProblemDeleted && (temporary || fulltext):
 			delete(r.final.files, path) // an ALTER gave up after its files were listed
 		case problem.Kind == innodb.ProblemDeleted:
@@ -187,10 +188,10 @@ func (r *attempt) strange(file string, err error) error {
 	switch {
 	case p == nil:
 		return err // the system tablespace or undo
-	case d == nil || d.spaces[p.entry.dictionaryName()] == 0:
+	case d == nil || d.Spaces[p.entry.DictionaryName()] == 0:
 		return hint.Wrap(err, leftOverHint)
 	}
-	table := filename.SQL(p.entry.dir) + "." + filename.SQL(p.entry.table)
+	table := filename.SQL(p.entry.Dir) + "." + filename.SQL(p.entry.Table)
 	return hint.Wrap(err, hint.Textf(
 		"if somebody has exchanged that file, the server cannot open the table: drop it, or leave it out with %s '%s'",
 		hint.Option("exclude-table"), table))

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/hint"
 	"mbk/internal/ui/printable"
@@ -131,7 +132,7 @@ func (c *copies) lookForDiscarded(ctx context.Context, server *stage.Server) err
 	c.discarded = make(map[string]bool, len(names))
 	for _, name := range names {
 		dir, table := path.Split(name)
-		if c.layout.keep.keeps(path.Clean(dir), filename.Base(table)) {
+		if c.layout.Selection.Keeps(path.Clean(dir), filename.Base(table)) {
 			c.discarded[name] = true
 		}
 	}
@@ -140,8 +141,8 @@ func (c *copies) lookForDiscarded(ctx context.Context, server *stage.Server) err
 
 // foreign reports whether a file of InnoDB is not the server's: it only waits for being
 // imported, or no table has it, or it is a copy of another, or it is not there at all.
-func (c *copies) foreign(e entry) bool {
-	return e.innodb() && (c.leftOver[e.path()] || c.misplaced[e.path()] != nil || c.absent[e.path()] || c.discarded[strings.TrimSuffix(e.path(), path.Ext(e.name))])
+func (c *copies) foreign(e datadir.Entry) bool {
+	return e.IsInnoDB() && (c.leftOver[e.Path()] || c.misplaced[e.Path()] != nil || c.absent[e.Path()] || c.discarded[strings.TrimSuffix(e.Path(), path.Ext(e.Name))])
 }
 
 // withoutSpace warns of the tables without a tablespace.

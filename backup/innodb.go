@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"mbk/copier"
+	"mbk/internal/datadir"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
 )
@@ -22,14 +23,14 @@ func (c *copies) copySystem(ctx context.Context) ([]*fileCopy, error) {
 	taken := map[string]bool{}
 	var space *innodb.Space
 	var first innodb.PageNo
-	for i, path := range c.layout.system {
+	for i, path := range c.layout.System {
 		f, h, err := c.openSystem(path)
 		if err != nil {
 			return nil, err
 		}
-		source := copier.Source{Cached: cachedBefore(f, h.stat.size)}
+		source := copier.Source{Cached: cachedBefore(f, h.stat.Size)}
 		if i == 0 {
-			s, err := readSpace(f, path, c.page)
+			s, err := datadir.ReadSpace(f, path, c.page)
 			if err != nil {
 				f.Close() //nolint:errcheck // only read
 				return nil, err
@@ -41,14 +42,14 @@ func (c *copies) copySystem(ctx context.Context) ([]*fileCopy, error) {
 			}
 		}
 		h.space, h.id, h.first = space, &space.ID, first
-		h.entry.name = freeName(h.entry, taken)
-		first += innodb.PageNo(h.stat.size / int64(space.PageSize))
+		h.entry.Name = freeName(h.entry, taken)
+		first += innodb.PageNo(h.stat.Size / int64(space.PageSize))
 		if err := c.submitSystem(ctx, f, h, source); err != nil {
 			return nil, err
 		}
 		all = append(all, h)
 	}
-	undo, err := c.layout.undoFiles()
+	undo, err := c.layout.UndoFiles()
 	if err != nil {
 		return nil, err
 	}
@@ -57,8 +58,8 @@ func (c *copies) copySystem(ctx context.Context) ([]*fileCopy, error) {
 		if err != nil {
 			return nil, err
 		}
-		cached := cachedBefore(f, h.stat.size)
-		s, err := readSpace(f, path, c.page)
+		cached := cachedBefore(f, h.stat.Size)
+		s, err := datadir.ReadSpace(f, path, c.page)
 		if err != nil {
 			f.Close() //nolint:errcheck // only read
 			return nil, err
@@ -75,27 +76,27 @@ func (c *copies) copySystem(ctx context.Context) ([]*fileCopy, error) {
 
 // freeName is the name that a file of the system tablespace is restored under: its
 // own, unless one from another folder has that.
-func freeName(e entry, taken map[string]bool) string {
-	name := e.name
-	for n := 2; taken[e.path()]; n++ {
-		e.name = fmt.Sprintf("%s-%d", name, n)
+func freeName(e datadir.Entry, taken map[string]bool) string {
+	name := e.Name
+	for n := 2; taken[e.Path()]; n++ {
+		e.Name = fmt.Sprintf("%s-%d", name, n)
 	}
-	taken[e.path()] = true
-	return e.name
+	taken[e.Path()] = true
+	return e.Name
 }
 
 // openSystem opens a file of the system tablespace or an undo tablespace.
 func (c *copies) openSystem(path string) (*os.File, *fileCopy, error) {
-	f, err := c.layout.files.Open(path)
+	f, err := c.layout.Files.Open(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := statFile(f)
+	s, err := datadir.StatFile(f)
 	if err != nil {
 		f.Close() //nolint:errcheck // only read
 		return nil, nil, err
 	}
-	e, origin := c.layout.entry(path)
+	e, origin := c.layout.EntryOf(path)
 	h := c.number(e, repo.ClassInnoDB, s)
 	h.origin = origin
 	return f, h, nil
@@ -103,13 +104,13 @@ func (c *copies) openSystem(path string) (*os.File, *fileCopy, error) {
 
 // submitSystem hands the file to the copier.
 func (c *copies) submitSystem(ctx context.Context, f *os.File, h *fileCopy, source copier.Source) error {
-	h.size = h.stat.size / int64(h.space.PageSize) * int64(h.space.PageSize)
+	h.size = h.stat.Size / int64(h.space.PageSize) * int64(h.space.PageSize)
 	h.pages = &innodbPages{space: *h.space, first: h.first}
-	source.Number, source.Name, source.File, source.Size, source.Pages = h.number, h.entry.path(), f, h.size, h.pages
+	source.Number, source.Name, source.File, source.Size, source.Pages = h.number, h.entry.Path(), f, h.size, h.pages
 	source.Done = func() { f.Close() } //nolint:errcheck // only read
 	pending, err := c.copier.Add(ctx, source)
 	if err != nil {
-		return fmt.Errorf("copy %s: %w", h.entry.name, err)
+		return fmt.Errorf("copy %s: %w", h.entry.Name, err)
 	}
 	h.pending = append(h.pending, pending)
 	return nil

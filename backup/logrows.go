@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"mbk/copier"
+	"mbk/internal/datadir"
 	"mbk/internal/repo"
 )
 
@@ -53,9 +54,9 @@ func (c *copies) closeLogTables(ctx context.Context, f *finalState) error {
 		if err := rows.copy.done(ctx); err != nil {
 			return err
 		}
-		b := csvState(rows.copy.lines.Load())
+		b := datadir.CSVState(rows.copy.lines.Load())
 		h := &fileCopy{entry: state.entry, number: c.nextNumber(), class: repo.ClassPlain, stat: state.copy.stat, size: int64(len(b))}
-		pending, err := c.copier.Add(ctx, copier.Source{Number: h.number, Name: state.entry.path(), File: bytes.NewReader(b), Size: h.size})
+		pending, err := c.copier.Add(ctx, copier.Source{Number: h.number, Name: state.entry.Path(), File: bytes.NewReader(b), Size: h.size})
 		if err != nil {
 			return err
 		}

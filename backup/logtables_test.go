@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"mbk/copier"
+	"mbk/internal/datadir"
 	"mbk/internal/repo/store/storetest"
 )
 
@@ -39,7 +40,7 @@ func TestLogTables(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer cp.Abort(os.ErrClosed)
-			copies, err := newCopies(layout{datadir: dir, vars: map[string]string{"innodb_page_size": "16384"}}, cp, 10)
+			copies, err := newCopies(datadir.Layout{Dir: dir, Vars: map[string]string{"innodb_page_size": "16384"}}, cp, 10)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -56,7 +57,7 @@ func TestLogTables(t *testing.T) {
 			if err := os.Mkdir(filepath.Join(dir, "mysql"), 0o700); err != nil {
 				t.Fatal(err)
 			}
-			open := csvState(1)
+			open := datadir.CSVState(1)
 			open[len(open)-1] = 1
 			write("slow_log.CSV", c.first)
 			write("slow_log.CSM", string(open))
@@ -64,7 +65,7 @@ func TestLogTables(t *testing.T) {
 			f := &finalState{files: map[string]*finalFile{}}
 			place := func() {
 				for _, ext := range []string{".CSM", ".CSV"} {
-					if err := copies.placeNow(t.Context(), f, entry{dir: "mysql", name: "slow_log" + ext, table: "slow_log"}, false); err != nil {
+					if err := copies.placeNow(t.Context(), f, datadir.Entry{Dir: "mysql", Name: "slow_log" + ext, Table: "slow_log"}, false); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -17,12 +17,12 @@ import (
 // fileOf describes one copied file under its final path.
 func fileOf(ctx context.Context, path string, h *fileCopy) (repo.File, outcome, error) {
 	f := repo.File{
-		Number: h.number, Path: path, Origin: h.origin, Class: h.class, Size: h.size, Sparse: h.stat.sparse(),
-		Mode: h.stat.mode & 0o7777, Modified: h.stat.modified.UTC(),
-		Dev: h.stat.id.dev, Inode: h.stat.id.inode, First: uint32(h.first),
+		Number: h.number, Path: path, Origin: h.origin, Class: h.class, Size: h.size, Sparse: h.stat.Sparse(),
+		Mode: h.stat.Mode & 0o7777, Modified: h.stat.Modified.UTC(),
+		Dev: h.stat.ID.Dev, Inode: h.stat.ID.Inode, First: uint32(h.first),
 	}
-	if h.stat.id.born != 0 {
-		f.Born = time.Unix(0, h.stat.id.born).UTC()
+	if h.stat.ID.Born != 0 {
+		f.Born = time.Unix(0, h.stat.ID.Born).UTC()
 	}
 	if h.space != nil {
 		f.Space, f.Flags, f.PageSize = h.id, uint32(h.space.Flags), h.space.PageSize
@@ -76,12 +76,12 @@ func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 		return nil
 	}
 	for _, h := range r.system {
-		if err := add(h.entry.path(), h); err != nil {
+		if err := add(h.entry.Path(), h); err != nil {
 			return outcome{}, err
 		}
 	}
 	for _, h := range r.aria.logs {
-		if err := add(h.entry.path(), h); err != nil {
+		if err := add(h.entry.Path(), h); err != nil {
 			return outcome{}, err
 		}
 	}
@@ -90,14 +90,14 @@ func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 		if err := add(path, p.copy); err != nil {
 			return outcome{}, err
 		}
-		if to := p.entry.link; to.kind != "" {
+		if to := p.entry.Link; to.Kind != "" {
 			last := &m.Files[len(m.Files)-1]
-			last.Link, last.Origin = to.kind, filepath.Clean(to.to)
+			last.Link, last.Origin = to.Kind, filepath.Clean(to.To)
 		}
 	}
 	redo := r.redo.file()
-	if filepath.Dir(r.layout.redo) != r.layout.datadir {
-		redo.Origin = r.layout.redo // it is restored into the data directory itself
+	if filepath.Dir(r.layout.Redo) != r.layout.Dir {
+		redo.Origin = r.layout.Redo // it is restored into the data directory itself
 	}
 	m.Files = append(m.Files, redo)
 	slices.SortFunc(m.Files, func(a, b repo.File) int { return strings.Compare(a.Path, b.Path) })
@@ -111,10 +111,10 @@ func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 	m.Tables = r.final.tables(index)
 	for _, dir := range r.final.databases {
 		mode := uint32(0o700)
-		if s, err := r.layout.stat(r.layout.datadir + "/" + dir); err == nil {
-			mode = s.mode & 0o7777
+		if s, err := r.layout.Stat(r.layout.Dir + "/" + dir); err == nil {
+			mode = s.Mode & 0o7777
 		}
-		m.Directories = append(m.Directories, repo.Directory{Path: dir, Name: filename.SQL(dir), Mode: mode, Origin: r.layout.databaseOrigin(dir)})
+		m.Directories = append(m.Directories, repo.Directory{Path: dir, Name: filename.SQL(dir), Mode: mode, Origin: r.layout.DatabaseOrigin(dir)})
 	}
 	return found, nil
 }

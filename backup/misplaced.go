@@ -7,15 +7,16 @@ import (
 	"slices"
 	"strings"
 
+	"mbk/internal/datadir"
 	"mbk/internal/innodb"
 	"mbk/stage"
 )
 
 // exchanged are the files of the final state that are not those of their tables.
-func (f *finalState) exchanged(d *dictionary) []*finalFile {
+func (f *finalState) exchanged(d *datadir.Dictionary) []*finalFile {
 	var found []*finalFile
 	for _, p := range f.files {
-		if p.entry.innodb() && !p.entry.moving() && p.copy.id != nil && d.other(p.entry, *p.copy.id) != "" {
+		if p.entry.IsInnoDB() && !p.entry.Volatile() && p.copy.id != nil && d.Mismatch(p.entry, *p.copy.id) != "" {
 			found = append(found, p)
 		}
 	}
@@ -28,13 +29,13 @@ func (f *finalState) exchanged(d *dictionary) []*finalFile {
 func (c *copies) leaveCopies(f *finalState, exchanged []*finalFile) {
 	right := map[innodb.SpaceID]bool{}
 	for _, p := range f.files {
-		if p.copy.id != nil && strings.EqualFold(c.dictionary.names[*p.copy.id], strings.TrimSuffix(p.entry.path(), path.Ext(p.entry.name))) {
+		if p.copy.id != nil && strings.EqualFold(c.dictionary.Names[*p.copy.id], strings.TrimSuffix(p.entry.Path(), path.Ext(p.entry.Name))) {
 			right[*p.copy.id] = true
 		}
 	}
 	c.misplaced = map[string]*finalFile{}
 	for _, p := range exchanged {
-		if name := p.entry.path(); right[*p.copy.id] {
+		if name := p.entry.Path(); right[*p.copy.id] {
 			c.misplaced[name] = p
 			delete(f.files, name)
 		}
@@ -43,16 +44,16 @@ func (c *copies) leaveCopies(f *finalState, exchanged []*finalFile) {
 
 // lookForLeftOver decides which of the files of a scan no table has. The dictionary is
 // read again only where something is not in it.
-func (c *copies) lookForLeftOver(ctx context.Context, server *stage.Server, s scan) error {
-	c.leftOver, c.absent = nil, c.layout.absent(s)
-	if len(c.dictionary.unknown(s.entries)) == 0 {
+func (c *copies) lookForLeftOver(ctx context.Context, server *stage.Server, s datadir.Scan) error {
+	c.leftOver, c.absent = nil, c.layout.MissingExternal(s)
+	if len(c.dictionary.Unknown(s.Entries)) == 0 {
 		return nil
 	}
 	var err error
-	if c.dictionary, err = readDictionary(ctx, server); err != nil {
+	if c.dictionary, err = datadir.ReadDictionary(ctx, server); err != nil {
 		return err
 	}
-	found, _, err := c.dictionary.leftOver(c.layout, c.dictionary.unknown(s.entries), s.entries)
+	found, _, err := c.dictionary.Unowned(c.layout, c.dictionary.Unknown(s.Entries), s.Entries)
 	if len(found) > 0 {
 		c.leftOver = make(map[string]bool, len(found))
 	}

@@ -4,14 +4,15 @@ import (
 	"path"
 	"testing"
 
+	"mbk/internal/datadir"
 	"mbk/internal/innodb"
 )
 
 // Which of two files is the wrong one the dictionary tells.
 func TestExchangedFiles(t *testing.T) {
-	d := &dictionary{
-		spaces: map[string]innodb.SpaceID{"shop/a": 5, "shop/b": 6, "shop/p#p#p0": 7, "shop/t": 9, "shop/inside": 0},
-		names:  map[innodb.SpaceID]string{5: "shop/a", 6: "shop/b", 7: "shop/p#p#p0", 8: "shop/T", 9: "shop/t"},
+	d := &datadir.Dictionary{
+		Spaces: map[string]innodb.SpaceID{"shop/a": 5, "shop/b": 6, "shop/p#p#p0": 7, "shop/t": 9, "shop/inside": 0},
+		Names:  map[innodb.SpaceID]string{5: "shop/a", 6: "shop/b", 7: "shop/p#p#p0", 8: "shop/T", 9: "shop/t"},
 	}
 	const wrong = "its file shop/b.ibd is "
 	for _, tt := range []struct {
@@ -31,9 +32,9 @@ func TestExchangedFiles(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := &finalState{files: map[string]*finalFile{}}
 			for name, id := range tt.files {
-				f.files[name] = &finalFile{entry: entry{dir: path.Dir(name), name: path.Base(name)}, copy: &fileCopy{id: &id}}
+				f.files[name] = &finalFile{entry: datadir.Entry{Dir: path.Dir(name), Name: path.Base(name)}, copy: &fileCopy{id: &id}}
 			}
-			if got := d.other(entry{dir: "shop", name: "b.ibd"}, tt.files["shop/b.ibd"]); got != tt.want {
+			if got := d.Mismatch(datadir.Entry{Dir: "shop", Name: "b.ibd"}, tt.files["shop/b.ibd"]); got != tt.want {
 				t.Errorf("of shop/b.ibd it says %q, want %q", got, tt.want)
 			}
 			c := &copies{dictionary: d}

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/stage"
 )
@@ -36,7 +37,7 @@ type opener struct {
 }
 
 // open opens and submits all entries, sorted by table.
-func (o *opener) open(ctx context.Context, entries []entry) error {
+func (o *opener) open(ctx context.Context, entries []datadir.Entry) error {
 	var err error
 	if o.begin != nil {
 		if entries, err = o.openAhead(ctx, entries); err != nil {
@@ -59,9 +60,9 @@ func (o *opener) open(ctx context.Context, entries []entry) error {
 
 // openAhead opens tables while nothing is copied yet, until descriptors or memory
 // are spent, and returns the entries that are left.
-func (o *opener) openAhead(ctx context.Context, entries []entry) ([]entry, error) {
+func (o *opener) openAhead(ctx context.Context, entries []datadir.Entry) ([]datadir.Entry, error) {
 	var mu sync.Mutex // guards entries and o
-	next := func() (table int, files []entry) {
+	next := func() (table int, files []datadir.Entry) {
 		mu.Lock()
 		defer mu.Unlock()
 		if len(entries) == 0 || o.bytes >= maxBacklog {
@@ -100,17 +101,17 @@ const maxRun = 1000
 
 // tableRun is how many of the first entries belong to one table and are opened at
 // once.
-func (o *opener) tableRun(entries []entry) int {
+func (o *opener) tableRun(entries []datadir.Entry) int {
 	n, most := 1, min(maxRun, o.copies.budget/2)
-	for n < len(entries) && int64(n) < most && entries[n].dir == entries[0].dir &&
-		entries[n].table == entries[0].table && entries[0].table != "" {
+	for n < len(entries) && int64(n) < most && entries[n].Dir == entries[0].Dir &&
+		entries[n].Table == entries[0].Table && entries[0].Table != "" {
 		n++
 	}
 	return n
 }
 
 // openTable opens the files of one table, and submits them if copying has begun.
-func (o *opener) openTable(ctx context.Context, lock tableLock, files []entry) error {
+func (o *opener) openTable(ctx context.Context, lock tableLock, files []datadir.Entry) error {
 	if !o.copies.descriptors.TryAcquire(int64(len(files))) {
 		// A table's lock is never held while we wait for anything else.
 		if err := lock.Unlock(ctx); err != nil {
@@ -136,7 +137,7 @@ func (o *opener) openTable(ctx context.Context, lock tableLock, files []entry) e
 
 // openLocked opens the files of one table under its lock, for which descriptors
 // have been acquired. It returns what it has opened after an error, too.
-func (o *opener) openLocked(ctx context.Context, lock tableLock, files []entry) ([]openFile, error) {
+func (o *opener) openLocked(ctx context.Context, lock tableLock, files []datadir.Entry) ([]openFile, error) {
 	var busy *stage.BusyError
 	if err := lockTable(ctx, lock, files[0]); errors.As(err, &busy) {
 		// A DDL is at it. The table is copied by a later pass.
@@ -148,7 +149,7 @@ func (o *opener) openLocked(ctx context.Context, lock tableLock, files []entry) 
 		return nil, err
 	}
 	found, tried := make([]openFile, 0, len(files)), 0
-	err := o.copies.layout.as(func(l layout) error {
+	err := o.copies.layout.Do(func(l datadir.Layout) error {
 		for _, e := range files {
 			tried++
 			g, ok, err := o.copies.open(l, e)
@@ -176,10 +177,10 @@ func bytesOf(files []openFile) int64 {
 
 // lockTable takes the BACKUP LOCK of the table of a file. Files that belong to
 // no table that SQL can name are opened without.
-func lockTable(ctx context.Context, lock tableLock, e entry) error {
-	database, plainDir := filename.Decode(e.dir)
-	table, plainTable := filename.Decode(e.table)
-	if !plainDir || !plainTable || filename.FullText(e.name) {
+func lockTable(ctx context.Context, lock tableLock, e datadir.Entry) error {
+	database, plainDir := filename.Decode(e.Dir)
+	table, plainTable := filename.Decode(e.Table)
+	if !plainDir || !plainTable || filename.FullText(e.Name) {
 		return nil
 	}
 	return lock.Lock(ctx, database, table)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"mbk/copier"
+	"mbk/internal/datadir"
 	"mbk/internal/repo/store/storetest"
 	"mbk/stage"
 )
@@ -78,7 +79,7 @@ func TestOpenWithSeveralLocks(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "d"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	var entries []entry
+	var entries []datadir.Entry
 	for i := range tables {
 		table := fmt.Sprintf("t%03d", i)
 		for _, ext := range []string{".frm", ".ibd"} {
@@ -89,7 +90,7 @@ func TestOpenWithSeveralLocks(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "d", table+ext), contents, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			entries = append(entries, entry{dir: "d", name: table + ext, table: table})
+			entries = append(entries, datadir.Entry{Dir: "d", Name: table + ext, Table: table})
 		}
 	}
 	for name, c := range map[string]struct {
@@ -112,7 +113,7 @@ func TestOpenWithSeveralLocks(t *testing.T) {
 			if c.locks > 1 {
 				book.two = make(chan struct{})
 			}
-			copies, err := newCopies(layout{datadir: dir, vars: map[string]string{"innodb_page_size": "16384"}}, cp, c.descriptors)
+			copies, err := newCopies(datadir.Layout{Dir: dir, Vars: map[string]string{"innodb_page_size": "16384"}}, cp, c.descriptors)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -141,13 +142,13 @@ func TestOpenWithSeveralLocks(t *testing.T) {
 				copied = append(copied, h)
 			}
 			slices.SortFunc(copied, func(a, b *fileCopy) int { return int(a.number) - int(b.number) })
-			want := slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return e.table == c.busy })
+			want := slices.DeleteFunc(slices.Clone(entries), func(e datadir.Entry) bool { return e.Table == c.busy })
 			if len(copied) != len(want) {
 				t.Fatalf("%d files were copied, want %d", len(copied), len(want))
 			}
 			for i, h := range copied {
-				if h.entry != want[i] || book.locked[h.entry.table] != 1 {
-					t.Fatalf("copy %d is of %s, want %s; its table was locked %d times", i, h.entry.path(), want[i].path(), book.locked[h.entry.table])
+				if h.entry != want[i] || book.locked[h.entry.Table] != 1 {
+					t.Fatalf("copy %d is of %s, want %s; its table was locked %d times", i, h.entry.Path(), want[i].Path(), book.locked[h.entry.Table])
 				}
 			}
 			if err := copies.descriptors.Acquire(t.Context(), c.descriptors); err != nil {

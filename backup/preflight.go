@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"mbk/internal/datadir"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/stage"
@@ -35,14 +36,14 @@ type Preflight struct {
 	Findings []Finding `json:"findings"`
 
 	facts       stage.Facts
-	layout      layout
-	first       scan
+	layout      datadir.Layout
+	first       datadir.Scan
 	scanned     bool  // first is complete
 	bytes       int64 // of all files to copy
 	descriptors int
 	leftOut     []repo.LeftOut
-	unlisted    []qualified    // tables that the server does not list
-	fileless    []repo.LeftOut // tables of engines that keep no file here
+	unlisted    []datadir.TableName // tables that the server does not list
+	fileless    []repo.LeftOut      // tables of engines that keep no file here
 }
 
 // Errors joins the findings that forbid a backup, nil if there are none.
@@ -101,7 +102,7 @@ func Check(ctx context.Context, o Options) (*Preflight, error) {
 // it does nothing.
 func (p *Preflight) close() {
 	if p != nil {
-		p.layout.files.Close() //nolint:errcheck // only looked at
+		p.layout.Files.Close() //nolint:errcheck // only looked at
 	}
 }
 

@@ -3,15 +3,16 @@ package backup
 import (
 	"context"
 
+	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/repo"
 )
 
 // facts are those of a file that was copied.
-func (p *finalFile) facts() fileFacts {
-	f := fileFacts{facts: p.copy.facts, entry: p.entry, size: p.copy.size, modified: p.copy.stat.modified, blank: p.entry.innodb() && p.copy.id == nil}
+func (p *finalFile) facts() datadir.FileFacts {
+	f := datadir.FileFacts{Facts: p.copy.facts, Entry: p.entry, Size: p.copy.size, Modified: p.copy.stat.Modified, Blank: p.entry.IsInnoDB() && p.copy.id == nil}
 	if p.copy.id != nil {
-		f.space = *p.copy.id
+		f.Space = *p.copy.id
 	}
 	return f
 }
@@ -23,7 +24,7 @@ func (r *attempt) findProblems(ctx context.Context) error {
 		return nil
 	}
 	r.final.bare = true
-	d, err := readDictionary(ctx, r.opts.Server)
+	d, err := datadir.ReadDictionary(ctx, r.opts.Server)
 	if err != nil {
 		return err
 	}
@@ -34,11 +35,11 @@ func (r *attempt) findProblems(ctx context.Context) error {
 
 // noteProblems writes what is wrong with tables on the source into the manifest.
 func (r *attempt) noteProblems(m *repo.Manifest) {
-	j := judge{layout: r.layout, discarded: r.copies.discarded, started: r.opts.Server.Started()}
+	j := datadir.Judge{Layout: r.layout, Discarded: r.copies.discarded, Started: r.opts.Server.Started()}
 	if r.final.bare {
-		j.dictionary = r.copies.dictionary
+		j.Dictionary = r.copies.dictionary
 	}
-	parts := partsOf(func(yield func(entry, fileFacts) bool) {
+	parts := datadir.TablesOf(func(yield func(datadir.Entry, datadir.FileFacts) bool) {
 		for _, files := range []map[string]*finalFile{r.final.files, r.copies.misplaced} {
 			for _, p := range files {
 				if !yield(p.entry, p.facts()) {
@@ -47,22 +48,22 @@ func (r *attempt) noteProblems(m *repo.Manifest) {
 			}
 		}
 	})
-	r.outdated = outdated(parts, r.found.facts.Version)
-	all := j.problems(parts)
+	r.outdated = datadir.Outdated(parts, r.found.facts.Version)
+	all := j.Problems(parts)
 	for i := range m.Tables {
 		if t := &m.Tables[i]; t.Problem == "" {
-			t.Problem = all[tableFiles{filename.Encode(t.Database), filename.Encode(t.Name)}]
+			t.Problem = all[datadir.TableKey{Database: filename.Encode(t.Database), Table: filename.Encode(t.Name)}]
 		}
 	}
 }
 
 // warnProblems are the warnings of tables with a problem.
 func warnProblems(m *repo.Manifest) []string {
-	var tables []qualified
+	var tables []datadir.TableName
 	var problems []string
 	for _, t := range m.Tables {
 		if t.Problem != "" {
-			tables, problems = append(tables, qualified{t.Database, t.Name}), append(problems, t.Problem)
+			tables, problems = append(tables, datadir.TableName{Database: t.Database, Name: t.Name}), append(problems, t.Problem)
 		}
 	}
 	return problemTexts(tables, problems)

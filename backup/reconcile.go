@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
@@ -16,15 +17,15 @@ import (
 )
 
 // scan is a scan of the data directory, which fails if a table's file cannot be read.
-func (r *attempt) scan(ctx context.Context) (scan, error) {
-	s, err := r.layout.scanDatadir(ctx)
+func (r *attempt) scan(ctx context.Context) (datadir.Scan, error) {
+	s, err := r.layout.Scan(ctx)
 	if err != nil {
-		return scan{}, err
+		return datadir.Scan{}, err
 	}
-	needed, loose := r.layout.sortUnread(s.unread)
+	needed, loose := r.layout.SplitUnreadable(s.Unreadable)
 	r.loose = loose
 	if needed != "" {
-		return scan{}, hint.Wrap(fmt.Errorf("tables have files that cannot be read: %s", needed), unreadHint)
+		return datadir.Scan{}, hint.Wrap(fmt.Errorf("tables have files that cannot be read: %s", needed), unreadHint)
 	}
 	return s, nil
 }
@@ -43,24 +44,24 @@ func (r *attempt) warnUnread() []string {
 // list before the backup either are marked: there are directories of which the server
 // opens nothing.
 func (r *attempt) reconcile(m *repo.Manifest) error {
-	var ours []qualified
+	var ours []datadir.TableName
 	for _, t := range m.Tables {
-		ours = append(ours, qualified{t.Database, t.Name})
+		ours = append(ours, datadir.TableName{Database: t.Database, Name: t.Name})
 	}
 	for _, t := range r.left {
-		ours = append(ours, qualified{t.Database, t.Name})
+		ours = append(ours, datadir.TableName{Database: t.Database, Name: t.Name})
 	}
-	compare := reconciler{folds: r.layout.folds(), unnamable: r.final.unnamable}
-	found := compare.tables(ours, r.listed.tables)
-	found.missing = slices.DeleteFunc(found.missing, func(q qualified) bool { return r.addUnknown(m, q) })
-	if len(found.missing) > 0 {
-		return errors.New(withoutFiles + shortNames(found.missing))
+	compare := datadir.Reconciler{Folds: r.layout.FoldsNames(), Unnamable: r.final.unnamable}
+	found := compare.Tables(ours, r.listed.Tables)
+	found.Missing = slices.DeleteFunc(found.Missing, func(q datadir.TableName) bool { return r.addUnknown(m, q) })
+	if len(found.Missing) > 0 {
+		return errors.New(withoutFiles + shortNames(found.Missing))
 	}
-	if fresh := slices.DeleteFunc(slices.Clone(found.surplus), func(q qualified) bool { return slices.Contains(r.found.unlisted, q) }); len(fresh) > 0 {
+	if fresh := slices.DeleteFunc(slices.Clone(found.Surplus), func(q datadir.TableName) bool { return slices.Contains(r.found.unlisted, q) }); len(fresh) > 0 {
 		return fmt.Errorf("the data directory has tables that the server does not list: %s", shortNames(fresh))
 	}
 	for i := range m.Tables {
-		if t := &m.Tables[i]; slices.Contains(found.surplus, qualified{t.Database, t.Name}) {
+		if t := &m.Tables[i]; slices.Contains(found.Surplus, datadir.TableName{Database: t.Database, Name: t.Name}) {
 			t.Problem = unlistedText
 		}
 	}
@@ -68,7 +69,7 @@ func (r *attempt) reconcile(m *repo.Manifest) error {
 	for _, d := range m.Directories {
 		databases = append(databases, d.Name)
 	}
-	if missing := compare.databases(r.layout, databases, r.listed.databases); len(missing) > 0 {
+	if missing := compare.Databases(r.layout, databases, r.listed.Databases); len(missing) > 0 {
 		return errors.New(withoutDirectory + printable.List(missing))
 	}
 	return nil
@@ -76,15 +77,15 @@ func (r *attempt) reconcile(m *repo.Manifest) error {
 
 // addUnknown adds a table to the manifest whose definition is not in the backup because
 // the server could not read it, before anything was locked. It reports whether it is one.
-func (r *attempt) addUnknown(m *repo.Manifest, q qualified) bool {
-	frm := frmOf(q)
-	problem := r.layout.unknown[frm.path()]
+func (r *attempt) addUnknown(m *repo.Manifest, q datadir.TableName) bool {
+	frm := datadir.DefinitionOf(q)
+	problem := r.layout.BadDefinitions[frm.Path()]
 	if problem == "" {
 		return false
 	}
-	t := repo.Table{Database: q.database, Name: q.name, Type: kindTable, Problem: problem, Files: []int{}}
+	t := repo.Table{Database: q.Database, Name: q.Name, Type: datadir.KindTable, Problem: problem, Files: []int{}}
 	for i, f := range m.Files {
-		if path.Dir(f.Path) == frm.dir && tableOf(path.Base(f.Path)) == frm.table {
+		if path.Dir(f.Path) == frm.Dir && datadir.TableOf(path.Base(f.Path)) == frm.Table {
 			t.Files = append(t.Files, i)
 		}
 	}
@@ -98,20 +99,20 @@ func (r *attempt) addUnknown(m *repo.Manifest, q qualified) bool {
 // leftWithoutFiles are the tables without a file of their own that are still there.
 func (r *attempt) leftWithoutFiles() []repo.LeftOut {
 	return slices.DeleteFunc(slices.Clone(r.found.fileless), func(t repo.LeftOut) bool {
-		return !slices.Contains(r.listed.tables, qualified{t.Database, t.Name})
+		return !slices.Contains(r.listed.Tables, datadir.TableName{Database: t.Database, Name: t.Name})
 	})
 }
 
 // leftByFilter lists the tables that the filter left out.
 func (r *attempt) leftByFilter() []repo.LeftOut {
-	k := r.layout.keep
+	k := r.layout.Selection
 	if k == nil {
 		return nil
 	}
 	var left []repo.LeftOut
-	for _, q := range r.listed.tables {
-		if !k.filter.Table(q.database, q.name) {
-			left = append(left, repo.LeftOut{Database: q.database, Name: q.name, Reason: repo.LeftByFilter})
+	for _, q := range r.listed.Tables {
+		if !k.Filter.Table(q.Database, q.Name) {
+			left = append(left, repo.LeftOut{Database: q.Database, Name: q.Name, Reason: repo.LeftByFilter})
 		}
 	}
 	return left
@@ -119,7 +120,7 @@ func (r *attempt) leftByFilter() []repo.LeftOut {
 
 // describeFilter is the filter in the manifest, nil without one.
 func (r *attempt) describeFilter() *repo.Filter {
-	if r.layout.keep == nil {
+	if r.layout.Selection == nil {
 		return nil
 	}
 	s := r.opts.Filter
@@ -131,13 +132,13 @@ func (r *attempt) describeFilter() *repo.Filter {
 
 // warnUndefined are the warnings of such files of InnoDB's tables that a backup ends with.
 func (f *finalState) warnUndefined(m *repo.Manifest) []string {
-	defined := map[qualified]bool{}
+	defined := map[datadir.TableName]bool{}
 	for _, t := range m.Tables {
-		defined[qualified{t.Database, t.Name}] = true
+		defined[datadir.TableName{Database: t.Database, Name: t.Name}] = true
 	}
 	var found []string
 	for name, p := range f.files {
-		if e := p.entry; e.innodb() && e.dir != "" && !e.moving() && !defined[qualified{filename.SQL(e.dir), filename.SQL(e.table)}] {
+		if e := p.entry; e.IsInnoDB() && e.Dir != "" && !e.Volatile() && !defined[datadir.TableName{Database: filename.SQL(e.Dir), Name: filename.SQL(e.Table)}] {
 			found = append(found, name)
 		}
 	}

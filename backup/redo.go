@@ -8,6 +8,7 @@ import (
 
 	"mbk/copier"
 	"mbk/copier/pack"
+	"mbk/internal/datadir"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
 	"mbk/internal/sys/pagecache"
@@ -66,7 +67,7 @@ func (r *attempt) startRedo(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if c.tail, err = innodb.OpenTailer(r.layout.redo, r.watch, sink, innodb.TailOptions{Files: r.layout.files, Logger: r.log}); err != nil {
+	if c.tail, err = innodb.OpenTailer(r.layout.Redo, r.watch, sink, innodb.TailOptions{Files: r.layout.Files, Logger: r.log}); err != nil {
 		return err
 	}
 	if err := r.beforeCheckpoint(ctx, c); err != nil {
@@ -93,12 +94,12 @@ func (r *attempt) startRedo(ctx context.Context) error {
 // coldLog opens the redo log if nothing of it is in the page cache, which is so if
 // the server writes it past the cache. A log that is in there belongs there: the
 // server would have to read a block again before it could add to it.
-func coldLog(l layout) (*os.File, pagecache.Map) {
+func coldLog(l datadir.Layout) (*os.File, pagecache.Map) {
 	const (
 		head = 64 << 10 // what is read of it to know the server by
 		most = 4 << 30  // is looked at
 	)
-	f, err := l.files.Open(l.redo)
+	f, err := l.Files.Open(l.Redo)
 	if err != nil {
 		return nil, pagecache.Map{} // the tail says so
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"mbk/internal/aria"
+	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/repo"
 )
@@ -32,26 +33,26 @@ type finalState struct {
 
 // finalFile is a copy under its final name.
 type finalFile struct {
-	entry        entry
+	entry        datadir.Entry
 	copy         *fileCopy
 	copiedLocked bool // copied under the lock, so its stat must still be the file's at the end
 }
 
 // resolve finds the copy that stands for every file of a scan and copies what
 // has none. It waits until these copies are complete.
-func (c *copies) resolve(ctx context.Context, s scan) (*finalState, error) {
-	for _, b := range s.broken {
-		if !filename.Temporary(b.entry.name) && !filename.FullText(b.entry.name) {
-			return nil, errors.New(b.text)
+func (c *copies) resolve(ctx context.Context, s datadir.Scan) (*finalState, error) {
+	for _, b := range s.Broken {
+		if !filename.Temporary(b.Entry.Name) && !filename.FullText(b.Entry.Name) {
+			return nil, errors.New(b.Text)
 		}
 	}
 	f := &finalState{
-		databases: s.databases, files: make(map[string]*finalFile, len(s.entries)), unnamable: s.unnamable,
-		leftDatabases: s.leftDatabases, left: map[string]bool{},
+		databases: s.Databases, files: make(map[string]*finalFile, len(s.Entries)), unnamable: s.Unnamable,
+		leftDatabases: s.ExcludedDatabases, left: map[string]bool{},
 	}
 	f.noteLeftOut(s)
-	found := c.layout.look(s.entries)
-	for rest := s.entries; len(rest) > 0; {
+	found := c.layout.StatAll(s.Entries)
+	for rest := s.Entries; len(rest) > 0; {
 		pair := rest[:samePair(rest)]
 		rest = rest[len(pair):]
 		stale := c.stale(pair)
@@ -69,40 +70,40 @@ func (c *copies) resolve(ctx context.Context, s scan) (*finalState, error) {
 // lacksSpace reports whether the files of one name have the definition of a table of
 // InnoDB, and there is no file for it or one of its partitions. The files of the
 // partitions come before in every scan.
-func (f *finalState) lacksSpace(pair []entry) bool {
-	var define *definition
+func (f *finalState) lacksSpace(pair []datadir.Entry) bool {
+	var define *datadir.Definition
 	var parts []string
 	for _, e := range pair {
-		p := f.files[e.path()]
+		p := f.files[e.Path()]
 		switch {
 		case p == nil:
-		case e.frm():
-			define = p.copy.facts.define
-		case path.Ext(e.name) == ".par":
-			parts = p.copy.facts.parts
+		case e.IsDefinition():
+			define = p.copy.facts.Definition
+		case path.Ext(e.Name) == ".par":
+			parts = p.copy.facts.Partitions
 		}
 	}
-	if define == nil || define.engine != "InnoDB" {
+	if define == nil || define.Engine != "InnoDB" {
 		return false
 	}
-	stem := strings.TrimSuffix(pair[0].path(), path.Ext(pair[0].name))
-	if !define.partitioned {
+	stem := strings.TrimSuffix(pair[0].Path(), path.Ext(pair[0].Name))
+	if !define.Partitioned {
 		return f.files[stem+".ibd"] == nil
 	}
 	return slices.ContainsFunc(parts, func(part string) bool { return f.files[stem+"#P#"+part+".ibd"] == nil })
 }
 
 // noteLeftOut notes the files that the filter took out of a scan.
-func (f *finalState) noteLeftOut(s scan) {
-	for _, path := range s.left {
+func (f *finalState) noteLeftOut(s datadir.Scan) {
+	for _, path := range s.ExcludedFullText {
 		f.left[path] = true
 	}
 }
 
 // samePair is how many of the first entries have the same name but for the
 // extension: the definition, the rows and the keys of a table or partition.
-func samePair(entries []entry) int {
-	stem := func(e entry) string { return strings.TrimSuffix(e.path(), filepath.Ext(e.name)) }
+func samePair(entries []datadir.Entry) int {
+	stem := func(e datadir.Entry) string { return strings.TrimSuffix(e.Path(), filepath.Ext(e.Name)) }
 	n := 1
 	for n < len(entries) && stem(entries[n]) == stem(entries[0]) {
 		n++
@@ -114,12 +115,12 @@ func samePair(entries []entry) int {
 // that of its keys is. A server with myisam_use_mmap writes to the rows without
 // moving the time of their file, and only the file of the keys tells. (Without it
 // each file speaks for itself: closing a table touches the keys only.)
-func (c *copies) stale(pair []entry) bool {
-	if !on(c.layout.vars["myisam_use_mmap"]) {
+func (c *copies) stale(pair []datadir.Entry) bool {
+	if !on(c.layout.Vars["myisam_use_mmap"]) {
 		return false
 	}
 	for _, e := range pair {
-		if !e.data() || e.innodb() || e.logTable() {
+		if !e.HoldsData() || e.IsInnoDB() || e.HoldsLogRows() {
 			continue
 		}
 		now, err := c.statEntry(e)
@@ -134,34 +135,34 @@ func (c *copies) stale(pair []entry) bool {
 }
 
 // statEntry is the present state of an entry's file.
-func (c *copies) statEntry(e entry) (fileStat, error) {
-	return c.layout.stat(c.layout.file(e))
+func (c *copies) statEntry(e datadir.Entry) (datadir.FileStat, error) {
+	return c.layout.Stat(c.layout.File(e))
 }
 
 // place puts one file of a scan, as it was found, into the final state. stale says
 // that no copy of its rows and keys holds.
-func (c *copies) place(ctx context.Context, f *finalState, e entry, found looked, stale bool) error {
+func (c *copies) place(ctx context.Context, f *finalState, e datadir.Entry, found datadir.StatResult, stale bool) error {
 	if c.foreign(e) {
 		return nil
 	}
-	if errors.Is(found.err, fs.ErrNotExist) {
+	if errors.Is(found.Err, fs.ErrNotExist) {
 		return vanished(e)
 	}
-	if found.err != nil {
-		return found.err
+	if found.Err != nil {
+		return found.Err
 	}
-	now := found.stat
+	now := found.Stat
 	h, ok := c.holds(e, now)
 	if h != nil && f.standsForOther(h, e) {
 		h, ok = nil, false // for another name of the same file, which gets a copy of its own
 	}
-	if ok && (!stale || !e.data() || e.innodb() || e.logTable()) {
+	if ok && (!stale || !e.HoldsData() || e.IsInnoDB() || e.HoldsLogRows()) {
 		f.put(&finalFile{entry: e, copy: h})
 		return nil
 	}
-	if h != nil && e.logTable() && now.size >= h.size && c.onlyGrown(h) {
+	if h != nil && e.HoldsLogRows() && now.Size >= h.size && c.onlyGrown(h) {
 		f.put(&finalFile{entry: e, copy: h, copiedLocked: true})
-		return c.extend(ctx, h, now.size)
+		return c.extend(ctx, h, now.Size)
 	}
 	if err := c.descriptors.Acquire(ctx, 1); err != nil {
 		return err
@@ -182,47 +183,47 @@ func (c *copies) place(ctx context.Context, f *finalState, e entry, found looked
 
 // put puts a copy in its place.
 func (f *finalState) put(p *finalFile) {
-	p.copy.placedAs = p.entry.path()
+	p.copy.placedAs = p.entry.Path()
 	f.files[p.copy.placedAs] = p
 }
 
 // standsForOther reports whether a copy stands for another name than e already: links can
 // give one file several.
-func (f *finalState) standsForOther(h *fileCopy, e entry) bool {
+func (f *finalState) standsForOther(h *fileCopy, e datadir.Entry) bool {
 	other := f.files[h.placedAs]
-	return h.placedAs != e.path() && other != nil && other.copy == h
+	return h.placedAs != e.Path() && other != nil && other.copy == h
 }
 
 // placeNow is place for a file as it is now.
-func (c *copies) placeNow(ctx context.Context, f *finalState, e entry, stale bool) error {
+func (c *copies) placeNow(ctx context.Context, f *finalState, e datadir.Entry, stale bool) error {
 	now, err := c.statEntry(e)
-	return c.place(ctx, f, e, looked{now, err}, stale)
+	return c.place(ctx, f, e, datadir.StatResult{Stat: now, Err: err}, stale)
 }
 
 // onlyGrown reports whether a log table still has what was copied of it. TRUNCATE
 // keeps the file, and what comes behind it may be longer than what was there.
 func (c *copies) onlyGrown(h *fileCopy) bool {
-	f, err := c.layout.files.Open(filepath.Join(c.layout.datadir, filepath.FromSlash(h.entry.path())))
+	f, err := c.layout.Files.Open(filepath.Join(c.layout.Dir, filepath.FromSlash(h.entry.Path())))
 	if err != nil {
 		return false
 	}
 	defer f.Close() //nolint:errcheck // only read
-	now, err := h.entry.readTail(f, h.stat.size)
+	now, err := h.entry.ReadTail(f, h.stat.Size)
 	return err == nil && bytes.Equal(now, h.tail)
 }
 
 // extend copies what a log table has grown by since it was copied, however large
 // it is, in whole lines: the server only ever appends to it.
 func (c *copies) extend(ctx context.Context, h *fileCopy, size int64) error {
-	path := filepath.Join(c.layout.datadir, filepath.FromSlash(h.entry.path()))
-	f, err := c.layout.files.Open(path)
+	path := filepath.Join(c.layout.Dir, filepath.FromSlash(h.entry.Path()))
+	f, err := c.layout.Files.Open(path)
 	if err != nil {
 		return err
 	}
-	size, err = h.entry.wholeLines(f, size)
+	size, err = h.entry.WholeLines(f, size)
 	f.Close() //nolint:errcheck // only read
 	if err != nil {
-		return fmt.Errorf("read %s: %w", h.entry.path(), err)
+		return fmt.Errorf("read %s: %w", h.entry.Path(), err)
 	}
 	if size <= h.size {
 		return nil
@@ -238,11 +239,11 @@ func (c *copies) extend(ctx context.Context, h *fileCopy, size int64) error {
 // listed. An ALTER in its copy phase goes on under BLOCK_DDL and may give up, and
 // InnoDB drops full-text tables in the background. No other file of a table may
 // vanish.
-func vanished(e entry) error {
-	if filename.Temporary(e.name) || filename.FullText(e.name) || !e.known() {
+func vanished(e datadir.Entry) error {
+	if filename.Temporary(e.Name) || filename.FullText(e.Name) || !e.Known() {
 		return nil
 	}
-	return fmt.Errorf("%s vanished although BACKUP STAGE BLOCK_DDL was held", e.path())
+	return fmt.Errorf("%s vanished although BACKUP STAGE BLOCK_DDL was held", e.Path())
 }
 
 // waitLocked waits for the copies that were made under the lock.
@@ -262,15 +263,15 @@ func (f *finalState) waitLocked(ctx context.Context) error {
 // the logs do not make up for: the tables of the server itself, and Aria's, whose
 // writes go on until BLOCK_COMMIT.
 func (p *finalFile) changesUnderLock() bool {
-	return p.entry.aria() || p.copy.class == repo.ClassPlain && p.entry.dir == "mysql"
+	return p.entry.IsAria() || p.copy.class == repo.ClassPlain && p.entry.Dir == "mysql"
 }
 
 // update brings the final state up to date under BLOCK_COMMIT: InnoDB files of
 // an ALTER that runs on, and tables that only BLOCK_COMMIT protects.
-func (c *copies) update(ctx context.Context, f *finalState, s scan) error {
+func (c *copies) update(ctx context.Context, f *finalState, s datadir.Scan) error {
 	f.noteLeftOut(s)
-	seen := make(map[string]bool, len(s.entries))
-	for rest := s.entries; len(rest) > 0; {
+	seen := make(map[string]bool, len(s.Entries))
+	for rest := s.Entries; len(rest) > 0; {
 		pair := rest[:samePair(rest)]
 		rest = rest[len(pair):]
 		if err := c.updatePair(ctx, f, pair, seen); err != nil {
@@ -291,36 +292,36 @@ func (c *copies) update(ctx context.Context, f *finalState, s scan) error {
 
 // lacking returns a file of InnoDB that a later scan shows and the final state does not
 // have, or not as recovery wants it, if there is one.
-func (c *copies) lacking(f *finalState, s scan) (entry, bool) {
-	for _, e := range s.entries {
-		if !e.innodb() || c.foreign(e) {
+func (c *copies) lacking(f *finalState, s datadir.Scan) (datadir.Entry, bool) {
+	for _, e := range s.Entries {
+		if !e.IsInnoDB() || c.foreign(e) {
 			continue
 		}
-		if p, ok := f.files[e.path()]; !ok || c.lacksFirstPage(p.copy, e) {
+		if p, ok := f.files[e.Path()]; !ok || c.lacksFirstPage(p.copy, e) {
 			return e, true
 		}
 	}
-	return entry{}, false
+	return datadir.Entry{}, false
 }
 
 // updatePair is update for the files of one name, which it marks as seen.
-func (c *copies) updatePair(ctx context.Context, f *finalState, pair []entry, seen map[string]bool) error {
+func (c *copies) updatePair(ctx context.Context, f *finalState, pair []datadir.Entry, seen map[string]bool) error {
 	stale, known := false, false
 	for _, e := range pair {
-		path := e.path()
+		path := e.Path()
 		p, placed := f.files[path]
-		moving := filename.Temporary(e.name) || filename.FullText(e.name)
-		if !placed && !e.known() {
+		moving := filename.Temporary(e.Name) || filename.FullText(e.Name)
+		if !placed && !e.Known() {
 			continue // made by somebody else after the names were fixed
 		}
 		seen[path] = true
 		if placed && !moving && !p.changesUnderLock() {
 			continue
 		}
-		if !placed && e.frm() && f.files[strings.TrimSuffix(path, ".frm")+arzExt] != nil {
+		if !placed && e.IsDefinition() && f.files[strings.TrimSuffix(path, ".frm")+datadir.ARZExt] != nil {
 			continue // somebody has opened an ARCHIVE table for the first time
 		}
-		if !placed && !moving && !e.innodb() && e.dir != "mysql" {
+		if !placed && !moving && !e.IsInnoDB() && e.Dir != "mysql" {
 			return fmt.Errorf("%s appeared although BACKUP STAGE BLOCK_DDL was held", path)
 		}
 		if !known {
@@ -348,7 +349,7 @@ func (c *copies) confirm(ctx context.Context, f *finalState) error {
 			return err
 		}
 		for _, e := range changed {
-			if err := c.placeNow(ctx, f, e, c.stale([]entry{e})); err != nil {
+			if err := c.placeNow(ctx, f, e, c.stale([]datadir.Entry{e})); err != nil {
 				return err
 			}
 		}
@@ -358,17 +359,17 @@ func (c *copies) confirm(ctx context.Context, f *finalState) error {
 	}
 	changed, err := f.changed(c)
 	if err == nil && len(changed) > 0 {
-		err = fmt.Errorf("%s changes all the time, although BACKUP STAGE BLOCK_COMMIT is held", changed[0].path())
+		err = fmt.Errorf("%s changes all the time, although BACKUP STAGE BLOCK_COMMIT is held", changed[0].Path())
 	}
 	return err
 }
 
 // changed lists the files that changed after they were copied under the lock. A
 // file that is of no table is taken as it is.
-func (f *finalState) changed(c *copies) ([]entry, error) {
-	var found []entry
+func (f *finalState) changed(c *copies) ([]datadir.Entry, error) {
+	var found []datadir.Entry
 	for path, p := range f.files {
-		if !p.copiedLocked || p.copy.class != repo.ClassPlain || p.entry.ofLog() || !p.entry.known() {
+		if !p.copiedLocked || p.copy.class != repo.ClassPlain || p.entry.OfLogTable() || !p.entry.Known() {
 			continue
 		}
 		now, err := c.statEntry(p.entry)
@@ -376,7 +377,7 @@ func (f *finalState) changed(c *copies) ([]entry, error) {
 			return nil, fmt.Errorf("check %s at the end: %w", path, err)
 		}
 		was := p.copy.stat
-		if now.id != was.id || now.size != was.size || !now.modified.Equal(was.modified) {
+		if now.ID != was.ID || now.Size != was.Size || !now.Modified.Equal(was.Modified) {
 			found = append(found, p.entry)
 		}
 	}
@@ -389,8 +390,8 @@ func (f *finalState) changed(c *copies) ([]entry, error) {
 // the other. The server, which marks the header and cuts both off then, may have come
 // in between: the index file was kept without the mark, and the rows were read when
 // they were gone. Recovery may fail over such a pair.
-func (f *finalState) emptied(c *copies) ([]entry, error) {
-	var index, data []entry
+func (f *finalState) emptied(c *copies) ([]datadir.Entry, error) {
+	var index, data []datadir.Entry
 	for path, p := range f.files {
 		if p.copy.class != repo.ClassAria || !strings.HasSuffix(path, aria.IndexExt) {
 			continue

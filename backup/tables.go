@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sort"
 
+	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/repo"
 )
@@ -12,18 +13,18 @@ import (
 // final state and returns them. Which they are is decided by the definitions
 // that were copied, so that a table made during the backup is seen too.
 func (f *finalState) leaveOut() []repo.LeftOut {
-	gone := map[tableFiles]bool{}
+	gone := map[datadir.TableKey]bool{}
 	var found []repo.LeftOut
 	for _, p := range f.files {
-		d := p.copy.facts.define
-		if d == nil || d.kind == kindView || supported(d.engine) {
+		d := p.copy.facts.Definition
+		if d == nil || d.Kind == datadir.KindView || datadir.SupportedEngine(d.Engine) {
 			continue
 		}
-		gone[tableFiles{p.entry.dir, p.entry.table}] = true
-		found = append(found, leftOut(p.entry, *d))
+		gone[datadir.TableKey{Database: p.entry.Dir, Table: p.entry.Table}] = true
+		found = append(found, datadir.UnsupportedTable(p.entry, *d))
 	}
 	for path, p := range f.files {
-		if gone[tableFiles{p.entry.dir, p.entry.table}] {
+		if gone[datadir.TableKey{Database: p.entry.Dir, Table: p.entry.Table}] {
 			delete(f.files, path)
 		}
 	}
@@ -36,15 +37,15 @@ func (f *finalState) leaveOut() []repo.LeftOut {
 // tables lists the tables, views and sequences of the final state, in the
 // order of their names; the file indexes are those of index, by path.
 func (f *finalState) tables(index map[string]int) []repo.Table {
-	byTable := map[tableFiles]*repo.Table{}
-	files := map[tableFiles][]int{}
+	byTable := map[datadir.TableKey]*repo.Table{}
+	files := map[datadir.TableKey][]int{}
 	for path, p := range f.files {
-		key := tableFiles{p.entry.dir, p.entry.table}
-		if p.entry.table == "" {
+		key := datadir.TableKey{Database: p.entry.Dir, Table: p.entry.Table}
+		if p.entry.Table == "" {
 			continue
 		}
 		files[key] = append(files[key], index[path])
-		if t := p.table(); t != nil && (byTable[key] == nil || p.entry.frm()) {
+		if t := p.table(); t != nil && (byTable[key] == nil || p.entry.IsDefinition()) {
 			byTable[key] = t
 		}
 	}
@@ -66,12 +67,12 @@ func (f *finalState) tables(index map[string]int) []repo.Table {
 // table is the table that a file makes the server know, nil if it is not the
 // definition of any. Of a table whose definition cannot be read only the name is known.
 func (p *finalFile) table() *repo.Table {
-	e, d := p.entry, p.copy.facts.define
-	t := &repo.Table{Database: filename.SQL(e.dir), Name: filename.SQL(e.table), Type: kindTable}
+	e, d := p.entry, p.copy.facts.Definition
+	t := &repo.Table{Database: filename.SQL(e.Dir), Name: filename.SQL(e.Table), Type: datadir.KindTable}
 	switch {
-	case d != nil && (e.frm() || e.discovered()):
-		t.Engine, t.Type = d.engine, d.kind
-	case !e.frm():
+	case d != nil && (e.IsDefinition() || e.Discovered()):
+		t.Engine, t.Type = d.Engine, d.Kind
+	case !e.IsDefinition():
 		return nil
 	}
 	return t

@@ -31,6 +31,7 @@ var rank = map[string]int{
 	"mbk/internal/test/executable":      0,
 	"mbk/internal/test/smtptest":        0,
 	"mbk/internal/input/bytesize":       0,
+	"mbk/internal/datadir":              4,
 	"mbk/internal/datadir/filename":     0,
 	"mbk/internal/datadir/filter":       1,
 	"mbk/internal/sys/disk":             0,

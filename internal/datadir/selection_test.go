@@ -1,4 +1,4 @@
-package backup
+package datadir
 
 import (
 	"os"
@@ -52,14 +52,14 @@ func TestKeeperNarrows(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l := layout{datadir: datadir, keep: &keeper{filter: f}}
-			s, err := l.scanDatadir(t.Context())
+			l := Layout{Dir: datadir, Selection: &Selection{Filter: f}}
+			s, err := l.Scan(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			var got []string
-			for _, e := range s.entries {
-				got = append(got, e.path())
+			for _, e := range s.Entries {
+				got = append(got, e.Path())
 			}
 			want := append([]string{"ib_buffer_pool", "mysql/user.frm"}, c.files...)
 			slices.Sort(got)
@@ -67,20 +67,20 @@ func TestKeeperNarrows(t *testing.T) {
 			if !slices.Equal(got, want) {
 				t.Errorf("files %q, want %q", got, want)
 			}
-			slices.Sort(s.leftDatabases)
-			if !slices.Equal(s.databases, c.databases) || !slices.Equal(s.leftDatabases, c.left) {
-				t.Errorf("databases %q, left out %q, want %q and %q", s.databases, s.leftDatabases, c.databases, c.left)
+			slices.Sort(s.ExcludedDatabases)
+			if !slices.Equal(s.Databases, c.databases) || !slices.Equal(s.ExcludedDatabases, c.left) {
+				t.Errorf("databases %q, left out %q, want %q and %q", s.Databases, s.ExcludedDatabases, c.databases, c.left)
 			}
-			k := l.keep
+			k := l.Selection
 			for name, want := range map[string]bool{"./x/t.ibd": !f.Table("x", "t"), "./a/#sql-ib1.ibd": !f.MayHold("a"), "./a/in#P#p0.ibd": !f.Table("a", "in"), "/far/b/in.ibd": !f.Table("b", "in")} {
-				if got := k.leavesOut(name, nil); got != want {
+				if got := k.Excludes(name, nil); got != want {
 					t.Errorf("leavesOut(%s) = %t", name, got)
 				}
 			}
 		})
 	}
-	var none *keeper
-	if s, err := (layout{datadir: datadir}).scanDatadir(t.Context()); err != nil || len(s.entries) != 19 || none.leavesOut("./a/t.ibd", nil) || !none.keeps("a", "t") {
-		t.Errorf("without a filter %d files (%v)", len(s.entries), err)
+	var none *Selection
+	if s, err := (Layout{Dir: datadir}).Scan(t.Context()); err != nil || len(s.Entries) != 19 || none.Excludes("./a/t.ibd", nil) || !none.Keeps("a", "t") {
+		t.Errorf("without a filter %d files (%v)", len(s.Entries), err)
 	}
 }

@@ -1,10 +1,12 @@
 package backup
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/test/mariadbtest"
 )
@@ -49,13 +51,15 @@ func TestDefinitionsAgreeWithTheServer(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				got, err := parseDefinition(b)
-				if err != nil {
-					t.Errorf("%s.%s: %v", database, name, err)
+				file := datadir.Entry{Dir: database, Name: filename.Encode(name) + ".frm"}
+				found, err := datadir.Inspect(file, bytes.NewReader(b), int64(len(b)))
+				if err != nil || found.Definition == nil {
+					t.Errorf("%s.%s: %v, %s", database, name, err, found.BadDefinition)
+					continue
 				}
 				partitioned := name == "p" || name == "pm" || name == "pa"
-				if want := (definition{kind: kind, engine: engine, partitioned: partitioned && database == "d"}); got != want {
-					t.Errorf("%s.%s is %+v, the server says %+v", database, name, got, want)
+				if want := (datadir.Definition{Kind: kind, Engine: engine, Partitioned: partitioned && database == "d"}); *found.Definition != want {
+					t.Errorf("%s.%s is %+v, the server says %+v", database, name, *found.Definition, want)
 				}
 				count++
 			}
@@ -64,14 +68,4 @@ func TestDefinitionsAgreeWithTheServer(t *testing.T) {
 			}
 		})
 	}
-}
-
-func FuzzParseDefinition(f *testing.F) {
-	f.Add([]byte("TYPE=VIEW\nquery=select 1"))
-	f.Add(append([]byte{0xfe, 1, 10, 12, 3, 0, 0, 16, 1}, make([]byte, 200)...))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if d, err := parseDefinition(b); err == nil && d.kind == "" {
-			t.Error("a definition without a kind")
-		}
-	})
 }

@@ -1,4 +1,4 @@
-package backup
+package datadir
 
 import (
 	"fmt"
@@ -10,13 +10,13 @@ import (
 	"mbk/internal/innodb"
 )
 
-// readAriaControl reads the control file. The server rewrites it in one piece;
+// ReadAriaControl reads the control file. The server rewrites it in one piece;
 // a torn read shows in its checksum and is repeated.
-func (l layout) readAriaControl() (aria.Control, error) {
+func (l Layout) ReadAriaControl() (aria.Control, error) {
 	const tries = 5
 	var failed error
 	for range tries {
-		b, err := l.files.ReadFile(filepath.Join(l.aria, aria.ControlFile), largestControl)
+		b, err := l.Files.ReadFile(filepath.Join(l.Aria, aria.ControlFile), largestControl)
 		if err != nil {
 			return aria.Control{}, fmt.Errorf("read Aria's control file: %w", err)
 		}
@@ -26,15 +26,15 @@ func (l layout) readAriaControl() (aria.Control, error) {
 		}
 		failed = err
 	}
-	return aria.Control{}, fmt.Errorf("read %s: %w", filepath.Join(l.aria, aria.ControlFile), failed)
+	return aria.Control{}, fmt.Errorf("read %s: %w", filepath.Join(l.Aria, aria.ControlFile), failed)
 }
 
 // largestControl is more than any control file has, in bytes.
 const largestControl = 64 << 10
 
-// readCheckpoint reads the newest checkpoint in a redo log.
-func (l layout) readCheckpoint() (innodb.Checkpoint, error) {
-	head, header, err := l.readLogHead()
+// ReadCheckpoint reads the newest checkpoint in a redo log.
+func (l Layout) ReadCheckpoint() (innodb.Checkpoint, error) {
+	head, header, err := l.ReadLogHead()
 	if err != nil {
 		return innodb.Checkpoint{}, err
 	}
@@ -42,9 +42,9 @@ func (l layout) readCheckpoint() (innodb.Checkpoint, error) {
 	return checkpoint, err
 }
 
-// readLogHead reads the part of a redo log before its data.
-func (l layout) readLogHead() ([]byte, innodb.LogHeader, error) {
-	f, err := l.files.Open(l.redo)
+// ReadLogHead reads the part of a redo log before its data.
+func (l Layout) ReadLogHead() ([]byte, innodb.LogHeader, error) {
+	f, err := l.Files.Open(l.Redo)
 	if err != nil {
 		return nil, innodb.LogHeader{}, err
 	}

@@ -1,4 +1,4 @@
-package backup
+package datadir
 
 import (
 	"errors"
@@ -18,15 +18,15 @@ import (
 // needs the file, no backup can hold that table. Otherwise the server does without it,
 // and so does the backup.
 
-// unread is a file that a backup should hold and cannot have.
-type unread struct {
-	entry entry
-	name  string // "shop/z.MYD", and where it leads
-	why   string // "a FIFO", "permission denied"
+// Unreadable is a file that a backup should hold and cannot have.
+type Unreadable struct {
+	Entry Entry
+	Name  string // "shop/z.MYD", and where it leads
+	Why   string // "a FIFO", "permission denied"
 }
 
-// errDenied is why a file in its place cannot be read.
-var errDenied = errors.New("permission denied")
+// ErrDenied is why a file in its place cannot be read.
+var ErrDenied = errors.New("permission denied")
 
 // special reports whether something is neither a file, nor a directory, nor a link.
 func special(e fs.DirEntry) bool {
@@ -34,7 +34,7 @@ func special(e fs.DirEntry) bool {
 }
 
 // unreadKind is about something special in an entry's place.
-func unreadKind(e entry, d fs.DirEntry) unread {
+func unreadKind(e Entry, d fs.DirEntry) Unreadable {
 	mode := uint32(unix.S_IFCHR)
 	switch {
 	case d.Type()&fs.ModeNamedPipe != 0:
@@ -42,22 +42,22 @@ func unreadKind(e entry, d fs.DirEntry) unread {
 	case d.Type()&fs.ModeSocket != 0:
 		mode = unix.S_IFSOCK
 	}
-	return unread{e, e.path(), "a " + serverfs.Kind(mode)}
+	return Unreadable{e, e.Path(), "a " + serverfs.Kind(mode)}
 }
 
 // reach says why a file elsewhere cannot be read, "" if it can be. One that is not there
 // gives fs.ErrNotExist.
-func (l layout) reach(e entry) (why string, err error) {
-	file := l.file(e)
-	s, err := l.stat(file)
+func (l Layout) reach(e Entry) (why string, err error) {
+	file := l.File(e)
+	s, err := l.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	if err == nil && !s.regular() {
-		return "a " + serverfs.Kind(s.mode), nil
+	if err == nil && !s.Regular() {
+		return "a " + serverfs.Kind(s.Mode), nil
 	}
 	if err == nil {
-		err = l.files.Readable(file)
+		err = l.Files.Readable(file)
 	}
 	if err != nil {
 		return reason(err), nil
@@ -76,23 +76,23 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// needed reports whether a table or database needs a file.
-func (l layout) needed(e entry) bool {
-	if !e.known() || e.table == "" {
-		return e.known()
+// Needed reports whether a table or database needs a file.
+func (l Layout) Needed(e Entry) bool {
+	if !e.Known() || e.Table == "" {
+		return e.Known()
 	}
-	_, err := l.files.Statx(filepath.Join(l.datadir, e.dir, e.table+".frm"), unix.AT_SYMLINK_NOFOLLOW, unix.STATX_TYPE)
+	_, err := l.Files.Statx(filepath.Join(l.Dir, e.Dir, e.Table+".frm"), unix.AT_SYMLINK_NOFOLLOW, unix.STATX_TYPE)
 	return err == nil
 }
 
-// sortUnread tells what a table needs from what none does, in words, "" for nothing.
-func (l layout) sortUnread(all []unread) (needed, loose string) {
-	var two [2][]unread
+// SplitUnreadable tells what a table needs from what none does, in words, "" for nothing.
+func (l Layout) SplitUnreadable(all []Unreadable) (needed, loose string) {
+	var two [2][]Unreadable
 	for _, u := range all {
-		if l.unknown[u.entry.path()] != "" {
+		if l.BadDefinitions[u.Entry.Path()] != "" {
 			continue // a problem that the source has
 		}
-		if l.needed(u.entry) {
+		if l.Needed(u.Entry) {
 			two[0] = append(two[0], u)
 		} else {
 			two[1] = append(two[1], u)
@@ -102,15 +102,15 @@ func (l layout) sortUnread(all []unread) (needed, loose string) {
 }
 
 // listUnread joins what cannot be read, put together by the reasons.
-func listUnread(all []unread) string {
+func listUnread(all []Unreadable) string {
 	const most = 20 // of each reason
 	var reasons []string
 	names := map[string][]string{}
 	for _, u := range all {
-		if names[u.why] == nil {
-			reasons = append(reasons, u.why)
+		if names[u.Why] == nil {
+			reasons = append(reasons, u.Why)
 		}
-		names[u.why] = append(names[u.why], u.name)
+		names[u.Why] = append(names[u.Why], u.Name)
 	}
 	for i, why := range reasons {
 		reasons[i] = printable.ListUpTo(most, names[why]) + " (" + why + ")"
@@ -118,26 +118,26 @@ func listUnread(all []unread) string {
 	return strings.Join(reasons, "; ")
 }
 
-// isKind reports whether an error is about a FIFO, a device or the like.
-func isKind(err error) bool {
+// IsKindError reports whether an error is about a FIFO, a device or the like.
+func IsKindError(err error) bool {
 	_, ok := errors.AsType[*serverfs.KindError](err)
 	return ok
 }
 
-// lackingDefinition says why the definition of a table cannot be read, "" if it can be
+// DefinitionProblem says why the definition of a table cannot be read, "" if it can be
 // or is not there at all. special tells that it is a FIFO, device or the like.
-func (l layout) lackingDefinition(q qualified) (why string, special bool) {
-	frm := frmOf(q)
-	file := l.file(frm)
-	if _, err := l.files.Statx(file, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_TYPE); err != nil {
+func (l Layout) DefinitionProblem(q TableName) (why string, special bool) {
+	frm := DefinitionOf(q)
+	file := l.File(frm)
+	if _, err := l.Files.Statx(file, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_TYPE); err != nil {
 		return "", false
 	}
-	if s, err := l.stat(file); err == nil {
-		special = !s.regular() && !s.directory()
+	if s, err := l.Stat(file); err == nil {
+		special = !s.Regular() && !s.directory()
 	}
 	why, err := l.reach(frm)
 	if errors.Is(err, fs.ErrNotExist) {
-		to, err := l.files.Readlink(file)
+		to, err := l.Files.Readlink(file)
 		if err != nil {
 			return "", false
 		}
@@ -146,7 +146,7 @@ func (l layout) lackingDefinition(q qualified) (why string, special bool) {
 	return why, special
 }
 
-// unreadDefinition is the problem of a table whose definition cannot be read.
-func unreadDefinition(frm, why string) string {
+// BadDefinition is the problem of a table whose definition cannot be read.
+func BadDefinition(frm, why string) string {
 	return fmt.Sprintf("its definition %s cannot be read (%s)", frm, why)
 }

@@ -1,4 +1,4 @@
-package backup
+package datadir
 
 import (
 	"errors"
@@ -16,43 +16,43 @@ import (
 // the extension .isl leads, and whatever a symbolic link leads to: files of
 // MyISAM and Aria made with DATA DIRECTORY or INDEX DIRECTORY, and databases.
 
-// islExt is the extension of a file that holds the path of a tablespace.
-const islExt = ".isl"
+// ISLExt is the extension of a file that holds the path of a tablespace.
+const ISLExt = ".isl"
 
-// link says where a file lies that is not in its place, and how the server gets
+// Link says where a file lies that is not in its place, and how the server gets
 // there. The zero link is that of a file in its place.
-type link struct {
-	kind string // repo.LinkISL or repo.LinkSymbolic
-	to   string // absolute, as the server names it
+type Link struct {
+	Kind string // repo.LinkISL or repo.LinkSymbolic
+	To   string // absolute, as the server names it
 }
 
 // follow finds the link of a directory entry; isLink is false for a file in its
 // place. A link that has vanished gives fs.ErrNotExist.
-func (l layout) follow(dir string, d fs.DirEntry) (found link, isLink bool, err error) {
-	name := filepath.Join(l.datadir, dir, d.Name())
+func (l Layout) follow(dir string, d fs.DirEntry) (found Link, isLink bool, err error) {
+	name := filepath.Join(l.Dir, dir, d.Name())
 	switch {
-	case path.Ext(d.Name()) == islExt:
+	case path.Ext(d.Name()) == ISLExt:
 		to, err := l.readISL(name)
 		if err == nil && !filepath.IsAbs(to) && to != "" {
-			to = filepath.Join(l.server, to)
+			to = filepath.Join(l.ServerDir, to)
 		}
-		return link{repo.LinkISL, to}, true, err
+		return Link{repo.LinkISL, to}, true, err
 	case d.Type()&fs.ModeSymlink != 0:
-		to, err := l.files.Readlink(name)
+		to, err := l.Files.Readlink(name)
 		if err == nil && !filepath.IsAbs(to) {
 			to = filepath.Join(filepath.Dir(name), to)
 		}
-		return link{repo.LinkSymbolic, to}, true, err
+		return Link{repo.LinkSymbolic, to}, true, err
 	}
-	return link{}, false, nil
+	return Link{}, false, nil
 }
 
 // readISL reads the path in an .isl file, as the server does: without the blanks
 // at its end. It is "" if there is no path of a tablespace, as it is for a moment
 // when the server makes the file.
-func (l layout) readISL(name string) (string, error) {
+func (l Layout) readISL(name string) (string, error) {
 	const longest = 4000 // bytes, OS_FILE_MAX_PATH of the server
-	f, err := l.files.Open(name)
+	f, err := l.Files.Open(name)
 	if err != nil {
 		return "", err
 	}
@@ -70,45 +70,45 @@ func (l layout) readISL(name string) (string, error) {
 
 // brokenLink is what is wrong with the link to a tablespace. A DDL may be at work there.
 type brokenLink struct {
-	entry entry
-	text  string
+	Entry Entry
+	Text  string
 }
 
-// databaseOrigin is where a database directory lies that is a symbolic link, ""
+// DatabaseOrigin is where a database directory lies that is a symbolic link, ""
 // if it is none.
-func (l layout) databaseOrigin(dir string) string {
-	name := filepath.Join(l.datadir, dir)
-	to, err := l.files.Readlink(name)
+func (l Layout) DatabaseOrigin(dir string) string {
+	name := filepath.Join(l.Dir, dir)
+	to, err := l.Files.Readlink(name)
 	if err != nil {
 		return ""
 	}
 	if !filepath.IsAbs(to) {
-		to = filepath.Join(l.datadir, to)
+		to = filepath.Join(l.Dir, to)
 	}
 	return filepath.Clean(to)
 }
 
-// absent are the tablespaces outside of the data directory that are not there, such as
+// MissingExternal are the tablespaces outside of the data directory that are not there, such as
 // those on a disk that is gone: the server runs without these tables. Up to 10.5 its
 // dictionary has their paths, and a backup is refused.
-func (l layout) absent(s scan) map[string]bool {
+func (l Layout) MissingExternal(s Scan) map[string]bool {
 	found := map[string]bool{}
-	for _, e := range s.entries {
-		if e.link.kind != repo.LinkISL || !l.pathless() {
+	for _, e := range s.Entries {
+		if e.Link.Kind != repo.LinkISL || !l.Pathless() {
 			continue
 		}
-		if _, err := l.stat(l.file(e)); errors.Is(err, fs.ErrNotExist) {
-			found[e.path()] = true
+		if _, err := l.Stat(l.File(e)); errors.Is(err, fs.ErrNotExist) {
+			found[e.Path()] = true
 		}
 	}
 	return found
 }
 
-// farPlace is where a link leads, for a message.
-func farPlace(e entry, to link) string {
-	name := e.path()
-	if to.kind == repo.LinkISL {
-		name = strings.TrimSuffix(name, path.Ext(name)) + islExt
+// externalPlace is where a link leads, for a message.
+func externalPlace(e Entry, to Link) string {
+	name := e.Path()
+	if to.Kind == repo.LinkISL {
+		name = strings.TrimSuffix(name, path.Ext(name)) + ISLExt
 	}
-	return name + " to " + to.to
+	return name + " to " + to.To
 }

@@ -1,4 +1,4 @@
-package backup
+package datadir
 
 import (
 	"fmt"
@@ -21,9 +21,9 @@ func rootFile(name string) bool {
 // handledElsewhere reports whether a file of the data directory itself is copied
 // by other means, or is one that no backup holds: temporary tablespaces, the
 // logs of the server and of its replication, locks and sockets.
-func (l layout) handledElsewhere(name string) bool {
-	for _, system := range l.system {
-		if filepath.Join(l.datadir, name) == system {
+func (l Layout) handledElsewhere(name string) bool {
+	for _, system := range l.System {
+		if filepath.Join(l.Dir, name) == system {
 			return true
 		}
 	}
@@ -36,8 +36,8 @@ func (l layout) handledElsewhere(name string) bool {
 		return true
 	}
 	for _, variable := range []string{"log_bin_basename", "relay_log_basename", "log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket", "log_basename"} {
-		base := filepath.Base(l.vars[variable])
-		if l.vars[variable] != "" && (name == base || strings.HasPrefix(name, base+".")) {
+		base := filepath.Base(l.Vars[variable])
+		if l.Vars[variable] != "" && (name == base || strings.HasPrefix(name, base+".")) {
 			return true
 		}
 	}
@@ -55,12 +55,12 @@ func (l layout) handledElsewhere(name string) bool {
 // master-NAME.info, relay-log-NAME.info, and relay-NAME.000001, as the server's
 // variables have the rest of the name. Without relay_log they do not tell that of the
 // relay logs, which are called mysqld-relay-bin-NAME.000001 or HOST-relay-bin-NAME.000001.
-func (l layout) ofConnection(name string) bool {
+func (l Layout) ofConnection(name string) bool {
 	ext := path.Ext(name)
 	if ext == ".info" && strings.HasPrefix(name, "master-") {
 		return true
 	}
-	relay, info := l.vars["relay_log_basename"], l.vars["relay_log_info_file"]
+	relay, info := l.Vars["relay_log_basename"], l.Vars["relay_log_info_file"]
 	isNumber := len(ext) > 1 && strings.Trim(ext[1:], "0123456789") == ""
 	isLog := strings.Contains(name, "-relay-bin-") || relay != "" && strings.HasPrefix(name, filepath.Base(relay)+"-")
 	return isLog && (isNumber || ext == ".index") ||
@@ -69,29 +69,29 @@ func (l layout) ofConnection(name string) bool {
 
 // holdsEngines reports whether a directory holds files of InnoDB or Aria that belong
 // to no database. They are restored with their folder.
-func (l layout) holdsEngines(dir string) bool {
+func (l Layout) holdsEngines(dir string) bool {
 	return slices.ContainsFunc(l.engineFiles(), func(file string) bool { return filepath.Dir(file) == dir })
 }
 
 // engineFiles are such files, one for each directory at least.
-func (l layout) engineFiles() []string {
-	return append(slices.Clone(l.system), filepath.Join(l.undo, "undo001"), l.redo, filepath.Join(l.aria, "aria_log_control"))
+func (l Layout) engineFiles() []string {
+	return append(slices.Clone(l.System), filepath.Join(l.undo, "undo001"), l.Redo, filepath.Join(l.Aria, "aria_log_control"))
 }
 
 // holdsLogs reports whether the server writes logs or temporary files into a
 // directory.
-func (l layout) holdsLogs(dir string) bool {
+func (l Layout) holdsLogs(dir string) bool {
 	for _, name := range []string{
 		"log_bin_basename", "log_bin_index", "relay_log_basename", "relay_log_index", "relay_log_info_file", "innodb_temp_data_file_path",
 		"log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket",
 	} {
-		if l.vars[name] != "" && filepath.Dir(l.resolve(l.vars[name])) == dir {
+		if l.Vars[name] != "" && filepath.Dir(l.Resolve(l.Vars[name])) == dir {
 			return true
 		}
 	}
 	for _, name := range []string{"tmpdir", "innodb_tmpdir", "slave_load_tmpdir"} {
-		for path := range strings.SplitSeq(l.vars[name], ":") {
-			if path != "" && l.resolve(path) == dir {
+		for path := range strings.SplitSeq(l.Vars[name], ":") {
+			if path != "" && l.Resolve(path) == dir {
 				return true
 			}
 		}
@@ -101,12 +101,12 @@ func (l layout) holdsLogs(dir string) bool {
 
 // ownFile reports whether a file is one that the server's variables name, whatever
 // its extension is.
-func (l layout) ownFile(file string) bool {
+func (l Layout) ownFile(file string) bool {
 	if slices.Contains(l.engineFiles(), file) {
 		return true
 	}
 	return slices.ContainsFunc([]string{"log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket", "file_key_management_filename"}, func(name string) bool {
-		return l.vars[name] != "" && l.resolve(l.vars[name]) == file
+		return l.Vars[name] != "" && l.Resolve(l.Vars[name]) == file
 	})
 }
 
@@ -130,9 +130,9 @@ func systemFiles(path string) ([]string, error) {
 	return names, nil
 }
 
-// undoFiles lists undo001, undo002, ...
-func (l layout) undoFiles() ([]string, error) {
-	list, err := l.files.ReadDir(l.undo)
+// UndoFiles lists undo001, undo002, ...
+func (l Layout) UndoFiles() ([]string, error) {
+	list, err := l.Files.ReadDir(l.undo)
 	if err != nil {
 		return nil, fmt.Errorf("list undo tablespaces: %w", err)
 	}

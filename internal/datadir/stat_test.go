@@ -1,4 +1,4 @@
-package backup
+package datadir
 
 import (
 	"os"
@@ -37,22 +37,22 @@ func TestInParts(t *testing.T) {
 // time tells them apart.
 func TestIdentityOfReusedInode(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
-	seen := map[identity]bool{}
+	seen := map[Identity]bool{}
 	for range 50 {
 		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s, err := layout{}.stat(path)
+		s, err := Layout{}.Stat(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.id.born == 0 {
+		if s.ID.Born == 0 {
 			t.Fatal("the file system of the temporary folder keeps no birth times")
 		}
-		if seen[s.id] {
-			t.Fatalf("identity %+v twice", s.id)
+		if seen[s.ID] {
+			t.Fatalf("identity %+v twice", s.ID)
 		}
-		seen[s.id] = true
+		seen[s.ID] = true
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}

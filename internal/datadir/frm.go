@@ -1,4 +1,4 @@
-package backup
+package datadir
 
 import (
 	"bytes"
@@ -10,19 +10,19 @@ import (
 	"strings"
 )
 
-// definition is what a backup must know of a table from its .frm file. The
+// Definition is what a backup must know of a table from its .frm file. The
 // server's own list is not asked for it: information_schema opens every table
 // and waits behind the DDL that a backup holds up.
-type definition struct {
-	kind        string // as in information_schema.TABLES.TABLE_TYPE
-	engine      string // the engine of the data, "" for a view
-	partitioned bool
+type Definition struct {
+	Kind        string // as in information_schema.TABLES.TABLE_TYPE
+	Engine      string // the engine of the data, "" for a view
+	Partitioned bool
 }
 
 // Values of definition.kind.
 const (
-	kindTable    = "BASE TABLE"
-	kindView     = "VIEW"
+	KindTable    = "BASE TABLE"
+	KindView     = "VIEW"
 	kindSequence = "SEQUENCE"
 	kindVersions = "SYSTEM VERSIONED"
 )
@@ -84,17 +84,17 @@ func isView(b []byte) bool { return bytes.HasPrefix(b, []byte("TYPE=VIEW\n")) }
 // before each table. A table and its column look alike.
 var twoNames = regexp.MustCompile("`((?:[^`]|``)+)`\\.`((?:[^`]|``)+)`")
 
-// viewTables returns what may be the tables that a view reads, none if the .frm
+// ViewTables returns what may be the tables that a view reads, none if the .frm
 // file is not that of a view.
-func viewTables(b []byte) []qualified {
+func ViewTables(b []byte) []TableName {
 	_, query, ok := bytes.Cut(b, []byte("\nquery="))
 	if !isView(b) || !ok {
 		return nil
 	}
 	query, _, _ = bytes.Cut(query, []byte("\n"))
-	var all []qualified
+	var all []TableName
 	for _, m := range twoNames.FindAllSubmatch(query, -1) {
-		q := qualified{strings.ReplaceAll(string(m[1]), "``", "`"), strings.ReplaceAll(string(m[2]), "``", "`")}
+		q := TableName{strings.ReplaceAll(string(m[1]), "``", "`"), strings.ReplaceAll(string(m[2]), "``", "`")}
 		if !slices.Contains(all, q) {
 			all = append(all, q)
 		}
@@ -103,31 +103,31 @@ func viewTables(b []byte) []qualified {
 }
 
 // parseDefinition reads a whole .frm file.
-func parseDefinition(b []byte) (definition, error) {
+func parseDefinition(b []byte) (Definition, error) {
 	if isView(b) {
-		return definition{kind: kindView}, nil
+		return Definition{Kind: KindView}, nil
 	}
 	if len(b) < frmHeaderSize || b[0] != 0xfe || b[1] != 1 {
-		return definition{}, errNotFrm
+		return Definition{}, errNotFrm
 	}
-	d := definition{kind: kindTable, engine: legacyEngine(b[frmLegacyEngine])}
+	d := Definition{Kind: KindTable, Engine: legacyEngine(b[frmLegacyEngine])}
 	if named := namedEngine(b); named != "" {
-		d.engine = engineName(named)
+		d.Engine = engineName(named)
 	}
-	if d.engine == "partition" {
-		d.partitioned = true
-		if d.engine = legacyEngine(b[frmPartitionedBy]); d.engine == "" {
-			d.engine = "partition"
+	if d.Engine == "partition" {
+		d.Partitioned = true
+		if d.Engine = legacyEngine(b[frmPartitionedBy]); d.Engine == "" {
+			d.Engine = "partition"
 		}
 	}
-	if d.engine == "" {
-		return definition{}, fmt.Errorf("engine number %d without a name: %w", b[frmLegacyEngine], errNotFrm)
+	if d.Engine == "" {
+		return Definition{}, fmt.Errorf("engine number %d without a name: %w", b[frmLegacyEngine], errNotFrm)
 	}
 	switch {
 	case b[frmChoices]>>4&3 == frmSequenceChoice:
-		d.kind = kindSequence
+		d.Kind = kindSequence
 	case hasExtra2(b, extra2Versioned):
-		d.kind = kindVersions
+		d.Kind = kindVersions
 	}
 	return d, nil
 }

@@ -1,4 +1,4 @@
-package backup
+package datadir
 
 import (
 	"bytes"
@@ -7,10 +7,10 @@ import (
 	"io"
 )
 
-// wholeLines is how many of the first size bytes of a log table are whole lines: the
+// WholeLines is how many of the first size bytes of a log table are whole lines: the
 // end of the last may be being written. Of a line that is longer than any can be, all is.
-func (e entry) wholeLines(f io.ReaderAt, size int64) (int64, error) {
-	if !e.logTable() {
+func (e Entry) WholeLines(f io.ReaderAt, size int64) (int64, error) {
+	if !e.HoldsLogRows() {
 		return size, nil
 	}
 	const most = 1 << 30 // bytes of a statement
@@ -40,19 +40,19 @@ const (
 	csmRows  = 2 // offset of the number of rows, 8 bytes
 )
 
-// csvState is the second file of a CSV table that was closed, with so many rows.
-func csvState(rows int64) []byte {
+// CSVState is the second file of a CSV table that was closed, with so many rows.
+func CSVState(rows int64) []byte {
 	b := make([]byte, csmSize) // the last byte says whether it crashed
 	b[0], b[1] = csmMagic, csmVers
 	binary.LittleEndian.PutUint64(b[csmRows:], uint64(rows))
 	return b
 }
 
-// readTail reads the last bytes of a log table's data of that size, by which it
+// ReadTail reads the last bytes of a log table's data of that size, by which it
 // can be told later whether the table has only grown. Of other files it reads nothing.
-func (e entry) readTail(f io.ReaderAt, size int64) ([]byte, error) {
+func (e Entry) ReadTail(f io.ReaderAt, size int64) ([]byte, error) {
 	const length = 4096
-	if !e.logTable() {
+	if !e.HoldsLogRows() {
 		return nil, nil
 	}
 	b := make([]byte, min(size, length))

@@ -1,4 +1,4 @@
-package backup
+package datadir
 
 import (
 	"path/filepath"
@@ -12,8 +12,8 @@ func FuzzViewTables(f *testing.F) {
 	f.Add([]byte("TYPE=VIEW\nquery=select `shop`.`orders`.`id` AS `id` from `shop`.`orders`\nmd5=0\n"))
 	f.Add([]byte("TYPE=VIEW\nquery=select `a``b`.`c``d` from ```.`.`\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, q := range viewTables(b) {
-			if q.database == "" || q.name == "" || len(q.database)+len(q.name) > len(b) {
+		for _, q := range ViewTables(b) {
+			if q.Database == "" || q.Name == "" || len(q.Database)+len(q.Name) > len(b) {
 				t.Errorf("%q reads %+v", b, q)
 			}
 		}
@@ -44,8 +44,8 @@ func FuzzResolve(f *testing.F) {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		l := layout{datadir: "/mnt/data", server: "/srv/data"}
-		got := l.resolve(path)
+		l := Layout{Dir: "/mnt/data", ServerDir: "/srv/data"}
+		got := l.Resolve(path)
 		if !filepath.IsAbs(got) || filepath.Clean(got) != got {
 			t.Errorf("%q is %q", path, got)
 		}

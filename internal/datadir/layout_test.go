@@ -1,4 +1,4 @@
-package backup
+package datadir
 
 import (
 	"errors"
@@ -19,11 +19,11 @@ func TestLayoutOfVariables(t *testing.T) {
 		"innodb_undo_directory": "./undo", "innodb_log_group_home_dir": "/var/lib/mysql/redo", "aria_log_dir_path": "/var/lib/mysql/",
 		"ignore_db_dirs": "a,b", "innodb_page_size": "16384", "log_bin_basename": "/var/lib/mysql/logs/binlog", "tmpdir": "/tmp:/var/lib/mysql/tmp",
 	}
-	l, err := newLayout("/mnt/data", vars, nil)
+	l, err := NewLayout("/mnt/data", vars, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := []string{l.undo, l.redo, l.aria, strings.Join(l.system, " ")}
+	got := []string{l.undo, l.Redo, l.Aria, strings.Join(l.System, " ")}
 	want := []string{"/mnt/data/undo", "/mnt/data/redo/ib_logfile0", "/mnt/data", "/mnt/data/ibdata1 /ssd/ibdata2"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("paths (-want +got):\n%s", diff)
@@ -33,8 +33,8 @@ func TestLayoutOfVariables(t *testing.T) {
 		"/mnt/data/ibdata1":      {"", "ibdata1", ""},
 		"/ssd/ibdata2":           {"", "ibdata2", "/ssd/ibdata2"},
 	} {
-		e, origin := l.entry(file)
-		if got := [3]string{e.dir, e.name, origin}; got != want {
+		e, origin := l.EntryOf(file)
+		if got := [3]string{e.Dir, e.Name, origin}; got != want {
 			t.Errorf("entry(%s) = %q, want %q", file, got, want)
 		}
 	}
@@ -70,17 +70,17 @@ func TestScanTakesWhatBelongsIntoABackup(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	l, err := newLayout(dir, map[string]string{"datadir": dir, "ignore_db_dirs": "skip", "innodb_page_size": "16384"}, nil)
+	l, err := NewLayout(dir, map[string]string{"datadir": dir, "ignore_db_dirs": "skip", "innodb_page_size": "16384"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := l.scanDatadir(t.Context())
+	s, err := l.Scan(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, e := range s.entries {
-		got = append(got, e.path()+" "+e.table)
+	for _, e := range s.Entries {
+		got = append(got, e.Path()+" "+e.Table)
 	}
 	want := []string{
 		"debian-10.11.flag ", "ib_buffer_pool ", "mysql_upgrade_info ",
@@ -92,13 +92,13 @@ func TestScanTakesWhatBelongsIntoABackup(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"empty", "shop"}, s.databases); diff != "" {
+	if diff := cmp.Diff([]string{"empty", "shop"}, s.Databases); diff != "" {
 		t.Errorf("databases (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"shop/unknown.bin"}, s.strays); diff != "" {
+	if diff := cmp.Diff([]string{"shop/unknown.bin"}, s.Strays); diff != "" {
 		t.Errorf("files of no table (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"stray.bin"}, s.ignored); diff != "" {
+	if diff := cmp.Diff([]string{"stray.bin"}, s.Unknown); diff != "" {
 		t.Errorf("unknown files (-want +got):\n%s", diff)
 	}
 }
@@ -135,25 +135,25 @@ func TestDatabaseBesideFilesOfTheServer(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				l, err := newLayout(datadir, map[string]string{"datadir": datadir, "innodb_page_size": "16384", variable: strings.ReplaceAll(value, "DATADIR", datadir)}, nil)
+				l, err := NewLayout(datadir, map[string]string{"datadir": datadir, "innodb_page_size": "16384", variable: strings.ReplaceAll(value, "DATADIR", datadir)}, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
-				s, err := l.scanDatadir(t.Context())
+				s, err := l.Scan(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
 				var names []string
-				for _, e := range s.entries {
-					names = append(names, e.name)
+				for _, e := range s.Entries {
+					names = append(names, e.Name)
 				}
 				if got := strings.Join(names, " "); got != tt.want {
 					t.Errorf("files %q, want %q", got, tt.want)
 				}
 				// The server lists every folder. Those of InnoDB and Aria are restored with their files.
 				folder := filepath.Join(datadir, dir)
-				if want := tt.database || !l.holdsEngines(folder); slices.Contains(s.databases, dir) != want {
-					t.Errorf("databases %q, want %s among them: %t", s.databases, dir, want)
+				if want := tt.database || !l.holdsEngines(folder); slices.Contains(s.Databases, dir) != want {
+					t.Errorf("databases %q, want %s among them: %t", s.Databases, dir, want)
 				}
 			})
 		}
@@ -179,22 +179,22 @@ func TestScanOfClosedDirectories(t *testing.T) {
 	if err := os.Chown(datadir, server.UID, server.GID); err != nil {
 		t.Fatal(err)
 	}
-	l, err := newLayout(datadir, map[string]string{"datadir": datadir, "innodb_page_size": "16384"}, nil)
+	l, err := NewLayout(datadir, map[string]string{"datadir": datadir, "innodb_page_size": "16384"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := fsuser.Value(server, func() (scan, error) { return l.scanDatadir(t.Context()) })
+	s, err := fsuser.Value(server, func() (Scan, error) { return l.Scan(t.Context()) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"old.d", "shop"}, s.closed); diff != "" {
+	if diff := cmp.Diff([]string{"old.d", "shop"}, s.Closed); diff != "" {
 		t.Errorf("closed (-want +got):\n%s", diff)
 	}
 }
 
 // What a replica keeps of named connections was called unknown, every night.
 func TestFilesOfNamedConnections(t *testing.T) {
-	l := layout{datadir: "/d", vars: map[string]string{"relay_log_basename": "/d/rl", "relay_log_info_file": "relay-log.info"}}
+	l := Layout{Dir: "/d", Vars: map[string]string{"relay_log_basename": "/d/rl", "relay_log_info_file": "relay-log.info"}}
 	for name, want := range map[string]bool{
 		"master-east.info": true, "master-@0041b.info": true, "relay-log-east.info": true, "rl-east.000001": true, "rl-east.index": true, "rl.000001": true,
 		"mysqld-relay-bin-east.000001": true, "db1-relay-bin-we@0020st.index": true, "db1-relay-bin.000002": true,
@@ -204,7 +204,7 @@ func TestFilesOfNamedConnections(t *testing.T) {
 			t.Errorf("%s is known: %t, want %t", name, got, want)
 		}
 	}
-	l.vars = map[string]string{"relay_log_info_file": "/d/rli.info"}
+	l.Vars = map[string]string{"relay_log_info_file": "/d/rli.info"}
 	if !l.handledElsewhere("rli-east.info") || l.handledElsewhere("rl-east.000001") {
 		t.Error("rli-east.info is not known, or rl-east.000001 is")
 	}

@@ -1,4 +1,4 @@
-package backup
+package datadir
 
 import (
 	"encoding/binary"
@@ -7,10 +7,10 @@ import (
 	"io"
 )
 
-// arzExt is the extension of the data of an ARCHIVE table. The file holds the table's
+// ARZExt is the extension of the data of an ARCHIVE table. The file holds the table's
 // definition, too, and is all that there is of a table until somebody opens it: only
 // then does the server make a .frm file.
-const arzExt = ".ARZ"
+const ARZExt = ".ARZ"
 
 // Places in an .ARZ file (storage/archive/azlib.h of MariaDB). Integers are
 // little-endian.
@@ -26,30 +26,30 @@ const (
 var errNotArchive = errors.New("not the data of an ARCHIVE table")
 
 // inspectArchive reads the definition and the size out of an .ARZ file.
-func inspectArchive(f io.ReaderAt) (facts, error) {
+func inspectArchive(f io.ReaderAt) (Facts, error) {
 	head := make([]byte, arzHeaderSize)
 	if _, err := f.ReadAt(head, 0); err != nil {
 		if errors.Is(err, io.EOF) {
 			err = errNotArchive
 		}
-		return facts{}, err
+		return Facts{}, err
 	}
-	var found facts
+	var found Facts
 	offset, length := binary.LittleEndian.Uint32(head[arzFrmOffset:]), binary.LittleEndian.Uint32(head[arzFrmLength:])
-	if head[0] != arzMagic || length == 0 || length > largestFrm {
-		return facts{}, errNotArchive
+	if head[0] != arzMagic || length == 0 || length > MaxDefinition {
+		return Facts{}, errNotArchive
 	}
 	if end := binary.LittleEndian.Uint64(head[arzEnd:]); end < 1<<62 {
-		found.dataSize = int64(end)
+		found.DataSize = int64(end)
 	}
 	frm, err := io.ReadAll(io.NewSectionReader(f, int64(offset), int64(length)))
 	if err != nil {
-		return facts{}, err
+		return Facts{}, err
 	}
 	d, err := parseDefinition(frm)
 	if err != nil {
-		return facts{}, fmt.Errorf("definition in the data of an ARCHIVE table: %w", err)
+		return Facts{}, fmt.Errorf("definition in the data of an ARCHIVE table: %w", err)
 	}
-	found.define = &d
+	found.Definition = &d
 	return found, nil
 }

@@ -1,4 +1,4 @@
-package backup
+package datadir
 
 import (
 	"maps"
@@ -11,10 +11,10 @@ import (
 	"mbk/internal/repo"
 )
 
-// supported reports whether a table of an engine is whole when the files of the
+// SupportedEngine reports whether a table of an engine is whole when the files of the
 // data directory are restored. The rows of FEDERATED tables live elsewhere and
 // those of MEMORY and BLACKHOLE nowhere; their definitions are all there is.
-func supported(engine string) bool {
+func SupportedEngine(engine string) bool {
 	switch engineName(engine) {
 	case "InnoDB", "Aria", "MyISAM", "MRG_MyISAM", "CSV", "ARCHIVE", "MEMORY", "BLACKHOLE", "FEDERATED":
 		return true
@@ -48,23 +48,23 @@ func dataFiles(engine string) []string {
 	case "CSV":
 		return []string{".CSM", ".CSV"}
 	case "ARCHIVE":
-		return []string{arzExt}
+		return []string{ARZExt}
 	}
 	return nil
 }
 
-// outsideReason is why a table of an unsupported engine is left out.
-const outsideReason = "its engine keeps rows outside of what a copy of its files holds"
+// OutsideReason is why a table of an unsupported engine is left out.
+const OutsideReason = "its engine keeps rows outside of what a copy of its files holds"
 
-// unsupportedTables lists the tables of a scan that cannot be backed up. Broken
+// UnsupportedTables lists the tables of a scan that cannot be backed up. Broken
 // definitions are named by the backup itself; here they are passed over.
-func unsupportedTables(l layout, s scan) []repo.LeftOut {
+func UnsupportedTables(l Layout, s Scan) []repo.LeftOut {
 	var mu sync.Mutex
 	found := map[int][]repo.LeftOut{} // by the first entry of a part
-	inParts(len(s.entries), func(from, to int) {
+	inParts(len(s.Entries), func(from, to int) {
 		var part []repo.LeftOut
-		_ = l.as(func(l layout) error { // what fails is seen again
-			part = unsupportedIn(l, s.entries[from:to])
+		_ = l.Do(func(l Layout) error { // what fails is seen again
+			part = unsupportedIn(l, s.Entries[from:to])
 			return nil
 		})
 		mu.Lock()
@@ -78,28 +78,28 @@ func unsupportedTables(l layout, s scan) []repo.LeftOut {
 	return all
 }
 
-// unsupportedIn is unsupportedTables for some entries.
-func unsupportedIn(l layout, entries []entry) []repo.LeftOut {
+// unsupportedIn is UnsupportedTables for some entries.
+func unsupportedIn(l Layout, entries []Entry) []repo.LeftOut {
 	var found []repo.LeftOut
 	buf := make([]byte, 16<<10) // more than most definitions have
 	for _, e := range entries {
-		if !e.frm() {
+		if !e.IsDefinition() {
 			continue
 		}
-		b, err := l.readFile(l.file(e), buf)
+		b, err := l.ReadFile(l.File(e), buf)
 		if err != nil {
 			continue
 		}
-		if d, err := parseDefinition(b); err == nil && d.kind != kindView && !supported(d.engine) {
-			found = append(found, leftOut(e, d))
+		if d, err := parseDefinition(b); err == nil && d.Kind != KindView && !SupportedEngine(d.Engine) {
+			found = append(found, UnsupportedTable(e, d))
 		}
 	}
 	return found
 }
 
-func leftOut(e entry, d definition) repo.LeftOut {
+func UnsupportedTable(e Entry, d Definition) repo.LeftOut {
 	return repo.LeftOut{
-		Database: filename.SQL(e.dir), Name: filename.SQL(e.table), Engine: d.engine,
-		Reason: outsideReason,
+		Database: filename.SQL(e.Dir), Name: filename.SQL(e.Table), Engine: d.Engine,
+		Reason: OutsideReason,
 	}
 }

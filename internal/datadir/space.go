@@ -1,4 +1,4 @@
-package backup
+package datadir
 
 import (
 	"errors"
@@ -8,10 +8,10 @@ import (
 	"mbk/internal/innodb"
 )
 
-// readSpace reads page 0 of an open tablespace. It may be caught in the middle
+// ReadSpace reads page 0 of an open tablespace. It may be caught in the middle
 // of being written; the copier's own reads are repeated, so this one is too. The page
 // is read into page, which is as long as one.
-func readSpace(f io.ReaderAt, name string, page []byte) (innodb.Space, error) {
+func ReadSpace(f io.ReaderAt, name string, page []byte) (innodb.Space, error) {
 	const tries = 10
 	var failed error
 	for range tries {
@@ -33,13 +33,13 @@ func readSpace(f io.ReaderAt, name string, page []byte) (innodb.Space, error) {
 
 // readSpaceID is the number of the tablespace in a file, 0 if it has none that can be
 // read.
-func readSpaceID(l layout, e entry, page []byte) (innodb.SpaceID, error) {
-	f, err := l.files.Open(l.file(e))
+func readSpaceID(l Layout, e Entry, page []byte) (innodb.SpaceID, error) {
+	f, err := l.Files.Open(l.File(e))
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close() //nolint:errcheck // only read
-	space, err := readSpace(f, e.path(), page)
+	space, err := ReadSpace(f, e.Path(), page)
 	if err != nil {
 		return 0, nil //nolint:nilerr // damaged, empty or no tablespace at all
 	}

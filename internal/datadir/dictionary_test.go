@@ -1,4 +1,4 @@
-package backup
+package datadir
 
 import (
 	"encoding/binary"
@@ -26,21 +26,21 @@ func page0(id uint32) string {
 }
 
 // datadirWith makes the files of databases, and a scan that has found them.
-func datadirWith(t *testing.T, files map[string]string) (layout, []entry) {
+func datadirWith(t *testing.T, files map[string]string) (Layout, []Entry) {
 	t.Helper()
-	l := layout{datadir: t.TempDir(), vars: map[string]string{"innodb_page_size": "16384", "version": "11.8.2-MariaDB"}}
-	var entries []entry
+	l := Layout{Dir: t.TempDir(), Vars: map[string]string{"innodb_page_size": "16384", "version": "11.8.2-MariaDB"}}
+	var entries []Entry
 	for name, contents := range files {
-		file := filepath.Join(l.datadir, filepath.FromSlash(name))
+		file := filepath.Join(l.Dir, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(file, []byte(contents), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		entries = append(entries, entry{dir: path.Dir(name), name: path.Base(name), table: tableOf(path.Base(name))})
+		entries = append(entries, Entry{Dir: path.Dir(name), Name: path.Base(name), Table: TableOf(path.Base(name))})
 	}
-	slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.path(), b.path()) })
+	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Path(), b.Path()) })
 	return l, entries
 }
 
@@ -48,9 +48,9 @@ func datadirWith(t *testing.T, files map[string]string) (layout, []entry) {
 // making, is never left out.
 func TestLeftOver(t *testing.T) {
 	const fts, index, alter = "FTS_0000000000000014_CONFIG.ibd", "FTS_0000000000000014_0000000000000020_INDEX_1.ibd", "#sql-alter-1-2.ibd"
-	d := &dictionary{
-		spaces: map[string]innodb.SpaceID{"shop/t": 5, "shop/ft": 6, "shop/" + strings.ToLower(fts[:len(fts)-4]): 7, "shop/#sql-alter-1-2": 8, "shop/inside": 0},
-		names:  map[innodb.SpaceID]string{5: "shop/t", 6: "shop/ft", 7: "shop/" + fts[:len(fts)-4], 8: "shop/#sql-alter-1-2"},
+	d := &Dictionary{
+		Spaces: map[string]innodb.SpaceID{"shop/t": 5, "shop/ft": 6, "shop/" + strings.ToLower(fts[:len(fts)-4]): 7, "shop/#sql-alter-1-2": 8, "shop/inside": 0},
+		Names:  map[innodb.SpaceID]string{5: "shop/t", 6: "shop/ft", 7: "shop/" + fts[:len(fts)-4], 8: "shop/#sql-alter-1-2"},
 	}
 	for _, tt := range []struct {
 		name        string
@@ -76,11 +76,11 @@ func TestLeftOver(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			l, entries := datadirWith(t, tt.files)
 			for _, name := range tt.gone {
-				if err := os.Remove(filepath.Join(l.datadir, name)); err != nil {
+				if err := os.Remove(filepath.Join(l.Dir, name)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			found, moved, err := d.leftOver(l, d.unknown(entries), entries)
+			found, moved, err := d.Unowned(l, d.Unknown(entries), entries)
 			if got := strings.Join(found, " "); got != tt.want || err != nil {
 				t.Errorf("left over are %q, %v, want %q", got, err, tt.want)
 			}
@@ -93,10 +93,10 @@ func TestLeftOver(t *testing.T) {
 
 // What a filter leaves out is not listed, and still owns its tablespace.
 func TestLeftOverOfTableThatIsLeftOut(t *testing.T) {
-	d := &dictionary{spaces: map[string]innodb.SpaceID{"Shop/t": 5}, names: map[innodb.SpaceID]string{5: "Shop/T"}}
+	d := &Dictionary{Spaces: map[string]innodb.SpaceID{"Shop/t": 5}, Names: map[innodb.SpaceID]string{5: "Shop/T"}}
 	l, entries := datadirWith(t, map[string]string{"Shop/T.ibd": page0(5), "other/old.ibd": page0(5)})
-	entries = slices.DeleteFunc(entries, func(e entry) bool { return e.dir == "Shop" })
-	found, moved, err := d.leftOver(l, d.unknown(entries), entries)
+	entries = slices.DeleteFunc(entries, func(e Entry) bool { return e.Dir == "Shop" })
+	found, moved, err := d.Unowned(l, d.Unknown(entries), entries)
 	if !slices.Equal(found, []string{"other/old.ibd"}) || len(moved) > 0 || err != nil {
 		t.Errorf("left over are %q, moved %q, %v, want other/old.ibd", found, moved, err)
 	}

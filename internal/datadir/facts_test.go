@@ -1,4 +1,4 @@
-package backup
+package datadir
 
 import (
 	"bytes"
@@ -36,13 +36,13 @@ func FuzzInspect(f *testing.F) {
 	f.Add(".frm", []byte("TYPE=VIEW\nquery=select 1"))
 	f.Add(".MYI", append([]byte(myiMagic), make([]byte, indexHead)...))
 	f.Add(".MAI", append([]byte(maiMagic), make([]byte, indexHead)...))
-	f.Add(arzExt, append([]byte{arzMagic, 3, 1, 0, 0, arzHeaderSize, 0, 0, 0, 64}, make([]byte, 200)...))
+	f.Add(ARZExt, append([]byte{arzMagic, 3, 1, 0, 0, arzHeaderSize, 0, 0, 0, 64}, make([]byte, 200)...))
 	f.Fuzz(func(t *testing.T, ext string, b []byte) {
-		found, err := inspect(entry{dir: "d", name: "t" + ext}, bytes.NewReader(b), int64(len(b)))
+		found, err := Inspect(Entry{Dir: "d", Name: "t" + ext}, bytes.NewReader(b), int64(len(b)))
 		if err != nil {
 			t.Error(err)
 		}
-		if found.dataSize < 0 || len(found.parts) > len(b) {
+		if found.DataSize < 0 || len(found.Partitions) > len(b) {
 			t.Errorf("%+v", found)
 		}
 	})

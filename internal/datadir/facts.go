@@ -1,4 +1,4 @@
-package backup
+package datadir
 
 import (
 	"bytes"
@@ -11,15 +11,15 @@ import (
 	"mbk/internal/aria"
 )
 
-// facts is what a file tells of the state of its table.
-type facts struct {
-	define   *definition // of a .frm file, and of the data of an ARCHIVE table
-	unread   string      // why the definition in a .frm file cannot be read
-	made     uint32      // by which version of the server, of a .frm file: 101119
-	crashed  bool        // the index file of MyISAM or Aria has the mark
-	open     bool        // of MyISAM: somebody has it open for writing, or was killed with it open
-	dataSize int64       // bytes that the data file must have, of an index file and of ARCHIVE; 0 if that is not known
-	parts    []string    // of a .par file: the partitions, as in the names of their files
+// Facts is what a file tells of the state of its table.
+type Facts struct {
+	Definition    *Definition // of a .frm file, and of the data of an ARCHIVE table
+	BadDefinition string      // why the definition in a .frm file cannot be read
+	release       uint32      // by which version of the server, of a .frm file: 101119
+	crashed       bool        // the index file of MyISAM or Aria has the mark
+	Open          bool        // of MyISAM: somebody has it open for writing, or was killed with it open
+	DataSize      int64       // bytes that the data file must have, of an index file and of ARCHIVE; 0 if that is not known
+	Partitions    []string    // of a .par file: the partitions, as in the names of their files
 }
 
 // Places in the index file of a MyISAM table (storage/myisam/myisamdef.h of MariaDB).
@@ -46,30 +46,30 @@ const (
 	frmVersion   = 51       // u32
 )
 
-// inspect reads what a file tells of its table. A file that cannot be understood
+// Inspect reads what a file tells of its table. A file that cannot be understood
 // tells nothing.
-func inspect(e entry, f io.ReaderAt, size int64) (facts, error) {
-	switch path.Ext(e.name) {
+func Inspect(e Entry, f io.ReaderAt, size int64) (Facts, error) {
+	switch path.Ext(e.Name) {
 	case ".frm":
-		b, err := readUpTo(f, size, largestFrm)
+		b, err := readUpTo(f, size, MaxDefinition)
 		if err != nil {
-			return facts{}, err
+			return Facts{}, err
 		}
 		return inspectDefinition(b), nil
-	case arzExt:
+	case ARZExt:
 		found, err := inspectArchive(f)
 		if errors.Is(err, errNotArchive) || errors.Is(err, errNotFrm) {
-			return facts{}, nil
+			return Facts{}, nil
 		}
 		return found, err
 	case ".par":
 		b, err := readUpTo(f, size, largestPar)
-		return facts{parts: partitionNames(b)}, err
+		return Facts{Partitions: partitionNames(b)}, err
 	case ".MYI", aria.IndexExt:
 		b, err := readUpTo(f, size, indexHead)
 		return inspectIndex(b), err
 	}
-	return facts{}, nil
+	return Facts{}, nil
 }
 
 // readUpTo reads a file that may be changing, but no more than so much of it.
@@ -77,30 +77,30 @@ func readUpTo(f io.ReaderAt, size, most int64) ([]byte, error) {
 	return io.ReadAll(io.NewSectionReader(f, 0, min(size, most)))
 }
 
-func inspectDefinition(b []byte) facts {
+func inspectDefinition(b []byte) Facts {
 	d, err := parseDefinition(b)
 	if err != nil {
-		return facts{unread: fmt.Sprintf("%d bytes, %v", len(b), err)}
+		return Facts{BadDefinition: fmt.Sprintf("%d bytes, %v", len(b), err)}
 	}
-	facts := facts{define: &d}
-	if d.kind != kindView {
-		facts.made = binary.LittleEndian.Uint32(b[frmVersion:])
+	facts := Facts{Definition: &d}
+	if d.Kind != KindView {
+		facts.release = binary.LittleEndian.Uint32(b[frmVersion:])
 	}
 	return facts
 }
 
 // inspectIndex reads the state of a table of MyISAM or Aria. The size that it gives
 // the data file is true if the table was closed.
-func inspectIndex(b []byte) facts {
+func inspectIndex(b []byte) Facts {
 	if len(b) < indexHead {
-		return facts{}
+		return Facts{}
 	}
-	var found facts
+	var found Facts
 	var size uint64
 	switch {
 	case bytes.HasPrefix(b, []byte(myiMagic)):
 		found.crashed = b[myiChanged]&stateCrashed != 0
-		if found.open = binary.BigEndian.Uint16(b[myiOpenCount:]) != 0; !found.open {
+		if found.Open = binary.BigEndian.Uint16(b[myiOpenCount:]) != 0; !found.Open {
 			size = binary.BigEndian.Uint64(b[myiDataLength:])
 		}
 	case bytes.HasPrefix(b, []byte(maiMagic)):
@@ -110,7 +110,7 @@ func inspectIndex(b []byte) facts {
 		}
 	}
 	if size < 1<<62 {
-		found.dataSize = int64(size)
+		found.DataSize = int64(size)
 	}
 	return found
 }

@@ -1,0 +1,133 @@
+package datadir
+
+import (
+	"path"
+	"strings"
+
+	"mbk/internal/aria"
+	"mbk/internal/datadir/filename"
+	"mbk/internal/repo"
+)
+
+// Entry is a file that belongs into a backup, found in a scan of the data
+// directory. Names are as on disk.
+type Entry struct {
+	Dir   string // of the database, "" in the data directory itself
+	Name  string
+	Table string // the part of the name that its table's files share, "" for a file of no table
+	Link  Link   // where the file lies, if not in its place
+}
+
+// Path is the entry's place below the data directory, with "/".
+func (e Entry) Path() string { return path.Join(e.Dir, e.Name) }
+
+func (e Entry) IsInnoDB() bool { return path.Ext(e.Name) == ".ibd" }
+
+func (e Entry) IsDefinition() bool { return path.Ext(e.Name) == ".frm" }
+
+// IsAria reports whether the file is one of the two of an Aria table.
+func (e Entry) IsAria() bool {
+	return path.Ext(e.Name) == aria.IndexExt || path.Ext(e.Name) == aria.DataExt
+}
+
+// OfLogTable reports whether this is a file of mysql.general_log or slow_log, which the
+// server writes to at any time, whatever is locked.
+func (e Entry) OfLogTable() bool {
+	return e.Dir == "mysql" && (e.Table == "general_log" || e.Table == "slow_log")
+}
+
+// HoldsLogRows reports whether this is the data of such a table as a CSV file, to which
+// the server only appends.
+func (e Entry) HoldsLogRows() bool { return e.OfLogTable() && path.Ext(e.Name) == ".CSV" }
+
+// Known reports whether the server makes such files for tables and databases, and
+// keeps to its own locks with them. Others may come and go at any time.
+func (e Entry) Known() bool {
+	switch path.Ext(e.Name) {
+	case ".frm", ".ibd", aria.IndexExt, aria.DataExt, ".MYI", ".MYD", ".MRG", ".CSV", ".CSM", ARZExt, ".ARM", ".TRG", ".TRN", ".opt", ".par":
+		return e.Dir != ""
+	}
+	return false
+}
+
+// HoldsData reports whether the file holds rows or keys of a table.
+func (e Entry) HoldsData() bool {
+	switch path.Ext(e.Name) {
+	case ".frm", ".TRG", ".par":
+		return false
+	}
+	return e.Known()
+}
+
+// Volatile reports whether the server may make, rename or drop a file at any time, under
+// a lock too: those of running statements and of full-text indexes.
+func (e Entry) Volatile() bool { return filename.Temporary(e.Name) || filename.FullText(e.Name) }
+
+// Discovered reports whether the file alone makes the server know a table.
+func (e Entry) Discovered() bool { return path.Ext(e.Name) == ARZExt && e.stem() == e.Table }
+
+// stem is the name without the extension: of a table or of one of its partitions.
+func (e Entry) stem() string { return strings.TrimSuffix(e.Name, path.Ext(e.Name)) }
+
+// DictionaryName is what the dictionary calls the table of an InnoDB file.
+func (e Entry) DictionaryName() string {
+	return strings.ToLower(strings.TrimSuffix(e.Path(), path.Ext(e.Name)))
+}
+
+// SpaceName is what the redo log calls an InnoDB file.
+func (e Entry) SpaceName() string {
+	if e.Link.Kind == repo.LinkISL {
+		return e.Link.To
+	}
+	return e.Path()
+}
+
+// indexFirst puts the index file of an Aria table before its data file, because
+// it tells how the data file is made up.
+func indexFirst(sorted []Entry) {
+	for i := 1; i < len(sorted); i++ {
+		stem, isIndex := strings.CutSuffix(sorted[i].Name, aria.IndexExt)
+		if isIndex && sorted[i-1].Name == stem+aria.DataExt {
+			sorted[i-1], sorted[i] = sorted[i], sorted[i-1]
+		}
+	}
+}
+
+// wanted reports whether a file of a database directory belongs into a backup.
+// InnoDB's temporary tables do, because recovery rolls their creation back;
+// those of other engines and the definitions of temporary tables do not.
+func wanted(name string) bool {
+	ext := path.Ext(name)
+	switch ext {
+	case ".ibd", ISLExt:
+		return true
+	case ".TMD", ".TMM", ".cfg", ".frm~", ".sock", ".pid":
+		return false
+	}
+	return !filename.Temporary(name)
+}
+
+// TableOf is the part of a file name that all files of one table share, and ""
+// for a file that belongs to a database or to a single trigger.
+func TableOf(name string) string {
+	switch ext := path.Ext(name); ext {
+	case ".opt", ".TRN":
+		return ""
+	default:
+		return filename.Base(strings.TrimSuffix(name, ext))
+	}
+}
+
+// TableName is a table as the server names it.
+type TableName struct{ Database, Name string }
+
+func (q TableName) String() string { return "`" + q.Database + "`.`" + q.Name + "`" }
+
+// TableKey are the files of one table, by its names on disk.
+type TableKey struct{ Database, Table string }
+
+// DefinitionOf is the place of a table's definition.
+func DefinitionOf(q TableName) Entry {
+	table := filename.Encode(q.Name)
+	return Entry{Dir: filename.Encode(q.Database), Name: table + ".frm", Table: table}
+}

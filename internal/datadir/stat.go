@@ -1,0 +1,143 @@
+package datadir
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Identity tells one generation of a file from every other. An inode number
+// alone does not: it is given to the next file as soon as the last descriptor
+// is closed. The birth time comes with nanoseconds on ext4, xfs and btrfs.
+type Identity struct {
+	Dev, Inode uint64
+	Born       int64 // Unix nanoseconds, 0 where the file system keeps none
+}
+
+// FileStat is what stat(2) tells of a file at one moment.
+type FileStat struct {
+	ID       Identity
+	Size     int64 // bytes
+	Blocks   int64 // bytes on the disk
+	Modified time.Time
+	Changed  time.Time // ctime
+	Taken    time.Time // when this was read
+	Mode     uint32    // type and permission bits, as in st_mode
+}
+
+// Regular reports whether this is a plain file.
+func (s FileStat) Regular() bool { return s.Mode&unix.S_IFMT == unix.S_IFREG }
+
+// directory reports whether this is a directory.
+func (s FileStat) directory() bool { return s.Mode&unix.S_IFMT == unix.S_IFDIR }
+
+// Sparse reports whether the file has holes.
+func (s FileStat) Sparse() bool { return s.Blocks < s.Size&^4095 }
+
+// quiescentAfter is how long a file must have been left alone before its times can
+// be trusted to tell a later change: file systems stamp changes with a clock
+// that ticks every few milliseconds, the coarse ones every second.
+const quiescentAfter = time.Second
+
+// UnchangedBy reports whether a copy that was begun at s still holds at now: the
+// same generation of the file, and nothing written since.
+func (s FileStat) UnchangedBy(now FileStat) bool {
+	return s.Quiescent() && s.ID == now.ID && s.Size == now.Size &&
+		s.Modified.Equal(now.Modified) && s.Changed.Equal(now.Changed)
+}
+
+// Quiescent reports whether the file had been left alone for a while when this was read.
+func (s FileStat) Quiescent() bool {
+	return s.Taken.Sub(s.Modified) > quiescentAfter && s.Taken.Sub(s.Changed) > quiescentAfter
+}
+
+const statMask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
+
+// Stat follows symbolic links.
+func (l Layout) Stat(path string) (FileStat, error) {
+	taken := time.Now()
+	x, err := l.Files.Statx(path, 0, statMask)
+	if err != nil {
+		return FileStat{}, err
+	}
+	return statOf(&x, taken), nil
+}
+
+// StatFile is stat for an open file.
+func StatFile(f *os.File) (FileStat, error) {
+	var x unix.Statx_t
+	taken := time.Now()
+	if err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, statMask, &x); err != nil {
+		return FileStat{}, &os.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	return statOf(&x, taken), nil
+}
+
+// StatResult is what a look at a file has found.
+type StatResult struct {
+	Stat FileStat
+	Err  error
+}
+
+// StatAll stats the files of entries, by their indexes, on all processors: every file is
+// looked at several times, and once while others wait.
+func (l Layout) StatAll(entries []Entry) []StatResult {
+	found := make([]StatResult, len(entries))
+	inParts(len(entries), func(from, to int) {
+		err := l.Do(func(l Layout) error {
+			for i := from; i < to; i++ {
+				found[i].Stat, found[i].Err = l.Stat(l.File(entries[i]))
+			}
+			return nil
+		})
+		for i := from; i < to && err != nil; i++ {
+			found[i].Err = err
+		}
+	})
+	return found
+}
+
+// Denied reports which files may not be read.
+func (l Layout) Denied(paths []string) []bool {
+	denied := make([]bool, len(paths))
+	inParts(len(paths), func(from, to int) {
+		_ = l.Do(func(l Layout) error { // what fails is seen again
+			for i := from; i < to; i++ {
+				denied[i] = errors.Is(l.Files.Readable(paths[i]), unix.EACCES)
+			}
+			return nil
+		})
+	})
+	return denied
+}
+
+// inParts calls do for equal parts of n things, none of them empty, on all processors
+// at once.
+func inParts(n int, do func(from, to int)) {
+	workers := min(runtime.GOMAXPROCS(0), n)
+	var all sync.WaitGroup
+	for i := range workers {
+		all.Go(func() { do(i*n/workers, (i+1)*n/workers) })
+	}
+	all.Wait()
+}
+
+func statOf(x *unix.Statx_t, taken time.Time) FileStat {
+	s := FileStat{
+		ID:       Identity{Dev: unix.Mkdev(x.Dev_major, x.Dev_minor), Inode: x.Ino},
+		Size:     int64(x.Size),
+		Blocks:   int64(x.Blocks) * 512,
+		Modified: time.Unix(x.Mtime.Sec, int64(x.Mtime.Nsec)),
+		Changed:  time.Unix(x.Ctime.Sec, int64(x.Ctime.Nsec)),
+		Taken:    taken,
+		Mode:     uint32(x.Mode),
+	}
+	if x.Mask&unix.STATX_BTIME != 0 {
+		s.ID.Born = x.Btime.Sec*int64(time.Second) + int64(x.Btime.Nsec)
+	}
+	return s
+}
