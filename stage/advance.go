@@ -191,9 +191,10 @@ func (s *Stages) allow(ctx context.Context, st Stage) error {
 	s.mu.Lock()
 	limit := s.idleLimit(st)
 	s.mu.Unlock()
+	begun := time.Now()
 	err := s.run(ctx, waitTimeout(limit), nil)
 	if err == nil {
-		s.pulse.allow(limit)
+		s.pulse.allow(limit, begun)
 	}
 	return err
 }

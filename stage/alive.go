@@ -48,9 +48,10 @@ func (s *Stages) sign() error {
 	s.mu.Lock()
 	limit := s.idleLimit(s.present)
 	s.mu.Unlock()
+	begun := time.Now()
 	err := s.own.exec(s.life, waitTimeout(limit))
 	if err == nil {
-		s.pulse.allow(limit)
+		s.pulse.allow(limit, begun)
 	}
 	return err
 }
@@ -89,7 +90,8 @@ func (s *Stages) keepAlive() {
 type pulse struct {
 	mu    sync.Mutex
 	last  time.Time     // of the last beat
-	limit time.Duration // how long the server waits for us, 0: for ever
+	sign  time.Time     // the server has waited for us since then, or a moment later
+	limit time.Duration // how long it waits; 0: forever
 	stood error         // that we stood still for longer
 	stop  context.CancelFunc
 	ended chan struct{}
@@ -115,13 +117,14 @@ func newPulse() *pulse {
 	return p
 }
 
-// beat looks how long ago the last beat was, and returns an error if we ever stood
-// still for longer than the server waits.
+// beat returns an error if this process ever stood still for longer than the server
+// waits. The server counts from the last sign of life, which may be older than the last
+// beat.
 func (p *pulse) beat() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	still := time.Since(p.last)
-	if p.limit > 0 && still >= p.limit {
+	if p.limit > 0 && time.Since(p.sign) >= p.limit && still >= p.limit/2 {
 		p.stood = fmt.Errorf("%w for %s, so the server ended the connection after %s, and with it the locks",
 			ErrStoodStill, still.Round(100*time.Millisecond), p.limit.Round(time.Second))
 	}
@@ -129,11 +132,12 @@ func (p *pulse) beat() error {
 	return p.stood
 }
 
-// allow notes how long the server waits for us from now on.
-func (p *pulse) allow(limit time.Duration) {
+// allow notes how long the server waits for the next sign of life after the one that was
+// begun at sign.
+func (p *pulse) allow(limit time.Duration, sign time.Time) {
 	_ = p.beat() // under the old limit
 	p.mu.Lock()
-	p.limit = limit
+	p.limit, p.sign = limit, sign
 	p.mu.Unlock()
 }
 
@@ -172,12 +176,13 @@ type idler struct {
 func newIdler(ctx context.Context, own *session, locked time.Duration) (*idler, error) {
 	life, stop := context.WithCancel(context.Background())
 	i := &idler{own: own, locked: locked, stop: stop, stopped: make(chan struct{}), heard: time.Now()}
+	begun := time.Now()
 	if err := own.exec(ctx, waitTimeout(locked)); err != nil {
 		stop()
 		return nil, err
 	}
 	i.pulse = newPulse()
-	i.pulse.allow(locked)
+	i.pulse.allow(locked, begun)
 	go i.watch(life)
 	return i, nil
 }
@@ -197,9 +202,10 @@ func (i *idler) watch(ctx context.Context) {
 		i.mu.Lock()
 		if !i.busy && time.Since(i.heard) >= keepAlive/2 {
 			// Repeated each second, it is the sign of life.
+			begun := time.Now()
 			if i.own.exec(ctx, waitTimeout(restLimit)) == nil {
 				i.rests, i.heard = true, time.Now()
-				i.pulse.allow(restLimit)
+				i.pulse.allow(restLimit, begun)
 			}
 		}
 		i.mu.Unlock()
@@ -211,11 +217,12 @@ func (i *idler) exec(ctx context.Context, text string, locks bool) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.rests && locks {
+		begun := time.Now()
 		if err := i.own.exec(ctx, waitTimeout(i.locked)); err != nil {
 			return i.judge(err)
 		}
 		i.rests = false
-		i.pulse.allow(i.locked)
+		i.pulse.allow(i.locked, begun)
 	}
 	i.busy = i.busy || locks
 	err := i.own.exec(ctx, text)
