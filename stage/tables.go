@@ -19,6 +19,16 @@ type Table struct {
 	Problem string
 }
 
+// Checkable reports whether CHECK TABLE can tell something of the table's own data. It
+// does not know sequences. Views depend on other objects, and may be invalid for long.
+func (t Table) Checkable() bool {
+	switch t.Engine {
+	case "", "FEDERATED", "MEMORY", "BLACKHOLE", "MRG_MyISAM", "PERFORMANCE_SCHEMA":
+		return false
+	}
+	return t.Type != "VIEW" && t.Type != "SEQUENCE"
+}
+
 // ErrNoTable is returned by TableInfo for a table that does not exist.
 var ErrNoTable = errors.New("no such table")
 

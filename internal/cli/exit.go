@@ -18,6 +18,7 @@ import (
 	"mbk/internal/repo"
 	"mbk/internal/repo/store"
 	"mbk/internal/restore"
+	"mbk/internal/verify"
 	"mbk/stage"
 )
 
@@ -37,7 +38,7 @@ func exitCode(ctx context.Context, err error) int {
 		page      *copier.PageError
 		damage    *pack.DamageError
 		recovery  *mariadbd.RunError
-		undone    *restore.UndoneError
+		undone    *verify.UndoneError
 		restoring *restore.BusyError
 		unknown   *repo.UnknownError
 		config    *configError

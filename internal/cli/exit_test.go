@@ -16,6 +16,7 @@ import (
 	"mbk/internal/repo"
 	"mbk/internal/repo/store"
 	"mbk/internal/restore"
+	"mbk/internal/verify"
 	"mbk/stage"
 )
 
@@ -55,13 +56,13 @@ func TestExitCode(t *testing.T) {
 		{&store.WriteError{Err: syscall.EIO}, 1},
 		{&store.NoSpaceError{Err: syscall.ENOSPC}, 1},
 		{errors.Join(&store.WriteError{Err: syscall.EIO}, syscall.EIO), 3},
-		{&restore.UndoneError{Err: syscall.EIO}, 1},
-		{&restore.UndoneError{Err: &mariadbd.RunError{Cause: mariadbd.CauseShortage}}, 1},
-		{&restore.UndoneError{Err: &mariadbd.RunError{Cause: mariadbd.CauseOption}}, 2},
-		{&restore.UndoneError{Err: &mariadbd.RunError{Cause: mariadbd.CauseDamage}}, 1},
-		{&restore.UndoneError{Err: &restore.ObjectionsError{}}, 1},
-		{&restore.UndoneError{Err: &store.LockedError{}}, 1},
-		{&restore.UndoneError{Err: fmt.Errorf("backup x: %w", repo.ErrRemoved)}, 4},
+		{&verify.UndoneError{Err: syscall.EIO}, 1},
+		{&verify.UndoneError{Err: &mariadbd.RunError{Cause: mariadbd.CauseShortage}}, 1},
+		{&verify.UndoneError{Err: &mariadbd.RunError{Cause: mariadbd.CauseOption}}, 2},
+		{&verify.UndoneError{Err: &mariadbd.RunError{Cause: mariadbd.CauseDamage}}, 1},
+		{&verify.UndoneError{Err: &restore.ObjectionsError{}}, 1},
+		{&verify.UndoneError{Err: &store.LockedError{}}, 1},
+		{&verify.UndoneError{Err: fmt.Errorf("backup x: %w", repo.ErrRemoved)}, 4},
 		{&mariadbd.RunError{Cause: mariadbd.CauseDamage}, 3},
 		{&mariadbd.RunError{Cause: mariadbd.CauseKey}, 1},
 		{&mariadbd.RunError{Cause: mariadbd.CauseOption}, 2},

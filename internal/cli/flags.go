@@ -10,6 +10,7 @@ import (
 
 	"mbk/internal/repo"
 	"mbk/internal/restore"
+	"mbk/internal/verify"
 )
 
 // Flag is a flag of a command, for the test that holds the manual to what the
@@ -57,7 +58,7 @@ func Documents() []Document {
 		{"history", historyDocument{}},
 		{"history", attemptDocument{}}, // of one attempt
 		{"report", reportDocument{}},
-		{"verify", restore.Report{}},
+		{"verify", verify.Report{}},
 		{"restore", restore.Result{}},
 		{"restore", restore.Plan{}}, // with --dry-run
 		{"extract", restore.Extracted{}},

@@ -15,6 +15,7 @@ import (
 	"mbk/internal/input/bytesize"
 	"mbk/internal/repo"
 	"mbk/internal/restore"
+	"mbk/internal/verify"
 )
 
 func restoreCommand(env Env) *cli.Command {
@@ -56,24 +57,24 @@ func fileFlags() []cli.Flag {
 }
 
 // restoreOptions are those that restoring, verifying and extracting share.
-func restoreOptions(c *cli.Context, env Env, id string) (restore.Options, progress, error) {
+func restoreOptions(c *cli.Context, env Env, id string) (restore.Preparation, progress, error) {
 	if err := checkNumbers(c, "threads"); err != nil {
-		return restore.Options{}, nil, err
+		return restore.Preparation{}, nil, err
 	}
 	shown, err := newProgress(c, env)
 	if err != nil {
-		return restore.Options{}, nil, err
+		return restore.Preparation{}, nil, err
 	}
 	r, err := openRepository(c)
 	if err != nil {
-		return restore.Options{}, nil, err
+		return restore.Preparation{}, nil, err
 	}
-	o := restore.Options{
-		Repository: r, ID: id, Tool: tool(), Workers: c.Int("threads"), Logger: logger(env, c),
+	o := restore.Preparation{
+		Repository: r, ID: id, Tool: tool(), Workers: c.Int("threads"),
 		Mariadbd: c.String("mariadbd"), MariadbdArgs: c.StringSlice("mariadbd-option"),
 	}
 	if o.Memory, err = memory(c); err != nil {
-		return restore.Options{}, nil, err
+		return restore.Preparation{}, nil, err
 	}
 	phase := ""
 	o.OnProgress = func(p restore.Progress) {
@@ -85,7 +86,7 @@ func restoreOptions(c *cli.Context, env Env, id string) (restore.Options, progre
 			shown.note(p.Text)
 			return
 		}
-		if phase != restore.PhaseCheck {
+		if phase != verify.PhaseCheck {
 			shown.at(p.Done, p.Total)
 		}
 	}
@@ -111,9 +112,9 @@ func memory(c *cli.Context) (int64, error) {
 // phaseName is a phase in words.
 func phaseName(phase string) string {
 	switch phase {
-	case restore.PhaseStored:
+	case verify.PhaseStored:
 		return "reading all objects"
-	case restore.PhasePages:
+	case verify.PhasePages:
 		return "checking all pages"
 	case restore.PhaseExtract:
 		return "extracting"
@@ -123,7 +124,7 @@ func phaseName(phase string) string {
 		return "mariadbd drops what does not belong there"
 	case restore.PhaseUpgrade:
 		return "mariadb-upgrade brings the tables to the newer series"
-	case restore.PhaseCheck:
+	case verify.PhaseCheck:
 		return "mariadbd checks all tables"
 	case restore.PhasePlace:
 		return "syncing and placing"
@@ -139,10 +140,11 @@ func runRestore(c *cli.Context, env Env) error {
 	if c.String("target") == "" {
 		return usagef("mbk restore needs --target FOLDER, the data directory to make")
 	}
-	o, shown, err := restoreOptions(c, env, id)
+	shared, shown, err := restoreOptions(c, env, id)
 	if err != nil {
 		return err
 	}
+	o := restore.Options{Preparation: shared}
 	o.Target, o.Raw, o.KeepOnFailure = c.String("target"), c.Bool("no-recover"), c.Bool("keep-on-failure")
 	o.KeepOld, o.GaleraNode, o.AllowDamaged = c.Bool("keep-old"), c.Bool("galera-node"), c.Bool("allow-damaged")
 	o.Upgrade, o.UpgradeWith = c.Bool("upgrade"), c.String("upgrade-with")

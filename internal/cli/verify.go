@@ -11,7 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"mbk/internal/repo"
-	"mbk/internal/restore"
+	"mbk/internal/verify"
 )
 
 func verifyCommand(env Env) *cli.Command {
@@ -68,10 +68,12 @@ func runVerify(c *cli.Context, env Env) error {
 	if isUsage(err) {
 		return err
 	}
-	var report *restore.Report
+	var report *verify.Report
 	if err == nil {
-		o.Extended, o.Scratch, o.Owner = c.Bool("extended"), c.String("scratch"), owner
-		report, err = restore.Verify(c.Context, o, depth)
+		o.Owner = owner
+		report, err = verify.Verify(c.Context, verify.Options{
+			Preparation: o, Depth: depth, Scratch: c.String("scratch"), Extended: c.Bool("extended"),
+		})
 		shown.end()
 	}
 	if err == nil && !report.OK { // damaged: an error says that it could not be carried out
@@ -83,13 +85,13 @@ func runVerify(c *cli.Context, env Env) error {
 	}
 	print := printReport
 	if c.Bool("json") {
-		print = func(env Env, r *restore.Report) error { return document(env, r) }
+		print = func(env Env, r *verify.Report) error { return document(env, r) }
 	}
 	return errors.Join(err, print(env, report))
 }
 
 // tellOfVerification sends the messages about a verification that are wanted.
-func tellOfVerification(c *cli.Context, env Env, n *news, r *repo.Repository, notice noticeDocument, report *restore.Report, err error) {
+func tellOfVerification(c *cli.Context, env Env, n *news, r *repo.Repository, notice noticeDocument, report *verify.Report, err error) {
 	ctx, cancel := remaining(c.Context, env, noticeTime)
 	defer cancel()
 	changed := func() bool {
@@ -137,7 +139,7 @@ func carriedOut(c *cli.Context, err error) bool {
 	return code == exitDone || code == exitDamage
 }
 
-func printReport(env Env, r *restore.Report) error {
+func printReport(env Env, r *verify.Report) error {
 	lines := []string{fmt.Sprintf("%s\t%s at depth %s, in %s", r.ID, inCapitals(r.Verdict), r.Depth, span(r.Finished.Sub(r.Started)))}
 	for _, p := range r.Proved {
 		lines = append(lines, "proved\t"+p)

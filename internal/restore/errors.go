@@ -1,12 +1,10 @@
 package restore
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
 	"mbk/internal/hint"
-	"mbk/internal/mariadbd"
 )
 
 // Objection is one reason why a plan cannot be carried out.
@@ -64,20 +62,4 @@ func (e *BusyError) Error() string {
 		return fmt.Sprintf("another restore into %s is running", e.Target)
 	}
 	return fmt.Sprintf("another restore into %s is running: %s", e.Target, e.Owner)
-}
-
-// UndoneError is returned by Verify, together with a report, for a verification that
-// could not be carried out. It does not speak against the backup.
-type UndoneError struct{ Err error } // Err is the cause
-
-// Error is that of the cause.
-func (e *UndoneError) Error() string { return e.Err.Error() }
-
-// Unwrap returns the cause.
-func (e *UndoneError) Unwrap() error { return e.Err }
-
-// Usage reports whether the call must be changed.
-func (e *UndoneError) Usage() bool {
-	failed, ok := errors.AsType[*mariadbd.RunError](e.Err)
-	return ok && failed.Cause == mariadbd.CauseOption
 }

@@ -24,6 +24,7 @@ import (
 	"mbk/internal/repo"
 	"mbk/internal/sys/disk"
 	"mbk/internal/sys/fsuser"
+	"mbk/internal/ui/meter"
 )
 
 // job is one run of bytes to extract into a file. A file without bytes has one
@@ -56,7 +57,7 @@ type extraction struct {
 	as      fsuser.User // with whose rights files are made and opened
 	owner   *Owner      // nil: whoever makes them
 	workers int
-	meter   *meter
+	meter   *meter.Meter
 	known   map[string]bool // folders that are there
 	made    []string        // those of them that this extraction made, the outer before the inner
 }
@@ -296,18 +297,18 @@ func setTimes(file *os.File, to time.Time) error {
 type shiftedSink struct {
 	pack.Sink
 	shift int64
-	meter *meter
+	meter *meter.Meter
 }
 
 // WriteAt implements pack.Sink.
 func (s shiftedSink) WriteAt(p []byte, off int64) (int, error) {
-	s.meter.add(int64(len(p)))
+	s.meter.Add(int64(len(p)))
 	return s.Sink.WriteAt(p, off+s.shift)
 }
 
 // Zero implements pack.Sink.
 func (s shiftedSink) Zero(off, n int64) error {
-	s.meter.add(n)
+	s.meter.Add(n)
 	return s.Sink.Zero(off+s.shift, n)
 }
 
@@ -394,7 +395,7 @@ func redoFile(m *repo.Manifest, f *repo.File, tool string) (*outFile, error) {
 }
 
 // extractAll lays the whole backup down in the scratch folder.
-func (s *scratch) extractAll(ctx context.Context, o Options, m *repo.Manifest, ariaDir string, meter *meter) error {
+func (s *scratch) extractAll(ctx context.Context, o Preparation, m *repo.Manifest, ariaDir string, meter *meter.Meter) error {
 	files, err := outFiles(m, o.Tool)
 	if err != nil {
 		return err
@@ -403,7 +404,7 @@ func (s *scratch) extractAll(ctx context.Context, o Options, m *repo.Manifest, a
 	for _, f := range files {
 		total += f.File.Size
 	}
-	meter.begin(PhaseExtract, total)
+	meter.Begin(PhaseExtract, total)
 	x := &extraction{st: packs{o.Repository, m.ID}, folder: repo.Folder(m.ID), root: s.root, as: s.as, workers: o.extractors, meter: meter}
 	if os.Geteuid() == 0 {
 		x.owner = &s.target.owner
@@ -414,7 +415,7 @@ func (s *scratch) extractAll(ctx context.Context, o Options, m *repo.Manifest, a
 	if err := s.extractOutside(ctx, *x); err != nil {
 		return err
 	}
-	meter.end()
+	meter.End()
 	return x.as.Do(func() error {
 		if err := s.nearNames(m, o.Tool); err != nil {
 			return err

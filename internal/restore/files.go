@@ -14,6 +14,7 @@ import (
 	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/internal/sys/fsuser"
+	"mbk/internal/ui/meter"
 )
 
 // Extracted is what Extract has done.
@@ -35,11 +36,11 @@ type Extracted struct {
 // characters, as in package path. Every pattern must match something.
 //
 // Errors: *ObjectionsError, *pack.DamageError.
-func Extract(ctx context.Context, o Options, patterns []string, dir string) (*Extracted, error) {
+func Extract(ctx context.Context, o Preparation, patterns []string, dir string) (*Extracted, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	o = o.withDefaults()
+	o = o.WithDefaults()
 	m, err := o.Repository.Manifest(ctx, o.ID)
 	if err != nil {
 		return nil, err
@@ -122,7 +123,7 @@ func matchesTable(pattern string, t repo.Table) bool {
 }
 
 // write extracts the files, and removes them again if that fails.
-func (r *Extracted) write(ctx context.Context, o Options, files []*outFile) (err error) {
+func (r *Extracted) write(ctx context.Context, o Preparation, files []*outFile) (err error) {
 	dir, err := extractTo(r.Dir)
 	if err != nil {
 		return err
@@ -136,7 +137,7 @@ func (r *Extracted) write(ctx context.Context, o Options, files []*outFile) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	x := &extraction{st: packs{o.Repository, r.ID}, folder: repo.Folder(r.ID), root: root, workers: o.Workers, meter: newMeter(o.OnProgress)}
+	x := &extraction{st: packs{o.Repository, r.ID}, folder: repo.Folder(r.ID), root: root, workers: o.Workers, meter: meter.New(o.OnProgress)}
 	innodb := false
 	for _, f := range files {
 		r.Bytes += f.File.Size
@@ -144,11 +145,11 @@ func (r *Extracted) write(ctx context.Context, o Options, files []*outFile) (err
 		innodb = innodb || f.Class == repo.ClassInnoDB
 	}
 	slices.Sort(r.Files)
-	x.meter.begin(PhaseExtract, r.Bytes)
+	x.meter.Begin(PhaseExtract, r.Bytes)
 	if err := x.run(ctx, files); err != nil {
 		return errors.Join(err, x.undo(files), removeIf(made, dir))
 	}
-	x.meter.end()
+	x.meter.End()
 	if innodb {
 		r.Notes = append(r.Notes, "InnoDB files are as they were read from the running server: they are consistent only together with the redo log of the backup")
 	}

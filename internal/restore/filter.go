@@ -338,7 +338,7 @@ func leftOutNotes(m *repo.Manifest) []string {
 		notes = append(notes, fmt.Sprintf("the backup does not hold %s (%s): %s", printable.Table(t.Database, t.Name), t.Engine, t.Reason))
 	}
 	if n := counts[repo.LeftByFilter]; n > 0 {
-		notes = append(notes, fmt.Sprintf("the backup was made with a filter, without %s; \"mbk show %s\" lists what is left out", numberOf(n, "table"), m.ID))
+		notes = append(notes, fmt.Sprintf("the backup was made with a filter, without %s; \"mbk show %s\" lists what is left out", printable.Count(n, "table"), m.ID))
 	}
 	if n := counts[leftByRestore]; n > 0 {
 		notes = append(notes, fmt.Sprintf("%s; %s left out", keptTables(m), map[bool]string{true: "1 other is", false: fmt.Sprintf("%d others are", n)}[n == 1]))

@@ -14,34 +14,34 @@ import (
 const grastateName = "grastate.dat"
 
 // checkGalera sees whether what is restored can be a node, and tells how.
-func (p *Plan) checkGalera(o Options) {
+func (p *Plan) checkGalera() {
 	g := p.manifest.Galera
 	switch {
-	case g == nil && o.GaleraNode:
+	case g == nil && p.opts.GaleraNode:
 		p.object(Objection{
 			Problem: "the source of the backup was no node of a Galera cluster",
 			Hint:    "restore without " + hint.Option("galera-node"),
 		})
-	case g == nil || p.manifest.Filter != nil && !o.GaleraNode:
+	case g == nil || p.manifest.Filter != nil && !p.opts.GaleraNode:
 	case !isUUID(g.UUID):
 		p.note("the source was a node of a Galera cluster, but its state is none that Galera writes: %.80q", g.UUID)
-		if o.GaleraNode {
+		if p.opts.GaleraNode {
 			p.object(Objection{
 				Problem: "the manifest of the backup does not name the state of a Galera cluster",
 				Hint:    "restore without " + hint.Option("galera-node") + ", or another backup",
 			})
 		}
-	case o.GaleraNode && (p.manifest.Filter != nil || len(p.manifest.LeftOut) > 0):
+	case p.opts.GaleraNode && (p.manifest.Filter != nil || len(p.manifest.LeftOut) > 0):
 		p.object(Objection{
 			Problem: "a node of a Galera cluster holds everything, and tables are left out here",
 			Hint:    "restore without filters, of a backup of everything, or without " + hint.Option("galera-node"),
 		})
-	case o.GaleraNode && len(p.manifest.Damaged) > 0:
+	case p.opts.GaleraNode && len(p.manifest.Damaged) > 0:
 		p.object(Objection{
 			Problem: "the backup holds damaged pages, which a node would bring into its cluster",
 			Hint:    "restore another backup, or this one without " + hint.Option("galera-node"),
 		})
-	case o.GaleraNode:
+	case p.opts.GaleraNode:
 		p.note("as a node of its Galera cluster it goes on behind %s:%d", g.UUID, g.SeqNo)
 	default:
 		p.note("the source was a node of a Galera cluster, at %s:%d; to join that, restore with %s, or the other nodes send all of their data",

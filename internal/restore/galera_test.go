@@ -29,7 +29,8 @@ func TestStateOfTheCluster(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, node := range []bool{true, false} {
 				p := &Plan{manifest: &repo.Manifest{Galera: &repo.Galera{UUID: tt.uuid, SeqNo: 7}}}
-				p.checkGalera(Options{GaleraNode: node})
+				p.opts.GaleraNode = node
+				p.checkGalera()
 				if refused := len(p.Objections) > 0; refused != (node && !tt.good) {
 					t.Errorf("node %v: objections %+v", node, p.Objections)
 				}

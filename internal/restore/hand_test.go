@@ -14,6 +14,7 @@ import (
 
 	"mbk/internal/repo"
 	"mbk/internal/sys/fsuser"
+	"mbk/internal/test/coldbackup"
 	"mbk/internal/test/rights"
 )
 
@@ -24,7 +25,7 @@ func TestResolveFollowsRootsLinks(t *testing.T) {
 		t.Skip("playing another user takes root")
 	}
 	top := rights.Public(t)
-	v, his, tmp := victim(t, top), rights.Give(t, filepath.Join(top, "his"), rights.Attacker, 0o755), rights.Give(t, filepath.Join(top, "tmp"), fsuser.User{}, 0o777|os.ModeSticky)
+	v, his, tmp := rights.Victim(t, top), rights.Give(t, filepath.Join(top, "his"), rights.Attacker, 0o755), rights.Give(t, filepath.Join(top, "tmp"), fsuser.User{}, 0o777|os.ModeSticky)
 	for name, to := range map[string]string{
 		"link": v, "relative": "victim/shop", "chain": "link/shop", "nowhere": v + "/none/at/all", "loop": "loop", "via": his + "/link", "tmp/roots": v, "tmp/his": v,
 		"his/link": v, "his/up": "../victim", "up": "his/../victim",
@@ -71,7 +72,7 @@ func TestResolveFollowsRootsLinks(t *testing.T) {
 		}
 	}
 	owner := Owner(rights.Attacker)
-	_, objections, err := inspectTarget(Options{Target: filepath.Join(his, "link", "new"), Owner: &owner})
+	_, objections, err := inspectTarget(Options{Target: filepath.Join(his, "link", "new"), Preparation: Preparation{Owner: &owner}})
 	if err != nil || len(objections) != 1 || objections[0].Hint == "" {
 		t.Errorf("inspectTarget = %+v, %v", objections, err)
 	}
@@ -123,13 +124,13 @@ func TestDistrusts(t *testing.T) {
 
 // Files that root extracts into somebody's folder were written wherever a link led that
 // was put in the place of that folder.
-func testExtractAttacked(t *testing.T, f *fixture, _ string) {
+func testExtractAttacked(t *testing.T, f *coldbackup.Fixture, _ string) {
 	if os.Geteuid() != 0 {
 		t.Skip("playing another user takes root")
 	}
 	top := rights.Public(t)
-	v, his := victim(t, top), rights.Give(t, filepath.Join(top, "his"), rights.Attacker, 0o755)
-	before, link, out := look(t, v), filepath.Join(his, "link"), filepath.Join(his, "out")
+	v, his := rights.Victim(t, top), rights.Give(t, filepath.Join(top, "his"), rights.Attacker, 0o755)
+	before, link, out := rights.Look(t, v), filepath.Join(his, "link"), filepath.Join(his, "out")
 	var swapped int64
 	stop := make(chan struct{})
 	var wait sync.WaitGroup
@@ -150,13 +151,13 @@ func testExtractAttacked(t *testing.T, f *fixture, _ string) {
 	})
 	done := 0
 	for i := range 100 {
-		if _, err := Extract(t.Context(), f.options(""), []string{"shop/db.opt"}, filepath.Join(out, fmt.Sprint("new-", i))); err == nil {
+		if _, err := Extract(t.Context(), options(f, "").Preparation, []string{"shop/db.opt"}, filepath.Join(out, fmt.Sprint("new-", i))); err == nil {
 			done++
 		}
 	}
 	close(stop)
 	wait.Wait()
-	if after := look(t, v); after != before || swapped == 0 || done == 0 {
+	if after := rights.Look(t, v); after != before || swapped == 0 || done == 0 {
 		t.Errorf("%d times, %d were extracted; was\n%sis\n%s", swapped, done, before, after)
 	}
 }
@@ -254,7 +255,7 @@ func TestNobodyBlocksARestore(t *testing.T) {
 			if err := s.remove(); err != nil {
 				t.Error(err)
 			}
-			wantNothingBut(t, parent, before...)
+			coldbackup.WantNothingBut(t, parent, before...)
 		})
 	}
 }
@@ -292,6 +293,6 @@ func TestRestoresThatBeginAtOnce(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		wantNothingBut(t, parent)
+		coldbackup.WantNothingBut(t, parent)
 	}
 }

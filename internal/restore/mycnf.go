@@ -156,6 +156,24 @@ func keyVariables(m *repo.Manifest, p repo.Plugin) []mariadbd.Variable {
 	return found
 }
 
+// enginePlugins load the storage engines that the source had as plugins, as far
+// as they are installed here.
+func enginePlugins(m *repo.Manifest, program mariadbd.Program) []string {
+	var options []string
+	for _, p := range m.Server.Plugins {
+		if p.Type != "STORAGE ENGINE" || !consistsOf(p.Library, pluginChars) {
+			continue
+		}
+		if ok, err := program.HasPlugin(p.Library); ok && err == nil {
+			options = append(options, "--plugin-load-add="+p.Library)
+		}
+	}
+	if len(options) > 0 {
+		options = append(options, "--plugin-maturity=unknown")
+	}
+	return slices.Compact(options)
+}
+
 // tablesOf names tables whose storage engine is a plugin, "" if there are none.
 func tablesOf(m *repo.Manifest, p repo.Plugin) string {
 	if p.Type != "STORAGE ENGINE" {

@@ -92,7 +92,8 @@ func TestMissingKeys(t *testing.T) {
 			m := systemManifest()
 			m.Server.Datadir, m.Server.Variables[c.variable] = dir+"/data", c.value
 			p := &Plan{manifest: m, target: target{owner: Owner{UID: os.Geteuid(), GID: os.Getegid()}}}
-			p.checkKeys(Options{MariadbdArgs: c.options})
+			p.opts.MariadbdArgs = c.options
+			p.checkKeys()
 			said := ""
 			for _, o := range p.Objections {
 				said += o.Problem + "\n" + o.Hint.String()
@@ -101,14 +102,14 @@ func TestMissingKeys(t *testing.T) {
 				t.Errorf("the plan says %q, want %q", said, c.want)
 			}
 			failed := &mariadbd.RunError{Cause: mariadbd.CauseKey}
-			if c.want != "" && !strings.Contains(p.advice(failed).String(), "--mariadbd-option=--file-key-management") {
-				t.Errorf("after the recovery: %q", p.advice(failed))
+			if c.want != "" && !strings.Contains(p.Advice(failed).String(), "--mariadbd-option=--file-key-management") {
+				t.Errorf("after the recovery: %q", p.Advice(failed))
 			}
 		})
 	}
 	other := &mariadbd.RunError{Cause: mariadbd.CauseKey}
-	if p := (&Plan{manifest: systemManifest()}); p.advice(other) != other.Advice() {
-		t.Errorf("without keys: %q", p.advice(other))
+	if p := (&Plan{manifest: systemManifest()}); p.Advice(other) != other.Advice() {
+		t.Errorf("without keys: %q", p.Advice(other))
 	}
 }
 
@@ -117,7 +118,7 @@ func TestOlderReleaseFails(t *testing.T) {
 	for _, older := range []bool{false, true} {
 		p := &Plan{manifest: systemManifest(), ServerVersion: "10.11.19-MariaDB", older: older}
 		failed := &mariadbd.RunError{Cause: mariadbd.CauseDamage}
-		if advice := p.advice(failed); failed.Damaged() == older || strings.Contains(advice.String(), "10.11.19") != older {
+		if advice := p.Advice(failed); failed.Damaged() == older || strings.Contains(advice.String(), "10.11.19") != older {
 			t.Errorf("older %v: damaged %v, %q", older, failed.Damaged(), advice)
 		}
 	}

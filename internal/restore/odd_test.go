@@ -2,6 +2,7 @@ package restore
 
 import (
 	"errors"
+	"mbk/internal/test/coldbackup"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,31 +10,20 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"mbk/internal/repo"
 )
-
-// oddName is a name for a folder with what breaks options, lists, formats and shells
-// elsewhere. Its path is too long for a socket.
-const oddName = "-dash 12:00,a;b=c%s%n'\"`$HOME~#\\*?[x]&|<> \n\tü\xff" + "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 
 // A backup was restored into a folder with a colon in its path: the server took the
 // path for a list.
-func testOddPaths(t *testing.T, f *fixture, series string) {
-	parent := filepath.Join(t.TempDir(), oddName)
+func testOddPaths(t *testing.T, f *coldbackup.Fixture, series string) {
+	parent := filepath.Join(t.TempDir(), coldbackup.OddName)
 	if err := os.Mkdir(parent, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	o := f.options(filepath.Join(parent, "data:"+oddName))
+	o := options(f, filepath.Join(parent, "data:"+coldbackup.OddName))
 	if _, err := Restore(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
-	wantSmall(t, series, o.Target)
-	o = f.options("")
-	o.Scratch = parent
-	if r, err := Verify(t.Context(), o, repo.DepthBoot); err != nil || !r.OK {
-		t.Errorf("Verify = %+v, %v", r, err)
-	}
+	coldbackup.WantSmall(t, series, o.Target)
 }
 
 // A health check's file stood in the way of a restore into a mount point.
@@ -65,7 +55,7 @@ func TestWhatMayStayInTheTarget(t *testing.T) {
 				t.Fatal(err)
 			}
 			owner := self()
-			tg, objections, err := inspectTarget(Options{Target: dir, Owner: &owner})
+			tg, objections, err := inspectTarget(Options{Target: dir, Preparation: Preparation{Owner: &owner}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -14,6 +14,7 @@ import (
 	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/internal/sys/fsuser"
+	"mbk/internal/ui/meter"
 	"mbk/stage"
 )
 
@@ -29,7 +30,7 @@ type orphans struct {
 
 // drop drops them. What an ALTER TABLE left and cannot be dropped is a warning: it is in
 // nobody's way.
-func (o *orphans) drop(ctx context.Context, meter *meter) (warnings []string, err error) {
+func (o *orphans) drop(ctx context.Context, meter *meter.Meter) (warnings []string, err error) {
 	files, err := fsuser.Value(o.instance.Owner, o.intermediate)
 	if err != nil {
 		return nil, err
@@ -38,7 +39,7 @@ func (o *orphans) drop(ctx context.Context, meter *meter) (warnings []string, er
 	if o.m.Filter == nil && !known {
 		return nil, o.instance.Owner.Do(func() error { return o.remove(files) })
 	}
-	meter.begin(PhaseDrop, 0)
+	meter.Begin(PhaseDrop, 0)
 	// Names are those of the dictionary. A server that folds names would look for
 	// "#p#" where the file of a partition has "#P#", and not find old tables whose
 	// names have upper-case letters.
@@ -55,7 +56,7 @@ func (o *orphans) drop(ctx context.Context, meter *meter) (warnings []string, er
 	if err := o.server.Stop(ctx); err != nil {
 		return nil, err
 	}
-	meter.end()
+	meter.End()
 	if undropped != nil {
 		return []string{fmt.Sprintf("what an unfinished ALTER TABLE left stays: %v", undropped)}, nil
 	}

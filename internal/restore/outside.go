@@ -20,6 +20,7 @@ import (
 	"mbk/internal/repo"
 	"mbk/internal/sys/disk"
 	"mbk/internal/sys/fsuser"
+	"mbk/internal/ui/printable"
 )
 
 // Files of single tables that lay outside of the source's data directory can be
@@ -121,16 +122,16 @@ func below(name, folder string) bool {
 
 // checkOutside objects to files outside of the data directory that cannot be put
 // where they should.
-func (p *Plan) checkOutside(o Options) {
+func (p *Plan) checkOutside() {
 	var stay []*repo.File
-	p.outside, stay = outside(p.manifest, o.DirMaps)
+	p.outside, stay = outside(p.manifest, p.opts.DirMaps)
 	for _, f := range p.outside {
 		p.Outside = append(p.Outside, OutsideFile{Path: f.File.Path, To: f.path})
 	}
 	for _, f := range stay {
 		p.note("%s, which was a link to %s, goes into the data directory: only data and index files of tables, under their own names, are restored elsewhere", f.Path, f.Origin)
 	}
-	for _, d := range o.DirMaps {
+	for _, d := range p.opts.DirMaps {
 		if d.From != "/" && !slices.ContainsFunc(p.manifest.Files, func(f repo.File) bool { return f.Link != "" && below(f.Origin, d.From) }) {
 			p.object(Objection{
 				Problem: fmt.Sprintf("no file of a table of the backup lay below %s", d.From),
@@ -138,7 +139,7 @@ func (p *Plan) checkOutside(o Options) {
 			})
 		}
 	}
-	if len(p.outside) > 0 && o.Raw {
+	if len(p.outside) > 0 && p.opts.Raw {
 		p.object(Objection{Problem: "files go outside of the data directory only when they are recovered", Hint: "restore without " + hint.Option("no-recover")})
 	}
 	need := map[string]int64{}
@@ -155,7 +156,7 @@ func (p *Plan) checkOutside(o Options) {
 	if there > 0 {
 		what := first
 		if there > 1 {
-			what += " and " + numberOf(there-1, "more file")
+			what += " and " + printable.Count(there-1, "more file")
 		}
 		p.object(Objection{
 			Problem: what + ": there already",

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 	"mbk/internal/repo"
 	"mbk/internal/sys/fsuser"
+	"mbk/internal/test/coldbackup"
 	"mbk/internal/test/rights"
 )
 
@@ -41,19 +41,6 @@ func TestMayLieOutside(t *testing.T) {
 	}
 }
 
-// linkedTo makes a copy of the fixture in which a file of the backup was a link.
-func (f *fixture) linkedTo(t *testing.T, path, origin string) *fixture {
-	t.Helper()
-	g := f.copyManifest(t)
-	i := slices.IndexFunc(g.manifest.Files, func(f repo.File) bool { return f.Path == path })
-	if i < 0 {
-		t.Fatalf("no %s in the backup", path)
-	}
-	g.manifest.Files[i].Origin, g.manifest.Files[i].Link = origin, repo.LinkSymbolic
-	g.commit(t)
-	return g
-}
-
 // outsideCase is a file of a backup that a restore is to put somewhere.
 type outsideCase struct {
 	name, path   string
@@ -64,7 +51,7 @@ type outsideCase struct {
 
 // A restore by root put files that the server's user, or a manifest, had chosen into
 // folders that are root's.
-func testOutside(t *testing.T, f *fixture, _ string) {
+func testOutside(t *testing.T, f *coldbackup.Fixture, _ string) {
 	if os.Geteuid() != 0 {
 		t.Skip("playing another user takes root")
 	}
@@ -88,23 +75,23 @@ func testOutside(t *testing.T, f *fixture, _ string) {
 	} {
 		t.Run(c.name, func(t *testing.T) { restoreOutside(t, f, c) })
 	}
-	for _, s := range append(tricks(), trick{"its place is a link", false, func(victim, parent, _ string, n int64) bool {
+	for _, s := range append(rights.Tricks(), rights.Trick{Name: "its place is a link", Do: func(victim, parent, _ string, n int64) bool {
 		return unix.Renameat2(unix.AT_FDCWD, filepath.Join(parent, "link"), unix.AT_FDCWD, filepath.Join(parent, "shop"), unix.RENAME_EXCHANGE) == nil
 	}}) {
-		t.Run("attacked: "+s.name, func(t *testing.T) {
+		t.Run("attacked: "+s.Name, func(t *testing.T) {
 			top := outsideFolders(t)
-			g := f.linkedTo(t, table, filepath.Join(top, "his", "shop", "old.MYD"))
-			o := g.options(filepath.Join(top, "data"))
+			g := f.LinkedTo(t, table, filepath.Join(top, "his", "shop", "old.MYD"))
+			o := options(g, filepath.Join(top, "data"))
 			o.Owner, o.DirMaps = &Owner{UID: rights.Attacker.UID, GID: rights.Attacker.GID}, []DirMap{{filepath.Join(top, "his"), filepath.Join(top, "his")}}
-			o.Mariadbd, o.MariadbdArgs = publicServer(t, f)
+			o.Mariadbd, o.MariadbdArgs = f.PublicServer(t)
 			rights.Give(t, filepath.Join(top, "his", "shop"), rights.Attacker, 0o755)
-			before := look(t, filepath.Join(top, "victim"))
-			stop := attack(rights.Attacker, s, filepath.Join(top, "victim"), filepath.Join(top, "his"))
+			before := rights.Look(t, filepath.Join(top, "victim"))
+			stop := rights.Attack(rights.Attacker, s, filepath.Join(top, "victim"), filepath.Join(top, "his"))
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			_, err := Restore(ctx, o)
 			t.Logf("%d times; Restore: %v", stop(), err)
-			if after := look(t, filepath.Join(top, "victim")); after != before || ctx.Err() != nil {
+			if after := rights.Look(t, filepath.Join(top, "victim")); after != before || ctx.Err() != nil {
 				t.Errorf("was\n%sis\n%s", before, after)
 			}
 		})
@@ -115,7 +102,7 @@ func testOutside(t *testing.T, f *fixture, _ string) {
 func outsideFolders(t *testing.T) string {
 	t.Helper()
 	top, third := rights.Public(t), fsuser.User{UID: 64998, GID: 64998}
-	victim(t, top)
+	rights.Victim(t, top)
 	his := rights.Give(t, filepath.Join(top, "his"), rights.Attacker, 0o755)
 	rights.Give(t, filepath.Join(top, "third"), third, 0o755)
 	rights.Give(t, filepath.Join(top, "third", "his"), rights.Attacker, 0o755)
@@ -131,12 +118,12 @@ func outsideFolders(t *testing.T) string {
 	return top
 }
 
-func restoreOutside(t *testing.T, f *fixture, c outsideCase) {
+func restoreOutside(t *testing.T, f *coldbackup.Fixture, c outsideCase) {
 	top := outsideFolders(t)
-	g := f.linkedTo(t, c.path, filepath.Join(top, c.origin))
-	o := g.options(filepath.Join(top, "data"))
+	g := f.LinkedTo(t, c.path, filepath.Join(top, c.origin))
+	o := options(g, filepath.Join(top, "data"))
 	o.Owner, o.DirMaps = &Owner{UID: rights.Attacker.UID, GID: rights.Attacker.GID}, []DirMap{{"/", "/"}}
-	o.Mariadbd, o.MariadbdArgs = publicServer(t, f)
+	o.Mariadbd, o.MariadbdArgs = f.PublicServer(t)
 	to := c.origin
 	if from, new, ok := strings.Cut(c.maps, "="); ok {
 		o.DirMaps = append(o.DirMaps, DirMap{filepath.Join(top, from), filepath.Join(top, new)})
@@ -155,11 +142,11 @@ func restoreOutside(t *testing.T, f *fixture, c outsideCase) {
 		}
 		return
 	}
-	before := look(t, filepath.Join(top, "victim"))
+	before := rights.Look(t, filepath.Join(top, "victim"))
 	if _, err = Restore(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
-	if after := look(t, filepath.Join(top, "victim")); after != before {
+	if after := rights.Look(t, filepath.Join(top, "victim")); after != before {
 		t.Errorf("was\n%sis\n%s", before, after)
 	}
 	info, err := os.Lstat(filepath.Join(o.Target, c.path))
@@ -169,6 +156,6 @@ func restoreOutside(t *testing.T, f *fixture, c outsideCase) {
 	wantOwnedBy(t, o.Target, rights.Attacker)
 	if !c.stays {
 		wantOwnedBy(t, filepath.Join(top, to), rights.Attacker)
-		wantNothingBut(t, filepath.Join(top, "his"), "a", "old.MYD", "link", "there", "nowhere", ".snapshot")
+		coldbackup.WantNothingBut(t, filepath.Join(top, "his"), "a", "old.MYD", "link", "there", "nowhere", ".snapshot")
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mbk/internal/test/coldbackup"
 	"mbk/internal/test/executable"
 	"mbk/internal/test/mariadbtest"
 	"mbk/internal/test/rights"
@@ -173,8 +174,8 @@ func TestPlaceIntoTakenTarget(t *testing.T) {
 			if err := s.clean(false); err != nil {
 				t.Fatal(err)
 			}
-			wantNothingBut(t, dir, c.taken)
-			wantNothingBut(t, parent, "data")
+			coldbackup.WantNothingBut(t, dir, c.taken)
+			coldbackup.WantNothingBut(t, parent, "data")
 		})
 	}
 }
@@ -422,7 +423,7 @@ func testLabel(t *testing.T, owner Owner) {
 	if err := unix.Lsetxattr(path, labelName, append([]byte(context), 0), 0); err != nil {
 		t.Skipf("cannot set a label: %v", err)
 	}
-	tg, objections, err := inspectTarget(Options{Target: path, Owner: &owner})
+	tg, objections, err := inspectTarget(Options{Target: path, Preparation: Preparation{Owner: &owner}})
 	if err != nil || len(objections) > 0 || tg.label != context {
 		t.Fatalf("inspectTarget = %+v, %v, %v", tg, objections, err)
 	}

@@ -3,6 +3,7 @@ package restore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +16,8 @@ import (
 	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/internal/sys/disk"
+	"mbk/internal/sys/fsuser"
+	"mbk/internal/ui/printable"
 )
 
 // Plan is what a restore would do, and what stands against it.
@@ -37,7 +40,9 @@ type Plan struct {
 	Warnings      []string          `json:"warnings"` // what may go wrong
 	Notes         []hint.Text       `json:"notes"`
 
+	opts     Options
 	manifest *repo.Manifest
+	whole    bool // all bytes of the packs are read, those that no file refers to as well
 	older    bool // Mariadbd is an older maintenance release than the source's
 	outside  []outsideFile
 	target   target
@@ -59,16 +64,17 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	o = o.withDefaults()
+	o.Preparation = o.WithDefaults()
 	m, err := o.Repository.Manifest(ctx, o.ID)
 	if err != nil {
 		return nil, err
 	}
 	f, unmatched := filterOf(o, m)
 	p := newPlan(o, narrow(m, f))
+	p.whole = o.Filter.Empty() // else only what is needed is read
 	p.checkFilteredFar(m)
 	p.object(unmatched...)
-	if err := p.checkStanding(ctx, o); err != nil {
+	if err := p.checkStanding(ctx); err != nil {
 		return nil, err
 	}
 	t, objections, err := inspectTarget(o)
@@ -80,8 +86,8 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	}
 	p.target, p.Target, p.KeepOld, p.Owner = t, cmp.Or(t.path, o.Target), t.old, t.owner
 	p.object(objections...)
-	p.checkOutside(o)
-	p.checkGalera(o)
+	p.checkOutside()
+	p.checkGalera()
 	if o.upgrades() { // which may build a table anew
 		p.SpaceNeeded += largest(p.manifest)
 	}
@@ -95,20 +101,61 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 		})
 	}
 	if !o.Raw {
-		if err := p.findServer(ctx, o); err != nil {
+		if err := p.findServer(ctx); err != nil {
 			return nil, err
 		}
-		p.checkServers(o)
+		p.checkServers()
 		p.checkUpgrade()
 	}
-	p.describe(o)
+	p.describe()
 	return p, nil
+}
+
+// PlanIn plans to prepare a backup in a folder for scratch, and never to place it: the
+// target is not made, only its scratch folder is. An *ObjectionsError says what stands
+// against it.
+func PlanIn(ctx context.Context, o Preparation, m *repo.Manifest, dir, purpose string) (*Plan, error) {
+	p := newPlan(Options{Preparation: o.WithDefaults()}, m)
+	object := func(o ...Objection) error {
+		p.object(o...)
+		return asError(fmt.Sprintf("start a server on it in %s", dir), p.Objections)
+	}
+	path, err := fsuser.Resolve(filepath.Join(dir, "mbk-"+purpose+"-"+plainID(o.Repository.Config().ID)))
+	if mariadbd.Lacking(err) {
+		return nil, err
+	}
+	if err != nil {
+		o := Objection{
+			Problem: fmt.Sprintf("scratch folder: %v", err),
+			Hint:    "name a folder that is there with " + hint.Option("scratch") + ", on a disk with room for all files",
+		}
+		if link, ok := errors.AsType[*fsuser.ForeignLinkError](err); ok {
+			o.Hint = hint.Text(link.Advice())
+		}
+		return nil, object(o)
+	}
+	p.target, p.Target = target{path: path, mode: 0o700}, path
+	if err := p.findServer(ctx); err != nil {
+		return nil, err
+	}
+	p.settings.LogSize = min(p.settings.LogSize, 96<<20) // nobody will work on it
+	var objection *Objection
+	if p.target.owner, objection = chooseOwner(p.opts, nil); objection != nil {
+		return nil, object(*objection)
+	}
+	objections := p.target.inspectParent()
+	p.object(objections...)
+	if len(objections) == 0 {
+		p.checkSpace(filepath.Dir(path), true)
+	}
+	p.checkServers()
+	return p, object()
 }
 
 // checkStanding objects to a backup that a verification found damaged, and notes that
 // Latest is not the newest one.
-func (p *Plan) checkStanding(ctx context.Context, o Options) error {
-	r := o.Repository
+func (p *Plan) checkStanding(ctx context.Context) error {
+	o, r := p.opts, p.opts.Repository
 	if o.ID == repo.Latest {
 		ids, err := r.IDs(ctx)
 		if err == nil && len(ids) > 0 && ids[len(ids)-1] > p.ID {
@@ -154,7 +201,7 @@ func (p *Plan) onlySourceDamage(v *repo.Verification) bool {
 // newPlan plans what does not depend on where the files go.
 func newPlan(o Options, m *repo.Manifest) *Plan {
 	p := &Plan{
-		ID: m.ID, ServerVersion: m.Server.Version, Target: o.Target, Raw: o.Raw,
+		ID: m.ID, ServerVersion: m.Server.Version, Target: o.Target, Raw: o.Raw, opts: o,
 		Outside: []OutsideFile{}, Config: []string{}, Objections: []Objection{}, Warnings: []string{}, Notes: []hint.Text{}, manifest: m,
 	}
 	if m.Parent != "" || m.Kind != repo.KindFull {
@@ -246,7 +293,7 @@ func (p *Plan) checkSpace(dir string, object bool) {
 
 // checkServers checks that the owner can run the programs that were found, and that
 // there is what their plugins need.
-func (p *Plan) checkServers(o Options) {
+func (p *Plan) checkServers() {
 	programs := []*mariadbd.Program{}
 	if p.Mariadbd != nil {
 		programs = append(programs, p.Mariadbd)
@@ -261,7 +308,7 @@ func (p *Plan) checkServers(o Options) {
 		p.checkReach(u.Tool)
 	}
 	if len(programs) > 0 {
-		p.checkKeys(o)
+		p.checkKeys()
 	}
 }
 
@@ -305,9 +352,9 @@ func (p *Plan) checkServer(program mariadbd.Program) {
 }
 
 // checkKeys looks for the key files of the source, if no option names others.
-func (p *Plan) checkKeys(o Options) {
+func (p *Plan) checkKeys() {
 	for _, k := range keyFiles(p.manifest) {
-		if k.named(o.MariadbdArgs) {
+		if k.named(p.opts.MariadbdArgs) {
 			continue
 		}
 		if err := readableFor(k.path, p.target.owner); err != nil {
@@ -342,17 +389,17 @@ func readableFor(name string, owner Owner) error {
 }
 
 // describe notes what whoever restores should know.
-func (p *Plan) describe(o Options) {
+func (p *Plan) describe() {
 	m := p.manifest
 	p.Config = Config(m)
 	if p.Upgrade != nil {
 		p.Config = configLines(m, p.Upgrade.found.Release)
 	}
-	p.Config = withOptions(p.Config, o.MariadbdArgs)
+	p.Config = withOptions(p.Config, p.opts.MariadbdArgs)
 	p.describeFar()
 	p.Notes = append(p.Notes, hint.Plain(leftOutNotes(m)...)...)
 	if n := len(m.Damaged); n > 0 {
-		p.note("the backup holds %s damaged on the source, the first in %s", numberOf(n, "page"), m.Damaged[0].File)
+		p.note("the backup holds %s damaged on the source, the first in %s", printable.Count(n, "page"), m.Damaged[0].File)
 	}
 	p.Notes = append(p.Notes, hint.Plain(problemNotes(m)...)...)
 	if p.Raw {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path"
 	"regexp"
-	"strings"
 
 	"mbk/internal/datadir/filename"
 	"mbk/internal/mariadbd"
@@ -12,56 +11,28 @@ import (
 	"mbk/internal/ui/printable"
 )
 
-// problems are the tables of a backup with which something was wrong on the source
-// already, as its manifest says.
-type problems []problem
-
-// problem is one of them.
-type problem struct {
-	table repo.Table
-	named *regexp.Regexp // matches a text that names the table or one of its files
-}
-
-// problemsOf finds them in a manifest. One that was written before there was a field for
-// it has none.
-func problemsOf(m *repo.Manifest) problems {
+// knownTables are the tables with which something was wrong on the source already, as a
+// server is told of them.
+func knownTables(m *repo.Manifest) []mariadbd.Known {
 	folders := map[string]string{}
 	for _, d := range m.Directories {
 		folders[d.Name] = d.Path
 	}
-	var all problems
-	for _, t := range m.Tables {
-		if t.Problem == "" {
-			continue
-		}
+	var known []mariadbd.Known
+	for _, t := range m.Problems() {
 		dir := folders[t.Database]
 		if dir == "" {
 			dir = filename.Encode(t.Database)
 		}
 		plain := regexp.QuoteMeta("`"+t.Database+"`.`"+t.Name+"`") + "|'" + regexp.QuoteMeta(t.Database+"."+t.Name) + "'"
 		onDisk := regexp.QuoteMeta(path.Join(dir, filename.Encode(t.Name)))
-		all = append(all, problem{t, regexp.MustCompile(`(?i)(?:^|[^\pL\pN_$@#])(?:` + onDisk + `(?:#P#[^\s./'"` + "`" + `]*)?(?:\.|['"` + "`" + `\s,;:]|$)|` + plain + `)`)})
-	}
-	return all
-}
-
-// known are the tables as a server is told of them.
-func (p problems) known() []mariadbd.Known {
-	var known []mariadbd.Known
-	for i := range p {
-		known = append(known, mariadbd.Known{Table: p[i].table.Database + "." + p[i].table.Name, Named: p[i].named})
+		known = append(known, mariadbd.Known{
+			Table: t.Database + "." + t.Name,
+			Named: regexp.MustCompile(`(?i)(?:^|[^\pL\pN_$@#])(?:` + onDisk +
+				`(?:#P#[^\s./'"` + "`" + `]*)?(?:\.|['"` + "`" + `\s,;:]|$)|` + plain + `)`),
+		})
 	}
 	return known
-}
-
-// of returns what the manifest says of a table, "" if nothing.
-func (p problems) of(database, name string) string {
-	for i := range p {
-		if t := &p[i].table; strings.EqualFold(t.Database, database) && strings.EqualFold(t.Name, name) {
-			return t.Problem
-		}
-	}
-	return ""
 }
 
 // problemNotes tell of the tables that will be as they were on the source.

@@ -25,10 +25,10 @@ func TestNotesOfProblems(t *testing.T) {
 
 // Lines of a server's log that are about a table with a problem, and about others.
 func TestLinesAboutProblems(t *testing.T) {
-	p := problemsOf(&repo.Manifest{
+	p := knownTables(&repo.Manifest{
 		Directories: []repo.Directory{{Path: "shop", Name: "shop"}},
 		Tables:      []repo.Table{{Database: "shop", Name: "t", Problem: "its data file is missing"}, {Database: "shop", Name: "whole"}},
-	}).known()
+	})
 	if len(p) != 1 || p[0].Table != "shop.t" {
 		t.Fatalf("known: %+v", p)
 	}

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"mbk/internal/mariadbd"
-	"mbk/internal/repo"
 	"mbk/internal/sys/fsuser"
+	"mbk/internal/test/coldbackup"
 	"mbk/internal/test/mariadbtest"
 )
 
@@ -51,11 +51,11 @@ func preparedAndUnfinished(t *testing.T, series string) bool {
 	}
 	wait.Go(func() { untilKilled(t, s.DB(), "ALTER TABLE shop.large ADD COLUMN w INT, ALGORITHM=COPY") })
 	awaitFile(t, filepath.Join(s.Datadir, "shop", "#sql*.ibd"))
-	f := backUp(t, s)
+	f := coldbackup.Of(t, s)
 	wait.Wait()
 
 	target := filepath.Join(t.TempDir(), "data")
-	r, err := Restore(t.Context(), f.options(target))
+	r, err := Restore(t.Context(), options(f, target))
 	if err != nil && strings.Contains(err.Error(), "Failing assertion: tail.trx_no <= last_trx_no") {
 		t.Log(err)
 		return false
@@ -108,50 +108,6 @@ func awaitFile(t *testing.T, pattern string) {
 	}
 }
 
-// Encryption of tables and logs, compressed tables with a provider that is a
-// plugin, small pages, several files of the system tablespace.
-func TestRestoreOfSpecialServers(t *testing.T) {
-	keys := filepath.Join(t.TempDir(), "keys")
-	if err := os.WriteFile(keys, []byte("1;"+strings.Repeat("a7", 16)+"\n2;"+strings.Repeat("5c", 32)+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	eachSeries(t, func(t *testing.T, series string) {
-		for i, c := range []struct {
-			name string
-			args []string
-		}{
-			{"encrypted", []string{
-				"--plugin-load-add=file_key_management", "--file-key-management-filename=" + keys,
-				"--innodb-encrypt-tables=ON", "--innodb-encrypt-log=ON", "--aria-encrypt-tables=ON", "--innodb-encryption-threads=2"}},
-			{"4k pages, two files, three undo tablespaces", []string{
-				"--innodb-page-size=4k", "--innodb-data-file-path=ibdata1:12M;ibdata2:12M:autoextend", "--innodb-undo-tablespaces=3"}},
-			{"64k pages, compressed by a plugin", []string{
-				"--innodb-page-size=64k", "--plugin-load-add=provider_lz4", "--innodb-compression-algorithm=lz4", "--innodb-compression-default=ON"}},
-		} {
-			// Each server is slow to make: of the last two, a series gets one.
-			if versions := mariadbtest.Versions(); i > 0 && len(versions) > 1 && slices.Index(versions, series)%2 != i%2 {
-				continue
-			}
-			t.Run(c.name, func(t *testing.T) {
-				f := smallFixture(t, series, c.args...)
-				o := f.options(filepath.Join(t.TempDir(), "data"))
-				if _, err := Restore(t.Context(), o); err != nil {
-					t.Fatal(err)
-				}
-				wantSmall(t, series, o.Target, c.args...)
-				o.Scratch = t.TempDir()
-				r, err := Verify(t.Context(), o, repo.DepthBoot)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if !r.OK {
-					t.Errorf("Verify = %+v", r.Findings)
-				}
-			})
-		}
-	})
-}
-
 func TestFilesOfIntermediateTables(t *testing.T) {
 	dir := t.TempDir()
 	o := orphans{instance: mariadbd.Instance{Data: dir, Owner: fsuser.Current()}}
@@ -169,7 +125,7 @@ func TestFilesOfIntermediateTables(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wantNothingBut(t, filepath.Join(dir, "shop"), "orders.ibd")
+	coldbackup.WantNothingBut(t, filepath.Join(dir, "shop"), "orders.ibd")
 	if _, err := os.Stat(filepath.Join(dir, "#sql-outside")); err != nil {
 		t.Error(err)
 	}

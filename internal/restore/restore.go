@@ -12,7 +12,6 @@ import (
 
 	"mbk/internal/hint"
 	"mbk/internal/innodb"
-	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 )
 
@@ -66,8 +65,7 @@ func Restore(ctx context.Context, o Options) (*Result, error) {
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
-	o = o.withDefaults()
-	r, err := p.carryOut(ctx, o)
+	r, err := p.carryOut(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("restore %s into %s: %w", p.ID, p.Target, err)
 	}
@@ -75,124 +73,70 @@ func Restore(ctx context.Context, o Options) (*Result, error) {
 	return r, nil
 }
 
-// carryOut restores.
-func (p *Plan) carryOut(ctx context.Context, o Options) (_ *Result, err error) {
-	m, meter := p.manifest, newMeter(o.OnProgress)
-	r := &Result{
-		ID: m.ID, Target: p.target.path, KeptOld: p.target.old, Owner: p.target.owner, Raw: o.Raw, Files: p.Files, Bytes: p.Bytes, Binlog: m.Binlog,
-		Config: p.Config, ReplicaOfSource: replicaOfSource(m), ReplicaLikeSource: replicaLikeSource(m),
-		Notes: p.Notes, Warnings: slices.Clone(p.Warnings),
-	}
-	if !o.Filter.Empty() {
-		// A part of a server is rarely meant to replicate the whole.
-		r.ReplicaOfSource, r.ReplicaLikeSource = []string{}, []string{}
-	}
-	s, err := newScratch(ctx, p.target, m.ID, o.Now())
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		err = errors.Join(err, s.clean(o.KeepOnFailure && err != nil))
-		if err == nil {
-			err = s.handOver()
-		}
-	}()
-	if err := s.openOutside(p.outside); err != nil {
-		return nil, err
-	}
-
-	// Every byte is checked on the way, so damage shows before anything is placed.
-	begin := time.Now()
-	if err := s.extractAll(ctx, o, m, p.settings.AriaDir, meter); err != nil {
-		return nil, err
-	}
-	if o.Filter.Empty() { // else only what is needed is read
-		if err := checkSpares(ctx, o, m); err != nil {
-			return nil, err
-		}
-	}
-	r.Elapsed.Extract = time.Since(begin).Milliseconds()
-
-	if !o.Raw {
-		if err := p.makeConsistent(ctx, s, o, r, meter); err != nil {
-			return nil, err
-		}
-	}
-
-	if o.GaleraNode {
-		if err := s.as.Do(func() error { return s.writeGrastate(m.Galera) }); err != nil {
-			return nil, err
-		}
-	}
-	// The last moment at which a cancelled restore changes nothing.
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	begin = time.Now()
-	meter.begin(PhasePlace, 0)
-	if err := s.place(firstEntry(m)); err != nil {
-		return nil, err
-	}
-	if w := p.target.relabel(ctx, seLinux); w != "" {
-		r.Warnings = append(r.Warnings, w)
-	}
-	meter.end()
-	r.Elapsed.Place = time.Since(begin).Milliseconds()
-	return r, nil
+// step is a part of a restore, with the measure of how long it took in milliseconds.
+type step struct {
+	took *int64 // nil: nobody asks
+	do   func(context.Context) error
 }
 
-// makeConsistent has the real server recover the files, and a newer one upgrade them.
-func (p *Plan) makeConsistent(ctx context.Context, s *scratch, o Options, r *Result, meter *meter) error {
-	begin := time.Now()
-	if err := s.own(); err != nil {
-		return err
-	}
-	rec, err := s.recover(ctx, p.engine(s, o), p.manifest, meter)
-	if failed, ok := errors.AsType[*mariadbd.RunError](err); ok {
-		return hint.Wrap(err, p.advice(failed))
-	}
-	if err != nil {
-		return err
-	}
-	r.LSN, r.RolledBack = rec.LSN, rec.RolledBack
-	r.Warnings = append(r.Warnings, rec.Warnings...)
-	r.Elapsed.Recover = time.Since(begin).Milliseconds()
-	if p.Upgrade == nil {
-		return nil
-	}
-	begin = time.Now()
-	warnings, err := upgrade(ctx, p.upgradeEngine(s, o), p.Upgrade.Tool, p.manifest, meter)
-	if failed, ok := errors.AsType[*mariadbd.RunError](err); ok {
-		if failed.Damaged() { // of files that were recovered without any
-			failed.Cause = mariadbd.CauseUnknown
+// inOrder takes the steps. None is begun when ctx is done: until the last one, a restore
+// that is cancelled changes nothing.
+func inOrder(ctx context.Context, steps []step) error {
+	for _, s := range steps {
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		return hint.Wrap(err, failed.Advice())
+		began := time.Now()
+		if err := s.do(ctx); err != nil {
+			return err
+		}
+		if s.took != nil {
+			*s.took = time.Since(began).Milliseconds()
+		}
 	}
-	if err != nil {
-		return err
-	}
-	r.UpgradedTo = p.Upgrade.Mariadbd.Version
-	r.Warnings = append(r.Warnings, warnings...)
-	r.Elapsed.Upgrade = time.Since(begin).Milliseconds()
 	return nil
 }
 
-// engine is the server that recovers the files in the scratch folder.
-func (p *Plan) engine(s *scratch, o Options) mariadbd.Instance {
-	return mariadbd.Instance{
-		Program: *p.Mariadbd, Settings: p.settingsFor(*p.Mariadbd), Owner: p.target.owner.user(), Writer: p.target.hand,
-		Data: s.data(), Temp: s.tmp(), Log: filepath.Join(s.dir, serverLog),
-		Buffer: cmp.Or(o.Memory, mariadbd.BufferSize(int64(p.manifest.LSN.End-p.manifest.LSN.Checkpoint))), Options: o.MariadbdArgs,
+// carryOut restores.
+func (p *Plan) carryOut(ctx context.Context) (*Result, error) {
+	b, err := p.Prepare(ctx)
+	if err != nil {
+		return nil, err
 	}
+	r := p.result(b)
+	err = inOrder(ctx, []step{
+		// A newer server starts only on files that are consistent.
+		{&r.Elapsed.Upgrade, func(ctx context.Context) error { return b.upgrade(ctx, r) }},
+		// The state of a cluster is part of the data directory, and is placed with it.
+		{nil, func(context.Context) error { return b.joinCluster() }},
+		// Nothing is in the target before all of it is consistent and durable.
+		{&r.Elapsed.Place, func(ctx context.Context) error { return b.place(ctx, r) }},
+	})
+	if err = errors.Join(err, b.Close(p.opts.KeepOnFailure && err != nil)); err != nil {
+		return nil, err
+	}
+	// Whoever has a folder can exchange what is in there, the scratch folder too: so
+	// this comes after its end.
+	if err := b.scratch.handOver(); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
-// clean gives up the scratch folder.
-func (s *scratch) clean(keep bool) error {
-	err := s.removeOutside(keep)
-	if keep {
-		return errors.Join(err, s.close())
+// result is what is known of a restore when the backup was prepared.
+func (p *Plan) result(b *Prepared) *Result {
+	m := p.manifest
+	r := &Result{
+		ID: m.ID, Target: p.target.path, KeptOld: p.target.old, Owner: p.target.owner, Raw: p.Raw,
+		LSN: b.LSN, RolledBack: b.RolledBack, Files: p.Files, Bytes: p.Bytes, Elapsed: b.elapsed, Binlog: m.Binlog,
+		Config: p.Config, ReplicaOfSource: replicaOfSource(m), ReplicaLikeSource: replicaLikeSource(m),
+		Notes: p.Notes, Warnings: append(slices.Clone(p.Warnings), b.Warnings...),
 	}
-	return errors.Join(err, s.remove())
+	if !p.opts.Filter.Empty() {
+		// A part of a server is rarely meant to replicate the whole.
+		r.ReplicaOfSource, r.ReplicaLikeSource = []string{}, []string{}
+	}
+	return r
 }
 
 // firstEntry is the entry of the data directory in which the system tablespace

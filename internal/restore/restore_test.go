@@ -1,11 +1,12 @@
 package restore
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"mbk/internal/repo"
+	"mbk/internal/test/coldbackup"
 	"mbk/internal/test/mariadbtest"
 )
 
@@ -45,49 +46,39 @@ func wantHolds(t *testing.T, series, dir string, want mariadbtest.Snapshot, args
 	}
 }
 
-// wantNothingBut checks what a folder holds.
-func wantNothingBut(t *testing.T, dir string, want ...string) {
-	t.Helper()
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	known := map[string]bool{}
-	for _, name := range want {
-		known[name] = true
-	}
-	for _, e := range list {
-		if !known[e.Name()] {
-			t.Errorf("%s was left in %s", e.Name(), dir)
-		}
-	}
-}
-
 func TestRestore(t *testing.T) {
 	eachSeries(t, func(t *testing.T, series string) {
-		s, want := fillServer(t, series)
-		f := backUp(t, s)
+		s, want := coldbackup.Fill(t, series)
+		f := coldbackup.Of(t, s)
 		parent := t.TempDir()
 		target := filepath.Join(parent, "restored")
-		r, err := Restore(t.Context(), f.options(target))
+		r, err := Restore(t.Context(), options(f, target))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(r.Warnings) > 0 {
 			t.Errorf("Warnings = %q, want none", r.Warnings)
 		}
-		wantNothingBut(t, parent, "restored")
-		if r.LSN < f.manifest.LSN.End {
-			t.Errorf("LSN = %d, want at least %d", r.LSN, f.manifest.LSN.End)
+		coldbackup.WantNothingBut(t, parent, "restored")
+		if r.LSN < f.Manifest.LSN.End {
+			t.Errorf("LSN = %d, want at least %d", r.LSN, f.Manifest.LSN.End)
 		}
 		wantHolds(t, series, target, want)
 
 		raw := filepath.Join(parent, "raw")
-		o := f.options(raw)
+		o := options(f, raw)
 		o.Raw = true
 		if _, err := Restore(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
 		wantHolds(t, series, raw, want)
 	})
+}
+
+// options are those of a restore of a backup into a target.
+func options(f *coldbackup.Fixture, target string) Options {
+	owner := self() // not the user mysql, whom a test's folders keep out
+	return Options{Target: target, Preparation: Preparation{
+		Repository: f.Repository, ID: repo.Latest, Owner: &owner, Mariadbd: f.Dist.Program("mariadbd"), Tool: "mbk test",
+	}}
 }

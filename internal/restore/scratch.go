@@ -238,6 +238,15 @@ func (s *scratch) own() error {
 	return nil
 }
 
+// clean gives up the scratch folder.
+func (s *scratch) clean(keep bool) error {
+	err := s.removeOutside(keep)
+	if keep {
+		return errors.Join(err, s.close())
+	}
+	return errors.Join(err, s.remove())
+}
+
 // close gives up the lock and leaves the folder for a look.
 func (s *scratch) close() error {
 	var err error

@@ -13,13 +13,13 @@ import (
 
 // findServer looks for a mariadbd that can recover the backup and, for a restore to a
 // newer series, for one of that. An error says nothing about the call.
-func (p *Plan) findServer(ctx context.Context, o Options) error {
+func (p *Plan) findServer(ctx context.Context) error {
 	source, err := stage.ParseVersion(p.manifest.Server.Version)
 	if err != nil {
 		p.object(Objection{Problem: err.Error()})
 		return nil
 	}
-	found, err := mariadbd.Probe(ctx, candidates(o, p.manifest), o.Mariadbd != "", source)
+	found, err := mariadbd.Probe(ctx, p.candidates(), p.opts.Mariadbd != "", source)
 	if mariadbd.Lacking(err) {
 		return err
 	}
@@ -27,8 +27,8 @@ func (p *Plan) findServer(ctx context.Context, o Options) error {
 		p.object(Objection{Problem: err.Error(), Hint: "name the server's program with " + hint.Option("mariadbd") + ", or leave that option out"})
 		return nil
 	}
-	if o.upgrades() {
-		if err := p.findUpgrade(ctx, o, found, source); err != nil {
+	if p.opts.upgrades() {
+		if err := p.findUpgrade(ctx, found, source); err != nil {
 			return err
 		}
 	}
@@ -37,7 +37,7 @@ func (p *Plan) findServer(ctx context.Context, o Options) error {
 		s = &p.Upgrade.found
 	}
 	if s == nil {
-		p.object(p.noServer(found, source, o))
+		p.object(p.noServer(found, source))
 		return nil
 	}
 	p.Mariadbd = &s.Program
@@ -64,7 +64,7 @@ func recovering(found []mariadbd.Found) *mariadbd.Found {
 }
 
 // noServer is the objection that nothing here recovers the backup.
-func (p *Plan) noServer(found []mariadbd.Found, source stage.Version, o Options) Objection {
+func (p *Plan) noServer(found []mariadbd.Found, source stage.Version) Objection {
 	objection := Objection{
 		Problem: "no mariadbd was found on this machine",
 		Hint: hint.Textf("install mariadbd %s or a later %s, or name one with %s",
@@ -85,8 +85,8 @@ func (p *Plan) noServer(found []mariadbd.Found, source stage.Version, o Options)
 	}
 	objection.Problem = fmt.Sprintf("no mariadbd here recovers files of %s: %s", p.manifest.Server.Version, strings.Join(list, ", "))
 	switch {
-	case newer && o.Target == "": // a verification
-	case newer && !o.upgrades():
+	case newer && p.opts.Target == "": // a verification
+	case newer && !p.opts.upgrades():
 		objection.Hint += "; or move to the newer series with " + hint.Option("upgrade")
 	case newer:
 		objection.Problem += fmt.Sprintf("; only a mariadbd of %s applies this redo log", redoSeries(p.manifest, source))
@@ -97,11 +97,11 @@ func (p *Plan) noServer(found []mariadbd.Found, source stage.Version, o Options)
 }
 
 // candidates lists the programs to try, the best first, each once.
-func candidates(o Options, m *repo.Manifest) []mariadbd.Program {
-	if o.Mariadbd != "" {
-		return []mariadbd.Program{{Path: o.Mariadbd}}
+func (p *Plan) candidates() []mariadbd.Program {
+	if p.opts.Mariadbd != "" {
+		return []mariadbd.Program{{Path: p.opts.Mariadbd}}
 	}
-	return installed(m)
+	return installed(p.manifest)
 }
 
 // installed lists the programs on this machine that may be servers: that of the source

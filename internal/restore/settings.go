@@ -2,6 +2,7 @@ package restore
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"path"
 	"path/filepath"
@@ -205,9 +206,9 @@ func keyFiles(m *repo.Manifest) []keyFile {
 	return files
 }
 
-// advice is what can be done about a failed recovery. What an older maintenance release
+// Advice is what can be done about a failed recovery. What an older maintenance release
 // takes for damage may be a form that it does not know yet.
-func (p *Plan) advice(failed *mariadbd.RunError) hint.Text {
+func (p *Plan) Advice(failed *mariadbd.RunError) hint.Text {
 	if p.older && failed.Cause == mariadbd.CauseDamage {
 		failed.Cause = mariadbd.CauseVersion
 	}
@@ -219,4 +220,13 @@ func (p *Plan) advice(failed *mariadbd.RunError) hint.Text {
 		return hint.Text("use the maintenance release of the source, "+p.ServerVersion+", or a later one: ") + hint.Option("mariadbd")
 	}
 	return failed.Advice()
+}
+
+// Advise adds what can be done about it to an error of the server, and leaves others as
+// they are.
+func (p *Plan) Advise(err error) error {
+	if failed, ok := errors.AsType[*mariadbd.RunError](err); ok {
+		return hint.Wrap(err, p.Advice(failed))
+	}
+	return err
 }

@@ -22,69 +22,17 @@ import (
 	"mbk/internal/repo"
 	"mbk/internal/repo/store/folder"
 	"mbk/internal/repo/store/storetest"
+	"mbk/internal/test/coldbackup"
 	"mbk/internal/test/executable"
 	"mbk/internal/test/mariadbtest"
 )
 
-// smallFixture is a backup with a few tables, of which some changes are only in
-// the redo log, and one transaction that was not committed.
-func smallFixture(t testing.TB, series string, args ...string) *fixture {
-	t.Helper()
-	s := mariadbtest.New(t, series, append([]string{"--innodb-log-file-size=16M"}, args...)...)
-	s.MustExec(t,
-		"CREATE DATABASE shop",
-		"CREATE TABLE shop.orders (id INT PRIMARY KEY, v VARCHAR(100), KEY (v)) ENGINE=InnoDB",
-		"CREATE TABLE shop.parts (id INT PRIMARY KEY) ENGINE=InnoDB PARTITION BY HASH (id) PARTITIONS 2",
-		"CREATE TABLE shop.notes (id INT PRIMARY KEY, v VARCHAR(100)) ENGINE=Aria TRANSACTIONAL=1",
-		"CREATE TABLE shop.old (id INT PRIMARY KEY, v VARCHAR(100)) ENGINE=MyISAM",
-		"CREATE VIEW shop.v AS SELECT id FROM shop.orders",
-		"INSERT INTO shop.orders SELECT seq, MD5(seq) FROM mysql.seq_1_to_3000",
-		"INSERT INTO shop.parts SELECT seq FROM mysql.seq_1_to_10",
-		"INSERT INTO shop.old SELECT seq, MD5(seq) FROM mysql.seq_1_to_1000",
-		"FLUSH TABLES",
-		"INSERT INTO shop.notes SELECT seq, MD5(seq) FROM mysql.seq_1_to_1000",
-	)
-	tx, err := s.DB().BeginTx(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := tx.Exec("UPDATE shop.orders SET v = 'not committed' WHERE id < 100"); err != nil {
-		t.Fatal(err)
-	}
-	s.MustExec(t, "UPDATE shop.orders SET v = 'committed' WHERE id = 3000", flushLogs)
-	f := backUp(t, s, args...)
-	_ = tx.Rollback() // its server is gone
-	return f
-}
-
-// wantSmall starts a server on a restore of the small fixture.
-func wantSmall(t *testing.T, series, dir string, args ...string) {
-	t.Helper()
-	s := mariadbtest.Open(t, series, dir, args...)
-	for q, want := range map[string]string{
-		"SELECT COUNT(*) FROM shop.orders":                           "3000",
-		"SELECT COUNT(*) FROM shop.orders WHERE v = 'not committed'": "0",
-		"SELECT v FROM shop.orders WHERE id = 3000":                  "committed",
-		"SELECT COUNT(*) FROM shop.parts":                            "10",
-		"SELECT COUNT(*) FROM shop.notes":                            "1000",
-		"SELECT COUNT(*) FROM shop.old":                              "1000",
-		"SELECT COUNT(*) FROM shop.v":                                "3000",
-	} {
-		if got := s.MustValue(t, q); got != want {
-			t.Errorf("%s = %s, want %s", q, got, want)
-		}
-	}
-	if err := s.Stop(t.Context()); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestSmallBackup(t *testing.T) {
 	series := mariadbtest.Versions()[0]
-	f := smallFixture(t, series)
+	f := coldbackup.Small(t, series)
 	for _, c := range []struct {
 		name string
-		run  func(t *testing.T, f *fixture, series string)
+		run  func(t *testing.T, f *coldbackup.Fixture, series string)
 	}{
 		{"into an empty directory", testEmptyTarget},
 		{"into a mount point", testMountPoint},
@@ -93,21 +41,14 @@ func TestSmallBackup(t *testing.T) {
 		{"odd paths", testOddPaths},
 		{"attacked", testAttacked},
 		{"outside", testOutside},
-		{"root unasked", testUnaskedRoot},
 		{"objections", testObjections},
-		{"an older maintenance release", testOlderRelease},
 		{"failing upgrade", testFailingUpgrade},
 		{"failing store", testFailingStore},
 		{"missing tablespace", testMissingTablespace},
 		{"cancelled", testCancel},
 		{"killed", testKilled},
 		{"while another restore runs", testBusy},
-		{"verify", testVerify},
-		{"verify, attacked", testVerifyAttacked},
-		{"verify finds what is wrong", testVerifyFindings},
-		{"verify finds pages newer than the redo", testNewPages},
 		{"extract", testExtract},
-		{"verify a repository that cannot be read", testUnreadableRepository},
 		{"removed meanwhile", testRemovedMeanwhile},
 		{"extract, attacked", testExtractAttacked},
 	} {
@@ -115,7 +56,7 @@ func TestSmallBackup(t *testing.T) {
 	}
 }
 
-func testEmptyTarget(t *testing.T, f *fixture, series string) {
+func testEmptyTarget(t *testing.T, f *coldbackup.Fixture, series string) {
 	parent := t.TempDir()
 	target := filepath.Join(parent, "data")
 	if err := os.Mkdir(target, 0o750); err != nil {
@@ -125,7 +66,7 @@ func testEmptyTarget(t *testing.T, f *fixture, series string) {
 	if err := os.Symlink("data", link); err != nil {
 		t.Fatal(err)
 	}
-	r, err := Restore(t.Context(), f.options(link))
+	r, err := Restore(t.Context(), options(f, link))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,8 +80,8 @@ func testEmptyTarget(t *testing.T, f *fixture, series string) {
 	if got := info.Mode().Perm(); got != 0o750 {
 		t.Errorf("mode = %o, want 750", got)
 	}
-	wantNothingBut(t, parent, "data", "link")
-	wantSmall(t, series, target)
+	coldbackup.WantNothingBut(t, parent, "data", "link")
+	coldbackup.WantSmall(t, series, target)
 }
 
 // mountHere mounts a new file system on a folder.
@@ -159,7 +100,7 @@ func mountHere(t *testing.T, dir string) {
 	})
 }
 
-func testMountPoint(t *testing.T, f *fixture, series string) {
+func testMountPoint(t *testing.T, f *coldbackup.Fixture, series string) {
 	target := filepath.Join(t.TempDir(), "data")
 	if err := errors.Join(os.Mkdir(target, 0o755)); err != nil {
 		t.Fatal(err)
@@ -168,17 +109,17 @@ func testMountPoint(t *testing.T, f *fixture, series string) {
 	if err := os.Mkdir(filepath.Join(target, "lost+found"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Restore(t.Context(), f.options(target)); err != nil {
+	if _, err := Restore(t.Context(), options(f, target)); err != nil {
 		t.Fatal(err)
 	}
 	left, err := filepath.Glob(filepath.Join(target, ".*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %q, %v", left, err)
 	}
-	wantSmall(t, series, target)
+	coldbackup.WantSmall(t, series, target)
 }
 
-func testOwner(t *testing.T, f *fixture, series string) {
+func testOwner(t *testing.T, f *coldbackup.Fixture, series string) {
 	if os.Geteuid() != 0 {
 		t.Skip("giving files away takes root")
 	}
@@ -191,7 +132,7 @@ func testOwner(t *testing.T, f *fixture, series string) {
 			t.Error(err)
 		}
 	})
-	o := f.options(filepath.Join(parent, "data"))
+	o := options(f, filepath.Join(parent, "data"))
 	o.Owner = &Owner{UID: 65534, GID: 65534}
 	_, err = Restore(t.Context(), o)
 	if _, ok := errors.AsType[*ObjectionsError](err); !ok {
@@ -227,62 +168,27 @@ func testOwner(t *testing.T, f *fixture, series string) {
 	}
 }
 
-// flip changes one byte of an object of the repository and returns how to change
-// it back.
-func (f *fixture) flip(t *testing.T, object string, offset int64) (undo func()) {
-	t.Helper()
-	name := filepath.Join(f.folder, object)
-	if err := os.Chmod(name, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	change := func() {
-		file, err := os.OpenFile(name, os.O_RDWR, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b := make([]byte, 1)
-		_, err = file.ReadAt(b, offset)
-		b[0] ^= 0x10
-		_, err2 := file.WriteAt(b, offset)
-		if err := errors.Join(err, err2, file.Close()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	change()
-	return change
-}
-
-func testDamage(t *testing.T, f *fixture, _ string) {
-	for _, p := range f.manifest.Packs {
+func testDamage(t *testing.T, f *coldbackup.Fixture, _ string) {
+	for _, p := range f.Manifest.Packs {
 		for _, offset := range []int64{0, 20, p.Size / 2, p.Size - 1} {
 			t.Run(fmt.Sprintf("byte %d of %s", offset, p.Name), func(t *testing.T) {
-				object := repo.Folder(f.manifest.ID) + "/" + p.Name
-				defer f.flip(t, object, offset)()
+				object := repo.Folder(f.Manifest.ID) + "/" + p.Name
+				defer f.Flip(t, object, offset)()
 				parent := t.TempDir()
-				o := f.options(filepath.Join(parent, "data"))
+				o := options(f, filepath.Join(parent, "data"))
 				o.AllowDamaged = true // the last turn has found some
 				_, err := Restore(t.Context(), o)
 				if d, ok := errors.AsType[*pack.DamageError](err); !ok || d.Object != object {
 					t.Errorf("Restore = %v, want damage in %s", err, object)
 				}
-				wantNothingBut(t, parent)
-				r, err := Verify(t.Context(), f.options(""), repo.DepthStored)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if r.OK || len(r.Findings) != 1 || r.Findings[0].Object != object {
-					t.Errorf("Verify = %+v, want one finding in %s", r, object)
-				}
+				coldbackup.WantNothingBut(t, parent)
 			})
 		}
 	}
-	if r, err := Verify(t.Context(), f.options(""), repo.DepthStored); err != nil || !r.OK {
-		t.Errorf("Verify of what is whole again = %+v, %v", r, err)
-	}
 }
 
-func testFailingStore(t *testing.T, f *fixture, _ string) {
-	folder, err := folder.Open(f.folder)
+func testFailingStore(t *testing.T, f *coldbackup.Fixture, _ string) {
+	folder, err := folder.Open(f.Folder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +196,7 @@ func testFailingStore(t *testing.T, f *fixture, _ string) {
 	for n := 0; ; n += 1 + n/4 {
 		st := storetest.FailAt(folder, n)
 		parent := t.TempDir()
-		o := f.options(filepath.Join(parent, "data"))
+		o := options(f, filepath.Join(parent, "data"))
 		o.Raw = true
 		o.Repository, err = repo.Open(t.Context(), st)
 		if err == nil {
@@ -305,46 +211,44 @@ func testFailingStore(t *testing.T, f *fixture, _ string) {
 		if !errors.Is(err, storetest.ErrInjected) {
 			t.Errorf("point %d: Restore = %v, want %v", n, err, storetest.ErrInjected)
 		}
-		wantNothingBut(t, parent)
+		coldbackup.WantNothingBut(t, parent)
 	}
 }
 
 // An expiry removes the backup while somebody works on it. That is no damage, and
 // leaves no record of any.
-func testRemovedMeanwhile(t *testing.T, f *fixture, _ string) {
+func testRemovedMeanwhile(t *testing.T, f *coldbackup.Fixture, _ string) {
 	for name, do := range map[string]func(o Options) error{
-		"restore":        func(o Options) error { _, err := Restore(t.Context(), o); return err },
-		"verify, stored": func(o Options) error { _, err := Verify(t.Context(), o, repo.DepthStored); return err },
-		"verify, pages":  func(o Options) error { _, err := Verify(t.Context(), o, repo.DepthPages); return err },
+		"restore": func(o Options) error { _, err := Restore(t.Context(), o); return err },
 		"extract, a table": func(o Options) error {
-			_, err := Extract(t.Context(), o, []string{"shop.orders"}, o.Target)
+			_, err := Extract(t.Context(), o.Preparation, []string{"shop.orders"}, o.Target)
 			return err
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := f.copyManifest(t)
-			release, err := g.repository.Lock(t.Context())
+			g := f.CopyManifest(t)
+			release, err := g.Repository.Lock(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer release()
-			o := g.options(filepath.Join(t.TempDir(), "target"))
+			o := options(g, filepath.Join(t.TempDir(), "target"))
 			o.OnProgress = func(Progress) {
-				if err := g.repository.Discard(t.Context(), g.manifest.ID); err != nil {
+				if err := g.Repository.Discard(t.Context(), g.Manifest.ID); err != nil {
 					t.Error(err)
 				}
 			}
 			if err := do(o); !errors.Is(err, repo.ErrRemoved) {
 				t.Errorf("%v, want %v", err, repo.ErrRemoved)
 			}
-			if v, err := g.repository.Standing(t.Context(), g.manifest.ID); err != nil || v != nil && !v.OK {
+			if v, err := g.Repository.Standing(t.Context(), g.Manifest.ID); err != nil || v != nil && !v.OK {
 				t.Errorf("it stands as %+v, %v", v, err)
 			}
 		})
 	}
 }
 
-func testObjections(t *testing.T, f *fixture, _ string) {
+func testObjections(t *testing.T, f *coldbackup.Fixture, _ string) {
 	full := t.TempDir()
 	if err := os.WriteFile(filepath.Join(full, "file"), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -385,10 +289,10 @@ func testObjections(t *testing.T, f *fixture, _ string) {
 			[]string{"free, and the restore needs"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			g := f.copyManifest(t)
-			o := g.options(filepath.Join(t.TempDir(), "data"))
-			c.change(&o, g.manifest)
-			g.commit(t)
+			g := f.CopyManifest(t)
+			o := options(g, filepath.Join(t.TempDir(), "data"))
+			c.change(&o, g.Manifest)
+			g.Commit(t)
 			_, err := Restore(t.Context(), o)
 			e, ok := errors.AsType[*ObjectionsError](err)
 			if !ok {
@@ -409,60 +313,18 @@ func testObjections(t *testing.T, f *fixture, _ string) {
 	}
 }
 
-// copyManifest makes a repository whose manifest can be changed. Its objects are
-// those of the fixture, by hard links.
-func (f *fixture) copyManifest(t *testing.T) *fixture {
-	t.Helper()
-	g := &fixture{folder: t.TempDir(), dist: f.dist}
-	if out, err := exec.Command("cp", "-al", f.folder+"/.", g.folder).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	if err := os.Remove(filepath.Join(g.folder, ".lock-repository")); err != nil { // it has one name only
-		t.Fatal(err)
-	}
-	st, err := folder.Open(g.folder)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if g.repository, err = repo.Open(t.Context(), st); err != nil {
-		t.Fatal(err)
-	}
-	if g.manifest, err = g.repository.Manifest(t.Context(), repo.Latest); err != nil {
-		t.Fatal(err)
-	}
-	return g
-}
-
-// dropFile takes a file out of the manifest.
-func (f *fixture) dropFile(t *testing.T, path string) {
-	t.Helper()
-	m := f.manifest
-	i := slices.IndexFunc(m.Files, func(x repo.File) bool { return x.Path == path })
-	if i < 0 {
-		t.Fatalf("no file %s", path)
-	}
-	m.Files = slices.Delete(m.Files, i, i+1)
-	if m.Redo.File > i {
-		m.Redo.File--
-	}
-	for j := range m.Tables {
-		m.Tables[j].Files = nil
-	}
-	f.commit(t)
-}
-
-func testMissingTablespace(t *testing.T, f *fixture, _ string) {
-	g := f.copyManifest(t)
-	g.dropFile(t, "mysql/innodb_table_stats.ibd")
+func testMissingTablespace(t *testing.T, f *coldbackup.Fixture, _ string) {
+	g := f.CopyManifest(t)
+	g.DropFile(t, "mysql/innodb_table_stats.ibd")
 	parent := t.TempDir()
-	_, err := Restore(t.Context(), g.options(filepath.Join(parent, "data")))
+	_, err := Restore(t.Context(), options(g, filepath.Join(parent, "data")))
 	if e, ok := errors.AsType[*mariadbd.RunError](err); !ok || len(e.Log) == 0 || len(hint.Of(err)) == 0 {
 		t.Errorf("Restore = %v, want a mariadbd.RunError with a hint", err)
 	}
-	wantNothingBut(t, parent)
+	coldbackup.WantNothingBut(t, parent)
 
 	// The log of the server stays if that is wanted, until the next restore.
-	o := g.options(filepath.Join(parent, "data"))
+	o := options(g, filepath.Join(parent, "data"))
 	o.KeepOnFailure = true
 	if _, err := Restore(t.Context(), o); err == nil {
 		t.Error("Restore: no error")
@@ -474,19 +336,19 @@ func testMissingTablespace(t *testing.T, f *fixture, _ string) {
 	if b, err := os.ReadFile(kept[0]); err != nil || !strings.Contains(string(b), "[ERROR]") {
 		t.Errorf("%s: %.300q, %v", serverLog, b, err)
 	}
-	if _, err := Restore(t.Context(), f.options(o.Target)); err != nil {
+	if _, err := Restore(t.Context(), options(f, o.Target)); err != nil {
 		t.Error(err)
 	}
-	wantNothingBut(t, parent, "data")
+	coldbackup.WantNothingBut(t, parent, "data")
 }
 
-func testCancel(t *testing.T, f *fixture, _ string) {
+func testCancel(t *testing.T, f *coldbackup.Fixture, _ string) {
 	for _, phase := range []string{PhaseExtract, PhaseRecover} {
 		t.Run(phase, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			parent := t.TempDir()
-			o := f.options(filepath.Join(parent, "data"))
+			o := options(f, filepath.Join(parent, "data"))
 			o.OnProgress = func(p Progress) {
 				if p.Phase == phase {
 					cancel()
@@ -495,7 +357,7 @@ func testCancel(t *testing.T, f *fixture, _ string) {
 			if _, err := Restore(ctx, o); !errors.Is(err, context.Canceled) {
 				t.Errorf("Restore = %v, want it cancelled", err)
 			}
-			wantNothingBut(t, parent)
+			coldbackup.WantNothingBut(t, parent)
 		})
 	}
 }
@@ -530,15 +392,17 @@ func restoreChild(target string) error {
 		return err
 	}
 	owner := self()
-	_, err = Restore(context.Background(), Options{Repository: r, ID: repo.Latest, Target: target, Owner: &owner, Mariadbd: os.Getenv(childMariadbd)})
+	_, err = Restore(context.Background(), Options{Target: target, Preparation: Preparation{
+		Repository: r, ID: repo.Latest, Owner: &owner, Mariadbd: os.Getenv(childMariadbd),
+	}})
 	return err
 }
 
 // child starts a restore in another process.
-func (f *fixture) child(t *testing.T, target string) *exec.Cmd {
+func child(t *testing.T, f *coldbackup.Fixture, target string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childTarget+"="+target, childRepository+"="+f.folder, childMariadbd+"="+f.dist.Program("mariadbd"))
+	cmd.Env = append(os.Environ(), childTarget+"="+target, childRepository+"="+f.Folder, childMariadbd+"="+f.Dist.Program("mariadbd"))
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -546,18 +410,18 @@ func (f *fixture) child(t *testing.T, target string) *exec.Cmd {
 	return cmd
 }
 
-func testKilled(t *testing.T, f *fixture, series string) {
+func testKilled(t *testing.T, f *coldbackup.Fixture, series string) {
 	parent := t.TempDir()
 	target := filepath.Join(parent, "data")
 	for delay := 30 * time.Millisecond; delay < 10*time.Second; delay = delay * 7 / 3 {
-		cmd := f.child(t, target)
+		cmd := child(t, f, target)
 		if err := sleep(t.Context(), delay); err != nil {
 			t.Fatal(err)
 		}
 		_ = cmd.Process.Kill() // it may have ended
 		killed := cmd.Wait() != nil
 		if _, err := os.Lstat(target); err == nil {
-			wantSmall(t, series, target)
+			coldbackup.WantSmall(t, series, target)
 			if err := os.RemoveAll(target); err != nil {
 				t.Fatal(err)
 			}
@@ -566,16 +430,16 @@ func testKilled(t *testing.T, f *fixture, series string) {
 			break
 		}
 	}
-	if _, err := Restore(t.Context(), f.options(target)); err != nil {
+	if _, err := Restore(t.Context(), options(f, target)); err != nil {
 		t.Fatal(err)
 	}
-	wantNothingBut(t, parent, "data")
-	wantSmall(t, series, target)
+	coldbackup.WantNothingBut(t, parent, "data")
+	coldbackup.WantSmall(t, series, target)
 }
 
-func testBusy(t *testing.T, f *fixture, _ string) {
+func testBusy(t *testing.T, f *coldbackup.Fixture, _ string) {
 	parent := t.TempDir()
-	o := f.options(filepath.Join(parent, "data"))
+	o := options(f, filepath.Join(parent, "data"))
 	p, err := NewPlan(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -591,113 +455,12 @@ func testBusy(t *testing.T, f *fixture, _ string) {
 	if err := s.remove(); err != nil {
 		t.Fatal(err)
 	}
-	wantNothingBut(t, parent)
+	coldbackup.WantNothingBut(t, parent)
 }
 
-func testVerify(t *testing.T, f *fixture, _ string) {
-	scratch := t.TempDir()
-	for _, depth := range []string{repo.DepthStored, repo.DepthPages, repo.DepthBoot} {
-		o := f.options("")
-		o.Scratch, o.Extended = scratch, true
-		r, err := Verify(t.Context(), o, depth)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !r.OK || len(r.Findings) > 0 || len(r.Proved) == 0 {
-			t.Errorf("%s: %+v", depth, r)
-		}
-		if depth != repo.DepthStored && (r.Pages == 0 || r.MTRs == 0) {
-			t.Errorf("%s: %d pages, %d mini-transactions", depth, r.Pages, r.MTRs)
-		}
-		if depth == repo.DepthBoot && (r.Tables < 30 || r.LSN < f.manifest.LSN.End) {
-			t.Errorf("%s: %d tables, LSN %d", depth, r.Tables, r.LSN)
-		}
-		t.Logf("%s: %q %q", depth, r.Proved, r.Notes)
-	}
-	wantNothingBut(t, scratch)
-	past, err := f.repository.Verifications(t.Context(), f.manifest.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s := repo.Standing(past); s == nil || !s.OK || s.Depth != repo.DepthBoot {
-		t.Errorf("history: %+v", s)
-	}
-}
-
-func testVerifyFindings(t *testing.T, f *fixture, _ string) {
-	for _, c := range []struct {
-		name   string
-		depth  string
-		change func(t *testing.T, g *fixture)
-		want   repo.Finding
-	}{
-		{"missing pack", repo.DepthStored, func(t *testing.T, g *fixture) {
-			if err := os.Remove(filepath.Join(g.folder, repo.Folder(g.manifest.ID), "redo.pack")); err != nil {
-				t.Fatal(err)
-			}
-		}, repo.Finding{Object: repo.Folder(f.manifest.ID) + "/redo.pack", Problem: "it is missing"}},
-		{"damaged manifest", repo.DepthStored, func(t *testing.T, g *fixture) {
-			object := repo.Folder(g.manifest.ID) + "/manifest.json.zst"
-			g.commit(t) // no hard link any more
-			g.flip(t, object, 100)
-		}, repo.Finding{Object: repo.Folder(f.manifest.ID), Problem: "damaged"}},
-		{"checkpoint without its records", repo.DepthPages, func(t *testing.T, g *fixture) {
-			g.manifest.Redo.Checkpoint.End++
-			g.commit(t)
-		}, repo.Finding{File: "ib_logfile0", Problem: "FILE_CHECKPOINT"}},
-		{"page of another tablespace", repo.DepthPages, func(t *testing.T, g *fixture) {
-			for i := range g.manifest.Files {
-				if f := &g.manifest.Files[i]; f.Path == "mysql/innodb_table_stats.ibd" {
-					*f.Space += 1000
-				}
-			}
-			g.commit(t)
-		}, repo.Finding{File: "mysql/innodb_table_stats.ibd", Problem: "tablespace"}},
-		{"table that is not there", repo.DepthBoot, func(t *testing.T, g *fixture) {
-			g.manifest.Tables = append(g.manifest.Tables, repo.Table{Database: "shop", Name: "ghost", Engine: "InnoDB", Type: "BASE TABLE"})
-			g.commit(t)
-		}, repo.Finding{Table: "shop.ghost", Problem: "does not know it"}},
-		{"missing file of a table", repo.DepthBoot, func(t *testing.T, g *fixture) {
-			g.dropFile(t, "shop/old.MYD")
-		}, repo.Finding{Table: "shop.old", Problem: ""}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			g := f.copyManifest(t)
-			c.change(t, g)
-			o := g.options("")
-			o.Scratch = t.TempDir()
-			r, err := Verify(t.Context(), o, c.depth)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("%+v", r.Findings)
-			if r.OK || len(r.Findings) == 0 {
-				t.Fatalf("nothing was found")
-			}
-			got := r.Findings[0]
-			if got.Object != c.want.Object || got.File != c.want.File || got.Table != c.want.Table || !strings.Contains(got.Problem, c.want.Problem) {
-				t.Errorf("found %+v, want %+v", got, c.want)
-			}
-			wantNothingBut(t, o.Scratch)
-		})
-	}
-}
-
-func testNewPages(t *testing.T, f *fixture, _ string) {
-	m := *f.manifest
-	m.LSN.End = 20000
-	v := &verification{o: f.options("").withDefaults(), m: &m, meter: newMeter(nil), report: &Report{}}
-	if err := v.pages(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if len(v.report.Findings) == 0 || !strings.Contains(v.report.Findings[0].Problem, "lies behind the end of the redo log, 20000") {
-		t.Errorf("found %+v", v.report.Findings)
-	}
-}
-
-func testExtract(t *testing.T, f *fixture, _ string) {
+func testExtract(t *testing.T, f *coldbackup.Fixture, _ string) {
 	dir := filepath.Join(t.TempDir(), "out")
-	r, err := Extract(t.Context(), f.options(""), []string{"shop.orders", "shop.p*", "mysql/proc.*"}, dir)
+	r, err := Extract(t.Context(), options(f, "").Preparation, []string{"shop.orders", "shop.p*", "mysql/proc.*"}, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -711,17 +474,17 @@ func testExtract(t *testing.T, f *fixture, _ string) {
 			t.Error(err)
 		}
 	}
-	if _, err := Extract(t.Context(), f.options(""), []string{"shop.orders"}, dir); err == nil || !strings.Contains(err.Error(), "is there already") {
+	if _, err := Extract(t.Context(), options(f, "").Preparation, []string{"shop.orders"}, dir); err == nil || !strings.Contains(err.Error(), "is there already") {
 		t.Errorf("Extract over files = %v", err)
 	}
-	if _, err := Extract(t.Context(), f.options(""), []string{"shop.none"}, dir); err == nil || !strings.Contains(err.Error(), `"shop.none" matches no table`) {
+	if _, err := Extract(t.Context(), options(f, "").Preparation, []string{"shop.none"}, dir); err == nil || !strings.Contains(err.Error(), `"shop.none" matches no table`) {
 		t.Errorf("Extract of nothing = %v", err)
 	}
 	// Damage leaves nothing behind.
-	undo := f.flip(t, repo.Folder(f.manifest.ID)+"/"+f.manifest.Packs[0].Name, f.manifest.Packs[0].Size/2)
+	undo := f.Flip(t, repo.Folder(f.Manifest.ID)+"/"+f.Manifest.Packs[0].Name, f.Manifest.Packs[0].Size/2)
 	defer undo()
 	empty := filepath.Join(t.TempDir(), "out")
-	if _, err := Extract(t.Context(), f.options(""), []string{"*/*", "*"}, empty); err == nil {
+	if _, err := Extract(t.Context(), options(f, "").Preparation, []string{"*/*", "*"}, empty); err == nil {
 		t.Error("Extract of a damaged backup: no error")
 	}
 	if _, err := os.Lstat(empty); !errors.Is(err, fs.ErrNotExist) {

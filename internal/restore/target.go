@@ -169,7 +169,7 @@ func (t *target) inspectExisting(o Options) ([]Objection, error) {
 		})
 	}
 	if o.KeepOld {
-		return append(objections, t.moveAside(o.withDefaults().Now(), names)...), nil
+		return append(objections, t.moveAside(o.WithDefaults().Now(), names)...), nil
 	}
 	what := names[0]
 	if len(names) > 1 {

@@ -10,6 +10,7 @@ import (
 	"mbk/internal/innodb"
 	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
+	"mbk/internal/ui/meter"
 	"mbk/stage"
 )
 
@@ -50,12 +51,12 @@ func redoSeries(m *repo.Manifest, source stage.Version) string {
 
 // findUpgrade looks for a server of a newer series and its mariadb-upgrade. The
 // servers that were found for the recovery may have one already.
-func (p *Plan) findUpgrade(ctx context.Context, o Options, found []mariadbd.Found, source stage.Version) error {
+func (p *Plan) findUpgrade(ctx context.Context, found []mariadbd.Found, source stage.Version) error {
 	var err error
 	switch {
-	case o.UpgradeWith != "":
-		found, err = mariadbd.Probe(ctx, []mariadbd.Program{{Path: o.UpgradeWith}}, true, source)
-	case o.Mariadbd != "" && !slices.ContainsFunc(found, isNewer):
+	case p.opts.UpgradeWith != "":
+		found, err = mariadbd.Probe(ctx, []mariadbd.Program{{Path: p.opts.UpgradeWith}}, true, source)
+	case p.opts.Mariadbd != "" && !slices.ContainsFunc(found, isNewer):
 		found, err = mariadbd.Probe(ctx, installed(p.manifest), false, source)
 	}
 	if mariadbd.Lacking(err) {
@@ -127,13 +128,13 @@ func (p *Plan) checkUpgrade() {
 	}
 }
 
-// upgradeEngine is the server of the newer series on the files in the scratch folder.
-func (p *Plan) upgradeEngine(s *scratch, o Options) mariadbd.Instance {
-	e := p.engine(s, o)
-	e.Program = p.Upgrade.Mariadbd
-	e.Settings = p.settingsFor(e.Program)
-	e.Partial = p.manifest.Filter != nil
-	return e
+// upgradeInstance is the server of the newer series on the files in the scratch folder.
+func (p *Plan) upgradeInstance(s *scratch) mariadbd.Instance {
+	i := p.instance(s)
+	i.Program = p.Upgrade.Mariadbd
+	i.Settings = p.settingsFor(i.Program)
+	i.Partial, i.Known = p.manifest.Filter != nil, nil
+	return i
 }
 
 // settingsFor are the settings for a program.
@@ -148,13 +149,13 @@ func (p *Plan) settingsFor(program mariadbd.Program) mariadbd.Settings {
 // upgrade starts the server on recovered files, runs mariadb-upgrade, and starts it
 // once more, to see that it does and which tables are not as it wants them. These are
 // warnings: the source lived with them, or their engine is missing.
-func upgrade(ctx context.Context, i mariadbd.Instance, tool string, m *repo.Manifest, meter *meter) (warnings []string, err error) {
-	meter.begin(PhaseUpgrade, 0)
-	defer meter.end()
+func upgrade(ctx context.Context, i mariadbd.Instance, tool string, m *repo.Manifest, meter *meter.Meter) (warnings []string, err error) {
+	meter.Begin(PhaseUpgrade, 0)
+	defer meter.End()
 	version := i.Program.Version
 	// Symbolic links would lead out of the scratch folder.
 	options := append([]string{"--skip-symbolic-links", "--max-statement-time=0"}, enginePlugins(m, i.Program)...)
-	if err := i.Upgrade(ctx, tool, func(line string) { meter.say(line, 0, 0) }, options...); err != nil {
+	if err := i.Upgrade(ctx, tool, func(line string) { meter.Say(line, 0, 0) }, options...); err != nil {
 		return nil, fmt.Errorf("upgrade to %s: %w", version, err)
 	}
 	s, err := i.Serve(ctx, options...)
@@ -186,13 +187,13 @@ func notUpgraded(ctx context.Context, server *stage.Server, m *repo.Manifest) ([
 		return nil, err
 	}
 	defer c.Close()
-	kept, before := keeps(m), problemsOf(m)
+	kept, before := keeps(m), m.Problems()
 	known := map[string]bool{}
 	var warnings []string
 	for _, t := range tables {
 		name := t.Database + "." + t.Name
 		known[name] = true
-		if !kept(t.Database, t.Name) || !checkable(t) || before.of(t.Database, t.Name) != "" {
+		if !kept(t.Database, t.Name) || !t.Checkable() || before.Of(t.Database, t.Name) != "" {
 			continue
 		}
 		messages, err := c.CheckForUpgrade(ctx, t.Database, t.Name)

@@ -13,6 +13,7 @@ import (
 	"mbk/internal/innodb"
 	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
+	"mbk/internal/test/coldbackup"
 	"mbk/internal/test/executable"
 	"mbk/stage"
 )
@@ -78,9 +79,9 @@ func TestPlanOfVersions(t *testing.T) {
 			if c.change != nil {
 				c.change(m)
 			}
-			o := Options{Target: "/t", Mariadbd: c.recover, UpgradeWith: c.other}
+			o := Options{Target: "/t", UpgradeWith: c.other, Preparation: Preparation{Mariadbd: c.recover}}
 			p := newPlan(o, m)
-			if err := p.findServer(t.Context(), o); err != nil {
+			if err := p.findServer(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			p.checkUpgrade()
@@ -113,9 +114,9 @@ func TestPlanOfVersions(t *testing.T) {
 func TestVerifyAdvisesNoUpgrade(t *testing.T) {
 	m := systemManifest()
 	m.Kind, m.Redo.Format = repo.KindFull, innodb.Format108
-	o := Options{Mariadbd: fakeServer(t, "11.8.9", "11.8.9")}
+	o := Options{Preparation: Preparation{Mariadbd: fakeServer(t, "11.8.9", "11.8.9")}}
 	p := newPlan(o, m)
-	if err := p.findServer(t.Context(), o); err != nil {
+	if err := p.findServer(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if len(p.Objections) != 1 || strings.Contains(p.Objections[0].Hint.String(), "--upgrade") || !strings.Contains(p.Objections[0].Hint.String(), "10.11.19") {
@@ -123,33 +124,11 @@ func TestVerifyAdvisesNoUpgrade(t *testing.T) {
 	}
 }
 
-// An older maintenance release does it, and says so.
-func testOlderRelease(t *testing.T, f *fixture, series string) {
-	g := f.copyManifest(t)
-	g.manifest.Server.Version = series + ".99-MariaDB"
-	g.commit(t)
-	o := g.options("")
-	o.Scratch = t.TempDir()
-	report, err := Verify(t.Context(), o, repo.DepthBoot)
-	if err != nil {
-		t.Fatal(err)
-	}
-	said := strings.Join(append(report.Proved, report.Notes...), "\n")
-	for _, want := range []string{"mariadbd " + report.Server + " recovered the files", "older maintenance release than the source's " + series + ".99"} {
-		if !strings.Contains(said, want) {
-			t.Errorf("the report does not say %q:\n%s", want, said)
-		}
-	}
-	if !report.OK || !strings.HasPrefix(report.Server, series) {
-		t.Errorf("%+v", report)
-	}
-}
-
 // What fails in the middle of an upgrade leaves nothing.
-func testFailingUpgrade(t *testing.T, f *fixture, _ string) {
-	g := f.copyManifest(t)
-	g.manifest.Server.Version = "10.10.1-MariaDB" // this server is one of a newer series
-	g.commit(t)
+func testFailingUpgrade(t *testing.T, f *coldbackup.Fixture, _ string) {
+	g := f.CopyManifest(t)
+	g.Manifest.Server.Version = "10.10.1-MariaDB" // this server is one of a newer series
+	g.Commit(t)
 	for _, c := range []struct{ name, does, want string }{
 		{"mariadb-upgrade fails", "echo 'it went wrong'; exit 1", "it went wrong"},
 		{"mariadb-upgrade is interrupted", "sleep 60 & echo $! $$ >%s; wait", context.Canceled.Error()},
@@ -160,10 +139,10 @@ func testFailingUpgrade(t *testing.T, f *fixture, _ string) {
 			dir, parent := t.TempDir(), t.TempDir()
 			pids := filepath.Join(dir, "pids")
 			does := strings.ReplaceAll(c.does, "%s", pids)
-			version := f.manifest.Server.Version
+			version := f.Manifest.Server.Version
 			version, _, _ = strings.Cut(version, "-")
 			for name, text := range map[string]string{
-				"mariadbd":      "#!/bin/sh\nexec " + f.dist.Program("mariadbd") + ` "$@"` + "\n",
+				"mariadbd":      "#!/bin/sh\nexec " + f.Dist.Program("mariadbd") + ` "$@"` + "\n",
 				"mysql_upgrade": "#!/bin/sh\ncase \"$2\" in\n--version) echo Ver 2.1 Distrib " + version + "-MariaDB, ;;\n*) " + does + " ;;\nesac\n",
 			} {
 				if err := executable.Write(filepath.Join(dir, name), []byte(text)); err != nil {
@@ -172,7 +151,7 @@ func testFailingUpgrade(t *testing.T, f *fixture, _ string) {
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			o := g.options(filepath.Join(parent, "data"))
+			o := options(g, filepath.Join(parent, "data"))
 			o.UpgradeWith = filepath.Join(dir, "mariadbd")
 			o.Mariadbd = o.UpgradeWith
 			go func() {
@@ -186,7 +165,7 @@ func testFailingUpgrade(t *testing.T, f *fixture, _ string) {
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("Restore = %v, want %q", err, c.want)
 			}
-			wantNothingBut(t, parent)
+			coldbackup.WantNothingBut(t, parent)
 			for _, pid := range strings.Fields(readSmall(pids)) {
 				wantGone(t, pid)
 			}
@@ -235,8 +214,8 @@ func TestFindServersWithoutMeans(t *testing.T) {
 			t.Errorf("%s: %v, %v, want an error: %v", tt.name, found, err, tt.fails)
 		}
 		m.Kind, m.Server.Version = repo.KindFull, "10.11.18-MariaDB"
-		p := newPlan(Options{}, m)
-		err = p.findServer(t.Context(), Options{Mariadbd: tt.path})
+		p := newPlan(Options{Preparation: Preparation{Mariadbd: tt.path}}, m)
+		err = p.findServer(t.Context())
 		if want := tt.fails && !strings.HasPrefix(tt.name, "broken"); (err != nil) != want || want && len(p.Objections) > 0 {
 			t.Errorf("%s, named: %v, %v, want an error: %v", tt.name, err, p.Objections, want)
 		}

@@ -10,29 +10,29 @@ import (
 	"mbk/internal/repo"
 )
 
-// spare is a run of bytes of a pack that no file of the backup refers to: the
-// first copies of files that changed and were copied again.
-type spare struct {
+// gap is a run of bytes of a pack that no file of the backup refers to: the first
+// copies of files that changed and were copied again.
+type gap struct {
 	pack           string
 	offset, length int64
 }
 
-// spares lists all such runs of a backup.
-func spares(m *repo.Manifest) []spare {
+// unreferenced lists all such runs of a backup.
+func unreferenced(m *repo.Manifest) []gap {
 	used := map[string][]pack.Extent{}
 	for _, f := range m.Files {
 		for _, e := range f.Extents {
 			used[e.Pack] = append(used[e.Pack], e)
 		}
 	}
-	var found []spare
+	var found []gap
 	for _, p := range m.Packs {
 		extents := used[p.Name]
 		slices.SortFunc(extents, func(a, b pack.Extent) int { return int(a.Offset - b.Offset) })
 		var at int64
 		for _, e := range append(extents, pack.Extent{Offset: p.Size}) {
 			if e.Offset > at {
-				found = append(found, spare{p.Name, at, e.Offset - at})
+				found = append(found, gap{p.Name, at, e.Offset - at})
 			}
 			at = max(at, e.Offset+e.Length)
 		}
@@ -40,16 +40,16 @@ func spares(m *repo.Manifest) []spare {
 	return found
 }
 
-// checkSpares reads what an extraction leaves out. Damage there harms no file, but
-// whoever keeps the objects has lost bytes, and that is no time to trust the rest.
-func checkSpares(ctx context.Context, o Options, m *repo.Manifest) error {
+// checkUnreferenced reads what an extraction leaves out. Damage there harms no file, but
+// whoever keeps the objects has lost bytes.
+func checkUnreferenced(ctx context.Context, o Preparation, m *repo.Manifest) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(o.Workers)
-	for _, s := range spares(m) {
+	for _, g := range unreferenced(m) {
 		group.Go(func() error {
 			x := pack.NewReader()
 			defer x.Close()
-			return x.Check(ctx, packs{o.Repository, m.ID}, repo.Folder(m.ID), s.pack, s.offset, s.length)
+			return x.Check(ctx, packs{o.Repository, m.ID}, repo.Folder(m.ID), g.pack, g.offset, g.length)
 		})
 	}
 	return group.Wait()

@@ -1,4 +1,4 @@
-package restore
+package verify
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"mbk/copier"
 	"mbk/copier/pack"
@@ -13,6 +14,8 @@ import (
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
 	"mbk/internal/repo/store/storetest"
+	"mbk/internal/restore"
+	"mbk/internal/ui/meter"
 )
 
 // A hole in Aria's log, which no server recovers from, once passed every depth but boot.
@@ -47,8 +50,9 @@ func TestVerifyAriaLog(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v := storeLog(t, c.change(bytes.Clone(whole)))
+			d := &pagesDepth{v}
 			v.m.Aria.Control.Checkpoint.File = c.checkpoint
-			if err := v.readAll(t.Context(), v.pageChecks()); err != nil {
+			if err := d.readAll(t.Context(), d.pageChecks()); err != nil {
 				t.Fatal(err)
 			}
 			var got []string
@@ -89,6 +93,8 @@ func storeLog(t *testing.T, log []byte) *verification {
 		t.Fatal(err)
 	}
 	m.Files = []repo.File{{Number: 1, Path: "aria_log.00000007", Class: repo.ClassLog, Size: int64(len(log)), Extents: r.Extents}}
-	o := Options{Repository: repository, Workers: 1}
-	return &verification{o: o.withDefaults(), m: m, meter: newMeter(nil), report: &Report{}}
+	o := Options{Preparation: restore.Preparation{Repository: repository, Workers: 1}}
+	return &verification{
+		o: o.withDefaults(), m: m, meter: meter.New(nil), findings: newFindings(m.ID, repo.DepthPages, time.Now()),
+	}
 }

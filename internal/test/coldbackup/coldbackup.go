@@ -1,4 +1,7 @@
-package restore
+// Package coldbackup makes backups for tests without a hot copy: of a data directory whose
+// server was killed. The files are as a crash left them, so that restoring them takes real
+// recovery.
+package coldbackup
 
 import (
 	"bytes"
@@ -30,20 +33,14 @@ import (
 	"mbk/internal/test/mariadbtest"
 )
 
-// fixture is a repository with one backup of a data directory whose server was
+// Fixture is a repository with one backup of a data directory whose server was
 // killed: the files are as a crash left them, so that restoring them takes real
 // recovery. It stands in for a hot backup.
-type fixture struct {
-	repository *repo.Repository
-	folder     string // of the repository
-	manifest   *repo.Manifest
-	dist       mariadbtest.Dist
-}
-
-// options are those of a restore of the fixture into a target.
-func (f *fixture) options(target string) Options {
-	owner := self() // not the user mysql, whom a test's folders keep out
-	return Options{Repository: f.repository, ID: repo.Latest, Target: target, Owner: &owner, Mariadbd: f.dist.Program("mariadbd"), Tool: "mbk test"}
+type Fixture struct {
+	Repository *repo.Repository
+	Folder     string // of the repository
+	Manifest   *repo.Manifest
+	Dist       mariadbtest.Dist
 }
 
 // newManifest asks a running server for what does not come from files.
@@ -228,7 +225,7 @@ func (b *coldBackup) file(ctx context.Context, rel string, info fs.FileInfo) err
 	switch {
 	case strings.HasPrefix(base, "aria_log."):
 		file.Class = repo.ClassLog
-	case strings.HasPrefix(base, "ibdata"), undoName(base), path.Ext(base) == ".ibd":
+	case strings.HasPrefix(base, "ibdata"), strings.HasPrefix(base, "undo0"), path.Ext(base) == ".ibd":
 		err = b.tablespace(f, &file, &source)
 	}
 	if err != nil {
@@ -285,7 +282,7 @@ func (b *coldBackup) tablespace(f *os.File, file *repo.File, source *copier.Sour
 // redo stores the redo from the newest checkpoint to end. The log must be on its
 // first lap, where every sequence bit is 1 already.
 func (b *coldBackup) redo(ctx context.Context, folder string, end innodb.LSN) error {
-	raw, err := os.ReadFile(filepath.Join(b.datadir, logName))
+	raw, err := os.ReadFile(filepath.Join(b.datadir, "ib_logfile0"))
 	if err != nil {
 		return err
 	}
@@ -312,7 +309,7 @@ func (b *coldBackup) redo(ctx context.Context, folder string, end innodb.LSN) er
 		File: len(b.m.Files), Capacity: int64(len(raw)) - innodb.LogDataOffset,
 	}
 	b.m.LSN = repo.LSNs{Checkpoint: c.LSN, End: end}
-	b.m.Files = append(b.m.Files, repo.File{Number: b.next, Path: logName, Class: repo.ClassRedo, Size: to - from, Mode: 0o660, Extents: r.Extents})
+	b.m.Files = append(b.m.Files, repo.File{Number: b.next, Path: "ib_logfile0", Class: repo.ClassRedo, Size: to - from, Mode: 0o660, Extents: r.Extents})
 	return nil
 }
 
@@ -332,12 +329,12 @@ func (b *coldBackup) listFiles() {
 	}
 }
 
-// flushLogs makes commits durable that otherwise only the binary log knows of.
-const flushLogs = "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS"
+// FlushLogs makes commits durable that otherwise only the binary log knows of.
+const FlushLogs = "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS"
 
-// fillServer starts a server of a series and fills it with tables of every
+// Fill starts a server of a series and fills it with tables of every
 // engine, with changes that are only in the logs. The snapshot is what it holds.
-func fillServer(t testing.TB, series string, args ...string) (*mariadbtest.Server, mariadbtest.Snapshot) {
+func Fill(t testing.TB, series string, args ...string) (*mariadbtest.Server, mariadbtest.Snapshot) {
 	t.Helper()
 	args = append([]string{"--innodb-log-file-size=96M"}, args...)
 	s := mariadbtest.New(t, series, args...)
@@ -348,9 +345,7 @@ func fillServer(t testing.TB, series string, args ...string) (*mariadbtest.Serve
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := sleep(t.Context(), 700*time.Millisecond); err != nil {
-		t.Fatal(err)
-	}
+	time.Sleep(700 * time.Millisecond)
 	if _, err := load.Stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -359,42 +354,197 @@ func fillServer(t testing.TB, series string, args ...string) (*mariadbtest.Serve
 		t.Fatal(err)
 	}
 	// What is neither in InnoDB's log nor in Aria's has to be in the files.
-	s.MustExec(t, "FLUSH TABLES", flushLogs)
+	s.MustExec(t, "FLUSH TABLES", FlushLogs)
 	return s, snapshot
 }
 
-// backUp kills a server, as a crash would, and backs its files up. The args are
+// Of kills a server, as a crash would, and backs its files up. The args are
 // those without which its data directory cannot be opened.
-func backUp(t testing.TB, s *mariadbtest.Server, args ...string) *fixture {
+func Of(t testing.TB, s *mariadbtest.Server, args ...string) *Fixture {
 	t.Helper()
-	f := &fixture{folder: t.TempDir(), dist: s.Dist}
-	f.manifest = newManifest(t, s)
+	f := &Fixture{Folder: t.TempDir(), Dist: s.Dist}
+	f.Manifest = newManifest(t, s)
 	if err := s.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	st, err := folder.Open(f.folder)
+	st, err := folder.Open(f.Folder)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.repository, err = repo.Init(t.Context(), st, "mbk test"); err != nil {
+	if f.Repository, err = repo.Init(t.Context(), st, "mbk test"); err != nil {
 		t.Fatal(err)
 	}
-	b := &coldBackup{datadir: s.Datadir, st: st, m: f.manifest}
+	b := &coldBackup{datadir: s.Datadir, st: st, m: f.Manifest}
 	if err := b.run(t.Context(), endOfLog(t, s, args)); err != nil {
 		t.Fatal(err)
 	}
-	f.commit(t)
+	f.Commit(t)
 	return f
 }
 
-// commit writes the manifest, anew if it was changed.
-func (f *fixture) commit(t testing.TB) {
+// Commit writes the manifest, anew if it was changed.
+func (f *Fixture) Commit(t testing.TB) {
 	t.Helper()
-	release, err := f.repository.Lock(t.Context())
+	release, err := f.Repository.Lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(f.repository.Draft(f.manifest.ID).Commit(t.Context(), f.manifest), release()); err != nil {
+	if err := errors.Join(f.Repository.Draft(f.Manifest.ID).Commit(t.Context(), f.Manifest), release()); err != nil {
 		t.Fatal(err)
 	}
 }
+
+// Small is a backup with a few tables, of which some changes are only in
+// the redo log, and one transaction that was not committed.
+func Small(t testing.TB, series string, args ...string) *Fixture {
+	t.Helper()
+	s := mariadbtest.New(t, series, append([]string{"--innodb-log-file-size=16M"}, args...)...)
+	s.MustExec(t,
+		"CREATE DATABASE shop",
+		"CREATE TABLE shop.orders (id INT PRIMARY KEY, v VARCHAR(100), KEY (v)) ENGINE=InnoDB",
+		"CREATE TABLE shop.parts (id INT PRIMARY KEY) ENGINE=InnoDB PARTITION BY HASH (id) PARTITIONS 2",
+		"CREATE TABLE shop.notes (id INT PRIMARY KEY, v VARCHAR(100)) ENGINE=Aria TRANSACTIONAL=1",
+		"CREATE TABLE shop.old (id INT PRIMARY KEY, v VARCHAR(100)) ENGINE=MyISAM",
+		"CREATE VIEW shop.v AS SELECT id FROM shop.orders",
+		"INSERT INTO shop.orders SELECT seq, MD5(seq) FROM mysql.seq_1_to_3000",
+		"INSERT INTO shop.parts SELECT seq FROM mysql.seq_1_to_10",
+		"INSERT INTO shop.old SELECT seq, MD5(seq) FROM mysql.seq_1_to_1000",
+		"FLUSH TABLES",
+		"INSERT INTO shop.notes SELECT seq, MD5(seq) FROM mysql.seq_1_to_1000",
+	)
+	tx, err := s.DB().BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec("UPDATE shop.orders SET v = 'not committed' WHERE id < 100"); err != nil {
+		t.Fatal(err)
+	}
+	s.MustExec(t, "UPDATE shop.orders SET v = 'committed' WHERE id = 3000", FlushLogs)
+	f := Of(t, s, args...)
+	_ = tx.Rollback() // its server is gone
+	return f
+}
+
+// WantSmall starts a server on a restore of the small fixture.
+func WantSmall(t testing.TB, series, dir string, args ...string) {
+	t.Helper()
+	s := mariadbtest.Open(t, series, dir, args...)
+	for q, want := range map[string]string{
+		"SELECT COUNT(*) FROM shop.orders":                           "3000",
+		"SELECT COUNT(*) FROM shop.orders WHERE v = 'not committed'": "0",
+		"SELECT v FROM shop.orders WHERE id = 3000":                  "committed",
+		"SELECT COUNT(*) FROM shop.parts":                            "10",
+		"SELECT COUNT(*) FROM shop.notes":                            "1000",
+		"SELECT COUNT(*) FROM shop.old":                              "1000",
+		"SELECT COUNT(*) FROM shop.v":                                "3000",
+	} {
+		if got := s.MustValue(t, q); got != want {
+			t.Errorf("%s = %s, want %s", q, got, want)
+		}
+	}
+	if err := s.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Flip changes one byte of an object of the repository and returns how to change
+// it back.
+func (f *Fixture) Flip(t testing.TB, object string, offset int64) (undo func()) {
+	t.Helper()
+	name := filepath.Join(f.Folder, object)
+	if err := os.Chmod(name, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	change := func() {
+		file, err := os.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 1)
+		_, err = file.ReadAt(b, offset)
+		b[0] ^= 0x10
+		_, err2 := file.WriteAt(b, offset)
+		if err := errors.Join(err, err2, file.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change()
+	return change
+}
+
+// CopyManifest makes a repository whose manifest can be changed. Its objects are
+// those of the fixture, by hard links.
+func (f *Fixture) CopyManifest(t testing.TB) *Fixture {
+	t.Helper()
+	g := &Fixture{Folder: t.TempDir(), Dist: f.Dist}
+	if out, err := exec.Command("cp", "-al", f.Folder+"/.", g.Folder).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.Remove(filepath.Join(g.Folder, ".lock-repository")); err != nil { // it has one name only
+		t.Fatal(err)
+	}
+	st, err := folder.Open(g.Folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.Repository, err = repo.Open(t.Context(), st); err != nil {
+		t.Fatal(err)
+	}
+	if g.Manifest, err = g.Repository.Manifest(t.Context(), repo.Latest); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// DropFile takes a file out of the manifest.
+func (f *Fixture) DropFile(t testing.TB, path string) {
+	t.Helper()
+	m := f.Manifest
+	i := slices.IndexFunc(m.Files, func(x repo.File) bool { return x.Path == path })
+	if i < 0 {
+		t.Fatalf("no file %s", path)
+	}
+	m.Files = slices.Delete(m.Files, i, i+1)
+	if m.Redo.File > i {
+		m.Redo.File--
+	}
+	for j := range m.Tables {
+		m.Tables[j].Files = nil
+	}
+	f.Commit(t)
+}
+
+// LinkedTo makes a copy of the fixture in which a file of the backup was a link.
+func (f *Fixture) LinkedTo(t testing.TB, path, origin string) *Fixture {
+	t.Helper()
+	g := f.CopyManifest(t)
+	i := slices.IndexFunc(g.Manifest.Files, func(f repo.File) bool { return f.Path == path })
+	if i < 0 {
+		t.Fatalf("no %s in the backup", path)
+	}
+	g.Manifest.Files[i].Origin, g.Manifest.Files[i].Link = origin, repo.LinkSymbolic
+	g.Commit(t)
+	return g
+}
+
+// WantNothingBut checks what a folder holds.
+func WantNothingBut(t testing.TB, dir string, want ...string) {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, name := range want {
+		known[name] = true
+	}
+	for _, e := range list {
+		if !known[e.Name()] {
+			t.Errorf("%s was left in %s", e.Name(), dir)
+		}
+	}
+}
+
+// OddName is a name for a folder with what breaks options, lists, formats and shells
+// elsewhere. Its path is too long for a socket.
+const OddName = "-dash 12:00,a;b=c%s%n'\"`$HOME~#\\*?[x]&|<> \n\tü\xff" + "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"

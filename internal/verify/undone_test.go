@@ -1,4 +1,4 @@
-package restore
+package verify
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"mbk/internal/repo"
 	"mbk/internal/repo/store"
 	"mbk/internal/repo/store/storetest"
+	"mbk/internal/test/coldbackup"
 )
 
 // brokenStore gives an error for each pack that is opened, or in the middle of it.
@@ -44,15 +45,15 @@ func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
 
 // A disk that gives errors does not make the bytes of a backup others than they are. A
 // pack that is not there is damage.
-func testUnreadableRepository(t *testing.T, f *fixture, _ string) {
-	whole := f.repository.Store()
+func testUnreadableRepository(t *testing.T, f *coldbackup.Fixture, _ string) {
+	whole := f.Repository.Store()
 	verify := func(st store.Store, depth string) (*Report, error) {
-		o := f.options("")
+		o := options(f, depth)
 		var err error
 		if o.Repository, err = repo.Open(t.Context(), st); err != nil {
 			return nil, err
 		}
-		return Verify(t.Context(), o, depth)
+		return Verify(t.Context(), o)
 	}
 	for _, c := range []struct {
 		err  error
@@ -85,7 +86,7 @@ func testUnreadableRepository(t *testing.T, f *fixture, _ string) {
 			if err == nil || r != nil && len(r.Findings) > 0 {
 				t.Errorf("point %d: %+v, %v", n, r, err)
 			}
-			if v, err := f.repository.Standing(t.Context(), f.manifest.ID); err != nil || v == nil || !v.Proves() {
+			if v, err := f.Repository.Standing(t.Context(), f.Manifest.ID); err != nil || v == nil || !v.Proves() {
 				t.Fatalf("point %d: it stands as %+v, %v", n, v, err)
 			}
 		}

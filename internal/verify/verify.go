@@ -1,0 +1,207 @@
+// Package verify proves that a backup can be restored, as far as a depth goes: that all
+// objects are as they were written (stored), that all pages and the redo log are whole
+// (pages), and that the real server recovers it and finds its tables right (boot).
+//
+// What it says is a report: what was proved, what was found damaged, what was so on the
+// source already, and what could not be looked at. It repairs nothing.
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"mbk/copier/pack"
+	"mbk/internal/hint"
+	"mbk/internal/repo"
+	"mbk/internal/restore"
+	"mbk/internal/ui/meter"
+)
+
+// Options say which backup is verified and how far. The zero value of every field but
+// Repository, ID and Depth is useful.
+type Options struct {
+	restore.Preparation
+
+	Depth string // repo.DepthStored, DepthPages or DepthBoot
+	// Scratch is a folder with room for the whole restored data, for DepthBoot. Empty:
+	// /var/tmp or what TMPDIR says.
+	Scratch  string
+	Extended bool // at DepthBoot: CHECK TABLE EXTENDED
+}
+
+// Phases of a verification, in meter.Progress; at DepthBoot there are those of
+// restore.Prepared too.
+const (
+	PhaseStored = "stored" // objects of the repository are read and hashed
+	PhasePages  = "pages"  // chunks are decompressed and pages checked
+	PhaseCheck  = "check"  // the scratch server checks tables, which are counted
+)
+
+// Validate checks what can be checked without looking at the repository.
+func (o Options) Validate() error {
+	if err := o.Preparation.Validate(); err != nil {
+		return err
+	}
+	if !slices.Contains([]string{repo.DepthStored, repo.DepthPages, repo.DepthBoot}, o.Depth) {
+		return fmt.Errorf("verify: unknown depth %q", o.Depth)
+	}
+	return nil
+}
+
+// withDefaults fills in what was left empty.
+func (o Options) withDefaults() Options {
+	o.Preparation = o.WithDefaults()
+	if o.Scratch == "" {
+		o.Scratch = scratchDefault()
+	}
+	return o
+}
+
+// scratchDefault is where large temporary files belong on this machine.
+func scratchDefault() string {
+	if dir := os.Getenv("TMPDIR"); filepath.IsAbs(dir) {
+		return dir
+	}
+	if info, err := os.Stat("/var/tmp"); err == nil && info.IsDir() {
+		return "/var/tmp"
+	}
+	return os.TempDir()
+}
+
+// verification is what the depths have in common.
+type verification struct {
+	*findings
+
+	o        Options
+	m        *repo.Manifest
+	problems repo.Problems // of the source
+	meter    *meter.Meter
+}
+
+// Verify proves that a backup can be restored, as far as Options.Depth goes, and keeps
+// the result in the repository's history. Each depth includes those before it; damage
+// that one finds ends the verification there. What is wrong with the backup is in the
+// report.
+//
+// The error is for a verification that could not be carried out: an *UndoneError, with
+// the report, or why it did not begin.
+func Verify(ctx context.Context, o Options) (*Report, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	o = o.withDefaults()
+	id, err := o.Repository.Resolve(ctx, o.ID)
+	if err != nil {
+		return nil, err
+	}
+	v := &verification{o: o, meter: meter.New(o.OnProgress), findings: newFindings(id, o.Depth, o.Now())}
+	err = v.run(ctx)
+	if err != nil && (ctx.Err() != nil || refused(err)) {
+		return nil, fmt.Errorf("verify %s: %w", id, err)
+	}
+	return v.finish(ctx, err)
+}
+
+// refused reports whether a verification did not begin: its call must be changed, or
+// another one is at work.
+func refused(err error) bool {
+	_, objections := errors.AsType[*restore.ObjectionsError](err)
+	_, busy := errors.AsType[*restore.BusyError](err)
+	_, unknown := errors.AsType[*repo.UnknownError](err)
+	return objections || busy || unknown
+}
+
+// run goes from depth to depth.
+func (v *verification) run(ctx context.Context) error {
+	var err error
+	v.m, err = v.o.Repository.Manifest(ctx, v.report.ID)
+	if errors.Is(err, repo.ErrDamaged) {
+		v.add(repo.Finding{Object: repo.Folder(v.report.ID), Problem: err.Error()})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	v.problems = v.m.Problems()
+	boot := &bootDepth{verification: v}
+	if v.o.Depth == repo.DepthBoot { // before all is read, which may take hours
+		if boot.plan, err = restore.PlanIn(ctx, v.o.Preparation, v.m, v.o.Scratch, "verify"); err != nil {
+			return err
+		}
+	}
+	for _, d := range []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		// The bytes that are stored: whatever is wrong with them is wrong with the rest.
+		{repo.DepthStored, (&storedDepth{v}).run},
+		// What they mean, without a server: every page, and the redo log from end to end.
+		{repo.DepthPages, (&pagesDepth{v}).run},
+		// What the real server makes of it.
+		{repo.DepthBoot, boot.run},
+	} {
+		if err := d.run(ctx); err != nil {
+			return err
+		}
+		if d.name == v.o.Depth || v.count() > 0 {
+			break
+		}
+	}
+	for _, p := range v.m.Damaged {
+		v.add(repo.Finding{File: p.File, Problem: fmt.Sprintf("page %d was damaged on the source", p.Page)})
+	}
+	return nil
+}
+
+// finish completes the report and keeps it. failed is why the verification ended early.
+func (v *verification) finish(ctx context.Context, failed error) (*Report, error) {
+	r := v.report
+	r.Finished = v.o.Now().UTC()
+	v.sorted()
+	if failed != nil {
+		v.undone = slices.Insert(v.undone, 0, failed.Error())
+	}
+	r.Verdict = v.verdict()
+	r.OK = r.Proves()
+	if r.CarriedOut() {
+		for _, what := range v.undone { // damage was found before, or elsewhere
+			r.Notes = append(r.Notes, "not looked at: "+what)
+		}
+		failed = nil
+	} else {
+		if failed == nil {
+			failed = hint.Wrap(errors.New(r.Reason), v.advice)
+		}
+		failed = &UndoneError{fmt.Errorf("verify %s: %w", r.ID, failed)}
+	}
+	err := v.o.Repository.PutVerification(ctx, repo.Verification{
+		ID: r.ID, Depth: r.Depth, Started: r.Started, Time: r.Finished, Tool: v.o.Tool, Server: r.Server, OK: r.OK, Verdict: r.Verdict,
+		Objects: r.Objects, Bytes: r.Bytes, Pages: r.Pages, Tables: r.Tables,
+		FindingCount: len(r.Findings), Findings: r.Findings, AsOnSource: r.AsOnSource,
+	})
+	return r, errors.Join(failed, err)
+}
+
+// damage makes a finding of an error that was met when an object was read, if it tells
+// of damage, else it returns the error. An object that is missing is damage, but not if
+// the whole backup was removed meanwhile. That the disk or the network of the repository
+// gives an input/output error is none: the bytes may be whole, and it is only now that
+// they cannot be reached; if they are lost, the next verification meets it too.
+func (v *verification) damage(ctx context.Context, object string, err error) (*repo.Finding, error) {
+	damage, ok := errors.AsType[*pack.DamageError](err)
+	if errors.Is(err, fs.ErrNotExist) || ok && damage.Missing {
+		if err := v.o.Repository.StillThere(ctx, v.m.ID); err != nil {
+			return nil, err
+		}
+		return &repo.Finding{Object: object, Problem: "it is missing"}, nil
+	}
+	if ok {
+		return &repo.Finding{Object: damage.Object, Problem: fmt.Sprintf("at byte %d: %s", damage.Offset, damage.Reason)}, nil
+	}
+	return nil, err
+}
