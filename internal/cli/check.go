@@ -1,31 +1,46 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"time"
 
-	"github.com/urfave/cli/v2"
-
 	"mbk/backup"
+	"mbk/internal/cli/options"
 	"mbk/internal/hint"
-	"mbk/stage"
+	"mbk/internal/ui"
 )
 
-func checkCommand(env Env) *cli.Command {
-	flags := []cli.Flag{
-		repoFlag(), datadirFlag(),
-		&cli.StringFlag{Name: "compress", Value: "zstd", Usage: "expect a backup with `CODEC`: zstd, zstd:LEVEL, s2 or none"},
-		minFreeFlag(""),
-		&cli.BoolFlag{Name: "skip-unsupported", Usage: "tables of engines that cannot be copied are no error"},
-		newServerFlag(),
-		&cli.StringFlag{Name: historyTableOption, Category: categoryRecords, Usage: "may the account write into `TABLE`? (without a value: " + stage.DefaultHistoryTable + ")"},
-	}
-	flags = append(append(append(flags, filterFlags()...), freshnessFlags()...), connectionFlags()...)
-	return &cli.Command{
-		Name: "check", Usage: "can a backup run here now? is the newest one young enough?",
-		UsageText: "mbk check --repo FOLDER [OPTIONS]\n\nmbk check --repo /backup/db1 --json\nmbk check --repo /backup/db1 --max-age 26h --max-verify-age 8d",
-		Flags:     append(flags, outputFlags()...),
-		Action:    func(c *cli.Context) error { return runCheck(c, env) },
+type checkOptions struct {
+	repository
+	connection
+	source    source
+	minFree   minFree
+	freshness freshness
+}
+
+func (o *checkOptions) bind(s *options.Set, p *program) {
+	o.repository.bind(s, p.ui)
+	o.source.bindDatadir(s)
+	o.source.bindCompress(s, "expect a backup with `CODEC`: zstd, zstd:LEVEL, s2 or none")
+	o.minFree.bind(s)
+	o.source.bindUnsupported(s, "tables of engines that cannot be copied are no error")
+	o.source.bindNewServer(s)
+	o.source.bindHistoryTable(s, "may the account write into `TABLE`?")
+	o.source.filters.bind(s)
+	o.freshness.bind(s)
+	o.connection.bind(s, p)
+	outputOptions(s, p.ui)
+}
+
+func checkCommand(p *program) *command {
+	var o checkOptions
+	return &command{
+		name: "check", summary: "can a backup run here now? is the newest one young enough?",
+		usage:    "mbk check --repo FOLDER [OPTIONS]",
+		examples: "mbk check --repo /backup/db1 --json\nmbk check --repo /backup/db1 --max-age 26h --max-verify-age 8d",
+		options:  bind(func(s *options.Set) { o.bind(s, p) }),
+		run:      func(ctx context.Context) error { return runCheck(ctx, &o, p.ui) },
 	}
 }
 
@@ -35,55 +50,46 @@ type checkDocument struct {
 	Findings []backup.Finding `json:"findings"`
 }
 
-func runCheck(c *cli.Context, env Env) error {
-	if err := noArguments(c); err != nil {
-		return err
-	}
-	maxAge, err := parseAge("max-age", c.String("max-age"))
+func runCheck(ctx context.Context, o *checkOptions, u *ui.UI) error {
+	ages, err := o.freshness.limits()
 	if err != nil {
 		return err
 	}
-	maxVerifyAge, err := parseAge("max-verify-age", c.String("max-verify-age"))
-	if err != nil {
+	if ages != (ageLimits{}) {
+		return checkFreshness(ctx, o, ages, u)
+	}
+	b := backup.Options{Tool: tool(), Logger: u.Logger()}
+	if err := errors.Join(o.source.apply(&b, u), o.minFree.apply(&b)); err != nil {
 		return err
 	}
-	if maxAge > 0 || maxVerifyAge > 0 {
-		return runFreshnessCheck(c, env, maxAge, maxVerifyAge)
-	}
-	o, err := backupOptions(c, env)
-	if err != nil {
-		return err
-	}
-	if o.Repository, err = openOrNew(c); err != nil {
+	if b.Repository, err = o.repository.openOrNew(ctx); err != nil {
 		if _, missing := errors.AsType[*configError](err); !missing {
 			return err
 		}
-		o.Repository, o.NoRepository = nil, err
+		b.Repository, b.NoRepository = nil, err
 	}
-	if o.Server, err = connect(c, env); err != nil {
-		return errors.Join(o.NoRepository, err)
+	if b.Server, err = o.connection.connect(ctx); err != nil {
+		return errors.Join(b.NoRepository, err)
 	}
-	defer o.Server.Close()
-	found, err := backup.Check(c.Context, o)
+	defer b.Server.Close()
+	found, err := backup.Check(ctx, b)
 	if err != nil {
 		return err
 	}
 	failed := found.Errors()
-	return errors.Join(failed, printFindings(c, env, found.Findings, failed == nil))
+	return errors.Join(failed, printFindings(u, found.Findings, failed == nil))
 }
 
-// runFreshnessCheck answers a monitoring system.
-func runFreshnessCheck(c *cli.Context, env Env, maxAge, maxVerifyAge time.Duration) error {
-	for _, f := range filterFlags() {
-		if name := f.Names()[0]; env.sources[name].strength == byFlag {
-			return usagef("--%s asks the server, and with --max-age or --max-verify-age only the repository is looked at: leave one of them out", name)
-		}
+// checkFreshness answers a monitoring system.
+func checkFreshness(ctx context.Context, o *checkOptions, ages ageLimits, u *ui.UI) error {
+	if name := o.source.filters.typed(); name != "" {
+		return usagef("--%s asks the server, and with --max-age or --max-verify-age only the repository is looked at: leave one of them out", name)
 	}
-	r, err := openRepository(c)
+	r, err := o.repository.open(ctx)
 	if err != nil {
 		return err
 	}
-	found, err := checkFreshness(c.Context, r, maxAge, maxVerifyAge, time.Now())
+	found, err := judgeFreshness(ctx, r, ages, time.Now())
 	if err != nil {
 		return err
 	}
@@ -98,15 +104,12 @@ func runFreshnessCheck(c *cli.Context, env Env, maxAge, maxVerifyAge time.Durati
 		}
 		all = append(all, failed)
 	}
-	return errors.Join(append(all, printFindings(c, env, found, len(all) == 0))...)
+	return errors.Join(append(all, printFindings(u, found, len(all) == 0))...)
 }
 
 // printFindings prints findings as a document or as a line each. Advice on warnings
 // has lines of its own; that on errors goes to stderr with them.
-func printFindings(c *cli.Context, env Env, found []backup.Finding, ok bool) error {
-	if c.Bool("json") {
-		return document(env, checkDocument{OK: ok, Findings: found})
-	}
+func printFindings(u *ui.UI, found []backup.Finding, ok bool) error {
 	var lines []string
 	for _, f := range found {
 		lines = append(lines, f.Grade+"\t"+f.Check+"\t"+f.Text)
@@ -116,5 +119,5 @@ func printFindings(c *cli.Context, env Env, found []backup.Finding, ok bool) err
 			}
 		}
 	}
-	return rows(env, lines)
+	return u.Result(checkDocument{OK: ok, Findings: found}, func() error { return u.Rows(lines) })
 }

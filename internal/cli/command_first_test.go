@@ -1,13 +1,14 @@
 package cli
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
 
 // Other tools have their options before the command, and so do the hands that know them.
 func TestCommandFirst(t *testing.T) {
-	app := newApp(Env{messages: &messages{}})
+	p := newProgram(Env{Getenv: os.Getenv})
 	for _, c := range []struct{ in, want string }{
 		{"list --repo X", "list --repo X"},
 		{"--repo X list", "list --repo X"},
@@ -21,12 +22,11 @@ func TestCommandFirst(t *testing.T) {
 		{"--repo X bogus list", "bogus list"},
 		{"--repo X", "--repo X"},
 		{"--repo X -- list", "--repo X -- list"},
-		{"version", "--version"},
-		{"-V", "--version"},
+		{"version", "version"},
 		{"--version", "--version"},
 		{"", ""},
 	} {
-		if got := strings.Join(commandFirst(app, strings.Fields(c.in)), " "); got != c.want {
+		if got := strings.Join(p.commandFirst(strings.Fields(c.in)), " "); got != c.want {
 			t.Errorf("mbk %s becomes mbk %s, want mbk %s", c.in, got, c.want)
 		}
 	}

@@ -1,31 +1,37 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 
-	"github.com/urfave/cli/v2"
+	"mbk/internal/cli/options"
 )
 
-func completionCommand(env Env) *cli.Command {
-	return &cli.Command{
-		Name: "completion", Usage: "print a script that completes mbk's command line in a shell",
-		UsageText: "mbk completion bash|zsh|fish\n\nmbk completion bash > /etc/bash_completion.d/mbk\nsource <(mbk completion zsh)\nmbk completion fish > ~/.config/fish/completions/mbk.fish",
-		ArgsUsage: "bash|zsh|fish",
-		Action:    func(c *cli.Context) error { return runCompletion(c, env) },
-	}
-}
+// The scripts are made here, and not by a library: cobra's for bash needs the functions
+// of the package bash-completion, which many servers lack, and urfave/cli's offer names
+// only. These offer the words, files, folders and backups that an option or a command
+// takes, and need nothing but the shell.
 
-func runCompletion(c *cli.Context, env Env) error {
-	scripts := map[string]func([]*cli.Command) string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}
-	script := scripts[c.Args().First()]
-	if c.Args().Len() != 1 || script == nil {
-		return usagef("mbk completion needs the name of a shell: bash, zsh or fish")
+func completionCommand(p *program) *command {
+	var shells []string
+	return &command{
+		name: "completion", summary: "print a script that completes mbk's command line in a shell",
+		usage: "mbk completion bash|zsh|fish",
+		examples: "mbk completion bash > /etc/bash_completion.d/mbk\nsource <(mbk completion zsh)\n" +
+			"mbk completion fish > ~/.config/fish/completions/mbk.fish",
+		arguments: "bash|zsh|fish", args: &shells, options: options.NewSet(),
+		run: func(context.Context) error {
+			scripts := map[string]func([]*command) string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}
+			if len(shells) != 1 || scripts[shells[0]] == nil {
+				return usagef("mbk completion needs the name of a shell: bash, zsh or fish")
+			}
+			_, err := fmt.Fprint(p.ui.Stdout, scripts[shells[0]](visible(p.commands)))
+			return err
+		},
 	}
-	_, err := fmt.Fprint(env.Stdout, script(c.App.VisibleCommands()))
-	return err
 }
 
 // completed is what a shell has to know of an option.
@@ -40,37 +46,26 @@ func (o completed) isFile() bool   { return o.value == "FILE" }
 func (o completed) isFolder() bool { return o.value == "FOLDER" }
 
 // completions are the options of a command.
-func completions(command *cli.Command) []completed {
+func completions(c *command) []completed {
 	var all []completed
-	for _, f := range command.Flags {
-		value, text := placeholder(usageOf(f))
-		o := completed{names: dashed(f), text: text, value: value, words: choices(usageOf(f))}
-		if isBool(f) || o.names[0] == "--"+passwordOption { // whose value is never in the next word
-			o.value, o.words = "", nil
+	for _, o := range c.options.Options() {
+		one := completed{names: o.Dashed(), text: o.Text}
+		if o.TakesWord() {
+			one.value, one.words = o.Value, choices(o)
 		}
-		all = append(all, o)
+		all = append(all, one)
 	}
 	return append(all, completed{names: []string{helpOption, "-h"}, text: "list the options"},
 		completed{names: []string{helpAllOption}, text: "explain all options"})
 }
 
-// dashed are the names of a flag as they are written, the long one first.
-func dashed(f cli.Flag) []string {
-	var all []string
-	for _, name := range f.Names() {
-		all = append(all, strings.Repeat("-", min(len(name), 2))+name)
+// choices reads the words that an option may have out of its text: those after the
+// colon in "as KIND: auto, bar or none", or "tcp|socket" in the name of its value.
+func choices(o *options.Option) []string {
+	if strings.Contains(o.Value, "|") {
+		return alternatives(o.Value)
 	}
-	return all
-}
-
-// choices reads the words that an option may have out of its text: those behind
-// the colon in "as `KIND`: auto, bar or none", or "tcp|socket" in its place.
-func choices(usage string) []string {
-	_, rest, _ := strings.Cut(usage, "`")
-	value, rest, _ := strings.Cut(rest, "`")
-	if strings.Contains(value, "|") {
-		return slices.DeleteFunc(strings.Split(value, "|"), func(w string) bool { return strings.ToLower(w) != w })
-	}
+	_, rest, _ := strings.Cut(o.Text, o.Value)
 	_, list, found := strings.Cut(rest, ": ")
 	if !found {
 		return nil
@@ -86,28 +81,34 @@ func choices(usage string) []string {
 	return slices.Compact(words)
 }
 
-// argumentWords says what a command's argument may be: words, and ids of backups.
-func argumentWords(command *cli.Command, all []*cli.Command) (words []string, ids bool) {
-	switch first, _, _ := strings.Cut(command.ArgsUsage, " "); first {
-	case "ID|latest", "[ID|latest]":
-		return []string{"latest"}, true
-	case "[COMMAND]":
-		return commandNames(all), false
-	default:
-		return choices("`" + first + "`"), false
-	}
+// alternatives are the words of "bash|zsh|fish"; what is in capitals is none.
+func alternatives(value string) []string {
+	return slices.DeleteFunc(strings.Split(value, "|"), func(w string) bool { return strings.ToLower(w) != w })
 }
 
-func commandNames(commands []*cli.Command) []string {
+// argumentWords says what a command's argument may be: words, and ids of backups.
+func argumentWords(c *command, all []*command) (words []string, ids bool) {
+	switch first, _, _ := strings.Cut(c.arguments, " "); {
+	case first == "ID|latest", first == "[ID|latest]":
+		return []string{"latest"}, true
+	case first == "[COMMAND]":
+		return commandNames(all), false
+	case strings.Contains(first, "|"):
+		return alternatives(first), false
+	}
+	return nil, false
+}
+
+func commandNames(commands []*command) []string {
 	var names []string
 	for _, c := range commands {
-		names = append(names, c.Name)
+		names = append(names, c.name)
 	}
 	return names
 }
 
 // bashCompletion needs nothing but bash 4.4.
-func bashCompletion(commands []*cli.Command) string {
+func bashCompletion(commands []*command) string {
 	var b strings.Builder
 	b.WriteString(`# Completion of mbk for bash, made by "mbk completion bash".
 _mbk() {
@@ -128,7 +129,8 @@ _mbk() {
 		if ids {
 			words = append(words, "ID")
 		}
-		fmt.Fprintf(&b, "    %s)\n        arguments=%q\n        options=%q\n        case $prev in\n", command.Name, strings.Join(words, " "), allNames(command))
+		fmt.Fprintf(&b, "    %s)\n        arguments=%q\n        options=%q\n        case $prev in\n",
+			command.name, strings.Join(words, " "), allNames(command))
 		for _, o := range completions(command) {
 			if o.value == "" {
 				continue
@@ -174,16 +176,16 @@ complete -F _mbk mbk
 }
 
 // allNames are all names of options of a command in one string.
-func allNames(command *cli.Command) string {
+func allNames(c *command) string {
 	var names []string
-	for _, o := range completions(command) {
+	for _, o := range completions(c) {
 		names = append(names, o.names...)
 	}
 	return strings.Join(names, " ")
 }
 
 // zshCompletion may be sourced, or put into a folder of fpath as _mbk.
-func zshCompletion(commands []*cli.Command) string {
+func zshCompletion(commands []*command) string {
 	var b strings.Builder
 	b.WriteString(`#compdef mbk
 # Completion of mbk for zsh, made by "mbk completion zsh".
@@ -200,7 +202,7 @@ _mbk() {
   commands=(
 `)
 	for _, command := range commands {
-		fmt.Fprintf(&b, "    %s\n", zshQuoted(command.Name+":"+strings.ReplaceAll(command.Usage, ":", `\:`)))
+		fmt.Fprintf(&b, "    %s\n", zshQuoted(command.name+":"+strings.ReplaceAll(command.summary, ":", `\:`)))
 	}
 	b.WriteString(`  )
   if (( CURRENT == 2 )); then
@@ -213,7 +215,7 @@ _mbk() {
   case $command in
 `)
 	for _, command := range commands {
-		fmt.Fprintf(&b, "  %s)\n    _arguments -s \\\n", command.Name)
+		fmt.Fprintf(&b, "  %s)\n    _arguments -s \\\n", command.name)
 		for _, o := range completions(command) {
 			b.WriteString("      " + zshOption(o) + " \\\n")
 		}
@@ -273,7 +275,7 @@ func zshOption(o completed) string {
 // to write a quote inside.
 func zshQuoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
-func fishCompletion(commands []*cli.Command) string {
+func fishCompletion(commands []*command) string {
 	quoted := func(text string) string {
 		return "'" + strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(text) + "'"
 	}
@@ -292,8 +294,8 @@ end
 complete -c mbk -f
 `)
 	for _, command := range commands {
-		fmt.Fprintf(&b, "complete -c mbk -n __fish_use_subcommand -a %s -d %s\n", command.Name, quoted(command.Usage))
-		condition := quoted("__fish_seen_subcommand_from " + command.Name)
+		fmt.Fprintf(&b, "complete -c mbk -n __fish_use_subcommand -a %s -d %s\n", command.name, quoted(command.summary))
+		condition := quoted("__fish_seen_subcommand_from " + command.name)
 		switch words, ids := argumentWords(command, commands); {
 		case ids:
 			fmt.Fprintf(&b, "complete -c mbk -n %s -a '(__mbk_ids)'\n", condition)

@@ -1,65 +1,55 @@
 package cli
 
 import (
-	"fmt"
+	"cmp"
+	"context"
 	"net/url"
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
-	"github.com/urfave/cli/v2"
+	"mbk/internal/cli/options"
 )
 
-func configCommand() *cli.Command {
-	return &cli.Command{
-		Name: "config", Usage: "print the options of a command, and where each was set",
-		UsageText: "mbk config [COMMAND] [OPTIONS OF THE COMMAND]\n\nmbk config\nmbk config restore --target /var/lib/mysql --json",
-		ArgsUsage: "[COMMAND]",
-		Flags:     append(outputFlags(), fileFlags()...),
-		Action:    func(*cli.Context) error { return usagef("mbk config takes the name of a command first") },
+func configCommand(p *program) *command {
+	return &command{
+		name: "config", summary: "print the options of a command, and where each was set",
+		usage:    "mbk config [COMMAND] [OPTIONS OF THE COMMAND]",
+		examples: "mbk config\nmbk config restore --target /var/lib/mysql --json", arguments: "[COMMAND]",
+		options: bind(func(s *options.Set) {
+			outputOptions(s, p.ui)
+			fileOptions(s)
+		}),
 	}
 }
 
-// explainInstead makes a call of "config" one of the command that it is about,
-// which then prints its options and does nothing else.
-func explainInstead(app *cli.App, env Env, args []string) []string {
-	if len(args) == 0 || args[0] != "config" {
-		return args
-	}
-	name, rest := "backup", slices.Clone(args[1:])
+// explained returns the command that a call of "config" is about, made to print its
+// options and do nothing else, and its arguments.
+func (p *program) explained(args []string) (*command, []string) {
+	about, rest := p.find("backup"), slices.Clone(args)
 	for i := 0; i < len(rest); i++ {
 		if strings.HasPrefix(rest[i], "-") {
-			if valueFollows(app, rest[i]) {
+			if p.valueFollows(rest[i]) {
 				i++
 			}
 			continue
 		}
-		if command := app.Command(rest[i]); command != nil && command.Name != "config" {
-			name, rest = command.Name, slices.Delete(rest, i, i+1)
+		if c := p.find(rest[i]); c != nil && c.name != "config" {
+			about, rest = c, slices.Delete(rest, i, i+1)
 		}
 		break
 	}
-	app.Command(name).Action = func(c *cli.Context) error {
-		if c.Args().Present() {
-			return usagef("mbk config takes the name of one command and its options, not %q", c.Args().First())
+	var arguments []string
+	c := *about
+	c.changes, c.id, c.args = false, nil, &arguments
+	c.run = func(context.Context) error {
+		if len(arguments) > 0 {
+			return usagef("mbk config takes the name of one command and its options, not %q", arguments[0])
 		}
-		if err := resolve(c, env); err != nil {
-			return err
-		}
-		return printConfig(c, env)
+		return p.printConfig()
 	}
-	return append([]string{name}, rest...)
-}
-
-// valueFollows reports whether some command's option has its value in the next
-// argument.
-func valueFollows(app *cli.App, arg string) bool {
-	return slices.ContainsFunc(app.Commands, func(command *cli.Command) bool {
-		_, follows := spell(command.Flags, arg)
-		return follows
-	})
+	return &c, rest
 }
 
 // configDocument is what "config --json" prints.
@@ -81,80 +71,50 @@ type configOption struct {
 	Group    string   `json:"group,omitempty"`
 }
 
-func printConfig(c *cli.Context, env Env) error {
-	d := configDocument{Command: c.Command.Name}
+// printConfig prints the options of the command and where each was set.
+func (p *program) printConfig() error {
+	d := configDocument{Command: p.command.name}
 	lines := []string{"OPTION\tVALUE\tFROM"}
-	for _, f := range c.Command.Flags {
-		o := explain(c, env, f)
-		d.Options = append(d.Options, o)
-		from := env.sources[o.Name].String()
-		if o.Group != "" {
-			from += " [" + o.Group + "]"
+	var sets []*options.Set
+	for _, c := range p.commands {
+		sets = append(sets, c.options)
+	}
+	for _, o := range p.command.options.Options() {
+		one := explain(o)
+		d.Options = append(d.Options, one)
+		from := o.Source.String()
+		if one.Group != "" {
+			from += " [" + one.Group + "]"
 		}
-		lines = append(lines, o.Name+"\t"+orDefault(o.Value, "-")+"\t"+from)
+		lines = append(lines, one.Name+"\t"+cmp.Or(one.Value, "-")+"\t"+from)
 	}
-	for _, name := range strangeVariables(c.App.Commands, os.Environ()) {
-		say(env, c, "$%s is set, but no command has such an option", name)
+	// The mail account's password is no option: a command line is for all to see.
+	for _, name := range options.UnknownVariables(sets, []string{mailPasswordVariable}, os.Environ()) {
+		p.ui.Note("$%s is set, but no command has such an option", name)
 	}
-	if c.Bool("json") {
-		return document(env, d)
-	}
-	return rows(env, lines)
-}
-
-// strangeVariables are those that look like an option's, and are none's.
-func strangeVariables(commands []*cli.Command, environ []string) []string {
-	known := map[string]bool{mailPasswordVariable: true, secretVariables: true} // no option: a command line is for all to see
-	for _, command := range commands {
-		for _, f := range command.Flags {
-			for _, name := range longNames(f) {
-				known[variable(name)] = true
-			}
-		}
-	}
-	var strange []string
-	for _, line := range environ {
-		if name, _, _ := strings.Cut(line, "="); strings.HasPrefix(name, variable("")) && !known[name] {
-			strange = append(strange, name)
-		}
-	}
-	return strange
+	return p.ui.Result(d, func() error { return p.ui.Rows(lines) })
 }
 
 // explain says what an option is and why.
-func explain(c *cli.Context, env Env, f cli.Flag) configOption {
-	from, name := env.sources[f.Names()[0]], f.Names()[0]
-	o := configOption{
-		Name: name, Source: [...]string{"default", "file", "variable", "flag"}[from.strength],
-		Variable: from.variable, File: from.line.File, Line: from.line.Line, Group: from.line.Group,
+func explain(o *options.Option) configOption {
+	from := o.Source
+	one := configOption{
+		Name: o.Name, Source: [...]string{"default", "file", "variable", "flag"}[from.Strength],
+		Variable: from.Variable, File: from.Line.File, Line: from.Line.Line, Group: from.Line.Group,
 	}
-	switch f := f.(type) {
-	case *cli.BoolFlag:
-		if name != encryptOption || from.strength > byDefault { // else it depends on the server
-			o.Value = map[bool]string{true: "on", false: "off"}[c.Bool(name)]
+	switch {
+	case o.Kind == options.KindList:
+		for _, value := range o.Values() {
+			one.Values = append(one.Values, masked(o.Name, value))
 		}
-	case *cli.DurationFlag:
-		if d := c.Duration(name); d != 0 || from.strength > byDefault {
-			o.Value = shortDuration(d)
-		}
-	case *cli.IntFlag:
-		if n := c.Int(name); n != 0 || from.strength > byDefault {
-			o.Value = strconv.Itoa(n)
-		}
-	case *cli.StringSliceFlag:
-		for _, one := range c.StringSlice(name) {
-			o.Values = append(o.Values, masked(name, one))
-		}
-		o.Value = strings.Join(o.Values, " ")
-	case *cli.StringFlag:
-		o.Value = masked(name, c.String(name))
-		if name == passwordOption && from.strength > byDefault {
-			o.Value = mask
-		}
+		one.Value = strings.Join(one.Values, " ")
+	case o.Name == options.PasswordOption && o.IsSet():
+		one.Value = mask
+	case o.Name == encryptOption && !o.IsSet(): // it depends on the server
 	default:
-		o.Value = fmt.Sprint(f)
+		one.Value = masked(o.Name, o.Shown())
 	}
-	return o
+	return one
 }
 
 // mask stands for a secret.
@@ -172,7 +132,8 @@ func masked(name, text string) string {
 		}
 		return strings.Replace(u.Redacted(), ":xxxxx@", ":"+mask+"@", 1)
 	}
-	if program, arguments, found := strings.Cut(text, " "); found && strings.HasPrefix(name, "hook-") && strings.TrimSpace(arguments) != "" {
+	program, arguments, found := strings.Cut(text, " ")
+	if found && strings.HasPrefix(name, "hook-") && strings.TrimSpace(arguments) != "" {
 		return program + " " + mask // they may hold anything
 	}
 	inner := regexp.MustCompile(`(?i)^(--[a-z_-]*(?:password|passwd|secret|token|key)=).*`) // an option of mariadbd

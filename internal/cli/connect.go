@@ -1,92 +1,80 @@
 package cli
 
 import (
+	"context"
 	"strings"
 	"time"
 
-	"github.com/urfave/cli/v2"
-
+	"mbk/internal/cli/options"
 	"mbk/stage"
 )
 
-const categoryConnection = "Connection (as in MariaDB's own programs)"
-
-// encryptOption is a switch with three states: on, off and not given.
+// encryptOption is a switch with three states: on, off and not set.
 const encryptOption = "ssl"
 
-// cleartextOption has the name that it has in MySQL's programs.
-const cleartextOption = "enable-cleartext-plugin"
+// connection is the options of every command that talks to a server.
+type connection struct {
+	socket, host, protocol, user      string
+	port                              int
+	passwordFile                      string
+	ssl, verifyServer                 bool
+	sslCA, sslCAPath, sslCert, sslKey string
+	cleartext                         bool
+	timeout                           time.Duration
 
-// connectionFlags are those of every command that talks to a server.
-func connectionFlags() []cli.Flag {
-	flags := []cli.Flag{
-		&cli.StringFlag{Name: "defaults-file", Usage: "read options from `FILE` only"},
-		&cli.StringFlag{Name: "defaults-extra-file", Usage: "read options from `FILE` after the global files"},
-		&cli.StringFlag{Name: "defaults-group-suffix", Usage: "also read option groups whose names end in `SUFFIX`"},
-		&cli.BoolFlag{Name: "no-defaults", Usage: "read no option file"},
-		&cli.StringFlag{Name: "socket", Aliases: []string{"S"}, Usage: "connect through the Unix socket `FILE`"},
-		&cli.StringFlag{Name: "host", Usage: "connect to `NAME` over TCP"},
-		&cli.IntFlag{Name: "port", Aliases: []string{"P"}, Usage: "TCP port `N`"},
-		&cli.StringFlag{Name: "protocol", Usage: "connect by `tcp|socket`"},
-		&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "log in as `NAME`"},
-		&cli.StringFlag{Name: passwordOption, Aliases: []string{"p"}, Usage: "log in with this password (glued: --password=WORD); without one it is asked for"},
-		&cli.StringFlag{Name: passwordFileOption, Usage: "the password is the first line of `FILE`"},
-		&cli.BoolFlag{Name: encryptOption, Usage: "encrypt, or fail; --skip-ssl: do not encrypt"},
-		&cli.StringFlag{Name: "ssl-ca", Usage: "trust the authorities in `FILE`"},
-		&cli.StringFlag{Name: "ssl-capath", Usage: "trust the authorities in `FOLDER`"},
-		&cli.StringFlag{Name: "ssl-cert", Usage: "show the client certificate in `FILE`"},
-		&cli.StringFlag{Name: "ssl-key", Usage: "its private key is in `FILE`"},
-		&cli.BoolFlag{Name: "ssl-verify-server-cert", Usage: "the server's certificate must name the host"},
-		&cli.BoolFlag{Name: cleartextOption, Usage: "tell any server the password that asks for it in clear text (PAM)"},
-		&cli.DurationFlag{Name: "connect-timeout", Usage: "give up connecting after `DURATION`", Value: 10 * time.Second},
-	}
-	for _, f := range flags {
-		categorise(f, categoryConnection)
-	}
-	return flags
+	withheld string // the password, which stays where it was found
+	set      *options.Set
+	program  *program
 }
 
-// categorise puts a flag under a heading of the help.
-func categorise(f cli.Flag, category string) {
-	switch f := f.(type) {
-	case *cli.StringFlag:
-		f.Category = category
-	case *cli.IntFlag:
-		f.Category = category
-	case *cli.BoolFlag:
-		f.Category = category
-	case *cli.DurationFlag:
-		f.Category = category
-	case *cli.StringSliceFlag:
-		f.Category = category
-	}
+func (o *connection) bind(s *options.Set, p *program) {
+	s = s.In(categoryConnection).Shared()
+	o.set, o.program = s, p
+	s.Files()
+	s.String(&o.socket, "socket", "", "connect through the Unix socket `FILE`").WithShort("S")
+	s.String(&o.host, "host", "", "connect to `NAME` over TCP")
+	s.Int(&o.port, "port", 0, "TCP port `N`").WithShort("P")
+	s.String(&o.protocol, "protocol", "", "connect by `tcp|socket`")
+	s.String(&o.user, "user", "", "log in as `NAME`").WithShort("u")
+	s.String(&o.withheld, options.PasswordOption, "",
+		"log in with this password (glued: --password=WORD); without one it is asked for").WithShort("p").MayBeBare("ask").Withheld()
+	s.String(&o.passwordFile, passwordFileOption, "", "the password is the first line of `FILE`")
+	s.Bool(&o.ssl, encryptOption, "encrypt, or fail; --skip-ssl: do not encrypt")
+	s.String(&o.sslCA, "ssl-ca", "", "trust the authorities in `FILE`")
+	s.String(&o.sslCAPath, "ssl-capath", "", "trust the authorities in `FOLDER`")
+	s.String(&o.sslCert, "ssl-cert", "", "show the client certificate in `FILE`")
+	s.String(&o.sslKey, "ssl-key", "", "its private key is in `FILE`")
+	s.Bool(&o.verifyServer, "ssl-verify-server-cert", "the server's certificate must name the host")
+	// As MySQL's programs call it.
+	s.Bool(&o.cleartext, "enable-cleartext-plugin", "tell any server the password that asks for it in clear text (PAM)")
+	s.Duration(&o.timeout, "connect-timeout", 10*time.Second, "give up connecting after `DURATION`")
 }
 
 // tlsMode says how much the connection has to be protected. What stands on the
 // command line wins over any option file.
-func tlsMode(c *cli.Context, env Env) stage.TLSMode {
-	const verifyOption = "ssl-verify-server-cert"
-	verify, encrypt := env.sources[verifyOption].strength, env.sources[encryptOption].strength
+func (o *connection) tlsMode() stage.TLSMode {
+	verify, encrypt := o.set.Source("ssl-verify-server-cert").Strength, o.set.Source(encryptOption).Strength
 	switch {
-	case c.Bool(verifyOption) && (verify > encrypt || verify == byFlag):
+	case o.verifyServer && (verify > encrypt || verify == options.ByFlag):
 		return stage.TLSVerify
-	case encrypt > byDefault && !c.Bool(encryptOption):
+	case encrypt > options.ByDefault && !o.ssl:
 		return stage.TLSOff
-	case c.Bool(verifyOption):
+	case o.verifyServer:
 		return stage.TLSVerify
-	case encrypt > byDefault:
+	case encrypt > options.ByDefault:
 		return stage.TLSEncrypt
 	}
 	return stage.TLSAuto
 }
 
-// protocol is the one that was asked for; a port or a socket on the command line
+// wantedProtocol is the one that was asked for; a port or a socket on the command line
 // or in the environment asks for it too.
-func protocol(c *cli.Context, env Env) (stage.Protocol, error) {
-	port, socket := env.sources["port"].strength, env.sources["socket"].strength
-	name := strings.ToLower(c.String("protocol"))
+func (o *connection) wantedProtocol() (stage.Protocol, error) {
+	strength := func(name string) options.Strength { return o.set.Source(name).Strength }
+	port, socket := strength("port"), strength("socket")
+	name := strings.ToLower(o.protocol)
 	switch asked := max(port, socket); {
-	case asked < byVariable, port == socket, env.sources["host"].strength >= asked, env.sources["protocol"].strength >= asked:
+	case asked < options.ByVariable, port == socket, strength("host") >= asked, strength("protocol") >= asked:
 	case port > socket:
 		name = string(stage.ProtocolTCP)
 	default:
@@ -99,43 +87,39 @@ func protocol(c *cli.Context, env Env) (stage.Protocol, error) {
 	return "", usagef("--protocol is tcp or socket, not %q", name)
 }
 
-// connection makes the connection's configuration out of the options.
-func connection(c *cli.Context, env Env) (stage.Config, error) {
+// config makes the connection's configuration out of the options.
+func (o *connection) config(ctx context.Context) (stage.Config, error) {
 	cfg := stage.Config{
-		Socket: c.String("socket"), Host: c.String("host"), Port: c.Int("port"), User: c.String("user"),
-		ConnectTimeout: c.Duration("connect-timeout"), Cleartext: c.Bool(cleartextOption),
-		TLS: stage.TLS{
-			Mode: tlsMode(c, env),
-			CA:   c.String("ssl-ca"), CAPath: c.String("ssl-capath"), Cert: c.String("ssl-cert"), Key: c.String("ssl-key"),
-		},
+		Socket: o.socket, Host: o.host, Port: o.port, User: o.user, ConnectTimeout: o.timeout, Cleartext: o.cleartext,
+		TLS: stage.TLS{Mode: o.tlsMode(), CA: o.sslCA, CAPath: o.sslCAPath, Cert: o.sslCert, Key: o.sslKey},
 	}
 	var err error
-	if cfg.Protocol, err = protocol(c, env); err != nil {
+	if cfg.Protocol, err = o.wantedProtocol(); err != nil {
 		return cfg, err
 	}
 	if cfg.ConnectTimeout <= 0 {
 		return cfg, usagef("--connect-timeout is %s, want more than nothing", cfg.ConnectTimeout)
 	}
-	if cfg.Port < 0 || cfg.Port > 65535 {
+	if cfg.Port > 65535 {
 		return cfg, usagef("--port is %d, want 1 to 65535", cfg.Port)
 	}
 	if (cfg.TLS.Cert == "") != (cfg.TLS.Key == "") {
 		return cfg, usagef("--ssl-cert and --ssl-key belong together, and one of them is missing")
 	}
-	if cfg.Password, err = password(c, env); err != nil {
+	if cfg.Password, err = o.password(ctx); err != nil {
 		return cfg, err
 	}
 	if err := cfg.Validate(); err != nil {
-		return cfg, &usageError{message: err.Error()}
+		return cfg, &options.UsageError{Message: err.Error()}
 	}
 	return cfg, nil
 }
 
 // connect connects to the server that the options name.
-func connect(c *cli.Context, env Env) (*stage.Server, error) {
-	cfg, err := connection(c, env)
+func (o *connection) connect(ctx context.Context) (*stage.Server, error) {
+	cfg, err := o.config(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return stage.Connect(c.Context, cfg)
+	return stage.Connect(ctx, cfg)
 }

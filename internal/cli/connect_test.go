@@ -6,8 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/urfave/cli/v2"
-
+	"mbk/internal/cli/options"
 	"mbk/stage"
 )
 
@@ -52,19 +51,19 @@ func TestConnectionSettings(t *testing.T) {
 			if err := os.WriteFile(file, []byte(c.file+"\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			env := Env{Getenv: func(name string) string { return c.env[name] }, Stderr: os.Stderr, sources: sources{}, messages: &messages{}}
-			app, got := newApp(env), stage.Config{}
-			app.Command("check").Action = func(c *cli.Context) (err error) {
-				if err := resolve(c, env); err != nil {
-					return err
-				}
-				got, err = connection(c, env)
-				return err
-			}
-			args, err := optionsFirst(app, append([]string{"check", "--defaults-file", file}, c.args...))
+			env := Env{Getenv: func(name string) string { return c.env[name] }}
+			env.Stderr = os.Stderr
+			p := newProgram(env)
+			var o checkOptions
+			p.command = &command{name: "check", options: bind(func(s *options.Set) { o.bind(s, p) })}
+			args, err := p.command.options.Spell(append([]string{"--defaults-file", file}, c.args...))
 			if err == nil {
-				err = app.Run(append([]string{"mbk"}, args...))
+				err = p.read(args)
 			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := o.config(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -18,9 +18,14 @@ import (
 	"mbk/internal/repo"
 	"mbk/internal/repo/store"
 	"mbk/internal/restore"
+	"mbk/internal/ui"
 	"mbk/internal/verify"
 	"mbk/stage"
 )
+
+// errFindings is the error of a command whose output has said already what was
+// found damaged.
+var errFindings = errors.New("damage was found")
 
 // Exit codes. Scripts rely on them; docs/manual/exit-codes.md lists them.
 const (
@@ -48,7 +53,7 @@ func exitCode(ctx context.Context, err error) int {
 		locked    *store.LockedError
 		bound     *backup.BoundError
 		future    *repo.FutureError
-		output    *outputError
+		output    *ui.OutputError
 	)
 	switch {
 	case err == nil:
@@ -76,32 +81,32 @@ func exitCode(ctx context.Context, err error) int {
 }
 
 // report writes an error and its advice to stderr.
-func report(env Env, err error, code int) {
-	if err == nil || errors.Is(err, errFindings) || unread(env, err) {
+func (p *program) report(err error, code int) {
+	if err == nil || errors.Is(err, errFindings) || p.unread(err) {
 		return
 	}
 	if code == exitInterrupted {
-		tell(env, messageError, "interrupted")
+		p.ui.Error("interrupted")
 		if errors.Is(err, context.Canceled) {
 			return
 		}
 	}
 	for _, one := range separate(err) {
-		tell(env, messageError, one.Error())
+		p.ui.Error(one.Error())
 	}
-	for _, step := range advice(env, err) {
-		tell(env, messageHint, step)
+	for _, step := range p.advice(err) {
+		p.ui.Hint(step)
 	}
 }
 
 // advice is what a person can do about an error.
-func advice(env Env, err error) []string {
-	return append(hint.Strings(hint.Of(err)), nextSteps(env, err)...)
+func (p *program) advice(err error) []string {
+	return append(hint.Strings(hint.Of(err)), p.nextSteps(err)...)
 }
 
 // nextSteps advises on errors of the packages that know nothing of commands.
-func nextSteps(env Env, err error) []string {
-	var output *outputError
+func (p *program) nextSteps(err error) []string {
+	var output *ui.OutputError
 	if errors.As(err, &output) {
 		return nil
 	}
@@ -157,15 +162,32 @@ func nextSteps(env Env, err error) []string {
 	if isUsage(err) {
 		blamed += " " + hint.Join(hint.Of(err), " ").String()
 	}
-	steps = append(steps, env.sources.behind(blamed)...)
+	if p.command != nil {
+		steps = append(steps, p.command.options.WhereSet(blamed)...)
+	}
 	if isUsage(err) {
 		step := `"mbk --help" lists the commands`
-		if len(env.Args) > 0 && newApp(env).Command(env.Args[0]) != nil {
-			step = fmt.Sprintf("\"mbk %s --help\" lists the options", env.Args[0])
+		if p.called != nil {
+			step = fmt.Sprintf("\"mbk %s --help\" lists the options", p.called.name)
 		}
 		steps = append(steps, step)
 	}
 	return steps
+}
+
+// warnOf tells an error as a warning, with its advice.
+func (p *program) warnOf(err error) {
+	p.ui.Warn(err.Error())
+	for _, step := range p.advice(err) {
+		p.ui.Hint(step)
+	}
+}
+
+// unread reports whether err is only that the reader of a list has seen enough of it, as
+// head has.
+func (p *program) unread(err error) bool {
+	var output *ui.OutputError
+	return errors.As(err, &output) && errors.Is(err, syscall.EPIPE) && p.command != nil && !p.command.changes
 }
 
 // unreadable reports whether a disk failed to give what is on it, as opposed to one that

@@ -16,6 +16,8 @@ import (
 	"mbk/internal/repo"
 	"mbk/internal/repo/store"
 	"mbk/internal/restore"
+	"mbk/internal/sys/interrupt"
+	"mbk/internal/ui"
 	"mbk/internal/verify"
 	"mbk/stage"
 )
@@ -90,13 +92,13 @@ func TestExitCode(t *testing.T) {
 		{backup.ErrMadeLast, 4},
 		{backup.ErrReplaced, 4},
 		{backup.ErrNoCheckpoint, 4},
-		{&outputError{syscall.EPIPE}, 1},
-		{&outputError{syscall.EIO}, 1},
-		{fmt.Errorf("%w: %w", errHangs, errors.New("more")), 1},
+		{&ui.OutputError{Cause: syscall.EPIPE}, 1},
+		{&ui.OutputError{Cause: syscall.EIO}, 1},
+		{fmt.Errorf("%w: %w", interrupt.ErrHangs, errors.New("more")), 1},
 		// Of several the gravest counts: damage, then what another try may mend.
 		{errors.Join(&stage.BusyError{}, &pack.DamageError{}), 3},
 		{errors.Join(&backup.FindingError{}, &stage.BusyError{}), 4},
-		{errors.Join(&copier.PageError{}, &outputError{syscall.EPIPE}), 1},
+		{errors.Join(&copier.PageError{}, &ui.OutputError{Cause: syscall.EPIPE}), 1},
 		{&backup.BoundError{}, 4},
 		{&backup.SpaceError{}, 1},
 		{&staleError{}, 1},

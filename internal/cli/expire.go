@@ -1,62 +1,71 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
 
-	"github.com/urfave/cli/v2"
-
+	"mbk/internal/cli/options"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
+	"mbk/internal/ui"
 )
 
-func expireCommand(env Env) *cli.Command {
-	flags := []cli.Flag{
-		repoFlag(),
-		&cli.IntFlag{Name: "keep-last", Usage: "keep the `N` newest backups"},
-		&cli.IntFlag{Name: "keep-days", Usage: "keep all backups of the `N` days before the newest"},
-		&cli.IntFlag{Name: "keep-daily", Usage: "keep the newest of each of `N` days"},
-		&cli.IntFlag{Name: "keep-weekly", Usage: "keep the newest of each of `N` weeks"},
-		&cli.IntFlag{Name: "keep-monthly", Usage: "keep the newest of each of `N` months"},
-		&cli.IntFlag{Name: "keep-yearly", Usage: "keep the newest of each of `N` years"},
-		&cli.BoolFlag{Name: "dry-run", Usage: "print what would be removed, change nothing"},
-		&cli.BoolFlag{Name: "force", Usage: "remove backups though the clock seems to have jumped"},
-		metricsFlag(),
-	}
-	return &cli.Command{
-		Name: "expire", Usage: "remove backups that no rule keeps",
-		UsageText: "mbk expire --repo FOLDER --keep-... N\n\nmbk expire --repo /backup/db1 --keep-daily 7 --keep-weekly 4 --dry-run",
-		Flags:     append(append(flags, fileFlags()...), outputFlags()...),
-		Action:    measured(env, runExpire),
+type expireOptions struct {
+	repository
+	policy  repo.Policy
+	dryRun  bool
+	force   bool
+	metrics metricsFile
+}
+
+func (o *expireOptions) bind(s *options.Set, u *ui.UI) {
+	o.repository.bind(s, u)
+	s.Int(&o.policy.Last, "keep-last", 0, "keep the `N` newest backups")
+	s.Int(&o.policy.Days, "keep-days", 0, "keep all backups of the `N` days before the newest")
+	s.Int(&o.policy.Daily, "keep-daily", 0, "keep the newest of each of `N` days")
+	s.Int(&o.policy.Weekly, "keep-weekly", 0, "keep the newest of each of `N` weeks")
+	s.Int(&o.policy.Monthly, "keep-monthly", 0, "keep the newest of each of `N` months")
+	s.Int(&o.policy.Yearly, "keep-yearly", 0, "keep the newest of each of `N` years")
+	s.Bool(&o.dryRun, "dry-run", "print what would be removed, change nothing")
+	s.Bool(&o.force, "force", "remove backups though the clock seems to have jumped")
+	o.metrics.bind(s)
+	fileOptions(s)
+	outputOptions(s, u)
+}
+
+func expireCommand(p *program) *command {
+	var o expireOptions
+	return &command{
+		name: "expire", summary: "remove backups that no rule keeps",
+		usage:    "mbk expire --repo FOLDER --keep-... N",
+		examples: "mbk expire --repo /backup/db1 --keep-daily 7 --keep-weekly 4 --dry-run",
+		changes:  true, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		run: func(ctx context.Context) error {
+			return o.metrics.after(ctx, o.repository, runExpire(ctx, &o, p.ui))
+		},
 	}
 }
 
-func runExpire(c *cli.Context, env Env) (err error) {
-	if err := noArguments(c); err != nil {
-		return err
-	}
-	policy := repo.Policy{
-		Last: c.Int("keep-last"), Days: c.Int("keep-days"), Daily: c.Int("keep-daily"),
-		Weekly: c.Int("keep-weekly"), Monthly: c.Int("keep-monthly"), Yearly: c.Int("keep-yearly"),
-	}
-	if err := policy.Validate(); errors.Is(err, repo.ErrKeepsNothing) {
+func runExpire(ctx context.Context, o *expireOptions, u *ui.UI) (err error) {
+	if err := o.policy.Validate(); errors.Is(err, repo.ErrKeepsNothing) {
 		return usagef("mbk expire needs at least one rule, such as --keep-daily 7")
 	} else if err != nil {
-		return &usageError{message: err.Error()}
+		return &options.UsageError{Message: err.Error()}
 	}
-	r, err := openRepository(c)
+	r, err := o.open(ctx)
 	if err != nil {
 		return err
 	}
-	if !c.Bool("dry-run") {
-		release, err := r.Lock(c.Context)
+	if !o.dryRun {
+		release, err := r.Lock(ctx)
 		if err != nil {
 			return err
 		}
 		defer release() //nolint:errcheck // the lock ends with the process at the latest
 	}
-	plan, err := r.Expire(c.Context, policy, repo.ExpireOptions{DryRun: c.Bool("dry-run"), Force: c.Bool("force")})
+	plan, err := r.Expire(ctx, o.policy, repo.ExpireOptions{DryRun: o.dryRun, Force: o.force})
 	var future *repo.FutureError
 	if errors.As(err, &future) {
 		err = hint.Wrap(hint.Wrap(err, "set the clock of this machine right"),
@@ -66,20 +75,17 @@ func runExpire(c *cli.Context, env Env) (err error) {
 		return err
 	}
 	for _, text := range plan.NotRemoved {
-		warn(env, "not removed: "+text)
+		u.Warn("not removed: " + text)
 	}
 	if plan.HeldBack != "" {
-		warn(env, plan.HeldBack+"; nothing is removed")
-		tell(env, messageHint, "if the clock is right, remove these backups with --force; without it they go when seven attempts have been made since")
+		u.Warn(plan.HeldBack + "; nothing is removed")
+		u.Hint("if the clock is right, remove these backups with --force; without it they go when seven attempts have been made since")
 	}
-	if c.Bool("json") {
-		return document(env, plan)
-	}
-	return printPlan(env, plan, c.Bool("dry-run"))
+	return u.Result(plan, func() error { return printPlan(u, plan, o.dryRun) })
 }
 
 // printPlan prints what an expiry has done, or would do.
-func printPlan(env Env, plan repo.Plan, dry bool) error {
+func printPlan(u *ui.UI, plan repo.Plan, dry bool) error {
 	var lines []string
 	for _, k := range plan.Keep {
 		lines = append(lines, "kept\t"+k.ID+"\t"+strings.Join(k.Reasons, ", "))
@@ -94,7 +100,7 @@ func printPlan(env Env, plan repo.Plan, dry bool) error {
 		case slices.Contains(plan.Removed, s.ID):
 			verb = "removed"
 		}
-		lines = append(lines, verb+"\t"+s.ID+"\t"+size(s.BytesStored))
+		lines = append(lines, verb+"\t"+s.ID+"\t"+ui.Size(s.BytesStored))
 	}
-	return rows(env, lines)
+	return u.Rows(lines)
 }

@@ -1,53 +1,65 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 
-	"github.com/urfave/cli/v2"
-
+	"mbk/internal/cli/options"
 	"mbk/internal/restore"
+	"mbk/internal/ui"
 	"mbk/internal/ui/printable"
 )
 
-func extractCommand(env Env) *cli.Command {
-	flags := []cli.Flag{
-		repoFlag(),
-		&cli.StringFlag{Name: "to", Usage: "write the files below `FOLDER`"},
-		threadsFlag("extract with `N` threads (default: one for each CPU)"),
-	}
-	return &cli.Command{
-		Name: "extract", Usage: "get files of single tables out of a backup, as they were copied",
-		UsageText: "mbk extract ID|latest PATTERN... --repo FOLDER --to FOLDER\n\nmbk extract latest 'shop.*' mysql.proc --repo /backup/db1 --to /tmp/files",
-		ArgsUsage: "ID|latest DATABASE.TABLE|FILE...",
-		Flags:     append(append(flags, fileFlags()...), progressFlags()...),
-		Action:    func(c *cli.Context) error { return runExtract(c, env) },
+type extractOptions struct {
+	repository
+	args    []string // the backup, and tables or files
+	to      string
+	threads int
+}
+
+func (o *extractOptions) bind(s *options.Set, u *ui.UI) {
+	o.repository.bind(s, u)
+	s.String(&o.to, "to", "", "write the files below `FOLDER`")
+	threadsOption(s, &o.threads, "extract with `N` threads (default: one for each CPU)")
+	fileOptions(s)
+	progressOptions(s, u)
+}
+
+func extractCommand(p *program) *command {
+	var o extractOptions
+	return &command{
+		name: "extract", summary: "get files of single tables out of a backup, as they were copied",
+		usage:     "mbk extract ID|latest PATTERN... --repo FOLDER --to FOLDER",
+		examples:  "mbk extract latest 'shop.*' mysql.proc --repo /backup/db1 --to /tmp/files",
+		arguments: "ID|latest DATABASE.TABLE|FILE...", args: &o.args, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		run: func(ctx context.Context) error { return runExtract(ctx, &o, p.ui) },
 	}
 }
 
-func runExtract(c *cli.Context, env Env) error {
-	if c.Args().Len() < 2 {
+func runExtract(ctx context.Context, o *extractOptions, u *ui.UI) error {
+	if len(o.args) < 2 {
 		return usagef("mbk extract needs the id of a backup and at least one table (database.table) or file")
 	}
-	if c.String("to") == "" {
+	if o.to == "" {
 		return usagef("mbk extract needs --to FOLDER")
 	}
-	o, shown, err := restoreOptions(c, env, c.Args().First())
+	r, err := preparation(ctx, o.repository, serverProgram{}, o.args[0], o.threads, u)
 	if err != nil {
 		return err
 	}
-	r, err := restore.Extract(c.Context, o, c.Args().Tail(), c.String("to"))
-	shown.end()
+	shown := showProgress(u, &r)
+	extracted, err := restore.Extract(ctx, r, o.args[1:], o.to)
+	shown.End()
 	if err != nil {
 		return err
 	}
-	if c.Bool("json") {
-		return document(env, r)
-	}
-	for _, f := range r.Files {
-		fmt.Fprintln(env.Stdout, printable.Text(f))
-	}
-	for _, n := range r.Notes {
-		say(env, c, "%s", n)
-	}
-	return nil
+	return u.Result(extracted, func() error {
+		for _, f := range extracted.Files {
+			fmt.Fprintln(u.Stdout, printable.Text(f))
+		}
+		for _, n := range extracted.Notes {
+			u.Note("%s", n)
+		}
+		return nil
+	})
 }

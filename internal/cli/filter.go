@@ -3,44 +3,75 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
-	"github.com/urfave/cli/v2"
-
+	"mbk/internal/cli/options"
 	"mbk/internal/datadir/filter"
 	"mbk/internal/hint"
 	"mbk/internal/input/inputfile"
 	"mbk/internal/repo"
+	"mbk/internal/ui"
 	"mbk/internal/ui/printable"
 )
 
-const categoryFilter = "Filter (* and ? are wildcards; each may be repeated)"
+// filters is the options that choose databases and tables.
+type filters struct {
+	databases, excludeDatabases, tables, excludeTables names
 
-// filterFlags choose databases and tables. The short name of --exclude-database is
-// not -S, which is the socket in all of MariaDB's programs.
-func filterFlags() []cli.Flag {
-	slice := func(name, short, usage string) cli.Flag {
-		return &cli.StringSliceFlag{Name: name, Aliases: []string{short}, Category: categoryFilter, Usage: usage}
-	}
-	file := func(name, of string) cli.Flag {
-		return &cli.StringSliceFlag{Name: name, Category: categoryFilter, Usage: "read names for " + of + " from `FILE`, one a line; - is stdin"}
-	}
-	return []cli.Flag{
-		slice("database", "s", "only the databases that match `NAME`, and mysql and sys"),
-		slice("exclude-database", "X", "without the databases that match `NAME`"),
-		slice("table", "t", "only the tables that match `DB.NAME`, and mysql and sys"),
-		slice("exclude-table", "T", "without the tables that match `DB.NAME`"),
-		file("database-file", "--database"), file("exclude-database-file", "--exclude-database"),
-		file("table-file", "--table"), file("exclude-table-file", "--exclude-table"),
+	set *options.Set
+}
+
+// names are those that one option lists, and the files with more of them.
+type names struct{ patterns, files []string }
+
+// bind adds the options. The short name of --exclude-database is not -S, which is the
+// socket in all of MariaDB's programs.
+func (o *filters) bind(s *options.Set) {
+	s = s.In(categoryFilter)
+	o.set = s
+	s.Strings(&o.databases.patterns, "database", "only the databases that match `NAME`, and mysql and sys").WithShort("s")
+	s.Strings(&o.excludeDatabases.patterns, "exclude-database", "without the databases that match `NAME`").WithShort("X")
+	s.Strings(&o.tables.patterns, "table", "only the tables that match `DB.NAME`, and mysql and sys").WithShort("t")
+	s.Strings(&o.excludeTables.patterns, "exclude-table", "without the tables that match `DB.NAME`").WithShort("T")
+	for _, l := range o.lists() {
+		s.Strings(&l.names.files, l.name+"-file", "read names for --"+l.name+" from `FILE`, one a line; - is stdin")
 	}
 }
 
-// filterOf is the filter that the flags make.
-func filterOf(c *cli.Context, env Env) (filter.Spec, error) {
+// nameList is a pair of options.
+type nameList struct {
+	name  string // "database": of the options --database and --database-file
+	names *names
+}
+
+func (o *filters) lists() []nameList {
+	return []nameList{
+		{"database", &o.databases}, {"exclude-database", &o.excludeDatabases}, {"table", &o.tables}, {"exclude-table", &o.excludeTables},
+	}
+}
+
+// typed is the first of these options that stands on the command line, "" if none does.
+func (o *filters) typed() string {
+	for _, l := range o.lists() {
+		for _, name := range []string{l.name, l.name + "-file"} {
+			if o.set.Source(name).Strength == options.ByFlag {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+// spec is the filter that the options make. stdin may have a list of names.
+func (o *filters) spec(stdin io.Reader) (filter.Spec, error) {
 	var s filter.Spec
-	if err := oneStdin(c); err != nil {
+	if err := o.oneStdin(); err != nil {
 		return s, err
+	}
+	into := map[string]*[]string{
+		"database": &s.Databases, "exclude-database": &s.ExcludeDatabases, "table": &s.Tables, "exclude-table": &s.ExcludeTables,
 	}
 	check := func(origin string) error {
 		if _, err := filter.New(s, false); errors.Is(err, filter.ErrPattern) {
@@ -48,27 +79,23 @@ func filterOf(c *cli.Context, env Env) (filter.Spec, error) {
 		}
 		return nil
 	}
-	for _, one := range []struct {
-		name string
-		list *[]string
-	}{
-		{"database", &s.Databases}, {"exclude-database", &s.ExcludeDatabases}, {"table", &s.Tables}, {"exclude-table", &s.ExcludeTables},
-	} {
-		*one.list = append(*one.list, c.StringSlice(one.name)...)
-		if err := check("--" + one.name); err != nil {
+	for _, l := range o.lists() {
+		list := into[l.name]
+		*list = append(*list, l.names.patterns...)
+		if err := check("--" + l.name); err != nil {
 			return s, err
 		}
-		option := one.name + "-file"
-		for _, name := range c.StringSlice(option) {
-			names, err := readNames(env, name)
+		for _, file := range l.names.files {
+			origin := fmt.Sprintf("--%s-file %s", l.name, file)
+			more, err := readNames(stdin, file)
 			if err != nil {
-				return s, hint.Wrap(&configError{fmt.Errorf("--%s %s: %w", option, name, err)}, "name a file with one name a line")
+				return s, hint.Wrap(&configError{fmt.Errorf("%s: %w", origin, err)}, "name a file with one name a line")
 			}
-			if len(names) == 0 {
-				return s, hint.Wrap(&configError{fmt.Errorf("--%s %s: there is no name in it", option, name)}, "leave the option away, or name something")
+			if len(more) == 0 {
+				return s, hint.Wrap(&configError{fmt.Errorf("%s: there is no name in it", origin)}, "leave the option away, or name something")
 			}
-			*one.list = append(*one.list, names...)
-			if err := check("--" + option + " " + name); err != nil {
+			*list = append(*list, more...)
+			if err := check(origin); err != nil {
 				return s, err
 			}
 		}
@@ -77,15 +104,15 @@ func filterOf(c *cli.Context, env Env) (filter.Spec, error) {
 }
 
 // oneStdin makes sure that only one list of names is read from stdin.
-func oneStdin(c *cli.Context) error {
+func (o *filters) oneStdin() error {
 	reader := ""
-	for _, option := range []string{"database-file", "exclude-database-file", "table-file", "exclude-table-file"} {
-		for _, name := range c.StringSlice(option) {
-			if name == "-" && reader != "" {
-				return usagef("--%s and --%s cannot both read stdin", reader, option)
+	for _, l := range o.lists() {
+		for _, file := range l.names.files {
+			if file == "-" && reader != "" {
+				return usagef("--%s-file and --%s-file cannot both read stdin", reader, l.name)
 			}
-			if name == "-" {
-				reader = option
+			if file == "-" {
+				reader = l.name
 			}
 		}
 	}
@@ -116,7 +143,11 @@ func leftOutLines(m *repo.Manifest) []string {
 			lines = append(lines, fmt.Sprintf("filter\t--%s %s", one.name, strings.Join(one.list, ", ")))
 		}
 	}
-	lines = append(lines, fmt.Sprintf("filtered\t%s left out", map[bool]string{true: "1 table is", false: fmt.Sprintf("%d tables are", filtered)}[filtered == 1]))
+	verb := "are"
+	if filtered == 1 {
+		verb = "is"
+	}
+	lines = append(lines, fmt.Sprintf("filtered\t%s %s left out", ui.Count(filtered, "table"), verb))
 	if len(f.LeftOut) > 0 {
 		lines = append(lines, "filtered\tall of "+strings.Join(f.LeftOut, ", "))
 	}
@@ -124,9 +155,9 @@ func leftOutLines(m *repo.Manifest) []string {
 }
 
 // readNames reads the names in a file, "-" is stdin.
-func readNames(env Env, name string) ([]string, error) {
+func readNames(stdin io.Reader, name string) ([]string, error) {
 	if name == "-" {
-		return filter.ReadList(env.Stdin)
+		return filter.ReadList(stdin)
 	}
 	f, err := inputfile.Open(name)
 	if err != nil {

@@ -8,20 +8,32 @@ import (
 	"strings"
 	"time"
 
-	"github.com/urfave/cli/v2"
-
 	"mbk/backup"
+	"mbk/internal/cli/options"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
 )
 
-// freshnessFlags make "check" look at the repository alone.
-func freshnessFlags() []cli.Flag {
-	const category = "Monitoring (the server is not asked then)"
-	return []cli.Flag{
-		&cli.StringFlag{Name: "max-age", Category: category, Usage: "fail (exit code 1) unless the newest good backup is younger than `DURATION`, such as 26h or 2d"},
-		&cli.StringFlag{Name: "max-verify-age", Category: category, Usage: "fail (exit code 1) unless a backup was proven good within `DURATION`, such as 8d"},
+// freshness is the options that make "check" look at the repository alone.
+type freshness struct{ age, verifyAge string }
+
+func (o *freshness) bind(s *options.Set) {
+	s = s.In("Monitoring (the server is not asked then)")
+	s.String(&o.age, "max-age", "",
+		"fail (exit code 1) unless the newest good backup is younger than `DURATION`, such as 26h or 2d")
+	s.String(&o.verifyAge, "max-verify-age", "", "fail (exit code 1) unless a backup was proven good within `DURATION`, such as 8d")
+}
+
+// ageLimits are the most that the newest backup and the newest proof may have; 0 is
+// not asked for.
+type ageLimits struct{ backup, proof time.Duration }
+
+func (o *freshness) limits() (l ageLimits, err error) {
+	if l.backup, err = parseAge("max-age", o.age); err != nil {
+		return l, err
 	}
+	l.proof, err = parseAge("max-verify-age", o.verifyAge)
+	return l, err
 }
 
 // parseAge reads a duration that may also be in days or weeks: "26h", "8d", "2w". It
@@ -50,22 +62,22 @@ type staleError struct{ text string }
 
 func (e *staleError) Error() string { return e.text }
 
-// checkFreshness judges a repository by the age of what it holds.
-func checkFreshness(ctx context.Context, r *repo.Repository, maxAge, maxVerifyAge time.Duration, now time.Time) ([]backup.Finding, error) {
+// judgeFreshness judges a repository by the age of what it holds.
+func judgeFreshness(ctx context.Context, r *repo.Repository, most ageLimits, now time.Time) ([]backup.Finding, error) {
 	list, err := r.List(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var found []backup.Finding
-	if maxAge > 0 {
-		found = append(found, newestBackup(list, maxAge, now))
+	if most.backup > 0 {
+		found = append(found, newestBackup(list, most.backup, now))
 	}
-	if maxVerifyAge > 0 {
-		proven, err := newestProof(ctx, r, list, now.Add(-maxVerifyAge))
+	if most.proof > 0 {
+		proven, err := newestProof(ctx, r, list, now.Add(-most.proof))
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, judgeProof(proven, maxVerifyAge, now))
+		found = append(found, judgeProof(proven, most.proof, now))
 	}
 	return found, nil
 }
@@ -73,7 +85,10 @@ func checkFreshness(ctx context.Context, r *repo.Repository, maxAge, maxVerifyAg
 // newestBackup judges the newest backup of which nothing bad is known. One that was
 // made with a filter counts only where there is none of everything.
 func newestBackup(list []repo.Summary, most time.Duration, now time.Time) backup.Finding {
-	f := backup.Finding{Check: "age", Grade: backup.GradeError, Text: "there is no good backup", Hints: []hint.Text{`"mbk list" shows the backups that there are, and the log of the scheduled backup why there is none`}}
+	f := backup.Finding{
+		Check: "age", Grade: backup.GradeError, Text: "there is no good backup",
+		Hints: []hint.Text{`"mbk list" shows the backups that there are, and the log of the scheduled backup why there is none`},
+	}
 	good := func(b repo.Summary) bool { return b.Problem == "" && (b.Verified == nil || b.Verified.OK) }
 	whole := slices.ContainsFunc(list, func(b repo.Summary) bool { return good(b) && b.Filter == nil })
 	bad := 0
@@ -134,7 +149,10 @@ func newestProof(ctx context.Context, r *repo.Repository, list []repo.Summary, e
 
 // judgeProof judges the newest proof, which may be none.
 func judgeProof(proven *repo.Verification, most time.Duration, now time.Time) backup.Finding {
-	f := backup.Finding{Check: "verify-age", Grade: backup.GradeError, Text: "no backup was ever proven good", Hints: []hint.Text{"mbk verify latest --depth boot"}}
+	f := backup.Finding{
+		Check: "verify-age", Grade: backup.GradeError, Text: "no backup was ever proven good",
+		Hints: []hint.Text{"mbk verify latest --depth boot"},
+	}
 	if proven == nil {
 		return f
 	}

@@ -1,54 +1,47 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/urfave/cli/v2"
-
+	"mbk/internal/cli/options"
+	"mbk/internal/job/report"
 	"mbk/internal/repo"
-	"mbk/stage"
+	"mbk/internal/ui"
 )
 
-func historyCommand(env Env) *cli.Command {
-	flags := []cli.Flag{
-		repoFlag(),
-		&cli.BoolFlag{Name: "failed", Usage: "only attempts that failed"},
-		&cli.IntFlag{Name: "last", Usage: "only the `N` newest of them"},
-		&cli.StringFlag{Name: "since", Usage: "only those begun since `WHEN`: a time such as 2026-11-20 or \"2026-11-20 15:04\", or so long ago, such as 7d or 36h"},
-	}
-	return &cli.Command{
-		Name: "history", Usage: "list all attempts, failed ones too, or show one",
-		UsageText: "mbk history [ID|latest] --repo FOLDER [OPTIONS]\n\nmbk history --repo /backup/db1 --failed --since 7d\nmbk history latest --repo /backup/db1",
-		ArgsUsage: "[ID|latest]",
-		Flags:     append(flags, append(fileFlags(), outputFlags()...)...),
-		Action:    func(c *cli.Context) error { return runHistory(c, env) },
-	}
+type historyOptions struct {
+	repository
+	ids    []string
+	failed bool
+	last   int
+	since  string
+
+	set *options.Set
 }
 
-// Options about what is noted of a run.
-const (
-	categoryRecords    = "Records"
-	historyTableOption = "history-table"
-)
-
-// historyTableFlag is of commands that write into the server's table of attempts.
-func historyTableFlag() cli.Flag {
-	return &cli.StringFlag{Name: historyTableOption, Category: categoryRecords, Usage: "at the end, failed or not, write a row into `TABLE` (database.table) of the server (without a value: " + stage.DefaultHistoryTable + ")"}
+func (o *historyOptions) bind(s *options.Set, u *ui.UI) {
+	o.set = s
+	o.repository.bind(s, u)
+	s.Bool(&o.failed, "failed", "only attempts that failed")
+	s.Int(&o.last, "last", 0, "only the `N` newest of them")
+	s.String(&o.since, "since", "", "only those begun since `WHEN`: a time such as 2026-11-20 or \"2026-11-20 15:04\", or so long ago, such as 7d or 36h")
+	fileOptions(s)
+	outputOptions(s, u)
 }
 
-// historyTable reads that option.
-func historyTable(c *cli.Context) (stage.HistoryTable, error) {
-	text := c.String(historyTableOption)
-	if text == "" {
-		return stage.HistoryTable{}, nil
+func historyCommand(p *program) *command {
+	var o historyOptions
+	return &command{
+		name: "history", summary: "list all attempts, failed ones too, or show one",
+		usage:     "mbk history [ID|latest] --repo FOLDER [OPTIONS]",
+		examples:  "mbk history --repo /backup/db1 --failed --since 7d\nmbk history latest --repo /backup/db1",
+		arguments: "[ID|latest]", args: &o.ids, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		run: func(ctx context.Context) error { return runHistory(ctx, &o, p.ui) },
 	}
-	table, err := stage.ParseHistoryTable(text)
-	if err != nil {
-		err = usagef("--history-table: %v", err)
-	}
-	return table, err
 }
 
 // historyDocument is what "history --json" prints.
@@ -63,26 +56,23 @@ type historyAttempt struct {
 	Kept bool `json:"kept"` // the backup is in the repository
 }
 
-func runHistory(c *cli.Context, env Env) error {
-	if c.Args().Present() {
-		return runHistoryOf(c, env)
+func runHistory(ctx context.Context, o *historyOptions, u *ui.UI) error {
+	if len(o.ids) > 0 {
+		return runHistoryOf(ctx, o, u)
 	}
-	if err := checkNumbers(c, "last"); err != nil {
-		return err
-	}
-	since, err := parseSince(c.String("since"), time.Now())
+	since, err := parseSince(o.since, time.Now())
 	if err != nil {
 		return err
 	}
-	r, err := openRepository(c)
+	r, err := o.open(ctx)
 	if err != nil {
 		return err
 	}
-	all, err := r.Attempts(c.Context)
+	all, err := r.Attempts(ctx)
 	if err != nil {
 		return err
 	}
-	backups, err := r.IDs(c.Context)
+	backups, err := r.IDs(ctx)
 	if err != nil {
 		return err
 	}
@@ -92,18 +82,15 @@ func runHistory(c *cli.Context, env Env) error {
 	}
 	d := historyDocument{Repository: r.String(), Attempts: []historyAttempt{}}
 	for _, a := range all {
-		if c.Bool("failed") && a.Outcome != repo.OutcomeFailed || a.Started.Before(since) {
+		if o.failed && a.Outcome != repo.OutcomeFailed || a.Started.Before(since) {
 			continue
 		}
 		d.Attempts = append(d.Attempts, historyAttempt{a, kept[a.ID]})
 	}
-	if last := c.Int("last"); last > 0 {
-		d.Attempts = d.Attempts[max(len(d.Attempts)-last, 0):]
+	if o.last > 0 {
+		d.Attempts = d.Attempts[max(len(d.Attempts)-o.last, 0):]
 	}
-	if c.Bool("json") {
-		return document(env, d)
-	}
-	return printHistory(env, d)
+	return u.Result(d, func() error { return printHistory(u, d) })
 }
 
 // parseSince reads a time of this machine's zone, or how long ago.
@@ -125,9 +112,9 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 // shownError is how much of an error a list of attempts shows.
 const shownError = 100
 
-func printHistory(env Env, d historyDocument) error {
+func printHistory(u *ui.UI, d historyDocument) error {
 	if len(d.Attempts) == 0 {
-		_, err := fmt.Fprintf(env.Stdout, "no such attempt in %s\n", d.Repository)
+		_, err := fmt.Fprintf(u.Stdout, "no such attempt in %s\n", d.Repository)
 		return err
 	}
 	lines := []string{"ID\tSTARTED\tTOOK\tOUTCOME\tREAD\tLOCKED\tERROR"}
@@ -137,30 +124,34 @@ func printHistory(env Env, d historyDocument) error {
 			outcome = "ok, expired"
 		}
 		lines = append(lines, strings.TrimRight(fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", a.ID, a.Started.Local().Format("2006-01-02 15:04"), took(&a.Attempt),
-			outcome, size(a.BytesRead), milliseconds(a.LockMS), shorten(oneLine(a.Error), shownError)), "\t"))
+			outcome, ui.Size(a.BytesRead), ui.Milliseconds(a.LockMS), ui.Shorten(ui.OneLine(a.Error), shownError)), "\t"))
 	}
-	return rows(env, lines)
+	return u.Rows(lines)
 }
 
 // runHistoryOf shows one attempt.
-func runHistoryOf(c *cli.Context, env Env) error {
+func runHistoryOf(ctx context.Context, o *historyOptions, u *ui.UI) error {
 	for _, name := range []string{"failed", "last", "since"} {
-		if c.IsSet(name) {
-			return usagef("--%s chooses among all attempts, but the attempt %q was named", name, c.Args().First())
+		if o.set.IsSet(name) {
+			return usagef("--%s chooses among all attempts, but the attempt %q was named", name, o.ids[0])
 		}
 	}
-	_, d, err := chosenAttempt(c)
+	if len(o.ids) > 1 {
+		return usagef("mbk history takes one id, but %q was given too", o.ids[1])
+	}
+	r, err := o.open(ctx)
 	if err != nil {
 		return err
 	}
-	if c.Bool("json") {
-		return document(env, d)
+	d, err := attemptOf(ctx, r, o.ids[0])
+	if err != nil {
+		return err
 	}
-	return printAttempt(env, d)
+	return u.Result(d, func() error { return printAttempt(u, d) })
 }
 
 // printAttempt prints what the history has of an attempt, for people.
-func printAttempt(env Env, d attemptDocument) error {
+func printAttempt(u *ui.UI, d attemptDocument) error {
 	a := &d.Attempt
 	outcome := a.Outcome
 	if outcome == repo.OutcomeOK && !d.Kept {
@@ -170,46 +161,46 @@ func printAttempt(env Env, d attemptDocument) error {
 	if a.Finished.IsZero() {
 		lines = append(lines, "ended\tnot known")
 	} else {
-		lines = append(lines, fmt.Sprintf("ended\t%s, after %s", a.Finished.Local().Format(time.DateTime), span(duration(a))))
+		lines = append(lines, fmt.Sprintf("ended\t%s, after %s", a.Finished.Local().Format(time.DateTime), ui.Span(report.Duration(a))))
 	}
 	if a.Error != "" {
-		lines = append(lines, "error\t"+oneLine(a.Error))
+		lines = append(lines, "error\t"+ui.OneLine(a.Error))
 	}
 	for _, h := range a.Hints {
-		lines = append(lines, "hint\t"+oneLine(h))
+		lines = append(lines, "hint\t"+ui.OneLine(h))
 	}
 	if a.ServerVersion != "" {
 		lines = append(lines, fmt.Sprintf("server\tMariaDB %s at %s, %s", a.ServerVersion, a.Hostname, a.Datadir))
 	}
 	if a.BytesRead > 0 {
-		lines = append(lines, fmt.Sprintf("size\t%s read, %s stored (%s)", size(a.BytesRead), size(a.BytesStored), a.Codec))
+		lines = append(lines, fmt.Sprintf("size\t%s read, %s stored (%s)", ui.Size(a.BytesRead), ui.Size(a.BytesStored), a.Codec))
 	}
-	lines = append(lines, "locked\t"+milliseconds(a.LockMS)+" (BLOCK_DDL to END)")
+	lines = append(lines, "locked\t"+ui.Milliseconds(a.LockMS)+" (BLOCK_DDL to END)")
 	for _, w := range a.Warnings {
-		lines = append(lines, "warning\t"+oneLine(w))
+		lines = append(lines, "warning\t"+ui.OneLine(w))
 	}
 	for _, h := range a.Hooks {
-		lines = append(lines, fmt.Sprintf("hook\t%s, %s: %s", h.When, h.Program, oneLine(orDefault(h.Error, "ok"))))
+		lines = append(lines, fmt.Sprintf("hook\t%s, %s: %s", h.When, h.Program, ui.OneLine(cmp.Or(h.Error, "ok"))))
 	}
 	for _, n := range a.Notifications {
-		lines = append(lines, fmt.Sprintf("notified\t%s, %s: %s", n.Channel, n.To, oneLine(orDefault(n.Error, "ok"))))
+		lines = append(lines, fmt.Sprintf("notified\t%s, %s: %s", n.Channel, n.To, ui.OneLine(cmp.Or(n.Error, "ok"))))
 	}
-	if err := rows(env, lines); err != nil {
+	if err := u.Rows(lines); err != nil {
 		return err
 	}
-	if err := printSteps(env, a.Steps); err != nil {
+	if err := printSteps(u, a.Steps); err != nil {
 		return err
 	}
-	if err := printStages(env, a.Stages); err != nil {
+	if err := printStages(u, a.Stages); err != nil {
 		return err
 	}
-	return printProofs(env, d.Verifications)
+	return printProofs(u, d.Verifications)
 }
 
-func printSteps(env Env, steps []repo.Step) error {
+func printSteps(u *ui.UI, steps []repo.Step) error {
 	var lines []string
 	for _, s := range steps {
-		lines = append(lines, fmt.Sprintf("step\t%s\t%s", s.Name, milliseconds(s.MS)))
+		lines = append(lines, fmt.Sprintf("step\t%s\t%s", s.Name, ui.Milliseconds(s.MS)))
 	}
-	return rows(env, lines)
+	return u.Rows(lines)
 }

@@ -134,7 +134,7 @@ func TestRefusedCalls(t *testing.T) {
 		{"extract to nowhere", []string{"extract", "latest", "d.t", "--repo", repository, "--quiet"}, 2, help("extract"), []string{"needs --to FOLDER"}},
 		{"extract of an unknown table", []string{"extract", "latest", "d.x", "--repo", repository, "--to", target, "--quiet"}, 2, "name tables as database.table", []string{`"d.x" matches no table`}},
 		{"expire without a rule", []string{"expire", "--repo", repository, "--quiet"}, 2, help("expire"), []string{"at least one rule"}},
-		{"expire with a negative rule", []string{"expire", "--repo", repository, "--keep-last", "-1", "--quiet"}, 2, help("expire"), []string{"keep-last is -1"}},
+		{"expire with a negative rule", []string{"expire", "--repo", repository, "--keep-last", "-1", "--quiet"}, 2, help("expire"), []string{"--keep-last is negative"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := tree(t, repository, fresh, place)

@@ -1,21 +1,32 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"time"
 
-	"github.com/urfave/cli/v2"
-
+	"mbk/internal/cli/options"
+	"mbk/internal/job/report"
 	"mbk/internal/repo"
+	"mbk/internal/ui"
 )
 
-func listCommand(env Env) *cli.Command {
-	return &cli.Command{
-		Name: "list", Usage: "list the backups of a repository and how far each is proven",
-		UsageText: "mbk list --repo FOLDER\n\nmbk list --repo /backup/db1 --json",
-		Flags:     append([]cli.Flag{repoFlag()}, append(fileFlags(), outputFlags()...)...),
-		Action:    func(c *cli.Context) error { return runList(c, env) },
+type listOptions struct{ repository }
+
+func (o *listOptions) bind(s *options.Set, u *ui.UI) {
+	o.repository.bind(s, u)
+	fileOptions(s)
+	outputOptions(s, u)
+}
+
+func listCommand(p *program) *command {
+	var o listOptions
+	return &command{
+		name: "list", summary: "list the backups of a repository and how far each is proven",
+		usage: "mbk list --repo FOLDER", examples: "mbk list --repo /backup/db1 --json",
+		options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		run:     func(ctx context.Context) error { return runList(ctx, &o, p.ui) },
 	}
 }
 
@@ -26,19 +37,16 @@ type listDocument struct {
 	Failed     *repo.Attempt  `json:"failed"`  // the attempt that ended last, if it failed
 }
 
-func runList(c *cli.Context, env Env) error {
-	if err := noArguments(c); err != nil {
-		return err
-	}
-	r, err := openRepository(c)
+func runList(ctx context.Context, o *listOptions, u *ui.UI) error {
+	r, err := o.open(ctx)
 	if err != nil {
 		return err
 	}
-	list, err := r.List(c.Context)
+	list, err := r.List(ctx)
 	if err != nil {
 		return err
 	}
-	attempts, err := r.Attempts(c.Context)
+	attempts, err := r.Attempts(ctx)
 	if err != nil {
 		return err
 	}
@@ -46,33 +54,30 @@ func runList(c *cli.Context, env Env) error {
 	if failed != nil && failed.Outcome != repo.OutcomeFailed {
 		failed = nil
 	}
-	if c.Bool("json") {
-		if list == nil {
-			list = []repo.Summary{}
-		}
-		return document(env, listDocument{Repository: r.String(), Backups: list, Failed: failed})
+	if u.JSON {
+		return u.Document(listDocument{Repository: r.String(), Backups: append([]repo.Summary{}, list...), Failed: failed})
 	}
-	if err := printList(env, r, list); err != nil {
+	if err := printList(u, r, list); err != nil {
 		return err
 	}
 	if failed != nil {
-		warn(env, fmt.Sprintf("the newest attempt, %s, failed: %s (see \"mbk history %s\")", failed.ID, shorten(failed.Error, 200), failed.ID))
+		u.Warn(fmt.Sprintf("the newest attempt, %s, failed: %s (see \"mbk history %s\")", failed.ID, ui.Shorten(failed.Error, 200), failed.ID))
 	}
 	return nil
 }
 
 // printList prints the backups for people.
-func printList(env Env, r *repo.Repository, list []repo.Summary) error {
+func printList(u *ui.UI, r *repo.Repository, list []repo.Summary) error {
 	if len(list) == 0 {
-		fmt.Fprintf(env.Stdout, "no backups in %s\n", r)
+		fmt.Fprintf(u.Stdout, "no backups in %s\n", r)
 		return nil
 	}
 	lines := []string{"ID\tSTARTED\tTOOK\tREAD\tSTORED\tLOCKED\tTABLES\tPROVEN"}
 	for _, b := range list {
 		lines = append(lines, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", b.ID, b.Started.Local().Format("2006-01-02 15:04"),
-			took(&b.Attempt), size(b.BytesRead), size(b.BytesStored), milliseconds(b.LockMS), heldTables(b), proven(b)))
+			took(&b.Attempt), ui.Size(b.BytesRead), ui.Size(b.BytesStored), ui.Milliseconds(b.LockMS), heldTables(b), proven(b)))
 	}
-	return rows(env, lines)
+	return u.Rows(lines)
 }
 
 // took is how long an attempt took, "-" if that is not known.
@@ -80,7 +85,7 @@ func took(a *repo.Attempt) string {
 	if a.Finished.IsZero() {
 		return "-"
 	}
-	return span(duration(a))
+	return ui.Span(report.Duration(a))
 }
 
 // heldTables says how many tables a backup holds, and of how many if it was made
@@ -102,7 +107,7 @@ func proven(b repo.Summary) string {
 	case v == nil:
 		return "never verified"
 	case !v.OK:
-		return fmt.Sprintf("DAMAGED: %s at depth %s, %s", count(v.FindingCount, "finding"), v.Depth, v.Time.Local().Format(time.DateOnly))
+		return fmt.Sprintf("DAMAGED: %s at depth %s, %s", ui.Count(v.FindingCount, "finding"), v.Depth, v.Time.Local().Format(time.DateOnly))
 	default:
 		return fmt.Sprintf("%s, %s", v.Depth, v.Time.Local().Format("2006-01-02 15:04"))
 	}

@@ -1,23 +1,26 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/urfave/cli/v2"
+	"mbk/internal/cli/options"
 )
 
+// The manual page is written here, and not by a library: cobra and urfave/cli make
+// theirs out of the same texts, but have neither the exit codes nor the environment and
+// the files, which are what a DBA opens a manual page for, and repeat the options of the
+// connection for every command.
+
 // manCommand is hidden: packages are made with it.
-func manCommand(env Env) *cli.Command {
-	return &cli.Command{
-		Name: "man", Usage: "print the manual page, for man(1)", Hidden: true,
-		UsageText: "mbk man\n\nmbk man | man -l -",
-		Action: func(c *cli.Context) error {
-			if err := noArguments(c); err != nil {
-				return err
-			}
-			_, err := fmt.Fprint(env.Stdout, manPage(c.App))
+func manCommand(p *program) *command {
+	return &command{
+		name: "man", summary: "print the manual page, for man(1)", hidden: true,
+		usage: "mbk man", examples: "mbk man | man -l -", options: options.NewSet(),
+		run: func(context.Context) error {
+			_, err := fmt.Fprint(p.ui.Stdout, manPage(visible(p.commands)))
 			return err
 		},
 	}
@@ -26,38 +29,38 @@ func manCommand(env Env) *cli.Command {
 // manPage is the manual page mbk(1) in the macros of man(7), made from what the
 // help is made from. It has no date, so that the same program always has the
 // same page.
-func manPage(app *cli.App) string {
+func manPage(commands []*command) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, ".TH MBK 1 \"\" %s \"\"\n", roffWord("mbk "+app.Version))
+	fmt.Fprintf(&b, ".TH MBK 1 \"\" %s \"\"\n", roffWord(tool()))
 	b.WriteString(".nh\n.ad l\n") // names of options are not to be broken
-	fmt.Fprintf(&b, ".SH NAME\nmbk \\- %s\n", roff(app.Usage))
-	fmt.Fprintf(&b, ".SH SYNOPSIS\n.B mbk\n%s\n", roff(strings.TrimPrefix(app.UsageText, "mbk ")))
+	fmt.Fprintf(&b, ".SH NAME\nmbk \\- %s\n", roff(summary))
+	fmt.Fprintf(&b, ".SH SYNOPSIS\n.B mbk\n%s\n", roff(strings.TrimPrefix(usage, "mbk ")))
 	b.WriteString(`.SH DESCRIPTION
 .B mbk
 takes hot physical backups of a MariaDB server on the machine of its data directory, keeps them in a repository,
 proves that they restore, and restores them.
 .PP
-Options may stand before or behind the arguments. Durations are written as 90s, 2m30s or 500ms; a number alone is
+Options may stand before or after the arguments. Durations are written as 90s, 2m30s or 500ms; a number alone is
 seconds. An id of a backup may be shortened as long as it is unambiguous;
 .I latest
 is the newest one.
 .SH COMMANDS
 `)
 	shared := []string{categoryConnection, categoryOutput}
-	for _, command := range app.VisibleCommands() {
-		b.WriteString(manSection(command, shared))
+	for _, c := range commands {
+		b.WriteString(manSection(c, shared))
 	}
 	for _, category := range shared {
 		b.WriteString(".SH " + roffWord(strings.ToUpper(shortCategory(category))+" OPTIONS") + "\n")
-		var flags []cli.Flag
-		for _, command := range app.VisibleCommands() {
-			for _, f := range inCategory(command.Flags, category) {
-				if !slices.ContainsFunc(flags, func(g cli.Flag) bool { return g.Names()[0] == f.Names()[0] }) {
-					flags = append(flags, f)
+		var all []*options.Option
+		for _, c := range commands {
+			for _, o := range inCategory(c.options.Options(), category) {
+				if !slices.ContainsFunc(all, func(other *options.Option) bool { return other.Name == o.Name }) {
+					all = append(all, o)
 				}
 			}
 		}
-		b.WriteString(manOptions(flags))
+		b.WriteString(manOptions(all))
 	}
 	b.WriteString(manEnd)
 	return b.String()
@@ -65,25 +68,24 @@ is the newest one.
 
 // manSection is what the page says of one command. Options that all commands
 // share have a section of their own.
-func manSection(command *cli.Command, shared []string) string {
+func manSection(c *command, shared []string) string {
 	var b strings.Builder
-	usage, examples, _ := strings.Cut(command.UsageText, "\n\n")
-	fmt.Fprintf(&b, ".SS %s\n.B %s\n.PP\n%s.\n", roffWord("mbk "+command.Name), roff(usage), roff(sentence(command.Usage)))
-	if examples != "" {
-		fmt.Fprintf(&b, ".PP\n.nf\n.RS\n%s\n.RE\n.fi\n", roff(examples))
+	fmt.Fprintf(&b, ".SS %s\n.B %s\n.PP\n%s.\n", roffWord("mbk "+c.name), roff(c.usage), roff(sentence(c.summary)))
+	if c.examples != "" {
+		fmt.Fprintf(&b, ".PP\n.nf\n.RS\n%s\n.RE\n.fi\n", roff(c.examples))
 	}
 	var also []string
-	for _, category := range categories(command.Flags) {
-		flags := inCategory(command.Flags, category)
+	for _, category := range categories(c.options.Options()) {
+		all := inCategory(c.options.Options(), category)
 		switch {
 		case slices.Contains(shared, category):
-			for _, f := range flags {
-				also = append(also, roff("--"+f.Names()[0]))
+			for _, o := range all {
+				also = append(also, roff("--"+o.Name))
 			}
 		case category == "":
-			b.WriteString(manOptions(flags))
+			b.WriteString(manOptions(all))
 		default:
-			fmt.Fprintf(&b, ".PP\n%s:\n%s", roff(category), manOptions(flags))
+			fmt.Fprintf(&b, ".PP\n%s:\n%s", roff(category), manOptions(all))
 		}
 	}
 	if len(also) > 0 {
@@ -93,10 +95,10 @@ func manSection(command *cli.Command, shared []string) string {
 }
 
 // manOptions is a list of options with what they do.
-func manOptions(flags []cli.Flag) string {
+func manOptions(all []*options.Option) string {
 	var b strings.Builder
-	for _, f := range flags {
-		fmt.Fprintf(&b, ".TP\n.B %s\n%s.\n", roff(strings.TrimSpace(optionName(f))), roff(sentence(optionText(f))))
+	for _, o := range all {
+		fmt.Fprintf(&b, ".TP\n.B %s\n%s.\n", roff(strings.TrimSpace(optionName(o))), roff(sentence(optionText(o))))
 	}
 	return b.String()
 }
@@ -122,7 +124,7 @@ The server or the repository is busy; try again.
 130
 Interrupted by a signal.
 .SH ENVIRONMENT
-Every option may be set by a variable: its name in capitals behind MBK_, with underscores, such as
+Every option may be set by a variable: its name in capitals after MBK_, with underscores, such as
 .BR MBK_REPO ,
 .B MBK_LOCK_WAIT
 or

@@ -3,262 +3,93 @@ package cli
 import (
 	"context"
 	"fmt"
-	"maps"
 	"path/filepath"
-	"slices"
 	"time"
 
-	"github.com/urfave/cli/v2"
-
+	"mbk/internal/cli/options"
 	"mbk/internal/hint"
 	"mbk/internal/input/limit"
+	"mbk/internal/job/metrics"
 	"mbk/internal/job/prom"
-	"mbk/internal/repo"
+	"mbk/internal/ui"
 )
 
-func metricsCommand(env Env) *cli.Command {
-	flags := []cli.Flag{
-		repoFlag(),
-		&cli.StringFlag{Name: "output", Usage: "write to `FILE`, which is replaced as a whole (default: standard output)"},
-	}
-	return &cli.Command{
-		Name: "metrics", Usage: "print measurements for Prometheus",
-		UsageText: "mbk metrics --repo FOLDER [--output FILE]\n\nmbk metrics --repo /backup/db1 --output /var/lib/node_exporter/mbk-db1.prom",
-		Flags:     append(flags, fileFlags()...),
-		Action:    func(c *cli.Context) error { return runMetrics(c, env) },
+type metricsOptions struct {
+	repository
+	output string
+}
+
+func (o *metricsOptions) bind(s *options.Set, u *ui.UI) {
+	o.repository.bind(s, u)
+	s.String(&o.output, "output", "", "write to `FILE`, which is replaced as a whole (default: standard output)")
+	fileOptions(s)
+}
+
+func metricsCommand(p *program) *command {
+	var o metricsOptions
+	return &command{
+		name: "metrics", summary: "print measurements for Prometheus",
+		usage:    "mbk metrics --repo FOLDER [--output FILE]",
+		examples: "mbk metrics --repo /backup/db1 --output /var/lib/node_exporter/mbk-db1.prom",
+		options:  bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		run:      func(ctx context.Context) error { return runMetrics(ctx, &o, p.ui) },
 	}
 }
 
-// metricsFlag is of commands that change what the metrics say.
-func metricsFlag() cli.Flag {
-	return &cli.StringFlag{Name: "metrics-file", Category: categoryRecords, Usage: "at the end, failed or not, write measurements for Prometheus to `FILE`"}
-}
-
-func runMetrics(c *cli.Context, env Env) error {
-	if err := noArguments(c); err != nil {
-		return err
-	}
-	r, err := openRepository(c)
+func runMetrics(ctx context.Context, o *metricsOptions, u *ui.UI) error {
+	r, err := o.open(ctx)
 	if err != nil {
 		return err
 	}
-	families, err := measurements(c.Context, r)
+	families, err := metrics.Of(ctx, r, Version)
 	if err != nil {
 		return err
 	}
-	if path := c.String("output"); path != "" {
-		return hint.Wrap(prom.WriteFile(path, families), "name a file in a folder that is there and that this user may write to: --output")
+	if o.output != "" {
+		return hint.Wrap(prom.WriteFile(o.output, families), "name a file in a folder that is there and that this user may write to: --output")
 	}
 	text, err := prom.Encode(families)
 	if err != nil {
 		return err
 	}
-	if w, ok := env.Stdout.(*resultWriter); ok {
-		w.raw = true
-	}
-	_, err = env.Stdout.Write(text)
-	return err
+	return u.Raw(text)
+}
+
+// metricsFile is the option of commands that change what the metrics say.
+type metricsFile string
+
+func (o *metricsFile) bind(s *options.Set) {
+	s.In(categoryRecords).String((*string)(o), "metrics-file", "", "at the end, failed or not, write measurements for Prometheus to `FILE`")
 }
 
 // metricsTime bounds how long the metrics file may take.
 const metricsTime = 30 * time.Second
 
-// measured makes a command write its metrics file when it is over. That a file
-// cannot be written makes no failure out of a backup: it is a warning, and the old
-// file tells by its age.
-func measured(env Env, run func(*cli.Context, Env) error) cli.ActionFunc {
-	return func(c *cli.Context) error {
-		err := run(c, env)
-		if path := c.String("metrics-file"); path != "" && !isUsage(err) {
-			if err := writeMetrics(c, path); err != nil {
-				warn(env, fmt.Sprintf("no metrics: %v", err))
-			} else if filepath.Ext(path) != ".prom" {
-				warn(env, fmt.Sprintf("node_exporter does not read %s: it reads names that end in .prom", path))
-			}
-		}
+// after writes the metrics file when a command is over, and returns the error of that.
+// That a file cannot be written makes no failure out of a backup: it is a warning, and
+// the old file tells by its age.
+func (o metricsFile) after(ctx context.Context, r repository, err error) error {
+	if o == "" || isUsage(err) {
 		return err
 	}
+	if failed := o.write(ctx, r); failed != nil {
+		r.ui.Warn(fmt.Sprintf("no metrics: %v", failed))
+	} else if filepath.Ext(string(o)) != ".prom" {
+		r.ui.Warn(fmt.Sprintf("node_exporter does not read %s: it reads names that end in .prom", o))
+	}
+	return err
 }
 
-func writeMetrics(c *cli.Context, path string) error {
-	r, err := openOrNew(c)
+func (o metricsFile) write(ctx context.Context, from repository) error {
+	r, err := from.openOrNew(ctx)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), metricsTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), metricsTime)
 	defer cancel()
-	families, err := measurements(ctx, r)
+	families, err := metrics.Of(ctx, r, Version)
 	if err != nil {
 		return limit.Explain(err, metricsTime)
 	}
-	return prom.WriteFile(path, families)
-}
-
-// measurements are what a repository tells of its backups. Times that never were
-// are 0, so that rules about an age need no second one for what is absent.
-func measurements(ctx context.Context, r *repo.Repository) ([]prom.Family, error) {
-	backups, err := r.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	attempts, err := r.Attempts(ctx)
-	if err != nil {
-		return nil, err
-	}
-	proofs, err := r.Proofs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	m := &meter{labels: map[string]string{"repository": r.String(), "server": hostOf(attempts)}}
-	m.attempts(attempts)
-	m.newest(backups)
-	m.proofs(proofs)
-	m.backups(backups)
-	if space, err := r.Space(ctx); err != nil {
-		return nil, err
-	} else if space.Known {
-		m.gauge("mbk_repository_free_bytes", "Bytes that can still be written where the repository is.", float64(space.Free))
-		m.gauge("mbk_repository_size_bytes", "Size in bytes of the file system where the repository is.", float64(space.Total))
-	}
-	m.gauge("mbk_build_info", "The mbk that wrote these metrics; always 1.", 1, "version", Version)
-	return m.families, nil
-}
-
-// hostOf is the name of the server that the newest attempt knows.
-func hostOf(attempts []repo.Attempt) string {
-	for _, a := range slices.Backward(attempts) {
-		if a.Hostname != "" {
-			return a.Hostname
-		}
-	}
-	return ""
-}
-
-// meter collects families.
-type meter struct {
-	labels   map[string]string // of every sample
-	families []prom.Family
-}
-
-// gauge adds a value; more are the names and values of its labels.
-func (m *meter) gauge(name, help string, value float64, more ...string) {
-	m.add(prom.Family{Name: name, Help: help}, value, more...)
-}
-
-func (m *meter) add(f prom.Family, value float64, more ...string) {
-	labels := maps.Clone(m.labels)
-	for i := 0; i+1 < len(more); i += 2 {
-		labels[more[i]] = more[i+1]
-	}
-	i := slices.IndexFunc(m.families, func(have prom.Family) bool { return have.Name == f.Name })
-	if i < 0 {
-		i = len(m.families)
-		m.families = append(m.families, f)
-	}
-	m.families[i].Samples = append(m.families[i].Samples, prom.Sample{Labels: labels, Value: value})
-}
-
-// unix is a time in seconds, 0 for none.
-func unix(t time.Time) float64 {
-	if t.IsZero() {
-		return 0
-	}
-	return float64(t.UnixMilli()) / 1000
-}
-
-func truth(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// attempts measures the whole history.
-func (m *meter) attempts(all []repo.Attempt) {
-	count := map[string]int{}
-	var success time.Time
-	for _, a := range all {
-		count[a.Outcome]++
-		if a.Outcome == repo.OutcomeOK && a.End().After(success) {
-			success = a.End()
-		}
-	}
-	failures := 0
-	for _, a := range all {
-		if a.Outcome == repo.OutcomeFailed && a.End().After(success) {
-			failures++
-		}
-	}
-	m.gauge("mbk_backup_last_success_timestamp_seconds", "When the newest successful attempt ended; 0 if there was none.", unix(success))
-	newest := repo.NewestAttempt(all)
-	if newest != nil {
-		m.gauge("mbk_backup_last_attempt_timestamp_seconds", "When the newest attempt ended.", unix(newest.End()))
-		m.gauge("mbk_backup_last_attempt_success", "Whether the newest attempt made a backup.", truth(newest.Outcome == repo.OutcomeOK))
-	}
-	m.gauge("mbk_backup_failures_since_success", "Attempts that have failed since the newest successful one.", float64(failures))
-	for _, outcome := range []string{repo.OutcomeOK, repo.OutcomeFailed, repo.OutcomeUnknown} {
-		m.add(prom.Family{Name: "mbk_backup_attempts_total", Help: "Attempts on record by outcome.", Counter: true}, float64(count[outcome]), "outcome", outcome)
-	}
-}
-
-// newest measures the newest backup that is there.
-func (m *meter) newest(all []repo.Summary) {
-	if len(all) == 0 {
-		return
-	}
-	b := all[len(all)-1]
-	for _, g := range []struct {
-		name, help string
-		value      float64
-	}{
-		{"duration_seconds", "How long the newest backup took.", duration(&b.Attempt).Seconds()},
-		{"read_bytes", "Bytes that the newest backup read from the server's files.", float64(b.BytesRead)},
-		{"stored_bytes", "Bytes that the newest backup takes in the repository.", float64(b.BytesStored)},
-		{"redo_bytes", "Bytes of redo log in the newest backup.", float64(b.RedoBytes)},
-		{"lock_window_seconds", "How long the newest backup blocked DDL.", float64(b.LockMS) / 1000},
-		{"redo_headroom_low_bytes", "Bytes of redo that the server could still write at the worst moment before it had overwritten what was not copied.", float64(b.LowestMargin)},
-		{"redo_capacity_bytes", "Size in bytes of the server's redo log.", float64(b.RedoCapacity)},
-		{"torn_pages", "Pages that the newest backup had to read again.", float64(b.TornPages)},
-		{"damaged_pages", "Pages in the newest backup that were damaged in the source.", float64(b.Damaged)},
-		{"tables", "Tables, views and sequences in the newest backup.", float64(b.Tables)},
-		{"left_out_tables", "Tables that the newest backup does not hold.", float64(b.LeftOut)},
-		{"warnings", "Warnings of the newest backup.", float64(b.WarningCount)},
-	} {
-		m.gauge("mbk_backup_"+g.name, g.help, g.value)
-	}
-}
-
-// proofs measures the verifications of each depth, the deepest first: what proves
-// more proves the rest.
-func (m *meter) proofs(all map[string]repo.Proof) {
-	var success time.Time
-	for _, depth := range []string{repo.DepthBoot, repo.DepthPages, repo.DepthStored} {
-		p := all[depth]
-		if p.Success != nil && p.Success.Time.After(success) {
-			success = p.Success.Time
-		}
-		m.gauge("mbk_verify_last_success_timestamp_seconds", "When a verification at this depth or a deeper one last found a backup whole; 0 if none ever did.", unix(success), "depth", depth)
-		if p.Newest != nil {
-			m.gauge("mbk_verify_last_timestamp_seconds", "When the newest verification at this depth ended.", unix(p.Newest.Time), "depth", depth)
-			m.gauge("mbk_verify_last_success", "Whether the newest verification at this depth found the backup whole.", truth(p.Newest.OK), "depth", depth)
-		}
-		if p.Attempt != nil {
-			m.gauge("mbk_verify_last_carried_out", "Whether the newest verification at this depth could be carried out; one that could not is no part of the other metrics.", truth(p.Attempt.CarriedOut()), "depth", depth)
-		}
-	}
-}
-
-// backups measures all that the repository holds.
-func (m *meter) backups(all []repo.Summary) {
-	var bytes int64
-	damaged := 0
-	for _, b := range all {
-		bytes += b.BytesStored
-		if b.Problem != "" || b.KnownDamaged() {
-			damaged++
-		}
-	}
-	m.gauge("mbk_repository_backups", "Backups in the repository.", float64(len(all)))
-	m.gauge("mbk_repository_damaged_backups", "Backups in the repository that are known to be damaged, or whose manifest this user cannot read.", float64(damaged))
-	m.gauge("mbk_repository_stored_bytes", "Bytes that all backups take in the repository.", float64(bytes))
+	return prom.WriteFile(string(o), families)
 }

@@ -1,22 +1,43 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/urfave/cli/v2"
-
+	"mbk/internal/cli/options"
 	"mbk/internal/hint"
+	"mbk/internal/job"
 	"mbk/internal/repo"
 )
 
-func notifyTestCommand(env Env) *cli.Command {
-	return &cli.Command{
-		Name: "notify-test", Usage: "send a message as after a backup, to see it arrive",
-		UsageText: "mbk notify-test --mail-to ADDRESS | --webhook URL [OPTIONS]\n\nmbk notify-test --mail-to dba@example.com --mail-server mail.example.com:587",
-		Flags:     append(append([]cli.Flag{repoFlag()}, notificationFlags()...), append(fileFlags(), outputFlags()...)...),
-		Action:    func(c *cli.Context) error { return runNotifyTest(c, env) },
+type notifyTestOptions struct {
+	repository
+	notifications notifications
+}
+
+func (o *notifyTestOptions) bind(s *options.Set, p *program) {
+	o.repository.bind(s, p.ui)
+	o.notifications.bind(s, p)
+	fileOptions(s)
+	outputOptions(s, p.ui)
+}
+
+func notifyTestCommand(p *program) *command {
+	var o notifyTestOptions
+	return &command{
+		name: "notify-test", summary: "send a message as after a backup, to see it arrive",
+		usage:    "mbk notify-test --mail-to ADDRESS | --webhook URL [OPTIONS]",
+		examples: "mbk notify-test --mail-to dba@example.com --mail-server mail.example.com:587",
+		options:  bind(func(s *options.Set) { o.bind(s, p) }),
+		run: func(ctx context.Context) error {
+			n, err := o.notifications.resolve()
+			if err != nil {
+				return err
+			}
+			return runNotifyTest(ctx, n, o.path, p)
+		},
 	}
 }
 
@@ -30,32 +51,22 @@ type notifyTestDocument struct {
 // already.
 var errNotSent = errors.New("not everybody was told")
 
-func runNotifyTest(c *cli.Context, env Env) error {
-	if err := noArguments(c); err != nil {
-		return err
-	}
-	n, err := newNews(c, env)
-	if err != nil {
-		return err
-	}
-	if n.mail == nil && n.webhook == nil {
+func runNotifyTest(ctx context.Context, n *job.Notifications, repository string, p *program) error {
+	if !n.Any() {
 		return hint.Wrap(usagef("there is nobody to tell"), "name somebody with --mail-to or --webhook")
 	}
 	now := time.Now().UTC()
-	notice := noticeDocument{
-		Event: eventTest, Outcome: repo.OutcomeOK, Text: "mbk: a test message from " + hostname(), Tool: tool(), Hostname: hostname(),
-		Repo: c.String("repo"), Started: now, Finished: &now, Hints: []string{}, Hooks: []repo.Hook{},
+	notice := job.Notice{
+		Event: job.EventTest, Outcome: repo.OutcomeOK, Text: "mbk: a test message from " + job.Hostname(),
+		Tool: tool(), Hostname: job.Hostname(), Repo: repository,
+		Started: now, Finished: &now, Hints: []string{}, Hooks: []repo.Hook{},
 	}
-	text := fmt.Sprintf("This is a test. After backups and verifications %s tells you here: %s.\n", tool(), n.when)
-	d := notifyTestDocument{OK: true, Notifications: n.send(c.Context, env, notice, text)}
+	text := fmt.Sprintf("This is a test. After backups and verifications %s tells you here: %s.\n", tool(), n.When)
+	d := notifyTestDocument{OK: true, Notifications: n.Send(ctx, notice, text, p.warnOf)}
 	for _, one := range d.Notifications {
 		d.OK = d.OK && one.Error == ""
 	}
-	if c.Bool("json") {
-		err = document(env, d)
-	} else {
-		err = rows(env, aroundLines(repo.Around{Notifications: d.Notifications}))
-	}
+	err := p.ui.Result(d, func() error { return p.ui.Rows(job.Lines(repo.Around{Notifications: d.Notifications})) })
 	if !d.OK {
 		err = errors.Join(errNotSent, err)
 	}

@@ -5,73 +5,84 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
+	"strings"
 
-	"github.com/urfave/cli/v2"
-
+	"mbk/internal/cli/options"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/internal/repo/store"
 	"mbk/internal/repo/store/folder"
+	"mbk/internal/ui"
 )
 
-// tool is what mbk calls itself in what it writes.
-func tool() string { return "mbk " + Version }
+// repository is the option of every command that needs one.
+type repository struct {
+	path string // as the user names it
+	ui   *ui.UI
+}
+
+func (o *repository) bind(s *options.Set, u *ui.UI) {
+	o.ui = u
+	s.String(&o.path, "repo", "", "`FOLDER` that holds this server's backups").WithShort("r")
+}
 
 // mostWarnings is how many objects of a repository are named in warnings.
 const mostWarnings = 10
 
 // warner tells warnings of a repository, as long as there are not too many.
-func warner(c *cli.Context) func(string) {
-	json, _ := inJSON(c) // checked before the command ran
-	env := Env{Stderr: c.App.ErrWriter, messages: &messages{json: json}}
+func warner(u *ui.UI) func(string) {
 	told := 0
 	return func(text string) {
 		switch told++; {
 		case told <= mostWarnings:
-			warn(env, text)
+			u.Warn(text)
 		case told == mostWarnings+1:
-			warn(env, "there are more objects in the repository that cannot be read; they are not named")
+			u.Warn("there are more objects in the repository that cannot be read; they are not named")
 		}
 	}
 }
 
-// repoFlag is the flag of every command that needs a repository.
-func repoFlag() cli.Flag {
-	return &cli.StringFlag{Name: "repo", Aliases: []string{"r"}, Usage: "`FOLDER` that holds this server's backups"}
+// open opens a repository that must be there.
+func (o repository) open(ctx context.Context) (*repo.Repository, error) {
+	return o.openWith(ctx, repo.Open)
 }
 
-// openRepository opens an existing repository.
-func openRepository(c *cli.Context) (*repo.Repository, error) {
-	return openWith(c, repo.Open)
-}
-
-// openOrNew is openRepository for a backup: an empty folder becomes a new
-// repository when the first backup begins. A missing one does not, because it
-// may be a disk that is not mounted.
-func openOrNew(c *cli.Context) (*repo.Repository, error) {
-	return openWith(c, func(ctx context.Context, st store.Store) (*repo.Repository, error) {
+// openOrNew is open for a backup: an empty folder becomes a new repository when the
+// first backup begins. A missing one does not, because it may be a disk that is not
+// mounted.
+func (o repository) openOrNew(ctx context.Context) (*repo.Repository, error) {
+	return o.openWith(ctx, func(ctx context.Context, st store.Store) (*repo.Repository, error) {
 		return repo.OpenOrNew(ctx, st, tool())
 	})
 }
 
-// repoPath is the repository as the options name it.
-func repoPath(c *cli.Context) (string, error) {
-	path := c.String("repo")
-	if path == "" {
-		return "", hint.Wrap(usagef("no repository is named"), "name it with --repo FOLDER, in $MBK_REPO, or as repo= in group [mbk] of an option file")
+// named is an error unless a repository is named.
+func (o repository) named() error {
+	if o.path == "" {
+		return hint.Wrap(usagef("no repository is named"),
+			"name it with --repo FOLDER, in $MBK_REPO, or as repo= in group [mbk] of an option file")
 	}
-	return path, nil
+	return nil
 }
 
-// openWith opens the repository that the options name.
-func openWith(c *cli.Context, open func(context.Context, store.Store) (*repo.Repository, error)) (*repo.Repository, error) {
-	path, err := repoPath(c)
-	if err != nil {
+// fullPath is the path from the root on, whatever the folder in which it is used.
+func (o repository) fullPath() (string, error) {
+	if strings.Contains(o.path, "://") {
+		return o.path, nil
+	}
+	return filepath.Abs(o.path)
+}
+
+// openWith opens the repository, and says what can be done if that fails.
+func (o repository) openWith(ctx context.Context, open func(context.Context, store.Store) (*repo.Repository, error)) (*repo.Repository, error) {
+	if err := o.named(); err != nil {
 		return nil, err
 	}
-	st, err := folder.Open(path)
+	st, err := folder.Open(o.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, hint.Wrap(&configError{fmt.Errorf("repository: %w", err)}, hint.Text("check that its disk is mounted; if the repository is new, make the folder: mkdir -m 700 -p "+path))
+		return nil, hint.Wrap(&configError{fmt.Errorf("repository: %w", err)},
+			hint.Text("check that its disk is mounted; if the repository is new, make the folder: mkdir -m 700 -p "+o.path))
 	}
 	if len(hint.Of(err)) > 0 {
 		return nil, &configError{fmt.Errorf("repository: %w", err)}
@@ -79,9 +90,9 @@ func openWith(c *cli.Context, open func(context.Context, store.Store) (*repo.Rep
 	if err != nil {
 		return nil, hint.Wrap(&configError{fmt.Errorf("repository: %w", err)}, "check --repo, and who may read that folder")
 	}
-	r, err := open(c.Context, st)
+	r, err := open(ctx, st)
 	if err == nil {
-		r.OnWarning(warner(c))
+		r.OnWarning(warner(o.ui))
 	}
 	switch {
 	case errors.Is(err, repo.ErrNotRepository):
@@ -89,7 +100,8 @@ func openWith(c *cli.Context, open func(context.Context, store.Store) (*repo.Rep
 	case errors.Is(err, repo.ErrNewerFormat):
 		err = hint.Wrap(err, "use the mbk that made it, or a newer one")
 	case errors.Is(err, repo.ErrDamaged):
-		err = hint.Wrap(err, "bring mbk-repository.json back from a copy of the repository, or write it by hand, without the line of its checksum; no backup depends on it")
+		err = hint.Wrap(err, "bring mbk-repository.json back from a copy of the repository, "+
+			"or write it by hand, without the line of its checksum; no backup depends on it")
 	case errors.Is(err, fs.ErrPermission):
 		err = hint.Wrap(&configError{err}, "run mbk as the user who owns the repository")
 	}

@@ -1,189 +1,129 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
-	"github.com/urfave/cli/v2"
-
+	"mbk/internal/cli/options"
 	"mbk/internal/hint"
-	"mbk/internal/input/bytesize"
 	"mbk/internal/repo"
 	"mbk/internal/restore"
-	"mbk/internal/verify"
+	"mbk/internal/ui"
 )
 
-func restoreCommand(env Env) *cli.Command {
-	flags := []cli.Flag{
-		repoFlag(),
-		&cli.StringFlag{Name: "target", Usage: "make `FOLDER` the data directory; it must be missing or empty"},
-		&cli.StringSliceFlag{Name: "map-dir", Usage: "restore tables' files that lay below the folder OLD below NEW (`OLD=NEW`), not into the data directory; may be repeated"},
-		&cli.BoolFlag{Name: "original-dirs", Usage: "restore tables' files that lay outside of the data directory to where they were"},
-		&cli.BoolFlag{Name: "no-recover", Usage: "lay the files down only; the first start of the server recovers them"},
-		&cli.BoolFlag{Name: "keep-old", Usage: "move the data directory that is in the target aside, to FOLDER.old-TIME"},
-		&cli.BoolFlag{Name: "galera-node", Usage: "make it a node of the source's Galera cluster, which need not copy another one"},
-		&cli.BoolFlag{Name: "allow-damaged", Category: categoryRare, Usage: "try to restore a backup although a verification found it damaged"},
-		&cli.BoolFlag{Name: "upgrade", Usage: "bring the data to the newer release series of MariaDB that is on this machine, with its mariadb-upgrade"},
-		&cli.StringFlag{Name: "upgrade-with", Usage: "the same, with the server program `FILE` of the newer series"},
-		&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and every objection, change nothing"},
-		&cli.StringFlag{Name: "owner", Usage: "give the files to `USER[:GROUP]` (default: the target's owner, else mysql)"},
-		threadsFlag("extract with `N` threads (default: six more than CPUs)"),
-		&cli.BoolFlag{Name: "keep-on-failure", Category: categoryRare, Usage: "leave the scratch folder of a failed restore for a look"},
-	}
-	flags = append(append(append(flags, filterFlags()...), serverFlags()...), fileFlags()...)
-	return &cli.Command{
-		Name: "restore", Usage: "restore a backup into a data directory",
-		UsageText: "mbk restore ID|latest --repo FOLDER --target FOLDER\n\nmbk restore latest --repo /backup/db1 --target /var/lib/mysql --dry-run",
-		ArgsUsage: "ID|latest",
-		Flags:     append(flags, progressFlags()...),
-		Action:    func(c *cli.Context) error { return runRestore(c, env) },
+type restoreOptions struct {
+	repository
+	id            string
+	target        string
+	mapDirs       []string
+	originalDirs  bool
+	noRecover     bool
+	keepOld       bool
+	galeraNode    bool
+	allowDamaged  bool
+	upgrade       bool
+	upgradeWith   string
+	dryRun        bool
+	owner         string
+	threads       int
+	keepOnFailure bool
+	filters       filters
+	server        serverProgram
+}
+
+func (o *restoreOptions) bind(s *options.Set, u *ui.UI) {
+	rare := s.In(categoryRare)
+	o.repository.bind(s, u)
+	s.String(&o.target, "target", "", "make `FOLDER` the data directory; it must be missing or empty")
+	s.Strings(&o.mapDirs, "map-dir",
+		"restore tables' files that lay below the folder OLD below NEW (`OLD=NEW`), not into the data directory; may be repeated")
+	s.Bool(&o.originalDirs, "original-dirs", "restore tables' files that lay outside of the data directory to where they were")
+	s.Bool(&o.noRecover, "no-recover", "lay the files down only; the first start of the server recovers them")
+	s.Bool(&o.keepOld, "keep-old", "move the data directory that is in the target aside, to FOLDER.old-TIME")
+	s.Bool(&o.galeraNode, "galera-node", "make it a node of the source's Galera cluster, which need not copy another one")
+	rare.Bool(&o.allowDamaged, "allow-damaged", "try to restore a backup although a verification found it damaged")
+	s.Bool(&o.upgrade, "upgrade",
+		"bring the data to the newer release series of MariaDB that is on this machine, with its mariadb-upgrade")
+	s.String(&o.upgradeWith, "upgrade-with", "", "the same, with the server program `FILE` of the newer series")
+	s.Bool(&o.dryRun, "dry-run", "print the plan and every objection, change nothing")
+	s.String(&o.owner, "owner", "", "give the files to `USER[:GROUP]` (default: the target's owner, else mysql)")
+	threadsOption(s, &o.threads, "extract with `N` threads (default: six more than CPUs)")
+	rare.Bool(&o.keepOnFailure, "keep-on-failure", "leave the scratch folder of a failed restore for a look")
+	o.filters.bind(s)
+	o.server.bind(s)
+	fileOptions(s)
+	progressOptions(s, u)
+}
+
+func restoreCommand(p *program) *command {
+	var o restoreOptions
+	return &command{
+		name: "restore", summary: "restore a backup into a data directory",
+		usage:    "mbk restore ID|latest --repo FOLDER --target FOLDER",
+		examples: "mbk restore latest --repo /backup/db1 --target /var/lib/mysql --dry-run",
+		changes:  true, arguments: "ID|latest", id: &o.id, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		run: func(ctx context.Context) error { return runRestore(ctx, &o, p.ui) },
 	}
 }
 
-// fileFlags are the option file flags of commands that talk to no server.
-func fileFlags() []cli.Flag {
-	var flags []cli.Flag
-	for _, f := range connectionFlags() {
-		if strings.Contains(f.Names()[0], "defaults") {
-			flags = append(flags, f)
-		}
+func runRestore(ctx context.Context, o *restoreOptions, u *ui.UI) error {
+	r, err := o.restore(ctx, u)
+	if err != nil {
+		return err
 	}
-	return flags
+	if o.dryRun {
+		return dryRun(ctx, r, u)
+	}
+	shown := showProgress(u, &r.Preparation)
+	result, err := restore.Restore(ctx, r)
+	shown.End()
+	if err != nil {
+		return err
+	}
+	return u.Result(result, func() error { return printRestore(u, result) })
 }
 
-// restoreOptions are those that restoring, verifying and extracting share.
-func restoreOptions(c *cli.Context, env Env, id string) (restore.Preparation, progress, error) {
-	if err := checkNumbers(c, "threads"); err != nil {
-		return restore.Preparation{}, nil, err
+// restore makes the options of a restore out of those of its command.
+func (o *restoreOptions) restore(ctx context.Context, u *ui.UI) (r restore.Options, err error) {
+	if o.target == "" {
+		return r, usagef("mbk restore needs --target FOLDER, the data directory to make")
 	}
-	shown, err := newProgress(c, env)
-	if err != nil {
-		return restore.Preparation{}, nil, err
+	if r.Preparation, err = preparation(ctx, o.repository, o.server, o.id, o.threads, u); err != nil {
+		return r, err
 	}
-	r, err := openRepository(c)
-	if err != nil {
-		return restore.Preparation{}, nil, err
+	r.Target, r.Raw, r.KeepOnFailure = o.target, o.noRecover, o.keepOnFailure
+	r.KeepOld, r.GaleraNode, r.AllowDamaged = o.keepOld, o.galeraNode, o.allowDamaged
+	r.Upgrade, r.UpgradeWith = o.upgrade, o.upgradeWith
+	if r.Raw && (r.Upgrade || r.UpgradeWith != "") {
+		return r, usagef("--upgrade needs the recovery, which --no-recover leaves to the server")
 	}
-	o := restore.Preparation{
-		Repository: r, ID: id, Tool: tool(), Workers: c.Int("threads"),
-		Mariadbd: c.String("mariadbd"), MariadbdArgs: c.StringSlice("mariadbd-option"),
+	if r.DirMaps, err = o.dirMaps(); err != nil {
+		return r, err
 	}
-	if o.Memory, err = memory(c); err != nil {
-		return restore.Preparation{}, nil, err
+	if path, ok := inRepository(r.Repository, r.Target); ok {
+		return r, hint.Wrap(&configError{fmt.Errorf("target %s lies in the repository", path)},
+			hint.Text("name a target outside of "+r.Repository.String()))
 	}
-	phase := ""
-	o.OnProgress = func(p restore.Progress) {
-		if p.Phase != phase {
-			phase = p.Phase
-			shown.step(phaseName(phase))
-		}
-		if p.Text != "" {
-			shown.note(p.Text)
-			return
-		}
-		if phase != verify.PhaseCheck {
-			shown.at(p.Done, p.Total)
-		}
+	if r.Filter, err = o.filters.spec(u.Stdin); err != nil {
+		return r, err
 	}
-	return o, shown, nil
-}
-
-// memory is the size of the buffer pool for recovery.
-func memory(c *cli.Context) (int64, error) {
-	text := c.String("use-memory")
-	if text == "" {
-		return 0, nil
-	}
-	n, err := bytesize.Parse(text)
-	if err == nil && n < restore.MinMemory {
-		err = fmt.Errorf("%q is not a size of 64MiB or more, such as 4GiB", text)
-	}
-	if err != nil {
-		return 0, usagef("--use-memory %v", err)
-	}
-	return n, nil
-}
-
-// phaseName is a phase in words.
-func phaseName(phase string) string {
-	switch phase {
-	case verify.PhaseStored:
-		return "reading all objects"
-	case verify.PhasePages:
-		return "checking all pages"
-	case restore.PhaseExtract:
-		return "extracting"
-	case restore.PhaseRecover:
-		return "mariadbd applies the redo log"
-	case restore.PhaseDrop:
-		return "mariadbd drops what does not belong there"
-	case restore.PhaseUpgrade:
-		return "mariadb-upgrade brings the tables to the newer series"
-	case verify.PhaseCheck:
-		return "mariadbd checks all tables"
-	case restore.PhasePlace:
-		return "syncing and placing"
-	}
-	return phase
-}
-
-func runRestore(c *cli.Context, env Env) error {
-	id, err := oneID(c)
-	if err != nil {
-		return err
-	}
-	if c.String("target") == "" {
-		return usagef("mbk restore needs --target FOLDER, the data directory to make")
-	}
-	shared, shown, err := restoreOptions(c, env, id)
-	if err != nil {
-		return err
-	}
-	o := restore.Options{Preparation: shared}
-	o.Target, o.Raw, o.KeepOnFailure = c.String("target"), c.Bool("no-recover"), c.Bool("keep-on-failure")
-	o.KeepOld, o.GaleraNode, o.AllowDamaged = c.Bool("keep-old"), c.Bool("galera-node"), c.Bool("allow-damaged")
-	o.Upgrade, o.UpgradeWith = c.Bool("upgrade"), c.String("upgrade-with")
-	if o.Raw && (o.Upgrade || o.UpgradeWith != "") {
-		return usagef("--upgrade needs the recovery, which --no-recover leaves to the server")
-	}
-	if o.DirMaps, err = dirMaps(c); err != nil {
-		return err
-	}
-	if path, ok := inRepository(o.Repository, o.Target); ok {
-		return hint.Wrap(&configError{fmt.Errorf("target %s lies in the repository", path)}, hint.Text("name a target outside of "+o.Repository.String()))
-	}
-	if o.Filter, err = filterOf(c, env); err != nil {
-		return err
-	}
-	if o.Owner, err = parseOwner(c.String("owner")); err != nil {
-		return err
-	}
-	if c.Bool("dry-run") {
-		return dryRun(c, env, o)
-	}
-	r, err := restore.Restore(c.Context, o)
-	shown.end()
-	if err != nil {
-		return err
-	}
-	if c.Bool("json") {
-		return document(env, r)
-	}
-	return printRestore(env, r)
+	r.Owner, err = parseOwner(o.owner)
+	return r, err
 }
 
 // dirMaps says where files go that lay outside of the data directory.
-func dirMaps(c *cli.Context) ([]restore.DirMap, error) {
+func (o *restoreOptions) dirMaps() ([]restore.DirMap, error) {
 	var maps []restore.DirMap
-	if c.Bool("original-dirs") {
+	if o.originalDirs {
 		maps = append(maps, restore.DirMap{From: "/", To: "/"})
 	}
-	for _, text := range c.StringSlice("map-dir") {
+	for _, text := range o.mapDirs {
 		m, err := restore.ParseDirMap(text)
 		if err != nil {
 			return nil, usagef("--map-dir %v", err)
@@ -214,74 +154,42 @@ func inRepository(r *repo.Repository, path string) (string, bool) {
 	return path, err == nil && filepath.IsLocal(rel)
 }
 
-// parseOwner reads USER[:GROUP], names or numbers; "" is no owner.
-func parseOwner(text string) (*restore.Owner, error) {
-	if text == "" {
-		return nil, nil
-	}
-	name, group, hasGroup := strings.Cut(text, ":")
-	u, err := user.Lookup(name)
-	if err != nil {
-		if u, err = user.LookupId(name); err != nil {
-			return nil, usagef("--owner: no user %q on this machine", name)
-		}
-	}
-	gid := u.Gid
-	if hasGroup {
-		g, err := user.LookupGroup(group)
-		if err != nil {
-			if g, err = user.LookupGroupId(group); err != nil {
-				return nil, usagef("--owner: no group %q on this machine", group)
-			}
-		}
-		gid = g.Gid
-	}
-	var o restore.Owner
-	var errs [2]error
-	o.UID, errs[0] = strconv.Atoi(u.Uid)
-	o.GID, errs[1] = strconv.Atoi(gid)
-	if err := errors.Join(errs[:]...); err != nil {
-		return nil, usagef("--owner %q: %v", text, err)
-	}
-	return &o, nil
-}
-
 // dryRun prints the plan of a restore.
-func dryRun(c *cli.Context, env Env, o restore.Options) error {
-	p, err := restore.NewPlan(c.Context, o)
+func dryRun(ctx context.Context, o restore.Options, u *ui.UI) error {
+	p, err := restore.NewPlan(ctx, o)
 	if err != nil {
 		return err
 	}
-	if c.Bool("json") {
-		err = document(env, p)
-	} else {
-		lines := []string{
-			"would restore\t" + p.ID, "into\t" + p.Target,
-			fmt.Sprintf("files\t%d, %s", p.Files, size(p.Bytes)),
-			"room\t" + roomFor(p),
-			"source\tMariaDB " + p.ServerVersion,
-		}
-		if p.Owner != (restore.Owner{}) || len(p.Objections) == 0 { // else nobody may have been chosen
-			lines = slices.Insert(lines, 2, "owner\t"+ownerName(p.Owner))
-		}
-		if p.KeepOld != "" {
-			lines = append(lines, "old data\twould be kept in "+p.KeepOld)
-		}
-		if p.Mariadbd != nil {
-			lines = append(lines, fmt.Sprintf("recovery\tby %s, %s", p.Mariadbd.Path, p.Mariadbd.Version))
-		}
-		for _, f := range p.Outside {
-			lines = append(lines, "outside\t"+f.Path+" to "+f.To)
-		}
-		if u := p.Upgrade; u != nil {
-			lines = append(lines, fmt.Sprintf("upgrade\tby %s, %s, and %s", u.Mariadbd.Path, u.Mariadbd.Version, u.Tool))
-		}
-		lines = append(lines, labelled("my.cnf", p.Config)...)
-		lines = append(lines, labelled("warning", p.Warnings)...)
-		lines = append(lines, labelled("note", hint.Strings(p.Notes))...)
-		err = rows(env, lines)
+	return errors.Join(p.Err(), u.Result(p, func() error { return u.Rows(planLines(p)) }))
+}
+
+// planLines tell people what a restore would do.
+func planLines(p *restore.Plan) []string {
+	lines := []string{
+		"would restore\t" + p.ID, "into\t" + p.Target,
+		fmt.Sprintf("files\t%d, %s", p.Files, ui.Size(p.Bytes)),
+		"room\t" + roomFor(p),
+		"source\tMariaDB " + p.ServerVersion,
 	}
-	return errors.Join(p.Err(), err)
+	if p.Owner != (restore.Owner{}) || len(p.Objections) == 0 { // else nobody may have been chosen
+		lines = slices.Insert(lines, 2, "owner\t"+ownerName(p.Owner))
+	}
+	if p.KeepOld != "" {
+		lines = append(lines, "old data\twould be kept in "+p.KeepOld)
+	}
+	if p.Mariadbd != nil {
+		lines = append(lines, fmt.Sprintf("recovery\tby %s, %s", p.Mariadbd.Path, p.Mariadbd.Version))
+	}
+	for _, f := range p.Outside {
+		lines = append(lines, "outside\t"+f.Path+" to "+f.To)
+	}
+	if u := p.Upgrade; u != nil {
+		lines = append(lines, fmt.Sprintf("upgrade\tby %s, %s, and %s", u.Mariadbd.Path, u.Mariadbd.Version, u.Tool))
+	}
+	lines = append(lines, labelled("my.cnf", p.Config)...)
+	lines = append(lines, labelled("warning", p.Warnings)...)
+	lines = append(lines, labelled("note", hint.Strings(p.Notes))...)
+	return lines
 }
 
 // ownerName is the user who owns files, by name where it is known, and the group.
@@ -308,18 +216,18 @@ func labelled(label string, texts []string) []string {
 // roomFor is what a plan needs and finds. Nothing is said of a place that could not be
 // looked at: the plan's objections tell why.
 func roomFor(p *restore.Plan) string {
-	text := size(p.SpaceNeeded) + " needed"
+	text := ui.Size(p.SpaceNeeded) + " needed"
 	if p.SpaceFree > 0 || len(p.Objections) == 0 {
-		text += ", " + size(p.SpaceFree) + " free"
+		text += ", " + ui.Size(p.SpaceFree) + " free"
 	}
 	return text
 }
 
-func printRestore(env Env, r *restore.Result) error {
+func printRestore(u *ui.UI, r *restore.Result) error {
 	lines := []string{
 		"restored\t" + r.ID, "into\t" + r.Target, "owner\t" + ownerName(r.Owner),
-		fmt.Sprintf("files\t%d, %s", r.Files, size(r.Bytes)),
-		fmt.Sprintf("time\t%s (extract %s, recover %s, place %s)", milliseconds(r.Elapsed.Total), milliseconds(r.Elapsed.Extract), milliseconds(r.Elapsed.Recover), milliseconds(r.Elapsed.Place)),
+		fmt.Sprintf("files\t%d, %s", r.Files, ui.Size(r.Bytes)),
+		fmt.Sprintf("time\t%s (extract %s, recover %s, place %s)", ui.Milliseconds(r.Elapsed.Total), ui.Milliseconds(r.Elapsed.Extract), ui.Milliseconds(r.Elapsed.Recover), ui.Milliseconds(r.Elapsed.Place)),
 	}
 	if r.KeptOld != "" {
 		lines = append(lines, "old data\tkept in "+r.KeptOld)
@@ -330,15 +238,15 @@ func printRestore(env Env, r *restore.Result) error {
 		lines = append(lines, fmt.Sprintf("recovered\tto LSN %d", r.LSN))
 	}
 	if r.UpgradedTo != "" {
-		lines = append(lines, fmt.Sprintf("upgraded\tto %s, in %s", r.UpgradedTo, milliseconds(r.Elapsed.Upgrade)))
+		lines = append(lines, fmt.Sprintf("upgraded\tto %s, in %s", r.UpgradedTo, ui.Milliseconds(r.Elapsed.Upgrade)))
 	}
 	if b := r.Binlog; b != nil {
-		lines = append(lines, fmt.Sprintf("binlog\t%s %d, GTID %s", b.File, b.Position, orDefault(b.GTID, "none")))
+		lines = append(lines, fmt.Sprintf("binlog\t%s %d, GTID %s", b.File, b.Position, cmp.Or(b.GTID, "none")))
 	}
 	lines = append(lines, labelled("my.cnf", r.Config)...)
 	lines = append(lines, labelled("replica of the source", r.ReplicaOfSource)...)
 	lines = append(lines, labelled("replica as the source is", r.ReplicaLikeSource)...)
 	lines = append(lines, labelled("note", hint.Strings(r.Notes))...)
 	lines = append(lines, labelled("warning", r.Warnings)...)
-	return rows(env, lines)
+	return u.Rows(lines)
 }

@@ -1,85 +1,96 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 
-	"github.com/urfave/cli/v2"
-
+	"mbk/internal/cli/options"
+	"mbk/internal/job"
 	"mbk/internal/repo"
 	"mbk/internal/restore"
+	"mbk/internal/ui"
 	"mbk/internal/ui/printable"
 )
 
-func showCommand(env Env) *cli.Command {
-	return &cli.Command{
-		Name: "show", Usage: "show one backup: what is in it, its positions, its stages",
-		UsageText: "mbk show ID|latest --repo FOLDER\n\nmbk show latest --repo /backup/db1 --tables",
-		ArgsUsage: "ID|latest",
-		Flags: append([]cli.Flag{repoFlag(), &cli.BoolFlag{Name: "tables", Usage: "list the tables too"}},
-			append(fileFlags(), outputFlags()...)...),
-		Action: func(c *cli.Context) error { return runShow(c, env) },
+type showOptions struct {
+	repository
+	id     string
+	tables bool
+}
+
+func (o *showOptions) bind(s *options.Set, u *ui.UI) {
+	o.repository.bind(s, u)
+	s.Bool(&o.tables, "tables", "list the tables too")
+	fileOptions(s)
+	outputOptions(s, u)
+}
+
+func showCommand(p *program) *command {
+	var o showOptions
+	return &command{
+		name: "show", summary: "show one backup: what is in it, its positions, its stages",
+		usage: "mbk show ID|latest --repo FOLDER", examples: "mbk show latest --repo /backup/db1 --tables",
+		arguments: "ID|latest", id: &o.id, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		run: func(ctx context.Context) error { return runShow(ctx, &o, p.ui) },
 	}
 }
 
-func runShow(c *cli.Context, env Env) error {
-	id, err := oneID(c)
+func runShow(ctx context.Context, o *showOptions, u *ui.UI) error {
+	r, err := o.open(ctx)
 	if err != nil {
 		return err
 	}
-	r, err := openRepository(c)
+	m, err := r.Manifest(ctx, o.id)
 	if err != nil {
 		return err
 	}
-	m, err := r.Manifest(c.Context, id)
+	around, err := r.Around(ctx, m.ID)
 	if err != nil {
 		return err
 	}
-	around, err := r.Around(c.Context, m.ID)
+	if u.JSON {
+		return u.Document(describe(m, around))
+	}
+	proofs, err := r.Verifications(ctx, m.ID)
 	if err != nil {
 		return err
 	}
-	if c.Bool("json") {
-		return document(env, describe(m, around))
-	}
-	if err := printBackup(env, m); err != nil {
+	if err := printBackup(u, m); err != nil {
 		return err
 	}
-	if err := rows(env, labelled("my.cnf", restore.Config(m))); err != nil {
+	if err := u.Rows(labelled("my.cnf", restore.Config(m))); err != nil {
 		return err
 	}
-	if err := printStages(env, m.Stages); err != nil {
+	if err := printStages(u, m.Stages); err != nil {
 		return err
 	}
-	if err := rows(env, aroundLines(around)); err != nil {
+	if err := u.Rows(job.Lines(around)); err != nil {
 		return err
 	}
-	if c.Bool("tables") {
-		if err := printTables(env, m); err != nil {
+	if o.tables {
+		if err := printTables(u, m); err != nil {
 			return err
 		}
 	}
-	proofs, err := r.Verifications(c.Context, m.ID)
-	if err != nil {
-		return err
-	}
-	return printProofs(env, proofs)
+	return printProofs(u, proofs)
 }
 
-func printProofs(env Env, proofs []repo.Verification) error {
+func printProofs(u *ui.UI, proofs []repo.Verification) error {
 	lines := []string{}
 	for _, v := range proofs {
 		outcome := "ok"
 		switch v.Outcome {
 		case repo.VerdictAsOnSource:
-			outcome = "ok, " + count(len(v.AsOnSource), "table") + " as on the source"
+			outcome = "ok, " + ui.Count(len(v.AsOnSource), "table") + " as on the source"
 		case repo.VerdictUndone:
-			outcome = "not carried out: " + oneLine(v.Reason)
+			outcome = "not carried out: " + ui.OneLine(v.Reason)
 		case repo.VerdictDamaged:
-			outcome = count(v.FindingCount, "finding")
+			outcome = ui.Count(v.FindingCount, "finding")
 		}
 		lines = append(lines, fmt.Sprintf("verified\t%s\t%s\t%s", v.Time.Local().Format("2006-01-02 15:04:05"), v.Depth, outcome))
 	}
-	return rows(env, lines)
+	return u.Rows(lines)
 }
 
 // tries is "1 try" or "2 tries".
@@ -90,26 +101,26 @@ func tries(n int) string {
 	return fmt.Sprintf("%d tries", n)
 }
 
-func printStages(env Env, stages []repo.Stage) error {
+func printStages(u *ui.UI, stages []repo.Stage) error {
 	lines := []string{}
 	for _, s := range stages {
-		lines = append(lines, fmt.Sprintf("stage\t%s\twaited %s\theld %s\t%s", s.Name, milliseconds(s.WaitMS), milliseconds(s.HeldMS), tries(s.Tries)))
+		lines = append(lines, fmt.Sprintf("stage\t%s\twaited %s\theld %s\t%s", s.Name, ui.Milliseconds(s.WaitMS), ui.Milliseconds(s.HeldMS), tries(s.Tries)))
 	}
-	return rows(env, lines)
+	return u.Rows(lines)
 }
 
-func printTables(env Env, m *repo.Manifest) error {
+func printTables(u *ui.UI, m *repo.Manifest) error {
 	lines := []string{}
 	for _, t := range m.Tables {
 		var bytes int64
 		for _, i := range t.Files {
 			bytes += m.Files[i].Size
 		}
-		line := fmt.Sprintf("table\t%s\t%s\t%s", printable.Table(t.Database, t.Name), printable.Text(orDefault(t.Engine, t.Type)), size(bytes))
+		line := fmt.Sprintf("table\t%s\t%s\t%s", printable.Table(t.Database, t.Name), printable.Text(cmp.Or(t.Engine, t.Type)), ui.Size(bytes))
 		if t.Problem != "" {
 			line += "\t" + t.Problem
 		}
 		lines = append(lines, line)
 	}
-	return rows(env, lines)
+	return u.Rows(lines)
 }

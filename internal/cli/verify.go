@@ -2,145 +2,184 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"io"
 	"strings"
 	"time"
 
-	"github.com/urfave/cli/v2"
-
+	"mbk/internal/cli/options"
+	"mbk/internal/job"
 	"mbk/internal/repo"
+	"mbk/internal/restore"
+	"mbk/internal/ui"
 	"mbk/internal/verify"
 )
 
-func verifyCommand(env Env) *cli.Command {
-	flags := []cli.Flag{
-		repoFlag(),
-		&cli.StringFlag{Name: "depth", Value: repo.DepthPages, Usage: "how `FAR`: stored (every object), pages (every page and the redo log) or boot (restore it, start a server, check all tables)"},
-		&cli.BoolFlag{Name: "extended", Usage: "CHECK TABLE ... EXTENDED with --depth boot"},
-		&cli.StringFlag{Name: "scratch", Usage: "restore into `FOLDER` with --depth boot; it needs room for all files (default: $TMPDIR or /var/tmp)"},
-		&cli.StringFlag{Name: "owner", Usage: "run the server as `USER[:GROUP]` with --depth boot (default: mysql)"},
-		threadsFlag("check with `N` threads (default: one for each CPU)"),
-		metricsFlag(),
-	}
-	flags = slices.Concat(flags, serverFlags(), notificationFlags(), fileFlags())
-	return &cli.Command{
-		Name: "verify", Usage: "prove that a backup restores",
-		UsageText: "mbk verify ID|latest --repo FOLDER [--depth stored|pages|boot]\n\nmbk verify latest --repo /backup/db1 --depth boot",
-		ArgsUsage: "ID|latest",
-		Flags:     append(flags, progressFlags()...),
-		Action:    measured(env, runVerify),
+type verifyOptions struct {
+	repository
+	id            string
+	depth         string
+	extended      bool
+	scratch       string
+	owner         string
+	threads       int
+	server        serverProgram
+	metrics       metricsFile
+	notifications notifications
+
+	set *options.Set
+}
+
+func (o *verifyOptions) bind(s *options.Set, p *program) {
+	o.set = s
+	o.repository.bind(s, p.ui)
+	s.String(&o.depth, "depth", repo.DepthPages, "how `FAR`: stored (every object), pages (every page and the redo log) "+
+		"or boot (restore it, start a server, check all tables)")
+	s.Bool(&o.extended, "extended", "CHECK TABLE ... EXTENDED with --depth boot")
+	s.String(&o.scratch, "scratch", "",
+		"restore into `FOLDER` with --depth boot; it needs room for all files (default: $TMPDIR or /var/tmp)")
+	s.String(&o.owner, "owner", "", "run the server as `USER[:GROUP]` with --depth boot (default: mysql)")
+	threadsOption(s, &o.threads, "check with `N` threads (default: one for each CPU)")
+	o.metrics.bind(s)
+	o.server.bind(s)
+	o.notifications.bind(s, p)
+	fileOptions(s)
+	progressOptions(s, p.ui)
+}
+
+func verifyCommand(p *program) *command {
+	var o verifyOptions
+	return &command{
+		name: "verify", summary: "prove that a backup restores",
+		usage:    "mbk verify ID|latest --repo FOLDER [--depth stored|pages|boot]",
+		examples: "mbk verify latest --repo /backup/db1 --depth boot",
+		changes:  true, arguments: "ID|latest", id: &o.id, options: bind(func(s *options.Set) { o.bind(s, p) }),
+		run: func(ctx context.Context) error {
+			return o.metrics.after(ctx, o.repository, runVerify(ctx, &o, p))
+		},
 	}
 }
 
-// serverFlags choose the mariadbd that recovers files.
-func serverFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "mariadbd", Usage: "recover with the server program `FILE` (default: the source's, else one in the usual places)"},
-		&cli.StringSliceFlag{Name: "mariadbd-option", Usage: "give it a further `OPTION`, such as those of a key plugin; may be repeated"},
-		&cli.StringFlag{Name: "use-memory", Usage: "recover with a buffer pool of `SIZE`, such as 4GiB (default: what the redo log asks for, 128 MiB to 1 GiB)"},
+func runVerify(ctx context.Context, o *verifyOptions, p *program) error {
+	o.depth = strings.ToLower(o.depth)
+	if o.depth != repo.DepthStored && o.depth != repo.DepthPages && o.depth != repo.DepthBoot {
+		return usagef("--depth is stored, pages or boot, not %q", o.depth)
 	}
-}
-
-func runVerify(c *cli.Context, env Env) error {
-	id, err := oneID(c)
+	if o.extended && o.depth != repo.DepthBoot && o.set.Source("extended").Strength == options.ByFlag { // an option file may have it for other calls
+		return usagef("--extended is about --depth boot, not %s", o.depth)
+	}
+	owner, err := parseOwner(o.owner)
 	if err != nil {
 		return err
 	}
-	depth := strings.ToLower(c.String("depth"))
-	if depth != repo.DepthStored && depth != repo.DepthPages && depth != repo.DepthBoot {
-		return usagef("--depth is stored, pages or boot, not %q", c.String("depth"))
-	}
-	if c.Bool("extended") && depth != repo.DepthBoot && env.sources["extended"].strength == byFlag { // an option file may have it for other calls
-		return usagef("--extended is about --depth boot, not %s", depth)
-	}
-	owner, err := parseOwner(c.String("owner"))
+	notifications, err := o.notifications.resolve()
 	if err != nil {
 		return err
 	}
-	n, err := newNews(c, env)
-	if err != nil {
-		return err
-	}
-	begun := time.Now()
-	o, shown, err := restoreOptions(c, env, id)
+	v := verification{options: o, program: p, notifications: notifications, begun: time.Now().UTC()}
+	report, err := v.carryOut(ctx, owner)
 	if isUsage(err) {
 		return err
 	}
-	var report *verify.Report
-	if err == nil {
-		o.Owner = owner
-		report, err = verify.Verify(c.Context, verify.Options{
-			Preparation: o, Depth: depth, Scratch: c.String("scratch"), Extended: c.Bool("extended"),
-		})
-		shown.end()
-	}
-	if err == nil && !report.OK { // damaged: an error says that it could not be carried out
-		err = errFindings
-	}
-	tellOfVerification(c, env, n, o.Repository, noticeDocument{ID: id, Started: begun.UTC()}, report, err)
+	v.notify(ctx, report, err)
 	if report == nil {
 		return err
 	}
-	print := printReport
-	if c.Bool("json") {
-		print = func(env Env, r *verify.Report) error { return document(env, r) }
-	}
-	return errors.Join(err, print(env, report))
+	return errors.Join(err, p.ui.Result(report, func() error { return printReport(p.ui.Stdout, report) }))
 }
 
-// tellOfVerification sends the messages about a verification that are wanted.
-func tellOfVerification(c *cli.Context, env Env, n *news, r *repo.Repository, notice noticeDocument, report *verify.Report, err error) {
-	ctx, cancel := remaining(c.Context, env, noticeTime)
+// verification is one verification, and who is told how it went.
+type verification struct {
+	options       *verifyOptions
+	program       *program
+	notifications *job.Notifications
+	begun         time.Time
+	repository    *repo.Repository // nil as long as it is not open
+}
+
+// carryOut verifies the backup. That it is damaged is errFindings, any other error says
+// that the verification could not be carried out.
+func (v *verification) carryOut(ctx context.Context, owner *restore.Owner) (*verify.Report, error) {
+	o := v.options
+	prepared, err := preparation(ctx, o.repository, o.server, o.id, o.threads, v.program.ui)
+	if err != nil {
+		return nil, err
+	}
+	v.repository, prepared.Owner = prepared.Repository, owner
+	shown := showProgress(v.program.ui, &prepared)
+	report, err := verify.Verify(ctx, verify.Options{
+		Preparation: prepared, Depth: o.depth, Scratch: o.scratch, Extended: o.extended,
+	})
+	shown.End()
+	if err == nil && !report.OK {
+		err = errFindings
+	}
+	return report, err
+}
+
+// notify sends the messages about the verification that are wanted.
+func (v *verification) notify(ctx context.Context, report *verify.Report, err error) {
+	p := v.program
+	within, cancel := p.interrupted.Remaining(ctx, job.NoticeTime)
 	defer cancel()
 	changed := func() bool {
-		if r == nil {
+		if v.repository == nil {
 			return true
 		}
-		last, readErr := r.LastVerification(ctx, notice.Started)
-		return readErr != nil || last == nil || last.Proves() != (err == nil) || last.CarriedOut() != carriedOut(c, err)
+		last, readErr := v.repository.LastVerification(within, v.begun)
+		return readErr != nil || last == nil || last.Proves() != (err == nil) || last.CarriedOut() != carriedOut(ctx, err)
 	}
-	if !n.wanted(err != nil, changed) {
+	if !v.notifications.Wanted(err != nil, changed) {
 		return
 	}
+	notice, text := v.notice(ctx, report, err)
+	v.notifications.Send(within, notice, text, p.warnOf)
+}
+
+// notice describes the verification, for programs and for people.
+func (v *verification) notice(ctx context.Context, report *verify.Report, err error) (notice job.Notice, text string) {
 	finished := time.Now().UTC()
-	notice.Event, notice.Outcome, notice.Tool, notice.Hostname, notice.Repo = eventVerify, repo.OutcomeOK, tool(), hostname(), c.String("repo")
-	notice.Finished, notice.ExitCode, notice.Hints, notice.Hooks = &finished, exitCode(c.Context, err), []string{}, []repo.Hook{}
-	verdict, text := "ok", bytes.Buffer{}
+	notice = job.Notice{
+		Event: job.EventVerify, Outcome: repo.OutcomeOK, Tool: tool(), Hostname: job.Hostname(), Repo: v.options.path,
+		ID: v.options.id, Started: v.begun, Finished: &finished, ExitCode: exitCode(ctx, err), Hints: []string{}, Hooks: []repo.Hook{},
+	}
+	verdict, b := "ok", bytes.Buffer{}
 	if report != nil {
 		notice.ID, notice.Result = report.ID, report
-		_ = printReport(Env{Stdout: &text}, report) // a buffer takes all
+		_ = printReport(&b, report) // a buffer takes all
 	}
 	if err != nil {
-		notice.Outcome, notice.Error, notice.Hints = repo.OutcomeFailed, oneLine(err.Error()), append(notice.Hints, advice(env, err)...)
-		verdict = "NOT CARRIED OUT: " + shorten(notice.Error, maxSubject)
-		if carriedOut(c, err) {
-			verdict = "DAMAGED: " + shorten(notice.Error, maxSubject)
+		notice.Outcome, notice.Error = repo.OutcomeFailed, ui.OneLine(err.Error())
+		notice.Hints = append(notice.Hints, v.program.advice(err)...)
+		verdict = "NOT CARRIED OUT: " + ui.Shorten(notice.Error, job.MaxSubject)
+		if carriedOut(ctx, err) {
+			verdict = "DAMAGED: " + ui.Shorten(notice.Error, job.MaxSubject)
 		}
-		fmt.Fprintf(&text, "error: %s\n", notice.Error)
+		fmt.Fprintf(&b, "error: %s\n", notice.Error)
 		for _, step := range notice.Hints {
-			fmt.Fprintf(&text, "hint: %s\n", step)
+			fmt.Fprintf(&b, "hint: %s\n", step)
 		}
 	}
 	if report != nil && len(report.Findings) > 0 {
-		verdict = "DAMAGED, " + count(len(report.Findings), "finding")
+		verdict = "DAMAGED, " + ui.Count(len(report.Findings), "finding")
 	} else if report != nil && report.Outcome == repo.VerdictAsOnSource {
-		verdict = "ok, " + count(len(report.AsOnSource), "table") + " as on the source"
+		verdict = "ok, " + ui.Count(len(report.AsOnSource), "table") + " as on the source"
 	}
-	notice.Text = fmt.Sprintf("mbk: verify of %s at depth %s on %s %s", notice.ID, strings.ToLower(c.String("depth")), notice.Hostname, verdict)
-	n.send(ctx, env, notice, text.String())
+	notice.Text = fmt.Sprintf("mbk: verify of %s at depth %s on %s %s", notice.ID, v.options.depth, notice.Hostname, verdict)
+	return notice, b.String()
 }
 
-// carriedOut reports whether an error tells of damage, and not of a verification that could
-// not be carried out.
-func carriedOut(c *cli.Context, err error) bool {
-	code := exitCode(c.Context, err)
+// carriedOut reports whether an error tells of damage, and not of a verification that
+// could not be carried out.
+func carriedOut(ctx context.Context, err error) bool {
+	code := exitCode(ctx, err)
 	return code == exitDone || code == exitDamage
 }
 
-func printReport(env Env, r *verify.Report) error {
-	lines := []string{fmt.Sprintf("%s\t%s at depth %s, in %s", r.ID, inCapitals(r.Verdict), r.Depth, span(r.Finished.Sub(r.Started)))}
+func printReport(out io.Writer, r *verify.Report) error {
+	lines := []string{fmt.Sprintf("%s\t%s at depth %s, in %s", r.ID, inCapitals(r.Verdict), r.Depth, ui.Span(r.Finished.Sub(r.Started)))}
 	for _, p := range r.Proved {
 		lines = append(lines, "proved\t"+p)
 	}
@@ -154,7 +193,7 @@ func printReport(env Env, r *verify.Report) error {
 		where := strings.Join(strings.Fields(f.Object+" "+f.File+" "+f.Table), " ")
 		lines = append(lines, "damage\t"+strings.TrimPrefix(where+": "+f.Problem, ": "))
 	}
-	return rows(env, lines)
+	return ui.Rows(out, lines)
 }
 
 // inCapitals says what a verification came to; what is bad, in capitals.

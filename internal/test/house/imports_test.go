@@ -13,11 +13,15 @@ import (
 // below internal/ that know nothing of backups stand at the bottom; programs
 // there, which show or measure mbk, stand beside cli.
 var rank = map[string]int{
-	"mbk":                               8,
-	"mbk/internal/cli":                  7,
+	"mbk":                               9,
+	"mbk/internal/cli":                  8,
+	"mbk/internal/job":                  7,
 	"mbk/backup":                        6,
 	"mbk/internal/verify":               6,
 	"mbk/internal/restore":              5,
+	"mbk/internal/job/metrics":          5,
+	"mbk/internal/job/report":           4,
+	"mbk/internal/cli/options":          4,
 	"mbk/internal/mariadbd":             4,
 	"mbk/internal/repo":                 3,
 	"mbk/stage":                         3,
@@ -45,7 +49,9 @@ var rank = map[string]int{
 	"mbk/internal/sys/pagecache":        0,
 	"mbk/internal/datadir/serverfs":     1,
 	"mbk/internal/sys/priority":         0,
+	"mbk/internal/ui":                   1,
 	"mbk/internal/ui/printable":         0,
+	"mbk/internal/sys/interrupt":        0,
 	"mbk/internal/job/prom":             0,
 	"mbk/internal/sys/signals":          0,
 	"mbk/internal/test/house":           0,
@@ -62,9 +68,9 @@ var rank = map[string]int{
 var only = map[string][]string{
 	"github.com/go-sql-driver/mysql": {"mbk/stage", "mbk/internal/test/mariadbtest"},
 	"github.com/klauspost/compress":  {"mbk/copier/pack"},
-	"github.com/urfave/cli":          {"mbk/internal/cli"},
-	"github.com/schollz/progressbar": {"mbk/internal/cli"},
-	"golang.org/x/term":              {"mbk/internal/cli"},
+	"github.com/spf13/pflag":         {"mbk/internal/cli/options"},
+	"github.com/schollz/progressbar": {"mbk/internal/ui"},
+	"golang.org/x/term":              {"mbk/internal/cli", "mbk/internal/ui"},
 	"github.com/prometheus":          {"mbk/internal/job/prom", "mbk/internal/cli"}, // cli: its tests read what it prints
 	"github.com/mattn/go-shellwords": {"mbk/internal/job/hook"},
 	"github.com/wneessen/go-mail":    {"mbk/internal/job/notify"},

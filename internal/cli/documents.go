@@ -1,15 +1,14 @@
 package cli
 
 import (
-	"io"
 	"reflect"
 	"slices"
 	"strings"
 
-	"github.com/urfave/cli/v2"
-
+	"mbk/internal/job"
 	"mbk/internal/repo"
 	"mbk/internal/restore"
+	"mbk/internal/ui"
 	"mbk/internal/verify"
 )
 
@@ -24,14 +23,10 @@ type Flag struct {
 // Flags lists the flags of all commands, in the order of the help.
 func Flags() []Flag {
 	var all []Flag
-	app := newApp(Env{Stdout: io.Discard, Stderr: io.Discard, Getenv: func(string) string { return "" }})
-	for _, command := range app.Commands {
-		for _, f := range command.Flags {
-			one := Flag{Command: command.Name, Names: dashed(f)}
-			if c, ok := f.(cli.CategorizableFlag); ok {
-				one.Category = c.GetCategory()
-			}
-			all = append(all, one)
+	p := newProgram(Env{Getenv: func(string) string { return "" }})
+	for _, c := range p.commands {
+		for _, o := range c.options.Options() {
+			all = append(all, Flag{Command: c.name, Names: o.Dashed(), Category: o.Category})
 		}
 	}
 	return all
@@ -64,10 +59,10 @@ func Documents() []Document {
 		{"extract", restore.Extracted{}},
 		{"expire", repo.Plan{}},
 		{"notify-test", notifyTestDocument{}},
-		{"notice", noticeDocument{}}, // to programs and webhooks
+		{"notice", job.Notice{}}, // to programs and webhooks
 		{"config", configDocument{}},
-		{"progress", progressEvent{}},
-		{"progress", message{}},
+		{"progress", ui.ProgressEvent{}},
+		{"progress", ui.Message{}},
 	}
 	var all []Document
 	for _, d := range documents {

@@ -1,4 +1,4 @@
-package cli
+package ui
 
 import (
 	"encoding/json"
@@ -9,52 +9,49 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
 	"mbk/internal/ui/printable"
 )
 
-// progress shows how far a command is. Its methods may be called from any
-// goroutine and must be cheap.
-type progress interface {
-	step(name string)     // a part of the work begins
-	at(done, total int64) // bytes; total 0: not known
-	note(text string)     // what a server says of its own progress
-	end()                 // nothing is shown after this
+// Progress shows how far a command is. Its methods may be called from any
+// goroutine and are cheap.
+type Progress interface {
+	Step(name string)     // a part of the work begins
+	At(done, total int64) // bytes; total 0: not known
+	Note(text string)     // what a server says of its own progress
+	End()                 // nothing is shown after this
 }
 
-// newProgress makes the kind that the user asked for.
-func newProgress(c *cli.Context, env Env) (progress, error) {
-	kind := c.String("progress")
-	auto := "plain"
+// NewProgress returns the kind of progress that the user wants.
+func (u *UI) NewProgress() Progress {
+	kind := u.Progress
+	if kind == "auto" {
+		kind = "plain"
+		switch {
+		case u.jsonMessages:
+			kind = "json"
+		case u.terminal:
+			kind = "bar"
+		}
+	}
 	switch {
-	case env.messages.json:
-		auto = "json"
-	case env.Terminal:
-		auto = "bar"
+	case u.Quiet || kind == "none":
+		return noProgress{}
+	case kind == "bar":
+		return &barProgress{out: u.stderr}
+	case kind == "json":
+		return &lineProgress{write: jsonLine(u.stderr)}
 	}
-	kinds := map[string]progress{
-		"bar": &barProgress{out: env.Stderr}, "plain": &lineProgress{write: plainLine(env.Stderr)},
-		"json": &lineProgress{write: jsonLine(env.Stderr)}, "none": noProgress{},
-	}
-	kinds["auto"] = kinds[auto]
-	switch shown, ok := kinds[kind]; {
-	case !ok:
-		return nil, usagef("--progress is auto, bar, plain, json or none, not %q", kind)
-	case c.Bool("quiet"):
-		return noProgress{}, nil
-	default:
-		return shown, nil
-	}
+	return &lineProgress{write: plainLine(u.stderr)}
 }
 
 type noProgress struct{}
 
-func (noProgress) step(string)     {}
-func (noProgress) at(int64, int64) {}
-func (noProgress) note(string)     {}
-func (noProgress) end()            {}
+func (noProgress) Step(string)     {}
+func (noProgress) At(int64, int64) {}
+func (noProgress) Note(string)     {}
+func (noProgress) End()            {}
 
 // barProgress is for a terminal: a line for each step that is over, a bar with
 // rate and time left for one that takes a while. No line is wider than the terminal.
@@ -90,7 +87,7 @@ func (p *barProgress) draw(text string) {
 	fmt.Fprintf(p.out, "\r\033[K%s", string(line[:min(len(line), p.width()-1)]))
 }
 
-func (p *barProgress) step(name string) {
+func (p *barProgress) Step(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.finish()
@@ -103,7 +100,7 @@ func (p *barProgress) finish() {
 	if p.name != "" {
 		const took = 8
 		name := max(min(46, p.width()-took-4), 1)
-		p.draw(fmt.Sprintf("  %-*.*s %*s", name, name, p.name, took, span(time.Since(p.begun))))
+		p.draw(fmt.Sprintf("  %-*.*s %*s", name, name, p.name, took, Span(time.Since(p.begun))))
 		fmt.Fprintln(p.out)
 		p.name = ""
 	}
@@ -118,7 +115,7 @@ func (p *barProgress) due() bool {
 	return true
 }
 
-func (p *barProgress) at(done, total int64) {
+func (p *barProgress) At(done, total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.name == "" || total <= 0 {
@@ -137,7 +134,7 @@ func (p *barProgress) at(done, total int64) {
 	}
 }
 
-func (p *barProgress) note(text string) {
+func (p *barProgress) Note(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.bar == nil && p.due() {
@@ -145,14 +142,14 @@ func (p *barProgress) note(text string) {
 	}
 }
 
-func (p *barProgress) end() {
+func (p *barProgress) End() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.finish()
 }
 
-// progressEvent is a line of --progress=json.
-type progressEvent struct {
+// ProgressEvent is a line of --progress=json.
+type ProgressEvent struct {
 	Time  time.Time `json:"time"`
 	Event string    `json:"event"` // "step" or "progress"
 	Step  string    `json:"step"`
@@ -161,27 +158,9 @@ type progressEvent struct {
 	Text  string    `json:"text,omitempty"`
 }
 
-// What other lines of JSON on stderr are.
-const (
-	messageNote    = "note"
-	messageWarning = "warning"
-	messageError   = "error"
-	messageHint    = "hint"
-	messageLog     = "log"
-)
-
-// message is a line of --log-format=json that is no progress.
-type message struct {
-	Time   time.Time      `json:"time"`
-	Event  string         `json:"event"` // one of the constants above
-	Text   string         `json:"text"`
-	Level  string         `json:"level,omitempty"`  // of a line of the log: DEBUG, INFO, WARN or ERROR
-	Fields map[string]any `json:"fields,omitempty"` // of a line of the log
-}
-
 // lineProgress writes a line for each step, and one every few seconds.
 type lineProgress struct {
-	write func(progressEvent)
+	write func(ProgressEvent)
 	mu    sync.Mutex
 	name  string
 	last  time.Time
@@ -190,16 +169,16 @@ type lineProgress struct {
 // lineInterval is the least time between two lines of one step.
 const lineInterval = 5 * time.Second
 
-func (p *lineProgress) step(name string) {
+func (p *lineProgress) Step(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.name, p.last = name, time.Now()
-	p.write(progressEvent{Time: p.last.UTC(), Event: "step", Step: name})
+	p.write(ProgressEvent{Time: p.last.UTC(), Event: "step", Step: name})
 }
 
-func (p *lineProgress) at(done, total int64) { p.progress(done, total, "") }
-func (p *lineProgress) note(text string)     { p.progress(0, 0, printable.Text(text)) }
-func (p *lineProgress) end()                 {}
+func (p *lineProgress) At(done, total int64) { p.progress(done, total, "") }
+func (p *lineProgress) Note(text string)     { p.progress(0, 0, printable.Text(text)) }
+func (p *lineProgress) End()                 {}
 
 func (p *lineProgress) progress(done, total int64, text string) {
 	p.mu.Lock()
@@ -209,12 +188,12 @@ func (p *lineProgress) progress(done, total int64, text string) {
 		return
 	}
 	p.last = now
-	p.write(progressEvent{Time: now.UTC(), Event: "progress", Step: p.name, Done: done, Total: total, Text: text})
+	p.write(ProgressEvent{Time: now.UTC(), Event: "progress", Step: p.name, Done: done, Total: total, Text: text})
 }
 
 // plainLine writes events for a log file.
-func plainLine(w io.Writer) func(progressEvent) {
-	return func(e progressEvent) {
+func plainLine(w io.Writer) func(ProgressEvent) {
+	return func(e ProgressEvent) {
 		stamp := e.Time.Local().Format("15:04:05")
 		switch {
 		case e.Event == "step":
@@ -222,17 +201,18 @@ func plainLine(w io.Writer) func(progressEvent) {
 		case e.Text != "":
 			fmt.Fprintf(w, "mbk: %s %s: %s\n", stamp, e.Step, e.Text)
 		case e.Total > 0:
-			fmt.Fprintf(w, "mbk: %s %s: %s of %s (%d %%)\n", stamp, e.Step, size(e.Done), size(e.Total), 100*min(e.Done, e.Total)/e.Total)
+			percent := 100 * min(e.Done, e.Total) / e.Total
+			fmt.Fprintf(w, "mbk: %s %s: %s of %s (%d %%)\n", stamp, e.Step, Size(e.Done), Size(e.Total), percent)
 		default:
-			fmt.Fprintf(w, "mbk: %s %s: %s\n", stamp, e.Step, size(e.Done))
+			fmt.Fprintf(w, "mbk: %s %s: %s\n", stamp, e.Step, Size(e.Done))
 		}
 	}
 }
 
 // jsonLine writes each event as a line of JSON.
-func jsonLine(w io.Writer) func(progressEvent) {
+func jsonLine(w io.Writer) func(ProgressEvent) {
 	enc := json.NewEncoder(w)
-	return func(e progressEvent) {
+	return func(e ProgressEvent) {
 		_ = enc.Encode(e) // a reader that is gone must not fail the backup
 	}
 }

@@ -1,4 +1,4 @@
-package cli
+package options
 
 import (
 	"fmt"
@@ -6,7 +6,6 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/urfave/cli/v2"
 	xattr "golang.org/x/sys/unix"
 
 	"mbk/internal/input/optfile"
@@ -55,21 +54,21 @@ func listed(f *os.File) bool {
 // judgeFiles looks at who can have written the option files, and who can read them.
 // Others than root and the user who runs mbk may say how a server is reached, but not
 // what is run, written, read or removed with the rights of that user.
-func judgeFiles(c *cli.Context, env Env, lines []optfile.Setting, opened map[string]origin) error {
+func (s *Set) judgeFiles(env Environment, lines []optfile.Setting, opened map[string]origin) error {
 	told := map[string]bool{}
 	for _, line := range lines {
-		f, _, ok := findOption(c.Command.Flags, line.Name)
-		if !ok || line.Group != ownGroup && line.Group != ownGroup+"-"+c.Command.Name && !leadsToServer(f) {
+		o, _ := s.Find(line.Name)
+		if o == nil || line.Group != ownGroup && line.Group != ownGroup+"-"+env.Command && !o.shared {
 			continue
 		}
-		name, from := f.Names()[0], opened[line.File]
-		if name == passwordOption && line.Value != "" && from.public && !told[line.File] {
+		from := opened[line.File]
+		if o.Name == PasswordOption && line.Value != "" && from.public && !told[line.File] {
 			told[line.File] = true
-			warn(env, fmt.Sprintf("everyone can read the password in %s: chmod 600 %s", line.File, line.File))
+			env.Warn(fmt.Sprintf("everyone can read the password in %s: chmod 600 %s", line.File, line.File))
 		}
-		if from.others != "" && !othersMaySet(name) {
-			return usagef("%s: %s, and so %s may not be set in it: only root and the user who runs mbk may; %s",
-				source{strength: byFile, line: line}, from.others, name, from.advice)
+		if from.others != "" && !othersMaySet(o.Name) {
+			return Usagef("%s: %s, and so %s may not be set in it: only root and the user who runs mbk may; %s",
+				Source{Strength: ByFile, Line: line}, from.others, o.Name, from.advice)
 		}
 	}
 	return nil
@@ -79,6 +78,6 @@ func judgeFiles(c *cli.Context, env Env, lines []optfile.Setting, opened map[str
 // neither lead to a file with a password nor say which server is told a password.
 func othersMaySet(name string) bool {
 	return slices.Contains([]string{
-		"socket", "host", "port", "protocol", "user", passwordOption, encryptOption, "ssl-cert", "ssl-key", "connect-timeout",
+		"socket", "host", "port", "protocol", "user", PasswordOption, "ssl", "ssl-cert", "ssl-key", "connect-timeout",
 	}, name)
 }

@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"mbk/internal/cli/options"
+	"mbk/internal/ui"
+)
+
+// command is one of mbk's commands: what the help says of it, and what runs when its
+// options have their values.
+type command struct {
+	name      string
+	summary   string
+	usage     string // how it is called
+	examples  string // calls, one a line; "" if there is none
+	arguments string // what they are called in the help, "" if it takes none
+	hidden    bool
+	changes   bool // that nobody has read its result is an error
+
+	options *options.Set
+	id      *string   // gets the only argument: a backup, "latest" is allowed
+	args    *[]string // gets the arguments, of a command that takes several or may have none
+	run     func(ctx context.Context) error
+}
+
+// bind returns a set of the options that bind adds.
+func bind(bind func(*options.Set)) *options.Set {
+	s := options.NewSet()
+	bind(s)
+	return s
+}
+
+// take gives the command its arguments.
+func (c *command) take(args []string) error {
+	switch {
+	case c.args != nil:
+		*c.args = args
+	case c.id != nil && len(args) == 0:
+		return usagef("mbk %s needs the id of a backup, or \"latest\"", c.name)
+	case c.id != nil && len(args) > 1:
+		return usagef("mbk %s takes one id, but %q was given too", c.name, args[1])
+	case c.id != nil:
+		*c.id = args[0]
+	case len(args) > 0:
+		return usagef("mbk %s takes no argument, but %q was given", c.name, args[0])
+	}
+	return nil
+}
+
+// Headings of options in the help; package options knows none.
+const (
+	categoryRare         = "Rarely needed"
+	categoryRecords      = "Records"
+	categoryOutput       = "Output"
+	categoryNotification = "Notification"
+	categoryHooks        = "Hooks"
+	categoryFilter       = "Filter (* and ? are wildcards; each may be repeated)"
+	categoryConnection   = "Connection (as in MariaDB's own programs)"
+)
+
+// outputOptions are those of every command that prints a result.
+func outputOptions(s *options.Set, u *ui.UI) {
+	s = s.In(categoryOutput)
+	s.Bool(&u.JSON, "json", "print the result as one JSON document")
+	s.Bool(&u.Quiet, "quiet", "no progress and no notes; only the result and what is wrong").WithShort("q")
+	s.Bool(&u.Verbose, "verbose", "tell more on stderr").WithShort("v")
+	s.String(&u.LogFormat, "log-format", "", "write what goes to stderr as `FORMAT`: text or json (default: as --progress)")
+}
+
+// progressOptions are those of commands that take long.
+func progressOptions(s *options.Set, u *ui.UI) {
+	outputOptions(s, u)
+	s.In(categoryOutput).String(&u.Progress, "progress", "auto", "show progress on stderr as `KIND`: auto, bar, plain, json or none")
+}
+
+// fileOptions say which option files are read, for commands that talk to no server.
+func fileOptions(s *options.Set) { s.In(categoryConnection).Files() }
+
+// maxThreads bounds --threads: each thread has buffers.
+const maxThreads = 1024
+
+// threadsOption is of commands that work in parallel. mariadb-backup and others call it
+// --parallel.
+func threadsOption(s *options.Set, threads *int, usage string) {
+	s.Int(threads, "threads", 0, usage).WithAlias("parallel").AtMost(maxThreads)
+}
+
+// configError is an error about what an option names: a folder that is not
+// there, say. The call itself was understood.
+type configError struct{ error }
+
+func (e *configError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return options.Usagef(format, args...) }
+
+// isUsage reports whether a call was not understood.
+func isUsage(err error) bool {
+	var usage *options.UsageError
+	return errors.As(err, &usage)
+}

@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"mbk/backup"
+	"mbk/internal/cli/options"
+	"mbk/internal/input/bytesize"
+	"mbk/internal/sys/priority"
+)
+
+// load is the options that say how much of the machine a backup leaves to the server.
+type load struct {
+	rate    string
+	nice    int
+	minFree minFree
+	maxLag  time.Duration
+	abortIf []string
+	ionice  string
+}
+
+func (o *load) bind(s *options.Set) {
+	s = s.In("Load (on the server)")
+	s.String(&o.rate, "rate-limit", "", "read at most `SIZE` a second, such as 100MB; the redo log is never held up")
+	s.Int(&o.nice, "nice", 10, "let the threads that copy step back by `N` (0 to 19) behind others, but not while the server is locked")
+	o.minFree.bind(s)
+	s.Duration(&o.maxLag, "max-lag", 0, "give up (exit code 4) when replication falls behind by more than `DURATION`")
+	s.Strings(&o.abortIf, "abort-if", "give up (exit code 4) when a status variable passes a bound: `CONDITION`, such as 'Threads_running>200'; may be repeated")
+	s.String(&o.ionice, "ionice", "none", "their `CLASS` of disk priority: none, best-effort[:LEVEL] or idle")
+}
+
+// minFree is the room that a backup leaves in the repository.
+type minFree string
+
+func (o *minFree) bind(s *options.Set) {
+	s.String((*string)(o), "min-free", "10%", "leave `SIZE` free in the repository: a share such as 10%, or bytes such as 20GB")
+}
+
+// apply makes it count for a backup.
+func (o minFree) apply(b *backup.Options) (err error) {
+	if b.MinFree, err = backup.ParseReserve(string(o)); err != nil {
+		return usagef("--min-free: %v", err)
+	}
+	return nil
+}
+
+// apply makes the limits count for a backup.
+func (o *load) apply(b *backup.Options) (err error) {
+	if o.rate != "" {
+		n, err := bytesize.Parse(strings.TrimSuffix(o.rate, "/s"))
+		if err == nil && (n == 0 || n > 1<<50) {
+			err = fmt.Errorf("%q is not a rate such as 100MB", o.rate)
+		}
+		if err != nil {
+			return usagef("--rate-limit %v", err)
+		}
+		b.BytesPerSecond = n
+	}
+	if b.Priority.Nice = o.nice; o.nice > priority.Lowest {
+		return usagef("--nice %d is not from 0 to %d", o.nice, priority.Lowest)
+	}
+	if b.Priority.IO, err = priority.ParseIO(o.ionice); err != nil {
+		return usagef("--ionice: %v", err)
+	}
+	b.MaxLag = o.maxLag
+	for _, text := range o.abortIf {
+		bound, err := backup.ParseBound(text)
+		if err != nil {
+			return usagef("--abort-if: %v", err)
+		}
+		b.AbortIf = append(b.AbortIf, bound)
+	}
+	return o.minFree.apply(b)
+}

@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"mbk/internal/cli/options"
+	"mbk/internal/hint"
+	"mbk/internal/job"
+	"mbk/internal/job/notify"
+)
+
+// mailPasswordVariable is how the password of a mail account reaches mbk without
+// a file.
+const mailPasswordVariable = "MBK_MAIL_PASSWORD"
+
+const mailPasswordFileOption = "mail-password-file"
+
+// notifications is the options that name who is told how a run went.
+type notifications struct {
+	when                                  string
+	to                                    []string
+	from, server, tls, user, passwordFile string
+	webhook                               string
+
+	set     *options.Set
+	program *program
+}
+
+func (o *notifications) bind(s *options.Set, p *program) {
+	s = s.In(categoryNotification)
+	o.set, o.program = s, p
+	s.String(&o.when, "notify", job.WhenFailure, "send a message at `WHAT`: failure, success, always, change (of one into the other) or never")
+	s.Strings(&o.to, "mail-to", "mail it to `ADDRESS`; may be repeated")
+	s.String(&o.from, "mail-from", "", "mail it from `ADDRESS` (default: mbk at this machine)")
+	s.String(&o.server, "mail-server", "localhost", "by way of the mail server `HOST[:PORT]`")
+	s.String(&o.tls, "mail-tls", "", "protect that by `KIND`: starttls, tls or none "+
+		"(default: tls on port 465, none to this machine without a login, else starttls)")
+	s.String(&o.user, "mail-user", "", "log in there as `NAME`, with the password in $MBK_MAIL_PASSWORD")
+	s.String(&o.passwordFile, mailPasswordFileOption, "", "or in `FILE`")
+	s.String(&o.webhook, "webhook", "", "send it as JSON to `URL`, by POST")
+}
+
+// resolve checks what can be checked before the run.
+func (o *notifications) resolve() (*job.Notifications, error) {
+	n := &job.Notifications{When: strings.ToLower(o.when)}
+	switch n.When {
+	case job.WhenFailure, job.WhenSuccess, job.WhenAlways, job.WhenChange, job.WhenNever:
+	default:
+		return nil, usagef("--notify is failure, success, always, change or never, not %q", n.When)
+	}
+	if len(o.to) > 0 {
+		n.Mail = &notify.Mail{Server: o.server, TLS: notify.TLS(strings.ToLower(o.tls)), From: o.from, User: o.user}
+		for _, text := range o.to {
+			n.Mail.To = append(n.Mail.To, addresses(text)...)
+		}
+		if err := n.Mail.Validate(); err != nil {
+			return nil, hint.Wrap(&options.UsageError{Message: err.Error()}, "check --mail-to, --mail-from, --mail-server and --mail-tls")
+		}
+		var err error
+		if n.Mail.Password, err = o.password(); err != nil {
+			return nil, err
+		}
+	}
+	if o.webhook != "" {
+		n.Webhook = &notify.Webhook{URL: o.webhook, Agent: tool()}
+		if err := n.Webhook.Validate(); err != nil {
+			return nil, hint.Wrap(&options.UsageError{Message: "--" + err.Error()}, "an address looks like https://hooks.example.com/path")
+		}
+	}
+	if o.set.IsSet("notify") && n.When != job.WhenNever && !n.Any() {
+		return nil, usagef("--notify %s has nobody to tell: name somebody with --mail-to or --webhook", n.When)
+	}
+	return n, nil
+}
+
+// password comes from a file or from the environment.
+func (o *notifications) password() (string, error) {
+	if o.user == "" {
+		if o.set.IsSet(mailPasswordFileOption) {
+			return "", usagef("--%s %s is for nobody: name the account with --mail-user", mailPasswordFileOption, o.passwordFile)
+		}
+		return "", nil
+	}
+	if o.passwordFile != "" {
+		return readPassword(o.program.ui, mailPasswordFileOption, o.passwordFile)
+	}
+	if word := o.program.getenv(mailPasswordVariable); word != "" {
+		return word, nil
+	}
+	return "", hint.Wrap(&configError{fmt.Errorf("--mail-user %s has no password", o.user)},
+		"name a file that holds it with --mail-password-file, or put it into $"+mailPasswordVariable)
+}
+
+// addresses takes apart "a@b, c@d". A comma may also stand in a quoted name.
+func addresses(text string) []string {
+	var all []string
+	quoted, begin := false, 0
+	for i, r := range text + "," {
+		switch {
+		case r == '"':
+			quoted = !quoted
+		case r == ',' && !quoted:
+			if one := strings.TrimSpace(text[begin:min(i, len(text))]); one != "" {
+				all = append(all, one)
+			}
+			begin = i + 1
+		}
+	}
+	return all
+}

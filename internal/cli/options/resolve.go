@@ -1,0 +1,275 @@
+package options
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"mbk/internal/input/optfile"
+)
+
+// Strength orders the places that give options their values.
+type Strength int
+
+// The places, the weakest first.
+const (
+	ByDefault Strength = iota
+	ByFile
+	ByVariable
+	ByFlag
+)
+
+// Source is the place that gave an option its value.
+type Source struct {
+	Strength Strength
+	Variable string          // its name, of the environment
+	Line     optfile.Setting // of an option file
+}
+
+func (s Source) String() string {
+	switch s.Strength {
+	case ByFile:
+		return fmt.Sprintf("%s, line %d", s.Line.File, s.Line.Line)
+	case ByVariable:
+		return "$" + s.Variable
+	case ByFlag:
+		return "command line"
+	}
+	return "default"
+}
+
+// WhereSet tells where the options that a message speaks of were set, unless the
+// user wrote them just now.
+func (s *Set) WhereSet(message string) []string {
+	var steps []string
+	for _, m := range regexp.MustCompile(`--([a-z][a-z-]*)`).FindAllStringSubmatch(message, -1) {
+		if step := s.Where(m[1]); step != "" && !slices.Contains(steps, step) {
+			steps = append(steps, step)
+		}
+	}
+	return steps
+}
+
+// Where tells where an option was set, "" if the user wrote it just now or not at all.
+func (s *Set) Where(name string) string {
+	from := s.Source(name)
+	if from.Strength != ByFile && from.Strength != ByVariable {
+		return ""
+	}
+	return fmt.Sprintf("%s is set in %s", Spelled(name), from)
+}
+
+// ownGroup is the group of option files that is for all commands. Of the groups that
+// are everybody's only the shared options count.
+const ownGroup = "mbk"
+
+// ownFile is an option file of mbk alone, which packages bring along. It is not
+// in /etc/mysql, where a change makes Debian restart servers.
+const ownFile = "/etc/mbk/mbk.cnf"
+
+func sharedGroups() []string { return []string{"client", "client-server", "client-mariadb"} }
+
+// Variable is the name of an option's variable in the environment.
+func Variable(option string) string {
+	return "MBK_" + strings.ToUpper(strings.ReplaceAll(option, "-", "_"))
+}
+
+// Environment is what options are resolved in.
+type Environment struct {
+	Command string                   // whose groups of option files count
+	Others  []*Set                   // of the other commands: an option of theirs in [mbk] is no mistake
+	Getenv  func(name string) string //
+	Warn    func(text string)
+	Prompt  bool // the command line wants to be asked for the password
+}
+
+// files are the options that say which option files are read.
+type files struct {
+	file, extra, suffix string
+	none                bool
+}
+
+// Files adds the options that say which option files are read.
+func (s *Set) Files() {
+	f := &s.files
+	s.String(&f.file, "defaults-file", "", "read options from `FILE` only")
+	s.String(&f.extra, "defaults-extra-file", "", "read options from `FILE` after the global files")
+	s.String(&f.suffix, "defaults-group-suffix", "", "also read option groups whose names end in `SUFFIX`")
+	s.Bool(&f.none, "no-defaults", "read no option file")
+}
+
+// isFiles reports whether an option says which files are read, and so cannot be set
+// in one.
+func (o *Option) isFiles() bool { return strings.Contains(o.Name, "defaults") }
+
+// Resolve gives each option that does not stand on the command line the value that
+// the environment or else an option file has for it, and notes where it came from.
+func (s *Set) Resolve(env Environment) error {
+	if err := s.resolveVariables(env); err != nil {
+		return err
+	}
+	opened := map[string]origin{}
+	lines, err := optfile.Read(optfile.Options{
+		File: s.files.file, Extra: s.files.extra, Global: []string{ownFile},
+		Suffix: s.files.suffix, NoDefaults: s.files.none,
+		Groups: append(sharedGroups(), ownGroup, ownGroup+"-"+env.Command),
+		Warn:   env.Warn, Getenv: env.Getenv,
+		Opened: func(path string, f *os.File) { opened[path] = originOf(path, f) },
+	})
+	if err != nil {
+		return &UsageError{Message: err.Error()}
+	}
+	if err := s.judgeFiles(env, lines, opened); err != nil {
+		return err
+	}
+	if err := s.resolveLines(env, lines); err != nil {
+		return err
+	}
+	return s.check()
+}
+
+// resolveVariables is Resolve for the environment.
+func (s *Set) resolveVariables(env Environment) error {
+	typed := strings.Split(env.Getenv(secretVariables), ",")
+	for _, o := range s.all {
+		if o.Name == PasswordOption && env.Prompt {
+			o.Source = Source{Strength: ByFlag}
+		}
+		from, text := o.variable(env.Getenv)
+		if text == "" || o.Source.Strength >= ByFlag {
+			continue
+		}
+		if err := o.assign(from, o.Name, o.separate(text)); err != nil {
+			return err
+		}
+		if slices.Contains(typed, o.Name) {
+			o.Source = Source{Strength: ByFlag} // it was there before Hide
+		}
+	}
+	return nil
+}
+
+// variable finds the value that the environment has for an option, by any of its
+// names.
+func (o *Option) variable(getenv func(string) string) (from Source, text string) {
+	for _, name := range o.LongNames() {
+		if text = getenv(Variable(name)); text != "" {
+			return Source{Strength: ByVariable, Variable: Variable(name)}, text
+		}
+	}
+	return Source{}, ""
+}
+
+// separate returns the values in a variable: of an option that may be repeated each
+// line is one.
+func (o *Option) separate(text string) []string {
+	if o.Kind == KindList {
+		return strings.FieldsFunc(text, func(r rune) bool { return r == '\n' })
+	}
+	return []string{text}
+}
+
+// resolveLines is Resolve for the lines of option files. Of several lines for one
+// option the last one counts, as in MariaDB's own programs, but those of the
+// command's own group are stronger than all others. The lines of an option that
+// may be repeated add up.
+func (s *Set) resolveLines(env Environment, lines []optfile.Setting) error {
+	general := func(l optfile.Setting) bool { return l.Group != ownGroup+"-"+env.Command }
+	slices.SortStableFunc(lines, func(a, b optfile.Setting) int {
+		switch {
+		case general(a) == general(b):
+			return 0
+		case general(a):
+			return -1
+		}
+		return 1
+	})
+	values, from := map[*Option][]string{}, map[*Option]Source{}
+	for _, line := range lines {
+		o, off := s.Find(line.Name)
+		if line.Group != ownGroup && general(line) && (o == nil || !o.shared) {
+			continue
+		}
+		if o == nil || o.isFiles() {
+			if err := s.unknownLine(env, line); err != nil {
+				return err
+			}
+			continue
+		}
+		if o.Source.Strength > ByFile {
+			continue
+		}
+		here := Source{Strength: ByFile, Line: line}
+		text, err := o.lineValue(line, off)
+		if err != nil {
+			return Usagef("%s: %s %v", here, line.Name, err)
+		}
+		if o.Kind != KindList {
+			values[o] = nil
+		}
+		values[o], from[o] = append(values[o], text), here
+	}
+	for _, o := range s.all {
+		if len(values[o]) == 0 {
+			continue
+		}
+		if err := o.assign(from[o], from[o].Line.Name, values[o]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unknownLine is the error of a line in one of mbk's groups that names no option
+// of the command. In the group of all commands it may be another one's.
+func (s *Set) unknownLine(env Environment, line optfile.Setting) error {
+	if line.Loose {
+		return nil
+	}
+	where := Source{Strength: ByFile, Line: line}
+	for _, other := range append([]*Set{s}, env.Others...) {
+		o, _ := other.Find(line.Name)
+		switch {
+		case o != nil && o.isFiles():
+			return Usagef("%s: option %s cannot be set in an option file", where, line.Name)
+		case o != nil && line.Group == ownGroup:
+			return nil
+		}
+	}
+	if line.Group == ownGroup {
+		return Usagef("%s: mbk has no option %q", where, line.Name)
+	}
+	return Usagef("%s: mbk %s has no option %q", where, env.Command, line.Name)
+}
+
+// lineValue is the value of an option in a line of an option file.
+func (o *Option) lineValue(line optfile.Setting, off bool) (string, error) {
+	switch {
+	case line.HasValue && off:
+		return inverted(line.Value), nil
+	case line.HasValue, o.withheld:
+		return line.Value, nil
+	case off:
+		return "off", nil
+	case o.flag.NoOptDefVal != "":
+		return o.flag.NoOptDefVal, nil
+	}
+	return "", fmt.Errorf("needs a value")
+}
+
+// assign gives an option the values that a source other than the command line has
+// under this name.
+func (o *Option) assign(from Source, name string, values []string) error {
+	o.Source = from
+	if o.withheld {
+		return nil
+	}
+	for _, text := range values {
+		if err := o.flag.Value.Set(text); err != nil {
+			return Usagef("%s: %s %v", from, name, err)
+		}
+	}
+	return nil
+}

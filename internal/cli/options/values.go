@@ -1,0 +1,93 @@
+package options
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The values of options. Each reads what MariaDB's own programs would accept.
+type (
+	text     string
+	toggle   bool
+	number   int
+	duration time.Duration
+	list     []string
+)
+
+func (v *text) Set(s string) error { *v = text(s); return nil }
+func (v *text) String() string     { return string(*v) }
+func (v *text) Type() string       { return string(KindText) }
+
+func (v *toggle) Set(s string) error {
+	switch strings.ToLower(s) {
+	case "1", "on", "true":
+		*v = true
+	case "0", "off", "false":
+		*v = false
+	default:
+		return fmt.Errorf("%q is neither on nor off", s)
+	}
+	return nil
+}
+
+func (v *toggle) String() string { return map[bool]string{true: "on", false: "off"}[bool(*v)] }
+func (v *toggle) Type() string   { return string(KindSwitch) }
+
+func (v *number) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return fmt.Errorf("%q is not a number", s)
+	}
+	*v = number(n)
+	return nil
+}
+
+func (v *number) String() string { return strconv.Itoa(int(*v)) }
+func (v *number) Type() string   { return string(KindNumber) }
+
+// Set takes a number alone for seconds, as MariaDB's own programs do.
+func (v *duration) Set(s string) error {
+	if seconds, err := strconv.Atoi(s); err == nil {
+		*v = duration(time.Duration(seconds) * time.Second)
+		return nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return fmt.Errorf("%q is not a duration such as 90s", s)
+	}
+	*v = duration(d)
+	return nil
+}
+
+// String is "1m" where the standard library says "1m0s".
+func (v *duration) String() string {
+	if *v == 0 {
+		return "0"
+	}
+	text := time.Duration(*v).String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+func (v *duration) Type() string { return string(KindDuration) }
+
+func (v *list) Set(s string) error { *v = append(*v, s); return nil }
+func (v *list) String() string     { return strings.Join(*v, " ") }
+func (v *list) Type() string       { return string(KindList) }
+
+// inverted is a switch's value that turns off what it would turn on.
+func inverted(s string) string {
+	var v toggle
+	if v.Set(s) != nil {
+		return s // which is the mistake that is reported
+	}
+	v = !v
+	return v.String()
+}

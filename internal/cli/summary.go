@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"mbk/internal/repo"
+	"mbk/internal/restore"
+	"mbk/internal/ui"
+)
+
+// backupDocument is what "backup --json" and "show --json" print. docs/manual/backup.md
+// describes it; fields are added, never changed.
+type backupDocument struct {
+	ID            string          `json:"id"`
+	Kind          string          `json:"kind"`
+	Parent        string          `json:"parent"`
+	Tool          string          `json:"tool"`
+	ServerVersion string          `json:"server_version"`
+	Hostname      string          `json:"hostname"`
+	Datadir       string          `json:"datadir"`
+	Started       time.Time       `json:"started"`
+	Finished      time.Time       `json:"finished"`
+	Codec         string          `json:"codec"`
+	BytesRead     int64           `json:"bytes_read"`
+	BytesStored   int64           `json:"bytes_stored"`
+	LockWindowMS  int64           `json:"lock_window_ms"`
+	Steps         []repo.Step     `json:"steps"`
+	Stages        []stageDocument `json:"stages"`
+	LSN           lsnDocument     `json:"lsn"`
+	RedoBytes     int64           `json:"redo_bytes"`
+	RedoCapacity  int64           `json:"redo_capacity"`
+	RedoHeadroom  int64           `json:"redo_headroom_low"`
+	Binlog        *repo.Binlog    `json:"binlog"`
+	Replicas      []repo.Source   `json:"replica_of"`
+	Galera        *repo.Galera    `json:"galera"`
+	Databases     int             `json:"databases"`
+	Tables        int             `json:"tables"`
+	Files         int             `json:"files"`
+	Torn          int64           `json:"torn_pages"`
+	Late          repo.Late       `json:"copied_locked"`
+	DDL           repo.DDL        `json:"ddl"`
+	Damaged       int             `json:"damaged_pages"`
+	LeftOut       []repo.LeftOut  `json:"left_out"`
+	Filter        *repo.Filter    `json:"filter"`
+	Config        []string        `json:"config"`
+	Warnings      []string        `json:"warnings"`
+
+	Hooks         []repo.Hook         `json:"hooks"`
+	Notifications []repo.Notification `json:"notifications"`
+}
+
+type stageDocument struct {
+	Name   string `json:"name"`
+	MS     int64  `json:"ms"`
+	WaitMS int64  `json:"wait_ms"`
+	Tries  int    `json:"tries"`
+}
+
+type lsnDocument struct {
+	Checkpoint uint64 `json:"checkpoint"`
+	End        uint64 `json:"end"`
+}
+
+// describe makes it out of a manifest and what ran around the backup.
+func describe(m *repo.Manifest, around repo.Around) backupDocument {
+	d := backupDocument{
+		ID: m.ID, Kind: m.Kind, Parent: m.Parent, Tool: m.Tool, ServerVersion: m.Server.Version,
+		Hostname: m.Server.Hostname, Datadir: m.Server.Datadir, Started: m.Started, Finished: m.Finished, Codec: m.Codec,
+		BytesRead: m.BytesRead, BytesStored: m.BytesStored, LockWindowMS: m.LockMS, Steps: m.Steps, Stages: []stageDocument{},
+		LSN:       lsnDocument{Checkpoint: uint64(m.LSN.Checkpoint), End: uint64(m.LSN.End)},
+		RedoBytes: int64(m.LSN.End - m.LSN.Checkpoint), RedoCapacity: m.Redo.Capacity, RedoHeadroom: m.Redo.LowestMargin,
+		Binlog: m.Binlog, Replicas: m.Replicas, Galera: m.Galera,
+		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files), Torn: m.TornPages,
+		Late: m.Late, DDL: m.DDL, Damaged: len(m.Damaged), LeftOut: m.LeftOut, Filter: m.Filter, Config: restore.Config(m), Warnings: m.Warnings,
+		Hooks: append([]repo.Hook{}, around.Hooks...), Notifications: append([]repo.Notification{}, around.Notifications...),
+	}
+	for _, s := range m.Stages {
+		d.Stages = append(d.Stages, stageDocument{Name: s.Name, MS: s.HeldMS, WaitMS: s.WaitMS, Tries: s.Tries})
+	}
+	if d.Replicas == nil {
+		d.Replicas = []repo.Source{}
+	}
+	if d.LeftOut == nil {
+		d.LeftOut = []repo.LeftOut{}
+	}
+	if d.Warnings == nil {
+		d.Warnings = []string{}
+	}
+	return d
+}
+
+// linkLines names the links of the data directory that a backup has followed.
+func linkLines(m *repo.Manifest) []string {
+	const most = 5
+	var names []string
+	for _, d := range m.Directories {
+		if d.Origin != "" {
+			names = append(names, d.Path+" in "+d.Origin)
+		}
+	}
+	for _, f := range m.Files {
+		if f.Link != "" {
+			names = append(names, f.Path+" in "+f.Origin)
+		}
+	}
+	switch n := len(names); {
+	case n == 0:
+		return nil
+	case n > most:
+		return []string{fmt.Sprintf("links\tfollowed to %d files and databases elsewhere: %s and %d more", n, strings.Join(names[:most], ", "), n-most)}
+	default:
+		return []string{fmt.Sprintf("links\tfollowed to %d files and databases elsewhere: %s", n, strings.Join(names, ", "))}
+	}
+}
+
+// printBackup prints a backup for people.
+func printBackup(u *ui.UI, m *repo.Manifest) error {
+	took := m.Finished.Sub(m.Started)
+	lines := []string{
+		"backup\t" + m.ID,
+		fmt.Sprintf("server\tMariaDB %s at %s, %s", m.Server.Version, m.Server.Hostname, m.Server.Datadir),
+		fmt.Sprintf("holds\t%d tables in %d databases, %d files", len(m.Tables), len(m.Directories), len(m.Files)),
+		fmt.Sprintf("size\t%s read, %s stored (%.1f : 1, %s)", ui.Size(m.BytesRead), ui.Size(m.BytesStored), ratio(m), m.Codec),
+		fmt.Sprintf("time\t%s, %s", ui.Span(took), ui.Rate(m.BytesRead, took)),
+		fmt.Sprintf("locked\t%s (BLOCK_DDL to END)", ui.Milliseconds(m.LockMS)),
+		fmt.Sprintf("redo\t%s from checkpoint %d to LSN %d; lowest head-room %s of %s", ui.Size(int64(m.LSN.End-m.LSN.Checkpoint)), m.LSN.Checkpoint, m.LSN.End, ui.Size(m.Redo.LowestMargin), ui.Size(m.Redo.Capacity)),
+	}
+	if b := m.Binlog; b != nil {
+		lines = append(lines, fmt.Sprintf("binlog\t%s %d, GTID %s", b.File, b.Position, cmp.Or(b.GTID, "none")))
+	}
+	for _, s := range m.Replicas {
+		position := ""
+		if s.File != "" {
+			position = fmt.Sprintf(" %s %d,", s.File, s.Position)
+		}
+		lines = append(lines, fmt.Sprintf("replica of\t%s:%d,%s GTID %s", s.Host, s.Port, position, cmp.Or(s.GTID, "none")))
+	}
+	lines = append(lines, linkLines(m)...)
+	lines = append(lines, leftOutLines(m)...)
+	for _, w := range m.Warnings {
+		lines = append(lines, "warning\t"+w)
+	}
+	return u.Rows(lines)
+}
+
+// ratio is raw bytes to stored ones.
+func ratio(m *repo.Manifest) float64 {
+	return float64(m.BytesRead) / float64(max(m.BytesStored, 1))
+}

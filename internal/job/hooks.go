@@ -1,0 +1,125 @@
+package job
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"mbk/internal/hint"
+	"mbk/internal/job/hook"
+	"mbk/internal/repo"
+	"mbk/internal/ui/printable"
+)
+
+// Hooks are the programs that run around a backup.
+type Hooks struct {
+	Programs map[string][]*hook.Command // by the moment: repo.HookBefore, ...
+	Timeout  time.Duration              // of each
+	Environ  []string                   // theirs, beside the facts; without what is secret
+}
+
+// environment is that of a program: what all of them get, and the facts by the names
+// of their variables.
+func environment(common []string, facts map[string]string) []string {
+	all := slices.Clone(common)
+	for _, name := range slices.Sorted(maps.Keys(facts)) {
+		// The last one of a name counts. A variable cannot hold a zero byte, and
+		// the kernel takes 128 KiB of one at most.
+		value := strings.ReplaceAll(facts[name], "\x00", "")
+		all = append(all, name+"="+value[:min(len(value), 16<<10)])
+	}
+	return all
+}
+
+// facts are what programs are told in their environment, and the same variables
+// at every moment: of what is not known yet, or never will be, the value is
+// empty. Except for MBK_REPO none may have the name of an option's variable, so that
+// a program can run mbk.
+func (j *Job) facts(when string) map[string]string {
+	a, stamp := j.attempt, func(t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return t.UTC().Format(time.RFC3339)
+	}
+	facts := map[string]string{
+		"MBK_HOOK": when, "MBK_REPO": j.Repo, "MBK_ID": a.ID, "MBK_HOSTNAME": j.hostname(),
+		"MBK_STARTED": stamp(j.started), "MBK_FINISHED": stamp(a.Finished), "MBK_OUTCOME": a.Outcome,
+		"MBK_ERROR": printable.Text(a.Error), "MBK_HINTS": printable.Lines(strings.Join(a.Hints, "\n")),
+		"MBK_EXIT_CODE": "", "MBK_BYTES_READ": "", "MBK_BYTES_STORED": "", "MBK_LOCK_WINDOW_MS": "", "MBK_WARNING_COUNT": "",
+		"MBK_BINLOG_FILE": "", "MBK_BINLOG_POSITION": "", "MBK_BINLOG_GTID": "",
+	}
+	if a.Outcome != "" {
+		facts["MBK_EXIT_CODE"] = strconv.Itoa(j.code)
+		facts["MBK_BYTES_READ"] = strconv.FormatInt(a.BytesRead, 10)
+		facts["MBK_BYTES_STORED"] = strconv.FormatInt(a.BytesStored, 10)
+		facts["MBK_LOCK_WINDOW_MS"] = strconv.FormatInt(a.LockMS, 10)
+		facts["MBK_WARNING_COUNT"] = strconv.Itoa(a.WarningCount)
+	}
+	if b := a.Binlog; b != nil {
+		facts["MBK_BINLOG_FILE"], facts["MBK_BINLOG_GTID"] = b.File, b.GTID
+		facts["MBK_BINLOG_POSITION"] = strconv.FormatUint(b.Position, 10)
+	}
+	return facts
+}
+
+// document is what a program reads on its standard input.
+func (j *Job) document(when string) any {
+	if when == repo.HookSuccess {
+		return j.Result(j.whole, j.around)
+	}
+	return j.notice()
+}
+
+// runHooks runs the programs of a moment one after another, and notes what became of
+// them. The first failure of a program that runs before a backup is the error;
+// elsewhere a failure is a warning, and the others run too.
+func (j *Job) runHooks(ctx context.Context, when string) error {
+	programs := j.Hooks.Programs[when]
+	if len(programs) == 0 {
+		return nil
+	}
+	document, err := json.MarshalIndent(j.document(when), "", "  ")
+	if err != nil {
+		return fmt.Errorf("hook-%s: %w", when, err)
+	}
+	for _, program := range programs {
+		result, err := program.Run(ctx, hook.Call{
+			Env: environment(j.Hooks.Environ, j.facts(when)), Stdin: append(document, '\n'), Timeout: j.Hooks.Timeout,
+			Print: func(line string) { j.UI.Note("hook-%s %s: %s", when, filepath.Base(program.Program()), line) },
+		})
+		record := repo.Hook{
+			When: when, Program: program.Program(), Started: result.Started, MS: result.Took.Milliseconds(),
+			ExitCode: result.ExitCode, Output: result.Output,
+		}
+		if err != nil {
+			err = fmt.Errorf("hook-%s %w", when, err)
+			record.Error = err.Error()
+		}
+		j.around.Hooks = append(j.around.Hooks, record)
+		switch {
+		case err == nil:
+		case when == repo.HookBefore:
+			return hint.Wrap(err, "the backup was not begun; see what that program needs, or leave it out")
+		default:
+			j.UI.Warn(err.Error())
+		}
+	}
+	return nil
+}
+
+// hookFailed returns the first program that failed, nil if none did.
+func (j *Job) hookFailed() *repo.Hook {
+	for i := range j.around.Hooks {
+		if j.around.Hooks[i].Error != "" {
+			return &j.around.Hooks[i]
+		}
+	}
+	return nil
+}

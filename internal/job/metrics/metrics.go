@@ -1,0 +1,182 @@
+// Package metrics measures a repository for Prometheus.
+package metrics
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"mbk/internal/job/prom"
+	"mbk/internal/job/report"
+	"mbk/internal/repo"
+)
+
+// Of returns what a repository tells of its backups. Times that never were
+// are 0, so that rules about an age need no second one for what is absent.
+func Of(ctx context.Context, r *repo.Repository, version string) ([]prom.Family, error) {
+	backups, err := r.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	attempts, err := r.Attempts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	proofs, err := r.Proofs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m := &meter{labels: map[string]string{"repository": r.String(), "server": hostOf(attempts)}}
+	m.attempts(attempts)
+	m.newest(backups)
+	m.proofs(proofs)
+	m.backups(backups)
+	if space, err := r.Space(ctx); err != nil {
+		return nil, err
+	} else if space.Known {
+		m.gauge("mbk_repository_free_bytes", "Bytes that can still be written where the repository is.", float64(space.Free))
+		m.gauge("mbk_repository_size_bytes", "Size in bytes of the file system where the repository is.", float64(space.Total))
+	}
+	m.gauge("mbk_build_info", "The mbk that wrote these metrics; always 1.", 1, "version", version)
+	return m.families, nil
+}
+
+// hostOf is the name of the server that the newest attempt knows.
+func hostOf(attempts []repo.Attempt) string {
+	for _, a := range slices.Backward(attempts) {
+		if a.Hostname != "" {
+			return a.Hostname
+		}
+	}
+	return ""
+}
+
+// meter collects families.
+type meter struct {
+	labels   map[string]string // of every sample
+	families []prom.Family
+}
+
+// gauge adds a value; more are the names and values of its labels.
+func (m *meter) gauge(name, help string, value float64, more ...string) {
+	m.add(prom.Family{Name: name, Help: help}, value, more...)
+}
+
+func (m *meter) add(f prom.Family, value float64, more ...string) {
+	labels := maps.Clone(m.labels)
+	for i := 0; i+1 < len(more); i += 2 {
+		labels[more[i]] = more[i+1]
+	}
+	i := slices.IndexFunc(m.families, func(have prom.Family) bool { return have.Name == f.Name })
+	if i < 0 {
+		i = len(m.families)
+		m.families = append(m.families, f)
+	}
+	m.families[i].Samples = append(m.families[i].Samples, prom.Sample{Labels: labels, Value: value})
+}
+
+// unix is a time in seconds, 0 for none.
+func unix(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// attempts measures the whole history.
+func (m *meter) attempts(all []repo.Attempt) {
+	count := map[string]int{}
+	var success time.Time
+	for _, a := range all {
+		count[a.Outcome]++
+		if a.Outcome == repo.OutcomeOK && a.End().After(success) {
+			success = a.End()
+		}
+	}
+	failures := 0
+	for _, a := range all {
+		if a.Outcome == repo.OutcomeFailed && a.End().After(success) {
+			failures++
+		}
+	}
+	m.gauge("mbk_backup_last_success_timestamp_seconds", "When the newest successful attempt ended; 0 if there was none.", unix(success))
+	newest := repo.NewestAttempt(all)
+	if newest != nil {
+		m.gauge("mbk_backup_last_attempt_timestamp_seconds", "When the newest attempt ended.", unix(newest.End()))
+		m.gauge("mbk_backup_last_attempt_success", "Whether the newest attempt made a backup.", truth(newest.Outcome == repo.OutcomeOK))
+	}
+	m.gauge("mbk_backup_failures_since_success", "Attempts that have failed since the newest successful one.", float64(failures))
+	for _, outcome := range []string{repo.OutcomeOK, repo.OutcomeFailed, repo.OutcomeUnknown} {
+		m.add(prom.Family{Name: "mbk_backup_attempts_total", Help: "Attempts on record by outcome.", Counter: true}, float64(count[outcome]), "outcome", outcome)
+	}
+}
+
+// newest measures the newest backup that is there.
+func (m *meter) newest(all []repo.Summary) {
+	if len(all) == 0 {
+		return
+	}
+	b := all[len(all)-1]
+	for _, g := range []struct {
+		name, help string
+		value      float64
+	}{
+		{"duration_seconds", "How long the newest backup took.", report.Duration(&b.Attempt).Seconds()},
+		{"read_bytes", "Bytes that the newest backup read from the server's files.", float64(b.BytesRead)},
+		{"stored_bytes", "Bytes that the newest backup takes in the repository.", float64(b.BytesStored)},
+		{"redo_bytes", "Bytes of redo log in the newest backup.", float64(b.RedoBytes)},
+		{"lock_window_seconds", "How long the newest backup blocked DDL.", float64(b.LockMS) / 1000},
+		{"redo_headroom_low_bytes", "Bytes of redo that the server could still write at the worst moment before it had overwritten what was not copied.", float64(b.LowestMargin)},
+		{"redo_capacity_bytes", "Size in bytes of the server's redo log.", float64(b.RedoCapacity)},
+		{"torn_pages", "Pages that the newest backup had to read again.", float64(b.TornPages)},
+		{"damaged_pages", "Pages in the newest backup that were damaged in the source.", float64(b.Damaged)},
+		{"tables", "Tables, views and sequences in the newest backup.", float64(b.Tables)},
+		{"left_out_tables", "Tables that the newest backup does not hold.", float64(b.LeftOut)},
+		{"warnings", "Warnings of the newest backup.", float64(b.WarningCount)},
+	} {
+		m.gauge("mbk_backup_"+g.name, g.help, g.value)
+	}
+}
+
+// proofs measures the verifications of each depth, the deepest first: what proves
+// more proves the rest.
+func (m *meter) proofs(all map[string]repo.Proof) {
+	var success time.Time
+	for _, depth := range []string{repo.DepthBoot, repo.DepthPages, repo.DepthStored} {
+		p := all[depth]
+		if p.Success != nil && p.Success.Time.After(success) {
+			success = p.Success.Time
+		}
+		m.gauge("mbk_verify_last_success_timestamp_seconds", "When a verification at this depth or a deeper one last found a backup whole; 0 if none ever did.", unix(success), "depth", depth)
+		if p.Newest != nil {
+			m.gauge("mbk_verify_last_timestamp_seconds", "When the newest verification at this depth ended.", unix(p.Newest.Time), "depth", depth)
+			m.gauge("mbk_verify_last_success", "Whether the newest verification at this depth found the backup whole.", truth(p.Newest.OK), "depth", depth)
+		}
+		if p.Attempt != nil {
+			m.gauge("mbk_verify_last_carried_out", "Whether the newest verification at this depth could be carried out; one that could not is no part of the other metrics.", truth(p.Attempt.CarriedOut()), "depth", depth)
+		}
+	}
+}
+
+// backups measures all that the repository holds.
+func (m *meter) backups(all []repo.Summary) {
+	var bytes int64
+	damaged := 0
+	for _, b := range all {
+		bytes += b.BytesStored
+		if b.Problem != "" || b.KnownDamaged() {
+			damaged++
+		}
+	}
+	m.gauge("mbk_repository_backups", "Backups in the repository.", float64(len(all)))
+	m.gauge("mbk_repository_damaged_backups", "Backups in the repository that are known to be damaged, or whose manifest this user cannot read.", float64(damaged))
+	m.gauge("mbk_repository_stored_bytes", "Bytes that all backups take in the repository.", float64(bytes))
+}

@@ -1,0 +1,162 @@
+package job
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"mbk/internal/job/notify"
+	"mbk/internal/job/report"
+	"mbk/internal/repo"
+	"mbk/internal/ui"
+	"mbk/internal/ui/printable"
+)
+
+// When a message is sent.
+const (
+	WhenFailure = "failure"
+	WhenSuccess = "success"
+	WhenAlways  = "always"
+	WhenChange  = "change" // of success into failure, or of failure into success
+	WhenNever   = "never"
+)
+
+// Notifications are the ways to tell people how a run went.
+type Notifications struct {
+	When    string          // one of the constants above
+	Mail    *notify.Mail    // nil: none
+	Webhook *notify.Webhook // nil: none
+}
+
+// Any reports whether there is somebody to tell.
+func (n *Notifications) Any() bool { return n.Mail != nil || n.Webhook != nil }
+
+// Wanted reports whether a message is to be sent. changed is asked only if that
+// matters.
+func (n *Notifications) Wanted(bad bool, changed func() bool) bool {
+	switch {
+	case !n.Any():
+		return false
+	case n.When == WhenFailure:
+		return bad
+	case n.When == WhenSuccess:
+		return !bad
+	case n.When == WhenChange:
+		return changed()
+	}
+	return n.When == WhenAlways
+}
+
+// Send sends a message every way there is, and returns what became of it. What
+// fails is told to warn.
+func (n *Notifications) Send(ctx context.Context, notice Notice, text string, warn func(error)) []repo.Notification {
+	message := notify.Message{Subject: notice.Text, Text: text}
+	var sent []repo.Notification
+	note := func(channel, to string, err error) {
+		one := repo.Notification{Channel: channel, To: to, Time: time.Now().UTC()}
+		if err != nil {
+			one.Error = ui.OneLine(err.Error())
+			warn(err)
+		}
+		sent = append(sent, one)
+	}
+	body, err := json.MarshalIndent(notice, "", "  ")
+	if err != nil {
+		warn(err) // the text can do without
+	}
+	message.JSON = body
+	if n.Mail != nil {
+		note("mail", strings.Join(n.Mail.To, ", "), n.Mail.Send(ctx, message))
+	}
+	if n.Webhook != nil {
+		note("webhook", n.Webhook.String(), n.Webhook.Post(ctx, message))
+	}
+	return sent
+}
+
+// Notice is what a webhook and the programs of --hook-before and --hook-failure are
+// told. The manual describes it; fields are added, never changed.
+type Notice struct {
+	Event    string      `json:"event"`
+	Outcome  string      `json:"outcome"`
+	Text     string      `json:"text"`
+	Tool     string      `json:"tool"`
+	Hostname string      `json:"hostname"`
+	Repo     string      `json:"repository"`
+	ID       string      `json:"id"`
+	Started  time.Time   `json:"started"`
+	Finished *time.Time  `json:"finished,omitempty"`
+	ExitCode int         `json:"exit_code"`
+	Error    string      `json:"error"`
+	Hints    []string    `json:"hints"`
+	Hooks    []repo.Hook `json:"hooks"`
+	Result   any         `json:"result"` // what the command prints with --json
+}
+
+// What a notice is about.
+const (
+	EventBackup = "backup"
+	EventVerify = "verify"
+	EventTest   = "test"
+)
+
+// notice describes the attempt.
+func (j *Job) notice() Notice {
+	a := j.attempt
+	n := Notice{
+		Event: EventBackup, Outcome: a.Outcome, Text: printable.Text(j.subject()), Tool: j.Tool, Hostname: j.hostname(),
+		Repo: j.Repo, ID: a.ID, Started: j.started, ExitCode: j.code, Error: a.Error,
+		Hints: append([]string{}, a.Hints...), Hooks: append([]repo.Hook{}, j.around.Hooks...),
+	}
+	if !a.Finished.IsZero() {
+		n.Finished = &a.Finished
+	}
+	if j.whole != nil {
+		n.Result = j.Result(j.whole, j.around)
+	}
+	return n
+}
+
+// MaxSubject is how many letters of an error stand in a subject.
+const MaxSubject = 120
+
+// subject says how it went in a line, for the subject of a mail.
+func (j *Job) subject() string {
+	a := j.attempt
+	host := j.hostname()
+	switch failed := j.hookFailed(); {
+	case a.Outcome == "":
+		return fmt.Sprintf("mbk: backup of %s begins", host)
+	case a.Outcome != repo.OutcomeOK:
+		return fmt.Sprintf("mbk: backup of %s FAILED: %s", host, ui.Shorten(a.Error, MaxSubject))
+	case failed != nil:
+		return fmt.Sprintf("mbk: backup of %s ok, but a hook FAILED: %s", host, ui.Shorten(failed.Error, MaxSubject))
+	}
+	text := fmt.Sprintf("mbk: backup of %s ok, %s in %s, lock window %s",
+		host, ui.Size(a.BytesRead), ui.Span(a.Finished.Sub(a.Started)), ui.Milliseconds(a.LockMS))
+	if a.WarningCount > 0 {
+		text += ", " + ui.Count(a.WarningCount, "warning")
+	}
+	return text
+}
+
+// notify sends the messages about a backup that are wanted, and notes what became
+// of them. A hook that failed is bad news too.
+func (j *Job) notify(ctx context.Context) error {
+	bad := isBad(j.attempt.Outcome, j.around.Hooks)
+	changed := func() bool { return j.last == nil || isBad(j.last.Outcome, j.last.Hooks) != bad }
+	if j.Notifications.Wanted(bad, changed) {
+		a := j.attempt
+		a.Hooks = j.around.Hooks
+		j.around.Notifications = j.Notifications.Send(ctx, j.notice(), report.Text(j.Repo, a, nil), j.warn)
+	}
+	return nil
+}
+
+// isBad reports whether somebody should look at an attempt.
+func isBad(outcome string, hooks []repo.Hook) bool {
+	return outcome != repo.OutcomeOK || slices.ContainsFunc(hooks, func(h repo.Hook) bool { return h.Error != "" })
+}

@@ -1,0 +1,89 @@
+package ui
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"mbk/internal/ui/printable"
+)
+
+// Size prints bytes for people.
+func Size(bytes int64) string { return humanize.IBytes(uint64(max(bytes, 0))) }
+
+// Span prints a duration for people.
+func Span(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
+
+// Milliseconds is Span of a number of them.
+func Milliseconds(ms int64) string { return Span(time.Duration(ms) * time.Millisecond) }
+
+// Rate is bytes in a second.
+func Rate(bytes int64, d time.Duration) string {
+	if d <= 0 {
+		return "-"
+	}
+	return Size(int64(float64(bytes)/d.Seconds())) + "/s"
+}
+
+// Count is a number with its noun: "1 table", "2 tables".
+func Count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// Percent is a share in words, "" if there is no whole.
+func Percent(part, whole int64) string {
+	switch share := 100 * float64(part) / float64(whole); {
+	case whole <= 0:
+		return ""
+	case share < 1 && part > 0:
+		return "< 1 %"
+	default:
+		return fmt.Sprintf("%.0f %%", share)
+	}
+}
+
+// OneLine is a text without line breaks and fit to be shown.
+func OneLine(text string) string { return printable.Text(strings.Join(strings.Fields(text), " ")) }
+
+// Shorten cuts the middle out of a text that is too long for a column.
+func Shorten(text string, width int) string {
+	letters := []rune(text)
+	if len(letters) <= width {
+		return text
+	}
+	half := (width - 2) / 2
+	return string(letters[:width-2-half]) + ".." + string(letters[len(letters)-half:])
+}
+
+// Wrap breaks a text into lines of so many columns, each indented. Two spaces
+// are kept.
+func Wrap(text string, indent, width int) string {
+	var b strings.Builder
+	margin := strings.Repeat(" ", indent)
+	line := ""
+	for _, word := range strings.SplitAfter(text, " ") {
+		if line != "" && indent+len(line)+len(strings.TrimRight(word, " ")) > width {
+			fmt.Fprintf(&b, "%s%s\n", margin, strings.TrimRight(line, " "))
+			line = ""
+		}
+		if line == "" {
+			word = strings.TrimLeft(word, " ")
+		}
+		line += word
+	}
+	fmt.Fprintf(&b, "%s%s\n", margin, strings.TrimRight(line, " "))
+	return b.String()
+}

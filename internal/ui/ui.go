@@ -1,0 +1,143 @@
+// Package ui is how mbk talks: results on stdout, as text or JSON; messages, the log
+// and progress on stderr. It decides no exit code, and knows no command.
+package ui
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"mbk/internal/ui/printable"
+)
+
+// Streams are what a run of mbk reads and writes.
+type Streams struct {
+	Stdin    io.Reader
+	Stdout   io.Writer
+	Stderr   io.Writer
+	Terminal bool // stderr is a terminal
+	Typed    bool // stdin is a terminal: a person gives the command, not a timer
+}
+
+// Settings are what the user wants to see.
+type Settings struct {
+	JSON      bool   // the result as JSON
+	Quiet     bool   // no progress and no notes
+	Verbose   bool   // the log in detail
+	LogFormat string // of stderr: text, json, or "" for that of Progress
+	Progress  string // auto, bar, plain, json or none
+}
+
+// UI is how one run of mbk talks.
+type UI struct {
+	Settings
+	Stdin  io.Reader
+	Stdout io.Writer // makes results fit to be shown
+	Typed  bool      // a person gives the command, not a timer
+
+	results      *results
+	stderr       io.Writer
+	terminal     bool
+	jsonMessages bool
+}
+
+// New returns a UI that does not know yet what the user wants. jsonMessages is how it
+// talks until then.
+func New(s Streams, jsonMessages bool) *UI {
+	r := &results{to: s.Stdout}
+	return &UI{
+		Settings: Settings{Progress: "auto"},
+		Stdin:    s.Stdin, Stdout: r, Typed: s.Typed,
+		results: r, stderr: s.Stderr, terminal: s.Terminal, jsonMessages: jsonMessages,
+	}
+}
+
+// Start makes the settings count. An error says which of them is none.
+func (u *UI) Start() error {
+	switch u.LogFormat {
+	case "":
+		u.jsonMessages = u.Progress == "json"
+	case "text", "json":
+		u.jsonMessages = u.LogFormat == "json"
+	default:
+		return fmt.Errorf("--log-format is text or json, not %q", u.LogFormat)
+	}
+	switch u.Progress {
+	case "auto", "bar", "plain", "json", "none":
+		return nil
+	}
+	return fmt.Errorf("--progress is auto, bar, plain, json or none, not %q", u.Progress)
+}
+
+// What lines of JSON on stderr are that tell no progress.
+const (
+	messageNote    = "note"
+	messageWarning = "warning"
+	messageError   = "error"
+	messageHint    = "hint"
+	messageLog     = "log"
+)
+
+// Message is a line of --log-format=json that is no progress.
+type Message struct {
+	Time   time.Time      `json:"time"`
+	Event  string         `json:"event"` // one of the constants above
+	Text   string         `json:"text"`
+	Level  string         `json:"level,omitempty"`  // of a line of the log: DEBUG, INFO, WARN or ERROR
+	Fields map[string]any `json:"fields,omitempty"` // of a line of the log
+}
+
+// tell writes a message for the operator.
+func (u *UI) tell(kind, text string) {
+	text = printable.Text(strings.ReplaceAll(text, "\n", "; "))
+	switch {
+	case u.jsonMessages:
+		m := Message{Time: time.Now().UTC(), Event: kind, Text: text}
+		_ = json.NewEncoder(u.stderr).Encode(m) // whom to tell?
+	case kind == messageNote:
+		fmt.Fprintln(u.stderr, "mbk:", text)
+	default:
+		fmt.Fprintf(u.stderr, "mbk: %s: %s\n", kind, text)
+	}
+}
+
+// Note tells what may be of interest, unless the user wants no notes.
+func (u *UI) Note(format string, args ...any) {
+	if !u.Quiet {
+		u.tell(messageNote, fmt.Sprintf(format, args...))
+	}
+}
+
+// Warn tells a warning, quiet or not.
+func (u *UI) Warn(text string) { u.tell(messageWarning, text) }
+
+// Error tells an error.
+func (u *UI) Error(text string) { u.tell(messageError, text) }
+
+// Hint tells what a person can do about the message before.
+func (u *UI) Hint(text string) { u.tell(messageHint, text) }
+
+// Logger makes the log that the packages below write to stderr.
+func (u *UI) Logger() *slog.Logger {
+	o := &slog.HandlerOptions{Level: slog.LevelWarn}
+	if u.Verbose {
+		o.Level = slog.LevelDebug
+	}
+	if !u.jsonMessages {
+		return slog.New(slog.NewTextHandler(u.stderr, o))
+	}
+	o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+		switch {
+		case len(groups) > 0:
+		case a.Key == slog.MessageKey:
+			a.Key = "text"
+		case a.Key == slog.TimeKey:
+			a.Value = slog.TimeValue(a.Value.Time().UTC())
+		}
+		return a
+	}
+	return slog.New(slog.NewJSONHandler(u.stderr, o)).With("event", messageLog).WithGroup("fields")
+}
