@@ -4,162 +4,60 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"mbk/copier"
-	"mbk/copier/pack"
 	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/hint"
+	"mbk/internal/input/limit"
 	"mbk/internal/repo"
-	"mbk/internal/sys/priority"
 	"mbk/internal/ui/printable"
 	"mbk/stage"
 )
 
-// ErrLockBudget is the cause of a failed backup that would have held BLOCK_DDL
-// for longer than Options.LockBudget. The server was given free in time.
-var ErrLockBudget = errors.New("lock budget exceeded")
-
-// ErrReplaced is returned by an attempt when the redo says that a tablespace was
-// discarded and imported while it ran. A recovery from this attempt's checkpoint
-// would lose changes; one from a checkpoint behind the import does not.
-var ErrReplaced = errors.New("tablespace discarded or imported during the backup")
-
-// ErrMadeLast is returned by an attempt when the redo says that a file was made after
-// the last look at the files, and recovery could not make it anew.
-var ErrMadeLast = errors.New("an ALTER TABLE began in the last moment of the backup")
-
-// ErrNoCheckpoint is returned when a backup has to begin behind a checkpoint that
-// it cannot force and that the server did not make in time.
-var ErrNoCheckpoint = errors.New("no checkpoint")
-
-// Run takes one full backup and returns its manifest, which is in the
-// repository by then. On any error the server is left free, and the repository
-// without the backup; the history has the attempt in both cases.
-func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
-	if err := o.Validate(); err != nil {
-		return nil, err
-	}
-	if o.Repository == nil {
-		return nil, o.NoRepository
-	}
-	found, release, err := prepare(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	defer found.close()
-	defer release() //nolint:errcheck // the lock ends with the process at the latest
-	for try := 1; ; try++ {
-		m, err := runAttempt(ctx, o, found, try)
-		if !startsOver(err) || try == maxAttempts {
-			return m, err
-		}
-		o.Logger.Warn("starting over from a fresh checkpoint", "reason", err)
-		if err := behindFailure(ctx, o, err); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// prepare makes all checks and takes the repository's lock. What fails here is an
-// attempt too, except Options.Unrecorded says otherwise: the history has it.
-func prepare(ctx context.Context, o Options) (found *Preflight, release func() error, err error) {
-	const step = "checking the server and the repository"
-	began := time.Now()
-	defer func() {
-		if err == nil || o.Unrecorded(err) {
-			return
-		}
-		found.close()
-		a := failure(o, "", began, err)
-		a.Steps = []repo.Step{{Name: step, MS: time.Since(began).Milliseconds()}}
-		if found != nil {
-			describe(&a, found.facts)
-			a.Warn(found.warnings()...)
-		}
-		notBegun(ctx, o, a)
-	}()
-	o.Progress.Step(step)
-	if found, err = preflight(ctx, o, 0); err != nil {
-		return found, nil, err
-	}
-	if err := found.Errors(); err != nil {
-		return found, nil, err
-	}
-	if release, err = o.Repository.Lock(ctx); err != nil {
-		return found, nil, err
-	}
-	swept, err := o.Repository.Sweep(ctx)
-	if ctx.Err() != nil {
-		return found, nil, errors.Join(err, release())
-	}
-	if err != nil { // it takes up room, and no backup depends on it
-		found.add("repository", GradeWarning, "what an interrupted backup or expiry left cannot be removed: "+strings.ReplaceAll(err.Error(), "\n", "; "))
-	}
-	for _, name := range swept {
-		o.Logger.Info("removed what an interrupted backup left", "object", name)
-	}
-	return found, release, nil
-}
-
-// attempt is one try of a backup.
+// attempt is one try of a backup: its steps, and the members that they work with. All
+// of it belongs to one goroutine, except where a member says otherwise.
 type attempt struct {
-	opts    Options
-	found   *Preflight
-	layout  datadir.Layout
-	id      string
-	started time.Time
-	try     int // from 1
-	log     *slog.Logger
-
-	cancel      context.CancelCauseFunc // ends the attempt with its true cause
-	stages      *stage.Stages
-	locker      *stage.Locker
-	watch       *stage.Watch
-	guard       *guard                           // until the server is locked
-	lowPriority atomic.Pointer[priority.Session] // until others may wait for us
-	lagged      atomic.Bool                      // the redo, by so much that we wait no more for others
-	forward     sync.WaitGroup                   // of coming forward because of that
-
-	copier *copier.Copier
-	copies *copies
-	redo   *redoCopy
-	tailed atomic.Pointer[redoCopy] // redo, for the guard
-	aria   *ariaLogs
-	system []*fileCopy
-	final  *finalState
-	listed datadir.Listing // of the server, under BLOCK_DDL
-	left   []repo.LeftOut
-	loose  string // what the last scan could not read, and no table needs
-	state  position
-
-	outdated []datadir.TableName // tables that need an upgrade
-	packs    []pack.Pack
-	window   time.Duration // BLOCK_DDL granted to END
-
-	scanned   datadir.Scan // of the data directory, until the tables are open
-	first     *baseline    // the tables when the copying began
-	steps     []repo.Step  // that are over
-	step      string       // the present one
-	stepBegan time.Time
-	read      atomic.Int64 // bytes, of files; the redo is not in it
-	stored    atomic.Int64
+	opts     Options
+	found    *Preflight
+	journal  *journal     // what it tells of itself when it is over
+	failures failures     // what ends it at once
+	server   *connections // to the server
+	session  *session     // of this process, and its priority
+	guard    *guard       // until the server is locked
+	copies   *copies      // which file was copied, and which copy still holds
+	aria     *ariaLogs
+	redo     *redoCopy
+	imports  *imports // what the redo does not tell
+	final    *finalState
 }
 
-// position is what BLOCK_COMMIT pins.
-type position struct {
-	binlog   *repo.Binlog
-	replicas []repo.Source
-	galera   *repo.Galera
+// failures ends an attempt when something fails that nobody waits for just then.
+type failures struct {
+	cancel   context.CancelCauseFunc // ends the attempt with its true cause
+	watchers sync.WaitGroup
+}
+
+// watch ends the attempt with why when the channel is closed.
+func (f *failures) watch(ctx context.Context, failed <-chan struct{}, why func() error) {
+	f.watchers.Go(func() {
+		select {
+		case <-failed:
+			f.cancel(why())
+		case <-ctx.Done():
+		}
+	})
+}
+
+// stop waits until nothing is watched any more.
+func (f *failures) stop() {
+	f.cancel(nil)
+	f.watchers.Wait()
 }
 
 // step is a part of a backup, named for whoever watches.
@@ -175,12 +73,12 @@ func runAttempt(ctx context.Context, o Options, found *Preflight, try int) (m *r
 		return nil, err
 	}
 	r := &attempt{
-		opts: o, found: found, layout: found.layout, id: id, started: now, try: try,
-		log: o.Logger,
+		opts: o, found: found, server: &connections{opts: o}, session: &session{log: o.Logger}, guard: newGuard(o),
+		journal: &journal{id: id, started: now, try: try, onStep: o.Progress.Step},
 	}
 	outer := ctx
-	ctx, r.cancel = context.WithCancelCause(ctx)
-	defer r.cancel(nil)
+	ctx, r.failures.cancel = context.WithCancelCause(ctx)
+	defer r.failures.stop()
 	defer func() { err = r.close(outer, m, err) }()
 	steps := []step{
 		// The three connections live until the end: the server drops stages and
@@ -203,7 +101,7 @@ func runAttempt(ctx context.Context, o Options, found *Preflight, try int) (m *r
 		{"finishing", r.finish},
 	}
 	for _, s := range steps {
-		r.begin(s.name)
+		r.journal.begin(s.name)
 		if err := s.do(ctx); err != nil {
 			return nil, nameTable(trueCause(ctx, err))
 		}
@@ -217,21 +115,6 @@ func runAttempt(ctx context.Context, o Options, found *Preflight, try int) (m *r
 		return nil, err
 	}
 	return m, nil
-}
-
-// begin notes that a step begins and the one before it is over.
-func (r *attempt) begin(step string) {
-	r.steps = r.stepTimes()
-	r.step, r.stepBegan = step, time.Now()
-	r.opts.Progress.Step(step)
-}
-
-// stepTimes are the steps so far, the present one included.
-func (r *attempt) stepTimes() []repo.Step {
-	if r.step == "" {
-		return nil
-	}
-	return append(slices.Clone(r.steps), repo.Step{Name: r.step, MS: time.Since(r.stepBegan).Milliseconds()})
 }
 
 // trueCause is why the context of an attempt has ended, if it has: a signal, a
@@ -258,100 +141,76 @@ func nameTable(err error) error {
 	return fmt.Errorf("table %s: %w", printable.Table(filename.SQL(path.Clean(dir)), filename.SQL(table)), err)
 }
 
-func (r *attempt) connect(ctx context.Context) error {
-	if err := r.startGuard(ctx); err != nil {
-		return err
-	}
-	var err error
-	if r.watch, err = r.opts.Server.Watch(ctx); err != nil {
-		return err
-	}
-	if r.locker, err = r.opts.Server.Locker(ctx, lockPatience, r.opts.LockBudget); err != nil {
-		return err
-	}
-	r.stages, err = r.opts.Server.Begin(ctx, stage.StageOptions{
-		Slice: r.opts.LockSlice, Patience: r.opts.LockWait, Budget: r.opts.LockBudget, Retreat: r.retreat, Logger: r.log,
-	})
-	if err != nil {
-		return err
-	}
-	go func() {
-		select {
-		case <-r.stages.Lost():
-			r.cancel(r.stages.Check())
-		case <-ctx.Done():
-		}
-	}()
-	return nil
-}
-
 // retreat is called before the stages are given back for a moment, because a
 // long statement is in the way and others queue behind FLUSH. What DDL does then
 // shows in the last scan, as all DDL does; Aria's logs are made safe here.
 func (r *attempt) retreat(ctx context.Context) error {
-	ctx, cancel := r.budgeted(ctx)
-	defer cancel()
-	return r.budgetCause(ctx, r.aria.completeOlder(ctx))
+	return r.server.withinBudget(ctx, r.aria.completeOlder)
 }
 
-// lockPatience is how long the lock of one table is waited for. A table that
-// stays locked that long is copied in a later pass.
-const lockPatience = 3 * time.Second
+// connect begins to watch what a backup must not do, and opens the connections.
+func (r *attempt) connect(ctx context.Context) error {
+	if err := r.guard.start(ctx, r.failures.cancel); err != nil {
+		return err
+	}
+	if err := r.server.connect(ctx, r.retreat); err != nil {
+		return err
+	}
+	r.failures.watch(ctx, r.server.stages.Lost(), r.server.stages.Check)
+	return nil
+}
 
 // start begins the backup on the server, and the copier.
 func (r *attempt) start(ctx context.Context) error {
-	before, err := r.layout.Stat(r.ddlLog())
+	l := r.found.layout
+	before, err := l.Stat(ddlLog(l))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := r.stages.Advance(ctx, stage.Start); err != nil {
+	if err := r.server.stages.Advance(ctx, stage.Start); err != nil {
 		return err
 	}
-	if err := r.proveDatadir(before); err != nil {
+	if err := proveDatadir(l, before, r.found.facts.Version); err != nil {
 		return err
 	}
-	control, err := r.layout.ReadAriaControl()
+	control, err := l.ReadAriaControl()
 	if err != nil {
 		return err
 	}
-	if r.copier, err = copier.New(ctx, r.opts.Repository.Store(), repo.Folder(r.id), r.copierOptions()); err != nil {
+	c, err := copier.New(ctx, r.opts.Repository.Store(), repo.Folder(r.journal.id), r.copierOptions())
+	if err != nil {
 		return err
 	}
-	if r.copies, err = newCopies(r.layout, r.copier, int64(r.found.descriptors)); err != nil {
+	if r.copies, err = newCopies(l, c, int64(r.found.descriptors)); err != nil {
+		c.Abort(err)
 		return err
 	}
 	r.aria = newAriaLogs(r.copies, control, func(ctx context.Context) error {
 		_, err := r.opts.Server.FlushEngineLogs(ctx)
 		return err
 	})
-	go func() {
-		select {
-		case <-r.copier.Failed():
-			r.cancel(r.copier.Err())
-		case <-ctx.Done():
-		}
-	}()
+	r.failures.watch(ctx, c.Failed(), c.Err)
 	return nil
 }
 
 // ddlLog is the file in which the server notes the DDL since START.
-func (r *attempt) ddlLog() string { return filepath.Join(r.layout.Dir, "ddl.log") }
+func ddlLog(l datadir.Layout) string { return filepath.Join(l.Dir, "ddl.log") }
 
 // proveDatadir is called when START was granted, with the DDL log as it was
 // before. The server has just made that anew. That this shows in the data directory
 // proves that both belong together, even where the log sequence numbers of two servers
 // are equal, as they are when one is a copy of the other. 10.5 has no DDL log.
-func (r *attempt) proveDatadir(before datadir.FileStat) error {
-	after, err := r.layout.Stat(r.ddlLog())
+func proveDatadir(l datadir.Layout, before datadir.FileStat, version stage.Version) error {
+	after, err := l.Stat(ddlLog(l))
 	switch {
-	case errors.Is(err, os.ErrNotExist) && !r.found.facts.Version.AtLeast(10, 6, 0):
+	case errors.Is(err, os.ErrNotExist) && !version.AtLeast(10, 6, 0):
 		return nil
 	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return err
 	case err == nil && !before.Changed.Equal(after.Changed):
 		return nil
 	}
-	err = fmt.Errorf("%s %w: BACKUP STAGE START did not touch its ddl.log", r.layout.Dir, ErrOtherServer)
+	err = fmt.Errorf("%s %w: BACKUP STAGE START did not touch its ddl.log", l.Dir, ErrOtherServer)
 	return hint.Wrap(err, otherServerHint())
 }
 
@@ -361,11 +220,24 @@ func (r *attempt) copierOptions() copier.Options {
 		DamagedOK:  r.opts.AllowDamagedPages,
 		SpareCache: true, Priority: r.opts.Priority,
 		OnProgress: func(read, stored int64) {
-			r.read.Add(read)
-			r.stored.Add(stored)
+			r.journal.read.Add(read)
+			r.journal.stored.Add(stored)
 			r.opts.Progress.Bytes(read, stored, r.found.bytes)
 		},
 	}
+}
+
+// scan is a scan of the data directory, which fails if a table's file cannot be read.
+func (r *attempt) scan(ctx context.Context) (datadir.Scan, error) {
+	s, err := r.found.layout.Scan(ctx)
+	if err != nil {
+		return datadir.Scan{}, err
+	}
+	needed, _ := r.found.layout.SplitUnreadable(s.Unreadable)
+	if needed != "" {
+		return datadir.Scan{}, hint.Wrap(fmt.Errorf("tables have files that cannot be read: %s", needed), unreadHint)
+	}
+	return s, nil
 }
 
 // copyAll opens all tables and copies them, the system tablespace and the logs.
@@ -374,64 +246,67 @@ func (r *attempt) copyAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.scanned = s
-	locks, giveBack, err := r.tableLocks(ctx, len(s.Entries))
+	locks, giveBack, err := r.server.tableLocks(ctx, len(s.Entries))
 	if err != nil {
 		return err
 	}
 	defer giveBack()
 	begin := func(ctx context.Context) error {
 		giveBack()
-		return r.beginCopying(ctx)
+		return r.beginCopying(ctx, s)
 	}
-	o := &opener{copies: r.copies, locks: locks, begin: begin, log: r.log}
+	o := &opener{copies: r.copies, locks: locks, begin: begin, log: r.opts.Logger}
 	if err := o.open(ctx, s.Entries); err != nil {
 		return err
 	}
-	r.first, r.scanned = r.copies.noteTables(s), datadir.Scan{}
+	r.copies.baseline = r.copies.noteTables(s)
 	if err := r.aria.advance(ctx); err != nil {
 		return err
 	}
 	return r.copies.wait(ctx)
 }
 
-// tableLocks returns what so many files are to be opened with. With a single
-// connection mbk and the server wait for each other most of the time; where there
-// are many files more are opened, which giveBack closes. A server without a free
-// connection has none to lend.
-func (r *attempt) tableLocks(ctx context.Context, files int) (locks []tableLock, giveBack func(), err error) {
-	const many, most = 2000, 4
-	var more []*stage.Locker
-	giveBack = func() {
-		for _, l := range more {
-			l.Close()
-		}
-	}
-	locks = []tableLock{r.locker}
-	for files >= many && len(locks) < most {
-		l, err := r.opts.Server.Locker(ctx, lockPatience, r.opts.LockBudget)
-		if errors.Is(err, stage.ErrTooManyConnections) {
-			break
-		}
-		if err != nil {
-			giveBack()
-			return nil, nil, err
-		}
-		more, locks = append(more, l), append(locks, l)
-	}
-	return locks, giveBack, nil
-}
-
 // beginCopying is called when the descriptors are open and no page is read: the
 // checkpoint must be newer than the first and older than the second.
-func (r *attempt) beginCopying(ctx context.Context) error {
-	if err := r.startRedo(ctx); err != nil {
+func (r *attempt) beginCopying(ctx context.Context, s datadir.Scan) error {
+	if err := r.startRedo(ctx, s); err != nil {
 		return err
 	}
-	r.lower()
-	var err error
-	r.system, err = r.copies.copySystem(ctx)
-	return err
+	r.session.lower(r.opts.Priority.Nice, r.found.facts.PeerPID)
+	return r.copies.copySystem(ctx)
+}
+
+// startRedo reads the newest checkpoint and begins to copy the log after it. It
+// returns when everything that was durable by then is copied.
+func (r *attempt) startRedo(ctx context.Context, s datadir.Scan) error {
+	r.redo = newRedoCopy(r.found.layout, r.opts.SpoolDir, r.copies.nextNumber())
+	r.guard.redo.Store(r.redo)
+	if err := r.redo.open(r.server.watch, r.session.mindLag, r.opts.Logger); err != nil {
+		return err
+	}
+	r.imports = newImports(r.opts, r.server.watch, r.redo.tail)
+	if err := r.imports.beforeCheckpoint(ctx, r.journal.try); err != nil {
+		return err
+	}
+	if err := r.redo.start(ctx, r.opts, r.journal.id, r.failures.cancel); err != nil {
+		return err
+	}
+	lsns, err := r.server.watch.LSNs(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.redo.tail.CatchUp(ctx, lsns.Flushed); err != nil {
+		return err
+	}
+	if err := r.copies.lookForDiscarded(ctx, r.opts.Server); err != nil {
+		return err
+	}
+	// Not before: to read the dictionary makes a server with encryption threads work,
+	// and some make no checkpoint then.
+	if err := r.copies.lookForLeftOver(ctx, r.opts.Server, s); err != nil {
+		return err
+	}
+	return r.imports.afterCheckpoint(r.redo.checkpoint)
 }
 
 // Bounds of the passes over what is new, before anything is locked.
@@ -455,27 +330,14 @@ func (r *attempt) catchUp(ctx context.Context) error {
 		if err := r.copies.lookForLeftOver(ctx, r.opts.Server, s); err != nil {
 			return err
 		}
-		var fresh []datadir.Entry
-		var size int64
-		for i, found := range r.layout.StatAll(s.Entries) {
-			e, now := s.Entries[i], found.Stat
-			if errors.Is(found.Err, os.ErrNotExist) {
-				continue
-			}
-			if found.Err != nil {
-				return found.Err
-			}
-			copied, holds := r.copies.holds(e, now)
-			if holds || r.copies.foreign(e) || copied != nil && !now.Quiescent() {
-				continue
-			}
-			fresh = append(fresh, e)
-			size += now.Size
+		fresh, size, err := r.copies.missing(s.Entries, r.found.layout.StatAll(s.Entries))
+		if err != nil {
+			return err
 		}
 		if size < fewBytes {
 			return r.aria.wait(ctx)
 		}
-		o := &opener{copies: r.copies, locks: []tableLock{r.locker}, log: r.log}
+		o := &opener{copies: r.copies, locks: []tableLock{r.server.locker}, log: r.opts.Logger}
 		if err := o.open(ctx, fresh); err != nil {
 			return err
 		}
@@ -489,13 +351,93 @@ func (r *attempt) catchUp(ctx context.Context) error {
 // flush gets the stage that makes tables without transactions stand still. From here
 // on others may wait for what is copied.
 func (r *attempt) flush(ctx context.Context) error {
-	r.raise()
-	r.copier.MakeUrgent()
-	if err := r.stages.Advance(ctx, stage.Flush); err != nil {
+	r.session.raise()
+	r.copies.copier.MakeUrgent()
+	if err := r.server.stages.Advance(ctx, stage.Flush); err != nil {
 		return err
 	}
 	// Writes to tables without transactions wait for us already, and this may hang.
-	ctx, cancel := r.budgeted(ctx)
+	return r.server.withinBudget(ctx, r.aria.advance)
+}
+
+// finish ends the packs and proves that what was copied is complete.
+func (r *attempt) finish(ctx context.Context) error {
+	if err := r.copies.closeLogTables(ctx, r.final); err != nil {
+		return err
+	}
+	if err := r.copies.close(ctx); err != nil {
+		return err
+	}
+	if err := r.redo.wait(ctx); err != nil {
+		return err
+	}
+	l, spaces := r.found.layout, r.redo.tail.Journal().Spaces()
+	r.final.leftOut = r.final.leaveOut()
+	if len(r.final.leftOut) > 0 && !r.opts.SkipUnsupported {
+		t := r.final.leftOut[0]
+		return madeMeanwhile(fmt.Sprintf("%s has engine %s, which cannot be backed up; it was made during the backup",
+			printable.Table(t.Database, t.Name), t.Engine), leaveOutHint())
+	}
+	r.final.leftOut = append(r.final.leftOut, leftByFilter(l, r.final.listed)...)
+	r.final.leftOut = append(r.final.leftOut, leftWithoutFiles(r.found.fileless, r.final.listed)...)
+	if err := addRecreated(r.final, spaces, l, r.copies.nextNumber); err != nil {
+		return err
+	}
+	if err := reconcileSpaces(r.final, spaces, l); err != nil {
+		return err
+	}
+	return r.imports.inPages(r.final)
+}
+
+// endTime bounds what is done after a backup has failed, to clean up the repository.
+const endTime = 30 * time.Second
+
+// close releases the server, ends what still runs, and rolls a failed attempt
+// back. The history gets its entry in every case.
+func (r *attempt) close(ctx context.Context, m *repo.Manifest, err error) error {
+	ctx = context.WithoutCancel(ctx)
+	r.guard.stop()
+	errs := []error{err, r.server.release(ctx, err)}
+	r.session.raise() // it may take a moment
+	if r.redo != nil {
+		errs = append(errs, r.redo.close())
+	}
+	r.session.wait()
+	r.server.close()
+	if err != nil && r.copies != nil {
+		r.copies.copier.Abort(err)
+	}
+	// A server that does not answer has no share in this time.
+	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
-	return r.budgetCause(ctx, r.aria.advance(ctx))
+	if err != nil && !r.opts.KeepFailed {
+		errs = append(errs, limit.Explain(r.opts.Repository.Discard(ctx, r.journal.id), endTime))
+	}
+	errs = append(errs, limit.Explain(r.record(ctx, m, err), endTime))
+	return errors.Join(errs...)
+}
+
+// record puts the attempt into the history.
+func (r *attempt) record(ctx context.Context, m *repo.Manifest, failed error) error {
+	if failed == nil {
+		return putAttempt(ctx, r.opts, repo.AttemptOf(m))
+	}
+	return putAttempt(ctx, r.opts, r.failure(failed))
+}
+
+// failure is the record of this attempt, as far as it has come.
+func (r *attempt) failure(cause error) repo.Attempt {
+	a := failure(r.opts, r.journal.id, r.journal.started, cause)
+	a.Kind = repo.KindFull
+	describe(&a, r.found.facts)
+	r.journal.describe(&a)
+	a.Stages = r.server.stageTimes()
+	if r.aria != nil {
+		a.DataUUID = r.aria.control.UUID.String()
+	}
+	if r.redo != nil && r.redo.started() {
+		a.RedoCapacity, a.LowestMargin = r.redo.capacity, r.redo.tail.Progress().LowestHeadroom
+	}
+	a.Warn(r.found.warnings()...)
+	return a
 }

@@ -8,51 +8,35 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"mbk/internal/datadir"
 	"mbk/internal/innodb"
-	"mbk/internal/repo"
 	"mbk/stage"
 )
 
 // locked is the part of a backup that stops others: it waits for BLOCK_DDL, and
 // from then on everything counts against the lock budget until END.
 func (r *attempt) locked(ctx context.Context) error {
-	if err := r.stages.Advance(ctx, stage.BlockDDL); err != nil {
+	if err := r.server.stages.Advance(ctx, stage.BlockDDL); err != nil {
 		return err
 	}
-	r.begin("locked")
+	r.journal.begin("locked")
 	granted := time.Now()
 	r.guard.stop() // giving up now would cost more than the rest
-	defer func() { r.window = time.Since(granted) }()
-	ctx, cancel := r.budgeted(ctx)
-	defer cancel()
-	if err := r.underBlockDDL(ctx); err != nil {
-		return r.budgetCause(ctx, err)
-	}
-	if err := r.stages.Advance(ctx, stage.BlockCommit); err != nil {
-		return r.budgetCause(ctx, err)
-	}
-	if err := r.underBlockCommit(ctx); err != nil {
-		return r.budgetCause(ctx, err)
-	}
-	// END may not be cut short; it does not wait for anything.
-	return r.stages.End(context.WithoutCancel(ctx))
-}
-
-// budgeted is a context for what is done while others may wait for us.
-func (r *attempt) budgeted(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, r.opts.LockBudget, fmt.Errorf("%w: %s", ErrLockBudget, r.opts.LockBudget))
-}
-
-// budgetCause names the budget if it is why err happened. A budget that is over
-// because we stood still shows in the stages.
-func (r *attempt) budgetCause(ctx context.Context, err error) error {
-	if err == nil || ctx.Err() == nil {
+	defer func() { r.journal.window = time.Since(granted) }()
+	err := r.server.withinBudget(ctx, func(ctx context.Context) error {
+		if err := r.underBlockDDL(ctx); err != nil {
+			return err
+		}
+		if err := r.server.stages.Advance(ctx, stage.BlockCommit); err != nil {
+			return err
+		}
+		return r.underBlockCommit(ctx)
+	})
+	if err != nil {
 		return err
 	}
-	if lost := r.stages.End(context.WithoutCancel(ctx)); errors.Is(lost, stage.ErrStoodStill) {
-		return lost
-	}
-	return fmt.Errorf("%w (%w)", context.Cause(ctx), err)
+	// END may not be cut short; it does not wait for anything.
+	return r.server.stages.End(context.WithoutCancel(ctx))
 }
 
 // underBlockDDL fixes the names: no DDL can end any more, and tables without
@@ -69,18 +53,42 @@ func (r *attempt) underBlockDDL(ctx context.Context) error {
 		return err
 	}
 	// The server makes its list while we go through the files.
-	listing, both := errgroup.WithContext(ctx)
-	listing.Go(func() (err error) {
-		r.listed, err = list(both, r.opts.Server)
+	var listed datadir.Listing
+	asking, both := errgroup.WithContext(ctx)
+	asking.Go(func() (err error) {
+		listed, err = list(both, r.opts.Server)
 		return err
 	})
 	if r.final, err = r.copies.resolve(both, s); err == nil {
 		err = r.aria.advance(both)
 	}
-	if err := errors.Join(err, listing.Wait()); err != nil {
+	if err := errors.Join(err, asking.Wait()); err != nil {
 		return err
 	}
-	return r.findProblems(ctx)
+	r.final.listed = listed
+	return r.copies.findProblems(ctx, r.opts.Server, r.final)
+}
+
+// lookForImports is called under BLOCK_DDL, before it is resolved which copies stand.
+// Without a FILE_DELETE in the redo log nothing was discarded.
+func (r *attempt) lookForImports(ctx context.Context) error {
+	lsns, err := r.server.watch.LSNs(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.redo.tail.CatchUp(ctx, lsns.Flushed); err != nil {
+		return err
+	}
+	deleted := r.redo.tail.Journal().MayDelete()
+	if deleted || len(r.copies.discarded) > 0 {
+		if err := r.copies.lookForDiscarded(ctx, r.opts.Server); err != nil {
+			return err
+		}
+	}
+	if !deleted {
+		return nil
+	}
+	return r.imports.inTables(ctx)
 }
 
 // underBlockCommit fixes the moment: no transaction can commit. What is read
@@ -97,7 +105,8 @@ func (r *attempt) underBlockCommit(ctx context.Context) error {
 	if written {
 		r.redo.tail.Written(lsn)
 	}
-	if err := r.readPosition(ctx); err != nil {
+	r.final.position, err = readPosition(ctx, r.opts.Server, on(r.found.layout.Vars["log_bin"]), r.opts.Logger)
+	if err != nil {
 		return err
 	}
 	// Aria's tables are all copied, so its log may end now.
@@ -126,13 +135,13 @@ func (r *attempt) resolveLast(ctx context.Context) (innodb.LSN, error) {
 			break
 		}
 		var lsns innodb.LSNs
-		if lsns, err = r.watch.LSNs(ctx); err != nil {
+		if lsns, err = r.server.watch.LSNs(ctx); err != nil {
 			break
 		}
-		if r.copies.recreates() && r.redo.tail.Journal().Readable() {
+		if recreates(r.found.layout) && r.redo.tail.Journal().Readable() {
 			return lsns.Current, nil
 		}
-		if s, err = r.layout.Rescan(ctx, s); err != nil {
+		if s, err = r.found.layout.Rescan(ctx, s); err != nil {
 			break
 		}
 		e, lacking := r.copies.lacking(r.final, s)
@@ -144,56 +153,4 @@ func (r *attempt) resolveLast(ctx context.Context) (innodb.LSN, error) {
 		}
 	}
 	return 0, err
-}
-
-// commitWait bounds the wait for statements that write the binary log.
-const commitWait = 2 * time.Second
-
-// waitForCommits waits until what has committed is in the binary log.
-func (r *attempt) waitForCommits(ctx context.Context) error {
-	if !on(r.layout.Vars["log_bin"]) {
-		return nil
-	}
-	for begun := time.Now(); ; {
-		n, err := r.opts.Server.Committing(ctx)
-		if err != nil || n == 0 {
-			return err
-		}
-		if time.Since(begun) > commitWait {
-			r.log.Warn("statements do not get on with writing the binary log; the position may be before them", "statements", n)
-			return nil
-		}
-		if err := pause(ctx, time.Millisecond); err != nil {
-			return err
-		}
-	}
-}
-
-// readPosition reads how far the binary log, replication and the cluster are.
-func (r *attempt) readPosition(ctx context.Context) error {
-	if err := r.waitForCommits(ctx); err != nil {
-		return err
-	}
-	binlog, err := r.opts.Server.Binlog(ctx)
-	if err != nil {
-		return err
-	}
-	if binlog != nil {
-		r.state.binlog = &repo.Binlog{File: binlog.File, Position: binlog.Position, GTID: binlog.GTID, State: binlog.State}
-	}
-	replicas, err := r.opts.Server.Replicas(ctx)
-	if err != nil {
-		return err
-	}
-	for _, s := range replicas {
-		r.state.replicas = append(r.state.replicas, repo.Source{
-			Connection: s.Connection, Host: s.Host, Port: s.Port, File: s.File, Position: s.Position, GTID: s.GTID, UsingGTID: s.UsingGTID,
-		})
-	}
-	galera, err := r.opts.Server.Galera(ctx)
-	if err != nil || galera == nil {
-		return err
-	}
-	r.state.galera = &repo.Galera{UUID: galera.UUID, SeqNo: galera.SeqNo}
-	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/aria"
 	"mbk/internal/datadir"
 	"mbk/internal/innodb"
@@ -76,7 +77,10 @@ type copies struct {
 	misplaced   map[string]*finalFile // files that are copies of other tables' ones, in the places of these
 	absent      map[string]bool       // such as lie elsewhere, and are not there
 	next        uint32
-	page        []byte // for page 0 of a tablespace, innodb_page_size long
+	system      []*fileCopy // of the system tablespace and the undo tablespaces
+	baseline    *baseline   // the tables when the copying began
+	packs       []pack.Pack // when it is closed
+	page        []byte      // for page 0 of a tablespace, innodb_page_size long
 }
 
 func newCopies(l datadir.Layout, c *copier.Copier, descriptors int64) (*copies, error) {
@@ -338,6 +342,33 @@ func (c *copies) wait(ctx context.Context) error {
 	return nil
 }
 
+// missing returns those of the entries whose files, as they were found, have no copy that
+// holds, and their size in bytes. Files that are being written to are not among them.
+func (c *copies) missing(entries []datadir.Entry, found []datadir.StatResult) (missing []datadir.Entry, size int64, err error) {
+	for i, e := range entries {
+		now, err := found[i].Stat, found[i].Err
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		copied, holds := c.holds(e, now)
+		if holds || c.foreign(e) || copied != nil && !now.Quiescent() {
+			continue
+		}
+		missing = append(missing, e)
+		size += now.Size
+	}
+	return missing, size, nil
+}
+
+// close ends the packs.
+func (c *copies) close(ctx context.Context) (err error) {
+	c.packs, err = c.copier.Close(ctx)
+	return err
+}
+
 // holds returns the copy of the file that is at e's place now, if there is one,
 // and whether it still holds: for InnoDB and online-safe Aria the same generation
 // of the file, because their logs make up for later changes (unless it lacks its first page); for all others the
@@ -372,12 +403,12 @@ func (c *copies) holds(e datadir.Entry, now datadir.FileStat) (*fileCopy, bool) 
 // of a redo log that holds all of it. From 10.6 on the server writes that page when it
 // writes out dirty pages, so that files without are what crashes leave. In 10.5 it
 // writes the page before it logs anything of the file, and wants to find it.
-func (c *copies) recreates() bool { return c.layout.Since(10, 6) }
+func recreates(l datadir.Layout) bool { return l.Since(10, 6) }
 
 // lacksFirstPage reports whether h is of no use, because the file had no page 0 when it was
 // copied, which recovery will want and which is there now.
 func (c *copies) lacksFirstPage(h *fileCopy, e datadir.Entry) bool {
-	if h.id != nil || c.recreates() {
+	if h.id != nil || recreates(c.layout) {
 		return false
 	}
 	f, err := c.layout.Files.Open(c.layout.File(e))

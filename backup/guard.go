@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"mbk/internal/hint"
@@ -19,16 +21,17 @@ const guardPause = 2 * time.Second
 // its own, because SHOW SLAVE STATUS may have to wait for replication.
 type guard struct {
 	opts   Options
-	redo   func() *redoCopy // nil before it is copied
-	conn   *stage.Watch     // nil without bounds
-	cancel context.CancelFunc
-	ended  chan struct{}
+	redo   atomic.Pointer[redoCopy] // nil before it is copied
+	conn   *stage.Watch             // nil without bounds
+	cancel context.CancelFunc       // nil before the start
+	ended  sync.WaitGroup
 }
 
-// startGuard looks once, and from then on until it is stopped. What it finds ends
-// the attempt.
-func (r *attempt) startGuard(ctx context.Context) error {
-	g := &guard{opts: r.opts, redo: r.tailed.Load, ended: make(chan struct{})}
+func newGuard(o Options) *guard { return &guard{opts: o} }
+
+// start looks once, and from then on until it is stopped. What it finds ends the
+// attempt, through abort.
+func (g *guard) start(ctx context.Context, abort context.CancelCauseFunc) error {
 	if len(g.opts.AbortIf) > 0 || g.opts.MaxLag > 0 {
 		var err error
 		if g.conn, err = g.opts.Server.Watch(ctx); err != nil {
@@ -36,18 +39,15 @@ func (r *attempt) startGuard(ctx context.Context) error {
 		}
 	}
 	ctx, g.cancel = context.WithCancel(ctx)
-	r.guard = g
 	if err := g.look(ctx); err != nil {
-		close(g.ended)
 		return err
 	}
-	go g.run(ctx, r.cancel)
+	g.ended.Go(func() { g.run(ctx, abort) })
 	return nil
 }
 
 // run looks again and again.
 func (g *guard) run(ctx context.Context, abort context.CancelCauseFunc) {
-	defer close(g.ended)
 	tick := time.NewTicker(guardPause)
 	defer tick.Stop()
 	for {
@@ -65,11 +65,10 @@ func (g *guard) run(ctx context.Context, abort context.CancelCauseFunc) {
 
 // stop ends the guard and its connection. It may be called more than once.
 func (g *guard) stop() {
-	if g == nil {
-		return
+	if g.cancel != nil {
+		g.cancel()
 	}
-	g.cancel()
-	<-g.ended
+	g.ended.Wait()
 	if g.conn != nil {
 		g.conn.Close()
 	}
@@ -97,7 +96,7 @@ func (g *guard) lookAtRoom(ctx context.Context) error {
 			return err
 		}
 	}
-	redo := g.redo()
+	redo := g.redo.Load()
 	if redo == nil {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"path"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/hint"
+	"mbk/internal/innodb"
 	"mbk/internal/ui/printable"
 	"mbk/stage"
 )
@@ -23,31 +25,48 @@ import (
 // And a file that waits for its import is not the server's: it may be half there,
 // and the import rewrites it in place. This file is about telling both.
 
+// imports tells of tablespaces that were discarded and imported what the redo log does
+// not, because it hides which tablespaces it deletes.
+type imports struct {
+	server *stage.Server
+	watch  *stage.Watch
+	tail   *innodb.Tailer
+	log    *slog.Logger
+
+	tableIDs map[innodb.SpaceID]uint64 // the tables of the tablespaces at knownAt; nil if the log hides nothing
+	knownAt  innodb.LSN
+	covered  bool // the checkpoint lies after all changes of before that LSN
+}
+
+func newImports(o Options, watch *stage.Watch, tail *innodb.Tailer) *imports {
+	return &imports{server: o.Server, watch: watch, tail: tail, log: o.Logger}
+}
+
 // beforeCheckpoint is called when all tables are open, before the checkpoint is
 // read. Where the redo log hides which tablespaces it deletes, the numbers of the
 // tables are remembered, and the checkpoint is made to lie behind that.
-func (r *attempt) beforeCheckpoint(ctx context.Context, c *redoCopy) error {
+func (c *imports) beforeCheckpoint(ctx context.Context, try int) error {
 	if c.tail.Header().Readable() {
 		return nil
 	}
 	var err error
-	if c.tableIDs, err = r.opts.Server.TableIDs(ctx); err != nil {
+	if c.tableIDs, err = c.server.TableIDs(ctx); err != nil {
 		return err
 	}
-	lsns, err := r.watch.LSNs(ctx)
+	lsns, err := c.watch.LSNs(ctx)
 	if err != nil {
 		return err
 	}
 	c.knownAt = lsns.Current
-	err = r.opts.Server.Checkpoint(ctx)
+	err = c.server.Checkpoint(ctx)
 	if !errors.Is(err, stage.ErrPrivilege) && !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
-	r.log.Debug("no checkpoint could be forced", "reason", err)
-	if r.try == 1 && !c.tail.Journal().MayDelete() {
+	c.log.Debug("no checkpoint could be forced", "reason", err)
+	if try == 1 && !c.tail.Journal().MayDelete() {
 		return nil // it matters only if tablespaces were deleted since the last one, which shows soon
 	}
-	c.covered, err = awaitCheckpoint(ctx, r.watch, c.knownAt)
+	c.covered, err = awaitCheckpoint(ctx, c.watch, c.knownAt)
 	if err == nil && !c.covered && c.tail.Journal().MayDelete() {
 		err = fmt.Errorf("the encrypted redo log does not tell which tablespaces it deletes, and within %s the server made %w", checkpointPatience, ErrNoCheckpoint)
 		err = hint.Wrap(err, makeCheckpoints)
@@ -55,49 +74,27 @@ func (r *attempt) beforeCheckpoint(ctx context.Context, c *redoCopy) error {
 	return err
 }
 
-// afterCheckpoint is called before the first page is copied, with the redo of
-// the time until now being known.
-func (r *attempt) afterCheckpoint(ctx context.Context) error {
-	if err := r.copies.lookForDiscarded(ctx, r.opts.Server); err != nil {
-		return err
-	}
-	// Not before: to read the dictionary makes a server with encryption threads work,
-	// and some make no checkpoint then.
-	if err := r.copies.lookForLeftOver(ctx, r.opts.Server, r.scanned); err != nil {
-		return err
-	}
-	c := r.redo
-	if c.tableIDs == nil || c.covered || c.checkpoint.Covers(c.knownAt) || !c.tail.Journal().MayDelete() {
+// afterCheckpoint is called before the first page is copied, with the redo of the time
+// until now being known.
+func (c *imports) afterCheckpoint(checkpoint innodb.Checkpoint) error {
+	if c.tableIDs == nil || c.covered || checkpoint.Covers(c.knownAt) || !c.tail.Journal().MayDelete() {
 		return nil
 	}
 	err := fmt.Errorf("tablespaces may have been deleted after the last checkpoint, and the encrypted redo log does not tell which: %w", ErrReplaced)
 	return hint.Wrap(err, "grant SUPER to the account: mbk makes a checkpoint of its own then, after which it can tell")
 }
 
-// lookForImports is called under BLOCK_DDL, before the files are settled. Without
-// a FILE_DELETE in the redo log nothing was discarded.
-func (r *attempt) lookForImports(ctx context.Context) error {
-	lsns, err := r.watch.LSNs(ctx)
-	if err != nil {
-		return err
-	}
-	if err := r.redo.tail.CatchUp(ctx, lsns.Flushed); err != nil {
-		return err
-	}
-	deleted := r.redo.tail.Journal().MayDelete()
-	if deleted || len(r.copies.discarded) > 0 {
-		if err := r.copies.lookForDiscarded(ctx, r.opts.Server); err != nil {
-			return err
-		}
-	}
-	if r.redo.tableIDs == nil || !deleted {
+// inTables is called under BLOCK_DDL, when the redo log has deleted tablespaces, or may
+// have. It fails if a tablespace belongs to another table than it did.
+func (c *imports) inTables(ctx context.Context) error {
+	if c.tableIDs == nil {
 		return nil
 	}
-	now, err := r.opts.Server.TableIDs(ctx)
+	now, err := c.server.TableIDs(ctx)
 	if err != nil {
 		return err
 	}
-	for space, id := range r.redo.tableIDs {
+	for space, id := range c.tableIDs {
 		if other, present := now[space]; present && other != id {
 			return fmt.Errorf("tablespace %d belonged to table %d and belongs to table %d: %w", space, id, other, ErrReplaced)
 		}
@@ -105,18 +102,18 @@ func (r *attempt) lookForImports(ctx context.Context) error {
 	return nil
 }
 
-// lookForImportedPages is called at the end, when all pages were seen. A tablespace
-// that was made, discarded and imported all behind the checkpoint has no number to
-// be compared, where the redo log hides names. Its pages tell.
-func (r *attempt) lookForImportedPages() error {
-	if r.redo.tableIDs == nil {
+// inPages is called at the end, when all pages were seen. A tablespace that was made,
+// discarded and imported all after the checkpoint has no number to be compared, where
+// the redo log hides names. Its pages tell.
+func (c *imports) inPages(f *finalState) error {
+	if c.tableIDs == nil {
 		return nil
 	}
-	for path, p := range r.final.files {
+	for path, p := range f.files {
 		if p.copy.pages == nil || p.copy.id == nil || !p.copy.pages.imported.Load() {
 			continue
 		}
-		if _, known := r.redo.tableIDs[*p.copy.id]; !known {
+		if _, known := c.tableIDs[*p.copy.id]; !known {
 			return fmt.Errorf("tablespace %d, %s, was made after the checkpoint and has pages of an import: %w", *p.copy.id, path, ErrReplaced)
 		}
 	}

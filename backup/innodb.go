@@ -18,60 +18,59 @@ const trxSysPage = 5
 
 // copySystem begins the copies of the system tablespace and of the undo
 // tablespaces. They are restored into the data directory itself.
-func (c *copies) copySystem(ctx context.Context) ([]*fileCopy, error) {
-	var all []*fileCopy
+func (c *copies) copySystem(ctx context.Context) error {
 	taken := map[string]bool{}
 	var space *innodb.Space
 	var first innodb.PageNo
 	for i, path := range c.layout.System {
 		f, h, err := c.openSystem(path)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		source := copier.Source{Cached: cachedBefore(f, h.stat.Size)}
 		if i == 0 {
 			s, err := datadir.ReadSpace(f, path, c.page)
 			if err != nil {
 				f.Close() //nolint:errcheck // only read
-				return nil, err
+				return err
 			}
 			space = &s
 			if source.Blank, err = doublewrite(f, path, s.PageSize); err != nil {
 				f.Close() //nolint:errcheck // only read
-				return nil, err
+				return err
 			}
 		}
 		h.space, h.id, h.first = space, &space.ID, first
 		h.entry.Name = freeName(h.entry, taken)
 		first += innodb.PageNo(h.stat.Size / int64(space.PageSize))
 		if err := c.submitSystem(ctx, f, h, source); err != nil {
-			return nil, err
+			return err
 		}
-		all = append(all, h)
+		c.system = append(c.system, h)
 	}
 	undo, err := c.layout.UndoFiles()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, path := range undo {
 		f, h, err := c.openSystem(path)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		cached := cachedBefore(f, h.stat.Size)
 		s, err := datadir.ReadSpace(f, path, c.page)
 		if err != nil {
 			f.Close() //nolint:errcheck // only read
-			return nil, err
+			return err
 		}
 		h.space, h.id = &s, &s.ID
 		// Undo tablespaces are truncated in place.
 		if err := c.submitSystem(ctx, f, h, copier.Source{PadShort: true, Cached: cached}); err != nil {
-			return nil, err
+			return err
 		}
-		all = append(all, h)
+		c.system = append(c.system, h)
 	}
-	return all, nil
+	return nil
 }
 
 // freeName is the name that a file of the system tablespace is restored under: its

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -9,10 +10,117 @@ import (
 	"strings"
 	"time"
 
+	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
+	"mbk/internal/datadir/filter"
+	"mbk/internal/hint"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
 )
+
+// manifest describes the backup, once everything of it is stored.
+func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
+	m := &repo.Manifest{
+		FormatVersion: repo.FormatVersion, ID: r.journal.id, Kind: repo.KindFull, Tool: r.opts.Tool,
+		Started: r.journal.started, Server: describeServer(r.found.facts), Steps: r.journal.stepTimes(), Stages: r.server.stageTimes(), LockMS: r.journal.window.Milliseconds(),
+		Binlog: r.final.position.binlog, Replicas: r.final.position.replicas, Galera: r.final.position.galera,
+		Codec: r.opts.Codec.String(), Packs: append(r.copies.packs, r.redo.pack), LeftOut: r.final.leftOut,
+		Redo: r.redo.describe(), Aria: repo.Aria{Control: &r.aria.control},
+		Late: r.final.lateCopies(), DDL: r.copies.baseline.ddl(r.final, r.redo.tail.Journal().Spaces()),
+	}
+	if r.found.layout.Selection != nil {
+		m.Filter = describeFilter(r.opts.Filter, r.final.leftDatabases)
+	}
+	found, err := r.list(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	m.TornPages, m.Damaged = found.torn, found.damaged
+	m.LSN = repo.LSNs{Checkpoint: m.Redo.Checkpoint.LSN, End: m.Redo.End, MaxPage: found.maxPage}
+	if m.LSN.MaxPage > m.LSN.End {
+		err := fmt.Errorf("%s has a page with LSN %d, which is after the end of the copied redo at %d: it is of another server, or of another time", found.maxFile, m.LSN.MaxPage, m.LSN.End)
+		return nil, r.strange(found.maxFile, err)
+	}
+	if err := reconcileTables(m, r.final, r.found.layout, r.found.unlisted); err != nil {
+		return nil, err
+	}
+	m.Warnings = r.warnings(m, r.noteProblems(m))
+	for _, p := range m.Packs {
+		m.BytesRead += p.Raw
+		m.BytesStored += p.Size
+	}
+	m.Finished = time.Now().UTC()
+	return m, nil
+}
+
+// strange adds advice to an error about a file that cannot be of this server, or not
+// of the present.
+func (r *attempt) strange(file string, err error) error {
+	p, d := r.final.files[file], r.copies.dictionary
+	switch {
+	case p == nil:
+		return err // the system tablespace or undo
+	case d == nil || d.Spaces[p.entry.DictionaryName()] == 0:
+		return hint.Wrap(err, leftOverHint)
+	}
+	table := filename.SQL(p.entry.Dir) + "." + filename.SQL(p.entry.Table)
+	return hint.Wrap(err, hint.Textf(
+		"if somebody has exchanged that file, the server cannot open the table: drop it, or leave it out with %s '%s'",
+		hint.Option("exclude-table"), table))
+}
+
+// warnings are what a DBA should know of a backup that is whole.
+func (r *attempt) warnings(m *repo.Manifest, outdated []datadir.TableName) []string {
+	warnings := append([]string{}, r.found.warnings()...)
+	for _, d := range m.Damaged {
+		warnings = append(warnings, fmt.Sprintf("%s: page %d is damaged in the source", d.File, d.Page))
+	}
+	warnings = append(warnings, r.copies.withoutSpace()...)
+	warnings = append(warnings, r.copies.warnLeftOver()...)
+	warnings = append(warnings, r.final.warnUndefined(m)...)
+	warnings = append(warnings, r.final.warnUnread(r.found.warnings())...)
+	warnings = append(warnings, warnProblems(m)...)
+	if len(outdated) > 0 {
+		warnings = append(warnings, outdatedText(outdated))
+	}
+	if m.Binlog == nil {
+		warnings = append(warnings, "the server writes no binary log: a restore ends at the moment of the backup")
+	}
+	return warnings
+}
+
+// noteProblems writes what is wrong with tables on the source into the manifest. It
+// returns the tables that need an upgrade.
+func (r *attempt) noteProblems(m *repo.Manifest) []datadir.TableName {
+	j := datadir.Judge{Layout: r.found.layout, Discarded: r.copies.discarded, Started: r.opts.Server.Started()}
+	if r.final.bare {
+		j.Dictionary = r.copies.dictionary
+	}
+	parts := datadir.TablesOf(func(yield func(datadir.Entry, datadir.FileFacts) bool) {
+		for _, files := range []map[string]*finalFile{r.final.files, r.copies.misplaced} {
+			for _, p := range files {
+				if !yield(p.entry, p.facts()) {
+					return
+				}
+			}
+		}
+	})
+	all := j.Problems(parts)
+	for i := range m.Tables {
+		if t := &m.Tables[i]; t.Problem == "" {
+			t.Problem = all[datadir.TableKey{Database: filename.Encode(t.Database), Table: filename.Encode(t.Name)}]
+		}
+	}
+	return datadir.Outdated(parts, r.found.facts.Version)
+}
+
+// describeFilter is the filter in the manifest, nil without one.
+func describeFilter(s filter.Spec, leftOut []string) *repo.Filter {
+	return &repo.Filter{
+		Databases: s.Databases, ExcludeDatabases: s.ExcludeDatabases, Tables: s.Tables, ExcludeTables: s.ExcludeTables,
+		LeftOut: leftOut,
+	}
+}
 
 // fileOf describes one copied file under its final path.
 func fileOf(ctx context.Context, path string, h *fileCopy) (repo.File, outcome, error) {
@@ -75,7 +183,7 @@ func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 		m.Files = append(m.Files, f)
 		return nil
 	}
-	for _, h := range r.system {
+	for _, h := range r.copies.system {
 		if err := add(h.entry.Path(), h); err != nil {
 			return outcome{}, err
 		}
@@ -95,11 +203,7 @@ func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 			last.Link, last.Origin = to.Kind, filepath.Clean(to.To)
 		}
 	}
-	redo := r.redo.file()
-	if filepath.Dir(r.layout.Redo) != r.layout.Dir {
-		redo.Origin = r.layout.Redo // it is restored into the data directory itself
-	}
-	m.Files = append(m.Files, redo)
+	m.Files = append(m.Files, r.redo.file())
 	slices.SortFunc(m.Files, func(a, b repo.File) int { return strings.Compare(a.Path, b.Path) })
 	index := make(map[string]int, len(m.Files))
 	for i, f := range m.Files {
@@ -111,10 +215,10 @@ func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 	m.Tables = r.final.tables(index)
 	for _, dir := range r.final.databases {
 		mode := uint32(0o700)
-		if s, err := r.layout.Stat(r.layout.Dir + "/" + dir); err == nil {
+		if s, err := r.found.layout.Stat(r.found.layout.Dir + "/" + dir); err == nil {
 			mode = s.Mode & 0o7777
 		}
-		m.Directories = append(m.Directories, repo.Directory{Path: dir, Name: filename.SQL(dir), Mode: mode, Origin: r.layout.DatabaseOrigin(dir)})
+		m.Directories = append(m.Directories, repo.Directory{Path: dir, Name: filename.SQL(dir), Mode: mode, Origin: r.found.layout.DatabaseOrigin(dir)})
 	}
 	return found, nil
 }

@@ -84,3 +84,19 @@ const twoFilesHint = "one of them is a copy: look which of the tables the server
 func inTwoFiles(id innodb.SpaceID, one, other string) error {
 	return fmt.Errorf("tablespace %d is in two files, %s and %s", id, one, other)
 }
+
+// findProblems looks, under the lock, for tables of InnoDB without files, or with wrong
+// ones. Only then is the dictionary needed once more.
+func (c *copies) findProblems(ctx context.Context, server *stage.Server, f *finalState) error {
+	if d := c.dictionary; !f.bare && (d == nil || len(f.exchanged(d)) == 0) {
+		return nil
+	}
+	f.bare = true
+	d, err := datadir.ReadDictionary(ctx, server)
+	if err != nil {
+		return err
+	}
+	c.dictionary = d
+	c.leaveCopies(f, f.exchanged(d))
+	return nil
+}

@@ -2,62 +2,159 @@ package backup
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/hint"
+	"mbk/internal/innodb"
 	"mbk/internal/repo"
 	"mbk/internal/ui/printable"
 )
 
-// scan is a scan of the data directory, which fails if a table's file cannot be read.
-func (r *attempt) scan(ctx context.Context) (datadir.Scan, error) {
-	s, err := r.layout.Scan(ctx)
+// madeMeanwhile is the error for a table that a check before the backup would have
+// refused.
+func madeMeanwhile(text string, advice hint.Text) error {
+	return &FindingError{Finding{Check: checkTables, Grade: GradeError, Text: text, Hints: []hint.Text{advice}}}
+}
+
+// addRecreated adds empty files for the tablespaces that an ALTER has made and no scan
+// showed, because it began under BLOCK_COMMIT: recovery makes them anew.
+func addRecreated(f *finalState, spaces []innodb.SpaceHistory, l datadir.Layout, nextNumber func() uint32) error {
+	names, ids := map[string]bool{}, map[innodb.SpaceID]bool{}
+	for _, p := range f.files {
+		if p.entry.IsInnoDB() {
+			names[p.entry.SpaceName()] = true
+		}
+		if p.copy.id != nil {
+			ids[*p.copy.id] = true
+		}
+	}
+	for _, s := range spaces {
+		e := spaceEntry(s)
+		if !madeByAlter(s) || names[e.SpaceName()] || ids[s.Space] || l.Selection.Excludes(s.Name, f.left) {
+			continue
+		}
+		if !recreates(l) {
+			return fmt.Errorf("tablespace %d, %s: %w", s.Space, s.Name, ErrMadeLast)
+		}
+		h := &fileCopy{entry: e, number: nextNumber(), class: repo.ClassInnoDB}
+		h.stat = datadir.FileStat{Mode: unix.S_IFREG | 0o660, Modified: time.Now()}
+		f.files[e.Path()] = &finalFile{entry: e, copy: h}
+	}
+	return nil
+}
+
+// madeByAlter reports whether the redo makes a file such as only an ALTER makes when no
+// other DDL goes on. That of a CREATE TABLE may be missing because it could not be made.
+func madeByAlter(s innodb.SpaceHistory) bool {
+	name := path.Base(s.Name)
+	return s.Created != 0 && s.Renamed == 0 && s.Deleted == 0 && (filename.Temporary(name) || filename.FullText(name))
+}
+
+// spaceEntry is the file of a tablespace that the redo names.
+func spaceEntry(s innodb.SpaceHistory) datadir.Entry {
+	dir, name := path.Split(s.Name)
+	e := datadir.Entry{Dir: path.Base(dir), Name: name, Table: datadir.TableOf(name)}
+	if s.External {
+		e.Link = datadir.Link{Kind: repo.LinkISL, To: s.Name}
+	}
+	return e
+}
+
+// reconcileSpaces compares the tablespaces that the redo names with those that
+// were copied. What a recovery could not do fails the backup.
+func reconcileSpaces(f *finalState, spaces []innodb.SpaceHistory, l datadir.Layout) error {
+	created := map[string]innodb.SpaceID{} // by the last name in the redo
+	for _, s := range spaces {
+		if s.Deleted == 0 && s.External && !l.Pathless() && l.Selection != nil {
+			return madeMeanwhile(s.Name+" was made with DATA DIRECTORY during the backup: "+filteredFar, filterFarHint)
+		}
+		if s.Deleted == 0 {
+			created[strings.TrimPrefix(s.Name, "./")] = s.Space
+		}
+	}
+	files, err := f.spaceFiles(created)
 	if err != nil {
-		return datadir.Scan{}, err
+		return err
 	}
-	needed, loose := r.layout.SplitUnreadable(s.Unreadable)
-	r.loose = loose
-	if needed != "" {
-		return datadir.Scan{}, hint.Wrap(fmt.Errorf("tables have files that cannot be read: %s", needed), unreadHint)
+	names := make(map[innodb.SpaceID]string, len(files))
+	for id, p := range files {
+		names[id] = p.entry.SpaceName()
 	}
-	return s, nil
+	for _, problem := range innodb.Reconcile(spaces, names) {
+		p := files[problem.History.Space]
+		switch {
+		case problem.Kind == innodb.ProblemMissing && l.Selection.Excludes(problem.History.Name, f.left):
+		case problem.Kind == innodb.ProblemDeleted && p.entry.Volatile():
+			delete(f.files, p.entry.Path()) // an ALTER gave up after its files were listed
+		case problem.Kind == innodb.ProblemDeleted:
+			return fmt.Errorf("%s: %w", problem, ErrReplaced)
+		default:
+			return fmt.Errorf("the copied files and the redo log do not fit together: %s", problem)
+		}
+	}
+	return nil
+}
+
+// spaceFiles are the files of InnoDB by the numbers of their tablespaces. A file without
+// a first page has the number with which the redo creates it, by its name.
+func (f *finalState) spaceFiles(created map[string]innodb.SpaceID) (map[innodb.SpaceID]*finalFile, error) {
+	files := map[innodb.SpaceID]*finalFile{}
+	for path, p := range f.files {
+		if !p.entry.IsInnoDB() {
+			continue
+		}
+		if id, ok := created[p.entry.SpaceName()]; ok && p.copy.id == nil {
+			p.copy.id = &id // the redo holds all of the file, its page 0 too
+		}
+		if p.copy.id == nil {
+			continue
+		}
+		id := *p.copy.id
+		if other, twice := files[id]; twice {
+			return nil, hint.Wrap(inTwoFiles(id, other.entry.Path(), path), twoFilesHint)
+		}
+		files[id] = p
+	}
+	return files, nil
 }
 
 // warnUnread is the warning of what the last scan could not read, unless the checks
 // have said the same.
-func (r *attempt) warnUnread() []string {
-	if r.loose == "" || slices.Contains(r.found.warnings(), unreadText(r.loose)) {
+func (f *finalState) warnUnread(said []string) []string {
+	if f.loose == "" || slices.Contains(said, unreadText(f.loose)) {
 		return nil
 	}
-	return []string{unreadText(r.loose)}
+	return []string{unreadText(f.loose)}
 }
 
-// reconcile compares the manifest with what the server listed under BLOCK_DDL: what
+// reconcileTables compares the manifest with what the server listed under BLOCK_DDL: what
 // the server has and the backup has not must never go unnoticed. Tables that it did not
 // list before the backup either are marked: there are directories of which the server
 // opens nothing.
-func (r *attempt) reconcile(m *repo.Manifest) error {
+func reconcileTables(m *repo.Manifest, f *finalState, l datadir.Layout, unlisted []datadir.TableName) error {
 	var ours []datadir.TableName
 	for _, t := range m.Tables {
 		ours = append(ours, datadir.TableName{Database: t.Database, Name: t.Name})
 	}
-	for _, t := range r.left {
+	for _, t := range f.leftOut {
 		ours = append(ours, datadir.TableName{Database: t.Database, Name: t.Name})
 	}
-	compare := datadir.Reconciler{Folds: r.layout.FoldsNames(), Unnamable: r.final.unnamable}
-	found := compare.Tables(ours, r.listed.Tables)
-	found.Missing = slices.DeleteFunc(found.Missing, func(q datadir.TableName) bool { return r.addUnknown(m, q) })
+	compare := datadir.Reconciler{Folds: l.FoldsNames(), Unnamable: f.unnamable}
+	found := compare.Tables(ours, f.listed.Tables)
+	found.Missing = slices.DeleteFunc(found.Missing, func(q datadir.TableName) bool { return addUnknown(m, l, q) })
 	if len(found.Missing) > 0 {
 		return errors.New(withoutFiles + shortNames(found.Missing))
 	}
-	if fresh := slices.DeleteFunc(slices.Clone(found.Surplus), func(q datadir.TableName) bool { return slices.Contains(r.found.unlisted, q) }); len(fresh) > 0 {
+	if fresh := slices.DeleteFunc(slices.Clone(found.Surplus), func(q datadir.TableName) bool { return slices.Contains(unlisted, q) }); len(fresh) > 0 {
 		return fmt.Errorf("the data directory has tables that the server does not list: %s", shortNames(fresh))
 	}
 	for i := range m.Tables {
@@ -65,11 +162,11 @@ func (r *attempt) reconcile(m *repo.Manifest) error {
 			t.Problem = unlistedText
 		}
 	}
-	databases := slices.Clone(r.final.leftDatabases)
+	databases := slices.Clone(f.leftDatabases)
 	for _, d := range m.Directories {
 		databases = append(databases, d.Name)
 	}
-	if missing := compare.Databases(r.layout, databases, r.listed.Databases); len(missing) > 0 {
+	if missing := compare.Databases(l, databases, f.listed.Databases); len(missing) > 0 {
 		return errors.New(withoutDirectory + printable.List(missing))
 	}
 	return nil
@@ -77,9 +174,9 @@ func (r *attempt) reconcile(m *repo.Manifest) error {
 
 // addUnknown adds a table to the manifest whose definition is not in the backup because
 // the server could not read it, before anything was locked. It reports whether it is one.
-func (r *attempt) addUnknown(m *repo.Manifest, q datadir.TableName) bool {
+func addUnknown(m *repo.Manifest, l datadir.Layout, q datadir.TableName) bool {
 	frm := datadir.DefinitionOf(q)
-	problem := r.layout.BadDefinitions[frm.Path()]
+	problem := l.BadDefinitions[frm.Path()]
 	if problem == "" {
 		return false
 	}
@@ -97,37 +194,25 @@ func (r *attempt) addUnknown(m *repo.Manifest, q datadir.TableName) bool {
 }
 
 // leftWithoutFiles are the tables without a file of their own that are still there.
-func (r *attempt) leftWithoutFiles() []repo.LeftOut {
-	return slices.DeleteFunc(slices.Clone(r.found.fileless), func(t repo.LeftOut) bool {
-		return !slices.Contains(r.listed.Tables, datadir.TableName{Database: t.Database, Name: t.Name})
+func leftWithoutFiles(fileless []repo.LeftOut, listed datadir.Listing) []repo.LeftOut {
+	return slices.DeleteFunc(slices.Clone(fileless), func(t repo.LeftOut) bool {
+		return !slices.Contains(listed.Tables, datadir.TableName{Database: t.Database, Name: t.Name})
 	})
 }
 
 // leftByFilter lists the tables that the filter left out.
-func (r *attempt) leftByFilter() []repo.LeftOut {
-	k := r.layout.Selection
+func leftByFilter(l datadir.Layout, listed datadir.Listing) []repo.LeftOut {
+	k := l.Selection
 	if k == nil {
 		return nil
 	}
 	var left []repo.LeftOut
-	for _, q := range r.listed.Tables {
+	for _, q := range listed.Tables {
 		if !k.Filter.Table(q.Database, q.Name) {
 			left = append(left, repo.LeftOut{Database: q.Database, Name: q.Name, Reason: repo.LeftByFilter})
 		}
 	}
 	return left
-}
-
-// describeFilter is the filter in the manifest, nil without one.
-func (r *attempt) describeFilter() *repo.Filter {
-	if r.layout.Selection == nil {
-		return nil
-	}
-	s := r.opts.Filter
-	return &repo.Filter{
-		Databases: s.Databases, ExcludeDatabases: s.ExcludeDatabases, Tables: s.Tables, ExcludeTables: s.ExcludeTables,
-		LeftOut: r.final.leftDatabases,
-	}
 }
 
 // warnUndefined are the warnings of such files of InnoDB's tables that a backup ends with.

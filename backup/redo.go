@@ -3,7 +3,9 @@ package backup
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"mbk/copier"
@@ -12,6 +14,7 @@ import (
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
 	"mbk/internal/sys/pagecache"
+	"mbk/stage"
 )
 
 // redoPack is the object of the redo inside a backup's folder, and redoLogName
@@ -28,9 +31,10 @@ const spoolMemory = 64 << 20
 // newest when all files were open. One goroutine tails the log into a spool,
 // another stores the spool, and neither waits for the other.
 type redoCopy struct {
-	tail       *innodb.Tailer
+	layout     datadir.Layout
+	tail       *innodb.Tailer // nil before open
 	spool      *spool
-	cancel     context.CancelFunc
+	cancel     context.CancelFunc // nil before start
 	checkpoint innodb.Checkpoint
 	capacity   int64
 	number     uint32
@@ -44,52 +48,45 @@ type redoCopy struct {
 
 	cold   *os.File      // the log, if the server writes it past the page cache
 	before pagecache.Map // what the cache held of it: nothing
-
-	// Of a log that hides names: the tables of the tablespaces at an LSN.
-	tableIDs map[innodb.SpaceID]uint64
-	knownAt  innodb.LSN
-	covered  bool // the checkpoint lies after all changes of before that LSN
 }
 
-// startRedo reads the newest checkpoint and begins to copy the log behind it. It
-// returns when everything that was durable by then is copied.
-func (r *attempt) startRedo(ctx context.Context) error {
+// newRedoCopy makes the copy of a redo log, whose file has that number.
+func newRedoCopy(l datadir.Layout, spoolDir string, number uint32) *redoCopy {
 	c := &redoCopy{
-		spool:  newSpool(r.opts.SpoolDir, spoolMemory),
-		number: r.copies.nextNumber(),
+		layout: l, spool: newSpool(spoolDir, spoolMemory), number: number,
 		tailed: make(chan struct{}), stored: make(chan struct{}),
 	}
-	c.cold, c.before = coldLog(r.layout)
-	r.tailed.Store(c)
+	c.cold, c.before = coldLog(l)
+	return c
+}
+
+// open begins to follow the log, of which nothing is kept yet. each is called for each
+// part of it.
+func (c *redoCopy) open(watch *stage.Watch, each func(*innodb.Tailer), log *slog.Logger) (err error) {
 	sink := func(mtrs []byte, _, _ innodb.LSN) error {
 		_, err := c.spool.Write(mtrs)
-		r.mindLag(c.tail)
+		each(c.tail)
 		return err
 	}
-	var err error
-	if c.tail, err = innodb.OpenTailer(r.layout.Redo, r.watch, sink, innodb.TailOptions{Files: r.layout.Files, Logger: r.log}); err != nil {
-		return err
-	}
-	if err := r.beforeCheckpoint(ctx, c); err != nil {
-		return errors.Join(err, c.tail.Close())
-	}
+	c.tail, err = innodb.OpenTailer(c.layout.Redo, watch, sink, innodb.TailOptions{Files: c.layout.Files, Logger: log})
+	return err
+}
+
+// start reads the newest checkpoint and begins to copy what follows it. abort is called
+// with the error that ends the copying early.
+func (c *redoCopy) start(ctx context.Context, o Options, id string, abort context.CancelCauseFunc) (err error) {
 	if c.checkpoint, err = c.tail.Checkpoint(ctx); err != nil {
-		return errors.Join(err, c.tail.Close())
+		return err
 	}
 	c.capacity = c.tail.Ring().Capacity
 	ctx, c.cancel = context.WithCancel(ctx)
-	go c.follow(ctx, r.cancel)
-	go c.store(ctx, r)
-	r.redo = c
-	lsns, err := r.watch.LSNs(ctx)
-	if err != nil {
-		return err
-	}
-	if err := c.tail.CatchUp(ctx, lsns.Flushed); err != nil {
-		return err
-	}
-	return r.afterCheckpoint(ctx)
+	go c.follow(ctx, abort)
+	go c.store(ctx, o, id, abort)
+	return nil
 }
+
+// started reports whether the log is being copied, or was.
+func (c *redoCopy) started() bool { return c.cancel != nil }
 
 // coldLog opens the redo log if nothing of it is in the page cache, which is so if
 // the server writes it past the cache. A log that is in there belongs there: the
@@ -119,9 +116,9 @@ func (c *redoCopy) spareCache() {
 	}
 }
 
-// leaveCache is spareCache for the last time. Without a redoCopy it does nothing.
+// leaveCache is spareCache for the last time.
 func (c *redoCopy) leaveCache() {
-	if c == nil || c.cold == nil {
+	if c.cold == nil {
 		return
 	}
 	c.spareCache()
@@ -142,13 +139,13 @@ func (c *redoCopy) follow(ctx context.Context, cancel context.CancelCauseFunc) {
 }
 
 // store writes what the tail yields to the repository.
-func (c *redoCopy) store(ctx context.Context, r *attempt) {
+func (c *redoCopy) store(ctx context.Context, o Options, id string, abort context.CancelCauseFunc) {
 	defer close(c.stored)
-	c.result, c.pack, c.storeErr = copier.StoreStream(ctx, r.opts.Repository.Store(), repo.Folder(r.id), redoPack,
-		c.number, innodb.DataOffset(c.tail.Header().Format), c.spool, copier.Options{Codec: r.opts.Codec, Level: r.opts.Level})
+	c.result, c.pack, c.storeErr = copier.StoreStream(ctx, o.Repository.Store(), repo.Folder(id), redoPack,
+		c.number, innodb.DataOffset(c.tail.Header().Format), c.spool, copier.Options{Codec: o.Codec, Level: o.Level})
 	if c.storeErr != nil {
 		c.spool.fail(c.storeErr)
-		r.cancel(c.storeErr)
+		abort(c.storeErr)
 	}
 }
 
@@ -163,21 +160,28 @@ func (c *redoCopy) finish(ctx context.Context, lsn innodb.LSN) error {
 }
 
 // wait returns when the redo is stored.
-func (c *redoCopy) wait(ctx context.Context) (pack.Pack, error) {
+func (c *redoCopy) wait(ctx context.Context) error {
 	select {
 	case <-c.stored:
-		return c.pack, c.storeErr
+		return c.storeErr
 	case <-ctx.Done():
-		return pack.Pack{}, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 }
 
-// close ends both goroutines and gives back what they used.
+// close ends both goroutines and closes what they used. Nobody else may use the copy
+// any more.
 func (c *redoCopy) close() error {
-	c.cancel()
-	<-c.tailed
-	c.spool.finish()
-	<-c.stored
+	defer c.leaveCache()
+	if c.tail == nil {
+		return nil
+	}
+	if c.started() {
+		c.cancel()
+		<-c.tailed
+		c.spool.finish()
+		<-c.stored
+	}
 	return errors.Join(c.tail.Close(), c.spool.Close())
 }
 
@@ -198,8 +202,12 @@ func (c *redoCopy) describe() repo.Redo {
 func (c *redoCopy) file() repo.File {
 	format := c.tail.Header().Format
 	from, to := innodb.StoredRedo(format, c.checkpoint, c.end)
-	return repo.File{
+	f := repo.File{
 		Number: c.number, Path: redoLogName, Class: repo.ClassRedo, Mode: 0o660, Modified: time.Now().UTC(),
 		Size: innodb.DataOffset(format) + int64(to-from), Extents: c.result.Extents,
 	}
+	if filepath.Dir(c.layout.Redo) != c.layout.Dir {
+		f.Origin = c.layout.Redo // it is restored into the data directory itself
+	}
+	return f
 }

@@ -29,6 +29,11 @@ type finalState struct {
 
 	leftDatabases []string        // that the filter left out, by their SQL names
 	left          map[string]bool // files of full-text indexes that it left out
+	leftOut       []repo.LeftOut  // tables
+	loose         string          // what the last scan could not read, and no table needs
+
+	listed   datadir.Listing // of the server, under BLOCK_DDL
+	position position
 }
 
 // finalFile is a copy under its final name.
@@ -50,7 +55,7 @@ func (c *copies) resolve(ctx context.Context, s datadir.Scan) (*finalState, erro
 		databases: s.Databases, files: make(map[string]*finalFile, len(s.Entries)), unnamable: s.Unnamable,
 		leftDatabases: s.ExcludedDatabases, left: map[string]bool{},
 	}
-	f.noteLeftOut(s)
+	f.noteLeftOut(s, c.layout)
 	found := c.layout.StatAll(s.Entries)
 	for rest := s.Entries; len(rest) > 0; {
 		pair := rest[:samePair(rest)]
@@ -93,8 +98,9 @@ func (f *finalState) lacksSpace(pair []datadir.Entry) bool {
 	return slices.ContainsFunc(parts, func(part string) bool { return f.files[stem+"#P#"+part+".ibd"] == nil })
 }
 
-// noteLeftOut notes the files that the filter took out of a scan.
-func (f *finalState) noteLeftOut(s datadir.Scan) {
+// noteLeftOut notes what a scan found that is not copied.
+func (f *finalState) noteLeftOut(s datadir.Scan, l datadir.Layout) {
+	_, f.loose = l.SplitUnreadable(s.Unreadable)
 	for _, path := range s.ExcludedFullText {
 		f.left[path] = true
 	}
@@ -269,7 +275,7 @@ func (p *finalFile) changesUnderLock() bool {
 // update brings the final state up to date under BLOCK_COMMIT: InnoDB files of
 // an ALTER that runs on, and tables that only BLOCK_COMMIT protects.
 func (c *copies) update(ctx context.Context, f *finalState, s datadir.Scan) error {
-	f.noteLeftOut(s)
+	f.noteLeftOut(s, c.layout)
 	seen := make(map[string]bool, len(s.Entries))
 	for rest := s.Entries; len(rest) > 0; {
 		pair := rest[:samePair(rest)]

@@ -119,7 +119,7 @@ func FuzzJournal(f *testing.F) {
 				t.Errorf("tablespace %d: %+v, want %+v", s.Space, got, s)
 			}
 		}
-		for _, p := range j.Reconcile(map[SpaceID]string{5: "db/t.ibd", 7: "db/t.ibd", 9: "db/b.ibd"}) {
+		for _, p := range Reconcile(j.Spaces(), map[SpaceID]string{5: "db/t.ibd", 7: "db/t.ibd", 9: "db/b.ibd"}) {
 			if p.String() == "" {
 				t.Error("a problem without words")
 			}

@@ -185,15 +185,15 @@ func (p Problem) String() string {
 	return fmt.Sprintf("tablespace %d: problem %d", h.Space, p.Kind)
 }
 
-// Reconcile compares the journal with the files that a recovery would find:
+// Reconcile compares what a log says of tablespaces with the files that a recovery would find:
 // their names by tablespace number. A name is relative to the data directory
 // ("db/t.ibd") or absolute, as the server itself names the file; "" is not
 // compared. It returns what would make the recovery fail or lose data, by
-// tablespace number. A journal that is not Readable finds nothing: then only
+// tablespace number. A journal that is not Readable has no spaces: then only its
 // Counts can show that nothing was deleted.
-func (j *Journal) Reconcile(files map[SpaceID]string) []Problem {
+func Reconcile(spaces []SpaceHistory, files map[SpaceID]string) []Problem {
 	var problems []Problem
-	for _, h := range j.Spaces() {
+	for _, h := range spaces {
 		file, present := files[h.Space]
 		kind := ProblemKind(0)
 		switch {

@@ -61,7 +61,7 @@ func TestReconcile(t *testing.T) {
 				op.Start = LSN(10 * (i + 1))
 				j.add([]FileOp{op})
 			}
-			if got := fmt.Sprint(j.Reconcile(tt.files)); got != tt.want {
+			if got := fmt.Sprint(Reconcile(j.Spaces(), tt.files)); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})
@@ -96,7 +96,7 @@ func TestJournalWithoutKeyOnlyCounts(t *testing.T) {
 	if got, want := j.Counts(), (FileCounts{Deletes: 1, Modifies: 1}); got != want || j.Readable() {
 		t.Errorf("counts = %+v, readable %v; want %+v", got, j.Readable(), want)
 	}
-	if p := j.Reconcile(map[SpaceID]string{0: "ibdata1"}); len(p) != 0 || len(j.Spaces()) != 0 {
+	if p := Reconcile(j.Spaces(), map[SpaceID]string{0: "ibdata1"}); len(p) != 0 || len(j.Spaces()) != 0 {
 		t.Errorf("problems %v, tablespaces %v", p, j.Spaces())
 	}
 }

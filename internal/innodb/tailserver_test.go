@@ -647,7 +647,7 @@ func checkRedo(t *testing.T, tl *innodb.Tailer, c innodb.Checkpoint, end innodb.
 		t.Errorf("file operations %+v, copied %+v", got, want)
 	}
 	t.Logf("format %#x, readable %v, %+v", h.Format, tl.Journal().Readable(), tl.Journal().Counts())
-	if problems := tl.Journal().Reconcile(spaces); spaces != nil && len(problems) > 0 {
+	if problems := innodb.Reconcile(tl.Journal().Spaces(), spaces); spaces != nil && len(problems) > 0 {
 		t.Errorf("files do not fit the log: %v", problems)
 	}
 }

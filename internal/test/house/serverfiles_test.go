@@ -11,7 +11,7 @@ import (
 // path, because it is not the server's.
 var ownFiles = map[string][]string{
 	"backup/options.go":        {"os.Stat"},                    // the spool folder
-	"backup/record.go":         {"os.Readlink"},                // in /proc
+	"backup/source.go":         {"os.Readlink"},                // in /proc
 	"backup/check_room.go":     {"filepath.EvalSymlinks"},      // where the repository is
 	"backup/spool.go":          {"os.CreateTemp", "os.Remove"}, // redo that waits
 	"internal/datadir/stat.go": {"unix.Statx"},                 // of an open file

@@ -1,0 +1,96 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"mbk/internal/repo"
+)
+
+// ErrLockBudget is the cause of a failed backup that would have held BLOCK_DDL
+// for longer than Options.LockBudget. The server was given free in time.
+var ErrLockBudget = errors.New("lock budget exceeded")
+
+// ErrReplaced is returned by an attempt when the redo says that a tablespace was
+// discarded and imported while it ran. A recovery from this attempt's checkpoint
+// would lose changes; one from a checkpoint behind the import does not.
+var ErrReplaced = errors.New("tablespace discarded or imported during the backup")
+
+// ErrMadeLast is returned by an attempt when the redo says that a file was made after
+// the last look at the files, and recovery could not make it anew.
+var ErrMadeLast = errors.New("an ALTER TABLE began in the last moment of the backup")
+
+// ErrNoCheckpoint is returned when a backup has to begin behind a checkpoint that
+// it cannot force and that the server did not make in time.
+var ErrNoCheckpoint = errors.New("no checkpoint")
+
+// Run takes one full backup and returns its manifest, which is in the
+// repository by then. On any error the server is left free, and the repository
+// without the backup; the history has the attempt in both cases.
+func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if o.Repository == nil {
+		return nil, o.NoRepository
+	}
+	found, release, err := prepare(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer found.close()
+	defer release() //nolint:errcheck // the lock ends with the process at the latest
+	for try := 1; ; try++ {
+		m, err := runAttempt(ctx, o, found, try)
+		if !startsOver(err) || try == maxAttempts {
+			return m, err
+		}
+		o.Logger.Warn("starting over from a fresh checkpoint", "reason", err)
+		if err := behindFailure(ctx, o, err); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// prepare makes all checks and takes the repository's lock. What fails here is an
+// attempt too, except Options.Unrecorded says otherwise: the history has it.
+func prepare(ctx context.Context, o Options) (found *Preflight, release func() error, err error) {
+	const step = "checking the server and the repository"
+	began := time.Now()
+	defer func() {
+		if err == nil || o.Unrecorded(err) {
+			return
+		}
+		found.close()
+		a := failure(o, "", began, err)
+		a.Steps = []repo.Step{{Name: step, MS: time.Since(began).Milliseconds()}}
+		if found != nil {
+			describe(&a, found.facts)
+			a.Warn(found.warnings()...)
+		}
+		notBegun(ctx, o, a)
+	}()
+	o.Progress.Step(step)
+	if found, err = preflight(ctx, o, 0); err != nil {
+		return found, nil, err
+	}
+	if err := found.Errors(); err != nil {
+		return found, nil, err
+	}
+	if release, err = o.Repository.Lock(ctx); err != nil {
+		return found, nil, err
+	}
+	swept, err := o.Repository.Sweep(ctx)
+	if ctx.Err() != nil {
+		return found, nil, errors.Join(err, release())
+	}
+	if err != nil { // it takes up room, and no backup depends on it
+		found.add("repository", GradeWarning, "what an interrupted backup or expiry left cannot be removed: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	for _, name := range swept {
+		o.Logger.Info("removed what an interrupted backup left", "object", name)
+	}
+	return found, release, nil
+}
