@@ -298,12 +298,12 @@ func (r *attempt) startRedo(ctx context.Context, s datadir.Scan) error {
 	if err := r.redo.tail.CatchUp(ctx, lsns.Flushed); err != nil {
 		return err
 	}
-	if err := r.copies.lookForDiscarded(ctx, r.opts.Server); err != nil {
+	if err := r.copies.foreign.lookForDiscarded(ctx, r.opts.Server); err != nil {
 		return err
 	}
 	// Not before: to read the dictionary makes a server with encryption threads work,
 	// and some make no checkpoint then.
-	if err := r.copies.lookForLeftOver(ctx, r.opts.Server, s); err != nil {
+	if err := r.copies.foreign.lookForLeftOver(ctx, r.opts.Server, s); err != nil {
 		return err
 	}
 	return r.imports.afterCheckpoint(r.redo.checkpoint)
@@ -327,7 +327,7 @@ func (r *attempt) catchUp(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := r.copies.lookForLeftOver(ctx, r.opts.Server, s); err != nil {
+		if err := r.copies.foreign.lookForLeftOver(ctx, r.opts.Server, s); err != nil {
 			return err
 		}
 		fresh, size, err := r.copies.missing(s.Entries, r.found.layout.StatAll(s.Entries))

@@ -49,7 +49,7 @@ func (r *attempt) underBlockDDL(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.copies.lookForLeftOver(ctx, r.opts.Server, s); err != nil {
+	if err := r.copies.foreign.lookForLeftOver(ctx, r.opts.Server, s); err != nil {
 		return err
 	}
 	// The server makes its list while we go through the files.
@@ -66,7 +66,7 @@ func (r *attempt) underBlockDDL(ctx context.Context) error {
 		return err
 	}
 	r.final.listed = listed
-	return r.copies.findProblems(ctx, r.opts.Server, r.final)
+	return r.copies.foreign.findProblems(ctx, r.opts.Server, r.final)
 }
 
 // lookForImports is called under BLOCK_DDL, before it is resolved which copies stand.
@@ -80,8 +80,8 @@ func (r *attempt) lookForImports(ctx context.Context) error {
 		return err
 	}
 	deleted := r.redo.tail.Journal().MayDelete()
-	if deleted || len(r.copies.discarded) > 0 {
-		if err := r.copies.lookForDiscarded(ctx, r.opts.Server); err != nil {
+	if deleted || len(r.copies.foreign.discarded) > 0 {
+		if err := r.copies.foreign.lookForDiscarded(ctx, r.opts.Server); err != nil {
 			return err
 		}
 	}

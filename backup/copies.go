@@ -71,11 +71,7 @@ type copies struct {
 	budget      int64 // of descriptors
 	newest      map[datadir.Identity]*fileCopy
 	stems       map[string]aria.Index // of Aria tables whose index file was read, by path without extension
-	discarded   map[string]bool       // tables without a tablespace, as "database/table" on disk
-	dictionary  *datadir.Dictionary   // nil until something is not known
-	leftOver    map[string]bool       // files of InnoDB that no table has
-	misplaced   map[string]*finalFile // files that are copies of other tables' ones, in the places of these
-	absent      map[string]bool       // such as lie elsewhere, and are not there
+	foreign     foreignFiles
 	next        uint32
 	system      []*fileCopy // of the system tablespace and the undo tablespaces
 	baseline    *baseline   // the tables when the copying began
@@ -89,7 +85,7 @@ func newCopies(l datadir.Layout, c *copier.Copier, descriptors int64) (*copies, 
 		return nil, err
 	}
 	return &copies{
-		layout: l, copier: c, descriptors: semaphore.NewWeighted(descriptors), budget: descriptors,
+		layout: l, copier: c, foreign: foreignFiles{layout: l}, descriptors: semaphore.NewWeighted(descriptors), budget: descriptors,
 		newest: map[datadir.Identity]*fileCopy{}, stems: map[string]aria.Index{}, page: make([]byte, size),
 	}, nil
 }
@@ -176,7 +172,7 @@ func (c *copies) release(g openFile) {
 // copier's queue, so no table's lock may be held. A file that is not the server's
 // is not copied; nil is returned for it.
 func (c *copies) submit(ctx context.Context, g openFile) (*fileCopy, error) {
-	if c.foreign(g.entry) {
+	if c.foreign.has(g.entry) {
 		c.release(g)
 		return nil, nil
 	}
@@ -354,7 +350,7 @@ func (c *copies) missing(entries []datadir.Entry, found []datadir.StatResult) (m
 			return nil, 0, err
 		}
 		copied, holds := c.holds(e, now)
-		if holds || c.foreign(e) || copied != nil && !now.Quiescent() {
+		if holds || c.foreign.has(e) || copied != nil && !now.Quiescent() {
 			continue
 		}
 		missing = append(missing, e)

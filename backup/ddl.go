@@ -211,15 +211,3 @@ func transient(journal []innodb.SpaceHistory) map[datadir.TableKey]bool {
 	}
 	return all
 }
-
-// lateCopies counts what was copied under the lock.
-func (f *finalState) lateCopies() repo.Late {
-	var l repo.Late
-	for _, p := range f.files {
-		if p.copiedLocked {
-			l.Files++
-			l.Bytes += p.copy.size
-		}
-	}
-	return l
-}

@@ -5,16 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"path"
-	"slices"
-	"strings"
 
-	"mbk/internal/datadir"
-	"mbk/internal/datadir/filename"
 	"mbk/internal/hint"
 	"mbk/internal/innodb"
-	"mbk/internal/ui/printable"
 	"mbk/stage"
 )
 
@@ -118,37 +111,4 @@ func (c *imports) inPages(f *finalState) error {
 		}
 	}
 	return nil
-}
-
-// lookForDiscarded asks which tablespaces are discarded.
-func (c *copies) lookForDiscarded(ctx context.Context, server *stage.Server) error {
-	names, err := server.Discarded(ctx)
-	if err != nil {
-		return err
-	}
-	c.discarded = make(map[string]bool, len(names))
-	for _, name := range names {
-		dir, table := path.Split(name)
-		if c.layout.Selection.Keeps(path.Clean(dir), filename.Base(table)) {
-			c.discarded[name] = true
-		}
-	}
-	return nil
-}
-
-// foreign reports whether a file of InnoDB is not the server's: it only waits for being
-// imported, or no table has it, or it is a copy of another, or it is not there at all.
-func (c *copies) foreign(e datadir.Entry) bool {
-	return e.IsInnoDB() && (c.leftOver[e.Path()] || c.misplaced[e.Path()] != nil || c.absent[e.Path()] || c.discarded[strings.TrimSuffix(e.Path(), path.Ext(e.Name))])
-}
-
-// withoutSpace warns of the tables without a tablespace.
-func (c *copies) withoutSpace() []string {
-	var warnings []string
-	for _, name := range slices.Sorted(maps.Keys(c.discarded)) {
-		dir, table := path.Split(name)
-		warnings = append(warnings, fmt.Sprintf("the tablespace of %s is discarded: the backup holds its definition only",
-			printable.Table(filename.SQL(path.Clean(dir)), filename.SQL(table))))
-	}
-	return warnings
 }

@@ -56,7 +56,7 @@ func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 // strange adds advice to an error about a file that cannot be of this server, or not
 // of the present.
 func (r *attempt) strange(file string, err error) error {
-	p, d := r.final.files[file], r.copies.dictionary
+	p, d := r.final.files[file], r.copies.foreign.dictionary
 	switch {
 	case p == nil:
 		return err // the system tablespace or undo
@@ -75,8 +75,8 @@ func (r *attempt) warnings(m *repo.Manifest, outdated []datadir.TableName) []str
 	for _, d := range m.Damaged {
 		warnings = append(warnings, fmt.Sprintf("%s: page %d is damaged in the source", d.File, d.Page))
 	}
-	warnings = append(warnings, r.copies.withoutSpace()...)
-	warnings = append(warnings, r.copies.warnLeftOver()...)
+	warnings = append(warnings, r.copies.foreign.withoutSpace()...)
+	warnings = append(warnings, r.copies.foreign.warnLeftOver()...)
 	warnings = append(warnings, r.final.warnUndefined(m)...)
 	warnings = append(warnings, r.final.warnUnread(r.found.warnings())...)
 	warnings = append(warnings, warnProblems(m)...)
@@ -92,12 +92,12 @@ func (r *attempt) warnings(m *repo.Manifest, outdated []datadir.TableName) []str
 // noteProblems writes what is wrong with tables on the source into the manifest. It
 // returns the tables that need an upgrade.
 func (r *attempt) noteProblems(m *repo.Manifest) []datadir.TableName {
-	j := datadir.Judge{Layout: r.found.layout, Discarded: r.copies.discarded, Started: r.opts.Server.Started()}
+	j := datadir.Judge{Layout: r.found.layout, Discarded: r.copies.foreign.discarded, Started: r.opts.Server.Started()}
 	if r.final.bare {
-		j.Dictionary = r.copies.dictionary
+		j.Dictionary = r.copies.foreign.dictionary
 	}
 	parts := datadir.TablesOf(func(yield func(datadir.Entry, datadir.FileFacts) bool) {
-		for _, files := range []map[string]*finalFile{r.final.files, r.copies.misplaced} {
+		for _, files := range []map[string]*finalFile{r.final.files, r.copies.foreign.misplaced} {
 			for _, p := range files {
 				if !yield(p.entry, p.facts()) {
 					return

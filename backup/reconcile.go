@@ -233,3 +233,22 @@ func (f *finalState) warnUndefined(m *repo.Manifest) []string {
 	slices.Sort(found)
 	return []string{orphansText(found)}
 }
+
+const twoFilesHint = "one of them is a copy: look which of the tables the server can open, before you move the file of the other out of the data directory"
+
+// inTwoFiles is the error for two files of one tablespace.
+func inTwoFiles(id innodb.SpaceID, one, other string) error {
+	return fmt.Errorf("tablespace %d is in two files, %s and %s", id, one, other)
+}
+
+// warnProblems are the warnings of tables with a problem.
+func warnProblems(m *repo.Manifest) []string {
+	var tables []datadir.TableName
+	var problems []string
+	for _, t := range m.Tables {
+		if t.Problem != "" {
+			tables, problems = append(tables, datadir.TableName{Database: t.Database, Name: t.Name}), append(problems, t.Problem)
+		}
+	}
+	return problemTexts(tables, problems)
+}

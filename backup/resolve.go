@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"mbk/internal/aria"
@@ -16,32 +14,6 @@ import (
 	"mbk/internal/datadir/filename"
 	"mbk/internal/repo"
 )
-
-// finalState is the state of the data directory that the backup will restore: which
-// copy stands for which path. It is made under BLOCK_DDL, when names no longer
-// change, and corrected under BLOCK_COMMIT for what DDL does not protect.
-type finalState struct {
-	databases []string
-	files     map[string]*finalFile // by path below the data directory
-
-	bare      bool     // a table of InnoDB has no file of its own, or a wrong one
-	unnamable []string // files that no backup can hold, because of their names
-
-	leftDatabases []string        // that the filter left out, by their SQL names
-	left          map[string]bool // files of full-text indexes that it left out
-	leftOut       []repo.LeftOut  // tables
-	loose         string          // what the last scan could not read, and no table needs
-
-	listed   datadir.Listing // of the server, under BLOCK_DDL
-	position position
-}
-
-// finalFile is a copy under its final name.
-type finalFile struct {
-	entry        datadir.Entry
-	copy         *fileCopy
-	copiedLocked bool // copied under the lock, so its stat must still be the file's at the end
-}
 
 // resolve finds the copy that stands for every file of a scan and copies what
 // has none. It waits until these copies are complete.
@@ -70,40 +42,6 @@ func (c *copies) resolve(ctx context.Context, s datadir.Scan) (*finalState, erro
 		found = found[len(pair):]
 	}
 	return f, f.waitLocked(ctx)
-}
-
-// lacksSpace reports whether the files of one name have the definition of a table of
-// InnoDB, and there is no file for it or one of its partitions. The files of the
-// partitions come before in every scan.
-func (f *finalState) lacksSpace(pair []datadir.Entry) bool {
-	var define *datadir.Definition
-	var parts []string
-	for _, e := range pair {
-		p := f.files[e.Path()]
-		switch {
-		case p == nil:
-		case e.IsDefinition():
-			define = p.copy.facts.Definition
-		case path.Ext(e.Name) == ".par":
-			parts = p.copy.facts.Partitions
-		}
-	}
-	if define == nil || define.Engine != "InnoDB" {
-		return false
-	}
-	stem := strings.TrimSuffix(pair[0].Path(), path.Ext(pair[0].Name))
-	if !define.Partitioned {
-		return f.files[stem+".ibd"] == nil
-	}
-	return slices.ContainsFunc(parts, func(part string) bool { return f.files[stem+"#P#"+part+".ibd"] == nil })
-}
-
-// noteLeftOut notes what a scan found that is not copied.
-func (f *finalState) noteLeftOut(s datadir.Scan, l datadir.Layout) {
-	_, f.loose = l.SplitUnreadable(s.Unreadable)
-	for _, path := range s.ExcludedFullText {
-		f.left[path] = true
-	}
 }
 
 // samePair is how many of the first entries have the same name but for the
@@ -148,7 +86,7 @@ func (c *copies) statEntry(e datadir.Entry) (datadir.FileStat, error) {
 // place puts one file of a scan, as it was found, into the final state. stale says
 // that no copy of its rows and keys holds.
 func (c *copies) place(ctx context.Context, f *finalState, e datadir.Entry, found datadir.StatResult, stale bool) error {
-	if c.foreign(e) {
+	if c.foreign.has(e) {
 		return nil
 	}
 	if errors.Is(found.Err, fs.ErrNotExist) {
@@ -185,19 +123,6 @@ func (c *copies) place(ctx context.Context, f *finalState, e datadir.Entry, foun
 	}
 	f.put(&finalFile{entry: e, copy: h, copiedLocked: true})
 	return nil
-}
-
-// put puts a copy in its place.
-func (f *finalState) put(p *finalFile) {
-	p.copy.placedAs = p.entry.Path()
-	f.files[p.copy.placedAs] = p
-}
-
-// standsForOther reports whether a copy stands for another name than e already: links can
-// give one file several.
-func (f *finalState) standsForOther(h *fileCopy, e datadir.Entry) bool {
-	other := f.files[h.placedAs]
-	return h.placedAs != e.Path() && other != nil && other.copy == h
 }
 
 // placeNow is place for a file as it is now.
@@ -241,37 +166,6 @@ func (c *copies) extend(ctx context.Context, h *fileCopy, size int64) error {
 	return nil
 }
 
-// vanished decides what it means that a file is gone that a scan has just
-// listed. An ALTER in its copy phase goes on under BLOCK_DDL and may give up, and
-// InnoDB drops full-text tables in the background. No other file of a table may
-// vanish.
-func vanished(e datadir.Entry) error {
-	if filename.Temporary(e.Name) || filename.FullText(e.Name) || !e.Known() {
-		return nil
-	}
-	return fmt.Errorf("%s vanished although BACKUP STAGE BLOCK_DDL was held", e.Path())
-}
-
-// waitLocked waits for the copies that were made under the lock.
-func (f *finalState) waitLocked(ctx context.Context) error {
-	for _, p := range f.files {
-		if !p.copiedLocked {
-			continue
-		}
-		if err := p.copy.done(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// changesUnderLock reports whether a file may still change under BLOCK_DDL in a way that
-// the logs do not make up for: the tables of the server itself, and Aria's, whose
-// writes go on until BLOCK_COMMIT.
-func (p *finalFile) changesUnderLock() bool {
-	return p.entry.IsAria() || p.copy.class == repo.ClassPlain && p.entry.Dir == "mysql"
-}
-
 // update brings the final state up to date under BLOCK_COMMIT: InnoDB files of
 // an ALTER that runs on, and tables that only BLOCK_COMMIT protects.
 func (c *copies) update(ctx context.Context, f *finalState, s datadir.Scan) error {
@@ -300,7 +194,7 @@ func (c *copies) update(ctx context.Context, f *finalState, s datadir.Scan) erro
 // have, or not as recovery wants it, if there is one.
 func (c *copies) lacking(f *finalState, s datadir.Scan) (datadir.Entry, bool) {
 	for _, e := range s.Entries {
-		if !e.IsInnoDB() || c.foreign(e) {
+		if !e.IsInnoDB() || c.foreign.has(e) {
 			continue
 		}
 		if p, ok := f.files[e.Path()]; !ok || c.lacksFirstPage(p.copy, e) {

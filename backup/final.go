@@ -1,0 +1,219 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"sort"
+	"strings"
+
+	"mbk/internal/datadir"
+	"mbk/internal/datadir/filename"
+	"mbk/internal/repo"
+)
+
+// finalState is the state of the data directory that the backup will restore: which
+// copy stands for which path. It is made under BLOCK_DDL, when names no longer
+// change, and corrected under BLOCK_COMMIT for what DDL does not protect.
+type finalState struct {
+	databases []string
+	files     map[string]*finalFile // by path below the data directory
+
+	bare      bool     // a table of InnoDB has no file of its own, or a wrong one
+	unnamable []string // files that no backup can hold, because of their names
+
+	leftDatabases []string        // that the filter left out, by their SQL names
+	left          map[string]bool // files of full-text indexes that it left out
+	leftOut       []repo.LeftOut  // tables
+	loose         string          // what the last scan could not read, and no table needs
+
+	listed   datadir.Listing // of the server, under BLOCK_DDL
+	position position
+}
+
+// finalFile is a copy under its final name.
+type finalFile struct {
+	entry        datadir.Entry
+	copy         *fileCopy
+	copiedLocked bool // copied under the lock, so its stat must still be the file's at the end
+}
+
+// put puts a copy in its place.
+func (f *finalState) put(p *finalFile) {
+	p.copy.placedAs = p.entry.Path()
+	f.files[p.copy.placedAs] = p
+}
+
+// standsForOther reports whether a copy stands for another name than e already: links can
+// give one file several.
+func (f *finalState) standsForOther(h *fileCopy, e datadir.Entry) bool {
+	other := f.files[h.placedAs]
+	return h.placedAs != e.Path() && other != nil && other.copy == h
+}
+
+// lacksSpace reports whether the files of one name have the definition of a table of
+// InnoDB, and there is no file for it or one of its partitions. The files of the
+// partitions come before in every scan.
+func (f *finalState) lacksSpace(pair []datadir.Entry) bool {
+	var define *datadir.Definition
+	var parts []string
+	for _, e := range pair {
+		p := f.files[e.Path()]
+		switch {
+		case p == nil:
+		case e.IsDefinition():
+			define = p.copy.facts.Definition
+		case path.Ext(e.Name) == ".par":
+			parts = p.copy.facts.Partitions
+		}
+	}
+	if define == nil || define.Engine != "InnoDB" {
+		return false
+	}
+	stem := strings.TrimSuffix(pair[0].Path(), path.Ext(pair[0].Name))
+	if !define.Partitioned {
+		return f.files[stem+".ibd"] == nil
+	}
+	return slices.ContainsFunc(parts, func(part string) bool { return f.files[stem+"#P#"+part+".ibd"] == nil })
+}
+
+// noteLeftOut notes what a scan found that is not copied.
+func (f *finalState) noteLeftOut(s datadir.Scan, l datadir.Layout) {
+	_, f.loose = l.SplitUnreadable(s.Unreadable)
+	for _, path := range s.ExcludedFullText {
+		f.left[path] = true
+	}
+}
+
+// vanished decides what it means that a file is gone that a scan has just
+// listed. An ALTER in its copy phase goes on under BLOCK_DDL and may give up, and
+// InnoDB drops full-text tables in the background. No other file of a table may
+// vanish.
+func vanished(e datadir.Entry) error {
+	if filename.Temporary(e.Name) || filename.FullText(e.Name) || !e.Known() {
+		return nil
+	}
+	return fmt.Errorf("%s vanished although BACKUP STAGE BLOCK_DDL was held", e.Path())
+}
+
+// waitLocked waits for the copies that were made under the lock.
+func (f *finalState) waitLocked(ctx context.Context) error {
+	for _, p := range f.files {
+		if !p.copiedLocked {
+			continue
+		}
+		if err := p.copy.done(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changesUnderLock reports whether a file may still change under BLOCK_DDL in a way that
+// the logs do not make up for: the tables of the server itself, and Aria's, whose
+// writes go on until BLOCK_COMMIT.
+func (p *finalFile) changesUnderLock() bool {
+	return p.entry.IsAria() || p.copy.class == repo.ClassPlain && p.entry.Dir == "mysql"
+}
+
+// exchanged are the files of the final state that are not those of their tables.
+func (f *finalState) exchanged(d *datadir.Dictionary) []*finalFile {
+	var found []*finalFile
+	for _, p := range f.files {
+		if p.entry.IsInnoDB() && !p.entry.Volatile() && p.copy.id != nil && d.Mismatch(p.entry, *p.copy.id) != "" {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// facts are those of a file that was copied.
+func (p *finalFile) facts() datadir.FileFacts {
+	f := datadir.FileFacts{Facts: p.copy.facts, Entry: p.entry, Size: p.copy.size, Modified: p.copy.stat.Modified, Blank: p.entry.IsInnoDB() && p.copy.id == nil}
+	if p.copy.id != nil {
+		f.Space = *p.copy.id
+	}
+	return f
+}
+
+// lateCopies counts what was copied under the lock.
+func (f *finalState) lateCopies() repo.Late {
+	var l repo.Late
+	for _, p := range f.files {
+		if p.copiedLocked {
+			l.Files++
+			l.Bytes += p.copy.size
+		}
+	}
+	return l
+}
+
+// leaveOut takes the tables of engines that cannot be backed up out of the
+// final state and returns them. Which they are is decided by the definitions
+// that were copied, so that a table made during the backup is seen too.
+func (f *finalState) leaveOut() []repo.LeftOut {
+	gone := map[datadir.TableKey]bool{}
+	var found []repo.LeftOut
+	for _, p := range f.files {
+		d := p.copy.facts.Definition
+		if d == nil || d.Kind == datadir.KindView || datadir.SupportedEngine(d.Engine) {
+			continue
+		}
+		gone[datadir.TableKey{Database: p.entry.Dir, Table: p.entry.Table}] = true
+		found = append(found, datadir.UnsupportedTable(p.entry, *d))
+	}
+	for path, p := range f.files {
+		if gone[datadir.TableKey{Database: p.entry.Dir, Table: p.entry.Table}] {
+			delete(f.files, path)
+		}
+	}
+	sort.Slice(found, func(i, j int) bool {
+		return found[i].Database+"\x00"+found[i].Name < found[j].Database+"\x00"+found[j].Name
+	})
+	return found
+}
+
+// tables lists the tables, views and sequences of the final state, in the
+// order of their names; the file indexes are those of index, by path.
+func (f *finalState) tables(index map[string]int) []repo.Table {
+	byTable := map[datadir.TableKey]*repo.Table{}
+	files := map[datadir.TableKey][]int{}
+	for path, p := range f.files {
+		key := datadir.TableKey{Database: p.entry.Dir, Table: p.entry.Table}
+		if p.entry.Table == "" {
+			continue
+		}
+		files[key] = append(files[key], index[path])
+		if t := p.table(); t != nil && (byTable[key] == nil || p.entry.IsDefinition()) {
+			byTable[key] = t
+		}
+	}
+	tables := make([]repo.Table, 0, len(byTable))
+	for key, t := range byTable {
+		t.Files = files[key]
+		slices.Sort(t.Files)
+		tables = append(tables, *t)
+	}
+	sort.Slice(tables, func(i, j int) bool {
+		if tables[i].Database != tables[j].Database {
+			return tables[i].Database < tables[j].Database
+		}
+		return tables[i].Name < tables[j].Name
+	})
+	return tables
+}
+
+// table is the table that a file makes the server know, nil if it is not the
+// definition of any. Of a table whose definition cannot be read only the name is known.
+func (p *finalFile) table() *repo.Table {
+	e, d := p.entry, p.copy.facts.Definition
+	t := &repo.Table{Database: filename.SQL(e.Dir), Name: filename.SQL(e.Table), Type: datadir.KindTable}
+	switch {
+	case d != nil && (e.IsDefinition() || e.Discovered()):
+		t.Engine, t.Type = d.Engine, d.Kind
+	case !e.IsDefinition():
+		return nil
+	}
+	return t
+}

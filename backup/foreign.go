@@ -1,0 +1,131 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"mbk/internal/datadir"
+	"mbk/internal/datadir/filename"
+	"mbk/internal/innodb"
+	"mbk/internal/ui/printable"
+	"mbk/stage"
+)
+
+// foreignFiles are files of InnoDB in the data directory that are not the server's. A
+// backup leaves them alone, and warns of them.
+type foreignFiles struct {
+	layout     datadir.Layout
+	dictionary *datadir.Dictionary   // nil until something is not known
+	discarded  map[string]bool       // tables without a tablespace, as "database/table" on disk
+	leftOver   map[string]bool       // files that no table has
+	misplaced  map[string]*finalFile // copies of other tables' files, in the places of these
+	absent     map[string]bool       // files that lie elsewhere, and are not there
+}
+
+// dropMisplaced takes those of the exchanged files out of the final state whose
+// tablespace is in its own place, too: the server cannot open them, and a restored
+// one would not know which is the right one.
+func (c *foreignFiles) dropMisplaced(f *finalState, exchanged []*finalFile) {
+	right := map[innodb.SpaceID]bool{}
+	for _, p := range f.files {
+		if p.copy.id != nil && strings.EqualFold(c.dictionary.Names[*p.copy.id], strings.TrimSuffix(p.entry.Path(), path.Ext(p.entry.Name))) {
+			right[*p.copy.id] = true
+		}
+	}
+	c.misplaced = map[string]*finalFile{}
+	for _, p := range exchanged {
+		if name := p.entry.Path(); right[*p.copy.id] {
+			c.misplaced[name] = p
+			delete(f.files, name)
+		}
+	}
+}
+
+// lookForLeftOver decides which of the files of a scan no table has. The dictionary is
+// read again only where something is not in it.
+func (c *foreignFiles) lookForLeftOver(ctx context.Context, server *stage.Server, s datadir.Scan) error {
+	c.leftOver, c.absent = nil, c.layout.MissingExternal(s)
+	if len(c.dictionary.Unknown(s.Entries)) == 0 {
+		return nil
+	}
+	var err error
+	if c.dictionary, err = datadir.ReadDictionary(ctx, server); err != nil {
+		return err
+	}
+	found, _, err := c.dictionary.Unowned(c.layout, c.dictionary.Unknown(s.Entries), s.Entries)
+	if len(found) > 0 {
+		c.leftOver = make(map[string]bool, len(found))
+	}
+	for _, name := range found {
+		c.leftOver[name] = true
+	}
+	return err
+}
+
+// warnLeftOver are the warnings of such files that a backup ends with.
+func (c *foreignFiles) warnLeftOver() []string {
+	var names []string
+	for name := range c.leftOver {
+		if !c.discarded[strings.TrimSuffix(name, ".ibd")] {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	return []string{leftOverText(names)}
+}
+
+// findProblems looks, under the lock, for tables of InnoDB without files, or with wrong
+// ones. Only then is the dictionary needed once more.
+func (c *foreignFiles) findProblems(ctx context.Context, server *stage.Server, f *finalState) error {
+	if d := c.dictionary; !f.bare && (d == nil || len(f.exchanged(d)) == 0) {
+		return nil
+	}
+	f.bare = true
+	d, err := datadir.ReadDictionary(ctx, server)
+	if err != nil {
+		return err
+	}
+	c.dictionary = d
+	c.dropMisplaced(f, f.exchanged(d))
+	return nil
+}
+
+// lookForDiscarded asks which tablespaces are discarded.
+func (c *foreignFiles) lookForDiscarded(ctx context.Context, server *stage.Server) error {
+	names, err := server.Discarded(ctx)
+	if err != nil {
+		return err
+	}
+	c.discarded = make(map[string]bool, len(names))
+	for _, name := range names {
+		dir, table := path.Split(name)
+		if c.layout.Selection.Keeps(path.Clean(dir), filename.Base(table)) {
+			c.discarded[name] = true
+		}
+	}
+	return nil
+}
+
+// has reports whether a file of InnoDB is not the server's: it only waits for being
+// imported, or no table has it, or it is a copy of another, or it is not there at all.
+func (c *foreignFiles) has(e datadir.Entry) bool {
+	return e.IsInnoDB() && (c.leftOver[e.Path()] || c.misplaced[e.Path()] != nil || c.absent[e.Path()] || c.discarded[strings.TrimSuffix(e.Path(), path.Ext(e.Name))])
+}
+
+// withoutSpace warns of the tables without a tablespace.
+func (c *foreignFiles) withoutSpace() []string {
+	var warnings []string
+	for _, name := range slices.Sorted(maps.Keys(c.discarded)) {
+		dir, table := path.Split(name)
+		warnings = append(warnings, fmt.Sprintf("the tablespace of %s is discarded: the backup holds its definition only",
+			printable.Table(filename.SQL(path.Clean(dir)), filename.SQL(table))))
+	}
+	return warnings
+}
