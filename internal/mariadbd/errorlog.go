@@ -4,12 +4,13 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"mbk/internal/sys/fsuser"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"mbk/internal/sys/fsuser"
 )
 
 // errorLog is what is gathered from the error log of one run of the server.

@@ -2,6 +2,7 @@ package mariadbd
 
 import (
 	"fmt"
+
 	"mbk/stage"
 )
 

@@ -1,7 +1,6 @@
 package mariadbd
 
 import (
-	"mbk/internal/sys/fsuser"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+
+	"mbk/internal/sys/fsuser"
 )
 
 // Instance is a program and what it must be told to open a data directory.

@@ -2,10 +2,6 @@ package mariadbd
 
 import (
 	"errors"
-	"mbk/internal/sys/fsuser"
-	"mbk/internal/test/executable"
-	"mbk/internal/test/rights"
-	"mbk/stage"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,6 +9,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mbk/internal/sys/fsuser"
+	"mbk/internal/test/executable"
+	"mbk/internal/test/rights"
+	"mbk/stage"
 )
 
 // Passwords in mbk's own variables were in the environment of the private server,

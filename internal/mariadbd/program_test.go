@@ -2,12 +2,13 @@ package mariadbd
 
 import (
 	"errors"
-	"mbk/internal/sys/fsuser"
-	"mbk/internal/test/rights"
-	"mbk/stage"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"mbk/internal/sys/fsuser"
+	"mbk/internal/test/rights"
+	"mbk/stage"
 )
 
 func TestFitOf(t *testing.T) {

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"mbk/internal/innodb"
-	"mbk/internal/sys/fsuser"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"mbk/internal/innodb"
+	"mbk/internal/sys/fsuser"
 )
 
 // Recovery is the outcome of a recovery.

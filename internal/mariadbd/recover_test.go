@@ -2,14 +2,15 @@ package mariadbd
 
 import (
 	"errors"
-	"mbk/internal/innodb"
-	"mbk/internal/sys/fsuser"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"mbk/internal/innodb"
+	"mbk/internal/sys/fsuser"
 )
 
 func TestTellRecovery(t *testing.T) {

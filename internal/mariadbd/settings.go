@@ -1,9 +1,10 @@
 package mariadbd
 
 import (
-	"mbk/stage"
 	"slices"
 	"strings"
+
+	"mbk/stage"
 )
 
 // Settings are what a server must be told to open files that another one has written, and

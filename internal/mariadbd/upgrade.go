@@ -5,14 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"mbk/internal/sys/fsuser"
-	"mbk/stage"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
+
+	"mbk/internal/sys/fsuser"
+	"mbk/stage"
 )
 
 // UpgradeTool finds the mariadb-upgrade of a server: beside it, or in the bin folder

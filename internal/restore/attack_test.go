@@ -245,8 +245,7 @@ func TestHandOverTakesRightsAway(t *testing.T) {
 	}
 	for mode, want := range map[os.FileMode]os.FileMode{0o777: 0o755, 0o770: 0o750, 0o700: 0o700, 0o775 | os.ModeSetgid: 0o755 | os.ModeSetgid} {
 		target := rights.Give(t, filepath.Join(rights.Public(t), "target"), fsuser.User{}, mode)
-		s := &scratch{target: inside(target)}
-		if err := s.handOver(); err != nil {
+		if err := inside(target).handOver(); err != nil {
 			t.Fatal(err)
 		}
 		info, err := os.Stat(target)

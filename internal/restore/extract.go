@@ -405,19 +405,19 @@ func (s *scratch) extractAll(ctx context.Context, o Preparation, m *repo.Manifes
 		total += f.File.Size
 	}
 	meter.Begin(PhaseExtract, total)
-	x := &extraction{st: packs{o.Repository, m.ID}, folder: repo.Folder(m.ID), root: s.root, as: s.as, workers: o.extractors, meter: meter}
+	x := &extraction{st: packs{o.Repository, m.ID}, folder: repo.Folder(m.ID), root: s.tree.root, as: s.tree.as, workers: o.extractors, meter: meter}
 	if os.Geteuid() == 0 {
 		x.owner = &s.target.owner
 	}
-	if err := x.run(ctx, slices.DeleteFunc(files, func(f *outFile) bool { return s.goesOutside(f.Number) })); err != nil {
+	if err := x.run(ctx, slices.DeleteFunc(files, func(f *outFile) bool { return s.outside.holds(f.Number) })); err != nil {
 		return err
 	}
-	if err := s.extractOutside(ctx, *x); err != nil {
+	if err := s.outside.extract(ctx, *x); err != nil {
 		return err
 	}
 	meter.End()
 	return x.as.Do(func() error {
-		if err := s.nearNames(m, o.Tool); err != nil {
+		if err := (external{s.tree, &s.outside, m}).localNames(o.Tool); err != nil {
 			return err
 		}
 		for _, d := range m.Directories {

@@ -9,8 +9,8 @@ import (
 	"mbk/internal/repo"
 )
 
-// partial is a manifest with what a filter has to tell apart.
-func partial(format uint32) *repo.Manifest {
+// partialManifest is a manifest with what a filter has to tell apart.
+func partialManifest(format uint32) *repo.Manifest {
 	m := &repo.Manifest{
 		ID: "20261121T201806Z-full", Redo: repo.Redo{Format: format},
 		Server:      repo.Server{Variables: map[string]string{"lower_case_table_names": "0"}},
@@ -72,7 +72,7 @@ func TestNarrow(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m := partial(c.format)
+			m := partialManifest(c.format)
 			before := len(m.Files)
 			n := narrow(m, f)
 			want := append(append([]string{}, c.files...), always...)
@@ -111,7 +111,7 @@ func TestNarrow(t *testing.T) {
 			}
 		})
 	}
-	if m := partial(innodb.Format108); narrow(m, nil) != m {
+	if m := partialManifest(innodb.Format108); narrow(m, nil) != m {
 		t.Error("no filter makes another manifest")
 	}
 }

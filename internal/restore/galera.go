@@ -71,9 +71,9 @@ func isUUID(text string) bool {
 }
 
 // writeGrastate makes the restored data those of a node.
-func (s *scratch) writeGrastate(g *repo.Galera) error {
+func (d *dataDir) writeGrastate(g *repo.Galera) error {
 	text := fmt.Sprintf("# GALERA saved state\nversion: 2.1\nuuid:    %s\nseqno:   %d\nsafe_to_bootstrap: 0\n", g.UUID, g.SeqNo)
-	if err := s.writeText(grastateName, text); err != nil {
+	if err := d.writeText(grastateName, text); err != nil {
 		return fmt.Errorf("make it a node of its cluster: %w", err)
 	}
 	return nil

@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"mbk/internal/mariadbd"
 	"os"
 	"os/exec"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"mbk/internal/mariadbd"
 )
 
 // labelName is the extended attribute that holds the SELinux context of a file.
@@ -30,25 +31,22 @@ func labelOf(path string) string {
 // label gives everything in the data directory the SELinux context that the target
 // had. Files that are made beside it get another one, with which a confined server
 // may not open them. Each file is held by a descriptor meanwhile.
-func (s *scratch) label() error {
-	if s.target.label == "" {
-		return nil
-	}
-	value := append([]byte(s.target.label), 0)
-	return fs.WalkDir(s.root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
+func (d *dataDir) label(label string) error {
+	value := append([]byte(label), 0)
+	return fs.WalkDir(d.root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
 		if err == nil {
-			err = s.labelOne(path, value)
+			err = d.labelOne(path, value)
 		}
 		if err != nil {
-			return fmt.Errorf("set the SELinux context of %s to %s: %w", path, s.target.label, err)
+			return fmt.Errorf("set the SELinux context of %s to %s: %w", path, label, err)
 		}
 		return nil
 	})
 }
 
 // labelOne sets the SELinux context of one file, folder or link.
-func (s *scratch) labelOne(path string, value []byte) error {
-	f, err := s.root.OpenFile(path, unix.O_PATH|unix.O_NOFOLLOW, 0)
+func (d *dataDir) labelOne(path string, value []byte) error {
+	f, err := d.root.OpenFile(path, unix.O_PATH|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package restore
 
 import (
 	"errors"
-	"mbk/internal/test/coldbackup"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"mbk/internal/test/coldbackup"
 )
 
 // A backup was restored into a folder with a colon in its path: the server took the

@@ -1,8 +1,6 @@
 package restore
 
 import (
-	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -81,9 +79,9 @@ func mayLieOutside(f *repo.File) bool {
 	return slices.Contains(extensions, path.Ext(f.Path)) && path.Base(f.Origin) == path.Base(f.Path)
 }
 
-// outside finds the files that are restored outside of the data directory, and those
+// filesOutside finds the files that are restored outside of the data directory, and those
 // that stay in it although a map is about them.
-func outside(m *repo.Manifest, maps []DirMap) (found []outsideFile, stay []*repo.File) {
+func filesOutside(m *repo.Manifest, maps []DirMap) (found []outsideFile, stay []*repo.File) {
 	for i := range m.Files {
 		f := &m.Files[i]
 		if f.Link == "" {
@@ -124,7 +122,7 @@ func below(name, folder string) bool {
 // where they should.
 func (p *Plan) checkOutside() {
 	var stay []*repo.File
-	p.outside, stay = outside(p.manifest, p.opts.DirMaps)
+	p.outside, stay = filesOutside(p.manifest, p.opts.DirMaps)
 	for _, f := range p.outside {
 		p.Outside = append(p.Outside, OutsideFile{Path: f.File.Path, To: f.path})
 	}
@@ -270,250 +268,4 @@ func sortedKeys(m map[string]int64) []string {
 	}
 	slices.Sort(keys)
 	return keys
-}
-
-// outsideScratch is the hidden folder in which files are built that go outside of the
-// data directory, on their file system. Like scratch it is locked.
-type outsideScratch struct {
-	dir   string
-	lock  *os.File
-	root  *os.Root // of the files
-	files []outsideFile
-}
-
-// outsideFiles is the folder in it that holds the files.
-const outsideFiles = "files"
-
-// outsidePrefix is what the names of such folders begin with.
-func (t target) outsidePrefix() string {
-	if t.inside {
-		return ".mbk-outside-"
-	}
-	return "." + filepath.Base(t.path) + ".mbk-outside-"
-}
-
-// openOutside makes the scratch folders for files outside of the data directory, and
-// removes those that dead restores into the same target have left. Where the files go
-// is said by the backup: all of it is done with the rights of their owner.
-func (s *scratch) openOutside(files []outsideFile) error {
-	byRoot := map[string]*outsideScratch{}
-	for _, f := range files {
-		o := byRoot[f.root]
-		if o == nil {
-			var err error
-			if o, err = fsuser.Value(s.target.owner.user(), func() (*outsideScratch, error) { return s.newOutside(f.root) }); err != nil {
-				return err
-			}
-			byRoot[f.root] = o
-		}
-		o.files = append(o.files, f)
-	}
-	return nil
-}
-
-// newOutside makes one scratch folder.
-func (s *scratch) newOutside(root string) (_ *outsideScratch, err error) {
-	left, err := leftoversIn(root, s.target.outsidePrefix(), s.target.owner.user())
-	if err != nil {
-		return nil, err
-	}
-	for _, l := range left {
-		release, err := lockLeftover(filepath.Join(root, l.name))
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, &BusyError{Target: s.target.path}
-		}
-		if err != nil {
-			return nil, err
-		}
-		err = removeTree(filepath.Join(root, l.name))
-		release()
-		if err != nil {
-			return nil, err
-		}
-	}
-	o := &outsideScratch{dir: filepath.Join(root, s.target.outsidePrefix()+strings.ToLower(rand.Text()[:8]))}
-	if err := os.Mkdir(o.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make scratch folder: %w", err)
-	}
-	s.outside = append(s.outside, o) // from here on it is removed with the others
-	if o.lock, err = os.Open(o.dir); err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(o.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, err
-	}
-	inner := filepath.Join(o.dir, outsideFiles)
-	if err := os.Mkdir(inner, 0o700); err != nil {
-		return nil, err
-	}
-	o.root, err = os.OpenRoot(inner)
-	return o, err
-}
-
-// goesOutside reports whether a file is restored outside of the data directory.
-func (s *scratch) goesOutside(number uint32) bool {
-	for _, o := range s.outside {
-		if slices.ContainsFunc(o.files, func(f outsideFile) bool { return f.Number == number }) {
-			return true
-		}
-	}
-	return false
-}
-
-// extractOutside extracts the files that go outside of the data directory, and makes
-// links to them in it.
-func (s *scratch) extractOutside(ctx context.Context, x extraction) error {
-	for _, o := range s.outside {
-		var files []*outFile
-		for _, f := range o.files {
-			files = append(files, &outFile{File: f.File, path: f.rel(), size: f.Size})
-		}
-		y := extraction{st: x.st, folder: x.folder, root: o.root, as: s.target.owner.user(), owner: x.owner, workers: x.workers, meter: x.meter}
-		if err := y.run(ctx, files); err != nil {
-			return err
-		}
-		if err := x.as.Do(func() error { return s.linkIn(o, x) }); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// linkIn makes links in the data directory to files that go outside.
-func (s *scratch) linkIn(o *outsideScratch, x extraction) error {
-	for _, f := range o.files {
-		if err := x.makeFolder(path.Dir(f.File.Path)); err != nil {
-			return err
-		}
-		if err := s.root.Symlink(filepath.Join(o.dir, outsideFiles, filepath.FromSlash(f.rel())), f.File.Path); err != nil {
-			return fmt.Errorf("extract %s: %w", f.File.Path, err)
-		}
-	}
-	return nil
-}
-
-// keepsDataDir reports whether a table of InnoDB stays outside of the data directory.
-func (s *scratch) keepsDataDir(table string) bool {
-	for _, o := range s.outside {
-		for _, f := range o.files {
-			if f.Link == repo.LinkISL && f.File.Path == table+".ibd" {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// linkOutside replaces the links of the recovery by those that the server shall
-// follow. A file that recovery has dropped is not put anywhere.
-func (s *scratch) linkOutside() error {
-	for _, o := range s.outside {
-		kept := o.files[:0]
-		for _, f := range o.files {
-			err := s.root.Remove(f.File.Path)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err == nil && f.Link == repo.LinkISL {
-				err = s.writeText(strings.TrimSuffix(f.File.Path, ".ibd")+".isl", f.path)
-			} else if err == nil {
-				err = s.root.Symlink(f.path, f.File.Path)
-			}
-			if err != nil {
-				return fmt.Errorf("link %s to %s: %w", f.File.Path, f.path, err)
-			}
-			kept = append(kept, f)
-		}
-		o.files = kept
-	}
-	return nil
-}
-
-// writeText makes a file of a server's, which must not be there yet: the directory
-// belongs to the server's user.
-func (s *scratch) writeText(name, text string) error {
-	f, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o660)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	err = errors.Join(err, f.Chmod(0o660)) // whatever the umask is
-	if os.Geteuid() == 0 {
-		err = errors.Join(err, f.Chown(s.target.owner.UID, s.target.owner.GID))
-	}
-	return errors.Join(err, f.Close())
-}
-
-// moveOutside puts the files where they belong, durably, and returns a function that
-// undoes that.
-func (s *scratch) moveOutside() (undo func() error, err error) {
-	type move struct{ from, to string }
-	var moved []move
-	owner := s.target.owner.user()
-	undo = func() error {
-		var errs []error
-		for _, m := range slices.Backward(moved) {
-			errs = append(errs, owner.Do(func() error { return exclusiveRename(m.to, m.from) }))
-		}
-		return errors.Join(errs...)
-	}
-	for _, o := range s.outside {
-		if err := unix.Syncfs(int(o.lock.Fd())); err != nil {
-			return undo, fmt.Errorf("sync the file system of %s: %w", o.dir, err)
-		}
-		for _, f := range o.files {
-			from := filepath.Join(o.dir, outsideFiles, filepath.FromSlash(f.rel()))
-			err := owner.Do(func() error {
-				if err := makeOutsideFolder(f.root, filepath.Dir(f.path)); err != nil {
-					return err
-				}
-				return exclusiveRename(from, f.path)
-			})
-			if err != nil {
-				return undo, err
-			}
-			moved = append(moved, move{from, f.path})
-		}
-		if err := unix.Syncfs(int(o.lock.Fd())); err != nil {
-			return undo, fmt.Errorf("sync the file system of %s: %w", o.dir, err)
-		}
-	}
-	return undo, nil
-}
-
-// makeOutsideFolder makes a folder below root, and those above it, as far as they are
-// missing.
-func makeOutsideFolder(root, dir string) error {
-	if dir == root {
-		return nil
-	}
-	if err := makeOutsideFolder(root, filepath.Dir(dir)); err != nil {
-		return err
-	}
-	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		var info os.FileInfo
-		if info, err = os.Lstat(dir); err == nil && !info.IsDir() {
-			err = fmt.Errorf("%s is not a directory", dir)
-		}
-	}
-	return err
-}
-
-// removeOutside removes the scratch folders, or leaves them for a look.
-func (s *scratch) removeOutside(keep bool) error {
-	var errs []error
-	for _, o := range s.outside {
-		if !keep {
-			errs = append(errs, s.target.owner.user().Do(func() error { return removeTree(o.dir) }))
-		}
-		if o.root != nil {
-			errs = append(errs, o.root.Close())
-		}
-		if o.lock != nil {
-			errs = append(errs, o.lock.Close())
-		}
-	}
-	s.outside = nil
-	return errors.Join(errs...)
 }

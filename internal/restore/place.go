@@ -23,13 +23,14 @@ func (s *scratch) place(first string) error {
 		return fmt.Errorf("place %s: %w", s.target.path, err)
 	}
 	// Without their data directory these files are nothing that a server would start on.
-	undo, err := s.moveOutside()
+	undo, err := s.outside.move()
 	if err == nil {
+		p := placement{target: s.target, dir: s.dir, data: s.data()}
 		err = s.target.hand.Do(func() error {
 			if s.target.inside {
-				return s.moveIn(first)
+				return p.moveIn(first)
 			}
-			return s.rename()
+			return p.rename()
 		})
 	}
 	if err == nil {
@@ -45,18 +46,20 @@ func (s *scratch) place(first string) error {
 // everything in it is on stable storage. It syncs the whole file system, which
 // for many files is far cheaper than one by one.
 func (s *scratch) finish() error {
-	if err := s.as.Do(s.linkOutside); err != nil {
+	if err := s.tree.as.Do(func() error { return s.outside.link(s.tree) }); err != nil {
 		return err
 	}
 	if err := s.own(); err != nil {
 		return err
 	}
 	// Without the owner's own rights to it no server could use it.
-	if err := s.as.Do(func() error { return s.root.Chmod(".", s.target.mode|0o700) }); err != nil {
+	if err := s.tree.as.Do(func() error { return s.tree.root.Chmod(".", s.target.mode|0o700) }); err != nil {
 		return err
 	}
-	if err := s.as.Do(s.label); err != nil {
-		return err
+	if s.target.label != "" {
+		if err := s.tree.as.Do(func() error { return s.tree.label(s.target.label) }); err != nil {
+			return err
+		}
 	}
 	if err := unix.Syncfs(int(s.lock.Fd())); err != nil {
 		return fmt.Errorf("sync the file system of %s: %w", s.dir, err)
@@ -64,16 +67,23 @@ func (s *scratch) finish() error {
 	return nil
 }
 
+// placement is the move of a finished data directory to its target.
+type placement struct {
+	target target
+	dir    string // the scratch folder
+	data   string // the data directory in it
+}
+
 // rename puts the data directory in place in one step. An existing target is an
 // empty directory; the kernel refuses the rename if it is not.
-func (s *scratch) rename() error {
+func (p placement) rename() error {
 	var err error
-	if s.target.old != "" {
-		err = s.exchange()
-	} else if s.target.exists {
-		err = unix.Rename(s.data(), s.target.path) // os.Rename replaces no folder
+	if p.target.old != "" {
+		err = p.exchange()
+	} else if p.target.exists {
+		err = unix.Rename(p.data, p.target.path) // os.Rename replaces no folder
 	} else {
-		err = exclusiveRename(s.data(), s.target.path)
+		err = exclusiveRename(p.data, p.target.path)
 	}
 	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
 		return errors.New("something was put there during the restore")
@@ -81,7 +91,7 @@ func (s *scratch) rename() error {
 	if err != nil {
 		return err
 	}
-	return syncFolder(s.target.parent())
+	return syncFolder(p.target.parent())
 }
 
 // exchange puts the data directory in place of another one, which gets a name of
@@ -89,15 +99,15 @@ func (s *scratch) rename() error {
 // one takes that name for a moment before. It must not be in the scratch folder when
 // they change places, because what a killed restore leaves there is removed by the
 // next one.
-func (s *scratch) exchange() error {
-	if pid, running := runningServer(s.target.path); running {
+func (p placement) exchange() error {
+	if pid, running := runningServer(p.target.path); running {
 		return fmt.Errorf("a server, pid %d, was started on it during the restore", pid)
 	}
-	if err := exclusiveRename(s.data(), s.target.old); err != nil {
+	if err := exclusiveRename(p.data, p.target.old); err != nil {
 		return err
 	}
-	if err := swap(s.target.old, s.target.path); err != nil {
-		return errors.Join(err, exclusiveRename(s.target.old, s.data()))
+	if err := swap(p.target.old, p.target.path); err != nil {
+		return errors.Join(err, exclusiveRename(p.target.old, p.data))
 	}
 	return nil
 }
@@ -115,39 +125,38 @@ func swap(one, other string) error {
 // redo log last: a server that finds the one without the other refuses to
 // start, while with neither it would make new ones. What is about to be moved
 // is written down before, for the restore that may have to clean up.
-func (s *scratch) moveIn(first string) (err error) {
-	names, err := placeOrder(s.data(), first)
+func (p placement) moveIn(first string) (err error) {
+	names, err := placeOrder(p.data, first)
 	if err != nil {
 		return err
 	}
-	if err := s.writeDown(names); err != nil {
+	if err := p.writeDown(names); err != nil {
 		return err
 	}
 	moved := 0
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.moveBack(names[:moved]))
+			err = errors.Join(err, p.moveBack(names[:moved]))
 		}
 	}()
 	for i, name := range names {
 		if i == 1 || i == len(names)-1 {
-			if err := syncFolder(s.target.path); err != nil {
+			if err := syncFolder(p.target.path); err != nil {
 				return err
 			}
 		}
-		if err := exclusiveRename(filepath.Join(s.data(), name), filepath.Join(s.target.path, name)); err != nil {
+		if err := exclusiveRename(filepath.Join(p.data, name), filepath.Join(p.target.path, name)); err != nil {
 			return err
 		}
 		moved++
 	}
-	return syncFolder(s.target.path)
+	return syncFolder(p.target.path)
 }
 
 // handOver gives a target that was filled to its owner. Who has a folder can exchange
 // what is in there, so that is the last step, and root takes it only if nobody else
 // can change the way to the target.
-func (s *scratch) handOver() error {
-	t := s.target
+func (t target) handOver() error {
 	if !t.inside || os.Geteuid() != 0 || fsuser.OpenTo(filepath.Dir(t.path)) != "" {
 		return nil
 	}
@@ -167,9 +176,9 @@ func (s *scratch) handOver() error {
 }
 
 // moveBack undoes moveIn, the last entry first.
-func (s *scratch) moveBack(names []string) error {
+func (p placement) moveBack(names []string) error {
 	for _, name := range slices.Backward(names) {
-		if err := exclusiveRename(filepath.Join(s.target.path, name), filepath.Join(s.data(), name)); err != nil {
+		if err := exclusiveRename(filepath.Join(p.target.path, name), filepath.Join(p.data, name)); err != nil {
 			return fmt.Errorf("undo: %w", err)
 		}
 	}
@@ -196,15 +205,15 @@ func placeOrder(dir, first string) ([]string, error) {
 }
 
 // writeDown keeps the names of the entries that are about to be moved.
-func (s *scratch) writeDown(names []string) error {
+func (p placement) writeDown(names []string) error {
 	b, err := json.Marshal(names)
 	if err != nil {
 		return err
 	}
-	if err := writeNew(filepath.Join(s.dir, placingFile), b); err != nil {
+	if err := writeNew(filepath.Join(p.dir, placingFile), b); err != nil {
 		return err
 	}
-	return syncFolder(s.dir)
+	return syncFolder(p.dir)
 }
 
 // exclusiveRename renames a file or folder to a name that is not taken.

@@ -104,7 +104,7 @@ func testKilledWhileMovingIn(t *testing.T, of, owner Owner) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := tg.hand.Do(func() error { return s.writeDown(order) }); err != nil {
+		if err := tg.hand.Do(func() error { return placement{dir: s.dir}.writeDown(order) }); err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range order[:moved] {

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 
 	"mbk/internal/hint"
 	"mbk/internal/mariadbd"
+	"mbk/internal/sys/fsuser"
 	"mbk/internal/ui/meter"
 )
 
@@ -54,7 +56,7 @@ func (p *Plan) Prepare(ctx context.Context) (_ *Prepared, err error) {
 // extract lays the files down, and reads what else the packs hold.
 func (b *Prepared) extract(ctx context.Context) error {
 	p := b.plan
-	if err := b.scratch.openOutside(p.outside); err != nil {
+	if err := b.scratch.outside.open(p.outside); err != nil {
 		return err
 	}
 	if err := b.scratch.extractAll(ctx, p.opts.Preparation, p.manifest, p.settings.AriaDir, b.meter); err != nil {
@@ -67,15 +69,45 @@ func (b *Prepared) extract(ctx context.Context) error {
 }
 
 // recover has the real server recover the files.
-func (b *Prepared) recover(ctx context.Context) (err error) {
+func (b *Prepared) recover(ctx context.Context) error {
 	if b.plan.Raw {
 		return nil
 	}
 	if err := b.scratch.own(); err != nil {
 		return err
 	}
-	b.Recovery, err = b.scratch.recover(ctx, b.instance, b.plan.manifest, b.meter)
-	return b.plan.Advise(err)
+	return b.plan.Advise(b.recoverFiles(ctx))
+}
+
+// recoverFiles has the server make the extracted files consistent. Of a filtered backup
+// the server leaves out what is not wanted.
+func (b *Prepared) recoverFiles(ctx context.Context) (err error) {
+	m, i, data := b.plan.manifest, b.instance, b.scratch.tree
+	left := partial{data, m}
+	if m.Filter != nil {
+		if m, err = fsuser.Value(data.as, left.prepare); err != nil {
+			return err
+		}
+		left.m = m
+	}
+	i.Partial, i.EncryptedRedo = m.Filter != nil, len(m.Redo.Crypt) > 0
+	b.meter.Begin(PhaseRecover, 0)
+	if b.Recovery, err = i.Recover(ctx, m.LSN.End, len(m.Damaged) > 0, b.meter.Say); err != nil {
+		return err
+	}
+	b.meter.End()
+	if err := data.as.Do(external{data, &b.scratch.outside, m}.forgetDataDirs); err != nil {
+		return err
+	}
+	if m.Filter != nil {
+		if err := data.as.Do(left.removeSurplus); err != nil {
+			return err
+		}
+	}
+	o := orphans{instance: i, m: m}
+	warnings, err := o.drop(ctx, b.meter)
+	b.Warnings = append(slices.Clone(b.Warnings), warnings...)
+	return err
 }
 
 // Instance is the server that recovered the files.
@@ -114,7 +146,8 @@ func (b *Prepared) joinCluster() error {
 	if !b.plan.opts.GaleraNode {
 		return nil
 	}
-	return b.scratch.as.Do(func() error { return b.scratch.writeGrastate(b.plan.manifest.Galera) })
+	data := b.scratch.tree
+	return data.as.Do(func() error { return data.writeGrastate(b.plan.manifest.Galera) })
 }
 
 // place puts the files where they belong.

@@ -1,9 +1,10 @@
 package restore
 
 import (
-	"mbk/internal/repo"
 	"strings"
 	"testing"
+
+	"mbk/internal/repo"
 )
 
 // A restore did not tell of tables that will be as broken as they were on the source.

@@ -117,7 +117,7 @@ func (p *Plan) carryOut(ctx context.Context) (*Result, error) {
 	}
 	// Whoever has a folder can exchange what is in there, the scratch folder too: so
 	// this comes after its end.
-	if err := b.scratch.handOver(); err != nil {
+	if err := p.target.handOver(); err != nil {
 		return nil, err
 	}
 	return r, nil

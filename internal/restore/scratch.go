@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,19 +13,17 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"mbk/internal/hint"
-	"mbk/internal/sys/fsuser"
 )
 
 // Names in a scratch folder.
 const (
-	dataDir     = "data"  // becomes the data directory
-	tmpDir      = "tmp"   // mariadbd's temporary files
+	dataName    = "data"  // becomes the data directory
+	tmpName     = "tmp"   // mariadbd's temporary files
 	ownerFile   = "owner" // who is at work, for messages
 	serverLog   = "mariadbd.log"
 	placingFile = "placing" // the entries of data that are being moved into the target
@@ -40,22 +37,18 @@ const logName = "ib_logfile0"
 // as the process lives, so that another one can tell a leftover from work in
 // progress.
 type scratch struct {
-	dir    string
-	target target
-	lock   *os.File // the folder itself
-	root   *os.Root // of the data directory to be
-	// as is with whose rights one works in the data directory to be: at first whoever
-	// made the scratch folder, then its owner.
-	as fsuser.User
-
-	outside []*outsideScratch // of files that go elsewhere
+	dir     string
+	target  target
+	lock    *os.File // the folder itself
+	tree    *dataDir // what is built
+	outside outside  // of files that go elsewhere
 }
 
 // data is the path of the data directory to be.
-func (s *scratch) data() string { return filepath.Join(s.dir, dataDir) }
+func (s *scratch) data() string { return filepath.Join(s.dir, dataName) }
 
 // tmp is the path of the folder for mariadbd's temporary files.
-func (s *scratch) tmp() string { return filepath.Join(s.dir, tmpDir) }
+func (s *scratch) tmp() string { return filepath.Join(s.dir, tmpName) }
 
 // errSwept is returned if another restore took a new scratch folder for a leftover.
 var errSwept = errors.New("another restore into the same target began at the same time")
@@ -99,7 +92,7 @@ func newScratch(ctx context.Context, t target, id string, now time.Time) (*scrat
 func makeScratch(t target, id string, now time.Time) (_ *scratch, err error) {
 	name := t.scratchPrefix() + plainID(id)
 	name = name[:min(len(name), 255-9)] + "-" + strings.ToLower(rand.Text()[:8])
-	s := &scratch{dir: filepath.Join(t.parent(), name), target: t, as: t.hand}
+	s := &scratch{dir: filepath.Join(t.parent(), name), target: t, outside: outside{target: t}}
 	if err := t.hand.Do(func() error { return os.Mkdir(s.dir, 0o700) }); err != nil {
 		return nil, err
 	}
@@ -157,7 +150,7 @@ func (s *scratch) fill(now time.Time) (err error) {
 			return hint.Wrap(err, hint.Option("keep-old")+" cannot work on this file system: move the old data directory away")
 		}
 	}
-	s.root, err = os.OpenRoot(s.data())
+	s.tree, err = openDataDir(s.data(), s.target)
 	return err
 }
 
@@ -229,18 +222,18 @@ func (s *scratch) own() error {
 	}
 	owner := s.target.owner
 	err := s.target.hand.Do(func() error {
-		return errors.Join(s.root.Chown(".", owner.UID, owner.GID), os.Lchown(s.tmp(), owner.UID, owner.GID))
+		return errors.Join(s.tree.root.Chown(".", owner.UID, owner.GID), os.Lchown(s.tmp(), owner.UID, owner.GID))
 	})
 	if err != nil {
 		return fmt.Errorf("set owner: %w", err)
 	}
-	s.as = owner.user()
+	s.tree.as = owner.user()
 	return nil
 }
 
 // clean gives up the scratch folder.
 func (s *scratch) clean(keep bool) error {
-	err := s.removeOutside(keep)
+	err := s.outside.remove(keep)
 	if keep {
 		return errors.Join(err, s.close())
 	}
@@ -250,13 +243,13 @@ func (s *scratch) clean(keep bool) error {
 // close gives up the lock and leaves the folder for a look.
 func (s *scratch) close() error {
 	var err error
-	if s.root != nil {
-		err = s.root.Close()
+	if s.tree != nil {
+		err = s.tree.root.Close()
 	}
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())
 	}
-	s.root, s.lock = nil, nil
+	s.tree, s.lock = nil, nil
 	return err
 }
 
@@ -280,135 +273,6 @@ func removeTree(dir string) error {
 		time.Sleep(50 * time.Millisecond)
 	}
 	return fmt.Errorf("remove scratch folder: %w", err)
-}
-
-// leftover is a scratch folder that was found.
-type leftover struct {
-	name string
-	user fsuser.User // to whom it belongs
-}
-
-// leftoversIn lists the folders whose names have a prefix, and that belong to one of
-// the users. Anybody may call a folder so where anybody may write; what is somebody
-// else's is none of ours.
-func leftoversIn(dir, prefix string, users ...fsuser.User) ([]leftover, error) {
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("look for leftovers: %w", err)
-	}
-	var found []leftover
-	for _, e := range list {
-		if !e.IsDir() || !strings.HasPrefix(e.Name(), prefix) {
-			continue
-		}
-		info, err := e.Info()
-		if err != nil {
-			continue // it has just gone
-		}
-		st, ok := info.Sys().(*syscall.Stat_t)
-		if !ok {
-			continue
-		}
-		if i := slices.IndexFunc(users, func(u fsuser.User) bool { return u.UID == int(st.Uid) }); i >= 0 {
-			found = append(found, leftover{e.Name(), users[i]})
-		}
-	}
-	return found, nil
-}
-
-// scratchFolders lists the scratch folders of restores into the target.
-func (t target) scratchFolders() ([]leftover, error) {
-	return leftoversIn(t.parent(), t.scratchPrefix(), t.hand, t.owner.user())
-}
-
-// sweep removes what dead restores into the target have left: their scratch
-// folders, and entries that they had moved into the target before they died. It
-// returns the folders in which somebody is at work, other than the one named.
-func sweep(t target, own string) (busy []string, err error) {
-	found, err := t.scratchFolders()
-	if err != nil {
-		return nil, err
-	}
-	for _, l := range found {
-		if l.name == own {
-			continue
-		}
-		dir := filepath.Join(t.parent(), l.name)
-		// Whatever somebody has arranged there is removed with the rights of its owner.
-		err := l.user.Do(func() error { return t.sweepOne(dir) })
-		if l.user.UID != t.hand.UID {
-			continue // nobody who restores there now: it must not stop us, whatever its owner does with it
-		}
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			busy = append(busy, l.name)
-		} else if err != nil {
-			return nil, err
-		}
-	}
-	return busy, nil
-}
-
-// sweepOne removes one leftover, or returns EWOULDBLOCK if somebody works in it.
-func (t target) sweepOne(dir string) error {
-	release, err := lockLeftover(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer release()
-	if t.inside {
-		for _, name := range halfPlaced(t.path, dir) {
-			if err := os.RemoveAll(filepath.Join(t.path, name)); err != nil {
-				return fmt.Errorf("remove leftovers: %w", err)
-			}
-		}
-	}
-	return removeTree(dir)
-}
-
-// lockLeftover locks a folder that somebody has left, until it is released.
-func lockLeftover(dir string) (release func(), err error) {
-	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return nil, fmt.Errorf("look for leftovers: %w", err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("look for leftovers: lock %s: %w", dir, err), f.Close())
-	}
-	return func() { _ = f.Close() }, nil // only locked
-}
-
-// leftovers lists the entries of the target that belong to restores that died
-// while they filled it.
-func (t target) leftovers() ([]string, error) {
-	t.inside = true
-	_ = t.chooseHand() // what stands against it is told elsewhere
-	found, err := t.scratchFolders()
-	var names []string
-	for _, l := range found {
-		names = append(names, l.name)
-		names = append(names, halfPlaced(t.path, filepath.Join(t.path, l.name))...)
-	}
-	return names, err
-}
-
-// halfPlaced lists the entries that a dead restore had moved into the target
-// before it came to the last, the redo log. Nothing is listed once that is in
-// place: then the data directory is whole, and may be in use.
-func halfPlaced(dir, scratchDir string) []string {
-	if _, err := os.Lstat(filepath.Join(dir, logName)); !errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	var names []string
-	if json.Unmarshal([]byte(readSmall(filepath.Join(scratchDir, placingFile))), &names) != nil {
-		return nil
-	}
-	return slices.DeleteFunc(names, func(name string) bool {
-		_, moved := os.Lstat(filepath.Join(dir, name))
-		return filepath.Base(name) != name || name == "." || name == ".." || moved != nil
-	})
 }
 
 // readSmall reads a small file of a scratch folder, "" if it cannot be read.

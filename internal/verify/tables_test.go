@@ -1,14 +1,15 @@
 package verify
 
 import (
-	"mbk/internal/hint"
-	"mbk/internal/mariadbd"
-	"mbk/internal/repo"
-	"mbk/stage"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"mbk/internal/hint"
+	"mbk/internal/mariadbd"
+	"mbk/internal/repo"
+	"mbk/stage"
 )
 
 func TestJudge(t *testing.T) {

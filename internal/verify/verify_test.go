@@ -4,6 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
 	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/internal/restore"
@@ -12,12 +19,6 @@ import (
 	"mbk/internal/test/mariadbtest"
 	"mbk/internal/test/rights"
 	"mbk/internal/ui/meter"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
-	"testing"
-	"time"
 )
 
 // options are those of a verification of a backup.

@@ -1,12 +1,13 @@
 package coldbackup
 
 import (
-	"mbk/internal/test/rights"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"mbk/internal/test/rights"
 )
 
 // PublicServer is a server that every user can run, and the options that it needs.

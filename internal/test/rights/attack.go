@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
-	"mbk/internal/sys/fsuser"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"mbk/internal/sys/fsuser"
 )
 
 // Victim makes a folder of root's, with what a restore that was led there would change.

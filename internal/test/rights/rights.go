@@ -4,11 +4,12 @@ package rights
 import (
 	"encoding/binary"
 	"errors"
-	"mbk/internal/sys/fsuser"
 	"os"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"mbk/internal/sys/fsuser"
 )
 
 // Attacker is a user who would like to be root. Nothing on a machine belongs to him.

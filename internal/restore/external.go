@@ -112,11 +112,20 @@ func (p *Plan) describeFar() {
 	}
 }
 
-// nearNames takes the absolute paths out of the redo log.
-func (s *scratch) nearNames(m *repo.Manifest, tool string) (err error) {
-	if s.bringsIn(m) {
+// external is an extracted backup of which files lay outside of the source's data
+// directory.
+type external struct {
+	data    *dataDir
+	outside *outside
+	m       *repo.Manifest
+}
+
+// localNames takes the absolute paths out of the redo log.
+func (e external) localNames(tool string) (err error) {
+	m := e.m
+	if e.bringsIn() {
 		// That this cannot be done afterwards should show now.
-		err := withDictionary(s.data(), m, func(*innodb.Dictionary) error { return nil })
+		err := withDictionary(e.data.path, m, func(*innodb.Dictionary) error { return nil })
 		if errors.Is(err, innodb.ErrEncryptedDictionary) {
 			return asError("bring tables of DATA DIRECTORY into the data directory", []Objection{{
 				Problem: err.Error(), Hint: "keep such tables outside, with " + hint.Option("map-dir") + " or " + hint.Option("original-dirs"),
@@ -127,7 +136,7 @@ func (s *scratch) nearNames(m *repo.Manifest, tool string) (err error) {
 	if m.Redo.ExternalNames == 0 && len(log.Names) == 0 {
 		return nil
 	}
-	f, err := s.root.OpenFile(logName, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	f, err := e.data.root.OpenFile(logName, os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
@@ -166,19 +175,19 @@ func restoredLog(m *repo.Manifest, tool string) innodb.RestoredLog {
 
 // forgetDataDirs makes the dictionary of the recovered data directory say of no
 // table that it was made with DATA DIRECTORY, but of those that stay outside.
-func (s *scratch) forgetDataDirs(m *repo.Manifest) error {
-	if !s.bringsIn(m) {
+func (e external) forgetDataDirs() error {
+	if !e.bringsIn() {
 		return nil
 	}
-	return withDictionary(s.data(), m, func(d *innodb.Dictionary) error {
-		_, err := d.ForgetDataDirs(s.keepsDataDir)
+	return withDictionary(e.data.path, e.m, func(d *innodb.Dictionary) error {
+		_, err := d.ForgetDataDirs(e.outside.keepsDataDir)
 		return err
 	})
 }
 
 // bringsIn reports whether tablespaces are brought into the data directory.
-func (s *scratch) bringsIn(m *repo.Manifest) bool {
-	return slices.ContainsFunc(farSpaces(m), func(f *repo.File) bool { return !s.goesOutside(f.Number) })
+func (e external) bringsIn() bool {
+	return slices.ContainsFunc(farSpaces(e.m), func(f *repo.File) bool { return !e.outside.holds(f.Number) })
 }
 
 // withDictionary opens the dictionary of a data directory.
