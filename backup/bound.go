@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"mbk/internal/fault"
 )
 
 // Bound is a condition on a status variable of the server under which a backup is
@@ -58,3 +60,6 @@ type BoundError struct {
 func (e *BoundError) Error() string {
 	return fmt.Sprintf("given up: %s is %s, and the bound is %s", e.What, e.Value, e.Bound)
 }
+
+// Fault says that another try may succeed.
+func (e *BoundError) Fault() fault.Kind { return fault.Busy }

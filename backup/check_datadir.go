@@ -19,6 +19,7 @@ import (
 	"mbk/internal/datadir/filename"
 	"mbk/internal/datadir/filter"
 	"mbk/internal/datadir/serverfs"
+	"mbk/internal/fault"
 	"mbk/internal/hint"
 	"mbk/internal/innodb"
 	"mbk/internal/sys/fsuser"
@@ -105,7 +106,7 @@ func rightsHint(l datadir.Layout) hint.Text {
 
 // ErrOtherServer is the cause of a backup that fails because the data directory
 // belongs to another server than the connection.
-var ErrOtherServer = errors.New("is not the data directory of the server that answers")
+var ErrOtherServer = fault.New(fault.Config, "is not the data directory of the server that answers")
 
 func otherServerHint() hint.Text {
 	return "check " + hint.Option("datadir") + " and " + hint.Option("socket") + ": they must belong to the same server"

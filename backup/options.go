@@ -91,9 +91,6 @@ type Options struct {
 	// Attempted is called at the end of every attempt with the record that the
 	// history keeps of it. nil: nobody
 	Attempted func(repo.Attempt)
-	// Advice returns hints for the record of a failed attempt, beside those that
-	// its error has. nil: none
-	Advice func(error) []string
 }
 
 // Progress hears how far a backup is. The functions are called from several
@@ -152,9 +149,6 @@ func (o *Options) fillHooks() {
 	}
 	if o.Attempted == nil {
 		o.Attempted = func(repo.Attempt) {}
-	}
-	if o.Advice == nil {
-		o.Advice = func(error) []string { return nil }
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mbk/internal/datadir"
+	"mbk/internal/fault"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/stage"
@@ -74,6 +75,9 @@ type FindingError struct{ Finding Finding }
 
 // Error names the check and what it found.
 func (e *FindingError) Error() string { return e.Finding.Check + ": " + e.Finding.Text }
+
+// Fault says that something must be changed before a backup can be taken.
+func (e *FindingError) Fault() fault.Kind { return fault.Config }
 
 // Hints returns the advice of the check.
 func (e *FindingError) Hints() []hint.Text { return e.Finding.Hints }

@@ -91,7 +91,7 @@ func failure(o Options, id string, started time.Time, cause error) repo.Attempt 
 	a := repo.Attempt{
 		FormatVersion: repo.FormatVersion, ID: id, Kind: repo.KindFailed, Tool: o.Tool, Codec: o.Codec.String(),
 		Started: started.UTC(), Finished: time.Now().UTC(), Outcome: repo.OutcomeFailed,
-		Error: cause.Error(), Hints: append(hint.Strings(hint.Of(cause)), o.Advice(cause)...),
+		Error: cause.Error(), Hints: hint.Strings(hint.All(cause)),
 	}
 	if errors.Is(cause, context.Canceled) && !strings.Contains(a.Error, "signal received") {
 		a.Error = "interrupted: " + a.Error

@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mbk/internal/fault"
+	"mbk/internal/hint"
 	"mbk/internal/sys/pagecache"
 )
 
@@ -160,6 +162,15 @@ func (e *PageError) Error() string {
 
 // Unwrap returns the cause.
 func (e *PageError) Unwrap() error { return e.Err }
+
+// Fault says that the source is damaged.
+func (e *PageError) Fault() fault.Kind { return fault.Damage }
+
+// Hints says what can be done about the table.
+func (e *PageError) Hints() []hint.Text {
+	return []hint.Text{"run CHECK TABLE; restore the table from an older backup, or record the damage and go on: " +
+		hint.Option("allow-damaged-pages")}
+}
 
 // pageReader reads runs of pages of sources. It belongs to one goroutine.
 type pageReader struct {

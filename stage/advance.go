@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"time"
-
-	"mbk/internal/hint"
 )
 
 // waiting is the progress of the wait for one stage.
@@ -123,12 +121,8 @@ func (s *Stages) patient(ctx context.Context, w *waiting) error {
 
 // busy makes the error of a wait that was in vain.
 func (s *Stages) busy(w *waiting, err error) error {
-	busy := &BusyError{Wanted: "BACKUP STAGE " + w.stage.String(), Stage: w.stage, Waited: time.Since(w.begun),
+	return &BusyError{Wanted: "BACKUP STAGE " + w.stage.String(), Stage: w.stage, Waited: time.Since(w.begun),
 		Tries: w.tries, Blockers: w.blockers, Err: err}
-	if len(w.blockers) == 0 {
-		return hint.Wrap(busy, "INSTALL SONAME 'metadata_lock_info' lets mbk name the connection that is in the way")
-	}
-	return busy
 }
 
 // rest lets others pass before the next try, each time twice as long.

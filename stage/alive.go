@@ -2,16 +2,17 @@ package stage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	"mbk/internal/fault"
 )
 
 // ErrStoodStill is the cause of ErrStageLost and ErrLockLost when this process
 // gave no sign of life for so long that the server ended the connection and with
 // it all locks: it was stopped, its container was frozen, or it got no memory.
-var ErrStoodStill = errors.New("mbk stood still")
+var ErrStoodStill = fault.New(fault.Busy, "mbk stood still")
 
 // How long the server waits for a sign of life from a connection before it ends
 // it. The clock for that runs in the server, so a process that is frozen cannot

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"mbk/internal/fault"
 	"mbk/internal/hint"
 )
 
@@ -22,34 +23,34 @@ var (
 	// ErrDenied is returned when the server refuses the user: wrong name or
 	// password, no such account for this host, account locked or expired, or an
 	// authentication method that this program does not speak.
-	ErrDenied = errors.New("access denied")
+	ErrDenied = fault.New(fault.Config, "access denied")
 
 	// ErrTLS is returned by Connect when the connection cannot be protected as
 	// Config.TLS demands: the server has no certificate or a wrong one, or a file
 	// of ours cannot be used.
-	ErrTLS = errors.New("no protected connection")
+	ErrTLS = fault.New(fault.Config, "no protected connection")
 
 	// ErrTooManyConnections is returned when the server or the account has no
 	// connection left.
-	ErrTooManyConnections = errors.New("too many connections")
+	ErrTooManyConnections = fault.New(fault.Busy, "too many connections")
 
 	// ErrAccountLimit is returned when the account has used up what it may do in an
 	// hour.
-	ErrAccountLimit = errors.New("limit of the account reached")
+	ErrAccountLimit = fault.New(fault.Busy, "limit of the account reached")
 
 	// ErrNotReady is returned by a node of a cluster that refuses queries.
-	ErrNotReady = errors.New("the node is not ready")
+	ErrNotReady = fault.New(fault.Busy, "the node is not ready")
 
 	// ErrNoInnoDB is returned by Server.MissingGrants when the server runs without
 	// InnoDB.
-	ErrNoInnoDB = errors.New("the server runs without InnoDB")
+	ErrNoInnoDB = fault.New(fault.Config, "the server runs without InnoDB")
 
 	// ErrNotMariaDB is returned by Connect when the server is something else.
-	ErrNotMariaDB = errors.New("not a MariaDB server")
+	ErrNotMariaDB = fault.New(fault.Config, "not a MariaDB server")
 
 	// ErrPrivilege is returned by a call that the account may not make.
 	// Server.MissingGrants names what it lacks.
-	ErrPrivilege = errors.New("privilege missing")
+	ErrPrivilege = fault.New(fault.Config, "privilege missing")
 
 	// ErrStageLost is returned by every call of Stages after its connection ended:
 	// the server has then given up all stages, silently, and the backup is void.
@@ -103,6 +104,20 @@ func (e *BusyError) Error() string {
 
 // Unwrap returns the context's error if the wait was cut short by one.
 func (e *BusyError) Unwrap() error { return e.Err }
+
+// Fault says that another try may get it.
+func (e *BusyError) Fault() fault.Kind { return fault.Busy }
+
+// Hints says what can be done about whoever is in the way.
+func (e *BusyError) Hints() []hint.Text {
+	switch {
+	case len(e.Blockers) > 0:
+		return []hint.Text{"let that connection end what it does, or wait longer: " + hint.Option("lock-wait")}
+	case e.Stage != 0:
+		return []hint.Text{"INSTALL SONAME 'metadata_lock_info' lets mbk name the connection that is in the way"}
+	}
+	return nil
+}
 
 // Error numbers of the server that are told apart here.
 const (
@@ -159,6 +174,15 @@ func lost(err error) bool {
 		return true
 	}
 	return false
+}
+
+// whatLost is advice on the loss of a connection that held something.
+func whatLost(why error) hint.Text {
+	if errors.Is(why, ErrStoodStill) {
+		return "see what stopped mbk: a signal (Ctrl-Z), a container or guest that was frozen, " +
+			"or a machine without memory; then start the backup again"
+	}
+	return "the server's error log may tell who ended the connection; start the backup again when that is settled"
 }
 
 // withdrawn reports whether err ended a wait for a lock without harm.

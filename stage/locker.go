@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"mbk/internal/hint"
 )
 
 // Locker is the connection for BACKUP LOCK. It holds at most one table's lock,
@@ -88,7 +90,7 @@ func (l *Locker) exec(ctx context.Context, text string, locks bool) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return fmt.Errorf("%w: %w", ErrLockLost, cause(err))
+		return hint.Wrap(fmt.Errorf("%w: %w", ErrLockLost, cause(err)), whatLost(err))
 	}
 	return err
 }

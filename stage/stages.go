@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"mbk/internal/hint"
 )
 
 // Stage is a stage of a backup. The zero value means none.
@@ -283,7 +285,9 @@ func (s *Stages) fail(why error) error {
 		return nil // END has succeeded: what comes after does not matter
 	}
 	if s.lost == nil {
-		s.lost = fmt.Errorf("%w: connection %d, stage %s: %w", ErrStageLost, s.id, s.present, cause(s.pulse.explain(why)))
+		why = s.pulse.explain(why)
+		s.lost = fmt.Errorf("%w: connection %d, stage %s: %w", ErrStageLost, s.id, s.present, cause(why))
+		s.lost = hint.Wrap(s.lost, whatLost(why))
 		close(s.gone)
 	}
 	return s.lost

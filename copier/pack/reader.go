@@ -11,6 +11,9 @@ import (
 	"io"
 
 	"github.com/zeebo/xxh3"
+
+	"mbk/internal/fault"
+	"mbk/internal/hint"
 )
 
 // readAhead is the buffer of a Reader: the largest chunk, and as much again
@@ -30,6 +33,12 @@ type DamageError struct {
 func (e *DamageError) Error() string {
 	return fmt.Sprintf("%s is damaged at byte %d: %s", e.Object, e.Offset, e.Reason)
 }
+
+// Fault says that a backup is damaged.
+func (e *DamageError) Fault() fault.Kind { return fault.Damage }
+
+// Hints names the commands that tell more.
+func (e *DamageError) Hints() []hint.Text { return []hint.Text{hint.DamagedBackup} }
 
 // Opener is where packs are read from.
 type Opener interface {

@@ -158,7 +158,7 @@ func (o *backupOptions) backup(p *program) (backup.Options, error) {
 	b := backup.Options{
 		Tool: tool(), Workers: o.threads, LockWait: o.locks.wait, LockBudget: o.locks.budget,
 		AllowDamagedPages: o.damagedPages, KeepFailed: o.keepFailed, SpoolDir: o.spoolDir,
-		Logger: p.ui.Logger(), Advice: p.nextSteps,
+		Logger: p.ui.Logger(),
 	}
 	if info, err := os.Stat(o.spoolDir); o.spoolDir != "" && (err != nil || !info.IsDir()) {
 		return b, hint.Wrap(&configError{fmt.Errorf("--spool-dir: %s is not a folder", o.spoolDir)},

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"mbk/internal/cli/options"
+	"mbk/internal/fault"
 	"mbk/internal/ui"
 )
 
@@ -92,6 +93,9 @@ func threadsOption(s *options.Set, threads *int, usage string) {
 type configError struct{ error }
 
 func (e *configError) Unwrap() error { return e.error }
+
+// Fault says that what the option names must be changed, unless it is damaged.
+func (e *configError) Fault() fault.Kind { return max(fault.Config, fault.Of(e.error)) }
 
 func usagef(format string, args ...any) error { return options.Usagef(format, args...) }
 

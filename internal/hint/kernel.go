@@ -3,10 +3,14 @@ package hint
 import (
 	"errors"
 	"io/fs"
+	"slices"
 	"syscall"
 
 	"mbk/internal/fault"
 )
+
+// DamagedBackup is advice on damage in a repository.
+const DamagedBackup Text = `"mbk verify" names all damage of a backup, "mbk list" the other backups`
 
 // FailingDisk is advice on a disk that does not return what is on it.
 const FailingDisk Text = "a disk fails, and the kernel's log names it: save what can be read before you try anything else"
@@ -20,7 +24,7 @@ func All(err error) []Text {
 	if errors.Is(err, syscall.EMFILE) {
 		found = append(found, "let mbk open more files at once: ulimit -n 65536, or LimitNOFILE= of the service")
 	}
-	if fault.Unreadable(err) {
+	if fault.Unreadable(err) && !slices.Contains(found, FailingDisk) {
 		found = append(found, FailingDisk)
 	}
 	return found

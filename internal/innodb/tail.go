@@ -8,22 +8,25 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"mbk/internal/fault"
+	"mbk/internal/hint"
 )
 
 var (
 	// ErrRedoOverwritten is returned by Tailer when the server reused log space
 	// that had not been copied.
-	ErrRedoOverwritten = errors.New("redo log overwritten before it was copied")
+	ErrRedoOverwritten = fault.New(fault.Busy, "redo log overwritten before it was copied")
 	// ErrRedoReplaced is returned by Tailer when another log file took the place
 	// of the one that was followed and does not continue it.
-	ErrRedoReplaced = errors.New("redo log replaced")
+	ErrRedoReplaced = fault.New(fault.Busy, "redo log replaced")
 	// ErrRedoDamaged is returned by Tailer when the log, at an LSN that the
 	// server has written, holds no valid mini-transaction, and re-reading does
 	// not help. It wraps the reason.
-	ErrRedoDamaged = errors.New("redo log damaged")
+	ErrRedoDamaged = fault.New(fault.Damage, "redo log damaged")
 	// ErrRedoStalled is returned by Tailer.CatchUp and Tailer.Finish when the
 	// server does not make its log durable up to the LSN that is waited for.
-	ErrRedoStalled = errors.New("redo log stalled")
+	ErrRedoStalled = fault.New(fault.Busy, "redo log stalled")
 )
 
 // TailError carries the facts of a failure to follow a redo log.
@@ -56,6 +59,16 @@ func (e *TailError) Unwrap() []error {
 		return []error{e.Kind}
 	}
 	return []error{e.Kind, e.Cause}
+}
+
+// Hints says what can be done about a damaged log.
+func (e *TailError) Hints() []hint.Text {
+	if e.Kind != ErrRedoDamaged {
+		return nil
+	}
+	return []hint.Text{
+		"a server that crashes now may not come up again: dump what matters, look at its disk, and keep the older backups",
+	}
 }
 
 // Status tells a Tailer how far the server has come.

@@ -148,7 +148,7 @@ func (j *Job) failed(ctx context.Context, o *backup.Options, cause error) {
 	hangs := errors.Is(cause, interrupt.ErrHangs)
 	if j.attempt.ID == "" {
 		var known *repo.Repository
-		other := backup.Options{Tool: o.Tool, Logger: o.Logger, Advice: o.Advice, Unrecorded: o.Unrecorded}
+		other := backup.Options{Tool: o.Tool, Logger: o.Logger, Unrecorded: o.Unrecorded}
 		if !hangs {
 			known, other = o.Repository, *o
 		}

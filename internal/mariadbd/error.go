@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"mbk/internal/fault"
 	"mbk/internal/hint"
 )
 
@@ -26,6 +27,17 @@ func (e *RunError) Error() string {
 		s += "; its log says: " + strings.Join(e.Log, " | ")
 	}
 	return s
+}
+
+// Fault is that of the cause.
+func (e *RunError) Fault() fault.Kind {
+	switch e.Cause {
+	case CauseDamage:
+		return fault.Damage
+	case CauseOption:
+		return fault.Config
+	}
+	return fault.Failed
 }
 
 // Advice is what can be done about it.

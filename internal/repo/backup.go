@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"mbk/copier/pack"
+	"mbk/internal/hint"
 	"mbk/internal/repo/store"
 )
 
@@ -107,7 +108,10 @@ func (r *Repository) manifest(ctx context.Context, id string) (*Manifest, error)
 		err = fmt.Errorf("it is the manifest of %q: %w", m.ID, ErrDamaged)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", manifestName(id), err)
+		err = fmt.Errorf("manifest %s: %w", manifestName(id), err)
 	}
-	return m, nil
+	if errors.Is(err, ErrDamaged) {
+		err = hint.Wrap(err, hint.DamagedBackup)
+	}
+	return m, err
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"mbk/internal/fault"
 )
 
 const (
@@ -35,6 +37,9 @@ type FutureError struct {
 func (e *FutureError) Error() string {
 	return fmt.Sprintf("backup %s began %s after now, so nothing is removed", e.ID, e.Ahead.Round(time.Second))
 }
+
+// Fault says that a clock is to be set.
+func (e *FutureError) Fault() fault.Kind { return fault.Config }
 
 // checkFuture returns a *FutureError if the newest of some backups is ahead of now.
 func (r *Repository) checkFuture(backups []Summary, now time.Time) error {

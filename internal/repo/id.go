@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"mbk/internal/fault"
+	"mbk/internal/hint"
 	"mbk/internal/ui/printable"
 )
 
@@ -85,6 +87,22 @@ func (e *UnknownError) Error() string {
 		return fmt.Sprintf("no %s in %s", e.What, e.Where)
 	}
 	return fmt.Sprintf("no %s %q in %s; there are %s", e.What, e.ID, e.Where, printable.List(e.Have))
+}
+
+// Fault says that another name is to be given.
+func (e *UnknownError) Fault() fault.Kind { return fault.Config }
+
+// Hints says where the names are to be found.
+func (e *UnknownError) Hints() []hint.Text {
+	switch {
+	case len(e.Matches) > 1:
+		return []hint.Text{`give more of the id, or "latest"`}
+	case len(e.Have) == 0:
+		return []hint.Text{"check " + hint.Option("repo") + `; "mbk backup" makes the first backup`}
+	case e.What == "attempt":
+		return []hint.Text{`"mbk history" names all attempts; "latest" is the newest`}
+	}
+	return []hint.Text{`"mbk list" names all backups; "latest" is the newest`}
 }
 
 // Resolve returns the id of the backup that is meant: an id, the beginning of

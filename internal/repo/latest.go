@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"slices"
 	"syscall"
+
+	"mbk/internal/fault"
 )
 
 // ErrRemoved is the cause of whatever fails because a backup was removed meanwhile.
-var ErrRemoved = errors.New("the backup was removed meanwhile")
+var ErrRemoved = fault.New(fault.Busy, "the backup was removed meanwhile")
 
 // StillThere is Backup.StillThere.
 func (r *Repository) StillThere(ctx context.Context, id string) error {

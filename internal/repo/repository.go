@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"mbk/internal/fault"
 	"mbk/internal/repo/store"
 )
 
@@ -39,18 +40,18 @@ const maxConfig = 1 << 20 // bytes
 var (
 	// ErrNotRepository is returned by Open if the store has no
 	// mbk-repository.json.
-	ErrNotRepository = errors.New("not an mbk repository")
+	ErrNotRepository = fault.New(fault.Config, "not an mbk repository")
 
 	// ErrNotEmpty is returned by Init if there is something in the store.
 	ErrNotEmpty = errors.New("not empty")
 
 	// ErrNewerFormat is returned when a repository or manifest was written by a
 	// newer mbk in a format that this one does not know.
-	ErrNewerFormat = errors.New("made by a newer mbk")
+	ErrNewerFormat = fault.New(fault.Config, "made by a newer mbk")
 
 	// ErrDamaged is returned when an object of the repository is not what mbk
 	// wrote.
-	ErrDamaged = errors.New("damaged")
+	ErrDamaged = fault.New(fault.Damage, "damaged")
 
 	// ErrNotLocked is returned by what changes a repository if this Repository
 	// does not hold its lock.

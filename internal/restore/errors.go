@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"mbk/internal/fault"
 	"mbk/internal/hint"
 )
 
@@ -28,6 +29,9 @@ func (e *ObjectionsError) Error() string {
 	}
 	return e.What + ": " + strings.Join(problems, "; ")
 }
+
+// Fault says that the call must be changed, or what it meets.
+func (e *ObjectionsError) Fault() fault.Kind { return fault.Config }
 
 // Hints returns the advice that goes with the objections, each once.
 func (e *ObjectionsError) Hints() []hint.Text {
@@ -63,3 +67,6 @@ func (e *BusyError) Error() string {
 	}
 	return fmt.Sprintf("another restore into %s is running: %s", e.Target, e.Owner)
 }
+
+// Fault says that another try may succeed.
+func (e *BusyError) Fault() fault.Kind { return fault.Busy }

@@ -3,7 +3,10 @@ package verify
 import (
 	"errors"
 
+	"mbk/internal/fault"
+	"mbk/internal/hint"
 	"mbk/internal/mariadbd"
+	"mbk/internal/repo"
 )
 
 // UndoneError is returned by Verify, together with a report, for a verification that
@@ -16,8 +19,24 @@ func (e *UndoneError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *UndoneError) Unwrap() error { return e.Err }
 
-// Usage reports whether the call must be changed.
-func (e *UndoneError) Usage() bool {
+// Fault answers for the cause: whatever it is, damage of the backup it is not. The call
+// must be changed if an option of the server is wrong; a backup that is gone is one for
+// another try.
+func (e *UndoneError) Fault() fault.Kind {
 	failed, ok := errors.AsType[*mariadbd.RunError](e.Err)
-	return ok && failed.Cause == mariadbd.CauseOption
+	switch {
+	case ok && failed.Cause == mariadbd.CauseOption:
+		return fault.Config
+	case errors.Is(e.Err, repo.ErrRemoved):
+		return fault.Of(e.Err)
+	}
+	return fault.Failed
+}
+
+// Hints says so if it was a disk.
+func (e *UndoneError) Hints() []hint.Text {
+	if !fault.Unreadable(e.Err) {
+		return nil
+	}
+	return []hint.Text{hint.FailingDisk}
 }

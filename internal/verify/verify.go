@@ -184,6 +184,9 @@ func (v *verification) finish(ctx context.Context, failed error) (*Report, error
 		Objects: r.Objects, Bytes: r.Bytes, Pages: r.Pages, Tables: r.Tables,
 		FindingCount: len(r.Findings), Findings: r.Findings, AsOnSource: r.AsOnSource,
 	})
+	if failed != nil && err != nil {
+		err = &UndoneError{err}
+	}
 	return r, errors.Join(failed, err)
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"mbk/internal/fault"
 )
 
 // Set is the options of one command. The copies that In and Shared return add to
@@ -273,6 +275,9 @@ func (s *Set) check() error {
 type UsageError struct{ Message string }
 
 func (e *UsageError) Error() string { return e.Message }
+
+// Fault says that the call must be changed.
+func (e *UsageError) Fault() fault.Kind { return fault.Config }
 
 // Usagef makes a UsageError.
 func Usagef(format string, args ...any) error {

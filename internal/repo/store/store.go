@@ -12,9 +12,13 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dustin/go-humanize"
+
+	"mbk/internal/fault"
+	"mbk/internal/hint"
 )
 
 // Store is all that a repository asks of the place in which it lives. A wrapper that
@@ -142,6 +146,14 @@ func (e *LockedError) Error() string {
 	return "held by " + e.Owner
 }
 
+// Fault says that another try may get the lock.
+func (e *LockedError) Fault() fault.Kind { return fault.Busy }
+
+// Hints says what to wait for.
+func (e *LockedError) Hints() []hint.Text {
+	return []hint.Text{"wait until that mbk has ended; its lock ends with it, however it ends"}
+}
+
 // NoSpaceError is returned by Put when the store is full. Its cause is found by
 // errors.Is: syscall.ENOSPC, or syscall.EDQUOT where a quota was reached.
 type NoSpaceError struct {
@@ -162,6 +174,11 @@ func (e *NoSpaceError) Error() string {
 // Unwrap returns the cause.
 func (e *NoSpaceError) Unwrap() error { return e.Err }
 
+// Hints says how to make room.
+func (e *NoSpaceError) Hints() []hint.Text {
+	return []hint.Text{`remove old backups with "mbk expire", or make room otherwise; what this run wrote is removed`}
+}
+
 // WriteError is the cause of a Put, or of a lock, that failed for another reason than
 // a full store or missing rights: the store could not be written to.
 type WriteError struct{ Err error }
@@ -171,6 +188,18 @@ func (e *WriteError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *WriteError) Unwrap() error { return e.Err }
+
+// Fault answers for the cause: EIO of a store that is written to is no damage.
+func (e *WriteError) Fault() fault.Kind { return fault.Failed }
+
+// Hints says where to look if it is the disk.
+func (e *WriteError) Hints() []hint.Text {
+	if !errors.Is(e.Err, syscall.EIO) {
+		return nil
+	}
+	return []hint.Text{"the repository could not be written to, and the kernel's log says why: " +
+		"look at its disk, or at the network to it; nothing is known to be wrong with the backups in it"}
+}
 
 // ErrThroughLink is returned by Delete for an object that lies behind a symbolic link.
 var ErrThroughLink = errors.New("is a symbolic link, and nothing is removed through one")
