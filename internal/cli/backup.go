@@ -85,8 +85,9 @@ func (o *source) bindNewServer(s *options.Set) {
 }
 
 func (o *source) bindHistoryTable(s *options.Set, usage string) {
-	s.In(categoryRecords).String(&o.historyTable, "history-table", "", usage+" (without a value: "+stage.DefaultHistoryTable+")").
-		MayBeBare(stage.DefaultHistoryTable)
+	const table = stage.DefaultHistoryTable
+	s = s.In(categoryRecords)
+	s.String(&o.historyTable, "history-table", "", usage+" (without a value: "+table+")").MayBeBare(table)
 }
 
 // apply makes the options count for a backup. stdin may have names for the filter.
@@ -148,7 +149,8 @@ func runBackup(ctx context.Context, o *backupOptions, p *program) error {
 	}
 	err = p.ui.Result(describe(m, j.Around()), func() error { return printBackup(p.ui, m) })
 	if err != nil {
-		return hint.Wrap(fmt.Errorf("backup %s is whole and in the repository, but %w", m.ID, err), hint.Text("\"mbk show "+m.ID+"\" prints it again"))
+		return hint.Wrap(fmt.Errorf("backup %s is whole and in the repository, but %w", m.ID, err),
+			hint.Textf("\"mbk show %s\" prints it again", m.ID))
 	}
 	return nil
 }

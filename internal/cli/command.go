@@ -67,13 +67,15 @@ func outputOptions(s *options.Set, u *ui.UI) {
 	s.Bool(&u.JSON, "json", "print the result as one JSON document")
 	s.Bool(&u.Quiet, "quiet", "no progress and no notes; only the result and what is wrong").WithShort("q")
 	s.Bool(&u.Verbose, "verbose", "tell more on stderr").WithShort("v")
-	s.String(&u.LogFormat, "log-format", "", "write what goes to stderr as `FORMAT`: text or json (default: as --progress)")
+	s.String(&u.LogFormat, "log-format", "",
+		"write what goes to stderr as `FORMAT`: text or json (default: as --progress)")
 }
 
 // progressOptions are those of commands that take long.
 func progressOptions(s *options.Set, u *ui.UI) {
 	outputOptions(s, u)
-	s.In(categoryOutput).String(&u.Progress, "progress", "auto", "show progress on stderr as `KIND`: auto, bar, plain, json or none")
+	s.In(categoryOutput).String(&u.Progress, "progress", "auto",
+		"show progress on stderr as `KIND`: auto, bar, plain, json or none")
 }
 
 // fileOptions say which option files are read, for commands that talk to no server.

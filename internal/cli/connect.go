@@ -37,7 +37,8 @@ func (o *connection) bind(s *options.Set, p *program) {
 	s.String(&o.protocol, "protocol", "", "connect by `tcp|socket`")
 	s.String(&o.user, "user", "", "log in as `NAME`").WithShort("u")
 	s.String(&o.withheld, options.PasswordOption, "",
-		"log in with this password (glued: --password=WORD); without one it is asked for").WithShort("p").MayBeBare("ask").Withheld()
+		"log in with this password (glued: --password=WORD); without one it is asked for").
+		WithShort("p").MayBeBare("ask").Withheld()
 	s.String(&o.passwordFile, passwordFileOption, "", "the password is the first line of `FILE`")
 	s.Bool(&o.ssl, encryptOption, "encrypt, or fail; --skip-ssl: do not encrypt")
 	s.String(&o.sslCA, "ssl-ca", "", "trust the authorities in `FILE`")

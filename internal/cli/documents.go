@@ -68,7 +68,8 @@ func Documents() []Document {
 	for _, d := range documents {
 		one := Document{Command: d.command, Schema: d.command, Zero: d.zero}
 		if slices.ContainsFunc(all, func(other Document) bool { return other.Schema == one.Schema }) {
-			one.Schema += "-" + strings.TrimSuffix(strings.ToLower(reflect.TypeOf(d.zero).Name()), "document") // such as "restore-plan"
+			kind := strings.ToLower(reflect.TypeOf(d.zero).Name())
+			one.Schema += "-" + strings.TrimSuffix(kind, "document") // such as "restore-plan"
 		}
 		all = append(all, one)
 	}

@@ -79,7 +79,8 @@ func runExpire(ctx context.Context, o *expireOptions, u *ui.UI) (err error) {
 	}
 	if plan.HeldBack != "" {
 		u.Warn(plan.HeldBack + "; nothing is removed")
-		u.Hint("if the clock is right, remove these backups with --force; without it they go when seven attempts have been made since")
+		u.Hint("if the clock is right, remove these backups with --force; " +
+			"without it they go when seven attempts have been made since")
 	}
 	return u.Result(plan, func() error { return printPlan(u, plan, o.dryRun) })
 }

@@ -48,7 +48,8 @@ type nameList struct {
 
 func (o *filters) lists() []nameList {
 	return []nameList{
-		{"database", &o.databases}, {"exclude-database", &o.excludeDatabases}, {"table", &o.tables}, {"exclude-table", &o.excludeTables},
+		{"database", &o.databases}, {"exclude-database", &o.excludeDatabases},
+		{"table", &o.tables}, {"exclude-table", &o.excludeTables},
 	}
 }
 
@@ -71,7 +72,8 @@ func (o *filters) spec(stdin io.Reader) (filter.Spec, error) {
 		return s, err
 	}
 	into := map[string]*[]string{
-		"database": &s.Databases, "exclude-database": &s.ExcludeDatabases, "table": &s.Tables, "exclude-table": &s.ExcludeTables,
+		"database": &s.Databases, "exclude-database": &s.ExcludeDatabases,
+		"table": &s.Tables, "exclude-table": &s.ExcludeTables,
 	}
 	check := func(origin string) error {
 		if _, err := filter.New(s, false); errors.Is(err, filter.ErrPattern) {
@@ -92,7 +94,8 @@ func (o *filters) spec(stdin io.Reader) (filter.Spec, error) {
 				return s, hint.Wrap(&configError{fmt.Errorf("%s: %w", origin, err)}, "name a file with one name a line")
 			}
 			if len(more) == 0 {
-				return s, hint.Wrap(&configError{fmt.Errorf("%s: there is no name in it", origin)}, "leave the option away, or name something")
+				return s, hint.Wrap(&configError{fmt.Errorf("%s: there is no name in it", origin)},
+					"leave the option away, or name something")
 			}
 			*list = append(*list, more...)
 			if err := check(origin); err != nil {
@@ -138,7 +141,10 @@ func leftOutLines(m *repo.Manifest) []string {
 	for _, one := range []struct {
 		name string
 		list []string
-	}{{"database", f.Databases}, {"table", f.Tables}, {"exclude-database", f.ExcludeDatabases}, {"exclude-table", f.ExcludeTables}} {
+	}{
+		{"database", f.Databases}, {"table", f.Tables},
+		{"exclude-database", f.ExcludeDatabases}, {"exclude-table", f.ExcludeTables},
+	} {
 		if len(one.list) > 0 {
 			lines = append(lines, fmt.Sprintf("filter\t--%s %s", one.name, strings.Join(one.list, ", ")))
 		}

@@ -21,7 +21,8 @@ func (o *freshness) bind(s *options.Set) {
 	s = s.In("Monitoring (the server is not asked then)")
 	s.String(&o.age, "max-age", "",
 		"fail (exit code 1) unless the newest good backup is younger than `DURATION`, such as 26h or 2d")
-	s.String(&o.verifyAge, "max-verify-age", "", "fail (exit code 1) unless a backup was proven good within `DURATION`, such as 8d")
+	s.String(&o.verifyAge, "max-verify-age", "",
+		"fail (exit code 1) unless a backup was proven good within `DURATION`, such as 8d")
 }
 
 // ageLimits are the most that the newest backup and the newest proof may have; 0 is
@@ -87,7 +88,9 @@ func judgeFreshness(ctx context.Context, r *repo.Repository, most ageLimits, now
 func newestBackup(list []repo.Summary, most time.Duration, now time.Time) backup.Finding {
 	f := backup.Finding{
 		Check: "age", Grade: backup.GradeError, Text: "there is no good backup",
-		Hints: []hint.Text{`"mbk list" shows the backups that there are, and the log of the scheduled backup why there is none`},
+		Hints: []hint.Text{
+			`"mbk list" shows the backups that there are, and the log of the scheduled backup why there is none`,
+		},
 	}
 	good := func(b repo.Summary) bool { return b.Problem == "" && (b.Verified == nil || b.Verified.OK) }
 	whole := slices.ContainsFunc(list, func(b repo.Summary) bool { return good(b) && b.Filter == nil })
@@ -121,7 +124,9 @@ func newestBackup(list []repo.Summary, most time.Duration, now time.Time) backup
 
 // newestProof returns the newest successful verification of any backup. It looks no
 // further when it has one that is not before enough.
-func newestProof(ctx context.Context, r *repo.Repository, list []repo.Summary, enough time.Time) (*repo.Verification, error) {
+func newestProof(
+	ctx context.Context, r *repo.Repository, list []repo.Summary, enough time.Time,
+) (*repo.Verification, error) {
 	var newest *repo.Verification
 	better := func(v *repo.Verification) {
 		if v != nil && v.OK && (newest == nil || v.Time.After(newest.Time)) {

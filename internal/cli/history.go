@@ -28,7 +28,8 @@ func (o *historyOptions) bind(s *options.Set, u *ui.UI) {
 	o.repository.bind(s, u)
 	s.Bool(&o.failed, "failed", "only attempts that failed")
 	s.Int(&o.last, "last", 0, "only the `N` newest of them")
-	s.String(&o.since, "since", "", "only those begun since `WHEN`: a time such as 2026-11-20 or \"2026-11-20 15:04\", or so long ago, such as 7d or 36h")
+	s.String(&o.since, "since", "", "only those begun since `WHEN`: a time such as 2026-11-20 or \"2026-11-20 15:04\", "+
+		"or so long ago, such as 7d or 36h")
 	fileOptions(s)
 	outputOptions(s, u)
 }
@@ -98,7 +99,9 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	for _, layout := range []string{time.RFC3339, "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04", time.DateOnly} {
+	for _, layout := range []string{
+		time.RFC3339, time.DateTime, "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04", time.DateOnly,
+	} {
 		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
 			return t, nil
 		}
@@ -106,7 +109,8 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 	if ago, err := parseAge("since", text); err == nil {
 		return now.Add(-ago), nil
 	}
-	return time.Time{}, usagef("--since %q is neither a time such as \"2026-11-20 15:04\" nor a duration such as 7d or 36h", text)
+	return time.Time{}, usagef("--since %q is neither a time such as \"2026-11-20 15:04\" "+
+		"nor a duration such as 7d or 36h", text)
 }
 
 // shownError is how much of an error a list of attempts shows.
@@ -123,8 +127,11 @@ func printHistory(u *ui.UI, d historyDocument) error {
 		if outcome == repo.OutcomeOK && !a.Kept {
 			outcome = "ok, expired"
 		}
-		lines = append(lines, strings.TrimRight(fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", a.ID, a.Started.Local().Format("2006-01-02 15:04"), took(&a.Attempt),
-			outcome, ui.Size(a.BytesRead), ui.Milliseconds(a.LockMS), ui.Shorten(ui.OneLine(a.Error), shownError)), "\t"))
+		cells := []string{
+			a.ID, a.Started.Local().Format(minutes), took(&a.Attempt), outcome,
+			ui.Size(a.BytesRead), ui.Milliseconds(a.LockMS), ui.Shorten(ui.OneLine(a.Error), shownError),
+		}
+		lines = append(lines, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
 	}
 	return u.Rows(lines)
 }
@@ -161,7 +168,8 @@ func printAttempt(u *ui.UI, d attemptDocument) error {
 	if a.Finished.IsZero() {
 		lines = append(lines, "ended\tnot known")
 	} else {
-		lines = append(lines, fmt.Sprintf("ended\t%s, after %s", a.Finished.Local().Format(time.DateTime), ui.Span(report.Duration(a))))
+		ended := a.Finished.Local().Format(time.DateTime)
+		lines = append(lines, fmt.Sprintf("ended\t%s, after %s", ended, ui.Span(report.Duration(a))))
 	}
 	if a.Error != "" {
 		lines = append(lines, "error\t"+ui.OneLine(a.Error))
@@ -173,7 +181,8 @@ func printAttempt(u *ui.UI, d attemptDocument) error {
 		lines = append(lines, fmt.Sprintf("server\tMariaDB %s at %s, %s", a.ServerVersion, a.Hostname, a.Datadir))
 	}
 	if a.BytesRead > 0 {
-		lines = append(lines, fmt.Sprintf("size\t%s read, %s stored (%s)", ui.Size(a.BytesRead), ui.Size(a.BytesStored), a.Codec))
+		read, stored := ui.Size(a.BytesRead), ui.Size(a.BytesStored)
+		lines = append(lines, fmt.Sprintf("size\t%s read, %s stored (%s)", read, stored, a.Codec))
 	}
 	lines = append(lines, "locked\t"+ui.Milliseconds(a.LockMS)+" (BLOCK_DDL to END)")
 	for _, w := range a.Warnings {

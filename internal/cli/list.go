@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"mbk/internal/cli/options"
@@ -61,10 +62,14 @@ func runList(ctx context.Context, o *listOptions, u *ui.UI) error {
 		return err
 	}
 	if failed != nil {
-		u.Warn(fmt.Sprintf("the newest attempt, %s, failed: %s (see \"mbk history %s\")", failed.ID, ui.Shorten(failed.Error, 200), failed.ID))
+		u.Warn(fmt.Sprintf("the newest attempt, %s, failed: %s (see \"mbk history %s\")",
+			failed.ID, ui.Shorten(failed.Error, 200), failed.ID))
 	}
 	return nil
 }
+
+// minutes is the layout of times in lists.
+const minutes = "2006-01-02 15:04"
 
 // printList prints the backups for people.
 func printList(u *ui.UI, r *repo.Repository, list []repo.Summary) error {
@@ -74,8 +79,10 @@ func printList(u *ui.UI, r *repo.Repository, list []repo.Summary) error {
 	}
 	lines := []string{"ID\tSTARTED\tTOOK\tREAD\tSTORED\tLOCKED\tTABLES\tPROVEN"}
 	for _, b := range list {
-		lines = append(lines, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", b.ID, b.Started.Local().Format("2006-01-02 15:04"),
-			took(&b.Attempt), ui.Size(b.BytesRead), ui.Size(b.BytesStored), ui.Milliseconds(b.LockMS), heldTables(b), proven(b)))
+		lines = append(lines, strings.Join([]string{
+			b.ID, b.Started.Local().Format(minutes), took(&b.Attempt),
+			ui.Size(b.BytesRead), ui.Size(b.BytesStored), ui.Milliseconds(b.LockMS), heldTables(b), proven(b),
+		}, "\t"))
 	}
 	return u.Rows(lines)
 }
@@ -107,8 +114,9 @@ func proven(b repo.Summary) string {
 	case v == nil:
 		return "never verified"
 	case !v.OK:
-		return fmt.Sprintf("DAMAGED: %s at depth %s, %s", ui.Count(v.FindingCount, "finding"), v.Depth, v.Time.Local().Format(time.DateOnly))
+		findings, day := ui.Count(v.FindingCount, "finding"), v.Time.Local().Format(time.DateOnly)
+		return fmt.Sprintf("DAMAGED: %s at depth %s, %s", findings, v.Depth, day)
 	default:
-		return fmt.Sprintf("%s, %s", v.Depth, v.Time.Local().Format("2006-01-02 15:04"))
+		return fmt.Sprintf("%s, %s", v.Depth, v.Time.Local().Format(minutes))
 	}
 }

@@ -24,10 +24,12 @@ type load struct {
 func (o *load) bind(s *options.Set) {
 	s = s.In("Load (on the server)")
 	s.String(&o.rate, "rate-limit", "", "read at most `SIZE` a second, such as 100MB; the redo log is never held up")
-	s.Int(&o.nice, "nice", 10, "let the threads that copy step back by `N` (0 to 19) behind others, but not while the server is locked")
+	s.Int(&o.nice, "nice", 10,
+		"let the threads that copy have a priority lower by `N` (0 to 19), except while the server is locked")
 	o.minFree.bind(s)
 	s.Duration(&o.maxLag, "max-lag", 0, "give up (exit code 4) when replication falls behind by more than `DURATION`")
-	s.Strings(&o.abortIf, "abort-if", "give up (exit code 4) when a status variable passes a bound: `CONDITION`, such as 'Threads_running>200'; may be repeated")
+	s.Strings(&o.abortIf, "abort-if", "give up (exit code 4) when a status variable passes a bound: `CONDITION`, "+
+		"such as 'Threads_running>200'; may be repeated")
 	s.String(&o.ionice, "ionice", "none", "their `CLASS` of disk priority: none, best-effort[:LEVEL] or idle")
 }
 
@@ -35,7 +37,8 @@ func (o *load) bind(s *options.Set) {
 type minFree string
 
 func (o *minFree) bind(s *options.Set) {
-	s.String((*string)(o), "min-free", "10%", "leave `SIZE` free in the repository: a share such as 10%, or bytes such as 20GB")
+	s.String((*string)(o), "min-free", "10%",
+		"leave `SIZE` free in the repository: a share such as 10%, or bytes such as 20GB")
 }
 
 // apply makes it count for a backup.

@@ -46,7 +46,8 @@ func runMetrics(ctx context.Context, o *metricsOptions, u *ui.UI) error {
 		return err
 	}
 	if o.output != "" {
-		return hint.Wrap(prom.WriteFile(o.output, families), "name a file in a folder that is there and that this user may write to: --output")
+		return hint.Wrap(prom.WriteFile(o.output, families),
+			"name a file in a folder that is there and that this user may write to: --output")
 	}
 	text, err := prom.Encode(families)
 	if err != nil {
@@ -59,7 +60,8 @@ func runMetrics(ctx context.Context, o *metricsOptions, u *ui.UI) error {
 type metricsFile string
 
 func (o *metricsFile) bind(s *options.Set) {
-	s.In(categoryRecords).String((*string)(o), "metrics-file", "", "at the end, failed or not, write measurements for Prometheus to `FILE`")
+	s.In(categoryRecords).String((*string)(o), "metrics-file", "",
+		"at the end, failed or not, write measurements for Prometheus to `FILE`")
 }
 
 // metricsTime bounds how long the metrics file may take.

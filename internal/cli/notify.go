@@ -30,7 +30,8 @@ type notifications struct {
 func (o *notifications) bind(s *options.Set, p *program) {
 	s = s.In(categoryNotification)
 	o.set, o.program = s, p
-	s.String(&o.when, "notify", job.WhenFailure, "send a message at `WHAT`: failure, success, always, change (of one into the other) or never")
+	s.String(&o.when, "notify", job.WhenFailure,
+		"send a message at `WHAT`: failure, success, always, change (of one into the other) or never")
 	s.Strings(&o.to, "mail-to", "mail it to `ADDRESS`; may be repeated")
 	s.String(&o.from, "mail-from", "", "mail it from `ADDRESS` (default: mbk at this machine)")
 	s.String(&o.server, "mail-server", "localhost", "by way of the mail server `HOST[:PORT]`")
@@ -55,7 +56,8 @@ func (o *notifications) resolve() (*job.Notifications, error) {
 			n.Mail.To = append(n.Mail.To, addresses(text)...)
 		}
 		if err := n.Mail.Validate(); err != nil {
-			return nil, hint.Wrap(&options.UsageError{Message: err.Error()}, "check --mail-to, --mail-from, --mail-server and --mail-tls")
+			return nil, hint.Wrap(&options.UsageError{Message: err.Error()},
+				"check --mail-to, --mail-from, --mail-server and --mail-tls")
 		}
 		var err error
 		if n.Mail.Password, err = o.password(); err != nil {
@@ -65,7 +67,8 @@ func (o *notifications) resolve() (*job.Notifications, error) {
 	if o.webhook != "" {
 		n.Webhook = &notify.Webhook{URL: o.webhook, Agent: tool()}
 		if err := n.Webhook.Validate(); err != nil {
-			return nil, hint.Wrap(&options.UsageError{Message: "--" + err.Error()}, "an address looks like https://hooks.example.com/path")
+			return nil, hint.Wrap(&options.UsageError{Message: "--" + err.Error()},
+				"an address looks like https://hooks.example.com/path")
 		}
 	}
 	if o.set.IsSet("notify") && n.When != job.WhenNever && !n.Any() {

@@ -42,7 +42,8 @@ func readPassword(u *ui.UI, option, path string) (word string, err error) {
 	const most = 4 << 10 // bytes; no password is longer
 	f, err := inputfile.Open(path)
 	if err != nil {
-		return "", hint.Wrap(&configError{fmt.Errorf("--%s: %w", option, err)}, "name a file that the user who runs mbk can read")
+		return "", hint.Wrap(&configError{fmt.Errorf("--%s: %w", option, err)},
+			"name a file that the user who runs mbk can read")
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o006 != 0 {

@@ -77,9 +77,9 @@ type program struct {
 func newProgram(env Env) *program {
 	p := &program{ui: ui.New(env.Streams, inJSONPerhaps(env)), getenv: env.Getenv}
 	p.commands = []*command{
-		backupCommand(p), checkCommand(p), listCommand(p), showCommand(p), historyCommand(p), reportCommand(p), verifyCommand(p),
-		restoreCommand(p), extractCommand(p), expireCommand(p), metricsCommand(p), notifyTestCommand(p), configCommand(p),
-		completionCommand(p), manCommand(p),
+		backupCommand(p), checkCommand(p), listCommand(p), showCommand(p), historyCommand(p), reportCommand(p),
+		verifyCommand(p), restoreCommand(p), extractCommand(p), expireCommand(p), metricsCommand(p), notifyTestCommand(p),
+		configCommand(p), completionCommand(p), manCommand(p),
 	}
 	return p
 }
@@ -158,7 +158,9 @@ func (p *program) environment() options.Environment {
 	for _, c := range p.commands {
 		others = append(others, c.options)
 	}
-	return options.Environment{Command: p.command.name, Others: others, Getenv: p.getenv, Warn: p.ui.Warn, Prompt: p.prompt}
+	return options.Environment{
+		Command: p.command.name, Others: others, Getenv: p.getenv, Warn: p.ui.Warn, Prompt: p.prompt,
+	}
 }
 
 // find returns the command of a name, nil if there is none.

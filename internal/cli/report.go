@@ -83,7 +83,8 @@ type reportDocument struct {
 func reportOf(d attemptDocument) reportDocument {
 	a := &d.Attempt
 	r := reportDocument{
-		attemptDocument: d, DurationMS: report.Duration(a).Milliseconds(), FailedStep: report.FailedStep(a), Ratio: report.Ratio(a),
+		attemptDocument: d, DurationMS: report.Duration(a).Milliseconds(),
+		FailedStep: report.FailedStep(a), Ratio: report.Ratio(a),
 	}
 	if r.DurationMS > 0 {
 		r.BytesPerSecond = d.BytesRead * 1000 / r.DurationMS

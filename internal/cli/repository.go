@@ -75,7 +75,9 @@ func (o repository) fullPath() (string, error) {
 }
 
 // openWith opens the repository, and says what can be done if that fails.
-func (o repository) openWith(ctx context.Context, open func(context.Context, store.Store) (*repo.Repository, error)) (*repo.Repository, error) {
+func (o repository) openWith(
+	ctx context.Context, open func(context.Context, store.Store) (*repo.Repository, error),
+) (*repo.Repository, error) {
 	if err := o.named(); err != nil {
 		return nil, err
 	}

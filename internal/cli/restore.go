@@ -42,8 +42,10 @@ func (o *restoreOptions) bind(s *options.Set, u *ui.UI) {
 	o.repository.bind(s, u)
 	s.String(&o.target, "target", "", "make `FOLDER` the data directory; it must be missing or empty")
 	s.Strings(&o.mapDirs, "map-dir",
-		"restore tables' files that lay below the folder OLD below NEW (`OLD=NEW`), not into the data directory; may be repeated")
-	s.Bool(&o.originalDirs, "original-dirs", "restore tables' files that lay outside of the data directory to where they were")
+		"restore tables' files that lay below the folder OLD below NEW (`OLD=NEW`), "+
+			"not into the data directory; may be repeated")
+	s.Bool(&o.originalDirs, "original-dirs",
+		"restore tables' files that lay outside of the data directory to where they were")
 	s.Bool(&o.noRecover, "no-recover", "lay the files down only; the first start of the server recovers them")
 	s.Bool(&o.keepOld, "keep-old", "move the data directory that is in the target aside, to FOLDER.old-TIME")
 	s.Bool(&o.galeraNode, "galera-node", "make it a node of the source's Galera cluster, which need not copy another one")
@@ -227,7 +229,9 @@ func printRestore(u *ui.UI, r *restore.Result) error {
 	lines := []string{
 		"restored\t" + r.ID, "into\t" + r.Target, "owner\t" + ownerName(r.Owner),
 		fmt.Sprintf("files\t%d, %s", r.Files, ui.Size(r.Bytes)),
-		fmt.Sprintf("time\t%s (extract %s, recover %s, place %s)", ui.Milliseconds(r.Elapsed.Total), ui.Milliseconds(r.Elapsed.Extract), ui.Milliseconds(r.Elapsed.Recover), ui.Milliseconds(r.Elapsed.Place)),
+		fmt.Sprintf("time\t%s (extract %s, recover %s, place %s)",
+			ui.Milliseconds(r.Elapsed.Total), ui.Milliseconds(r.Elapsed.Extract),
+			ui.Milliseconds(r.Elapsed.Recover), ui.Milliseconds(r.Elapsed.Place)),
 	}
 	if r.KeptOld != "" {
 		lines = append(lines, "old data\tkept in "+r.KeptOld)

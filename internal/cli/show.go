@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"time"
 
 	"mbk/internal/cli/options"
 	"mbk/internal/job"
@@ -88,7 +89,7 @@ func printProofs(u *ui.UI, proofs []repo.Verification) error {
 		case repo.VerdictDamaged:
 			outcome = ui.Count(v.FindingCount, "finding")
 		}
-		lines = append(lines, fmt.Sprintf("verified\t%s\t%s\t%s", v.Time.Local().Format("2006-01-02 15:04:05"), v.Depth, outcome))
+		lines = append(lines, fmt.Sprintf("verified\t%s\t%s\t%s", v.Time.Local().Format(time.DateTime), v.Depth, outcome))
 	}
 	return u.Rows(lines)
 }
@@ -104,7 +105,8 @@ func tries(n int) string {
 func printStages(u *ui.UI, stages []repo.Stage) error {
 	lines := []string{}
 	for _, s := range stages {
-		lines = append(lines, fmt.Sprintf("stage\t%s\twaited %s\theld %s\t%s", s.Name, ui.Milliseconds(s.WaitMS), ui.Milliseconds(s.HeldMS), tries(s.Tries)))
+		lines = append(lines, fmt.Sprintf("stage\t%s\twaited %s\theld %s\t%s",
+			s.Name, ui.Milliseconds(s.WaitMS), ui.Milliseconds(s.HeldMS), tries(s.Tries)))
 	}
 	return u.Rows(lines)
 }
@@ -116,7 +118,8 @@ func printTables(u *ui.UI, m *repo.Manifest) error {
 		for _, i := range t.Files {
 			bytes += m.Files[i].Size
 		}
-		line := fmt.Sprintf("table\t%s\t%s\t%s", printable.Table(t.Database, t.Name), printable.Text(cmp.Or(t.Engine, t.Type)), ui.Size(bytes))
+		line := fmt.Sprintf("table\t%s\t%s\t%s",
+			printable.Table(t.Database, t.Name), printable.Text(cmp.Or(t.Engine, t.Type)), ui.Size(bytes))
 		if t.Problem != "" {
 			line += "\t" + t.Problem
 		}

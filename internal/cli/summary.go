@@ -74,7 +74,8 @@ func describe(m *repo.Manifest, around repo.Around) backupDocument {
 		RedoBytes: int64(m.LSN.End - m.LSN.Checkpoint), RedoCapacity: m.Redo.Capacity, RedoHeadroom: m.Redo.LowestMargin,
 		Binlog: m.Binlog, Replicas: m.Replicas, Galera: m.Galera,
 		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files), Torn: m.TornPages,
-		Late: m.Late, DDL: m.DDL, Damaged: len(m.Damaged), LeftOut: m.LeftOut, Filter: m.Filter, Config: restore.Config(m), Warnings: m.Warnings,
+		Late: m.Late, DDL: m.DDL, Damaged: len(m.Damaged), LeftOut: m.LeftOut, Filter: m.Filter,
+		Config: restore.Config(m), Warnings: m.Warnings,
 		Hooks: append([]repo.Hook{}, around.Hooks...), Notifications: append([]repo.Notification{}, around.Notifications...),
 	}
 	for _, s := range m.Stages {
@@ -106,14 +107,14 @@ func linkLines(m *repo.Manifest) []string {
 			names = append(names, f.Path+" in "+f.Origin)
 		}
 	}
-	switch n := len(names); {
-	case n == 0:
+	if len(names) == 0 {
 		return nil
-	case n > most:
-		return []string{fmt.Sprintf("links\tfollowed to %d files and databases elsewhere: %s and %d more", n, strings.Join(names[:most], ", "), n-most)}
-	default:
-		return []string{fmt.Sprintf("links\tfollowed to %d files and databases elsewhere: %s", n, strings.Join(names, ", "))}
 	}
+	shown := strings.Join(names[:min(len(names), most)], ", ")
+	if more := len(names) - most; more > 0 {
+		shown += fmt.Sprintf(" and %d more", more)
+	}
+	return []string{fmt.Sprintf("links\tfollowed to %d files and databases elsewhere: %s", len(names), shown)}
 }
 
 // printBackup prints a backup for people.
@@ -123,10 +124,13 @@ func printBackup(u *ui.UI, m *repo.Manifest) error {
 		"backup\t" + m.ID,
 		fmt.Sprintf("server\tMariaDB %s at %s, %s", m.Server.Version, m.Server.Hostname, m.Server.Datadir),
 		fmt.Sprintf("holds\t%d tables in %d databases, %d files", len(m.Tables), len(m.Directories), len(m.Files)),
-		fmt.Sprintf("size\t%s read, %s stored (%.1f : 1, %s)", ui.Size(m.BytesRead), ui.Size(m.BytesStored), ratio(m), m.Codec),
+		fmt.Sprintf("size\t%s read, %s stored (%.1f : 1, %s)",
+			ui.Size(m.BytesRead), ui.Size(m.BytesStored), ratio(m), m.Codec),
 		fmt.Sprintf("time\t%s, %s", ui.Span(took), ui.Rate(m.BytesRead, took)),
 		fmt.Sprintf("locked\t%s (BLOCK_DDL to END)", ui.Milliseconds(m.LockMS)),
-		fmt.Sprintf("redo\t%s from checkpoint %d to LSN %d; lowest head-room %s of %s", ui.Size(int64(m.LSN.End-m.LSN.Checkpoint)), m.LSN.Checkpoint, m.LSN.End, ui.Size(m.Redo.LowestMargin), ui.Size(m.Redo.Capacity)),
+		fmt.Sprintf("redo\t%s from checkpoint %d to LSN %d; lowest head-room %s of %s",
+			ui.Size(int64(m.LSN.End-m.LSN.Checkpoint)), m.LSN.Checkpoint, m.LSN.End,
+			ui.Size(m.Redo.LowestMargin), ui.Size(m.Redo.Capacity)),
 	}
 	if b := m.Binlog; b != nil {
 		lines = append(lines, fmt.Sprintf("binlog\t%s %d, GTID %s", b.File, b.Position, cmp.Or(b.GTID, "none")))

@@ -67,7 +67,8 @@ func runVerify(ctx context.Context, o *verifyOptions, p *program) error {
 	if o.depth != repo.DepthStored && o.depth != repo.DepthPages && o.depth != repo.DepthBoot {
 		return usagef("--depth is stored, pages or boot, not %q", o.depth)
 	}
-	if o.extended && o.depth != repo.DepthBoot && o.set.Source("extended").Strength == options.ByFlag { // an option file may have it for other calls
+	// An option file may have --extended for other calls.
+	if o.extended && o.depth != repo.DepthBoot && o.set.Source("extended").Strength == options.ByFlag {
 		return usagef("--extended is about --depth boot, not %s", o.depth)
 	}
 	owner, err := parseOwner(o.owner)
@@ -143,7 +144,8 @@ func (v *verification) notice(ctx context.Context, report *verify.Report, err er
 	finished := time.Now().UTC()
 	notice = job.Notice{
 		Event: job.EventVerify, Outcome: repo.OutcomeOK, Tool: tool(), Hostname: job.Hostname(), Repo: v.options.path,
-		ID: v.options.id, Started: v.begun, Finished: &finished, ExitCode: exitCode(ctx, err), Hints: []string{}, Hooks: []repo.Hook{},
+		ID: v.options.id, Started: v.begun, Finished: &finished, ExitCode: exitCode(ctx, err),
+		Hints: []string{}, Hooks: []repo.Hook{},
 	}
 	verdict, b := "ok", bytes.Buffer{}
 	if report != nil {
@@ -167,7 +169,8 @@ func (v *verification) notice(ctx context.Context, report *verify.Report, err er
 	} else if report != nil && report.Outcome == repo.VerdictAsOnSource {
 		verdict = "ok, " + ui.Count(len(report.AsOnSource), "table") + " as on the source"
 	}
-	notice.Text = fmt.Sprintf("mbk: verify of %s at depth %s on %s %s", notice.ID, v.options.depth, notice.Hostname, verdict)
+	notice.Text = fmt.Sprintf("mbk: verify of %s at depth %s on %s %s",
+		notice.ID, v.options.depth, notice.Hostname, verdict)
 	return notice, b.String()
 }
 
@@ -179,7 +182,8 @@ func carriedOut(ctx context.Context, err error) bool {
 }
 
 func printReport(out io.Writer, r *verify.Report) error {
-	lines := []string{fmt.Sprintf("%s\t%s at depth %s, in %s", r.ID, inCapitals(r.Verdict), r.Depth, ui.Span(r.Finished.Sub(r.Started)))}
+	took := ui.Span(r.Finished.Sub(r.Started))
+	lines := []string{fmt.Sprintf("%s\t%s at depth %s, in %s", r.ID, inCapitals(r.Verdict), r.Depth, took)}
 	for _, p := range r.Proved {
 		lines = append(lines, "proved\t"+p)
 	}

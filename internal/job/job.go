@@ -68,7 +68,9 @@ func New(o Options) *Job { return &Job{Options: o, started: time.Now().UTC()} }
 // Backup takes a backup with all that belongs to it. What take returns is the
 // outcome: programs that run after it and messages that cannot be sent are
 // warnings, since the backup is there, or not, whatever becomes of them.
-func (j *Job) Backup(ctx context.Context, o *backup.Options, take func() (*repo.Manifest, error)) (*repo.Manifest, error) {
+func (j *Job) Backup(
+	ctx context.Context, o *backup.Options, take func() (*repo.Manifest, error),
+) (*repo.Manifest, error) {
 	o.Unrecorded = func(err error) bool { return j.Refused(ctx, err) }
 	// A program that runs first may mount the disk of the repository.
 	err := j.runHooks(ctx, repo.HookBefore)
@@ -86,7 +88,9 @@ func (j *Job) Backup(ctx context.Context, o *backup.Options, take func() (*repo.
 		repository = o.Repository
 	}
 	// The programs that run now may unmount the disk again.
-	j.last = finally(ctx, j, recordTime, func(ctx context.Context) (*repo.Attempt, error) { return j.previous(ctx, repository) })
+	j.last = finally(ctx, j, recordTime, func(ctx context.Context) (*repo.Attempt, error) {
+		return j.previous(ctx, repository)
+	})
 	// They, and messages, hang by themselves only, and have limits.
 	finally(ctx, j, hookTime, func(ctx context.Context) (any, error) { return nil, j.runHooks(ctx, when) })
 	// Messages tell of programs that have failed.
@@ -114,8 +118,8 @@ func (j *Job) take(ctx context.Context, o *backup.Options, take func() (*repo.Ma
 		return taken{m, latest}, err
 	})
 	if errors.Is(err, interrupt.ErrHangs) {
-		return fmt.Errorf("the backup did not end within %s after a signal: %w; what it has begun in the repository is removed by the next one",
-			ui.Span(stopTime), err)
+		return fmt.Errorf("the backup did not end within %s after a signal: %w; "+
+			"what it has begun in the repository is removed by the next one", ui.Span(stopTime), err)
 	}
 	j.whole, j.attempt = t.whole, t.attempt
 	return err
@@ -219,7 +223,8 @@ func Hostname() string {
 func Lines(around repo.Around) []string {
 	var lines []string
 	for _, h := range around.Hooks {
-		lines = append(lines, fmt.Sprintf("hook\t%s\t%s\t%s\t%s", h.When, h.Program, ui.Milliseconds(h.MS), cmp.Or(h.Error, "ok")))
+		took := ui.Milliseconds(h.MS)
+		lines = append(lines, fmt.Sprintf("hook\t%s\t%s\t%s\t%s", h.When, h.Program, took, cmp.Or(h.Error, "ok")))
 	}
 	for _, n := range around.Notifications {
 		lines = append(lines, fmt.Sprintf("notified\t%s\t%s\t%s", n.Channel, n.To, cmp.Or(n.Error, "ok")))

@@ -54,7 +54,8 @@ func (noProgress) Note(string)     {}
 func (noProgress) End()            {}
 
 // barProgress is for a terminal: a line for each step that is over, a bar with
-// rate and time left for one that takes a while. No line is wider than the terminal.
+// rate and time left for one that takes a while. No line is wider than the terminal,
+// which no library for bars promises: one makes the text, and it is drawn here.
 type barProgress struct {
 	out   io.Writer
 	mu    sync.Mutex
@@ -124,9 +125,10 @@ func (p *barProgress) At(done, total int64) {
 	if p.bar == nil || total != p.total {
 		p.total = total
 		width := max(min(24, p.width()-56), 5)
-		p.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(io.Discard), progressbar.OptionSetDescription("  "+p.name),
-			progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true), progressbar.OptionSetPredictTime(true),
-			progressbar.OptionSetElapsedTime(false), progressbar.OptionSetWidth(width), progressbar.OptionShowTotalBytes(true))
+		p.bar = progressbar.NewOptions64(total,
+			progressbar.OptionSetWriter(io.Discard), progressbar.OptionSetDescription("  "+p.name),
+			progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true), progressbar.OptionShowTotalBytes(true),
+			progressbar.OptionSetPredictTime(true), progressbar.OptionSetElapsedTime(false), progressbar.OptionSetWidth(width))
 	}
 	_ = p.bar.Set64(min(done, total)) // nothing is written
 	if p.due() {

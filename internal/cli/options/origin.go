@@ -33,9 +33,11 @@ func originOf(path string, f *os.File) origin {
 	link, err := os.Lstat(path)
 	switch {
 	case !ours(st.Uid):
-		o.others, o.advice = fmt.Sprintf("the file belongs to user %d", st.Uid), "give the file to root or to the user who runs mbk"
+		o.others = fmt.Sprintf("the file belongs to user %d", st.Uid)
+		o.advice = "give the file to root or to the user who runs mbk"
 	case err == nil && link.Mode()&os.ModeSymlink != 0 && !ours(link.Sys().(*syscall.Stat_t).Uid):
-		o.others, o.advice = fmt.Sprintf("the link belongs to user %d", link.Sys().(*syscall.Stat_t).Uid), "name the file itself: --defaults-file"
+		o.others = fmt.Sprintf("the link belongs to user %d", link.Sys().(*syscall.Stat_t).Uid)
+		o.advice = "name the file itself: --defaults-file"
 	case st.Mode&0o020 != 0 && listed(f):
 		o.others, o.advice = "the file's access list lets others write to it", "setfacl -b "+path
 	case st.Mode&0o020 != 0 && st.Gid != 0 && int(st.Gid) != os.Getegid():

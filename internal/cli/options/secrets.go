@@ -29,7 +29,8 @@ func IsSecretVariable(name string) bool {
 		return false
 	}
 	option := strings.ToLower(strings.ReplaceAll(ours, "_", "-"))
-	return strings.Contains(ours, "PASSWORD") || strings.Contains(ours, "SECRET") || slices.Contains(secretOptions(), option)
+	return strings.Contains(ours, "PASSWORD") || strings.Contains(ours, "SECRET") ||
+		slices.Contains(secretOptions(), option)
 }
 
 // TakePassword takes --password out of the arguments. As with MariaDB's own

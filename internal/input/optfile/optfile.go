@@ -313,7 +313,8 @@ func (r *reader) lines(src io.Reader, path string, depth int) (number int, err e
 // include obeys a directive in line number of the file at path.
 func (r *reader) include(s statement, path string, number, depth int) error {
 	if depth >= includeDepth {
-		r.warn(fmt.Sprintf("option file %s, line %d: %s is not included: files include each other more than %d deep", path, number, s.name, includeDepth))
+		r.warn(fmt.Sprintf("option file %s, line %d: %s is not included: files include each other more than %d deep",
+			path, number, s.name, includeDepth))
 		return nil
 	}
 	if s.kind == include {

@@ -42,7 +42,8 @@ func Parse(line string) (*Command, error) {
 	case err != nil:
 		return nil, hint.Wrap(errors.New("a quote or a bracket has no end"), "quote as in a shell")
 	case p.Position >= 0:
-		return nil, hint.Wrap(fmt.Errorf("there is no shell to make something of %q", []rune(line)[p.Position]), "quote it, or write sh -c '...' if you want a shell")
+		return nil, hint.Wrap(fmt.Errorf("there is no shell to make something of %q", []rune(line)[p.Position]),
+			"quote it, or write sh -c '...' if you want a shell")
 	case len(words) == 0:
 		return nil, hint.Wrap(errors.New("no program is named"), "name a program, and its arguments behind it")
 	}
@@ -105,7 +106,8 @@ func (c *Command) Run(ctx context.Context, call Call) (Result, error) {
 	}
 	out := &output{print: call.Print}
 	cmd := &exec.Cmd{
-		Path: c.path, Args: c.args, Env: call.Env, Stdin: bytes.NewReader(call.Stdin), Stdout: out, Stderr: out, WaitDelay: drain,
+		Path: c.path, Args: c.args, Env: call.Env,
+		Stdin: bytes.NewReader(call.Stdin), Stdout: out, Stderr: out, WaitDelay: drain,
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM},
 	}
 	result := Result{Started: time.Now().UTC(), ExitCode: -1}

@@ -36,7 +36,8 @@ func Of(ctx context.Context, r *repo.Repository, version string) ([]prom.Family,
 		return nil, err
 	} else if space.Known {
 		m.gauge("mbk_repository_free_bytes", "Bytes that can still be written where the repository is.", float64(space.Free))
-		m.gauge("mbk_repository_size_bytes", "Size in bytes of the file system where the repository is.", float64(space.Total))
+		m.gauge("mbk_repository_size_bytes",
+			"Size in bytes of the file system where the repository is.", float64(space.Total))
 	}
 	m.gauge("mbk_build_info", "The mbk that wrote these metrics; always 1.", 1, "version", version)
 	return m.families, nil
@@ -107,15 +108,19 @@ func (m *meter) attempts(all []repo.Attempt) {
 			failures++
 		}
 	}
-	m.gauge("mbk_backup_last_success_timestamp_seconds", "When the newest successful attempt ended; 0 if there was none.", unix(success))
+	m.gauge("mbk_backup_last_success_timestamp_seconds",
+		"When the newest successful attempt ended; 0 if there was none.", unix(success))
 	newest := repo.NewestAttempt(all)
 	if newest != nil {
 		m.gauge("mbk_backup_last_attempt_timestamp_seconds", "When the newest attempt ended.", unix(newest.End()))
-		m.gauge("mbk_backup_last_attempt_success", "Whether the newest attempt made a backup.", truth(newest.Outcome == repo.OutcomeOK))
+		m.gauge("mbk_backup_last_attempt_success",
+			"Whether the newest attempt made a backup.", truth(newest.Outcome == repo.OutcomeOK))
 	}
-	m.gauge("mbk_backup_failures_since_success", "Attempts that have failed since the newest successful one.", float64(failures))
+	m.gauge("mbk_backup_failures_since_success",
+		"Attempts that have failed since the newest successful one.", float64(failures))
 	for _, outcome := range []string{repo.OutcomeOK, repo.OutcomeFailed, repo.OutcomeUnknown} {
-		m.add(prom.Family{Name: "mbk_backup_attempts_total", Help: "Attempts on record by outcome.", Counter: true}, float64(count[outcome]), "outcome", outcome)
+		total := prom.Family{Name: "mbk_backup_attempts_total", Help: "Attempts on record by outcome.", Counter: true}
+		m.add(total, float64(count[outcome]), "outcome", outcome)
 	}
 }
 
@@ -134,7 +139,8 @@ func (m *meter) newest(all []repo.Summary) {
 		{"stored_bytes", "Bytes that the newest backup takes in the repository.", float64(b.BytesStored)},
 		{"redo_bytes", "Bytes of redo log in the newest backup.", float64(b.RedoBytes)},
 		{"lock_window_seconds", "How long the newest backup blocked DDL.", float64(b.LockMS) / 1000},
-		{"redo_headroom_low_bytes", "Bytes of redo that the server could still write at the worst moment before it had overwritten what was not copied.", float64(b.LowestMargin)},
+		{"redo_headroom_low_bytes", "Bytes of redo that the server could still write at the worst moment " +
+			"before it had overwritten what was not copied.", float64(b.LowestMargin)},
 		{"redo_capacity_bytes", "Size in bytes of the server's redo log.", float64(b.RedoCapacity)},
 		{"torn_pages", "Pages that the newest backup had to read again.", float64(b.TornPages)},
 		{"damaged_pages", "Pages in the newest backup that were damaged in the source.", float64(b.Damaged)},
@@ -155,13 +161,20 @@ func (m *meter) proofs(all map[string]repo.Proof) {
 		if p.Success != nil && p.Success.Time.After(success) {
 			success = p.Success.Time
 		}
-		m.gauge("mbk_verify_last_success_timestamp_seconds", "When a verification at this depth or a deeper one last found a backup whole; 0 if none ever did.", unix(success), "depth", depth)
+		m.gauge("mbk_verify_last_success_timestamp_seconds",
+			"When a verification at this depth or a deeper one last found a backup whole; 0 if none ever did.",
+			unix(success), "depth", depth)
 		if p.Newest != nil {
-			m.gauge("mbk_verify_last_timestamp_seconds", "When the newest verification at this depth ended.", unix(p.Newest.Time), "depth", depth)
-			m.gauge("mbk_verify_last_success", "Whether the newest verification at this depth found the backup whole.", truth(p.Newest.OK), "depth", depth)
+			m.gauge("mbk_verify_last_timestamp_seconds",
+				"When the newest verification at this depth ended.", unix(p.Newest.Time), "depth", depth)
+			m.gauge("mbk_verify_last_success",
+				"Whether the newest verification at this depth found the backup whole.", truth(p.Newest.OK), "depth", depth)
 		}
 		if p.Attempt != nil {
-			m.gauge("mbk_verify_last_carried_out", "Whether the newest verification at this depth could be carried out; one that could not is no part of the other metrics.", truth(p.Attempt.CarriedOut()), "depth", depth)
+			m.gauge("mbk_verify_last_carried_out",
+				"Whether the newest verification at this depth could be carried out; "+
+					"one that could not is no part of the other metrics.",
+				truth(p.Attempt.CarriedOut()), "depth", depth)
 		}
 	}
 }
@@ -177,6 +190,7 @@ func (m *meter) backups(all []repo.Summary) {
 		}
 	}
 	m.gauge("mbk_repository_backups", "Backups in the repository.", float64(len(all)))
-	m.gauge("mbk_repository_damaged_backups", "Backups in the repository that are known to be damaged, or whose manifest this user cannot read.", float64(damaged))
+	m.gauge("mbk_repository_damaged_backups",
+		"Backups in the repository that are known to be damaged, or whose manifest this user cannot read.", float64(damaged))
 	m.gauge("mbk_repository_stored_bytes", "Bytes that all backups take in the repository.", float64(bytes))
 }

@@ -175,7 +175,8 @@ func (m *Mail) options(ctx context.Context) []mail.Option {
 		options = append(options, mail.WithTLSPolicy(mail.TLSMandatory))
 	}
 	if m.User != "" {
-		options = append(options, mail.WithSMTPAuth(mail.SMTPAuthAutoDiscover), mail.WithUsername(m.User), mail.WithPassword(m.Password))
+		options = append(options, mail.WithSMTPAuth(mail.SMTPAuthAutoDiscover),
+			mail.WithUsername(m.User), mail.WithPassword(m.Password))
 	}
 	return options
 }
@@ -211,13 +212,15 @@ func advise(err error) error {
 	)
 	switch text := err.Error(); {
 	case errors.As(err, &unknown):
-		return hint.Wrap(err, "install the authority that signed its certificate on this machine, or name it in $SSL_CERT_FILE")
+		return hint.Wrap(err,
+			"install the authority that signed its certificate on this machine, or name it in $SSL_CERT_FILE")
 	case errors.As(err, &name):
 		return hint.Wrap(err, "name the server as its certificate does")
 	case errors.As(err, &record), strings.Contains(text, "first record does not look like a TLS handshake"):
 		return hint.Wrap(err, "the server does not begin with TLS on this port: use starttls")
 	case strings.Contains(text, "STARTTLS"):
-		return hint.Wrap(err, "the server does not offer STARTTLS on this port: use tls, on port 465 as a rule, or none for a server that you reach without leaving your network")
+		return hint.Wrap(err, "the server does not offer STARTTLS on this port: use tls, on port 465 as a rule, "+
+			"or none for a server that you reach without leaving your network")
 	case strings.Contains(text, "AUTH"):
 		return hint.Wrap(err, "check the user and the password of the mail account; passwords are sent over TLS only")
 	case errors.As(err, &refused):

@@ -62,7 +62,8 @@ func (w *Webhook) Post(ctx context.Context, msg Message) error {
 			return nil
 		}
 		if try == tries || !again {
-			return hint.Wrap(fmt.Errorf("webhook %s: %w", w, err), "check the address; mbk sends a POST with a JSON document, and expects a status from 200 to 299")
+			return hint.Wrap(fmt.Errorf("webhook %s: %w", w, err),
+				"check the address; mbk sends a POST with a JSON document, and expects a status from 200 to 299")
 		}
 		select {
 		case <-time.After(pause):
@@ -107,7 +108,8 @@ func (w *Webhook) post(ctx context.Context, body []byte) (again bool, err error)
 	if said := w.firstLine(answer.Body); said != "" {
 		err = fmt.Errorf("%w: %s", err, said)
 	}
-	again = answer.StatusCode >= 500 || answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode == http.StatusRequestTimeout
+	again = answer.StatusCode >= 500 ||
+		answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode == http.StatusRequestTimeout
 	return again, err
 }
 

@@ -46,12 +46,13 @@ func Text(repository string, a repo.Attempt, proofs []repo.Verification) string 
 	r.head()
 	r.item("server", r.server())
 	r.item("repository", repository)
-	r.item("started", a.Started.Local().Format("Mon 2006-01-02 15:04:05 MST"))
+	const layout = "Mon 2006-01-02 15:04:05 MST"
+	r.item("started", a.Started.Local().Format(layout))
 	switch {
 	case a.Finished.IsZero():
 		r.item("ended", "not known: it died without a word")
 	default:
-		r.item("ended", fmt.Sprintf("%s, after %s", a.Finished.Local().Format("Mon 2006-01-02 15:04:05 MST"), ui.Span(Duration(&a))))
+		r.item("ended", fmt.Sprintf("%s, after %s", a.Finished.Local().Format(layout), ui.Span(Duration(&a))))
 	}
 	r.failure()
 	r.sizes()
@@ -81,7 +82,8 @@ func (r *reporter) head() {
 	if r.a.Outcome == repo.OutcomeOK && r.a.WarningCount > 0 {
 		verdict += ", " + ui.Count(r.a.WarningCount, "warning")
 	}
-	fmt.Fprintf(&r.b, "%-*s%s\n%s\n", max(reportWidth-len(r.a.ID), len(verdict)+1), verdict, r.a.ID, strings.Repeat("=", reportWidth))
+	width := max(reportWidth-len(r.a.ID), len(verdict)+1)
+	fmt.Fprintf(&r.b, "%-*s%s\n%s\n", width, verdict, r.a.ID, strings.Repeat("=", reportWidth))
 }
 
 // section begins a part of the report.
@@ -149,7 +151,8 @@ func (r *reporter) sizes() {
 	}
 	r.section("size")
 	if a.Tables > 0 {
-		r.item("  holds", fmt.Sprintf("%s in %s, %s", ui.Count(a.Tables, "table"), ui.Count(a.Databases, "database"), ui.Count(a.Files, "file")))
+		r.item("  holds", fmt.Sprintf("%s in %s, %s",
+			ui.Count(a.Tables, "table"), ui.Count(a.Databases, "database"), ui.Count(a.Files, "file")))
 	}
 	r.item("  read", fmt.Sprintf("%s, %s", ui.Size(a.BytesRead), ui.Rate(a.BytesRead, Duration(a))))
 	r.item("  stored", fmt.Sprintf("%s (%.1f : 1, %s)", ui.Size(a.BytesStored), Ratio(a), a.Codec))
@@ -212,7 +215,8 @@ func (r *reporter) redo() {
 	if a.RedoBytes > 0 {
 		r.item("  copied", fmt.Sprintf("%s, from LSN %d to %d", ui.Size(a.RedoBytes), a.LSN.Checkpoint, a.LSN.End))
 	}
-	r.item("  head-room", fmt.Sprintf("%s of %s at the worst moment (%s)", ui.Size(a.LowestMargin), ui.Size(a.RedoCapacity), ui.Percent(a.LowestMargin, a.RedoCapacity)))
+	r.item("  head-room", fmt.Sprintf("%s of %s at the worst moment (%s)",
+		ui.Size(a.LowestMargin), ui.Size(a.RedoCapacity), ui.Percent(a.LowestMargin, a.RedoCapacity)))
 	fmt.Fprintf(&r.b, "%*s[%-*s]\n", labelWidth+2, "", barWidth, bar(a.LowestMargin, a.RedoCapacity))
 }
 
@@ -223,7 +227,8 @@ func (r *reporter) largest() {
 	r.section("largest tables")
 	for _, t := range r.a.Largest {
 		name := printable.Text(t.Database + "." + t.Name)
-		fmt.Fprintf(&r.b, "  %-36s %-8s %9s  %s\n", ui.Shorten(name, 36), ui.Shorten(t.Engine, 8), ui.Size(t.Bytes), ui.Percent(t.Bytes, max(r.a.BytesRead, t.Bytes)))
+		share := ui.Percent(t.Bytes, max(r.a.BytesRead, t.Bytes))
+		fmt.Fprintf(&r.b, "  %-36s %-8s %9s  %s\n", ui.Shorten(name, 36), ui.Shorten(t.Engine, 8), ui.Size(t.Bytes), share)
 	}
 }
 

@@ -62,7 +62,8 @@ func clean(s, except string) string {
 // fit reports whether nothing in s has to be written out.
 func fit(s, except string) bool {
 	for i, r := range s {
-		if r == utf8.RuneError && !strings.HasPrefix(s[i:], string(utf8.RuneError)) || !seen(r) && !strings.ContainsRune(except, r) {
+		invalid := r == utf8.RuneError && !strings.HasPrefix(s[i:], string(utf8.RuneError))
+		if invalid || !seen(r) && !strings.ContainsRune(except, r) {
 			return false
 		}
 	}
