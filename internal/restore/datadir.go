@@ -23,7 +23,7 @@ func openDataDir(path string, t target) (*dataDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dataDir{path: path, root: root, owner: t.owner, as: t.hand}, nil
+	return &dataDir{path: path, root: root, owner: t.owner, as: t.writer}, nil
 }
 
 // writeText makes a file of a server's, which must not be there yet: the directory

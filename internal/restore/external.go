@@ -21,28 +21,28 @@ import (
 // below the data directory, and nothing of the backup may lead a server to where
 // they were: on the source's own machine these are files in use.
 //
-// What could lead it there: the names in the redo log, which nearNames replaces; the
+// What could lead it there: the names in the redo log, which localNames replaces; the
 // .isl files and symbolic links, which are not laid down; and up to 10.5 the dictionary,
 // which the server itself corrects when the log names all such tablespaces. When it has
 // recovered, forgetDataDirs makes the dictionary say that the tables are as others.
 
-// farSpaces are the tablespaces to which an .isl file led.
-func farSpaces(m *repo.Manifest) []*repo.File {
-	var far []*repo.File
+// externalSpaces are the tablespaces to which an .isl file led.
+func externalSpaces(m *repo.Manifest) []*repo.File {
+	var spaces []*repo.File
 	for i := range m.Files {
 		if f := &m.Files[i]; f.Link == repo.LinkISL {
-			far = append(far, f)
+			spaces = append(spaces, f)
 		}
 	}
-	return far
+	return spaces
 }
 
-// checkFar objects to a restore where a recovery would touch files that are there
+// checkExternal objects to a restore where a recovery would touch files that are there
 // already.
-func (p *Plan) checkFar() {
+func (p *Plan) checkExternal() {
 	m := p.manifest
-	if p.Raw && len(farSpaces(m)) > 0 {
-		p.object(Objection{
+	if p.Raw && len(externalSpaces(m)) > 0 {
+		p.addObjection(Objection{
 			Problem: "the backup holds tables made with DATA DIRECTORY, which are brought into the data directory: the dictionary must be changed for that when the redo log was applied",
 			Hint:    "restore without " + hint.Option("no-recover"),
 		})
@@ -50,11 +50,11 @@ func (p *Plan) checkFar() {
 	if (innodb.LogHeader{Format: m.Redo.Format}).Readable() {
 		return
 	}
-	for _, f := range farSpaces(m) {
+	for _, f := range externalSpaces(m) {
 		if _, err := os.Lstat(f.Origin); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		p.object(Objection{
+		p.addObjection(Objection{
 			Problem: fmt.Sprintf("%s lay at %s on the source, and there is such a file here: the encrypted redo log leads a server to it, which would change it", f.Path, f.Origin),
 			Hint:    "restore on a machine, or in a container, where the folders of the source's DATA DIRECTORY do not exist",
 		})
@@ -62,15 +62,15 @@ func (p *Plan) checkFar() {
 	}
 }
 
-// checkFilteredFar objects to a filter with tables of DATA DIRECTORY where the
+// checkFilteredExternal objects to a filter with tables of DATA DIRECTORY where the
 // dictionary has their paths: it would lead the server to the files of those that are
 // left out, and have it drop them. full is the backup without the filter of the
 // restore.
-func (p *Plan) checkFilteredFar(full *repo.Manifest) {
-	if p.manifest.Filter == nil || len(farSpaces(full)) == 0 || pathless(full) {
+func (p *Plan) checkFilteredExternal(full *repo.Manifest) {
+	if p.manifest.Filter == nil || len(externalSpaces(full)) == 0 || pathless(full) {
 		return
 	}
-	p.object(Objection{
+	p.addObjection(Objection{
 		Problem: "the backup holds tables made with DATA DIRECTORY, and the dictionary of a server before 10.6 has their paths: with a filter it would lead a server to the files of the source",
 		Hint:    "restore everything, and drop what is not wanted then",
 	})
@@ -83,8 +83,8 @@ func pathless(m *repo.Manifest) bool {
 	return err != nil || v.AtLeast(10, 6, 0)
 }
 
-// describeFar notes what becomes of files outside of the data directory.
-func (p *Plan) describeFar() {
+// describeExternal notes what becomes of files outside of the data directory.
+func (p *Plan) describeExternal() {
 	m := p.manifest
 	outside := map[uint32]bool{}
 	for _, f := range p.outside {
@@ -142,17 +142,17 @@ func (e external) localNames(tool string) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	ids, origins := map[innodb.SpaceID]bool{}, map[string]bool{}
-	for _, f := range farSpaces(m) {
+	for _, f := range externalSpaces(m) {
 		if f.Space != nil {
 			ids[*f.Space] = true
 		} else { // its first page was not written yet
 			origins[f.Origin] = true
 		}
 	}
-	near := func(space innodb.SpaceID, far string) bool {
-		return len(log.Names) == 0 && (ids[space] || origins[path.Clean(far)])
+	isExternal := func(space innodb.SpaceID, name string) bool {
+		return len(log.Names) == 0 && (ids[space] || origins[path.Clean(name)])
 	}
-	if err := log.Finish(f, m.Redo.End, near); err != nil {
+	if err := log.Finish(f, m.Redo.End, isExternal); err != nil {
 		return fmt.Errorf("prepare %s: %w", logName, err)
 	}
 	return nil
@@ -165,7 +165,7 @@ func restoredLog(m *repo.Manifest, tool string) innodb.RestoredLog {
 	if pathless(m) || !(innodb.LogHeader{Format: r.Format}).Readable() {
 		return r
 	}
-	for _, f := range farSpaces(m) {
+	for _, f := range externalSpaces(m) {
 		if f.Space != nil {
 			r.Names = append(r.Names, innodb.SpaceName{Space: *f.Space, Name: "./" + f.Path})
 		}
@@ -187,7 +187,7 @@ func (e external) forgetDataDirs() error {
 
 // bringsIn reports whether tablespaces are brought into the data directory.
 func (e external) bringsIn() bool {
-	return slices.ContainsFunc(farSpaces(e.m), func(f *repo.File) bool { return !e.outside.holds(f.Number) })
+	return slices.ContainsFunc(externalSpaces(e.m), func(f *repo.File) bool { return !e.outside.holds(f.Number) })
 }
 
 // withDictionary opens the dictionary of a data directory.

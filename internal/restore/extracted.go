@@ -63,7 +63,7 @@ func Extract(ctx context.Context, o Preparation, patterns []string, dir string) 
 	if err := r.write(ctx, o, files); err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	if slices.ContainsFunc(files, func(f *outFile) bool { return f.Class == repo.ClassRedo }) && len(farSpaces(m)) > 0 {
+	if slices.ContainsFunc(files, func(f *outFile) bool { return f.Class == repo.ClassRedo }) && len(externalSpaces(m)) > 0 {
 		r.Notes = append(r.Notes, "the redo log leads a server to the files of tables with DATA DIRECTORY, where they are on the source: on that machine use it with mbk restore only")
 	}
 	return r, nil

@@ -25,26 +25,29 @@ import (
 // leftByRestore is the LeftOut.Reason of a table that the restore leaves out.
 const leftByRestore = "the filter of the restore leaves it out"
 
-// narrow is the manifest of what a filter keeps of a backup.
-func narrow(m *repo.Manifest, f *filter.Filter) *repo.Manifest {
+// applyFilter is the manifest of what a filter keeps of a backup.
+func applyFilter(m *repo.Manifest, f *filter.Filter) *repo.Manifest {
 	if f == nil {
 		return m
 	}
 	n := *m
-	left := repo.Filter{}
+	n.Filter, n.Tables, n.Files, n.Directories, n.Damaged = &repo.Filter{}, nil, nil, nil, nil
 	if m.Filter != nil {
-		left = *m.Filter
+		*n.Filter = *m.Filter
 	}
-	n.Filter, n.Tables, n.Files, n.Directories, n.Damaged = &left, nil, nil, nil, nil
 	n.LeftOut = slices.Clone(m.LeftOut)
+	dropped := filterTables(&n, m, f)
+	filterFiles(&n, m, dropped, filterDirectories(&n, m, f))
+	return &n
+}
 
-	dropped := map[int]bool{}    // files of tables that are left out
-	holds := map[string]bool{}   // databases of which a table is kept
-	folders := map[string]bool{} // of databases: whether they are kept
+// filterTables takes over the tables that the filter keeps, and returns the files of the
+// others.
+func filterTables(n, m *repo.Manifest, f *filter.Filter) (dropped map[int]bool) {
+	dropped = map[int]bool{}
 	for _, t := range m.Tables {
 		if f.Table(t.Database, t.Name) {
 			n.Tables = append(n.Tables, t)
-			holds[t.Database] = true
 			continue
 		}
 		n.LeftOut = append(n.LeftOut, repo.LeftOut{Database: t.Database, Name: t.Name, Engine: t.Engine, Reason: leftByRestore})
@@ -52,21 +55,38 @@ func narrow(m *repo.Manifest, f *filter.Filter) *repo.Manifest {
 			dropped[i] = true
 		}
 	}
+	return dropped
+}
+
+// filterDirectories takes over the databases that the filter keeps, or of which it keeps
+// a table, and returns of all whether they are kept.
+func filterDirectories(n, m *repo.Manifest, f *filter.Filter) (keeps map[string]bool) {
+	holds := map[string]bool{} // databases of which a table is kept
+	for _, t := range n.Tables {
+		holds[t.Database] = true
+	}
+	keeps = map[string]bool{}
 	for _, d := range m.Directories {
-		kept := holds[d.Name] || f.Database(d.Name)
-		if folders[d.Path] = kept; kept {
+		keeps[d.Path] = holds[d.Name] || f.Database(d.Name)
+		if keeps[d.Path] {
 			n.Directories = append(n.Directories, d)
 		} else {
-			left.LeftOut = append(left.LeftOut, d.Name)
+			n.Filter.LeftOut = append(n.Filter.LeftOut, d.Name)
 		}
 	}
-	index := map[int]int{}
+	return keeps
+}
+
+// filterFiles takes over the files that are not dropped with their table or their
+// directory, and what refers to them.
+func filterFiles(n, m *repo.Manifest, dropped map[int]bool, directories map[string]bool) {
+	index := map[int]int{} // from the numbers of files in m to those in n
 	files := map[string]bool{}
 	for i := range m.Files {
 		file := &m.Files[i]
-		kept, ofDatabase := folders[path.Dir(file.Path)]
-		kept = !ofDatabase || kept && !dropped[i]
-		if kept = kept || file.Class == repo.ClassInnoDB && !readableRedo(m); kept {
+		keep, ofDatabase := directories[path.Dir(file.Path)]
+		keep = !ofDatabase || keep && !dropped[i]
+		if keep || file.Class == repo.ClassInnoDB && !readableRedo(m) {
 			index[i] = len(n.Files)
 			n.Files = append(n.Files, *file)
 			files[file.Path] = true
@@ -85,7 +105,6 @@ func narrow(m *repo.Manifest, f *filter.Filter) *repo.Manifest {
 			n.Damaged = append(n.Damaged, d)
 		}
 	}
-	return &n
 }
 
 // readableRedo reports whether the redo log shows which tablespaces it is about. If
@@ -117,16 +136,13 @@ func filterOf(o Options, m *repo.Manifest) (*filter.Filter, []Objection) {
 	if m.Filter != nil {
 		databases = append(databases, m.Filter.LeftOut...)
 	}
-	unknown := map[string]bool{}
-	for _, err := range f.Check(databases, tables) {
-		unknown[err.Error()] = true
-	}
+	nowhere := f.Check(databases, tables)
 	var objections []Objection
 	for _, err := range missing {
 		o := Objection{Problem: err.Error()}
 		unmatched, ok := errors.AsType[*filter.UnmatchedError](err)
 		switch {
-		case ok && !unknown[err.Error()]:
+		case ok && !slices.ContainsFunc(nowhere, unmatched.Same): // the source had it
 			o.Problem += " in this backup, which was made without it"
 			o.Hint = "choose another backup: mbk show ID lists what one does not hold"
 		case ok:
@@ -137,8 +153,8 @@ func filterOf(o Options, m *repo.Manifest) (*filter.Filter, []Objection) {
 	return f, objections
 }
 
-// keeps returns a function that reports whether a manifest holds a table.
-func keeps(m *repo.Manifest) func(database, table string) bool {
+// selection returns a function that reports whether a manifest holds a table.
+func selection(m *repo.Manifest) func(database, table string) bool {
 	kept := make(map[filter.Name]bool, len(m.Tables))
 	for _, t := range m.Tables {
 		kept[filter.Name{Database: t.Database, Table: t.Name}] = true

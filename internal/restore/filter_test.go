@@ -48,7 +48,7 @@ func paths(m *repo.Manifest) []string {
 	return list
 }
 
-func TestNarrow(t *testing.T) {
+func TestApplyFilter(t *testing.T) {
 	always := []string{"ib_logfile0", "ibdata1", "undo/undo001", "mysql/user.frm"}
 	for name, c := range map[string]struct {
 		spec    filter.Spec
@@ -74,7 +74,7 @@ func TestNarrow(t *testing.T) {
 			}
 			m := partialManifest(c.format)
 			before := len(m.Files)
-			n := narrow(m, f)
+			n := applyFilter(m, f)
 			want := append(append([]string{}, c.files...), always...)
 			got := paths(n)
 			slices.Sort(want)
@@ -111,7 +111,7 @@ func TestNarrow(t *testing.T) {
 			}
 		})
 	}
-	if m := partialManifest(innodb.Format108); narrow(m, nil) != m {
+	if m := partialManifest(innodb.Format108); applyFilter(m, nil) != m {
 		t.Error("no filter makes another manifest")
 	}
 }

@@ -18,7 +18,7 @@ func (p *Plan) checkGalera() {
 	g := p.manifest.Galera
 	switch {
 	case g == nil && p.opts.GaleraNode:
-		p.object(Objection{
+		p.addObjection(Objection{
 			Problem: "the source of the backup was no node of a Galera cluster",
 			Hint:    "restore without " + hint.Option("galera-node"),
 		})
@@ -26,18 +26,18 @@ func (p *Plan) checkGalera() {
 	case !isUUID(g.UUID):
 		p.note("the source was a node of a Galera cluster, but its state is none that Galera writes: %.80q", g.UUID)
 		if p.opts.GaleraNode {
-			p.object(Objection{
+			p.addObjection(Objection{
 				Problem: "the manifest of the backup does not name the state of a Galera cluster",
 				Hint:    "restore without " + hint.Option("galera-node") + ", or another backup",
 			})
 		}
 	case p.opts.GaleraNode && (p.manifest.Filter != nil || len(p.manifest.LeftOut) > 0):
-		p.object(Objection{
+		p.addObjection(Objection{
 			Problem: "a node of a Galera cluster holds everything, and tables are left out here",
 			Hint:    "restore without filters, of a backup of everything, or without " + hint.Option("galera-node"),
 		})
 	case p.opts.GaleraNode && len(p.manifest.Damaged) > 0:
-		p.object(Objection{
+		p.addObjection(Objection{
 			Problem: "the backup holds damaged pages, which a node would bring into its cluster",
 			Hint:    "restore another backup, or this one without " + hint.Option("galera-node"),
 		})

@@ -45,7 +45,7 @@ func (p partial) prepare() (*repo.Manifest, error) {
 // out. They are found by their contents only.
 func (p partial) removeTriggers() error {
 	m := p.m
-	kept := keeps(m)
+	kept := selection(m)
 	for _, d := range m.Directories {
 		for _, f := range m.Files {
 			if path.Dir(f.Path) != d.Path || path.Ext(f.Path) != ".TRN" {
@@ -146,7 +146,7 @@ func missingSpaces(j *innodb.Journal, m *repo.Manifest) []innodb.DeletedSpace {
 // transaction holds no lock on a table that has no file.
 func (p partial) removeSurplus() error {
 	m := p.m
-	kept, folders := keeps(m), map[string]string{}
+	kept, folders := selection(m), map[string]string{}
 	for _, d := range m.Directories {
 		folders[d.Path] = d.Name
 	}

@@ -52,7 +52,7 @@ func leftoversIn(dir, prefix string, users ...fsuser.User) ([]leftover, error) {
 
 // scratchFolders lists the scratch folders of restores into the target.
 func (t target) scratchFolders() ([]leftover, error) {
-	return leftoversIn(t.parent(), t.scratchPrefix(), t.hand, t.owner.user())
+	return leftoversIn(t.parent(), t.scratchPrefix(), t.writer, t.owner.user())
 }
 
 // sweep removes what dead restores into the target have left: their scratch
@@ -70,7 +70,7 @@ func sweep(t target, own string) (busy []string, err error) {
 		dir := filepath.Join(t.parent(), l.name)
 		// Whatever somebody has arranged there is removed with the rights of its owner.
 		err := l.user.Do(func() error { return t.sweepOne(dir) })
-		if l.user.UID != t.hand.UID {
+		if l.user.UID != t.writer.UID {
 			continue // nobody who restores there now: it must not stop us, whatever its owner does with it
 		}
 		if errors.Is(err, unix.EWOULDBLOCK) {
@@ -118,7 +118,7 @@ func lockLeftover(dir string) (release func(), err error) {
 // while they filled it.
 func (t target) leftovers() ([]string, error) {
 	t.inside = true
-	_ = t.chooseHand() // what stands against it is told elsewhere
+	_ = t.chooseWriter() // what stands against it is told elsewhere
 	found, err := t.scratchFolders()
 	var names []string
 	for _, l := range found {

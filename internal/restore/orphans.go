@@ -113,7 +113,7 @@ func (o *orphans) dropLeftOut(ctx context.Context) error {
 		return err
 	}
 	defer d.Close()
-	kept, holds := keeps(o.m), map[string]bool{}
+	kept, holds := selection(o.m), map[string]bool{}
 	for _, dir := range o.m.Directories {
 		holds[dir.Name] = true
 	}

@@ -131,14 +131,14 @@ func (p *Plan) checkOutside() {
 	}
 	for _, d := range p.opts.DirMaps {
 		if d.From != "/" && !slices.ContainsFunc(p.manifest.Files, func(f repo.File) bool { return f.Link != "" && below(f.Origin, d.From) }) {
-			p.object(Objection{
+			p.addObjection(Objection{
 				Problem: fmt.Sprintf("no file of a table of the backup lay below %s", d.From),
 				Hint:    "mbk restore " + hint.Option("dry-run") + " without " + hint.Option("map-dir") + " tells which files lay outside of the data directory",
 			})
 		}
 	}
 	if len(p.outside) > 0 && p.opts.Raw {
-		p.object(Objection{Problem: "files go outside of the data directory only when they are recovered", Hint: "restore without " + hint.Option("no-recover")})
+		p.addObjection(Objection{Problem: "files go outside of the data directory only when they are recovered", Hint: "restore without " + hint.Option("no-recover")})
 	}
 	need := map[string]int64{}
 	there, first := 0, ""
@@ -156,7 +156,7 @@ func (p *Plan) checkOutside() {
 		if there > 1 {
 			what += " and " + printable.Count(there-1, "more file")
 		}
-		p.object(Objection{
+		p.addObjection(Objection{
 			Problem: what + ": there already",
 			Hint:    "a restore never overwrites anything: move what is there away, or name other folders with " + hint.Option("map-dir"),
 		})
@@ -182,7 +182,7 @@ func (p *Plan) checkWays() {
 				continue // it will be made
 			}
 			if problem := p.target.owner.distrusts(dir, info); err == nil && problem != "" {
-				p.object(Objection{
+				p.addObjection(Objection{
 					Problem: fmt.Sprintf("files go outside of the data directory by way of %s, which %s", dir, problem),
 					Hint:    "name another folder with " + hint.Option("map-dir") + ": it, and all above it, must be no links, and belong to root or to the user who is to own the files",
 				})
@@ -226,33 +226,33 @@ func (p *Plan) checkRoot(root string, need int64) {
 	info, err := os.Stat(root)
 	switch {
 	case err != nil:
-		p.object(Objection{Problem: fmt.Sprintf("folder for files outside of the data directory: %v", err), Hint: "make that folder, or mount what belongs there"})
+		p.addObjection(Objection{Problem: fmt.Sprintf("folder for files outside of the data directory: %v", err), Hint: "make that folder, or mount what belongs there"})
 		return
 	case !info.IsDir():
-		p.object(Objection{Problem: root + " is not a directory"})
+		p.addObjection(Objection{Problem: root + " is not a directory"})
 		return
 	case os.Geteuid() == 0 && !p.target.owner.mayWrite(root):
-		p.object(Objection{
+		p.addObjection(Objection{
 			Problem: fmt.Sprintf("user %d, who is to own the files, may not write in %s", p.target.owner.UID, root),
 			Hint:    "give that folder to the user who runs the server (chown), or name another one with " + hint.Option("map-dir"),
 		})
 		return
 	case unix.Access(root, unix.W_OK|unix.X_OK) != nil:
-		p.object(Objection{Problem: "cannot write in " + root, Hint: "run mbk as root, or as the user who owns that folder"})
+		p.addObjection(Objection{Problem: "cannot write in " + root, Hint: "run mbk as root, or as the user who owns that folder"})
 		return
 	}
 	if p.target.path != "" && (root == p.target.path || below(root, p.target.path)) {
-		p.object(Objection{
+		p.addObjection(Objection{
 			Problem: fmt.Sprintf("%s lies in the target", root),
 			Hint:    "without " + hint.Option("map-dir") + " and " + hint.Option("original-dirs") + " the files are restored into the data directory",
 		})
 	}
-	p.object(p.target.owner.reaches(root)...)
+	p.addObjection(p.target.owner.reaches(root)...)
 	space, err := disk.SpaceOf(root)
 	if err != nil {
-		p.object(Objection{Problem: err.Error()})
+		p.addObjection(Objection{Problem: err.Error()})
 	} else if space.Free < need {
-		p.object(Objection{
+		p.addObjection(Objection{
 			Problem: fmt.Sprintf("%s has %s free, and the files that go there need about %s", root,
 				humanize.IBytes(uint64(space.Free)), humanize.IBytes(uint64(need))),
 			Hint: "make room, or name another folder with " + hint.Option("map-dir"),

@@ -26,7 +26,7 @@ func (s *scratch) place(first string) error {
 	undo, err := s.outside.move()
 	if err == nil {
 		p := placement{target: s.target, dir: s.dir, data: s.data()}
-		err = s.target.hand.Do(func() error {
+		err = s.target.writer.Do(func() error {
 			if s.target.inside {
 				return p.moveIn(first)
 			}

@@ -93,8 +93,8 @@ func testKilledWhileMovingIn(t *testing.T, of, owner Owner) {
 			t.Fatal(err)
 		}
 		tg := target{path: dir, exists: true, inside: true, owner: owner}
-		if objections := tg.chooseHand(); len(objections) > 0 || tg.hand != of.user() {
-			t.Fatalf("rights of %v, %+v", tg.hand, objections)
+		if objections := tg.chooseWriter(); len(objections) > 0 || tg.writer != of.user() {
+			t.Fatalf("rights of %v, %+v", tg.writer, objections)
 		}
 		if err := os.WriteFile(filepath.Join(dir, "lost+found"), nil, 0o600); err != nil {
 			t.Fatal(err)
@@ -104,7 +104,7 @@ func testKilledWhileMovingIn(t *testing.T, of, owner Owner) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := tg.hand.Do(func() error { return placement{dir: s.dir}.writeDown(order) }); err != nil {
+		if err := tg.writer.Do(func() error { return placement{dir: s.dir}.writeDown(order) }); err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range order[:moved] {

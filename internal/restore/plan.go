@@ -70,10 +70,10 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 		return nil, err
 	}
 	f, unmatched := filterOf(o, m)
-	p := newPlan(o, narrow(m, f))
+	p := newPlan(o, applyFilter(m, f))
 	p.whole = o.Filter.Empty() // else only what is needed is read
-	p.checkFilteredFar(m)
-	p.object(unmatched...)
+	p.checkFilteredExternal(m)
+	p.addObjection(unmatched...)
 	if err := p.checkStanding(ctx); err != nil {
 		return nil, err
 	}
@@ -82,10 +82,10 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 		return nil, err
 	}
 	if err != nil {
-		p.object(Objection{Problem: err.Error()})
+		p.addObjection(Objection{Problem: err.Error()})
 	}
 	p.target, p.Target, p.KeepOld, p.Owner = t, cmp.Or(t.path, o.Target), t.old, t.owner
-	p.object(objections...)
+	p.addObjection(objections...)
 	p.checkOutside()
 	p.checkGalera()
 	if o.upgrades() { // which may build a table anew
@@ -95,7 +95,7 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 		p.checkSpace(t.parent(), len(objections) == 0)
 	}
 	if o.Raw && p.manifest.Filter != nil {
-		p.object(Objection{
+		p.addObjection(Objection{
 			Problem: "a restore that leaves tables out cannot leave recovery to the server",
 			Hint:    "restore without " + hint.Option("no-recover"),
 		})
@@ -117,7 +117,7 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 func PlanIn(ctx context.Context, o Preparation, m *repo.Manifest, dir, purpose string) (*Plan, error) {
 	p := newPlan(Options{Preparation: o.WithDefaults()}, m)
 	object := func(o ...Objection) error {
-		p.object(o...)
+		p.addObjection(o...)
 		return asError(fmt.Sprintf("start a server on it in %s", dir), p.Objections)
 	}
 	path, err := fsuser.Resolve(filepath.Join(dir, "mbk-"+purpose+"-"+plainID(o.Repository.Config().ID)))
@@ -144,7 +144,7 @@ func PlanIn(ctx context.Context, o Preparation, m *repo.Manifest, dir, purpose s
 		return nil, object(*objection)
 	}
 	objections := p.target.inspectParent()
-	p.object(objections...)
+	p.addObjection(objections...)
 	if len(objections) == 0 {
 		p.checkSpace(filepath.Dir(path), true)
 	}
@@ -182,7 +182,7 @@ func (p *Plan) checkStanding(ctx context.Context) error {
 	if good != "" {
 		advice = hint.Textf("restore %s, the newest that is not known to be damaged; %s tries this one all the same", good, hint.Option("allow-damaged"))
 	}
-	p.object(Objection{Problem: text, Hint: advice})
+	p.addObjection(Objection{Problem: text, Hint: advice})
 	return err
 }
 
@@ -205,7 +205,7 @@ func newPlan(o Options, m *repo.Manifest) *Plan {
 		Outside: []OutsideFile{}, Config: []string{}, Objections: []Objection{}, Warnings: []string{}, Notes: []hint.Text{}, manifest: m,
 	}
 	if m.Parent != "" || m.Kind != repo.KindFull {
-		p.object(Objection{
+		p.addObjection(Objection{
 			Problem: fmt.Sprintf("backup %s is of kind %q, which this mbk does not restore", m.ID, m.Kind),
 			Hint:    hint.Text("use the mbk that made it: " + m.Tool),
 		})
@@ -215,19 +215,19 @@ func newPlan(o Options, m *repo.Manifest) *Plan {
 		p.Bytes += f.Size
 		p.SpaceNeeded += room(&f)
 		if strings.HasSuffix(f.Path, ".isl") {
-			p.object(Objection{Problem: fmt.Sprintf("%s leads the server to a file outside of the data directory, which the backup does not hold", f.Path)})
+			p.addObjection(Objection{Problem: fmt.Sprintf("%s leads the server to a file outside of the data directory, which the backup does not hold", f.Path)})
 		}
 	}
-	p.checkFar()
+	p.checkExternal()
 	var err error
 	if p.settings, err = newSettings(m); err != nil {
-		p.object(Objection{Problem: err.Error()})
+		p.addObjection(Objection{Problem: err.Error()})
 	}
 	return p
 }
 
-// object adds objections.
-func (p *Plan) object(o ...Objection) { p.Objections = append(p.Objections, o...) }
+// addObjection adds objections.
+func (p *Plan) addObjection(o ...Objection) { p.Objections = append(p.Objections, o...) }
 
 // warn adds a warning.
 func (p *Plan) warn(format string, args ...any) {
@@ -268,22 +268,22 @@ func largest(m *repo.Manifest) int64 {
 // fresh log. A folder that cannot be asked is an objection only if there is none to
 // the target already.
 func (p *Plan) checkSpace(dir string, object bool) {
-	const spare = 64 << 20
+	const reserve = 64 << 20
 	redo := int64(p.manifest.LSN.End - p.manifest.LSN.Checkpoint)
-	p.SpaceNeeded += redo + spare
+	p.SpaceNeeded += redo + reserve
 	if !p.Raw {
 		p.SpaceNeeded += p.settings.LogSize
 	}
 	space, err := disk.SpaceOf(dir)
 	if err != nil {
 		if object {
-			p.object(Objection{Problem: err.Error()})
+			p.addObjection(Objection{Problem: err.Error()})
 		}
 		return
 	}
 	p.SpaceFree = space.Free
 	if p.SpaceNeeded > p.SpaceFree {
-		p.object(Objection{
+		p.addObjection(Objection{
 			Problem: fmt.Sprintf("%s has %s free, and the restore needs about %s", dir,
 				humanize.IBytes(uint64(p.SpaceFree)), humanize.IBytes(uint64(p.SpaceNeeded))),
 			Hint: "make room, or choose a place on another file system",
@@ -321,7 +321,7 @@ func (p *Plan) checkReach(path string) {
 	if u := p.Upgrade; u != nil && (path == u.Mariadbd.Path || path == u.Tool) && (p.Mariadbd == nil || path != p.Mariadbd.Path) {
 		option = hint.Option("upgrade-with")
 	}
-	p.object(Objection{
+	p.addObjection(Objection{
 		Problem: fmt.Sprintf("user %d, who is to own the data directory, cannot run %s", p.target.owner.UID, path),
 		Hint:    "name a mariadbd that this user can reach with " + option + ", or another owner",
 	})
@@ -330,7 +330,7 @@ func (p *Plan) checkReach(path string) {
 // checkServer checks one program.
 func (p *Plan) checkServer(program mariadbd.Program) {
 	if len(p.target.owner.reaches(filepath.Dir(program.Path))) > 0 {
-		p.object(Objection{
+		p.addObjection(Objection{
 			Problem: fmt.Sprintf("user %d, who is to own the data directory, cannot run %s", p.target.owner.UID, program.Path),
 			Hint:    "name a mariadbd that this user can reach with " + hint.Option("mariadbd") + ", or another user with " + hint.Option("owner") + "; " + hint.Option("owner") + " root is for a server that root itself runs",
 		})
@@ -344,7 +344,7 @@ func (p *Plan) checkServer(program mariadbd.Program) {
 		}
 		missing := fmt.Sprintf("plugin %s is missing: there is no %s in %s", plugin.Name, plugin.Library, program.PluginDir)
 		if neededPlugin(plugin) {
-			p.object(Objection{Problem: missing, Hint: "install the package of that plugin; recovery cannot read the files without it"})
+			p.addObjection(Objection{Problem: missing, Hint: "install the package of that plugin; recovery cannot read the files without it"})
 		} else if tables := tablesOf(p.manifest, plugin); tables != "" {
 			p.warn("%s; without it the server cannot open %s, of which it has the storage engine", missing, tables)
 		}
@@ -358,7 +358,7 @@ func (p *Plan) checkKeys() {
 			continue
 		}
 		if err := readableFor(k.path, p.target.owner); err != nil {
-			p.object(Objection{
+			p.addObjection(Objection{
 				Problem: fmt.Sprintf("the source's encryption keys are in %s: %v", k.path, err),
 				Hint:    hint.Textf("bring the key file there, or name it with %s=%s", hint.Option("mariadbd-option"), k.option("FILE")),
 			})
@@ -396,7 +396,7 @@ func (p *Plan) describe() {
 		p.Config = configLines(m, p.Upgrade.found.Release)
 	}
 	p.Config = withOptions(p.Config, p.opts.MariadbdArgs)
-	p.describeFar()
+	p.describeExternal()
 	p.Notes = append(p.Notes, hint.Plain(leftOutNotes(m)...)...)
 	if n := len(m.Damaged); n > 0 {
 		p.note("the backup holds %s damaged on the source, the first in %s", printable.Count(n, "page"), m.Damaged[0].File)

@@ -170,7 +170,7 @@ func (b *Prepared) Close(keep bool) error { return b.scratch.clean(keep) }
 func (p *Plan) instance(s *scratch) mariadbd.Instance {
 	redo := int64(p.manifest.LSN.End - p.manifest.LSN.Checkpoint)
 	return mariadbd.Instance{
-		Program: *p.Mariadbd, Settings: p.settingsFor(*p.Mariadbd), Owner: p.target.owner.user(), Writer: p.target.hand,
+		Program: *p.Mariadbd, Settings: p.settingsFor(*p.Mariadbd), Owner: p.target.owner.user(), Writer: p.target.writer,
 		Data: s.data(), Temp: s.tmp(), Log: filepath.Join(s.dir, serverLog),
 		Buffer: cmp.Or(p.opts.Memory, mariadbd.BufferSize(redo)), Options: p.opts.MariadbdArgs,
 		Known: knownTables(p.manifest),

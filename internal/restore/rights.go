@@ -58,12 +58,12 @@ func (o Owner) mayWrite(dir string) bool {
 	}) == nil
 }
 
-// chooseHand decides with whose rights the scratch folder is made, and objects if
+// chooseWriter decides with whose rights the scratch folder is made, and objects if
 // there is nobody for it.
-func (t *target) chooseHand() []Objection {
-	t.hand = fsuser.Current()
+func (t *target) chooseWriter() []Objection {
+	t.writer = fsuser.Current()
 	open := ""
-	if t.hand.UID == 0 {
+	if t.writer.UID == 0 {
 		open = fsuser.OpenTo(t.parent())
 	}
 	if open == "" {
@@ -81,6 +81,6 @@ func (t *target) chooseHand() []Objection {
 			Hint:    "give that folder to the user who is to own the files (chown), choose one that only root can change, or another user with " + hint.Option("owner"),
 		}}
 	}
-	t.hand = t.owner.user()
+	t.writer = t.owner.user()
 	return nil
 }

@@ -79,7 +79,7 @@ func newScratch(ctx context.Context, t target, id string, now time.Time) (*scrat
 		if err != nil {
 			return nil, fmt.Errorf("make scratch folder: %w", err)
 		}
-		if err := s.comeFirst(ctx); err != nil {
+		if err := s.awaitTurn(ctx); err != nil {
 			return nil, errors.Join(err, s.remove())
 		}
 		return s, nil
@@ -93,7 +93,7 @@ func makeScratch(t target, id string, now time.Time) (_ *scratch, err error) {
 	name := t.scratchPrefix() + plainID(id)
 	name = name[:min(len(name), 255-9)] + "-" + strings.ToLower(rand.Text()[:8])
 	s := &scratch{dir: filepath.Join(t.parent(), name), target: t, outside: outside{target: t}}
-	if err := t.hand.Do(func() error { return os.Mkdir(s.dir, 0o700) }); err != nil {
+	if err := t.writer.Do(func() error { return os.Mkdir(s.dir, 0o700) }); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -103,7 +103,7 @@ func makeScratch(t target, id string, now time.Time) (_ *scratch, err error) {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	return s, t.hand.Do(func() error { return s.fill(now) })
+	return s, t.writer.Do(func() error { return s.fill(now) })
 }
 
 // fill locks a new scratch folder and makes what belongs into it.
@@ -129,7 +129,7 @@ func (s *scratch) fill(now time.Time) (err error) {
 		return cmp.Or(err, error(errSwept))
 	}
 	mode := os.FileMode(0o700)
-	if os.Geteuid() == 0 && s.target.hand.UID == 0 {
+	if os.Geteuid() == 0 && s.target.writer.UID == 0 {
 		mode = 0o711
 	}
 	if err := s.lock.Chmod(mode); err != nil { // whatever the umask is
@@ -164,9 +164,9 @@ func writeNew(path string, text []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// comeFirst returns when no other restore into the same target is at work. Of those
+// awaitTurn returns when no other restore into the same target is at work. Of those
 // that began at once, the one whose folder comes first in the alphabet goes on.
-func (s *scratch) comeFirst(ctx context.Context) error {
+func (s *scratch) awaitTurn(ctx context.Context) error {
 	own := filepath.Base(s.dir)
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		busy, err := sweep(s.target, own)
@@ -185,7 +185,7 @@ func (s *scratch) comeFirst(ctx context.Context) error {
 // busy is the error that names the restore which works in a scratch folder.
 func (t target) busy(name string) *BusyError {
 	b := &BusyError{Target: t.path}
-	_ = t.hand.Do(func() error {
+	_ = t.writer.Do(func() error {
 		b.Owner = readSmall(filepath.Join(t.parent(), name, ownerFile))
 		return nil
 	})
@@ -221,7 +221,7 @@ func (s *scratch) own() error {
 		return nil
 	}
 	owner := s.target.owner
-	err := s.target.hand.Do(func() error {
+	err := s.target.writer.Do(func() error {
 		return errors.Join(s.tree.root.Chown(".", owner.UID, owner.GID), os.Lchown(s.tmp(), owner.UID, owner.GID))
 	})
 	if err != nil {
@@ -255,7 +255,7 @@ func (s *scratch) close() error {
 
 // remove deletes the folder.
 func (s *scratch) remove() error {
-	err := s.target.hand.Do(func() error { return removeTree(s.dir) })
+	err := s.target.writer.Do(func() error { return removeTree(s.dir) })
 	return errors.Join(err, s.close())
 }
 

@@ -16,7 +16,7 @@ import (
 func (p *Plan) findServer(ctx context.Context) error {
 	source, err := stage.ParseVersion(p.manifest.Server.Version)
 	if err != nil {
-		p.object(Objection{Problem: err.Error()})
+		p.addObjection(Objection{Problem: err.Error()})
 		return nil
 	}
 	found, err := mariadbd.Probe(ctx, p.candidates(), p.opts.Mariadbd != "", source)
@@ -24,7 +24,7 @@ func (p *Plan) findServer(ctx context.Context) error {
 		return err
 	}
 	if err != nil {
-		p.object(Objection{Problem: err.Error(), Hint: "name the server's program with " + hint.Option("mariadbd") + ", or leave that option out"})
+		p.addObjection(Objection{Problem: err.Error(), Hint: "name the server's program with " + hint.Option("mariadbd") + ", or leave that option out"})
 		return nil
 	}
 	if p.opts.upgrades() {
@@ -37,7 +37,7 @@ func (p *Plan) findServer(ctx context.Context) error {
 		s = &p.Upgrade.found
 	}
 	if s == nil {
-		p.object(p.noServer(found, source))
+		p.addObjection(p.noServer(found, source))
 		return nil
 	}
 	p.Mariadbd = &s.Program

@@ -30,7 +30,7 @@ type target struct {
 	inside bool   // it cannot be replaced by a rename: its entries are moved in
 	owner  Owner
 	mode   os.FileMode // of the data directory itself
-	hand   fsuser.User // with whose rights the scratch folder is made, and the target
+	writer fsuser.User // with whose rights the scratch folder is made, and the target
 }
 
 // parent is the folder that holds the scratch folder.
@@ -219,10 +219,10 @@ func (t *target) inspectParent() []Objection {
 	if !info.IsDir() {
 		return []Objection{{Problem: fmt.Sprintf("target %s: %s is not a directory", t.path, dir)}}
 	}
-	if objections := t.chooseHand(); len(objections) > 0 {
+	if objections := t.chooseWriter(); len(objections) > 0 {
 		return objections
 	}
-	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil && t.hand == fsuser.Current() {
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil && t.writer == fsuser.Current() {
 		return []Objection{{
 			Problem: fmt.Sprintf("target %s: cannot write in %s: %v", t.path, dir, err),
 			Hint:    "make the target an empty folder that belongs to this user, or run mbk as root",

@@ -63,17 +63,17 @@ func (p *Plan) findUpgrade(ctx context.Context, found []mariadbd.Found, source s
 		return err
 	}
 	if err != nil {
-		p.object(Objection{Problem: err.Error(), Hint: "name a mariadbd of a newer series with " + hint.Option("upgrade-with")})
+		p.addObjection(Objection{Problem: err.Error(), Hint: "name a mariadbd of a newer series with " + hint.Option("upgrade-with")})
 		return nil
 	}
 	i := slices.IndexFunc(found, isNewer)
 	if i < 0 {
-		p.object(noUpgrade(found, source))
+		p.addObjection(noUpgrade(found, source))
 		return nil
 	}
 	p.Upgrade = &Upgrade{Mariadbd: found[i].Program, found: found[i]}
 	if p.Upgrade.Tool, err = found[i].UpgradeTool(ctx, p.target.owner.user()); err != nil {
-		p.object(Objection{
+		p.addObjection(Objection{
 			Problem: err.Error(),
 			Hint:    hint.Text("install the client programs of " + mariadbd.Series(found[i].Release) + ", of which mariadb-upgrade is one"),
 		})
@@ -115,13 +115,13 @@ func (p *Plan) checkUpgrade() {
 	}
 	isMysql := func(d repo.Directory) bool { return d.Name == "mysql" }
 	if p.manifest.Filter != nil && !slices.ContainsFunc(p.manifest.Directories, isMysql) {
-		p.object(Objection{
+		p.addObjection(Objection{
 			Problem: "the database mysql is left out, and mariadb-upgrade does not work without it",
 			Hint:    "choose a filter that keeps mysql, or restore without " + hint.Option("upgrade"),
 		})
 	}
-	if len(farSpaces(p.manifest))+len(p.outside) > 0 {
-		p.object(Objection{
+	if len(externalSpaces(p.manifest))+len(p.outside) > 0 {
+		p.addObjection(Objection{
 			Problem: "the backup holds tables made with DATA DIRECTORY, which an upgrade may build anew outside of the target",
 			Hint:    "restore without " + hint.Option("upgrade") + ", with a server of the source's series, and upgrade the restored server",
 		})
@@ -187,7 +187,7 @@ func notUpgraded(ctx context.Context, server *stage.Server, m *repo.Manifest) ([
 		return nil, err
 	}
 	defer c.Close()
-	kept, before := keeps(m), m.Problems()
+	kept, before := selection(m), m.Problems()
 	known := map[string]bool{}
 	var warnings []string
 	for _, t := range tables {

@@ -40,6 +40,12 @@ func (e *UnmatchedError) Error() string {
 	return fmt.Sprintf("no %s matches %s", e.What, e.Pattern)
 }
 
+// Same reports whether another error is about the same pattern.
+func (e *UnmatchedError) Same(err error) bool {
+	var other *UnmatchedError
+	return errors.As(err, &other) && other.What == e.What && other.Pattern == e.Pattern
+}
+
 // Advice names what may have been meant.
 func (e *UnmatchedError) Advice() string {
 	switch {
