@@ -59,7 +59,8 @@ func (r *attempt) underBlockDDL(ctx context.Context) error {
 		listed, err = list(both, r.opts.Server)
 		return err
 	})
-	if r.final, err = r.copies.resolve(both, s); err == nil {
+	r.final = newFinalState()
+	if err = r.resolver().resolve(both, s); err == nil {
 		err = r.aria.advance(both)
 	}
 	if err := errors.Join(err, asking.Wait()); err != nil {
@@ -90,6 +91,9 @@ func (r *attempt) lookForImports(ctx context.Context) error {
 	}
 	return r.imports.inTables(ctx)
 }
+
+// resolver works on the final state.
+func (r *attempt) resolver() *resolver { return &resolver{r.copies, r.final} }
 
 // underBlockCommit fixes the moment: no transaction can commit. What is read
 // here, in this order, is one state of the server.
@@ -128,10 +132,10 @@ func (r *attempt) resolveLast(ctx context.Context) (innodb.LSN, error) {
 	const most = 1000 // rounds, of a millisecond at least
 	s, err := r.scan(ctx)
 	for round := 1; err == nil; round++ {
-		if err = r.copies.update(ctx, r.final, s); err != nil {
+		if err = r.resolver().update(ctx, s); err != nil {
 			break
 		}
-		if err = r.copies.confirm(ctx, r.final); err != nil {
+		if err = r.resolver().confirm(ctx); err != nil {
 			break
 		}
 		var lsns innodb.LSNs
@@ -144,7 +148,7 @@ func (r *attempt) resolveLast(ctx context.Context) (innodb.LSN, error) {
 		if s, err = r.found.layout.Rescan(ctx, s); err != nil {
 			break
 		}
-		e, lacking := r.copies.lacking(r.final, s)
+		e, lacking := r.resolver().lacking(s)
 		if !lacking {
 			return lsns.Current, nil
 		}

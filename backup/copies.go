@@ -384,15 +384,39 @@ func (c *copies) holds(e datadir.Entry, now datadir.FileStat) (*fileCopy, bool) 
 			break
 		}
 	}
-	switch {
-	case h.class == repo.ClassInnoDB:
+	switch h.judge(now) {
+	case holding:
+		return h, true
+	case byFirstPage:
 		return h, !c.lacksFirstPage(h, e)
-	case h.class == repo.ClassAria && !h.stat.UnchangedBy(now):
+	case byIndex:
 		present, err := c.presentIndex(e)
 		return h, err == nil && h.index.Continues(present)
-	default:
-		return h, h.stat.UnchangedBy(now)
 	}
+	return h, false
+}
+
+// verdict is whether a copy of the file that is there now still holds, or what tells.
+type verdict int
+
+const (
+	changed     verdict = iota // it does not hold
+	holding                    // it holds
+	byIndex                    // the header of the table's index file tells
+	byFirstPage                // it holds, unless the file lacked a first page and has one now
+)
+
+// judge compares a copy with the same file as it is now.
+func (h *fileCopy) judge(now datadir.FileStat) verdict {
+	switch {
+	case h.class == repo.ClassInnoDB && h.id == nil:
+		return byFirstPage
+	case h.class == repo.ClassInnoDB, h.stat.UnchangedBy(now):
+		return holding
+	case h.class == repo.ClassAria:
+		return byIndex
+	}
+	return changed
 }
 
 // recreates reports whether recovery creates a file of InnoDB again that has no page 0, out

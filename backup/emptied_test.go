@@ -51,7 +51,7 @@ func TestAriaTableEmptiedAtTheEnd(t *testing.T) {
 			index, data := datadir.Entry{Dir: "d", Name: "t" + aria.IndexExt, Table: "t"}, datadir.Entry{Dir: "d", Name: "t" + aria.DataExt, Table: "t"}
 			place := func(f *finalState, e datadir.Entry) {
 				t.Helper()
-				if err := c.placeNow(t.Context(), f, e, false); err != nil {
+				if err := (&resolver{c, f}).placeNow(t.Context(), e, false); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -74,7 +74,7 @@ func TestAriaTableEmptiedAtTheEnd(t *testing.T) {
 			if when == "after both" {
 				empty() // the copies were made before, and the log tells of it
 			}
-			if err := c.confirm(t.Context(), last); err != nil {
+			if err := (&resolver{c, last}).confirm(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			i, d := last.files[index.Path()].copy, last.files[data.Path()].copy

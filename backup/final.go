@@ -32,6 +32,10 @@ type finalState struct {
 	position position
 }
 
+func newFinalState() *finalState {
+	return &finalState{files: map[string]*finalFile{}, left: map[string]bool{}}
+}
+
 // finalFile is a copy under its final name.
 type finalFile struct {
 	entry        datadir.Entry
@@ -84,6 +88,24 @@ func (f *finalState) noteLeftOut(s datadir.Scan, l datadir.Layout) {
 	for _, path := range s.ExcludedFullText {
 		f.left[path] = true
 	}
+}
+
+// due decides about a file that a scan shows under BLOCK_COMMIT: whether it belongs to
+// the final state, and whether it has to be placed again. A file that no stage lets
+// anybody make is an error.
+func (f *finalState) due(e datadir.Entry) (ours, again bool, err error) {
+	p, placed := f.files[e.Path()]
+	switch {
+	case placed:
+		return true, e.Volatile() || p.changesUnderLock(), nil
+	case !e.Known():
+		return false, false, nil // made by somebody else after the names were fixed
+	case e.IsDefinition() && f.files[strings.TrimSuffix(e.Path(), ".frm")+datadir.ARZExt] != nil:
+		return true, false, nil // somebody has opened an ARCHIVE table for the first time
+	case e.Volatile(), e.IsInnoDB(), e.Dir == "mysql":
+		return true, true, nil
+	}
+	return true, false, fmt.Errorf("%s appeared although BACKUP STAGE BLOCK_DDL was held", e.Path())
 }
 
 // vanished decides what it means that a file is gone that a scan has just

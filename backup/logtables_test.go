@@ -65,7 +65,7 @@ func TestLogTables(t *testing.T) {
 			f := &finalState{files: map[string]*finalFile{}}
 			place := func() {
 				for _, ext := range []string{".CSM", ".CSV"} {
-					if err := copies.placeNow(t.Context(), f, datadir.Entry{Dir: "mysql", Name: "slow_log" + ext, Table: "slow_log"}, false); err != nil {
+					if err := (&resolver{copies, f}).placeNow(t.Context(), datadir.Entry{Dir: "mysql", Name: "slow_log" + ext, Table: "slow_log"}, false); err != nil {
 						t.Fatal(err)
 					}
 				}

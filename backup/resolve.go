@@ -15,33 +15,37 @@ import (
 	"mbk/internal/repo"
 )
 
+// resolver decides which copy stands for which path, and copies what has none that holds.
+type resolver struct {
+	copies *copies
+	final  *finalState
+}
+
 // resolve finds the copy that stands for every file of a scan and copies what
 // has none. It waits until these copies are complete.
-func (c *copies) resolve(ctx context.Context, s datadir.Scan) (*finalState, error) {
+func (r *resolver) resolve(ctx context.Context, s datadir.Scan) error {
 	for _, b := range s.Broken {
 		if !filename.Temporary(b.Entry.Name) && !filename.FullText(b.Entry.Name) {
-			return nil, errors.New(b.Text)
+			return errors.New(b.Text)
 		}
 	}
-	f := &finalState{
-		databases: s.Databases, files: make(map[string]*finalFile, len(s.Entries)), unnamable: s.Unnamable,
-		leftDatabases: s.ExcludedDatabases, left: map[string]bool{},
-	}
-	f.noteLeftOut(s, c.layout)
-	found := c.layout.StatAll(s.Entries)
+	f := r.final
+	f.databases, f.leftDatabases, f.unnamable = s.Databases, s.ExcludedDatabases, s.Unnamable
+	f.noteLeftOut(s, r.copies.layout)
+	found := r.copies.layout.StatAll(s.Entries)
 	for rest := s.Entries; len(rest) > 0; {
 		pair := rest[:samePair(rest)]
 		rest = rest[len(pair):]
-		stale := c.stale(pair)
+		stale := r.stale(pair)
 		for i, e := range pair {
-			if err := c.place(ctx, f, e, found[i], stale); err != nil {
-				return nil, err
+			if err := r.place(ctx, e, found[i], stale); err != nil {
+				return err
 			}
 		}
 		f.bare = f.bare || f.lacksSpace(pair)
 		found = found[len(pair):]
 	}
-	return f, f.waitLocked(ctx)
+	return f.waitLocked(ctx)
 }
 
 // samePair is how many of the first entries have the same name but for the
@@ -59,19 +63,19 @@ func samePair(entries []datadir.Entry) int {
 // that of its keys is. A server with myisam_use_mmap writes to the rows without
 // moving the time of their file, and only the file of the keys tells. (Without it
 // each file speaks for itself: closing a table touches the keys only.)
-func (c *copies) stale(pair []datadir.Entry) bool {
-	if !on(c.layout.Vars["myisam_use_mmap"]) {
+func (r *resolver) stale(pair []datadir.Entry) bool {
+	if !on(r.copies.layout.Vars["myisam_use_mmap"]) {
 		return false
 	}
 	for _, e := range pair {
 		if !e.HoldsData() || e.IsInnoDB() || e.HoldsLogRows() {
 			continue
 		}
-		now, err := c.statEntry(e)
+		now, err := r.statEntry(e)
 		if err != nil {
 			return true
 		}
-		if _, ok := c.holds(e, now); !ok {
+		if _, ok := r.copies.holds(e, now); !ok {
 			return true
 		}
 	}
@@ -79,14 +83,14 @@ func (c *copies) stale(pair []datadir.Entry) bool {
 }
 
 // statEntry is the present state of an entry's file.
-func (c *copies) statEntry(e datadir.Entry) (datadir.FileStat, error) {
-	return c.layout.Stat(c.layout.File(e))
+func (r *resolver) statEntry(e datadir.Entry) (datadir.FileStat, error) {
+	return r.copies.layout.Stat(r.copies.layout.File(e))
 }
 
 // place puts one file of a scan, as it was found, into the final state. stale says
 // that no copy of its rows and keys holds.
-func (c *copies) place(ctx context.Context, f *finalState, e datadir.Entry, found datadir.StatResult, stale bool) error {
-	if c.foreign.has(e) {
+func (r *resolver) place(ctx context.Context, e datadir.Entry, found datadir.StatResult, stale bool) error {
+	if r.copies.foreign.has(e) {
 		return nil
 	}
 	if errors.Is(found.Err, fs.ErrNotExist) {
@@ -95,46 +99,75 @@ func (c *copies) place(ctx context.Context, f *finalState, e datadir.Entry, foun
 	if found.Err != nil {
 		return found.Err
 	}
-	now := found.Stat
-	h, ok := c.holds(e, now)
-	if h != nil && f.standsForOther(h, e) {
-		h, ok = nil, false // for another name of the same file, which gets a copy of its own
+	h, holds := r.copies.holds(e, found.Stat)
+	if h != nil && r.final.standsForOther(h, e) {
+		h, holds = nil, false // for another name of the same file, which gets a copy of its own
 	}
-	if ok && (!stale || !e.HoldsData() || e.IsInnoDB() || e.HoldsLogRows()) {
-		f.put(&finalFile{entry: e, copy: h})
+	switch choose(e, h, holds, stale, found.Stat.Size, r.onlyGrown) {
+	case keepCopy:
+		r.final.put(&finalFile{entry: e, copy: h})
 		return nil
+	case extendCopy:
+		r.final.put(&finalFile{entry: e, copy: h, copiedLocked: true})
+		return r.extend(ctx, h, found.Stat.Size)
 	}
-	if h != nil && e.HoldsLogRows() && now.Size >= h.size && c.onlyGrown(h) {
-		f.put(&finalFile{entry: e, copy: h, copiedLocked: true})
-		return c.extend(ctx, h, now.Size)
+	return r.copyAgain(ctx, e)
+}
+
+// choice is what is done about a file of a scan that has a copy, or none.
+type choice int
+
+const (
+	copyAgain  choice = iota // there is no copy that holds
+	keepCopy                 // the copy holds
+	extendCopy               // the copy of a log table lacks what came since
+)
+
+// choose decides what to do about a file with the copy h, nil for none. holds tells
+// whether that holds by itself, and stale whether it is doubted because of the table's
+// other files. size is that of the file now, and onlyGrown looks whether a log table
+// still begins with what was copied.
+func choose(e datadir.Entry, h *fileCopy, holds, stale bool, size int64, onlyGrown func(*fileCopy) bool) choice {
+	doubted := stale && e.HoldsData() && !e.IsInnoDB() && !e.HoldsLogRows()
+	switch {
+	case holds && !doubted:
+		return keepCopy
+	case h != nil && e.HoldsLogRows() && size >= h.size && onlyGrown(h):
+		return extendCopy
 	}
-	if err := c.descriptors.Acquire(ctx, 1); err != nil {
+	return copyAgain
+}
+
+// copyAgain copies a file under the lock.
+func (r *resolver) copyAgain(ctx context.Context, e datadir.Entry) error {
+	if err := r.copies.descriptors.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	g, there, err := c.open(c.layout, e)
+	g, there, err := r.copies.open(r.copies.layout, e)
 	if err != nil {
 		return err
 	}
 	if !there {
 		return vanished(e)
 	}
-	if h, err = c.submit(ctx, g); err != nil {
+	h, err := r.copies.submit(ctx, g)
+	if err != nil {
 		return err
 	}
-	f.put(&finalFile{entry: e, copy: h, copiedLocked: true})
+	r.final.put(&finalFile{entry: e, copy: h, copiedLocked: true})
 	return nil
 }
 
 // placeNow is place for a file as it is now.
-func (c *copies) placeNow(ctx context.Context, f *finalState, e datadir.Entry, stale bool) error {
-	now, err := c.statEntry(e)
-	return c.place(ctx, f, e, datadir.StatResult{Stat: now, Err: err}, stale)
+func (r *resolver) placeNow(ctx context.Context, e datadir.Entry, stale bool) error {
+	now, err := r.statEntry(e)
+	return r.place(ctx, e, datadir.StatResult{Stat: now, Err: err}, stale)
 }
 
 // onlyGrown reports whether a log table still has what was copied of it. TRUNCATE
 // keeps the file, and what comes behind it may be longer than what was there.
-func (c *copies) onlyGrown(h *fileCopy) bool {
-	f, err := c.layout.Files.Open(filepath.Join(c.layout.Dir, filepath.FromSlash(h.entry.Path())))
+func (r *resolver) onlyGrown(h *fileCopy) bool {
+	f, err := r.copies.layout.Files.Open(filepath.Join(r.copies.layout.Dir, filepath.FromSlash(h.entry.Path())))
 	if err != nil {
 		return false
 	}
@@ -145,9 +178,9 @@ func (c *copies) onlyGrown(h *fileCopy) bool {
 
 // extend copies what a log table has grown by since it was copied, however large
 // it is, in whole lines: the server only ever appends to it.
-func (c *copies) extend(ctx context.Context, h *fileCopy, size int64) error {
-	path := filepath.Join(c.layout.Dir, filepath.FromSlash(h.entry.Path()))
-	f, err := c.layout.Files.Open(path)
+func (r *resolver) extend(ctx context.Context, h *fileCopy, size int64) error {
+	path := filepath.Join(r.copies.layout.Dir, filepath.FromSlash(h.entry.Path()))
+	f, err := r.copies.layout.Files.Open(path)
 	if err != nil {
 		return err
 	}
@@ -159,7 +192,7 @@ func (c *copies) extend(ctx context.Context, h *fileCopy, size int64) error {
 	if size <= h.size {
 		return nil
 	}
-	if err := c.copyRange(ctx, h, path, h.size, size, nil); err != nil {
+	if err := r.copies.copyRange(ctx, h, path, h.size, size, nil); err != nil {
 		return err
 	}
 	h.size = size
@@ -168,36 +201,36 @@ func (c *copies) extend(ctx context.Context, h *fileCopy, size int64) error {
 
 // update brings the final state up to date under BLOCK_COMMIT: InnoDB files of
 // an ALTER that runs on, and tables that only BLOCK_COMMIT protects.
-func (c *copies) update(ctx context.Context, f *finalState, s datadir.Scan) error {
-	f.noteLeftOut(s, c.layout)
+func (r *resolver) update(ctx context.Context, s datadir.Scan) error {
+	r.final.noteLeftOut(s, r.copies.layout)
 	seen := make(map[string]bool, len(s.Entries))
 	for rest := s.Entries; len(rest) > 0; {
 		pair := rest[:samePair(rest)]
 		rest = rest[len(pair):]
-		if err := c.updatePair(ctx, f, pair, seen); err != nil {
+		if err := r.updatePair(ctx, pair, seen); err != nil {
 			return err
 		}
 	}
-	for path, p := range f.files {
+	for path, p := range r.final.files {
 		if seen[path] {
 			continue
 		}
 		if err := vanished(p.entry); err != nil {
 			return err
 		}
-		delete(f.files, path)
+		delete(r.final.files, path)
 	}
-	return f.waitLocked(ctx)
+	return r.final.waitLocked(ctx)
 }
 
 // lacking returns a file of InnoDB that a later scan shows and the final state does not
 // have, or not as recovery wants it, if there is one.
-func (c *copies) lacking(f *finalState, s datadir.Scan) (datadir.Entry, bool) {
+func (r *resolver) lacking(s datadir.Scan) (datadir.Entry, bool) {
 	for _, e := range s.Entries {
-		if !e.IsInnoDB() || c.foreign.has(e) {
+		if !e.IsInnoDB() || r.copies.foreign.has(e) {
 			continue
 		}
-		if p, ok := f.files[e.Path()]; !ok || c.lacksFirstPage(p.copy, e) {
+		if p, ok := r.final.files[e.Path()]; !ok || r.copies.lacksFirstPage(p.copy, e) {
 			return e, true
 		}
 	}
@@ -205,30 +238,24 @@ func (c *copies) lacking(f *finalState, s datadir.Scan) (datadir.Entry, bool) {
 }
 
 // updatePair is update for the files of one name, which it marks as seen.
-func (c *copies) updatePair(ctx context.Context, f *finalState, pair []datadir.Entry, seen map[string]bool) error {
+func (r *resolver) updatePair(ctx context.Context, pair []datadir.Entry, seen map[string]bool) error {
 	stale, known := false, false
 	for _, e := range pair {
-		path := e.Path()
-		p, placed := f.files[path]
-		moving := filename.Temporary(e.Name) || filename.FullText(e.Name)
-		if !placed && !e.Known() {
-			continue // made by somebody else after the names were fixed
+		ours, again, err := r.final.due(e)
+		if err != nil {
+			return err
 		}
-		seen[path] = true
-		if placed && !moving && !p.changesUnderLock() {
+		if ours {
+			seen[e.Path()] = true
+		}
+		if !again {
 			continue
 		}
-		if !placed && e.IsDefinition() && f.files[strings.TrimSuffix(path, ".frm")+datadir.ARZExt] != nil {
-			continue // somebody has opened an ARCHIVE table for the first time
-		}
-		if !placed && !moving && !e.IsInnoDB() && e.Dir != "mysql" {
-			return fmt.Errorf("%s appeared although BACKUP STAGE BLOCK_DDL was held", path)
-		}
 		if !known {
-			stale, known = c.stale(pair), true
+			stale, known = r.stale(pair), true
 		}
-		delete(f.files, path)
-		if err := c.placeNow(ctx, f, e, stale); err != nil {
+		delete(r.final.files, e.Path())
+		if err := r.placeNow(ctx, e, stale); err != nil {
 			return err
 		}
 	}
@@ -242,22 +269,22 @@ const maxConfirms = 5
 // meanwhile. CHECK TABLE, which no stage holds up, writes into the header of a
 // table's keys: such a file is copied again. So are both files of a table of Aria that
 // the server began to empty: it holds up only the commit of that.
-func (c *copies) confirm(ctx context.Context, f *finalState) error {
+func (r *resolver) confirm(ctx context.Context) error {
 	for range maxConfirms {
-		changed, err := f.changed(c)
+		changed, err := r.changed()
 		if err != nil || len(changed) == 0 {
 			return err
 		}
 		for _, e := range changed {
-			if err := c.placeNow(ctx, f, e, c.stale([]datadir.Entry{e})); err != nil {
+			if err := r.placeNow(ctx, e, r.stale([]datadir.Entry{e})); err != nil {
 				return err
 			}
 		}
-		if err := f.waitLocked(ctx); err != nil {
+		if err := r.final.waitLocked(ctx); err != nil {
 			return err
 		}
 	}
-	changed, err := f.changed(c)
+	changed, err := r.changed()
 	if err == nil && len(changed) > 0 {
 		err = fmt.Errorf("%s changes all the time, although BACKUP STAGE BLOCK_COMMIT is held", changed[0].Path())
 	}
@@ -266,13 +293,13 @@ func (c *copies) confirm(ctx context.Context, f *finalState) error {
 
 // changed lists the files that changed after they were copied under the lock. A
 // file that is of no table is taken as it is.
-func (f *finalState) changed(c *copies) ([]datadir.Entry, error) {
+func (r *resolver) changed() ([]datadir.Entry, error) {
 	var found []datadir.Entry
-	for path, p := range f.files {
+	for path, p := range r.final.files {
 		if !p.copiedLocked || p.copy.class != repo.ClassPlain || p.entry.OfLogTable() || !p.entry.Known() {
 			continue
 		}
-		now, err := c.statEntry(p.entry)
+		now, err := r.statEntry(p.entry)
 		if err != nil {
 			return nil, fmt.Errorf("check %s at the end: %w", path, err)
 		}
@@ -281,7 +308,7 @@ func (f *finalState) changed(c *copies) ([]datadir.Entry, error) {
 			found = append(found, p.entry)
 		}
 	}
-	emptied, err := f.emptied(c)
+	emptied, err := r.emptied()
 	return append(found, emptied...), err
 }
 
@@ -290,17 +317,17 @@ func (f *finalState) changed(c *copies) ([]datadir.Entry, error) {
 // the other. The server, which marks the header and cuts both off then, may have come
 // in between: the index file was kept without the mark, and the rows were read when
 // they were gone. Recovery may fail over such a pair.
-func (f *finalState) emptied(c *copies) ([]datadir.Entry, error) {
+func (r *resolver) emptied() ([]datadir.Entry, error) {
 	var index, data []datadir.Entry
-	for path, p := range f.files {
+	for path, p := range r.final.files {
 		if p.copy.class != repo.ClassAria || !strings.HasSuffix(path, aria.IndexExt) {
 			continue
 		}
-		rows := f.files[strings.TrimSuffix(path, aria.IndexExt)+aria.DataExt]
+		rows := r.final.files[strings.TrimSuffix(path, aria.IndexExt)+aria.DataExt]
 		if !p.copiedLocked && (rows == nil || !rows.copiedLocked) {
 			continue
 		}
-		present, err := c.presentIndex(p.entry)
+		present, err := r.copies.presentIndex(p.entry)
 		if errors.Is(err, fs.ErrNotExist) && vanished(p.entry) == nil {
 			continue
 		}
