@@ -19,28 +19,26 @@ import (
 
 // Hooks are the programs that run around a backup.
 type Hooks struct {
-	Programs map[string][]*hook.Command // by the moment: repo.HookBefore, ...
-	Timeout  time.Duration              // of each
-	Environ  []string                   // theirs, beside the facts; without what is secret
+	Programs map[string][]*hook.Command // by when they run: repo.HookBefore, ...
+	Timeout  time.Duration              // for each program
+	Environ  []string                   // common environment, without secrets
 }
 
-// environment is that of a program: what all of them get, and the facts by the names
-// of their variables.
+// environment adds facts to the common environment.
 func environment(common []string, facts map[string]string) []string {
 	all := slices.Clone(common)
 	for _, name := range slices.Sorted(maps.Keys(facts)) {
-		// The last one of a name counts. A variable cannot hold a zero byte, and
-		// the kernel takes 128 KiB of one at most.
+		// The last of two equal names wins. A variable cannot contain a zero byte, and
+		// the kernel limits it to 128 KiB.
 		value := strings.ReplaceAll(facts[name], "\x00", "")
 		all = append(all, name+"="+value[:min(len(value), 16<<10)])
 	}
 	return all
 }
 
-// facts are what programs are told in their environment, and the same variables
-// at every moment: of what is not known yet, or never will be, the value is
-// empty. Except for MBK_REPO none may have the name of an option's variable, so that
-// a program can run mbk.
+// facts returns the variables that tell programs about the backup. They are always the
+// same; a value that is not known is empty. Except for MBK_REPO, none may have the name
+// of an option's variable, so that a program can run mbk.
 func (j *Job) facts(when string) map[string]string {
 	a, stamp := j.attempt, func(t time.Time) string {
 		if t.IsZero() {
@@ -69,7 +67,7 @@ func (j *Job) facts(when string) map[string]string {
 	return facts
 }
 
-// document is what a program reads on its standard input.
+// document returns what a program gets on standard input.
 func (j *Job) document(when string) any {
 	if when == repo.HookSuccess {
 		return j.Result(j.whole, j.around)
@@ -77,9 +75,9 @@ func (j *Job) document(when string) any {
 	return j.notice()
 }
 
-// runHooks runs the programs of a moment one after another, and notes what became of
-// them. The first failure of a program that runs before a backup is the error;
-// elsewhere a failure is a warning, and the others run too.
+// runHooks runs the programs for one moment in order and records their outcome. Before
+// a backup the first failure is the error; after it a failure is a warning, and the
+// other programs run too.
 func (j *Job) runHooks(ctx context.Context, when string) error {
 	programs := j.Hooks.Programs[when]
 	if len(programs) == 0 {
@@ -114,7 +112,7 @@ func (j *Job) runHooks(ctx context.Context, when string) error {
 	return nil
 }
 
-// hookFailed returns the first program that failed, nil if none did.
+// hookFailed returns the first hook that failed, or nil.
 func (j *Job) hookFailed() *repo.Hook {
 	for i := range j.around.Hooks {
 		if j.around.Hooks[i].Error != "" {

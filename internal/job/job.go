@@ -1,6 +1,6 @@
-// Package job is what surrounds a backup: programs that run before and after it,
-// messages that tell how it went, and the record of both. It makes no backup itself,
-// and reads no option.
+// Package job runs a backup with hooks before and after it, sends notifications about
+// the outcome, and records both in the history. It takes no backup itself and reads no
+// options.
 package job
 
 import (
@@ -18,61 +18,61 @@ import (
 	"mbk/internal/ui"
 )
 
-// What is still done after the first signal, each until so long after it. Whatever
-// hangs then, an open(2) or a repository's file system, is left alone.
+// Time limits of what is still done after the first signal, counted from the signal.
+// What hangs by then, in an open(2) or in the repository's file system, is abandoned.
 const (
-	stopTime   = 12 * time.Second // the backup itself: it frees the server and cleans up
+	stopTime   = 12 * time.Second // the backup itself, which unlocks the server and cleans up
 	recordTime = 15 * time.Second // the history
-	hookTime   = 22 * time.Second // programs for a failure
-	NoticeTime = 26 * time.Second // messages
+	hookTime   = 22 * time.Second // hooks
+	NoticeTime = 26 * time.Second // notifications
 	lastTime   = 28 * time.Second // the record of both
 )
 
-// Options are what a job needs of the program that runs it.
+// Options are what a job needs from its caller.
 type Options struct {
-	Tool          string // what mbk calls itself
-	Repo          string // the repository as the user names it; a folder from the root on
+	Tool          string // "mbk 0.1.0"
+	Repo          string // the repository as the user names it, a folder with its full path
 	Hooks         Hooks
 	Notifications *Notifications
 	UI            *ui.UI
 	Interrupted   *interrupt.Interruption
 
-	// Open opens the repository, which must be there.
+	// Open opens the repository, which must exist.
 	Open func(context.Context) (*repo.Repository, error)
-	// ExitCode is the one with which an error ends the program.
+	// ExitCode returns the exit code for an error.
 	ExitCode func(context.Context, error) int
-	// Advice is what a person can do about an error.
+	// Advice returns hints about an error.
 	Advice func(error) []string
-	// Refused reports whether an error that came before the backup could begin makes no
-	// attempt of it.
+	// Refused reports whether an error from before the backup began means that there was
+	// no attempt, so that the history has none.
 	Refused func(context.Context, error) bool
-	// Result is what the command prints as JSON.
+	// Result returns what the command prints as JSON.
 	Result func(*repo.Manifest, repo.Around) any
 }
 
-// Job is one backup with what surrounds it.
+// Job is one backup with its hooks and notifications.
 type Job struct {
 	Options
 
 	started time.Time
-	attempt repo.Attempt   // how it went; its outcome is empty before
+	attempt repo.Attempt   // its outcome is empty until the backup is over
 	whole   *repo.Manifest // nil unless the backup succeeded
 	code    int            // exit code
-	last    *repo.Attempt  // the one before, nil if there is none or nobody wants to know
+	last    *repo.Attempt  // the previous attempt; nil if there is none or it does not matter
 	around  repo.Around
 }
 
-// New returns a job that begins now.
+// New returns a job that starts now.
 func New(o Options) *Job { return &Job{Options: o, started: time.Now().UTC()} }
 
-// Backup takes a backup with all that belongs to it. What take returns is the
-// outcome: programs that run after it and messages that cannot be sent are
-// warnings, since the backup is there, or not, whatever becomes of them.
+// Backup runs the hooks, take, and the notifications. The outcome is that of take:
+// hooks that fail after it and notifications that cannot be sent are warnings, because
+// they change nothing about the backup.
 func (j *Job) Backup(
 	ctx context.Context, o *backup.Options, take func() (*repo.Manifest, error),
 ) (*repo.Manifest, error) {
 	o.Unrecorded = func(err error) bool { return j.Refused(ctx, err) }
-	// A program that runs first may mount the disk of the repository.
+	// The first hook may mount the repository's disk.
 	err := j.runHooks(ctx, repo.HookBefore)
 	if err == nil {
 		err = j.take(ctx, o, take)
@@ -84,28 +84,27 @@ func (j *Job) Backup(
 		when = repo.HookFailure
 	}
 	var repository *repo.Repository
-	if !errors.Is(err, interrupt.ErrHangs) { // else it may be what hangs, and is in use
+	if !errors.Is(err, interrupt.ErrHangs) { // otherwise it may be what hangs
 		repository = o.Repository
 	}
-	// The programs that run now may unmount the disk again.
+	// The hooks that run now may unmount that disk.
 	j.last = finally(ctx, j, recordTime, func(ctx context.Context) (*repo.Attempt, error) {
 		return j.previous(ctx, repository)
 	})
-	// They, and messages, hang by themselves only, and have limits.
+	// Hooks and notifications have time limits of their own.
 	finally(ctx, j, hookTime, func(ctx context.Context) (any, error) { return nil, j.runHooks(ctx, when) })
-	// Messages tell of programs that have failed.
-	if j.attempt.ID != "" || !j.UI.Typed || !j.Refused(ctx, err) { // else whoever typed the command knows
+	// Notifications include failed hooks.
+	if j.attempt.ID != "" || !j.UI.Typed || !j.Refused(ctx, err) { // a person at the terminal knows
 		finally(ctx, j, NoticeTime, func(ctx context.Context) (any, error) { return nil, j.notify(ctx) })
 	}
 	finally(ctx, j, lastTime, func(ctx context.Context) (any, error) { return nil, j.record(ctx, repository) })
 	return j.whole, err
 }
 
-// Around is what ran around the backup, so far.
+// Around returns the record of hooks and notifications so far.
 func (j *Job) Around() repo.Around { return j.around }
 
-// take takes the backup. After a signal it is not waited for longer than
-// stopTime.
+// take takes the backup. After a signal it waits no longer than stopTime.
 func (j *Job) take(ctx context.Context, o *backup.Options, take func() (*repo.Manifest, error)) error {
 	type taken struct {
 		whole   *repo.Manifest
@@ -125,7 +124,7 @@ func (j *Job) take(ctx context.Context, o *backup.Options, take func() (*repo.Ma
 	return err
 }
 
-// finally does something whether or not we are interrupted. Its failure is a
+// finally calls do even after a signal, within the time limit. Its failure is a
 // warning.
 func finally[T any](ctx context.Context, j *Job, until time.Duration, do func(context.Context) (T, error)) T {
 	within, cancel := j.Interrupted.Remaining(ctx, until)
@@ -137,7 +136,7 @@ func finally[T any](ctx context.Context, j *Job, until time.Duration, do func(co
 	return value
 }
 
-// warn tells an error as a warning, with its advice.
+// warn prints an error as a warning, with its hints.
 func (j *Job) warn(err error) {
 	j.UI.Warn(err.Error())
 	for _, step := range j.Advice(err) {
@@ -145,8 +144,8 @@ func (j *Job) warn(err error) {
 	}
 }
 
-// failed completes what is known of an attempt that failed. The history has one
-// that never began, too, unless it was refused.
+// failed completes the record of a failed attempt. An attempt that failed before it
+// began is added to the history, unless it was refused.
 func (j *Job) failed(ctx context.Context, o *backup.Options, cause error) {
 	j.whole = nil
 	hangs := errors.Is(cause, interrupt.ErrHangs)
@@ -162,7 +161,7 @@ func (j *Job) failed(ctx context.Context, o *backup.Options, cause error) {
 		}
 		b := finally(ctx, j, recordTime, func(ctx context.Context) (b begun, _ error) {
 			if b.repository = known; known == nil {
-				b.repository, _ = j.Open(ctx) // if it cannot be opened, cause is what the user must know
+				b.repository, _ = j.Open(ctx) // if this fails too, cause matters more
 			}
 			if b.repository != nil {
 				other.Repository, other.Attempted = b.repository, func(made repo.Attempt) { b.attempt = made }
@@ -181,8 +180,8 @@ func (j *Job) failed(ctx context.Context, o *backup.Options, cause error) {
 	}
 }
 
-// previous finds out how the attempt before this run ended, if somebody wants to
-// know. A run that starts over makes several.
+// previous returns the last attempt before this run, if the notifications depend on it.
+// A run that starts over makes several attempts.
 func (j *Job) previous(ctx context.Context, r *repo.Repository) (*repo.Attempt, error) {
 	if j.Notifications.When != WhenChange || r == nil {
 		return nil, nil
@@ -190,13 +189,13 @@ func (j *Job) previous(ctx context.Context, r *repo.Repository) (*repo.Attempt, 
 	return r.LastAttempt(ctx, j.started)
 }
 
-// record notes what ran around an attempt, if anything did and the attempt is in
-// the history.
+// record adds hooks and notifications to the history, if there were any and the attempt
+// is in the history.
 func (j *Job) record(ctx context.Context, r *repo.Repository) error {
 	if len(j.around.Hooks)+len(j.around.Notifications) == 0 || j.attempt.ID == "" || r == nil || r.New() {
 		return nil
 	}
-	// Where its disk was mounted there may be an empty folder now, or nothing.
+	// If its disk has been unmounted, the path may now be an empty folder or missing.
 	still, err := j.Open(ctx)
 	if err != nil || still.Config().ID != r.Config().ID {
 		j.UI.Note("what ran around the backup is not recorded: %s is no longer there", r)
@@ -206,11 +205,11 @@ func (j *Job) record(ctx context.Context, r *repo.Repository) error {
 	return r.PutAround(ctx, j.around)
 }
 
-// hostname is that of the server, or of this machine as long as no server has said
-// its own.
+// hostname returns the name of the server's host, or of this machine if that is not
+// known.
 func (j *Job) hostname() string { return cmp.Or(j.attempt.Hostname, Hostname()) }
 
-// Hostname is the name of this machine.
+// Hostname returns the name of this machine.
 func Hostname() string {
 	name, err := os.Hostname()
 	if err != nil {
@@ -219,7 +218,7 @@ func Hostname() string {
 	return name
 }
 
-// Lines tell people what ran around an attempt.
+// Lines describe hooks and notifications, one a line.
 func Lines(around repo.Around) []string {
 	var lines []string
 	for _, h := range around.Hooks {

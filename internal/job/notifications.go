@@ -15,7 +15,7 @@ import (
 	"mbk/internal/ui/printable"
 )
 
-// When a message is sent.
+// When notifications are sent.
 const (
 	WhenFailure = "failure"
 	WhenSuccess = "success"
@@ -24,18 +24,18 @@ const (
 	WhenNever   = "never"
 )
 
-// Notifications are the ways to tell people how a run went.
+// Notifications are the channels by which people learn the outcome of a run.
 type Notifications struct {
 	When    string          // one of the constants above
 	Mail    *notify.Mail    // nil: none
 	Webhook *notify.Webhook // nil: none
 }
 
-// Any reports whether there is somebody to tell.
+// Any reports whether there is a channel.
 func (n *Notifications) Any() bool { return n.Mail != nil || n.Webhook != nil }
 
-// Wanted reports whether a message is to be sent. changed is asked only if that
-// matters.
+// Wanted reports whether a notification must be sent. It calls changed only with
+// WhenChange.
 func (n *Notifications) Wanted(bad bool, changed func() bool) bool {
 	switch {
 	case !n.Any():
@@ -50,8 +50,8 @@ func (n *Notifications) Wanted(bad bool, changed func() bool) bool {
 	return n.When == WhenAlways
 }
 
-// Send sends a message every way there is, and returns what became of it. What
-// fails is told to warn.
+// Send sends a notification by every channel and returns the outcomes. It passes errors
+// to warn.
 func (n *Notifications) Send(ctx context.Context, notice Notice, text string, warn func(error)) []repo.Notification {
 	message := notify.Message{Subject: notice.Text, Text: text}
 	var sent []repo.Notification
@@ -65,7 +65,7 @@ func (n *Notifications) Send(ctx context.Context, notice Notice, text string, wa
 	}
 	body, err := json.MarshalIndent(notice, "", "  ")
 	if err != nil {
-		warn(err) // the text can do without
+		warn(err) // the mail needs no JSON
 	}
 	message.JSON = body
 	if n.Mail != nil {
@@ -77,8 +77,8 @@ func (n *Notifications) Send(ctx context.Context, notice Notice, text string, wa
 	return sent
 }
 
-// Notice is what a webhook and the programs of --hook-before and --hook-failure are
-// told. The manual describes it; fields are added, never changed.
+// Notice is the JSON document that webhooks and the programs of --hook-before and
+// --hook-failure get. The manual describes it; fields are added, never changed.
 type Notice struct {
 	Event    string      `json:"event"`
 	Outcome  string      `json:"outcome"`
@@ -96,7 +96,7 @@ type Notice struct {
 	Result   any         `json:"result"` // what the command prints with --json
 }
 
-// What a notice is about.
+// The events of notices.
 const (
 	EventBackup = "backup"
 	EventVerify = "verify"
@@ -120,10 +120,10 @@ func (j *Job) notice() Notice {
 	return n
 }
 
-// MaxSubject is how many letters of an error stand in a subject.
+// MaxSubject is the maximum length of an error in a subject, in characters.
 const MaxSubject = 120
 
-// subject says how it went in a line, for the subject of a mail.
+// subject describes the outcome in one line, for the subject of a mail.
 func (j *Job) subject() string {
 	a := j.attempt
 	host := j.hostname()
@@ -143,8 +143,8 @@ func (j *Job) subject() string {
 	return text
 }
 
-// notify sends the messages about a backup that are wanted, and notes what became
-// of them. A hook that failed is bad news too.
+// notify sends the notifications about the backup and records them. A failed hook counts
+// as a failure here.
 func (j *Job) notify(ctx context.Context) error {
 	bad := isBad(j.attempt.Outcome, j.around.Hooks)
 	changed := func() bool { return j.last == nil || isBad(j.last.Outcome, j.last.Hooks) != bad }
@@ -156,7 +156,7 @@ func (j *Job) notify(ctx context.Context) error {
 	return nil
 }
 
-// isBad reports whether somebody should look at an attempt.
+// isBad reports whether an attempt or one of its hooks failed.
 func isBad(outcome string, hooks []repo.Hook) bool {
 	return outcome != repo.OutcomeOK || slices.ContainsFunc(hooks, func(h repo.Hook) bool { return h.Error != "" })
 }

@@ -10,10 +10,10 @@ import (
 	"mbk/internal/ui/printable"
 )
 
-// Size prints bytes for people.
+// Size formats a number of bytes.
 func Size(bytes int64) string { return humanize.IBytes(uint64(max(bytes, 0))) }
 
-// Span prints a duration for people.
+// Span formats a duration, rounded.
 func Span(d time.Duration) string {
 	switch {
 	case d < time.Second:
@@ -24,10 +24,10 @@ func Span(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// Milliseconds is Span of a number of them.
+// Milliseconds formats a duration in milliseconds as Span does.
 func Milliseconds(ms int64) string { return Span(time.Duration(ms) * time.Millisecond) }
 
-// Rate is bytes in a second.
+// Rate formats bytes per second.
 func Rate(bytes int64, d time.Duration) string {
 	if d <= 0 {
 		return "-"
@@ -35,7 +35,7 @@ func Rate(bytes int64, d time.Duration) string {
 	return Size(int64(float64(bytes)/d.Seconds())) + "/s"
 }
 
-// Count is a number with its noun: "1 table", "2 tables".
+// Count formats a number with its noun: "1 table", "2 tables".
 func Count(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
@@ -43,7 +43,7 @@ func Count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// Percent is a share in words, "" if there is no whole.
+// Percent formats part/whole, "" if whole is 0.
 func Percent(part, whole int64) string {
 	switch share := 100 * float64(part) / float64(whole); {
 	case whole <= 0:
@@ -55,10 +55,10 @@ func Percent(part, whole int64) string {
 	}
 }
 
-// OneLine is a text without line breaks and fit to be shown.
+// OneLine returns a text without line breaks and control characters.
 func OneLine(text string) string { return printable.Text(strings.Join(strings.Fields(text), " ")) }
 
-// Shorten cuts the middle out of a text that is too long for a column.
+// Shorten cuts the middle out of a text that is longer than width.
 func Shorten(text string, width int) string {
 	letters := []rune(text)
 	if len(letters) <= width {
@@ -68,8 +68,8 @@ func Shorten(text string, width int) string {
 	return string(letters[:width-2-half]) + ".." + string(letters[len(letters)-half:])
 }
 
-// Wrap breaks a text into lines of so many columns, each indented. Two spaces
-// are kept.
+// Wrap breaks a text into indented lines of at most width columns. It keeps double
+// spaces.
 func Wrap(text string, indent, width int) string {
 	var b strings.Builder
 	margin := strings.Repeat(" ", indent)

@@ -14,13 +14,13 @@ import (
 	"mbk/internal/ui/printable"
 )
 
-// Progress shows how far a command is. Its methods may be called from any
+// Progress shows the progress of a command. Its methods may be called from any
 // goroutine and are cheap.
 type Progress interface {
-	Step(name string)     // a part of the work begins
-	At(done, total int64) // bytes; total 0: not known
-	Note(text string)     // what a server says of its own progress
-	End()                 // nothing is shown after this
+	Step(name string)     // a step begins
+	At(done, total int64) // bytes; total 0: unknown
+	Note(text string)     // what the server reports of its own progress
+	End()                 // the last step is over
 }
 
 // NewProgress returns the kind of progress that the user wants.
@@ -53,9 +53,9 @@ func (noProgress) At(int64, int64) {}
 func (noProgress) Note(string)     {}
 func (noProgress) End()            {}
 
-// barProgress is for a terminal: a line for each step that is over, a bar with
-// rate and time left for one that takes a while. No line is wider than the terminal,
-// which no library for bars promises: one makes the text, and it is drawn here.
+// barProgress is for a terminal: a line for each finished step, and a bar with rate and
+// remaining time for a long one. The library formats the bar; it is drawn here, because
+// no line may be wider than the terminal, which the library does not ensure.
 type barProgress struct {
 	out   io.Writer
 	mu    sync.Mutex
@@ -63,16 +63,16 @@ type barProgress struct {
 	begun time.Time
 	bar   *progressbar.ProgressBar
 	total int64
-	drawn time.Time // when the line of the present step was written last
+	drawn time.Time // when the current line was last drawn
 }
 
 const (
-	barDelay    = 500 * time.Millisecond // a step that is over by then has no bar
+	barDelay    = 500 * time.Millisecond // a shorter step has no bar
 	barInterval = 100 * time.Millisecond
-	usualWidth  = 80 // of a terminal that does not tell its own
+	usualWidth  = 80 // if the terminal does not report its width
 )
 
-// width is how many columns the terminal has.
+// width returns the number of columns of the terminal.
 func (p *barProgress) width() int {
 	if f, ok := p.out.(interface{ Fd() uintptr }); ok {
 		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
@@ -82,7 +82,7 @@ func (p *barProgress) width() int {
 	return usualWidth
 }
 
-// draw replaces the last line by a text, cut to the terminal's width.
+// draw replaces the current line with a text, cut to the terminal's width.
 func (p *barProgress) draw(text string) {
 	line := []rune(text)
 	fmt.Fprintf(p.out, "\r\033[K%s", string(line[:min(len(line), p.width()-1)]))
@@ -95,7 +95,7 @@ func (p *barProgress) Step(name string) {
 	p.name, p.begun = name, time.Now()
 }
 
-// finish ends the present step; p.mu is held.
+// finish ends the current step. p.mu is locked.
 func (p *barProgress) finish() {
 	p.bar = nil
 	if p.name != "" {
@@ -107,7 +107,7 @@ func (p *barProgress) finish() {
 	}
 }
 
-// due reports whether the line of the present step is to be written; p.mu is held.
+// due reports whether it is time to draw the current line. p.mu is locked.
 func (p *barProgress) due() bool {
 	if p.name == "" || time.Since(p.begun) < barDelay || time.Since(p.drawn) < barInterval {
 		return false
@@ -160,7 +160,7 @@ type ProgressEvent struct {
 	Text  string    `json:"text,omitempty"`
 }
 
-// lineProgress writes a line for each step, and one every few seconds.
+// lineProgress writes a line for each step, and one every few seconds during a long one.
 type lineProgress struct {
 	write func(ProgressEvent)
 	mu    sync.Mutex
@@ -168,7 +168,7 @@ type lineProgress struct {
 	last  time.Time
 }
 
-// lineInterval is the least time between two lines of one step.
+// lineInterval is the minimum time between two lines of a step.
 const lineInterval = 5 * time.Second
 
 func (p *lineProgress) Step(name string) {
@@ -215,6 +215,6 @@ func plainLine(w io.Writer) func(ProgressEvent) {
 func jsonLine(w io.Writer) func(ProgressEvent) {
 	enc := json.NewEncoder(w)
 	return func(e ProgressEvent) {
-		_ = enc.Encode(e) // a reader that is gone must not fail the backup
+		_ = enc.Encode(e) // a backup must not fail because nobody reads its progress
 	}
 }

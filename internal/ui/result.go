@@ -9,16 +9,16 @@ import (
 	"mbk/internal/ui/printable"
 )
 
-// OutputError is the error of printing a result, which is not that of the work.
+// OutputError is returned when a result could not be printed. The work itself is done.
 type OutputError struct{ Cause error }
 
 func (e *OutputError) Error() string { return "the result could not be printed: " + e.Cause.Error() }
 
-// Unwrap returns what is wrong with the other end.
+// Unwrap returns the error of the write.
 func (e *OutputError) Unwrap() error { return e.Cause }
 
-// results is where results are printed. What a terminal could take for a command
-// is written out, which leaves JSON what it is. It remembers the first error.
+// results writes results. It replaces what a terminal could take for a command, which
+// leaves JSON unchanged, and remembers the first error.
 type results struct {
 	to  io.Writer
 	err error
@@ -43,14 +43,13 @@ func (r *results) write(text string) error {
 	return err
 }
 
-// Raw prints a result as it is, for a program that knows what it reads.
+// Raw prints a result unchanged, for a program that reads it.
 func (u *UI) Raw(text []byte) error { return u.results.write(string(text)) }
 
-// OutputErr is the first error of printing results, an *OutputError, nil if there was
-// none.
+// OutputErr returns the first error of printing results, an *OutputError, or nil.
 func (u *UI) OutputErr() error { return u.results.err }
 
-// Result prints a result: as JSON if that is wanted, else by text.
+// Result prints a result: document with --json, otherwise by calling text.
 func (u *UI) Result(document any, text func() error) error {
 	if u.JSON {
 		return u.Document(document)
@@ -66,13 +65,12 @@ func (u *UI) Document(v any) error {
 	return enc.Encode(v)
 }
 
-// Rows prints lines as Rows does, on stdout.
+// Rows prints lines in columns on stdout.
 func (u *UI) Rows(lines []string) error { return Rows(u.Stdout, lines) }
 
-// Rows prints lines whose cells are separated by tabs as columns. A cell that may
-// have tabs of its own is made printable by whoever has it. The standard library is
-// enough for that: a table without borders or colors is what mails, pipes and terminals
-// all show well.
+// Rows prints lines, whose cells are separated by tabs, in columns. The caller makes
+// cells printable that may contain tabs. The standard library is enough here: tables
+// without borders and colors look right in mails, pipes and terminals.
 func Rows(out io.Writer, lines []string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, line := range lines {

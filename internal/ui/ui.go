@@ -1,5 +1,5 @@
-// Package ui is how mbk talks: results on stdout, as text or JSON; messages, the log
-// and progress on stderr. It decides no exit code, and knows no command.
+// Package ui prints: results on stdout, as text or JSON; messages, the log and progress
+// on stderr. It decides no exit codes and knows no commands.
 package ui
 
 import (
@@ -13,30 +13,30 @@ import (
 	"mbk/internal/ui/printable"
 )
 
-// Streams are what a run of mbk reads and writes.
+// Streams are the standard streams of a run.
 type Streams struct {
 	Stdin    io.Reader
 	Stdout   io.Writer
 	Stderr   io.Writer
 	Terminal bool // stderr is a terminal
-	Typed    bool // stdin is a terminal: a person gives the command, not a timer
+	Typed    bool // stdin is a terminal: a person started mbk, not a timer
 }
 
-// Settings are what the user wants to see.
+// Settings are the user's choices about output.
 type Settings struct {
 	JSON      bool   // the result as JSON
 	Quiet     bool   // no progress and no notes
 	Verbose   bool   // the log in detail
-	LogFormat string // of stderr: text, json, or "" for that of Progress
+	LogFormat string // of stderr: text, json, or "" to follow Progress
 	Progress  string // auto, bar, plain, json or none
 }
 
-// UI is how one run of mbk talks.
+// UI prints for one run of mbk.
 type UI struct {
 	Settings
 	Stdin  io.Reader
-	Stdout io.Writer // makes results fit to be shown
-	Typed  bool      // a person gives the command, not a timer
+	Stdout io.Writer // replaces what a terminal could take for a command
+	Typed  bool      // a person started mbk, not a timer
 
 	results      *results
 	stderr       io.Writer
@@ -44,8 +44,7 @@ type UI struct {
 	jsonMessages bool
 }
 
-// New returns a UI that does not know yet what the user wants. jsonMessages is how it
-// talks until then.
+// New returns a UI. jsonMessages is the format of messages until Start.
 func New(s Streams, jsonMessages bool) *UI {
 	r := &results{to: s.Stdout}
 	return &UI{
@@ -55,7 +54,7 @@ func New(s Streams, jsonMessages bool) *UI {
 	}
 }
 
-// Start makes the settings count. An error says which of them is none.
+// Start puts the settings into effect. It returns an error if one is not valid.
 func (u *UI) Start() error {
 	switch u.LogFormat {
 	case "":
@@ -72,7 +71,7 @@ func (u *UI) Start() error {
 	return fmt.Errorf("--progress is auto, bar, plain, json or none, not %q", u.Progress)
 }
 
-// What lines of JSON on stderr are that tell no progress.
+// The events of JSON lines on stderr other than progress.
 const (
 	messageNote    = "note"
 	messageWarning = "warning"
@@ -81,7 +80,7 @@ const (
 	messageLog     = "log"
 )
 
-// Message is a line of --log-format=json that is no progress.
+// Message is a line of --log-format=json other than progress.
 type Message struct {
 	Time   time.Time      `json:"time"`
 	Event  string         `json:"event"` // one of the constants above
@@ -90,13 +89,13 @@ type Message struct {
 	Fields map[string]any `json:"fields,omitempty"` // of a line of the log
 }
 
-// tell writes a message for the operator.
+// tell writes a message.
 func (u *UI) tell(kind, text string) {
 	text = printable.Text(strings.ReplaceAll(text, "\n", "; "))
 	switch {
 	case u.jsonMessages:
 		m := Message{Time: time.Now().UTC(), Event: kind, Text: text}
-		_ = json.NewEncoder(u.stderr).Encode(m) // whom to tell?
+		_ = json.NewEncoder(u.stderr).Encode(m) // stderr is broken: nobody can be told
 	case kind == messageNote:
 		fmt.Fprintln(u.stderr, "mbk:", text)
 	default:
@@ -104,23 +103,23 @@ func (u *UI) tell(kind, text string) {
 	}
 }
 
-// Note tells what may be of interest, unless the user wants no notes.
+// Note prints a note, except with --quiet.
 func (u *UI) Note(format string, args ...any) {
 	if !u.Quiet {
 		u.tell(messageNote, fmt.Sprintf(format, args...))
 	}
 }
 
-// Warn tells a warning, quiet or not.
+// Warn prints a warning.
 func (u *UI) Warn(text string) { u.tell(messageWarning, text) }
 
-// Error tells an error.
+// Error prints an error.
 func (u *UI) Error(text string) { u.tell(messageError, text) }
 
-// Hint tells what a person can do about the message before.
+// Hint prints advice about the message before it.
 func (u *UI) Hint(text string) { u.tell(messageHint, text) }
 
-// Logger makes the log that the packages below write to stderr.
+// Logger returns a logger that writes to stderr.
 func (u *UI) Logger() *slog.Logger {
 	o := &slog.HandlerOptions{Level: slog.LevelWarn}
 	if u.Verbose {

@@ -1,7 +1,6 @@
-// Package options binds the options of a command to the fields of a struct, and
-// gives them their values: from the command line, the environment and option
-// files, in this order of strength. It remembers where each was set. It knows no
-// command.
+// Package options binds the options of a command to the fields of a struct and sets
+// them: from the command line, else the environment, else option files. It remembers
+// where each was set. It knows no command.
 package options
 
 import (
@@ -15,15 +14,15 @@ import (
 	"mbk/internal/fault"
 )
 
-// Set is the options of one command. The copies that In and Shared return add to
-// the same options.
+// Set holds the options of one command. The copies that In and Shared return add to
+// the same set.
 type Set struct {
 	*registry
 	category string
 	shared   bool
 }
 
-// registry is what all copies of a Set have in common.
+// registry is shared by all copies of a Set.
 type registry struct {
 	flags *pflag.FlagSet
 	all   []*Option
@@ -37,16 +36,15 @@ func NewSet() *Set {
 	return &Set{registry: &registry{flags: flags}}
 }
 
-// In returns a copy of the set: options that are added to it stand under this
-// heading of the help.
+// In returns a copy of the set. The help lists options added to it under this heading.
 func (s *Set) In(category string) *Set {
 	other := *s
 	other.category = category
 	return &other
 }
 
-// Shared returns a copy of the set: options that are added to it may also be set in
-// the groups of option files that MariaDB's own programs read.
+// Shared returns a copy of the set. Options added to it may also be set in the groups
+// that MariaDB's own programs read, such as [client].
 func (s *Set) Shared() *Set {
 	other := *s
 	other.shared = true
@@ -58,12 +56,12 @@ type Option struct {
 	Name     string   // "lock-wait", without dashes
 	Short    string   // "r", "" if it has none
 	Aliases  []string // other long names
-	Category string   // its heading in the help, "" for options of the command alone
-	Value    string   // what its value is called in the help: "FOLDER"; "" for a switch
+	Category string   // its heading in the help, "" for options of this command only
+	Value    string   // the name of its value in the help, such as "FOLDER"; "" for a switch
 	Text     string   // what it does
-	Default  string   // "" if that is nothing
+	Default  string   // "" if it is empty or 0
 	Kind     Kind
-	Source   Source // of its value, once that is resolved
+	Source   Source // set by Parse and Resolve
 
 	flag     *pflag.Flag
 	shared   bool
@@ -72,7 +70,7 @@ type Option struct {
 	most     int // of a number, 0 for no bound
 }
 
-// Kind is what the values of an option are.
+// Kind is the type of an option's value.
 type Kind string
 
 // The kinds of options.
@@ -81,17 +79,17 @@ const (
 	KindSwitch   Kind = "switch"
 	KindNumber   Kind = "number"
 	KindDuration Kind = "duration"
-	KindList     Kind = "list" // of texts: the option may be repeated
+	KindList     Kind = "list" // of texts; the option may be repeated
 )
 
-// String adds an option whose value is a text. The name of the value stands in
-// backquotes in usage.
+// String adds an option whose value is a text. usage has the name of the value in
+// backquotes.
 func (s *Set) String(p *string, name, value, usage string) *Option {
 	*p = value
 	return s.add((*text)(p), KindText, name, usage)
 }
 
-// Bool adds a switch, which is off unless it is set.
+// Bool adds a switch. It is off by default.
 func (s *Set) Bool(p *bool, name, usage string) *Option {
 	*p = false
 	o := s.add((*toggle)(p), KindSwitch, name, usage)
@@ -99,13 +97,13 @@ func (s *Set) Bool(p *bool, name, usage string) *Option {
 	return o
 }
 
-// Int adds an option whose value is a number, not below zero.
+// Int adds an option whose value is a number, 0 or more.
 func (s *Set) Int(p *int, name string, value int, usage string) *Option {
 	*p = value
 	return s.add((*number)(p), KindNumber, name, usage)
 }
 
-// Duration adds an option whose value is a duration, not below zero.
+// Duration adds an option whose value is a duration, 0 or more.
 func (s *Set) Duration(p *time.Duration, name string, value time.Duration, usage string) *Option {
 	*p = value
 	return s.add((*duration)(p), KindDuration, name, usage)
@@ -128,7 +126,7 @@ func (s *Set) add(v pflag.Value, kind Kind, name, usage string) *Option {
 	return o
 }
 
-// WithShort gives an option a name of one letter.
+// WithShort gives an option a one-letter name.
 func (o *Option) WithShort(letter string) *Option {
 	o.Short = letter
 	return o
@@ -140,36 +138,36 @@ func (o *Option) WithAlias(name string) *Option {
 	return o
 }
 
-// AtMost bounds a number.
+// AtMost sets the largest value of a number.
 func (o *Option) AtMost(most int) *Option {
 	o.most = most
 	return o
 }
 
-// MoreThanNothing refuses zero, if that is set.
+// MoreThanNothing refuses an explicit 0.
 func (o *Option) MoreThanNothing() *Option {
 	o.positive = true
 	return o
 }
 
-// MayBeBare lets an option stand without a value, and then mean this one. A value
-// is always behind "=" then.
+// MayBeBare makes the value optional. Without one the option has this value; with one
+// it is written --name=value, never as two words.
 func (o *Option) MayBeBare(value string) *Option {
 	o.flag.NoOptDefVal = value
 	return o
 }
 
-// Withheld leaves the value where it is: only its source is noted. It is for a
-// password, which nobody needs before it is time to log in.
+// Withheld notes where the option is set but does not read its value. It is for the
+// password, which is read when mbk logs in.
 func (o *Option) Withheld() *Option {
 	o.withheld = true
 	return o
 }
 
-// LongNames are the names that are words, its own one first.
+// LongNames returns Name and Aliases.
 func (o *Option) LongNames() []string { return append([]string{o.Name}, o.Aliases...) }
 
-// Dashed are all names as they are written on the command line, the own one first.
+// Dashed returns all names as written on the command line, "--"+Name first.
 func (o *Option) Dashed() []string {
 	all := []string{Spelled(o.Name)}
 	if o.Short != "" {
@@ -181,17 +179,16 @@ func (o *Option) Dashed() []string {
 	return all
 }
 
-// Spelled is an option as it is written on the command line.
+// Spelled returns the name of an option as written on the command line.
 func Spelled(name string) string { return "--" + name }
 
-// TakesWord reports whether the value of an option may be the next word of the
-// command line.
+// TakesWord reports whether the value may be the next word on the command line.
 func (o *Option) TakesWord() bool { return o.flag.NoOptDefVal == "" }
 
-// IsSet reports whether an option was set, in whatever place.
+// IsSet reports whether the option was set anywhere.
 func (o *Option) IsSet() bool { return o.Source.Strength > ByDefault }
 
-// Shown is the value as one would write it, "" if nothing was set and there is no
+// Shown returns the value as a user would write it, "" if it is not set and has no
 // default.
 func (o *Option) Shown() string {
 	if text := o.flag.Value.String(); text != "0" || o.IsSet() {
@@ -200,7 +197,7 @@ func (o *Option) Shown() string {
 	return ""
 }
 
-// Values are those of an option that may be repeated.
+// Values returns the values of an option that may be repeated.
 func (o *Option) Values() []string {
 	if l, ok := o.flag.Value.(*list); ok {
 		return slices.Clone(*l)
@@ -208,10 +205,10 @@ func (o *Option) Values() []string {
 	return nil
 }
 
-// Options are all of them, in the order of the help.
+// Options returns all options in the order of the help.
 func (s *Set) Options() []*Option { return s.all }
 
-// Source is the place where an option was set.
+// Source returns where an option was set.
 func (s *Set) Source(name string) Source {
 	if o := s.find(name); o != nil {
 		return o.Source
@@ -219,10 +216,10 @@ func (s *Set) Source(name string) Source {
 	return Source{}
 }
 
-// IsSet reports whether an option was set, in whatever place.
+// IsSet reports whether an option was set anywhere.
 func (s *Set) IsSet(name string) bool { return s.Source(name).Strength > ByDefault }
 
-// find returns the option of a long name, nil if there is none.
+// find returns the option with this long name, or nil.
 func (s *Set) find(name string) *Option {
 	i := slices.IndexFunc(s.all, func(o *Option) bool { return slices.Contains(o.LongNames(), name) })
 	if i < 0 {
@@ -231,9 +228,9 @@ func (s *Set) find(name string) *Option {
 	return s.all[i]
 }
 
-// Find is find for a name as MariaDB's own programs would accept it, in which a
-// switch may have a prefix: off says that the prefix turns it off. It returns nil if
-// there is no such option.
+// Find returns the option with this long name, or nil. As in MariaDB's own programs,
+// a switch may have a prefix (enable-, skip-, disable-); off reports that the prefix
+// turns it off.
 func (s *Set) Find(name string) (o *Option, off bool) {
 	if o := s.find(name); o != nil {
 		return o, false
@@ -248,7 +245,7 @@ func (s *Set) Find(name string) (o *Option, off bool) {
 	return nil, false
 }
 
-// check finds values that can be read and are none all the same.
+// check returns an error if a value is out of range.
 func (s *Set) check() error {
 	for _, o := range s.all {
 		switch v := o.flag.Value.(type) {
@@ -271,12 +268,12 @@ func (s *Set) check() error {
 	return nil
 }
 
-// UsageError is a call that cannot be carried out as it was written.
+// UsageError is a mistake in the command line, the environment or an option file.
 type UsageError struct{ Message string }
 
 func (e *UsageError) Error() string { return e.Message }
 
-// Fault says that the call must be changed.
+// Fault returns fault.Config: the call must be changed.
 func (e *UsageError) Fault() fault.Kind { return fault.Config }
 
 // Usagef makes a UsageError.
@@ -284,7 +281,8 @@ func Usagef(format string, args ...any) error {
 	return &UsageError{Message: fmt.Sprintf(format, args...)}
 }
 
-// placeholder takes the value's name, in backquotes, out of a text.
+// placeholder splits usage into the value's name, which is in backquotes, and the text
+// without the backquotes.
 func placeholder(usage string) (value, text string) {
 	before, rest, ok := strings.Cut(usage, "`")
 	if !ok {

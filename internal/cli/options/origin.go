@@ -11,19 +11,19 @@ import (
 	"mbk/internal/input/optfile"
 )
 
-// origin says who can have written an option file, and who can read it.
+// origin describes who may have written an option file, and who can read it.
 type origin struct {
-	others string // who else than root and the user who runs mbk can have written it; "": nobody
-	advice string // what keeps them from it
+	others string // who may have written it, other than root and the user who runs mbk; "": nobody
+	advice string // how to prevent that
 	public bool   // everyone can read it
 }
 
-// originOf judges a file that is open. One that the shell has opened for mbk may be a
-// pipe, which is the caller's own.
+// originOf examines an open file. A pipe, as from the shell's <(...), is the caller's
+// own.
 func originOf(path string, f *os.File) origin {
 	var st syscall.Stat_t
 	if err := syscall.Fstat(int(f.Fd()), &st); err != nil {
-		return origin{others: "it is not known to whom the file belongs", advice: "look at " + path}
+		return origin{others: "the owner of the file is unknown", advice: "look at " + path}
 	}
 	if st.Mode&syscall.S_IFMT != syscall.S_IFREG {
 		return origin{}
@@ -46,16 +46,16 @@ func originOf(path string, f *os.File) origin {
 	return o
 }
 
-// listed reports whether a file has an access list. The bits of its group then are the
-// most that anybody in the list can do.
+// listed reports whether a file has an access control list. Its group bits are then the
+// upper bound of what the list allows.
 func listed(f *os.File) bool {
 	n, err := xattr.Fgetxattr(int(f.Fd()), "system.posix_acl_access", nil)
 	return err == nil && n > 0
 }
 
-// judgeFiles looks at who can have written the option files, and who can read them.
-// Others than root and the user who runs mbk may say how a server is reached, but not
-// what is run, written, read or removed with the rights of that user.
+// judgeFiles checks who may have written the option files, and who can read them.
+// Users other than root and the one who runs mbk may set how a server is reached, but
+// not what is run, written, read or removed with that user's rights.
 func (s *Set) judgeFiles(env Environment, lines []optfile.Setting, opened map[string]origin) error {
 	told := map[string]bool{}
 	for _, line := range lines {
@@ -76,8 +76,8 @@ func (s *Set) judgeFiles(env Environment, lines []optfile.Setting, opened map[st
 	return nil
 }
 
-// othersMaySet reports whether an option only says how a server is reached. It must
-// neither lead to a file with a password nor say which server is told a password.
+// othersMaySet reports whether an option only sets how a server is reached. It must not
+// name a file with a password, nor decide which server gets to see one.
 func othersMaySet(name string) bool {
 	return slices.Contains([]string{
 		"socket", "host", "port", "protocol", "user", PasswordOption, "ssl", "ssl-cert", "ssl-key", "connect-timeout",

@@ -10,10 +10,10 @@ import (
 	"mbk/internal/input/optfile"
 )
 
-// Strength orders the places that give options their values.
+// Strength orders the places where an option can be set.
 type Strength int
 
-// The places, the weakest first.
+// The places; a later one overrides an earlier one.
 const (
 	ByDefault Strength = iota
 	ByFile
@@ -21,11 +21,11 @@ const (
 	ByFlag
 )
 
-// Source is the place that gave an option its value.
+// Source is where an option was set.
 type Source struct {
 	Strength Strength
-	Variable string          // its name, of the environment
-	Line     optfile.Setting // of an option file
+	Variable string          // name of the environment variable
+	Line     optfile.Setting // line of the option file
 }
 
 func (s Source) String() string {
@@ -40,8 +40,8 @@ func (s Source) String() string {
 	return "default"
 }
 
-// WhereSet tells where the options that a message speaks of were set, unless the
-// user wrote them just now.
+// WhereSet returns where the options named in a message were set. It leaves out those
+// on the command line.
 func (s *Set) WhereSet(message string) []string {
 	var steps []string
 	for _, m := range regexp.MustCompile(`--([a-z][a-z-]*)`).FindAllStringSubmatch(message, -1) {
@@ -52,7 +52,8 @@ func (s *Set) WhereSet(message string) []string {
 	return steps
 }
 
-// Where tells where an option was set, "" if the user wrote it just now or not at all.
+// Where returns a sentence about where an option was set, "" if that is the command line
+// or nowhere.
 func (s *Set) Where(name string) string {
 	from := s.Source(name)
 	if from.Strength != ByFile && from.Strength != ByVariable {
@@ -61,37 +62,37 @@ func (s *Set) Where(name string) string {
 	return fmt.Sprintf("%s is set in %s", Spelled(name), from)
 }
 
-// ownGroup is the group of option files that is for all commands. Of the groups that
-// are everybody's only the shared options count.
+// ownGroup is the group for all commands of mbk. From the groups that other programs
+// read too, only shared options are taken.
 const ownGroup = "mbk"
 
-// ownFile is an option file of mbk alone, which packages bring along. It is not
-// in /etc/mysql, where a change makes Debian restart servers.
+// ownFile is mbk's own option file; the packages install it. It is not in /etc/mysql,
+// because Debian restarts servers when something changes there.
 const ownFile = "/etc/mbk/mbk.cnf"
 
 func sharedGroups() []string { return []string{"client", "client-server", "client-mariadb"} }
 
-// Variable is the name of an option's variable in the environment.
+// Variable returns the name of an option's environment variable.
 func Variable(option string) string {
 	return "MBK_" + strings.ToUpper(strings.ReplaceAll(option, "-", "_"))
 }
 
-// Environment is what options are resolved in.
+// Environment is what Resolve needs to know about the run.
 type Environment struct {
-	Command string                   // whose groups of option files count
-	Others  []*Set                   // of the other commands: an option of theirs in [mbk] is no mistake
-	Getenv  func(name string) string //
+	Command string // its group is [mbk-COMMAND]
+	Others  []*Set // of the other commands, whose options may stand in [mbk]
+	Getenv  func(name string) string
 	Warn    func(text string)
-	Prompt  bool // the command line wants to be asked for the password
+	Prompt  bool // --password without a value: ask for it
 }
 
-// files are the options that say which option files are read.
+// files holds the options that choose the option files.
 type files struct {
 	file, extra, suffix string
 	none                bool
 }
 
-// Files adds the options that say which option files are read.
+// Files adds the options that choose the option files.
 func (s *Set) Files() {
 	f := &s.files
 	s.String(&f.file, "defaults-file", "", "read options from `FILE` only")
@@ -100,12 +101,11 @@ func (s *Set) Files() {
 	s.Bool(&f.none, "no-defaults", "read no option file")
 }
 
-// isFiles reports whether an option says which files are read, and so cannot be set
-// in one.
+// isFiles reports whether an option chooses option files and so cannot be set in one.
 func (o *Option) isFiles() bool { return strings.Contains(o.Name, "defaults") }
 
-// Resolve gives each option that does not stand on the command line the value that
-// the environment or else an option file has for it, and notes where it came from.
+// Resolve sets each option that is not on the command line from the environment or else
+// from the option files, and notes where it was set.
 func (s *Set) Resolve(env Environment) error {
 	if err := s.resolveVariables(env); err != nil {
 		return err
@@ -130,7 +130,7 @@ func (s *Set) Resolve(env Environment) error {
 	return s.check()
 }
 
-// resolveVariables is Resolve for the environment.
+// resolveVariables sets options from the environment.
 func (s *Set) resolveVariables(env Environment) error {
 	typed := strings.Split(env.Getenv(secretVariables), ",")
 	for _, o := range s.all {
@@ -145,14 +145,13 @@ func (s *Set) resolveVariables(env Environment) error {
 			return err
 		}
 		if slices.Contains(typed, o.Name) {
-			o.Source = Source{Strength: ByFlag} // it was there before Hide
+			o.Source = Source{Strength: ByFlag} // Hide moved it
 		}
 	}
 	return nil
 }
 
-// variable finds the value that the environment has for an option, by any of its
-// names.
+// variable looks an option up in the environment, by each of its names.
 func (o *Option) variable(getenv func(string) string) (from Source, text string) {
 	for _, name := range o.LongNames() {
 		if text = getenv(Variable(name)); text != "" {
@@ -162,8 +161,8 @@ func (o *Option) variable(getenv func(string) string) (from Source, text string)
 	return Source{}, ""
 }
 
-// separate returns the values in a variable: of an option that may be repeated each
-// line is one.
+// separate splits the text of a variable: if the option may be repeated, each line is a
+// value.
 func (o *Option) separate(text string) []string {
 	if o.Kind == KindList {
 		return strings.FieldsFunc(text, func(r rune) bool { return r == '\n' })
@@ -171,10 +170,9 @@ func (o *Option) separate(text string) []string {
 	return []string{text}
 }
 
-// resolveLines is Resolve for the lines of option files. Of several lines for one
-// option the last one counts, as in MariaDB's own programs, but those of the
-// command's own group are stronger than all others. The lines of an option that
-// may be repeated add up.
+// resolveLines sets options from option files. The last line for an option wins, as in
+// MariaDB's own programs, except that the command's own group wins over all others.
+// The lines of an option that may be repeated add up.
 func (s *Set) resolveLines(env Environment, lines []optfile.Setting) error {
 	general := func(l optfile.Setting) bool { return l.Group != ownGroup+"-"+env.Command }
 	slices.SortStableFunc(lines, func(a, b optfile.Setting) int {
@@ -222,8 +220,8 @@ func (s *Set) resolveLines(env Environment, lines []optfile.Setting) error {
 	return nil
 }
 
-// unknownLine is the error of a line in one of mbk's groups that names no option
-// of the command. In the group of all commands it may be another one's.
+// unknownLine returns an error for a line in mbk's groups that sets no option of the
+// command, unless it is in the group for all commands and another command has it.
 func (s *Set) unknownLine(env Environment, line optfile.Setting) error {
 	if line.Loose {
 		return nil
@@ -244,7 +242,7 @@ func (s *Set) unknownLine(env Environment, line optfile.Setting) error {
 	return Usagef("%s: mbk %s has no option %q", where, env.Command, line.Name)
 }
 
-// lineValue is the value of an option in a line of an option file.
+// lineValue returns the value that a line of an option file sets.
 func (o *Option) lineValue(line optfile.Setting, off bool) (string, error) {
 	switch {
 	case line.HasValue && off:
@@ -259,8 +257,8 @@ func (o *Option) lineValue(line optfile.Setting, off bool) (string, error) {
 	return "", fmt.Errorf("needs a value")
 }
 
-// assign gives an option the values that a source other than the command line has
-// under this name.
+// assign sets an option from the environment or an option file. name is how it is
+// written there.
 func (o *Option) assign(from Source, name string, values []string) error {
 	o.Source = from
 	if o.withheld {

@@ -9,20 +9,21 @@ import (
 	"syscall"
 )
 
-// PasswordOption is the name of the option whose value is never behind a space.
+// PasswordOption is the option whose value is never a word of its own.
 const PasswordOption = "password"
 
-// secretOptions are those besides the password whose values nobody else should read:
-// addresses with a token in them, and arguments of programs.
+// secretOptions returns the options, besides the password, with values that other users
+// must not read: URLs that contain a token, and arguments of programs.
 func secretOptions() []string {
 	return []string{"webhook", "hook-before", "hook-success", "hook-failure"}
 }
 
-// secretVariables names the options whose values the command line had, and the
-// environment has now.
+// secretVariables lists the options that Hide moved from the command line into the
+// environment.
 const secretVariables = "MBK_SECRET_OPTIONS"
 
-// IsSecretVariable reports whether a variable of the environment is for mbk alone.
+// IsSecretVariable reports whether an environment variable must not be passed on to
+// other programs.
 func IsSecretVariable(name string) bool {
 	ours, found := strings.CutPrefix(name, "MBK_")
 	if !found {
@@ -33,9 +34,9 @@ func IsSecretVariable(name string) bool {
 		slices.Contains(secretOptions(), option)
 }
 
-// TakePassword takes --password out of the arguments. As with MariaDB's own
-// programs, its value is glued to it and without one it is asked for: prompt says so
-// then. A value is returned as the variable that holds it instead.
+// TakePassword removes --password from the arguments. As in MariaDB's own programs, its
+// value is glued to it; without a value, prompt is true and mbk asks for it. A value is
+// returned as an environment variable.
 func TakePassword(args []string) (rest, variables []string, prompt bool) {
 	for i, arg := range args {
 		if arg == "--" {
@@ -58,9 +59,9 @@ func TakePassword(args []string) (rest, variables []string, prompt bool) {
 	return rest, variables, prompt
 }
 
-// TakeSecrets takes the values of secret options out of arguments that Spell has
-// returned, and returns the variables that hold them instead. A value of several lines
-// stays where it is, since a variable takes lines apart.
+// TakeSecrets removes secret options from arguments that Spell returned, and returns them
+// as environment variables. If a value has several lines all stay, because a variable
+// holds one value per line.
 func TakeSecrets(args []string) (rest, variables []string) {
 	values := map[string][]string{}
 	for i, arg := range args {
@@ -77,7 +78,7 @@ func TakeSecrets(args []string) (rest, variables []string) {
 			return args, nil
 		}
 		if name == "webhook" {
-			values[name] = nil // the last one counts
+			values[name] = nil // the last one wins
 		}
 		values[name] = append(values[name], value)
 	}
@@ -91,14 +92,14 @@ func TakeSecrets(args []string) (rest, variables []string) {
 	return rest, append(variables, secretVariables+"="+strings.Join(names, ","))
 }
 
-// Hide starts the program again with secrets in its environment in place of its
-// arguments, which every user of the machine can read. It returns only if that fails.
+// Hide runs the program again with secrets in its environment instead of its arguments,
+// which every user of the machine can read. It returns only on failure.
 func Hide(args, variables []string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("hide what is secret among the arguments: %w", err)
 	}
-	env := slices.DeleteFunc(os.Environ(), func(old string) bool { // the first one of a name would count
+	env := slices.DeleteFunc(os.Environ(), func(old string) bool { // the first of two equal names would win
 		name, _, _ := strings.Cut(old, "=")
 		return slices.ContainsFunc(variables, func(v string) bool { return strings.HasPrefix(v, name+"=") })
 	})
@@ -106,8 +107,8 @@ func Hide(args, variables []string) error {
 	return fmt.Errorf("hide what is secret among the arguments: %w", err)
 }
 
-// UnknownVariables are those of an environment that look like an option's, and are
-// none's of the sets nor in known.
+// UnknownVariables returns the names in environ that look like the variable of an option
+// but belong to none in sets, and are not in known.
 func UnknownVariables(sets []*Set, known, environ []string) []string {
 	known = append(slices.Clone(known), secretVariables)
 	for _, s := range sets {

@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Parse reads the arguments of a command that Spell has returned, and returns those
-// that are no options.
+// Parse sets options from arguments that Spell returned, and returns the arguments that
+// are not options.
 func (s *Set) Parse(args []string) (arguments []string, err error) {
 	err = s.flags.Parse(args)
 	var (
@@ -31,10 +31,10 @@ func (s *Set) Parse(args []string) (arguments []string, err error) {
 	return s.flags.Args(), nil
 }
 
-// Spell writes all options as "--name=value". Underscores, prefixes and short
-// options with a value glued to them are as in MariaDB's own programs, which no flag
-// library knows. An unknown option is dropped if it is loose, and else left to
-// Parse.
+// Spell rewrites all options as "--name=value". It accepts what MariaDB's own programs
+// accept and no flag library knows: underscores, the prefixes skip-, disable-, enable-
+// and loose-, and values glued to short options. An unknown option is dropped if it is
+// loose, and otherwise left to Parse.
 func (s *Set) Spell(args []string) ([]string, error) {
 	var spelled []string
 	for i := 0; i < len(args); i++ {
@@ -56,8 +56,8 @@ func (s *Set) Spell(args []string) ([]string, error) {
 		if i++; i == len(args) {
 			return nil, Usagef("option %s needs a value", arg)
 		}
-		// A forgotten value must not swallow the next option, --dry-run perhaps.
-		// The values of --mariadbd-option are options.
+		// A forgotten value must not swallow the next option, such as --dry-run. Only
+		// the values of --mariadbd-option are options themselves.
 		if strings.HasPrefix(args[i], "--") && word != "--mariadbd-option" {
 			return nil, Usagef("option %s needs a value, but %s follows (if that is the value, write %s=%s)",
 				arg, args[i], arg, args[i])
@@ -67,21 +67,21 @@ func (s *Set) Spell(args []string) ([]string, error) {
 	return spelled, nil
 }
 
-// ValueFollows reports whether an argument is an option that has its value in the
-// next argument.
+// ValueFollows reports whether an argument is an option with its value in the next
+// argument.
 func (s *Set) ValueFollows(arg string) bool {
 	_, follows := s.spell(arg)
 	return follows
 }
 
-// spell returns an option as Spell does. needsValue is true if the next argument is
-// its value. What is dropped is "".
+// spell rewrites one option; it returns "" for one that is dropped. needsValue reports
+// that the next argument is its value.
 func (s *Set) spell(arg string) (word string, needsValue bool) {
 	name, value, hasValue := strings.Cut(arg, "=")
 	long, isLong := strings.CutPrefix(name, "--")
 	if !isLong {
 		long = strings.TrimPrefix(name, "-")
-		if o, _ := s.Find(long); o == nil || len(long) < 2 { // else it is -repo
+		if o, _ := s.Find(long); o == nil || len(long) < 2 { // otherwise it is -repo
 			return s.spellShort(arg)
 		}
 	}
@@ -102,7 +102,7 @@ func (s *Set) spell(arg string) (word string, needsValue bool) {
 	return "--" + o.Name + "=" + value, false
 }
 
-// spellShort is spell for an option of one letter: -q, -u root, -uroot or -u=root.
+// spellShort rewrites an option of one letter: -q, -u root, -uroot or -u=root.
 func (s *Set) spellShort(arg string) (word string, needsValue bool) {
 	letter, rest := arg[1:2], arg[2:]
 	for _, o := range s.all {
@@ -115,5 +115,5 @@ func (s *Set) spellShort(arg string) (word string, needsValue bool) {
 		}
 	}
 	name, _, _ := strings.Cut(arg[1:], "=")
-	return "--" + name, false // which there is not
+	return "--" + name, false // unknown; Parse says so
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The values of options. Each reads what MariaDB's own programs would accept.
+// The types of values. Each accepts what MariaDB's own programs accept.
 type (
 	text     string
 	toggle   bool
@@ -47,7 +47,7 @@ func (v *number) Set(s string) error {
 func (v *number) String() string { return strconv.Itoa(int(*v)) }
 func (v *number) Type() string   { return string(KindNumber) }
 
-// Set takes a number alone for seconds, as MariaDB's own programs do.
+// Set takes a plain number as seconds, as MariaDB's own programs do.
 func (v *duration) Set(s string) error {
 	if seconds, err := strconv.Atoi(s); err == nil {
 		*v = duration(time.Duration(seconds) * time.Second)
@@ -61,7 +61,7 @@ func (v *duration) Set(s string) error {
 	return nil
 }
 
-// String is "1m" where the standard library says "1m0s".
+// String returns "1m" where the standard library returns "1m0s".
 func (v *duration) String() string {
 	if *v == 0 {
 		return "0"
@@ -82,11 +82,11 @@ func (v *list) Set(s string) error { *v = append(*v, s); return nil }
 func (v *list) String() string     { return strings.Join(*v, " ") }
 func (v *list) Type() string       { return string(KindList) }
 
-// inverted is a switch's value that turns off what it would turn on.
+// inverted negates the value of a switch.
 func inverted(s string) string {
 	var v toggle
 	if v.Set(s) != nil {
-		return s // which is the mistake that is reported
+		return s // Set reports the mistake again
 	}
 	v = !v
 	return v.String()

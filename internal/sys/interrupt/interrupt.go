@@ -1,5 +1,5 @@
-// Package interrupt bounds what is still done after a signal: what hangs by then, in
-// an open(2) or in a file system, is left alone.
+// Package interrupt limits how long the program goes on after a signal. What hangs by
+// then, in an open(2) or in a file system, is abandoned.
 package interrupt
 
 import (
@@ -9,23 +9,23 @@ import (
 	"time"
 )
 
-// ErrHangs is the error of what did not end in time after a signal.
+// ErrHangs is returned by Await for work that did not end in time after a signal.
 var ErrHangs = errors.New("it hangs")
 
-// Interruption is when the first signal came.
+// Interruption holds the time of the first signal.
 type Interruption struct {
 	mu sync.Mutex
 	at time.Time
 }
 
-// Watch notes when ctx ends.
+// Watch returns an Interruption that notes when ctx ends.
 func Watch(ctx context.Context) *Interruption {
 	i := &Interruption{}
 	context.AfterFunc(ctx, func() { i.since() })
 	return i
 }
 
-// since is when the signal came, for a caller who knows that it has come.
+// since returns the time of the signal. The caller knows that it has arrived.
 func (i *Interruption) since() time.Time {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -35,8 +35,8 @@ func (i *Interruption) since() time.Time {
 	return i.at
 }
 
-// late returns a channel that gets a value so long after the signal. stop ends the
-// wait.
+// late returns a channel that gets a value when the limit after the signal is over. stop
+// ends the wait.
 func (i *Interruption) late(ctx context.Context, limit time.Duration) (late <-chan time.Time, stop func()) {
 	c, over := make(chan time.Time, 1), make(chan struct{})
 	go func() {
@@ -56,8 +56,8 @@ func (i *Interruption) late(ctx context.Context, limit time.Duration) (late <-ch
 	return c, sync.OnceFunc(func() { close(over) })
 }
 
-// Await does something, and no longer waits for it when a signal came and the limit
-// is over: the error is ErrHangs then, and nothing that do uses may be touched again.
+// Await calls do and waits for it, but after a signal no longer than limit. It then
+// returns ErrHangs, and nothing that do uses may be touched again.
 func Await[T any](ctx context.Context, i *Interruption, limit time.Duration, do func() (T, error)) (T, error) {
 	type outcome struct {
 		value T
@@ -79,9 +79,8 @@ func Await[T any](ctx context.Context, i *Interruption, limit time.Duration, do 
 	}
 }
 
-// Remaining is a context for what must be done whatever has happened, until so long
-// after a signal. As long as there was none, it can be interrupted like everything
-// else.
+// Remaining returns a context for work that must be done even after a signal: it ends
+// limit after the signal. Without a signal it is a child of ctx.
 func (i *Interruption) Remaining(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	if ctx.Err() == nil {
 		return context.WithCancel(ctx)
