@@ -78,15 +78,15 @@ func saysNoFile(line string) bool {
 	return false
 }
 
-// damageWords returns the parts of messages by which the server says that it
-// found pages or the redo log damaged, or files missing that the redo log names.
-func damageWords() []string {
-	return []string{
+// soundsDamaged reports whether the server says that it found pages or the redo log
+// damaged, or files missing that the redo log names.
+func soundsDamaged(line string) bool {
+	return slices.ContainsFunc([]string{
 		"corrupt", "is in the future", "Missing FILE_", "was not found at",
 		"checksum mismatch", "Ignoring the redo log", "Invalid log header checksum", "Invalid redo log header checksum",
 		"Space id and page no stored in the page", "Inconsistent tablespace ID", "Invalid log block checksum",
 		"Cannot apply log to", "Malformed log record", "No valid checkpoint", "The size of tablespace file",
-	}
+	}, func(words string) bool { return strings.Contains(line, words) })
 }
 
 // read takes in the log until its end.
@@ -102,49 +102,74 @@ func (l *errorLog) read(r io.Reader) {
 
 // line takes in one line.
 func (l *errorLog) line(s string) {
-	const keep = 8
 	if s == "" {
 		return
 	}
 	l.watch(s)
-	if l.tell != nil {
-		l.tell(s)
-	}
-	if l.file != nil {
-		_, _ = io.WriteString(l.file, s+"\n") // a full disk shows elsewhere
-	}
-	if l.last = append(l.last, message(s)); len(l.last) > keep {
-		l.last = l.last[1:]
-	}
+	l.pass(s)
 	if _, text, ok := strings.Cut(s, saysEndOfLog); ok {
 		if n, err := strconv.ParseUint(digits(text), 10, 64); err == nil {
 			l.endOfLog = n
 		}
 	}
 	isWarning := strings.Contains(s, "[Warning] ")
-	if isWarning || strings.Contains(s, saysError) {
-		if k := slices.IndexFunc(l.known, func(k Known) bool { return k.Named.MatchString(s) }); k >= 0 {
-			l.meet(l.known[k].Table)
-			return
-		}
-	}
-	isError := strings.Contains(s, saysError) && !strings.Contains(s, saysSmallLog) && !(l.partial && saysNoFile(s)) ||
-		strings.Contains(s, saysAssertion) || strings.Contains(s, saysRecord)
-	l.weigh(s, isError, isWarning)
-	l.prepared = l.prepared || isError && strings.Contains(s, saysPrepared)
-	l.undropped = l.undropped || isError && strings.Contains(s, saysUndropped) && strings.Contains(s, "/#sql")
-	if isError && len(l.errors) < keep && !slices.Contains(l.errors, message(s)) {
-		l.errors = append(l.errors, message(s))
-	}
-	if !isError && !isWarning || CauseOf(s) != CauseUnknown {
+	if (isWarning || strings.Contains(s, saysError)) && l.aboutKnown(s) {
 		return
 	}
-	for _, w := range damageWords() {
-		if strings.Contains(s, w) && len(l.damage) < keep && !slices.Contains(l.damage, message(s)) {
-			l.damage = append(l.damage, message(s))
-			break
-		}
+	isError := l.isError(s)
+	l.weigh(s, isError, isWarning)
+	if isError {
+		l.prepared = l.prepared || strings.Contains(s, saysPrepared)
+		l.undropped = l.undropped || strings.Contains(s, saysUndropped) && strings.Contains(s, "/#sql")
+		l.errors = appendNew(l.errors, message(s))
 	}
+	if (isError || isWarning) && CauseOf(s) == CauseUnknown && soundsDamaged(s) {
+		l.damage = appendNew(l.damage, message(s))
+	}
+}
+
+// maxLines is how many lines of a kind are kept.
+const maxLines = 8
+
+// pass hands a line on, and keeps it as one of the last.
+func (l *errorLog) pass(s string) {
+	if l.tell != nil {
+		l.tell(s)
+	}
+	if l.file != nil {
+		_, _ = io.WriteString(l.file, s+"\n") // a full disk shows elsewhere
+	}
+	if l.last = append(l.last, message(s)); len(l.last) > maxLines {
+		l.last = l.last[1:]
+	}
+}
+
+// aboutKnown reports whether a line is about one of the known tables, and notes that.
+func (l *errorLog) aboutKnown(s string) bool {
+	i := slices.IndexFunc(l.known, func(k Known) bool { return k.Named.MatchString(s) })
+	if i >= 0 {
+		l.meet(l.known[i].Table)
+	}
+	return i >= 0
+}
+
+// isError reports whether a line tells of an error that matters.
+func (l *errorLog) isError(s string) bool {
+	switch {
+	case strings.Contains(s, saysAssertion), strings.Contains(s, saysRecord):
+		return true
+	case !strings.Contains(s, saysError), strings.Contains(s, saysSmallLog):
+		return false
+	}
+	return !l.partial || !saysNoFile(s)
+}
+
+// appendNew appends a line unless it is there already, or there are enough of them.
+func appendNew(lines []string, line string) []string {
+	if len(lines) >= maxLines || slices.Contains(lines, line) {
+		return lines
+	}
+	return append(lines, line)
 }
 
 // weigh keeps what a line is evidence of.

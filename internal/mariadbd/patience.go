@@ -19,7 +19,7 @@ type patience struct {
 
 	mu    sync.Mutex
 	timer *time.Timer // calls kill
-	calm  bool        // no timer is started any more
+	over  bool        // no timer is started any more
 }
 
 // maxVain is how often a server may fail to write a page.
@@ -46,7 +46,7 @@ func (l *errorLog) watch(line string) {
 func (p *patience) endIn(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if d > 0 && p.kill != nil && p.timer == nil && !p.calm {
+	if d > 0 && p.kill != nil && p.timer == nil && !p.over {
 		p.timer = time.AfterFunc(d, p.kill)
 	}
 }
@@ -55,7 +55,7 @@ func (p *patience) endIn(d time.Duration) {
 func (p *patience) satisfied() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.calm = true; p.timer != nil {
+	if p.over = true; p.timer != nil {
 		p.timer.Stop()
 	}
 }
