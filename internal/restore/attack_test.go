@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -146,47 +145,6 @@ func attackRestore(t *testing.T, f *coldbackup.Fixture, p placeCase, s rights.Tr
 	}
 }
 
-func TestChooseOwner(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can choose")
-	}
-	dir := rights.Public(t)
-	his, empty, his2 := rights.Give(t, filepath.Join(dir, "his"), rights.Attacker, 0o755), rights.Give(t, filepath.Join(dir, "empty"), fsuser.User{}, 0o755), rights.Give(t, filepath.Join(dir, "his2"), fsuser.User{}, 0o755)
-	roots := rights.Give(t, filepath.Join(dir, "roots"), fsuser.User{}, 0o755)
-	if err := errors.Join(touch(filepath.Join(roots, "ibdata1")), touch(filepath.Join(his2, "ibdata1")), os.Chown(filepath.Join(his2, "ibdata1"), rights.Attacker.UID, rights.Attacker.GID)); err != nil {
-		t.Fatal(err)
-	}
-	mysql, err := userMysql()
-	none := err != nil // on this machine
-	named := Owner{UID: 7, GID: 8}
-	for _, c := range []struct {
-		name      string
-		o         Options
-		want      Owner
-		objection bool
-	}{
-		{"by name", Options{Target: his, Preparation: Preparation{Owner: &named}}, named, false},
-		{"root by name", Options{Target: his, Preparation: Preparation{Owner: &Owner{}}}, Owner{}, false},
-		{"the owner of the target", Options{Target: his}, Owner(rights.Attacker), false},
-		{"a folder of root's", Options{Target: empty}, mysql, none},
-		{"no target", Options{Target: filepath.Join(dir, "new")}, mysql, none},
-		{"no target, without a server", Options{Target: filepath.Join(dir, "new"), Raw: true}, mysql, false},
-		{"a server of root's, to be kept", Options{Target: roots, KeepOld: true}, Owner{}, false},
-		{"a server of root's, in the way", Options{Target: roots}, mysql, none},
-		{"a server of somebody else's in a folder of root's", Options{Target: his2, KeepOld: true}, mysql, none},
-		{"a folder of root's, nothing to be kept", Options{Target: empty, KeepOld: true}, mysql, none},
-	} {
-		info, err := os.Lstat(c.o.Target)
-		if err != nil {
-			info = nil
-		}
-		got, objection := chooseOwner(c.o, info)
-		if (objection != nil) != c.objection || !c.objection && got != c.want || objection != nil && !strings.Contains(objection.Hint.String(), "--owner") {
-			t.Errorf("%s: %+v, %+v, want %+v", c.name, got, objection, c.want)
-		}
-	}
-}
-
 // wantOwnedBy makes sure that everything in a folder belongs to a user.
 func wantOwnedBy(t *testing.T, dir string, who fsuser.User) {
 	t.Helper()
@@ -194,64 +152,5 @@ func wantOwnedBy(t *testing.T, dir string, who fsuser.User) {
 		if !strings.Contains(line, fmt.Sprintf(" %d:%d ", who.UID, who.GID)) {
 			t.Errorf("in %s: %s", dir, line)
 		}
-	}
-}
-
-// All data went to whoever had made the empty folder that was named as the target, and
-// the folder stayed open to everybody.
-func TestTargetOfAnotherUser(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("playing another user takes root")
-	}
-	him := Owner(rights.Attacker)
-	for _, tt := range []struct {
-		name   string
-		parent fsuser.User
-		mode   os.FileMode // of the parent
-		owner  *Owner      // as named
-		doubt  bool
-	}{
-		{"in a folder of root's", fsuser.User{}, 0o755, nil, false},
-		{"in a folder like /tmp", fsuser.User{}, 0o777 | os.ModeSticky, nil, true},
-		{"in a folder of everybody's", fsuser.User{}, 0o777, nil, true},
-		{"in a folder of root's group", fsuser.User{}, 0o775, nil, true},
-		{"in his folder", rights.Attacker, 0o755, nil, true},
-		{"in his folder, and he is named", rights.Attacker, 0o755, &him, false},
-		{"in a folder like /tmp, and he is named", fsuser.User{}, 0o777 | os.ModeSticky, &him, false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			parent := rights.Give(t, filepath.Join(rights.Public(t), "parent"), tt.parent, tt.mode)
-			target := rights.Give(t, filepath.Join(parent, "data"), rights.Attacker, 0o777)
-			tg, objections, err := inspectTarget(Options{Target: target, Preparation: Preparation{Owner: tt.owner}})
-			doubt := slices.ContainsFunc(objections, func(o Objection) bool {
-				return strings.Contains(o.Problem, "belongs to user 64999") && strings.Contains(o.Hint.String(), "--owner 64999")
-			})
-			if err != nil || doubt != tt.doubt || tg.owner != him || tg.mode != 0o755 {
-				t.Errorf("%+v, %+v, %v", tg, objections, err)
-			}
-		})
-	}
-}
-
-// inside is a target that is filled where it is.
-func inside(path string) target {
-	return target{path: path, exists: true, inside: true, owner: Owner(rights.Attacker)}
-}
-
-// A target that cannot be replaced kept its mode.
-func TestHandOverTakesRightsAway(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root hands over")
-	}
-	for mode, want := range map[os.FileMode]os.FileMode{0o777: 0o755, 0o770: 0o750, 0o700: 0o700, 0o775 | os.ModeSetgid: 0o755 | os.ModeSetgid} {
-		target := rights.Give(t, filepath.Join(rights.Public(t), "target"), fsuser.User{}, mode)
-		if err := inside(target).handOver(); err != nil {
-			t.Fatal(err)
-		}
-		info, err := os.Stat(target)
-		if err != nil || info.Mode()&^os.ModeDir != want {
-			t.Errorf("%v: %v, %v, want %v", mode, info.Mode(), err, want)
-		}
-		wantOwnedBy(t, target, rights.Attacker)
 	}
 }

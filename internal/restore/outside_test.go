@@ -159,3 +159,20 @@ func restoreOutside(t *testing.T, f *coldbackup.Fixture, c outsideCase) {
 		coldbackup.WantNothingBut(t, filepath.Join(top, "his"), "a", "old.MYD", "link", "there", "nowhere", ".snapshot")
 	}
 }
+
+func FuzzParseDirMap(f *testing.F) {
+	for _, text := range []string{"/a=/b", "/a/../..=/b", "a=b", "/=/b", "/a=/b=/c", "/a//=/./b/"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		m, err := ParseDirMap(text)
+		if err != nil {
+			return
+		}
+		for _, path := range []string{m.From, m.To} {
+			if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" {
+				t.Errorf("%q leads from %q to %q", text, m.From, m.To)
+			}
+		}
+	})
+}

@@ -2,6 +2,7 @@ package restore
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,4 +82,52 @@ func options(f *coldbackup.Fixture, target string) Options {
 	return Options{Target: target, Preparation: Preparation{
 		Repository: f.Repository, ID: repo.Latest, Owner: &owner, Mariadbd: f.Dist.Program("mariadbd"), Tool: "mbk test",
 	}}
+}
+
+func TestReplicaStatements(t *testing.T) {
+	m := &repo.Manifest{
+		Server: repo.Server{Hostname: "db'1", Port: 3307},
+		Binlog: &repo.Binlog{File: "binlog.000007", Position: 342},
+		Replicas: []repo.Source{
+			{Connection: "east", Host: "h1", Port: 3306, File: "b.1", Position: 4, UsingGTID: "No"},
+			{Host: "h2", Port: 3306, UsingGTID: "Slave_Pos"},
+			{Connection: "west", Host: "h3", Port: 3306, GTID: "0-1-7", UsingGTID: "No"}, // its threads had not noted the position
+		},
+	}
+	want := []string{
+		`CHANGE MASTER TO MASTER_HOST='db\'1', MASTER_PORT=3307, MASTER_LOG_FILE='binlog.000007', MASTER_LOG_POS=342;`,
+	}
+	if got := replicaOfSource(m); !slices.Equal(got, want) {
+		t.Errorf("replicaOfSource = %q, want %q", got, want)
+	}
+	want = []string{
+		`CHANGE MASTER 'east' TO MASTER_HOST='h1', MASTER_PORT=3306, MASTER_LOG_FILE='b.1', MASTER_LOG_POS=4;`,
+		`CHANGE MASTER TO MASTER_HOST='h2', MASTER_PORT=3306, MASTER_USE_GTID=slave_pos;`,
+		`CHANGE MASTER 'west' TO MASTER_HOST='h3', MASTER_PORT=3306, MASTER_USE_GTID=slave_pos;`,
+	}
+	if got := replicaLikeSource(m); !slices.Equal(got, want) {
+		t.Errorf("replicaLikeSource = %q, want %q", got, want)
+	}
+	m.Binlog.GTID = "0-1-42"
+	want = []string{`SET GLOBAL gtid_slave_pos='0-1-42';`, `CHANGE MASTER TO MASTER_HOST='db\'1', MASTER_PORT=3307, MASTER_USE_GTID=slave_pos;`}
+	if got := replicaOfSource(m); !slices.Equal(got, want) {
+		t.Errorf("replicaOfSource = %q, want %q", got, want)
+	}
+}
+
+func TestOptionsValidate(t *testing.T) {
+	r := new(repo.Repository)
+	for name, c := range map[string]struct {
+		o  Options
+		ok bool
+	}{
+		"whole":            {Options{Preparation: Preparation{Repository: r, ID: "latest"}}, true},
+		"no repository":    {Options{Preparation: Preparation{ID: "latest"}}, false},
+		"no id":            {Options{Preparation: Preparation{Repository: r}}, false},
+		"negative workers": {Options{Preparation: Preparation{Repository: r, ID: "latest", Workers: -1}}, false},
+	} {
+		if err := c.o.Validate(); (err == nil) != c.ok {
+			t.Errorf("%s: Validate = %v", name, err)
+		}
+	}
 }

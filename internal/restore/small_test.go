@@ -491,3 +491,17 @@ func testExtract(t *testing.T, f *coldbackup.Fixture, _ string) {
 		t.Error("Extract of a damaged backup left its folder")
 	}
 }
+
+// A backup was restored into a folder with a colon in its path: the server took the
+// path for a list.
+func testOddPaths(t *testing.T, f *coldbackup.Fixture, series string) {
+	parent := filepath.Join(t.TempDir(), coldbackup.OddName)
+	if err := os.Mkdir(parent, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	o := options(f, filepath.Join(parent, "data:"+coldbackup.OddName))
+	if _, err := Restore(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	coldbackup.WantSmall(t, series, o.Target)
+}

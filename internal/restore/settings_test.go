@@ -6,24 +6,9 @@ import (
 	"testing"
 
 	"mbk/internal/innodb"
-	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/stage"
 )
-
-func TestListsMount(t *testing.T) {
-	const text = `22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
-25 22 0:22 / /mnt/a\040b rw shared:2 - tmpfs tmpfs rw
-26 22 0:23 / /mnt/plain rw - tmpfs tmpfs rw
-odd line
-`
-	for path, want := range map[string]bool{"/": true, "/mnt/a b": true, "/mnt/plain": true, "/mnt": false, "shared:2": false} {
-		got, err := listsMount(strings.NewReader(text), path)
-		if err != nil || got != want {
-			t.Errorf("listsMount(%q) = %v, %v, want %v", path, got, err, want)
-		}
-	}
-}
 
 // systemManifest describes a source with two files of the system tablespace.
 func systemManifest() *repo.Manifest {
@@ -89,76 +74,6 @@ func TestPluginOptions(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("pluginOptions = %q, want %q", got, want)
-	}
-}
-
-func TestUseMemory(t *testing.T) {
-	m := systemManifest()
-	s, err := newSettings(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &Plan{manifest: m, settings: s, Mariadbd: &mariadbd.Program{Version: "10.11.19-MariaDB"}}
-	for _, c := range []struct {
-		memory int64
-		want   int64
-	}{
-		{4 << 30, 4 << 30},
-		{0, mariadbd.BufferSize(0)},
-	} {
-		p.opts.Memory = c.memory
-		i := p.instance(&scratch{dir: "/x"})
-		if i.Buffer != c.want {
-			t.Errorf("memory %d: a buffer pool of %d, want %d", c.memory, i.Buffer, c.want)
-		}
-	}
-}
-
-func TestReplicaStatements(t *testing.T) {
-	m := &repo.Manifest{
-		Server: repo.Server{Hostname: "db'1", Port: 3307},
-		Binlog: &repo.Binlog{File: "binlog.000007", Position: 342},
-		Replicas: []repo.Source{
-			{Connection: "east", Host: "h1", Port: 3306, File: "b.1", Position: 4, UsingGTID: "No"},
-			{Host: "h2", Port: 3306, UsingGTID: "Slave_Pos"},
-			{Connection: "west", Host: "h3", Port: 3306, GTID: "0-1-7", UsingGTID: "No"}, // its threads had not noted the position
-		},
-	}
-	want := []string{
-		`CHANGE MASTER TO MASTER_HOST='db\'1', MASTER_PORT=3307, MASTER_LOG_FILE='binlog.000007', MASTER_LOG_POS=342;`,
-	}
-	if got := replicaOfSource(m); !slices.Equal(got, want) {
-		t.Errorf("replicaOfSource = %q, want %q", got, want)
-	}
-	want = []string{
-		`CHANGE MASTER 'east' TO MASTER_HOST='h1', MASTER_PORT=3306, MASTER_LOG_FILE='b.1', MASTER_LOG_POS=4;`,
-		`CHANGE MASTER TO MASTER_HOST='h2', MASTER_PORT=3306, MASTER_USE_GTID=slave_pos;`,
-		`CHANGE MASTER 'west' TO MASTER_HOST='h3', MASTER_PORT=3306, MASTER_USE_GTID=slave_pos;`,
-	}
-	if got := replicaLikeSource(m); !slices.Equal(got, want) {
-		t.Errorf("replicaLikeSource = %q, want %q", got, want)
-	}
-	m.Binlog.GTID = "0-1-42"
-	want = []string{`SET GLOBAL gtid_slave_pos='0-1-42';`, `CHANGE MASTER TO MASTER_HOST='db\'1', MASTER_PORT=3307, MASTER_USE_GTID=slave_pos;`}
-	if got := replicaOfSource(m); !slices.Equal(got, want) {
-		t.Errorf("replicaOfSource = %q, want %q", got, want)
-	}
-}
-
-func TestOptionsValidate(t *testing.T) {
-	r := new(repo.Repository)
-	for name, c := range map[string]struct {
-		o  Options
-		ok bool
-	}{
-		"whole":            {Options{Preparation: Preparation{Repository: r, ID: "latest"}}, true},
-		"no repository":    {Options{Preparation: Preparation{ID: "latest"}}, false},
-		"no id":            {Options{Preparation: Preparation{Repository: r}}, false},
-		"negative workers": {Options{Preparation: Preparation{Repository: r, ID: "latest", Workers: -1}}, false},
-	} {
-		if err := c.o.Validate(); (err == nil) != c.ok {
-			t.Errorf("%s: Validate = %v", name, err)
-		}
 	}
 }
 
