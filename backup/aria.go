@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"time"
 
-	"mbk/copier"
 	"mbk/internal/aria"
 	"mbk/internal/datadir"
 	"mbk/internal/hint"
@@ -32,7 +31,7 @@ import (
 // there before. So the logs are listed, flushed, and then copied up to the last page of
 // the list; the rest is copied under BLOCK_COMMIT.
 type ariaLogs struct {
-	copies  *copies
+	feed    *feeder
 	control aria.Control
 	logs    map[uint32]*fileCopy
 	copied  map[uint32]int64            // how far each log is copied, behind its first page
@@ -43,9 +42,9 @@ type ariaLogs struct {
 	standing time.Duration // that a log which has a successor has to stand still
 }
 
-func newAriaLogs(c *copies, control aria.Control, flush func(context.Context) error) *ariaLogs {
+func newAriaLogs(f *feeder, control aria.Control, flush func(context.Context) error) *ariaLogs {
 	return &ariaLogs{
-		copies: c, control: control, logs: map[uint32]*fileCopy{}, copied: map[uint32]int64{}, whole: map[uint32]bool{},
+		feed: f, control: control, logs: map[uint32]*fileCopy{}, copied: map[uint32]int64{}, whole: map[uint32]bool{},
 		flush: flush, patience: logWait, standing: logEndWait,
 	}
 }
@@ -187,12 +186,12 @@ const (
 // waitForEnd waits until a log that has a successor has all its pages: the first of
 // the next may be written before the last of this one are.
 func (a *ariaLogs) waitForEnd(ctx context.Context, l ariaLog) (ariaLog, error) {
-	full, _ := strconv.ParseInt(a.copies.layout.Vars["aria_log_file_size"], 10, 64) // 0: not known
+	full, _ := strconv.ParseInt(a.feed.layout.Vars["aria_log_file_size"], 10, 64) // 0: not known
 	for since := time.Now(); !l.stat.Quiescent() && (full == 0 || l.size() != full) && time.Since(since) < a.standing; {
 		if err := pause(ctx, logPause); err != nil {
 			return l, err
 		}
-		now, err := a.copies.layout.Stat(l.path)
+		now, err := a.feed.layout.Stat(l.path)
 		if err != nil {
 			return l, fmt.Errorf("read Aria's logs: %w", err)
 		}
@@ -240,7 +239,7 @@ func (a *ariaLogs) ownUpTo(l ariaLog, from, to int64) (int64, error) {
 	if from >= to || pages.lax {
 		return to, nil
 	}
-	f, err := a.copies.layout.Files.Open(l.path)
+	f, err := a.feed.layout.Files.Open(l.path)
 	if err != nil {
 		return 0, fmt.Errorf("read Aria's logs: %w", err)
 	}
@@ -267,8 +266,8 @@ func (a *ariaLogs) ownUpTo(l ariaLog, from, to int64) (int64, error) {
 
 // list lists the logs by their numbers.
 func (a *ariaLogs) list() ([]ariaLog, error) {
-	dir := a.copies.layout.Aria
-	list, err := a.copies.layout.Files.ReadDir(dir)
+	dir := a.feed.layout.Aria
+	list, err := a.feed.layout.Files.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("list Aria's logs: %w", err)
 	}
@@ -279,7 +278,7 @@ func (a *ariaLogs) list() ([]ariaLog, error) {
 			continue
 		}
 		l := ariaLog{n: n, path: filepath.Join(dir, e.Name())}
-		l.stat, err = a.copies.layout.Stat(l.path)
+		l.stat, err = a.feed.layout.Stat(l.path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed just now; finish knows whether that may be
 		}
@@ -300,12 +299,12 @@ func (a *ariaLogs) copy(ctx context.Context, l ariaLog, from, to int64, twice bo
 	}
 	h, known := a.logs[l.n]
 	if !known {
-		e, origin := a.copies.layout.EntryOf(l.path)
-		h = a.copies.number(e, repo.ClassLog, l.stat)
+		e, origin := a.feed.layout.EntryOf(l.path)
+		h = a.feed.number(e, repo.ClassLog, l.stat)
 		h.origin = origin
 		a.logs[l.n] = h
 	}
-	if err := a.copies.copyRange(ctx, h, l.path, from, to, a.pages(l.n, twice)); err != nil {
+	if err := a.feed.copyRange(ctx, h, l.path, from, to, a.pages(l.n, twice)); err != nil {
 		return err
 	}
 	if from > 0 {
@@ -318,38 +317,4 @@ func (a *ariaLogs) copy(ctx context.Context, l ariaLog, from, to int64, twice bo
 // pages are the pages of log n.
 func (a *ariaLogs) pages(n uint32, twice bool) logPages {
 	return logPages{file: n, lax: n < a.control.Checkpoint.File, twice: twice}
-}
-
-// nextNumber is the number of another file in the chunks of this backup.
-func (c *copies) nextNumber() uint32 {
-	c.next++
-	return c.next
-}
-
-// number makes a record for a file that is copied by ranges.
-func (c *copies) number(e datadir.Entry, class string, s datadir.FileStat) *fileCopy {
-	return &fileCopy{entry: e, number: c.nextNumber(), class: class, stat: s}
-}
-
-// copyRange copies bytes [from, to) of a file as a further part of h. pages may be nil.
-func (c *copies) copyRange(ctx context.Context, h *fileCopy, path string, from, to int64, pages copier.Pages) error {
-	if err := c.descriptors.Acquire(ctx, 1); err != nil {
-		return err
-	}
-	f, err := c.layout.Files.Open(path)
-	if err != nil {
-		c.descriptors.Release(1)
-		return err
-	}
-	g := openFile{entry: h.entry, file: f}
-	pending, err := c.copier.Add(ctx, copier.Source{
-		Number: h.number, Name: h.entry.Path(), File: h.counted(f), Start: from, Size: to - from, Pages: pages,
-		Done: func() { c.release(g) },
-	})
-	if err != nil {
-		c.release(g)
-		return err
-	}
-	h.pending = append(h.pending, pending)
-	return nil
 }

@@ -71,7 +71,7 @@ func newLogTest(t *testing.T, control aria.Control) (logServer, *ariaLogs, store
 	if err != nil {
 		t.Fatal(err)
 	}
-	return logServer{t, dir}, newAriaLogs(copies, control, func(context.Context) error { return nil }), mem, cp
+	return logServer{t, dir}, newAriaLogs(copies.feeder, control, func(context.Context) error { return nil }), mem, cp
 }
 
 // wantLogs compares what is in the store with what the logs should be, or begin with.

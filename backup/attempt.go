@@ -185,7 +185,7 @@ func (r *attempt) start(ctx context.Context) error {
 		c.Abort(err)
 		return err
 	}
-	r.aria = newAriaLogs(r.copies, control, func(ctx context.Context) error {
+	r.aria = newAriaLogs(r.copies.feeder, control, func(ctx context.Context) error {
 		_, err := r.opts.Server.FlushEngineLogs(ctx)
 		return err
 	})

@@ -12,71 +12,25 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"github.com/dustin/go-humanize"
-	"golang.org/x/sync/semaphore"
-	"golang.org/x/sys/unix"
-
 	"mbk/copier"
 	"mbk/copier/pack"
 	"mbk/internal/aria"
 	"mbk/internal/datadir"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
-	"mbk/internal/sys/pagecache"
 )
-
-// smallFile is the size in bytes up to which a file that is not InnoDB's is read
-// whole when it is opened, so that it needs no descriptor afterwards.
-const smallFile = 64 << 10
-
-// fileCopy is a file that has been copied, or is being copied.
-type fileCopy struct {
-	entry   datadir.Entry
-	number  uint32
-	class   string
-	stat    datadir.FileStat // before the copy began
-	index   aria.Index       // of the Aria table, as it was before the copy began
-	origin  string           // absolute path, if outside the data directory
-	space   *innodb.Space    // nil for a file of InnoDB whose page 0 was not written yet
-	id      *innodb.SpaceID
-	first   innodb.PageNo
-	pages   *innodbPages
-	facts   datadir.Facts // of the state of the table
-	tail    []byte        // of a log table: the last bytes when the copy began
-	lines   *atomic.Int64 // of a log table: how many were read
-	size    int64         // of the copy
-	pending []*copier.Pending
-
-	placedAs string    // the path that the copy stands for in the final state
-	twin     *fileCopy // a copy of the same file under another name
-}
-
-// openFile is a file that has been opened and whose copy has not begun.
-type openFile struct {
-	entry  datadir.Entry
-	file   *os.File // nil when contents holds all of it
-	bytes  []byte
-	stat   datadir.FileStat
-	origin string
-	tail   []byte // as in held
-	cached pagecache.Map
-}
 
 // copies is the book of what has been copied: every file once for each of its
 // generations, found by identity. It belongs to one goroutine.
 type copies struct {
-	layout      datadir.Layout
-	copier      *copier.Copier
-	descriptors *semaphore.Weighted
-	budget      int64 // of descriptors
-	newest      map[datadir.Identity]*fileCopy
-	stems       map[string]aria.Index // of Aria tables whose index file was read, by path without extension
-	foreign     foreignFiles
-	next        uint32
-	system      []*fileCopy // of the system tablespace and the undo tablespaces
-	baseline    *baseline   // the tables when the copying began
-	packs       []pack.Pack // when it is closed
-	page        []byte      // for page 0 of a tablespace, innodb_page_size long
+	*feeder
+	newest   map[datadir.Identity]*fileCopy
+	stems    map[string]aria.Index // of Aria tables whose index file was read, by path without extension
+	foreign  foreignFiles
+	system   []*fileCopy // of the system tablespace and the undo tablespaces
+	baseline *baseline   // the tables when the copying began
+	packs    []pack.Pack // when it is closed
+	page     []byte      // for page 0 of a tablespace, innodb_page_size long
 }
 
 func newCopies(l datadir.Layout, c *copier.Copier, descriptors int64) (*copies, error) {
@@ -85,87 +39,9 @@ func newCopies(l datadir.Layout, c *copier.Copier, descriptors int64) (*copies, 
 		return nil, err
 	}
 	return &copies{
-		layout: l, copier: c, foreign: foreignFiles{layout: l}, descriptors: semaphore.NewWeighted(descriptors), budget: descriptors,
+		feeder: newFeeder(l, c, descriptors), foreign: foreignFiles{layout: l},
 		newest: map[datadir.Identity]*fileCopy{}, stems: map[string]aria.Index{}, page: make([]byte, size),
 	}, nil
-}
-
-// open opens an entry. It is called with the table's BACKUP LOCK held where
-// there is one, and does no more than must be done under it. The caller has
-// acquired a descriptor; open gives it back where it needs none afterwards. A
-// file that is gone gives no error and false.
-func (c *copies) open(l datadir.Layout, e datadir.Entry) (openFile, bool, error) {
-	g := openFile{entry: e}
-	f, err := l.Files.Open(l.File(e))
-	if err != nil {
-		c.descriptors.Release(1)
-		if errors.Is(err, fs.ErrNotExist) {
-			return openFile{}, false, nil
-		}
-		return openFile{}, false, err
-	}
-	g.file = f
-	if g.stat, err = datadir.StatFile(f); err != nil {
-		c.release(g)
-		return openFile{}, false, err
-	}
-	if !g.stat.Regular() {
-		c.release(g)
-		return openFile{}, false, fmt.Errorf("%s is not a regular file", e.Path())
-	}
-	streamed := e.IsInnoDB() || e.IsAria() || g.stat.Size > smallFile && !e.IsDefinition()
-	if streamed {
-		g.cached = cachedBefore(f, g.stat.Size)
-	}
-	if g.tail, err = e.ReadTail(f, g.stat.Size); err != nil {
-		c.release(g)
-		return openFile{}, false, fmt.Errorf("read %s: %w", e.Path(), err)
-	}
-	if streamed {
-		return g, true, nil
-	}
-	if g.stat.Size > datadir.MaxDefinition {
-		c.release(g)
-		return openFile{}, false, fmt.Errorf("%s has %s, more than any table definition", e.Path(), humanize.IBytes(uint64(g.stat.Size)))
-	}
-	g.bytes, err = readWhole(f, g.stat.Size)
-	c.release(g)
-	g.file = nil
-	if err != nil {
-		return openFile{}, false, fmt.Errorf("read %s: %w", e.Path(), err)
-	}
-	return g, true, nil
-}
-
-// cachedBefore looks at what the page cache holds of the beginning of a file of that
-// size, out of which a few pages are read before it is copied, and has no others read
-// with them. There may be a great many small files, so of them one byte tells.
-func cachedBefore(f *os.File, size int64) pagecache.Map {
-	const head = 1 << 20
-	if size < head {
-		return pagecache.Guess(f, size)
-	}
-	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM) // advice only
-	return pagecache.Look(f, 0, head)
-}
-
-// readWhole reads a file that may change meanwhile: what is missing of its
-// size is not an error here, because the copy will be found stale.
-func readWhole(f *os.File, size int64) ([]byte, error) {
-	b := make([]byte, size)
-	n, err := f.ReadAt(b, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return b[:n], nil
-}
-
-// release closes the file of g and gives its descriptor back.
-func (c *copies) release(g openFile) {
-	if g.file != nil {
-		g.file.Close() //nolint:errcheck // only read
-		c.descriptors.Release(1)
-	}
 }
 
 // submit hands an opened file to the copier. It may wait for room in the
@@ -316,16 +192,6 @@ func (c *copies) presentIndex(e datadir.Entry) (aria.Index, error) {
 	return readIndex(f, stem+aria.IndexExt)
 }
 
-// done waits until the copy of h is complete.
-func (h *fileCopy) done(ctx context.Context) error {
-	for _, p := range h.pending {
-		if _, err := p.Wait(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // wait waits until all copies are complete.
 func (c *copies) wait(ctx context.Context) error {
 	for _, h := range c.newest {
@@ -394,29 +260,6 @@ func (c *copies) holds(e datadir.Entry, now datadir.FileStat) (*fileCopy, bool) 
 		return h, err == nil && h.index.Continues(present)
 	}
 	return h, false
-}
-
-// verdict is whether a copy of the file that is there now still holds, or what tells.
-type verdict int
-
-const (
-	changed     verdict = iota // it does not hold
-	holding                    // it holds
-	byIndex                    // the header of the table's index file tells
-	byFirstPage                // it holds, unless the file lacked a first page and has one now
-)
-
-// judge compares a copy with the same file as it is now.
-func (h *fileCopy) judge(now datadir.FileStat) verdict {
-	switch {
-	case h.class == repo.ClassInnoDB && h.id == nil:
-		return byFirstPage
-	case h.class == repo.ClassInnoDB, h.stat.UnchangedBy(now):
-		return holding
-	case h.class == repo.ClassAria:
-		return byIndex
-	}
-	return changed
 }
 
 // recreates reports whether recovery creates a file of InnoDB again that has no page 0, out

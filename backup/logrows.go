@@ -3,11 +3,8 @@ package backup
 import (
 	"bytes"
 	"context"
-	"io"
-	"os"
 	"path"
 	"strings"
-	"sync/atomic"
 
 	"mbk/copier"
 	"mbk/internal/datadir"
@@ -18,28 +15,6 @@ import (
 // writes to at any time. While one is open its second file (.CSM) says that it crashed,
 // and counts the rows that it had when it was opened. So that file is made anew, and
 // fits the rows that were copied.
-
-// lineCounter counts the lines that are read of a file. Each byte is read once.
-type lineCounter struct {
-	*os.File
-	lines *atomic.Int64
-}
-
-// ReadAt implements io.ReaderAt.
-func (c lineCounter) ReadAt(p []byte, off int64) (int, error) {
-	n, err := c.File.ReadAt(p, off)
-	c.lines.Add(int64(bytes.Count(p[:n], []byte{'\n'})))
-	return n, err
-}
-
-// counted is f, or something that counts the lines that are read of it if h is a log
-// table.
-func (h *fileCopy) counted(f *os.File) io.ReaderAt {
-	if h.lines == nil {
-		return f
-	}
-	return lineCounter{f, h.lines}
-}
 
 // closeLogTables replaces the second files of the log tables, when their rows are copied.
 func (c *copies) closeLogTables(ctx context.Context, f *finalState) error {

@@ -1,0 +1,159 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/dustin/go-humanize"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sys/unix"
+
+	"mbk/copier"
+	"mbk/internal/datadir"
+	"mbk/internal/sys/pagecache"
+)
+
+// smallFile is the size in bytes up to which a file that is not InnoDB's is read
+// whole when it is opened, so that it needs no descriptor afterwards.
+const smallFile = 64 << 10
+
+// openFile is a file that has been opened and whose copy has not begun.
+type openFile struct {
+	entry  datadir.Entry
+	file   *os.File // nil when contents holds all of it
+	bytes  []byte
+	stat   datadir.FileStat
+	origin string
+	tail   []byte // as in held
+	cached pagecache.Map
+}
+
+// feeder hands files to the copier, as many at once as there are descriptors for them,
+// and numbers them. It belongs to one goroutine, except for open and release.
+type feeder struct {
+	layout      datadir.Layout
+	copier      *copier.Copier
+	descriptors *semaphore.Weighted
+	budget      int64  // of descriptors
+	last        uint32 // number of a file
+}
+
+func newFeeder(l datadir.Layout, c *copier.Copier, descriptors int64) *feeder {
+	return &feeder{layout: l, copier: c, descriptors: semaphore.NewWeighted(descriptors), budget: descriptors}
+}
+
+// open opens an entry. It is called with the table's BACKUP LOCK held where
+// there is one, and does no more than must be done under it. The caller has
+// acquired a descriptor; open gives it back where it needs none afterwards. A
+// file that is gone gives no error and false.
+func (feed *feeder) open(l datadir.Layout, e datadir.Entry) (openFile, bool, error) {
+	g := openFile{entry: e}
+	f, err := l.Files.Open(l.File(e))
+	if err != nil {
+		feed.descriptors.Release(1)
+		if errors.Is(err, fs.ErrNotExist) {
+			return openFile{}, false, nil
+		}
+		return openFile{}, false, err
+	}
+	g.file = f
+	if g.stat, err = datadir.StatFile(f); err != nil {
+		feed.release(g)
+		return openFile{}, false, err
+	}
+	if !g.stat.Regular() {
+		feed.release(g)
+		return openFile{}, false, fmt.Errorf("%s is not a regular file", e.Path())
+	}
+	streamed := e.IsInnoDB() || e.IsAria() || g.stat.Size > smallFile && !e.IsDefinition()
+	if streamed {
+		g.cached = cachedBefore(f, g.stat.Size)
+	}
+	if g.tail, err = e.ReadTail(f, g.stat.Size); err != nil {
+		feed.release(g)
+		return openFile{}, false, fmt.Errorf("read %s: %w", e.Path(), err)
+	}
+	if streamed {
+		return g, true, nil
+	}
+	if g.stat.Size > datadir.MaxDefinition {
+		feed.release(g)
+		return openFile{}, false, fmt.Errorf("%s has %s, more than any table definition", e.Path(), humanize.IBytes(uint64(g.stat.Size)))
+	}
+	g.bytes, err = readWhole(f, g.stat.Size)
+	feed.release(g)
+	g.file = nil
+	if err != nil {
+		return openFile{}, false, fmt.Errorf("read %s: %w", e.Path(), err)
+	}
+	return g, true, nil
+}
+
+// cachedBefore looks at what the page cache holds of the beginning of a file of that
+// size, out of which a few pages are read before it is copied, and has no others read
+// with them. There may be a great many small files, so of them one byte tells.
+func cachedBefore(f *os.File, size int64) pagecache.Map {
+	const head = 1 << 20
+	if size < head {
+		return pagecache.Guess(f, size)
+	}
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM) // advice only
+	return pagecache.Look(f, 0, head)
+}
+
+// readWhole reads a file that may change meanwhile: what is missing of its
+// size is not an error here, because the copy will be found stale.
+func readWhole(f *os.File, size int64) ([]byte, error) {
+	b := make([]byte, size)
+	n, err := f.ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return b[:n], nil
+}
+
+// release closes the file of g and gives its descriptor back.
+func (feed *feeder) release(g openFile) {
+	if g.file != nil {
+		g.file.Close() //nolint:errcheck // only read
+		feed.descriptors.Release(1)
+	}
+}
+
+// nextNumber is the number of another file in the chunks of this backup.
+func (feed *feeder) nextNumber() uint32 {
+	feed.last++
+	return feed.last
+}
+
+// number makes a record for a file that is copied by ranges.
+func (feed *feeder) number(e datadir.Entry, class string, s datadir.FileStat) *fileCopy {
+	return &fileCopy{entry: e, number: feed.nextNumber(), class: class, stat: s}
+}
+
+// copyRange copies bytes [from, to) of a file as a further part of h. pages may be nil.
+func (feed *feeder) copyRange(ctx context.Context, h *fileCopy, path string, from, to int64, pages copier.Pages) error {
+	if err := feed.descriptors.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	f, err := feed.layout.Files.Open(path)
+	if err != nil {
+		feed.descriptors.Release(1)
+		return err
+	}
+	g := openFile{entry: h.entry, file: f}
+	pending, err := feed.copier.Add(ctx, copier.Source{
+		Number: h.number, Name: h.entry.Path(), File: h.counted(f), Start: from, Size: to - from, Pages: pages,
+		Done: func() { feed.release(g) },
+	})
+	if err != nil {
+		feed.release(g)
+		return err
+	}
+	h.pending = append(h.pending, pending)
+	return nil
+}

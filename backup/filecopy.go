@@ -1,0 +1,92 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"sync/atomic"
+
+	"mbk/copier"
+	"mbk/internal/aria"
+	"mbk/internal/datadir"
+	"mbk/internal/innodb"
+	"mbk/internal/repo"
+)
+
+// fileCopy is a file that has been copied, or is being copied.
+type fileCopy struct {
+	entry   datadir.Entry
+	number  uint32
+	class   string
+	stat    datadir.FileStat // before the copy began
+	index   aria.Index       // of the Aria table, as it was before the copy began
+	origin  string           // absolute path, if outside the data directory
+	space   *innodb.Space    // nil for a file of InnoDB whose page 0 was not written yet
+	id      *innodb.SpaceID
+	first   innodb.PageNo
+	pages   *innodbPages
+	facts   datadir.Facts // of the state of the table
+	tail    []byte        // of a log table: the last bytes when the copy began
+	lines   *atomic.Int64 // of a log table: how many were read
+	size    int64         // of the copy
+	pending []*copier.Pending
+
+	placedAs string    // the path that the copy stands for in the final state
+	twin     *fileCopy // a copy of the same file under another name
+}
+
+// done waits until the copy of h is complete.
+func (h *fileCopy) done(ctx context.Context) error {
+	for _, p := range h.pending {
+		if _, err := p.Wait(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verdict is whether a copy of the file that is there now still holds, or what tells.
+type verdict int
+
+const (
+	changed     verdict = iota // it does not hold
+	holding                    // it holds
+	byIndex                    // the header of the table's index file tells
+	byFirstPage                // it holds, unless the file lacked a first page and has one now
+)
+
+// judge compares a copy with the same file as it is now.
+func (h *fileCopy) judge(now datadir.FileStat) verdict {
+	switch {
+	case h.class == repo.ClassInnoDB && h.id == nil:
+		return byFirstPage
+	case h.class == repo.ClassInnoDB, h.stat.UnchangedBy(now):
+		return holding
+	case h.class == repo.ClassAria:
+		return byIndex
+	}
+	return changed
+}
+
+// lineCounter counts the lines that are read of a file. Each byte is read once.
+type lineCounter struct {
+	*os.File
+	lines *atomic.Int64
+}
+
+// ReadAt implements io.ReaderAt.
+func (c lineCounter) ReadAt(p []byte, off int64) (int, error) {
+	n, err := c.File.ReadAt(p, off)
+	c.lines.Add(int64(bytes.Count(p[:n], []byte{'\n'})))
+	return n, err
+}
+
+// counted is f, or something that counts the lines that are read of it if h is a log
+// table.
+func (h *fileCopy) counted(f *os.File) io.ReaderAt {
+	if h.lines == nil {
+		return f
+	}
+	return lineCounter{f, h.lines}
+}
