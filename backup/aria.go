@@ -222,16 +222,6 @@ func (a *ariaLogs) waitForPages(ctx context.Context, l ariaLog, from, to int64) 
 	}
 }
 
-// pause waits for a moment.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(d):
-		return nil
-	}
-}
-
 // ownUpTo returns where in the bytes [from, to) of a log the first page begins that is
 // not in its place, or to.
 func (a *ariaLogs) ownUpTo(l ariaLog, from, to int64) (int64, error) {

@@ -68,3 +68,13 @@ func readPosition(ctx context.Context, server *stage.Server, logBin bool, log *s
 	}
 	return p, nil
 }
+
+// pause waits for a moment.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
+}
