@@ -61,7 +61,7 @@ func newLogTest(t *testing.T, control aria.Control) (logServer, *ariaLogs, store
 	t.Helper()
 	dir := t.TempDir()
 	mem := storetest.NewMem()
-	cp, err := copier.New(t.Context(), mem, "f", copier.Options{RetryTime: time.Millisecond})
+	cp, err := copier.New(t.Context(), mem, copier.Options{RetryTime: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func contentsOf(t *testing.T, st store.Store, h *fileCopy) []byte {
 			t.Fatal(err)
 		}
 		for _, e := range result.Extents {
-			if err := x.Extent(t.Context(), st, "f", h.number, e, got); err != nil {
+			if err := x.Extent(t.Context(), st, h.number, e, got); err != nil {
 				t.Fatal(err)
 			}
 		}

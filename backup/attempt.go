@@ -111,11 +111,14 @@ func runAttempt(ctx context.Context, o Options, found *Preflight, try int) (m *r
 		return nil, err
 	}
 	// From here on the backup exists.
-	if err := o.Repository.Draft(id).Commit(ctx, m); err != nil {
+	if err := r.draft().Commit(ctx, m); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
+
+// draft is the backup that the attempt writes.
+func (r *attempt) draft() *repo.Draft { return r.opts.Repository.Draft(r.journal.id) }
 
 // trueCause is why the context of an attempt has ended, if it has: a signal, a
 // lost stage connection or redo log shows elsewhere only as a cancelled wait, for
@@ -177,7 +180,7 @@ func (r *attempt) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := copier.New(ctx, r.opts.Repository.Store(), repo.Folder(r.journal.id), r.copierOptions())
+	c, err := copier.New(ctx, r.draft(), r.copierOptions())
 	if err != nil {
 		return err
 	}
@@ -288,7 +291,7 @@ func (r *attempt) startRedo(ctx context.Context, s datadir.Scan) error {
 	if err := r.imports.beforeCheckpoint(ctx, r.journal.try); err != nil {
 		return err
 	}
-	if err := r.redo.start(ctx, r.opts, r.journal.id, r.failures.cancel); err != nil {
+	if err := r.redo.start(ctx, r.opts, r.draft(), r.failures.cancel); err != nil {
 		return err
 	}
 	lsns, err := r.server.watch.LSNs(ctx)
@@ -411,7 +414,7 @@ func (r *attempt) close(ctx context.Context, m *repo.Manifest, err error) error 
 	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
 	if err != nil && !r.opts.KeepFailed {
-		errs = append(errs, limit.Explain(r.opts.Repository.Discard(ctx, r.journal.id), endTime))
+		errs = append(errs, limit.Explain(r.draft().Discard(ctx), endTime))
 	}
 	errs = append(errs, limit.Explain(r.record(ctx, m, err), endTime))
 	return errors.Join(errs...)

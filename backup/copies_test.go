@@ -21,7 +21,7 @@ func TestFileThatGrewSinceItWasOpened(t *testing.T) {
 	if err := os.WriteFile(path, make([]byte, 64<<10), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cp, err := copier.New(t.Context(), storetest.NewMem(), "f", copier.Options{})
+	cp, err := copier.New(t.Context(), storetest.NewMem(), copier.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

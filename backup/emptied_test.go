@@ -39,7 +39,7 @@ func TestAriaTableEmptiedAtTheEnd(t *testing.T) {
 				write(aria.IndexExt, b)
 				write(aria.DataExt, make([]byte, 8192))
 			}
-			cp, err := copier.New(t.Context(), storetest.NewMem(), "f", copier.Options{})
+			cp, err := copier.New(t.Context(), storetest.NewMem(), copier.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

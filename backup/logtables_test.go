@@ -35,7 +35,7 @@ func TestLogTables(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, mem := t.TempDir(), storetest.NewMem()
-			cp, err := copier.New(t.Context(), mem, "f", copier.Options{ChunkSize: 64 << 10})
+			cp, err := copier.New(t.Context(), mem, copier.Options{ChunkSize: 64 << 10})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -104,7 +104,7 @@ func TestOpenWithSeveralLocks(t *testing.T) {
 		"three locks, a table that is locked": {3, 1000, "t007"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cp, err := copier.New(t.Context(), storetest.NewMem(), "f", copier.Options{})
+			cp, err := copier.New(t.Context(), storetest.NewMem(), copier.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

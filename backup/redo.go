@@ -74,14 +74,14 @@ func (c *redoCopy) open(watch *stage.Watch, each func(*innodb.Tailer), log *slog
 
 // start reads the newest checkpoint and begins to copy what follows it. abort is called
 // with the error that ends the copying early.
-func (c *redoCopy) start(ctx context.Context, o Options, id string, abort context.CancelCauseFunc) (err error) {
+func (c *redoCopy) start(ctx context.Context, o Options, to copier.Putter, abort context.CancelCauseFunc) (err error) {
 	if c.checkpoint, err = c.tail.Checkpoint(ctx); err != nil {
 		return err
 	}
 	c.capacity = c.tail.Ring().Capacity
 	ctx, c.cancel = context.WithCancel(ctx)
 	go c.follow(ctx, abort)
-	go c.store(ctx, o, id, abort)
+	go c.store(ctx, o, to, abort)
 	return nil
 }
 
@@ -139,10 +139,11 @@ func (c *redoCopy) follow(ctx context.Context, cancel context.CancelCauseFunc) {
 }
 
 // store writes what the tail yields to the repository.
-func (c *redoCopy) store(ctx context.Context, o Options, id string, abort context.CancelCauseFunc) {
+func (c *redoCopy) store(ctx context.Context, o Options, to copier.Putter, abort context.CancelCauseFunc) {
 	defer close(c.stored)
-	c.result, c.pack, c.storeErr = copier.StoreStream(ctx, o.Repository.Store(), repo.Folder(id), redoPack,
-		c.number, innodb.DataOffset(c.tail.Header().Format), c.spool, copier.Options{Codec: o.Codec, Level: o.Level})
+	start := innodb.DataOffset(c.tail.Header().Format)
+	opts := copier.Options{Codec: o.Codec, Level: o.Level}
+	c.result, c.pack, c.storeErr = copier.StoreStream(ctx, to, redoPack, c.number, start, c.spool, opts)
 	if c.storeErr != nil {
 		c.spool.fail(c.storeErr)
 		abort(c.storeErr)

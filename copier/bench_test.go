@@ -29,7 +29,7 @@ func BenchmarkCopy(b *testing.B) {
 			b.Run(fmt.Sprintf("%v/pages=%v", codec, pages != nil), func(b *testing.B) {
 				b.SetBytes(int64(len(file)))
 				b.ReportAllocs()
-				c, err := New(b.Context(), discard{}, folder, Options{Workers: 1, Codec: codec})
+				c, err := New(b.Context(), discard{}, Options{Workers: 1, Codec: codec})
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -50,7 +50,7 @@ func BenchmarkCopySmall(b *testing.B) {
 	for _, codec := range codecs {
 		b.Run(codec.String(), func(b *testing.B) {
 			b.ReportAllocs()
-			c, err := New(b.Context(), discard{}, folder, Options{Workers: 2, Codec: codec})
+			c, err := New(b.Context(), discard{}, Options{Workers: 2, Codec: codec})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -86,7 +86,7 @@ func BenchmarkExtract(b *testing.B) {
 	for _, codec := range codecs {
 		b.Run(codec.String(), func(b *testing.B) {
 			st := storetest.NewMem()
-			c, err := New(b.Context(), st, folder, Options{Workers: 1, Codec: codec})
+			c, err := New(b.Context(), st, Options{Workers: 1, Codec: codec})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -100,7 +100,7 @@ func BenchmarkExtract(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				for _, e := range r.Extents {
-					if err := x.Extent(b.Context(), st, folder, 0, e, packtest.Nowhere{}); err != nil {
+					if err := x.Extent(b.Context(), st, 0, e, packtest.Nowhere{}); err != nil {
 						b.Fatal(err)
 					}
 				}

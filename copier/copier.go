@@ -17,13 +17,12 @@ import (
 // ErrClosed is returned by Add after Close or Abort.
 var ErrClosed = errors.New("the copier is closed")
 
-// Copier copies sources into packs "data-0001.pack", "data-0002.pack", ... of
-// one folder. All its methods may be called from several goroutines.
+// Copier copies sources into packs "data-0001.pack", "data-0002.pack",
+// ... All its methods may be called from several goroutines.
 type Copier struct {
-	st     Putter
-	folder string
-	opts   Options
-	limit  *rate.Limiter // nil: none
+	st    Putter
+	opts  Options
+	limit *rate.Limiter // nil: none
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -56,17 +55,16 @@ type segment struct {
 	start, size int64
 }
 
-// New starts the workers of a Copier that writes packs to a folder of a store.
+// New starts the workers of a Copier that writes packs to a store.
 // They run until Close or Abort, one of which the caller must call. When ctx is
 // cancelled, the copier fails with its cause.
-func New(ctx context.Context, st Putter, folder string, opts Options) (*Copier, error) {
+func New(ctx context.Context, st Putter, opts Options) (*Copier, error) {
 	if err := opts.Validate(); err != nil {
-		return nil, fmt.Errorf("copy to %s: %w", folder, err)
+		return nil, fmt.Errorf("copy: %w", err)
 	}
 	opts = opts.fill()
 	c := &Copier{
 		st:     st,
-		folder: folder,
 		opts:   opts,
 		urgent: make(chan struct{}),
 		puts:   make(chan struct{}, 2*opts.Workers),
@@ -166,7 +164,7 @@ func (c *Copier) Close(ctx context.Context) ([]pack.Pack, error) {
 }
 
 // Abort makes the copier fail with err, waits for its goroutines, and leaves the
-// finished packs to whoever removes the folder. After Close it does nothing.
+// finished packs to whoever removes the backup. After Close it does nothing.
 func (c *Copier) Abort(err error) {
 	c.fail(cmp.Or(err, ErrClosed))
 	c.finish()

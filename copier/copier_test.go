@@ -19,7 +19,7 @@ import (
 	"mbk/copier/pack"
 	"mbk/copier/pack/packtest"
 	"mbk/internal/repo/store"
-	folderstore "mbk/internal/repo/store/folder"
+	"mbk/internal/repo/store/folder"
 	"mbk/internal/repo/store/storetest"
 )
 
@@ -184,7 +184,7 @@ func TestOverlappingAdds(t *testing.T) {
 	for i, r := range ranges {
 		sink := packtest.NewFile(int64(len(file)))
 		for _, e := range results[i].Extents {
-			if err := x.Extent(t.Context(), st, folder, 5, e, sink); err != nil {
+			if err := x.Extent(t.Context(), st, 5, e, sink); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -203,7 +203,7 @@ func TestFailAtEveryPoint(t *testing.T) {
 		mem := storetest.NewMem()
 		st := storetest.FailAt(mem, n)
 		err := func() error {
-			c, err := New(t.Context(), st, folder, Options{Workers: 2, Codec: pack.Zstd, ChunkSize: 64 << 10, SegmentSize: 64 << 10, PackLimit: 100 << 10})
+			c, err := New(t.Context(), st, Options{Workers: 2, Codec: pack.Zstd, ChunkSize: 64 << 10, SegmentSize: 64 << 10, PackLimit: 100 << 10})
 			if err != nil {
 				return err
 			}
@@ -277,7 +277,7 @@ func TestCancel(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cause := errors.New("signal")
 		mem := storetest.NewMem()
-		c, err := New(ctx, mem, folder, Options{Workers: 2})
+		c, err := New(ctx, mem, Options{Workers: 2})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -320,7 +320,7 @@ func TestCancel(t *testing.T) {
 	})
 	t.Run("before the start", func(t *testing.T) {
 		mem := storetest.NewMem()
-		c, err := New(cancelled(t), mem, folder, Options{})
+		c, err := New(cancelled(t), mem, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -341,7 +341,7 @@ func TestCancel(t *testing.T) {
 func TestAbortLeavesNoGoroutine(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for range 5 {
-		c, err := New(t.Context(), storetest.NewMem(), folder, Options{Workers: 4, Codec: pack.Zstd})
+		c, err := New(t.Context(), storetest.NewMem(), Options{Workers: 4, Codec: pack.Zstd})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -506,10 +506,10 @@ func TestBadOptions(t *testing.T) {
 		{"tries", Options{PageTries: -1}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if _, err := New(t.Context(), storetest.NewMem(), folder, tc.opts); err == nil {
+			if _, err := New(t.Context(), storetest.NewMem(), tc.opts); err == nil {
 				t.Error("accepted")
 			}
-			_, _, err := StoreStream(t.Context(), storetest.NewMem(), folder, "redo.pack", 1, 0, strings.NewReader(""), tc.opts)
+			_, _, err := StoreStream(t.Context(), storetest.NewMem(), "redo.pack", 1, 0, strings.NewReader(""), tc.opts)
 			if err == nil {
 				t.Error("accepted by StoreStream")
 			}
@@ -528,7 +528,7 @@ func TestRealFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	root, err := folderstore.Open(t.TempDir())
+	root, err := folder.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -543,7 +543,7 @@ func TestStoreStream(t *testing.T) {
 		for _, codec := range codecs {
 			b := sparse(size, uint64(size))
 			st := storetest.NewMem()
-			r, made, err := StoreStream(t.Context(), st, folder, "redo.pack", 77, 1000, oddReader{bytes.NewReader(b)}, Options{Codec: codec})
+			r, made, err := StoreStream(t.Context(), st, "redo.pack", 77, 1000, oddReader{bytes.NewReader(b)}, Options{Codec: codec})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -553,7 +553,7 @@ func TestStoreStream(t *testing.T) {
 			}
 			x, sink := pack.NewReader(), packtest.NewFile(1000+int64(size))
 			for _, e := range r.Extents {
-				if err := x.Extent(t.Context(), st, folder, 77, e, sink); err != nil {
+				if err := x.Extent(t.Context(), st, 77, e, sink); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -17,8 +17,6 @@ import (
 	"mbk/internal/repo/store/storetest"
 )
 
-const folder = "backups/b"
-
 // wantFile checks that the extents of a file hold exactly want.
 func wantFile(t *testing.T, st store.Store, number uint32, r Result, want []byte) *packtest.File {
 	t.Helper()
@@ -26,7 +24,7 @@ func wantFile(t *testing.T, st store.Store, number uint32, r Result, want []byte
 	defer x.Close()
 	sink := packtest.NewFile(int64(len(want)))
 	for _, e := range r.Extents {
-		if err := x.Extent(t.Context(), st, folder, number, e, sink); err != nil {
+		if err := x.Extent(t.Context(), st, number, e, sink); err != nil {
 			t.Fatalf("extent %+v: %v", e, err)
 		}
 	}
@@ -44,7 +42,7 @@ func wantPacks(t *testing.T, st store.Store, packs []pack.Pack, raw int64) {
 	t.Helper()
 	var sum int64
 	for _, p := range packs {
-		if err := pack.CheckHash(t.Context(), st, folder, p); err != nil {
+		if err := pack.CheckHash(t.Context(), st, p); err != nil {
 			t.Error(err)
 		}
 		sum += p.Raw
@@ -52,7 +50,7 @@ func wantPacks(t *testing.T, st store.Store, packs []pack.Pack, raw int64) {
 	if sum != raw {
 		t.Errorf("packs hold %d bytes of files, want %d", sum, raw)
 	}
-	objects, err := st.List(t.Context(), folder)
+	objects, err := st.List(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +62,7 @@ func wantPacks(t *testing.T, st store.Store, packs []pack.Pack, raw int64) {
 // object returns all bytes of an object.
 func object(t *testing.T, st store.Store, name string) []byte {
 	t.Helper()
-	b, err := store.ReadAll(t.Context(), st, folder+"/"+name, 1<<30)
+	b, err := store.ReadAll(t.Context(), st, name, 1<<30)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +72,7 @@ func object(t *testing.T, st store.Store, name string) []byte {
 // start returns a copier that the test need not close.
 func start(t *testing.T, st Putter, opts Options) *Copier {
 	t.Helper()
-	c, err := New(t.Context(), st, folder, opts)
+	c, err := New(t.Context(), st, opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func TestHugeHole(t *testing.T) {
 			x, sink := pack.NewReader(), &sizeSink{data: map[int64][]byte{}}
 			defer x.Close()
 			for _, e := range r.Extents {
-				if err := x.Extent(t.Context(), mem, folder, 1, e, sink); err != nil {
+				if err := x.Extent(t.Context(), mem, 1, e, sink); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -143,7 +143,7 @@ func TestHoles(t *testing.T) {
 			x, sink := pack.NewReader(), packtest.NewFile(c.size)
 			defer x.Close()
 			for _, e := range r.Extents {
-				if err := x.Extent(t.Context(), mem, folder, 1, e, sink); err != nil {
+				if err := x.Extent(t.Context(), mem, 1, e, sink); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -61,7 +61,7 @@ func TestPartOfAFile(t *testing.T) {
 	x, sink := pack.NewReader(), packtest.NewFile(int64(len(file)))
 	defer x.Close()
 	for _, e := range r.Extents {
-		if err := x.Extent(t.Context(), st, folder, 1, e, sink); err != nil {
+		if err := x.Extent(t.Context(), st, 1, e, sink); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -524,7 +524,7 @@ func TestCancelWhileReadingAgain(t *testing.T) {
 	p := &sumPages{size: page}
 	ctx, cancel := context.WithCancel(t.Context())
 	f := &changing{b: packtest.Noise(page, 1), hook: func(f *changing, off int64, n int) { cancel() }}
-	c, err := New(ctx, storetest.NewMem(), folder, Options{Workers: 1, PageTries: 1000})
+	c, err := New(ctx, storetest.NewMem(), Options{Workers: 1, PageTries: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 // Codec, Level, ChunkSize and OnProgress. The stream waits for nothing but r
 // and the store.
 func StoreStream(
-	ctx context.Context, st Putter, folder, name string, number uint32, start int64, r io.Reader, opts Options,
+	ctx context.Context, st Putter, name string, number uint32, start int64, r io.Reader, opts Options,
 ) (Result, pack.Pack, error) {
 	if err := opts.Validate(); err != nil {
 		return Result{}, pack.Pack{}, fmt.Errorf("write %s: %w", name, err)
@@ -28,7 +28,7 @@ func StoreStream(
 		made   pack.Pack
 		extent pack.Extent
 	)
-	err = st.Put(ctx, folder+"/"+name, func(out io.Writer) error {
+	err = st.Put(ctx, name, func(out io.Writer) error {
 		w.Begin(name, out)
 		w.BeginExtent(number, start)
 		if err := addAll(ctx, w, name, r, opts.OnProgress); err != nil {

@@ -91,7 +91,7 @@ func (w *worker) beginPack() error {
 	opened := make(chan io.Writer, 1)
 	c.wg.Go(func() {
 		defer func() { <-c.puts }()
-		err := c.st.Put(c.ctx, c.folder+"/"+name, func(out io.Writer) error {
+		err := c.st.Put(c.ctx, name, func(out io.Writer) error {
 			opened <- out
 			return <-p.written
 		})

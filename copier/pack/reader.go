@@ -22,7 +22,7 @@ const readAhead = 2 * (headerSize + maxPlainSize)
 
 // DamageError is a place in a pack that is not as it was written.
 type DamageError struct {
-	Object string // name in the store
+	Object string // with the place that its Opener names
 	Offset int64  // of the chunk, in bytes; of the pack's end if that is what is wrong
 	Reason string
 
@@ -45,6 +45,9 @@ type Opener interface {
 	// Open reads n bytes of an object from an offset, or to the end if n < 0.
 	// The reader ends early where the object does.
 	Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error)
+
+	// String says where the objects are: "backups/20261121T201806Z-full".
+	String() string
 }
 
 // Sink takes the bytes of a file.
@@ -92,15 +95,15 @@ func (x *Reader) Close() { x.dec.close() }
 // the bytes to sink. What a pack holds in place of them is a *DamageError; errors
 // of the store and of the sink are returned as they are, with the object's name.
 // Chunks in front of the damage may be in the sink by then.
-func (x *Reader) Extent(ctx context.Context, st Opener, folder string, number uint32, e Extent, sink Sink) (err error) {
+func (x *Reader) Extent(ctx context.Context, st Opener, number uint32, e Extent, sink Sink) (err error) {
 	if e.Length == 0 && e.Size == 0 {
 		return nil
 	}
 	end := e.Offset + e.Length
 	if e.Offset < 0 || e.Length <= 0 || e.Start < 0 || e.Size <= 0 || end < 0 || e.Start+e.Size < 0 {
-		return fmt.Errorf("read %s/%s: impossible extent %+v", folder, e.Pack, e)
+		return fmt.Errorf("read %s/%s: impossible extent %+v", st, e.Pack, e)
 	}
-	r, err := x.open(ctx, st, folder+"/"+e.Pack, e.Offset, e.Length)
+	r, err := x.open(ctx, st, e.Pack, e.Offset, e.Length)
 	if err != nil {
 		return err
 	}
@@ -159,8 +162,8 @@ func deliver(sink Sink, h *header, raw []byte) error {
 // Walk reads a whole pack without a manifest and calls fn for every chunk in it,
 // also for damaged ones (see Chunk.Err), behind which it goes on with the next
 // chunk that has a whole header. An error of fn ends the walk and is returned.
-func (x *Reader) Walk(ctx context.Context, st Opener, folder, name string, fn func(Chunk) error) (err error) {
-	r, err := x.open(ctx, st, folder+"/"+name, 0, -1)
+func (x *Reader) Walk(ctx context.Context, st Opener, name string, fn func(Chunk) error) (err error) {
+	r, err := x.open(ctx, st, name, 0, -1)
 	if err != nil {
 		return err
 	}
@@ -186,8 +189,8 @@ func (x *Reader) Walk(ctx context.Context, st Opener, folder, name string, fn fu
 
 // Check reads the chunks that make up length bytes of a pack from an offset on,
 // and returns the first damage in them.
-func (x *Reader) Check(ctx context.Context, st Opener, folder, name string, offset, length int64) (err error) {
-	r, err := x.open(ctx, st, folder+"/"+name, offset, length)
+func (x *Reader) Check(ctx context.Context, st Opener, name string, offset, length int64) (err error) {
+	r, err := x.open(ctx, st, name, offset, length)
 	if err != nil {
 		return err
 	}
@@ -233,13 +236,16 @@ func (x *Reader) walkChunk() (Chunk, error) {
 	return c, nil
 }
 
+// fullName is the name of an object for messages.
+func fullName(st Opener, name string) string { return st.String() + "/" + name }
+
 // open begins to read a pack.
-func (x *Reader) open(ctx context.Context, st Opener, object string, offset, n int64) (io.Closer, error) {
-	r, err := st.Open(ctx, object, offset, n)
+func (x *Reader) open(ctx context.Context, st Opener, name string, offset, n int64) (io.Closer, error) {
+	r, err := st.Open(ctx, name, offset, n)
 	if err != nil {
 		return nil, err
 	}
-	x.object, x.at = object, offset
+	x.object, x.at = fullName(st, name), offset
 	x.br.Reset(r)
 	return r, nil
 }
@@ -334,9 +340,9 @@ func (x *Reader) damage(reason string) error {
 
 // CheckHash reads a whole pack and compares its length and its hash with those
 // it had when it was made. A difference is a *DamageError.
-func CheckHash(ctx context.Context, st Opener, folder string, p Pack) (err error) {
-	object := folder + "/" + p.Name
-	r, err := st.Open(ctx, object, 0, -1)
+func CheckHash(ctx context.Context, st Opener, p Pack) (err error) {
+	object := fullName(st, p.Name)
+	r, err := st.Open(ctx, p.Name, 0, -1)
 	if err != nil {
 		return err
 	}

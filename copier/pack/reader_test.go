@@ -17,8 +17,6 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-const folder = "backups/b"
-
 var codecs = []Codec{None, Zstd, S2}
 
 // writePack stores data-0001.pack with one extent for each file, from their beginning,
@@ -33,7 +31,7 @@ func writePack(t *testing.T, codec Codec, chunkSize int, files ...[]byte) (*stor
 	st := storetest.NewMem()
 	var extents []Extent
 	var made Pack
-	err = st.Put(t.Context(), folder+"/data-0001.pack", func(out io.Writer) error {
+	err = st.Put(t.Context(), "data-0001.pack", func(out io.Writer) error {
 		w.Begin("data-0001.pack", out)
 		for i, b := range files {
 			w.BeginExtent(uint32(i), 0)
@@ -72,7 +70,7 @@ func smallPack(t *testing.T, codec Codec) (*storetest.Mem, [][]byte, []Extent, P
 // object returns all bytes of an object.
 func object(t *testing.T, st store.Store, name string) []byte {
 	t.Helper()
-	b, err := store.ReadAll(t.Context(), st, folder+"/"+name, 1<<30)
+	b, err := store.ReadAll(t.Context(), st, name, 1<<30)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +87,7 @@ func cancelled(t *testing.T) context.Context {
 // extractAll extracts all files of a pack to nowhere.
 func extractAll(ctx context.Context, x *Reader, st Opener, extents []Extent) error {
 	for i, e := range extents {
-		if err := x.Extent(ctx, st, folder, uint32(i), e, packtest.Nowhere{}); err != nil {
+		if err := x.Extent(ctx, st, uint32(i), e, packtest.Nowhere{}); err != nil {
 			return err
 		}
 	}
@@ -104,7 +102,7 @@ func TestEveryFlippedByteIsFound(t *testing.T) {
 			defer x.Close()
 			for i, want := range files {
 				got := packtest.NewFile(int64(len(want)))
-				if err := x.Extent(t.Context(), st, folder, uint32(i), extents[i], got); err != nil || !bytes.Equal(got.Bytes, want) {
+				if err := x.Extent(t.Context(), st, uint32(i), extents[i], got); err != nil || !bytes.Equal(got.Bytes, want) {
 					t.Errorf("file %d differs, %v", i, err)
 				}
 			}
@@ -115,10 +113,10 @@ func TestEveryFlippedByteIsFound(t *testing.T) {
 					b := bytes.Clone(whole)
 					b[at] ^= mask
 					bad := storetest.NewMem()
-					if err := store.PutBytes(t.Context(), bad, folder+"/"+pack.Name, b); err != nil {
+					if err := store.PutBytes(t.Context(), bad, pack.Name, b); err != nil {
 						t.Fatal(err)
 					}
-					if err := CheckHash(t.Context(), bad, folder, pack); !isDamage(err) {
+					if err := CheckHash(t.Context(), bad, pack); !isDamage(err) {
 						t.Errorf("byte %d: CheckHash: %v", at, err)
 					}
 					if err := extractAll(t.Context(), x, bad, extents); !isDamage(err) {
@@ -132,7 +130,7 @@ func TestEveryFlippedByteIsFound(t *testing.T) {
 
 func isDamage(err error) bool {
 	d, ok := errors.AsType[*DamageError](err)
-	return ok && d.Object == folder+"/data-0001.pack"
+	return ok && d.Object == "memory/data-0001.pack"
 }
 
 func TestCutPack(t *testing.T) {
@@ -142,20 +140,20 @@ func TestCutPack(t *testing.T) {
 	defer x.Close()
 	for n := range whole {
 		bad := storetest.NewMem()
-		if err := store.PutBytes(t.Context(), bad, folder+"/"+pack.Name, whole[:n]); err != nil {
+		if err := store.PutBytes(t.Context(), bad, pack.Name, whole[:n]); err != nil {
 			t.Fatal(err)
 		}
-		if err := CheckHash(t.Context(), bad, folder, pack); !isDamage(err) {
+		if err := CheckHash(t.Context(), bad, pack); !isDamage(err) {
 			t.Errorf("%d bytes: CheckHash: %v", n, err)
 		}
 		if err := extractAll(t.Context(), x, bad, extents); !isDamage(err) {
 			t.Errorf("%d bytes: Extent: %v", n, err)
 		}
 	}
-	if err := store.PutBytes(t.Context(), st, folder+"/"+pack.Name, append(whole, 0)); err != nil {
+	if err := store.PutBytes(t.Context(), st, pack.Name, append(whole, 0)); err != nil {
 		t.Fatal(err)
 	}
-	if err := CheckHash(t.Context(), st, folder, pack); !isDamage(err) {
+	if err := CheckHash(t.Context(), st, pack); !isDamage(err) {
 		t.Errorf("one byte more: %v", err)
 	}
 }
@@ -195,7 +193,7 @@ func TestWrongExtents(t *testing.T) {
 			tc.change(&e)
 			x := NewReader()
 			defer x.Close()
-			err := x.Extent(t.Context(), st, folder, tc.number, e, packtest.NewFile(1<<20))
+			err := x.Extent(t.Context(), st, tc.number, e, packtest.NewFile(1<<20))
 			if err == nil || isDamage(err) != tc.damage {
 				t.Errorf("error %v", err)
 			}
@@ -203,13 +201,13 @@ func TestWrongExtents(t *testing.T) {
 	}
 	x := NewReader()
 	defer x.Close()
-	if err := x.Extent(t.Context(), st, folder, 0, Extent{Pack: "none.pack"}, nil); err != nil {
+	if err := x.Extent(t.Context(), st, 0, Extent{Pack: "none.pack"}, nil); err != nil {
 		t.Errorf("empty extent: %v", err)
 	}
-	if err := x.Extent(t.Context(), st, folder, 0, Extent{Pack: "none.pack", Length: 1, Size: 1}, nil); !errors.Is(err, fs.ErrNotExist) {
+	if err := x.Extent(t.Context(), st, 0, Extent{Pack: "none.pack", Length: 1, Size: 1}, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no such pack: %v", err)
 	}
-	if err := x.Extent(cancelled(t), st, folder, 0, good, packtest.NewFile(1<<20)); !errors.Is(err, context.Canceled) {
+	if err := x.Extent(cancelled(t), st, 0, good, packtest.NewFile(1<<20)); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -230,11 +228,11 @@ func TestSinkErrors(t *testing.T) {
 	x := NewReader()
 	defer x.Close()
 	for _, number := range []uint32{0, 3} {
-		if err := x.Extent(t.Context(), st, folder, number, extents[number], fullSink{}); !errors.Is(err, errFull) {
+		if err := x.Extent(t.Context(), st, number, extents[number], fullSink{}); !errors.Is(err, errFull) {
 			t.Errorf("file %d: %v, want %v", number, err, errFull)
 		}
 	}
-	if err := x.Extent(t.Context(), st, folder, 0, extents[0], shortSink{}); !errors.Is(err, io.ErrShortWrite) {
+	if err := x.Extent(t.Context(), st, 0, extents[0], shortSink{}); !errors.Is(err, io.ErrShortWrite) {
 		t.Errorf("short write: %v", err)
 	}
 }
@@ -247,10 +245,10 @@ func TestReadFailsAtEveryPoint(t *testing.T) {
 		st := storetest.FailAt(mem, n)
 		err := extractAll(t.Context(), x, st, extents)
 		if err == nil {
-			err = CheckHash(t.Context(), st, folder, pack)
+			err = CheckHash(t.Context(), st, pack)
 		}
 		if err == nil {
-			err = x.Walk(t.Context(), st, folder, pack.Name, func(Chunk) error { return nil })
+			err = x.Walk(t.Context(), st, pack.Name, func(Chunk) error { return nil })
 		}
 		if !st.Fired() {
 			if err != nil {
@@ -268,14 +266,14 @@ func TestReadFailsAtEveryPoint(t *testing.T) {
 func walk(t *testing.T, b []byte) []Chunk {
 	t.Helper()
 	st := storetest.NewMem()
-	if err := store.PutBytes(t.Context(), st, folder+"/data-0001.pack", b); err != nil {
+	if err := store.PutBytes(t.Context(), st, "data-0001.pack", b); err != nil {
 		t.Fatal(err)
 	}
 	x := NewReader()
 	defer x.Close()
 	var chunks []Chunk
 	var end int64
-	err := x.Walk(t.Context(), st, folder, "data-0001.pack", func(c Chunk) error {
+	err := x.Walk(t.Context(), st, "data-0001.pack", func(c Chunk) error {
 		if c.Offset != end || c.Length <= 0 {
 			t.Fatalf("chunk %+v does not begin at byte %d", c, end)
 		}
@@ -383,10 +381,10 @@ func TestWalk(t *testing.T) {
 	t.Run("stopped", func(t *testing.T) {
 		x := NewReader()
 		defer x.Close()
-		if err := x.Walk(t.Context(), st, folder, pack.Name, func(Chunk) error { return errFull }); !errors.Is(err, errFull) {
+		if err := x.Walk(t.Context(), st, pack.Name, func(Chunk) error { return errFull }); !errors.Is(err, errFull) {
 			t.Errorf("error %v", err)
 		}
-		if err := x.Walk(cancelled(t), st, folder, pack.Name, func(Chunk) error { return nil }); !errors.Is(err, context.Canceled) {
+		if err := x.Walk(cancelled(t), st, pack.Name, func(Chunk) error { return nil }); !errors.Is(err, context.Canceled) {
 			t.Errorf("error %v", err)
 		}
 	})

@@ -58,7 +58,11 @@ func (b *Backup) Open(ctx context.Context, name string, offset, n int64) (io.Rea
 // works on one asks when something of it is missing: that is no damage if an expiry
 // has removed the backup, whose manifest goes first.
 func (b *Backup) StillThere(ctx context.Context) error {
-	return b.repository.StillThere(ctx, b.ID())
+	has, err := b.repository.Has(ctx, b.ID())
+	if err == nil && !has {
+		err = fmt.Errorf("backup %s: %w", b.ID(), ErrRemoved)
+	}
+	return err
 }
 
 // Strangers returns the names of objects among those of the backup that its manifest

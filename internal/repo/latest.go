@@ -14,15 +14,6 @@ import (
 // ErrRemoved is the cause of whatever fails because a backup was removed meanwhile.
 var ErrRemoved = fault.New(fault.Busy, "the backup was removed meanwhile")
 
-// StillThere is Backup.StillThere.
-func (r *Repository) StillThere(ctx context.Context, id string) error {
-	has, err := r.Has(ctx, id)
-	if err == nil && !has {
-		err = fmt.Errorf("backup %s: %w", id, ErrRemoved)
-	}
-	return err
-}
-
 // Standing returns the verification that says how a backup stands, nil if there was
 // none.
 func (r *Repository) Standing(ctx context.Context, id string) (*Verification, error) {

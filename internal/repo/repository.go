@@ -181,9 +181,6 @@ func wantEmpty(ctx context.Context, st store.Store) error {
 	return err
 }
 
-// Store returns where the repository lives.
-func (r *Repository) Store() store.Store { return r.st }
-
 // Space says how much the repository can still take.
 func (r *Repository) Space(ctx context.Context) (store.Space, error) { return r.st.Space(ctx) }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -51,8 +50,7 @@ type outFile struct {
 // extraction writes files of a backup below a root. Nothing is written outside
 // of it whatever the manifest says, and no file is written twice.
 type extraction struct {
-	st      pack.Opener
-	folder  string
+	packs   pack.Opener
 	root    *os.Root
 	as      fsuser.User // with whose rights files are made and opened
 	owner   *Owner      // nil: whoever makes them
@@ -115,25 +113,6 @@ func inPackOrder(files []*outFile) []job {
 	return jobs
 }
 
-// packs opens the packs of a backup. One that is missing is damage, too, unless the
-// backup was removed meanwhile.
-type packs struct {
-	repository *repo.Repository
-	id         string // of the backup
-}
-
-// Open implements pack.Opener.
-func (p packs) Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error) {
-	r, err := p.repository.Store().Open(ctx, name, offset, n)
-	if errors.Is(err, fs.ErrNotExist) {
-		if removed := p.repository.StillThere(ctx, p.id); removed != nil {
-			return nil, removed
-		}
-		err = &pack.DamageError{Object: name, Reason: "it is missing", Missing: true}
-	}
-	return r, err
-}
-
 // makeFolders makes the folders that the files need.
 func (x *extraction) makeFolders(files []*outFile) error {
 	return x.as.Do(func() error {
@@ -194,7 +173,7 @@ func (x *extraction) do(ctx context.Context, e *pack.Reader, j job) (err error) 
 			}
 		}
 		out := shiftedSink{file, j.file.shift, x.meter}
-		if err := e.Extent(ctx, x.st, x.folder, j.file.Number, j.extent, out); err != nil {
+		if err := e.Extent(ctx, x.packs, j.file.Number, j.extent, out); err != nil {
 			return err
 		}
 	}
@@ -394,8 +373,10 @@ func redoFile(m *repo.Manifest, f *repo.File, tool string) (*outFile, error) {
 	}, nil
 }
 
-// extractAll lays the whole backup down in the scratch folder.
-func (s *scratch) extractAll(ctx context.Context, o Preparation, m *repo.Manifest, ariaDir string, meter *meter.Meter) error {
+// extractAll lays all files of a manifest down in the scratch folder.
+func (s *scratch) extractAll(
+	ctx context.Context, o Preparation, packs pack.Opener, m *repo.Manifest, ariaDir string, meter *meter.Meter,
+) error {
 	files, err := outFiles(m, o.Tool)
 	if err != nil {
 		return err
@@ -405,7 +386,7 @@ func (s *scratch) extractAll(ctx context.Context, o Preparation, m *repo.Manifes
 		total += f.File.Size
 	}
 	meter.Begin(PhaseExtract, total)
-	x := &extraction{st: packs{o.Repository, m.ID}, folder: repo.Folder(m.ID), root: s.tree.root, as: s.tree.as, workers: o.extractors, meter: meter}
+	x := &extraction{packs: packs, root: s.tree.root, as: s.tree.as, workers: o.extractors, meter: meter}
 	if os.Geteuid() == 0 {
 		x.owner = &s.target.owner
 	}

@@ -41,9 +41,10 @@ type Plan struct {
 	Notes         []hint.Text       `json:"notes"`
 
 	opts     Options
-	manifest *repo.Manifest
-	whole    bool // all bytes of the packs are read, those that no file refers to as well
-	older    bool // Mariadbd is an older maintenance release than the source's
+	backup   *repo.Backup
+	manifest *repo.Manifest // of what is restored of the backup
+	whole    bool           // all bytes of the packs are read, those that no file refers to as well
+	older    bool           // Mariadbd is an older maintenance release than the source's
 	outside  []outsideFile
 	target   target
 	settings mariadbd.Settings
@@ -65,12 +66,14 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 		return nil, err
 	}
 	o.Preparation = o.WithDefaults()
-	m, err := o.Repository.Manifest(ctx, o.ID)
+	b, err := o.Repository.Backup(ctx, o.ID)
 	if err != nil {
 		return nil, err
 	}
+	m := b.Manifest()
 	f, unmatched := filterOf(o, m)
 	p := newPlan(o, applyFilter(m, f))
+	p.backup = b
 	p.whole = o.Filter.Empty() // else only what is needed is read
 	p.checkFilteredExternal(m)
 	p.addObjection(unmatched...)
@@ -114,8 +117,9 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 // PlanIn plans to prepare a backup in a folder for scratch, and never to place it: the
 // target is not made, only its scratch folder is. An *ObjectionsError says what stands
 // against it.
-func PlanIn(ctx context.Context, o Preparation, m *repo.Manifest, dir, purpose string) (*Plan, error) {
-	p := newPlan(Options{Preparation: o.WithDefaults()}, m)
+func PlanIn(ctx context.Context, o Preparation, b *repo.Backup, dir, purpose string) (*Plan, error) {
+	p := newPlan(Options{Preparation: o.WithDefaults()}, b.Manifest())
+	p.backup = b
 	object := func(o ...Objection) error {
 		p.addObjection(o...)
 		return asError(fmt.Sprintf("start a server on it in %s", dir), p.Objections)

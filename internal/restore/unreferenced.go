@@ -42,14 +42,14 @@ func unreferenced(m *repo.Manifest) []gap {
 
 // checkUnreferenced reads what an extraction leaves out. Damage there harms no file, but
 // whoever keeps the objects has lost bytes.
-func checkUnreferenced(ctx context.Context, o Preparation, m *repo.Manifest) error {
+func checkUnreferenced(ctx context.Context, b *repo.Backup, workers int) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(o.Workers)
-	for _, g := range unreferenced(m) {
+	group.SetLimit(workers)
+	for _, g := range unreferenced(b.Manifest()) {
 		group.Go(func() error {
 			x := pack.NewReader()
 			defer x.Close()
-			return x.Check(ctx, packs{o.Repository, m.ID}, repo.Folder(m.ID), g.pack, g.offset, g.length)
+			return x.Check(ctx, b, g.pack, g.offset, g.length)
 		})
 	}
 	return group.Wait()

@@ -72,12 +72,8 @@ func TestVerifyAriaLog(t *testing.T) {
 func storeLog(t *testing.T, log []byte) *verification {
 	t.Helper()
 	mem := storetest.NewMem()
-	repository, err := repo.Init(t.Context(), mem, "test")
-	if err != nil {
-		t.Fatal(err)
-	}
 	m := &repo.Manifest{ID: "20261129T120000Z-full", Aria: repo.Aria{Control: &aria.Control{}}, LSN: repo.LSNs{End: innodb.LSN(1)}}
-	c, err := copier.New(t.Context(), mem, repo.Folder(m.ID), copier.Options{Workers: 1, Codec: pack.Zstd})
+	c, err := copier.New(t.Context(), mem, copier.Options{Workers: 1, Codec: pack.Zstd})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,8 +89,8 @@ func storeLog(t *testing.T, log []byte) *verification {
 		t.Fatal(err)
 	}
 	m.Files = []repo.File{{Number: 1, Path: "aria_log.00000007", Class: repo.ClassLog, Size: int64(len(log)), Extents: r.Extents}}
-	o := Options{Preparation: restore.Preparation{Repository: repository, Workers: 1}}
+	o := Options{Preparation: restore.Preparation{Workers: 1}}
 	return &verification{
-		o: o.withDefaults(), m: m, meter: meter.New(nil), findings: newFindings(m.ID, repo.DepthPages, time.Now()),
+		o: o.withDefaults(), m: m, packs: mem, meter: meter.New(nil), findings: newFindings(m.ID, repo.DepthPages, time.Now()),
 	}
 }

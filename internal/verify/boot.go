@@ -25,7 +25,7 @@ func (d *bootDepth) run(ctx context.Context) (err error) {
 	found := d.count()
 	d.files, err = d.plan.Prepare(ctx)
 	if _, ok := errors.AsType[*pack.DamageError](err); ok { // since it was read the first time
-		one, err := d.damage(ctx, repo.Folder(d.m.ID), err)
+		one, err := damageOf(err)
 		if one != nil {
 			d.add(*one)
 		}

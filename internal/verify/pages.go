@@ -182,7 +182,7 @@ func (d *pagesDepth) ariaCheck(ctx context.Context, e *pack.Reader, c *pageCheck
 func (d *pagesDepth) beginning(ctx context.Context, e *pack.Reader, f *repo.File, n int64) ([]byte, error) {
 	head := &headSink{b: make([]byte, min(n, f.Size))}
 	for _, x := range f.Extents {
-		err := e.Extent(ctx, d.o.Repository.Store(), repo.Folder(d.m.ID), f.Number, x, head)
+		err := e.Extent(ctx, d.packs, f.Number, x, head)
 		if errors.Is(err, errEnough) || x.Start+x.Size >= int64(len(head.b)) && err == nil {
 			break
 		}
@@ -237,9 +237,9 @@ func (d *pagesDepth) readPiece(ctx context.Context, e *pack.Reader, p piece) err
 	p.check.once.Do(func() { err = d.prepare(ctx, e, p.check) })
 	if err == nil {
 		sink := countedSink{&pageSink{check: p.check}, d.meter}
-		err = e.Extent(ctx, d.o.Repository.Store(), repo.Folder(d.m.ID), p.check.file.Number, p.extent, sink)
+		err = e.Extent(ctx, d.packs, p.check.file.Number, p.extent, sink)
 	}
-	f, err := d.damage(ctx, repo.Folder(d.m.ID)+"/"+p.extent.Pack, err)
+	f, err := damageOf(err)
 	if f != nil {
 		f.File = p.check.file.Path
 		d.add(*f)

@@ -23,12 +23,12 @@ func (d *pagesDepth) redo(ctx context.Context) error {
 	defer e.Close()
 	sink := &logSink{log: log}
 	for _, x := range f.Extents {
-		err := e.Extent(ctx, d.o.Repository.Store(), repo.Folder(d.m.ID), f.Number, x, countedSink{sink, d.meter})
+		err := e.Extent(ctx, d.packs, f.Number, x, countedSink{sink, d.meter})
 		if err != nil && sink.err != nil {
 			d.add(repo.Finding{File: f.Path, Problem: sink.err.Error()})
 			return nil
 		}
-		damage, err := d.damage(ctx, repo.Folder(d.m.ID)+"/"+x.Pack, err)
+		damage, err := damageOf(err)
 		if damage != nil {
 			damage.File = f.Path
 			d.add(*damage)

@@ -3,12 +3,10 @@ package verify
 import (
 	"context"
 	"io"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"mbk/copier/pack"
-	"mbk/internal/repo"
 	"mbk/internal/ui/meter"
 )
 
@@ -19,7 +17,6 @@ type storedDepth struct{ *verification }
 // manifest carries its own, and has been read.)
 func (d *storedDepth) run(ctx context.Context) error {
 	found := d.count()
-	folder := repo.Folder(d.m.ID)
 	var total int64
 	for _, p := range d.m.Packs {
 		total += p.Size
@@ -27,11 +24,11 @@ func (d *storedDepth) run(ctx context.Context) error {
 	d.meter.Begin(PhaseStored, total)
 	group, reading := errgroup.WithContext(ctx)
 	group.SetLimit(d.o.Workers)
-	st := counted{d.o.Repository.Store(), d.meter}
+	packs := counted{d.packs, d.meter}
 	for _, p := range d.m.Packs {
 		group.Go(func() error {
-			err := pack.CheckHash(reading, st, folder, p)
-			if f, err := d.damage(reading, folder+"/"+p.Name, err); f != nil {
+			err := pack.CheckHash(reading, packs, p)
+			if f, err := damageOf(err); f != nil {
 				d.add(*f)
 				return nil
 			} else if err != nil {
@@ -45,33 +42,19 @@ func (d *storedDepth) run(ctx context.Context) error {
 		return err
 	}
 	d.meter.End()
-	if err := d.strangers(ctx, folder); err != nil {
+	strangers, err := d.backup.Strangers(ctx)
+	if err != nil {
 		return err
+	}
+	for _, name := range strangers {
+		d.note("%s is not part of the backup", name)
 	}
 	d.read(0) // the manifest
 	d.prove(found, "the manifest and all %d packs are as they were written", len(d.m.Packs))
 	return nil
 }
 
-// strangers notes objects in the backup's folder that the manifest does not name.
-func (d *storedDepth) strangers(ctx context.Context, folder string) error {
-	list, err := d.o.Repository.Store().List(ctx, folder+"/")
-	if err != nil {
-		return err
-	}
-	known := map[string]bool{}
-	for _, p := range d.m.Packs {
-		known[folder+"/"+p.Name] = true
-	}
-	for _, o := range list {
-		if !known[o.Name] && !strings.HasPrefix(o.Name, folder+"/manifest") {
-			d.note("%s is not part of the backup", o.Name)
-		}
-	}
-	return nil
-}
-
-// counted is a store whose reads are counted by a meter.
+// counted opens packs whose reads are counted by a meter.
 type counted struct {
 	pack.Opener
 	meter *meter.Meter

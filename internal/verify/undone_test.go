@@ -11,6 +11,7 @@ import (
 
 	"mbk/internal/repo"
 	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/folder"
 	"mbk/internal/repo/store/storetest"
 	"mbk/internal/test/coldbackup"
 )
@@ -46,7 +47,10 @@ func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
 // A disk that gives errors does not make the bytes of a backup others than they are. A
 // pack that is not there is damage.
 func testUnreadableRepository(t *testing.T, f *coldbackup.Fixture, _ string) {
-	whole := f.Repository.Store()
+	whole, err := folder.Open(f.Folder)
+	if err != nil {
+		t.Fatal(err)
+	}
 	verify := func(st store.Store, depth string) (*Report, error) {
 		o := options(f, depth)
 		var err error

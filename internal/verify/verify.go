@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -78,8 +77,10 @@ type verification struct {
 	*findings
 
 	o        Options
-	m        *repo.Manifest
-	problems repo.Problems // of the source
+	backup   *repo.Backup
+	m        *repo.Manifest // of the backup
+	packs    pack.Opener    // of the backup
+	problems repo.Problems  // of the source
 	meter    *meter.Meter
 }
 
@@ -119,7 +120,7 @@ func refused(err error) bool {
 // run goes from depth to depth.
 func (v *verification) run(ctx context.Context) error {
 	var err error
-	v.m, err = v.o.Repository.Manifest(ctx, v.report.ID)
+	v.backup, err = v.o.Repository.Backup(ctx, v.report.ID)
 	if errors.Is(err, repo.ErrDamaged) {
 		v.add(repo.Finding{Object: repo.Folder(v.report.ID), Problem: err.Error()})
 		return nil
@@ -127,10 +128,11 @@ func (v *verification) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	v.m, v.packs = v.backup.Manifest(), v.backup
 	v.problems = v.m.Problems()
 	boot := &bootDepth{verification: v}
 	if v.o.Depth == repo.DepthBoot { // before all is read, which may take hours
-		if boot.plan, err = restore.PlanIn(ctx, v.o.Preparation, v.m, v.o.Scratch, "verify"); err != nil {
+		if boot.plan, err = restore.PlanIn(ctx, v.o.Preparation, v.backup, v.o.Scratch, "verify"); err != nil {
 			return err
 		}
 	}
@@ -190,21 +192,18 @@ func (v *verification) finish(ctx context.Context, failed error) (*Report, error
 	return r, errors.Join(failed, err)
 }
 
-// damage makes a finding of an error that was met when an object was read, if it tells
+// damageOf makes a finding of an error that was met when an object was read, if it tells
 // of damage, else it returns the error. An object that is missing is damage, but not if
 // the whole backup was removed meanwhile. That the disk or the network of the repository
 // gives an input/output error is none: the bytes may be whole, and it is only now that
 // they cannot be reached; if they are lost, the next verification meets it too.
-func (v *verification) damage(ctx context.Context, object string, err error) (*repo.Finding, error) {
+func damageOf(err error) (*repo.Finding, error) {
 	damage, ok := errors.AsType[*pack.DamageError](err)
-	if errors.Is(err, fs.ErrNotExist) || ok && damage.Missing {
-		if err := v.o.Repository.StillThere(ctx, v.m.ID); err != nil {
-			return nil, err
-		}
-		return &repo.Finding{Object: object, Problem: "it is missing"}, nil
+	switch {
+	case !ok:
+		return nil, err
+	case damage.Missing:
+		return &repo.Finding{Object: damage.Object, Problem: "it is missing"}, nil
 	}
-	if ok {
-		return &repo.Finding{Object: damage.Object, Problem: fmt.Sprintf("at byte %d: %s", damage.Offset, damage.Reason)}, nil
-	}
-	return nil, err
+	return &repo.Finding{Object: damage.Object, Problem: fmt.Sprintf("at byte %d: %s", damage.Offset, damage.Reason)}, nil
 }

@@ -203,7 +203,14 @@ func testVerifyFindings(t *testing.T, f *coldbackup.Fixture, _ string) {
 func testNewPages(t *testing.T, f *coldbackup.Fixture, _ string) {
 	m := *f.Manifest
 	m.LSN.End = 20000
-	v := &verification{o: options(f, repo.DepthPages).withDefaults(), m: &m, meter: meter.New(nil), findings: newFindings(m.ID, repo.DepthPages, time.Now())}
+	b, err := f.Repository.Backup(t.Context(), m.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &verification{
+		o: options(f, repo.DepthPages).withDefaults(), m: &m, packs: b,
+		meter: meter.New(nil), findings: newFindings(m.ID, repo.DepthPages, time.Now()),
+	}
 	if err := (&pagesDepth{v}).run(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -104,7 +104,7 @@ func (nowhere) Put(_ context.Context, _ string, write func(w io.Writer) error) e
 // compress copies the files to nowhere, unchecked: what is left of a backup when
 // there is no server, no page and no disk.
 func compress(ctx context.Context, files fileList, o copier.Options) error {
-	c, err := copier.New(ctx, nowhere{}, "", o)
+	c, err := copier.New(ctx, nowhere{}, o)
 	if err != nil {
 		return err
 	}

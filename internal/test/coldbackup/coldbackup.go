@@ -28,7 +28,6 @@ import (
 	"mbk/internal/aria"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
-	"mbk/internal/repo/store"
 	"mbk/internal/repo/store/folder"
 	"mbk/internal/test/mariadbtest"
 )
@@ -130,7 +129,7 @@ func endOfLog(t testing.TB, s *mariadbtest.Server, args []string) innodb.LSN {
 // coldBackup copies a data directory that nobody uses.
 type coldBackup struct {
 	datadir string
-	st      store.Store
+	draft   *repo.Draft
 	m       *repo.Manifest
 	copier  *copier.Copier
 	next    uint32
@@ -139,8 +138,7 @@ type coldBackup struct {
 }
 
 func (b *coldBackup) run(ctx context.Context, end innodb.LSN) (err error) {
-	folder := repo.Folder(b.m.ID)
-	if b.copier, err = copier.New(ctx, b.st, folder, copier.Options{Workers: 2, Codec: pack.Zstd, SegmentSize: 4 << 20}); err != nil {
+	if b.copier, err = copier.New(ctx, b.draft, copier.Options{Workers: 2, Codec: pack.Zstd, SegmentSize: 4 << 20}); err != nil {
 		return err
 	}
 	defer func() {
@@ -166,7 +164,7 @@ func (b *coldBackup) run(ctx context.Context, end innodb.LSN) (err error) {
 	if b.m.Packs, err = b.copier.Close(ctx); err != nil {
 		return err
 	}
-	if err := b.redo(ctx, folder, end); err != nil {
+	if err := b.redo(ctx, end); err != nil {
 		return err
 	}
 	b.listFiles()
@@ -281,7 +279,7 @@ func (b *coldBackup) tablespace(f *os.File, file *repo.File, source *copier.Sour
 
 // redo stores the redo from the newest checkpoint to end. The log must be on its
 // first lap, where every sequence bit is 1 already.
-func (b *coldBackup) redo(ctx context.Context, folder string, end innodb.LSN) error {
+func (b *coldBackup) redo(ctx context.Context, end innodb.LSN) error {
 	raw, err := os.ReadFile(filepath.Join(b.datadir, "ib_logfile0"))
 	if err != nil {
 		return err
@@ -299,7 +297,7 @@ func (b *coldBackup) redo(ctx context.Context, folder string, end innodb.LSN) er
 		return errors.New("the redo log of the test server has wrapped around: use a larger one")
 	}
 	b.next++
-	r, made, err := copier.StoreStream(ctx, b.st, folder, "redo.pack", b.next, 0, bytes.NewReader(raw[from:to]), copier.Options{Codec: pack.Zstd})
+	r, made, err := copier.StoreStream(ctx, b.draft, "redo.pack", b.next, 0, bytes.NewReader(raw[from:to]), copier.Options{Codec: pack.Zstd})
 	if err != nil {
 		return err
 	}
@@ -374,8 +372,12 @@ func Of(t testing.TB, s *mariadbtest.Server, args ...string) *Fixture {
 	if f.Repository, err = repo.Init(t.Context(), st, "mbk test"); err != nil {
 		t.Fatal(err)
 	}
-	b := &coldBackup{datadir: s.Datadir, st: st, m: f.Manifest}
-	if err := b.run(t.Context(), endOfLog(t, s, args)); err != nil {
+	release, err := f.Repository.Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &coldBackup{datadir: s.Datadir, draft: f.Repository.Draft(f.Manifest.ID), m: f.Manifest}
+	if err := errors.Join(b.run(t.Context(), endOfLog(t, s, args)), release()); err != nil {
 		t.Fatal(err)
 	}
 	f.Commit(t)
