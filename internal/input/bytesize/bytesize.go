@@ -1,5 +1,4 @@
-// Package bytesize reads the sizes that people write: "20GB", "4 GiB". It does not
-// print any.
+// Package bytesize parses sizes such as "20GB" and "4 GiB". It does not format them.
 package bytesize
 
 import (
@@ -11,12 +10,12 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// ErrUnit is returned for a number that has no unit. Whoever writes 100 rarely means
+// ErrUnit is returned for a number without a unit. A user who writes 100 rarely means
 // bytes.
 var ErrUnit = errors.New("has no unit: write for instance 100MB, or 100B")
 
-// Parse reads a size in bytes. Units are those of humanize.ParseBytes: B, KB, MiB and so
-// on. Only 0 needs none. The errors name the text.
+// Parse returns a size in bytes. Units are those of humanize.ParseBytes: B, KB, MiB and
+// so on; only 0 needs none. Errors quote the text.
 func Parse(text string) (int64, error) {
 	n, err := humanize.ParseBytes(text)
 	if err != nil || n > math.MaxInt64 {

@@ -1,6 +1,5 @@
-// Package inputfile opens the files that the user names for the program to read:
-// options, passwords, lists of names, certificates. None of them can make the program
-// wait or do anything to a device.
+// Package inputfile opens files that the user names as input: options, passwords, lists
+// of names, certificates. It neither blocks on a FIFO nor opens a device.
 package inputfile
 
 import (
@@ -14,14 +13,14 @@ import (
 	"mbk/internal/datadir/serverfs"
 )
 
-// inherited reports whether a path is that of a descriptor which the caller of this
-// program has opened, as the shell does for <(...).
+// inherited reports whether a path names a descriptor inherited from the caller, as for
+// the shell's <(...).
 func inherited(path string) bool {
 	return path == "/dev/stdin" || strings.HasPrefix(path, "/dev/fd/") || strings.HasPrefix(path, "/proc/self/fd/")
 }
 
-// Open opens a regular file, or one that the caller of this program has opened, such as
-// <(...) of the shell. Errors are of type *fs.PathError.
+// Open opens a regular file or an inherited descriptor, such as the shell's <(...).
+// Errors are of type *fs.PathError.
 func Open(path string) (*os.File, error) {
 	if inherited(path) {
 		return os.Open(path)
@@ -34,10 +33,10 @@ func Open(path string) (*os.File, error) {
 	return f, err
 }
 
-// maxBytes is more than any file has that Read is for.
+// maxBytes limits what Read reads.
 const maxBytes = 16 << 20
 
-// Read reads such a file as a whole.
+// Read opens and reads a whole file.
 func Read(path string) (text []byte, err error) {
 	f, err := Open(path)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package limit gives errors of work that ran out of time the limit that it had.
+// Package limit adds the time limit to errors of work that exceeded it.
 package limit
 
 import (
@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// exceeded is an error that came because a limit was over.
+// exceeded is an error caused by a time limit.
 type exceeded struct {
 	cause error
 	limit time.Duration
@@ -20,8 +20,8 @@ func (e *exceeded) Error() string {
 
 func (e *exceeded) Unwrap() error { return e.cause }
 
-// Explain is for an error of work that had so much time. Where the words would only be
-// "context deadline exceeded", they tell the limit. Other errors stay as they are.
+// Explain returns an error that says "not done within LIMIT" in place of "context
+// deadline exceeded". It returns other errors unchanged.
 func Explain(err error, limit time.Duration) error {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		return err

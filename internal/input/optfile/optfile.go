@@ -1,13 +1,12 @@
-// Package optfile reads option files (my.cnf) as MariaDB's own client programs
-// do: the same files in the same order, with the same syntax, includes and
-// groups, so that a password which works for "mariadb" works here. It gives the
-// settings as they are written and does not know which of them exist or what
-// they mean.
+// Package optfile reads option files (my.cnf) as MariaDB's own client programs do: the
+// same files in the same order, with the same syntax, includes and groups, so that a
+// password that works for "mariadb" works here. It returns the settings as written and
+// does not know which of them exist or what they mean.
 //
-// It differs from them in three ways, each to the reader's benefit: a last line
-// without an end may be an !include (they cut off its last letter), a file that
-// is there but cannot be read is reported (they say nothing), and a folder as
-// --defaults-file is an error (they take it for an empty file).
+// It differs from them in three ways, for the benefit of the user: a last line without
+// a line break may be an !include (they cut off its last letter), a file that exists but
+// cannot be read is reported (they say nothing), and a folder as --defaults-file is an
+// error (they take it for an empty file).
 package optfile
 
 import (
@@ -26,21 +25,21 @@ import (
 )
 
 const (
-	// lineBytes is the room that MariaDB has for a line, its end included. What
-	// is longer goes on as a line of its own.
+	// lineBytes is the size of MariaDB's buffer for a line with its line break. The
+	// rest of a longer line counts as another line.
 	lineBytes = 4094
 	// includeDepth is how deep files may include each other.
 	includeDepth = 10
-	// maxFileBytes and maxFiles bound what is read when a file is none of
-	// options, or when folders include themselves.
+	// maxFileBytes and maxFiles limit what is read if a file is not an option file,
+	// or if folders include themselves.
 	maxFileBytes = 16 << 20
 	maxFiles     = 1000
 )
 
-// Options says which files and groups to read. The zero value reads the usual
-// files and no groups.
+// Options choose the files and groups to read. The zero value reads the usual files and
+// no groups.
 type Options struct {
-	// File is --defaults-file: if set, no other file is read but what it includes.
+	// File is --defaults-file: if set, only it and what it includes are read.
 	File string
 	// Extra is --defaults-extra-file, read after the global files.
 	Extra string
@@ -48,15 +47,15 @@ type Options struct {
 	Global []string
 	// Suffix is --defaults-group-suffix: of each group, also the one of that
 	// name with Suffix is read. If empty, MARIADB_GROUP_SUFFIX and
-	// MYSQL_GROUP_SUFFIX in the environment are asked.
+	// MYSQL_GROUP_SUFFIX in the environment count.
 	Suffix string
 	// NoDefaults is --no-defaults: nothing is read.
 	NoDefaults bool
 	// Groups names the groups whose settings are wanted, such as "client".
-	// Their order means nothing, nor does the case of letters.
+	// Neither their order nor the case of letters matters.
 	Groups []string
-	// Warn, if set, is called with each complaint that does not make reading
-	// fail: one line, lower case, that names a file.
+	// Warn, if set, is called with each problem that is not an error: one line, lower
+	// case, with the name of the file.
 	Warn func(message string)
 	// Opened, if set, is called with each file before it is read, by the name that its
 	// settings have in Setting.File.
@@ -64,7 +63,7 @@ type Options struct {
 	// Getenv looks up the environment. Nil is os.Getenv.
 	Getenv func(name string) string
 
-	etc []string // the folders of the global files, of tests; else globalFolders
+	etc []string // the folders of the global files, for tests; nil: globalFolders
 }
 
 // Setting is one line of an option file.
@@ -74,24 +73,23 @@ type Setting struct {
 	Name string
 	// Value has quotes and escapes resolved. It may be a secret.
 	Value string
-	// HasValue tells "name=" from "name".
+	// HasValue distinguishes "name=" from "name".
 	HasValue bool
-	// Loose says that the name began with "loose-": it is no error if there is
-	// no such option.
+	// Loose reports that the name began with "loose-": an unknown option is no error
+	// then.
 	Loose bool
 	// Group is the one of Options.Groups that it stands in, without the suffix.
 	Group string
-	// File and Line say where it stands; lines count from 1.
+	// File and Line are where it is written; lines count from 1.
 	File string
 	Line int
 }
 
-// Read returns the settings of the wanted groups in the order in which they were
-// read, so that of two of the same name the last one counts. A global file that
-// is missing is no error, nor is an included one, but File and Extra must be
-// there. Files that everyone may write to are not read. Errors name the file
-// and the line. In included files they are only warnings, and the rest of that
-// file is left out.
+// Read returns the settings of the wanted groups in the order in which they were read,
+// so that the last of two equal names wins. Global and included files may be missing,
+// but File and Extra must exist. Files that everyone may write to are skipped. Errors
+// name the file and the line. In an included file an error is only a warning, and the
+// rest of that file is skipped.
 func Read(o Options) ([]Setting, error) {
 	if o.NoDefaults {
 		return nil, nil
@@ -136,8 +134,8 @@ func Read(o Options) ([]Setting, error) {
 // globalFolders are those of the builds of Debian and of MariaDB themselves.
 func globalFolders() []string { return []string{"/etc", "/etc/mysql"} }
 
-// globalFiles lists the files before --defaults-extra-file, MariaDB's own first. A folder named twice
-// has its place where it is named last.
+// globalFiles lists the files that are read before --defaults-extra-file, MariaDB's own
+// first. If a folder is listed twice, the last place counts.
 func globalFiles(o Options) []string {
 	folders := slices.Clone(o.etc)
 	if home := firstSet(o.Getenv, "MARIADB_HOME", "MYSQL_HOME"); home != "" {
@@ -151,8 +149,7 @@ func globalFiles(o Options) []string {
 	return append(folders, o.Global...)
 }
 
-// groupSet maps the folded names of all groups that are wanted to those in
-// o.Groups.
+// groupSet maps the folded names of all wanted groups to their names in o.Groups.
 func groupSet(o Options) map[string]string {
 	suffix := o.Suffix
 	if suffix == "" {
@@ -166,7 +163,7 @@ func groupSet(o Options) map[string]string {
 	return set
 }
 
-// firstSet returns the first of some variables that is not empty.
+// firstSet returns the first variable that is not empty.
 func firstSet(getenv func(string) string, names ...string) string {
 	for _, name := range names {
 		if value := getenv(name); value != "" {
@@ -176,7 +173,7 @@ func firstSet(getenv func(string) string, names ...string) string {
 	return ""
 }
 
-// reader collects the settings of one call of Read.
+// reader collects settings during one call of Read.
 type reader struct {
 	warn     func(string)
 	opened   func(string, *os.File)
@@ -186,7 +183,7 @@ type reader struct {
 	files    int // opened so far
 }
 
-// required reads a file that must be there.
+// required reads a file that must exist.
 func (r *reader) required(path string) error {
 	path = r.expand(path)
 	f, err := r.open(path)
@@ -196,7 +193,7 @@ func (r *reader) required(path string) error {
 	return r.read(f, path, 0)
 }
 
-// optional reads a file unless it is missing or unreadable.
+// optional reads a file if it exists and can be read.
 func (r *reader) optional(path string) error {
 	f, err := r.open(path)
 	if err != nil {
@@ -206,8 +203,8 @@ func (r *reader) optional(path string) error {
 	return r.read(f, path, 0)
 }
 
-// included reads a file, depth includes away from the first. What is wrong in
-// there does not keep the file that includes it from being read.
+// included reads an included file at this depth. Errors in it do not stop the file that
+// includes it.
 func (r *reader) included(path string, depth int) {
 	f, err := r.open(path)
 	if err != nil {
@@ -219,16 +216,15 @@ func (r *reader) included(path string, depth int) {
 	}
 }
 
-// skipped warns of a file that cannot be opened but is there.
+// skipped warns about a file that exists but cannot be opened.
 func (r *reader) skipped(path string, err error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		r.warn(fmt.Sprintf("option file %s is ignored: %v", path, cause(err)))
 	}
 }
 
-// open opens a file for reading. It returns nil, after a warning, for a file
-// that anyone may have written. Of files that are neither regular nor inherited it
-// returns an error.
+// open opens a file. It returns nil, after a warning, for a file that everyone may write
+// to, and an error for a file that is neither regular nor inherited.
 func (r *reader) open(path string) (*os.File, error) {
 	if r.files++; r.files > maxFiles {
 		return nil, fmt.Errorf("more than %d option files", maxFiles)
@@ -249,7 +245,7 @@ func (r *reader) open(path string) (*os.File, error) {
 	return f, nil
 }
 
-// read reads an open file, or none if f is nil, and closes it.
+// read reads an open file and closes it. f may be nil.
 func (r *reader) read(f *os.File, path string, depth int) error {
 	if f == nil {
 		return nil
@@ -266,8 +262,8 @@ func (r *reader) lines(src io.Reader, path string, depth int) (number int, err e
 	lines := bufio.NewReaderSize(src, lineBytes)
 	var (
 		total   int
-		inGroup bool   // some group has begun
-		wanted  string // and this is its name, if its settings are to be kept
+		inGroup bool   // a group has begun
+		wanted  string // its name, if its settings are wanted
 		whole   = true
 	)
 	for {
@@ -310,7 +306,7 @@ func (r *reader) lines(src io.Reader, path string, depth int) (number int, err e
 	}
 }
 
-// include obeys a directive in line number of the file at path.
+// include carries out a directive in line number of the file at path.
 func (r *reader) include(s statement, path string, number, depth int) error {
 	if depth >= includeDepth {
 		r.warn(fmt.Sprintf("option file %s, line %d: %s is not included: files include each other more than %d deep",
@@ -333,8 +329,8 @@ func (r *reader) include(s statement, path string, number, depth int) error {
 	return nil
 }
 
-// expand resolves "~/" and "~user/" at the beginning of a path, as the shell
-// does not in --defaults-file=~/my.cnf.
+// expand resolves "~/" and "~user/" at the beginning of a path. In --defaults-file=~/my.cnf
+// the shell does not.
 func (r *reader) expand(path string) string {
 	first, rest, found := strings.Cut(path, "/")
 	name, tilde := strings.CutPrefix(first, "~")
@@ -345,7 +341,7 @@ func (r *reader) expand(path string) string {
 	if name != "" {
 		u, err := user.Lookup(name)
 		if err != nil {
-			return path // opening it will say that there is no such file
+			return path // open reports that it does not exist
 		}
 		home = u.HomeDir
 	}
@@ -355,7 +351,7 @@ func (r *reader) expand(path string) string {
 	return filepath.Join(home, rest)
 }
 
-// cause takes the path off an error, whose message names it already.
+// cause removes the path from an error that is quoted with it.
 func cause(err error) error {
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// kind is what a line is.
+// kind is the kind of a line.
 type kind int
 
 const (
@@ -17,7 +17,7 @@ const (
 	includeFolder             // !includedir name
 )
 
-// statement is what a line says.
+// statement is a parsed line.
 type statement struct {
 	kind     kind
 	name     string // of the group, the option, the file or the folder
@@ -25,12 +25,12 @@ type statement struct {
 	hasValue bool
 }
 
-// space is what MariaDB takes for white space: it reads option files as latin1,
-// where 0xA0 is a space.
+// space is white space for MariaDB, which reads option files as latin1, where 0xA0 is a
+// space.
 const space = " \t\n\v\f\r\xa0"
 
-// parse reads one line, with or without its end. Like MariaDB, it sees no
-// further than to the first NUL.
+// parse parses a line, with or without its line break. Like MariaDB, it stops at the
+// first NUL.
 func parse(line []byte) (statement, error) {
 	line, _, _ = bytes.Cut(line, []byte{0})
 	line = trimLeft(line)
@@ -52,7 +52,7 @@ func parse(line []byte) (statement, error) {
 	return parseOption(line), nil
 }
 
-// parseDirective reads what follows the "!".
+// parseDirective parses what follows the "!".
 func parseDirective(text []byte) (statement, error) {
 	text = trimLeft(text)
 	for _, d := range []struct {
@@ -72,7 +72,7 @@ func parseDirective(text []byte) (statement, error) {
 	return statement{}, nil
 }
 
-// parseOption reads a line that begins with a name.
+// parseOption parses a line that begins with a name.
 func parseOption(line []byte) statement {
 	name, value, found := bytes.Cut(cutComment(line), []byte("="))
 	s := statement{kind: option, name: string(trimRight(name)), hasValue: found}
@@ -82,7 +82,7 @@ func parseOption(line []byte) statement {
 	return s
 }
 
-// cutComment drops what follows a "#" outside quotes. A backslash counts only
+// cutComment removes what follows a "#" outside of quotes. A backslash is special only
 // within quotes.
 func cutComment(line []byte) []byte {
 	var quote byte
@@ -104,7 +104,7 @@ func cutComment(line []byte) []byte {
 	return line
 }
 
-// unquote takes off equal quotes around a value.
+// unquote removes matching quotes around a value.
 func unquote(value []byte) []byte {
 	n := len(value)
 	if n > 1 && (value[0] == '\'' || value[0] == '"') && value[n-1] == value[0] {
@@ -113,8 +113,8 @@ func unquote(value []byte) []byte {
 	return value
 }
 
-// unescape resolves the escapes in a value. A backslash before any other letter
-// stays, and so does one at the end.
+// unescape resolves escapes in a value. A backslash before any other letter or at the
+// end stays.
 func unescape(value []byte) string {
 	var out strings.Builder
 	for i := 0; i < len(value); i++ {
@@ -144,12 +144,12 @@ func unescape(value []byte) string {
 	return out.String()
 }
 
-// normal returns the one spelling of an option's name, and whether it is loose.
+// normal returns the canonical spelling of an option's name, and whether it is loose.
 func normal(name string) (string, bool) {
 	return strings.CutPrefix(strings.ReplaceAll(name, "_", "-"), "loose-")
 }
 
-// fold makes names of groups equal that differ in the case of letters.
+// fold makes the names of groups comparable without regard to case.
 func fold(name string) string {
 	out := []byte(name)
 	for i, c := range out {

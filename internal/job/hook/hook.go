@@ -1,7 +1,6 @@
-// Package hook runs the programs that an operator has named for certain moments
-// of a backup: with facts in the environment and on standard input, a limit of
-// time, and a record of what became of them. What the facts are is not known
-// here. There is no shell in between.
+// Package hook runs a program that the user has configured: without a shell, with a
+// given environment and standard input, and with a time limit. It returns the outcome
+// and the end of the output. It knows nothing of backups.
 package hook
 
 import (
@@ -21,20 +20,19 @@ import (
 	"mbk/internal/hint"
 )
 
-// ErrTimeout is the cause when a program did not end in time. It and what it had
-// started in its process group were killed.
+// ErrTimeout is returned when a program did not end in time. Its process group was
+// killed.
 var ErrTimeout = errors.New("did not end in time")
 
 // Command is a program and its arguments.
 type Command struct {
-	path string // of the program, absolute
+	path string // absolute path of the program
 	args []string
 }
 
-// Parse takes a command line apart: words at blanks, with single quotes, double
-// quotes and backslashes as in a shell, and nothing else of a shell: no
-// variables, pipes or redirections. The program must be there, so that a wrong
-// name shows before it is needed.
+// Parse splits a command line into words, with single quotes, double quotes and
+// backslashes as in a shell. It supports nothing else of a shell: no variables, pipes
+// or redirections. The program must exist, so that a wrong name is found early.
 func Parse(line string) (*Command, error) {
 	p := shellwords.NewParser()
 	words, err := p.Parse(line)
@@ -45,7 +43,7 @@ func Parse(line string) (*Command, error) {
 		return nil, hint.Wrap(fmt.Errorf("there is no shell to make something of %q", []rune(line)[p.Position]),
 			"quote it, or write sh -c '...' if you want a shell")
 	case len(words) == 0:
-		return nil, hint.Wrap(errors.New("no program is named"), "name a program, and its arguments behind it")
+		return nil, hint.Wrap(errors.New("no program is named"), "name a program, followed by its arguments")
 	}
 	path, err := exec.LookPath(words[0])
 	if err == nil {
@@ -57,7 +55,7 @@ func Parse(line string) (*Command, error) {
 	return &Command{path: path, args: words}, nil
 }
 
-// reason takes away what an error says of the program's name.
+// reason removes the program's name from an error.
 func reason(err error) error {
 	var lookup *exec.Error
 	if errors.As(err, &lookup) {
@@ -70,34 +68,33 @@ func reason(err error) error {
 	return err
 }
 
-// Program is the path of the program. Arguments may be secret.
+// Program returns the path of the program, without the arguments, which may be secret.
 func (c *Command) Program() string { return c.path }
 
-// Call is what a program gets.
+// Call is the input and the limits of one run.
 type Call struct {
-	Env     []string          // "NAME=value", all of its environment
-	Stdin   []byte            // it need not read that
+	Env     []string          // "NAME=value", the whole environment
+	Stdin   []byte            // the program need not read it
 	Timeout time.Duration     // 0: none
 	Grace   time.Duration     // between SIGTERM and SIGKILL, 0: five seconds
-	Print   func(line string) // hears each line of its output, on one goroutine; nil: nobody
+	Print   func(line string) // called with each line of output, by one goroutine; may be nil
 }
 
-// Result is what became of a program.
+// Result is the outcome of one run.
 type Result struct {
 	Started  time.Time // UTC
 	Took     time.Duration
-	ExitCode int    // -1: it did not start, or a signal ended it
-	Output   string // the last 4 KiB of what it printed, stdout and stderr
+	ExitCode int    // -1: the program did not start, or a signal ended it
+	Output   string // the last 4 KiB of stdout and stderr
 }
 
-// drain is how long output is waited for when the program has ended. A program
-// that it has left running may hold the pipe open for ever.
+// drain is how long Run waits for output after the program has ended. A child that is
+// still running may keep the pipe open.
 const drain = time.Second
 
-// Run runs the program to its end. An error says which program it was, and ends
-// with the last line that it printed. If ctx ends or the time is over, the process
-// group gets SIGTERM and, after the grace, SIGKILL. If this process dies, the
-// program gets SIGTERM.
+// Run runs the program and waits for it. Errors name the program and quote its last
+// line of output. If ctx ends or the time is over, the process group gets SIGTERM and,
+// after the grace period, SIGKILL. If this process dies, the program gets SIGTERM.
 func (c *Command) Run(ctx context.Context, call Call) (Result, error) {
 	if call.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -113,7 +110,7 @@ func (c *Command) Run(ctx context.Context, call Call) (Result, error) {
 	result := Result{Started: time.Now().UTC(), ExitCode: -1}
 	err := context.Cause(ctx)
 	if err == nil {
-		// Pdeathsig is sent when the thread ends that has started the program.
+		// Pdeathsig is sent when the thread that started the program ends.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err = supervise(ctx, cmd, call.Grace)
@@ -133,7 +130,7 @@ func (c *Command) Run(ctx context.Context, call Call) (Result, error) {
 	return result, err
 }
 
-// supervise starts a program and waits for its end, or makes it end.
+// supervise starts a program and waits for it, or stops it.
 func supervise(ctx context.Context, cmd *exec.Cmd, grace time.Duration) error {
 	if grace == 0 {
 		grace = 5 * time.Second
@@ -146,19 +143,19 @@ func supervise(ctx context.Context, cmd *exec.Cmd, grace time.Duration) error {
 	select {
 	case err := <-done:
 		if errors.Is(err, exec.ErrWaitDelay) {
-			return nil // it has ended well, and left something running
+			return nil // it succeeded, and left a child running
 		}
 		return err
 	case <-ctx.Done():
 	}
 	group := -cmd.Process.Pid
-	_ = syscall.Kill(group, syscall.SIGTERM) // it may have ended in this moment
+	_ = syscall.Kill(group, syscall.SIGTERM) // it may have ended just now
 	select {
 	case err := <-done:
 		done <- err
 	case <-time.After(grace):
 	}
-	_ = syscall.Kill(group, syscall.SIGKILL) // what its children have made of SIGTERM is not known
+	_ = syscall.Kill(group, syscall.SIGKILL) // its children may have ignored SIGTERM
 	<-done
 	return context.Cause(ctx)
 }

@@ -6,17 +6,17 @@ import (
 	"unicode"
 )
 
-// Bounds of what a program prints, in bytes.
+// Limits of what is kept of the output, in bytes.
 const (
 	keptOutput = 4 << 10
-	maxLine    = 2 << 10 // a longer one is broken
+	maxLine    = 2 << 10 // a longer one is split
 )
 
-// output takes what a program prints. It is written to by one goroutine, which
-// has ended when end is called.
+// output collects what a program prints. One goroutine writes to it, and has ended when
+// end is called.
 type output struct {
 	print func(string)
-	line  []byte // the last one, without its end so far
+	line  []byte // the last one, still incomplete
 	kept  []byte
 }
 
@@ -46,7 +46,7 @@ func (o *output) flush() {
 	o.line = o.line[:0]
 	o.kept = append(append(o.kept, text...), '\n')
 	if more := len(o.kept) - keptOutput; more > 0 {
-		begin := max(more, bytes.IndexByte(o.kept[more-1:], '\n')+more) // of a line
+		begin := max(more, bytes.IndexByte(o.kept[more-1:], '\n')+more) // of the first complete line
 		o.kept = append(o.kept[:0], o.kept[begin:]...)
 	}
 	if o.print != nil {
@@ -54,7 +54,7 @@ func (o *output) flush() {
 	}
 }
 
-// end returns what is kept of all lines.
+// end returns the lines that were kept.
 func (o *output) end() string {
 	if len(o.line) > 0 {
 		o.flush()
@@ -62,7 +62,7 @@ func (o *output) end() string {
 	return strings.TrimSpace(strings.ToValidUTF8(string(o.kept), ""))
 }
 
-// plain makes a line that does no harm to a terminal or to a log.
+// plain makes a line safe for terminals and logs.
 func plain(line []byte) string {
 	text := strings.ToValidUTF8(strings.TrimRight(string(line), "\r"), "\uFFFD")
 	return strings.Map(func(r rune) rune {
@@ -76,7 +76,7 @@ func plain(line []byte) string {
 	}, text)
 }
 
-// lastLine is the last line of a text that says something.
+// lastLine returns the last line of a text that is not blank.
 func lastLine(text string) string {
 	text = strings.TrimSpace(text)
 	return strings.TrimSpace(text[strings.LastIndexByte(text, '\n')+1:])

@@ -1,4 +1,4 @@
-// Package metrics measures a repository for Prometheus.
+// Package metrics computes the metrics of a repository for Prometheus.
 package metrics
 
 import (
@@ -12,8 +12,8 @@ import (
 	"mbk/internal/repo"
 )
 
-// Of returns what a repository tells of its backups. Times that never were
-// are 0, so that rules about an age need no second one for what is absent.
+// Of returns the metrics of a repository. The time of something that has never happened
+// is 0, so that an alert on age needs no second rule for missing metrics.
 func Of(ctx context.Context, r *repo.Repository, version string) ([]prom.Family, error) {
 	backups, err := r.List(ctx)
 	if err != nil {
@@ -43,7 +43,7 @@ func Of(ctx context.Context, r *repo.Repository, version string) ([]prom.Family,
 	return m.families, nil
 }
 
-// hostOf is the name of the server that the newest attempt knows.
+// hostOf returns the hostname of the server in the newest attempt that has one.
 func hostOf(attempts []repo.Attempt) string {
 	for _, a := range slices.Backward(attempts) {
 		if a.Hostname != "" {
@@ -59,7 +59,7 @@ type meter struct {
 	families []prom.Family
 }
 
-// gauge adds a value; more are the names and values of its labels.
+// gauge adds a value. more has the names and values of its labels.
 func (m *meter) gauge(name, help string, value float64, more ...string) {
 	m.add(prom.Family{Name: name, Help: help}, value, more...)
 }
@@ -77,7 +77,7 @@ func (m *meter) add(f prom.Family, value float64, more ...string) {
 	m.families[i].Samples = append(m.families[i].Samples, prom.Sample{Labels: labels, Value: value})
 }
 
-// unix is a time in seconds, 0 for none.
+// unix converts a time to seconds, 0 for none.
 func unix(t time.Time) float64 {
 	if t.IsZero() {
 		return 0
@@ -92,7 +92,7 @@ func truth(b bool) float64 {
 	return 0
 }
 
-// attempts measures the whole history.
+// attempts adds the metrics of the history.
 func (m *meter) attempts(all []repo.Attempt) {
 	count := map[string]int{}
 	var success time.Time
@@ -124,7 +124,7 @@ func (m *meter) attempts(all []repo.Attempt) {
 	}
 }
 
-// newest measures the newest backup that is there.
+// newest adds the metrics of the newest backup.
 func (m *meter) newest(all []repo.Summary) {
 	if len(all) == 0 {
 		return
@@ -152,8 +152,8 @@ func (m *meter) newest(all []repo.Summary) {
 	}
 }
 
-// proofs measures the verifications of each depth, the deepest first: what proves
-// more proves the rest.
+// proofs adds the metrics of verifications by depth, the deepest first, because it
+// includes the others.
 func (m *meter) proofs(all map[string]repo.Proof) {
 	var success time.Time
 	for _, depth := range []string{repo.DepthBoot, repo.DepthPages, repo.DepthStored} {
@@ -179,7 +179,7 @@ func (m *meter) proofs(all map[string]repo.Proof) {
 	}
 }
 
-// backups measures all that the repository holds.
+// backups adds the metrics of all backups.
 func (m *meter) backups(all []repo.Summary) {
 	var bytes int64
 	damaged := 0

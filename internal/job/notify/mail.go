@@ -1,6 +1,5 @@
-// Package notify tells people and other programs how a run went: by mail through
-// an SMTP server, and by a POST to a web address. What there is to tell comes from
-// the caller. Nothing in its errors is secret.
+// Package notify sends notifications: mail through an SMTP server, and a POST to a URL.
+// The caller provides the content. Errors contain no secrets.
 package notify
 
 import (
@@ -22,33 +21,33 @@ import (
 	"mbk/internal/hint"
 )
 
-// TLS says how the connection to a mail server is protected.
+// TLS is how the connection to a mail server is protected.
 type TLS string
 
 // The kinds of TLS.
 const (
 	TLSAuto     TLS = ""         // TLSImplicit on port 465, TLSNone to this machine without a login, else TLSStart
-	TLSStart    TLS = "starttls" // in plain text until the server agrees to STARTTLS; without that nothing is sent
+	TLSStart    TLS = "starttls" // STARTTLS; nothing is sent if the server does not support it
 	TLSImplicit TLS = "tls"      // from the first byte
-	TLSNone     TLS = "none"     // a password is then not sent in plain text either
+	TLSNone     TLS = "none"     // a password is not sent then
 )
 
-// Mail is a way to send mail.
+// Mail sends notifications by mail.
 type Mail struct {
 	Server   string // HOST or HOST:PORT; "" is this machine. The port's default is 465 with TLSImplicit, else 25
 	TLS      TLS
 	From     string   // "" is mbk at this machine
-	To       []string // each gets a mail of its own, so that a wrong address does not keep it from the others
+	To       []string // each gets a mail of their own, so that one wrong address does not affect the others
 	User     string   // "": no login
 	Password string
 	Roots    *x509.CertPool // nil: those of the system
-	Timeout  time.Duration  // for all of it, 0: half a minute
+	Timeout  time.Duration  // for everything, 0: 30 s
 
 	host string
 	port int
 }
 
-// Message is what is sent.
+// Message is the content of a notification.
 type Message struct {
 	Subject string
 	Text    string
@@ -78,7 +77,7 @@ func (m *Mail) Validate() error {
 	return m.chooseServer()
 }
 
-// chooseServer completes host, port and TLS.
+// chooseServer sets the defaults of host, port and TLS.
 func (m *Mail) chooseServer() error {
 	m.host, m.port = strings.Trim(m.Server, "[]"), 0
 	if host, port, err := net.SplitHostPort(m.Server); err == nil {
@@ -117,8 +116,8 @@ func (m *Mail) chooseServer() error {
 	return nil
 }
 
-// Send sends a message to everyone, after Validate. The error names those who did
-// not get it.
+// Send sends a message to every address. Call Validate first. The error names the
+// addresses that failed.
 func (m *Mail) Send(ctx context.Context, msg Message) error {
 	ctx, cancel := context.WithTimeout(ctx, m.Timeout)
 	defer cancel()
@@ -154,14 +153,14 @@ func (m *Mail) send(ctx context.Context, msg Message) error {
 	}
 	closed := client.Close()
 	if len(errs) == 0 && closed != nil && ctx.Err() != nil {
-		errs = append(errs, closed) // else the server has taken all, and only its goodbye is missing
+		errs = append(errs, closed) // otherwise the server has accepted everything, and only QUIT failed
 	}
 	return errors.Join(errs...)
 }
 
-// options are those of a connection.
+// options returns the options of the connection.
 func (m *Mail) options(ctx context.Context) []mail.Option {
-	deadline, _ := ctx.Deadline() // Send has set one
+	deadline, _ := ctx.Deadline() // Send sets one
 	options := []mail.Option{
 		mail.WithPort(m.port), mail.WithTimeout(max(time.Until(deadline), time.Second)),
 		mail.WithTLSConfig(&tls.Config{ServerName: m.host, RootCAs: m.Roots, MinVersion: tls.VersionTLS12}),
@@ -181,7 +180,7 @@ func (m *Mail) options(ctx context.Context) []mail.Option {
 	return options
 }
 
-// compose makes the mail for one receiver.
+// compose makes the mail for one address.
 func (m *Mail) compose(to string, msg Message) (*mail.Msg, error) {
 	one := mail.NewMsg()
 	if err := one.From(m.From); err != nil {
@@ -193,7 +192,7 @@ func (m *Mail) compose(to string, msg Message) (*mail.Msg, error) {
 	one.Subject(msg.Subject)
 	one.SetDate()
 	one.SetMessageID()
-	// Nobody's holiday answers to a machine.
+	// No automatic replies, please.
 	one.SetGenHeader("Auto-Submitted", "auto-generated")
 	one.SetBodyString(mail.TypeTextPlain, msg.Text)
 	if len(msg.JSON) > 0 {
@@ -202,7 +201,7 @@ func (m *Mail) compose(to string, msg Message) (*mail.Msg, error) {
 	return one, nil
 }
 
-// advise adds a next step to what goes wrong often.
+// advise adds a hint to common errors.
 func advise(err error) error {
 	var (
 		unknown x509.UnknownAuthorityError

@@ -17,15 +17,15 @@ import (
 	"mbk/internal/hint"
 )
 
-// Webhook is a web address that takes messages.
+// Webhook sends notifications to a URL.
 type Webhook struct {
-	URL     string        // may hold a secret, and is never shown but for its host
+	URL     string        // may contain a secret; only its host is ever shown
 	Agent   string        // "mbk 0.1.0"
-	Timeout time.Duration // of a try, 0: ten seconds
-	Pause   time.Duration // before the second try, three times as long before the third; 0: two seconds
+	Timeout time.Duration // of each try, 0: 10 s
+	Pause   time.Duration // before the second try, three times as long before the third; 0: 2 s
 }
 
-// tries is how often a message is sent until the other side has taken it.
+// tries is how often a message is sent until the server accepts it.
 const tries = 3
 
 // Validate completes and checks what can be checked without a connection.
@@ -43,7 +43,7 @@ func (w *Webhook) Validate() error {
 	return nil
 }
 
-// String is the address without what may be secret in it.
+// String returns the URL without the parts that may be secret.
 func (w *Webhook) String() string {
 	u, err := url.Parse(w.URL)
 	if err != nil {
@@ -52,8 +52,8 @@ func (w *Webhook) String() string {
 	return u.Scheme + "://" + u.Host + "/..."
 }
 
-// Post sends the JSON of a message, after Validate. It tries again if the other
-// side is not there, is busy, or has failed.
+// Post sends the JSON of a message. Call Validate first. It tries again if the server
+// cannot be reached, is busy or fails.
 func (w *Webhook) Post(ctx context.Context, msg Message) error {
 	pause := w.Pause
 	for try := 1; ; try++ {
@@ -74,7 +74,7 @@ func (w *Webhook) Post(ctx context.Context, msg Message) error {
 	}
 }
 
-// post is one try. Again reports whether another one may succeed.
+// post makes one try. again reports whether another one may succeed.
 func (w *Webhook) post(ctx context.Context, body []byte) (again bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
 	defer cancel()
@@ -85,7 +85,7 @@ func (w *Webhook) post(ctx context.Context, body []byte) (again bool, err error)
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", strings.ReplaceAll(w.Agent, " ", "/"))
 	client := http.Client{
-		// A POST that follows a redirection becomes a GET as a rule.
+		// After a redirect, clients usually send a GET.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	defer client.CloseIdleConnections()
@@ -93,14 +93,14 @@ func (w *Webhook) post(ctx context.Context, body []byte) (again bool, err error)
 	if err != nil {
 		var whole *url.Error
 		if errors.As(err, &whole) {
-			err = whole.Err // without the address
+			err = whole.Err // without the URL
 		}
 		if ctx.Err() != nil {
 			err = fmt.Errorf("no answer within %s", w.Timeout)
 		}
 		return true, err
 	}
-	defer answer.Body.Close() //nolint:errcheck // nothing of it matters but the beginning
+	defer answer.Body.Close() //nolint:errcheck // only its beginning matters
 	if answer.StatusCode >= 200 && answer.StatusCode < 300 {
 		return false, nil
 	}
@@ -116,8 +116,8 @@ func (w *Webhook) post(ctx context.Context, body []byte) (again bool, err error)
 // answerShown is how many bytes of an answer are shown.
 const answerShown = 200
 
-// firstLine is the beginning of what a server says, for people. Many a server
-// says which address it does not know, so whatever is of ours is taken out.
+// firstLine returns the beginning of an answer. Servers often quote the URL that they do
+// not know, so its secret parts are removed.
 func (w *Webhook) firstLine(r io.Reader) string {
 	limit := answerShown + len(w.URL)
 	line, _ := bufio.NewReader(io.LimitReader(r, int64(limit))).ReadString('\n') // what there is
@@ -137,8 +137,8 @@ func (w *Webhook) firstLine(r io.Reader) string {
 	}, line))
 }
 
-// secrets are the parts of the address that may be secret, the longest first:
-// one may hold another.
+// secrets returns the parts of the URL that may be secret, the longest first, because
+// one may contain another.
 func (w *Webhook) secrets() []string {
 	u, err := url.Parse(w.URL)
 	if err != nil {

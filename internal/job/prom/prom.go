@@ -1,5 +1,5 @@
-// Package prom writes measurements as Prometheus reads them, for the textfile
-// folder of node_exporter. It knows nothing of what is measured.
+// Package prom writes metrics in the format of Prometheus, for the textfile collector of
+// node_exporter. It does not know what is measured.
 package prom
 
 import (
@@ -13,12 +13,12 @@ import (
 	"github.com/prometheus/common/expfmt"
 )
 
-// Family is one metric with its values. Its name follows the conventions of
-// Prometheus: the unit at the end, and "_total" for a counter only.
+// Family is a metric with its values. Its name follows the conventions of Prometheus:
+// the unit at the end, and "_total" only for counters.
 type Family struct {
 	Name    string
 	Help    string
-	Counter bool // it only ever grows; else a gauge
+	Counter bool // it only grows; otherwise it is a gauge
 	Samples []Sample
 }
 
@@ -28,8 +28,8 @@ type Sample struct {
 	Value  float64
 }
 
-// Encode returns the text of the families in their order. A family without
-// samples is left out.
+// Encode returns the families as text, in their order. It leaves out families without
+// samples.
 func Encode(families []Family) ([]byte, error) {
 	var b bytes.Buffer
 	for _, f := range families {
@@ -43,7 +43,7 @@ func Encode(families []Family) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// message is the family as the library wants it.
+// message converts the family to the library's type.
 func (f Family) message() *dto.MetricFamily {
 	kind := dto.MetricType_GAUGE
 	if f.Counter {
@@ -71,15 +71,15 @@ func (f Family) message() *dto.MetricFamily {
 	return m
 }
 
-// WriteFile puts the families into a file that everybody may read. Whoever reads
-// it meanwhile gets the old text or the new one, never a part: node_exporter
-// would drop the metrics of the whole folder.
+// WriteFile writes the families to a file that everybody may read. It replaces the file
+// as a whole, because node_exporter drops the metrics of the whole folder if it reads
+// half a file.
 func WriteFile(path string, families []Family) (err error) {
 	b, err := Encode(families)
 	if err != nil {
 		return err
 	}
-	// node_exporter looks at files that end in ".prom" only.
+	// node_exporter reads only files that end in ".prom".
 	f, err := os.CreateTemp(filepath.Dir(path), ".mbk-*.tmp")
 	if err != nil {
 		return fmt.Errorf("write metrics to %s: %w", path, err)
@@ -87,7 +87,7 @@ func WriteFile(path string, families []Family) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("write metrics to %s: %w", path, err)
-			_ = os.Remove(f.Name()) // the first error is the one to tell
+			_ = os.Remove(f.Name()) // the first error is reported
 		}
 	}()
 	_, err = f.Write(b)

@@ -1,4 +1,4 @@
-// Package report tells all about one attempt in plain text, for a mail or a terminal.
+// Package report describes one attempt in plain text, for a mail or a terminal.
 package report
 
 import (
@@ -13,10 +13,10 @@ import (
 	"mbk/internal/ui/printable"
 )
 
-// Duration is how long an attempt took, 0 if that is not known.
+// Duration returns how long an attempt took, 0 if that is unknown.
 func Duration(a *repo.Attempt) time.Duration { return max(a.End().Sub(a.Started), 0) }
 
-// Ratio is the bytes read to the bytes stored, 0 if nothing is.
+// Ratio returns bytes read / bytes stored, 0 if nothing was stored.
 func Ratio(a *repo.Attempt) float64 {
 	if a.BytesStored == 0 {
 		return 0
@@ -24,7 +24,7 @@ func Ratio(a *repo.Attempt) float64 {
 	return float64(a.BytesRead) / float64(a.BytesStored)
 }
 
-// FailedStep is the step in which an attempt failed.
+// FailedStep returns the step in which an attempt failed, "" if it did not.
 func FailedStep(a *repo.Attempt) string {
 	if a.Outcome != repo.OutcomeFailed || len(a.Steps) == 0 {
 		return ""
@@ -32,15 +32,15 @@ func FailedStep(a *repo.Attempt) string {
 	return a.Steps[len(a.Steps)-1].Name
 }
 
-// Columns of a report: it is read in mails, too.
+// Widths in columns, for mail.
 const (
 	reportWidth = 72
 	labelWidth  = 13
 	barWidth    = 16
 )
 
-// Text tells all about one attempt, failed or not, for people: plain ASCII
-// but for names and messages, in lines of at most 72 columns where words allow.
+// Text describes an attempt, failed or not: in ASCII except for names and messages, and
+// in lines of at most 72 columns where words allow.
 func Text(repository string, a repo.Attempt, proofs []repo.Verification) string {
 	r := &reporter{a: &a}
 	r.head()
@@ -73,7 +73,7 @@ type reporter struct {
 	b strings.Builder
 }
 
-// head is the line that says how it went.
+// head writes the outcome.
 func (r *reporter) head() {
 	verdict := map[string]string{repo.OutcomeOK: "BACKUP OK", repo.OutcomeFailed: "BACKUP FAILED"}[r.a.Outcome]
 	if verdict == "" {
@@ -86,12 +86,12 @@ func (r *reporter) head() {
 	fmt.Fprintf(&r.b, "%-*s%s\n%s\n", width, verdict, r.a.ID, strings.Repeat("=", reportWidth))
 }
 
-// section begins a part of the report.
+// section writes a heading.
 func (r *reporter) section(title string) {
 	fmt.Fprintf(&r.b, "\n%s\n", strings.ToUpper(title))
 }
 
-// item is a label and its text, which may take several lines.
+// item writes a label and its text, which may need several lines.
 func (r *reporter) item(label, text string) {
 	if text == "" {
 		return
@@ -100,12 +100,12 @@ func (r *reporter) item(label, text string) {
 	fmt.Fprintf(&r.b, "%-*s%s", labelWidth+2, label, strings.TrimLeft(lines, " "))
 }
 
-// bullet is one entry of a list.
+// bullet writes an entry of a list.
 func (r *reporter) bullet(text string) {
 	fmt.Fprintf(&r.b, "  - %s", strings.TrimLeft(ui.Wrap(ui.OneLine(text), 4, reportWidth), " "))
 }
 
-// bar draws a share of a whole.
+// bar draws part/whole.
 func bar(part, whole int64) string {
 	if whole <= 0 || part <= 0 {
 		return ""
@@ -120,7 +120,7 @@ func (r *reporter) server() string {
 	return fmt.Sprintf("MariaDB %s at %s, %s", r.a.ServerVersion, r.a.Hostname, r.a.Datadir)
 }
 
-// failure says what went wrong, where, and what to do.
+// failure writes what went wrong, in which step, and what to do.
 func (r *reporter) failure() {
 	a := r.a
 	if a.Outcome == repo.OutcomeOK {
@@ -170,7 +170,7 @@ func (r *reporter) sizes() {
 	}
 }
 
-// times shows the steps, each with its share of the whole.
+// times writes the duration of each step.
 func (r *reporter) times() {
 	if len(r.a.Steps) == 0 {
 		return
@@ -232,7 +232,7 @@ func (r *reporter) largest() {
 	}
 }
 
-// shownEvents is how many tables a report lists that DDL has touched.
+// shownEvents limits the list of tables that DDL changed.
 const shownEvents = 20
 
 func (r *reporter) ddl() {
@@ -282,7 +282,7 @@ func (r *reporter) warnings() {
 	}
 }
 
-// around tells of the programs and messages around the attempt.
+// around writes the hooks and notifications.
 func (r *reporter) around() {
 	if len(r.a.Hooks) > 0 {
 		r.section("hooks")
@@ -301,7 +301,7 @@ func (r *reporter) around() {
 	}
 }
 
-// proofs says what verifications have found, the newest first.
+// proofs writes the results of verifications, the newest first.
 func (r *reporter) proofs(proofs []repo.Verification) {
 	if len(proofs) == 0 {
 		return
