@@ -10,6 +10,7 @@ import (
 	"mbk/internal/hint"
 	"mbk/internal/input/limit"
 	"mbk/internal/repo"
+	"mbk/internal/sys/signals"
 	"mbk/stage"
 )
 
@@ -93,7 +94,8 @@ func failure(o Options, id string, started time.Time, cause error) repo.Attempt 
 		Started: started.UTC(), Finished: time.Now().UTC(), Outcome: repo.OutcomeFailed,
 		Error: cause.Error(), Hints: hint.Strings(hint.All(cause)),
 	}
-	if errors.Is(cause, context.Canceled) && !strings.Contains(a.Error, "signal received") {
+	_, signalled := errors.AsType[signals.Received](cause) // which says enough
+	if errors.Is(cause, context.Canceled) && !signalled {
 		a.Error = "interrupted: " + a.Error
 	}
 	return a

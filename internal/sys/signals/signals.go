@@ -9,11 +9,11 @@ import (
 	"syscall"
 )
 
-// signalled is the cause of the cancellation.
-type signalled struct{ which os.Signal }
+// Received is the cause of the cancellation. It is a context.Canceled.
+type Received struct{ Signal os.Signal }
 
-func (s signalled) Error() string        { return s.which.String() + " signal received" }
-func (s signalled) Is(target error) bool { return target == context.Canceled }
+func (r Received) Error() string        { return r.Signal.String() + " signal received" }
+func (r Received) Is(target error) bool { return target == context.Canceled }
 
 // Notify returns a context that is cancelled by the first signal that asks the process to
 // end: SIGINT, SIGTERM, SIGQUIT or SIGHUP. A signal that was ignored when the process
@@ -41,7 +41,7 @@ func Notify(parent context.Context) context.Context {
 		if len(deadly) > 0 { // without arguments Reset means all signals
 			signal.Reset(deadly...)
 		}
-		cancel(signalled{which})
+		cancel(Received{which})
 	}()
 	return ctx
 }
