@@ -84,7 +84,11 @@ func (p *Preflight) checkSpace(ctx context.Context, o Options) error {
 		text += fmt.Sprintf(", %s to be kept free (%s)", humanize.IBytes(uint64(keep)), o.MinFree)
 	}
 	if space.Free < need+keep {
-		p.add("space", GradeError, text, "make room (mbk expire), or use another repository")
+		advice := hint.Text("make room (mbk expire), or use another repository")
+		if space.Free >= need {
+			advice += ", or allow less with " + hint.Option("min-free")
+		}
+		p.add("space", GradeError, text, advice)
 		return nil
 	}
 	p.add("space", GradeOK, text)

@@ -95,14 +95,14 @@ func (o *source) apply(b *backup.Options, u *ui.UI) (err error) {
 	b.Datadir, b.SkipUnsupported, b.NewServer = o.datadir, o.unsupported, o.newServer
 	if o.historyTable != "" {
 		if b.HistoryTable, err = stage.ParseHistoryTable(o.historyTable); err != nil {
-			return usagef("--history-table: %v", err)
+			return usagef("%s: %v", hint.Option("history-table"), err)
 		}
 	}
 	if b.Filter, err = o.filters.spec(u.Stdin); err != nil {
 		return err
 	}
 	if b.Codec, b.Level, err = pack.ParseCodec(o.compress); err != nil {
-		return usagef("--compress: %v", err)
+		return usagef("%s: %v", hint.Option("compress"), err)
 	}
 	return nil
 }
@@ -163,8 +163,8 @@ func (o *backupOptions) backup(p *program) (backup.Options, error) {
 		Logger: p.ui.Logger(),
 	}
 	if info, err := os.Stat(o.spoolDir); o.spoolDir != "" && (err != nil || !info.IsDir()) {
-		return b, hint.Wrap(&configError{fmt.Errorf("--spool-dir: %s is not a folder", o.spoolDir)},
-			"name a folder with --spool-dir, on a disk with some room")
+		return b, hint.Wrap(&configError{hint.Errorf("%s: %s is not a folder", hint.Option("spool-dir"), o.spoolDir)},
+			"name a folder with "+hint.Option("spool-dir")+", on a disk with some room")
 	}
 	if err := o.source.apply(&b, p.ui); err != nil {
 		return b, err

@@ -83,8 +83,8 @@ func runCheck(ctx context.Context, o *checkOptions, u *ui.UI) error {
 // checkFreshness answers a monitoring system.
 func checkFreshness(ctx context.Context, o *checkOptions, ages ageLimits, u *ui.UI) error {
 	if name := o.source.filters.typed(); name != "" {
-		return usagef("--%s asks the server, and with --max-age or --max-verify-age only the repository is looked at: "+
-			"leave one of them out", name)
+		return usagef("%s asks the server, and with %s or %s only the repository is looked at: leave one of them out",
+			hint.Option(name), hint.Option("max-age"), hint.Option("max-verify-age"))
 	}
 	r, err := o.repository.open(ctx)
 	if err != nil {

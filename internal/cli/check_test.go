@@ -67,7 +67,7 @@ func TestCheckOfSurroundings(t *testing.T) {
 		wants(t, c, "clock", "ok", "this machine's")
 		wants(t, c, "busy", "ok", "nothing is in the way")
 		wants(t, c, "spool", "ok", " free in ")
-		wants(t, c, "space", "ok", "to be kept free (--min-free 10%)")
+		wants(t, c, "space", "ok", "to be kept free (10%)")
 	})
 	t.Run("no folder for the repository", func(t *testing.T) {
 		missing := filepath.Join(t.TempDir(), "missing")
@@ -87,7 +87,7 @@ func TestCheckOfSurroundings(t *testing.T) {
 		if o.code != 2 || c.OK || !strings.Contains(o.stderr, "mbk: hint: make room (mbk expire)") {
 			t.Errorf("exit code %d, %q", o.code, o.stderr)
 		}
-		wants(t, c, "space", "error", " free in "+repository, " needed, ", "to be kept free (--min-free 97%)")
+		wants(t, c, "space", "error", " free in "+repository, " needed, ", "to be kept free (97%)")
 		mbk(t, backupArgs(srv, repository, "--min-free", "97%")...).wantRefusal(t, 2, "make room", "to be kept free")
 	})
 	t.Run("others can write to the repository", func(t *testing.T) {

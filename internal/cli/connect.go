@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mbk/internal/cli/options"
+	"mbk/internal/hint"
 	"mbk/stage"
 )
 
@@ -85,7 +86,7 @@ func (o *connection) wantedProtocol() (stage.Protocol, error) {
 	case stage.ProtocolAuto, stage.ProtocolTCP, stage.ProtocolSocket:
 		return p, nil
 	}
-	return "", usagef("--protocol is tcp or socket, not %q", name)
+	return "", usagef("%s is tcp or socket, not %q", hint.Option("protocol"), name)
 }
 
 // config makes the connection's configuration out of the options.
@@ -99,19 +100,20 @@ func (o *connection) config(ctx context.Context) (stage.Config, error) {
 		return cfg, err
 	}
 	if cfg.ConnectTimeout <= 0 {
-		return cfg, usagef("--connect-timeout is %s, want more than nothing", cfg.ConnectTimeout)
+		return cfg, usagef("%s is %s, want more than nothing", hint.Option("connect-timeout"), cfg.ConnectTimeout)
 	}
 	if cfg.Port > 65535 {
-		return cfg, usagef("--port is %d, want 1 to 65535", cfg.Port)
+		return cfg, usagef("%s is %d, want 1 to 65535", hint.Option("port"), cfg.Port)
 	}
 	if (cfg.TLS.Cert == "") != (cfg.TLS.Key == "") {
-		return cfg, usagef("--ssl-cert and --ssl-key belong together, and one of them is missing")
+		return cfg, usagef("%s and %s belong together, and one of them is missing",
+			hint.Option("ssl-cert"), hint.Option("ssl-key"))
 	}
 	if cfg.Password, err = o.password(ctx); err != nil {
 		return cfg, err
 	}
 	if err := cfg.Validate(); err != nil {
-		return cfg, &options.UsageError{Message: err.Error()}
+		return cfg, options.Usage(err)
 	}
 	return cfg, nil
 }

@@ -72,12 +72,8 @@ func (p *program) advice(err error) []string {
 		return nil
 	}
 	steps := hint.Strings(hint.All(err))
-	blamed := err.Error()
-	if isUsage(err) {
-		blamed += " " + hint.Join(hint.Of(err), " ").String()
-	}
 	if p.command != nil {
-		steps = append(steps, p.command.options.WhereSet(blamed)...)
+		steps = append(steps, p.command.options.WhereSet(hint.Options(err))...)
 	}
 	if isUsage(err) {
 		steps = append(steps, p.helpOf())

@@ -50,9 +50,9 @@ func expireCommand(p *program) *command {
 
 func runExpire(ctx context.Context, o *expireOptions, u *ui.UI) (err error) {
 	if err := o.policy.Validate(); errors.Is(err, repo.ErrKeepsNothing) {
-		return usagef("mbk expire needs at least one rule, such as --keep-daily 7")
+		return usagef("mbk expire needs at least one rule, such as %s 7", hint.Option("keep-daily"))
 	} else if err != nil {
-		return &options.UsageError{Message: err.Error()}
+		return options.Usage(err)
 	}
 	r, err := o.open(ctx)
 	if err != nil {

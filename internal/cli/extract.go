@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"mbk/internal/cli/options"
+	"mbk/internal/hint"
 	"mbk/internal/restore"
 	"mbk/internal/ui"
 	"mbk/internal/ui/printable"
@@ -41,7 +42,7 @@ func runExtract(ctx context.Context, o *extractOptions, u *ui.UI) error {
 		return usagef("mbk extract needs the id of a backup and at least one table (database.table) or file")
 	}
 	if o.to == "" {
-		return usagef("mbk extract needs --to FOLDER")
+		return usagef("mbk extract needs %s FOLDER", hint.Option("to"))
 	}
 	r, err := preparation(ctx, o.repository, serverProgram{}, o.args[0], o.threads, u)
 	if err != nil {

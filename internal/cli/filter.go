@@ -75,7 +75,7 @@ func (o *filters) spec(stdin io.Reader) (filter.Spec, error) {
 		"database": &s.Databases, "exclude-database": &s.ExcludeDatabases,
 		"table": &s.Tables, "exclude-table": &s.ExcludeTables,
 	}
-	check := func(origin string) error {
+	check := func(origin hint.Text) error {
 		if _, err := filter.New(s, false); errors.Is(err, filter.ErrPattern) {
 			return usagef("%s: %v", origin, err)
 		}
@@ -84,17 +84,17 @@ func (o *filters) spec(stdin io.Reader) (filter.Spec, error) {
 	for _, l := range o.lists() {
 		list := into[l.name]
 		*list = append(*list, l.names.patterns...)
-		if err := check("--" + l.name); err != nil {
+		if err := check(hint.Option(l.name)); err != nil {
 			return s, err
 		}
 		for _, file := range l.names.files {
-			origin := fmt.Sprintf("--%s-file %s", l.name, file)
+			origin := hint.Textf("%s %s", hint.Option(l.name+"-file"), file)
 			more, err := readNames(stdin, file)
 			if err != nil {
-				return s, hint.Wrap(&configError{fmt.Errorf("%s: %w", origin, err)}, "name a file with one name a line")
+				return s, hint.Wrap(&configError{hint.Errorf("%s: %w", origin, err)}, "name a file with one name a line")
 			}
 			if len(more) == 0 {
-				return s, hint.Wrap(&configError{fmt.Errorf("%s: there is no name in it", origin)},
+				return s, hint.Wrap(&configError{hint.Errorf("%s: there is no name in it", origin)},
 					"leave the option away, or name something")
 			}
 			*list = append(*list, more...)
@@ -112,7 +112,7 @@ func (o *filters) oneStdin() error {
 	for _, l := range o.lists() {
 		for _, file := range l.names.files {
 			if file == "-" && reader != "" {
-				return usagef("--%s-file and --%s-file cannot both read stdin", reader, l.name)
+				return usagef("%s and %s cannot both read stdin", hint.Option(reader+"-file"), hint.Option(l.name+"-file"))
 			}
 			if file == "-" {
 				reader = l.name

@@ -53,7 +53,7 @@ func parseAge(option, text string) (time.Duration, error) {
 		}
 	}
 	if err != nil || d <= 0 {
-		return 0, usagef("--%s %q is not a duration such as 26h, 8d or 2w", option, text)
+		return 0, usagef("%s %q is not a duration such as 26h, 8d or 2w", hint.Option(option), text)
 	}
 	return d, nil
 }

@@ -165,7 +165,7 @@ func TestMinFreeDuringABackup(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(disk, "filler"), make([]byte, 62<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r.wait(t, 15*time.Second).wantRefusal(t, 1, "make room (mbk expire), or allow less with --min-free", repository+" has only ", " left, and 19 MiB (--min-free 20MB) are to be kept free")
+	r.wait(t, 15*time.Second).wantRefusal(t, 1, "make room (mbk expire), or allow less with --min-free", repository+" has only ", " left, and 19 MiB (20MB) are to be kept free")
 	if a := wantNoBackup(t, repository, 1)[0]; !strings.Contains(a.Error, "--min-free") {
 		t.Errorf("the history says %q", a.Error)
 	}

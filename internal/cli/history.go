@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mbk/internal/cli/options"
+	"mbk/internal/hint"
 	"mbk/internal/job/report"
 	"mbk/internal/repo"
 	"mbk/internal/ui"
@@ -109,8 +110,8 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 	if ago, err := parseAge("since", text); err == nil {
 		return now.Add(-ago), nil
 	}
-	return time.Time{}, usagef("--since %q is neither a time such as \"2026-11-20 15:04\" "+
-		"nor a duration such as 7d or 36h", text)
+	return time.Time{}, usagef("%s %q is neither a time such as \"2026-11-20 15:04\" nor a duration such as 7d or 36h",
+		hint.Option("since"), text)
 }
 
 // shownError is how much of an error a list of attempts shows.
@@ -140,7 +141,7 @@ func printHistory(u *ui.UI, d historyDocument) error {
 func runHistoryOf(ctx context.Context, o *historyOptions, u *ui.UI) error {
 	for _, name := range []string{"failed", "last", "since"} {
 		if o.set.IsSet(name) {
-			return usagef("--%s chooses among all attempts, but the attempt %q was named", name, o.ids[0])
+			return usagef("%s chooses among all attempts, but the attempt %q was named", hint.Option(name), o.ids[0])
 		}
 	}
 	if len(o.ids) > 1 {

@@ -1,13 +1,13 @@
 package cli
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"mbk/internal/cli/options"
+	"mbk/internal/hint"
 	"mbk/internal/job"
 	"mbk/internal/job/hook"
 	"mbk/internal/repo"
@@ -38,7 +38,7 @@ func (o *hooks) resolve() (job.Hooks, error) {
 		for _, line := range moment.lines {
 			program, err := hook.Parse(line)
 			if err != nil {
-				return h, &configError{fmt.Errorf("--hook-%s: %w", moment.when, err)}
+				return h, &configError{hint.Errorf("%s: %w", hint.Option("hook-"+moment.when), err)}
 			}
 			h.Programs[moment.when] = append(h.Programs[moment.when], program)
 		}

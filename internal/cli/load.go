@@ -7,6 +7,7 @@ import (
 
 	"mbk/backup"
 	"mbk/internal/cli/options"
+	"mbk/internal/hint"
 	"mbk/internal/input/bytesize"
 	"mbk/internal/sys/priority"
 )
@@ -44,7 +45,7 @@ func (o *minFree) bind(s *options.Set) {
 // apply makes it count for a backup.
 func (o minFree) apply(b *backup.Options) (err error) {
 	if b.MinFree, err = backup.ParseReserve(string(o)); err != nil {
-		return usagef("--min-free: %v", err)
+		return usagef("%s: %v", hint.Option("min-free"), err)
 	}
 	return nil
 }
@@ -57,21 +58,21 @@ func (o *load) apply(b *backup.Options) (err error) {
 			err = fmt.Errorf("%q is not a rate such as 100MB", o.rate)
 		}
 		if err != nil {
-			return usagef("--rate-limit %v", err)
+			return usagef("%s %v", hint.Option("rate-limit"), err)
 		}
 		b.BytesPerSecond = n
 	}
 	if b.Priority.Nice = o.nice; o.nice > priority.Lowest {
-		return usagef("--nice %d is not from 0 to %d", o.nice, priority.Lowest)
+		return usagef("%s %d is not from 0 to %d", hint.Option("nice"), o.nice, priority.Lowest)
 	}
 	if b.Priority.IO, err = priority.ParseIO(o.ionice); err != nil {
-		return usagef("--ionice: %v", err)
+		return usagef("%s: %v", hint.Option("ionice"), err)
 	}
 	b.MaxLag = o.maxLag
 	for _, text := range o.abortIf {
 		bound, err := backup.ParseBound(text)
 		if err != nil {
-			return usagef("--abort-if: %v", err)
+			return usagef("%s: %v", hint.Option("abort-if"), err)
 		}
 		b.AbortIf = append(b.AbortIf, bound)
 	}

@@ -47,7 +47,7 @@ func runMetrics(ctx context.Context, o *metricsOptions, u *ui.UI) error {
 	}
 	if o.output != "" {
 		return hint.Wrap(prom.WriteFile(o.output, families),
-			"name a file in a folder that is there and that this user may write to: --output")
+			"name a file in a folder that is there and that this user may write to: "+hint.Option("output"))
 	}
 	text, err := prom.Encode(families)
 	if err != nil {

@@ -53,7 +53,8 @@ var errNotSent = errors.New("not everybody was told")
 
 func runNotifyTest(ctx context.Context, n *job.Notifications, repository string, p *program) error {
 	if !n.Any() {
-		return hint.Wrap(usagef("there is nobody to tell"), "name somebody with --mail-to or --webhook")
+		return hint.Wrap(usagef("there is nobody to tell"),
+			"name somebody with "+hint.Option("mail-to")+" or "+hint.Option("webhook"))
 	}
 	now := time.Now().UTC()
 	notice := job.Notice{

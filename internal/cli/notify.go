@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"strings"
 
 	"mbk/internal/cli/options"
@@ -48,7 +47,7 @@ func (o *notifications) resolve() (*job.Notifications, error) {
 	switch n.When {
 	case job.WhenFailure, job.WhenSuccess, job.WhenAlways, job.WhenChange, job.WhenNever:
 	default:
-		return nil, usagef("--notify is failure, success, always, change or never, not %q", n.When)
+		return nil, usagef("%s is failure, success, always, change or never, not %q", hint.Option("notify"), n.When)
 	}
 	if len(o.to) > 0 {
 		n.Mail = &notify.Mail{Server: o.server, TLS: notify.TLS(strings.ToLower(o.tls)), From: o.from, User: o.user}
@@ -56,8 +55,8 @@ func (o *notifications) resolve() (*job.Notifications, error) {
 			n.Mail.To = append(n.Mail.To, addresses(text)...)
 		}
 		if err := n.Mail.Validate(); err != nil {
-			return nil, hint.Wrap(&options.UsageError{Message: err.Error()},
-				"check --mail-to, --mail-from, --mail-server and --mail-tls")
+			return nil, hint.Wrap(options.Usage(err), hint.Textf("check %s, %s, %s and %s",
+				hint.Option("mail-to"), hint.Option("mail-from"), hint.Option("mail-server"), hint.Option("mail-tls")))
 		}
 		var err error
 		if n.Mail.Password, err = o.password(); err != nil {
@@ -67,12 +66,13 @@ func (o *notifications) resolve() (*job.Notifications, error) {
 	if o.webhook != "" {
 		n.Webhook = &notify.Webhook{URL: o.webhook, Agent: tool()}
 		if err := n.Webhook.Validate(); err != nil {
-			return nil, hint.Wrap(&options.UsageError{Message: "--" + err.Error()},
+			return nil, hint.Wrap(usagef("%s%s", hint.Option("webhook"), strings.TrimPrefix(err.Error(), "webhook")),
 				"an address looks like https://hooks.example.com/path")
 		}
 	}
 	if o.set.IsSet("notify") && n.When != job.WhenNever && !n.Any() {
-		return nil, usagef("--notify %s has nobody to tell: name somebody with --mail-to or --webhook", n.When)
+		return nil, usagef("%s %s has nobody to tell: name somebody with %s or %s",
+			hint.Option("notify"), n.When, hint.Option("mail-to"), hint.Option("webhook"))
 	}
 	return n, nil
 }
@@ -81,7 +81,8 @@ func (o *notifications) resolve() (*job.Notifications, error) {
 func (o *notifications) password() (string, error) {
 	if o.user == "" {
 		if o.set.IsSet(mailPasswordFileOption) {
-			return "", usagef("--%s %s is for nobody: name the account with --mail-user", mailPasswordFileOption, o.passwordFile)
+			return "", usagef("%s %s is for nobody: name the account with %s",
+				hint.Option(mailPasswordFileOption), o.passwordFile, hint.Option("mail-user"))
 		}
 		return "", nil
 	}
@@ -91,8 +92,8 @@ func (o *notifications) password() (string, error) {
 	if word := o.program.getenv(mailPasswordVariable); word != "" {
 		return word, nil
 	}
-	return "", hint.Wrap(&configError{fmt.Errorf("--mail-user %s has no password", o.user)},
-		"name a file that holds it with --mail-password-file, or put it into $"+mailPasswordVariable)
+	return "", hint.Wrap(&configError{hint.Errorf("%s %s has no password", hint.Option("mail-user"), o.user)},
+		"name a file that holds it with "+hint.Option("mail-password-file")+", or put it into $"+mailPasswordVariable)
 }
 
 // addresses takes apart "a@b, c@d". A comma may also stand in a quoted name.

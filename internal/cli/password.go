@@ -42,7 +42,7 @@ func readPassword(u *ui.UI, option, path string) (word string, err error) {
 	const most = 4 << 10 // bytes; no password is longer
 	f, err := inputfile.Open(path)
 	if err != nil {
-		return "", hint.Wrap(&configError{fmt.Errorf("--%s: %w", option, err)},
+		return "", hint.Wrap(&configError{hint.Errorf("%s: %w", hint.Option(option), err)},
 			"name a file that the user who runs mbk can read")
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
@@ -51,7 +51,7 @@ func readPassword(u *ui.UI, option, path string) (word string, err error) {
 	}
 	line, err := bufio.NewReader(io.LimitReader(f, most)).ReadString('\n')
 	if err != nil && err != io.EOF {
-		return "", &configError{fmt.Errorf("--%s: %w", option, err)}
+		return "", &configError{hint.Errorf("%s: %w", hint.Option(option), err)}
 	}
 	return strings.TrimRight(line, "\r\n"), nil
 }

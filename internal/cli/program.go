@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"mbk/internal/cli/options"
+	"mbk/internal/hint"
 	"mbk/internal/sys/interrupt"
 	"mbk/internal/ui"
 )
@@ -147,7 +148,7 @@ func (p *program) read(args []string) error {
 		}
 	}
 	if err := p.ui.Start(); err != nil {
-		return &options.UsageError{Message: err.Error()}
+		return options.Usage(err)
 	}
 	return c.take(args)
 }
@@ -184,10 +185,10 @@ func (p *program) noCommand(args []string) error {
 	name, _, _ := strings.Cut(strings.TrimLeft(word, "-"), "=")
 	for _, c := range p.commands {
 		if o, _ := c.options.Find(name); o != nil {
-			return usagef("--%s is an option of commands, and no command is named", name)
+			return usagef("%s is an option of commands, and no command is named", hint.Option(name))
 		}
 	}
-	return usagef("there is no option --%s", name)
+	return usagef("there is no option %s", hint.Option(name))
 }
 
 // commandFirst moves the command before the options that were written before it, as

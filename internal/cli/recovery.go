@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"mbk/internal/cli/options"
+	"mbk/internal/hint"
 	"mbk/internal/input/bytesize"
 	"mbk/internal/restore"
 	"mbk/internal/ui"
@@ -42,7 +43,7 @@ func (o *serverProgram) bufferPool() (int64, error) {
 		err = fmt.Errorf("%q is not a size of 64MiB or more, such as 4GiB", o.memory)
 	}
 	if err != nil {
-		return 0, usagef("--use-memory %v", err)
+		return 0, usagef("%s %v", hint.Option("use-memory"), err)
 	}
 	return n, nil
 }
@@ -118,7 +119,7 @@ func parseOwner(text string) (*restore.Owner, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
 		if u, err = user.LookupId(name); err != nil {
-			return nil, usagef("--owner: no user %q on this machine", name)
+			return nil, usagef("%s: no user %q on this machine", hint.Option("owner"), name)
 		}
 	}
 	gid := u.Gid
@@ -126,7 +127,7 @@ func parseOwner(text string) (*restore.Owner, error) {
 		g, err := user.LookupGroup(group)
 		if err != nil {
 			if g, err = user.LookupGroupId(group); err != nil {
-				return nil, usagef("--owner: no group %q on this machine", group)
+				return nil, usagef("%s: no group %q on this machine", hint.Option("owner"), group)
 			}
 		}
 		gid = g.Gid
@@ -136,7 +137,7 @@ func parseOwner(text string) (*restore.Owner, error) {
 	o.UID, errs[0] = strconv.Atoi(u.Uid)
 	o.GID, errs[1] = strconv.Atoi(gid)
 	if err := errors.Join(errs[:]...); err != nil {
-		return nil, usagef("--owner %q: %v", text, err)
+		return nil, usagef("%s %q: %v", hint.Option("owner"), text, err)
 	}
 	return &o, nil
 }

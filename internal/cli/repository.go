@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path/filepath"
 	"strings"
@@ -61,7 +60,7 @@ func (o repository) openOrNew(ctx context.Context) (*repo.Repository, error) {
 func (o repository) named() error {
 	if o.path == "" {
 		return hint.Wrap(usagef("no repository is named"),
-			"name it with --repo FOLDER, in $MBK_REPO, or as repo= in group [mbk] of an option file")
+			"name it with "+hint.Option("repo")+" FOLDER, in $MBK_REPO, or as repo= in group [mbk] of an option file")
 	}
 	return nil
 }
@@ -83,14 +82,15 @@ func (o repository) openWith(
 	}
 	st, err := folder.Open(o.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, hint.Wrap(&configError{fmt.Errorf("repository: %w", err)},
+		return nil, hint.Wrap(&configError{hint.Errorf("repository: %w", err)},
 			hint.Text("check that its disk is mounted; if the repository is new, make the folder: mkdir -m 700 -p "+o.path))
 	}
 	if len(hint.Of(err)) > 0 {
-		return nil, &configError{fmt.Errorf("repository: %w", err)}
+		return nil, &configError{hint.Errorf("repository: %w", err)}
 	}
 	if err != nil {
-		return nil, hint.Wrap(&configError{fmt.Errorf("repository: %w", err)}, "check --repo, and who may read that folder")
+		return nil, hint.Wrap(&configError{hint.Errorf("repository: %w", err)},
+			"check "+hint.Option("repo")+", and who may read that folder")
 	}
 	r, err := open(ctx, st)
 	if err == nil {
@@ -98,7 +98,8 @@ func (o repository) openWith(
 	}
 	switch {
 	case errors.Is(err, repo.ErrNotRepository):
-		err = hint.Wrap(err, "check --repo; the first \"mbk backup\" into an empty folder makes it a repository")
+		err = hint.Wrap(err,
+			"check "+hint.Option("repo")+"; the first \"mbk backup\" into an empty folder makes it a repository")
 	case errors.Is(err, repo.ErrNewerFormat):
 		err = hint.Wrap(err, "use the mbk that made it, or a newer one")
 	case errors.Is(err, repo.ErrDamaged):

@@ -94,7 +94,7 @@ func runRestore(ctx context.Context, o *restoreOptions, u *ui.UI) error {
 // restore makes the options of a restore out of those of its command.
 func (o *restoreOptions) restore(ctx context.Context, u *ui.UI) (r restore.Options, err error) {
 	if o.target == "" {
-		return r, usagef("mbk restore needs --target FOLDER, the data directory to make")
+		return r, usagef("mbk restore needs %s FOLDER, the data directory to make", hint.Option("target"))
 	}
 	if r.Preparation, err = preparation(ctx, o.repository, o.server, o.id, o.threads, u); err != nil {
 		return r, err
@@ -103,13 +103,14 @@ func (o *restoreOptions) restore(ctx context.Context, u *ui.UI) (r restore.Optio
 	r.KeepOld, r.GaleraNode, r.AllowDamaged = o.keepOld, o.galeraNode, o.allowDamaged
 	r.Upgrade, r.UpgradeWith = o.upgrade, o.upgradeWith
 	if r.Raw && (r.Upgrade || r.UpgradeWith != "") {
-		return r, usagef("--upgrade needs the recovery, which --no-recover leaves to the server")
+		return r, usagef("%s needs the recovery, which %s leaves to the server",
+			hint.Option("upgrade"), hint.Option("no-recover"))
 	}
 	if r.DirMaps, err = o.dirMaps(); err != nil {
 		return r, err
 	}
 	if path, ok := inRepository(r.Repository, r.Target); ok {
-		return r, hint.Wrap(&configError{fmt.Errorf("target %s lies in the repository", path)},
+		return r, hint.Wrap(&configError{hint.Errorf("target %s lies in the repository", path)},
 			hint.Text("name a target outside of "+r.Repository.String()))
 	}
 	if r.Filter, err = o.filters.spec(u.Stdin); err != nil {
@@ -128,7 +129,7 @@ func (o *restoreOptions) dirMaps() ([]restore.DirMap, error) {
 	for _, text := range o.mapDirs {
 		m, err := restore.ParseDirMap(text)
 		if err != nil {
-			return nil, usagef("--map-dir %v", err)
+			return nil, usagef("%s %v", hint.Option("map-dir"), err)
 		}
 		maps = append(maps, m)
 	}

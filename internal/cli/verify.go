@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mbk/internal/cli/options"
+	"mbk/internal/hint"
 	"mbk/internal/job"
 	"mbk/internal/repo"
 	"mbk/internal/restore"
@@ -65,11 +66,11 @@ func verifyCommand(p *program) *command {
 func runVerify(ctx context.Context, o *verifyOptions, p *program) error {
 	o.depth = strings.ToLower(o.depth)
 	if o.depth != repo.DepthStored && o.depth != repo.DepthPages && o.depth != repo.DepthBoot {
-		return usagef("--depth is stored, pages or boot, not %q", o.depth)
+		return usagef("%s is stored, pages or boot, not %q", hint.Option("depth"), o.depth)
 	}
 	// An option file may have --extended for other calls.
 	if o.extended && o.depth != repo.DepthBoot && o.set.Source("extended").Strength == options.ByFlag {
-		return usagef("--extended is about --depth boot, not %s", o.depth)
+		return usagef("%s is about %s boot, not %s", hint.Option("extended"), hint.Option("depth"), o.depth)
 	}
 	owner, err := parseOwner(o.owner)
 	if err != nil {

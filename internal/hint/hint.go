@@ -3,7 +3,11 @@
 // command line prints them on separate lines.
 package hint
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // hinted is an error with one piece of advice. Its message is that of the error.
 type hinted struct {
@@ -30,25 +34,67 @@ func Wrap(err error, advice ...Text) error {
 	return err
 }
 
+// message is an error whose message names settings.
+type message struct {
+	error
+	text Text
+}
+
+// Unwrap returns what the message wraps.
+func (m *message) Unwrap() error { return m.error }
+
+// Errorf is fmt.Errorf for a message that names settings by Option.
+func Errorf(format string, args ...any) error {
+	return &message{error: fmt.Errorf(format, args...), text: Textf(strings.ReplaceAll(format, "%w", "%v"), args...)}
+}
+
 // Of returns all advice found in the tree of err, the outermost first, each text
 // once. It returns nil when there is none.
 func Of(err error) []Text {
 	var found []Text
-	walk(err, func(advice Text) {
-		if !slices.Contains(found, advice) {
-			found = append(found, advice)
+	walk(err, func(e error) {
+		for _, advice := range hintsOf(e) {
+			if !slices.Contains(found, advice) {
+				found = append(found, advice)
+			}
 		}
 	})
 	return found
 }
 
-// walk visits err and whatever it wraps, parents before children.
-func walk(err error, visit func(advice Text)) {
-	if h, ok := err.(interface{ Hints() []Text }); ok {
-		for _, advice := range h.Hints() {
-			visit(advice)
+// Options returns the settings that an error and the advice beside it name, each once:
+// those of messages that Errorf made, and of hints.
+func Options(err error) []string {
+	var found []string
+	add := func(t Text) {
+		for _, name := range t.Options() {
+			if !slices.Contains(found, name) {
+				found = append(found, name)
+			}
 		}
 	}
+	walk(err, func(e error) {
+		if m, ok := e.(*message); ok {
+			add(m.text)
+		}
+		for _, t := range hintsOf(e) {
+			add(t)
+		}
+	})
+	return found
+}
+
+// hintsOf returns the advice of one error, without that of those it wraps.
+func hintsOf(err error) []Text {
+	if h, ok := err.(interface{ Hints() []Text }); ok {
+		return h.Hints()
+	}
+	return nil
+}
+
+// walk visits err and whatever it wraps, parents before children.
+func walk(err error, visit func(error)) {
+	visit(err)
 	switch e := err.(type) {
 	case interface{ Unwrap() error }:
 		walk(e.Unwrap(), visit)

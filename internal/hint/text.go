@@ -2,6 +2,7 @@ package hint
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -27,12 +28,13 @@ func Plain(texts ...string) []Text {
 
 // Textf formats as fmt.Sprintf does. Settings in arguments of type Text stay settings.
 func Textf(format string, args ...any) Text {
+	marked := slices.Clone(args)
 	for i, arg := range args {
 		if text, ok := arg.(Text); ok {
-			args[i] = string(text)
+			marked[i] = string(text)
 		}
 	}
-	return Text(fmt.Sprintf(format, args...))
+	return Text(fmt.Sprintf(format, marked...))
 }
 
 // Join puts texts together as strings.Join does.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"mbk/internal/hint"
 	"mbk/internal/ui/printable"
 )
 
@@ -62,13 +63,13 @@ func (u *UI) Start() error {
 	case "text", "json":
 		u.jsonMessages = u.LogFormat == "json"
 	default:
-		return fmt.Errorf("--log-format is text or json, not %q", u.LogFormat)
+		return hint.Errorf("%s is text or json, not %q", hint.Option("log-format"), u.LogFormat)
 	}
 	switch u.Progress {
 	case "auto", "bar", "plain", "json", "none":
 		return nil
 	}
-	return fmt.Errorf("--progress is auto, bar, plain, json or none, not %q", u.Progress)
+	return hint.Errorf("%s is auto, bar, plain, json or none, not %q", hint.Option("progress"), u.Progress)
 }
 
 // The events of JSON lines on stderr other than progress.

@@ -4,7 +4,6 @@
 package options
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"mbk/internal/fault"
+	"mbk/internal/hint"
 )
 
 // Set holds the options of one command. The copies that In and Shared return add to
@@ -251,17 +251,17 @@ func (s *Set) check() error {
 		switch v := o.flag.Value.(type) {
 		case *number:
 			if *v < 0 {
-				return Usagef("option %s is negative", Spelled(o.Name))
+				return Usagef("option %s is negative", hint.Option(o.Name))
 			}
 			if o.most > 0 && int(*v) > o.most {
-				return Usagef("option %s is %d, want at most %d", Spelled(o.Name), *v, o.most)
+				return Usagef("option %s is %d, want at most %d", hint.Option(o.Name), *v, o.most)
 			}
 		case *duration:
 			if *v < 0 {
-				return Usagef("option %s is negative", Spelled(o.Name))
+				return Usagef("option %s is negative", hint.Option(o.Name))
 			}
 			if *v == 0 && o.positive && o.IsSet() {
-				return Usagef("option %s is 0s, want more than nothing", Spelled(o.Name))
+				return Usagef("option %s is 0s, want more than nothing", hint.Option(o.Name))
 			}
 		}
 	}
@@ -269,17 +269,19 @@ func (s *Set) check() error {
 }
 
 // UsageError is a mistake in the command line, the environment or an option file.
-type UsageError struct{ Message string }
+type UsageError struct{ error }
 
-func (e *UsageError) Error() string { return e.Message }
+// Unwrap returns what is wrong with it.
+func (e *UsageError) Unwrap() error { return e.error }
 
 // Fault returns fault.Config: the call must be changed.
 func (e *UsageError) Fault() fault.Kind { return fault.Config }
 
-// Usagef makes a UsageError.
-func Usagef(format string, args ...any) error {
-	return &UsageError{Message: fmt.Sprintf(format, args...)}
-}
+// Usagef makes a UsageError. Options in its message are written with hint.Option.
+func Usagef(format string, args ...any) error { return Usage(hint.Errorf(format, args...)) }
+
+// Usage makes a UsageError of another error.
+func Usage(err error) error { return &UsageError{err} }
 
 // placeholder splits usage into the value's name, which is in backquotes, and the text
 // without the backquotes.

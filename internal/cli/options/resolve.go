@@ -3,7 +3,6 @@ package options
 import (
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -40,12 +39,11 @@ func (s Source) String() string {
 	return "default"
 }
 
-// WhereSet returns where the options named in a message were set. It leaves out those
-// on the command line.
-func (s *Set) WhereSet(message string) []string {
+// WhereSet returns where options were set. It leaves out those on the command line.
+func (s *Set) WhereSet(names []string) []string {
 	var steps []string
-	for _, m := range regexp.MustCompile(`--([a-z][a-z-]*)`).FindAllStringSubmatch(message, -1) {
-		if step := s.Where(m[1]); step != "" && !slices.Contains(steps, step) {
+	for _, name := range names {
+		if step := s.Where(name); step != "" && !slices.Contains(steps, step) {
 			steps = append(steps, step)
 		}
 	}
@@ -119,7 +117,7 @@ func (s *Set) Resolve(env Environment) error {
 		Opened: func(path string, f *os.File) { opened[path] = originOf(path, f) },
 	})
 	if err != nil {
-		return &UsageError{Message: err.Error()}
+		return Usage(err)
 	}
 	if err := s.judgeFiles(env, lines, opened); err != nil {
 		return err

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"mbk/internal/hint"
 )
 
 // Parse sets options from arguments that Spell returned, and returns the arguments that
@@ -19,13 +21,13 @@ func (s *Set) Parse(args []string) (arguments []string, err error) {
 	switch {
 	case err == nil:
 	case errors.As(err, &unknown):
-		return nil, Usagef("there is no option --%s", unknown.GetSpecifiedName())
+		return nil, Usagef("there is no option %s", hint.Option(unknown.GetSpecifiedName()))
 	case errors.As(err, &missing):
-		return nil, Usagef("option --%s needs a value", missing.GetSpecifiedName())
+		return nil, Usagef("option %s needs a value", hint.Option(missing.GetSpecifiedName()))
 	case errors.As(err, &invalid):
-		return nil, Usagef("invalid value %q for option --%s", invalid.GetValue(), invalid.GetFlag().Name)
+		return nil, Usagef("invalid value %q for option %s", invalid.GetValue(), hint.Option(invalid.GetFlag().Name))
 	default:
-		return nil, &UsageError{Message: err.Error()}
+		return nil, Usage(err)
 	}
 	s.flags.Visit(func(f *pflag.Flag) { s.find(f.Name).Source = Source{Strength: ByFlag} })
 	return s.flags.Args(), nil
