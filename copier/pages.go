@@ -1,0 +1,276 @@
+package copier
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mbk/internal/fault"
+	"mbk/internal/hint"
+	"mbk/internal/sys/pagecache"
+)
+
+// maxPageSize is the largest page of any engine, in bytes.
+const maxPageSize = 64 << 10
+
+// maxDamaged bounds the damaged pages that are recorded of one source. A file
+// with more is not one that anybody wants to go on over.
+const maxDamaged = 1 << 16
+
+// quickTries is how often a damaged page is read again, without pauses, once the
+// damaged pages of its file have used up their time for that.
+const quickTries = 3
+
+// Pauses before a page with a wrong checksum is read again: the first, doubled every time
+// up to the longest. A page that the server is writing can be read half old and half new
+// until its write ends, which takes seconds when the disk is overloaded.
+const (
+	firstPause   = 250 * time.Microsecond
+	longestPause = 500 * time.Millisecond
+)
+
+// Pauses between two reads of pages without checksums in a file that was changed within
+// recent, for all such pages that are read at a time.
+const (
+	writerPause = 10 * time.Millisecond
+	urgentPause = 2 * time.Millisecond
+	recent      = time.Second
+)
+
+// Errors about the pages of a source.
+var (
+	// ErrUnstable is the cause of a PageError when a page that has no checksum
+	// was different every time it was read.
+	ErrUnstable = errors.New("the page changes at every read")
+
+	// ErrManyDamaged is returned when a source has so many damaged pages that
+	// Options.DamagedOK cannot help.
+	ErrManyDamaged = errors.New("too many damaged pages")
+)
+
+// Pages knows the pages of a source. It is called by several workers at once.
+type Pages interface {
+	// PageSize is the distance of two pages in bytes, at most 64 KiB. It need
+	// not be a power of two.
+	PageSize() int
+
+	// Check returns nil if page is whole. no counts from 0 at the file's
+	// first byte. The slice is only valid during the call. The last call for a
+	// page is the one with the bytes that are stored.
+	Check(page []byte, no uint32) error
+}
+
+// Unverifiable is an optional method of Pages. A page for which it returns true
+// has no checksum; it counts as whole when two reads return the same bytes and
+// Check has nothing against them. If the file was changed a moment ago, there is a
+// pause between these reads: whoever writes a page may have lost the processor in
+// the middle of it.
+type Unverifiable interface {
+	Unverifiable(page []byte, no uint32) bool
+}
+
+// PageError is a page that was not whole however often it was read.
+type PageError struct {
+	File string // Source.Name
+	Page uint32 // from 0 at the file's first byte
+	Err  error  // of Pages.Check, ErrUnstable, or syscall.EIO if the device could not read it
+}
+
+// Error names the file and the page.
+func (e *PageError) Error() string {
+	return fmt.Sprintf("page %d of %s: %v", e.Page, e.File, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *PageError) Unwrap() error { return e.Err }
+
+// Fault says that the source is damaged.
+func (e *PageError) Fault() fault.Kind { return fault.Damage }
+
+// Hints says what can be done about the table.
+func (e *PageError) Hints() []hint.Text {
+	return []hint.Text{"run CHECK TABLE; restore the table from an older backup, or record the damage and go on: " +
+		hint.Option("allow-damaged-pages")}
+}
+
+// pageReader reads runs of pages of sources. It belongs to one goroutine.
+type pageReader struct {
+	opts    *Options
+	urgent  <-chan struct{} // closed: shorter pauses
+	fresh   []byte          // one page, read again; made when it is first needed
+	suspect []int           // offsets in the run of pages that have no checksum
+}
+
+// read fills p with the source's bytes at off, checked.
+func (r *pageReader) read(ctx context.Context, job *Pending, p []byte, off int64) error {
+	if err := readAt(&job.src, p, off); err != nil {
+		if job.src.Pages == nil || !errors.Is(err, syscall.EIO) {
+			return err
+		}
+		return r.salvage(ctx, job, p, off)
+	}
+	blank(&job.src, p, off)
+	if job.src.Pages == nil {
+		return nil
+	}
+	return r.check(ctx, job, p, off)
+}
+
+// salvage reads a run page by page, after the device could not read all of it. A
+// page that it cannot read is a damaged one, and all zeros in the copy.
+func (r *pageReader) salvage(ctx context.Context, job *Pending, p []byte, off int64) error {
+	s := &job.src
+	size := s.Pages.PageSize()
+	for at := 0; at < len(p); at += size {
+		page := p[at:min(at+size, len(p))]
+		start := off + int64(at)
+		err := readAt(s, page, start)
+		switch {
+		case err == nil:
+			blank(s, page, start)
+			err = r.check(ctx, job, page, start)
+		case errors.Is(err, syscall.EIO) && len(page) == size:
+			clear(page)
+			err = r.again(ctx, job, page, uint32(start/int64(size)), err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// check checks all whole pages of p, which lies at off in the source.
+func (r *pageReader) check(ctx context.Context, job *Pending, p []byte, off int64) error {
+	s := &job.src
+	size := s.Pages.PageSize()
+	loose, _ := s.Pages.(Unverifiable)
+	r.suspect = r.suspect[:0]
+	no := uint32(off / int64(size))
+	for at := 0; at+size <= len(p); at, no = at+size, no+1 {
+		page := p[at : at+size : at+size]
+		if len(s.Blank) > 0 && isBlank(s, off+int64(at), int64(size)) {
+			continue
+		}
+		if loose != nil && loose.Unverifiable(page, no) {
+			r.suspect = append(r.suspect, at)
+			continue
+		}
+		if err := s.Pages.Check(page, no); err != nil {
+			if err := r.again(ctx, job, page, no, err); err != nil {
+				return err
+			}
+		}
+	}
+	// Pages without a checksum are read a second time only now, so that a
+	// write which was under way at the first read has had time to end.
+	if len(r.suspect) > 0 {
+		if err := sleep(ctx, r.timeToWrite(s.File)); err != nil {
+			return err
+		}
+	}
+	for _, at := range r.suspect {
+		page := p[at : at+size : at+size]
+		if err := r.again(ctx, job, page, uint32(off/int64(size))+uint32(at/size), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// timeToWrite is how long is waited for pages that may be being written, 0 if the file
+// was not changed just now.
+func (r *pageReader) timeToWrite(file io.ReaderAt) time.Duration {
+	f, ok := file.(pagecache.File)
+	if !ok {
+		return 0
+	}
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return 0 // closed, which the next read will say
+	}
+	var st unix.Stat_t
+	err = conn.Control(func(fd uintptr) { _ = unix.Fstat(int(fd), &st) })
+	switch {
+	case err != nil, time.Since(time.Unix(st.Mtim.Unix())) > recent:
+		return 0
+	case isClosed(r.urgent):
+		return urgentPause
+	}
+	return writerPause
+}
+
+// again reads a page until it is whole. What the device could not read counts as
+// damage as well. bad is why it is not, nil if that is not
+// known and the first further read decides. If the page stays damaged, that is
+// an error or, with Options.DamagedOK, recorded.
+func (r *pageReader) again(ctx context.Context, job *Pending, page []byte, no uint32, bad error) error {
+	torn := bad != nil
+	var spent time.Duration
+	pause := firstPause
+	if !torn {
+		pause = 0 // whoever has written it is at work; a busy page is never quiet for long
+	}
+	for try := 0; ; try++ {
+		if bad != nil {
+			hasty := job.hasty(r.opts.RetryTime)
+			if try >= r.opts.PageTries || hasty && try >= quickTries {
+				break
+			}
+			if !hasty {
+				if err := sleep(ctx, pause); err != nil {
+					return err
+				}
+				spent += pause
+				pause = min(max(2*pause, firstPause), longestPause)
+			}
+		}
+		same, err := r.reread(&job.src, page, no)
+		if errors.Is(err, syscall.EIO) {
+			bad = err
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if bad = r.whole(&job.src, page, no, same); bad == nil {
+			if torn || !same {
+				job.torn.Add(1)
+			}
+			return nil
+		}
+		torn = true
+	}
+	return job.damage(no, bad, spent, r.opts.DamagedOK)
+}
+
+// reread reads a page once more and reports whether it was the same as before.
+func (r *pageReader) reread(s *Source, page []byte, no uint32) (same bool, err error) {
+	if cap(r.fresh) < len(page) {
+		r.fresh = make([]byte, maxPageSize)
+	}
+	fresh := r.fresh[:len(page)]
+	off := int64(no) * int64(len(page))
+	if err := readAt(s, fresh, off); err != nil {
+		return false, err
+	}
+	blank(s, fresh, off)
+	same = bytes.Equal(fresh, page)
+	copy(page, fresh)
+	return same, nil
+}
+
+// whole returns why a page that was just read is not whole. same says that the
+// read before had returned the same bytes.
+func (r *pageReader) whole(s *Source, page []byte, no uint32, same bool) error {
+	if loose, ok := s.Pages.(Unverifiable); ok && !same && loose.Unverifiable(page, no) {
+		return ErrUnstable
+	}
+	return s.Pages.Check(page, no)
+}
