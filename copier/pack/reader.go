@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/zeebo/xxh3"
 
@@ -80,7 +81,13 @@ type Reader struct {
 	br  *bufio.Reader
 
 	object string
-	at     int64 // offset in the pack of the next chunk
+	open   io.Closer // the part of the object that is being read; nil: none
+	end    int64     // of that part
+	at     int64     // offset in the pack of the next chunk
+	limit  int64     // offset in the pack that no chunk may cross
+
+	ahead    string // the object for which Ahead was called
+	aheadEnd int64
 }
 
 // NewReader returns a Reader. The caller closes it.
@@ -88,14 +95,23 @@ func NewReader() *Reader {
 	return &Reader{raw: make([]byte, 0, MaxChunk), br: bufio.NewReaderSize(nil, readAhead)}
 }
 
-// Close gives back what the Reader holds.
-func (x *Reader) Close() { x.dec.close() }
+// Close releases what the Reader holds.
+func (x *Reader) Close() {
+	_ = x.leave() // a reader of extents that are not wanted any more
+	x.dec.close()
+}
+
+// Ahead announces that extents of a pack, up to byte end, will be read one after
+// another. Extent opens the pack once for those that follow each other there.
+func (x *Reader) Ahead(st Opener, name string, end int64) {
+	x.ahead, x.aheadEnd = fullName(st, name), end
+}
 
 // Extent checks an extent of the file with a number, chunk by chunk, and hands
 // the bytes to sink. What a pack holds in place of them is a *DamageError; errors
 // of the store and of the sink are returned as they are, with the object's name.
 // Chunks in front of the damage may be in the sink by then.
-func (x *Reader) Extent(ctx context.Context, st Opener, number uint32, e Extent, sink Sink) (err error) {
+func (x *Reader) Extent(ctx context.Context, st Opener, number uint32, e Extent, sink Sink) error {
 	if e.Length == 0 && e.Size == 0 {
 		return nil
 	}
@@ -103,13 +119,20 @@ func (x *Reader) Extent(ctx context.Context, st Opener, number uint32, e Extent,
 	if e.Offset < 0 || e.Length <= 0 || e.Start < 0 || e.Size <= 0 || end < 0 || e.Start+e.Size < 0 {
 		return fmt.Errorf("read %s/%s: impossible extent %+v", st, e.Pack, e)
 	}
-	r, err := x.open(ctx, st, e.Pack, e.Offset, e.Length)
-	if err != nil {
+	if err := x.seek(ctx, st, e.Pack, e.Offset, e.Length); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.Close()) }()
+	err := x.extent(ctx, number, &e, sink)
+	if err == nil && x.at < x.end {
+		return nil // the next extent may begin here
+	}
+	return errors.Join(err, x.leave())
+}
+
+// extent reads the extent that begins at the next chunk.
+func (x *Reader) extent(ctx context.Context, number uint32, e *Extent, sink Sink) error {
 	pos := e.Start
-	for x.at < end {
+	for x.at < x.limit {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
@@ -128,7 +151,7 @@ func (x *Reader) Extent(ctx context.Context, st Opener, number uint32, e Extent,
 			return err
 		}
 	}
-	if x.at != end || pos != e.Start+e.Size {
+	if pos != e.Start+e.Size {
 		return x.damage(fmt.Sprintf("the extent holds %d bytes of file %d, %d expected", pos-e.Start, number, e.Size))
 	}
 	return nil
@@ -163,11 +186,10 @@ func deliver(sink Sink, h *header, raw []byte) error {
 // also for damaged ones (see Chunk.Err), behind which it goes on with the next
 // chunk that has a whole header. An error of fn ends the walk and is returned.
 func (x *Reader) Walk(ctx context.Context, st Opener, name string, fn func(Chunk) error) (err error) {
-	r, err := x.open(ctx, st, name, 0, -1)
-	if err != nil {
+	if err := x.seek(ctx, st, name, 0, -1); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.Close()) }()
+	defer func() { err = errors.Join(err, x.leave()) }()
 	for {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
@@ -190,11 +212,10 @@ func (x *Reader) Walk(ctx context.Context, st Opener, name string, fn func(Chunk
 // Check reads the chunks that make up length bytes of a pack from an offset on,
 // and returns the first damage in them.
 func (x *Reader) Check(ctx context.Context, st Opener, name string, offset, length int64) (err error) {
-	r, err := x.open(ctx, st, name, offset, length)
-	if err != nil {
+	if err := x.seek(ctx, st, name, offset, length); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.Close()) }()
+	defer func() { err = errors.Join(err, x.leave()) }()
 	for x.at < offset+length {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
@@ -239,15 +260,41 @@ func (x *Reader) walkChunk() (Chunk, error) {
 // fullName is the name of an object for messages.
 func fullName(st Opener, name string) string { return st.String() + "/" + name }
 
-// open begins to read a pack.
-func (x *Reader) open(ctx context.Context, st Opener, name string, offset, n int64) (io.Closer, error) {
+// seek makes a byte of a pack the beginning of the next chunk. n bytes are to be read
+// from there, or all that follow if n < 0.
+func (x *Reader) seek(ctx context.Context, st Opener, name string, offset, n int64) error {
+	object, limit := fullName(st, name), int64(math.MaxInt64)
+	if n >= 0 {
+		limit = offset + n
+	}
+	if x.open != nil && x.object == object && x.at == offset && limit <= x.end {
+		x.limit = limit
+		return nil
+	}
+	if err := x.leave(); err != nil {
+		return err
+	}
+	end := limit
+	if n >= 0 && x.ahead == object && x.aheadEnd > limit {
+		end, n = x.aheadEnd, x.aheadEnd-offset
+	}
 	r, err := st.Open(ctx, name, offset, n)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	x.object, x.at = fullName(st, name), offset
+	x.object, x.open, x.end, x.at, x.limit = object, r, end, offset, limit
 	x.br.Reset(r)
-	return r, nil
+	return nil
+}
+
+// leave closes the part of a pack that is open.
+func (x *Reader) leave() error {
+	if x.open == nil {
+		return nil
+	}
+	err := x.open.Close()
+	x.open = nil
+	return err
 }
 
 // next returns the next chunk, checked. It stays the next one until skip. With a
@@ -283,8 +330,8 @@ func (x *Reader) next() (header, []byte, error) {
 
 // peek returns the next n bytes of the pack.
 func (x *Reader) peek(n int) ([]byte, error) {
-	b, err := x.br.Peek(n)
-	if errors.Is(err, io.EOF) {
+	b, err := x.br.Peek(int(min(int64(n), x.limit-x.at)))
+	if errors.Is(err, io.EOF) || err == nil && len(b) < n {
 		return nil, x.damage(fmt.Sprintf("ends after %d of the %d bytes of a chunk", len(b), n))
 	}
 	if err != nil {

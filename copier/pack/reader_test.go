@@ -191,11 +191,14 @@ func TestWrongExtents(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			e := good
 			tc.change(&e)
-			x := NewReader()
-			defer x.Close()
-			err := x.Extent(t.Context(), st, tc.number, e, packtest.NewFile(1<<20))
-			if err == nil || isDamage(err) != tc.damage {
-				t.Errorf("error %v", err)
+			for _, ahead := range []int64{0, extents[1].Offset + extents[1].Length} {
+				x := NewReader()
+				defer x.Close()
+				x.Ahead(st, e.Pack, ahead)
+				err := x.Extent(t.Context(), st, tc.number, e, packtest.NewFile(1<<20))
+				if err == nil || isDamage(err) != tc.damage {
+					t.Errorf("with %d bytes ahead: error %v", ahead, err)
+				}
 			}
 		})
 	}
@@ -210,6 +213,83 @@ func TestWrongExtents(t *testing.T) {
 	if err := x.Extent(cancelled(t), st, 0, good, packtest.NewFile(1<<20)); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
+}
+
+// What Ahead announces is opened once, and again only after an error or elsewhere.
+func TestAhead(t *testing.T) {
+	files := [][]byte{packtest.Text(1000, 1), packtest.Noise(100<<10, 2), packtest.Text(10, 3), packtest.Text(500, 4)}
+	mem, extents, made := writePack(t, Zstd, 64<<10, files...)
+	st := &countedOpener{Opener: mem}
+	x := NewReader()
+	defer x.Close()
+	for _, tc := range []struct {
+		name  string
+		order []int
+		ahead int64
+		stops int // the file whose sink is full, -1: none
+		opens int
+	}{
+		{"all in order", []int{0, 1, 2, 3}, made.Size, -1, 1},
+		{"from the middle on", []int{2, 3}, made.Size, -1, 1},
+		{"not announced", []int{0, 1, 2, 3}, 0, -1, 4},
+		{"announced in part", []int{0, 1, 2, 3}, extents[1].Offset + extents[1].Length, -1, 3},
+		{"one is left out", []int{0, 2, 3}, made.Size, -1, 2},
+		{"one is read twice", []int{0, 0, 1}, made.Size, -1, 2},
+		{"after an error", []int{0, 1, 2, 3}, made.Size, 1, 2},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			st.opens = 0
+			x.Ahead(st, made.Name, tc.ahead)
+			for _, i := range tc.order {
+				if i == tc.stops {
+					if err := x.Extent(t.Context(), st, uint32(i), extents[i], fullSink{}); !errors.Is(err, errFull) {
+						t.Errorf("file %d: %v, want %v", i, err, errFull)
+					}
+					continue
+				}
+				got := packtest.NewFile(int64(len(files[i])))
+				if err := x.Extent(t.Context(), st, uint32(i), extents[i], got); err != nil || !bytes.Equal(got.Bytes, files[i]) {
+					t.Errorf("file %d differs, %v", i, err)
+				}
+			}
+			if st.opens != tc.opens {
+				t.Errorf("opened %d times, want %d", st.opens, tc.opens)
+			}
+			x.Ahead(st, "", 0)
+			if err := x.Walk(t.Context(), st, made.Name, func(Chunk) error { return nil }); err != nil {
+				t.Errorf("Walk: %v", err)
+			}
+			if st.open != 0 {
+				t.Errorf("%d readers are left open", st.open)
+			}
+		})
+	}
+}
+
+// countedOpener counts how often a pack is opened, and how many readers are open.
+type countedOpener struct {
+	Opener
+	opens, open int
+}
+
+func (c *countedOpener) Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error) {
+	r, err := c.Opener.Open(ctx, name, offset, n)
+	if err != nil {
+		return nil, err
+	}
+	c.opens++
+	c.open++
+	return &countedReader{r, c}, nil
+}
+
+type countedReader struct {
+	io.ReadCloser
+	c *countedOpener
+}
+
+func (r *countedReader) Close() error {
+	r.c.open--
+	return r.ReadCloser.Close()
 }
 
 var errFull = errors.New("disk full")

@@ -1,7 +1,6 @@
 package restore
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"time"
 	"unsafe"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"mbk/copier"
@@ -26,13 +24,6 @@ import (
 	"mbk/internal/ui/meter"
 )
 
-// job is one run of bytes to extract into a file. A file without bytes has one
-// job with an empty extent.
-type job struct {
-	file   *outFile
-	extent pack.Extent
-}
-
 // outFile is a file that is being extracted, by several workers if it has
 // several extents.
 type outFile struct {
@@ -44,7 +35,7 @@ type outFile struct {
 
 	mu      sync.Mutex
 	created os.FileInfo // nil: not yet
-	left    int         // jobs
+	left    int         // pieces
 }
 
 // extraction writes files of a backup below a root. Nothing is written outside
@@ -63,54 +54,26 @@ type extraction struct {
 // run extracts files. Every chunk's checksum is checked on the way; damage is
 // reported as a *pack.DamageError.
 func (x *extraction) run(ctx context.Context, files []*outFile) error {
-	jobs := inPackOrder(files)
 	if err := x.makeFolders(files); err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	queue := make(chan job)
-	group.Go(func() error {
-		defer close(queue)
-		for _, j := range jobs {
-			select {
-			case queue <- j:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+	var pieces []copier.Piece[*outFile]
+	for _, f := range files {
+		extents := f.Extents
+		if len(extents) == 0 {
+			extents = []pack.Extent{{}} // the file is made all the same
+		}
+		f.left = len(extents)
+		for _, e := range extents {
+			pieces = append(pieces, copier.Piece[*outFile]{From: x.packs, File: f, Extent: e})
+		}
+	}
+	return copier.Extract(ctx, x.workers, pieces, func(ctx context.Context, r *pack.Reader, p copier.Piece[*outFile]) error {
+		if err := x.extract(ctx, r, p); err != nil {
+			return fmt.Errorf("extract %s: %w", p.File.Path, err)
 		}
 		return nil
 	})
-	for range x.workers {
-		group.Go(func() error {
-			e := pack.NewReader()
-			defer e.Close()
-			for j := range queue {
-				if err := x.do(ctx, e, j); err != nil {
-					return fmt.Errorf("extract %s: %w", j.file.Path, err)
-				}
-			}
-			return nil
-		})
-	}
-	return group.Wait()
-}
-
-// inPackOrder lists the jobs in the order in which their bytes lie in the packs.
-func inPackOrder(files []*outFile) []job {
-	var jobs []job
-	for _, f := range files {
-		f.left = max(1, len(f.Extents))
-		if len(f.Extents) == 0 {
-			jobs = append(jobs, job{file: f})
-		}
-		for _, e := range f.Extents {
-			jobs = append(jobs, job{f, e})
-		}
-	}
-	slices.SortStableFunc(jobs, func(a, b job) int {
-		return cmp.Or(cmp.Compare(a.extent.Pack, b.extent.Pack), cmp.Compare(a.extent.Offset, b.extent.Offset))
-	})
-	return jobs
 }
 
 // makeFolders makes the folders that the files need.
@@ -153,36 +116,36 @@ func (x *extraction) makeFolder(dir string) error {
 	return nil
 }
 
-// do extracts one run of bytes, and completes the file if it was the last.
-func (x *extraction) do(ctx context.Context, e *pack.Reader, j job) (err error) {
-	f, err := fsuser.Value(x.as, func() (*os.File, error) { return x.open(j.file) })
+// extract extracts one piece, and completes its file if it was the last.
+func (x *extraction) extract(ctx context.Context, r *pack.Reader, p copier.Piece[*outFile]) (err error) {
+	file, e := p.File, p.Extent
+	f, err := fsuser.Value(x.as, func() (*os.File, error) { return x.open(file) })
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if j.extent.Size > 0 {
-		file := &diskSink{
-			cached: copier.FileSink{File: f, Sparse: j.file.Sparse, Fresh: true},
-			begun:  j.extent.Start + j.file.shift,
+	if e.Size > 0 {
+		sink := &diskSink{
+			cached: copier.FileSink{File: f, Sparse: file.Sparse, Fresh: true},
+			begun:  e.Start + file.shift,
 		}
-		if j.extent.Size >= directFrom && disk.IsLocal(f) {
-			direct, err := fsuser.Value(x.as, func() (*os.File, error) { return x.reopen(j.file, unix.O_DIRECT) })
+		if e.Size >= directFrom && disk.IsLocal(f) {
+			direct, err := fsuser.Value(x.as, func() (*os.File, error) { return x.reopen(file, unix.O_DIRECT) })
 			if err == nil { // else the file system cannot do that
 				defer direct.Close() //nolint:errcheck // f tells of errors when all is synced
-				file.direct = &copier.FileSink{File: direct, Sparse: j.file.Sparse, Fresh: true}
+				sink.direct = &copier.FileSink{File: direct, Sparse: file.Sparse, Fresh: true}
 			}
 		}
-		out := shiftedSink{file, j.file.shift, x.meter}
-		if err := e.Extent(ctx, x.packs, j.file.Number, j.extent, out); err != nil {
+		if err := r.Extent(ctx, p.From, file.Number, e, shiftedSink{sink, file.shift, x.meter}); err != nil {
 			return err
 		}
 	}
-	j.file.mu.Lock()
-	defer j.file.mu.Unlock()
-	if j.file.left--; j.file.left > 0 {
+	file.mu.Lock()
+	defer file.mu.Unlock()
+	if file.left--; file.left > 0 {
 		return nil
 	}
-	return x.as.Do(func() error { return x.complete(f, j.file) })
+	return x.as.Do(func() error { return x.complete(f, file) })
 }
 
 // open opens a file for writing; whoever comes first makes it.

@@ -91,6 +91,52 @@ func (s *pageSink) Zero(off, n int64) error {
 	return nil
 }
 
+// headFirst collects the first bytes of a file before it passes on anything. It needs
+// them in order, as a pack.Reader delivers them.
+type headFirst struct {
+	n    int               // bytes to collect
+	use  func(head []byte) // is called with them once
+	rest pack.Sink         // gets everything after that
+	head []byte
+}
+
+// WriteAt implements pack.Sink.
+func (s *headFirst) WriteAt(p []byte, off int64) (int, error) {
+	n, missing := len(p), s.n-len(s.head)
+	if missing == 0 {
+		return s.rest.WriteAt(p, off)
+	}
+	take := min(missing, n)
+	s.head = append(s.head, p[:take]...)
+	if take < missing {
+		return n, nil
+	}
+	s.use(s.head)
+	if _, err := s.rest.WriteAt(s.head, 0); err != nil || take == n {
+		return n, err
+	}
+	_, err := s.rest.WriteAt(p[take:], off+int64(take))
+	return n, err
+}
+
+// Zero implements pack.Sink. Zeros that complete the head are passed on as zeros.
+func (s *headFirst) Zero(off, n int64) error {
+	have, missing := len(s.head), int64(s.n-len(s.head))
+	switch {
+	case missing == 0:
+		return s.rest.Zero(off, n)
+	case n < missing:
+		_, err := s.WriteAt(make([]byte, n), off)
+		return err
+	}
+	s.head = append(s.head, make([]byte, missing)...)
+	s.use(s.head)
+	if _, err := s.rest.WriteAt(s.head[:have], 0); err != nil {
+		return err
+	}
+	return s.rest.Zero(off, n)
+}
+
 // errEnough ends an extraction of which only the beginning was wanted.
 var errEnough = errors.New("enough was read")
 

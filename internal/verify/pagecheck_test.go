@@ -1,9 +1,67 @@
 package verify
 
 import (
+	"bytes"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 )
+
+// What the head is made of must reach the pages as it came.
+func TestHeadFirst(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		parts []int // bytes, negative for zeros
+		want  string
+	}{
+		{"at once", []int{100}, "data 0+20 data 20+80"},
+		{"exactly", []int{20, 5}, "data 0+20 data 20+5"},
+		{"in parts", []int{3, 4, 30, -5, 7}, "data 0+20 data 20+17 zero 37+5 data 42+7"},
+		{"zeros", []int{-50, 4}, "data 0+0 zero 0+50 data 50+4"},
+		{"zeros from the middle on", []int{8, -50}, "data 0+8 zero 8+50"},
+		{"short zeros", []int{8, -4, 10}, "data 0+20 data 20+2"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var heads [][]byte
+			log := &partsSink{}
+			s := &headFirst{n: 20, rest: log, use: func(head []byte) { heads = append(heads, bytes.Clone(head)) }}
+			var all []byte
+			for _, n := range c.parts {
+				off, err := int64(len(all)), error(nil)
+				if n < 0 {
+					all = append(all, make([]byte, -n)...)
+					err = s.Zero(off, int64(-n))
+				} else {
+					all = append(all, bytes.Repeat([]byte{7}, n)...)
+					_, err = s.WriteAt(all[off:], off)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if len(heads) != 1 || !bytes.Equal(heads[0], all[:20]) {
+				t.Errorf("heads %v, want one: %v", heads, all[:20])
+			}
+			if got := strings.Join(log.parts, " "); got != c.want {
+				t.Errorf("passed on %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// partsSink notes what it gets.
+type partsSink struct{ parts []string }
+
+func (s *partsSink) WriteAt(p []byte, off int64) (int, error) {
+	s.parts = append(s.parts, fmt.Sprintf("data %d+%d", off, len(p)))
+	return len(p), nil
+}
+
+func (s *partsSink) Zero(off, n int64) error {
+	s.parts = append(s.parts, fmt.Sprintf("zero %d+%d", off, n))
+	return nil
+}
 
 func TestPageSink(t *testing.T) {
 	const size = 16

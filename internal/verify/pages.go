@@ -8,8 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
+	"mbk/copier"
 	"mbk/copier/pack"
 	"mbk/internal/aria"
 	"mbk/internal/innodb"
@@ -84,18 +83,33 @@ func (d *pagesDepth) findInFile(f *repo.File, problem string) {
 	d.add(repo.Finding{File: f.Path, Problem: problem})
 }
 
-// prepare finds out what the pages of a file look like, from its first page or
-// from the header of its table. It is called once for each file.
-func (d *pagesDepth) prepare(ctx context.Context, e *pack.Reader, c *pageCheck) error {
+// headOf returns the file whose beginning says what the pages of a file look like, and
+// how many bytes of it that takes: its own first page, or the header of its table's
+// index. It is nil if nothing has to be read for that.
+func (c *pageCheck) headOf() (*repo.File, int64) {
+	switch {
+	case c.file.Class == repo.ClassInnoDB && c.file.First == 0 && c.isSpace():
+		return c.file, min(64<<10, c.file.Size)
+	case c.file.Class == repo.ClassAria && c.index != nil:
+		return c.index, min(aria.MaxIndexHeader, c.index.Size)
+	}
+	return nil, 0
+}
+
+// isSpace reports whether the manifest knows which tablespace a file belongs to.
+func (c *pageCheck) isSpace() bool { return c.file.Space != nil && c.file.PageSize != 0 }
+
+// prepare makes the check of a file's pages out of what headOf wants. It is called once
+// for each file.
+func (d *pagesDepth) prepare(c *pageCheck, head []byte) {
 	switch c.file.Class {
 	case repo.ClassInnoDB:
-		return d.innodbCheck(ctx, e, c)
+		d.innodbCheck(c, head)
 	case repo.ClassAria:
-		return d.ariaCheck(ctx, e, c)
+		d.ariaCheck(c, head)
 	case repo.ClassLog:
 		d.ariaLogCheck(c)
 	}
-	return nil
 }
 
 // ariaLogCheck makes the check of a log of Aria. The end of one before that of the
@@ -111,17 +125,13 @@ func (d *pagesDepth) ariaLogCheck(c *pageCheck) {
 
 // innodbCheck makes the check of a tablespace's file. A first page that holds
 // nothing yet is made by recovery, out of the redo log.
-func (d *pagesDepth) innodbCheck(ctx context.Context, e *pack.Reader, c *pageCheck) error {
+func (d *pagesDepth) innodbCheck(c *pageCheck, head []byte) {
 	f := c.file
-	if f.Space == nil || f.PageSize == 0 {
-		return nil
+	if !c.isSpace() {
+		return
 	}
 	space := innodb.Space{ID: *f.Space, Flags: innodb.Flags(f.Flags), PageSize: f.PageSize}
 	if f.First == 0 {
-		head, err := d.beginning(ctx, e, f, 64<<10)
-		if err != nil {
-			return err
-		}
 		s, err := innodb.ParseSpace(head, space.Flags.LogicalSize())
 		switch {
 		case errors.Is(err, innodb.ErrNoSpace):
@@ -145,26 +155,21 @@ func (d *pagesDepth) innodbCheck(ctx context.Context, e *pack.Reader, c *pageChe
 		}
 		return nil
 	}
-	return nil
 }
 
 // ariaCheck makes the check of one of the two files of an Aria table.
-func (d *pagesDepth) ariaCheck(ctx context.Context, e *pack.Reader, c *pageCheck) error {
+func (d *pagesDepth) ariaCheck(c *pageCheck, head []byte) {
 	f, index, ext := c.file, c.index, path.Ext(c.file.Path)
 	if index == nil {
 		d.findInFile(f, "the table's "+aria.IndexExt+" file is missing")
-		return nil
-	}
-	head, err := d.beginning(ctx, e, index, aria.MaxIndexHeader)
-	if err != nil {
-		return err
+		return
 	}
 	ix, err := aria.ParseIndex(head)
 	if err != nil {
 		if index == f {
 			d.findInFile(f, err.Error())
 		}
-		return nil
+		return
 	}
 	c.size = ix.BlockSize
 	switch ext {
@@ -175,15 +180,14 @@ func (d *pagesDepth) ariaCheck(ctx context.Context, e *pack.Reader, c *pageCheck
 	default:
 		c.size = 0
 	}
-	return nil
 }
 
-// beginning reads the first n bytes of a file, or all of a shorter one.
-func (d *pagesDepth) beginning(ctx context.Context, e *pack.Reader, f *repo.File, n int64) ([]byte, error) {
-	head := &headSink{b: make([]byte, min(n, f.Size))}
-	for _, x := range f.Extents {
-		err := e.Extent(ctx, d.packs, f.Number, x, head)
-		if errors.Is(err, errEnough) || x.Start+x.Size >= int64(len(head.b)) && err == nil {
+// beginning reads the first n bytes of a file.
+func (d *pagesDepth) beginning(ctx context.Context, x *pack.Reader, f *repo.File, n int64) ([]byte, error) {
+	head := &headSink{b: make([]byte, n)}
+	for _, e := range f.Extents {
+		err := x.Extent(ctx, d.packs, f.Number, e, head)
+		if errors.Is(err, errEnough) || e.Start+e.Size >= n && err == nil {
 			break
 		}
 		if err != nil {
@@ -193,55 +197,43 @@ func (d *pagesDepth) beginning(ctx context.Context, e *pack.Reader, f *repo.File
 	return head.b, nil
 }
 
-// piece is an extent to read and check.
-type piece struct {
-	check  *pageCheck
-	extent pack.Extent
-}
-
 // readAll reads every extent of the files, several at a time.
 func (d *pagesDepth) readAll(ctx context.Context, checks []*pageCheck) error {
-	queue := make(chan piece)
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		defer close(queue)
-		for _, c := range checks {
-			for _, x := range c.file.Extents {
-				select {
-				case queue <- piece{c, x}:
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-			}
+	var pieces []copier.Piece[*pageCheck]
+	for _, c := range checks {
+		for _, e := range c.file.Extents {
+			pieces = append(pieces, copier.Piece[*pageCheck]{From: d.packs, File: c, Extent: e})
 		}
-		return nil
-	})
-	for range d.o.Workers {
-		group.Go(func() error {
-			e := pack.NewReader()
-			defer e.Close()
-			for p := range queue {
-				if err := d.readPiece(ctx, e, p); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
 	}
-	return group.Wait()
+	return copier.Extract(ctx, d.o.Workers, pieces, d.readPiece)
 }
 
 // readPiece reads and checks one extent.
-func (d *pagesDepth) readPiece(ctx context.Context, e *pack.Reader, p piece) error {
-	var err error
-	p.check.once.Do(func() { err = d.prepare(ctx, e, p.check) })
+func (d *pagesDepth) readPiece(ctx context.Context, x *pack.Reader, p copier.Piece[*pageCheck]) (err error) {
+	c := p.File
+	var sink pack.Sink = &pageSink{check: c}
+	of, n := c.headOf()
+	if of == c.file && p.Extent.Start == 0 && p.Extent.Size >= n { // as most files begin, so that nothing is read twice
+		sink = &headFirst{n: int(n), rest: sink, use: func(head []byte) {
+			c.once.Do(func() { d.prepare(c, head) })
+		}}
+	} else {
+		c.once.Do(func() {
+			var head []byte
+			if of != nil {
+				head, err = d.beginning(ctx, x, of, n)
+			}
+			if err == nil {
+				d.prepare(c, head)
+			}
+		})
+	}
 	if err == nil {
-		sink := countedSink{&pageSink{check: p.check}, d.meter}
-		err = e.Extent(ctx, d.packs, p.check.file.Number, p.extent, sink)
+		err = x.Extent(ctx, p.From, c.file.Number, p.Extent, countedSink{sink, d.meter})
 	}
 	f, err := damageOf(err)
 	if f != nil {
-		f.File = p.check.file.Path
+		f.File = c.file.Path
 		d.add(*f)
 	}
 	return err
