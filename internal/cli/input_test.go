@@ -480,12 +480,12 @@ func TestDocuments(t *testing.T) {
 		}
 	}
 	// All that a night needs out of an option file.
-	night := optionFile(t, "[client]", "socket = "+srv.Socket, "user = root", "[mbk]", "repo = "+repository, "quiet", "depth = stored",
+	nightly := optionFile(t, "[client]", "socket = "+srv.Socket, "user = root", "[mbk]", "repo = "+repository, "quiet", "depth = stored",
 		"[mbk-backup]", "compress = s2", "json", "[mbk-list]", "json")
-	if o := must(t, "backup", "--defaults-file="+night); !strings.Contains(o.stdout, `"codec": "s2"`) || o.stderr != "" {
+	if o := must(t, "backup", "--defaults-file="+nightly); !strings.Contains(o.stdout, `"codec": "s2"`) || o.stderr != "" {
 		t.Errorf("mbk backup out of an option file prints %s%s", o.stdout, o.stderr)
 	}
-	if o := must(t, "verify", "latest", "--defaults-file="+night); !strings.Contains(o.stdout, "whole at depth stored") || o.stderr != "" {
+	if o := must(t, "verify", "latest", "--defaults-file="+nightly); !strings.Contains(o.stdout, "whole at depth stored") || o.stderr != "" {
 		t.Errorf("mbk verify out of an option file prints %s%s", o.stdout, o.stderr)
 	}
 	// An error does not spoil the promise.

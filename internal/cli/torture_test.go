@@ -292,11 +292,11 @@ func TestRedoReplaced(t *testing.T) {
 func redoReplaced(t *testing.T, version string) string {
 	source, repository := smallLog(t, version), t.TempDir()
 	must(t, backupArgs(source, repository)...)
-	news := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	webhook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		t.Errorf("there is a message, though this backup ended as the one before: %s", r.Method)
 	}))
-	defer news.Close()
-	args := backupArgs(source, repository, "--webhook", news.URL, "--notify", "change")
+	defer webhook.Close()
+	args := backupArgs(source, repository, "--webhook", webhook.URL, "--notify", "change")
 	o, took := afterStop(t, args, source, append(slices.Clone(overwritten), "SET GLOBAL innodb_log_file_size=25165824")...)
 	if o.code != 0 || !strings.Contains(o.stderr, "starting over") || !strings.Contains(o.stderr, "redo log replaced") {
 		t.Fatalf("exit code %d, %s; want a backup that started over because the redo log was replaced", o.code, o.stderr)
