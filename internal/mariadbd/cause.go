@@ -35,31 +35,42 @@ func CauseOf(line string) Cause {
 		return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(line, text) })
 	}
 	switch errno := errnoOf(line); {
-	case slices.Contains([]syscall.Errno{syscall.ENOMEM, syscall.EAGAIN, syscall.ENFILE, syscall.EMFILE, syscall.EFBIG, syscall.ENOSPC}, errno),
-		says("no space left on device", "disk quota exceeded", "disk is full", "disk full", "out of memory", "cannot allocate memory", "cannot map innodb_buffer_pool",
-			"bad_alloc", "too many open files", "resource temporarily unavailable", "can't create thread", "can't create a new thread", "file too large",
+	case among(errno, syscall.ENOMEM, syscall.EAGAIN, syscall.ENFILE, syscall.EMFILE, syscall.EFBIG, syscall.ENOSPC),
+		says("no space left on device", "disk quota exceeded", "disk is full", "disk full", "out of memory",
+			"cannot allocate memory", "cannot map innodb_buffer_pool",
+			"bad_alloc", "too many open files", "resource temporarily unavailable", "can't create thread",
+			"can't create a new thread", "file too large",
 			"the table is full", "' is full"):
 		return CauseShortage
-	case slices.Contains([]syscall.Errno{syscall.EPERM, syscall.EIO, syscall.EACCES, syscall.EEXIST, syscall.EROFS, syscall.ETXTBSY}, errno),
-		says("permission denied", "must be writable", "can't be opened in read-write mode", "read-only file system", "access rights to the directory", "input/output error",
-			"can't change dir to", "can't create/write to file", "unable to create temporary file", "error while loading shared libraries"):
+	case among(errno, syscall.EPERM, syscall.EIO, syscall.EACCES, syscall.EEXIST, syscall.EROFS, syscall.ETXTBSY),
+		says("permission denied", "must be writable", "can't be opened in read-write mode", "read-only file system",
+			"access rights to the directory", "input/output error",
+			"can't change dir to", "can't create/write to file", "unable to create temporary file",
+			"error while loading shared libraries"):
 		return CauseAccess
-	case says("encryption key", "initialization of encryption failed", "as a encryption failed", "as an encryption failed", "encryption service", "used key_id", "key_id is not available",
+	case says("encryption key", "initialization of encryption failed", "as a encryption failed",
+		"as an encryption failed", "encryption service", "used key_id", "key_id is not available",
 		"cannot be decrypted", "key management plugin", "system key id", "provider plugin", "unknown storage engine '"):
 		return CauseKey
-	case says("unsupported redo log format", "upgrade after a crash is not supported", "change buffer is corrupted or has been removed on upgrade", "downgrade"):
+	case says("unsupported redo log format", "upgrade after a crash is not supported",
+		"change buffer is corrupted or has been removed on upgrade", "downgrade"):
 		return CauseVersion
-	case says("unknown variable", "unknown option", "ambiguous option", "error while setting value", "requires an argument", "parsing options for plugin",
+	case says("unknown variable", "unknown option", "ambiguous option", "error while setting value",
+		"requires an argument", "parsing options for plugin",
 		"start-up parameter is", "unknown suffix"):
 		return CauseOption
 	}
 	return CauseUnknown
 }
 
+// among reports whether an error number is one of a list.
+func among(n syscall.Errno, list ...syscall.Errno) bool { return slices.Contains(list, n) }
+
 // errnoOf is the error number of the system that a message names, 0 if none. line is in
 // lower case. Numbers of the server's own, from 120 on, may be among them.
 func errnoOf(line string) syscall.Errno {
-	for _, before := range []string{"errcode: ", "errno: ", "errno ", "error number ", "opened: error: ", "with error ", "got error "} {
+	for _, before := range []string{"errcode: ", "errno: ", "errno ", "error number ", "opened: error: ", "with error ",
+		"got error "} {
 		if _, rest, ok := strings.Cut(line, before); ok {
 			if n, err := strconv.ParseUint(digits(rest), 10, 16); err == nil {
 				return syscall.Errno(n)
@@ -78,7 +89,8 @@ func pluginNotLoaded(line string) bool {
 // isHarmless reports whether a warning or a line without a level tells of a limit with
 // which the server has learned to live.
 func isHarmless(line string) bool {
-	for _, text := range []string{"io_uring", "uring", "io_setup", "max_open_files", "open_files_limit", "Changed limits", "memlock", "arge page"} {
+	for _, text := range []string{"io_uring", "uring", "io_setup", "max_open_files", "open_files_limit",
+		"Changed limits", "memlock", "arge page"} {
 		if strings.Contains(line, text) {
 			return true
 		}
@@ -100,7 +112,8 @@ func (l *errorLog) cause(exit error) Cause {
 	if failed, ok := errors.AsType[*exec.ExitError](exit); ok {
 		// Signals that a program brings upon itself are a crash, of which nobody knows why.
 		status, ok := failed.Sys().(syscall.WaitStatus)
-		own := []syscall.Signal{syscall.SIGABRT, syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGSYS}
+		own := []syscall.Signal{syscall.SIGABRT, syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL,
+			syscall.SIGTRAP, syscall.SIGSYS}
 		if ok && status.Signaled() && !slices.Contains(own, status.Signal()) {
 			return CauseSignal
 		}

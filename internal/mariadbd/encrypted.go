@@ -27,14 +27,16 @@ func (i Instance) MayLackKey(line string) bool {
 	case !SaysUnreadable(line):
 		return false
 	}
-	return slices.ContainsFunc(filesIn(line), i.encrypted) || slices.ContainsFunc(tablesIn(line), func(t [2]string) bool { return i.EncryptedTable(t[0], t[1]) })
+	return slices.ContainsFunc(filesIn(line), i.encrypted) ||
+		slices.ContainsFunc(tablesIn(line), func(t [2]string) bool { return i.EncryptedTable(t[0], t[1]) })
 }
 
 // SaysUnreadable recognises what a server says of a page or a tablespace that it cannot
 // make sense of. What it says of rows and indexes, it has read.
 func SaysUnreadable(text string) bool {
 	for _, words := range []string{
-		"is corrupted", "looks corrupted", "page corruption on disk or a failed read", "Failed to read page", "doesn't exist in engine", "decryption failed",
+		"is corrupted", "looks corrupted", "page corruption on disk or a failed read", "Failed to read page",
+		"doesn't exist in engine", "decryption failed",
 		"tablespace is corrupted", "corrupted page", "is missing for table", "is not readable",
 	} {
 		if strings.Contains(text, words) {
@@ -51,7 +53,8 @@ func filesIn(line string) []string {
 
 // tablesIn returns the tables that a line names, with their databases.
 func tablesIn(line string) (tables [][2]string) {
-	for _, m := range regexp.MustCompile("`([^`]+)`\\.`([^`]+)`|'([^'./\\s]+)\\.([^'/\\s]+)'").FindAllStringSubmatch(line, -1) {
+	named := regexp.MustCompile("`([^`]+)`\\.`([^`]+)`|'([^'./\\s]+)\\.([^'/\\s]+)'")
+	for _, m := range named.FindAllStringSubmatch(line, -1) {
 		tables = append(tables, [2]string{m[1] + m[3], m[2] + m[4]})
 	}
 	return tables

@@ -52,7 +52,8 @@ func (e *RunError) Advice() hint.Text {
 	case CauseOption:
 		return "check " + hint.Option("mariadbd-option") + ": mariadbd --verbose --help lists what it knows"
 	case CauseKey:
-		return "mariadbd needs the source's plugins and encryption keys: install them, or name them with " + hint.Option("mariadbd-option")
+		return "mariadbd needs the source's plugins and encryption keys: install them, or name them with " +
+			hint.Option("mariadbd-option")
 	case CauseVersion:
 		return "use a mariadbd of the source's series: " + hint.Option("mariadbd")
 	case CauseSignal:

@@ -250,7 +250,8 @@ func Environment(environ []string, options ...string) []string {
 	env := []string{}
 	for _, kv := range environ {
 		name, _, _ := strings.Cut(kv, "=")
-		if slices.Contains([]string{"PATH", "HOME", "TZ", "TZDIR", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "LD_PRELOAD", "MALLOC_CONF"}, name) ||
+		if slices.Contains([]string{"PATH", "HOME", "TZ", "TZDIR", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH",
+			"LD_PRELOAD", "MALLOC_CONF"}, name) ||
 			keyVariable(name, options) {
 			env = append(env, kv)
 		}

@@ -92,7 +92,8 @@ func (i Instance) excused(line string) bool {
 	if i.MayLackKey(line) {
 		return true
 	}
-	if i.EncryptedRedo && (strings.Contains(line, "Malformed log record") || strings.Contains(line, "Missing FILE_CHECKPOINT")) {
+	unread := strings.Contains(line, "Malformed log record") || strings.Contains(line, "Missing FILE_CHECKPOINT")
+	if i.EncryptedRedo && unread {
 		return true
 	}
 	_, name, ok := strings.Cut(line, "was not found at ")

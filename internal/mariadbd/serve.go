@@ -60,7 +60,8 @@ func (i Instance) Serve(ctx context.Context, options ...string) (_ *Server, err 
 func (s *Server) connect(ctx context.Context, socket string) (*stage.Server, error) {
 	// The socket's folder belongs to the server's user, who could put a link to another
 	// server's socket there; that would let us in as root.
-	cfg := stage.Config{Protocol: stage.ProtocolSocket, Socket: socket, User: "root", ServerGroup: s.process.cmd.Process.Pid}
+	cfg := stage.Config{Protocol: stage.ProtocolSocket, Socket: socket, User: "root",
+		ServerGroup: s.process.cmd.Process.Pid}
 	for {
 		server, err := stage.Connect(ctx, cfg)
 		if err == nil {
@@ -85,7 +86,8 @@ func (s *Server) connect(ctx context.Context, socket string) (*stage.Server, err
 func (s *Server) Blame(err error) error {
 	select {
 	case <-s.process.ended:
-		return s.instance.failed(s.log, fmt.Errorf("the server ended: %w: %w", cmp.Or(s.process.err, errors.New("without an error")), err))
+		return s.instance.failed(s.log,
+			fmt.Errorf("the server ended: %w: %w", cmp.Or(s.process.err, errors.New("without an error")), err))
 	case <-time.After(2 * time.Second):
 		return err
 	}

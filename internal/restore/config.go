@@ -129,7 +129,8 @@ func pluginLines(m *repo.Manifest, v stage.Version) []string {
 		}
 	}
 	// Gamma is what servers ask of plugins at least.
-	if maturity := m.Server.Variables["plugin_maturity"]; len(lines) > 0 && slices.Contains([]string{"unknown", "experimental", "alpha", "beta"}, maturity) {
+	if maturity := m.Server.Variables["plugin_maturity"]; len(lines) > 0 &&
+		slices.Contains([]string{"unknown", "experimental", "alpha", "beta"}, maturity) {
 		lines = append(lines, line("plugin_maturity", maturity))
 	}
 	return lines

@@ -43,8 +43,9 @@ func (p *Plan) checkExternal() {
 	m := p.manifest
 	if p.Raw && len(externalSpaces(m)) > 0 {
 		p.addObjection(Objection{
-			Problem: "the backup holds tables made with DATA DIRECTORY, which are brought into the data directory: the dictionary must be changed for that when the redo log was applied",
-			Hint:    "restore without " + hint.Option("no-recover"),
+			Problem: "the backup holds tables made with DATA DIRECTORY, which are brought into the data directory: the " +
+				"dictionary must be changed for that when the redo log was applied",
+			Hint: "restore without " + hint.Option("no-recover"),
 		})
 	}
 	if (innodb.LogHeader{Format: m.Redo.Format}).Readable() {
@@ -55,8 +56,9 @@ func (p *Plan) checkExternal() {
 			continue
 		}
 		p.addObjection(Objection{
-			Problem: fmt.Sprintf("%s lay at %s on the source, and there is such a file here: the encrypted redo log leads a server to it, which would change it", f.Path, f.Origin),
-			Hint:    "restore on a machine, or in a container, where the folders of the source's DATA DIRECTORY do not exist",
+			Problem: fmt.Sprintf("%s lay at %s on the source, and there is such a file here: the encrypted redo log leads a "+
+				"server to it, which would change it", f.Path, f.Origin),
+			Hint: "restore on a machine, or in a container, where the folders of the source's DATA DIRECTORY do not exist",
 		})
 		return // the others are like it
 	}
@@ -71,8 +73,9 @@ func (p *Plan) checkFilteredExternal(full *repo.Manifest) {
 		return
 	}
 	p.addObjection(Objection{
-		Problem: "the backup holds tables made with DATA DIRECTORY, and the dictionary of a server before 10.6 has their paths: with a filter it would lead a server to the files of the source",
-		Hint:    "restore everything, and drop what is not wanted then",
+		Problem: "the backup holds tables made with DATA DIRECTORY, and the dictionary of a server before 10.6 has their " +
+			"paths: with a filter it would lead a server to the files of the source",
+		Hint: "restore everything, and drop what is not wanted then",
 	})
 }
 
@@ -128,7 +131,8 @@ func (e external) localNames(tool string) (err error) {
 		err := withDictionary(e.data.path, m, func(*innodb.Dictionary) error { return nil })
 		if errors.Is(err, innodb.ErrEncryptedDictionary) {
 			return asError("bring tables of DATA DIRECTORY into the data directory", []Objection{{
-				Problem: err.Error(), Hint: "keep such tables outside, with " + hint.Option("map-dir") + " or " + hint.Option("original-dirs"),
+				Problem: err.Error(), Hint: "keep such tables outside, with " + hint.Option("map-dir") + " or " +
+					hint.Option("original-dirs"),
 			}})
 		}
 	}

@@ -277,7 +277,8 @@ type diskSink struct {
 
 // WriteAt implements pack.Sink.
 func (s *diskSink) WriteAt(p []byte, off int64) (int, error) {
-	if s.direct != nil && off%diskBlock == 0 && len(p)%diskBlock == 0 && uintptr(unsafe.Pointer(unsafe.SliceData(p)))%diskBlock == 0 {
+	if s.direct != nil && off%diskBlock == 0 && len(p)%diskBlock == 0 &&
+		uintptr(unsafe.Pointer(unsafe.SliceData(p)))%diskBlock == 0 {
 		n, err := s.direct.WriteAt(p, off)
 		if !errors.Is(err, unix.EINVAL) {
 			return n, err
@@ -353,7 +354,8 @@ func (s *scratch) extractAll(
 	if os.Geteuid() == 0 {
 		x.owner = &s.target.owner
 	}
-	if err := x.run(ctx, slices.DeleteFunc(files, func(f *outFile) bool { return s.outside.holds(f.Number) })); err != nil {
+	if err := x.run(ctx, slices.DeleteFunc(files,
+		func(f *outFile) bool { return s.outside.holds(f.Number) })); err != nil {
 		return err
 	}
 	if err := s.outside.extract(ctx, *x); err != nil {

@@ -56,7 +56,8 @@ func Extract(ctx context.Context, o Preparation, patterns []string, dir string) 
 	files, objections := r.choose(m, all, patterns)
 	for _, f := range files {
 		if _, err := os.Lstat(filepath.Join(dir, filepath.FromSlash(f.path))); !errors.Is(err, fs.ErrNotExist) {
-			objections = append(objections, Objection{Problem: f.path + " is there already", Hint: "extract into another folder"})
+			objections = append(objections,
+				Objection{Problem: f.path + " is there already", Hint: "extract into another folder"})
 		}
 	}
 	if err := asError(what, objections); err != nil {
@@ -65,8 +66,10 @@ func Extract(ctx context.Context, o Preparation, patterns []string, dir string) 
 	if err := r.write(ctx, o, b, files); err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	if slices.ContainsFunc(files, func(f *outFile) bool { return f.Class == repo.ClassRedo }) && len(externalSpaces(m)) > 0 {
-		r.Notes = append(r.Notes, "the redo log leads a server to the files of tables with DATA DIRECTORY, where they are on the source: on that machine use it with mbk restore only")
+	if slices.ContainsFunc(files, func(f *outFile) bool { return f.Class == repo.ClassRedo }) &&
+		len(externalSpaces(m)) > 0 {
+		r.Notes = append(r.Notes, "the redo log leads a server to the files of tables with DATA DIRECTORY, where they are "+
+			"on the source: on that machine use it with mbk restore only")
 	}
 	return r, nil
 }
@@ -153,7 +156,8 @@ func (r *Extracted) write(ctx context.Context, o Preparation, packs pack.Opener,
 	}
 	x.meter.End()
 	if innodb {
-		r.Notes = append(r.Notes, "InnoDB files are as they were read from the running server: they are consistent only together with the redo log of the backup")
+		r.Notes = append(r.Notes, "InnoDB files are as they were read from the running server: they are consistent only "+
+			"together with the redo log of the backup")
 	}
 	return nil
 }

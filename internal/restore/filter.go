@@ -50,7 +50,8 @@ func filterTables(n, m *repo.Manifest, f *filter.Filter) (dropped map[int]bool) 
 			n.Tables = append(n.Tables, t)
 			continue
 		}
-		n.LeftOut = append(n.LeftOut, repo.LeftOut{Database: t.Database, Name: t.Name, Engine: t.Engine, Reason: leftByRestore})
+		n.LeftOut = append(n.LeftOut,
+			repo.LeftOut{Database: t.Database, Name: t.Name, Engine: t.Engine, Reason: leftByRestore})
 		for _, i := range t.Files {
 			dropped[i] = true
 		}
@@ -198,13 +199,16 @@ func leftOutNotes(m *repo.Manifest) []string {
 			counts[t.Reason]++
 			continue
 		}
-		notes = append(notes, fmt.Sprintf("the backup does not hold %s (%s): %s", printable.Table(t.Database, t.Name), t.Engine, t.Reason))
+		notes = append(notes, fmt.Sprintf("the backup does not hold %s (%s): %s", printable.Table(t.Database, t.Name),
+			t.Engine, t.Reason))
 	}
 	if n := counts[repo.LeftByFilter]; n > 0 {
-		notes = append(notes, fmt.Sprintf("the backup was made with a filter, without %s; \"mbk show %s\" lists what is left out", printable.Count(n, "table"), m.ID))
+		notes = append(notes, fmt.Sprintf(`the backup was made with a filter, without %s; "mbk show %s" lists what is left out`,
+			printable.Count(n, "table"), m.ID))
 	}
 	if n := counts[leftByRestore]; n > 0 {
-		notes = append(notes, fmt.Sprintf("%s; %s left out", keptTables(m), map[bool]string{true: "1 other is", false: fmt.Sprintf("%d others are", n)}[n == 1]))
+		notes = append(notes, fmt.Sprintf("%s; %s left out", keptTables(m),
+			map[bool]string{true: "1 other is", false: fmt.Sprintf("%d others are", n)}[n == 1]))
 	}
 	if m.Filter != nil && len(m.Filter.LeftOut) > 0 {
 		notes = append(notes, "databases that are left out: "+strings.Join(m.Filter.LeftOut, ", "))

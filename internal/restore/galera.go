@@ -44,7 +44,8 @@ func (p *Plan) checkGalera() {
 	case p.opts.GaleraNode:
 		p.note("as a node of its Galera cluster it goes on behind %s:%d", g.UUID, g.SeqNo)
 	default:
-		p.note("the source was a node of a Galera cluster, at %s:%d; to join that, restore with %s, or the other nodes send all of their data",
+		p.note("the source was a node of a Galera cluster, at %s:%d; to join that, restore with %s, "+
+			"or the other nodes send all of their data",
 			g.UUID, g.SeqNo, hint.Option("galera-node"))
 	}
 }
@@ -72,7 +73,8 @@ func isUUID(text string) bool {
 
 // writeGrastate makes the restored data those of a node.
 func (d *dataDir) writeGrastate(g *repo.Galera) error {
-	text := fmt.Sprintf("# GALERA saved state\nversion: 2.1\nuuid:    %s\nseqno:   %d\nsafe_to_bootstrap: 0\n", g.UUID, g.SeqNo)
+	text := fmt.Sprintf("# GALERA saved state\nversion: 2.1\nuuid:    %s\nseqno:   %d\nsafe_to_bootstrap: 0\n", g.UUID,
+		g.SeqNo)
 	if err := d.writeText(grastateName, text); err != nil {
 		return fmt.Errorf("make it a node of its cluster: %w", err)
 	}

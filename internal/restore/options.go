@@ -103,7 +103,8 @@ func (o Preparation) Validate() error {
 	case o.Workers < 0 || o.Workers > 1024:
 		return fmt.Errorf("%d workers: want 0 to 1024", o.Workers)
 	case o.Memory != 0 && o.Memory < MinMemory:
-		return fmt.Errorf("%s of memory: want at least %s", humanize.IBytes(uint64(max(0, o.Memory))), humanize.IBytes(MinMemory))
+		return fmt.Errorf("%s of memory: want at least %s", humanize.IBytes(uint64(max(0, o.Memory))),
+			humanize.IBytes(MinMemory))
 	}
 	return nil
 }

@@ -122,7 +122,8 @@ func (o *orphans) dropLeftOut(ctx context.Context) error {
 		return err
 	}
 	// A database takes all of its tables with it.
-	gone := slices.DeleteFunc(slices.Clone(o.m.Filter.LeftOut), filename.Uncoded) // folders in which the server makes nothing
+	gone := slices.DeleteFunc(slices.Clone(o.m.Filter.LeftOut),
+		filename.Uncoded) // folders in which the server makes nothing
 	for _, t := range list {
 		dir, _ := path.Split(t.Name)
 		gone = append(gone, filename.SQL(path.Clean(dir)))
@@ -209,7 +210,8 @@ func (o *orphans) tables(ctx context.Context, wanted func(dir, name string) bool
 // among them: they go with their table. What an ALTER left is dropped for itself.
 func (o *orphans) leftOut(ctx context.Context, kept func(database, table string) bool) (map[string][]string, error) {
 	return o.tables(ctx, func(dir, name string) bool {
-		return !filename.FullText(name) && !filename.Temporary(name) && !kept(filename.SQL(path.Clean(dir)), filename.SQL(filename.Base(name)))
+		return !filename.FullText(name) && !filename.Temporary(name) &&
+			!kept(filename.SQL(path.Clean(dir)), filename.SQL(filename.Base(name)))
 	})
 }
 

@@ -127,18 +127,22 @@ func (p *Plan) checkOutside() {
 		p.Outside = append(p.Outside, OutsideFile{Path: f.File.Path, To: f.path})
 	}
 	for _, f := range stay {
-		p.note("%s, which was a link to %s, goes into the data directory: only data and index files of tables, under their own names, are restored elsewhere", f.Path, f.Origin)
+		p.note("%s, which was a link to %s, goes into the data directory: only data and index files of tables, under their "+
+			"own names, are restored elsewhere", f.Path, f.Origin)
 	}
 	for _, d := range p.opts.DirMaps {
-		if d.From != "/" && !slices.ContainsFunc(p.manifest.Files, func(f repo.File) bool { return f.Link != "" && below(f.Origin, d.From) }) {
+		if d.From != "/" && !slices.ContainsFunc(p.manifest.Files,
+			func(f repo.File) bool { return f.Link != "" && below(f.Origin, d.From) }) {
 			p.addObjection(Objection{
 				Problem: fmt.Sprintf("no file of a table of the backup lay below %s", d.From),
-				Hint:    "mbk restore " + hint.Option("dry-run") + " without " + hint.Option("map-dir") + " tells which files lay outside of the data directory",
+				Hint: "mbk restore " + hint.Option("dry-run") + " without " + hint.Option("map-dir") +
+					" tells which files lay outside of the data directory",
 			})
 		}
 	}
 	if len(p.outside) > 0 && p.opts.Raw {
-		p.addObjection(Objection{Problem: "files go outside of the data directory only when they are recovered", Hint: "restore without " + hint.Option("no-recover")})
+		p.addObjection(Objection{Problem: "files go outside of the data directory only when they are recovered",
+			Hint: "restore without " + hint.Option("no-recover")})
 	}
 	need := map[string]int64{}
 	there, first := 0, ""
@@ -158,7 +162,8 @@ func (p *Plan) checkOutside() {
 		}
 		p.addObjection(Objection{
 			Problem: what + ": there already",
-			Hint:    "a restore never overwrites anything: move what is there away, or name other folders with " + hint.Option("map-dir"),
+			Hint: "a restore never overwrites anything: move what is there away, or name other folders with " +
+				hint.Option("map-dir"),
 		})
 	}
 	for _, root := range sortedKeys(need) {
@@ -184,7 +189,8 @@ func (p *Plan) checkWays() {
 			if problem := p.target.owner.distrusts(dir, info); err == nil && problem != "" {
 				p.addObjection(Objection{
 					Problem: fmt.Sprintf("files go outside of the data directory by way of %s, which %s", dir, problem),
-					Hint:    "name another folder with " + hint.Option("map-dir") + ": it, and all above it, must be no links, and belong to root or to the user who is to own the files",
+					Hint: "name another folder with " + hint.Option("map-dir") +
+						": it, and all above it, must be no links, and belong to root or to the user who is to own the files",
 				})
 			}
 		}
@@ -226,7 +232,8 @@ func (p *Plan) checkRoot(root string, need int64) {
 	info, err := os.Stat(root)
 	switch {
 	case err != nil:
-		p.addObjection(Objection{Problem: fmt.Sprintf("folder for files outside of the data directory: %v", err), Hint: "make that folder, or mount what belongs there"})
+		p.addObjection(Objection{Problem: fmt.Sprintf("folder for files outside of the data directory: %v", err),
+			Hint: "make that folder, or mount what belongs there"})
 		return
 	case !info.IsDir():
 		p.addObjection(Objection{Problem: root + " is not a directory"})
@@ -234,17 +241,20 @@ func (p *Plan) checkRoot(root string, need int64) {
 	case os.Geteuid() == 0 && !p.target.owner.mayWrite(root):
 		p.addObjection(Objection{
 			Problem: fmt.Sprintf("user %d, who is to own the files, may not write in %s", p.target.owner.UID, root),
-			Hint:    "give that folder to the user who runs the server (chown), or name another one with " + hint.Option("map-dir"),
+			Hint: "give that folder to the user who runs the server (chown), or name another one with " +
+				hint.Option("map-dir"),
 		})
 		return
 	case unix.Access(root, unix.W_OK|unix.X_OK) != nil:
-		p.addObjection(Objection{Problem: "cannot write in " + root, Hint: "run mbk as root, or as the user who owns that folder"})
+		p.addObjection(Objection{Problem: "cannot write in " + root,
+			Hint: "run mbk as root, or as the user who owns that folder"})
 		return
 	}
 	if p.target.path != "" && (root == p.target.path || below(root, p.target.path)) {
 		p.addObjection(Objection{
 			Problem: fmt.Sprintf("%s lies in the target", root),
-			Hint:    "without " + hint.Option("map-dir") + " and " + hint.Option("original-dirs") + " the files are restored into the data directory",
+			Hint: "without " + hint.Option("map-dir") + " and " + hint.Option("original-dirs") +
+				" the files are restored into the data directory",
 		})
 	}
 	p.addObjection(p.target.owner.reaches(root)...)

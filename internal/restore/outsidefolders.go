@@ -121,7 +121,9 @@ func (o *outside) extract(ctx context.Context, x extraction) error {
 		for _, f := range folder.files {
 			files = append(files, &outFile{File: f.File, path: f.rel(), size: f.Size})
 		}
-		y := extraction{packs: x.packs, root: folder.root, as: o.target.owner.user(), owner: x.owner, workers: x.workers, meter: x.meter}
+		y := extraction{
+			packs: x.packs, root: folder.root, as: o.target.owner.user(), owner: x.owner, workers: x.workers, meter: x.meter,
+		}
 		if err := y.run(ctx, files); err != nil {
 			return err
 		}

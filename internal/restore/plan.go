@@ -25,7 +25,7 @@ type Plan struct {
 	ID            string            `json:"id"`
 	ServerVersion string            `json:"server_version"`
 	Target        string            `json:"target"`
-	KeepOld       string            `json:"keep_old"` // where the data directory goes that is in the target, "" if there is none
+	KeepOld       string            `json:"keep_old"` // new name of a data directory in the target, or ""
 	Owner         Owner             `json:"owner"`
 	Raw           bool              `json:"raw"`
 	Files         int               `json:"files"`
@@ -173,9 +173,11 @@ func (p *Plan) checkStanding(ctx context.Context) error {
 	if err != nil || v == nil || v.OK || p.onlySourceDamage(v) {
 		return err
 	}
-	text := fmt.Sprintf("a verification at depth %s found backup %s damaged on %s", v.Depth, p.ID, v.Time.UTC().Format("2006-01-02 15:04 UTC"))
+	text := fmt.Sprintf("a verification at depth %s found backup %s damaged on %s", v.Depth, p.ID,
+		v.Time.UTC().Format("2006-01-02 15:04 UTC"))
 	if len(v.Findings) > 0 {
-		text += ": " + strings.TrimSpace(cmp.Or(v.Findings[0].File, v.Findings[0].Table, v.Findings[0].Object)+" "+v.Findings[0].Problem)
+		f := v.Findings[0]
+		text += ": " + strings.TrimSpace(cmp.Or(f.File, f.Table, f.Object)+" "+f.Problem)
 	}
 	if o.AllowDamaged {
 		p.note("%s", text)
@@ -184,7 +186,8 @@ func (p *Plan) checkStanding(ctx context.Context) error {
 	good, err := r.NewestGood(ctx)
 	advice := "no other backup is known to be better; " + hint.Option("allow-damaged") + " tries all the same"
 	if good != "" {
-		advice = hint.Textf("restore %s, the newest that is not known to be damaged; %s tries this one all the same", good, hint.Option("allow-damaged"))
+		advice = hint.Textf("restore %s, the newest that is not known to be damaged; %s tries this one all the same", good,
+			hint.Option("allow-damaged"))
 	}
 	p.addObjection(Objection{Problem: text, Hint: advice})
 	return err
@@ -206,7 +209,8 @@ func (p *Plan) onlySourceDamage(v *repo.Verification) bool {
 func newPlan(o Options, m *repo.Manifest) *Plan {
 	p := &Plan{
 		ID: m.ID, ServerVersion: m.Server.Version, Target: o.Target, Raw: o.Raw, opts: o,
-		Outside: []OutsideFile{}, Config: []string{}, Objections: []Objection{}, Warnings: []string{}, Notes: []hint.Text{}, manifest: m,
+		Outside: []OutsideFile{}, Config: []string{}, Objections: []Objection{}, Warnings: []string{},
+		Notes: []hint.Text{}, manifest: m,
 	}
 	if m.Parent != "" || m.Kind != repo.KindFull {
 		p.addObjection(Objection{
@@ -219,7 +223,8 @@ func newPlan(o Options, m *repo.Manifest) *Plan {
 		p.Bytes += f.Size
 		p.SpaceNeeded += room(&f)
 		if strings.HasSuffix(f.Path, ".isl") {
-			p.addObjection(Objection{Problem: fmt.Sprintf("%s leads the server to a file outside of the data directory, which the backup does not hold", f.Path)})
+			p.addObjection(Objection{Problem: fmt.Sprintf("%s leads the server to a file outside of the data directory, which "+
+				"the backup does not hold", f.Path)})
 		}
 	}
 	p.checkExternal()
@@ -322,7 +327,8 @@ func (p *Plan) checkReach(path string) {
 		return
 	}
 	option := hint.Option("mariadbd")
-	if u := p.Upgrade; u != nil && (path == u.Mariadbd.Path || path == u.Tool) && (p.Mariadbd == nil || path != p.Mariadbd.Path) {
+	if u := p.Upgrade; u != nil && (path == u.Mariadbd.Path || path == u.Tool) &&
+		(p.Mariadbd == nil || path != p.Mariadbd.Path) {
 		option = hint.Option("upgrade-with")
 	}
 	p.addObjection(Objection{
@@ -336,7 +342,8 @@ func (p *Plan) checkServer(program mariadbd.Program) {
 	if len(p.target.owner.reaches(filepath.Dir(program.Path))) > 0 {
 		p.addObjection(Objection{
 			Problem: fmt.Sprintf("user %d, who is to own the data directory, cannot run %s", p.target.owner.UID, program.Path),
-			Hint:    "name a mariadbd that this user can reach with " + hint.Option("mariadbd") + ", or another user with " + hint.Option("owner") + "; " + hint.Option("owner") + " root is for a server that root itself runs",
+			Hint: "name a mariadbd that this user can reach with " + hint.Option("mariadbd") + ", or another user with " +
+				hint.Option("owner") + "; " + hint.Option("owner") + " root is for a server that root itself runs",
 		})
 	}
 	for _, plugin := range p.manifest.Server.Plugins {
@@ -348,7 +355,8 @@ func (p *Plan) checkServer(program mariadbd.Program) {
 		}
 		missing := fmt.Sprintf("plugin %s is missing: there is no %s in %s", plugin.Name, plugin.Library, program.PluginDir)
 		if neededPlugin(plugin) {
-			p.addObjection(Objection{Problem: missing, Hint: "install the package of that plugin; recovery cannot read the files without it"})
+			p.addObjection(Objection{Problem: missing,
+				Hint: "install the package of that plugin; recovery cannot read the files without it"})
 		} else if tables := tablesOf(p.manifest, plugin); tables != "" {
 			p.warn("%s; without it the server cannot open %s, of which it has the storage engine", missing, tables)
 		}
@@ -364,7 +372,8 @@ func (p *Plan) checkKeys() {
 		if err := readableFor(k.path, p.target.owner); err != nil {
 			p.addObjection(Objection{
 				Problem: fmt.Sprintf("the source's encryption keys are in %s: %v", k.path, err),
-				Hint:    hint.Textf("bring the key file there, or name it with %s=%s", hint.Option("mariadbd-option"), k.option("FILE")),
+				Hint: hint.Textf("bring the key file there, or name it with %s=%s", hint.Option("mariadbd-option"),
+					k.option("FILE")),
 			})
 		}
 	}
@@ -409,7 +418,8 @@ func (p *Plan) describe() {
 	if p.Raw {
 		p.note("the files will be consistent only after the first start of the server has applied the redo log")
 		if len(m.Replicas) > 0 {
-			p.note("the source was a replica: if that start ends with \"Found N prepared transactions\", start once with --tc-heuristic-recover=ROLLBACK")
+			p.note(`the source was a replica: if that start ends with "Found N prepared transactions", ` +
+				"start once with --tc-heuristic-recover=ROLLBACK")
 		}
 	}
 }

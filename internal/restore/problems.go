@@ -45,7 +45,8 @@ func problemNotes(m *repo.Manifest) []string {
 			continue
 		}
 		if n++; n <= most {
-			notes = append(notes, fmt.Sprintf("%s is restored as it was on the source: %s", printable.Table(t.Database, t.Name), t.Problem))
+			notes = append(notes, fmt.Sprintf("%s is restored as it was on the source: %s",
+				printable.Table(t.Database, t.Name), t.Problem))
 		}
 	}
 	switch {

@@ -72,13 +72,16 @@ func (t *target) chooseWriter() []Objection {
 	if t.owner.UID == 0 {
 		return []Objection{{
 			Problem: fmt.Sprintf("others than root can change %s, and so where root writes to", open),
-			Hint:    "choose a folder that only root can change (chown, chmod), or give the files to that user with " + hint.Option("owner"),
+			Hint: "choose a folder that only root can change (chown, chmod), or give the files to that user with " +
+				hint.Option("owner"),
 		}}
 	}
 	if !t.owner.mayWrite(t.parent()) {
 		return []Objection{{
-			Problem: fmt.Sprintf("others than root can change %s, so root writes nothing there, and user %d, who is to own the data directory, may not write in %s", open, t.owner.UID, t.parent()),
-			Hint:    "give that folder to the user who is to own the files (chown), choose one that only root can change, or another user with " + hint.Option("owner"),
+			Problem: fmt.Sprintf("others than root can change %s, so root writes nothing there, and user %d, "+
+				"who is to own the data directory, may not write in %s", open, t.owner.UID, t.parent()),
+			Hint: "give that folder to the user who is to own the files (chown), choose one that only root can change, or " +
+				"another user with " + hint.Option("owner"),
 		}}
 	}
 	t.writer = t.owner.user()

@@ -53,13 +53,13 @@ func TestResolveFollowsRootsLinks(t *testing.T) {
 		"nowhere":          "leads nowhere",
 		"loop":             "too many levels",
 		"victim/shadow/x":  "not a directory",
-		"his/link":         "others than root can have made",
-		"his/link/new":     "others than root can have made",
-		"his/link/shop/..": "others than root can have made",
-		"his/up":           "others than root can have made",
-		"via":              "others than root can have made",
-		"via/new":          "others than root can have made",
-		"tmp/his/x":        "others than root can have made",
+		"his/link":         "users other than root can have made",
+		"his/link/new":     "users other than root can have made",
+		"his/link/shop/..": "users other than root can have made",
+		"his/up":           "users other than root can have made",
+		"via":              "users other than root can have made",
+		"via/new":          "users other than root can have made",
+		"tmp/his/x":        "users other than root can have made",
 	} {
 		got, err := fsuser.Resolve(top + "/" + path)
 		if err != nil {

@@ -24,7 +24,8 @@ func (p *Plan) findServer(ctx context.Context) error {
 		return err
 	}
 	if err != nil {
-		p.addObjection(Objection{Problem: err.Error(), Hint: "name the server's program with " + hint.Option("mariadbd") + ", or leave that option out"})
+		p.addObjection(Objection{Problem: err.Error(), Hint: "name the server's program with " + hint.Option("mariadbd") +
+			", or leave that option out"})
 		return nil
 	}
 	if p.opts.upgrades() {
@@ -83,14 +84,16 @@ func (p *Plan) noServer(found []mariadbd.Found, source stage.Version) Objection 
 		newer = newer || s.Fit == mariadbd.NewerSeries
 		list = append(list, text)
 	}
-	objection.Problem = fmt.Sprintf("no mariadbd here recovers files of %s: %s", p.manifest.Server.Version, strings.Join(list, ", "))
+	objection.Problem = fmt.Sprintf("no mariadbd here recovers files of %s: %s", p.manifest.Server.Version,
+		strings.Join(list, ", "))
 	switch {
 	case newer && p.opts.Target == "": // a verification
 	case newer && !p.opts.upgrades():
 		objection.Hint += "; or move to the newer series with " + hint.Option("upgrade")
 	case newer:
 		objection.Problem += fmt.Sprintf("; only a mariadbd of %s applies this redo log", redoSeries(p.manifest, source))
-		objection.Hint = hint.Textf("name a mariadbd %s or a later %s with %s for the recovery: an unpacked archive of its programs is enough",
+		objection.Hint = hint.Textf("name a mariadbd %s or a later %s with %s for the recovery: an unpacked archive of its "+
+			"programs is enough",
 			mariadbd.Number(source), mariadbd.Series(source), hint.Option("mariadbd"))
 	}
 	return objection

@@ -100,7 +100,8 @@ func dataFilePath(m *repo.Manifest) (string, error) {
 	spec := cmp.Or(m.Server.Variables["innodb_data_file_path"], "ibdata1:12M:autoextend")
 	parts := strings.Split(spec, ";")
 	if len(parts) != len(files) {
-		return "", fmt.Errorf("the backup holds %d files of the system tablespace, and innodb_data_file_path is %q", len(files), spec)
+		return "", fmt.Errorf("the backup holds %d files of the system tablespace, and innodb_data_file_path is %q",
+			len(files), spec)
 	}
 	for i, part := range parts {
 		_, size, ok := strings.Cut(part, ":")
@@ -217,7 +218,8 @@ func (p *Plan) Advice(failed *mariadbd.RunError) hint.Text {
 			keys[0].path, hint.Option("mariadbd-option"), keys[0].option("FILE"))
 	}
 	if p.older && failed.Cause == mariadbd.CauseVersion {
-		return hint.Text("use the maintenance release of the source, "+p.ServerVersion+", or a later one: ") + hint.Option("mariadbd")
+		return hint.Text("use the maintenance release of the source, "+p.ServerVersion+", or a later one: ") +
+			hint.Option("mariadbd")
 	}
 	return failed.Advice()
 }

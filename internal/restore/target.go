@@ -177,7 +177,8 @@ func (t *target) inspectExisting(o Options) ([]Objection, error) {
 	}
 	return append(objections, Objection{
 		Problem: fmt.Sprintf("target %s is not empty: it holds %s", t.path, what),
-		Hint:    "a restore never overwrites anything: move what is there away (" + hint.Option("keep-old") + " does that with a data directory), or name another target",
+		Hint: "a restore never overwrites anything: move what is there away (" + hint.Option("keep-old") +
+			" does that with a data directory), or name another target",
 	}), nil
 }
 
@@ -194,8 +195,9 @@ func (t *target) canReplace() bool {
 func (t *target) moveAside(now time.Time, names []string) []Objection {
 	if t.inside {
 		return []Objection{{
-			Problem: fmt.Sprintf("target %s is a mount point, or its parent cannot be written: it cannot be moved aside as a whole", t.path),
-			Hint:    "move what is in there away, or name another target",
+			Problem: fmt.Sprintf("target %s is a mount point, or its parent cannot be written: "+
+				"it cannot be moved aside as a whole", t.path),
+			Hint: "move what is in there away, or name another target",
 		}}
 	}
 	if !slices.Contains(names, "ibdata1") && !slices.Contains(names, "aria_log_control") {
@@ -294,8 +296,10 @@ func chooseOwner(o Options, info os.FileInfo) (Owner, *Objection) {
 		return owner, nil
 	}
 	return self, &Objection{
-		Problem: fmt.Sprintf("nobody is known who could run mariadbd on the files, and root does not do that unasked: %v", err),
-		Hint:    "name a user with " + hint.Option("owner") + "; " + hint.Option("owner") + " root is for a server that root itself runs, as in some containers",
+		Problem: fmt.Sprintf("nobody is known who could run mariadbd on the files, and root does not do that unasked: %v",
+			err),
+		Hint: "name a user with " + hint.Option("owner") + "; " + hint.Option("owner") +
+			" root is for a server that root itself runs, as in some containers",
 	}
 }
 
@@ -314,8 +318,10 @@ func (t *target) doubtOwner(o Options) []Objection {
 		return nil // root has made it, or let it be made
 	}
 	return []Objection{{
-		Problem: fmt.Sprintf("target %s belongs to user %d, who is not mysql, in a folder that others than root can write to: all data would be that user's", t.path, t.owner.UID),
-		Hint:    hint.Textf("if they are meant to be, say so with %s %d, else name another target", hint.Option("owner"), t.owner.UID),
+		Problem: fmt.Sprintf("target %s belongs to user %d, who is not mysql, in a folder that others than root can write "+
+			"to: all data would be that user's", t.path, t.owner.UID),
+		Hint: hint.Textf("if they are meant to be, say so with %s %d, else name another target", hint.Option("owner"),
+			t.owner.UID),
 	}}
 }
 

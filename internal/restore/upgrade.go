@@ -63,7 +63,8 @@ func (p *Plan) findUpgrade(ctx context.Context, found []mariadbd.Found, source s
 		return err
 	}
 	if err != nil {
-		p.addObjection(Objection{Problem: err.Error(), Hint: "name a mariadbd of a newer series with " + hint.Option("upgrade-with")})
+		p.addObjection(Objection{Problem: err.Error(), Hint: "name a mariadbd of a newer series with " +
+			hint.Option("upgrade-with")})
 		return nil
 	}
 	i := slices.IndexFunc(found, isNewer)
@@ -75,7 +76,8 @@ func (p *Plan) findUpgrade(ctx context.Context, found []mariadbd.Found, source s
 	if p.Upgrade.Tool, err = found[i].UpgradeTool(ctx, p.target.owner.user()); err != nil {
 		p.addObjection(Objection{
 			Problem: err.Error(),
-			Hint:    hint.Text("install the client programs of " + mariadbd.Series(found[i].Release) + ", of which mariadb-upgrade is one"),
+			Hint: hint.Text("install the client programs of " + mariadbd.Series(found[i].Release) +
+				", of which mariadb-upgrade is one"),
 		})
 	}
 	return nil
@@ -123,7 +125,8 @@ func (p *Plan) checkUpgrade() {
 	if len(externalSpaces(p.manifest))+len(p.outside) > 0 {
 		p.addObjection(Objection{
 			Problem: "the backup holds tables made with DATA DIRECTORY, which an upgrade may build anew outside of the target",
-			Hint:    "restore without " + hint.Option("upgrade") + ", with a server of the source's series, and upgrade the restored server",
+			Hint: "restore without " + hint.Option("upgrade") +
+				", with a server of the source's series, and upgrade the restored server",
 		})
 	}
 }
@@ -149,7 +152,8 @@ func (p *Plan) settingsFor(program mariadbd.Program) mariadbd.Settings {
 // upgrade starts the server on recovered files, runs mariadb-upgrade, and starts it
 // once more, to see that it does and which tables are not as it wants them. These are
 // warnings: the source lived with them, or their engine is missing.
-func upgrade(ctx context.Context, i mariadbd.Instance, tool string, m *repo.Manifest, meter *meter.Meter) (warnings []string, err error) {
+func upgrade(ctx context.Context, i mariadbd.Instance, tool string, m *repo.Manifest,
+	meter *meter.Meter) (warnings []string, err error) {
 	meter.Begin(PhaseUpgrade, 0)
 	defer meter.End()
 	version := i.Program.Version

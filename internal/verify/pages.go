@@ -35,7 +35,8 @@ func (d *pagesDepth) run(ctx context.Context) error {
 		d.report.Pages += c.checked.Load()
 	}
 	d.meter.End()
-	d.prove(found, "all chunks of %d files decompress to what was read, and %d pages have the right checksums", len(d.m.Files), d.report.Pages)
+	d.prove(found, "all chunks of %d files decompress to what was read, and %d pages have the right checksums",
+		len(d.m.Files), d.report.Pages)
 	if d.count() > found {
 		return nil
 	}
@@ -140,7 +141,8 @@ func (d *pagesDepth) innodbCheck(c *pageCheck, head []byte) {
 				d.findInFile(f, err.Error())
 			}
 		case s.ID != space.ID || s.PageSize != space.PageSize:
-			d.findInFile(f, fmt.Sprintf("tablespace %d with pages of %d bytes, want %d with %d", s.ID, s.PageSize, space.ID, space.PageSize))
+			d.findInFile(f, fmt.Sprintf("tablespace %d with pages of %d bytes, want %d with %d", s.ID, s.PageSize, space.ID,
+				space.PageSize))
 		default:
 			space = s
 		}

@@ -43,7 +43,8 @@ func (d *pagesDepth) redo(ctx context.Context) error {
 		return nil
 	}
 	d.report.MTRs = log.MTRs()
-	d.prove(found, "the redo log runs from LSN %d to %d without a gap, in %s", d.m.Redo.Checkpoint.LSN, d.m.Redo.End, printable.Count(log.MTRs(), "mini-transaction"))
+	d.prove(found, "the redo log runs from LSN %d to %d without a gap, in %s", d.m.Redo.Checkpoint.LSN, d.m.Redo.End,
+		printable.Count(log.MTRs(), "mini-transaction"))
 	return nil
 }
 

@@ -130,7 +130,8 @@ func (f *findings) verdict() repo.Verdict {
 	case len(r.Findings) > 0:
 		first := r.Findings[0]
 		where := strings.Join(strings.Fields(first.Object+" "+first.File+" "+first.Table), " ")
-		return repo.Verdict{Outcome: repo.VerdictDamaged, Reason: several(len(r.Findings), strings.TrimPrefix(where+": "+first.Problem, ": "))}
+		return repo.Verdict{Outcome: repo.VerdictDamaged,
+			Reason: several(len(r.Findings), strings.TrimPrefix(where+": "+first.Problem, ": "))}
 	case len(f.undone) > 0:
 		return repo.Verdict{Outcome: repo.VerdictUndone, Reason: several(len(f.undone), f.undone[0])}
 	case len(r.AsOnSource) > 0:

@@ -77,7 +77,9 @@ func (d *tableChecks) compare(tables []stage.Table) (same int) {
 		case got.Problem != "":
 			d.weigh(got, []string{got.Problem}, nil)
 		case differs:
-			d.add(repo.Finding{Table: label, Problem: fmt.Sprintf("the server has a %s of engine %q, the backup a %s of engine %q", got.Type, got.Engine, want.Type, want.Engine)})
+			d.add(repo.Finding{Table: label,
+				Problem: fmt.Sprintf("the server has a %s of engine %q, the backup a %s of engine %q", got.Type, got.Engine,
+					want.Type, want.Engine)})
 		default:
 			same++
 		}
@@ -206,7 +208,8 @@ func (d *tableChecks) judge(t stage.Table, messages []stage.CheckMessage) bool {
 	var bad, notes []string
 	for _, m := range messages {
 		switch kind := strings.ToLower(m.Type); { // "Error" is the server's, "error" the engine's
-		case kind == "error" || kind == "status" && m.Text != "OK" && m.Text != "Table is already up to date" || waitsForUpgrade(m.Text):
+		case kind == "error" || kind == "status" && m.Text != "OK" && m.Text != "Table is already up to date" ||
+			waitsForUpgrade(m.Text):
 			bad = append(bad, m.Text)
 		case kind != "status":
 			notes = append(notes, m.Text)
@@ -231,7 +234,8 @@ func (d *tableChecks) judge(t stage.Table, messages []stage.CheckMessage) bool {
 // ends every answer to a table that it could not open, say nothing of their own.
 func (d *tableChecks) weigh(t stage.Table, bad, notes []string) {
 	label := t.Database + "." + t.Name
-	specific := slices.DeleteFunc(slices.Clone(bad), func(text string) bool { return text == "Corrupt" || text == "Operation failed" })
+	specific := slices.DeleteFunc(slices.Clone(bad),
+		func(text string) bool { return text == "Corrupt" || text == "Operation failed" })
 	all := func(is func(string) bool) bool {
 		return len(specific) > 0 && !slices.ContainsFunc(specific, func(text string) bool { return !is(text) })
 	}
@@ -245,7 +249,8 @@ func (d *tableChecks) weigh(t stage.Table, bad, notes []string) {
 	}
 	switch {
 	case all(waitsForUpgrade):
-		d.wasSo(label, "it was made by an older release; mariadb-upgrade brings it up to date, and its rows can be checked only then (%s)", specific[0])
+		d.wasSo(label, "it was made by an older release; mariadb-upgrade brings it up to date, and its rows can be checked "+
+			"only then (%s)", specific[0])
 	case all(isDiscarded) && d.withoutSpace(t):
 		d.wasSo(label, "it was without a tablespace on the source")
 	case lacking != mariadbd.CauseUnknown:

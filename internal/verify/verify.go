@@ -182,7 +182,8 @@ func (v *verification) finish(ctx context.Context, failed error) (*Report, error
 		failed = &UndoneError{fmt.Errorf("verify %s: %w", r.ID, failed)}
 	}
 	err := v.o.Repository.PutVerification(ctx, repo.Verification{
-		ID: r.ID, Depth: r.Depth, Started: r.Started, Time: r.Finished, Tool: v.o.Tool, Server: r.Server, OK: r.OK, Verdict: r.Verdict,
+		ID: r.ID, Depth: r.Depth, Started: r.Started, Time: r.Finished, Tool: v.o.Tool, Server: r.Server,
+		OK: r.OK, Verdict: r.Verdict,
 		Objects: r.Objects, Bytes: r.Bytes, Pages: r.Pages, Tables: r.Tables,
 		FindingCount: len(r.Findings), Findings: r.Findings, AsOnSource: r.AsOnSource,
 	})
