@@ -439,7 +439,7 @@ func (r *attempt) failure(cause error) repo.Attempt {
 		a.DataUUID = r.aria.control.UUID.String()
 	}
 	if r.redo != nil && r.redo.started() {
-		a.RedoCapacity, a.LowestMargin = r.redo.capacity, r.redo.tail.Progress().LowestHeadroom
+		a.RedoCapacity, a.LowestHeadroom = r.redo.capacity, r.redo.tail.Progress().LowestHeadroom
 	}
 	a.Warn(r.found.warnings()...)
 	return a

@@ -26,7 +26,9 @@ func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 		Binlog: r.final.position.binlog, Replicas: r.final.position.replicas, Galera: r.final.position.galera,
 		Codec: r.opts.Codec.String(), Packs: append(r.copies.packs, r.redo.pack), LeftOut: r.final.leftOut,
 		Redo: r.redo.describe(), Aria: repo.Aria{Control: &r.aria.control},
-		Late: r.final.lateCopies(), DDL: r.copies.baseline.ddl(r.final, r.redo.tail.Journal().Spaces()),
+		Changes: repo.Changes{
+			Late: r.final.lateCopies(), DDL: r.copies.baseline.ddl(r.final, r.redo.tail.Journal().Spaces()),
+		},
 	}
 	if r.found.layout.Selection != nil {
 		m.Filter = describeFilter(r.opts.Filter, r.final.leftDatabases)

@@ -44,7 +44,7 @@ func putRow(ctx context.Context, o Options, a repo.Attempt) error {
 		Started: a.Started, Finished: a.Finished, Outcome: a.Outcome, Error: a.Error, Hints: strings.Join(a.Hints, "\n"),
 		LockMS: a.LockMS, Checkpoint: uint64(a.LSN.Checkpoint), End: uint64(a.LSN.End),
 		BytesRead: a.BytesRead, BytesStored: a.BytesStored,
-		RedoBytes: a.RedoBytes, RedoCapacity: a.RedoCapacity, RedoHeadroom: a.LowestMargin,
+		RedoBytes: a.RedoBytes, RedoCapacity: a.RedoCapacity, LowestHeadroom: a.LowestHeadroom,
 		Tables: a.Tables, Files: a.Files, LeftOut: a.LeftOut, DamagedPages: a.Damaged, DDL: a.DDL.Total(), Warnings: a.WarningCount,
 	}
 	if b := a.Binlog; b != nil {

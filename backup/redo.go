@@ -192,7 +192,7 @@ func (c *redoCopy) describe() repo.Redo {
 	return repo.Redo{
 		Format: header.Format, Creator: header.Creator, Crypt: header.Crypt,
 		Checkpoint: c.checkpoint, End: c.end, Capacity: c.capacity,
-		LowestMargin: progress.LowestHeadroom, Parts: progress.MTRs,
+		LowestHeadroom: progress.LowestHeadroom, Parts: progress.MTRs,
 		FileCreates: counts.Creates, FileDeletes: counts.Deletes, FileRenames: counts.Renames,
 		ExternalNames: c.tail.Journal().ExternalNames(),
 	}

@@ -53,7 +53,7 @@ type HistoryRow struct {
 	LockMS                                              int64
 	Checkpoint, End                                     uint64 // LSNs
 	BytesRead, BytesStored                              int64
-	RedoBytes, RedoCapacity, RedoHeadroom               int64
+	RedoBytes, RedoCapacity, LowestHeadroom             int64
 	BinlogFile                                          string
 	BinlogPosition                                      uint64
 	GTID                                                string
@@ -98,7 +98,7 @@ func (r HistoryRow) values() []any {
 	return []any{
 		r.RepositoryID, r.ID, r.Repository, r.Kind, r.Parent, r.Tool, r.ServerVersion, r.Hostname,
 		r.Started.UTC().Format(utc), r.Finished.UTC().Format(utc), r.Outcome, r.Error, r.Hints,
-		r.LockMS, r.Checkpoint, r.End, r.BytesRead, r.BytesStored, r.RedoBytes, r.RedoCapacity, r.RedoHeadroom,
+		r.LockMS, r.Checkpoint, r.End, r.BytesRead, r.BytesStored, r.RedoBytes, r.RedoCapacity, r.LowestHeadroom,
 		r.BinlogFile, r.BinlogPosition, r.GTID, r.Tables, r.Files, r.LeftOut, r.DamagedPages, r.DDL, r.Warnings,
 	}
 }

@@ -14,39 +14,36 @@ import (
 // backupDocument is what "backup --json" and "show --json" print. docs/manual/backup.md
 // describes it; fields are added, never changed.
 type backupDocument struct {
-	ID            string          `json:"id"`
-	Kind          string          `json:"kind"`
-	Parent        string          `json:"parent"`
-	Tool          string          `json:"tool"`
-	ServerVersion string          `json:"server_version"`
-	Hostname      string          `json:"hostname"`
-	Datadir       string          `json:"datadir"`
-	Started       time.Time       `json:"started"`
-	Finished      time.Time       `json:"finished"`
-	Codec         string          `json:"codec"`
-	BytesRead     int64           `json:"bytes_read"`
-	BytesStored   int64           `json:"bytes_stored"`
-	LockWindowMS  int64           `json:"lock_window_ms"`
-	Steps         []repo.Step     `json:"steps"`
-	Stages        []stageDocument `json:"stages"`
-	LSN           lsnDocument     `json:"lsn"`
-	RedoBytes     int64           `json:"redo_bytes"`
-	RedoCapacity  int64           `json:"redo_capacity"`
-	RedoHeadroom  int64           `json:"redo_headroom_low"`
-	Binlog        *repo.Binlog    `json:"binlog"`
-	Replicas      []repo.Source   `json:"replica_of"`
-	Galera        *repo.Galera    `json:"galera"`
-	Databases     int             `json:"databases"`
-	Tables        int             `json:"tables"`
-	Files         int             `json:"files"`
-	Torn          int64           `json:"torn_pages"`
-	Late          repo.Late       `json:"copied_locked"`
-	DDL           repo.DDL        `json:"ddl"`
-	Damaged       int             `json:"damaged_pages"`
-	LeftOut       []repo.LeftOut  `json:"left_out"`
-	Filter        *repo.Filter    `json:"filter"`
-	Config        []string        `json:"config"`
-	Warnings      []string        `json:"warnings"`
+	ID            string    `json:"id"`
+	Kind          string    `json:"kind"`
+	Parent        string    `json:"parent"`
+	Tool          string    `json:"tool"`
+	ServerVersion string    `json:"server_version"`
+	Hostname      string    `json:"hostname"`
+	Datadir       string    `json:"datadir"`
+	Started       time.Time `json:"started"`
+	Finished      time.Time `json:"finished"`
+	Codec         string    `json:"codec"`
+	repo.Volume
+	LockWindowMS   int64           `json:"lock_window_ms"`
+	Steps          []repo.Step     `json:"steps"`
+	Stages         []stageDocument `json:"stages"`
+	LSN            lsnDocument     `json:"lsn"`
+	RedoBytes      int64           `json:"redo_bytes"`
+	RedoCapacity   int64           `json:"redo_capacity"`
+	LowestHeadroom int64           `json:"redo_headroom_low"`
+	Binlog         *repo.Binlog    `json:"binlog"`
+	Replicas       []repo.Source   `json:"replica_of"`
+	Galera         *repo.Galera    `json:"galera"`
+	Databases      int             `json:"databases"`
+	Tables         int             `json:"tables"`
+	Files          int             `json:"files"`
+	repo.Changes
+	Damaged  int            `json:"damaged_pages"`
+	LeftOut  []repo.LeftOut `json:"left_out"`
+	Filter   *repo.Filter   `json:"filter"`
+	Config   []string       `json:"config"`
+	Warnings []string       `json:"warnings"`
 
 	Hooks         []repo.Hook         `json:"hooks"`
 	Notifications []repo.Notification `json:"notifications"`
@@ -69,12 +66,12 @@ func describe(m *repo.Manifest, around repo.Around) backupDocument {
 	d := backupDocument{
 		ID: m.ID, Kind: m.Kind, Parent: m.Parent, Tool: m.Tool, ServerVersion: m.Server.Version,
 		Hostname: m.Server.Hostname, Datadir: m.Server.Datadir, Started: m.Started, Finished: m.Finished, Codec: m.Codec,
-		BytesRead: m.BytesRead, BytesStored: m.BytesStored, LockWindowMS: m.LockMS, Steps: m.Steps, Stages: []stageDocument{},
+		Volume: m.Volume, LockWindowMS: m.LockMS, Steps: m.Steps, Stages: []stageDocument{},
 		LSN:       lsnDocument{Checkpoint: uint64(m.LSN.Checkpoint), End: uint64(m.LSN.End)},
-		RedoBytes: int64(m.LSN.End - m.LSN.Checkpoint), RedoCapacity: m.Redo.Capacity, RedoHeadroom: m.Redo.LowestMargin,
+		RedoBytes: int64(m.LSN.End - m.LSN.Checkpoint), RedoCapacity: m.Redo.Capacity, LowestHeadroom: m.Redo.LowestHeadroom,
 		Binlog: m.Binlog, Replicas: m.Replicas, Galera: m.Galera,
-		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files), Torn: m.TornPages,
-		Late: m.Late, DDL: m.DDL, Damaged: len(m.Damaged), LeftOut: m.LeftOut, Filter: m.Filter,
+		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files),
+		Changes: m.Changes, Damaged: len(m.Damaged), LeftOut: m.LeftOut, Filter: m.Filter,
 		Config: restore.Config(m), Warnings: m.Warnings,
 		Hooks: append([]repo.Hook{}, around.Hooks...), Notifications: append([]repo.Notification{}, around.Notifications...),
 	}
@@ -130,7 +127,7 @@ func printBackup(u *ui.UI, m *repo.Manifest) error {
 		fmt.Sprintf("locked\t%s (BLOCK_DDL to END)", ui.Milliseconds(m.LockMS)),
 		fmt.Sprintf("redo\t%s from checkpoint %d to LSN %d; lowest head-room %s of %s",
 			ui.Size(int64(m.LSN.End-m.LSN.Checkpoint)), m.LSN.Checkpoint, m.LSN.End,
-			ui.Size(m.Redo.LowestMargin), ui.Size(m.Redo.Capacity)),
+			ui.Size(m.Redo.LowestHeadroom), ui.Size(m.Redo.Capacity)),
 	}
 	if b := m.Binlog; b != nil {
 		lines = append(lines, fmt.Sprintf("binlog\t%s %d, GTID %s", b.File, b.Position, cmp.Or(b.GTID, "none")))

@@ -63,15 +63,10 @@ type Attempt struct {
 	LSN    LSNs    `json:"lsn"`
 	Binlog *Binlog `json:"binlog,omitempty"`
 
-	Codec        string `json:"codec"`
-	BytesRead    int64  `json:"bytes_read"`
-	BytesStored  int64  `json:"bytes_stored"`
-	RedoBytes    int64  `json:"redo_bytes"`
-	RedoCapacity int64  `json:"redo_capacity"` // as Redo.Capacity
-	LowestMargin int64  `json:"headroom_low"`  // as Redo.LowestMargin
-	TornPages    int64  `json:"torn_pages"`
-	Late         Late   `json:"copied_locked"`
-	DDL          DDL    `json:"ddl"`
+	Codec string `json:"codec"`
+	Volume
+	RedoMeasures
+	Changes
 
 	Databases int         `json:"databases"`
 	Tables    int         `json:"tables"`
@@ -110,9 +105,7 @@ func AttemptOf(m *Manifest) Attempt {
 		Started: m.Started, Finished: m.Finished, Outcome: OutcomeOK,
 		Hostname: m.Server.Hostname, ServerVersion: m.Server.Version, ServerID: m.Server.ServerID, Datadir: m.Server.Datadir,
 		Steps: m.Steps, Stages: m.Stages, LockMS: m.LockMS, LSN: m.LSN, Binlog: m.Binlog,
-		Codec: m.Codec, BytesRead: m.BytesRead, BytesStored: m.BytesStored,
-		RedoBytes: redoBytes(m), RedoCapacity: m.Redo.Capacity, LowestMargin: m.Redo.LowestMargin, TornPages: m.TornPages,
-		Late: m.Late, DDL: m.DDL,
+		Codec: m.Codec, Volume: m.Volume, RedoMeasures: m.Redo.measures(), Changes: m.Changes,
 		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files), Largest: m.largest(),
 		LeftOut: len(m.LeftOut), Filter: m.Filter, Damaged: len(m.Damaged),
 	}
@@ -152,10 +145,6 @@ func (m *Manifest) largest() []TableSize {
 	}
 	slices.SortStableFunc(all, func(a, b TableSize) int { return cmp.Compare(b.Bytes, a.Bytes) })
 	return slices.Clone(all[:min(len(all), maxLargest)])
-}
-
-func redoBytes(m *Manifest) int64 {
-	return int64(m.Redo.End - min(m.Redo.End, m.Redo.Checkpoint.LSN))
 }
 
 // attemptName returns the name of the object that holds an attempt.

@@ -1,8 +1,6 @@
 package repo
 
 import (
-	"cmp"
-	"slices"
 	"time"
 
 	"mbk/copier/pack"
@@ -45,12 +43,9 @@ type Manifest struct {
 	Replicas []Source `json:"replica_of,omitempty"`
 	Galera   *Galera  `json:"galera,omitempty"`
 
-	Codec       string `json:"codec"` // "zstd", "s2", "none"
-	BytesRead   int64  `json:"bytes_read"`
-	BytesStored int64  `json:"bytes_stored"`
-	TornPages   int64  `json:"torn_pages"` // pages that were whole only at a second read
-	Late        Late   `json:"copied_locked"`
-	DDL         DDL    `json:"ddl"`
+	Codec string `json:"codec"` // "zstd", "s2", "none"
+	Volume
+	Changes
 
 	Directories []Directory   `json:"directories"` // every database, empty ones too
 	Tables      []Table       `json:"tables"`
@@ -112,70 +107,6 @@ type Stage struct {
 	Tries   int       `json:"tries"`
 }
 
-// Late is what had to be copied, or copied again, while the server was locked.
-type Late struct {
-	Files int   `json:"files"`
-	Bytes int64 `json:"bytes"`
-}
-
-// DDL is what happened to tables and databases during a backup, as far as their
-// files and the redo show it.
-type DDL struct {
-	Created   int `json:"created"`
-	Dropped   int `json:"dropped"`
-	Renamed   int `json:"renamed"`
-	Rebuilt   int `json:"rebuilt"`   // their rows are in new files: ALTER, OPTIMIZE, TRUNCATE
-	Altered   int `json:"altered"`   // the definition only
-	Transient int `json:"transient"` // InnoDB tables made and dropped within the backup
-
-	Events []DDLEvent `json:"events"` // the first 100, in the order of their names
-}
-
-// Kinds of a DDLEvent.
-const (
-	DDLCreated   = "created"
-	DDLDropped   = "dropped"
-	DDLRenamed   = "renamed"
-	DDLRebuilt   = "rebuilt"
-	DDLAltered   = "altered"
-	DDLTransient = "transient"
-)
-
-// DDLEvent is one table or database to which something happened.
-type DDLEvent struct {
-	Kind     string `json:"kind"` // DDLCreated ...
-	Database string `json:"database"`
-	Name     string `json:"name"`           // "" for a database
-	From     string `json:"from,omitempty"` // of a renamed table: "database.name" before
-}
-
-// maxEvents bounds DDL.Events.
-const maxEvents = 100
-
-// NewDDL counts events, and keeps the first of them.
-func NewDDL(events []DDLEvent) DDL {
-	events = slices.Clone(events)
-	slices.SortFunc(events, func(a, b DDLEvent) int {
-		return cmp.Or(cmp.Compare(a.Database, b.Database), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Kind, b.Kind))
-	})
-	d := DDL{Events: events[:min(len(events), maxEvents)]}
-	counts := map[string]*int{
-		DDLCreated: &d.Created, DDLDropped: &d.Dropped, DDLRenamed: &d.Renamed,
-		DDLRebuilt: &d.Rebuilt, DDLAltered: &d.Altered, DDLTransient: &d.Transient,
-	}
-	for _, e := range events {
-		if n := counts[e.Kind]; n != nil {
-			*n++
-		}
-	}
-	return d
-}
-
-// Total is how many events there were.
-func (d DDL) Total() int {
-	return d.Created + d.Dropped + d.Renamed + d.Rebuilt + d.Altered + d.Transient
-}
-
 // LSNs are the ends of the redo that the backup holds.
 type LSNs struct {
 	Checkpoint innodb.LSN `json:"checkpoint"` // recovery starts here
@@ -187,18 +118,18 @@ type LSNs struct {
 // bytes of the log between the LSNs of Stored, with every sequence bit set to 1,
 // as the file Redo.File; the header is made anew from these fields.
 type Redo struct {
-	Format       uint32            `json:"format"`
-	Creator      string            `json:"creator"`      // of the source's log
-	Crypt        []byte            `json:"crypt"`        // as in innodb.LogHeader
-	Checkpoint   innodb.Checkpoint `json:"checkpoint"`   // as in the source's checkpoint block
-	End          innodb.LSN        `json:"end"`          // first LSN not in the backup; the end of a mini-transaction
-	File         int               `json:"file"`         // index in Manifest.Files
-	Capacity     int64             `json:"capacity"`     // bytes of the source's ring at the start
-	LowestMargin int64             `json:"headroom_low"` // fewest bytes the server could still write before it overwrote what was not copied
-	Parts        int64             `json:"mtrs"`         // mini-transactions
-	FileCreates  int               `json:"file_creates"`
-	FileDeletes  int               `json:"file_deletes"`
-	FileRenames  int               `json:"file_renames"`
+	Format         uint32            `json:"format"`
+	Creator        string            `json:"creator"`      // of the source's log
+	Crypt          []byte            `json:"crypt"`        // as in innodb.LogHeader
+	Checkpoint     innodb.Checkpoint `json:"checkpoint"`   // as in the source's checkpoint block
+	End            innodb.LSN        `json:"end"`          // first LSN not in the backup; the end of a mini-transaction
+	File           int               `json:"file"`         // index in Manifest.Files
+	Capacity       int64             `json:"capacity"`     // bytes of the source's ring at the start
+	LowestHeadroom int64             `json:"headroom_low"` // fewest bytes the server could still write before it overwrote what was not copied
+	Parts          int64             `json:"mtrs"`         // mini-transactions
+	FileCreates    int               `json:"file_creates"`
+	FileDeletes    int               `json:"file_deletes"`
+	FileRenames    int               `json:"file_renames"`
 	// ExternalNames is the number of tablespaces that it calls by an absolute path, as
 	// far as its names can be read.
 	ExternalNames int `json:"far_names,omitempty"`

@@ -89,7 +89,7 @@ func newManifest(id string) *Manifest {
 		FormatVersion: FormatVersion, ID: id, Kind: kind, Tool: "mbk test", Started: started, Finished: started.Add(time.Minute),
 		Server: Server{Version: "10.11.19-MariaDB", Hostname: "db1", Variables: map[string]string{"innodb_page_size": "16384"}},
 		Stages: []Stage{{Name: "START", Granted: started, HeldMS: 5, Tries: 1}},
-		LockMS: 12, Codec: "zstd", BytesRead: 100_000, BytesStored: 2 * packSize,
+		LockMS: 12, Codec: "zstd", Volume: Volume{BytesRead: 100_000, BytesStored: 2 * packSize},
 		LSN:         LSNs{Checkpoint: 5000, End: 6000, MaxPage: 5999},
 		Redo:        Redo{Format: innodb.Format108, Checkpoint: innodb.Checkpoint{LSN: 5000, End: 5100}, End: 6000, File: 2, Capacity: 1 << 20},
 		Directories: []Directory{{Path: "d", Name: "d", Mode: 0o700}},

@@ -140,7 +140,7 @@ func (m *meter) newest(all []repo.Summary) {
 		{"redo_bytes", "Bytes of redo log in the newest backup.", float64(b.RedoBytes)},
 		{"lock_window_seconds", "How long the newest backup blocked DDL.", float64(b.LockMS) / 1000},
 		{"redo_headroom_low_bytes", "Bytes of redo that the server could still write at the worst moment " +
-			"before it had overwritten what was not copied.", float64(b.LowestMargin)},
+			"before it had overwritten what was not copied.", float64(b.LowestHeadroom)},
 		{"redo_capacity_bytes", "Size in bytes of the server's redo log.", float64(b.RedoCapacity)},
 		{"torn_pages", "Pages that the newest backup had to read again.", float64(b.TornPages)},
 		{"damaged_pages", "Pages in the newest backup that were damaged in the source.", float64(b.Damaged)},

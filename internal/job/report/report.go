@@ -216,8 +216,8 @@ func (r *reporter) redo() {
 		r.item("  copied", fmt.Sprintf("%s, from LSN %d to %d", ui.Size(a.RedoBytes), a.LSN.Checkpoint, a.LSN.End))
 	}
 	r.item("  head-room", fmt.Sprintf("%s of %s at the worst moment (%s)",
-		ui.Size(a.LowestMargin), ui.Size(a.RedoCapacity), ui.Percent(a.LowestMargin, a.RedoCapacity)))
-	fmt.Fprintf(&r.b, "%*s[%-*s]\n", labelWidth+2, "", barWidth, bar(a.LowestMargin, a.RedoCapacity))
+		ui.Size(a.LowestHeadroom), ui.Size(a.RedoCapacity), ui.Percent(a.LowestHeadroom, a.RedoCapacity)))
+	fmt.Fprintf(&r.b, "%*s[%-*s]\n", labelWidth+2, "", barWidth, bar(a.LowestHeadroom, a.RedoCapacity))
 }
 
 func (r *reporter) largest() {
