@@ -102,7 +102,8 @@ func (s *Stages) look(ctx context.Context, text string, w *waiting) {
 	for i, b := range blockers {
 		names[i] = b.String()
 	}
-	s.opts.Logger.Info("waiting", "statement", text, "try", w.tries, "waited", time.Since(w.begun).Round(time.Millisecond), "for", names)
+	waited := time.Since(w.begun).Round(time.Millisecond)
+	s.opts.Logger.Info("waiting", "statement", text, "try", w.tries, "waited", waited, "for", names)
 }
 
 // patient returns the error that ends the wait, nil to go on.
@@ -119,7 +120,7 @@ func (s *Stages) patient(ctx context.Context, w *waiting) error {
 	return nil
 }
 
-// busy makes the error of a wait that was in vain.
+// busy is the error when the stage was not granted in time.
 func (s *Stages) busy(w *waiting, err error) error {
 	return &BusyError{Wanted: "BACKUP STAGE " + w.stage.String(), Stage: w.stage, Waited: time.Since(w.begun),
 		Tries: w.tries, Blockers: w.blockers, Err: err}
@@ -249,6 +250,7 @@ func (s *Stages) judge(err error) error {
 // closed, and with it go the stages.
 func (s *Stages) withdraw(answer <-chan error) error {
 	for range killTries {
+		// Not the caller's context: that may have ended, and the statement must be withdrawn all the same.
 		ctx, cancel := context.WithTimeout(context.Background(), killLimit)
 		err := s.helper.kill(ctx, "QUERY", s.id)
 		cancel()

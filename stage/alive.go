@@ -100,6 +100,7 @@ type pulse struct {
 
 // newPulse starts one. The caller calls end.
 func newPulse() *pulse {
+	// It measures this process whatever the caller's context does, until end.
 	ctx, stop := context.WithCancel(context.Background())
 	p := &pulse{last: time.Now(), stop: stop, ended: make(chan struct{})}
 	go func() {
@@ -175,6 +176,7 @@ type idler struct {
 // newIdler begins to watch over a connection, on which a table may be locked from
 // now on.
 func newIdler(ctx context.Context, own *session, locked time.Duration) (*idler, error) {
+	// A lock outlives the call that took it, so the signs of life do too, until close.
 	life, stop := context.WithCancel(context.Background())
 	i := &idler{own: own, locked: locked, stop: stop, stopped: make(chan struct{}), heard: time.Now()}
 	begun := time.Now()

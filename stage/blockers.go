@@ -51,7 +51,8 @@ type contest struct {
 
 // The lock modes of METADATA_LOCK_INFO that keep each stage waiting.
 const (
-	modesStart       = "MDL_BACKUP_START MDL_BACKUP_FLUSH MDL_BACKUP_WAIT_FLUSH MDL_BACKUP_WAIT_DDL MDL_BACKUP_WAIT_COMMIT MDL_BACKUP_DDL MDL_BACKUP_BLOCK_DDL"
+	modesStart = "MDL_BACKUP_START MDL_BACKUP_FLUSH MDL_BACKUP_WAIT_FLUSH " +
+		"MDL_BACKUP_WAIT_DDL MDL_BACKUP_WAIT_COMMIT MDL_BACKUP_DDL MDL_BACKUP_BLOCK_DDL"
 	modesBlockDDL    = "MDL_BACKUP_DML MDL_BACKUP_DDL"
 	modesBlockCommit = "MDL_BACKUP_SYS_DML MDL_BACKUP_DDL MDL_BACKUP_COMMIT"
 )
@@ -172,7 +173,8 @@ func suspects(c contest, processes []Blocker) []Blocker {
 		}
 		kind := kindOf(p.Statement)
 		switch {
-		case strings.HasPrefix(p.Command, "Slave") && p.Statement == "" && !strings.HasPrefix(p.State, "Waiting") && !strings.Contains(p.State, "has read all"):
+		case strings.HasPrefix(p.Command, "Slave") && p.Statement == "" &&
+			!strings.HasPrefix(p.State, "Waiting") && !strings.Contains(p.State, "has read all"):
 			p.Reason = "applies replicated changes"
 		case kind == kindDDL:
 			p.Reason = "changes definitions"
@@ -211,7 +213,8 @@ func (s *session) otherBackup(ctx context.Context, c contest, processes, found [
 
 // behind adds, for a blocker that waits for a table itself, those who have that
 // table, right behind it.
-func (s *session) behind(ctx context.Context, c contest, locks []heldLock, exact bool, processes, found []Blocker) ([]Blocker, error) {
+func (s *session) behind(ctx context.Context, c contest, locks []heldLock, exact bool,
+	processes, found []Blocker) ([]Blocker, error) {
 	var out []Blocker
 	for _, b := range found {
 		out = append(out, b)
@@ -223,7 +226,8 @@ func (s *session) behind(ctx context.Context, c contest, locks []heldLock, exact
 		if exact {
 			ids, reason = sharers(locks, b.ID), "has its table in use"
 		} else {
-			all, err := s.rows(ctx, "SELECT trx_mysql_thread_id FROM information_schema.INNODB_TRX WHERE trx_mysql_thread_id <> 0 ORDER BY trx_started")
+			all, err := s.rows(ctx, "SELECT trx_mysql_thread_id FROM information_schema.INNODB_TRX "+
+				"WHERE trx_mysql_thread_id <> 0 ORDER BY trx_started")
 			if err != nil {
 				return nil, fmt.Errorf("read the open transactions: %w", err)
 			}
@@ -280,9 +284,11 @@ func kindOf(statement string) statementKind {
 		return kindOther
 	}
 	switch strings.TrimLeft(words[0], "(") {
-	case "CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE", "OPTIMIZE", "REPAIR", "ANALYZE", "GRANT", "REVOKE", "INSTALL", "UNINSTALL", "FLUSH":
+	case "CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE", "OPTIMIZE", "REPAIR",
+		"ANALYZE", "GRANT", "REVOKE", "INSTALL", "UNINSTALL", "FLUSH":
 		return kindDDL
-	case "INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "CALL", "EXECUTE", "COMMIT", "ROLLBACK", "XA", "LOCK", "WITH", "SET", "DO", "BEGIN", "START":
+	case "INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "CALL", "EXECUTE",
+		"COMMIT", "ROLLBACK", "XA", "LOCK", "WITH", "SET", "DO", "BEGIN", "START":
 		return kindWrite
 	}
 	return kindOther
@@ -300,4 +306,25 @@ func shorten(statement string) string {
 		return string(text[:statementLength-3]) + "..."
 	}
 	return string(text)
+}
+
+// Obstacles names the connections that would keep a backup waiting if it began
+// now: those that have been in the way of START or BLOCK_DDL for at least the
+// given time, and another backup by mbk however long that runs. Without the
+// plugin metadata_lock_info they are guesses.
+func (s *Server) Obstacles(ctx context.Context, least time.Duration) ([]Blocker, error) {
+	var found []Blocker
+	for _, wanted := range []Stage{Start, BlockDDL} {
+		all, err := s.control.blockers(ctx, contest{stage: wanted})
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range all {
+			known := slices.ContainsFunc(found, func(f Blocker) bool { return f.ID == b.ID })
+			if !known && (b.Time >= least || b.Reason == anotherBackup) {
+				found = append(found, b)
+			}
+		}
+	}
+	return found, nil
 }

@@ -200,7 +200,8 @@ func refused(err error) error {
 	case erSpecificAccessDenied, erDBAccessDenied, erTableAccessDenied:
 		return fmt.Errorf("%w: %w", ErrPrivilege, err)
 	case erNotReady:
-		return hint.Wrap(fmt.Errorf("%w: %w", ErrNotReady, err), "wait until the node is in the cluster again (wsrep_ready is ON), or see wsrep_reject_queries")
+		return hint.Wrap(fmt.Errorf("%w: %w", ErrNotReady, err),
+			"wait until the node is in the cluster again (wsrep_ready is ON), or see wsrep_reject_queries")
 	case erUserLimitReached:
 		return limited(err)
 	}
@@ -212,7 +213,8 @@ func limited(err error) error {
 	if strings.Contains(err.Error(), "connections") {
 		return fmt.Errorf("%w: %w", ErrTooManyConnections, err)
 	}
-	return hint.Wrap(fmt.Errorf("%w: %w", ErrAccountLimit, err), "ALTER USER ... WITH MAX_QUERIES_PER_HOUR 0 MAX_UPDATES_PER_HOUR 0 takes the limit away")
+	return hint.Wrap(fmt.Errorf("%w: %w", ErrAccountLimit, err),
+		"ALTER USER ... WITH MAX_QUERIES_PER_HOUR 0 MAX_UPDATES_PER_HOUR 0 takes the limit away")
 }
 
 // cause makes the driver's words for a dead connection say so.

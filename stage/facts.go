@@ -180,3 +180,16 @@ func (s *Server) engines(ctx context.Context) ([]Engine, error) {
 	}
 	return engines, nil
 }
+
+// Clock returns the server's time, in UTC.
+func (s *Server) Clock(ctx context.Context) (time.Time, error) {
+	now, err := s.control.values(ctx, "SELECT UTC_TIMESTAMP(6)")
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the server's clock: %w", err)
+	}
+	t, err := time.ParseInLocation("2006-01-02 15:04:05.000000", now.at(0), time.UTC)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the server's clock: %w", err)
+	}
+	return t, nil
+}

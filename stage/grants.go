@@ -67,7 +67,8 @@ func (s *Server) denied(statement string, harmless uint16) func(context.Context)
 }
 
 // tableRights are the privileges that make the server list a table.
-const tableRights = "SELECT,INSERT,UPDATE,DELETE,CREATE,DROP,REFERENCES,INDEX,ALTER,CREATE VIEW,SHOW VIEW,TRIGGER,DELETE HISTORY,ALL PRIVILEGES"
+const tableRights = "SELECT,INSERT,UPDATE,DELETE,CREATE,DROP,REFERENCES,INDEX,ALTER,CREATE VIEW," +
+	"SHOW VIEW,TRIGGER,DELETE HISTORY,ALL PRIVILEGES"
 
 // tablesHidden reports whether the account sees tables only in part.
 func (s *Server) tablesHidden(ctx context.Context) (bool, error) {

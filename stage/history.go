@@ -106,7 +106,8 @@ func (r HistoryRow) values() []any {
 // create is the statement that makes the table.
 func (t HistoryTable) create() string {
 	return "CREATE TABLE IF NOT EXISTS " + t.quoted() + " (" + historyColumns +
-		"PRIMARY KEY (`repository_id`, `id`), KEY (`started`)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COMMENT='attempts to back up this server, by mbk'"
+		"PRIMARY KEY (`repository_id`, `id`), KEY (`started`)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 " +
+		"COMMENT='attempts to back up this server, by mbk'"
 }
 
 // insert is the statement that adds a row, with a mark for each value.
@@ -116,7 +117,8 @@ func (t HistoryTable) insert() string {
 		name, _, _ := strings.Cut(strings.TrimPrefix(definition, "`"), "`")
 		names = append(names, quoteName(name))
 	}
-	return "INSERT INTO " + t.quoted() + " (" + strings.Join(names, ", ") + ") VALUES (?" + strings.Repeat(", ?", len(names)-1) + ")"
+	values := "?" + strings.Repeat(", ?", len(names)-1)
+	return "INSERT INTO " + t.quoted() + " (" + strings.Join(names, ", ") + ") VALUES (" + values + ")"
 }
 
 // historyLimit bounds a statement about the history table.
@@ -174,7 +176,8 @@ func (s *Server) explained(ctx context.Context, table HistoryTable, err error) e
 			}
 		}
 		if number(err) == erBadField {
-			hints = append(hints, "a table of that name has not the columns of this mbk: rename it, or name another with "+hint.Option("history-table"))
+			hints = append(hints, "a table of that name does not have the columns of this mbk: rename it, or name another with "+
+				hint.Option("history-table"))
 		}
 	}
 	return hint.Wrap(fmt.Errorf("history table %s: %w", table, err), hints...)
@@ -264,20 +267,24 @@ func (s *Server) missingForLocal(ctx context.Context, x *session) ([]string, err
 // missingForTable names what the account lacks for the table: preparing a statement
 // asks for the privileges and does nothing.
 func (x *session) missingForTable(ctx context.Context, table HistoryTable) ([]string, error) {
-	database, err := x.values(ctx, "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ?", table.Database)
+	database, err := x.values(ctx,
+		"SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = ?", table.Database)
 	if err != nil {
 		return nil, err
 	}
 	if database.at(0) == "0" {
 		return nil, errNoDatabase
 	}
-	there, err := x.values(ctx, "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?", table.Database, table.Name)
+	there, err := x.values(ctx,
+		"SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
+		table.Database, table.Name)
 	if err != nil {
 		return nil, err
 	}
 	probes := []struct{ privilege, statement string }{{"INSERT", "INSERT INTO " + table.quoted() + " () VALUES ()"}}
 	if there.at(0) == "0" {
-		probes = append(probes, struct{ privilege, statement string }{"CREATE", "CREATE TABLE " + table.quoted() + " (a INT)"})
+		create := "CREATE TABLE " + table.quoted() + " (a INT)"
+		probes = append(probes, struct{ privilege, statement string }{"CREATE", create})
 	}
 	var lacking []string
 	for _, p := range probes {

@@ -118,7 +118,7 @@ func TestHistoryTable(t *testing.T) {
 		if _, err := root.MissingHistoryGrants(t.Context(), stage.HistoryTable{Database: "nowhere", Name: "t"}); err == nil {
 			t.Error("no such database: MissingHistoryGrants finds nothing")
 		}
-		if err := put(root, stage.HistoryTable{Database: "d", Name: "wrong"}, "x"); err == nil || !strings.Contains(hint.Join(hint.Of(err), " ").String(), "has not the columns") {
+		if err := put(root, stage.HistoryTable{Database: "d", Name: "wrong"}, "x"); err == nil || !strings.Contains(hint.Join(hint.Of(err), " ").String(), "does not have the columns") {
 			t.Errorf("another table: %v, hints %q", err, hint.Of(err))
 		}
 		// A table that somebody has locked holds up nobody for long.

@@ -24,7 +24,8 @@ func mask(statement string) string {
 			b.WriteString(maskComment(rest[:n]))
 		case c >= '0' && c <= '9' || c == '.' && len(rest) > 1 && rest[1] >= '0' && rest[1] <= '9' && !follows(b.String()):
 			n = word(rest)
-			for n < len(rest) && (rest[n] == '+' || rest[n] == '-') && (rest[n-1] == 'e' || rest[n-1] == 'E') && !strings.HasPrefix(rest, "0x") {
+			for n < len(rest) && (rest[n] == '+' || rest[n] == '-') && (rest[n-1] == 'e' || rest[n-1] == 'E') &&
+				!strings.HasPrefix(rest, "0x") {
 				n += 1 + word(rest[n+1:])
 			}
 			b.WriteByte('?')

@@ -84,8 +84,8 @@ func (s *Server) Committing(ctx context.Context) (int, error) {
 
 // Bounds of the wait for the positions of a replica.
 const (
-	settleInterval = 10 * time.Millisecond
-	settleTries    = 200
+	stableInterval = 10 * time.Millisecond
+	stableTries    = 200
 	noticeTries    = 20 // so long threads have time to note what they committed
 )
 
@@ -104,11 +104,11 @@ func (s *Server) Replicas(ctx context.Context) ([]Replica, error) {
 	if err != nil || len(before) == 0 {
 		return nil, err
 	}
-	for try := range settleTries {
+	for try := range stableTries {
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
-		case <-time.After(settleInterval):
+		case <-time.After(stableInterval):
 		}
 		committed, err := s.committedGTIDs(ctx)
 		if err != nil {
@@ -129,8 +129,8 @@ func (s *Server) Replicas(ctx context.Context) ([]Replica, error) {
 		}
 		before = now
 	}
-	return nil, hint.Wrap(fmt.Errorf("read the state of replication: GTID position %q does not settle", before[0].GTID),
-		"try again; if it stays so, look at SHOW ALL SLAVES STATUS")
+	err = fmt.Errorf("read the state of replication: GTID position %q does not become stable", before[0].GTID)
+	return nil, hint.Wrap(err, "try again; if it stays so, look at SHOW ALL SLAVES STATUS")
 }
 
 // atLeast is r at a position that contains each of the GTIDs.
@@ -159,7 +159,8 @@ func (r Replica) atLeast(committed []string) Replica {
 // With gtid_pos_auto_engines there is a table for each engine, and a transaction notes
 // its GTID in that of its own. They count together.
 func (s *Server) committedGTIDs(ctx context.Context) ([]string, error) {
-	const query = "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'mysql' AND LEFT(TABLE_NAME, 14) = 'gtid_slave_pos'"
+	const query = "SELECT TABLE_NAME FROM information_schema.TABLES " +
+		"WHERE TABLE_SCHEMA = 'mysql' AND LEFT(TABLE_NAME, 14) = 'gtid_slave_pos'"
 	names, err := s.control.rows(ctx, query)
 	if err != nil {
 		return nil, fmt.Errorf("list the tables of replicated GTIDs: %w", err)
@@ -190,7 +191,7 @@ func (s *Server) readGTIDs(ctx context.Context, table string, newest map[string]
 		WHERE sub_id = (SELECT MAX(sub_id) FROM ` + name + " AS q WHERE q.domain_id = p.domain_id)"
 	rows, err := s.control.rows(ctx, query)
 	switch {
-	case errors.Is(err, ErrPrivilege), number(err) == erNoSuchTable, number(err) == erBadField: // the last is somebody's own
+	case errors.Is(err, ErrPrivilege), number(err) == erNoSuchTable, number(err) == erBadField: // a user's own table
 		return nil
 	case err != nil:
 		return fmt.Errorf("read %s: %w", name, err)
@@ -261,45 +262,4 @@ func (s *Server) Galera(ctx context.Context) (*Galera, error) {
 		return nil, fmt.Errorf("read the cluster's position: %w", err)
 	}
 	return &Galera{UUID: uuid, SeqNo: seqno}, nil
-}
-
-// FlushEngineLogs writes the storage engines' logs out. Written reports whether
-// InnoDB's log file then holds everything up to the LSN that was current before;
-// with innodb_flush_log_at_trx_commit=0 the statement does nothing, and a
-// background thread writes the log within innodb_flush_log_at_timeout.
-func (s *Server) FlushEngineLogs(ctx context.Context) (written bool, err error) {
-	const mode = "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit"
-	before, err := s.control.values(ctx, mode)
-	if err == nil {
-		err = s.control.exec(ctx, "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS")
-	}
-	if err != nil {
-		return false, fmt.Errorf("flush the engines' logs: %w", err)
-	}
-	after, err := s.control.values(ctx, mode)
-	if err != nil {
-		return false, fmt.Errorf("flush the engines' logs: %w", err)
-	}
-	return before.at(0) != "0" && after.at(0) != "0", nil
-}
-
-// Checkpoint makes InnoDB write all changed pages and a checkpoint, and waits
-// for it, however long that takes; cancelling ctx ends the wait but not the
-// server's work. It needs SUPER, which a backup otherwise does not: ErrPrivilege
-// without it, errors.ErrUnsupported from a server that has no such command (10.5, 10.6).
-// It uses a connection of its own.
-func (s *Server) Checkpoint(ctx context.Context) error {
-	own, err := open(ctx, s.cfg, 0, false)
-	if err != nil {
-		return fmt.Errorf("force a checkpoint: %w", err)
-	}
-	defer own.close()
-	err = own.exec(ctx, "SET GLOBAL innodb_log_checkpoint_now=ON")
-	if number(err) == erUnknownSystemVar {
-		err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
-	}
-	if err != nil {
-		return fmt.Errorf("force a checkpoint: %w", err)
-	}
-	return nil
 }

@@ -44,7 +44,8 @@ func Connect(ctx context.Context, cfg Config) (*Server, error) {
 
 // check makes sure that it is a MariaDB and notes when it started.
 func (s *Server) check(ctx context.Context) error {
-	answer, err := s.control.values(ctx, "SELECT VERSION(), (SELECT COUNT(*) FROM information_schema.SYSTEM_VARIABLES WHERE VARIABLE_NAME = 'ARIA_BLOCK_SIZE')")
+	answer, err := s.control.values(ctx, "SELECT VERSION(), "+
+		"(SELECT COUNT(*) FROM information_schema.SYSTEM_VARIABLES WHERE VARIABLE_NAME = 'ARIA_BLOCK_SIZE')")
 	if number(err) == erUnknownTable || err == nil && answer.at(1) == "0" && !strings.Contains(answer.at(0), "MariaDB") {
 		return hint.Wrap(fmt.Errorf("connect as %s: %w", s.cfg, ErrNotMariaDB), "mbk backs up MariaDB 10.5 and later only")
 	}

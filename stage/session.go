@@ -39,12 +39,12 @@ type link struct {
 	peer peer   // at the other end of the socket
 }
 
-// settle is run on every new connection. Each setting undoes a global value that
+// initialization is run on every new connection. Each setting undoes a global value that
 // could cut an answer short, end an idle connection, or change the meaning of a
 // statement. A connection that holds stages or locks has its own wait_timeout later. A
 // statement whose answer we do not take may keep a table from others, so the server
 // waits for a minute only.
-const settle = `SET NAMES utf8mb4, SESSION wait_timeout=31536000, net_read_timeout=60, net_write_timeout=60,
+const initialization = `SET NAMES utf8mb4, SESSION wait_timeout=31536000, net_read_timeout=60, net_write_timeout=60,
 	lock_wait_timeout=10, max_statement_time=0, sql_mode='', autocommit=1,
 	sql_select_limit=18446744073709551615, sql_big_selects=1`
 
@@ -57,7 +57,7 @@ func open(ctx context.Context, cfg Config, limit time.Duration, again bool) (*se
 	return &session{cfg: cfg, limit: limit, again: again, turn: make(chan struct{}, 1), link: l}, nil
 }
 
-// dial makes one connection and settles it.
+// dial makes one connection and initializes it.
 func dial(ctx context.Context, cfg Config) (*link, error) {
 	l := &link{}
 	driverConfig, err := cfg.driver(l)
@@ -84,10 +84,10 @@ func dial(ctx context.Context, cfg Config) (*link, error) {
 	if within.Err() != nil {
 		err = fmt.Errorf("%w within %s", ErrUnreachable, cfg.timeout())
 	}
-	return nil, unconnected(cfg, err)
+	return nil, connectError(cfg, err)
 }
 
-// connect opens and settles the connection.
+// connect opens and initializes the connection.
 func (l *link) connect(ctx context.Context, cfg *mysql.Config) error {
 	connector, err := mysql.NewConnector(cfg)
 	if err != nil {
@@ -98,7 +98,7 @@ func (l *link) connect(ctx context.Context, cfg *mysql.Config) error {
 	if l.conn, err = l.db.Conn(ctx); err != nil {
 		return errors.Join(err, l.db.Close())
 	}
-	if err := l.settle(ctx); err != nil {
+	if err := l.initialize(ctx); err != nil {
 		l.close()
 		return err
 	}
@@ -131,9 +131,9 @@ func (c Config) expects(p peer) bool {
 	return p.pid != 0 && err == nil && group == c.ServerGroup
 }
 
-// settle prepares a fresh connection and learns its id.
-func (l *link) settle(ctx context.Context) error {
-	if _, err := l.conn.ExecContext(ctx, settle); err != nil {
+// initialize prepares a new connection and reads its id.
+func (l *link) initialize(ctx context.Context) error {
+	if _, err := l.conn.ExecContext(ctx, initialization); err != nil {
 		return err
 	}
 	// On a cluster node reads would wait for the other nodes. Servers without
@@ -300,8 +300,8 @@ const (
 		"let that be one that it speaks, with the password that it has"
 )
 
-// unconnected words an error of connecting and adds its type and advice.
-func unconnected(cfg Config, err error) error {
+// connectError classifies a connection error and adds advice.
+func connectError(cfg Config, err error) error {
 	say := func(kind error, advice ...hint.Text) error {
 		if !errors.Is(err, kind) {
 			err = fmt.Errorf("%w: %w", kind, err)
@@ -314,7 +314,8 @@ func unconnected(cfg Config, err error) error {
 	}
 	switch n := number(err); {
 	case n == erAccessDenied || n == erAccessDeniedNoPass:
-		advice := "check " + hint.Option("user") + " and the password; the local root account usually needs neither when mbk runs as root"
+		advice := "check " + hint.Option("user") +
+			" and the password; the local root account usually needs neither when mbk runs as root"
 		if network, _ := cfg.address(); network == "unix" && cfg.TLS == (TLS{}) {
 			advice += "; an account that demands encryption (REQUIRE SSL) wants " + hint.Option("ssl") + ", at a socket too"
 		}
@@ -324,7 +325,8 @@ func unconnected(cfg Config, err error) error {
 	case n == erNotReady:
 		return fmt.Errorf("connect as %s: %w", cfg, refused(err))
 	case n == erAbortingConnection || n == erForcingClose && strings.Contains(err.Error(), "init_connect"):
-		return say(ErrDenied, "the server runs init_connect for this account, and that fails: mend it, or give the account CONNECTION ADMIN, for which it is not run")
+		return say(ErrDenied, "the server runs init_connect for this account, and that fails: "+
+			"correct it, or give the account CONNECTION ADMIN, for which it is not run")
 	case n == erHostNotPrivileged || n == erHostIsBlocked:
 		return say(ErrDenied, "the server admits no account from this host; connect through its socket or create one")
 	case n == erMustChangePassword || n == erMustChangeLogin:
@@ -332,10 +334,13 @@ func unconnected(cfg Config, err error) error {
 	case n == erAccountLocked:
 		return say(ErrDenied, "unlock the account: ALTER USER ... ACCOUNT UNLOCK")
 	case n == erConCount || n == erTooManyUserConns || n == erUserLimitReached:
-		return say(ErrTooManyConnections, "mbk needs five connections: raise max_connections or the account's limit, or try again later")
+		return say(ErrTooManyConnections,
+			"mbk needs five connections: raise max_connections or the account's limit, or try again later")
 	case cfg.withheld(err):
 		err = errWithheld // the driver's words speak of its own settings
-		return say(ErrDenied, "the server asks for the password itself, as PAM does: verify who it is ("+hint.Option("ssl-ca")+" and "+hint.Option("ssl-verify-server-cert")+"), or allow it all the same: "+hint.Option("enable-cleartext-plugin"))
+		return say(ErrDenied, hint.Textf("the server asks for the password itself, as PAM does: "+
+			"verify who it is (%s and %s), or allow it all the same: %s",
+			hint.Option("ssl-ca"), hint.Option("ssl-verify-server-cert"), hint.Option("enable-cleartext-plugin")))
 	case n == erNotSupportedAuthMode || errors.Is(err, mysql.ErrUnknownPlugin) ||
 		errors.Is(err, mysql.ErrOldPassword) || errors.Is(err, mysql.ErrMalformPkt):
 		if errors.Is(err, mysql.ErrMalformPkt) || errors.Is(err, mysql.ErrUnknownPlugin) {
@@ -347,11 +352,13 @@ func unconnected(cfg Config, err error) error {
 	case isTLS(err):
 		return say(ErrTLS, "compare "+hint.Option("ssl-ca")+" with the authority that signed the server's certificate")
 	case errors.Is(err, ErrUnreachable):
-		return say(ErrUnreachable, "something holds the port or socket but does not speak; is the server overloaded or stopped?")
+		return say(ErrUnreachable,
+			"something holds the port or socket but does not speak; is the server overloaded or stopped?")
 	case errors.Is(err, os.ErrPermission):
 		return say(ErrUnreachable, "this user may not reach the socket: run mbk as root or as the server's user")
 	case errors.As(err, &network) && network.Op == "dial":
-		return say(ErrUnreachable, "is mariadbd running here? its socket and port are named by "+hint.Option("socket")+", "+hint.Option("host")+" and "+hint.Option("port"))
+		return say(ErrUnreachable, hint.Textf("is mariadbd running here? its socket and port are named by %s, %s and %s",
+			hint.Option("socket"), hint.Option("host"), hint.Option("port")))
 	case n == 0 && lost(err):
 		return say(ErrUnreachable, "the server hung up: is it starting or stopping, or is this another program's port?")
 	}

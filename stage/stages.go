@@ -168,6 +168,7 @@ func (s *Server) Begin(ctx context.Context, opts StageOptions) (*Stages, error) 
 	}
 	st := &Stages{server: s, opts: opts, own: own, helper: helper, id: own.link.id,
 		stop: make(chan struct{}), stopped: make(chan struct{}), turn: make(chan struct{}, 1), gone: make(chan struct{})}
+	// The stages outlive a cancelled backup until END is sent, and so do the signs of life. Close gives up.
 	st.life, st.giveUp = context.WithCancel(context.Background())
 	st.pulse = newPulse()
 	go st.keepAlive()
@@ -260,7 +261,7 @@ func (s *Stages) Times() []StageTime {
 // Close ends the stages if that has not been done and closes the connections. It
 // may be called again. It returns what End returned.
 func (s *Stages) Close() error {
-	err := s.End(context.Background())
+	err := s.End(context.Background()) // also after a cancel; End has limits of its own
 	s.mu.Lock()
 	select {
 	case <-s.stop:

@@ -43,7 +43,8 @@ const listed = ` FROM information_schema.TABLES
 func (s *Server) Tables(ctx context.Context) ([]Table, error) {
 	// Any further column makes the server open every table, which takes fifty
 	// times as long.
-	all, err := s.control.rows(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME, ENGINE, TABLE_TYPE"+listed+" AND TABLE_TYPE <> 'TEMPORARY'")
+	all, err := s.control.rows(ctx,
+		"SELECT TABLE_SCHEMA, TABLE_NAME, ENGINE, TABLE_TYPE"+listed+" AND TABLE_TYPE <> 'TEMPORARY'")
 	if err != nil {
 		return nil, fmt.Errorf("list the tables: %w", err)
 	}
@@ -83,7 +84,8 @@ func (s *Server) TableNames(ctx context.Context) ([]Table, error) {
 // databases lack those whose directories are not readable by their modes, although
 // their tables can be used.
 func (s *Server) HasTables(ctx context.Context, database string) (bool, error) {
-	found, err := s.control.rows(ctx, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? LIMIT 1", database)
+	found, err := s.control.rows(ctx,
+		"SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? LIMIT 1", database)
 	if err != nil {
 		return false, fmt.Errorf("look for tables of %s: %w", quoteName(database), err)
 	}
@@ -121,4 +123,20 @@ func (s *Server) TableInfo(ctx context.Context, db, name string) (Table, error) 
 		t.Problem = r.at(3)
 	}
 	return t, nil
+}
+
+// ForeignKey is a foreign key of InnoDB, by the names of its tables on disk.
+type ForeignKey struct{ Child, Parent string }
+
+// ForeignKeys lists all foreign keys.
+func (s *Server) ForeignKeys(ctx context.Context) ([]ForeignKey, error) {
+	all, err := s.control.rows(ctx, "SELECT FOR_NAME, REF_NAME FROM information_schema.INNODB_SYS_FOREIGN")
+	if err != nil {
+		return nil, fmt.Errorf("list foreign keys: %w", err)
+	}
+	keys := make([]ForeignKey, len(all))
+	for i, r := range all {
+		keys[i] = ForeignKey{Child: r.at(0), Parent: r.at(1)}
+	}
+	return keys, nil
 }

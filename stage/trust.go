@@ -70,7 +70,8 @@ func (e *strangerError) Error() string {
 	if e.peer.user == nil {
 		return e.socket + " is not trusted: it is not known who listens there"
 	}
-	return fmt.Sprintf("%s is not trusted: user %d listens there, who is neither root nor mysql", e.socket, e.peer.user.UID)
+	return fmt.Sprintf("%s is not trusted: user %d listens there, who is neither root nor mysql",
+		e.socket, e.peer.user.UID)
 }
 
 // admit looks at who is at the other end of a new connection.
@@ -125,7 +126,8 @@ func (c Config) withheld(err error) bool {
 	if errors.Is(err, mysql.ErrCleartextPassword) || errors.Is(err, errWithheld) {
 		return true
 	}
-	return !c.Cleartext && err != nil && strings.HasPrefix(err.Error(), "crypto/rsa: ") // of noKey: there is no value for it
+	// An error of noKey, for which crypto/rsa has no value.
+	return !c.Cleartext && err != nil && strings.HasPrefix(err.Error(), "crypto/rsa: ")
 }
 
 // greeted is a connection that fails if the server names sha256_password in its greeting:

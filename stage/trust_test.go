@@ -270,7 +270,7 @@ func TestAdmit(t *testing.T) {
 		if (err != nil) != tt.refused {
 			t.Errorf("%s: %v, want refused: %v", name, err, tt.refused)
 		}
-		if refused := unconnected(tt.c, err); err != nil && (!errors.Is(refused, ErrUnreachable) || len(hint.Of(refused)) == 0) {
+		if refused := connectError(tt.c, err); err != nil && (!errors.Is(refused, ErrUnreachable) || len(hint.Of(refused)) == 0) {
 			t.Errorf("%s: %v", name, refused)
 		}
 	}

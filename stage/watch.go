@@ -125,3 +125,12 @@ func lsnsOf(current, flushed, checkpoint string) (innodb.LSNs, error) {
 	}
 	return innodb.LSNs{Current: innodb.LSN(n[0]), Flushed: innodb.LSN(n[1]), Checkpoint: innodb.LSN(n[2])}, nil
 }
+
+// LSNs returns the present state of the redo log.
+func (s *Server) LSNs(ctx context.Context) (innodb.LSNs, error) {
+	l, err := s.control.lsns(ctx)
+	if err != nil {
+		return innodb.LSNs{}, fmt.Errorf("read the redo log's position: %w", err)
+	}
+	return l, nil
+}

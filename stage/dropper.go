@@ -3,49 +3,10 @@ package stage
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"mbk/internal/datadir/filename"
-	"mbk/internal/innodb"
 )
-
-// InnoDBTables lists InnoDB's dictionary, but for the tables of InnoDB itself.
-func (s *Server) InnoDBTables(ctx context.Context) ([]innodb.Table, error) {
-	all, err := s.control.rows(ctx, "SELECT TABLE_ID, NAME, SPACE FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE '%/%'")
-	if err != nil {
-		return nil, fmt.Errorf("list InnoDB's tables: %w", err)
-	}
-	tables := make([]innodb.Table, len(all))
-	for i, r := range all {
-		id, err := strconv.ParseUint(r.at(0), 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("list InnoDB's tables: table %q: %w", r.at(0), err)
-		}
-		space, err := strconv.ParseUint(r.at(2), 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("list InnoDB's tables: tablespace %q: %w", r.at(2), err)
-		}
-		tables[i] = innodb.Table{ID: id, Name: r.at(1), Space: innodb.SpaceID(space)}
-	}
-	return tables, nil
-}
-
-// ForeignKey is a foreign key of InnoDB, by the names of its tables on disk.
-type ForeignKey struct{ Child, Parent string }
-
-// ForeignKeys lists all foreign keys.
-func (s *Server) ForeignKeys(ctx context.Context) ([]ForeignKey, error) {
-	all, err := s.control.rows(ctx, "SELECT FOR_NAME, REF_NAME FROM information_schema.INNODB_SYS_FOREIGN")
-	if err != nil {
-		return nil, fmt.Errorf("list foreign keys: %w", err)
-	}
-	keys := make([]ForeignKey, len(all))
-	for i, r := range all {
-		keys[i] = ForeignKey{Child: r.at(0), Parent: r.at(1)}
-	}
-	return keys, nil
-}
 
 // Dropper is a connection that removes databases and tables. It is for servers
 // that nobody else uses, such as one that was started on a restored backup. One
@@ -109,7 +70,8 @@ const (
 // keep. Partitions come as "table#P#partition". Tables of statistics that are
 // missing have none.
 func (d *Dropper) DropStatistics(ctx context.Context, keep func(database, table string) bool) error {
-	for _, kind := range []struct{ tables, column string }{{innodbStatistics, "database_name"}, {serverStatistics, "db_name"}} {
+	kinds := []struct{ tables, column string }{{innodbStatistics, "database_name"}, {serverStatistics, "db_name"}}
+	for _, kind := range kinds {
 		for _, table := range strings.Fields(kind.tables) {
 			all, err := d.own.rows(ctx, "SELECT DISTINCT "+kind.column+", table_name FROM mysql."+table)
 			if number(err) == erNoSuchTable {
@@ -122,8 +84,8 @@ func (d *Dropper) DropStatistics(ctx context.Context, keep func(database, table 
 				if keep(r.at(0), r.at(1)) {
 					continue
 				}
-				err := d.own.exec(ctx, "DELETE FROM mysql."+table+" WHERE "+kind.column+"="+quoteText(r.at(0))+" AND table_name="+quoteText(r.at(1)))
-				if err != nil {
+				of := kind.column + "=" + quoteText(r.at(0)) + " AND table_name=" + quoteText(r.at(1))
+				if err := d.own.exec(ctx, "DELETE FROM mysql."+table+" WHERE "+of); err != nil {
 					return fmt.Errorf("clear mysql.%s: %w", table, err)
 				}
 			}

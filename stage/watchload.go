@@ -18,7 +18,8 @@ func (w *Watch) Status(ctx context.Context, names []string) (map[string]string, 
 	for i, name := range names {
 		args[i] = name
 	}
-	status, err := w.own.pairs(ctx, "SHOW GLOBAL STATUS WHERE LOWER(Variable_name) IN (?"+strings.Repeat(", ?", len(names)-1)+")", args...)
+	list := "?" + strings.Repeat(", ?", len(names)-1)
+	status, err := w.own.pairs(ctx, "SHOW GLOBAL STATUS WHERE LOWER(Variable_name) IN ("+list+")", args...)
 	if err != nil {
 		return nil, fmt.Errorf("read status variables: %w", err)
 	}
@@ -51,7 +52,8 @@ func (w *Watch) Lags(ctx context.Context) ([]Lag, error) {
 		if err != nil {
 			delay = 0 // NULL
 		}
-		lags = append(lags, Lag{Connection: r.get("Connection_name"), Behind: time.Duration(max(behind-delay, 0)) * time.Second})
+		late := time.Duration(max(behind-delay, 0)) * time.Second
+		lags = append(lags, Lag{Connection: r.get("Connection_name"), Behind: late})
 	}
 	return lags, nil
 }
