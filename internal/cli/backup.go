@@ -57,7 +57,7 @@ func (o *backupOptions) bind(s *options.Set, p *program) {
 	progressOptions(s, p.ui)
 }
 
-// source is the options about what is backed up, which backup and check share.
+// source holds the options about what is backed up, which backup and check share.
 type source struct {
 	datadir      string
 	compress     string
@@ -90,7 +90,7 @@ func (o *source) bindHistoryTable(s *options.Set, usage string) {
 	s.String(&o.historyTable, "history-table", "", usage+" (without a value: "+table+")").MayBeBare(table)
 }
 
-// apply makes the options count for a backup. stdin may have names for the filter.
+// apply sets the options of a backup. A list of names for the filter may come from stdin.
 func (o *source) apply(b *backup.Options, u *ui.UI) (err error) {
 	b.Datadir, b.SkipUnsupported, b.NewServer = o.datadir, o.unsupported, o.newServer
 	if o.historyTable != "" {
@@ -107,10 +107,10 @@ func (o *source) apply(b *backup.Options, u *ui.UI) (err error) {
 	return nil
 }
 
-// locks is the options that say how patient a backup is with the server's locks.
+// locks holds the options that limit waiting for the server's locks and holding them.
 type locks struct{ wait, budget time.Duration }
 
-// defaultLock is how long a lock is waited for, and held, unless the user says so.
+// defaultLock is the default of both.
 const defaultLock = time.Minute
 
 func (o *locks) bind(s *options.Set) {
@@ -155,7 +155,7 @@ func runBackup(ctx context.Context, o *backupOptions, p *program) error {
 	return nil
 }
 
-// backup makes the options of a backup out of those of its command.
+// backup returns the options of the backup.
 func (o *backupOptions) backup(p *program) (backup.Options, error) {
 	b := backup.Options{
 		Tool: tool(), Workers: o.threads, LockWait: o.locks.wait, LockBudget: o.locks.budget,
@@ -172,7 +172,7 @@ func (o *backupOptions) backup(p *program) (backup.Options, error) {
 	return b, o.load.apply(&b)
 }
 
-// job finds the programs and receivers of what surrounds the backup.
+// job returns the job with its hooks and notifications.
 func (o *backupOptions) job(p *program) (*job.Job, error) {
 	if err := o.repository.named(); err != nil {
 		return nil, err
@@ -196,10 +196,10 @@ func (o *backupOptions) job(p *program) (*job.Job, error) {
 	}), nil
 }
 
-// refused reports whether an error that came before the backup could begin makes no
-// attempt of it. What the call names and is not there is the caller's mistake. To a
-// person who has typed the command, so is all that takes another call, and that another
-// mbk is at work; for a timer it is a night without a backup.
+// refused reports whether an error from before the backup began means that there was no
+// attempt. That is so for mistakes in the call. If a person typed the command, it is so
+// for everything that needs another call, and for a repository in use; if a timer started
+// it, those are failed backups.
 func (p *program) refused(ctx context.Context, err error) bool {
 	var finding *backup.FindingError
 	if isUsage(err) || errors.As(err, &finding) && finding.Finding.Check == "filter" {
@@ -209,7 +209,7 @@ func (p *program) refused(ctx context.Context, err error) bool {
 	return p.ui.Typed && (code == exitUsage || code == exitBusy)
 }
 
-// takeBackup takes a backup and shows how far it is.
+// takeBackup takes a backup and shows its progress.
 func takeBackup(ctx context.Context, o *backupOptions, b *backup.Options, u *ui.UI) (m *repo.Manifest, err error) {
 	if b.Repository, err = o.repository.openOrNew(ctx); err != nil {
 		return nil, err

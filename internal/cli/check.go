@@ -80,7 +80,7 @@ func runCheck(ctx context.Context, o *checkOptions, u *ui.UI) error {
 	return errors.Join(failed, printFindings(u, found.Findings, failed == nil))
 }
 
-// checkFreshness answers a monitoring system.
+// checkFreshness checks ages only, for a monitoring system.
 func checkFreshness(ctx context.Context, o *checkOptions, ages ageLimits, u *ui.UI) error {
 	if name := o.source.filters.typed(); name != "" {
 		return usagef("%s asks the server, and with %s or %s only the repository is looked at: leave one of them out",
@@ -108,8 +108,8 @@ func checkFreshness(ctx context.Context, o *checkOptions, ages ageLimits, u *ui.
 	return errors.Join(append(all, printFindings(u, found, len(all) == 0))...)
 }
 
-// printFindings prints findings as a document or as a line each. Advice on warnings
-// has lines of its own; that on errors goes to stderr with them.
+// printFindings prints findings as a document or as one line each. Hints on warnings
+// follow them; those on errors go to stderr with the errors.
 func printFindings(u *ui.UI, found []backup.Finding, ok bool) error {
 	var lines []string
 	for _, f := range found {

@@ -9,31 +9,30 @@ import (
 	"mbk/internal/ui"
 )
 
-// command is one of mbk's commands: what the help says of it, and what runs when its
-// options have their values.
+// command is a command of mbk: its help, its options, and the function that runs it.
 type command struct {
 	name      string
 	summary   string
-	usage     string // how it is called
-	examples  string // calls, one a line; "" if there is none
-	arguments string // what they are called in the help, "" if it takes none
+	usage     string // its syntax
+	examples  string // one per line; "" for none
+	arguments string // their names in the help, "" for none
 	hidden    bool
-	changes   bool // that nobody has read its result is an error
+	changes   bool // it is an error if its result cannot be printed, even to a closed pipe
 
 	options *options.Set
-	id      *string   // gets the only argument: a backup, "latest" is allowed
-	args    *[]string // gets the arguments, of a command that takes several or may have none
+	id      *string   // set to the only argument, the id of a backup or "latest"
+	args    *[]string // set to all arguments, if their number varies
 	run     func(ctx context.Context) error
 }
 
-// bind returns a set of the options that bind adds.
+// bind returns a set with the options that the function adds.
 func bind(bind func(*options.Set)) *options.Set {
 	s := options.NewSet()
 	bind(s)
 	return s
 }
 
-// take gives the command its arguments.
+// take sets the command's arguments.
 func (c *command) take(args []string) error {
 	switch {
 	case c.args != nil:
@@ -50,7 +49,7 @@ func (c *command) take(args []string) error {
 	return nil
 }
 
-// Headings of options in the help; package options knows none.
+// Headings of options in the help.
 const (
 	categoryRare         = "Rarely needed"
 	categoryRecords      = "Records"
@@ -61,7 +60,7 @@ const (
 	categoryConnection   = "Connection (as in MariaDB's own programs)"
 )
 
-// outputOptions are those of every command that prints a result.
+// outputOptions adds the options of commands that print a result.
 func outputOptions(s *options.Set, u *ui.UI) {
 	s = s.In(categoryOutput)
 	s.Bool(&u.JSON, "json", "print the result as one JSON document")
@@ -71,27 +70,27 @@ func outputOptions(s *options.Set, u *ui.UI) {
 		"write what goes to stderr as `FORMAT`: text or json (default: as --progress)")
 }
 
-// progressOptions are those of commands that take long.
+// progressOptions adds the options of commands that take long.
 func progressOptions(s *options.Set, u *ui.UI) {
 	outputOptions(s, u)
 	s.In(categoryOutput).String(&u.Progress, "progress", "auto",
 		"show progress on stderr as `KIND`: auto, bar, plain, json or none")
 }
 
-// fileOptions say which option files are read, for commands that talk to no server.
+// fileOptions adds the options that choose option files, for commands that need no
+// server.
 func fileOptions(s *options.Set) { s.In(categoryConnection).Files() }
 
-// maxThreads bounds --threads: each thread has buffers.
+// maxThreads limits --threads, because each thread has buffers.
 const maxThreads = 1024
 
-// threadsOption is of commands that work in parallel. mariadb-backup and others call it
-// --parallel.
+// threadsOption adds --threads. mariadb-backup and others call it --parallel.
 func threadsOption(s *options.Set, threads *int, usage string) {
 	s.Int(threads, "threads", 0, usage).WithAlias("parallel").AtMost(maxThreads)
 }
 
-// configError is an error about what an option names: a folder that is not
-// there, say. The call itself was understood.
+// configError is an error about what an option names, such as a missing folder. The call
+// itself was understood.
 type configError struct{ error }
 
 func (e *configError) Unwrap() error { return e.error }
@@ -101,7 +100,7 @@ func (e *configError) Fault() fault.Kind { return max(fault.Config, fault.Of(e.e
 
 func usagef(format string, args ...any) error { return options.Usagef(format, args...) }
 
-// isUsage reports whether a call was not understood.
+// isUsage reports whether an error is a mistake in the call.
 func isUsage(err error) bool {
 	var usage *options.UsageError
 	return errors.As(err, &usage)

@@ -10,10 +10,10 @@ import (
 	"mbk/internal/cli/options"
 )
 
-// The scripts are made here, and not by a library: cobra's for bash needs the functions
-// of the package bash-completion, which many servers lack, and urfave/cli's offer names
-// only. These offer the words, files, folders and backups that an option or a command
-// takes, and need nothing but the shell.
+// The scripts are made here and not by a library. That of cobra for bash needs the
+// package bash-completion, which many servers lack; those of urfave/cli complete names
+// only. These complete words, files, folders and ids of backups too, and need only the
+// shell.
 
 func completionCommand(p *program) *command {
 	var shells []string
@@ -34,18 +34,18 @@ func completionCommand(p *program) *command {
 	}
 }
 
-// completed is what a shell has to know of an option.
+// completed is what a shell needs to know about an option.
 type completed struct {
 	names []string // with dashes, the long one first
 	text  string
 	value string   // its name in the help, "" for a switch
-	words []string // that it may have, nil if it is free
+	words []string // possible values, nil for any
 }
 
 func (o completed) isFile() bool   { return o.value == "FILE" }
 func (o completed) isFolder() bool { return o.value == "FOLDER" }
 
-// completions are the options of a command.
+// completions returns the options of a command, and those for help.
 func completions(c *command) []completed {
 	var all []completed
 	for _, o := range c.options.Options() {
@@ -59,8 +59,8 @@ func completions(c *command) []completed {
 		completed{names: []string{helpAllOption}, text: "explain all options"})
 }
 
-// choices reads the words that an option may have out of its text: those after the
-// colon in "as KIND: auto, bar or none", or "tcp|socket" in the name of its value.
+// choices finds the possible values of an option in its text: those after the colon in
+// "as KIND: auto, bar or none", or "tcp|socket" in the name of its value.
 func choices(o *options.Option) []string {
 	if strings.Contains(o.Value, "|") {
 		return alternatives(o.Value)
@@ -81,12 +81,12 @@ func choices(o *options.Option) []string {
 	return slices.Compact(words)
 }
 
-// alternatives are the words of "bash|zsh|fish"; what is in capitals is none.
+// alternatives returns the words of "bash|zsh|fish", except those in capitals.
 func alternatives(value string) []string {
 	return slices.DeleteFunc(strings.Split(value, "|"), func(w string) bool { return strings.ToLower(w) != w })
 }
 
-// argumentWords says what a command's argument may be: words, and ids of backups.
+// argumentWords returns the possible arguments of a command: words, and ids of backups.
 func argumentWords(c *command, all []*command) (words []string, ids bool) {
 	switch first, _, _ := strings.Cut(c.arguments, " "); {
 	case first == "ID|latest", first == "[ID|latest]":
@@ -107,7 +107,7 @@ func commandNames(commands []*command) []string {
 	return names
 }
 
-// bashCompletion needs nothing but bash 4.4.
+// bashCompletion needs bash 4.4.
 func bashCompletion(commands []*command) string {
 	var b strings.Builder
 	b.WriteString(`# Completion of mbk for bash, made by "mbk completion bash".
@@ -175,7 +175,7 @@ complete -F _mbk mbk
 	return b.String()
 }
 
-// allNames are all names of options of a command in one string.
+// allNames returns all names of a command's options in one string.
 func allNames(c *command) string {
 	var names []string
 	for _, o := range completions(c) {
@@ -239,7 +239,7 @@ fi
 	return b.String()
 }
 
-// zshOption is an option in the language of _arguments.
+// zshOption returns an option in the syntax of _arguments.
 func zshOption(o completed) string {
 	text := strings.NewReplacer("[", `\[`, "]", `\]`, ":", `\:`).Replace(o.text)
 	action, glue := "", ""
@@ -254,7 +254,7 @@ func zshOption(o completed) string {
 		case o.isFolder():
 			action += "_files -/"
 		default:
-			action += " " // it has a value, of which nothing is known
+			action += " " // any value
 		}
 	}
 	if len(o.names) == 1 {
@@ -271,8 +271,7 @@ func zshOption(o completed) string {
 	return strings.Join(all, " ")
 }
 
-// zshQuoted is a word in single quotes; fish has the same ones, but for the way
-// to write a quote inside.
+// zshQuoted returns a word in single quotes. fish escapes a quote differently.
 func zshQuoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
 func fishCompletion(commands []*command) string {

@@ -24,8 +24,8 @@ func configCommand(p *program) *command {
 	}
 }
 
-// explained returns the command that a call of "config" is about, made to print its
-// options and do nothing else, and its arguments.
+// explained returns the command that a call of "config" is about, changed so that it only
+// prints its options, and its arguments.
 func (p *program) explained(args []string) (*command, []string) {
 	about, rest := p.find("backup"), slices.Clone(args)
 	for i := 0; i < len(rest); i++ {
@@ -88,14 +88,14 @@ func (p *program) printConfig() error {
 		}
 		lines = append(lines, one.Name+"\t"+cmp.Or(one.Value, "-")+"\t"+from)
 	}
-	// The mail account's password is no option: a command line is for all to see.
+	// The password of the mail account has a variable but no option.
 	for _, name := range options.UnknownVariables(sets, []string{mailPasswordVariable}, os.Environ()) {
 		p.ui.Note("$%s is set, but no command has such an option", name)
 	}
 	return p.ui.Result(d, func() error { return p.ui.Rows(lines) })
 }
 
-// explain says what an option is and why.
+// explain returns the value of an option and where it was set.
 func explain(o *options.Option) configOption {
 	from := o.Source
 	one := configOption{
@@ -110,24 +110,24 @@ func explain(o *options.Option) configOption {
 		one.Value = strings.Join(one.Values, " ")
 	case o.Name == options.PasswordOption && o.IsSet():
 		one.Value = mask
-	case o.Name == encryptOption && !o.IsSet(): // it depends on the server
+	case o.Name == encryptOption && !o.IsSet(): // the default depends on the server
 	default:
 		one.Value = masked(o.Name, o.Shown())
 	}
 	return one
 }
 
-// mask stands for a secret.
+// mask replaces a secret.
 const mask = "***"
 
-// masked is a value of an option without what is secret in it.
+// masked returns the value of an option without its secrets.
 func masked(name, text string) string {
 	secretive := regexp.MustCompile(`(?i)(password|passwd|secret|token|key)$`)
 	if text != "" && secretive.MatchString(name) && !strings.HasPrefix(name, "ssl-") {
 		return mask
 	}
 	if u, err := url.Parse(text); err == nil && u.Scheme != "" && u.Host != "" {
-		if strings.Contains(name, "webhook") { // who knows such an address may use it
+		if strings.Contains(name, "webhook") { // anybody who knows the URL may use it
 			return u.Scheme + "://" + u.Host + "/" + mask
 		}
 		return strings.Replace(u.Redacted(), ":xxxxx@", ":"+mask+"@", 1)

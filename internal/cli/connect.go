@@ -13,7 +13,7 @@ import (
 // encryptOption is a switch with three states: on, off and not set.
 const encryptOption = "ssl"
 
-// connection is the options of every command that talks to a server.
+// connection holds the options of commands that connect to a server.
 type connection struct {
 	socket, host, protocol, user      string
 	port                              int
@@ -23,7 +23,7 @@ type connection struct {
 	cleartext                         bool
 	timeout                           time.Duration
 
-	withheld string // the password, which stays where it was found
+	withheld string // of --password; method password reads it
 	set      *options.Set
 	program  *program
 }
@@ -47,13 +47,13 @@ func (o *connection) bind(s *options.Set, p *program) {
 	s.String(&o.sslCert, "ssl-cert", "", "show the client certificate in `FILE`")
 	s.String(&o.sslKey, "ssl-key", "", "its private key is in `FILE`")
 	s.Bool(&o.verifyServer, "ssl-verify-server-cert", "the server's certificate must name the host")
-	// As MySQL's programs call it.
+	// MySQL's programs have this name.
 	s.Bool(&o.cleartext, "enable-cleartext-plugin", "tell any server the password that asks for it in clear text (PAM)")
 	s.Duration(&o.timeout, "connect-timeout", 10*time.Second, "give up connecting after `DURATION`")
 }
 
-// tlsMode says how much the connection has to be protected. What stands on the
-// command line wins over any option file.
+// tlsMode returns how the connection must be protected. The command line overrides
+// option files.
 func (o *connection) tlsMode() stage.TLSMode {
 	verify, encrypt := o.set.Source("ssl-verify-server-cert").Strength, o.set.Source(encryptOption).Strength
 	switch {
@@ -69,8 +69,8 @@ func (o *connection) tlsMode() stage.TLSMode {
 	return stage.TLSAuto
 }
 
-// wantedProtocol is the one that was asked for; a port or a socket on the command line
-// or in the environment asks for it too.
+// wantedProtocol returns the protocol that was chosen. A port or a socket on the command
+// line or in the environment chooses one too.
 func (o *connection) wantedProtocol() (stage.Protocol, error) {
 	strength := func(name string) options.Strength { return o.set.Source(name).Strength }
 	port, socket := strength("port"), strength("socket")
@@ -89,7 +89,7 @@ func (o *connection) wantedProtocol() (stage.Protocol, error) {
 	return "", usagef("%s is tcp or socket, not %q", hint.Option("protocol"), name)
 }
 
-// config makes the connection's configuration out of the options.
+// config returns the configuration of the connection.
 func (o *connection) config(ctx context.Context) (stage.Config, error) {
 	cfg := stage.Config{
 		Socket: o.socket, Host: o.host, Port: o.port, User: o.user, ConnectTimeout: o.timeout, Cleartext: o.cleartext,

@@ -12,8 +12,7 @@ import (
 	"mbk/internal/verify"
 )
 
-// Flag is a flag of a command, for the test that holds the manual to what the
-// program has.
+// Flag is a flag of a command, for the test that compares the manual with the program.
 type Flag struct {
 	Command  string   // "backup"
 	Names    []string // with their dashes, the long one first: "--repo", "-r"
@@ -32,7 +31,7 @@ func Flags() []Flag {
 	return all
 }
 
-// Document is a command's result as --json prints it.
+// Document is a JSON document that a command prints.
 type Document struct {
 	Command string
 	Schema  string // docs/schema/NAME.json describes it

@@ -63,7 +63,7 @@ func runExpire(ctx context.Context, o *expireOptions, u *ui.UI) (err error) {
 		if err != nil {
 			return err
 		}
-		defer release() //nolint:errcheck // the lock ends with the process at the latest
+		defer release() //nolint:errcheck // the lock ends with the process in any case
 	}
 	plan, err := r.Expire(ctx, o.policy, repo.ExpireOptions{DryRun: o.dryRun, Force: o.force})
 	var future *repo.FutureError
@@ -85,7 +85,7 @@ func runExpire(ctx context.Context, o *expireOptions, u *ui.UI) (err error) {
 	return u.Result(plan, func() error { return printPlan(u, plan, o.dryRun) })
 }
 
-// printPlan prints what an expiry has done, or would do.
+// printPlan prints what expire has done, or would do.
 func printPlan(u *ui.UI, plan repo.Plan, dry bool) error {
 	var lines []string
 	for _, k := range plan.Keep {

@@ -16,14 +16,14 @@ import (
 	"mbk/internal/ui/printable"
 )
 
-// filters is the options that choose databases and tables.
+// filters holds the options that choose databases and tables.
 type filters struct {
 	databases, excludeDatabases, tables, excludeTables names
 
 	set *options.Set
 }
 
-// names are those that one option lists, and the files with more of them.
+// names are the names that an option lists, and the files that contain more.
 type names struct{ patterns, files []string }
 
 // bind adds the options. The short name of --exclude-database is not -S, which is the
@@ -53,7 +53,7 @@ func (o *filters) lists() []nameList {
 	}
 }
 
-// typed is the first of these options that stands on the command line, "" if none does.
+// typed returns the first of these options on the command line, or "".
 func (o *filters) typed() string {
 	for _, l := range o.lists() {
 		for _, name := range []string{l.name, l.name + "-file"} {
@@ -65,7 +65,7 @@ func (o *filters) typed() string {
 	return ""
 }
 
-// spec is the filter that the options make. stdin may have a list of names.
+// spec returns the filter. A list of names may come from stdin.
 func (o *filters) spec(stdin io.Reader) (filter.Spec, error) {
 	var s filter.Spec
 	if err := o.oneStdin(); err != nil {
@@ -106,7 +106,7 @@ func (o *filters) spec(stdin io.Reader) (filter.Spec, error) {
 	return s, nil
 }
 
-// oneStdin makes sure that only one list of names is read from stdin.
+// oneStdin returns an error if two lists would be read from stdin.
 func (o *filters) oneStdin() error {
 	reader := ""
 	for _, l := range o.lists() {
@@ -122,8 +122,8 @@ func (o *filters) oneStdin() error {
 	return nil
 }
 
-// leftOutLines tell people what a backup does not hold: each table that could not be
-// copied, and in short what a filter left out.
+// leftOutLines describe what a backup does not contain: each table that could not be
+// copied, and a summary of what a filter excluded.
 func leftOutLines(m *repo.Manifest) []string {
 	var lines []string
 	filtered := 0
@@ -160,7 +160,7 @@ func leftOutLines(m *repo.Manifest) []string {
 	return lines
 }
 
-// readNames reads the names in a file, "-" is stdin.
+// readNames reads a file with names; "-" is stdin.
 func readNames(stdin io.Reader, name string) ([]string, error) {
 	if name == "-" {
 		return filter.ReadList(stdin)

@@ -14,7 +14,7 @@ import (
 	"mbk/internal/repo"
 )
 
-// freshness is the options that make "check" look at the repository alone.
+// freshness holds the options with which "check" examines only the repository.
 type freshness struct{ age, verifyAge string }
 
 func (o *freshness) bind(s *options.Set) {
@@ -25,8 +25,8 @@ func (o *freshness) bind(s *options.Set) {
 		"fail (exit code 1) unless a backup was proven good within `DURATION`, such as 8d")
 }
 
-// ageLimits are the most that the newest backup and the newest proof may have; 0 is
-// not asked for.
+// ageLimits are the maximum ages of the newest backup and the newest verification; 0 for
+// no limit.
 type ageLimits struct{ backup, proof time.Duration }
 
 func (o *freshness) limits() (l ageLimits, err error) {
@@ -37,8 +37,8 @@ func (o *freshness) limits() (l ageLimits, err error) {
 	return l, err
 }
 
-// parseAge reads a duration that may also be in days or weeks: "26h", "8d", "2w". It
-// is not above zero for "".
+// parseAge parses a duration, which may also be in days or weeks: "26h", "8d", "2w". It
+// returns 0 for "".
 func parseAge(option, text string) (time.Duration, error) {
 	const day = 24 * time.Hour
 	if text == "" {
@@ -58,12 +58,12 @@ func parseAge(option, text string) (time.Duration, error) {
 	return d, nil
 }
 
-// staleError is a repository whose newest good backup or proof is too old.
+// staleError is returned if the newest good backup or verification is too old.
 type staleError struct{ text string }
 
 func (e *staleError) Error() string { return e.text }
 
-// judgeFreshness judges a repository by the age of what it holds.
+// judgeFreshness compares the ages of the newest backup and verification with limits.
 func judgeFreshness(ctx context.Context, r *repo.Repository, most ageLimits, now time.Time) ([]backup.Finding, error) {
 	list, err := r.List(ctx)
 	if err != nil {
@@ -83,8 +83,8 @@ func judgeFreshness(ctx context.Context, r *repo.Repository, most ageLimits, now
 	return found, nil
 }
 
-// newestBackup judges the newest backup of which nothing bad is known. One that was
-// made with a filter counts only where there is none of everything.
+// newestBackup judges the newest backup that is not known to be damaged. Backups with a
+// filter count only if there are no others.
 func newestBackup(list []repo.Summary, most time.Duration, now time.Time) backup.Finding {
 	f := backup.Finding{
 		Check: "age", Grade: backup.GradeError, Text: "there is no good backup",
@@ -122,8 +122,8 @@ func newestBackup(list []repo.Summary, most time.Duration, now time.Time) backup
 	return f
 }
 
-// newestProof returns the newest successful verification of any backup. It looks no
-// further when it has one that is not before enough.
+// newestProof returns the newest successful verification of any backup. It stops when it
+// finds one that is not older than enough.
 func newestProof(
 	ctx context.Context, r *repo.Repository, list []repo.Summary, enough time.Time,
 ) (*repo.Verification, error) {
@@ -139,7 +139,7 @@ func newestProof(
 	if newest != nil && !newest.Time.Before(enough) {
 		return newest, nil
 	}
-	// What a list shows of a backup is its deepest proof, which may not be the newest.
+	// A list shows the deepest verification of a backup, which may not be the newest.
 	for _, b := range list {
 		all, err := r.Verifications(ctx, b.ID)
 		if err != nil {
@@ -152,7 +152,7 @@ func newestProof(
 	return newest, nil
 }
 
-// judgeProof judges the newest proof, which may be none.
+// judgeProof judges the newest verification, which may be nil.
 func judgeProof(proven *repo.Verification, most time.Duration, now time.Time) backup.Finding {
 	f := backup.Finding{
 		Check: "verify-age", Grade: backup.GradeError, Text: "no backup was ever proven good",
@@ -171,7 +171,7 @@ func judgeProof(proven *repo.Verification, most time.Duration, now time.Time) ba
 	return f
 }
 
-// roughly prints an age in the two largest units: "3d4h", "26h10m", "45s".
+// roughly formats an age in its two largest units: "3d4h", "26h10m", "45s".
 func roughly(d time.Duration) string {
 	switch {
 	case d >= 72*time.Hour:

@@ -9,12 +9,12 @@ import (
 	"mbk/internal/ui"
 )
 
-// The help is laid out here, and not by a library: those of the usual ones (cobra and
-// pflag, urfave/cli) print every option of a command at once. "mbk backup" has more than
-// sixty, of which most are shared with other commands, so the short help explains only
-// its own and names the others, and fits a screen of 80 columns.
+// The help is formatted here and not by a library. Those of cobra, pflag and urfave/cli
+// print all options of a command at once. "mbk backup" has more than sixty, most of them
+// shared with other commands: so the short help explains only its own and lists the
+// others, which fits on a screen of 80 columns.
 
-// helpWidth is the number of columns that help texts keep to.
+// helpWidth is the width of help texts in columns.
 const helpWidth = 80
 
 const exitStatus = `
@@ -23,13 +23,13 @@ EXIT STATUS
    4 server busy, try again   130 interrupted
 `
 
-// summary is what mbk is.
+// summary describes mbk.
 const summary = "hot physical backups of MariaDB, each one proven to restore"
 
-// usage is how mbk is called.
+// usage is the syntax of a call.
 const usage = "mbk COMMAND [OPTIONS] [ARGUMENTS]"
 
-// programHelp is the help of the program.
+// programHelp returns the help of the program.
 func programHelp(commands []*command) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `mbk %s: %s
@@ -57,20 +57,18 @@ COMMANDS
 	return b.String()
 }
 
-// visible are the commands that the help shows.
+// visible returns the commands that the help shows.
 func visible(commands []*command) []*command {
 	return slices.DeleteFunc(slices.Clone(commands), func(c *command) bool { return c.hidden })
 }
 
-// The two options that print the help of a command. They are in no set of options,
-// because they are none of its own.
+// The two options that print the help of a command. They are in no set of options.
 const (
 	helpOption    = "--help"
 	helpAllOption = "--help-all"
 )
 
-// helpWanted returns the help, of the program or of a command, or the version, if that
-// is what a call asks for.
+// helpWanted returns the help or the version if a call asks for it.
 func (p *program) helpWanted(args []string) (text string, wanted bool) {
 	if len(args) == 0 {
 		return programHelp(p.commands), true
@@ -101,8 +99,8 @@ func (p *program) helpWanted(args []string) (text string, wanted bool) {
 	return "", false
 }
 
-// commandHelp is the help of a command: all explains every option, else that is done
-// for those alone that only this command has.
+// commandHelp returns the help of a command. all explains every option, otherwise only
+// those that other commands do not share.
 func commandHelp(c *command, all bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "mbk %s: %s\n\nUSAGE\n   %s\n", c.name, c.summary, c.usage)
@@ -133,18 +131,18 @@ func commandHelp(c *command, all bool) string {
 	return b.String()
 }
 
-// shortCategory is a heading without what explains it.
+// shortCategory returns a heading without its explanation.
 func shortCategory(category string) string {
 	name, _, _ := strings.Cut(category, " (")
 	return name
 }
 
-// inCategory are the options below a heading.
+// inCategory returns the options under a heading.
 func inCategory(all []*options.Option, category string) []*options.Option {
 	return slices.DeleteFunc(slices.Clone(all), func(o *options.Option) bool { return o.Category != category })
 }
 
-// categories lists the headings in the order in which options first have them.
+// categories returns the headings in the order of their first option.
 func categories(all []*options.Option) []string {
 	var names []string
 	for _, o := range all {
@@ -155,7 +153,7 @@ func categories(all []*options.Option) []string {
 	return names
 }
 
-// briefly names options.
+// briefly lists the names of options.
 func briefly(all []*options.Option, indent int) string {
 	var names []string
 	for _, o := range all {
@@ -163,13 +161,13 @@ func briefly(all []*options.Option, indent int) string {
 		if o.Value != "" {
 			name = strings.TrimSuffix(name, " "+o.Value)
 		}
-		// What belongs together is not broken.
+		// Do not break a line within an option.
 		names = append(names, strings.ReplaceAll(strings.TrimSpace(name), " ", "\u00a0"))
 	}
 	return strings.ReplaceAll(ui.Wrap(strings.Join(names, "  "), indent, helpWidth), "\u00a0", " ")
 }
 
-// explained gives every option its line: name, text, default.
+// explained describes options, one per line: name, text, default.
 func explained(all []*options.Option) string {
 	const most = 28 // columns for the names; a longer one gets a line of its own
 	width := 0
@@ -191,8 +189,8 @@ func explained(all []*options.Option) string {
 	return b.String()
 }
 
-// optionName is "-S, --socket FILE", or "    --datadir FOLDER" for an option
-// without a short name.
+// optionName returns "-S, --socket FILE", or "    --datadir FOLDER" for an option without
+// a short name.
 func optionName(o *options.Option) string {
 	name := "    "
 	if o.Short != "" {
@@ -212,7 +210,7 @@ func optionName(o *options.Option) string {
 	return name
 }
 
-// optionText is what an option does, and its default where that is something.
+// optionText returns what an option does, and its default.
 func optionText(o *options.Option) string {
 	if o.Default == "" {
 		return o.Text

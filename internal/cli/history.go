@@ -95,7 +95,7 @@ func runHistory(ctx context.Context, o *historyOptions, u *ui.UI) error {
 	return u.Result(d, func() error { return printHistory(u, d) })
 }
 
-// parseSince reads a time of this machine's zone, or how long ago.
+// parseSince parses a local time, or a duration for how long ago.
 func parseSince(text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -114,7 +114,7 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 		hint.Option("since"), text)
 }
 
-// shownError is how much of an error a list of attempts shows.
+// shownError limits an error in a list of attempts, in characters.
 const shownError = 100
 
 func printHistory(u *ui.UI, d historyDocument) error {
@@ -137,7 +137,7 @@ func printHistory(u *ui.UI, d historyDocument) error {
 	return u.Rows(lines)
 }
 
-// runHistoryOf shows one attempt.
+// runHistoryOf prints one attempt.
 func runHistoryOf(ctx context.Context, o *historyOptions, u *ui.UI) error {
 	for _, name := range []string{"failed", "last", "since"} {
 		if o.set.IsSet(name) {
@@ -158,7 +158,7 @@ func runHistoryOf(ctx context.Context, o *historyOptions, u *ui.UI) error {
 	return u.Result(d, func() error { return printAttempt(u, d) })
 }
 
-// printAttempt prints what the history has of an attempt, for people.
+// printAttempt prints the record of an attempt as text.
 func printAttempt(u *ui.UI, d attemptDocument) error {
 	a := &d.Attempt
 	outcome := a.Outcome

@@ -13,7 +13,7 @@ import (
 	"mbk/internal/repo"
 )
 
-// hooks is the options that name the programs that run around a backup.
+// hooks holds the options for programs that run before and after a backup.
 type hooks struct {
 	before, success, failure []string
 	timeout                  time.Duration
@@ -27,8 +27,7 @@ func (o *hooks) bind(s *options.Set) {
 	s.Duration(&o.timeout, "hook-timeout", 5*time.Minute, "kill a program that runs for longer than `DURATION`")
 }
 
-// resolve finds all programs, so that a wrong name shows before the backup and
-// not after it.
+// resolve looks up all programs, so that a wrong name is reported before the backup.
 func (o *hooks) resolve() (job.Hooks, error) {
 	h := job.Hooks{Programs: map[string][]*hook.Command{}, Timeout: o.timeout, Environ: withoutSecrets(os.Environ())}
 	for _, moment := range []struct {
@@ -46,7 +45,7 @@ func (o *hooks) resolve() (job.Hooks, error) {
 	return h, nil
 }
 
-// withoutSecrets is an environment without what is for mbk alone.
+// withoutSecrets returns an environment without mbk's secrets.
 func withoutSecrets(environ []string) []string {
 	return slices.DeleteFunc(slices.Clone(environ), func(line string) bool {
 		name, _, _ := strings.Cut(line, "=")

@@ -68,10 +68,10 @@ func runList(ctx context.Context, o *listOptions, u *ui.UI) error {
 	return nil
 }
 
-// minutes is the layout of times in lists.
+// minutes is the format of times in lists.
 const minutes = "2006-01-02 15:04"
 
-// printList prints the backups for people.
+// printList prints the backups as text.
 func printList(u *ui.UI, r *repo.Repository, list []repo.Summary) error {
 	if len(list) == 0 {
 		fmt.Fprintf(u.Stdout, "no backups in %s\n", r)
@@ -87,7 +87,7 @@ func printList(u *ui.UI, r *repo.Repository, list []repo.Summary) error {
 	return u.Rows(lines)
 }
 
-// took is how long an attempt took, "-" if that is not known.
+// took formats how long an attempt took, "-" if that is unknown.
 func took(a *repo.Attempt) string {
 	if a.Finished.IsZero() {
 		return "-"
@@ -95,8 +95,7 @@ func took(a *repo.Attempt) string {
 	return ui.Span(report.Duration(a))
 }
 
-// heldTables says how many tables a backup holds, and of how many if it was made
-// with a filter.
+// heldTables formats the number of tables in a backup; with a filter, also of how many.
 func heldTables(b repo.Summary) string {
 	if b.Filter == nil {
 		return strconv.Itoa(b.Tables)
@@ -104,7 +103,7 @@ func heldTables(b repo.Summary) string {
 	return fmt.Sprintf("%d of %d", b.Tables, b.Tables+b.LeftOut)
 }
 
-// proven says how a backup stands, in a few words.
+// proven describes in a few words what verifications found.
 func proven(b repo.Summary) string {
 	switch v := b.Verified; {
 	case b.Denied:

@@ -12,7 +12,7 @@ import (
 	"mbk/internal/sys/priority"
 )
 
-// load is the options that say how much of the machine a backup leaves to the server.
+// load holds the options that limit the load on the server's machine.
 type load struct {
 	rate    string
 	nice    int
@@ -34,7 +34,7 @@ func (o *load) bind(s *options.Set) {
 	s.String(&o.ionice, "ionice", "none", "their `CLASS` of disk priority: none, best-effort[:LEVEL] or idle")
 }
 
-// minFree is the room that a backup leaves in the repository.
+// minFree is the option for the space that a backup leaves free in the repository.
 type minFree string
 
 func (o *minFree) bind(s *options.Set) {
@@ -42,7 +42,7 @@ func (o *minFree) bind(s *options.Set) {
 		"leave `SIZE` free in the repository: a share such as 10%, or bytes such as 20GB")
 }
 
-// apply makes it count for a backup.
+// apply sets the option of a backup.
 func (o minFree) apply(b *backup.Options) (err error) {
 	if b.MinFree, err = backup.ParseReserve(string(o)); err != nil {
 		return usagef("%s: %v", hint.Option("min-free"), err)
@@ -50,7 +50,7 @@ func (o minFree) apply(b *backup.Options) (err error) {
 	return nil
 }
 
-// apply makes the limits count for a backup.
+// apply sets the options of a backup.
 func (o *load) apply(b *backup.Options) (err error) {
 	if o.rate != "" {
 		n, err := bytesize.Parse(strings.TrimSuffix(o.rate, "/s"))

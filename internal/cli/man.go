@@ -9,10 +9,9 @@ import (
 	"mbk/internal/cli/options"
 )
 
-// The manual page is written here, and not by a library: cobra and urfave/cli make
-// theirs out of the same texts, but have neither the exit codes nor the environment and
-// the files, which are what a DBA opens a manual page for, and repeat the options of the
-// connection for every command.
+// The manual page is made here and not by a library. Those of cobra and urfave/cli lack
+// exit codes, environment and files, which are what a DBA looks up in a manual page, and
+// repeat the connection options for every command.
 
 // manCommand is hidden: packages are made with it.
 func manCommand(p *program) *command {
@@ -26,13 +25,12 @@ func manCommand(p *program) *command {
 	}
 }
 
-// manPage is the manual page mbk(1) in the macros of man(7), made from what the
-// help is made from. It has no date, so that the same program always has the
-// same page.
+// manPage returns the manual page mbk(1) in the macros of man(7). It is made from the
+// same texts as the help. It has no date, so that a build is reproducible.
 func manPage(commands []*command) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, ".TH MBK 1 \"\" %s \"\"\n", roffWord(tool()))
-	b.WriteString(".nh\n.ad l\n") // names of options are not to be broken
+	b.WriteString(".nh\n.ad l\n") // do not break names of options
 	fmt.Fprintf(&b, ".SH NAME\nmbk \\- %s\n", roff(summary))
 	fmt.Fprintf(&b, ".SH SYNOPSIS\n.B mbk\n%s\n", roff(strings.TrimPrefix(usage, "mbk ")))
 	b.WriteString(`.SH DESCRIPTION
@@ -66,8 +64,7 @@ is the newest one.
 	return b.String()
 }
 
-// manSection is what the page says of one command. Options that all commands
-// share have a section of their own.
+// manSection describes one command. Shared options have a section of their own.
 func manSection(c *command, shared []string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, ".SS %s\n.B %s\n.PP\n%s.\n", roffWord("mbk "+c.name), roff(c.usage), roff(sentence(c.summary)))
@@ -94,7 +91,7 @@ func manSection(c *command, shared []string) string {
 	return b.String()
 }
 
-// manOptions is a list of options with what they do.
+// manOptions describes options.
 func manOptions(all []*options.Option) string {
 	var b strings.Builder
 	for _, o := range all {
@@ -103,7 +100,7 @@ func manOptions(all []*options.Option) string {
 	return b.String()
 }
 
-// manEnd are the sections that are about all commands.
+// manEnd has the sections about all commands.
 const manEnd = `.SH EXIT STATUS
 .TP
 0
@@ -150,7 +147,7 @@ shows what is set where.
 .BR mariadb-binlog (1)
 `
 
-// sentence begins a text with a capital letter, unless it begins with a name.
+// sentence returns a text with its first letter in upper case.
 func sentence(text string) string {
 	if text == "" || strings.ToUpper(text[:1]) == text[:1] {
 		return text
@@ -158,8 +155,8 @@ func sentence(text string) string {
 	return strings.ToUpper(text[:1]) + text[1:]
 }
 
-// roff protects a text from the formatter. Hyphens are minus signs, as all of
-// them may be part of a name.
+// roff escapes a text for the formatter. Hyphens become minus signs, because any of them
+// may be part of a name.
 func roff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, "\u00a0", `\ `).Replace(text)
 	lines := strings.Split(text, "\n")
@@ -171,5 +168,5 @@ func roff(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// roffWord is a text as one argument of a macro.
+// roffWord returns a text as one argument of a macro.
 func roffWord(text string) string { return `"` + strings.ReplaceAll(roff(text), `"`, `\(dq`) + `"` }

@@ -56,7 +56,7 @@ func runMetrics(ctx context.Context, o *metricsOptions, u *ui.UI) error {
 	return u.Raw(text)
 }
 
-// metricsFile is the option of commands that change what the metrics say.
+// metricsFile is the option of commands that change the metrics.
 type metricsFile string
 
 func (o *metricsFile) bind(s *options.Set) {
@@ -64,12 +64,12 @@ func (o *metricsFile) bind(s *options.Set) {
 		"at the end, failed or not, write measurements for Prometheus to `FILE`")
 }
 
-// metricsTime bounds how long the metrics file may take.
+// metricsTime limits how long writing the metrics file may take.
 const metricsTime = 30 * time.Second
 
-// after writes the metrics file when a command is over, and returns the error of that.
-// That a file cannot be written makes no failure out of a backup: it is a warning, and
-// the old file tells by its age.
+// after writes the metrics file when a command is over, and returns err, the command's
+// error. A file that cannot be written is only a warning: the command has succeeded, and
+// the age of the old file shows the problem.
 func (o metricsFile) after(ctx context.Context, r repository, err error) error {
 	if o == "" || isUsage(err) {
 		return err

@@ -47,8 +47,8 @@ type notifyTestDocument struct {
 	Notifications []repo.Notification `json:"notifications"`
 }
 
-// errNotSent is the error of a test message that some did not get. Why is said
-// already.
+// errNotSent is returned if a test message could not be sent everywhere. Warnings have
+// told why.
 var errNotSent = errors.New("not everybody was told")
 
 func runNotifyTest(ctx context.Context, n *job.Notifications, repository string, p *program) error {

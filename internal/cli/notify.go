@@ -9,13 +9,12 @@ import (
 	"mbk/internal/job/notify"
 )
 
-// mailPasswordVariable is how the password of a mail account reaches mbk without
-// a file.
+// mailPasswordVariable may hold the password of the mail account.
 const mailPasswordVariable = "MBK_MAIL_PASSWORD"
 
 const mailPasswordFileOption = "mail-password-file"
 
-// notifications is the options that name who is told how a run went.
+// notifications holds the options about who is notified of the outcome of a run.
 type notifications struct {
 	when                                  string
 	to                                    []string
@@ -41,7 +40,7 @@ func (o *notifications) bind(s *options.Set, p *program) {
 	s.String(&o.webhook, "webhook", "", "send it as JSON to `URL`, by POST")
 }
 
-// resolve checks what can be checked before the run.
+// resolve returns the notifications after all checks that are possible before the run.
 func (o *notifications) resolve() (*job.Notifications, error) {
 	n := &job.Notifications{When: strings.ToLower(o.when)}
 	switch n.When {
@@ -77,7 +76,7 @@ func (o *notifications) resolve() (*job.Notifications, error) {
 	return n, nil
 }
 
-// password comes from a file or from the environment.
+// password reads the password from a file or from the environment.
 func (o *notifications) password() (string, error) {
 	if o.user == "" {
 		if o.set.IsSet(mailPasswordFileOption) {
@@ -96,7 +95,7 @@ func (o *notifications) password() (string, error) {
 		"name a file that holds it with "+hint.Option("mail-password-file")+", or put it into $"+mailPasswordVariable)
 }
 
-// addresses takes apart "a@b, c@d". A comma may also stand in a quoted name.
+// addresses splits "a@b, c@d". A quoted name may contain a comma.
 func addresses(text string) []string {
 	var all []string
 	quoted, begin := false, 0

@@ -17,11 +17,11 @@ import (
 	"mbk/internal/ui"
 )
 
-// passwordFileOption names a file with the password.
+// passwordFileOption is the option for a file with the password.
 const passwordFileOption = "password-file"
 
-// password is the one to log in with, of the strongest of its sources. A file
-// for it is there for mbk and wins over other lines of option files.
+// password returns the password to log in with, from the strongest source. A password
+// file wins over a password in an option file.
 func (o *connection) password(ctx context.Context) (string, error) {
 	word, file := o.set.Source(options.PasswordOption), o.set.Source(passwordFileOption)
 	switch {
@@ -64,7 +64,7 @@ func askPassword(ctx context.Context) (string, error) {
 			hint.Text("put it into an option file, into the file of --"+passwordFileOption+
 				", or into $"+options.Variable(options.PasswordOption)))
 	}
-	defer f.Close() //nolint:errcheck // nothing is written that matters
+	defer f.Close() //nolint:errcheck // nothing important is written
 	before, err := term.GetState(int(f.Fd()))
 	if err != nil {
 		return "", fmt.Errorf("read the password: %w", err)
@@ -75,13 +75,13 @@ func askPassword(ctx context.Context) (string, error) {
 		err  error
 	}
 	done := make(chan answer, 1)
-	go func() { // after a signal it waits for a key, until the process ends, which is now
+	go func() { // after a signal it goes on reading until the process ends
 		word, err := term.ReadPassword(int(f.Fd()))
 		done <- answer{word, err}
 	}()
 	select {
 	case <-ctx.Done():
-		_ = term.Restore(int(f.Fd()), before) // a terminal that is gone needs no echo
+		_ = term.Restore(int(f.Fd()), before) // if it fails, the terminal is gone
 		fmt.Fprintln(f)
 		return "", ctx.Err()
 	case got := <-done:

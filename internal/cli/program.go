@@ -1,6 +1,6 @@
-// Package cli is mbk's command line: each command has a file with its options, and
-// what it does with them through packages backup, restore, repo and job. Package
-// options gives the options their values, package ui prints.
+// Package cli is mbk's command line. Each command has a file: its options, and the
+// function that runs it. Package options sets the options, package ui prints; the work is
+// done by packages such as backup, restore, verify and repo.
 package cli
 
 import (
@@ -22,17 +22,17 @@ import (
 // Version of mbk; the build sets it.
 var Version = "0.1.0-dev"
 
-// tool is what mbk calls itself in what it writes.
+// tool is the name and version of mbk in what it writes.
 func tool() string { return "mbk " + Version }
 
-// Env is what a run of mbk takes from its surroundings.
+// Env is the environment of a run.
 type Env struct {
 	Args   []string // without the program's name
 	Getenv func(string) string
 	ui.Streams
 }
 
-// Process is the environment of this process.
+// Process returns the environment of this process.
 func Process() Env {
 	return Env{Args: os.Args[1:], Getenv: os.Getenv, Streams: ui.Streams{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
@@ -40,11 +40,11 @@ func Process() Env {
 	}}
 }
 
-// endTime is how long after a signal mbk ends, whatever hangs.
+// endTime is the time after a signal at which mbk exits, whatever hangs.
 const endTime = 30 * time.Second
 
-// Run runs one command and returns the exit code. When ctx ends, it has half a
-// minute to end in good order, and what hangs then is given up.
+// Run runs one command and returns the exit code. When ctx ends, the command has endTime
+// to stop in good order; what hangs then is abandoned.
 func Run(ctx context.Context, env Env) int {
 	p := newProgram(env)
 	p.interrupted = interrupt.Watch(ctx)
@@ -53,7 +53,7 @@ func Run(ctx context.Context, env Env) int {
 		return code
 	}
 	said := make(chan struct{})
-	go func() { // nobody may read it
+	go func() { // stderr may hang too
 		p.ui.Error("interrupted, and not done with it after " + ui.Span(endTime) + ": something hangs, and is left as it is")
 		close(said)
 	}()
@@ -70,9 +70,9 @@ type program struct {
 	getenv      func(string) string
 	interrupted *interrupt.Interruption
 	commands    []*command
-	called      *command // the one that the call names, nil as long as it is not known
-	command     *command // the one whose options count: of "config" it is another one
-	prompt      bool     // the command line wants to be asked for the password
+	called      *command // named in the call; nil until it is known
+	command     *command // whose options are read; not the same for "config"
+	prompt      bool     // --password without a value: ask for it
 }
 
 func newProgram(env Env) *program {
@@ -85,15 +85,15 @@ func newProgram(env Env) *program {
 	return p
 }
 
-// inJSONPerhaps guesses whether messages are wanted as JSON by a call that is not yet
-// understood, for the error that it may turn out to be.
+// inJSONPerhaps guesses whether messages are wanted as JSON before the call is parsed,
+// for errors in it.
 func inJSONPerhaps(env Env) bool {
 	args := strings.ReplaceAll(strings.Join(env.Args, "\n"), "=", "\n") + "\n"
 	return env.Getenv(options.Variable("log-format")) == "json" || env.Getenv(options.Variable("progress")) == "json" ||
 		strings.Contains(args, "--log-format\njson\n") || strings.Contains(args, "--progress\njson\n")
 }
 
-// run carries out a call, tells of its error and returns its exit code.
+// run carries out a call, reports its error and returns the exit code.
 func (p *program) run(ctx context.Context, args []string) int {
 	err := p.call(ctx, args)
 	if err == nil {
@@ -117,7 +117,7 @@ func (p *program) call(ctx context.Context, args []string) error {
 	}
 	p.command, args, p.prompt = p.called, args[1:], prompt
 	words := []string{p.called.name}
-	if p.called.name == "config" { // carries nothing out
+	if p.called.name == "config" { // print the options instead
 		p.command, args = p.explained(args)
 		words = append(words, p.command.name)
 	}
@@ -135,14 +135,14 @@ func (p *program) call(ctx context.Context, args []string) error {
 	return p.command.run(ctx)
 }
 
-// read gives the options and arguments of the command their values.
+// read sets the options and arguments of the command.
 func (p *program) read(args []string) error {
 	c := p.command
 	args, err := c.options.Parse(args)
 	if err != nil {
 		return err
 	}
-	if len(c.options.Options()) > 0 { // else no option file is looked at
+	if len(c.options.Options()) > 0 { // otherwise read no option file
 		if err := c.options.Resolve(p.environment()); err != nil {
 			return err
 		}
@@ -153,7 +153,7 @@ func (p *program) read(args []string) error {
 	return c.take(args)
 }
 
-// environment is what the command's options are resolved in.
+// environment returns what resolving the command's options needs.
 func (p *program) environment() options.Environment {
 	var others []*options.Set
 	for _, c := range p.commands {
@@ -164,7 +164,7 @@ func (p *program) environment() options.Environment {
 	}
 }
 
-// find returns the command of a name, nil if there is none.
+// find returns the command with this name, or nil.
 func (p *program) find(name string) *command {
 	i := slices.IndexFunc(p.commands, func(c *command) bool { return c.name == name })
 	if i < 0 {
@@ -173,7 +173,7 @@ func (p *program) find(name string) *command {
 	return p.commands[i]
 }
 
-// noCommand is the error of a call that names no command that there is.
+// noCommand returns the error of a call without a known command.
 func (p *program) noCommand(args []string) error {
 	word := args[0]
 	if word == "help" && len(args) > 1 {
@@ -191,8 +191,8 @@ func (p *program) noCommand(args []string) error {
 	return usagef("there is no option %s", hint.Option(name))
 }
 
-// commandFirst moves the command before the options that were written before it, as
-// in "mbk --repo /backup list".
+// commandFirst moves the command before options that precede it, as in
+// "mbk --repo /backup list".
 func (p *program) commandFirst(args []string) []string {
 	for i := 0; i < len(args) && args[i] != "--"; i++ {
 		switch {
@@ -203,7 +203,7 @@ func (p *program) commandFirst(args []string) []string {
 		case i > 0 && p.find(args[i]) != nil:
 			return slices.Concat(args[i:i+1], args[:i], args[i+1:])
 		case i > 0:
-			return args[i:] // which is the mistake
+			return args[i:] // noCommand reports it
 		default:
 			return args
 		}
@@ -211,8 +211,8 @@ func (p *program) commandFirst(args []string) []string {
 	return args
 }
 
-// valueFollows reports whether an argument is some command's option that has its value
-// in the next argument.
+// valueFollows reports whether an argument is an option of some command with its value in
+// the next argument.
 func (p *program) valueFollows(arg string) bool {
 	return slices.ContainsFunc(p.commands, func(c *command) bool { return c.options.ValueFollows(arg) })
 }

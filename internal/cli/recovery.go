@@ -18,7 +18,7 @@ import (
 
 // What restore, verify and extract share.
 
-// serverProgram is the options that choose the mariadbd that recovers files.
+// serverProgram holds the options for the mariadbd that recovers files.
 type serverProgram struct {
 	path   string
 	args   []string
@@ -33,7 +33,7 @@ func (o *serverProgram) bind(s *options.Set) {
 		"recover with a buffer pool of `SIZE`, such as 4GiB (default: what the redo log asks for, 128 MiB to 1 GiB)")
 }
 
-// bufferPool is the size of the buffer pool for recovery, 0 for the default.
+// bufferPool returns the size of the buffer pool for recovery, 0 for the default.
 func (o *serverProgram) bufferPool() (int64, error) {
 	if o.memory == "" {
 		return 0, nil
@@ -48,8 +48,8 @@ func (o *serverProgram) bufferPool() (int64, error) {
 	return n, nil
 }
 
-// preparation opens the repository, and returns the options that restoring, verifying
-// and extracting share.
+// preparation opens the repository and returns the options that restore, verify and
+// extract share.
 func preparation(
 	ctx context.Context, from repository, server serverProgram, id string, threads int, u *ui.UI,
 ) (o restore.Preparation, err error) {
@@ -67,8 +67,7 @@ func preparation(
 	}, nil
 }
 
-// showProgress makes the work with these options show how far it is. The caller ends
-// it.
+// showProgress shows the progress of work with these options. The caller calls End.
 func showProgress(u *ui.UI, o *restore.Preparation) ui.Progress {
 	shown, phase := u.NewProgress(), ""
 	o.OnProgress = func(p restore.Progress) {
@@ -87,7 +86,7 @@ func showProgress(u *ui.UI, o *restore.Preparation) ui.Progress {
 	return shown
 }
 
-// phaseName is a phase in words.
+// phaseName describes a phase.
 func phaseName(phase string) string {
 	switch phase {
 	case verify.PhaseStored:
@@ -110,7 +109,7 @@ func phaseName(phase string) string {
 	return phase
 }
 
-// parseOwner reads USER[:GROUP], names or numbers; "" is no owner.
+// parseOwner parses USER[:GROUP], names or numbers. It returns nil for "".
 func parseOwner(text string) (*restore.Owner, error) {
 	if text == "" {
 		return nil, nil

@@ -46,14 +46,14 @@ func runReport(ctx context.Context, o *reportOptions, u *ui.UI) error {
 	})
 }
 
-// attemptDocument is an attempt with all that was proved of it.
+// attemptDocument is an attempt with its verifications.
 type attemptDocument struct {
 	repo.Attempt
 	Kept          bool                `json:"kept"` // the backup is in the repository
 	Verifications []repo.Verification `json:"verifications"`
 }
 
-// attemptOf finds an attempt by its id, or the beginning of one, or "latest".
+// attemptOf returns an attempt by its id, the beginning of its id, or "latest".
 func attemptOf(ctx context.Context, r *repo.Repository, id string) (attemptDocument, error) {
 	a, err := r.Attempt(ctx, id)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"mbk/internal/ui"
 )
 
-// repository is the option of every command that needs one.
+// repository is the option of commands that need a repository.
 type repository struct {
 	path string // as the user names it
 	ui   *ui.UI
@@ -26,10 +26,10 @@ func (o *repository) bind(s *options.Set, u *ui.UI) {
 	s.String(&o.path, "repo", "", "`FOLDER` that holds this server's backups").WithShort("r")
 }
 
-// mostWarnings is how many objects of a repository are named in warnings.
+// mostWarnings limits warnings about objects of a repository.
 const mostWarnings = 10
 
-// warner tells warnings of a repository, as long as there are not too many.
+// warner returns a function that prints warnings of a repository, up to mostWarnings.
 func warner(u *ui.UI) func(string) {
 	told := 0
 	return func(text string) {
@@ -42,21 +42,21 @@ func warner(u *ui.UI) func(string) {
 	}
 }
 
-// open opens a repository that must be there.
+// open opens a repository, which must exist.
 func (o repository) open(ctx context.Context) (*repo.Repository, error) {
 	return o.openWith(ctx, repo.Open)
 }
 
-// openOrNew is open for a backup: an empty folder becomes a new repository when the
-// first backup begins. A missing one does not, because it may be a disk that is not
-// mounted.
+// openOrNew opens the repository for a backup: an empty folder becomes a repository when
+// the first backup begins. A missing folder is an error, because it may be a disk that is
+// not mounted.
 func (o repository) openOrNew(ctx context.Context) (*repo.Repository, error) {
 	return o.openWith(ctx, func(ctx context.Context, st store.Store) (*repo.Repository, error) {
 		return repo.OpenOrNew(ctx, st, tool())
 	})
 }
 
-// named is an error unless a repository is named.
+// named returns an error unless a repository is named.
 func (o repository) named() error {
 	if o.path == "" {
 		return hint.Wrap(usagef("no repository is named"),
@@ -65,7 +65,7 @@ func (o repository) named() error {
 	return nil
 }
 
-// fullPath is the path from the root on, whatever the folder in which it is used.
+// fullPath returns the absolute path of a folder, and a URL unchanged.
 func (o repository) fullPath() (string, error) {
 	if strings.Contains(o.path, "://") {
 		return o.path, nil
@@ -73,7 +73,7 @@ func (o repository) fullPath() (string, error) {
 	return filepath.Abs(o.path)
 }
 
-// openWith opens the repository, and says what can be done if that fails.
+// openWith opens the repository, and adds hints to errors.
 func (o repository) openWith(
 	ctx context.Context, open func(context.Context, store.Store) (*repo.Repository, error),
 ) (*repo.Repository, error) {

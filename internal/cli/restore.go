@@ -91,7 +91,7 @@ func runRestore(ctx context.Context, o *restoreOptions, u *ui.UI) error {
 	return u.Result(result, func() error { return printRestore(u, result) })
 }
 
-// restore makes the options of a restore out of those of its command.
+// restore returns the options of the restore.
 func (o *restoreOptions) restore(ctx context.Context, u *ui.UI) (r restore.Options, err error) {
 	if o.target == "" {
 		return r, usagef("mbk restore needs %s FOLDER, the data directory to make", hint.Option("target"))
@@ -120,7 +120,7 @@ func (o *restoreOptions) restore(ctx context.Context, u *ui.UI) (r restore.Optio
 	return r, err
 }
 
-// dirMaps says where files go that lay outside of the data directory.
+// dirMaps returns where files go that were outside of the data directory.
 func (o *restoreOptions) dirMaps() ([]restore.DirMap, error) {
 	var maps []restore.DirMap
 	if o.originalDirs {
@@ -136,7 +136,7 @@ func (o *restoreOptions) dirMaps() ([]restore.DirMap, error) {
 	return maps, nil
 }
 
-// inRepository reports whether a path leads into a repository that is a folder.
+// inRepository reports whether a path is inside the folder of a repository.
 func inRepository(r *repo.Repository, path string) (string, bool) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -166,7 +166,7 @@ func dryRun(ctx context.Context, o restore.Options, u *ui.UI) error {
 	return errors.Join(p.Err(), u.Result(p, func() error { return u.Rows(planLines(p)) }))
 }
 
-// planLines tell people what a restore would do.
+// planLines describe what a restore would do.
 func planLines(p *restore.Plan) []string {
 	lines := []string{
 		"would restore\t" + p.ID, "into\t" + p.Target,
@@ -174,7 +174,7 @@ func planLines(p *restore.Plan) []string {
 		"room\t" + roomFor(p),
 		"source\tMariaDB " + p.ServerVersion,
 	}
-	if p.Owner != (restore.Owner{}) || len(p.Objections) == 0 { // else nobody may have been chosen
+	if p.Owner != (restore.Owner{}) || len(p.Objections) == 0 { // otherwise the owner may be unknown
 		lines = slices.Insert(lines, 2, "owner\t"+ownerName(p.Owner))
 	}
 	if p.KeepOld != "" {
@@ -195,7 +195,7 @@ func planLines(p *restore.Plan) []string {
 	return lines
 }
 
-// ownerName is the user who owns files, by name where it is known, and the group.
+// ownerName formats the user and group of files, by name where it is known.
 func ownerName(o restore.Owner) string {
 	name, group := strconv.Itoa(o.UID), strconv.Itoa(o.GID)
 	if u, err := user.LookupId(name); err == nil {
@@ -207,7 +207,7 @@ func ownerName(o restore.Owner) string {
 	return fmt.Sprintf("%s:%s (%d:%d)", name, group, o.UID, o.GID)
 }
 
-// labelled are lines with the same label.
+// labelled returns lines with the same label.
 func labelled(label string, texts []string) []string {
 	var lines []string
 	for _, text := range texts {
@@ -216,8 +216,8 @@ func labelled(label string, texts []string) []string {
 	return lines
 }
 
-// roomFor is what a plan needs and finds. Nothing is said of a place that could not be
-// looked at: the plan's objections tell why.
+// roomFor describes the space that a restore needs and has. If the free space is unknown,
+// the objections tell why.
 func roomFor(p *restore.Plan) string {
 	text := ui.Size(p.SpaceNeeded) + " needed"
 	if p.SpaceFree > 0 || len(p.Objections) == 0 {

@@ -94,7 +94,7 @@ func printProofs(u *ui.UI, proofs []repo.Verification) error {
 	return u.Rows(lines)
 }
 
-// tries is "1 try" or "2 tries".
+// tries formats "1 try" or "2 tries".
 func tries(n int) string {
 	if n == 1 {
 		return "1 try"

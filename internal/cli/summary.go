@@ -61,7 +61,7 @@ type lsnDocument struct {
 	End        uint64 `json:"end"`
 }
 
-// describe makes it out of a manifest and what ran around the backup.
+// describe returns the document of a backup.
 func describe(m *repo.Manifest, around repo.Around) backupDocument {
 	d := backupDocument{
 		ID: m.ID, Kind: m.Kind, Parent: m.Parent, Tool: m.Tool, ServerVersion: m.Server.Version,
@@ -90,7 +90,7 @@ func describe(m *repo.Manifest, around repo.Around) backupDocument {
 	return d
 }
 
-// linkLines names the links of the data directory that a backup has followed.
+// linkLines lists the symbolic links in the data directory that the backup followed.
 func linkLines(m *repo.Manifest) []string {
 	const most = 5
 	var names []string
@@ -114,7 +114,7 @@ func linkLines(m *repo.Manifest) []string {
 	return []string{fmt.Sprintf("links\tfollowed to %d files and databases elsewhere: %s", len(names), shown)}
 }
 
-// printBackup prints a backup for people.
+// printBackup prints a backup as text.
 func printBackup(u *ui.UI, m *repo.Manifest) error {
 	took := m.Finished.Sub(m.Started)
 	lines := []string{
@@ -147,7 +147,7 @@ func printBackup(u *ui.UI, m *repo.Manifest) error {
 	return u.Rows(lines)
 }
 
-// ratio is raw bytes to stored ones.
+// ratio returns bytes read / bytes stored.
 func ratio(m *repo.Manifest) float64 {
 	return float64(m.BytesRead) / float64(max(m.BytesStored, 1))
 }

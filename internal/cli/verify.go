@@ -92,17 +92,17 @@ func runVerify(ctx context.Context, o *verifyOptions, p *program) error {
 	return errors.Join(err, p.ui.Result(report, func() error { return printReport(p.ui.Stdout, report) }))
 }
 
-// verification is one verification, and who is told how it went.
+// verification is one verification with its notifications.
 type verification struct {
 	options       *verifyOptions
 	program       *program
 	notifications *job.Notifications
 	begun         time.Time
-	repository    *repo.Repository // nil as long as it is not open
+	repository    *repo.Repository // nil until it is open
 }
 
-// carryOut verifies the backup. That it is damaged is errFindings, any other error says
-// that the verification could not be carried out.
+// carryOut verifies the backup. It returns errFindings if the backup is damaged, and
+// another error if the verification could not be carried out.
 func (v *verification) carryOut(ctx context.Context, owner *restore.Owner) (*verify.Report, error) {
 	o := v.options
 	prepared, err := preparation(ctx, o.repository, o.server, o.id, o.threads, v.program.ui)
@@ -121,7 +121,7 @@ func (v *verification) carryOut(ctx context.Context, owner *restore.Owner) (*ver
 	return report, err
 }
 
-// notify sends the messages about the verification that are wanted.
+// notify sends the notifications about the verification.
 func (v *verification) notify(ctx context.Context, report *verify.Report, err error) {
 	p := v.program
 	within, cancel := p.interrupted.Remaining(ctx, job.NoticeTime)
@@ -140,7 +140,7 @@ func (v *verification) notify(ctx context.Context, report *verify.Report, err er
 	v.notifications.Send(within, notice, text, p.warnOf)
 }
 
-// notice describes the verification, for programs and for people.
+// notice describes the verification, as a document and as text.
 func (v *verification) notice(ctx context.Context, report *verify.Report, err error) (notice job.Notice, text string) {
 	finished := time.Now().UTC()
 	notice = job.Notice{
@@ -151,7 +151,7 @@ func (v *verification) notice(ctx context.Context, report *verify.Report, err er
 	verdict, b := "ok", bytes.Buffer{}
 	if report != nil {
 		notice.ID, notice.Result = report.ID, report
-		_ = printReport(&b, report) // a buffer takes all
+		_ = printReport(&b, report) // writing to a buffer cannot fail
 	}
 	if err != nil {
 		notice.Outcome, notice.Error = repo.OutcomeFailed, ui.OneLine(err.Error())
@@ -175,8 +175,8 @@ func (v *verification) notice(ctx context.Context, report *verify.Report, err er
 	return notice, b.String()
 }
 
-// carriedOut reports whether an error tells of damage, and not of a verification that
-// could not be carried out.
+// carriedOut reports whether the verification was carried out: err is nil or tells of
+// damage.
 func carriedOut(ctx context.Context, err error) bool {
 	code := exitCode(ctx, err)
 	return code == exitDone || code == exitDamage
@@ -201,7 +201,7 @@ func printReport(out io.Writer, r *verify.Report) error {
 	return ui.Rows(out, lines)
 }
 
-// inCapitals says what a verification came to; what is bad, in capitals.
+// inCapitals describes a verdict; a bad one in capitals.
 func inCapitals(v repo.Verdict) string {
 	switch v.Outcome {
 	case repo.VerdictProven, repo.VerdictAsOnSource:
