@@ -2,6 +2,7 @@ package copier
 
 import (
 	"errors"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +14,9 @@ import (
 // and a file may be written by the sinks of several goroutines at once.
 type FileSink struct {
 	File *os.File
+
+	// Out is what bytes are written with, File if it is nil.
+	Out io.WriterAt
 
 	// Sparse makes holes of all blocks of zeros, of 4 KiB and more. Otherwise
 	// zeros take up disk space like other bytes, where the file system can do
@@ -29,7 +33,7 @@ var _ pack.Sink = (*FileSink)(nil)
 // WriteAt writes b, without its zero blocks if the file is to be sparse.
 func (s *FileSink) WriteAt(b []byte, off int64) (int, error) {
 	if !s.Sparse {
-		return s.File.WriteAt(b, off)
+		return s.out().WriteAt(b, off)
 	}
 	for at := 0; at < len(b); {
 		if zero := pack.ZeroRun(b[at:]); zero > 0 {
@@ -40,13 +44,21 @@ func (s *FileSink) WriteAt(b []byte, off int64) (int, error) {
 			continue
 		}
 		end := at + pack.DataRun(b[at:], 0, 1)
-		n, err := s.File.WriteAt(b[at:end], off+int64(at))
+		n, err := s.out().WriteAt(b[at:end], off+int64(at))
 		if err != nil {
 			return at + n, err
 		}
 		at += n
 	}
 	return len(b), nil
+}
+
+// out is what bytes are written with.
+func (s *FileSink) out() io.WriterAt {
+	if s.Out == nil {
+		return s.File
+	}
+	return s.Out
 }
 
 // Zero makes a hole or writes zeros.
@@ -90,7 +102,7 @@ func (s *FileSink) fallocate(mode uint32, off, n int64) error {
 func (s *FileSink) writeZeros(off, n int64) error {
 	zeros := make([]byte, min(n, pack.MaxChunk))
 	for n > 0 {
-		w, err := s.File.WriteAt(zeros[:min(n, int64(len(zeros)))], off)
+		w, err := s.out().WriteAt(zeros[:min(n, int64(len(zeros)))], off)
 		if err != nil {
 			return err
 		}

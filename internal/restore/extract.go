@@ -125,17 +125,8 @@ func (x *extraction) extract(ctx context.Context, r *pack.Reader, p copier.Piece
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if e.Size > 0 {
-		sink := &diskSink{
-			cached: copier.FileSink{File: f, Sparse: file.Sparse, Fresh: true},
-			begun:  e.Start + file.shift,
-		}
-		if e.Size >= directFrom && disk.IsLocal(f) {
-			direct, err := fsuser.Value(x.as, func() (*os.File, error) { return x.reopen(file, unix.O_DIRECT) })
-			if err == nil { // else the file system cannot do that
-				defer direct.Close() //nolint:errcheck // f tells of errors when all is synced
-				sink.direct = &copier.FileSink{File: direct, Sparse: file.Sparse, Fresh: true}
-			}
-		}
+		to := &disk.Writer{File: f, Cached: e.Size < directFrom, WriteBack: writeBack}
+		sink := &copier.FileSink{File: f, Out: to, Sparse: file.Sparse, Fresh: true}
 		if err := r.Extent(ctx, p.From, file.Number, e, shiftedSink{sink, file.shift, x.meter}); err != nil {
 			return err
 		}
@@ -153,7 +144,7 @@ func (x *extraction) open(f *outFile) (*os.File, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.created != nil {
-		return x.reopen(f, 0)
+		return x.reopen(f)
 	}
 	file, err := x.root.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -171,8 +162,8 @@ func (x *extraction) open(f *outFile) (*os.File, error) {
 
 // reopen opens a file that was made. In a folder of somebody else's there may be
 // another file by now.
-func (x *extraction) reopen(f *outFile, flag int) (*os.File, error) {
-	file, err := x.root.OpenFile(f.path, os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|flag, 0)
+func (x *extraction) reopen(f *outFile) (*os.File, error) {
+	file, err := x.root.OpenFile(f.path, os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -255,47 +246,14 @@ func (s shiftedSink) Zero(off, n int64) error {
 }
 
 const (
-	// writeBehind is how many bytes of a file may gather in the page cache before the
+	// writeBack is how many bytes of a file may gather in the page cache before the
 	// kernel is told to write them. Left to itself it waits until the restore wants
 	// everything synced, when the processors have nothing else to do.
-	writeBehind = 8 << 20
+	writeBack = 8 << 20
 
 	// directFrom is how many bytes must be in a row to be written past the page cache.
 	directFrom = 1 << 20
-
-	// diskBlock is what such writes, and their places in memory, are multiples of.
-	diskBlock = 4096
 )
-
-// diskSink writes to a file from front to back, and has the disk follow. It goes past
-// the page cache if it can: that saves a copy, and what is there stays there.
-type diskSink struct {
-	cached copier.FileSink
-	direct *copier.FileSink // nil: impossible
-	begun  int64            // offset up to which the kernel was told to write
-}
-
-// WriteAt implements pack.Sink.
-func (s *diskSink) WriteAt(p []byte, off int64) (int, error) {
-	if s.direct != nil && off%diskBlock == 0 && len(p)%diskBlock == 0 &&
-		uintptr(unsafe.Pointer(unsafe.SliceData(p)))%diskBlock == 0 {
-		n, err := s.direct.WriteAt(p, off)
-		if !errors.Is(err, unix.EINVAL) {
-			return n, err
-		}
-		s.direct = nil // its blocks are larger
-	}
-	n, err := s.cached.WriteAt(p, off)
-	if end := off + int64(n); end-s.begun >= writeBehind {
-		// An error would show again when everything is synced.
-		_ = unix.SyncFileRange(int(s.cached.File.Fd()), s.begun, end-s.begun, unix.SYNC_FILE_RANGE_WRITE)
-		s.begun = end
-	}
-	return n, err
-}
-
-// Zero implements pack.Sink.
-func (s *diskSink) Zero(off, n int64) error { return s.cached.Zero(off, n) }
 
 // outFiles lists the files of a backup as they are laid down in a data
 // directory: under their own names, the redo log with a header.

@@ -1,4 +1,5 @@
-// Package disk tells what a file system can do and how much room it has.
+// Package disk tells what a file system can do and how much room it has, and writes large
+// files so that neither the page cache nor a sync at the end suffers from them.
 package disk
 
 import (

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbk/internal/repo/store"
+	"mbk/internal/sys/disk"
 )
 
 // tempTries bounds how often a Put starts over because another process removed
@@ -33,7 +34,10 @@ func (f *Store) Put(ctx context.Context, name string, write func(w io.Writer) er
 		return f.explain("write "+name, err)
 	}
 	defer t.dir.Close() //nolint:errcheck // synced by name
-	w := &objectWriter{ctx: ctx, folder: f, name: name, file: t.file}
+	w := &objectWriter{
+		ctx: ctx, folder: f, name: name, file: t.file,
+		out: disk.Writer{File: t.file, WriteBack: writeBack, Drop: true},
+	}
 	err = write(w)
 	if err == nil {
 		err = w.finish()

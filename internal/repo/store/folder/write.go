@@ -24,9 +24,7 @@ const (
 )
 
 // objectWriter is what the callback of Put writes to. It gathers pieces, and one
-// is written while the next one fills. Full ones go to the disk past the page cache:
-// that takes the kernel a fraction of the time, the cache stays the server's, and
-// no dirty pages wait for the fsync at the end. The writer counts, and remembers the
+// is written while the next one fills. The writer counts, and remembers the
 // first error: an object whose callback overlooked one must not be kept.
 type objectWriter struct {
 	ctx    context.Context
@@ -41,11 +39,8 @@ type objectWriter struct {
 	err      error
 
 	// Of the goroutine that writes, if there is one.
-	direct  bool  // past the page cache
-	cached  bool  // that is not possible or no good here
-	stored  int64 // bytes in the file
-	started int64 // write-back was started for the bytes below
-	plain   bool  // no write-back on this file system
+	out    disk.Writer // to the file
+	stored int64       // bytes in the file
 }
 
 // Write appends p to the object. The error may be that of an earlier piece.
@@ -75,7 +70,7 @@ func (w *objectWriter) send() error {
 	}
 	w.gathered, w.sent = w.sent[:0], w.gathered
 	busy, full := make(chan error, 1), w.sent
-	go func() { busy <- w.store(full, true) }()
+	go func() { busy <- w.store(full) }()
 	w.busy = busy
 	return nil
 }
@@ -90,76 +85,15 @@ func (w *objectWriter) wait() error {
 	return err
 }
 
-// store writes b at the end of the file, past the page cache if b is whole blocks
-// and the file system can do that.
-func (w *objectWriter) store(b []byte, blocks bool) error {
+// store writes b at the end of the file.
+func (w *objectWriter) store(b []byte) error {
 	err := w.folder.step("write")
 	n := 0
 	if err == nil {
-		w.setDirect(blocks)
-		n, err = w.file.Write(b)
-	}
-	if w.direct && errors.Is(err, unix.EINVAL) {
-		w.cached = true
-		w.setDirect(false)
-		var more int
-		more, err = w.file.Write(b[n:])
-		n += more
+		n, err = w.out.WriteAt(b, w.stored)
 	}
 	w.stored += int64(n)
-	if w.direct {
-		w.started = w.stored
-	} else if err == nil {
-		err = w.flush()
-	}
 	return w.folder.explain("write "+w.name, err)
-}
-
-// setDirect reports whether the next write goes past the page cache, unless it is
-// known that it cannot.
-func (w *objectWriter) setDirect(direct bool) {
-	w.cached = w.cached || direct && !w.direct && !disk.IsLocal(w.file)
-	if w.direct == direct || direct && w.cached {
-		return
-	}
-	flags, err := unix.FcntlInt(w.file.Fd(), unix.F_GETFL, 0)
-	if flags &^= unix.O_DIRECT; direct {
-		flags |= unix.O_DIRECT
-	}
-	if err == nil {
-		_, err = unix.FcntlInt(w.file.Fd(), unix.F_SETFL, flags)
-	}
-	w.direct = direct && err == nil
-	w.cached = w.cached || direct && err != nil
-}
-
-// flush starts the write-back of each part in the page cache when it is full, and
-// waits for the part before, so that at most two parts of every object are on
-// their way to the disk. What has arrived there is dropped from the page cache,
-// which belongs to the server.
-func (w *objectWriter) flush() error {
-	for !w.plain && w.stored-w.started >= writeBack {
-		fd := int(w.file.Fd())
-		err := unix.SyncFileRange(fd, w.started, writeBack, unix.SYNC_FILE_RANGE_WRITE)
-		if before := w.started - writeBack; err == nil && before >= 0 {
-			err = unix.SyncFileRange(fd, before, writeBack,
-				unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
-			_ = unix.Fadvise(fd, before, writeBack, unix.FADV_DONTNEED) // advice only
-		}
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ESPIPE), errors.Is(err, unix.ENOTSUP):
-			w.plain = true
-			return nil
-		case err != nil:
-			// An error of an earlier write, which the fsync at the end would
-			// not report a second time.
-			return err
-		}
-		w.started += writeBack
-	}
-	return nil
 }
 
 // finish writes what is left, makes everything durable and checks that all is
@@ -169,7 +103,7 @@ func (w *objectWriter) finish() error {
 		w.err = errors.Join(w.wait(), w.ctx.Err())
 	}
 	if w.err == nil && len(w.gathered) > 0 {
-		w.err = w.store(w.gathered, false)
+		w.err = w.store(w.gathered)
 	}
 	if w.err != nil {
 		return w.err
