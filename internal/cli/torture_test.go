@@ -275,8 +275,8 @@ func truncating(table, wait string) func(context.Context, *mariadbtest.Server) e
 func TestRedoOverwritten(t *testing.T) { t.Log(redoOverwritten(t, oldest())) }
 
 func redoOverwritten(t *testing.T, version string) string {
-	source := smallLog(t, version)
-	o, took := afterStop(t, backupArgs(source, t.TempDir()), source, overwritten...)
+	source, repository := smallLog(t, version), t.TempDir()
+	o, took := afterStop(t, backupArgs(source, repository), repository, source, overwritten...)
 	if o.code != 4 || !strings.Contains(o.stderr, "overwritten") || took > 10*time.Second {
 		t.Errorf("after %s exit code %d, %s; want exit code 4 within 10 s because the redo log was overwritten", took, o.code, o.stderr)
 	}
@@ -297,7 +297,7 @@ func redoReplaced(t *testing.T, version string) string {
 	}))
 	defer webhook.Close()
 	args := backupArgs(source, repository, "--webhook", webhook.URL, "--notify", "change")
-	o, took := afterStop(t, args, source, append(slices.Clone(overwritten), "SET GLOBAL innodb_log_file_size=25165824")...)
+	o, took := afterStop(t, args, repository, source, append(slices.Clone(overwritten), "SET GLOBAL innodb_log_file_size=25165824")...)
 	if o.code != 0 || !strings.Contains(o.stderr, "starting over") || !strings.Contains(o.stderr, "redo log replaced") {
 		t.Fatalf("exit code %d, %s; want a backup that started over because the redo log was replaced", o.code, o.stderr)
 	}
@@ -319,10 +319,10 @@ func smallLog(t *testing.T, version string) *mariadbtest.Server {
 
 // afterStop stops a backup that is copying while the server does something. It
 // returns how the backup ended, and how long after that.
-func afterStop(t *testing.T, args []string, source *mariadbtest.Server, do ...string) (o outcome, took time.Duration) {
+func afterStop(t *testing.T, args []string, repository string, source *mariadbtest.Server, do ...string) (o outcome, took time.Duration) {
 	t.Helper()
 	r := launch(t, command(t, append(args, "--rate-limit", "8MB")...))
-	until(t, "copying", func() bool { return niceness(t, r.cmd.Process.Pid)[10] })
+	untilCopying(t, repository)
 	r.whileStopped(t, func() { source.MustExec(t, do...) })
 	begun := time.Now()
 	return r.wait(t, time.Minute), time.Since(begun)
