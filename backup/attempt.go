@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"mbk/backup/preflight"
 	"mbk/copier"
 	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
@@ -24,7 +25,7 @@ import (
 // of it belongs to one goroutine, except where a member says otherwise.
 type attempt struct {
 	opts     Options
-	found    *Preflight
+	found    *preflight.Report
 	journal  *journal     // what it tells of itself when it is over
 	failures failures     // what ends it at once
 	server   *connections // to the server
@@ -66,7 +67,7 @@ type step struct {
 	do   func(context.Context) error
 }
 
-func runAttempt(ctx context.Context, o Options, found *Preflight, try int) (m *repo.Manifest, err error) {
+func runAttempt(ctx context.Context, o Options, found *preflight.Report, try int) (m *repo.Manifest, err error) {
 	now := time.Now().UTC()
 	id, err := o.Repository.FreshID(ctx, now, repo.KindFull)
 	if err != nil {
@@ -165,7 +166,7 @@ func (r *attempt) connect(ctx context.Context) error {
 
 // start begins the backup on the server, and the copier.
 func (r *attempt) start(ctx context.Context) error {
-	l := r.found.layout
+	l := r.found.Layout
 	before, err := l.Stat(ddlLog(l))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -173,7 +174,7 @@ func (r *attempt) start(ctx context.Context) error {
 	if err := r.server.stages.Advance(ctx, stage.Start); err != nil {
 		return err
 	}
-	if err := proveDatadir(l, before, r.found.facts.Version); err != nil {
+	if err := proveDatadir(l, before, r.found.Facts.Version); err != nil {
 		return err
 	}
 	control, err := l.ReadAriaControl()
@@ -184,7 +185,7 @@ func (r *attempt) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.copies, err = newCopies(l, c, int64(r.found.descriptors)); err != nil {
+	if r.copies, err = newCopies(l, c, int64(r.found.Descriptors)); err != nil {
 		c.Abort(err)
 		return err
 	}
@@ -213,8 +214,8 @@ func proveDatadir(l datadir.Layout, before datadir.FileStat, version stage.Versi
 	case err == nil && !before.Changed.Equal(after.Changed):
 		return nil
 	}
-	err = fmt.Errorf("%s %w: BACKUP STAGE START did not touch its ddl.log", l.Dir, ErrOtherServer)
-	return hint.Wrap(err, otherServerHint())
+	err = fmt.Errorf("%s %w: BACKUP STAGE START did not touch its ddl.log", l.Dir, preflight.ErrOtherServer)
+	return hint.Wrap(err, preflight.OtherServerHint())
 }
 
 func (r *attempt) copierOptions() copier.Options {
@@ -225,20 +226,20 @@ func (r *attempt) copierOptions() copier.Options {
 		OnProgress: func(read, stored int64) {
 			r.journal.read.Add(read)
 			r.journal.stored.Add(stored)
-			r.opts.Progress.Bytes(read, stored, r.found.bytes)
+			r.opts.Progress.Bytes(read, stored, r.found.Bytes)
 		},
 	}
 }
 
 // scan is a scan of the data directory, which fails if a table's file cannot be read.
 func (r *attempt) scan(ctx context.Context) (datadir.Scan, error) {
-	s, err := r.found.layout.Scan(ctx)
+	s, err := r.found.Layout.Scan(ctx)
 	if err != nil {
 		return datadir.Scan{}, err
 	}
-	needed, _ := r.found.layout.SplitUnreadable(s.Unreadable)
+	needed, _ := r.found.Layout.SplitUnreadable(s.Unreadable)
 	if needed != "" {
-		return datadir.Scan{}, hint.Wrap(fmt.Errorf("tables have files that cannot be read: %s", needed), unreadHint)
+		return datadir.Scan{}, hint.Wrap(fmt.Errorf("tables have files that cannot be read: %s", needed), preflight.UnreadHint)
 	}
 	return s, nil
 }
@@ -275,14 +276,14 @@ func (r *attempt) beginCopying(ctx context.Context, s datadir.Scan) error {
 	if err := r.startRedo(ctx, s); err != nil {
 		return err
 	}
-	r.session.lower(r.opts.Priority.Nice, r.found.facts.PeerPID)
+	r.session.lower(r.opts.Priority.Nice, r.found.Facts.PeerPID)
 	return r.copies.copySystem(ctx)
 }
 
 // startRedo reads the newest checkpoint and begins to copy the log after it. It
 // returns when everything that was durable by then is copied.
 func (r *attempt) startRedo(ctx context.Context, s datadir.Scan) error {
-	r.redo = newRedoCopy(r.found.layout, r.opts.SpoolDir, r.copies.nextNumber())
+	r.redo = newRedoCopy(r.found.Layout, r.opts.SpoolDir, r.copies.nextNumber())
 	r.guard.redo.Store(r.redo)
 	if err := r.redo.open(r.server.watch, r.session.mindLag, r.opts.Logger); err != nil {
 		return err
@@ -333,7 +334,7 @@ func (r *attempt) catchUp(ctx context.Context) error {
 		if err := r.copies.foreign.lookForLeftOver(ctx, r.opts.Server, s); err != nil {
 			return err
 		}
-		fresh, size, err := r.copies.missing(s.Entries, r.found.layout.StatAll(s.Entries))
+		fresh, size, err := r.copies.missing(s.Entries, r.found.Layout.StatAll(s.Entries))
 		if err != nil {
 			return err
 		}
@@ -374,15 +375,15 @@ func (r *attempt) finish(ctx context.Context) error {
 	if err := r.redo.wait(ctx); err != nil {
 		return err
 	}
-	l, spaces := r.found.layout, r.redo.tail.Journal().Spaces()
+	l, spaces := r.found.Layout, r.redo.tail.Journal().Spaces()
 	r.final.leftOut = r.final.leaveOut()
 	if len(r.final.leftOut) > 0 && !r.opts.SkipUnsupported {
 		t := r.final.leftOut[0]
 		return madeMeanwhile(fmt.Sprintf("%s has engine %s, which cannot be backed up; it was made during the backup",
-			printable.Table(t.Database, t.Name), t.Engine), leaveOutHint())
+			printable.Table(t.Database, t.Name), t.Engine), preflight.SkipHint())
 	}
 	r.final.leftOut = append(r.final.leftOut, leftByFilter(l, r.final.listed)...)
-	r.final.leftOut = append(r.final.leftOut, leftWithoutFiles(r.found.fileless, r.final.listed)...)
+	r.final.leftOut = append(r.final.leftOut, leftWithoutFiles(r.found.Fileless, r.final.listed)...)
 	if err := addRecreated(r.final, spaces, l, r.copies.nextNumber); err != nil {
 		return err
 	}
@@ -432,7 +433,7 @@ func (r *attempt) record(ctx context.Context, m *repo.Manifest, failed error) er
 func (r *attempt) failure(cause error) repo.Attempt {
 	a := failure(r.opts, r.journal.id, r.journal.started, cause)
 	a.Kind = repo.KindFull
-	describe(&a, r.found.facts)
+	describe(&a, r.found.Facts)
 	r.journal.describe(&a)
 	a.Stages = r.server.stageTimes()
 	if r.aria != nil {
@@ -441,6 +442,6 @@ func (r *attempt) failure(cause error) repo.Attempt {
 	if r.redo != nil && r.redo.started() {
 		a.RedoCapacity, a.LowestHeadroom = r.redo.capacity, r.redo.tail.Progress().LowestHeadroom
 	}
-	a.Warn(r.found.warnings()...)
+	a.Warn(r.found.Warnings()...)
 	return a
 }

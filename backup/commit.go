@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"mbk/backup/preflight"
 	"mbk/internal/datadir"
 	"mbk/internal/innodb"
 	"mbk/stage"
@@ -56,7 +57,7 @@ func (r *attempt) underBlockDDL(ctx context.Context) error {
 	var listed datadir.Listing
 	asking, both := errgroup.WithContext(ctx)
 	asking.Go(func() (err error) {
-		listed, err = list(both, r.opts.Server)
+		listed, err = preflight.ListTables(both, r.opts.Server)
 		return err
 	})
 	r.final = newFinalState()
@@ -109,7 +110,7 @@ func (r *attempt) underBlockCommit(ctx context.Context) error {
 	if written {
 		r.redo.tail.Written(lsn)
 	}
-	r.final.position, err = readPosition(ctx, r.opts.Server, on(r.found.layout.Vars["log_bin"]), r.opts.Logger)
+	r.final.position, err = readPosition(ctx, r.opts.Server, r.found.Layout.On("log_bin"), r.opts.Logger)
 	if err != nil {
 		return err
 	}
@@ -142,10 +143,10 @@ func (r *attempt) resolveLast(ctx context.Context) (innodb.LSN, error) {
 		if lsns, err = r.server.watch.LSNs(ctx); err != nil {
 			break
 		}
-		if recreates(r.found.layout) && r.redo.tail.Journal().Readable() {
+		if recreates(r.found.Layout) && r.redo.tail.Journal().Readable() {
 			return lsns.Current, nil
 		}
-		if s, err = r.found.layout.Rescan(ctx, s); err != nil {
+		if s, err = r.found.Layout.Rescan(ctx, s); err != nil {
 			break
 		}
 		e, lacking := r.resolver().lacking(s)

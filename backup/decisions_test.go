@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"mbk/backup/preflight"
 	"mbk/internal/datadir"
 	"mbk/internal/datadir/filter"
 	"mbk/internal/innodb"
@@ -249,11 +250,11 @@ func TestReconcileTables(t *testing.T) {
 	}{
 		"the same":                       {ours: []string{"a", "b"}, listed: table("a", "b"), problems: []string{"", ""}},
 		"one is left out":                {ours: []string{"a"}, leftOut: []string{"b"}, listed: table("a", "b"), problems: []string{""}},
-		"the server has more":            {ours: []string{"a"}, listed: table("a", "b"), says: withoutFiles + "`d`.`b`"},
+		"the server has more":            {ours: []string{"a"}, listed: table("a", "b"), says: preflight.WithoutFiles + "`d`.`b`"},
 		"we have more":                   {ours: []string{"a", "b"}, listed: table("a"), says: "does not list: `d`.`b`"},
 		"we had more before":             {ours: []string{"a", "b"}, listed: table("a"), unlisted: table("b"), problems: []string{"", unlistedText}},
 		"a definition cannot be read":    {ours: []string{"b"}, listed: table("a", "b"), unreadable: "a", problems: []string{"bad", ""}},
-		"another one could not be found": {ours: []string{"b"}, listed: table("a", "b"), unreadable: "c", says: withoutFiles + "`d`.`a`"},
+		"another one could not be found": {ours: []string{"b"}, listed: table("a", "b"), unreadable: "c", says: preflight.WithoutFiles + "`d`.`a`"},
 	} {
 		m, f := &repo.Manifest{}, newFinalState()
 		for _, name := range c.ours {

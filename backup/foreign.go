@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"mbk/backup/preflight"
 	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/innodb"
@@ -78,7 +79,7 @@ func (c *foreignFiles) warnLeftOver() []string {
 		return nil
 	}
 	slices.Sort(names)
-	return []string{leftOverText(names)}
+	return []string{preflight.UnownedText(names)}
 }
 
 // findProblems looks, under the lock, for tables of InnoDB without files, or with wrong

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mbk/backup/preflight"
 	"mbk/internal/hint"
 	"mbk/internal/sys/disk"
 	"mbk/stage"
@@ -92,7 +93,7 @@ func (g *guard) lookAtRoom(ctx context.Context) error {
 		return err
 	}
 	if space.Known {
-		if err := g.opts.MinFree.wantRoom(g.opts.Repository.String(), space.Free, space.Total); err != nil {
+		if err := g.opts.MinFree.WantRoom(g.opts.Repository.String(), space.Free, space.Total); err != nil {
 			return err
 		}
 	}
@@ -108,7 +109,7 @@ func (g *guard) lookAtRoom(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("spool folder: %w", err)
 	}
-	return g.opts.MinFree.wantRoom("spool folder "+g.opts.SpoolDir, spool.Free, spool.Total)
+	return g.opts.MinFree.WantRoom("spool folder "+g.opts.SpoolDir, spool.Free, spool.Total)
 }
 
 // lookAtLag compares how far replication is behind with the bound.
@@ -161,7 +162,7 @@ func (g *guard) lookAtStatus(ctx context.Context) error {
 
 // wrongBound is the error for a condition that can never be judged.
 func wrongBound(text string) error {
-	return &FindingError{Finding{Check: "bounds", Grade: GradeError, Text: text, Hints: []hint.Text{
+	return &preflight.FindingError{Finding: preflight.Finding{Check: "bounds", Grade: preflight.GradeError, Text: text, Hints: []hint.Text{
 		"SHOW GLOBAL STATUS lists the variables; correct " + hint.Option("abort-if"),
 	}}}
 }

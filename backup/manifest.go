@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"mbk/backup/preflight"
 	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/datadir/filter"
@@ -22,7 +23,7 @@ import (
 func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 	m := &repo.Manifest{
 		FormatVersion: repo.FormatVersion, ID: r.journal.id, Kind: repo.KindFull, Tool: r.opts.Tool,
-		Started: r.journal.started, Server: describeServer(r.found.facts), Steps: r.journal.stepTimes(), Stages: r.server.stageTimes(), LockMS: r.journal.window.Milliseconds(),
+		Started: r.journal.started, Server: describeServer(r.found.Facts), Steps: r.journal.stepTimes(), Stages: r.server.stageTimes(), LockMS: r.journal.window.Milliseconds(),
 		Binlog: r.final.position.binlog, Replicas: r.final.position.replicas, Galera: r.final.position.galera,
 		Codec: r.opts.Codec.String(), Packs: append(r.copies.packs, r.redo.pack), LeftOut: r.final.leftOut,
 		Redo: r.redo.describe(), Aria: repo.Aria{Control: &r.aria.control},
@@ -30,7 +31,7 @@ func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 			Late: r.final.lateCopies(), DDL: r.copies.baseline.ddl(r.final, r.redo.tail.Journal().Spaces()),
 		},
 	}
-	if r.found.layout.Selection != nil {
+	if r.found.Layout.Selection != nil {
 		m.Filter = describeFilter(r.opts.Filter, r.final.leftDatabases)
 	}
 	found, err := r.list(ctx, m)
@@ -43,7 +44,7 @@ func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 		err := fmt.Errorf("%s has a page with LSN %d, which is after the end of the copied redo at %d: it is of another server, or of another time", found.maxFile, m.LSN.MaxPage, m.LSN.End)
 		return nil, r.strange(found.maxFile, err)
 	}
-	if err := reconcileTables(m, r.final, r.found.layout, r.found.unlisted); err != nil {
+	if err := reconcileTables(m, r.final, r.found.Layout, r.found.Unlisted); err != nil {
 		return nil, err
 	}
 	m.Warnings = r.warnings(m, r.noteProblems(m))
@@ -63,7 +64,7 @@ func (r *attempt) strange(file string, err error) error {
 	case p == nil:
 		return err // the system tablespace or undo
 	case d == nil || d.Spaces[p.entry.DictionaryName()] == 0:
-		return hint.Wrap(err, leftOverHint)
+		return hint.Wrap(err, preflight.UnownedHint)
 	}
 	table := filename.SQL(p.entry.Dir) + "." + filename.SQL(p.entry.Table)
 	return hint.Wrap(err, hint.Textf(
@@ -73,17 +74,17 @@ func (r *attempt) strange(file string, err error) error {
 
 // warnings are what a DBA should know of a backup that is whole.
 func (r *attempt) warnings(m *repo.Manifest, outdated []datadir.TableName) []string {
-	warnings := append([]string{}, r.found.warnings()...)
+	warnings := append([]string{}, r.found.Warnings()...)
 	for _, d := range m.Damaged {
 		warnings = append(warnings, fmt.Sprintf("%s: page %d is damaged in the source", d.File, d.Page))
 	}
 	warnings = append(warnings, r.copies.foreign.withoutSpace()...)
 	warnings = append(warnings, r.copies.foreign.warnLeftOver()...)
 	warnings = append(warnings, r.final.warnUndefined(m)...)
-	warnings = append(warnings, r.final.warnUnread(r.found.warnings())...)
+	warnings = append(warnings, r.final.warnUnread(r.found.Warnings())...)
 	warnings = append(warnings, warnProblems(m)...)
 	if len(outdated) > 0 {
-		warnings = append(warnings, outdatedText(outdated))
+		warnings = append(warnings, preflight.OutdatedText(outdated))
 	}
 	if m.Binlog == nil {
 		warnings = append(warnings, "the server writes no binary log: a restore ends at the moment of the backup")
@@ -94,7 +95,7 @@ func (r *attempt) warnings(m *repo.Manifest, outdated []datadir.TableName) []str
 // noteProblems writes what is wrong with tables on the source into the manifest. It
 // returns the tables that need an upgrade.
 func (r *attempt) noteProblems(m *repo.Manifest) []datadir.TableName {
-	j := datadir.Judge{Layout: r.found.layout, Discarded: r.copies.foreign.discarded, Started: r.opts.Server.Started()}
+	j := datadir.Judge{Layout: r.found.Layout, Discarded: r.copies.foreign.discarded, Started: r.opts.Server.Started()}
 	if r.final.bare {
 		j.Dictionary = r.copies.foreign.dictionary
 	}
@@ -113,7 +114,7 @@ func (r *attempt) noteProblems(m *repo.Manifest) []datadir.TableName {
 			t.Problem = all[datadir.TableKey{Database: filename.Encode(t.Database), Table: filename.Encode(t.Name)}]
 		}
 	}
-	return datadir.Outdated(parts, r.found.facts.Version)
+	return datadir.Outdated(parts, r.found.Facts.Version)
 }
 
 // describeFilter is the filter in the manifest, nil without one.
@@ -217,10 +218,10 @@ func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 	m.Tables = r.final.tables(index)
 	for _, dir := range r.final.databases {
 		mode := uint32(0o700)
-		if s, err := r.found.layout.Stat(r.found.layout.Dir + "/" + dir); err == nil {
+		if s, err := r.found.Layout.Stat(r.found.Layout.Dir + "/" + dir); err == nil {
 			mode = s.Mode & 0o7777
 		}
-		m.Directories = append(m.Directories, repo.Directory{Path: dir, Name: filename.SQL(dir), Mode: mode, Origin: r.found.layout.DatabaseOrigin(dir)})
+		m.Directories = append(m.Directories, repo.Directory{Path: dir, Name: filename.SQL(dir), Mode: mode, Origin: r.found.Layout.DatabaseOrigin(dir)})
 	}
 	return found, nil
 }

@@ -2,33 +2,24 @@ package backup
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
-	"mbk/copier/pack"
-	"mbk/internal/datadir/filter"
+	"mbk/backup/preflight"
 	"mbk/internal/repo"
 	"mbk/internal/sys/priority"
-	"mbk/stage"
 )
 
 // Options say what Run backs up, and where to. The zero values of those that
 // are not required are useful.
 type Options struct {
-	Server     *stage.Server    // required
-	Repository *repo.Repository // required, but see NoRepository
-	Tool       string           // "mbk 0.1.0", for the manifest
+	preflight.Options // what the checks need to know, too: the server, the repository, the filter
 
-	// Datadir is the server's data directory on this machine. "" is the path
-	// that the server names.
-	Datadir string
+	Tool string // "mbk 0.1.0", for the manifest
 
-	Workers        int        // goroutines that copy, 0: one for each processor
-	Codec          pack.Codec // of the packs
-	Level          int        // of the codec, 0: its default
-	BytesPerSecond int64      // read limit, 0: none; the redo is never limited
+	Workers        int   // goroutines that copy, 0: one for each processor
+	Level          int   // of the codec, 0: its default
+	BytesPerSecond int64 // read limit, 0: none; the redo is never limited
 
 	// Priority is that of the threads that copy, as long as the server waits for
 	// nothing. The zero value is that of the process.
@@ -49,38 +40,11 @@ type Options struct {
 	// is frozen, the server takes them back soon after (stage.StageOptions.Budget).
 	LockBudget time.Duration
 
-	// Filter says which databases and tables the backup is about; empty: all.
-	Filter filter.Spec
-
 	// AllowDamagedPages records damaged pages and goes on, where a backup fails otherwise.
 	AllowDamagedPages bool
-	// SkipUnsupported leaves tables of engines that cannot be copied out of
-	// the backup, and records that, where it is refused otherwise.
-	SkipUnsupported bool
 	// KeepFailed leaves the objects of a failed backup in the repository, for a
 	// look at them. The next backup sweeps them.
 	KeepFailed bool
-
-	// HistoryTable is a table of the server in which a row is written for every
-	// attempt, when the server is free again. Zero: none. That it cannot be written
-	// is a warning.
-	HistoryTable stage.HistoryTable
-
-	// NoRepository is why there is no Repository. Check says so, and looks at
-	// everything else; Run fails with it.
-	NoRepository error
-
-	// NewServer accepts that the backups in the repository are of another server,
-	// in whose place this one has come. Without it such a backup is refused.
-	NewServer bool
-
-	// SpoolDir is where redo is spooled that the repository does not take fast
-	// enough. "": the usual folder for temporary files that survive a reboot.
-	SpoolDir string
-
-	// MinFree is what stays free in the repository and in the spool folder. A backup
-	// that would take more is given up.
-	MinFree Reserve
 
 	Logger   *slog.Logger // nil: none
 	Progress Progress     // nil fields: none
@@ -102,17 +66,11 @@ type Progress struct {
 
 // Validate completes the options.
 func (o *Options) Validate() error {
-	if o.Server == nil {
-		return errors.New("backup: no server")
-	}
-	if o.Repository == nil && o.NoRepository == nil {
-		return errors.New("backup: no repository")
+	if err := o.Options.Validate(); err != nil {
+		return err
 	}
 	if o.Workers < 0 || o.Level < 0 || o.BytesPerSecond < 0 || o.LockWait < 0 || o.LockSlice < 0 || o.LockBudget < 0 || o.MaxLag < 0 {
 		return errors.New("backup: a number of the options is negative")
-	}
-	if _, err := filter.New(o.Filter, false); err != nil {
-		return err
 	}
 	if o.LockWait == 0 {
 		o.LockWait = time.Minute
@@ -124,12 +82,6 @@ func (o *Options) Validate() error {
 		o.LockSlice = time.Second
 	}
 	o.fillHooks()
-	if o.SpoolDir == "" {
-		o.SpoolDir = spoolDir()
-	}
-	if s, err := os.Stat(o.SpoolDir); err != nil || !s.IsDir() {
-		return fmt.Errorf("spool folder %s is not a folder", o.SpoolDir)
-	}
 	return nil
 }
 
@@ -150,15 +102,4 @@ func (o *Options) fillHooks() {
 	if o.Attempted == nil {
 		o.Attempted = func(repo.Attempt) {}
 	}
-}
-
-// spoolDir prefers /var/tmp: /tmp may be memory.
-func spoolDir() string {
-	if dir := os.Getenv("TMPDIR"); dir != "" {
-		return dir
-	}
-	if s, err := os.Stat("/var/tmp"); err == nil && s.IsDir() {
-		return "/var/tmp"
-	}
-	return os.TempDir()
 }

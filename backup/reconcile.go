@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mbk/backup/preflight"
 	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/hint"
@@ -22,7 +23,7 @@ import (
 // madeMeanwhile is the error for a table that a check before the backup would have
 // refused.
 func madeMeanwhile(text string, advice hint.Text) error {
-	return &FindingError{Finding{Check: checkTables, Grade: GradeError, Text: text, Hints: []hint.Text{advice}}}
+	return &preflight.FindingError{Finding: preflight.Finding{Check: preflight.CheckTables, Grade: preflight.GradeError, Text: text, Hints: []hint.Text{advice}}}
 }
 
 // addRecreated adds empty files for the tablespaces that an ALTER has made and no scan
@@ -75,7 +76,7 @@ func reconcileSpaces(f *finalState, spaces []innodb.SpaceHistory, l datadir.Layo
 	created := map[string]innodb.SpaceID{} // by the last name in the redo
 	for _, s := range spaces {
 		if s.Deleted == 0 && s.External && !l.Pathless() && l.Selection != nil {
-			return madeMeanwhile(s.Name+" was made with DATA DIRECTORY during the backup: "+filteredFar, filterFarHint)
+			return madeMeanwhile(s.Name+" was made with DATA DIRECTORY during the backup: "+preflight.ExternalFiltered, preflight.ExternalFilteredHint)
 		}
 		if s.Deleted == 0 {
 			created[strings.TrimPrefix(s.Name, "./")] = s.Space
@@ -130,11 +131,14 @@ func (f *finalState) spaceFiles(created map[string]innodb.SpaceID) (map[innodb.S
 // warnUnread is the warning of what the last scan could not read, unless the checks
 // have said the same.
 func (f *finalState) warnUnread(said []string) []string {
-	if f.loose == "" || slices.Contains(said, unreadText(f.loose)) {
+	if f.loose == "" || slices.Contains(said, preflight.UnreadText(f.loose)) {
 		return nil
 	}
-	return []string{unreadText(f.loose)}
+	return []string{preflight.UnreadText(f.loose)}
 }
+
+// unlistedText is the problem of a table that the server does not list.
+const unlistedText = "not listed by the server"
 
 // reconcileTables compares the manifest with what the server listed under BLOCK_DDL: what
 // the server has and the backup has not must never go unnoticed. Tables that it did not
@@ -152,10 +156,10 @@ func reconcileTables(m *repo.Manifest, f *finalState, l datadir.Layout, unlisted
 	found := compare.Tables(ours, f.listed.Tables)
 	found.Missing = slices.DeleteFunc(found.Missing, func(q datadir.TableName) bool { return addUnknown(m, l, q) })
 	if len(found.Missing) > 0 {
-		return errors.New(withoutFiles + shortNames(found.Missing))
+		return errors.New(preflight.WithoutFiles + datadir.ListNames(found.Missing))
 	}
 	if fresh := slices.DeleteFunc(slices.Clone(found.Surplus), func(q datadir.TableName) bool { return slices.Contains(unlisted, q) }); len(fresh) > 0 {
-		return fmt.Errorf("the data directory has tables that the server does not list: %s", shortNames(fresh))
+		return fmt.Errorf("the data directory has tables that the server does not list: %s", datadir.ListNames(fresh))
 	}
 	for i := range m.Tables {
 		if t := &m.Tables[i]; slices.Contains(found.Surplus, datadir.TableName{Database: t.Database, Name: t.Name}) {
@@ -167,7 +171,7 @@ func reconcileTables(m *repo.Manifest, f *finalState, l datadir.Layout, unlisted
 		databases = append(databases, d.Name)
 	}
 	if missing := compare.Databases(l, databases, f.listed.Databases); len(missing) > 0 {
-		return errors.New(withoutDirectory + printable.List(missing))
+		return errors.New(preflight.WithoutDirectory + printable.List(missing))
 	}
 	return nil
 }
@@ -231,7 +235,7 @@ func (f *finalState) warnUndefined(m *repo.Manifest) []string {
 		return nil
 	}
 	slices.Sort(found)
-	return []string{orphansText(found)}
+	return []string{preflight.OrphansText(found)}
 }
 
 const twoFilesHint = "one of them is a copy: look which of the tables the server can open, before you move the file of the other out of the data directory"
@@ -250,5 +254,5 @@ func warnProblems(m *repo.Manifest) []string {
 			tables, problems = append(tables, datadir.TableName{Database: t.Database, Name: t.Name}), append(problems, t.Problem)
 		}
 	}
-	return problemTexts(tables, problems)
+	return preflight.ProblemTexts(tables, problems)
 }

@@ -64,7 +64,7 @@ func samePair(entries []datadir.Entry) int {
 // moving the time of their file, and only the file of the keys tells. (Without it
 // each file speaks for itself: closing a table touches the keys only.)
 func (r *resolver) stale(pair []datadir.Entry) bool {
-	if !on(r.copies.layout.Vars["myisam_use_mmap"]) {
+	if !r.copies.layout.On("myisam_use_mmap") {
 		return false
 	}
 	for _, e := range pair {

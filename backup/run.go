@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"mbk/backup/preflight"
 	"mbk/internal/repo"
 )
 
@@ -23,7 +24,7 @@ func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer found.close()
+	defer found.Close()
 	defer release() //nolint:errcheck // the lock ends with the process at the latest
 	for try := 1; ; try++ {
 		m, err := runAttempt(ctx, o, found, try)
@@ -39,24 +40,24 @@ func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
 
 // prepare makes all checks and takes the repository's lock. What fails here is an
 // attempt too, except Options.Unrecorded says otherwise: the history has it.
-func prepare(ctx context.Context, o Options) (found *Preflight, release func() error, err error) {
+func prepare(ctx context.Context, o Options) (found *preflight.Report, release func() error, err error) {
 	const step = "checking the server and the repository"
 	began := time.Now()
 	defer func() {
 		if err == nil || o.Unrecorded(err) {
 			return
 		}
-		found.close()
+		found.Close()
 		a := failure(o, "", began, err)
 		a.Steps = []repo.Step{{Name: step, MS: time.Since(began).Milliseconds()}}
 		if found != nil {
-			describe(&a, found.facts)
-			a.Warn(found.warnings()...)
+			describe(&a, found.Facts)
+			a.Warn(found.Warnings()...)
 		}
 		notBegun(ctx, o, a)
 	}()
 	o.Progress.Step(step)
-	if found, err = preflight(ctx, o, 0); err != nil {
+	if found, err = preflight.Run(ctx, o.Options); err != nil {
 		return found, nil, err
 	}
 	if err := found.Errors(); err != nil {
@@ -70,7 +71,7 @@ func prepare(ctx context.Context, o Options) (found *Preflight, release func() e
 		return found, nil, errors.Join(err, release())
 	}
 	if err != nil { // it takes up room, and no backup depends on it
-		found.add("repository", GradeWarning, "what an interrupted backup or expiry left cannot be removed: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+		found.Add("repository", preflight.GradeWarning, "what an interrupted backup or expiry left cannot be removed: "+strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	for _, name := range swept {
 		o.Logger.Info("removed what an interrupted backup left", "object", name)

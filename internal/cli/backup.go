@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mbk/backup"
+	"mbk/backup/preflight"
 	"mbk/copier/pack"
 	"mbk/internal/cli/options"
 	"mbk/internal/hint"
@@ -158,8 +159,9 @@ func runBackup(ctx context.Context, o *backupOptions, p *program) error {
 // backup returns the options of the backup.
 func (o *backupOptions) backup(p *program) (backup.Options, error) {
 	b := backup.Options{
-		Tool: tool(), Workers: o.threads, LockWait: o.locks.wait, LockBudget: o.locks.budget,
-		AllowDamagedPages: o.damagedPages, KeepFailed: o.keepFailed, SpoolDir: o.spoolDir,
+		Options: preflight.Options{SpoolDir: o.spoolDir},
+		Tool:    tool(), Workers: o.threads, LockWait: o.locks.wait, LockBudget: o.locks.budget,
+		AllowDamagedPages: o.damagedPages, KeepFailed: o.keepFailed,
 		Logger: p.ui.Logger(),
 	}
 	if info, err := os.Stat(o.spoolDir); o.spoolDir != "" && (err != nil || !info.IsDir()) {
@@ -201,7 +203,7 @@ func (o *backupOptions) job(p *program) (*job.Job, error) {
 // for everything that needs another call, and for a repository in use; if a timer started
 // it, those are failed backups.
 func (p *program) refused(ctx context.Context, err error) bool {
-	var finding *backup.FindingError
+	var finding *preflight.FindingError
 	if isUsage(err) || errors.As(err, &finding) && finding.Finding.Check == "filter" {
 		return true
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mbk/backup"
+	"mbk/backup/preflight"
 	"mbk/internal/cli/options"
 	"mbk/internal/hint"
 	"mbk/internal/ui"
@@ -46,8 +47,8 @@ func checkCommand(p *program) *command {
 
 // checkDocument is what "check --json" prints.
 type checkDocument struct {
-	OK       bool             `json:"ok"`
-	Findings []backup.Finding `json:"findings"`
+	OK       bool                `json:"ok"`
+	Findings []preflight.Finding `json:"findings"`
 }
 
 func runCheck(ctx context.Context, o *checkOptions, u *ui.UI) error {
@@ -72,7 +73,7 @@ func runCheck(ctx context.Context, o *checkOptions, u *ui.UI) error {
 		return errors.Join(b.NoRepository, err)
 	}
 	defer b.Server.Close()
-	found, err := backup.Check(ctx, b)
+	found, err := preflight.Check(ctx, b.Options)
 	if err != nil {
 		return err
 	}
@@ -96,7 +97,7 @@ func checkFreshness(ctx context.Context, o *checkOptions, ages ageLimits, u *ui.
 	}
 	var all []error
 	for _, f := range found {
-		if f.Grade != backup.GradeError {
+		if f.Grade != preflight.GradeError {
 			continue
 		}
 		var failed error = &staleError{f.Check + ": " + f.Text}
@@ -110,12 +111,12 @@ func checkFreshness(ctx context.Context, o *checkOptions, ages ageLimits, u *ui.
 
 // printFindings prints findings as a document or as one line each. Hints on warnings
 // follow them; those on errors go to stderr with the errors.
-func printFindings(u *ui.UI, found []backup.Finding, ok bool) error {
+func printFindings(u *ui.UI, found []preflight.Finding, ok bool) error {
 	var lines []string
 	for _, f := range found {
 		lines = append(lines, f.Grade+"\t"+f.Check+"\t"+f.Text)
 		for _, h := range f.Hints {
-			if f.Grade == backup.GradeWarning {
+			if f.Grade == preflight.GradeWarning {
 				lines = append(lines, "hint\t"+f.Check+"\t"+h.String())
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"mbk/backup"
+	"mbk/backup/preflight"
 	"mbk/copier"
 	"mbk/copier/pack"
 	"mbk/internal/innodb"
@@ -38,12 +39,12 @@ func TestExitCode(t *testing.T) {
 		{&configError{fmt.Errorf("repository: %w", fs.ErrPermission)}, 2},
 		{&repo.UnknownError{What: "backup"}, 2},
 		{repo.ErrNotRepository, 2},
-		{&backup.FindingError{}, 2},
+		{&preflight.FindingError{}, 2},
 		{stage.ErrDenied, 2},
 		{stage.ErrPrivilege, 2},
 		{stage.ErrTLS, 2},
 		{stage.ErrNotMariaDB, 2},
-		{backup.ErrOtherServer, 2},
+		{preflight.ErrOtherServer, 2},
 		{repo.ErrNewerFormat, 2},
 		{&restore.ObjectionsError{}, 2},
 		{&copier.PageError{}, 3},
@@ -97,10 +98,10 @@ func TestExitCode(t *testing.T) {
 		{fmt.Errorf("%w: %w", interrupt.ErrHangs, errors.New("more")), 1},
 		// Of several the gravest counts: damage, then what another try may mend.
 		{errors.Join(&stage.BusyError{}, &pack.DamageError{}), 3},
-		{errors.Join(&backup.FindingError{}, &stage.BusyError{}), 4},
+		{errors.Join(&preflight.FindingError{}, &stage.BusyError{}), 4},
 		{errors.Join(&copier.PageError{}, &ui.OutputError{Cause: syscall.EPIPE}), 1},
 		{&backup.BoundError{}, 4},
-		{&backup.SpaceError{}, 1},
+		{&preflight.SpaceError{}, 1},
 		{&staleError{}, 1},
 		{stage.ErrTooManyConnections, 4},
 	} {

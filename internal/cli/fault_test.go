@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"mbk/backup"
+	"mbk/backup/preflight"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/internal/repo/store"
@@ -511,7 +512,7 @@ func TestFullSpool(t *testing.T) {
 		}
 	}()
 	_, err = backup.Run(t.Context(), backup.Options{
-		Server: server, Repository: r, Tool: "mbk", BytesPerSecond: 100 << 10, SpoolDir: spool,
+		Options: preflight.Options{Server: server, Repository: r, SpoolDir: spool}, Tool: "mbk", BytesPerSecond: 100 << 10,
 	})
 	cancel()
 	<-written

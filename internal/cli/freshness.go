@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"mbk/backup"
+	"mbk/backup/preflight"
 	"mbk/internal/cli/options"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
@@ -64,12 +64,12 @@ type staleError struct{ text string }
 func (e *staleError) Error() string { return e.text }
 
 // judgeFreshness compares the ages of the newest backup and verification with limits.
-func judgeFreshness(ctx context.Context, r *repo.Repository, most ageLimits, now time.Time) ([]backup.Finding, error) {
+func judgeFreshness(ctx context.Context, r *repo.Repository, most ageLimits, now time.Time) ([]preflight.Finding, error) {
 	list, err := r.List(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var found []backup.Finding
+	var found []preflight.Finding
 	if most.backup > 0 {
 		found = append(found, newestBackup(list, most.backup, now))
 	}
@@ -85,9 +85,9 @@ func judgeFreshness(ctx context.Context, r *repo.Repository, most ageLimits, now
 
 // newestBackup judges the newest backup that is not known to be damaged. Backups with a
 // filter count only if there are no others.
-func newestBackup(list []repo.Summary, most time.Duration, now time.Time) backup.Finding {
-	f := backup.Finding{
-		Check: "age", Grade: backup.GradeError, Text: "there is no good backup",
+func newestBackup(list []repo.Summary, most time.Duration, now time.Time) preflight.Finding {
+	f := preflight.Finding{
+		Check: "age", Grade: preflight.GradeError, Text: "there is no good backup",
 		Hints: []hint.Text{
 			`"mbk list" shows the backups that there are, and the log of the scheduled backup why there is none`,
 		},
@@ -112,7 +112,7 @@ func newestBackup(list []repo.Summary, most time.Duration, now time.Time) backup
 		case age > most:
 			f.Text += fmt.Sprintf(", more than %s", roughly(most))
 		default:
-			f.Grade, f.Hints = backup.GradeOK, nil
+			f.Grade, f.Hints = preflight.GradeOK, nil
 		}
 		break
 	}
@@ -153,9 +153,9 @@ func newestProof(
 }
 
 // judgeProof judges the newest verification, which may be nil.
-func judgeProof(proven *repo.Verification, most time.Duration, now time.Time) backup.Finding {
-	f := backup.Finding{
-		Check: "verify-age", Grade: backup.GradeError, Text: "no backup was ever proven good",
+func judgeProof(proven *repo.Verification, most time.Duration, now time.Time) preflight.Finding {
+	f := preflight.Finding{
+		Check: "verify-age", Grade: preflight.GradeError, Text: "no backup was ever proven good",
 		Hints: []hint.Text{"mbk verify latest --depth boot"},
 	}
 	if proven == nil {
@@ -167,7 +167,7 @@ func judgeProof(proven *repo.Verification, most time.Duration, now time.Time) ba
 		f.Text += fmt.Sprintf(", more than %s", roughly(most))
 		return f
 	}
-	f.Grade, f.Hints = backup.GradeOK, nil
+	f.Grade, f.Hints = preflight.GradeOK, nil
 	return f
 }
 

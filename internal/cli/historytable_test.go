@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"mbk/backup"
+	"mbk/backup/preflight"
 	"mbk/internal/test/mariadbtest"
 )
 
@@ -60,16 +60,16 @@ func TestHistoryTableOfAReplica(t *testing.T) {
 		primary.MustExec(t, "CREATE USER mbk@localhost", "GRANT RELOAD, PROCESS, BINLOG MONITOR, SLAVE MONITOR, SHOW VIEW ON *.* TO mbk@localhost")
 		follows(t, replica, primary)
 		check := document[struct {
-			OK       bool             `json:"ok"`
-			Findings []backup.Finding `json:"findings"`
+			OK       bool                `json:"ok"`
+			Findings []preflight.Finding `json:"findings"`
 		}](t, "check", "--repo", repository, "--socket", replica.Socket, "--user", "mbk", "--no-defaults", "--quiet", "--history-table")
-		var found backup.Finding
+		var found preflight.Finding
 		for _, f := range check.Findings {
 			if f.Check == "history" {
 				found = f
 			}
 		}
-		if !check.OK || found.Grade != backup.GradeWarning || len(found.Hints) != 2 || found.Hints[1] != "GRANT INSERT ON `mysql`.`mbk_history` TO 'mbk'@'localhost'" {
+		if !check.OK || found.Grade != preflight.GradeWarning || len(found.Hints) != 2 || found.Hints[1] != "GRANT INSERT ON `mysql`.`mbk_history` TO 'mbk'@'localhost'" {
 			t.Errorf("mbk check finds %+v", found)
 		}
 		before := rows()

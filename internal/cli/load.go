@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mbk/backup"
+	"mbk/backup/preflight"
 	"mbk/internal/cli/options"
 	"mbk/internal/hint"
 	"mbk/internal/input/bytesize"
@@ -44,7 +45,7 @@ func (o *minFree) bind(s *options.Set) {
 
 // apply sets the option of a backup.
 func (o minFree) apply(b *backup.Options) (err error) {
-	if b.MinFree, err = backup.ParseReserve(string(o)); err != nil {
+	if b.MinFree, err = preflight.ParseReserve(string(o)); err != nil {
 		return usagef("%s: %v", hint.Option("min-free"), err)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"mbk/internal/aria"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/repo"
+	"mbk/internal/ui/printable"
 )
 
 // Entry is a file that belongs into a backup, found in a scan of the data
@@ -122,6 +123,15 @@ func TableOf(name string) string {
 type TableName struct{ Database, Name string }
 
 func (q TableName) String() string { return "`" + q.Database + "`.`" + q.Name + "`" }
+
+// ListNames joins names of tables for a message.
+func ListNames(tables []TableName) string {
+	names := make([]string, len(tables))
+	for i, q := range tables {
+		names[i] = q.String()
+	}
+	return printable.List(names)
+}
 
 // TableKey are the files of one table, by its names on disk.
 type TableKey struct{ Database, Table string }

@@ -101,6 +101,9 @@ func (l Layout) EntryOf(file string) (e Entry, origin string) {
 	return e, ""
 }
 
+// On reports whether a global variable of the server is on.
+func (l Layout) On(variable string) bool { return l.Vars[variable] == "ON" || l.Vars[variable] == "1" }
+
 // variable returns a global variable that the server must have.
 func (l Layout) variable(name string) (string, error) {
 	value, ok := l.Vars[name]

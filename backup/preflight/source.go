@@ -1,4 +1,4 @@
-package backup
+package preflight
 
 import (
 	"context"
@@ -14,11 +14,11 @@ import (
 // of two in one repository would be taken for those of one: the newest would be
 // restored whatever server it is of, and an expiry would remove one's for the
 // other's sake.
-func (p *Preflight) checkSource(ctx context.Context, o Options) error {
+func (p *Report) checkSource(ctx context.Context, o Options) error {
 	if o.Repository == nil {
 		return nil
 	}
-	control, err := p.layout.ReadAriaControl()
+	control, err := p.Layout.ReadAriaControl()
 	if err != nil {
 		return err
 	}
@@ -39,24 +39,24 @@ func (p *Preflight) checkSource(ctx context.Context, o Options) error {
 // compareSource compares this server with the one of a backup. A data directory has
 // an id of its own (Aria's), which its copies keep, whether the server has moved with
 // it or was made from a backup. Copies that replicate have different server ids.
-func (p *Preflight) compareSource(last *repo.Attempt, uuid string, o Options) {
-	sameData, sameID := last.DataUUID == uuid, last.ServerID == p.facts.ServerID
-	samePlace := last.Hostname == p.facts.Hostname && filepath.Clean(last.Datadir) == filepath.Clean(p.facts.Datadir)
+func (p *Report) compareSource(last *repo.Attempt, uuid string, o Options) {
+	sameData, sameID := last.DataUUID == uuid, last.ServerID == p.Facts.ServerID
+	samePlace := last.Hostname == p.Facts.Hostname && filepath.Clean(last.Datadir) == filepath.Clean(p.Facts.Datadir)
 	newest := fmt.Sprintf("the newest backup, %s, is of %s", last.ID, placeOf(last.Hostname, last.Datadir, last.ServerID))
 	switch {
 	case sameData && samePlace:
 		return
 	case samePlace:
-		p.add("repository", GradeWarning, newest+", but the data directory has been made anew since")
+		p.Add("repository", GradeWarning, newest+", but the data directory has been made anew since")
 	case sameData && sameID:
-		p.add("repository", GradeWarning, fmt.Sprintf("%s: this server, %s, has moved from there, or is a copy", newest, here(p.facts)),
+		p.Add("repository", GradeWarning, fmt.Sprintf("%s: this server, %s, has moved from there, or is a copy", newest, here(p.Facts)),
 			"if it is a copy, give it a repository of its own")
 	case o.NewServer:
-		p.add("repository", GradeWarning, fmt.Sprintf("%s; from now on the repository is for %s", newest, here(p.facts)))
+		p.Add("repository", GradeWarning, fmt.Sprintf("%s; from now on the repository is for %s", newest, here(p.Facts)))
 	case sameData:
-		p.add("repository", GradeError, fmt.Sprintf("%s, of which this server, %s, is a copy", newest, here(p.facts)), newServerHints()...)
+		p.Add("repository", GradeError, fmt.Sprintf("%s, of which this server, %s, is a copy", newest, here(p.Facts)), newServerHints()...)
 	default:
-		p.add("repository", GradeError, fmt.Sprintf("%s, which is another server than this, %s", newest, here(p.facts)), newServerHints()...)
+		p.Add("repository", GradeError, fmt.Sprintf("%s, which is another server than this, %s", newest, here(p.Facts)), newServerHints()...)
 	}
 }
 

@@ -1,4 +1,4 @@
-package backup
+package preflight
 
 import (
 	"context"
@@ -18,8 +18,8 @@ import (
 // checkProblems names such tables before anything is locked. It opens every file that
 // tells something, so that a backup leaves it to its own look at what it has copied. A
 // DDL that is at work looks like a problem, so what is found is looked at twice.
-func (p *Preflight) checkProblems(ctx context.Context, server *stage.Server) error {
-	found, old, err := lookForProblems(ctx, p.layout, server, p.first.Entries)
+func (p *Report) checkProblems(ctx context.Context, server *stage.Server) error {
+	found, old, err := lookForProblems(ctx, p.Layout, server, p.first.Entries)
 	if err != nil {
 		return err
 	}
@@ -30,30 +30,30 @@ func (p *Preflight) checkProblems(ctx context.Context, server *stage.Server) err
 			return context.Cause(ctx)
 		case <-time.After(pause):
 		}
-		s, err := p.layout.Scan(ctx)
+		s, err := p.Layout.Scan(ctx)
 		if err != nil {
 			return err
 		}
 		s.Entries = slices.DeleteFunc(s.Entries, func(e datadir.Entry) bool { return found[datadir.TableKey{Database: e.Dir, Table: e.Table}] == "" })
-		again, _, err := lookForProblems(ctx, p.layout, server, s.Entries)
+		again, _, err := lookForProblems(ctx, p.Layout, server, s.Entries)
 		if err != nil {
 			return err
 		}
 		maps.DeleteFunc(found, func(key datadir.TableKey, text string) bool { return again[key] != text })
 	}
 	if len(old) > 0 {
-		p.note(checkTables, GradeWarning, outdatedText(old), upgradeHint)
+		p.note(CheckTables, GradeWarning, OutdatedText(old), upgradeHint)
 	}
 	var tables []datadir.TableName
 	var problems []string
 	for _, key := range slices.SortedFunc(maps.Keys(found), func(a, b datadir.TableKey) int {
 		return strings.Compare(a.Database+"/"+a.Table, b.Database+"/"+b.Table)
 	}) {
-		if q := (datadir.TableName{Database: filename.SQL(key.Database), Name: filename.SQL(key.Table)}); !slices.Contains(p.unlisted, q) {
+		if q := (datadir.TableName{Database: filename.SQL(key.Database), Name: filename.SQL(key.Table)}); !slices.Contains(p.Unlisted, q) {
 			tables, problems = append(tables, q), append(problems, found[key])
 		}
 	}
-	p.noteProblemTexts(problemTexts(tables, problems))
+	p.noteProblemTexts(ProblemTexts(tables, problems))
 	return nil
 }
 
@@ -94,7 +94,7 @@ const (
 
 // noteProblemTexts adds warnings of tables, with each piece of advice after the last that
 // it is about.
-func (p *Preflight) noteProblemTexts(texts []string) {
+func (p *Report) noteProblemTexts(texts []string) {
 	advice := func(text string) hint.Text {
 		if strings.HasSuffix(text, datadir.UpperCase) {
 			return upperCaseHint
@@ -104,16 +104,16 @@ func (p *Preflight) noteProblemTexts(texts []string) {
 	for i, text := range texts {
 		next := func(other string) bool { return advice(other) == advice(text) }
 		if slices.ContainsFunc(texts[i+1:], next) {
-			p.note(checkTables, GradeWarning, text)
+			p.note(CheckTables, GradeWarning, text)
 			continue
 		}
-		p.note(checkTables, GradeWarning, text, advice(text))
+		p.note(CheckTables, GradeWarning, text, advice(text))
 	}
 }
 
-// problemTexts are the warnings of tables, one for all that have the same problem. They
+// ProblemTexts are the warnings of tables, one for all that have the same problem. They
 // are in the order of their first tables.
-func problemTexts(tables []datadir.TableName, problems []string) []string {
+func ProblemTexts(tables []datadir.TableName, problems []string) []string {
 	var order []string
 	same := map[string][]datadir.TableName{}
 	for i, text := range problems {
@@ -123,14 +123,14 @@ func problemTexts(tables []datadir.TableName, problems []string) []string {
 		same[text] = append(same[text], tables[i])
 	}
 	for i, text := range order {
-		order[i] = shortNames(same[text]) + ": " + text
+		order[i] = datadir.ListNames(same[text]) + ": " + text
 	}
 	return order
 }
 
-// outdatedText is the warning of such tables.
-func outdatedText(tables []datadir.TableName) string {
-	return "made by a release before 11.5, and in need of an upgrade, here as in what is restored: " + shortNames(tables)
+// OutdatedText is the warning of such tables.
+func OutdatedText(tables []datadir.TableName) string {
+	return "made by a release before 11.5, and in need of an upgrade, here as in what is restored: " + datadir.ListNames(tables)
 }
 
 const upgradeHint = "run mariadb-upgrade"

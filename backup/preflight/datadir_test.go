@@ -1,4 +1,4 @@
-package backup
+package preflight
 
 import (
 	"os"
@@ -25,7 +25,7 @@ func TestDeniedHints(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Preflight{layout: datadir.Layout{Dir: dir, Files: files}, first: datadir.Scan{Databases: []string{"old.d", "shop"}}}
+	p := &Report{Layout: datadir.Layout{Dir: dir, Files: files}, first: datadir.Scan{Databases: []string{"old.d", "shop"}}}
 	want := []string{"the server cannot read it either: chown -R 64999:64998 " + dir + "/old.d", "--exclude-database '#mysql50#old.d' leaves it out"}
 	if diff := cmp.Diff(want, hint.Strings(p.deniedHints(dir+"/old.d"))); diff != "" {
 		t.Errorf("hints (-want +got):\n%s", diff)

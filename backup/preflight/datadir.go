@@ -1,4 +1,4 @@
-package backup
+package preflight
 
 import (
 	"context"
@@ -28,17 +28,17 @@ import (
 
 // checkDatadir makes sure that the data directory on this machine can be read
 // and is the one of the server that we talk to.
-func (p *Preflight) checkDatadir(ctx context.Context, o Options) error {
+func (p *Report) checkDatadir(ctx context.Context, o Options) error {
 	dir := o.Datadir
 	if dir == "" {
-		dir = p.facts.Variables["datadir"]
+		dir = p.Facts.Variables["datadir"]
 	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
-	if p.layout, err = datadir.NewLayout(dir, p.facts.Variables, p.facts.Version); err != nil {
-		p.add("datadir", GradeError, err.Error())
+	if p.Layout, err = datadir.NewLayout(dir, p.Facts.Variables, p.Facts.Version); err != nil {
+		p.Add("datadir", GradeError, err.Error())
 		return nil
 	}
 	if err := p.openFiles(dir); err != nil {
@@ -50,49 +50,49 @@ func (p *Preflight) checkDatadir(ctx context.Context, o Options) error {
 		return err
 	}
 	defer watch.Close()
-	switch err := sameServer(ctx, p.layout, watch); {
+	switch err := sameServer(ctx, p.Layout, watch); {
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), datadir.IsKindError(err):
 		p.addUnreached(err)
 	case errors.Is(err, ErrOtherServer):
-		p.add("datadir", GradeError, err.Error(), otherServerHint())
+		p.Add("datadir", GradeError, err.Error(), OtherServerHint())
 	case errors.Is(err, innodb.ErrUnknownFormat):
-		p.add("datadir", GradeError, err.Error(), "this mbk backs up MariaDB 10.5 to 11.8")
+		p.Add("datadir", GradeError, err.Error(), "this mbk backs up MariaDB 10.5 to 11.8")
 	case err != nil:
 		return err
 	default:
-		p.add("datadir", GradeOK, dir+" is the data directory of this server")
+		p.Add("datadir", GradeOK, dir+" is the data directory of this server")
 	}
 	return nil
 }
 
 // openFiles makes the door to the server's files.
-func (p *Preflight) openFiles(dir string) error {
-	user, err := serverfs.UserOf(dir, p.facts.PeerUser, p.layout.Redo, filepath.Join(p.layout.Aria, aria.ControlFile))
+func (p *Report) openFiles(dir string) error {
+	user, err := serverfs.UserOf(dir, p.Facts.PeerUser, p.Layout.Redo, filepath.Join(p.Layout.Aria, aria.ControlFile))
 	if err != nil {
 		return err
 	}
-	p.layout.Files, err = serverfs.New(dir, user)
+	p.Layout.Files, err = serverfs.New(dir, user)
 	if err != nil {
 		return err
 	}
-	if err := p.layout.Files.Do(func(*serverfs.FS) error { return nil }); err != nil {
+	if err := p.Layout.Files.Do(func(*serverfs.FS) error { return nil }); err != nil {
 		return hint.Wrap(err, "root reads the server's files with the rights of the server's user, for which it needs the capabilities CAP_SETUID and CAP_SETGID: give them to this process, or run mbk as that user")
 	}
 	return nil
 }
 
 // addUnreached adds that a file which a backup needs cannot be had.
-func (p *Preflight) addUnreached(err error) {
+func (p *Report) addUnreached(err error) {
 	switch advice := hint.Of(err); {
 	case len(advice) > 0:
-		p.add("datadir", GradeError, err.Error(), advice...)
+		p.Add("datadir", GradeError, err.Error(), advice...)
 	case errors.Is(err, fs.ErrPermission):
-		p.add("datadir", GradeError, err.Error(), rightsHint(p.layout))
+		p.Add("datadir", GradeError, err.Error(), rightsHint(p.Layout))
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		p.add("datadir", GradeError, err.Error(),
+		p.Add("datadir", GradeError, err.Error(),
 			"run mbk on the server's machine, and name its data directory with "+hint.Option("datadir")+" if it is mounted elsewhere")
 	default:
-		p.add("datadir", GradeError, err.Error())
+		p.Add("datadir", GradeError, err.Error())
 	}
 }
 
@@ -108,7 +108,7 @@ func rightsHint(l datadir.Layout) hint.Text {
 // belongs to another server than the connection.
 var ErrOtherServer = fault.New(fault.Config, "is not the data directory of the server that answers")
 
-func otherServerHint() hint.Text {
+func OtherServerHint() hint.Text {
 	return "check " + hint.Option("datadir") + " and " + hint.Option("socket") + ": they must belong to the same server"
 }
 
@@ -148,31 +148,31 @@ func sameServer(ctx context.Context, l datadir.Layout, watch *stage.Watch) error
 
 // checkClosed judges directories that may not be listed. The server cannot list them
 // either if it runs as the same user.
-func (p *Preflight) checkClosed(ctx context.Context, o Options) error {
+func (p *Report) checkClosed(ctx context.Context, o Options) error {
 	for _, dir := range p.first.Closed {
-		text := fmt.Sprintf("%s: permission denied", path.Join(p.layout.Dir, dir))
+		text := fmt.Sprintf("%s: permission denied", path.Join(p.Layout.Dir, dir))
 		used, err := o.Server.HasTables(ctx, filename.SQL(dir))
 		if err != nil {
 			return err
 		}
 		if used {
-			p.add("datadir", GradeError, text, p.deniedHints(path.Join(p.layout.Dir, dir))...)
+			p.Add("datadir", GradeError, text, p.deniedHints(path.Join(p.Layout.Dir, dir))...)
 			continue
 		}
-		p.add("datadir", GradeWarning, text+"; the server has no table there, and what it holds will not be in the backup", p.deniedHints(path.Join(p.layout.Dir, dir))...)
+		p.Add("datadir", GradeWarning, text+"; the server has no table there, and what it holds will not be in the backup", p.deniedHints(path.Join(p.Layout.Dir, dir))...)
 	}
 	return nil
 }
 
 // deniedHints is advice on a directory that may not be read. To the user that the
 // server runs as it says what root has to do.
-func (p *Preflight) deniedHints(folder string) []hint.Text {
+func (p *Report) deniedHints(folder string) []hint.Text {
 	owner, hints := p.mender(folder)
 	if len(hints) > 0 {
 		return hints
 	}
 	hints = []hint.Text{hint.Textf("the server cannot read it either: chown -R %s %s", ownerName(owner), folder)}
-	rel, err := filepath.Rel(p.layout.Dir, folder)
+	rel, err := filepath.Rel(p.Layout.Dir, folder)
 	if dir, _, _ := strings.Cut(filepath.ToSlash(rel), "/"); err == nil && slices.Contains(p.first.Databases, dir) {
 		hints = append(hints, hint.Textf("%s '%s' leaves it out", hint.Option("exclude-database"), filename.SQL(dir)))
 	}
@@ -180,7 +180,7 @@ func (p *Preflight) deniedHints(folder string) []hint.Text {
 }
 
 // refusedHints is deniedHints for files that tables need.
-func (p *Preflight) refusedHints(refused []datadir.Entry, files []string) []hint.Text {
+func (p *Report) refusedHints(refused []datadir.Entry, files []string) []hint.Text {
 	const most = 5
 	owner, hints := p.mender(files...)
 	if len(hints) > 0 {
@@ -217,15 +217,15 @@ func (p *Preflight) refusedHints(refused []datadir.Entry, files []string) []hint
 // mender is the user whom files must belong to for the server, if that is all there is
 // to be said. Otherwise the advice is another: who mbk must be run by, or which link
 // must go.
-func (p *Preflight) mender(files ...string) (fsuser.User, []hint.Text) {
-	owner, err := fsuser.OwnerOf(p.layout.Dir)
+func (p *Report) mender(files ...string) (fsuser.User, []hint.Text) {
+	owner, err := fsuser.OwnerOf(p.Layout.Dir)
 	if me := fsuser.Current().UID; err != nil || me != 0 && me != owner.UID {
-		return owner, []hint.Text{rightsHint(p.layout)}
+		return owner, []hint.Text{rightsHint(p.Layout)}
 	}
 	for _, file := range files {
-		if to, err := p.layout.Files.Readlink(file); err == nil {
+		if to, err := p.Layout.Files.Readlink(file); err == nil {
 			return owner, []hint.Text{hint.Textf("the server's user (%v) may not read what %s leads to, %s: remove the link, if it is not yours",
-				p.layout.Files.User(), file, to)}
+				p.Layout.Files.User(), file, to)}
 		}
 	}
 	return owner, nil

@@ -1,4 +1,4 @@
-package backup
+package preflight
 
 import (
 	"context"
@@ -19,16 +19,16 @@ import (
 
 // checkFilter makes the filter and looks whether each part of it means something
 // that exists. What depends on something that is left out is named.
-func (p *Preflight) checkFilter(ctx context.Context, o Options) error {
-	k, err := datadir.NewSelection(o.Filter, p.facts.Variables["lower_case_table_names"] != "0", o.Server)
+func (p *Report) checkFilter(ctx context.Context, o Options) error {
+	k, err := datadir.NewSelection(o.Filter, p.Facts.Variables["lower_case_table_names"] != "0", o.Server)
 	if err != nil {
-		p.add("filter", GradeError, err.Error(), filterHint)
+		p.Add("filter", GradeError, err.Error(), filterHint)
 		return nil
 	}
 	if k == nil {
 		return nil
 	}
-	p.layout.Selection = k
+	p.Layout.Selection = k
 	databases, err := o.Server.Databases(ctx)
 	if err != nil {
 		return err
@@ -52,7 +52,7 @@ func (p *Preflight) checkFilter(ctx context.Context, o Options) error {
 		if unmatched, ok := errors.AsType[*filter.UnmatchedError](err); ok {
 			advice = hint.Text(unmatched.Advice())
 		}
-		p.add("filter", GradeError, err.Error(), advice)
+		p.Add("filter", GradeError, err.Error(), advice)
 	}
 	if len(errs) > 0 {
 		return nil
@@ -60,7 +60,7 @@ func (p *Preflight) checkFilter(ctx context.Context, o Options) error {
 	if err := p.checkFilterLog(); err != nil {
 		return err
 	}
-	p.add("filter", GradeOK, fmt.Sprintf("it keeps %d of %d tables", kept, len(tables)))
+	p.Add("filter", GradeOK, fmt.Sprintf("it keeps %d of %d tables", kept, len(tables)))
 	return p.checkForeignKeys(ctx, o.Server)
 }
 
@@ -68,20 +68,20 @@ const filterHint = "includes narrow and excludes win; tables are named as databa
 
 // checkFilterLog makes sure that the redo log shows which tablespaces it is about:
 // only then can a restore tell the server which ones are gone.
-func (p *Preflight) checkFilterLog() error {
-	_, header, err := p.layout.ReadLogHead()
+func (p *Report) checkFilterLog() error {
+	_, header, err := p.Layout.ReadLogHead()
 	if err != nil {
-		return fmt.Errorf("redo log %s: %w", p.layout.Redo, err)
+		return fmt.Errorf("redo log %s: %w", p.Layout.Redo, err)
 	}
 	if !header.Readable() {
-		p.add("filter", GradeError, "the redo log is encrypted and hides which tables it is about: a backup without some of them could not be restored",
+		p.Add("filter", GradeError, "the redo log is encrypted and hides which tables it is about: a backup without some of them could not be restored",
 			"back up everything, and filter at the restore: mbk restore takes the same options")
 	}
 	return nil
 }
 
 // checkForeignKeys warns of tables that refer to others which are left out.
-func (p *Preflight) checkForeignKeys(ctx context.Context, server *stage.Server) error {
+func (p *Report) checkForeignKeys(ctx context.Context, server *stage.Server) error {
 	keys, err := server.ForeignKeys(ctx)
 	if err != nil {
 		return err
@@ -94,16 +94,16 @@ func (p *Preflight) checkForeignKeys(ctx context.Context, server *stage.Server) 
 	}
 	if len(torn) > 0 {
 		slices.Sort(torn)
-		p.add("filter", GradeWarning, "foreign keys lead to tables that are left out: "+printable.List(slices.Compact(torn)),
+		p.Add("filter", GradeWarning, "foreign keys lead to tables that are left out: "+printable.List(slices.Compact(torn)),
 			"a restored server refuses new rows there until the other table exists again, or foreign_key_checks=0")
 	}
 	return nil
 }
 
 // keepsInnoDB reports whether a table is kept, by InnoDB's name: "database/table".
-func (p *Preflight) keepsInnoDB(name string) bool {
+func (p *Report) keepsInnoDB(name string) bool {
 	dir, table := path.Split(name)
-	return p.layout.Selection.Keeps(path.Clean(dir), filename.Base(table))
+	return p.Layout.Selection.Keeps(path.Clean(dir), filename.Base(table))
 }
 
 // sqlName writes InnoDB's name of a table as SQL does.
@@ -114,41 +114,41 @@ func sqlName(name string) string {
 
 // eachKept calls fn with the contents of the kept files of a filtered backup that have
 // an extension. One that cannot be read is looked at again when it is copied.
-func (p *Preflight) eachKept(ext string, fn func(e datadir.Entry, contents []byte)) {
-	if p.layout.Selection == nil {
+func (p *Report) eachKept(ext string, fn func(e datadir.Entry, contents []byte)) {
+	if p.Layout.Selection == nil {
 		return
 	}
 	for _, e := range p.first.Entries {
 		if path.Ext(e.Name) != ext {
 			continue
 		}
-		if b, err := p.layout.Files.ReadFile(p.layout.File(e), datadir.MaxDefinition); err == nil {
+		if b, err := p.Layout.Files.ReadFile(p.Layout.File(e), datadir.MaxDefinition); err == nil {
 			fn(e, b)
 		}
 	}
 }
 
 // checkViews warns of views over tables that are left out.
-func (p *Preflight) checkViews() {
+func (p *Report) checkViews() {
 	var torn []string
 	p.eachKept(".frm", func(e datadir.Entry, b []byte) {
 		for _, table := range datadir.ViewTables(b) {
 			dir, name := filename.Encode(table.Database), filename.Encode(table.Name)
-			if p.layout.Selection.Keeps(dir, name) {
+			if p.Layout.Selection.Keeps(dir, name) {
 				continue
 			}
-			if _, err := p.layout.Stat(filepath.Join(p.layout.Dir, dir, name+".frm")); err == nil {
+			if _, err := p.Layout.Stat(filepath.Join(p.Layout.Dir, dir, name+".frm")); err == nil {
 				torn = append(torn, sqlName(e.Dir+"/"+e.Table)+" of "+table.String())
 			}
 		}
 	})
 	if len(torn) > 0 {
-		p.add("filter", GradeWarning, "views show tables that are left out: "+printable.List(torn), "such a view cannot be used before the other table exists again")
+		p.Add("filter", GradeWarning, "views show tables that are left out: "+printable.List(torn), "such a view cannot be used before the other table exists again")
 	}
 }
 
 // checkMerged warns of MERGE tables over tables that are left out.
-func (p *Preflight) checkMerged() {
+func (p *Report) checkMerged() {
 	var torn []string
 	p.eachKept(".MRG", func(e datadir.Entry, b []byte) {
 		for line := range strings.Lines(string(b)) {
@@ -161,12 +161,12 @@ func (p *Preflight) checkMerged() {
 			if strings.Contains(child, "/") {
 				dir, table = path.Split(path.Join("/", child))
 			}
-			if dir = path.Base(dir); !p.layout.Selection.Keeps(dir, table) {
+			if dir = path.Base(dir); !p.Layout.Selection.Keeps(dir, table) {
 				torn = append(torn, sqlName(e.Dir+"/"+e.Table)+" over "+sqlName(dir+"/"+table))
 			}
 		}
 	})
 	if len(torn) > 0 {
-		p.add("filter", GradeWarning, "MERGE tables lead to tables that are left out: "+printable.List(torn), "such a table cannot be read before the other one exists again")
+		p.Add("filter", GradeWarning, "MERGE tables lead to tables that are left out: "+printable.List(torn), "such a table cannot be read before the other one exists again")
 	}
 }

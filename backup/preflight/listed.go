@@ -1,4 +1,4 @@
-package backup
+package preflight
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 
 // checkListed compares what the server lists with what the scan has found. A DDL that is
 // at work looks like a difference, so one must be there for a while.
-func (p *Preflight) checkListed(ctx context.Context, o Options) error {
+func (p *Report) checkListed(ctx context.Context, o Options) error {
 	const tries, pause = 4, 200 * time.Millisecond
 	var lasting datadir.Difference
 	for i := range tries {
@@ -26,12 +26,12 @@ func (p *Preflight) checkListed(ctx context.Context, o Options) error {
 			case <-time.After(pause):
 			}
 		}
-		listed, err := list(ctx, o.Server)
+		listed, err := ListTables(ctx, o.Server)
 		if err != nil {
 			return err
 		}
 		if i > 0 {
-			if p.first, err = p.layout.Scan(ctx); err != nil {
+			if p.first, err = p.Layout.Scan(ctx); err != nil {
 				return err
 			}
 		}
@@ -44,43 +44,43 @@ func (p *Preflight) checkListed(ctx context.Context, o Options) error {
 		}
 	}
 	if len(lasting.Databases) > 0 {
-		p.add(checkTables, GradeError, withoutDirectory+printable.List(lasting.Databases))
+		p.Add(CheckTables, GradeError, WithoutDirectory+printable.List(lasting.Databases))
 	}
-	if p.unlisted = lasting.Surplus; len(p.unlisted) > 0 {
-		p.note(checkTables, GradeWarning, "the server does not list these tables and cannot open them: "+shortNames(p.unlisted), "they are in the backup as they are; drop their files if nobody needs them")
+	if p.Unlisted = lasting.Surplus; len(p.Unlisted) > 0 {
+		p.note(CheckTables, GradeWarning, "the server does not list these tables and cannot open them: "+datadir.ListNames(p.Unlisted), "they are in the backup as they are; drop their files if nobody needs them")
 	}
 	return p.addMissing(ctx, o, lasting.Missing)
 }
 
 // compare compares a scan with what the server lists.
-func (p *Preflight) compare(listed datadir.Listing) datadir.Difference {
+func (p *Report) compare(listed datadir.Listing) datadir.Difference {
 	var ours []datadir.TableName
 	for _, e := range p.first.Entries {
 		if e.IsDefinition() || e.Discovered() {
 			ours = append(ours, datadir.TableName{Database: filename.SQL(e.Dir), Name: filename.SQL(e.Table)})
 		}
 	}
-	compare := p.layout.Reconciler(p.first)
+	compare := p.Layout.Reconciler(p.first)
 	d := compare.Tables(ours, listed.Tables)
 	d.Missing = slices.DeleteFunc(d.Missing, func(q datadir.TableName) bool {
-		return p.layout.Selection != nil && !p.layout.Selection.Filter.Table(q.Database, q.Name) || slices.Contains(p.first.Closed, filename.Encode(q.Database))
+		return p.Layout.Selection != nil && !p.Layout.Selection.Filter.Table(q.Database, q.Name) || slices.Contains(p.first.Closed, filename.Encode(q.Database))
 	})
 	databases := slices.Clone(p.first.ExcludedDatabases)
 	for _, dir := range p.first.Databases {
 		databases = append(databases, filename.SQL(dir))
 	}
-	d.Databases = compare.Databases(p.layout, databases, listed.Databases)
+	d.Databases = compare.Databases(p.Layout, databases, listed.Databases)
 	return d
 }
 
 // addMissing says what of tables without files. Those of an engine that keeps
 // everything elsewhere, S3 for one, are left out as others of such engines are. Those
 // of which the server cannot read the definition either have a problem.
-func (p *Preflight) addMissing(ctx context.Context, o Options, tables []datadir.TableName) error {
+func (p *Report) addMissing(ctx context.Context, o Options, tables []datadir.TableName) error {
 	var lost, broken []datadir.TableName
 	var problems []string
 	for _, q := range tables {
-		why, special := p.layout.DefinitionProblem(q)
+		why, special := p.Layout.DefinitionProblem(q)
 		if special {
 			continue // checkUnread names it. The server must not be asked: it would wait for a FIFO, too
 		}
@@ -91,38 +91,28 @@ func (p *Preflight) addMissing(ctx context.Context, o Options, tables []datadir.
 			return err
 		case why != "" && (gone || info.Problem != ""):
 			frm := datadir.DefinitionOf(q).Path()
-			p.layout.BadDefinitions[frm] = datadir.BadDefinition(frm, why)
-			broken, problems = append(broken, q), append(problems, p.layout.BadDefinitions[frm])
+			p.Layout.BadDefinitions[frm] = datadir.BadDefinition(frm, why)
+			broken, problems = append(broken, q), append(problems, p.Layout.BadDefinitions[frm])
 		case info.Engine == "" || datadir.SupportedEngine(info.Engine):
 			lost = append(lost, q)
 		default:
-			p.fileless = append(p.fileless, repo.LeftOut{Database: q.Database, Name: q.Name, Engine: info.Engine, Reason: datadir.OutsideReason})
+			p.Fileless = append(p.Fileless, repo.LeftOut{Database: q.Database, Name: q.Name, Engine: info.Engine, Reason: datadir.OutsideReason})
 		}
 	}
-	p.noteProblemTexts(problemTexts(broken, problems))
+	p.noteProblemTexts(ProblemTexts(broken, problems))
 	if len(lost) > 0 {
-		p.add(checkTables, GradeError, withoutFiles+shortNames(lost))
+		p.Add(CheckTables, GradeError, WithoutFiles+datadir.ListNames(lost))
 	}
 	return nil
 }
 
 const (
-	withoutFiles     = "the server has tables whose files were not found in the data directory: "
-	withoutDirectory = "the server has databases whose directories were not found in the data directory: "
-	unlistedText     = "not listed by the server"
+	WithoutFiles     = "the server has tables whose files were not found in the data directory: "
+	WithoutDirectory = "the server has databases whose directories were not found in the data directory: "
 )
 
-// shortNames is printable.List for tables.
-func shortNames(tables []datadir.TableName) string {
-	names := make([]string, len(tables))
-	for i, q := range tables {
-		names[i] = q.String()
-	}
-	return printable.List(names)
-}
-
-// list asks for both.
-func list(ctx context.Context, server *stage.Server) (l datadir.Listing, err error) {
+// ListTables asks for both.
+func ListTables(ctx context.Context, server *stage.Server) (l datadir.Listing, err error) {
 	names, err := server.TableNames(ctx)
 	if err != nil {
 		return datadir.Listing{}, err

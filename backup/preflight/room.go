@@ -1,4 +1,4 @@
-package backup
+package preflight
 
 import (
 	"context"
@@ -16,35 +16,35 @@ import (
 
 // checkRepository makes sure that the repository may be written to, as far as that can
 // be told.
-func (p *Preflight) checkRepository(ctx context.Context, o Options) error {
+func (p *Report) checkRepository(ctx context.Context, o Options) error {
 	r := o.Repository
 	if r == nil {
-		p.add("repository", GradeError, strings.TrimPrefix(o.NoRepository.Error(), "repository: "), hint.Of(o.NoRepository)...)
+		p.Add("repository", GradeError, strings.TrimPrefix(o.NoRepository.Error(), "repository: "), hint.Of(o.NoRepository)...)
 		return nil
 	}
 	if err := r.Writable(ctx); err != nil {
-		p.add("repository", GradeError, err.Error(), "run mbk as the user who owns the repository, or give it to the user who runs mbk")
+		p.Add("repository", GradeError, err.Error(), "run mbk as the user who owns the repository, or give it to the user who runs mbk")
 		return nil
 	}
-	if dir := r.Dir(); dir != "" && within(dir, p.layout.Dir) {
-		p.add("repository", GradeError, dir+" lies in the data directory: the server would take it for a database, and a backup would hold the backups before it",
-			hint.Text("choose a folder for the repository that is not in "+p.layout.Dir))
+	if dir := r.Dir(); dir != "" && within(dir, p.Layout.Dir) {
+		p.Add("repository", GradeError, dir+" lies in the data directory: the server would take it for a database, and a backup would hold the backups before it",
+			hint.Text("choose a folder for the repository that is not in "+p.Layout.Dir))
 		return nil
 	}
 	text := r.String() + " can be written to"
 	if r.New() {
 		text = r.String() + " is empty and becomes a new repository"
 	}
-	p.add("repository", GradeOK, text)
+	p.Add("repository", GradeOK, text)
 	return p.checkExposed(ctx, r)
 }
 
 // checkExposed warns of a repository in which others than its owner can exchange what
 // is to be restored one day.
-func (p *Preflight) checkExposed(ctx context.Context, r *repo.Repository) error {
+func (p *Report) checkExposed(ctx context.Context, r *repo.Repository) error {
 	found, err := r.Exposed(ctx)
 	for _, text := range found {
-		p.add("repository", GradeWarning, text+": whoever can write there can exchange or remove backups",
+		p.Add("repository", GradeWarning, text+": whoever can write there can exchange or remove backups",
 			hint.Text("leave a repository to one user: chmod -R go-w "+r.String()))
 	}
 	return err
@@ -63,7 +63,7 @@ func within(path, folder string) bool {
 
 // checkSpace compares the room in the repository with what the backup will
 // need: what the newest backup needed of each byte read, or a careful guess.
-func (p *Preflight) checkSpace(ctx context.Context, o Options) error {
+func (p *Report) checkSpace(ctx context.Context, o Options) error {
 	if o.Repository == nil {
 		return nil
 	}
@@ -88,16 +88,16 @@ func (p *Preflight) checkSpace(ctx context.Context, o Options) error {
 		if space.Free >= need {
 			advice += ", or allow less with " + hint.Option("min-free")
 		}
-		p.add("space", GradeError, text, advice)
+		p.Add("space", GradeError, text, advice)
 		return nil
 	}
-	p.add("space", GradeOK, text)
+	p.Add("space", GradeOK, text)
 	return nil
 }
 
 // checkSpool looks at the room for redo that the repository does not take fast
 // enough. It need not hold more than the server writes meanwhile.
-func (p *Preflight) checkSpool(_ context.Context, o Options) error {
+func (p *Report) checkSpool(_ context.Context, o Options) error {
 	space, err := disk.SpaceOf(o.SpoolDir)
 	if err != nil {
 		return fmt.Errorf("spool folder: %w", err)
@@ -113,9 +113,9 @@ func (p *Preflight) checkSpool(_ context.Context, o Options) error {
 }
 
 // expectedSize is in bytes.
-func (p *Preflight) expectedSize(ctx context.Context, o Options) (int64, error) {
+func (p *Report) expectedSize(ctx context.Context, o Options) (int64, error) {
 	if o.Codec == pack.None {
-		return p.bytes, nil
+		return p.Bytes, nil
 	}
 	list, err := o.Repository.List(ctx)
 	if err != nil {
@@ -123,8 +123,8 @@ func (p *Preflight) expectedSize(ctx context.Context, o Options) (int64, error) 
 	}
 	if n := len(list); n > 0 && list[n-1].BytesRead > 0 && list[n-1].BytesStored > 0 {
 		last := list[n-1]
-		return int64(float64(p.bytes) * float64(last.BytesStored) / float64(last.BytesRead)), nil
+		return int64(float64(p.Bytes) * float64(last.BytesStored) / float64(last.BytesRead)), nil
 	}
 	const carefulRatio = 4 // few data sets compress better
-	return p.bytes / carefulRatio, nil
+	return p.Bytes / carefulRatio, nil
 }

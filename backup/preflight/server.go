@@ -1,4 +1,4 @@
-package backup
+package preflight
 
 import (
 	"context"
@@ -16,39 +16,39 @@ import (
 )
 
 // checkServer looks at the server's version and state.
-func (p *Preflight) checkServer() {
-	v := p.facts.Variables
+func (p *Report) checkServer() {
+	v := p.Facts.Variables
 	p.checkVersion()
 	if n, _ := strconv.Atoi(v["innodb_force_recovery"]); n > 0 {
-		p.add("server", GradeError, fmt.Sprintf("innodb_force_recovery is %d: the server runs on damaged data", n), "repair the server and start it without innodb_force_recovery")
+		p.Add("server", GradeError, fmt.Sprintf("innodb_force_recovery is %d: the server runs on damaged data", n), "repair the server and start it without innodb_force_recovery")
 	}
 	if on(v["innodb_read_only"]) {
-		p.add("server", GradeError, "innodb_read_only is ON: the server writes no checkpoints", "stop the server and copy its files instead, or start it without innodb_read_only")
+		p.Add("server", GradeError, "innodb_read_only is ON: the server writes no checkpoints", "stop the server and copy its files instead, or start it without innodb_read_only")
 	}
 	p.checkLogFlush(v["innodb_flush_log_at_trx_commit"], v["innodb_flush_log_at_timeout"])
 	if on(v["innodb_log_archive"]) {
-		p.add("server", GradeError, "innodb_log_archive is ON: its log format is not known to this mbk", "set innodb_log_archive=OFF or use a newer mbk")
+		p.Add("server", GradeError, "innodb_log_archive is ON: its log format is not known to this mbk", "set innodb_log_archive=OFF or use a newer mbk")
 	}
 }
 
 // checkVersion compares the server's version with those that mbk is tested with.
-func (p *Preflight) checkVersion() {
+func (p *Report) checkVersion() {
 	const tested = "10.5 to 11.8"
-	version := p.facts.Version
-	text := fmt.Sprintf("MariaDB %s at %s", version, p.facts.Hostname)
+	version := p.Facts.Version
+	text := fmt.Sprintf("MariaDB %s at %s", version, p.Facts.Hostname)
 	switch {
 	case !version.AtLeast(10, 5, 0):
-		p.add("server", GradeError, text+" is too old", "this mbk backs up MariaDB "+tested)
+		p.Add("server", GradeError, text+" is too old", "this mbk backs up MariaDB "+tested)
 	case version.AtLeast(11, 9, 0):
-		p.add("server", GradeWarning, text+" is newer than those that this mbk was tested with, "+tested, "prove a backup of it: mbk verify latest --depth boot")
+		p.Add("server", GradeWarning, text+" is newer than those that this mbk was tested with, "+tested, "prove a backup of it: mbk verify latest --depth boot")
 	default:
-		p.add("server", GradeOK, text)
+		p.Add("server", GradeOK, text)
 	}
 }
 
 // checkLogFlush looks at how long the end of a backup has to wait, with commits
 // blocked, for the server to write its redo log out.
-func (p *Preflight) checkLogFlush(mode, timeout string) {
+func (p *Report) checkLogFlush(mode, timeout string) {
 	const longest = 3 // seconds; the redo tail waits for 5
 	seconds, err := strconv.Atoi(timeout)
 	if mode != "0" || err != nil || seconds <= 1 {
@@ -59,27 +59,27 @@ func (p *Preflight) checkLogFlush(mode, timeout string) {
 	if seconds > longest {
 		grade = GradeError
 	}
-	p.add("server", grade, text, "SET GLOBAL innodb_flush_log_at_timeout=1")
+	p.Add("server", grade, text, "SET GLOBAL innodb_flush_log_at_timeout=1")
 }
 
 // checkPlugins names what a restore needs beside the server itself.
-func (p *Preflight) checkPlugins() {
+func (p *Report) checkPlugins() {
 	var needed []string
-	for _, plugin := range p.facts.Plugins {
+	for _, plugin := range p.Facts.Plugins {
 		readsPages := plugin.Type == "ENCRYPTION" || strings.HasPrefix(strings.ToLower(plugin.Name), "provider_")
 		if readsPages && plugin.Library != "" && plugin.Status == "ACTIVE" {
 			needed = append(needed, plugin.Name)
 		}
 	}
 	if len(needed) > 0 {
-		p.add("plugins", GradeOK, "a restore needs the plugins "+strings.Join(needed, ", "))
+		p.Add("plugins", GradeOK, "a restore needs the plugins "+strings.Join(needed, ", "))
 	}
 }
 
 // watchRedo notes where the server's redo log is. The function that it returns
 // compares that with where the log is then, after at least the given time, and
 // judges how soon the server could overwrite what was not read yet.
-func (p *Preflight) watchRedo(ctx context.Context, server *stage.Server, least time.Duration) (func(context.Context) error, error) {
+func (p *Report) watchRedo(ctx context.Context, server *stage.Server, least time.Duration) (func(context.Context) error, error) {
 	begin := time.Now()
 	first, err := server.LSNs(ctx)
 	if err != nil {
@@ -104,12 +104,12 @@ func (p *Preflight) watchRedo(ctx context.Context, server *stage.Server, least t
 // newest checkpoint on, as fast as it can. So what it needs is that the server does
 // not come round to that checkpoint before the reader has left it, nor laps a reader
 // who is held up for a moment.
-func (p *Preflight) checkRedo(first, last innodb.LSNs, between time.Duration) {
+func (p *Report) checkRedo(first, last innodb.LSNs, between time.Duration) {
 	const (
 		leastSample = 200 * time.Millisecond
 		leastTime   = 15 * time.Second // a stalled disk or a busy machine may hold the reader up for so long
 	)
-	v := p.facts.Variables
+	v := p.Facts.Variables
 	capacity, _ := strconv.ParseInt(v["innodb_log_file_size"], 10, 64) // not a number: 0
 	if files, err := strconv.ParseInt(v["innodb_log_files_in_group"], 10, 64); err == nil {
 		capacity *= files
@@ -118,7 +118,7 @@ func (p *Preflight) checkRedo(first, last innodb.LSNs, between time.Duration) {
 	text := fmt.Sprintf("%s log, of which %s since the last checkpoint", humanize.IBytes(uint64(capacity)), humanize.IBytes(uint64(age)))
 	rate := float64(last.Current-first.Current) / between.Seconds()
 	if between < leastSample || capacity == 0 {
-		p.add("redo", GradeOK, text)
+		p.Add("redo", GradeOK, text)
 		return
 	}
 	text += fmt.Sprintf("; the server writes %s/s", humanize.IBytes(uint64(rate)))
@@ -128,7 +128,7 @@ func (p *Preflight) checkRedo(first, last innodb.LSNs, between time.Duration) {
 			"make innodb_log_file_size larger: a backup fails with exit code 4 if the server overwrites redo that was not read yet")
 		return
 	}
-	p.add("redo", GradeOK, text)
+	p.Add("redo", GradeOK, text)
 }
 
 // mostSkew is by how much clocks may differ.
@@ -136,7 +136,7 @@ const mostSkew = 5 * time.Second
 
 // checkClock compares this machine's clock with the server's and with the newest
 // backup: ids are times, and the newest id is the latest backup.
-func (p *Preflight) checkClock(ctx context.Context, o Options) error {
+func (p *Report) checkClock(ctx context.Context, o Options) error {
 	asked := time.Now()
 	server, err := o.Server.Clock(ctx)
 	if err != nil {
@@ -150,20 +150,20 @@ func (p *Preflight) checkClock(ctx context.Context, o Options) error {
 	}
 	const correct = "set the clock of this machine right: ids are made of it, and the newest id is taken for the latest backup"
 	if n := len(list); n > 0 && list[n-1].Started.After(asked.Add(mostSkew)) {
-		p.add("clock", GradeError, fmt.Sprintf("backup %s began %s after now: a new backup would not be the latest", list[n-1].ID, list[n-1].Started.Sub(asked).Round(time.Second)), correct)
+		p.Add("clock", GradeError, fmt.Sprintf("backup %s began %s after now: a new backup would not be the latest", list[n-1].ID, list[n-1].Started.Sub(asked).Round(time.Second)), correct)
 		return nil
 	}
 	ahead, took := server.Sub(asked), time.Since(asked)
 	if ahead > mostSkew+took || ahead < -mostSkew {
-		p.add("clock", GradeWarning, fmt.Sprintf("the server's clock says %s, this machine's %s", server.Format(time.RFC3339), asked.UTC().Format(time.RFC3339)), correct)
+		p.Add("clock", GradeWarning, fmt.Sprintf("the server's clock says %s, this machine's %s", server.Format(time.RFC3339), asked.UTC().Format(time.RFC3339)), correct)
 		return nil
 	}
-	p.add("clock", GradeOK, "the server's time is this machine's")
+	p.Add("clock", GradeOK, "the server's time is this machine's")
 	return nil
 }
 
 // checkObstacles looks for what would keep a backup waiting.
-func (p *Preflight) checkObstacles(ctx context.Context, o Options) error {
+func (p *Report) checkObstacles(ctx context.Context, o Options) error {
 	const longRunning = 5 * time.Second
 	holder := ""
 	if o.Repository != nil {

@@ -1,4 +1,4 @@
-package backup
+package preflight
 
 import (
 	"context"
@@ -10,13 +10,13 @@ import (
 )
 
 // checkLeftOver names such files before anything is locked.
-func (p *Preflight) checkLeftOver(ctx context.Context, o Options) error {
+func (p *Report) checkLeftOver(ctx context.Context, o Options) error {
 	d, err := datadir.ReadDictionary(ctx, o.Server)
 	if err != nil {
 		return err
 	}
 	p.checkUndefined(d)
-	found, moved, err := d.Unowned(p.layout, d.Unknown(p.first.Entries), p.first.Entries)
+	found, moved, err := d.Unowned(p.Layout, d.Unknown(p.first.Entries), p.first.Entries)
 	for _, text := range moved {
 		p.note("files", GradeWarning, text+": a backup may fail", "give the file its name back")
 	}
@@ -29,31 +29,31 @@ func (p *Preflight) checkLeftOver(ctx context.Context, o Options) error {
 	}
 	found = slices.DeleteFunc(found, func(name string) bool { return slices.Contains(discarded, strings.TrimSuffix(name, ".ibd")) })
 	if len(found) > 0 {
-		p.note("files", GradeWarning, leftOverText(found), leftOverHint)
+		p.note("files", GradeWarning, UnownedText(found), UnownedHint)
 	}
 	return nil
 }
 
-// leftOverText is the warning of files that no table has.
-func leftOverText(names []string) string {
+// UnownedText is the warning of files that no table has.
+func UnownedText(names []string) string {
 	const most = 20
 	return "InnoDB has no table for " + printable.ListUpTo(most, names) + ": not in the backup"
 }
 
-const leftOverHint = "move such files out of the data directory, if nobody needs them"
+const UnownedHint = "move such files out of the data directory, if nobody needs them"
 
 // checkUndefined names such files of InnoDB's tables.
-func (p *Preflight) checkUndefined(d *datadir.Dictionary) {
+func (p *Report) checkUndefined(d *datadir.Dictionary) {
 	var found []string
 	for _, e := range p.first.Entries {
-		if !e.IsInnoDB() || e.Volatile() || d.Spaces[e.DictionaryName()] == 0 || p.layout.Needed(e) {
+		if !e.IsInnoDB() || e.Volatile() || d.Spaces[e.DictionaryName()] == 0 || p.Layout.Needed(e) {
 			continue
 		}
-		if _, err := p.layout.Stat(p.layout.File(e)); err == nil { // else it was dropped or renamed
+		if _, err := p.Layout.Stat(p.Layout.File(e)); err == nil { // else it was dropped or renamed
 			found = append(found, e.Path())
 		}
 	}
 	if len(found) > 0 {
-		p.note("files", GradeWarning, orphansText(found), orphansHint)
+		p.note("files", GradeWarning, OrphansText(found), orphansHint)
 	}
 }

@@ -1,4 +1,4 @@
-package backup
+package preflight
 
 import (
 	"fmt"
@@ -27,15 +27,15 @@ func raiseDescriptorLimit() (int, error) {
 const spareDescriptors = 128
 
 // checkDescriptors raises the limit of open files.
-func (p *Preflight) checkDescriptors() {
+func (p *Report) checkDescriptors() {
 	limit, err := raiseDescriptorLimit()
 	switch {
 	case err != nil:
-		p.add("descriptors", GradeError, err.Error())
+		p.Add("descriptors", GradeError, err.Error())
 	case limit < 4*spareDescriptors:
-		p.add("descriptors", GradeError, fmt.Sprintf("only %d files may be open at once", limit), "raise the limit: ulimit -n 65536, or LimitNOFILE= of the service")
+		p.Add("descriptors", GradeError, fmt.Sprintf("only %d files may be open at once", limit), "raise the limit: ulimit -n 65536, or LimitNOFILE= of the service")
 	default:
-		p.descriptors = limit - spareDescriptors
-		p.add("descriptors", GradeOK, fmt.Sprintf("%d files may be open at once", limit))
+		p.Descriptors = limit - spareDescriptors
+		p.Add("descriptors", GradeOK, fmt.Sprintf("%d files may be open at once", limit))
 	}
 }

@@ -1,4 +1,4 @@
-package backup
+package preflight
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 // checkLinks looks, before anything is locked, for tablespaces elsewhere that no
 // backup could find. A DDL that is at work looks the same, so what is found must
 // be there for a while.
-func (p *Preflight) checkLinks(ctx context.Context, o Options) error {
+func (p *Report) checkLinks(ctx context.Context, o Options) error {
 	const tries, pause = 5, 200 * time.Millisecond
 	var problems []string
 	for i := range tries {
@@ -31,7 +31,7 @@ func (p *Preflight) checkLinks(ctx context.Context, o Options) error {
 			case <-time.After(pause):
 			}
 			var err error
-			if p.first, err = p.layout.Scan(ctx); err != nil {
+			if p.first, err = p.Layout.Scan(ctx); err != nil {
 				return err
 			}
 		}
@@ -45,24 +45,24 @@ func (p *Preflight) checkLinks(ctx context.Context, o Options) error {
 		}
 	}
 	advice := hint.Text("repair the table, or move it into the data directory, before you take a backup")
-	if p.layout.Selection != nil && !p.layout.Pathless() {
-		advice = filterFarHint
+	if p.Layout.Selection != nil && !p.Layout.Pathless() {
+		advice = ExternalFilteredHint
 	}
 	for _, text := range problems {
-		p.add(checkTables, GradeError, text, advice)
+		p.Add(CheckTables, GradeError, text, advice)
 	}
 	return nil
 }
 
 // Why a filter and DATA DIRECTORY do not go together up to 10.5, and what then.
 const (
-	filteredFar   = "with a filter such tables cannot be backed up from a server before 10.6, whose dictionary has their paths"
-	filterFarHint = "back up everything, and get single tables out of a restored copy"
+	ExternalFiltered     = "with a filter such tables cannot be backed up from a server before 10.6, whose dictionary has their paths"
+	ExternalFilteredHint = "back up everything, and get single tables out of a restored copy"
 )
 
 // lostSpaces lists what is wrong with links, and the tablespaces elsewhere to
 // which none leads.
-func (p *Preflight) lostSpaces(ctx context.Context, server *stage.Server) ([]string, error) {
+func (p *Report) lostSpaces(ctx context.Context, server *stage.Server) ([]string, error) {
 	var problems []string
 	for _, b := range p.first.Broken {
 		problems = append(problems, b.Text)
@@ -71,7 +71,7 @@ func (p *Preflight) lostSpaces(ctx context.Context, server *stage.Server) ([]str
 	for _, name := range p.first.ExcludedFullText {
 		left[name] = true
 	}
-	far, err := server.FarSpaces(ctx, p.facts.Version)
+	far, err := server.FarSpaces(ctx, p.Facts.Version)
 	if err != nil {
 		return nil, err
 	}
@@ -81,18 +81,18 @@ func (p *Preflight) lostSpaces(ctx context.Context, server *stage.Server) ([]str
 			continue
 		}
 		reached[path.Clean(e.Link.To)] = true
-		if !slices.Contains(far, e.Link.To) && p.layout.Pathless() {
+		if !slices.Contains(far, e.Link.To) && p.Layout.Pathless() {
 			continue // the server has no such file open
 		}
-		if _, err := p.layout.Stat(p.layout.File(e)); errors.Is(err, fs.ErrNotExist) {
+		if _, err := p.Layout.Stat(p.Layout.File(e)); errors.Is(err, fs.ErrNotExist) {
 			problems = append(problems, fmt.Sprintf("%s leads to %s, which is not there", strings.TrimSuffix(e.Path(), ".ibd")+datadir.ISLExt, e.Link.To))
 		}
 	}
 	for _, name := range far {
 		switch {
-		case p.layout.Selection != nil && !p.layout.Pathless():
-			problems = append(problems, fmt.Sprintf("the server keeps a tablespace in %s, because of DATA DIRECTORY: %s", name, filteredFar))
-		case !reached[path.Clean(name)] && !p.layout.Selection.Excludes(name, left):
+		case p.Layout.Selection != nil && !p.Layout.Pathless():
+			problems = append(problems, fmt.Sprintf("the server keeps a tablespace in %s, because of DATA DIRECTORY: %s", name, ExternalFiltered))
+		case !reached[path.Clean(name)] && !p.Layout.Selection.Excludes(name, left):
 			problems = append(problems, fmt.Sprintf("the server keeps a tablespace in %s, and no %s file in the data directory leads there", name, datadir.ISLExt))
 		}
 	}
@@ -103,7 +103,7 @@ func (p *Preflight) lostSpaces(ctx context.Context, server *stage.Server) ([]str
 }
 
 // notDiscarded leaves out what is said of tables whose tablespace is discarded.
-func (p *Preflight) notDiscarded(ctx context.Context, server *stage.Server, problems []string) ([]string, error) {
+func (p *Report) notDiscarded(ctx context.Context, server *stage.Server, problems []string) ([]string, error) {
 	discarded, err := server.Discarded(ctx)
 	if err != nil {
 		return nil, err
@@ -116,10 +116,10 @@ func (p *Preflight) notDiscarded(ctx context.Context, server *stage.Server, prob
 }
 
 // checkFollowed names the links that are followed out of the data directory.
-func (p *Preflight) checkFollowed() {
+func (p *Report) checkFollowed() {
 	var names []string
 	for _, dir := range p.first.Databases {
-		if to := p.layout.DatabaseOrigin(dir); to != "" && !slices.Contains(p.first.Closed, dir) {
+		if to := p.Layout.DatabaseOrigin(dir); to != "" && !slices.Contains(p.first.Closed, dir) {
 			names = append(names, dir+" to "+to)
 		}
 	}
@@ -129,6 +129,6 @@ func (p *Preflight) checkFollowed() {
 		}
 	}
 	if names = append(names, p.first.Followed...); len(names) > 0 {
-		p.add("links", GradeOK, fmt.Sprintf("%d lead out of their places, and are followed: %s", len(names), printable.List(names)))
+		p.Add("links", GradeOK, fmt.Sprintf("%d lead out of their places, and are followed: %s", len(names), printable.List(names)))
 	}
 }

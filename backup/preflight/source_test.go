@@ -1,4 +1,4 @@
-package backup
+package preflight
 
 import (
 	"strings"
@@ -30,7 +30,7 @@ func TestCompareSource(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, said := range []bool{false, true} {
-				p := Preflight{facts: tt.now}
+				p := Report{Facts: tt.now}
 				p.compareSource(&last, tt.uuid, Options{NewServer: said})
 				grade, text, says := tt.grade, "", tt.says
 				if said && grade == GradeError {

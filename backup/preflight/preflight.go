@@ -1,4 +1,4 @@
-package backup
+package preflight
 
 import (
 	"context"
@@ -31,24 +31,24 @@ type Finding struct {
 	passing bool // it is of this moment, and nothing that a backup should be known for
 }
 
-// Preflight is what is known of the server and the repository before anything
+// Report is what is known of the server and the repository before anything
 // is locked.
-type Preflight struct {
+type Report struct {
 	Findings []Finding `json:"findings"`
 
-	facts       stage.Facts
-	layout      datadir.Layout
+	Facts       stage.Facts
+	Layout      datadir.Layout
 	first       datadir.Scan
 	scanned     bool  // first is complete
-	bytes       int64 // of all files to copy
-	descriptors int
+	Bytes       int64 // of all files to copy
+	Descriptors int
 	leftOut     []repo.LeftOut
-	unlisted    []datadir.TableName // tables that the server does not list
-	fileless    []repo.LeftOut      // tables of engines that keep no file here
+	Unlisted    []datadir.TableName // tables that the server does not list
+	Fileless    []repo.LeftOut      // tables of engines that keep no file here
 }
 
 // Errors joins the findings that forbid a backup, nil if there are none.
-func (p *Preflight) Errors() error {
+func (p *Report) Errors() error {
 	var all []error
 	for _, f := range p.Findings {
 		if f.Grade != GradeError {
@@ -59,8 +59,8 @@ func (p *Preflight) Errors() error {
 	return errors.Join(all...)
 }
 
-// warnings are the texts of the findings that a backup records.
-func (p *Preflight) warnings() []string {
+// Warnings are the texts of the findings that a backup records.
+func (p *Report) Warnings() []string {
 	var all []string
 	for _, f := range p.Findings {
 		if f.Grade == GradeWarning && !f.passing {
@@ -82,17 +82,17 @@ func (e *FindingError) Fault() fault.Kind { return fault.Config }
 // Hints returns the advice of the check.
 func (e *FindingError) Hints() []hint.Text { return e.Finding.Hints }
 
-func (p *Preflight) add(check, grade, text string, hints ...hint.Text) {
+func (p *Report) Add(check, grade, text string, hints ...hint.Text) {
 	p.Findings = append(p.Findings, Finding{Check: check, Grade: grade, Text: text, Hints: hints})
 }
 
 // Check makes all checks that a backup makes before it locks anything, and
 // changes nothing. The error is of the checking itself; what the checks found is
 // in the findings.
-func Check(ctx context.Context, o Options) (*Preflight, error) {
+func Check(ctx context.Context, o Options) (*Report, error) {
 	const sample = time.Second // of the server's writes
-	p, err := preflight(ctx, o, sample)
-	defer p.close()
+	p, err := check(ctx, o, sample)
+	defer p.Close()
 	if err != nil || !p.scanned {
 		return p, err
 	}
@@ -102,27 +102,31 @@ func Check(ctx context.Context, o Options) (*Preflight, error) {
 	return p, p.checkProblems(ctx, o.Server)
 }
 
-// close gives back what reading the server's files has needed. Without a Preflight
+// Close gives back what reading the server's files has needed. Without a Preflight
 // it does nothing.
-func (p *Preflight) close() {
+func (p *Report) Close() {
 	if p != nil {
-		p.layout.Files.Close() //nolint:errcheck // only looked at
+		p.Layout.Files.Close() //nolint:errcheck // only looked at
 	}
 }
 
-// preflight is Check. What the server writes is watched meanwhile, and for at least
-// the given time.
-func preflight(ctx context.Context, o Options, sample time.Duration) (_ *Preflight, err error) {
+// Run makes the checks for the backup that follows. The caller closes what it
+// returns, if that is not nil.
+func Run(ctx context.Context, o Options) (*Report, error) { return check(ctx, o, 0) }
+
+// check makes the checks that a backup waits for. What the server writes is watched
+// meanwhile, and for at least the given time.
+func check(ctx context.Context, o Options, sample time.Duration) (_ *Report, err error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Preflight{}
+	p := &Report{}
 	defer func() {
 		if err != nil {
-			p.close()
+			p.Close()
 		}
 	}()
-	if p.facts, err = o.Server.Facts(ctx); err != nil {
+	if p.Facts, err = o.Server.Facts(ctx); err != nil {
 		return nil, err
 	}
 	p.checkServer()
@@ -162,22 +166,22 @@ func preflight(ctx context.Context, o Options, sample time.Duration) (_ *Preflig
 func on(value string) bool { return value == "ON" || value == "1" }
 
 // note is add of something that may be otherwise in a minute.
-func (p *Preflight) note(check, grade, text string, hints ...hint.Text) {
+func (p *Report) note(check, grade, text string, hints ...hint.Text) {
 	p.Findings = append(p.Findings, Finding{Check: check, Grade: grade, Text: text, Hints: hints, passing: true})
 }
 
 // checkPrivileges names what the account lacks.
-func (p *Preflight) checkPrivileges(ctx context.Context, server *stage.Server) error {
+func (p *Report) checkPrivileges(ctx context.Context, server *stage.Server) error {
 	missing, err := server.MissingGrants(ctx)
 	if err != nil {
 		return err
 	}
 	if len(missing) == 0 {
-		p.add("privileges", GradeOK, "the account may do all that a backup needs")
+		p.Add("privileges", GradeOK, "the account may do all that a backup needs")
 		return nil
 	}
 	// GRANT RELOAD, PROCESS ON *.* TO 'backup'@'localhost'
 	lacking, account, _ := strings.Cut(strings.TrimPrefix(missing[0], "GRANT "), " ON *.* TO ")
-	p.add("privileges", GradeError, fmt.Sprintf("account %s lacks %s", account, lacking), hint.Plain(missing...)...)
+	p.Add("privileges", GradeError, fmt.Sprintf("account %s lacks %s", account, lacking), hint.Plain(missing...)...)
 	return nil
 }

@@ -1,4 +1,4 @@
-package backup
+package preflight
 
 import (
 	"context"
@@ -13,22 +13,22 @@ import (
 	"mbk/internal/ui/printable"
 )
 
-// checkTables is the check of the tables' engines and places, which is made once
+// CheckTables is the check of the tables' engines and places, which is made once
 // more at the end of a backup.
-const checkTables = "tables"
+const CheckTables = "tables"
 
-// leaveOutHint is advice on tables that cannot be backed up.
-func leaveOutHint() hint.Text {
+// SkipHint is advice on tables that cannot be backed up.
+func SkipHint() hint.Text {
 	return "leave such tables out with " + hint.Option("skip-unsupported") + ", and dump them by other means"
 }
 
 // scanTables scans the data directory for what cannot be backed up and sums
 // up the rest.
-func (p *Preflight) scanTables(ctx context.Context, o Options) error {
+func (p *Report) scanTables(ctx context.Context, o Options) error {
 	var err error
-	p.first, err = p.layout.Scan(ctx)
+	p.first, err = p.Layout.Scan(ctx)
 	if errors.Is(err, fs.ErrPermission) {
-		p.add("datadir", GradeError, err.Error(), rightsHint(p.layout))
+		p.Add("datadir", GradeError, err.Error(), rightsHint(p.Layout))
 		return nil
 	}
 	if err != nil {
@@ -41,7 +41,7 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 	}
 	p.checkReadable()
 	p.checkFiles()
-	for _, found := range p.layout.StatAll(p.first.Entries) {
+	for _, found := range p.Layout.StatAll(p.first.Entries) {
 		if errors.Is(found.Err, fs.ErrNotExist) {
 			continue
 		}
@@ -49,58 +49,58 @@ func (p *Preflight) scanTables(ctx context.Context, o Options) error {
 			p.addUnreached(found.Err)
 			continue
 		}
-		p.bytes += found.Stat.Blocks
+		p.Bytes += found.Stat.Blocks
 	}
 	p.checkMerged()
 	p.checkViews()
 	p.checkUnread()
 	p.checkFollowed()
 	p.checkOwnFiles()
-	p.leftOut = append(datadir.UnsupportedTables(p.layout, p.first), p.fileless...)
+	p.leftOut = append(datadir.UnsupportedTables(p.Layout, p.first), p.Fileless...)
 	for _, t := range p.leftOut {
 		text := fmt.Sprintf("%s has engine %s, which cannot be backed up", printable.Table(t.Database, t.Name), t.Engine)
 		if o.SkipUnsupported {
-			p.add(checkTables, GradeWarning, text+"; it is left out")
+			p.Add(CheckTables, GradeWarning, text+"; it is left out")
 			continue
 		}
-		p.add(checkTables, GradeError, text, leaveOutHint())
+		p.Add(CheckTables, GradeError, text, SkipHint())
 	}
 	p.scanned = true
-	p.add(checkTables, GradeOK, fmt.Sprintf("%d databases, %d files, %s", len(p.first.Databases), len(p.first.Entries), humanize.IBytes(uint64(p.bytes))))
+	p.Add(CheckTables, GradeOK, fmt.Sprintf("%d databases, %d files, %s", len(p.first.Databases), len(p.first.Entries), humanize.IBytes(uint64(p.Bytes))))
 	return nil
 }
 
 // checkReadable makes sure that every file may be read: that one may not should
 // not show after an hour.
-func (p *Preflight) checkReadable() {
+func (p *Report) checkReadable() {
 	var paths []string
 	for _, e := range p.first.Entries {
-		paths = append(paths, p.layout.File(e))
+		paths = append(paths, p.Layout.File(e))
 	}
-	denied := p.layout.Denied(paths)
+	denied := p.Layout.Denied(paths)
 	refused := p.passOver(denied)
 	if len(refused) == 0 {
 		return
 	}
 	files := make([]string, len(refused))
 	for i, e := range refused {
-		files[i] = p.layout.File(e)
+		files[i] = p.Layout.File(e)
 	}
-	p.add("datadir", GradeError, printable.List(files)+": permission denied", p.refusedHints(refused, files)...)
+	p.Add("datadir", GradeError, printable.List(files)+": permission denied", p.refusedHints(refused, files)...)
 }
 
 // Skip judges files that may not be read, and takes those out of the first scan, and
 // of all later ones, that no table needs. It returns the others.
-func (p *Preflight) passOver(denied []bool) []datadir.Entry {
+func (p *Report) passOver(denied []bool) []datadir.Entry {
 	var refused []datadir.Entry
 	kept := p.first.Entries[:0]
 	for i, e := range p.first.Entries {
 		switch {
 		case !denied[i]:
-		case p.layout.Needed(e):
+		case p.Layout.Needed(e):
 			refused = append(refused, e)
 		default:
-			p.layout.Skip[e.Path()] = true
+			p.Layout.Skip[e.Path()] = true
 			p.first.Unreadable = append(p.first.Unreadable, datadir.Unreadable{Entry: e, Name: e.Path(), Why: datadir.ErrDenied.Error()})
 			continue
 		}

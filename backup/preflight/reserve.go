@@ -1,4 +1,4 @@
-package backup
+package preflight
 
 import (
 	"errors"
@@ -67,8 +67,8 @@ func (e *SpaceError) Hints() []hint.Text {
 	return []hint.Text{"make room (mbk expire), or allow less with " + hint.Option("min-free")}
 }
 
-// wantRoom returns a SpaceError if a place has less room than the reserve.
-func (r Reserve) wantRoom(where string, free, total int64) error {
+// WantRoom returns a SpaceError if a place has less room than the reserve.
+func (r Reserve) WantRoom(where string, free, total int64) error {
 	keep := r.Of(total)
 	if free >= keep {
 		return nil
