@@ -86,8 +86,8 @@ func pluginNotLoaded(line string) bool {
 	return strings.Contains(line, "Can't open shared library") || strings.Contains(line, "Couldn't load plugin")
 }
 
-// isHarmless reports whether a warning or a line without a level tells of a limit with
-// which the server has learned to live.
+// isHarmless reports whether a warning or a line without a level is about a limit that
+// the server can work with.
 func isHarmless(line string) bool {
 	for _, text := range []string{"io_uring", "uring", "io_setup", "max_open_files", "open_files_limit",
 		"Changed limits", "memlock", "arge page"} {
@@ -98,8 +98,8 @@ func isHarmless(line string) bool {
 	return false
 }
 
-// cause weighs what a run of the server has left: its log and its exit. Where damage was
-// read while something was missing to read it right, that counts and not the damage.
+// cause weighs the log of a run and how it ended. If damage was reported while something
+// was missing that is needed to read correctly, what was missing is the cause.
 func (l *errorLog) cause(exit error) Cause {
 	for _, c := range []Cause{CauseShortage, CauseAccess, CauseKey, CauseVersion, CauseOption} {
 		if l.evidence[c] {
@@ -124,7 +124,7 @@ func (l *errorLog) cause(exit error) Cause {
 	return CauseUnknown
 }
 
-// continues takes over what an earlier run on the same files has left.
+// continues adds what an earlier run on the same files has found.
 func (l *errorLog) continues(earlier *errorLog) {
 	l.damage = append(slices.Clone(earlier.damage), l.damage...)
 	l.unloaded = l.unloaded || earlier.unloaded
@@ -152,8 +152,8 @@ func (l *errorLog) meet(table string) {
 	l.met[table] = true
 }
 
-// Lacking reports whether an error is that of a process that has no memory, no room or no
-// descriptors left.
+// Lacking reports whether an error means that this process has no memory, disk space or
+// file descriptors left.
 func Lacking(err error) bool {
 	return err != nil && CauseOf(err.Error()) == CauseShortage
 }

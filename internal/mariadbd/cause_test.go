@@ -119,7 +119,8 @@ func TestCauseOfMessages(t *testing.T) {
 
 // Damage that was read while something was missing is none; without that it is.
 func TestErrorLogWeighs(t *testing.T) {
-	corrupt := "2026-11-29 18:37:50 0 [ERROR] InnoDB: Database page corruption on disk or a failed read of file './shop/t.ibd' page 3\n"
+	corrupt := "2026-11-29 18:37:50 0 [ERROR] InnoDB: Database page corruption on disk or a failed read of file " +
+		"'./shop/t.ibd' page 3\n"
 	known := []Known{{Table: "shop.t", Named: regexp.MustCompile("shop/t\\.")}}
 	for _, c := range []struct {
 		name, text string
@@ -127,10 +128,15 @@ func TestErrorLogWeighs(t *testing.T) {
 		want       Cause
 	}{
 		{"damage", corrupt, nil, CauseDamage},
-		{"damage after a failed read", "2026-11-29 18:37:50 0 [ERROR] InnoDB: Operating system error number 5 in a file operation.\n" + corrupt, nil, CauseAccess},
-		{"damage, and no io_uring", "2026-11-29 18:37:50 0 [Warning] mariadbd: io_uring_queue_init() failed with errno 12\n" + corrupt, nil, CauseDamage},
-		{"damage, and notes about memory", "2026-11-29 18:37:50 0 [Note] InnoDB: Cannot allocate memory for large pages\n" + corrupt, nil, CauseDamage},
-		{"damage, and a plugin that is not there", "2026-11-29 18:37:50 0 [ERROR] mariadbd: Can't open shared library 'audit.so' (errno: 2, No such file or directory)\n" + corrupt, nil, CauseDamage},
+		{"damage after a failed read",
+			"2026-11-29 18:37:50 0 [ERROR] InnoDB: Operating system error number 5 in a file operation.\n" +
+				corrupt, nil, CauseAccess},
+		{"damage, and no io_uring", "2026-11-29 18:37:50 0 [Warning] mariadbd: io_uring_queue_init() failed with errno " +
+			"12\n" + corrupt, nil, CauseDamage},
+		{"damage, and notes about memory",
+			"2026-11-29 18:37:50 0 [Note] InnoDB: Cannot allocate memory for large pages\n" + corrupt, nil, CauseDamage},
+		{"damage, and a plugin that is not there", "2026-11-29 18:37:50 0 [ERROR] mariadbd: Can't open shared library " +
+			"'audit.so' (errno: 2, No such file or directory)\n" + corrupt, nil, CauseDamage},
 		{"damage of a table that was so", corrupt, known, CauseUnknown},
 		{"damage of another", strings.ReplaceAll(corrupt, "shop/t.ibd", "shop/t2.ibd"), known, CauseDamage},
 		{"nothing", "", nil, CauseUnknown},
@@ -179,12 +185,16 @@ func TestServersThatWillComeToNothing(t *testing.T) {
 func TestMayLackKey(t *testing.T) {
 	i := Instance{Data: t.TempDir()}
 	for line, want := range map[string]bool{
-		"[ERROR] InnoDB: Encrypted page [page id: space=5, page number=3] in file ./shop/e.ibd looks corrupted; key_version=1": true,
-		"[ERROR] InnoDB: File './shop/t.ibd' is corrupted":                                                                     false, // it is not known to be encrypted
-		"[ERROR] mariadbd: Table `shop`.`t` is corrupted. Please drop the table and recreate.":                                 false,
-		"[ERROR] InnoDB: Database page corruption on disk or a failed read of file './shop/t.ibd' page 3":                      false,
-		"InnoDB: Index 'k' contains 3 entries, should be 4.":                                                                   false,
-		"[ERROR] InnoDB: Flagged corruption of `k` in table `shop`.`e` in CHECK TABLE; Wrong count":                            false,
+		"[ERROR] InnoDB: Encrypted page [page id: space=5, page number=3] in file ./shop/e.ibd looks corrupted; " +
+			"key_version=1": true,
+		"[ERROR] InnoDB: File './shop/t.ibd' is corrupted": false, // it is not known to be encrypted
+		"[ERROR] mariadbd: Table `shop`.`t` is corrupted. Please drop the table and " +
+			"recreate.": false,
+		"[ERROR] InnoDB: Database page corruption on disk or a failed read of file './shop/t.ibd' page " +
+			"3": false,
+		"InnoDB: Index 'k' contains 3 entries, should be 4.": false,
+		"[ERROR] InnoDB: Flagged corruption of `k` in table `shop`.`e` in CHECK TABLE; Wrong " +
+			"count": false,
 	} {
 		if got := i.MayLackKey(line); got != want {
 			t.Errorf("%s: %v, want %v", line, got, want)

@@ -52,7 +52,9 @@ const (
 	saysPrepared  = "prepared transactions! It means that"
 	saysUndropped = "cannot drop " // and the name
 	saysError     = "[ERROR] "
-	saysAssertion = "ssertion"                // "Assertion failure in file", "Failing assertion:", and "Assertion `...' failed", none with [ERROR]
+	// "Assertion failure in file", "Failing assertion:", and "Assertion `...' failed", none
+	// with [ERROR].
+	saysAssertion = "ssertion"
 	saysRecord    = " when executing record " // Aria cannot apply a record of its log; the line has no [ERROR]
 	// Said, as an error, when the redo of a backup is larger than the log will be
 	// that the server builds after recovery. It matters to a server in service only.
@@ -172,7 +174,7 @@ func appendNew(lines []string, line string) []string {
 	return append(lines, line)
 }
 
-// weigh keeps what a line is evidence of.
+// weigh notes what cause a line is evidence of.
 func (l *errorLog) weigh(s string, isError, isWarning bool) {
 	if l.unloaded = l.unloaded || isError && pluginNotLoaded(s); pluginNotLoaded(s) {
 		return
@@ -195,7 +197,7 @@ func (l *errorLog) close() {
 	}
 }
 
-// why returns the lines that tell best why a run failed.
+// why returns the lines that best explain why a run failed.
 func (l *errorLog) why() []string {
 	if len(l.errors) > 0 {
 		return l.errors

@@ -49,7 +49,8 @@ func TestErrorLogOfAssertion(t *testing.T) {
 		"2026-11-22 15:56:51 0x7f00 InnoDB: Assertion failure in file buf0flu.cc line 2550\n" +
 		"InnoDB: Failing assertion: !space->is_being_imported()\n" +
 		"261122 15:56:51 [ERROR] mariadbd got signal 6 ;\n"))
-	want := []string{"2026-11-22 15:56:51 0x7f00 InnoDB: Assertion failure in file buf0flu.cc line 2550", "InnoDB: Failing assertion: !space->is_being_imported()", "[ERROR] mariadbd got signal 6 ;"}
+	want := []string{"2026-11-22 15:56:51 0x7f00 InnoDB: Assertion failure in file buf0flu.cc line 2550",
+		"InnoDB: Failing assertion: !space->is_being_imported()", "[ERROR] mariadbd got signal 6 ;"}
 	if got := l.why(); !slices.Equal(got, want) {
 		t.Errorf("why = %q, want %q", got, want)
 	}

@@ -9,9 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openRegular opens a regular file where somebody else may have put something else: no
-// link is followed, a file that has another name too is not touched, and a pipe is not
-// waited for.
+// openRegular opens a regular file in a folder that another user can change: it follows
+// no link, refuses a file with a second name, and does not block on a pipe.
 func openRegular(path string, flag int) (*os.File, error) {
 	f, err := os.OpenFile(path, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {

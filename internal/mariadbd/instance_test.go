@@ -20,7 +20,8 @@ import (
 // which the server's user can read.
 func TestEnvironment(t *testing.T) {
 	kept := []string{"PATH=/bin", "TZ=UTC", "LANG=C", "LC_ALL=C", "LD_LIBRARY_PATH=/x", "HOME=/root"}
-	environ := append(slices.Clone(kept), "MBK_PASSWORD=x", "MBK_MAIL_PASSWORD=x", "MBK_WEBHOOK=x", "AWS_SECRET_ACCESS_KEY=x", "VAULT_TOKEN=x", "MYSQL_PWD=x",
+	environ := append(slices.Clone(kept), "MBK_PASSWORD=x", "MBK_MAIL_PASSWORD=x", "MBK_WEBHOOK=x",
+		"AWS_SECRET_ACCESS_KEY=x", "VAULT_TOKEN=x", "MYSQL_PWD=x",
 		"MYSQL_HOME=/x", "MARIADB_PLUGIN_DIR=x", "NOTIFY_SOCKET=/x", "LISTEN_FDS=1", "UMASK=0", "ANYTHING=x", "TMPDIR=/x", "PATHX=1", "=x", "")
 	for _, c := range []struct {
 		options []string
@@ -47,10 +48,12 @@ func TestHowTheServerIsStarted(t *testing.T) {
 	dir := t.TempDir()
 	data, tmp, program := filepath.Join(dir, "a:b"), filepath.Join(dir, "tmp"), filepath.Join(dir, "mariadbd")
 	script := "#!/bin/sh\nenv\ngrep NoNewPrivs /proc/self/status\npwd\nfor o; do echo \"option $o\"; done\n"
-	if err := errors.Join(os.Mkdir(data, 0o700), os.Mkdir(tmp, 0o700), executable.Write(program, []byte(script))); err != nil {
+	if err := errors.Join(os.Mkdir(data, 0o700), os.Mkdir(tmp, 0o700),
+		executable.Write(program, []byte(script))); err != nil {
 		t.Fatal(err)
 	}
-	i := Instance{Program: Program{Path: program}, Owner: fsuser.Current(), Data: data, Temp: tmp, Log: filepath.Join(dir, "mariadbd.log")}
+	i := Instance{Program: Program{Path: program}, Owner: fsuser.Current(), Data: data, Temp: tmp,
+		Log: filepath.Join(dir, "mariadbd.log")}
 	var lines []string
 	log, err := i.newLog(func(line string) { lines = append(lines, line) })
 	if err != nil {
@@ -87,7 +90,8 @@ func TestOtherServerAtTheSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close() //nolint:errcheck // nobody else uses it
-	i := Instance{Program: Program{Path: "/bin/sleep"}, Owner: fsuser.Current(), Data: dir, Temp: dir, Log: filepath.Join(dir, "mariadbd.log")}
+	i := Instance{Program: Program{Path: "/bin/sleep"}, Owner: fsuser.Current(), Data: dir, Temp: dir,
+		Log: filepath.Join(dir, "mariadbd.log")}
 	log, err := i.newLog(nil)
 	if err == nil {
 		err = os.Symlink(socket, link)

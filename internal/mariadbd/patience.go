@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// patience is how long a server may go on that will come to nothing. Some never end by
-// themselves: one that cannot write a page tries it again for ever, one that may open no
-// more files hangs in its shutdown, or never takes a connection.
+// patience is how long a server may run that will never succeed. Some never end by
+// themselves: one that cannot write a page tries again forever, one that may not open
+// more files hangs in its shutdown, or never accepts a connection.
 type patience struct {
-	abort  time.Duration // that a start which was given up may take to end; 0: for ever
-	accept time.Duration // that a server which is ready may take to let us in; 0: for ever
+	abort  time.Duration // how long a failed start may take to end; 0: no limit
+	accept time.Duration // how long a ready server may take to accept us; 0: no limit
 	kill   func()        // ends the server; may be nil
 
 	vain int // pages that could not be written
@@ -25,7 +25,7 @@ type patience struct {
 // maxVain is how often a server may fail to write a page.
 const maxVain = 1000
 
-// watch looks in a line of the log for a server that will come to nothing.
+// watch looks in a line of the log for signs of a server that will never succeed.
 func (l *errorLog) watch(line string) {
 	p := &l.patience
 	switch {
@@ -42,7 +42,7 @@ func (l *errorLog) watch(line string) {
 	}
 }
 
-// endIn ends the server after a while, unless satisfied is called.
+// endIn kills the server after d, unless satisfied is called.
 func (p *patience) endIn(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -51,7 +51,7 @@ func (p *patience) endIn(d time.Duration) {
 	}
 }
 
-// satisfied stops the clock for good.
+// satisfied stops the timer permanently.
 func (p *patience) satisfied() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

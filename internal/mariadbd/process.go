@@ -20,9 +20,9 @@ type process struct {
 	err   error         // its exit, valid after ended
 }
 
-// start runs a command, which cannot get more rights than it begins with. The
-// kernel sends the parent-death signal when the thread that forked ends, so a
-// goroutine keeps that thread until the server has ended.
+// start runs a command, which cannot gain privileges. The kernel sends the parent-death
+// signal when the thread that forked ends, so a goroutine keeps that thread until the
+// server has ended.
 func start(cmd *exec.Cmd, log *errorLog) (*process, error) {
 	p := &process{cmd: cmd, log: log, ended: make(chan struct{})}
 	r, w, err := os.Pipe()
@@ -59,8 +59,8 @@ func start(cmd *exec.Cmd, log *errorLog) (*process, error) {
 	return p, nil
 }
 
-// noNewPrivileges has the kernel ignore set-user-ID bits and the like for what this
-// thread starts.
+// noNewPrivileges makes the kernel ignore set-user-ID bits and the like for programs that
+// this thread starts.
 func noNewPrivileges() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("give up new privileges: %w", err)

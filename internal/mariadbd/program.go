@@ -243,8 +243,8 @@ func setting(help []byte, name string) string {
 }
 
 // Environment is the environment for mariadbd, made new: what a program needs to run
-// here, and what the key plugins that it loads read. Everything else is none of its
-// business, and some would change what it does. Our own variables can hold
+// here, and what the key plugins that it loads read. Nothing else is passed on:
+// some of it would change what the program does. Our own variables can hold
 // passwords, which whoever runs as the server's user could read.
 func Environment(environ []string, options ...string) []string {
 	env := []string{}

@@ -82,13 +82,17 @@ func TestRootsProgram(t *testing.T) {
 	for name, folder := range map[string]struct {
 		of   fsuser.User
 		mode os.FileMode
-	}{"roots": {fsuser.User{}, 0o755}, "staff": {staff, 0o775 | os.ModeSetgid}, "his": {rights.Attacker, 0o755}, "all": {fsuser.User{}, 0o777}, "tmp": {fsuser.User{}, 0o777 | os.ModeSticky}, "list": {staff, 0o775}} {
-		if err := touch(filepath.Join(rights.Give(t, filepath.Join(top, name), folder.of, folder.mode), "mariadbd")); err != nil {
+	}{"roots": {fsuser.User{}, 0o755}, "staff": {staff, 0o775 | os.ModeSetgid}, "his": {rights.Attacker,
+		0o755}, "all": {fsuser.User{}, 0o777}, "tmp": {fsuser.User{}, 0o777 | os.ModeSticky}, "list": {staff, 0o775}} {
+		if err := touch(filepath.Join(rights.Give(t, filepath.Join(top, name), folder.of, folder.mode),
+			"mariadbd")); err != nil {
 			t.Fatal(err)
 		}
 	}
 	rights.Grant(t, filepath.Join(top, "list"), rights.Attacker)
-	err := errors.Join(touch(filepath.Join(top, "roots", "his")), os.Chown(filepath.Join(top, "roots", "his"), rights.Attacker.UID, rights.Attacker.GID), os.Symlink("../his/mariadbd", filepath.Join(top, "roots", "link")))
+	err := errors.Join(touch(filepath.Join(top, "roots", "his")),
+		os.Chown(filepath.Join(top, "roots", "his"), rights.Attacker.UID,
+			rights.Attacker.GID), os.Symlink("../his/mariadbd", filepath.Join(top, "roots", "link")))
 	if err != nil {
 		t.Fatal(err)
 	}

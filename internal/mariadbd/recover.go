@@ -85,9 +85,9 @@ func (i Instance) failed(log *errorLog, err error) *RunError {
 }
 
 // excused reports whether what sounds like damage may have another cause. All bytes were
-// checked when they were extracted. So a file that is in its place and "was not found" is
-// one that the server may not open; and what is encrypted, and it cannot make sense of,
-// was read with other keys than those of the source.
+// checked before. So a file that is in its place and "was not found" is one that the
+// server may not open; and encrypted data that it cannot read was read with keys other
+// than those of the source.
 func (i Instance) excused(line string) bool {
 	if i.MayLackKey(line) {
 		return true
@@ -105,7 +105,7 @@ func (i Instance) excused(line string) bool {
 	return err == nil
 }
 
-// wrongEnd is the error of a run that did not come to the end of the redo log.
+// wrongEnd is the error of a run that did not reach the end of the redo log.
 func (i Instance) wrongEnd(log *errorLog, reason string) error {
 	r := i.failed(log, errors.New(reason))
 	if r.Cause == CauseUnknown {

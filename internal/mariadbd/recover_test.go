@@ -56,8 +56,10 @@ func TestCheckLog(t *testing.T) {
 		want string // of the error, "" for none
 	}{
 		{"log of the server", header("MariaDB 11.8.6", innodb.Checkpoint{LSN: 5000000, End: 5000000}), ""},
-		{"log of the backup", header("Backup mbk", innodb.Checkpoint{LSN: 5000000, End: 5000000}), "left the redo log of the backup"},
-		{"ends too early", header("MariaDB 11.8.6", innodb.Checkpoint{LSN: 4999999, End: 5000000}), "ended at LSN 4999999, want at least 5000000"},
+		{"log of the backup", header("Backup mbk", innodb.Checkpoint{LSN: 5000000, End: 5000000}),
+			"left the redo log of the backup"},
+		{"ends too early", header("MariaDB 11.8.6", innodb.Checkpoint{LSN: 4999999, End: 5000000}),
+			"ended at LSN 4999999, want at least 5000000"},
 		{"cut short", []byte("Phys"), "read ib_logfile0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -85,12 +87,14 @@ func TestCheckLog(t *testing.T) {
 func TestOpenRegular(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
-	err := errors.Join(os.WriteFile(path("file"), nil, 0o600), unix.Mkfifo(path("pipe"), 0o600), os.Symlink("file", path("link")), os.Mkdir(path("folder"), 0o700),
+	err := errors.Join(os.WriteFile(path("file"), nil, 0o600), unix.Mkfifo(path("pipe"), 0o600),
+		os.Symlink("file", path("link")), os.Mkdir(path("folder"), 0o700),
 		os.WriteFile(path("one"), nil, 0o600), os.Link(path("one"), path("two")), os.Symlink("/dev/null", path("device")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, good := range map[string]bool{"file": true, "pipe": false, "link": false, "folder": false, "one": false, "device": false, "none": false} {
+	for name, good := range map[string]bool{"file": true, "pipe": false, "link": false, "folder": false, "one": false,
+		"device": false, "none": false} {
 		for _, flag := range []int{os.O_RDONLY, os.O_WRONLY, os.O_WRONLY | os.O_APPEND} {
 			f, err := openRegular(path(name), flag)
 			if (err == nil) != good {

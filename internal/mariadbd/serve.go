@@ -105,7 +105,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the server, if it runs, and gives back what it used.
+// Close ends the server, if it is running, and releases what it used.
 func (s *Server) Close() {
 	if s.SQL != nil {
 		s.SQL.Close()

@@ -49,13 +49,16 @@ func places() []placeCase {
 		{"in a folder of root's", rights.Attacker, false, true, in(fsuser.User{}, 0o755)},
 		{"in a folder of a third user's", third, true, false, in(third, 0o755)},
 		{"below his folder", rights.Attacker, true, false, func(t *testing.T, top string) (string, string) {
-			parent := rights.Give(t, filepath.Join(rights.Give(t, filepath.Join(top, "parent"), rights.Attacker, 0o755), "inner"), fsuser.User{}, 0o755)
+			parent := rights.Give(t, filepath.Join(rights.Give(t, filepath.Join(top, "parent"), rights.Attacker, 0o755),
+				"inner"), fsuser.User{}, 0o755)
 			return filepath.Dir(parent), filepath.Join(parent, "data")
 		}},
-		{"a folder of his below a third user's", rights.Attacker, false, false, func(t *testing.T, top string) (string, string) {
-			target := rights.Give(t, filepath.Join(rights.Give(t, filepath.Join(top, "parent"), third, 0o755), "data"), rights.Attacker, 0o755)
-			return target, target
-		}},
+		{"a folder of his below a third user's", rights.Attacker, false, false,
+			func(t *testing.T, top string) (string, string) {
+				target := rights.Give(t, filepath.Join(rights.Give(t, filepath.Join(top, "parent"), third, 0o755), "data"),
+					rights.Attacker, 0o755)
+				return target, target
+			}},
 		{"a mount point of his", rights.Attacker, false, false, func(t *testing.T, top string) (string, string) {
 			target := rights.Give(t, filepath.Join(top, "parent"), rights.Attacker, 0o755)
 			if err := unix.Mount(target, target, "", unix.MS_BIND, ""); err != nil {
@@ -101,7 +104,8 @@ func attackRestore(t *testing.T, f *coldbackup.Fixture, p placeCase, s rights.Tr
 	v := rights.Victim(t, top)
 	parent, target := p.make(t, top)
 	keep := filepath.Join(parent, ".snapshot") // may be in a target
-	if err := errors.Join(os.Mkdir(keep, 0o755), os.WriteFile(filepath.Join(keep, "file"), []byte("of root"), 0o600)); err != nil {
+	if err := errors.Join(os.Mkdir(keep, 0o755),
+		os.WriteFile(filepath.Join(keep, "file"), []byte("of root"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	held, err := os.Open(keep)
@@ -125,7 +129,8 @@ func attackRestore(t *testing.T, f *coldbackup.Fixture, p placeCase, s rights.Tr
 		t.Errorf("was\n%sis\n%s", before, after)
 	}
 	inKeep := fmt.Sprintf("/proc/self/fd/%d/", held.Fd())
-	if got := rights.Look(t, inKeep); !strings.Contains(got, `-rw------- 0:0 "of root"`) || !strings.Contains(got, "drwxr-xr-x 0:0") {
+	if got := rights.Look(t, inKeep); !strings.Contains(got, `-rw------- 0:0 "of root"`) ||
+		!strings.Contains(got, "drwxr-xr-x 0:0") {
 		t.Errorf("a folder of root's holds\n%s", got)
 	}
 	_, refused := errors.AsType[*ObjectionsError](err)
@@ -137,7 +142,8 @@ func attackRestore(t *testing.T, f *coldbackup.Fixture, p placeCase, s rights.Tr
 	}
 	if err == nil && n == 0 {
 		if parent == target {
-			if err := errors.Join(os.RemoveAll(keep), os.Remove(filepath.Join(target, "link"))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := errors.Join(os.RemoveAll(keep), os.Remove(filepath.Join(target, "link"))); err != nil &&
+				!errors.Is(err, fs.ErrNotExist) {
 				t.Fatal(err)
 			}
 		}

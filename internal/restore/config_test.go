@@ -23,26 +23,33 @@ func TestConfig(t *testing.T) {
 		{name: "defaults", version: "10.11.19", variables: map[string]string{
 			"innodb_page_size": "16384", "innodb_checksum_algorithm": "full_crc32", "innodb_undo_tablespaces": "0", "innodb_encrypt_log": "OFF",
 			"lower_case_table_names": "0", "aria_block_size": "8192", "ft_min_word_len": "4", "ft_max_word_len": "84"}},
-		{name: "other pages", version: "10.11.19", variables: map[string]string{"innodb_page_size": "65536", "aria_block_size": "4096"},
-			want: []string{"innodb_page_size = 65536", "aria_block_size = 4096"}},
-		{name: "no undo tablespaces where three are usual", version: "11.8.9", variables: map[string]string{"innodb_undo_tablespaces": "0"},
-			want: []string{"innodb_undo_tablespaces = 0"}},
+		{name: "other pages", version: "10.11.19",
+			variables: map[string]string{"innodb_page_size": "65536", "aria_block_size": "4096"},
+			want:      []string{"innodb_page_size = 65536", "aria_block_size = 4096"}},
+		{name: "no undo tablespaces where three are usual", version: "11.8.9",
+			variables: map[string]string{"innodb_undo_tablespaces": "0"},
+			want:      []string{"innodb_undo_tablespaces = 0"}},
 		{name: "three of them", version: "11.8.9", variables: map[string]string{"innodb_undo_tablespaces": "3"}},
-		{name: "a checksum that 10.6 does not know", version: "10.6.22", variables: map[string]string{"innodb_checksum_algorithm": "innodb"}},
+		{name: "a checksum that 10.6 does not know", version: "10.6.22",
+			variables: map[string]string{"innodb_checksum_algorithm": "innodb"}},
 		{name: "the same with 10.5", version: "10.5.23", variables: map[string]string{"innodb_checksum_algorithm": "innodb"},
 			want: []string{"innodb_checksum_algorithm = innodb"}},
-		{name: "logs in a folder", version: "10.11.19", files: []repo.File{{Path: "logs/aria_log.00000001", Class: repo.ClassLog}, {Path: "undo/undo001", Class: repo.ClassInnoDB}},
+		{name: "logs in a folder", version: "10.11.19",
+			files: []repo.File{{Path: "logs/aria_log.00000001", Class: repo.ClassLog},
+				{Path: "undo/undo001", Class: repo.ClassInnoDB}},
 			want: []string{"innodb_undo_directory = undo", "aria_log_dir_path = logs"}},
 		{name: "a home of InnoDB's", version: "10.11.19", variables: map[string]string{"innodb_data_home_dir": "./sub"},
 			want: []string{"innodb_data_home_dir = ", "innodb_data_file_path = ibdata1:12M:autoextend"}},
 		{name: "keys with a relative path", version: "10.11.19",
-			variables: map[string]string{"file_key_management_filename": "my keys.enc", "file_key_management_filekey": "FILE:/etc/k", "plugin_maturity": "gamma",
+			variables: map[string]string{"file_key_management_filename": "my keys.enc",
+				"file_key_management_filekey": "FILE:/etc/k", "plugin_maturity": "gamma",
 				"file_key_management_encryption_algorithm": "aes_cbc", "file_key_management_use_pbkdf2": "1"},
 			plugins: []repo.Plugin{{Name: "file_key_management", Type: "ENCRYPTION", Library: "file_key_management.so"}},
 			want: []string{"plugin_load_add = file_key_management.so", "file_key_management_filekey = FILE:/etc/k",
 				`file_key_management_filename = "/var/lib/mysql/my keys.enc"`, "file_key_management_use_pbkdf2 = 1"}},
 		{name: "engines, used and not", version: "10.11.19", variables: map[string]string{"plugin_maturity": "unknown"},
-			plugins: []repo.Plugin{{Name: "ARCHIVE", Type: "STORAGE ENGINE", Library: "ha_archive.so"}, {Name: "BLACKHOLE", Type: "STORAGE ENGINE", Library: "ha_blackhole.so"},
+			plugins: []repo.Plugin{{Name: "ARCHIVE", Type: "STORAGE ENGINE", Library: "ha_archive.so"},
+				{Name: "BLACKHOLE", Type: "STORAGE ENGINE", Library: "ha_blackhole.so"},
 				{Name: "SQL_ERROR_LOG", Type: "AUDIT", Library: "sql_errlog.so"}},
 			tables: []repo.Table{{Database: "shop", Name: "log", Engine: "ARCHIVE"}},
 			want:   []string{"plugin_load_add = ha_archive.so", "plugin_maturity = unknown"}},
@@ -61,7 +68,8 @@ func TestConfig(t *testing.T) {
 
 func TestConfigWithOptions(t *testing.T) {
 	lines := []string{"plugin_load_add = a.so", "file_key_management_filename = /old/keys", "innodb_page_size = 65536"}
-	got := withOptions(lines, []string{"--loose-file-key-management-filename=/new keys", "--plugin-load-add=b.so", "--skip-x", "--tmpdir=/t"})
+	got := withOptions(lines, []string{"--loose-file-key-management-filename=/new keys", "--plugin-load-add=b.so",
+		"--skip-x", "--tmpdir=/t"})
 	want := []string{"plugin_load_add = a.so", `file_key_management_filename = "/new keys"`, "innodb_page_size = 65536"}
 	if !slices.Equal(got, want) {
 		t.Errorf("withOptions = %q, want %q", got, want)
@@ -82,9 +90,12 @@ func TestMissingKeys(t *testing.T) {
 	}{
 		{"a path", "file_key_management_filename", "/no/keys", nil, "--mariadbd-option=--file-key-management-filename=FILE"},
 		{"a path in the data directory", "file_key_management_filename", "keys.enc", nil, "in " + dir + "/data/keys.enc"},
-		{"the key's key", "file_key_management_filekey", "FILE:/no/key", nil, "--mariadbd-option=--file-key-management-filekey=FILE:FILE"},
-		{"an option about something else", "file_key_management_filename", "/no/keys", []string{"--tmp-table-size=1M"}, "/no/keys"},
-		{"an option that names others", "file_key_management_filename", "/no/keys", []string{"--loose_file_key_management_filename=/x"}, ""},
+		{"the key's key", "file_key_management_filekey", "FILE:/no/key", nil,
+			"--mariadbd-option=--file-key-management-filekey=FILE:FILE"},
+		{"an option about something else", "file_key_management_filename", "/no/keys", []string{"--tmp-table-size=1M"},
+			"/no/keys"},
+		{"an option that names others", "file_key_management_filename", "/no/keys",
+			[]string{"--loose_file_key_management_filename=/x"}, ""},
 		{"a secret", "file_key_management_filekey", "secret", nil, ""},
 		{"keys that are there", "file_key_management_filename", there, nil, ""},
 	} {
@@ -127,7 +138,8 @@ func TestOlderReleaseFails(t *testing.T) {
 // Tables that a server here cannot open are told of.
 func TestMissingEngine(t *testing.T) {
 	m := systemManifest()
-	m.Server.Plugins = []repo.Plugin{{Name: "ARCHIVE", Type: "STORAGE ENGINE", Library: "ha_archive.so"}, {Name: "BLACKHOLE", Type: "STORAGE ENGINE", Library: "ha_blackhole.so"}}
+	m.Server.Plugins = []repo.Plugin{{Name: "ARCHIVE", Type: "STORAGE ENGINE", Library: "ha_archive.so"},
+		{Name: "BLACKHOLE", Type: "STORAGE ENGINE", Library: "ha_blackhole.so"}}
 	for _, name := range []string{"a", "b", "c", "d"} {
 		m.Tables = append(m.Tables, repo.Table{Database: "shop", Name: name, Engine: "ARCHIVE"})
 	}
@@ -141,7 +153,8 @@ func TestMissingEngine(t *testing.T) {
 
 func TestKeptTables(t *testing.T) {
 	own := []repo.Table{{Database: "mysql", Name: "user"}, {Database: "sys", Name: "v"}}
-	user := []repo.Table{{Database: "shop", Name: "a"}, {Database: "shop", Name: "b"}, {Database: "shop", Name: "c"}, {Database: "x", Name: "d"}}
+	user := []repo.Table{{Database: "shop", Name: "a"}, {Database: "shop", Name: "b"}, {Database: "shop", Name: "c"},
+		{Database: "x", Name: "d"}}
 	for _, c := range []struct {
 		tables []repo.Table
 		want   string

@@ -269,7 +269,7 @@ func outFiles(m *repo.Manifest, tool string) ([]*outFile, error) {
 			}
 			files = append(files, log)
 		case m.Aria.Control != nil && path.Base(f.Path) == aria.ControlFile:
-			// It is made anew.
+			// It is written again, by writeAriaControl.
 		default:
 			files = append(files, &outFile{File: f, path: f.Path, size: f.Size})
 		}
@@ -336,8 +336,8 @@ func (s *scratch) extractAll(
 	})
 }
 
-// laterTransactions are more than a server begins between two writes of Aria's
-// control file. Those that only read are not in the log either, so the number in the
+// laterTransactions is more than a server begins between two writes of Aria's control
+// file. Those that only read are not in the log either, so the number in the
 // control file is too low; a server takes a table that was made by a later transaction
 // for one of another system, and a check of it (by 10.5) says that it is corrupt.
 const laterTransactions = 1 << 24

@@ -203,8 +203,8 @@ func leftOutNotes(m *repo.Manifest) []string {
 			t.Engine, t.Reason))
 	}
 	if n := counts[repo.LeftByFilter]; n > 0 {
-		notes = append(notes, fmt.Sprintf(`the backup was made with a filter, without %s; "mbk show %s" lists what is left out`,
-			printable.Count(n, "table"), m.ID))
+		const text = `the backup was made with a filter, without %s; "mbk show %s" lists what is left out`
+		notes = append(notes, fmt.Sprintf(text, printable.Count(n, "table"), m.ID))
 	}
 	if n := counts[leftByRestore]; n > 0 {
 		notes = append(notes, fmt.Sprintf("%s; %s left out", keptTables(m),

@@ -13,8 +13,9 @@ import (
 func partialManifest(format uint32) *repo.Manifest {
 	m := &repo.Manifest{
 		ID: "20261121T201806Z-full", Redo: repo.Redo{Format: format},
-		Server:      repo.Server{Variables: map[string]string{"lower_case_table_names": "0"}},
-		Directories: []repo.Directory{{Path: "a", Name: "a"}, {Path: "b@0020x", Name: "b x"}, {Path: "mysql", Name: "mysql"}, {Path: "none", Name: "none"}},
+		Server: repo.Server{Variables: map[string]string{"lower_case_table_names": "0"}},
+		Directories: []repo.Directory{{Path: "a", Name: "a"}, {Path: "b@0020x", Name: "b x"},
+			{Path: "mysql", Name: "mysql"}, {Path: "none", Name: "none"}},
 	}
 	add := func(path, class string) int {
 		m.Files = append(m.Files, repo.File{Number: uint32(len(m.Files)), Path: path, Class: class})
@@ -24,7 +25,8 @@ func partialManifest(format uint32) *repo.Manifest {
 		m.Tables = append(m.Tables, repo.Table{Database: database, Name: name, Engine: "InnoDB", Files: files})
 	}
 	table("a", "t", add("a/t.frm", repo.ClassPlain), add("a/t.ibd", repo.ClassInnoDB))
-	table("a", "u", add("a/u#P#p0.ibd", repo.ClassInnoDB), add("a/u.TRG", repo.ClassPlain), add("a/u.frm", repo.ClassPlain))
+	table("a", "u", add("a/u#P#p0.ibd", repo.ClassInnoDB), add("a/u.TRG", repo.ClassPlain),
+		add("a/u.frm", repo.ClassPlain))
 	add("a/FTS_0000000000000017_CONFIG.ibd", repo.ClassInnoDB)
 	add("a/db.opt", repo.ClassPlain)
 	table("b x", "m", add("b@0020x/m.MYD", repo.ClassPlain), add("b@0020x/m.frm", repo.ClassPlain))
@@ -59,11 +61,14 @@ func TestApplyFilter(t *testing.T) {
 		damaged int
 	}{
 		"a table": {filter.Spec{Tables: []string{"a.t"}}, innodb.Format108,
-			[]string{"a/t.frm", "a/t.ibd", "a/FTS_0000000000000017_CONFIG.ibd", "a/db.opt"}, []string{"b x", "none"}, []string{"a.t", "mysql.user"}, 1},
+			[]string{"a/t.frm", "a/t.ibd", "a/FTS_0000000000000017_CONFIG.ibd", "a/db.opt"}, []string{"b x",
+				"none"}, []string{"a.t", "mysql.user"}, 1},
 		"a database": {filter.Spec{Databases: []string{"b x"}}, innodb.Format105,
-			[]string{"b@0020x/m.MYD", "b@0020x/m.frm", "b@0020x/i.ibd", "b@0020x/i.frm", "b@0020x/#sql-alter-1.ibd"}, []string{"a", "none"}, []string{"b x.m", "b x.i", "mysql.user"}, 1},
+			[]string{"b@0020x/m.MYD", "b@0020x/m.frm", "b@0020x/i.ibd", "b@0020x/i.frm",
+				"b@0020x/#sql-alter-1.ibd"}, []string{"a", "none"}, []string{"b x.m", "b x.i", "mysql.user"}, 1},
 		"a table of a hidden log": {filter.Spec{Tables: []string{"a.t"}}, innodb.FormatEnc11,
-			[]string{"a/t.frm", "a/t.ibd", "a/u#P#p0.ibd", "a/FTS_0000000000000017_CONFIG.ibd", "a/db.opt", "b@0020x/i.ibd", "b@0020x/#sql-alter-1.ibd"}, []string{"b x", "none"}, []string{"a.t", "mysql.user"}, 2},
+			[]string{"a/t.frm", "a/t.ibd", "a/u#P#p0.ibd", "a/FTS_0000000000000017_CONFIG.ibd", "a/db.opt", "b@0020x/i.ibd",
+				"b@0020x/#sql-alter-1.ibd"}, []string{"b x", "none"}, []string{"a.t", "mysql.user"}, 2},
 		"without a database": {filter.Spec{ExcludeDatabases: []string{"a", "b*"}}, innodb.Format108,
 			[]string{"none/db.opt"}, []string{"a", "b x"}, []string{"mysql.user"}, 0},
 	} {
@@ -89,7 +94,8 @@ func TestApplyFilter(t *testing.T) {
 			for _, table := range n.Tables {
 				tables = append(tables, table.Database+"."+table.Name)
 				for _, i := range table.Files {
-					if n.Files[i].Number != m.Files[slices.IndexFunc(m.Files, func(f repo.File) bool { return f.Path == n.Files[i].Path })].Number {
+					if n.Files[i].Number != m.Files[slices.IndexFunc(m.Files,
+						func(f repo.File) bool { return f.Path == n.Files[i].Path })].Number {
 						t.Errorf("%s.%s has file %s", table.Database, table.Name, n.Files[i].Path)
 					}
 				}

@@ -42,7 +42,7 @@ func (p *Plan) checkGalera() {
 			Hint:    "restore another backup, or this one without " + hint.Option("galera-node"),
 		})
 	case p.opts.GaleraNode:
-		p.note("as a node of its Galera cluster it goes on behind %s:%d", g.UUID, g.SeqNo)
+		p.note("as a node of its Galera cluster it continues after %s:%d", g.UUID, g.SeqNo)
 	default:
 		p.note("the source was a node of a Galera cluster, at %s:%d; to join that, restore with %s, "+
 			"or the other nodes send all of their data",

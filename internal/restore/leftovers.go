@@ -23,8 +23,8 @@ type leftover struct {
 }
 
 // leftoversIn lists the folders whose names have a prefix, and that belong to one of
-// the users. Anybody may call a folder so where anybody may write; what is somebody
-// else's is none of ours.
+// the users. Where everybody may write, anybody can give a folder such a name: one
+// that belongs to somebody else is left alone.
 func leftoversIn(dir, prefix string, users ...fsuser.User) ([]leftover, error) {
 	list, err := os.ReadDir(dir)
 	if err != nil {

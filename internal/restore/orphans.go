@@ -149,7 +149,7 @@ func (o *orphans) dropLeftOut(ctx context.Context) error {
 			return err
 		}
 	}
-	// What the server did not drop would be there for ever.
+	// What the server did not drop would stay forever.
 	for _, find := range []func() (map[string][]string, error){left, strays} {
 		found, err := find()
 		if err != nil {

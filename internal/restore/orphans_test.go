@@ -16,7 +16,8 @@ func TestFilesOfIntermediateTables(t *testing.T) {
 	dir := t.TempDir()
 	o := orphans{instance: mariadbd.Instance{Data: dir, Owner: fsuser.Current()}}
 	for _, name := range []string{"shop/#sql-alter-1.ibd", "shop/orders.ibd", "#sql-outside"} {
-		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700), os.WriteFile(filepath.Join(dir, name), nil, 0o600)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700),
+			os.WriteFile(filepath.Join(dir, name), nil, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}

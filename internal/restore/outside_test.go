@@ -75,14 +75,17 @@ func testOutside(t *testing.T, f *coldbackup.Fixture, _ string) {
 	} {
 		t.Run(c.name, func(t *testing.T) { restoreOutside(t, f, c) })
 	}
-	for _, s := range append(rights.Tricks(), rights.Trick{Name: "its place is a link", Do: func(victim, parent, _ string, n int64) bool {
-		return unix.Renameat2(unix.AT_FDCWD, filepath.Join(parent, "link"), unix.AT_FDCWD, filepath.Join(parent, "shop"), unix.RENAME_EXCHANGE) == nil
-	}}) {
+	for _, s := range append(rights.Tricks(),
+		rights.Trick{Name: "its place is a link", Do: func(victim, parent, _ string, n int64) bool {
+			return unix.Renameat2(unix.AT_FDCWD, filepath.Join(parent, "link"), unix.AT_FDCWD, filepath.Join(parent, "shop"),
+				unix.RENAME_EXCHANGE) == nil
+		}}) {
 		t.Run("attacked: "+s.Name, func(t *testing.T) {
 			top := outsideFolders(t)
 			g := f.LinkedTo(t, table, filepath.Join(top, "his", "shop", "old.MYD"))
 			o := options(g, filepath.Join(top, "data"))
-			o.Owner, o.DirMaps = &Owner{UID: rights.Attacker.UID, GID: rights.Attacker.GID}, []DirMap{{filepath.Join(top, "his"), filepath.Join(top, "his")}}
+			o.Owner, o.DirMaps = &Owner{UID: rights.Attacker.UID,
+				GID: rights.Attacker.GID}, []DirMap{{filepath.Join(top, "his"), filepath.Join(top, "his")}}
 			o.Mariadbd, o.MariadbdArgs = f.PublicServer(t)
 			rights.Give(t, filepath.Join(top, "his", "shop"), rights.Attacker, 0o755)
 			before := rights.Look(t, filepath.Join(top, "victim"))
@@ -110,7 +113,8 @@ func outsideFolders(t *testing.T) string {
 	rights.Give(t, filepath.Join(his, "there"), rights.Attacker, 0o755)
 	rights.Give(t, filepath.Join(his, "nowhere"), rights.Attacker, 0o755)
 	rights.Give(t, filepath.Join(his, ".snapshot"), fsuser.User{}, 0o755)
-	err := errors.Join(os.Symlink(filepath.Join(top, "victim"), filepath.Join(his, "link")), touch(filepath.Join(his, "there", "old.MYD")),
+	err := errors.Join(os.Symlink(filepath.Join(top, "victim"), filepath.Join(his, "link")),
+		touch(filepath.Join(his, "there", "old.MYD")),
 		os.Symlink(filepath.Join(top, "victim", "new"), filepath.Join(his, "nowhere", "old.MYD")))
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +137,8 @@ func restoreOutside(t *testing.T, f *coldbackup.Fixture, c outsideCase) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (OutsideFile{c.path, filepath.Join(top, to)}); c.stays != (len(p.Outside) == 0) || !c.stays && p.Outside[0] != want {
+	if want := (OutsideFile{c.path, filepath.Join(top, to)}); c.stays != (len(p.Outside) == 0) || !c.stays &&
+		p.Outside[0] != want {
 		t.Errorf("the plan lists %+v, want %+v", p.Outside, want)
 	}
 	if err := p.Err(); c.objection != "" {

@@ -368,7 +368,8 @@ func TestExchangeUnderARunningServer(t *testing.T) {
 	if _, err := io.ReadFull(stdout, make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.place("ibdata1"); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("a server, pid %d, was started", cmd.Process.Pid)) {
+	if err := s.place("ibdata1"); err == nil ||
+		!strings.Contains(err.Error(), fmt.Sprintf("a server, pid %d, was started", cmd.Process.Pid)) {
 		t.Errorf("place: %v", err)
 	}
 	if got := names(t, path); !slices.Equal(got, []string{"aria_log_control"}) {
@@ -428,7 +429,8 @@ func testLabel(t *testing.T, owner Owner) {
 		t.Fatalf("inspectTarget = %+v, %v, %v", tg, objections, err)
 	}
 	s := fakeScratch(t, tg)
-	err = errors.Join(os.Symlink(filepath.Join(foreign, "file"), filepath.Join(s.data(), "link")), os.Symlink(foreign, filepath.Join(s.data(), "shop", "link")))
+	err = errors.Join(os.Symlink(filepath.Join(foreign, "file"), filepath.Join(s.data(), "link")),
+		os.Symlink(foreign, filepath.Join(s.data(), "shop", "link")))
 	err = errors.Join(err, filepath.WalkDir(s.data(), func(path string, _ fs.DirEntry, err error) error {
 		return errors.Join(err, os.Lchown(path, owner.UID, owner.GID))
 	}))

@@ -91,7 +91,7 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	p.addObjection(objections...)
 	p.checkOutside()
 	p.checkGalera()
-	if o.upgrades() { // which may build a table anew
+	if o.upgrades() { // which may rebuild a table
 		p.SpaceNeeded += largest(p.manifest)
 	}
 	if t.path != "" {

@@ -9,11 +9,14 @@ import (
 
 // A restore did not tell of tables that will be as broken as they were on the source.
 func TestNotesOfProblems(t *testing.T) {
-	m := &repo.Manifest{Tables: []repo.Table{{Database: "d", Name: "whole"}, {Database: "d", Name: "t", Problem: "its file is missing"}}}
-	if got := strings.Join(problemNotes(m), "|"); got != "`d`.`t` is restored as it was on the source: its file is missing" {
+	m := &repo.Manifest{Tables: []repo.Table{{Database: "d", Name: "whole"},
+		{Database: "d", Name: "t", Problem: "its file is missing"}}}
+	if got := strings.Join(problemNotes(m),
+		"|"); got != "`d`.`t` is restored as it was on the source: its file is missing" {
 		t.Errorf("notes: %s", got)
 	}
-	for n, want := range map[int]string{21: "1 more table is restored as it was on the source", 25: "5 more tables are restored as they were on the source"} {
+	for n, want := range map[int]string{21: "1 more table is restored as it was on the source",
+		25: "5 more tables are restored as they were on the source"} {
 		m := &repo.Manifest{}
 		for range n {
 			m.Tables = append(m.Tables, repo.Table{Database: "d", Name: "t", Problem: "crashed"})
@@ -28,7 +31,8 @@ func TestNotesOfProblems(t *testing.T) {
 func TestLinesAboutProblems(t *testing.T) {
 	p := knownTables(&repo.Manifest{
 		Directories: []repo.Directory{{Path: "shop", Name: "shop"}},
-		Tables:      []repo.Table{{Database: "shop", Name: "t", Problem: "its data file is missing"}, {Database: "shop", Name: "whole"}},
+		Tables: []repo.Table{{Database: "shop", Name: "t", Problem: "its data file is missing"},
+			{Database: "shop", Name: "whole"}},
 	})
 	if len(p) != 1 || p[0].Table != "shop.t" {
 		t.Fatalf("known: %+v", p)

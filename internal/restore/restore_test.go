@@ -91,7 +91,8 @@ func TestReplicaStatements(t *testing.T) {
 		Replicas: []repo.Source{
 			{Connection: "east", Host: "h1", Port: 3306, File: "b.1", Position: 4, UsingGTID: "No"},
 			{Host: "h2", Port: 3306, UsingGTID: "Slave_Pos"},
-			{Connection: "west", Host: "h3", Port: 3306, GTID: "0-1-7", UsingGTID: "No"}, // its threads had not noted the position
+			{Connection: "west", Host: "h3", Port: 3306, GTID: "0-1-7",
+				UsingGTID: "No"}, // its threads had not noted the position
 		},
 	}
 	want := []string{
@@ -109,7 +110,8 @@ func TestReplicaStatements(t *testing.T) {
 		t.Errorf("replicaLikeSource = %q, want %q", got, want)
 	}
 	m.Binlog.GTID = "0-1-42"
-	want = []string{`SET GLOBAL gtid_slave_pos='0-1-42';`, `CHANGE MASTER TO MASTER_HOST='db\'1', MASTER_PORT=3307, MASTER_USE_GTID=slave_pos;`}
+	want = []string{`SET GLOBAL gtid_slave_pos='0-1-42';`,
+		`CHANGE MASTER TO MASTER_HOST='db\'1', MASTER_PORT=3307, MASTER_USE_GTID=slave_pos;`}
 	if got := replicaOfSource(m); !slices.Equal(got, want) {
 		t.Errorf("replicaOfSource = %q, want %q", got, want)
 	}

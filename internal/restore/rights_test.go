@@ -25,9 +25,11 @@ func TestResolveFollowsRootsLinks(t *testing.T) {
 		t.Skip("playing another user takes root")
 	}
 	top := rights.Public(t)
-	v, his, tmp := rights.Victim(t, top), rights.Give(t, filepath.Join(top, "his"), rights.Attacker, 0o755), rights.Give(t, filepath.Join(top, "tmp"), fsuser.User{}, 0o777|os.ModeSticky)
+	v, his, tmp := rights.Victim(t, top), rights.Give(t, filepath.Join(top, "his"), rights.Attacker,
+		0o755), rights.Give(t, filepath.Join(top, "tmp"), fsuser.User{}, 0o777|os.ModeSticky)
 	for name, to := range map[string]string{
-		"link": v, "relative": "victim/shop", "chain": "link/shop", "nowhere": v + "/none/at/all", "loop": "loop", "via": his + "/link", "tmp/roots": v, "tmp/his": v,
+		"link": v, "relative": "victim/shop", "chain": "link/shop", "nowhere": v +
+			"/none/at/all", "loop": "loop", "via": his + "/link", "tmp/roots": v, "tmp/his": v,
 		"his/link": v, "his/up": "../victim", "up": "his/../victim",
 	} {
 		if err := os.Symlink(to, filepath.Join(top, name)); err != nil {
@@ -72,7 +74,8 @@ func TestResolveFollowsRootsLinks(t *testing.T) {
 		}
 	}
 	owner := Owner(rights.Attacker)
-	_, objections, err := inspectTarget(Options{Target: filepath.Join(his, "link", "new"), Preparation: Preparation{Owner: &owner}})
+	_, objections, err := inspectTarget(Options{Target: filepath.Join(his, "link", "new"),
+		Preparation: Preparation{Owner: &owner}})
 	if err != nil || len(objections) != 1 || objections[0].Hint == "" {
 		t.Errorf("inspectTarget = %+v, %v", objections, err)
 	}
@@ -116,7 +119,8 @@ func TestDistrusts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := Owner(rights.Attacker).distrusts(dir, info); got != tt.want && (tt.want == "" || !strings.HasPrefix(got, tt.want)) {
+		if got := Owner(rights.Attacker).distrusts(dir, info); got != tt.want &&
+			(tt.want == "" || !strings.HasPrefix(got, tt.want)) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
@@ -151,7 +155,8 @@ func testExtractAttacked(t *testing.T, f *coldbackup.Fixture, _ string) {
 	})
 	done := 0
 	for i := range 100 {
-		if _, err := Extract(t.Context(), options(f, "").Preparation, []string{"shop/db.opt"}, filepath.Join(out, fmt.Sprint("new-", i))); err == nil {
+		if _, err := Extract(t.Context(), options(f, "").Preparation, []string{"shop/db.opt"},
+			filepath.Join(out, fmt.Sprint("new-", i))); err == nil {
 			done++
 		}
 	}
@@ -245,7 +250,8 @@ func TestNobodyBlocksARestore(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := names(t, parent)
-			s, err := newScratch(t.Context(), target{path: filepath.Join(parent, "data"), owner: Owner(rights.Attacker)}, "20261121T201806Z-full", time.Now())
+			s, err := newScratch(t.Context(), target{path: filepath.Join(parent, "data"), owner: Owner(rights.Attacker)},
+				"20261121T201806Z-full", time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}

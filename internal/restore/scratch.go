@@ -231,7 +231,7 @@ func (s *scratch) own() error {
 	return nil
 }
 
-// clean gives up the scratch folder.
+// clean removes the scratch folders, or leaves them for a look.
 func (s *scratch) clean(keep bool) error {
 	err := s.outside.remove(keep)
 	if keep {
@@ -240,7 +240,7 @@ func (s *scratch) clean(keep bool) error {
 	return errors.Join(err, s.remove())
 }
 
-// close gives up the lock and leaves the folder for a look.
+// close releases the lock and leaves the folder for a look.
 func (s *scratch) close() error {
 	var err error
 	if s.tree != nil {

@@ -92,9 +92,8 @@ func logSize(m *repo.Manifest) int64 {
 	return n &^ 4095
 }
 
-// dataFilePath writes innodb_data_file_path anew for files that were laid down
-// in the data directory: sizes and attributes are the source's, names are the
-// restored ones.
+// dataFilePath writes innodb_data_file_path for the restored files in the data directory:
+// sizes and attributes are the source's, names are the restored ones.
 func dataFilePath(m *repo.Manifest) (string, error) {
 	files := systemFiles(m)
 	spec := cmp.Or(m.Server.Variables["innodb_data_file_path"], "ibdata1:12M:autoextend")

@@ -40,7 +40,8 @@ func TestSettings(t *testing.T) {
 	if s.UndoDir != "undo" || s.AriaDir != "." || s.LogSize != 104857600 {
 		t.Errorf("settings = %+v", s)
 	}
-	want := []string{"innodb_data_home_dir = ", "innodb_data_file_path = b:12M;a:50M:autoextend:max:2G", "innodb_undo_directory = undo", "innodb_log_group_home_dir = ."}
+	want := []string{"innodb_data_home_dir = ", "innodb_data_file_path = b:12M;a:50M:autoextend:max:2G",
+		"innodb_undo_directory = undo", "innodb_log_group_home_dir = ."}
 	if got := Config(m); !slices.Equal(got, want) {
 		t.Errorf("Config = %q, want %q", got, want)
 	}

@@ -262,19 +262,24 @@ func testObjections(t *testing.T, f *coldbackup.Fixture, _ string) {
 		change func(o *Options, m *repo.Manifest)
 		want   []string
 	}{
-		{"target is not empty", func(o *Options, _ *repo.Manifest) { o.Target = full }, []string{"is not empty: it holds file"}},
-		{"target is a file", func(o *Options, _ *repo.Manifest) { o.Target = filepath.Join(full, "file") }, []string{"is not a directory"}},
-		{"target has no parent", func(o *Options, _ *repo.Manifest) { o.Target = "/no/such/place" }, []string{"no such file"}},
+		{"target is not empty", func(o *Options, _ *repo.Manifest) { o.Target = full },
+			[]string{"is not empty: it holds file"}},
+		{"target is a file", func(o *Options, _ *repo.Manifest) { o.Target = filepath.Join(full, "file") },
+			[]string{"is not a directory"}},
+		{"target has no parent", func(o *Options, _ *repo.Manifest) { o.Target = "/no/such/place" },
+			[]string{"no such file"}},
 		{"target is the root", func(o *Options, _ *repo.Manifest) { o.Target = "/" }, []string{"root directory"}},
 		{"wrong server and full target", func(o *Options, _ *repo.Manifest) { o.Target, o.Mariadbd = full, script },
 			[]string{"is not empty", "is 10.5.1-MariaDB"}},
 		{"no such server", func(o *Options, _ *repo.Manifest) { o.Mariadbd = "/no/mariadbd" }, []string{"no such file"}},
-		{"not a server", func(o *Options, _ *repo.Manifest) { o.Mariadbd = "/bin/echo" }, []string{"no MariaDB server's answer"}},
+		{"not a server", func(o *Options, _ *repo.Manifest) { o.Mariadbd = "/bin/echo" },
+			[]string{"no MariaDB server's answer"}},
 		{"missing plugin", func(_ *Options, m *repo.Manifest) {
 			m.Server.Plugins = []repo.Plugin{{Name: "provider_zz", Type: "DATA COMPRESSION", Library: "provider_zz.so"}}
 		}, []string{"plugin provider_zz is missing"}},
 		{"missing keys", func(_ *Options, m *repo.Manifest) {
-			m.Server.Plugins = []repo.Plugin{{Name: "file_key_management", Type: "ENCRYPTION", Library: "file_key_management.so"}}
+			m.Server.Plugins = []repo.Plugin{{Name: "file_key_management", Type: "ENCRYPTION",
+				Library: "file_key_management.so"}}
 			m.Server.Variables["file_key_management_filename"] = "/no/keys"
 		}, []string{"the source's encryption keys are in /no/keys"}},
 		{"plugin with a path", func(_ *Options, m *repo.Manifest) {
@@ -402,7 +407,8 @@ func restoreChild(target string) error {
 func child(t *testing.T, f *coldbackup.Fixture, target string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childTarget+"="+target, childRepository+"="+f.Folder, childMariadbd+"="+f.Dist.Program("mariadbd"))
+	cmd.Env = append(os.Environ(), childTarget+"="+target, childRepository+"="+f.Folder,
+		childMariadbd+"="+f.Dist.Program("mariadbd"))
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -474,10 +480,12 @@ func testExtract(t *testing.T, f *coldbackup.Fixture, _ string) {
 			t.Error(err)
 		}
 	}
-	if _, err := Extract(t.Context(), options(f, "").Preparation, []string{"shop.orders"}, dir); err == nil || !strings.Contains(err.Error(), "is there already") {
+	if _, err := Extract(t.Context(), options(f, "").Preparation, []string{"shop.orders"}, dir); err == nil ||
+		!strings.Contains(err.Error(), "is there already") {
 		t.Errorf("Extract over files = %v", err)
 	}
-	if _, err := Extract(t.Context(), options(f, "").Preparation, []string{"shop.none"}, dir); err == nil || !strings.Contains(err.Error(), `"shop.none" matches no table`) {
+	if _, err := Extract(t.Context(), options(f, "").Preparation, []string{"shop.none"}, dir); err == nil ||
+		!strings.Contains(err.Error(), `"shop.none" matches no table`) {
 		t.Errorf("Extract of nothing = %v", err)
 	}
 	// Damage leaves nothing behind.

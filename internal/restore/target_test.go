@@ -20,7 +20,8 @@ func TestListsMount(t *testing.T) {
 26 22 0:23 / /mnt/plain rw - tmpfs tmpfs rw
 odd line
 `
-	for path, want := range map[string]bool{"/": true, "/mnt/a b": true, "/mnt/plain": true, "/mnt": false, "shared:2": false} {
+	for path, want := range map[string]bool{"/": true, "/mnt/a b": true, "/mnt/plain": true, "/mnt": false,
+		"shared:2": false} {
 		got, err := listsMount(strings.NewReader(text), path)
 		if err != nil || got != want {
 			t.Errorf("listsMount(%q) = %v, %v, want %v", path, got, err, want)
@@ -99,7 +100,8 @@ func TestWhatMayStayInTheTarget(t *testing.T) {
 // A link into a disk that is not there any more was refused without advice.
 func TestTargetThatLeadsNowhere(t *testing.T) {
 	dir := t.TempDir()
-	if err := errors.Join(os.Symlink("../b", filepath.Join(dir, "a")), os.Symlink("a b/c", filepath.Join(dir, "blank")), os.Symlink("blank", filepath.Join(dir, "two"))); err != nil {
+	if err := errors.Join(os.Symlink("../b", filepath.Join(dir, "a")), os.Symlink("a b/c", filepath.Join(dir, "blank")),
+		os.Symlink("blank", filepath.Join(dir, "two"))); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
@@ -119,9 +121,11 @@ func TestChooseOwner(t *testing.T) {
 		t.Skip("only root can choose")
 	}
 	dir := rights.Public(t)
-	his, empty, his2 := rights.Give(t, filepath.Join(dir, "his"), rights.Attacker, 0o755), rights.Give(t, filepath.Join(dir, "empty"), fsuser.User{}, 0o755), rights.Give(t, filepath.Join(dir, "his2"), fsuser.User{}, 0o755)
+	his, empty, his2 := rights.Give(t, filepath.Join(dir, "his"), rights.Attacker, 0o755), rights.Give(t,
+		filepath.Join(dir, "empty"), fsuser.User{}, 0o755), rights.Give(t, filepath.Join(dir, "his2"), fsuser.User{}, 0o755)
 	roots := rights.Give(t, filepath.Join(dir, "roots"), fsuser.User{}, 0o755)
-	if err := errors.Join(touch(filepath.Join(roots, "ibdata1")), touch(filepath.Join(his2, "ibdata1")), os.Chown(filepath.Join(his2, "ibdata1"), rights.Attacker.UID, rights.Attacker.GID)); err != nil {
+	if err := errors.Join(touch(filepath.Join(roots, "ibdata1")), touch(filepath.Join(his2, "ibdata1")),
+		os.Chown(filepath.Join(his2, "ibdata1"), rights.Attacker.UID, rights.Attacker.GID)); err != nil {
 		t.Fatal(err)
 	}
 	mysql, err := userMysql()
@@ -149,7 +153,8 @@ func TestChooseOwner(t *testing.T) {
 			info = nil
 		}
 		got, objection := chooseOwner(c.o, info)
-		if (objection != nil) != c.objection || !c.objection && got != c.want || objection != nil && !strings.Contains(objection.Hint.String(), "--owner") {
+		if (objection != nil) != c.objection || !c.objection && got != c.want || objection != nil &&
+			!strings.Contains(objection.Hint.String(), "--owner") {
 			t.Errorf("%s: %+v, %+v, want %+v", c.name, got, objection, c.want)
 		}
 	}
@@ -196,7 +201,8 @@ func TestHandOverTakesRightsAway(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root hands over")
 	}
-	for mode, want := range map[os.FileMode]os.FileMode{0o777: 0o755, 0o770: 0o750, 0o700: 0o700, 0o775 | os.ModeSetgid: 0o755 | os.ModeSetgid} {
+	for mode, want := range map[os.FileMode]os.FileMode{0o777: 0o755, 0o770: 0o750, 0o700: 0o700,
+		0o775 | os.ModeSetgid: 0o755 | os.ModeSetgid} {
 		target := rights.Give(t, filepath.Join(rights.Public(t), "target"), fsuser.User{}, mode)
 		if err := inside(target).handOver(); err != nil {
 			t.Fatal(err)

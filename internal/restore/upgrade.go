@@ -124,7 +124,7 @@ func (p *Plan) checkUpgrade() {
 	}
 	if len(externalSpaces(p.manifest))+len(p.outside) > 0 {
 		p.addObjection(Objection{
-			Problem: "the backup holds tables made with DATA DIRECTORY, which an upgrade may build anew outside of the target",
+			Problem: "the backup holds tables made with DATA DIRECTORY, which an upgrade may rebuild outside of the target",
 			Hint: "restore without " + hint.Option("upgrade") +
 				", with a server of the source's series, and upgrade the restored server",
 		})

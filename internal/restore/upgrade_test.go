@@ -56,22 +56,33 @@ func TestPlanOfVersions(t *testing.T) {
 	}{
 		{"the same release", "10.11.19", same, "", nil, same, "", nil},
 		{"a later one", "10.11.18", same, "", nil, same, "", nil},
-		{"an earlier one", "10.11.20", same, "", nil, same, "", []string{"older maintenance release than the source's 10.11.20", "use mariadbd 10.11.20 or a later 10.11"}},
-		{"a newer series", "10.11.19", newer, "", nil, "", "", []string{"no mariadbd here recovers files of 10.11.19", "is 11.8.9", "--upgrade"}},
-		{"an older series", "10.11.19", old, "", nil, "", "", []string{"opens no files of a newer series", "install mariadbd 10.11.19"}},
+		{"an earlier one", "10.11.20", same, "", nil, same, "",
+			[]string{"older maintenance release than the source's 10.11.20", "use mariadbd 10.11.20 or a later 10.11"}},
+		{"a newer series", "10.11.19", newer, "", nil, "", "",
+			[]string{"no mariadbd here recovers files of 10.11.19", "is 11.8.9", "--upgrade"}},
+		{"an older series", "10.11.19", old, "", nil, "", "",
+			[]string{"opens no files of a newer series", "install mariadbd 10.11.19"}},
 		{"an upgrade", "10.11.19", same, newer, nil, same, newer, nil},
-		{"an upgrade from an earlier release", "10.11.20", same, newer, nil, same, newer, []string{"older maintenance release"}},
+		{"an upgrade from an earlier release", "10.11.20", same, newer, nil, same, newer,
+			[]string{"older maintenance release"}},
 		{"an upgrade by the newer server alone", "10.11.19", newer, newer, nil, newer, newer, nil},
-		{"alone, from the old redo log", "10.6.22", newer, newer, format105, "", newer, []string{"only a mariadbd of 10.5 to 10.7 applies", "name a mariadbd 10.6.22 or a later 10.6 with --mariadbd"}},
+		{"alone, from the old redo log", "10.6.22", newer, newer, format105, "", newer,
+			[]string{"only a mariadbd of 10.5 to 10.7 applies", "name a mariadbd 10.6.22 or a later 10.6 with --mariadbd"}},
 		{"alone, over two series of the old redo log", "10.5.23", old, old, format105, old, old, nil},
 		{"alone, from an encrypted redo log", "10.11.19", newer, newer, encrypted, "", newer, []string{"it is encrypted"}},
-		{"an upgrade to the same series", "10.11.18", same, same, nil, same, "", []string{"no mariadbd of a newer series than 10.11", "needs no --upgrade"}},
-		{"a downgrade", "10.11.19", same, old, nil, same, "", []string{"no mariadbd of a newer series", "no way back but a dump"}},
-		{"no mariadb-upgrade", "10.11.19", same, fakeServer(t, "11.8.9", ""), nil, same, "any", []string{"there is no mariadb-upgrade beside", "client programs of 11.8"}},
-		{"another mariadb-upgrade", "10.11.19", same, fakeServer(t, "11.8.9", "11.4.7"), nil, same, "any", []string{"is not of 11.8"}},
+		{"an upgrade to the same series", "10.11.18", same, same, nil, same, "",
+			[]string{"no mariadbd of a newer series than 10.11", "needs no --upgrade"}},
+		{"a downgrade", "10.11.19", same, old, nil, same, "",
+			[]string{"no mariadbd of a newer series", "no way back but a dump"}},
+		{"no mariadb-upgrade", "10.11.19", same, fakeServer(t, "11.8.9", ""), nil, same, "any",
+			[]string{"there is no mariadb-upgrade beside", "client programs of 11.8"}},
+		{"another mariadb-upgrade", "10.11.19", same, fakeServer(t, "11.8.9", "11.4.7"), nil, same, "any",
+			[]string{"is not of 11.8"}},
 		{"an upgrade with DATA DIRECTORY", "10.11.19", same, newer, far, same, newer, []string{"made with DATA DIRECTORY"}},
-		{"an upgrade without the database mysql", "10.11.19", same, newer, filtered, same, newer, []string{"the database mysql is left out"}},
-		{"not a server", "10.11.19", same, "/bin/echo", nil, same, "", []string{"no MariaDB server's answer", "--upgrade-with"}},
+		{"an upgrade without the database mysql", "10.11.19", same, newer, filtered, same, newer,
+			[]string{"the database mysql is left out"}},
+		{"not a server", "10.11.19", same, "/bin/echo", nil, same, "",
+			[]string{"no MariaDB server's answer", "--upgrade-with"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := systemManifest()
@@ -119,7 +130,8 @@ func TestVerifyAdvisesNoUpgrade(t *testing.T) {
 	if err := p.findServer(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if len(p.Objections) != 1 || strings.Contains(p.Objections[0].Hint.String(), "--upgrade") || !strings.Contains(p.Objections[0].Hint.String(), "10.11.19") {
+	if len(p.Objections) != 1 || strings.Contains(p.Objections[0].Hint.String(), "--upgrade") ||
+		!strings.Contains(p.Objections[0].Hint.String(), "10.11.19") {
 		t.Errorf("objections %+v", p.Objections)
 	}
 }
@@ -142,8 +154,9 @@ func testFailingUpgrade(t *testing.T, f *coldbackup.Fixture, _ string) {
 			version := f.Manifest.Server.Version
 			version, _, _ = strings.Cut(version, "-")
 			for name, text := range map[string]string{
-				"mariadbd":      "#!/bin/sh\nexec " + f.Dist.Program("mariadbd") + ` "$@"` + "\n",
-				"mysql_upgrade": "#!/bin/sh\ncase \"$2\" in\n--version) echo Ver 2.1 Distrib " + version + "-MariaDB, ;;\n*) " + does + " ;;\nesac\n",
+				"mariadbd": "#!/bin/sh\nexec " + f.Dist.Program("mariadbd") + ` "$@"` + "\n",
+				"mysql_upgrade": "#!/bin/sh\ncase \"$2\" in\n--version) echo Ver 2.1 Distrib " + version + "-MariaDB, ;;\n*) " +
+					does + " ;;\nesac\n",
 			} {
 				if err := executable.Write(filepath.Join(dir, name), []byte(text)); err != nil {
 					t.Fatal(err)
@@ -177,7 +190,8 @@ func testFailingUpgrade(t *testing.T, f *coldbackup.Fixture, _ string) {
 func wantGone(t *testing.T, pid string) {
 	t.Helper()
 	for range 100 {
-		if _, err := os.Stat("/proc/" + pid); errors.Is(err, os.ErrNotExist) || strings.Contains(readSmall("/proc/"+pid+"/stat"), ") Z ") {
+		if _, err := os.Stat("/proc/" + pid); errors.Is(err, os.ErrNotExist) ||
+			strings.Contains(readSmall("/proc/"+pid+"/stat"), ") Z ") {
 			return
 		}
 		if err := sleep(t.Context(), 20*time.Millisecond); err != nil {
@@ -209,7 +223,8 @@ func TestFindServersWithoutMeans(t *testing.T) {
 		{"good", good, true, false},
 	} {
 		m := systemManifest()
-		found, err := mariadbd.Probe(t.Context(), []mariadbd.Program{{Path: tt.path}, {Path: good}}, tt.named, stage.Version{Major: 10, Minor: 11, Patch: 18})
+		found, err := mariadbd.Probe(t.Context(), []mariadbd.Program{{Path: tt.path}, {Path: good}}, tt.named,
+			stage.Version{Major: 10, Minor: 11, Patch: 18})
 		if (err != nil) != tt.fails || err == nil && len(found) == 0 {
 			t.Errorf("%s: %v, %v, want an error: %v", tt.name, found, err, tt.fails)
 		}
@@ -221,7 +236,8 @@ func TestFindServersWithoutMeans(t *testing.T) {
 		}
 	}
 	for err, want := range map[error]bool{
-		&os.PathError{Op: "pipe2", Path: "/x", Err: syscall.EMFILE}: true, &os.PathError{Op: "fork/exec", Path: "/x", Err: syscall.EAGAIN}: true,
+		&os.PathError{Op: "pipe2", Path: "/x", Err: syscall.EMFILE}: true, &os.PathError{Op: "fork/exec", Path: "/x",
+			Err: syscall.EAGAIN}: true,
 		&os.PathError{Op: "fork/exec", Path: "/x", Err: syscall.ENOENT}: false, nil: false,
 	} {
 		if mariadbd.Lacking(err) != want {

@@ -39,8 +39,10 @@ func TestVerifyAriaLog(t *testing.T) {
 		{"half a page at the end", 7, func(b []byte) []byte { return b[:len(b)-page/2] }, nil},
 		{"a page of zeros", 7, func(b []byte) []byte { clear(b[9*page : 10*page]); return b }, []string{"page 9: all zeros"}},
 		{"a buffer of zeros", 7, func(b []byte) []byte { clear(b[100*page : 228*page]); return b },
-			[]string{"page 100:", "page 101:", "page 102:", "page 103:", "page 104:", "page 105:", "page 106:", "page 107:", "page 108:", "page 109:"}},
-		{"zeros from inside a page on", 7, func(b []byte) []byte { clear(b[100*page+9 : 102*page]); return b }, []string{"page 101: all zeros"}},
+			[]string{"page 100:", "page 101:", "page 102:", "page 103:", "page 104:", "page 105:", "page 106:", "page 107:",
+				"page 108:", "page 109:"}},
+		{"zeros from inside a page on", 7, func(b []byte) []byte { clear(b[100*page+9 : 102*page]); return b },
+			[]string{"page 101: all zeros"}},
 		{"zeros at the end", 7, func(b []byte) []byte { clear(b[298*page:]); return b }, []string{"page 298:", "page 299:"}},
 		{"flipped number", 7, func(b []byte) []byte { b[50*page]++; return b }, []string{"page 50: marked as log 7 page 51"}},
 		{"page of another log", 7, func(b []byte) []byte { b[50*page+3] = 6; return b }, []string{"marked as log 6 page 50"}},
@@ -72,7 +74,8 @@ func TestVerifyAriaLog(t *testing.T) {
 func storeLog(t *testing.T, log []byte) *verification {
 	t.Helper()
 	mem := storetest.NewMem()
-	m := &repo.Manifest{ID: "20261129T120000Z-full", Aria: repo.Aria{Control: &aria.Control{}}, LSN: repo.LSNs{End: innodb.LSN(1)}}
+	m := &repo.Manifest{ID: "20261129T120000Z-full", Aria: repo.Aria{Control: &aria.Control{}},
+		LSN: repo.LSNs{End: innodb.LSN(1)}}
 	c, err := copier.New(t.Context(), mem, copier.Options{Workers: 1, Codec: pack.Zstd})
 	if err != nil {
 		t.Fatal(err)
@@ -88,9 +91,11 @@ func storeLog(t *testing.T, log []byte) *verification {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Files = []repo.File{{Number: 1, Path: "aria_log.00000007", Class: repo.ClassLog, Size: int64(len(log)), Extents: r.Extents}}
+	m.Files = []repo.File{{Number: 1, Path: "aria_log.00000007", Class: repo.ClassLog, Size: int64(len(log)),
+		Extents: r.Extents}}
 	o := Options{Preparation: restore.Preparation{Workers: 1}}
 	return &verification{
-		o: o.withDefaults(), m: m, packs: mem, meter: meter.New(nil), findings: newFindings(m.ID, repo.DepthPages, time.Now()),
+		o: o.withDefaults(), m: m, packs: mem, meter: meter.New(nil), findings: newFindings(m.ID, repo.DepthPages,
+			time.Now()),
 	}
 }

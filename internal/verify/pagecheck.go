@@ -36,8 +36,8 @@ func (c *pageCheck) page(b []byte, no uint32) {
 }
 
 // pageSink cuts what an Extractor delivers into pages. Bytes come in order, in
-// portions of any length. What lies in front of an extent's first whole page, or
-// behind its last, is not checked: files of pages are cut between pages.
+// portions of any length. What lies before an extent's first whole page, or
+// after its last, is not checked: files of pages are cut between pages.
 type pageSink struct {
 	check *pageCheck
 	rest  []byte // the beginning of a page

@@ -153,7 +153,7 @@ func (d *pagesDepth) innodbCheck(c *pageCheck, head []byte) {
 			return err
 		}
 		if lsn := innodb.PageLSN(page); lsn > d.m.LSN.End {
-			return fmt.Errorf("page %d: its LSN %d lies behind the end of the redo log, %d", no, lsn, d.m.LSN.End)
+			return fmt.Errorf("page %d: its LSN %d lies after the end of the redo log, %d", no, lsn, d.m.LSN.End)
 		}
 		return nil
 	}

@@ -42,7 +42,7 @@ type Report struct {
 type findings struct {
 	mu     sync.Mutex
 	report *Report
-	undone []string  // what could not be looked at, and why
+	undone []string  // what could not be checked, and why
 	advice hint.Text // what to do about it
 }
 
@@ -71,7 +71,7 @@ func (f *findings) wasSo(table, format string, args ...any) {
 	}
 }
 
-// leave adds something that could not be looked at, with advice.
+// leave adds something that could not be checked, with advice.
 func (f *findings) leave(advice hint.Text, format string, args ...any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

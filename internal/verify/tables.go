@@ -120,9 +120,9 @@ func (d *tableChecks) compareDatabases(have []string) {
 	}
 }
 
-// awaitPurge waits until purge has come to rest: before, CHECK TABLE warns of
-// records that it has not removed yet. A transaction that was left prepared can
-// keep it from ending; then it is enough that it does not move any more.
+// awaitPurge waits until purge is done: before that, CHECK TABLE warns of records that it
+// has not removed yet. A transaction that was left prepared can keep purge from ending;
+// then it is enough that it makes no more progress.
 func (d *tableChecks) awaitPurge(ctx context.Context) error {
 	const poll, patience = 50 * time.Millisecond, 5 * time.Second
 	c, err := d.server.Checker(ctx)
@@ -229,9 +229,9 @@ func (d *tableChecks) judge(t stage.Table, messages []stage.CheckMessage) bool {
 	return true
 }
 
-// weigh makes of what the server has against a table a finding, or something that could
-// not be looked at, or that was so on the source. "Corrupt" and the like, with which it
-// ends every answer to a table that it could not open, say nothing of their own.
+// weigh turns what the server says against a table into a finding, something that could
+// not be checked, or something that was so on the source. "Corrupt" and the like end
+// every answer about a table that could not be opened, and say nothing by themselves.
 func (d *tableChecks) weigh(t stage.Table, bad, notes []string) {
 	label := t.Database + "." + t.Name
 	specific := slices.DeleteFunc(slices.Clone(bad),

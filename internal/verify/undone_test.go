@@ -64,8 +64,10 @@ func testUnreadableRepository(t *testing.T, f *coldbackup.Fixture, _ string) {
 		late bool
 		want repo.Outcome
 	}{
-		{syscall.EIO, false, repo.VerdictUndone}, {syscall.EIO, true, repo.VerdictUndone}, {syscall.EACCES, false, repo.VerdictUndone},
-		{syscall.ESTALE, true, repo.VerdictUndone}, {syscall.EMFILE, false, repo.VerdictUndone}, {context.DeadlineExceeded, false, repo.VerdictUndone},
+		{syscall.EIO, false, repo.VerdictUndone}, {syscall.EIO, true, repo.VerdictUndone}, {syscall.EACCES, false,
+			repo.VerdictUndone},
+		{syscall.ESTALE, true, repo.VerdictUndone}, {syscall.EMFILE, false, repo.VerdictUndone}, {context.DeadlineExceeded,
+			false, repo.VerdictUndone},
 		{syscall.ENOENT, false, repo.VerdictDamaged},
 	} {
 		for _, depth := range []string{repo.DepthStored, repo.DepthPages} {

@@ -3,7 +3,7 @@
 // (pages), and that the real server recovers it and finds its tables right (boot).
 //
 // What it says is a report: what was proved, what was found damaged, what was so on the
-// source already, and what could not be looked at. It repairs nothing.
+// source already, and what could not be checked. It repairs nothing.
 package verify
 
 import (

@@ -171,7 +171,8 @@ func testVerifyFindings(t *testing.T, f *coldbackup.Fixture, _ string) {
 			g.Commit(t)
 		}, repo.Finding{File: "mysql/innodb_table_stats.ibd", Problem: "tablespace"}},
 		{"table that is not there", repo.DepthBoot, func(t *testing.T, g *coldbackup.Fixture) {
-			g.Manifest.Tables = append(g.Manifest.Tables, repo.Table{Database: "shop", Name: "ghost", Engine: "InnoDB", Type: "BASE TABLE"})
+			g.Manifest.Tables = append(g.Manifest.Tables,
+				repo.Table{Database: "shop", Name: "ghost", Engine: "InnoDB", Type: "BASE TABLE"})
 			g.Commit(t)
 		}, repo.Finding{Table: "shop.ghost", Problem: "does not know it"}},
 		{"missing file of a table", repo.DepthBoot, func(t *testing.T, g *coldbackup.Fixture) {
@@ -192,7 +193,8 @@ func testVerifyFindings(t *testing.T, f *coldbackup.Fixture, _ string) {
 				t.Fatalf("nothing was found")
 			}
 			got := r.Findings[0]
-			if got.Object != c.want.Object || got.File != c.want.File || got.Table != c.want.Table || !strings.Contains(got.Problem, c.want.Problem) {
+			if got.Object != c.want.Object || got.File != c.want.File || got.Table != c.want.Table ||
+				!strings.Contains(got.Problem, c.want.Problem) {
 				t.Errorf("found %+v, want %+v", got, c.want)
 			}
 			coldbackup.WantNothingBut(t, o.Scratch)
@@ -214,7 +216,8 @@ func testNewPages(t *testing.T, f *coldbackup.Fixture, _ string) {
 	if err := (&pagesDepth{v}).run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if len(v.report.Findings) == 0 || !strings.Contains(v.report.Findings[0].Problem, "lies behind the end of the redo log, 20000") {
+	if len(v.report.Findings) == 0 ||
+		!strings.Contains(v.report.Findings[0].Problem, "lies after the end of the redo log, 20000") {
 		t.Errorf("found %+v", v.report.Findings)
 	}
 }
@@ -278,7 +281,8 @@ func testOlderRelease(t *testing.T, f *coldbackup.Fixture, series string) {
 		t.Fatal(err)
 	}
 	said := strings.Join(append(report.Proved, report.Notes...), "\n")
-	for _, want := range []string{"mariadbd " + report.Server + " recovered the files", "older maintenance release than the source's " + series + ".99"} {
+	for _, want := range []string{"mariadbd " + report.Server + " recovered the files",
+		"older maintenance release than the source's " + series + ".99"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("the report does not say %q:\n%s", want, said)
 		}
@@ -292,7 +296,8 @@ func testOlderRelease(t *testing.T, f *coldbackup.Fixture, series string) {
 // plugin, small pages, several files of the system tablespace.
 func TestSpecialServers(t *testing.T) {
 	keys := filepath.Join(t.TempDir(), "keys")
-	if err := os.WriteFile(keys, []byte("1;"+strings.Repeat("a7", 16)+"\n2;"+strings.Repeat("5c", 32)+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(keys, []byte("1;"+strings.Repeat("a7", 16)+"\n2;"+strings.Repeat("5c", 32)+"\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, series := range mariadbtest.Versions() {

@@ -61,7 +61,9 @@ func newManifest(t testing.TB, s *mariadbtest.Server) *repo.Manifest {
 	for _, r := range query(t, s, "SELECT PLUGIN_NAME, PLUGIN_TYPE, PLUGIN_LIBRARY FROM information_schema.PLUGINS WHERE PLUGIN_STATUS='ACTIVE' AND PLUGIN_LIBRARY IS NOT NULL") {
 		m.Server.Plugins = append(m.Server.Plugins, repo.Plugin{Name: r[0], Type: r[1], Library: r[2]})
 	}
-	for _, r := range query(t, s, "SELECT TABLE_SCHEMA, TABLE_NAME, IFNULL(ENGINE,''), TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA NOT IN ('information_schema','performance_schema') AND TABLE_TYPE<>'TEMPORARY'") {
+	for _, r := range query(t, s, "SELECT TABLE_SCHEMA, TABLE_NAME, IFNULL(ENGINE,''), TABLE_TYPE FROM "+
+		"information_schema.TABLES WHERE TABLE_SCHEMA NOT IN ('information_schema','performance_schema') AND "+
+		"TABLE_TYPE<>'TEMPORARY'") {
 		m.Tables = append(m.Tables, repo.Table{Database: r[0], Name: r[1], Engine: r[2], Type: r[3]})
 	}
 	return m
@@ -138,7 +140,8 @@ type coldBackup struct {
 }
 
 func (b *coldBackup) run(ctx context.Context, end innodb.LSN) (err error) {
-	if b.copier, err = copier.New(ctx, b.draft, copier.Options{Workers: 2, Codec: pack.Zstd, SegmentSize: 4 << 20}); err != nil {
+	if b.copier, err = copier.New(ctx, b.draft,
+		copier.Options{Workers: 2, Codec: pack.Zstd, SegmentSize: 4 << 20}); err != nil {
 		return err
 	}
 	defer func() {
@@ -195,7 +198,8 @@ func (b *coldBackup) entry(ctx context.Context, p string, d fs.DirEntry) error {
 		control, err := aria.ParseControl(raw)
 		b.m.Aria.Control = &control
 		return err
-	case rel == name && !slices.Contains([]string{"ibdata1", "ibdata2", "undo001", "undo002", "undo003", "ib_buffer_pool"}, name) && !strings.HasPrefix(name, "aria_log."):
+	case rel == name && !slices.Contains([]string{"ibdata1", "ibdata2", "undo001", "undo002", "undo003",
+		"ib_buffer_pool"}, name) && !strings.HasPrefix(name, "aria_log."):
 		return nil // of the server's process, or its binary log
 	case strings.HasPrefix(name, "#sql") && path.Ext(name) != ".ibd":
 		return nil
@@ -272,7 +276,8 @@ func (b *coldBackup) tablespace(f *os.File, file *repo.File, source *copier.Sour
 	}
 	if first, second, extent, ok := innodb.Doublewrite(page5, pageSize); ok {
 		size := int64(extent) * int64(pageSize)
-		source.Blank = []copier.Range{{Start: int64(first) * int64(pageSize), Size: size}, {Start: int64(second) * int64(pageSize), Size: size}}
+		source.Blank = []copier.Range{{Start: int64(first) * int64(pageSize), Size: size},
+			{Start: int64(second) * int64(pageSize), Size: size}}
 	}
 	return nil
 }
@@ -297,7 +302,8 @@ func (b *coldBackup) redo(ctx context.Context, end innodb.LSN) error {
 		return errors.New("the redo log of the test server has wrapped around: use a larger one")
 	}
 	b.next++
-	r, made, err := copier.StoreStream(ctx, b.draft, "redo.pack", b.next, 0, bytes.NewReader(raw[from:to]), copier.Options{Codec: pack.Zstd})
+	r, made, err := copier.StoreStream(ctx, b.draft, "redo.pack", b.next, 0, bytes.NewReader(raw[from:to]),
+		copier.Options{Codec: pack.Zstd})
 	if err != nil {
 		return err
 	}
@@ -307,7 +313,9 @@ func (b *coldBackup) redo(ctx context.Context, end innodb.LSN) error {
 		File: len(b.m.Files), Capacity: int64(len(raw)) - innodb.LogDataOffset,
 	}
 	b.m.LSN = repo.LSNs{Checkpoint: c.LSN, End: end}
-	b.m.Files = append(b.m.Files, repo.File{Number: b.next, Path: "ib_logfile0", Class: repo.ClassRedo, Size: to - from, Mode: 0o660, Extents: r.Extents})
+	b.m.Files = append(b.m.Files,
+		repo.File{Number: b.next, Path: "ib_logfile0", Class: repo.ClassRedo, Size: to - from, Mode: 0o660,
+			Extents: r.Extents})
 	return nil
 }
 
@@ -384,7 +392,7 @@ func Of(t testing.TB, s *mariadbtest.Server, args ...string) *Fixture {
 	return f
 }
 
-// Commit writes the manifest, anew if it was changed.
+// Commit writes the manifest, again if it was changed.
 func (f *Fixture) Commit(t testing.TB) {
 	t.Helper()
 	release, err := f.Repository.Lock(t.Context())

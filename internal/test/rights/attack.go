@@ -28,7 +28,8 @@ func Victim(t *testing.T, top string) string {
 			t.Fatal(err)
 		}
 	}
-	for name, mode := range map[string]os.FileMode{"shadow": 0o600, "public": 0o666, "data/kept": 0o644, "mysql/db.opt": 0o600, "ib_buffer_pool": 0o640} {
+	for name, mode := range map[string]os.FileMode{"shadow": 0o600, "public": 0o666, "data/kept": 0o644,
+		"mysql/db.opt": 0o600, "ib_buffer_pool": 0o640} {
 		path := filepath.Join(dir, name)
 		if err := errors.Join(os.WriteFile(path, []byte("of root"), mode), os.Chmod(path, mode)); err != nil {
 			t.Fatal(err)
@@ -54,7 +55,8 @@ func Look(t *testing.T, dir string) string {
 			content, err = os.ReadFile(path)
 		}
 		st := info.Sys().(*syscall.Stat_t)
-		fmt.Fprintf(&text, "%s %v %d:%d %.20q %x\n", strings.TrimPrefix(path, dir), info.Mode(), st.Uid, st.Gid, content, crc32.ChecksumIEEE(content))
+		fmt.Fprintf(&text, "%s %v %d:%d %.20q %x\n", strings.TrimPrefix(path, dir), info.Mode(), st.Uid, st.Gid, content,
+			crc32.ChecksumIEEE(content))
 		return err
 	})
 	if err != nil {
