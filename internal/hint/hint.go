@@ -54,7 +54,8 @@ func Of(err error) []Text {
 	var found []Text
 	walk(err, func(e error) {
 		for _, advice := range hintsOf(e) {
-			if !slices.Contains(found, advice) {
+			same := func(other Text) bool { return other.String() == advice.String() }
+			if !slices.ContainsFunc(found, same) {
 				found = append(found, advice)
 			}
 		}

@@ -35,6 +35,7 @@ func TestOf(t *testing.T) {
 		{"two levels, outer first", hint.Wrap(fmt.Errorf("connect: %w", one), "try two"), []hint.Text{"try two", "try one"}},
 		{"two at once, in their order", hint.Wrap(one, "try two", "try three"), []hint.Text{"try two", "try three", "try one"}},
 		{"a type that has advice", fmt.Errorf("open: %w", advised{}), []hint.Text{"look", "listen"}},
+		{"the same advice, spelled", hint.Wrap(hint.Wrap(plain, hint.Option("repo")), "--repo"), []hint.Text{"--repo"}},
 		{"the same advice twice", hint.Wrap(one, "try one"), []hint.Text{"try one"}},
 		{"joined errors", errors.Join(hint.Wrap(plain, "a"), plain, hint.Wrap(plain, "b")), []hint.Text{"a", "b"}},
 		{"two wrapped by one message", fmt.Errorf("%w and %w", one, hint.Wrap(plain, "c")), []hint.Text{"try one", "c"}},
@@ -80,5 +81,19 @@ func TestAllAdvisesOnTheKernelsErrors(t *testing.T) {
 	}
 	if got := hint.All(syscall.EMFILE); len(got) != 1 || !strings.Contains(got[0].String(), "LimitNOFILE") {
 		t.Errorf("All(EMFILE) = %q", got)
+	}
+}
+
+func TestErrorfNamesSettings(t *testing.T) {
+	err := fmt.Errorf("begin: %w", hint.Errorf("%s %q: %w", hint.Option("min-free"), "x", io.EOF))
+	if got, want := err.Error(), `begin: --min-free "x": EOF`; got != want {
+		t.Errorf("Error() = %q, want %q", got, want)
+	}
+	if !errors.Is(err, io.EOF) {
+		t.Error("the cause is lost")
+	}
+	err = errors.Join(hint.Wrap(err, "see "+hint.Option("repo")+" and "+hint.Option("min-free")), errors.New("--not-typed"))
+	if got, want := hint.Options(err), []string{"repo", "min-free"}; !slices.Equal(got, want) {
+		t.Errorf("Options = %q, want %q", got, want)
 	}
 }

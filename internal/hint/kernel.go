@@ -18,14 +18,19 @@ const FailingDisk Text = "a disk fails, and the kernel's log names it: save what
 // All returns what Of does, and advice on errors of the kernel that any call may meet.
 func All(err error) []Text {
 	found := Of(err)
+	add := func(advice Text) {
+		if !slices.Contains(found, advice) {
+			found = append(found, advice)
+		}
+	}
 	if errors.Is(err, fs.ErrPermission) && len(found) == 0 {
-		found = append(found, "run mbk as root, or as the user whom that belongs to")
+		add("run mbk as root, or as the user whom that belongs to")
 	}
 	if errors.Is(err, syscall.EMFILE) {
-		found = append(found, "let mbk open more files at once: ulimit -n 65536, or LimitNOFILE= of the service")
+		add("let mbk open more files at once: ulimit -n 65536, or LimitNOFILE= of the service")
 	}
-	if fault.Unreadable(err) && !slices.Contains(found, FailingDisk) {
-		found = append(found, FailingDisk)
+	if fault.Unreadable(err) {
+		add(FailingDisk)
 	}
 	return found
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mbk/backup"
+	"mbk/internal/hint"
 	"mbk/internal/input/limit"
 	"mbk/internal/repo"
 	"mbk/internal/sys/interrupt"
@@ -165,7 +166,8 @@ func (j *Job) failed(ctx context.Context, o *backup.Options, cause error) {
 			}
 			if b.repository != nil {
 				other.Repository, other.Attempted = b.repository, func(made repo.Attempt) { b.attempt = made }
-				backup.NotBegun(ctx, other, j.started, cause)
+				// Where the options were set that cause speaks of belongs into the history too.
+				backup.NotBegun(ctx, other, j.started, hint.Wrap(cause, hint.Plain(j.Advice(cause)...)...))
 			}
 			return b, nil
 		})
