@@ -432,7 +432,7 @@ func (r *attempt) record(ctx context.Context, m *repo.Manifest, failed error) er
 // failure is the record of this attempt, as far as it has come.
 func (r *attempt) failure(cause error) repo.Attempt {
 	a := failure(r.opts, r.journal.id, r.journal.started, cause)
-	a.Kind = repo.KindFull
+	a.Kind = r.draft().Kind()
 	describe(&a, r.found.Facts)
 	r.journal.describe(&a)
 	a.Stages = r.server.stageTimes()

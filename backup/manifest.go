@@ -22,8 +22,9 @@ import (
 // manifest describes the backup, once everything of it is stored.
 func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 	m := &repo.Manifest{
-		FormatVersion: repo.FormatVersion, ID: r.journal.id, Kind: repo.KindFull, Tool: r.opts.Tool,
-		Started: r.journal.started, Server: describeServer(r.found.Facts), Steps: r.journal.stepTimes(), Stages: r.server.stageTimes(), LockMS: r.journal.window.Milliseconds(),
+		FormatVersion: repo.FormatVersion, ID: r.journal.id, Kind: r.draft().Kind(), Tool: r.opts.Tool,
+		Started: r.journal.started, Server: describeServer(r.found.Facts),
+		Steps: r.journal.stepTimes(), Stages: r.server.stageTimes(), LockMS: r.journal.window.Milliseconds(),
 		Binlog: r.final.position.binlog, Replicas: r.final.position.replicas, Galera: r.final.position.galera,
 		Codec: r.opts.Codec.String(), Packs: append(r.copies.packs, r.redo.pack), LeftOut: r.final.leftOut,
 		Redo: r.redo.describe(), Aria: repo.Aria{Control: &r.aria.control},

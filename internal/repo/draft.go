@@ -26,6 +26,12 @@ func (r *Repository) Draft(id string) *Draft { return &Draft{repository: r, id: 
 // ID returns the id that the backup will have.
 func (d *Draft) ID() string { return d.id }
 
+// Kind returns the kind of the backup: KindFull.
+func (d *Draft) Kind() string {
+	_, kind, _ := ParseID(d.id) // FreshID gives no other
+	return kind
+}
+
 // Put makes an object of the backup, as store.Store.Put does. The name is that within
 // the backup: "data-0001.pack".
 func (d *Draft) Put(ctx context.Context, name string, write func(io.Writer) error) error {

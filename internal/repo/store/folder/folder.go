@@ -108,35 +108,6 @@ func resolve(path string) (string, error) {
 	return place, cause(err)
 }
 
-// Create makes a folder for a new store, with mode 0700, and opens it. Its
-// parent must exist. An existing folder is opened as it is.
-func Create(path string) (*Store, error) {
-	root, err := filepath.Abs(path)
-	if err != nil {
-		return nil, fmt.Errorf("create folder %s: %w", path, err)
-	}
-	if root, err = resolve(root); err != nil {
-		return nil, fmt.Errorf("create folder %s: %w", path, err)
-	}
-	err = os.Mkdir(root, 0o700)
-	if err == nil {
-		err = syncPath(filepath.Dir(root))
-	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("create folder %s: %w", root, cause(err))
-	}
-	return Open(root)
-}
-
-// syncPath is syncFolder for a folder that is not open.
-func syncPath(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(syncFolder(dir), dir.Close())
-}
-
 // String returns the absolute path of the folder.
 func (f *Store) String() string { return f.root }
 

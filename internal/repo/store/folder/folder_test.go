@@ -129,19 +129,6 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
-func TestCreate(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "new")
-	if _, err := folder.Create(filepath.Join(dir, "deeper")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Create without a parent = %v, want fs.ErrNotExist", err)
-	}
-	for range 2 { // the second time it is there
-		if _, err := folder.Create(dir); err != nil {
-			t.Fatalf("Create: %v", err)
-		}
-	}
-	wantMode(t, dir, fs.ModeDir|0o700)
-}
-
 func wantMode(t *testing.T, path string, want fs.FileMode) {
 	t.Helper()
 	info, err := os.Lstat(path)
