@@ -222,15 +222,16 @@ func TestBusyServer(t *testing.T) {
 func TestCrippledServer(t *testing.T) {
 	srv := mariadbtest.New(t, mariadbtest.Versions()[0])
 	repository := t.TempDir()
-	for option, says := range map[string]string{
-		"--innodb-force-recovery=1": "server: innodb_force_recovery is 1", "--innodb-read-only": "server: innodb_read_only is ON",
-		"--skip-innodb --default-storage-engine=MyISAM": "the server runs without InnoDB",
+	for _, c := range []struct{ options, says, hint string }{
+		{"--innodb-force-recovery=1", "server: innodb_force_recovery is 1", "start it without innodb_force_recovery"},
+		{"--innodb-read-only", "server: innodb_read_only is ON", "start it without innodb_read_only"},
+		{"--skip-innodb --default-storage-engine=MyISAM", "the server runs without InnoDB", "start it with InnoDB, without skip-innodb"},
 	} {
-		if err := srv.Restart(t.Context(), strings.Fields(option)...); err != nil {
+		if err := srv.Restart(t.Context(), strings.Fields(c.options)...); err != nil {
 			t.Fatal(err)
 		}
 		before := tree(t, repository)
-		mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 2, "start it without", says)
+		mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 2, c.hint, c.says)
 		wantUnchanged(t, before, repository)
 	}
 	// Who has lost the password of root wants a backup before anything is changed.

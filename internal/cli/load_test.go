@@ -166,8 +166,8 @@ func TestMinFreeDuringABackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.wait(t, 15*time.Second).wantRefusal(t, 1, "make room (mbk expire), or allow less with --min-free", repository+" has only ", " left, and 19 MiB (20MB) are to be kept free")
-	if a := wantNoBackup(t, repository, 1)[0]; !strings.Contains(a.Error, "--min-free") {
-		t.Errorf("the history says %q", a.Error)
+	if a := wantNoBackup(t, repository, 1)[0]; !strings.Contains(a.Error, "to be kept free") || !strings.Contains(strings.Join(a.Hints, " "), "--min-free") {
+		t.Errorf("the history says %q, with the hints %q", a.Error, a.Hints)
 	}
 	wantFree(t, srv)
 }
