@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -26,6 +27,10 @@ const asMbk = "MBK_TEST_AS_PROGRAM"
 func TestMain(m *testing.M) {
 	if os.Getenv(asMbk) != "" {
 		os.Exit(cli.Run(signals.Notify(context.Background()), cli.Process())) // as in main.go
+	}
+	// Under nohup the tests would hand an ignored SIGHUP down to mbk, which heeds that.
+	if signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
 	// Servers look there for what brings the state to a node of a cluster.
 	folder, err := filepath.Abs("testdata/galera")
