@@ -17,9 +17,11 @@ func TestAlterAcrossTheLock(t *testing.T) { t.Log(alterAcross(t, newest())) }
 
 func alterAcross(t *testing.T, version string) string {
 	source := mariadbtest.New(t, version)
-	source.MustExec(t, statements(filled("big", 16, ""), filled("aria", 4, "ENGINE=Aria"), []string{"INSTALL SONAME 'metadata_lock_info'"})...)
+	source.MustExec(t, statements(filled("big", 16, ""), filled("aria", 4, "ENGINE=Aria"),
+		[]string{"INSTALL SONAME 'metadata_lock_info'"})...)
 	alter := func(table string) func(context.Context, *mariadbtest.Server) error {
-		return churn("ALTER TABLE d."+table+" MODIFY s VARCHAR(501), ALGORITHM=COPY", "ALTER TABLE d."+table+" MODIFY s VARCHAR(500), ALGORITHM=COPY")
+		return churn("ALTER TABLE d."+table+" MODIFY s VARCHAR(501), ALGORITHM=COPY",
+			"ALTER TABLE d."+table+" MODIFY s VARCHAR(500), ALGORITHM=COPY")
 	}
 	seen := 0
 	watch := func(ctx context.Context, source *mariadbtest.Server) error {
@@ -92,7 +94,8 @@ func altersBegin(t *testing.T, version string) string {
 			}
 			go func() { altered <- source.Exec(outlive, fmt.Sprintf("ALTER TABLE d.t%d FORCE", i)) }()
 		}
-		const locked = "SELECT COUNT(*) FROM information_schema.METADATA_LOCK_INFO WHERE LOCK_MODE IN ('MDL_BACKUP_WAIT_DDL', 'MDL_BACKUP_WAIT_COMMIT')"
+		const locked = "SELECT COUNT(*) FROM information_schema.METADATA_LOCK_INFO WHERE LOCK_MODE IN " +
+			"('MDL_BACKUP_WAIT_DDL', 'MDL_BACKUP_WAIT_COMMIT')"
 		for n := "0"; n == "0" && err == nil && ctx.Err() == nil; {
 			n, err = source.Value(outlive, locked)
 			released = n != "0"
@@ -123,7 +126,8 @@ func altersBegin(t *testing.T, version string) string {
 func TestAlterBeginsBeforeTheCheckpoint(t *testing.T) {
 	t.Parallel()
 	source := mariadbtest.New(t, newest())
-	source.MustExec(t, statements(filled("t", 1, ""), []string{"INSTALL SONAME 'metadata_lock_info'", "CREATE DATABASE later"})...)
+	source.MustExec(t, statements(filled("t", 1, ""),
+		[]string{"INSTALL SONAME 'metadata_lock_info'", "CREATE DATABASE later"})...)
 	for i := range 300 {
 		source.MustExec(t, fmt.Sprintf("CREATE TABLE later.t%d (id INT) ENGINE=MyISAM", i))
 	}
@@ -137,7 +141,9 @@ func TestAlterBeginsBeforeTheCheckpoint(t *testing.T) {
 	r.whileStopped(t, func() {
 		// Slow for each row, so that it writes all the time.
 		go func() {
-			altered <- source.Exec(t.Context(), "ALTER IGNORE TABLE d.t ADD COLUMN c CHAR(128) CHARACTER SET latin1 DEFAULT (SHA2(REPEAT(s, 5000), 512)), ALGORITHM=COPY")
+			altered <- source.Exec(t.Context(),
+				"ALTER IGNORE TABLE d.t ADD COLUMN c CHAR(128) CHARACTER SET latin1 DEFAULT (SHA2(REPEAT(s, 5000), 512)), "+
+					"ALGORITHM=COPY")
 		}()
 		until(t, "file of the ALTER", func() bool {
 			found, err := filepath.Glob(filepath.Join(source.Datadir, "d", "#sql*.ibd"))
@@ -159,7 +165,8 @@ func TestAlterBeginsBeforeTheCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	const rows = "SELECT COUNT(*) FROM d.t"
-	if got, want := mariadbtest.Open(t, source.Dist.Series, target).MustValue(t, rows), source.MustValue(t, rows); got != want {
+	if got, want := mariadbtest.Open(t, source.Dist.Series, target).MustValue(t, rows),
+		source.MustValue(t, rows); got != want {
 		t.Errorf("%s rows, want %s", got, want)
 	}
 }

@@ -20,11 +20,14 @@ func TestAriaTablesChangedBehindTheLog(t *testing.T) {
 	for _, version := range mariadbtest.Versions() {
 		t.Run(version, func(t *testing.T) {
 			srv := mariadbtest.New(t, version)
-			srv.MustExec(t, "CREATE DATABASE a", "CREATE DATABASE z", "CREATE TABLE z.idle (a INT PRIMARY KEY, b VARCHAR(1000)) ENGINE=InnoDB",
+			srv.MustExec(t, "CREATE DATABASE a", "CREATE DATABASE z",
+				"CREATE TABLE z.idle (a INT PRIMARY KEY, b VARCHAR(1000)) ENGINE=InnoDB",
 				"INSERT INTO z.idle SELECT seq, REPEAT(MD5(seq), 30) FROM z.seq_1_to_40000")
-			kinds := map[string]string{"plain": "", "nosum": " PAGE_CHECKSUM=0", "dynamic": " ROW_FORMAT=DYNAMIC", "loose": " TRANSACTIONAL=0"}
+			kinds := map[string]string{"plain": "", "nosum": " PAGE_CHECKSUM=0", "dynamic": " ROW_FORMAT=DYNAMIC",
+				"loose": " TRANSACTIONAL=0"}
 			for kind, options := range kinds {
-				for _, deed := range []string{"truncated", "renamed", "repaired", "optimized", "altered", "emptied", "bulk", "keys", "disabled", "enabled", "numbered", "looked", "dropped", "rows"} {
+				for _, deed := range []string{"truncated", "renamed", "repaired", "optimized", "altered", "emptied", "bulk", "keys",
+					"disabled", "enabled", "numbered", "looked", "dropped", "rows"} {
 					name := "a." + kind + "_" + deed
 					srv.MustExec(t, "CREATE TABLE "+name+" (a INT, b VARCHAR(100), KEY (a)) ENGINE=Aria"+options)
 					if deed != "bulk" {
@@ -41,7 +44,8 @@ func TestAriaTablesChangedBehindTheLog(t *testing.T) {
 			time.Sleep(1100 * time.Millisecond)
 
 			repository := t.TempDir()
-			cmd := command(t, "backup", "--repo", repository, "--socket", srv.Socket, "--user", "root", "--quiet", "--no-defaults", "--rate-limit", "25MB")
+			cmd := command(t, "backup", "--repo", repository, "--socket", srv.Socket, "--user", "root", "--quiet",
+				"--no-defaults", "--rate-limit", "25MB")
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -56,12 +60,14 @@ func TestAriaTablesChangedBehindTheLog(t *testing.T) {
 					"ALTER TABLE "+of("altered")+" ADD c INT DEFAULT 7, FORCE", "INSERT INTO "+of("altered")+" VALUES (1, 'x', 8)",
 					"DELETE FROM "+of("emptied"), "INSERT INTO "+of("emptied")+" VALUES (1, 'x')",
 					"INSERT INTO "+of("bulk")+" SELECT seq, MD5(seq) FROM a.seq_1_to_5000",
-					"ALTER TABLE "+of("keys")+" DISABLE KEYS", "UPDATE "+of("keys")+" SET a = a + 1", "ALTER TABLE "+of("keys")+" ENABLE KEYS",
-					"ALTER TABLE "+of("disabled")+" DISABLE KEYS", "INSERT INTO "+of("disabled")+" SELECT seq, 'w' FROM a.seq_1_to_2000",
+					"ALTER TABLE "+of("keys")+" DISABLE KEYS", "UPDATE "+of("keys")+" SET a = a + 1",
+					"ALTER TABLE "+of("keys")+" ENABLE KEYS", "ALTER TABLE "+of("disabled")+" DISABLE KEYS",
+					"INSERT INTO "+of("disabled")+" SELECT seq, 'w' FROM a.seq_1_to_2000",
 					"INSERT INTO "+of("enabled")+" VALUES (1, 'e')", "ALTER TABLE "+of("enabled")+" ENABLE KEYS",
 					"INSERT INTO "+of("numbered")+" VALUES (90000, 'x')", "DELETE FROM "+of("numbered")+" WHERE a = 90000",
-					"ANALYZE TABLE "+of("looked"), "CHECK TABLE "+of("looked")+" EXTENDED", "INSERT INTO "+of("looked")+" VALUES (1, 'l')",
-					"DROP TABLE "+of("dropped"), "CREATE TABLE "+of("dropped")+" (z INT) ENGINE=Aria", "INSERT INTO "+of("dropped")+" VALUES (26)",
+					"ANALYZE TABLE "+of("looked"), "CHECK TABLE "+of("looked")+" EXTENDED",
+					"INSERT INTO "+of("looked")+" VALUES (1, 'l')", "DROP TABLE "+of("dropped"),
+					"CREATE TABLE "+of("dropped")+" (z INT) ENGINE=Aria", "INSERT INTO "+of("dropped")+" VALUES (26)",
 					"UPDATE "+of("rows")+" SET b = 'new' WHERE a % 3 = 0",
 				)
 			}

@@ -37,7 +37,9 @@ func (c checked) find(check, grade string) string {
 // check runs "check --json", whatever its exit code.
 func check(t *testing.T, srv *mariadbtest.Server, repository string, more ...string) (checked, outcome) {
 	t.Helper()
-	o := mbk(t, append([]string{"check", "--repo", repository, "--socket", srv.Socket, "--user", "mbk", "--no-defaults", "--json"}, more...)...)
+	o := mbk(t,
+		append([]string{"check", "--repo", repository, "--socket", srv.Socket, "--user", "mbk", "--no-defaults", "--json"},
+			more...)...)
 	var c checked
 	if err := json.Unmarshal([]byte(o.stdout), &c); err != nil {
 		t.Fatalf("check prints %q, %q: %v", o.stdout, o.stderr, err)
@@ -175,7 +177,8 @@ func TestCheckOfAges(t *testing.T) {
 	ages := func(more ...string) outcome {
 		return mbk(t, append([]string{"check", "--repo", repository, "--no-defaults"}, more...)...)
 	}
-	mbk(t, "check", "--repo", repository, "--no-defaults", "--quiet", "--max-age", "26h").wantRefusal(t, 2, "the first \"mbk backup\"", "not an mbk repository")
+	mbk(t, "check", "--repo", repository, "--no-defaults", "--quiet", "--max-age", "26h").wantRefusal(t, 2,
+		"the first \"mbk backup\"", "not an mbk repository")
 	must(t, backupArgs(srv, repository)...)
 	if err := srv.Stop(t.Context()); err != nil {
 		t.Fatal(err)
@@ -189,14 +192,17 @@ func TestCheckOfAges(t *testing.T) {
 	}{
 		{"young enough", []string{"--max-age", "26h"}, 0, "ok  age  the newest good backup, 2", ""},
 		{"in days", []string{"--max-age", "1d"}, 0, "ok  age  ", ""},
-		{"too old", []string{"--max-age", "1ms"}, 1, "error  age  the newest good backup, 2", "mbk: error: age: the newest good backup, 2"},
-		{"never proven", []string{"--max-age", "26h", "--max-verify-age", "8d"}, 1, "error  verify-age  no backup was ever proven good", "mbk: hint: mbk verify latest --depth boot"},
+		{"too old", []string{"--max-age", "1ms"}, 1, "error  age  the newest good backup, 2",
+			"mbk: error: age: the newest good backup, 2"},
+		{"never proven", []string{"--max-age", "26h", "--max-verify-age", "8d"}, 1,
+			"error  verify-age  no backup was ever proven good", "mbk: hint: mbk verify latest --depth boot"},
 		{"no duration", []string{"--max-age", "26"}, 2, "", `--max-age "26" is not a duration such as 26h, 8d or 2w`},
 		{"below zero", []string{"--max-verify-age", "-1d"}, 2, "", "--max-verify-age"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := ages(c.args...)
-			if o.code != c.code || !strings.Contains(o.stdout, c.stdout) || c.stdout == "" && o.stdout != "" || !strings.Contains(o.stderr, c.stderr) || c.code == 0 && o.stderr != "" {
+			if o.code != c.code || !strings.Contains(o.stdout, c.stdout) || c.stdout == "" && o.stdout != "" ||
+				!strings.Contains(o.stderr, c.stderr) || c.code == 0 && o.stderr != "" {
 				t.Errorf("exit code %d, want %d, stdout:\n%s\nstderr:\n%s", o.code, c.code, o.stdout, o.stderr)
 			}
 		})
@@ -217,7 +223,8 @@ func TestCheckOfAges(t *testing.T) {
 	if o := mbk(t, "verify", "latest", "--repo", repository, "--depth", "stored", "--quiet"); o.code != 3 {
 		t.Fatalf("verify exits %d", o.code)
 	}
-	if o := ages("--max-age", "26h"); o.code != 1 || !strings.Contains(o.stdout, "there is no good backup, and 1 that are damaged") {
+	if o := ages("--max-age", "26h"); o.code != 1 ||
+		!strings.Contains(o.stdout, "there is no good backup, and 1 that are damaged") {
 		t.Errorf("exit code %d, stdout %s", o.code, o.stdout)
 	}
 }

@@ -24,8 +24,10 @@ func TestCookbook(t *testing.T) {
 	}
 	versions := mariadbtest.Versions()
 	srv := mariadbtest.Listen(t, versions[len(versions)-1], "")
-	srv.MustExec(t, "CREATE DATABASE shop", "CREATE DATABASE archive", "CREATE TABLE shop.log_1 (a INT)", "CREATE TABLE archive.old (a INT)",
-		"CREATE TABLE shop.orders (id INT PRIMARY KEY AUTO_INCREMENT, b LONGTEXT)", "INSERT INTO shop.orders SELECT seq, MD5(seq) FROM shop.seq_1_to_1000")
+	srv.MustExec(t, "CREATE DATABASE shop", "CREATE DATABASE archive", "CREATE TABLE shop.log_1 (a INT)",
+		"CREATE TABLE archive.old (a INT)",
+		"CREATE TABLE shop.orders (id INT PRIMARY KEY AUTO_INCREMENT, b LONGTEXT)",
+		"INSERT INTO shop.orders SELECT seq, MD5(seq) FROM shop.seq_1_to_1000")
 	k := newKitchen(t, srv)
 	newer, err := mariadbtest.Get(t.Context(), "11.8")
 	if err != nil {
@@ -51,15 +53,17 @@ func TestCookbook(t *testing.T) {
 		tasted func(t *testing.T, printed string)
 	}{
 		{"Nightly backup", order, func(t *testing.T, _ string) {
-			if metrics := k.read(t, "/var/lib/prometheus/node-exporter/mbk-db1.prom"); !strings.Contains(metrics, `mbk_verify_last_success_timestamp_seconds{`) {
+			if metrics := k.read(t, "/var/lib/prometheus/node-exporter/mbk-db1.prom"); !strings.Contains(metrics,
+				`mbk_verify_last_success_timestamp_seconds{`) {
 				t.Errorf("metrics:\n%s", metrics)
 			}
 		}},
-		{"Monitoring", func() { k.cook(t, "mbk verify latest --repo /backup/db1 --quiet", false) }, func(t *testing.T, printed string) {
-			if !strings.Contains(printed, "-full") {
-				t.Errorf("printed:\n%s", printed)
-			}
-		}},
+		{"Monitoring", func() { k.cook(t, "mbk verify latest --repo /backup/db1 --quiet", false) },
+			func(t *testing.T, printed string) {
+				if !strings.Contains(printed, "-full") {
+					t.Errorf("printed:\n%s", printed)
+				}
+			}},
 		{"Restore drill", order, func(t *testing.T, printed string) {
 			if !regexp.MustCompile(fmt.Sprintf(`\| +%d \| +%d \|`, orders-1, orders-1)).MatchString(printed) {
 				t.Errorf("not %d orders in\n%s", orders-1, printed)
@@ -88,13 +92,15 @@ func TestCookbook(t *testing.T) {
 		{"The server is lost", severalLogs, func(t *testing.T, _ string) {
 			wantValue(t, srv, "SELECT COUNT(*) FROM shop.orders", fmt.Sprint(orders))
 			wantValue(t, srv, "SELECT LENGTH(b) FROM shop.orders WHERE id = 1", fmt.Sprint(17<<20))
-			if got := strings.TrimSpace(k.cook(t, `mariadb -N -e "SELECT @@datadir"`, false)); got != k.path("/var/lib/mysql")+"/" {
+			if got := strings.TrimSpace(k.cook(t, `mariadb -N -e "SELECT @@datadir"`, false)); got != k.path("/var/lib/mysql")+
+				"/" {
 				t.Errorf("the server runs on %s", got)
 			}
 		}},
 		{"To a larger version", func() {
 			old := mariadbtest.New(t, "10.11")
-			old.MustExec(t, "CREATE DATABASE shop", "CREATE TABLE shop.orders (id INT PRIMARY KEY)", "INSERT INTO shop.orders VALUES (1), (2)")
+			old.MustExec(t, "CREATE DATABASE shop", "CREATE TABLE shop.orders (id INT PRIMARY KEY)",
+				"INSERT INTO shop.orders VALUES (1), (2)")
 			k = newKitchen(t, old)
 			k.newer = filepath.Dir(newer.Program("mariadbd"))
 			k.cook(t, "mbk backup --repo /backup/db1 --quiet", false)
@@ -165,8 +171,9 @@ func newKitchen(t *testing.T, srv *mariadbtest.Server) *kitchen {
 		filepath.Join(bin, "systemctl"):    systemctl,
 		filepath.Join(k.source, ".my.cnf"): "[client]\nuser=root\nsocket=" + srv.Socket + "\n",
 		filepath.Join(k.fresh, ".my.cnf"):  "[client]\nuser=root\nsocket=" + k.socket() + "\n",
-		filepath.Join(k.source, "server"):  fmt.Sprintf("--server-id=1 --log-bin=binlog2 --port=%d --socket=%s", srv.Port, srv.Socket),
-		filepath.Join(k.fresh, "server"):   "--server-id=2 --skip-networking --socket=" + k.socket(),
+		filepath.Join(k.source, "server"): fmt.Sprintf("--server-id=1 --log-bin=binlog2 --port=%d --socket=%s",
+			srv.Port, srv.Socket),
+		filepath.Join(k.fresh, "server"): "--server-id=2 --skip-networking --socket=" + k.socket(),
 	} {
 		if err := executable.Write(path, []byte(text)); err != nil {
 			t.Fatal(err)

@@ -18,7 +18,8 @@ import (
 // object, and a restore fails before it has placed anything.
 func TestFlippedByteInEveryObject(t *testing.T) {
 	srv := mariadbtest.New(t, mariadbtest.Versions()[0])
-	srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT) ENGINE=InnoDB", "INSERT INTO d.t SELECT seq FROM d.seq_1_to_1000")
+	srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT) ENGINE=InnoDB",
+		"INSERT INTO d.t SELECT seq FROM d.seq_1_to_1000")
 	repository := t.TempDir()
 	b := document[taken](t, "backup", "--repo", repository, "--socket", srv.Socket, "--user", "root", "--quiet")
 	folder := filepath.Join(repository, "backups", b.ID)
@@ -37,12 +38,14 @@ func TestFlippedByteInEveryObject(t *testing.T) {
 			damaged[at] ^= 0x10
 			rewrite(t, path, damaged)
 			v := mbk(t, "verify", b.ID, "--repo", repository, "--depth", "stored", "--quiet")
-			if v.code != 3 || !strings.Contains(v.stdout+v.stderr, o.Name()) && !strings.Contains(v.stdout+v.stderr, "manifest") {
+			if v.code != 3 || !strings.Contains(v.stdout+v.stderr, o.Name()) &&
+				!strings.Contains(v.stdout+v.stderr, "manifest") {
 				t.Errorf("%s, byte %d flipped: verify exits %d: %s%s", o.Name(), at, v.code, v.stdout, v.stderr)
 			}
 			target := filepath.Join(t.TempDir(), "restored")
 			if o.Name() != "manifest.json.zst" { // which nobody can read
-				mbk(t, restoreArgs(b.ID, repository, target)...).wantRefusal(t, 2, "--allow-damaged", "found backup "+b.ID+" damaged on ", o.Name())
+				mbk(t, restoreArgs(b.ID, repository, target)...).wantRefusal(t, 2, "--allow-damaged",
+					"found backup "+b.ID+" damaged on ", o.Name())
 			}
 			r := mbk(t, append(restoreArgs(b.ID, repository, target), "--allow-damaged")...)
 			if r.code != 3 {
@@ -64,7 +67,8 @@ func TestFlippedByteInEveryObject(t *testing.T) {
 		t.Fatal(err)
 	}
 	newest := document[taken](t, "backup", "--repo", repository, "--socket", srv.Socket, "--user", "root", "--quiet")
-	if got := strings.Join(newest.Warnings, "\n"); !strings.Contains(got, link+": is a symbolic link, and nothing is removed through one") {
+	if got := strings.Join(newest.Warnings, "\n"); !strings.Contains(got,
+		link+": is a symbolic link, and nothing is removed through one") {
 		t.Errorf("warnings %q", got)
 	}
 	if _, err := os.Stat(precious); err != nil {
@@ -79,17 +83,20 @@ func TestFlippedByteInEveryObject(t *testing.T) {
 	}
 	whole[len(whole)/2] ^= 0x10
 	rewrite(t, pack, whole)
-	if v := mbk(t, "verify", "latest", "--repo", repository, "--quiet"); v.code != 3 || !strings.Contains(v.stdout, newest.ID) {
+	if v := mbk(t, "verify", "latest", "--repo", repository, "--quiet"); v.code != 3 ||
+		!strings.Contains(v.stdout, newest.ID) {
 		t.Errorf("verify latest exits %d: %s%s", v.code, v.stdout, v.stderr)
 	}
 	target := filepath.Join(t.TempDir(), "restored")
-	if d := must(t, append(restoreArgs("latest", repository, target), "--dry-run")...); !strings.Contains(d.stdout, b.ID) || !strings.Contains(d.stdout, newest.ID+" is newer, but damaged") {
+	if d := must(t, append(restoreArgs("latest", repository, target), "--dry-run")...); !strings.Contains(d.stdout,
+		b.ID) || !strings.Contains(d.stdout, newest.ID+" is newer, but damaged") {
 		t.Errorf("restore latest: %s", d.stdout)
 	}
 	if v := must(t, "verify", "latest", "--repo", repository, "--quiet"); !strings.Contains(v.stdout, b.ID) {
 		t.Errorf("verify latest once more: %s", v.stdout)
 	}
-	mbk(t, restoreArgs(newest.ID, repository, target)...).wantRefusal(t, 2, "restore "+b.ID+", the newest that is not known to be damaged", "redo.pack")
+	mbk(t, restoreArgs(newest.ID, repository, target)...).wantRefusal(t, 2,
+		"restore "+b.ID+", the newest that is not known to be damaged", "redo.pack")
 	must(t, append(restoreArgs("latest", repository, target), "--no-recover")...)
 }
 
@@ -124,7 +131,8 @@ func TestObjectMissingOrCut(t *testing.T) {
 					t.Errorf("verify exits %d: %s%s", v.code, v.stdout, v.stderr)
 				}
 				place := t.TempDir()
-				mbk(t, append(restoreArgs(b.ID, repository, filepath.Join(place, "restored")), "--allow-damaged")...).wantRefusal(t, code, advice, map[int]string{2: repository, 3: b.ID}[code])
+				mbk(t, append(restoreArgs(b.ID, repository, filepath.Join(place, "restored")), "--allow-damaged")...).wantRefusal(t,
+					code, advice, map[int]string{2: repository, 3: b.ID}[code])
 				wantEmptyFolder(t, place)
 				rewrite(t, path, whole)
 			})

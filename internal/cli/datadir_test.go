@@ -24,11 +24,13 @@ func farTables(folder string) []string {
 	far := farOption(folder)
 	both := far + " INDEX DIRECTORY='" + folder + "'"
 	parts := func(engine, options string) string {
-		return "(id INT PRIMARY KEY, n INT NOT NULL DEFAULT 0) ENGINE=" + engine + " PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (500) " + options +
+		return "(id INT PRIMARY KEY, n INT NOT NULL DEFAULT 0) ENGINE=" + engine +
+			" PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (500) " + options +
 			", PARTITION p1 VALUES LESS THAN (100000))"
 	}
 	return statements(
-		filled("far", 1, far), filled("idle", 1, far), filled("near", 1, ""), filled("words", 1, far), filled("moved", 1, far),
+		filled("far", 1, far), filled("idle", 1, far), filled("near", 1, ""), filled("words", 1, far),
+		filled("moved", 1, far),
 		filled("zip", 1, "ROW_FORMAT=COMPRESSED "+far), filled("`far away`", 1, far),
 		filled("myisam", 1, "ENGINE=MyISAM "+both), filled("aria", 1, "ENGINE=Aria "+both),
 		[]string{
@@ -37,7 +39,8 @@ func farTables(folder string) []string {
 			"CREATE TABLE idleparts " + parts("InnoDB", far), "INSERT INTO idleparts SELECT seq, 0 FROM seq_1_to_1000",
 			"CREATE TABLE oldparts " + parts("MyISAM", both), "INSERT INTO oldparts SELECT seq, 0 FROM seq_1_to_1000",
 			"CREATE TABLE `empty` (a INT) " + far,
-			"CREATE TABLE sub (id INT PRIMARY KEY) PARTITION BY RANGE (id) SUBPARTITION BY HASH (id) (PARTITION p0 VALUES LESS THAN (500) (SUBPARTITION s0 " + far + ", SUBPARTITION s1 " + far +
+			"CREATE TABLE sub (id INT PRIMARY KEY) PARTITION BY RANGE (id) SUBPARTITION BY HASH (id) (PARTITION p0 VALUES " +
+				"LESS THAN (500) (SUBPARTITION s0 " + far + ", SUBPARTITION s1 " + far +
 				"), PARTITION p1 VALUES LESS THAN (100000) (SUBPARTITION s2, SUBPARTITION s3))",
 			"INSERT INTO sub SELECT seq FROM seq_1_to_1000",
 			"CREATE DATABASE e",
@@ -56,15 +59,23 @@ func farOption(folder string) string { return "DATA DIRECTORY='" + folder + "'" 
 func farWork(folder string) func(context.Context, *mariadbtest.Server) error {
 	far := farOption(folder)
 	return all(
-		churn("UPDATE d.far SET n = n + 1 WHERE id % 9 = 0", "UPDATE d.parts SET n = n + 1", "UPDATE d.zip SET n = n + 1 WHERE id % 9 = 0", "DO SLEEP(0.05)"),
-		churn("UPDATE d.myisam SET n = n + 1 WHERE id % 99 = 0", "UPDATE d.aria SET n = n + 1 WHERE id % 99 = 0", "UPDATE d.oldparts SET n = n + 1 WHERE id < 9",
+		churn("UPDATE d.far SET n = n + 1 WHERE id % 9 = 0", "UPDATE d.parts SET n = n + 1",
+			"UPDATE d.zip SET n = n + 1 WHERE id % 9 = 0", "DO SLEEP(0.05)"),
+		churn("UPDATE d.myisam SET n = n + 1 WHERE id % 99 = 0", "UPDATE d.aria SET n = n + 1 WHERE id % 99 = 0",
+			"UPDATE d.oldparts SET n = n + 1 WHERE id < 9",
 			"UPDATE d.words SET s = CONCAT(RIGHT(s, 400), ' x') WHERE id % 99 = 0", "DO SLEEP(0.05)"),
-		churn("ALTER TABLE d.moved FORCE", "RENAME TABLE d.`far away` TO d.x, d.moved TO d.`far away`, d.x TO d.moved", "DO SLEEP(0.1)"),
-		churn("SET sql_log_bin=0", "CREATE OR REPLACE TABLE e.made (a INT PRIMARY KEY) "+far, "INSERT INTO e.made SELECT seq FROM mysql.seq_1_to_500", "RENAME TABLE e.made TO e.made2",
-			"TRUNCATE e.made2", "INSERT INTO e.made2 SELECT seq FROM mysql.seq_1_to_300", "DROP TABLE e.made2", "DO SLEEP(0.05)"),
-		churn("SET sql_log_bin=0", "CREATE OR REPLACE TABLE e.parts (a INT PRIMARY KEY) PARTITION BY RANGE (a) (PARTITION p VALUES LESS THAN (100), PARTITION q VALUES LESS THAN (1000))",
+		churn("ALTER TABLE d.moved FORCE", "RENAME TABLE d.`far away` TO d.x, d.moved TO d.`far away`, d.x TO d.moved",
+			"DO SLEEP(0.1)"),
+		churn("SET sql_log_bin=0", "CREATE OR REPLACE TABLE e.made (a INT PRIMARY KEY) "+far,
+			"INSERT INTO e.made SELECT seq FROM mysql.seq_1_to_500", "RENAME TABLE e.made TO e.made2",
+			"TRUNCATE e.made2", "INSERT INTO e.made2 SELECT seq FROM mysql.seq_1_to_300", "DROP TABLE e.made2",
+			"DO SLEEP(0.05)"),
+		churn("SET sql_log_bin=0",
+			"CREATE OR REPLACE TABLE e.parts (a INT PRIMARY KEY) PARTITION BY RANGE (a) (PARTITION p VALUES LESS THAN (100), "+
+				"PARTITION q VALUES LESS THAN (1000))",
 			"INSERT INTO e.parts SELECT seq FROM mysql.seq_1_to_900",
-			"ALTER TABLE e.parts REORGANIZE PARTITION p INTO (PARTITION p VALUES LESS THAN (100) "+far+")", "UPDATE e.parts SET a = 0 WHERE a = 1",
+			"ALTER TABLE e.parts REORGANIZE PARTITION p INTO (PARTITION p VALUES LESS THAN (100) "+far+")",
+			"UPDATE e.parts SET a = 0 WHERE a = 1",
 			"ALTER TABLE e.parts REORGANIZE PARTITION p INTO (PARTITION p VALUES LESS THAN (100))", "DO SLEEP(0.1)"),
 	)
 }
@@ -90,7 +101,8 @@ func tablesElsewhere(t *testing.T, version string) string {
 	repository := t.TempDir()
 	p := profile{during: farWork(folder), backup: []string{"--rate-limit", "30MB"}}
 	b := taking(t, source, repository, p)
-	source.MustExec(t, "SET sql_log_bin=0", "DROP DATABASE e", "FLUSH TABLES", "SELECT COUNT(*) FROM d.far, d.parts LIMIT 1")
+	source.MustExec(t, "SET sql_log_bin=0", "DROP DATABASE e", "FLUSH TABLES",
+		"SELECT COUNT(*) FROM d.far, d.parts LIMIT 1")
 
 	touched := watching(t, folder, filepath.Join(folder, "d"), filepath.Join(source.Datadir, "d"))
 	must(t, "verify", "latest", "--repo", repository, "--depth", "boot", "--owner", self(), "--quiet")
@@ -100,7 +112,8 @@ func tablesElsewhere(t *testing.T, version string) string {
 	for _, event := range touched() {
 		t.Errorf("a restore touched the source's files: %s", event)
 	}
-	wantSameBut(t, source, restored, func(definition string) string { return directories.ReplaceAllString(definition, "") })
+	wantSameBut(t, source, restored,
+		func(definition string) string { return directories.ReplaceAllString(definition, "") })
 
 	// What a DBA may do next: on no account may it reach the source's files.
 	touched = watching(t, folder, filepath.Join(folder, "d"))
@@ -118,13 +131,18 @@ func tablesElsewhere(t *testing.T, version string) string {
 // reshaping are statements that make the files of tables anew.
 func reshaping() []string {
 	return []string{
-		"ALTER TABLE d.parts REBUILD PARTITION p0", "ALTER TABLE d.oldparts REBUILD PARTITION p0", "ALTER TABLE d.parts TRUNCATE PARTITION p0",
-		"ALTER TABLE d.sub REBUILD PARTITION p0", "ALTER TABLE d.sub FORCE", "CREATE TABLE d.exchanged LIKE d.near", "ALTER TABLE d.exchanged DROP s, DROP KEY n", "ALTER TABLE d.idleparts EXCHANGE PARTITION p0 WITH TABLE d.exchanged",
-		"ALTER TABLE d.idleparts REORGANIZE PARTITION p0 INTO (PARTITION p00 VALUES LESS THAN (50), PARTITION p01 VALUES LESS THAN (500))",
-		"CREATE TABLE d.like1 LIKE d.parts", "CREATE TABLE d.like2 LIKE d.oldparts", "CREATE TABLE d.like3 LIKE d.far", "CREATE TABLE d.like4 LIKE d.myisam",
-		"TRUNCATE d.far", "INSERT INTO d.far SELECT * FROM d.near", "ALTER TABLE d.far FORCE, ALGORITHM=INPLACE", "ALTER TABLE d.far FORCE, ALGORITHM=COPY",
-		"RENAME TABLE d.far TO d.far2", "OPTIMIZE TABLE d.far2", "ALTER TABLE d.far2 ADD FULLTEXT (s)", "ALTER TABLE d.far2 DISCARD TABLESPACE", "DROP TABLE d.far2",
-		"ALTER TABLE d.myisam FORCE", "ALTER TABLE d.aria FORCE", "ALTER TABLE d.oldparts FORCE", "ALTER TABLE d.parts FORCE", "TRUNCATE d.myisam", "DROP TABLE d.words",
+		"ALTER TABLE d.parts REBUILD PARTITION p0", "ALTER TABLE d.oldparts REBUILD PARTITION p0",
+		"ALTER TABLE d.parts TRUNCATE PARTITION p0", "ALTER TABLE d.sub REBUILD PARTITION p0", "ALTER TABLE d.sub FORCE",
+		"CREATE TABLE d.exchanged LIKE d.near", "ALTER TABLE d.exchanged DROP s, DROP KEY n",
+		"ALTER TABLE d.idleparts EXCHANGE PARTITION p0 WITH TABLE d.exchanged",
+		"ALTER TABLE d.idleparts REORGANIZE PARTITION p0 INTO (PARTITION p00 VALUES LESS THAN (50), PARTITION p01 VALUES " +
+			"LESS THAN (500))", "CREATE TABLE d.like1 LIKE d.parts", "CREATE TABLE d.like2 LIKE d.oldparts",
+		"CREATE TABLE d.like3 LIKE d.far", "CREATE TABLE d.like4 LIKE d.myisam", "TRUNCATE d.far",
+		"INSERT INTO d.far SELECT * FROM d.near", "ALTER TABLE d.far FORCE, ALGORITHM=INPLACE",
+		"ALTER TABLE d.far FORCE, ALGORITHM=COPY", "RENAME TABLE d.far TO d.far2", "OPTIMIZE TABLE d.far2",
+		"ALTER TABLE d.far2 ADD FULLTEXT (s)", "ALTER TABLE d.far2 DISCARD TABLESPACE", "DROP TABLE d.far2",
+		"ALTER TABLE d.myisam FORCE", "ALTER TABLE d.aria FORCE", "ALTER TABLE d.oldparts FORCE", "ALTER TABLE d.parts FORCE",
+		"TRUNCATE d.myisam", "DROP TABLE d.words",
 	}
 }
 
@@ -132,9 +150,11 @@ func reshaping() []string {
 // there.
 func nothingFar(t *testing.T, srv *mariadbtest.Server, folder string) {
 	t.Helper()
-	for _, table := range []string{"far", "idle", "parts", "idleparts", "sub", "oldparts", "words", "myisam", "aria", "`empty`", "`far away`"} {
+	for _, table := range []string{"far", "idle", "parts", "idleparts", "sub", "oldparts", "words", "myisam", "aria",
+		"`empty`", "`far away`"} {
 		var definition string
-		if err := srv.DB().QueryRowContext(t.Context(), "SHOW CREATE TABLE d."+table).Scan(new(string), &definition); err != nil {
+		if err := srv.DB().QueryRowContext(t.Context(), "SHOW CREATE TABLE d."+table).Scan(new(string),
+			&definition); err != nil {
 			t.Error(err)
 		}
 		if strings.Contains(definition, "DIRECTORY") {
@@ -194,10 +214,12 @@ func TestDatabaseElsewhere(t *testing.T) {
 	srv := mariadbtest.New(t, oldest())
 	folder := filepath.Join(t.TempDir(), "shop")
 	srv.MustExec(t, "CREATE DATABASE shop")
-	if err := errors.Join(os.Rename(filepath.Join(srv.Datadir, "shop"), folder), os.Symlink(folder, filepath.Join(srv.Datadir, "shop"))); err != nil {
+	if err := errors.Join(os.Rename(filepath.Join(srv.Datadir, "shop"), folder),
+		os.Symlink(folder, filepath.Join(srv.Datadir, "shop"))); err != nil {
 		t.Fatal(err)
 	}
-	srv.MustExec(t, "CREATE TABLE shop.t (a INT) ENGINE=InnoDB", "INSERT INTO shop.t VALUES (1)", "CREATE TABLE shop.m (a INT) ENGINE=MyISAM", "INSERT INTO shop.m VALUES (2)", "FLUSH TABLES")
+	srv.MustExec(t, "CREATE TABLE shop.t (a INT) ENGINE=InnoDB", "INSERT INTO shop.t VALUES (1)",
+		"CREATE TABLE shop.m (a INT) ENGINE=MyISAM", "INSERT INTO shop.m VALUES (2)", "FLUSH TABLES")
 	repository := t.TempDir()
 	must(t, backupArgs(srv, repository)...)
 	target := filepath.Join(t.TempDir(), "restored")
@@ -228,9 +250,12 @@ func TestBrokenLinks(t *testing.T) {
 		do, undo func() error
 		want     string
 	}{
-		{"a tablespace in both places", func() error { return os.Link(far, near+".ibd") }, func() error { return os.Remove(near + ".ibd") }, "and t.ibd is there, too"},
-		{"a link that leads nowhere", func() error { return os.Rename(far, far+"x") }, func() error { return os.Rename(far+"x", far) }, "d/t.isl leads to " + far + ", which is not there"},
-		{"no link", func() error { return os.Rename(near+".isl", near+".islx") }, func() error { return os.Rename(near+".islx", near+".isl") }, "keeps a tablespace in " + far},
+		{"a tablespace in both places", func() error { return os.Link(far, near+".ibd") },
+			func() error { return os.Remove(near + ".ibd") }, "and t.ibd is there, too"},
+		{"a link that leads nowhere", func() error { return os.Rename(far, far+"x") },
+			func() error { return os.Rename(far+"x", far) }, "d/t.isl leads to " + far + ", which is not there"},
+		{"no link", func() error { return os.Rename(near+".isl", near+".islx") },
+			func() error { return os.Rename(near+".islx", near+".isl") }, "keeps a tablespace in " + far},
 		{"an empty link", func() error {
 			return errors.Join(os.Rename(near+".isl", near+".islx"), os.WriteFile(near+".isl", nil, 0o600))
 		}, func() error { return os.Rename(near+".islx", near+".isl") }, "d/t.isl holds no path"},
@@ -247,7 +272,8 @@ func TestBrokenLinks(t *testing.T) {
 		})
 	}
 	must(t, backupArgs(srv, repository)...)
-	mbk(t, append(restoreArgs("latest", repository, filepath.Join(t.TempDir(), "raw")), "--no-recover")...).wantRefusal(t, 2, "--no-recover", "DATA DIRECTORY")
+	mbk(t, append(restoreArgs("latest", repository, filepath.Join(t.TempDir(), "raw")), "--no-recover")...).wantRefusal(t,
+		2, "--no-recover", "DATA DIRECTORY")
 }
 
 // An encrypted redo log hides names, so nobody can take absolute paths out of it.
@@ -272,7 +298,8 @@ func TestTablesElsewhereInEncryptedLog(t *testing.T) {
 				}
 			}
 			b := taking(t, srv, repository, p)
-			mbk(t, restoreArgs(b.ID, repository, target)...).wantRefusal(t, 2, "DATA DIRECTORY do not exist", "encrypted redo log", folder)
+			mbk(t, restoreArgs(b.ID, repository, target)...).wantRefusal(t, 2, "DATA DIRECTORY do not exist",
+				"encrypted redo log", folder)
 			if err := os.Rename(folder, folder+"-hidden"); err != nil { // as on another machine
 				t.Fatal(err)
 			}
@@ -297,13 +324,16 @@ func TestTablesElsewhereLeftOut(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			srv := mariadbtest.New(t, version)
 			folder := t.TempDir()
-			srv.MustExec(t, statements(filled("kept", 1, farOption(folder)), filled("gone", 1, farOption(folder)), []string{"UPDATE gone SET n = 1", "UPDATE kept SET n = 1"})...)
+			srv.MustExec(t, statements(filled("kept", 1, farOption(folder)), filled("gone", 1, farOption(folder)),
+				[]string{"UPDATE gone SET n = 1", "UPDATE kept SET n = 1"})...)
 			repository, filtered := t.TempDir(), t.TempDir()
 			must(t, backupArgs(srv, repository)...)
 			touched := watching(t, filepath.Join(folder, "d"))
-			narrowed := append(restoreArgs("latest", repository, filepath.Join(t.TempDir(), "narrowed")), "--exclude-table", "d.gone")
+			narrowed := append(restoreArgs("latest", repository, filepath.Join(t.TempDir(), "narrowed")),
+				"--exclude-table", "d.gone")
 			if version == "10.5" {
-				mbk(t, append(backupArgs(srv, filtered), "--exclude-table", "d.gone")...).wantRefusal(t, 2, "back up everything", "before 10.6")
+				mbk(t, append(backupArgs(srv, filtered), "--exclude-table", "d.gone")...).wantRefusal(t, 2, "back up everything",
+					"before 10.6")
 				mbk(t, narrowed...).wantRefusal(t, 2, "restore everything", "before 10.6")
 				return
 			}
@@ -339,15 +369,20 @@ func tablesMapped(t *testing.T, version string) string {
 	source := mariadbtest.New(t, version)
 	source.MustExec(t, farTables(folder)...)
 	repository := t.TempDir()
-	p := profile{during: churn("UPDATE d.far SET n = n + 1 WHERE id % 9 = 0", "UPDATE d.parts SET n = n + 1", "ALTER TABLE d.moved FORCE", "RENAME TABLE d.moved TO d.x, d.`far away` TO d.moved, d.x TO d.`far away`",
+	p := profile{during: churn("UPDATE d.far SET n = n + 1 WHERE id % 9 = 0", "UPDATE d.parts SET n = n + 1",
+		"ALTER TABLE d.moved FORCE", "RENAME TABLE d.moved TO d.x, d.`far away` TO d.moved, d.x TO d.`far away`",
 		"UPDATE d.aria SET n = n + 1 WHERE id % 99 = 0", "UPDATE d.myisam SET n = n + 1 WHERE id % 99 = 0", "DO SLEEP(0.1)")}
 	b := taking(t, source, repository, p)
 	target := filepath.Join(t.TempDir(), "restored")
 
-	mbk(t, append(restoreArgs(b.ID, repository, target), "--original-dirs")...).wantRefusal(t, 2, "never overwrites", "there already", folder)
-	mbk(t, append(restoreArgs(b.ID, repository, target), "--map-dir", "/nowhere="+other)...).wantRefusal(t, 2, "--dry-run", "/nowhere")
-	mbk(t, append(restoreArgs(b.ID, repository, target), "--map-dir", folder+"="+other+"/missing")...).wantRefusal(t, 2, "make that folder", "missing")
-	mbk(t, append(restoreArgs(b.ID, repository, target), "--map-dir", folder)...).wantRefusal(t, 2, "mbk restore --help", "OLD=NEW")
+	mbk(t, append(restoreArgs(b.ID, repository, target), "--original-dirs")...).wantRefusal(t, 2, "never overwrites",
+		"there already", folder)
+	mbk(t, append(restoreArgs(b.ID, repository, target), "--map-dir", "/nowhere="+other)...).wantRefusal(t, 2,
+		"--dry-run", "/nowhere")
+	mbk(t, append(restoreArgs(b.ID, repository, target), "--map-dir", folder+"="+other+"/missing")...).wantRefusal(t, 2,
+		"make that folder", "missing")
+	mbk(t, append(restoreArgs(b.ID, repository, target), "--map-dir", folder)...).wantRefusal(t, 2,
+		"mbk restore --help", "OLD=NEW")
 
 	touched := watching(t, folder, filepath.Join(folder, "d"))
 	must(t, append(restoreArgs(b.ID, repository, target), "--map-dir", folder+"="+other)...)
@@ -358,7 +393,8 @@ func tablesMapped(t *testing.T, version string) string {
 	for _, event := range touched() {
 		t.Errorf("a restore touched the source's files: %s", event)
 	}
-	wantSameBut(t, source, restored, func(definition string) string { return strings.ReplaceAll(definition, folder, other) })
+	wantSameBut(t, source, restored,
+		func(definition string) string { return strings.ReplaceAll(definition, folder, other) })
 	if err := source.Stop(t.Context()); err != nil { // it writes changed pages for a while
 		t.Fatal(err)
 	}
@@ -412,11 +448,14 @@ func tablesMapped(t *testing.T, version string) string {
 func TestSystemFilesElsewhere(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	p := profile{
-		args:     []string{"--innodb-data-home-dir=", "--innodb-data-file-path=" + one + "/system:10M;" + two + "/system:10M;ibdata3:12M:autoextend"},
-		told:     []string{"innodb_data_home_dir = ", "innodb_data_file_path = system:10M;system-2:10M;ibdata3:12M:autoextend"},
+		args: []string{"--innodb-data-home-dir=", "--innodb-data-file-path=" + one + "/system:10M;" + two +
+			"/system:10M;ibdata3:12M:autoextend"},
+		told: []string{"innodb_data_home_dir = ",
+			"innodb_data_file_path = system:10M;system-2:10M;ibdata3:12M:autoextend"},
 		restored: []string{"--innodb-data-file-path=system:10M;system-2:10M;ibdata3:12M:autoextend"},
-		prepare:  append(statements(filled("t", 1, "")), "SET GLOBAL innodb_file_per_table=OFF", "CREATE TABLE inside SELECT * FROM t", "ALTER TABLE inside FORCE"),
-		during:   churn("UPDATE d.inside SET n = n + 1 WHERE id % 9 = 0", "DO SLEEP(0.05)"),
+		prepare: append(statements(filled("t", 1, "")), "SET GLOBAL innodb_file_per_table=OFF",
+			"CREATE TABLE inside SELECT * FROM t", "ALTER TABLE inside FORCE"),
+		during: churn("UPDATE d.inside SET n = n + 1 WHERE id % 9 = 0", "DO SLEEP(0.05)"),
 	}
 	b, _, _ := light(t, oldest(), p)
 	t.Log(b)
@@ -432,7 +471,8 @@ func TestTablesElsewhereInEncryptedDictionary(t *testing.T) {
 	srv := mariadbtest.New(t, oldest(), append(args, "--innodb-encrypt-log=OFF")...)
 	folder, other := t.TempDir(), t.TempDir()
 	srv.MustExec(t, statements(filled("t", 1, farOption(folder)))...)
-	const clear = "SELECT COUNT(*) FROM information_schema.INNODB_TABLESPACES_ENCRYPTION WHERE SPACE = 0 AND MIN_KEY_VERSION = 0"
+	const clear = "SELECT COUNT(*) FROM information_schema.INNODB_TABLESPACES_ENCRYPTION WHERE SPACE = 0 AND " +
+		"MIN_KEY_VERSION = 0"
 	for range 100 {
 		if srv.MustValue(t, clear) == "0" {
 			break
@@ -458,8 +498,10 @@ func TestIdleServerWithEncryptedLog(t *testing.T) {
 	if err := os.WriteFile(keys, []byte("1;770A8A65DA156D24EE2A093277530142\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	srv := mariadbtest.New(t, "10.6", "--plugin-load-add=file_key_management", "--file-key-management-filename="+keys, "--innodb-encrypt-log")
-	srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (i INT PRIMARY KEY)", "INSERT INTO d.t VALUES (1)", "SET GLOBAL innodb_max_dirty_pages_pct=0, GLOBAL innodb_max_dirty_pages_pct_lwm=0", "DO SLEEP(3)")
+	srv := mariadbtest.New(t, "10.6", "--plugin-load-add=file_key_management", "--file-key-management-filename="+keys,
+		"--innodb-encrypt-log")
+	srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (i INT PRIMARY KEY)", "INSERT INTO d.t VALUES (1)",
+		"SET GLOBAL innodb_max_dirty_pages_pct=0, GLOBAL innodb_max_dirty_pages_pct_lwm=0", "DO SLEEP(3)")
 	repository := t.TempDir()
 	must(t, backupArgs(srv, repository)...)
 	must(t, "verify", "latest", "--no-defaults", "--repo", repository, "--depth", "pages")

@@ -38,9 +38,12 @@ func TestDebianStockServer(t *testing.T) {
 	installDebian(t)
 	account := mysqlAccount(t)
 	stop := startDebian(t, account)
-	client(t, "DROP DATABASE IF EXISTS mbk_stock; CREATE DATABASE mbk_stock; CREATE TABLE mbk_stock.i (a INT PRIMARY KEY) ENGINE=InnoDB; "+
-		"INSERT INTO mbk_stock.i SELECT seq FROM seq_1_to_1000; CREATE TABLE mbk_stock.a ENGINE=Aria SELECT * FROM mbk_stock.i; "+
-		"CREATE TABLE mbk_stock.m ENGINE=MyISAM SELECT * FROM mbk_stock.i", "mysql")
+	client(t,
+		"DROP DATABASE IF EXISTS mbk_stock; CREATE DATABASE mbk_stock; CREATE TABLE mbk_stock.i (a INT PRIMARY KEY) "+
+			"ENGINE=InnoDB; "+
+			"INSERT INTO mbk_stock.i SELECT seq FROM seq_1_to_1000; CREATE TABLE mbk_stock.a ENGINE=Aria SELECT * FROM "+
+			"mbk_stock.i; "+
+			"CREATE TABLE mbk_stock.m ENGINE=MyISAM SELECT * FROM mbk_stock.i", "mysql")
 	place := publicFolder(t)
 	repository := t.TempDir()
 
@@ -58,7 +61,9 @@ func TestDebianStockServer(t *testing.T) {
 
 	wantOwner(t, target, account)
 	stop = startDebian(t, account, "--datadir="+target)
-	if got := client(t, "SELECT @@datadir, (SELECT COUNT(*) FROM mbk_stock.i), (SELECT COUNT(*) FROM mbk_stock.a), (SELECT COUNT(*) FROM mbk_stock.m)", ""); got != target+"/\t1000\t1000\t1000" {
+	if got := client(t,
+		"SELECT @@datadir, (SELECT COUNT(*) FROM mbk_stock.i), (SELECT COUNT(*) FROM mbk_stock.a), (SELECT COUNT(*) FROM "+
+			"mbk_stock.m)", ""); got != target+"/\t1000\t1000\t1000" {
 		t.Errorf("the restored server says %q", got)
 	}
 	// It is a server like any other.
@@ -118,7 +123,8 @@ func installDebian(t *testing.T) {
 	if _, err := os.Stat(debianServer); err == nil {
 		return
 	}
-	for _, args := range [][]string{{"update", "-qq"}, {"install", "-qq", "-y", "--no-install-recommends", "mariadb-server"}} {
+	for _, args := range [][]string{{"update", "-qq"},
+		{"install", "-qq", "-y", "--no-install-recommends", "mariadb-server"}} {
 		cmd := exec.Command("apt-get", args...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1") // it is not to be started
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -160,7 +166,8 @@ func mysqlAccount(t *testing.T) *syscall.Credential {
 // mysql, with the option files in /etc/mysql. It returns what stops it cleanly.
 func startDebian(t *testing.T, account *syscall.Credential, options ...string) (stop func()) {
 	t.Helper()
-	if err := errors.Join(os.MkdirAll(debianRun, 0o755), os.Chown(debianRun, int(account.Uid), int(account.Gid))); err != nil {
+	if err := errors.Join(os.MkdirAll(debianRun, 0o755),
+		os.Chown(debianRun, int(account.Uid), int(account.Gid))); err != nil {
 		t.Fatal(err)
 	}
 	log, err := os.Create(filepath.Join(t.TempDir(), "error.log"))

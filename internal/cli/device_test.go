@@ -28,7 +28,8 @@ func newDevice(t *testing.T, folder string, size int64) device {
 	if err := os.Truncate(d.file, size); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-b", "4096", d.file}, {"mount", "-o", "loop", d.file, folder}} {
+	for _, args := range [][]string{{"mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-b", "4096", d.file},
+		{"mount", "-o", "loop", d.file, folder}} {
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 			t.Skipf("%s: %v: %s", args[0], err, out)
 		}
@@ -139,7 +140,8 @@ func TestUnreadableSource(t *testing.T) {
 	for engine, file := range map[string]string{"InnoDB": "broken.ibd", "Aria": "broken.MAD", "MyISAM": "broken.MYD"} {
 		t.Run(engine, func(t *testing.T) {
 			srv := mariadbtest.New(t, oldest())
-			srv.MustExec(t, "CREATE DATABASE d", "CREATE DATABASE e", "CREATE TABLE e.whole (a INT PRIMARY KEY, b VARCHAR(1000)) ENGINE=InnoDB")
+			srv.MustExec(t, "CREATE DATABASE d", "CREATE DATABASE e",
+				"CREATE TABLE e.whole (a INT PRIMARY KEY, b VARCHAR(1000)) ENGINE=InnoDB")
 			if err := srv.Stop(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -162,7 +164,8 @@ func TestUnreadableSource(t *testing.T) {
 				t.Fatal(err)
 			}
 			srv.MustExec(t, "INSERT INTO e.whole SELECT seq, REPEAT('x', 900) FROM mysql.seq_1_to_500",
-				"CREATE TABLE d.broken (a INT PRIMARY KEY, b VARCHAR(1000)) ENGINE="+engine, "INSERT INTO d.broken SELECT seq, REPEAT('x', 900) FROM mysql.seq_1_to_6000")
+				"CREATE TABLE d.broken (a INT PRIMARY KEY, b VARCHAR(1000)) ENGINE="+engine,
+				"INSERT INTO d.broken SELECT seq, REPEAT('x', 900) FROM mysql.seq_1_to_6000")
 			if err := srv.Stop(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -184,7 +187,8 @@ func TestUnreadableSource(t *testing.T) {
 				t.Errorf("the table and its page are not named: %s", o.stderr)
 			}
 			must(t, backupArgs(srv, repository, "--allow-damaged-pages")...)
-			if v := mbk(t, "verify", "latest", "--repo", repository, "--depth", "pages", "--quiet"); v.code != 3 || !strings.Contains(v.stdout, file) {
+			if v := mbk(t, "verify", "latest", "--repo", repository, "--depth", "pages", "--quiet"); v.code != 3 ||
+				!strings.Contains(v.stdout, file) {
 				t.Errorf("verify exits %d: %s", v.code, v.stdout)
 			}
 			target := filepath.Join(t.TempDir(), "restored")

@@ -28,9 +28,11 @@ import (
 func newBusyServer(t *testing.T, version string, args ...string) *mariadbtest.Server {
 	t.Helper()
 	srv := mariadbtest.New(t, version, args...)
-	srv.MustExec(t, "CREATE USER mbk@localhost", "GRANT RELOAD, PROCESS, BINLOG MONITOR, SLAVE MONITOR, SHOW VIEW ON *.* TO mbk@localhost",
-		"CREATE DATABASE d", "CREATE TABLE d.i (a INT PRIMARY KEY, b BLOB) ENGINE=InnoDB", "CREATE TABLE d.m (a INT PRIMARY KEY, b BLOB) ENGINE=MyISAM",
-		"INSERT INTO d.i SELECT seq, "+noise(16)+" FROM mysql.seq_1_to_16000", "INSERT INTO d.m SELECT a, b FROM d.i WHERE a <= 1000")
+	srv.MustExec(t, "CREATE USER mbk@localhost",
+		"GRANT RELOAD, PROCESS, BINLOG MONITOR, SLAVE MONITOR, SHOW VIEW ON *.* TO mbk@localhost",
+		"CREATE DATABASE d", "CREATE TABLE d.i (a INT PRIMARY KEY, b BLOB) ENGINE=InnoDB",
+		"CREATE TABLE d.m (a INT PRIMARY KEY, b BLOB) ENGINE=MyISAM", "INSERT INTO d.i SELECT seq, "+noise(16)+
+			" FROM mysql.seq_1_to_16000", "INSERT INTO d.m SELECT a, b FROM d.i WHERE a <= 1000")
 	return srv
 }
 
@@ -88,8 +90,10 @@ func TestFaultsInMidBackup(t *testing.T) {
 				repository := t.TempDir()
 				r := copying(t, srv, repository)
 				pid := strconv.Itoa(r.cmd.Process.Pid)
-				for _, second := range [][]string{slowArgs(srv, repository), {"expire", "--keep-last", "1", "--repo", repository, "--quiet"}} {
-					mbk(t, second...).wantRefusal(t, 4, "wait until that mbk has ended", "lock repository "+repository, "held by", "pid "+pid+" since 20")
+				for _, second := range [][]string{slowArgs(srv, repository),
+					{"expire", "--keep-last", "1", "--repo", repository, "--quiet"}} {
+					mbk(t, second...).wantRefusal(t, 4, "wait until that mbk has ended", "lock repository "+repository, "held by",
+						"pid "+pid+" since 20")
 				}
 				if err := r.cmd.Process.Signal(signal); err != nil {
 					t.Fatal(err)
@@ -113,7 +117,8 @@ func TestFaultsInMidBackup(t *testing.T) {
 			r := copying(t, srv, repository)
 			id := connections(t, srv)[4]
 			srv.MustExec(t, "KILL "+id)
-			r.wait(t, soon).wantRefusal(t, 1, "start the backup again", "connection that holds the backup stages lost: connection "+id+", stage START")
+			r.wait(t, soon).wantRefusal(t, 1, "start the backup again",
+				"connection that holds the backup stages lost: connection "+id+", stage START")
 			attempt(t, repository, "connection "+id)
 			wantFree(t, srv)
 		})
@@ -133,16 +138,19 @@ func TestFaultsInMidBackup(t *testing.T) {
 			exec("BACKUP STAGE START") // until it ends, ours waits with all its connections open
 			r := launch(t, command(t, slowArgs(srv, repository)...))
 			until(t, "wait for START", func() bool {
-				const waits = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = 'mbk' AND INFO = 'BACKUP STAGE START'"
+				const waits = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = 'mbk' AND INFO = 'BACKUP " +
+					"STAGE START'"
 				return srv.MustValue(t, waits) == "1"
 			})
 			exec("KILL " + connections(t, srv)[2])
 			exec("BACKUP STAGE END")
-			r.wait(t, soon).wantRefusal(t, 1, "start the backup again", "BACKUP LOCK", "connection that holds the table lock lost")
+			r.wait(t, soon).wantRefusal(t, 1, "start the backup again", "BACKUP LOCK",
+				"connection that holds the table lock lost")
 			attempt(t, repository, "BACKUP LOCK")
 			wantFree(t, srv)
 		})
-		for how, end := range map[string]func() error{"stopped": func() error { return srv.Stop(t.Context()) }, "killed": srv.Kill} {
+		for how, end := range map[string]func() error{"stopped": func() error { return srv.Stop(t.Context()) },
+			"killed": srv.Kill} {
 			t.Run(version+" server "+how, func(t *testing.T) {
 				repository := t.TempDir()
 				r := copying(t, srv, repository)
@@ -196,11 +204,13 @@ func TestBusyServer(t *testing.T) {
 			if d := time.Since(begun); d > 20*time.Second {
 				t.Errorf("gave up after %s, want about 2 s", d)
 			}
-			o.wantRefusal(t, 4, "wait longer: --lock-wait", "BACKUP STAGE", "not granted within", "held up by connection ", "root@localhost")
+			o.wantRefusal(t, 4, "wait longer: --lock-wait", "BACKUP STAGE", "not granted within", "held up by connection ",
+				"root@localhost")
 			if _, err := conn.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
 				t.Fatal(err)
 			}
-			mbk(t, backupArgs(srv, repository, "--lock-budget", "1ms")...).wantRefusal(t, 4, "--lock-budget", "lock budget exceeded: 1ms")
+			mbk(t, backupArgs(srv, repository, "--lock-budget", "1ms")...).wantRefusal(t, 4, "--lock-budget",
+				"lock budget exceeded: 1ms")
 			wantNoBackup(t, repository, 2)
 			wantFree(t, srv)
 
@@ -213,7 +223,8 @@ func TestBusyServer(t *testing.T) {
 				}
 				defer guest.Close() //nolint:errcheck // ends with the server
 			}
-			mbk(t, backupArgs(srv, repository, "--user", "mbk")...).wantRefusal(t, 4, "raise max_connections", "connect as user mbk", "too many connections")
+			mbk(t, backupArgs(srv, repository, "--user", "mbk")...).wantRefusal(t, 4, "raise max_connections",
+				"connect as user mbk", "too many connections")
 		})
 	}
 }
@@ -225,7 +236,8 @@ func TestCrippledServer(t *testing.T) {
 	for _, c := range []struct{ options, says, hint string }{
 		{"--innodb-force-recovery=1", "server: innodb_force_recovery is 1", "start it without innodb_force_recovery"},
 		{"--innodb-read-only", "server: innodb_read_only is ON", "start it without innodb_read_only"},
-		{"--skip-innodb --default-storage-engine=MyISAM", "the server runs without InnoDB", "start it with InnoDB, without skip-innodb"},
+		{"--skip-innodb --default-storage-engine=MyISAM", "the server runs without InnoDB",
+			"start it with InnoDB, without skip-innodb"},
 	} {
 		if err := srv.Restart(t.Context(), strings.Fields(c.options)...); err != nil {
 			t.Fatal(err)
@@ -277,20 +289,23 @@ func TestFullDisk(t *testing.T) {
 	must(t, backupArgs(srv, repository)...)
 	// A restore has to fit as well.
 	small := mount(t, "16m")
-	mbk(t, restoreArgs("latest", repository, filepath.Join(small, "target"))...).wantRefusal(t, 2, "make room", small+" has ", "the restore needs about")
+	mbk(t, restoreArgs("latest", repository, filepath.Join(small, "target"))...).wantRefusal(t, 2, "make room",
+		small+" has ", "the restore needs about")
 	wantEmptyFolder(t, small)
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(repository, &disk); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(repository, ".filler"), make([]byte, int64(disk.Bavail)*disk.Bsize-64<<10), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(repository, ".filler"), make([]byte, int64(disk.Bavail)*disk.Bsize-64<<10),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	backups := filepath.Join(repository, "backups")
 	before := tree(t, backups)
 	mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 2, "make room (mbk expire)", "space: ", "free in "+repository)
 	wantUnchanged(t, before, backups)
-	if last := must(t, "history", "latest", "--repo", repository).stdout; !strings.Contains(last, "make room (mbk expire)") {
+	if last := must(t, "history", "latest", "--repo", repository).stdout; !strings.Contains(last,
+		"make room (mbk expire)") {
 		t.Errorf("the history says:\n%s", last)
 	}
 	must(t, "verify", "latest", "--repo", repository, "--quiet")
@@ -302,10 +317,12 @@ func TestUnsupportedEngine(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			srv := mariadbtest.New(t, version, "--plugin-load-add=ha_rocksdb")
 			srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.i (a INT)", "INSERT INTO d.i VALUES (7)",
-				"CREATE TABLE d.r (a INT PRIMARY KEY) ENGINE=ROCKSDB", "INSERT INTO d.r VALUES (1)", "CREATE VIEW d.v AS SELECT * FROM d.r")
+				"CREATE TABLE d.r (a INT PRIMARY KEY) ENGINE=ROCKSDB", "INSERT INTO d.r VALUES (1)",
+				"CREATE VIEW d.v AS SELECT * FROM d.r")
 			repository := t.TempDir()
 			before := tree(t, repository)
-			mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 2, "--skip-unsupported", "`d`.`r` has engine ROCKSDB, which cannot be backed up")
+			mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 2, "--skip-unsupported",
+				"`d`.`r` has engine ROCKSDB, which cannot be backed up")
 			wantUnchanged(t, before, repository)
 			type leftOut struct {
 				LeftOut []struct {
@@ -319,7 +336,8 @@ func TestUnsupportedEngine(t *testing.T) {
 			if len(b.LeftOut) != 1 || b.LeftOut[0].Name != "r" || b.LeftOut[0].Engine != "ROCKSDB" || len(b.Warnings) != 1 {
 				t.Errorf("the backup left out %+v and warns %q", b.LeftOut, b.Warnings)
 			}
-			if text := must(t, "show", "latest", "--repo", repository).stdout; !strings.Contains(text, "left out") || !strings.Contains(text, "`d`.`r` (ROCKSDB)") {
+			if text := must(t, "show", "latest", "--repo", repository).stdout; !strings.Contains(text, "left out") ||
+				!strings.Contains(text, "`d`.`r` (ROCKSDB)") {
 				t.Errorf("show prints %s", text)
 			}
 			v := must(t, "verify", "latest", "--depth", "boot", "--owner", self(), "--repo", repository, "--quiet")
@@ -329,7 +347,9 @@ func TestUnsupportedEngine(t *testing.T) {
 				t.Errorf("restore prints %s", o.stdout)
 			}
 			restored := mariadbtest.Open(t, version, target)
-			if got := restored.MustValue(t, "SELECT GROUP_CONCAT(TABLE_NAME ORDER BY TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'd'"); got != "i,v" {
+			if got := restored.MustValue(t,
+				"SELECT GROUP_CONCAT(TABLE_NAME ORDER BY TABLE_NAME) FROM information_schema.TABLES WHERE "+
+					"TABLE_SCHEMA = 'd'"); got != "i,v" {
 				t.Errorf("the restored server has tables %s (verify said %s)", got, v.stdout)
 			}
 			if version == newest() {
@@ -360,7 +380,8 @@ func TestDamagedSource(t *testing.T) {
 				}
 				repository := t.TempDir()
 				says := "page " + strconv.Itoa(page)
-				mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 3, "--allow-damaged-pages", "table `d`.`damaged`", file, says, "checksum")
+				mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 3, "--allow-damaged-pages", "table `d`.`damaged`", file,
+					says, "checksum")
 				wantNoBackup(t, repository, 1)
 
 				o := must(t, backupArgs(srv, repository, "--allow-damaged-pages")...)
@@ -371,12 +392,14 @@ func TestDamagedSource(t *testing.T) {
 				}
 				for _, depth := range []string{"stored", "pages"} {
 					v := mbk(t, "verify", "latest", "--repo", repository, "--depth", depth, "--quiet")
-					if v.code != 3 || !strings.Contains(v.stdout, file+": "+says+" was damaged on the source") || strings.Count(v.stdout, "damage ") != 1 {
+					if v.code != 3 || !strings.Contains(v.stdout, file+": "+says+" was damaged on the source") ||
+						strings.Count(v.stdout, "damage ") != 1 {
 						t.Errorf("verify --depth %s exits %d and prints\n%s%s", depth, v.code, v.stdout, v.stderr)
 					}
 				}
 				target := filepath.Join(t.TempDir(), "restored")
-				if r := must(t, append(restoreArgs("latest", repository, target), "--allow-damaged")...); !strings.Contains(r.stdout, "1 page damaged on the source, the first in "+file) {
+				if r := must(t, append(restoreArgs("latest", repository, target),
+					"--allow-damaged")...); !strings.Contains(r.stdout, "1 page damaged on the source, the first in "+file) {
 					t.Errorf("restore prints\n%s", r.stdout)
 				}
 				restored := mariadbtest.Open(t, version, target)
@@ -420,7 +443,8 @@ func TestRestoreWithoutKeys(t *testing.T) {
 				t.Fatal(err)
 			}
 			srv := mariadbtest.New(t, version, args...)
-			srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.i (a INT)", "INSERT INTO d.i SELECT seq FROM mysql.seq_1_to_1000", "CREATE TABLE d.a (a INT) ENGINE=Aria SELECT * FROM d.i",
+			srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.i (a INT)",
+				"INSERT INTO d.i SELECT seq FROM mysql.seq_1_to_1000", "CREATE TABLE d.a (a INT) ENGINE=Aria SELECT * FROM d.i",
 				"CREATE TABLE d.k (a INT PRIMARY KEY) ENCRYPTED=YES ENCRYPTION_KEY_ID=2 SELECT * FROM d.i")
 			repository := t.TempDir()
 			must(t, backupArgs(srv, repository)...)
@@ -435,13 +459,16 @@ func TestRestoreWithoutKeys(t *testing.T) {
 			}
 			before := tree(t, place)
 			target := filepath.Join(place, "second")
-			mbk(t, restoreArgs("latest", repository, target)...).wantRefusal(t, 2, "bring the key file there", filepath.Join(secrets, "keys"), "no such file")
+			mbk(t, restoreArgs("latest", repository, target)...).wantRefusal(t, 2, "bring the key file there",
+				filepath.Join(secrets, "keys"), "no such file")
 			// The plugin is not where the server looks for it.
-			o := mbk(t, append(restoreArgs("latest", repository, target), "--mariadbd-option", "--file-key-management-filename="+keys, "--mariadbd-option", "--plugin-dir="+moved)...)
+			o := mbk(t, append(restoreArgs("latest", repository, target), "--mariadbd-option",
+				"--file-key-management-filename="+keys, "--mariadbd-option", "--plugin-dir="+moved)...)
 			o.wantRefusal(t, 1, "", "recovery by ", "file_key_management")
 			wantUnchanged(t, before, place)
 
-			must(t, append(restoreArgs("latest", repository, target), "--mariadbd-option", "--file-key-management-filename="+keys)...)
+			must(t, append(restoreArgs("latest", repository, target), "--mariadbd-option",
+				"--file-key-management-filename="+keys)...)
 			for i, arg := range args {
 				args[i] = strings.Replace(arg, secrets, moved, 1)
 			}
@@ -459,13 +486,16 @@ func wantNoDamageOfOtherKeys(t *testing.T, repository, secrets string) {
 		t.Fatal(err)
 	}
 	first, second, _ := strings.Cut(string(b), "\n")
-	for name, keys := range map[string]string{"missing": first + "\n", "another": first + "\n" + strings.ReplaceAll(second, "B", "C")} {
+	for name, keys := range map[string]string{"missing": first + "\n",
+		"another": first + "\n" + strings.ReplaceAll(second, "B", "C")} {
 		file := filepath.Join(secrets, name)
 		if err := os.WriteFile(file, []byte(keys), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		o := mbk(t, "verify", "latest", "--no-defaults", "--repo", repository, "--quiet", "--depth", "boot", "--owner", strconv.Itoa(os.Getuid()), "--mariadbd-option", "--file-key-management-filename="+file)
-		if o.code != 1 || strings.Contains(o.stdout, "DAMAGED") || !strings.Contains(o.stderr, "encryption keys were in "+filepath.Join(secrets, "keys")) {
+		o := mbk(t, "verify", "latest", "--no-defaults", "--repo", repository, "--quiet", "--depth", "boot", "--owner",
+			strconv.Itoa(os.Getuid()), "--mariadbd-option", "--file-key-management-filename="+file)
+		if o.code != 1 || strings.Contains(o.stdout, "DAMAGED") ||
+			!strings.Contains(o.stderr, "encryption keys were in "+filepath.Join(secrets, "keys")) {
 			t.Errorf("with a key that is %s: code %d\n%s%s", name, o.code, o.stdout, o.stderr)
 		}
 	}
@@ -506,7 +536,9 @@ func TestFullSpool(t *testing.T) {
 		defer close(written)
 		// More than fits into memory, while the data are copied slowly.
 		for ctx.Err() == nil {
-			if err := srv.Exec(ctx, "CREATE OR REPLACE TABLE d.redo SELECT REPEAT('redo', 250) a FROM mysql.seq_1_to_8000"); err != nil && ctx.Err() == nil {
+			if err := srv.Exec(ctx,
+				"CREATE OR REPLACE TABLE d.redo SELECT REPEAT('redo', 250) a FROM mysql.seq_1_to_8000"); err != nil &&
+				ctx.Err() == nil {
 				t.Error(err)
 				return
 			}
@@ -517,7 +549,8 @@ func TestFullSpool(t *testing.T) {
 	})
 	cancel()
 	<-written
-	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "spool the redo into "+spool) || !strings.Contains(fmt.Sprint(hint.Of(err)), "--spool-dir") {
+	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "spool the redo into "+spool) ||
+		!strings.Contains(fmt.Sprint(hint.Of(err)), "--spool-dir") {
 		t.Errorf("backup.Run = %v with the advice %q, want a full %s", err, hint.Of(err), spool)
 	}
 	wantNoBackup(t, folder.String(), 1)

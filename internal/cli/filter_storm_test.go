@@ -34,13 +34,15 @@ func filterStorm() (setup []string, sessions [][]string) {
 	number := 0
 	table := func(name, columns string) string {
 		number++
-		setup = append(setup, "CREATE TABLE "+name+" (id INT PRIMARY KEY AUTO_INCREMENT, n INT NOT NULL, s VARCHAR(100) DEFAULT 'some words'"+columns,
+		setup = append(setup, "CREATE TABLE "+name+
+			" (id INT PRIMARY KEY AUTO_INCREMENT, n INT NOT NULL, s VARCHAR(100) DEFAULT 'some words'"+columns,
 			fmt.Sprintf("INSERT INTO %s (n) SELECT %d FROM seq_1_to_%d", name, number, movingRows))
 		return name
 	}
 	setup = []string{"CREATE DATABASE `in`", "CREATE DATABASE part", "CREATE DATABASE `out`", "USE part"}
 	a, b := table("part.`in a`", ", FULLTEXT KEY (s))"), table("part.`out b`", ", FULLTEXT KEY (s))")
-	p, q := table("part.`in p`", ") PARTITION BY HASH (id) PARTITIONS 3"), table("part.`out q`", ") PARTITION BY HASH (id) PARTITIONS 2")
+	p, q := table("part.`in p`", ") PARTITION BY HASH (id) PARTITIONS 3"),
+		table("part.`out q`", ") PARTITION BY HASH (id) PARTITIONS 2")
 	m, n := table("part.in_m", ") ENGINE=MyISAM"), table("part.out_n", ") ENGINE=MyISAM")
 	c, d := table("part.in_c", ") ENGINE=Aria TRANSACTIONAL=1"), table("part.out_d", ") ENGINE=Aria TRANSACTIONAL=1")
 	f, g := table("part.in_f", ")"), table("part.out_g", ")")
@@ -48,26 +50,33 @@ func filterStorm() (setup []string, sessions [][]string) {
 	table("`in`.new_always", ")") // a filter that names in.new_a* finds it at any moment
 	// e is exchanged with a partition of x that holds as many rows.
 	e := table("part.out_e", ")")
-	x := table("part.in_x", ") PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (10000), PARTITION p1 VALUES LESS THAN MAXVALUE)")
+	x := table("part.in_x",
+		") PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (10000), PARTITION p1 VALUES LESS THAN MAXVALUE)")
 	swap := func(x, y, z string) string {
 		return "RENAME TABLE " + x + " TO " + z + ", " + y + " TO " + x + ", " + z + " TO " + y
 	}
 	anew := func(name, columns string) []string {
 		number++
 		return []string{
-			"CREATE OR REPLACE TABLE " + name + " (id INT PRIMARY KEY AUTO_INCREMENT, n INT NOT NULL, s VARCHAR(100) DEFAULT 'some words'" + columns +
+			"CREATE OR REPLACE TABLE " + name +
+				" (id INT PRIMARY KEY AUTO_INCREMENT, n INT NOT NULL, s VARCHAR(100) DEFAULT 'some words'" + columns +
 				fmt.Sprintf(" SELECT seq AS id, %d AS n FROM seq_1_to_%d", number, movingRows),
 		}
 	}
 	return setup, [][]string{
-		{swap(a, b, "part.t1"), "RENAME TABLE " + a + " TO part.out_moved", "RENAME TABLE part.out_moved TO " + a, "ALTER TABLE " + b + " FORCE"},
-		{swap(p, q, "part.t2"), "ALTER TABLE " + q + " FORCE", "RENAME TABLE " + q + " TO `out`.moved", "RENAME TABLE `out`.moved TO " + q},
+		{swap(a, b, "part.t1"), "RENAME TABLE " + a + " TO part.out_moved", "RENAME TABLE part.out_moved TO " + a,
+			"ALTER TABLE " + b + " FORCE"},
+		{swap(p, q, "part.t2"), "ALTER TABLE " + q + " FORCE", "RENAME TABLE " + q + " TO `out`.moved",
+			"RENAME TABLE `out`.moved TO " + q},
 		{swap(m, n, "part.t3"), swap(c, d, "part.t4"), "ALTER TABLE " + d + " FORCE", "ALTER TABLE " + m + " FORCE"},
-		{swap(k, l, "`out`.t5"), "ALTER TABLE " + x + " EXCHANGE PARTITION p0 WITH TABLE " + e, "ALTER TABLE " + k + " FORCE, ALGORITHM=COPY"},
-		slices.Concat([]string{"ALTER TABLE " + f + " ADD FULLTEXT KEY ft (s)", "ALTER TABLE " + g + " ADD FULLTEXT KEY ft (s)",
+		{swap(k, l, "`out`.t5"), "ALTER TABLE " + x + " EXCHANGE PARTITION p0 WITH TABLE " + e,
+			"ALTER TABLE " + k + " FORCE, ALGORITHM=COPY"},
+		slices.Concat([]string{"ALTER TABLE " + f + " ADD FULLTEXT KEY ft (s)",
+			"ALTER TABLE " + g + " ADD FULLTEXT KEY ft (s)",
 			"ALTER TABLE " + f + " DROP KEY ft", "ALTER TABLE " + g + " DROP KEY ft",
 			"CREATE DATABASE out2", "CREATE TABLE out2.t (a INT)", "DROP DATABASE out2"},
-			anew("part.in_new", ")"), anew("part.out_new", ")"), anew("`in`.new_aria", ") ENGINE=Aria"), anew("`out`.new_aria", ") ENGINE=Aria")),
+			anew("part.in_new", ")"), anew("part.out_new", ")"), anew("`in`.new_aria", ") ENGINE=Aria"),
+			anew("`out`.new_aria", ") ENGINE=Aria")),
 	}
 }
 
@@ -120,7 +129,9 @@ func wantWhole(t *testing.T, r *mariadbtest.Server) {
 	if lines, _ := errorsOf(t, r, 0); len(lines) > 0 {
 		t.Errorf("the first start logs %q", lines)
 	}
-	list, err := r.Value(ctx, "SELECT GROUP_CONCAT(CONCAT('`', TABLE_SCHEMA, '`.`', TABLE_NAME, '`') ORDER BY 1 SEPARATOR '\n') FROM information_schema.TABLES WHERE TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')")
+	list, err := r.Value(ctx,
+		"SELECT GROUP_CONCAT(CONCAT('`', TABLE_SCHEMA, '`.`', TABLE_NAME, '`') ORDER BY 1 SEPARATOR '\n') FROM "+
+			"information_schema.TABLES WHERE TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,11 +155,15 @@ func wantWhole(t *testing.T, r *mariadbtest.Server) {
 	for _, f := range findings {
 		t.Errorf("CHECK TABLE: %s", f)
 	}
-	if n := r.MustValue(t, "SELECT COUNT(*) FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE 'out%' OR NAME LIKE 'part/out%' OR NAME LIKE '%#sql%'"); n != "0" {
+	if n := r.MustValue(t,
+		"SELECT COUNT(*) FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE 'out%' OR NAME LIKE 'part/out%' OR NAME "+
+			"LIKE '%#sql%'"); n != "0" {
 		t.Errorf("InnoDB's dictionary has %s orphans", n)
 	}
-	r.MustExec(t, "CREATE DATABASE `out`", "CREATE TABLE `out`.l (a INT)", "CREATE TABLE part.`out b` (s VARCHAR(100), FULLTEXT KEY (s))",
-		"CREATE TABLE part.`out q` (id INT) PARTITION BY HASH (id) PARTITIONS 4", "CREATE TABLE part.out_d (a INT) ENGINE=Aria", "CREATE TABLE part.out_moved (a INT)")
+	r.MustExec(t, "CREATE DATABASE `out`", "CREATE TABLE `out`.l (a INT)",
+		"CREATE TABLE part.`out b` (s VARCHAR(100), FULLTEXT KEY (s))",
+		"CREATE TABLE part.`out q` (id INT) PARTITION BY HASH (id) PARTITIONS 4",
+		"CREATE TABLE part.out_d (a INT) ENGINE=Aria", "CREATE TABLE part.out_moved (a INT)")
 	_, mark := errorsOf(t, r, 0)
 	if err := r.Restart(ctx); err != nil {
 		t.Fatal(err)
@@ -166,8 +181,10 @@ func TestFilterOracle(t *testing.T) {
 }
 
 func filterOracle(t *testing.T, version string) {
-	left := []string{"mbk_load.innodb_fulltext", "mbk_load.innodb_range", "mbk_load.innodb_system", "mbk_load.aria_page", "mbk_load.aria_transactional",
-		"mbk_load.myisam_fixed", "mbk_load.innodb_redundant", "mbk_storm.s0 large", "mbk_storm.s0 parted", "mbk_storm.s0 twin", "mbk_storm.s0 engine"}
+	left := []string{"mbk_load.innodb_fulltext", "mbk_load.innodb_range", "mbk_load.innodb_system", "mbk_load.aria_page",
+		"mbk_load.aria_transactional",
+		"mbk_load.myisam_fixed", "mbk_load.innodb_redundant", "mbk_storm.s0 large", "mbk_storm.s0 parted",
+		"mbk_storm.s0 twin", "mbk_storm.s0 engine"}
 	ctx := t.Context()
 	source := mariadbtest.Listen(t, version, "")
 	if err := mariadbtest.Populate(ctx, source, mariadbtest.Fill{InnoDBMiB: 8}); err != nil {
@@ -184,7 +201,8 @@ func filterOracle(t *testing.T, version string) {
 	}
 	// A filter may only name what exists: the storm has to have made its tables.
 	for made := "0"; made != "1"; time.Sleep(50 * time.Millisecond) {
-		made = source.MustValue(t, "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'mbk_storm' AND TABLE_NAME = 's0 parted'")
+		made = source.MustValue(t,
+			"SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'mbk_storm' AND TABLE_NAME = 's0 parted'")
 	}
 	repository := t.TempDir()
 	p := profile{}
@@ -203,13 +221,16 @@ func filterOracle(t *testing.T, version string) {
 	must(t, restoreArgs(b.ID, repository, target)...)
 	restored := mariadbtest.Open(t, version, target, replica...)
 	wantInvariants(t, restored)
-	restored.MustExec(t, fmt.Sprintf("CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=%d, MASTER_USER='r', MASTER_PASSWORD='secret', MASTER_LOG_FILE='%s', MASTER_LOG_POS=%d",
-		source.Port, b.Binlog.File, b.Binlog.Position), "START SLAVE")
+	restored.MustExec(t,
+		fmt.Sprintf("CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=%d, MASTER_USER='r', MASTER_PASSWORD='secret', "+
+			"MASTER_LOG_FILE='%s', MASTER_LOG_POS=%d",
+			source.Port, b.Binlog.File, b.Binlog.Position), "START SLAVE")
 	file, at, err := source.Position(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := restored.MustValue(t, "SELECT IFNULL(MASTER_POS_WAIT(?, ?, 60), 'stopped')", file, at); n == "-1" || n == "stopped" {
+	if n := restored.MustValue(t, "SELECT IFNULL(MASTER_POS_WAIT(?, ?, 60), 'stopped')", file, at); n == "-1" ||
+		n == "stopped" {
 		t.Fatalf("the replica did not reach %s %d: %s", file, at, n)
 	}
 	restored.MustExec(t, "STOP SLAVE")

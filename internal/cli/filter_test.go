@@ -21,37 +21,45 @@ func filterSchema() []string {
 	q := []string{
 		"CREATE DATABASE `keep`", "CREATE DATABASE `out`", "CREATE DATABASE `mixed é`", "CREATE DATABASE `empty out`",
 		"CREATE TABLE `keep`.t " + body, "CREATE TABLE `keep`.parts " + plain + " PARTITION BY HASH (id) PARTITIONS 3",
-		"CREATE TABLE `keep`.aria " + plain + " ENGINE=Aria TRANSACTIONAL=1", "CREATE TABLE `keep`.my " + plain + " ENGINE=MyISAM",
-		"CREATE TABLE `out`.t " + body, "CREATE TABLE `out`.parts " + plain + " PARTITION BY HASH (id) PARTITIONS 3",
-		"CREATE TABLE `out`.aria " + plain + " ENGINE=Aria TRANSACTIONAL=1", "CREATE TABLE `out`.my " + plain + " ENGINE=MyISAM",
-		"CREATE TABLE `mixed é`.`in a` " + body, "CREATE TABLE `mixed é`.`in #P#` " + plain + " PARTITION BY RANGE (id) (PARTITION `p ä` VALUES LESS THAN (1000), PARTITION p1 VALUES LESS THAN MAXVALUE)",
-		"CREATE TABLE `mixed é`.`out a` " + body, "CREATE TABLE `mixed é`.`out b` " + plain + " PARTITION BY RANGE (id) (PARTITION `p ä` VALUES LESS THAN (1000), PARTITION p1 VALUES LESS THAN MAXVALUE)",
-		"CREATE TABLE `mixed é`.`out aria` " + plain + " ENGINE=Aria TRANSACTIONAL=1", "CREATE TABLE `mixed é`.`in versioned` (id INT PRIMARY KEY, a INT) WITH SYSTEM VERSIONING",
+		"CREATE TABLE `keep`.aria " + plain + " ENGINE=Aria TRANSACTIONAL=1", "CREATE TABLE `keep`.my " + plain +
+			" ENGINE=MyISAM", "CREATE TABLE `out`.t " + body, "CREATE TABLE `out`.parts " + plain +
+			" PARTITION BY HASH (id) PARTITIONS 3",
+		"CREATE TABLE `out`.aria " + plain + " ENGINE=Aria TRANSACTIONAL=1",
+		"CREATE TABLE `out`.my " + plain + " ENGINE=MyISAM", "CREATE TABLE `mixed é`.`in a` " + body,
+		"CREATE TABLE `mixed é`.`in #P#` " + plain +
+			" PARTITION BY RANGE (id) (PARTITION `p ä` VALUES LESS THAN (1000), PARTITION p1 VALUES LESS THAN MAXVALUE)",
+		"CREATE TABLE `mixed é`.`out a` " + body, "CREATE TABLE `mixed é`.`out b` " + plain +
+			" PARTITION BY RANGE (id) (PARTITION `p ä` VALUES LESS THAN (1000), PARTITION p1 VALUES LESS THAN MAXVALUE)",
+		"CREATE TABLE `mixed é`.`out aria` " + plain + " ENGINE=Aria TRANSACTIONAL=1",
+		"CREATE TABLE `mixed é`.`in versioned` (id INT PRIMARY KEY, a INT) WITH SYSTEM VERSIONING",
 		"CREATE TABLE `mixed é`.`out versioned` (id INT PRIMARY KEY, a INT) WITH SYSTEM VERSIONING",
 		"CREATE SEQUENCE `mixed é`.`in seq`", "CREATE SEQUENCE `mixed é`.`out seq`",
 		"CREATE TABLE `out`.parent (id INT PRIMARY KEY)", "INSERT INTO `out`.parent VALUES (1), (2)",
-		"CREATE TABLE `keep`.child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES `out`.parent (id))", "INSERT INTO `keep`.child VALUES (1, 1)",
-		"CREATE TABLE `keep`.parent (id INT PRIMARY KEY)", "INSERT INTO `keep`.parent VALUES (1), (2)",
-		"CREATE TABLE `out`.child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES `keep`.parent (id))", "INSERT INTO `out`.child VALUES (1, 1)",
-		"CREATE VIEW `keep`.v AS SELECT * FROM `keep`.t", "CREATE VIEW `out`.v AS SELECT * FROM `keep`.t", "CREATE VIEW `mixed é`.`out v` AS SELECT 1",
+		"CREATE TABLE `keep`.child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES `out`.parent (id))",
+		"INSERT INTO `keep`.child VALUES (1, 1)", "CREATE TABLE `keep`.parent (id INT PRIMARY KEY)",
+		"INSERT INTO `keep`.parent VALUES (1), (2)",
+		"CREATE TABLE `out`.child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES `keep`.parent (id))",
+		"INSERT INTO `out`.child VALUES (1, 1)", "CREATE VIEW `keep`.v AS SELECT * FROM `keep`.t",
+		"CREATE VIEW `out`.v AS SELECT * FROM `keep`.t", "CREATE VIEW `mixed é`.`out v` AS SELECT 1",
 		"CREATE VIEW `keep`.`v torn` AS SELECT a AS x FROM `out`.t JOIN `mixed é`.`in a` USING (a)",
 		"CREATE TRIGGER `mixed é`.`trigger in` BEFORE INSERT ON `mixed é`.`in a` FOR EACH ROW SET NEW.a = NEW.a",
 		"CREATE TRIGGER `mixed é`.`trigger out` BEFORE INSERT ON `mixed é`.`out a` FOR EACH ROW SET NEW.a = NEW.a",
 		"CREATE PROCEDURE `out`.p() SELECT 1", "CREATE EVENT `out`.e ON SCHEDULE EVERY 1 HOUR DO SELECT 1",
 		"CREATE PROCEDURE `keep`.p() SELECT 1", "CREATE EVENT `keep`.e ON SCHEDULE EVERY 1 HOUR DO SELECT 1",
-		"CREATE TABLE `mixed é`.`in merged` " + plain + " ENGINE=MERGE UNION=(`keep`.my) INSERT_METHOD=LAST",
-		"USE mysql",
+		"CREATE TABLE `mixed é`.`in merged` " + plain + " ENGINE=MERGE UNION=(`keep`.my) INSERT_METHOD=LAST", "USE mysql",
 	}
 	for _, t := range filterRows() {
 		q = append(q, "INSERT INTO "+t+" (a, s) SELECT seq, CONCAT('some words ', seq) FROM seq_1_to_3000")
 	}
-	return append(q, "INSERT INTO `mixed é`.`in versioned` SELECT seq, 1 FROM seq_1_to_100", "INSERT INTO `mixed é`.`out versioned` SELECT seq, 1 FROM seq_1_to_100",
+	return append(q, "INSERT INTO `mixed é`.`in versioned` SELECT seq, 1 FROM seq_1_to_100",
+		"INSERT INTO `mixed é`.`out versioned` SELECT seq, 1 FROM seq_1_to_100",
 		"ANALYZE TABLE "+strings.Join(filterRows(), ", ")+" PERSISTENT FOR ALL")
 }
 
 // filterRows are the tables of the schema with the columns a and s.
 func filterRows() []string {
-	return []string{"`keep`.t", "`keep`.parts", "`keep`.aria", "`keep`.my", "`out`.t", "`out`.parts", "`out`.aria", "`out`.my",
+	return []string{"`keep`.t", "`keep`.parts", "`keep`.aria", "`keep`.my", "`out`.t", "`out`.parts",
+		"`out`.aria", "`out`.my",
 		"`mixed é`.`in a`", "`mixed é`.`in #P#`", "`mixed é`.`out a`", "`mixed é`.`out b`", "`mixed é`.`out aria`"}
 }
 
@@ -82,10 +90,12 @@ func leftOpen(t *testing.T, s *mariadbtest.Server) {
 		if strings.Contains(table, "my") || strings.Contains(table, "aria") {
 			continue
 		}
-		open = append(open, "UPDATE "+table+" SET a = -1 WHERE id < 500", "DELETE FROM "+table+" WHERE id BETWEEN 500 AND 600",
+		open = append(open, "UPDATE "+table+" SET a = -1 WHERE id < 500",
+			"DELETE FROM "+table+" WHERE id BETWEEN 500 AND 600",
 			"INSERT INTO "+table+" (a, s) SELECT seq, CONCAT('uncommitted ', seq) FROM seq_1_to_200")
 		prepared = append(prepared, "UPDATE "+table+" SET a = -2, s = 'prepared' WHERE id BETWEEN 1000 AND 1100")
-		later = append(later, "DELETE FROM "+table+" WHERE id BETWEEN 2000 AND 2200", "UPDATE "+table+" SET a = a + 1, s = 'later' WHERE id BETWEEN 2300 AND 2400")
+		later = append(later, "DELETE FROM "+table+" WHERE id BETWEEN 2000 AND 2200",
+			"UPDATE "+table+" SET a = a + 1, s = 'later' WHERE id BETWEEN 2300 AND 2400")
 	}
 	session(slices.Concat([]string{"USE mysql", "START TRANSACTION WITH CONSISTENT SNAPSHOT"}, open)...)
 	session(slices.Concat([]string{"USE mysql", "XA START 'x'"}, prepared, []string{"XA END 'x'", "XA PREPARE 'x'"})...)
@@ -101,7 +111,9 @@ func busy(ctx context.Context, s *mariadbtest.Server) error {
 	defer conn.Close()
 	for i := 0; ctx.Err() == nil; i++ {
 		for _, table := range filterRows() {
-			if _, err := conn.ExecContext(ctx, fmt.Sprintf("UPDATE %s SET a = a + 1, s = CONCAT('busy ', a) WHERE id = %d", table, 2500+i%500)); err != nil && ctx.Err() == nil {
+			if _, err := conn.ExecContext(ctx,
+				fmt.Sprintf("UPDATE %s SET a = a + 1, s = CONCAT('busy ', a) WHERE id = %d", table, 2500+i%500)); err != nil &&
+				ctx.Err() == nil {
 				return err
 			}
 		}
@@ -142,12 +154,17 @@ func wantFiltered(t *testing.T, r *mariadbtest.Server) {
 	}
 	for _, q := range []string{
 		"SELECT NAME AS x FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE 'out/%' OR NAME LIKE 'mixed%/out%'",
-		"SELECT NAME AS x FROM information_schema.INNODB_SYS_TABLES t WHERE NAME LIKE '%/FTS\\_%' AND NOT EXISTS (SELECT 1 FROM information_schema.INNODB_SYS_TABLES p WHERE t.NAME LIKE CONCAT('%/FTS\\_', LPAD(LOWER(HEX(p.TABLE_ID)), 16, '0'), '\\_%'))",
+		"SELECT NAME AS x FROM information_schema.INNODB_SYS_TABLES t WHERE NAME LIKE '%/FTS\\_%' AND NOT EXISTS (SELECT 1 " +
+			"FROM information_schema.INNODB_SYS_TABLES p WHERE t.NAME LIKE CONCAT('%/FTS\\_', LPAD(LOWER(HEX(p.TABLE_ID)), " +
+			"16, '0'), '\\_%'))",
 		"SELECT FOR_NAME AS x FROM information_schema.INNODB_SYS_FOREIGN WHERE FOR_NAME LIKE 'out/%'",
-		"SELECT CONCAT(database_name, '.', table_name) AS x FROM mysql.innodb_table_stats WHERE database_name = 'out' OR table_name LIKE 'out%'",
-		"SELECT CONCAT(database_name, '.', table_name) AS x FROM mysql.innodb_index_stats WHERE database_name = 'out' OR table_name LIKE 'out%'",
+		"SELECT CONCAT(database_name, '.', table_name) AS x FROM mysql.innodb_table_stats WHERE database_name = 'out' OR " +
+			"table_name LIKE 'out%'",
+		"SELECT CONCAT(database_name, '.', table_name) AS x FROM mysql.innodb_index_stats WHERE database_name = 'out' OR " +
+			"table_name LIKE 'out%'",
 		"SELECT CONCAT(db_name, '.', table_name) AS x FROM mysql.table_stats WHERE db_name = 'out' OR table_name LIKE 'out%'",
-		"SELECT CONCAT(db_name, '.', table_name) AS x FROM mysql.column_stats WHERE db_name = 'out' OR table_name LIKE 'out%'",
+		"SELECT CONCAT(db_name, '.', table_name) AS x FROM mysql.column_stats WHERE db_name = 'out' OR table_name LIKE " +
+			"'out%'",
 		"SELECT CONCAT(db, '.', name) AS x FROM mysql.proc WHERE db = 'out'",
 		"SELECT CONCAT(db, '.', name) AS x FROM mysql.event WHERE db = 'out'",
 		"SELECT TABLE_NAME AS x FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'out' OR TABLE_NAME LIKE 'out%'",
@@ -159,7 +176,8 @@ func wantFiltered(t *testing.T, r *mariadbtest.Server) {
 	}
 	for _, q := range []string{
 		"SELECT db AS x FROM mysql.proc WHERE db = 'keep'", "SELECT db AS x FROM mysql.event WHERE db = 'keep'",
-		"SELECT 1 AS x FROM mysql.table_stats WHERE db_name = 'keep'", "SELECT 1 AS x FROM mysql.innodb_table_stats WHERE database_name = 'keep' AND table_name = 'parts#P#p0'",
+		"SELECT 1 AS x FROM mysql.table_stats WHERE db_name = 'keep'",
+		"SELECT 1 AS x FROM mysql.innodb_table_stats WHERE database_name = 'keep' AND table_name = 'parts#P#p0'",
 	} {
 		if got := rows(q); len(got) == 0 {
 			t.Errorf("%s finds nothing", q)
@@ -170,19 +188,23 @@ func wantFiltered(t *testing.T, r *mariadbtest.Server) {
 		t.Fatal(err)
 	}
 	for _, f := range findings {
-		if !strings.Contains(f, "in merged") && !strings.Contains(f, "v torn") { // CHECK TABLE does not know MERGE over another database's table
+		// CHECK TABLE does not know MERGE over another database's table
+		if !strings.Contains(f, "in merged") && !strings.Contains(f, "v torn") {
 			t.Errorf("CHECK TABLE: %s", f)
 		}
 	}
 	// What was left out can be made anew, under the same names.
 	again := []string{"CREATE DATABASE `out`"}
 	for _, q := range filterSchema() {
-		if strings.HasPrefix(q, "CREATE") && !strings.Contains(q, "`keep`.child") && !strings.Contains(q, "v torn") && (strings.Contains(q, " `out`.") || strings.Contains(q, "`mixed é`.`out") || strings.Contains(q, "trigger out")) && !strings.HasPrefix(q, "CREATE DATABASE") {
+		if strings.HasPrefix(q, "CREATE") && !strings.Contains(q, "`keep`.child") && !strings.Contains(q, "v torn") &&
+			(strings.Contains(q, " `out`.") || strings.Contains(q, "`mixed é`.`out") || strings.Contains(q, "trigger out")) &&
+			!strings.HasPrefix(q, "CREATE DATABASE") {
 			again = append(again, q)
 		}
 	}
 	// A foreign key of a table that is kept leads to the one that is made here.
-	r.MustExec(t, append(again, "INSERT INTO `out`.parent VALUES (1), (2)", "INSERT INTO `keep`.child VALUES (2, 2)", "INSERT INTO `out`.t (a, s) VALUES (1, 'new')",
+	r.MustExec(t, append(again, "INSERT INTO `out`.parent VALUES (1), (2)", "INSERT INTO `keep`.child VALUES (2, 2)",
+		"INSERT INTO `out`.t (a, s) VALUES (1, 'new')",
 		"SET @n = (SELECT COUNT(*) FROM `out`.t WHERE MATCH (s) AGAINST ('new'))")...)
 	_, mark := errorsOf(t, r, 0)
 	if err := r.Restart(ctx); err != nil {
@@ -206,7 +228,8 @@ func sums(t *testing.T, s *mariadbtest.Server) string {
 		if strings.Contains(table, "child") {
 			columns = "id, p"
 		}
-		all = append(all, table+"="+s.MustValue(t, "SELECT CONCAT(COUNT(*), '/', IFNULL(SUM(CRC32(CONCAT_WS(',', "+columns+"))), 0)) FROM "+table))
+		all = append(all, table+"="+
+			s.MustValue(t, "SELECT CONCAT(COUNT(*), '/', IFNULL(SUM(CRC32(CONCAT_WS(',', "+columns+"))), 0)) FROM "+table))
 	}
 	return strings.Join(all, " ")
 }
@@ -306,7 +329,8 @@ func wantFilterShown(t *testing.T, d filteredDocument) {
 			t.Errorf("%s.%s was left out because %q", l.Database, l.Name, l.Reason)
 		}
 	}
-	for _, name := range []string{"out.t", "out.my", "out.v", "out.parts", "mixed é.out a", "mixed é.out v", "mixed é.out seq"} {
+	for _, name := range []string{"out.t", "out.my", "out.v", "out.parts", "mixed é.out a", "mixed é.out v",
+		"mixed é.out seq"} {
 		if !left[name] {
 			t.Errorf("%s is not listed as left out", name)
 		}
@@ -314,7 +338,8 @@ func wantFilterShown(t *testing.T, d filteredDocument) {
 	if text := strings.Join(d.Warnings, "\n"); !strings.Contains(text, "`keep`.`child` to `out`.`parent`") {
 		t.Errorf("no warning of a foreign key: %q", d.Warnings)
 	}
-	if text := strings.Join(d.Warnings, "\n"); !strings.Contains(text, "views show tables that are left out: `keep`.`v torn` of `out`.`t`") || strings.Count(text, "v torn") != 1 {
+	if text := strings.Join(d.Warnings, "\n"); !strings.Contains(text,
+		"views show tables that are left out: `keep`.`v torn` of `out`.`t`") || strings.Count(text, "v torn") != 1 {
 		t.Errorf("no warning of a view, or too many: %q", d.Warnings)
 	}
 }

@@ -14,7 +14,8 @@ import (
 // What a DBA gets wrong about filters is told before anything is locked or written.
 func TestFilterMistakes(t *testing.T) {
 	source := mariadbtest.New(t, newest())
-	source.MustExec(t, "CREATE DATABASE shop", "CREATE DATABASE crm", "CREATE DATABASE `my.db`", "CREATE TABLE shop.orders (a INT)", "CREATE TABLE shop.items (a INT)",
+	source.MustExec(t, "CREATE DATABASE shop", "CREATE DATABASE crm", "CREATE DATABASE `my.db`",
+		"CREATE TABLE shop.orders (a INT)", "CREATE TABLE shop.items (a INT)",
 		"CREATE TABLE crm.people (a INT)", "CREATE TABLE `my.db`.t (a INT)", "CREATE VIEW crm.v AS SELECT 1")
 	repository, folder := t.TempDir(), t.TempDir()
 	connection := []string{"--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet"}
@@ -33,24 +34,37 @@ func TestFilterMistakes(t *testing.T) {
 		args []string
 		says []string
 	}{
-		"an unknown database":        {[]string{"backup", "--database", "shpo"}, []string{"there is no database shpo", "shop"}},
-		"an unknown table":           {[]string{"backup", "-t", "shop.ordres"}, []string{"there is no table shop.ordres", "shop.orders"}},
-		"two mistakes":               {[]string{"backup", "-t", "shop.ordres", "-T", "crm.poeple"}, []string{"shop.ordres", "crm.poeple", "crm.people"}},
-		"a pattern of nothing":       {[]string{"backup", "--exclude-table", "shop.x*"}, []string{"no table matches shop.x*"}},
-		"a table without database":   {[]string{"backup", "-t", "orders"}, []string{`"orders" is not of the form database.table`}},
-		"a dot without backquotes":   {[]string{"backup", "-t", "my.db.t"}, []string{"there is no table my.db.t", "`my.db`.t"}},
-		"all excluded":               {[]string{"backup", "-s", "shop", "-X", "shop"}, []string{"leaves nothing"}},
-		"a file without names":       {[]string{"backup", "--table-file", nothing}, []string{"there is no name in it"}},
-		"a file that is missing":     {[]string{"backup", "--table-file", nothing + "x"}, []string{"no such file"}},
-		"a wrong name in a file":     {[]string{"backup", "--exclude-table-file", wrong}, []string{"shop.ordres"}},
-		"stdin twice":                {[]string{"backup", "--table-file", "-", "--database-file", "-"}, []string{"cannot both read stdin"}},
-		"check":                      {[]string{"check", "-s", "shpo"}, []string{"there is no database shpo"}},
-		"restore, unknown":           {[]string{"restore", id, "--target", target, "-t", "shop.ordres"}, []string{"there is no table shop.ordres", "shop.orders"}},
-		"restore, not in the backup": {[]string{"restore", id, "--target", target, "-t", "crm.people"}, []string{"there is no table crm.people in this backup, which was made without it"}},
-		"restore, no such database":  {[]string{"restore", id, "--target", target, "-s", "crm"}, []string{"crm in this backup, which was made without it"}},
-		"restore, dry":               {[]string{"restore", id, "--target", target, "-s", "shpo", "--dry-run"}, []string{"there is no database shpo"}},
-		"restore without recovery":   {[]string{"restore", id, "--target", target, "--no-recover"}, []string{"leaves tables out cannot leave recovery"}},
-		"a part without recovery":    {[]string{"restore", id, "--target", target, "--no-recover", "-t", "shop.items"}, []string{"leaves tables out cannot leave recovery"}},
+		"an unknown database": {[]string{"backup", "--database", "shpo"},
+			[]string{"there is no database shpo", "shop"}},
+		"an unknown table": {[]string{"backup", "-t", "shop.ordres"},
+			[]string{"there is no table shop.ordres", "shop.orders"}},
+		"two mistakes": {[]string{"backup", "-t", "shop.ordres", "-T", "crm.poeple"},
+			[]string{"shop.ordres", "crm.poeple", "crm.people"}},
+		"a pattern of nothing": {[]string{"backup", "--exclude-table", "shop.x*"},
+			[]string{"no table matches shop.x*"}},
+		"a table without database": {[]string{"backup", "-t", "orders"},
+			[]string{`"orders" is not of the form database.table`}},
+		"a dot without backquotes": {[]string{"backup", "-t", "my.db.t"},
+			[]string{"there is no table my.db.t", "`my.db`.t"}},
+		"all excluded":           {[]string{"backup", "-s", "shop", "-X", "shop"}, []string{"leaves nothing"}},
+		"a file without names":   {[]string{"backup", "--table-file", nothing}, []string{"there is no name in it"}},
+		"a file that is missing": {[]string{"backup", "--table-file", nothing + "x"}, []string{"no such file"}},
+		"a wrong name in a file": {[]string{"backup", "--exclude-table-file", wrong}, []string{"shop.ordres"}},
+		"stdin twice": {[]string{"backup", "--table-file", "-", "--database-file", "-"},
+			[]string{"cannot both read stdin"}},
+		"check": {[]string{"check", "-s", "shpo"}, []string{"there is no database shpo"}},
+		"restore, unknown": {[]string{"restore", id, "--target", target, "-t", "shop.ordres"},
+			[]string{"there is no table shop.ordres", "shop.orders"}},
+		"restore, not in the backup": {[]string{"restore", id, "--target", target, "-t", "crm.people"},
+			[]string{"there is no table crm.people in this backup, which was made without it"}},
+		"restore, no such database": {[]string{"restore", id, "--target", target, "-s", "crm"},
+			[]string{"crm in this backup, which was made without it"}},
+		"restore, dry": {[]string{"restore", id, "--target", target, "-s", "shpo", "--dry-run"},
+			[]string{"there is no database shpo"}},
+		"restore without recovery": {[]string{"restore", id, "--target", target, "--no-recover"},
+			[]string{"leaves tables out cannot leave recovery"}},
+		"a part without recovery": {[]string{"restore", id, "--target", target, "--no-recover", "-t", "shop.items"},
+			[]string{"leaves tables out cannot leave recovery"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			args := append([]string{}, c.args...)
@@ -104,7 +118,8 @@ func filterSaid(t *testing.T, connection []string) {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	shown := must(t, "show", "latest", "--repo", connection[1], "--tables")
-	for _, text := range []string{"--table shop.items, `my.db`.*", "tables are left out", "all of crm", "`shop`.`items`", "`my.db`.`t`", "`mysql`.`proc`"} {
+	for _, text := range []string{"--table shop.items, `my.db`.*", "tables are left out", "all of crm", "`shop`.`items`",
+		"`my.db`.`t`", "`mysql`.`proc`"} {
 		if !strings.Contains(shown.stdout, text) {
 			t.Errorf("show does not say %q but\n%s", text, shown.stdout)
 		}
@@ -120,10 +135,12 @@ func filterSaid(t *testing.T, connection []string) {
 func TestFilterLeavesTroubleOut(t *testing.T) {
 	version := newest()
 	source := mariadbtest.New(t, version)
-	source.MustExec(t, "USE mysql", "CREATE DATABASE good", "CREATE DATABASE bad", "CREATE TABLE good.t (a INT PRIMARY KEY)", "INSERT INTO good.t SELECT seq FROM seq_1_to_100",
-		"CREATE TABLE bad.t (a INT PRIMARY KEY, s VARCHAR(500))", "INSERT INTO bad.t SELECT seq, REPEAT('x', 500) FROM seq_1_to_1000", "CREATE TABLE good.bad LIKE bad.t",
-		"INSERT INTO good.bad SELECT seq, REPEAT('x', 500) FROM seq_1_to_1000", "CREATE TABLE good.far (a INT) DATA DIRECTORY='"+t.TempDir()+"'",
-		"SET GLOBAL innodb_fast_shutdown=0")
+	source.MustExec(t, "USE mysql", "CREATE DATABASE good", "CREATE DATABASE bad",
+		"CREATE TABLE good.t (a INT PRIMARY KEY)", "INSERT INTO good.t SELECT seq FROM seq_1_to_100",
+		"CREATE TABLE bad.t (a INT PRIMARY KEY, s VARCHAR(500))",
+		"INSERT INTO bad.t SELECT seq, REPEAT('x', 500) FROM seq_1_to_1000", "CREATE TABLE good.bad LIKE bad.t",
+		"INSERT INTO good.bad SELECT seq, REPEAT('x', 500) FROM seq_1_to_1000",
+		"CREATE TABLE good.far (a INT) DATA DIRECTORY='"+t.TempDir()+"'", "SET GLOBAL innodb_fast_shutdown=0")
 	if err := source.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +151,8 @@ func TestFilterLeavesTroubleOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	repository := t.TempDir()
-	args := []string{"backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet", "-T", "good.far"}
+	args := []string{"backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet",
+		"-T", "good.far"}
 	if o := mbk(t, args...); o.code != 3 {
 		t.Errorf("a damaged table makes exit code %d, want 3: %s", o.code, o.stderr)
 	}
@@ -145,7 +163,8 @@ func TestFilterLeavesTroubleOut(t *testing.T) {
 	if n := r.MustValue(t, "SELECT COUNT(*) FROM good.t"); n != "100" {
 		t.Errorf("%s rows, want 100", n)
 	}
-	r.MustExec(t, "CREATE TABLE good.bad (a INT)", "CREATE TABLE good.far (a INT)", "CREATE DATABASE bad", "CREATE TABLE bad.t (a INT)")
+	r.MustExec(t, "CREATE TABLE good.bad (a INT)", "CREATE TABLE good.far (a INT)", "CREATE DATABASE bad",
+		"CREATE TABLE bad.t (a INT)")
 	if lines, _ := errorsOf(t, r, 0); len(lines) > 0 {
 		t.Errorf("the first start logs %q", lines)
 	}
@@ -158,10 +177,13 @@ func TestFilterWithLittleMemory(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			source := mariadbtest.New(t, version, "--innodb-log-file-size=256M", "--innodb-buffer-pool-size=256M")
-			source.MustExec(t, statements(filled("kept", 12, ""), filled("gone", 12, ""), []string{"UPDATE kept SET n = 7", "UPDATE gone SET n = 7", "UPDATE kept SET s = REVERSE(s)", "DELETE FROM gone WHERE id > 100"})...)
+			source.MustExec(t, statements(filled("kept", 12, ""), filled("gone", 12, ""),
+				[]string{"UPDATE kept SET n = 7", "UPDATE gone SET n = 7", "UPDATE kept SET s = REVERSE(s)",
+					"DELETE FROM gone WHERE id > 100"})...)
 			sum := source.MustValue(t, "SELECT CONCAT(COUNT(*), '/', SUM(CRC32(s))) FROM d.kept")
 			repository := t.TempDir()
-			b := document[taken](t, "backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet", "-T", "d.gone")
+			b := document[taken](t, "backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet",
+				"-T", "d.gone")
 			target := filepath.Join(t.TempDir(), "restored")
 			must(t, append(restoreArgs(b.ID, repository, target), "--mariadbd-option", "--innodb-buffer-pool-size=8M")...)
 			r := mariadbtest.Open(t, version, target)
@@ -197,7 +219,8 @@ func TestFilterWithEncryptedLog(t *testing.T) {
 			repository := t.TempDir()
 			backup := []string{"backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet"}
 			hidden := true
-			if o := mbk(t, append(backup, filterArgs()...)...); o.code != 2 || !strings.Contains(o.stderr, "filter at the restore") {
+			if o := mbk(t, append(backup, filterArgs()...)...); o.code != 2 ||
+				!strings.Contains(o.stderr, "filter at the restore") {
 				hidden = false
 				if o.code != 0 {
 					t.Errorf("exit code %d: %s", o.code, o.stderr)
@@ -226,7 +249,8 @@ func TestFilterWithoutMysql(t *testing.T) {
 	source := mariadbtest.New(t, version)
 	source.MustExec(t, statements(filled("t", 1, ""))...)
 	repository := t.TempDir()
-	id := document[taken](t, "backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet", "-X", "mysql", "-X", "sys").ID
+	id := document[taken](t, "backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet", "-X",
+		"mysql", "-X", "sys").ID
 	target := filepath.Join(t.TempDir(), "restored")
 	must(t, restoreArgs(id, repository, target)...)
 	for name, want := range map[string]bool{"mysql": false, "sys": false, "d/t.ibd": true} {
@@ -238,7 +262,8 @@ func TestFilterWithoutMysql(t *testing.T) {
 	if n := r.MustValue(t, "SELECT COUNT(*) FROM d.t"); n != fmt.Sprint(1800) {
 		t.Errorf("%s rows", n)
 	}
-	if n := r.MustValue(t, "SELECT COUNT(*) FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE 'mysql/%'"); n != "0" {
+	if n := r.MustValue(t,
+		"SELECT COUNT(*) FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE 'mysql/%'"); n != "0" {
 		t.Errorf("InnoDB's dictionary has %s tables of mysql", n)
 	}
 }

@@ -74,14 +74,18 @@ func TestFrozenRepository(t *testing.T) {
 			}
 			defer writer.Close()
 			go func() {
-				_, _ = writer.ExecContext(t.Context(), "INSERT INTO d.hot SELECT seq, NULL FROM mysql.seq_1_to_10 WHERE seq < 5 OR SLEEP(100)")
+				_, _ = writer.ExecContext(t.Context(),
+					"INSERT INTO d.hot SELECT seq, NULL FROM mysql.seq_1_to_10 WHERE seq < 5 OR SLEEP(100)")
 			}()
 			r := launch(t, command(t, backupArgs(srv, repository, "--lock-budget", "2s", "--lock-wait", "2m")...))
 			until(t, "wait for the writer", func() bool {
-				return srv.MustValue(t, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'BACKUP STAGE%' AND STATE = 'Waiting for backup lock'") != "0"
+				return srv.MustValue(t,
+					"SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'BACKUP STAGE%' AND STATE = 'Waiting for "+
+						"backup lock'") != "0"
 			})
 			freeze()
-			srv.MustExec(t, "KILL QUERY "+srv.MustValue(t, "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE 'INSERT INTO d.hot%'"))
+			srv.MustExec(t, "KILL QUERY "+
+				srv.MustValue(t, "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE 'INSERT INTO d.hot%'"))
 			locked := time.Now()
 			if stopped {
 				time.Sleep(time.Second)
@@ -89,14 +93,16 @@ func TestFrozenRepository(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second+5*time.Second)
 			defer cancel()
-			if err := srv.Exec(ctx, "CREATE OR REPLACE TABLE d.x (a INT)", "INSERT INTO d.m VALUES (6000, '')", "DELETE FROM d.m WHERE a = 6000", "INSERT INTO d.i VALUES (-1, '')", "DELETE FROM d.i WHERE a = -1"); err != nil {
+			if err := srv.Exec(ctx, "CREATE OR REPLACE TABLE d.x (a INT)", "INSERT INTO d.m VALUES (6000, '')",
+				"DELETE FROM d.m WHERE a = 6000", "INSERT INTO d.i VALUES (-1, '')", "DELETE FROM d.i WHERE a = -1"); err != nil {
 				t.Errorf("clients after %s: %v", time.Since(locked), err)
 			}
 			t.Logf("clients went on after %s", time.Since(locked))
 			thaw()
 			signalTo(t, r, syscall.SIGCONT)
 			o := r.wait(t, 30*time.Second)
-			if says := map[bool]string{false: "lock budget exceeded: 2s", true: "mbk stood still for"}[stopped]; o.code != 4 || !strings.Contains(o.stderr, says) {
+			if says := map[bool]string{false: "lock budget exceeded: 2s", true: "mbk stood still for"}[stopped]; o.code != 4 ||
+				!strings.Contains(o.stderr, says) {
 				t.Errorf("exit code %d, want 4, and %q in:\n%s", o.code, says, o.stderr)
 			}
 			wantNoBackup(t, repository, 1)

@@ -35,7 +35,8 @@ func frozenServer(t *testing.T, version string) string {
 		signal(syscall.SIGCONT)
 		wantFree(t, srv)
 		wantNoBackup(t, repository, 1)
-		if interrupt && o.code != 130 || !interrupt && (o.code != 1 || !strings.Contains(o.stderr, "no answer from the server")) {
+		if interrupt && o.code != 130 || !interrupt &&
+			(o.code != 1 || !strings.Contains(o.stderr, "no answer from the server")) {
 			t.Errorf("interrupted: %t; exit code %d, stderr:\n%s", interrupt, o.code, o.stderr)
 		}
 	}

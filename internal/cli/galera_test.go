@@ -37,10 +37,12 @@ func galeraNode(t *testing.T, version string) string {
 			backup: []string{"--rate-limit", "20MB"},
 		})
 		if b.Galera == nil || b.Galera.UUID != galeraStatus(t, first, "cluster_state_uuid") {
-			t.Fatalf("the backup's place in the cluster is %+v, want one in %s", b.Galera, galeraStatus(t, first, "cluster_state_uuid"))
+			t.Fatalf("the backup's place in the cluster is %+v, want one in %s", b.Galera,
+				galeraStatus(t, first, "cluster_state_uuid"))
 		}
 		target := filepath.Join(t.TempDir(), "restored")
-		mbk(t, append(restoreArgs(b.ID, repository, target), "--galera-node", "--table", "d.t")...).wantRefusal(t, 2, "--galera-node", "tables are left out")
+		mbk(t, append(restoreArgs(b.ID, repository, target), "--galera-node", "--table", "d.t")...).wantRefusal(t, 2,
+			"--galera-node", "tables are left out")
 		r := must(t, append(restoreArgs(b.ID, repository, target), "--galera-node")...)
 		if position := fmt.Sprintf("%s:%d", b.Galera.UUID, b.Galera.SeqNo); !strings.Contains(r.stdout, position) {
 			t.Errorf("the restore does not tell %s:\n%s", position, r.stdout)
@@ -65,7 +67,8 @@ func galeraNode(t *testing.T, version string) string {
 func clusterDDL(ctx context.Context, s *mariadbtest.Server) error {
 	for ctx.Err() == nil {
 		for _, q := range []string{"CREATE TABLE IF NOT EXISTS d.brief (a INT PRIMARY KEY)", "DROP TABLE IF EXISTS d.brief"} {
-			if err := s.Exec(context.WithoutCancel(ctx), q); err != nil && !strings.Contains(err.Error(), "Replication paused on node") {
+			if err := s.Exec(context.WithoutCancel(ctx), q); err != nil &&
+				!strings.Contains(err.Error(), "Replication paused on node") {
 				return err
 			}
 		}
@@ -90,5 +93,6 @@ func node(t *testing.T, version, datadir, join string) (s *mariadbtest.Server, a
 
 func galeraStatus(t *testing.T, s *mariadbtest.Server, name string) string {
 	t.Helper()
-	return s.MustValue(t, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'wsrep_"+name+"'")
+	return s.MustValue(t, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'wsrep_"+name+
+		"'")
 }

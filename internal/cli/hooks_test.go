@@ -25,7 +25,8 @@ type workshop struct{ dir string }
 func (w workshop) program(t *testing.T, name, body string) string {
 	t.Helper()
 	path := filepath.Join(w.dir, name)
-	script := "#!/bin/sh\ncd '" + w.dir + "'\necho $$ > " + name + ".pid\nenv > " + name + ".env\ncat > " + name + ".json\n" + body + "\n"
+	script := "#!/bin/sh\ncd '" + w.dir + "'\necho $$ > " + name + ".pid\nenv > " + name + ".env\ncat > " + name +
+		".json\n" + body + "\n"
 	if err := executable.Write(path, []byte(script)); err != nil {
 		t.Fatal(err)
 	}
@@ -114,11 +115,13 @@ func TestRollBack(t *testing.T) {
 	}
 	left := fail()
 	history := historyOf(t, repository)
-	if len(history) != 2 || history[1].Outcome != repo.OutcomeFailed || !slices.Equal(left, []string{"history/" + history[1].ID + ".json"}) {
+	if len(history) != 2 || history[1].Outcome != repo.OutcomeFailed ||
+		!slices.Equal(left, []string{"history/" + history[1].ID + ".json"}) {
 		t.Errorf("the failed attempt has left %q, the history has %+v", left, history)
 	}
 	left = fail("--keep-failed")
-	if packs := slices.DeleteFunc(left, func(name string) bool { return !strings.HasSuffix(name, ".pack") }); len(packs) < 2 {
+	if packs := slices.DeleteFunc(left,
+		func(name string) bool { return !strings.HasSuffix(name, ".pack") }); len(packs) < 2 {
 		t.Errorf("with --keep-failed it has left %q", left)
 	}
 	if have := ids(t, repository); !slices.Equal(have, []string{first}) {
@@ -153,7 +156,8 @@ func TestSecretArguments(t *testing.T) {
 	w := workshop{t.TempDir()}
 	sleeping := w.program(t, "sleeping", "exec sleep 60")
 	t.Setenv("MBK_WEBHOOK", "https://127.0.0.1:1/of-the-environment")
-	cmd := command(t, "backup", "--no-defaults", "--repo", t.TempDir(), "--socket", "/nowhere/sock", "--webhook", "https://127.0.0.1:1/token-71",
+	cmd := command(t, "backup", "--no-defaults", "--repo", t.TempDir(), "--socket", "/nowhere/sock", "--webhook",
+		"https://127.0.0.1:1/token-71",
 		"--hook-before", sleeping+" token-72", "--hook-failure=true token-73", "--notify", "never")
 	r := launch(t, cmd)
 	w.started(t, "sleeping")
@@ -173,9 +177,11 @@ func TestSecretArguments(t *testing.T) {
 	r.wait(t, 20*time.Second)
 	// With a password it used to take the backup that it was to explain.
 	repository := t.TempDir()
-	o := must(t, "config", "backup", "--no-defaults", "--repo", repository, "--webhook", "https://127.0.0.1:1/token-71", "--password=token-75")
+	o := must(t, "config", "backup", "--no-defaults", "--repo", repository, "--webhook", "https://127.0.0.1:1/token-71",
+		"--password=token-75")
 	wantEmptyFolder(t, repository)
-	if !strings.Contains(o.stdout, "command line") || strings.Contains(o.stdout, "token") || strings.Contains(o.stdout, "MBK_WEBHOOK") {
+	if !strings.Contains(o.stdout, "command line") || strings.Contains(o.stdout, "token") ||
+		strings.Contains(o.stdout, "MBK_WEBHOOK") {
 		t.Errorf("config prints:\n%s", o.stdout)
 	}
 }

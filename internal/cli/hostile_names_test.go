@@ -18,7 +18,8 @@ func hostileNames(t *testing.T, srv *mariadbtest.Server) {
 	)
 	quoted := "`" + strings.ReplaceAll(name, "`", "``") + "`"
 	srv.MustExec(t, "CREATE DATABASE "+quoted, "CREATE TABLE "+quoted+"."+quoted+" (a INT PRIMARY KEY) ENGINE=InnoDB",
-		"CREATE TABLE "+quoted+".r"+" (a INT PRIMARY KEY) ENGINE=ROCKSDB", "CREATE TABLE "+quoted+".gone (a INT) ENGINE=InnoDB", "ALTER TABLE "+quoted+".gone DISCARD TABLESPACE")
+		"CREATE TABLE "+quoted+".r"+" (a INT PRIMARY KEY) ENGINE=ROCKSDB",
+		"CREATE TABLE "+quoted+".gone (a INT) ENGINE=InnoDB", "ALTER TABLE "+quoted+".gone DISCARD TABLESPACE")
 	repository, empty := t.TempDir(), t.TempDir()
 	server := []string{"--socket", srv.Socket, "--user", "root", "--no-defaults"}
 	at := []string{"--repo", repository}
@@ -38,8 +39,10 @@ func hostileNames(t *testing.T, srv *mariadbtest.Server) {
 		{append([]string{"history", "latest", "--json"}, at...), 0, false},
 		{append([]string{"report", "latest"}, at...), 0, false}, // broken into lines
 		{append([]string{"verify", "latest", "--depth", "pages", "-v"}, at...), 0, false},
-		{append([]string{"restore", "latest", "--dry-run", "--owner", self(), "--target", filepath.Join(empty, "r")}, at...), 0, true},
-		{append([]string{"restore", "latest", "--dry-run", "--owner", self(), "--table", name + ".r", "--target", filepath.Join(empty, "r")}, at...), 2, false},
+		{append([]string{"restore", "latest", "--dry-run", "--owner", self(), "--target", filepath.Join(empty, "r")}, at...),
+			0, true},
+		{append([]string{"restore", "latest", "--dry-run", "--owner", self(), "--table", name + ".r", "--target",
+			filepath.Join(empty, "r")}, at...), 2, false},
 		{append([]string{"extract", "latest", name + "." + name, "--to", filepath.Join(empty, "x")}, at...), 0, false},
 		{append([]string{"expire", "--keep-last", "1", "--dry-run"}, at...), 0, false},
 		{append([]string{"show", name}, at...), 2, false},

@@ -28,12 +28,14 @@ func backupArgs(srv *mariadbtest.Server, repository string, more ...string) []st
 func TestRefusedCalls(t *testing.T) {
 	versions := mariadbtest.Versions()
 	srv := mariadbtest.New(t, versions[0], "--skip-ssl")
-	srv.MustExec(t, "CREATE USER bob@localhost IDENTIFIED BY 'secret'", "CREATE DATABASE d", "CREATE TABLE d.t (a INT)", "INSERT INTO d.t VALUES (1)")
+	srv.MustExec(t, "CREATE USER bob@localhost IDENTIFIED BY 'secret'", "CREATE DATABASE d", "CREATE TABLE d.t (a INT)",
+		"INSERT INTO d.t VALUES (1)")
 	repository, fresh, place := t.TempDir(), t.TempDir(), t.TempDir()
 	must(t, backupArgs(srv, repository)...)
 	must(t, backupArgs(srv, repository)...)
 
-	file, strange, newer, damaged := filepath.Join(place, "file"), filepath.Join(place, "strange"), filepath.Join(place, "newer"), filepath.Join(place, "damaged")
+	file, strange, newer, damaged := filepath.Join(place, "file"), filepath.Join(place, "strange"),
+		filepath.Join(place, "newer"), filepath.Join(place, "damaged")
 	for path, text := range map[string]string{
 		file: "x", filepath.Join(strange, "photo.jpeg"): "x",
 		filepath.Join(newer, "mbk-repository.json"):   `{"format_version": 99, "id": "00112233-4455-4677-8899-aabbccddeeff"}`,
@@ -63,32 +65,53 @@ func TestRefusedCalls(t *testing.T) {
 		advice string
 		parts  []string
 	}{
-		{"no server: no socket", b("--socket", "/nowhere.sock"), 1, "is mariadbd running here?", []string{"connect as user root at socket /nowhere.sock: no server answers"}},
-		{"no server: nobody listens at the socket", b("--socket", file), 1, "is mariadbd running here?", []string{"no server answers", file}},
-		{"no server: nobody listens at the port", b("--host", "127.0.0.1", "--port", "1"), 1, "is mariadbd running here?", []string{"port 127.0.0.1:1: no server answers"}},
-		{"no password", b("--user", "bob"), 2, "check --user and the password", []string{"connect as user bob", "access denied"}},
-		{"wrong password", b("--user", "bob", "--password=wrong"), 2, "check --user and the password", []string{"connect as user bob", "access denied"}},
-		{"unknown account", b("--user", "alice"), 2, "check --user and the password", []string{"connect as user alice", "access denied"}},
-		{"port that is none", b("--host", "127.0.0.1", "--port", "99999"), 2, help("backup"), []string{"--port is 99999, want 1 to 65535"}},
-		{"certificate without its key", b("--ssl-cert", file), 2, help("backup"), []string{"--ssl-cert and --ssl-key belong together"}},
-		{"filter for a look at the repository alone", []string{"check", "--repo", repository, "--no-defaults", "--quiet", "--max-age", "26h", "--database", "shop"}, 2, help("check"),
+		{"no server: no socket", b("--socket", "/nowhere.sock"), 1, "is mariadbd running here?",
+			[]string{"connect as user root at socket /nowhere.sock: no server answers"}},
+		{"no server: nobody listens at the socket", b("--socket", file), 1, "is mariadbd running here?",
+			[]string{"no server answers", file}},
+		{"no server: nobody listens at the port", b("--host", "127.0.0.1", "--port", "1"), 1, "is mariadbd running here?",
+			[]string{"port 127.0.0.1:1: no server answers"}},
+		{"no password", b("--user", "bob"), 2, "check --user and the password",
+			[]string{"connect as user bob", "access denied"}},
+		{"wrong password", b("--user", "bob", "--password=wrong"), 2, "check --user and the password",
+			[]string{"connect as user bob", "access denied"}},
+		{"unknown account", b("--user", "alice"), 2, "check --user and the password",
+			[]string{"connect as user alice", "access denied"}},
+		{"port that is none", b("--host", "127.0.0.1", "--port", "99999"), 2, help("backup"),
+			[]string{"--port is 99999, want 1 to 65535"}},
+		{"certificate without its key", b("--ssl-cert", file), 2, help("backup"),
+			[]string{"--ssl-cert and --ssl-key belong together"}},
+		{"filter for a look at the repository alone",
+			[]string{"check", "--repo", repository, "--no-defaults", "--quiet", "--max-age", "26h", "--database", "shop"}, 2,
+			help("check"),
 			[]string{"--database asks the server", "--max-age"}},
-		{"no encryption on the server", b("--ssl"), 2, "or connect without encryption: --skip-ssl", []string{"no protected connection"}},
-		{"authorities missing", b("--host", "127.0.0.1", "--ssl-ca", "/nowhere.pem"), 2, "check --ssl-ca", []string{"no protected connection", "/nowhere.pem"}},
-		{"protocol that is none", b("--protocol", "pipe"), 2, help("backup"), []string{`--protocol is tcp or socket, not "pipe"`}},
-		{"option file missing", []string{"list", "--repo", repository, "--defaults-file", "/nowhere.cnf", "--quiet"}, 2, help("list"), []string{"/nowhere.cnf"}},
+		{"no encryption on the server", b("--ssl"), 2, "or connect without encryption: --skip-ssl",
+			[]string{"no protected connection"}},
+		{"authorities missing", b("--host", "127.0.0.1", "--ssl-ca", "/nowhere.pem"), 2, "check --ssl-ca",
+			[]string{"no protected connection", "/nowhere.pem"}},
+		{"protocol that is none", b("--protocol", "pipe"), 2, help("backup"),
+			[]string{`--protocol is tcp or socket, not "pipe"`}},
+		{"option file missing", []string{"list", "--repo", repository, "--defaults-file", "/nowhere.cnf", "--quiet"}, 2,
+			help("list"), []string{"/nowhere.cnf"}},
 
-		{"data directory missing", b("--datadir", "/nowhere"), 2, "run mbk on the server's machine", []string{"datadir: ", "/nowhere"}},
+		{"data directory missing", b("--datadir", "/nowhere"), 2, "run mbk on the server's machine",
+			[]string{"datadir: ", "/nowhere"}},
 		{"data directory is a file", b("--datadir", file), 2, "run mbk on the server's machine", []string{"datadir: ", file}},
-		{"data directory is another folder", b("--datadir", strange), 2, "run mbk on the server's machine", []string{"datadir: ", strange}},
+		{"data directory is another folder", b("--datadir", strange), 2, "run mbk on the server's machine",
+			[]string{"datadir: ", strange}},
 
-		{"no repository named", []string{"backup", "--no-defaults", "--quiet"}, 2, "in $MBK_REPO", []string{"no repository is named"}},
-		{"repository missing", b("--repo", "/nowhere/db1"), 2, "mkdir -m 700 -p /nowhere/db1", []string{"repository: ", "/nowhere/db1"}},
+		{"no repository named", []string{"backup", "--no-defaults", "--quiet"}, 2, "in $MBK_REPO",
+			[]string{"no repository is named"}},
+		{"repository missing", b("--repo", "/nowhere/db1"), 2, "mkdir -m 700 -p /nowhere/db1",
+			[]string{"repository: ", "/nowhere/db1"}},
 		{"repository is a file", b("--repo", file), 2, "check --repo", []string{file}},
 		{"repository is something else", b("--repo", strange), 2, "check --repo", []string{strange, "not an mbk repository"}},
-		{"repository empty", []string{"list", "--repo", fresh, "--quiet"}, 2, `the first "mbk backup"`, []string{fresh, "not an mbk repository"}},
-		{"repository of a newer format", b("--repo", newer), 2, "a newer one", []string{newer, "format 99", "made by a newer mbk"}},
-		{"repository with a damaged mbk-repository.json", b("--repo", damaged), 3, "bring mbk-repository.json back", []string{damaged, "mbk-repository.json", "damaged"}},
+		{"repository empty", []string{"list", "--repo", fresh, "--quiet"}, 2, `the first "mbk backup"`,
+			[]string{fresh, "not an mbk repository"}},
+		{"repository of a newer format", b("--repo", newer), 2, "a newer one",
+			[]string{newer, "format 99", "made by a newer mbk"}},
+		{"repository with a damaged mbk-repository.json", b("--repo", damaged), 3, "bring mbk-repository.json back",
+			[]string{damaged, "mbk-repository.json", "damaged"}},
 
 		{"unknown command", []string{"backups"}, 2, `"mbk --help" lists the commands`, []string{`no command "backups"`}},
 		{"unknown option", b("--nonsense"), 2, help("backup"), []string{"no option --nonsense"}},
@@ -100,41 +123,68 @@ func TestRefusedCalls(t *testing.T) {
 		{"rate that is none", b("--rate-limit", "fast"), 2, help("backup"), []string{`--rate-limit "fast"`}},
 		{"number that is none", b("--threads", "x"), 2, help("backup"), []string{`invalid value "x" for option --threads`}},
 		{"too many threads", b("--threads", "100000"), 2, help("backup"), []string{"--threads is 100000"}},
-		{"repository in the data directory", b("--repo", inside), 2, "not in " + srv.Datadir, []string{"repository: ", inside, "lies in the data directory"}},
-		{"target in the repository", r("latest", "--target", filepath.Join(repository, "target")), 2, "name a target outside of " + repository, []string{filepath.Join(repository, "target"), "lies in the repository"}},
+		{"repository in the data directory", b("--repo", inside), 2, "not in " + srv.Datadir,
+			[]string{"repository: ", inside, "lies in the data directory"}},
+		{"target in the repository", r("latest", "--target", filepath.Join(repository, "target")), 2,
+			"name a target outside of " + repository, []string{filepath.Join(repository, "target"), "lies in the repository"}},
 		{"negative number", b("--threads", "-1"), 2, help("backup"), []string{"--threads is negative"}},
 		{"negative duration", b("--lock-wait", "-1s"), 2, help("backup"), []string{"--lock-wait is negative"}},
 		{"progress of an unknown kind", b("--progress", "loud"), 2, help("backup"), []string{`not "loud"`}},
-		{"spool folder missing", b("--spool-dir", "/nowhere"), 2, "name a folder with --spool-dir", []string{"--spool-dir", "/nowhere"}},
-		{"spool folder is a file", b("--spool-dir", file), 2, "name a folder with --spool-dir", []string{"--spool-dir", file}},
+		{"spool folder missing", b("--spool-dir", "/nowhere"), 2, "name a folder with --spool-dir",
+			[]string{"--spool-dir", "/nowhere"}},
+		{"spool folder is a file", b("--spool-dir", file), 2, "name a folder with --spool-dir",
+			[]string{"--spool-dir", file}},
 
 		{"restore without an id", r("--target", target), 2, help("restore"), []string{"needs the id of a backup"}},
-		{"restore of two", r("latest", "x", "--target", target), 2, help("restore"), []string{`takes one id, but "x" was given too`}},
+		{"restore of two", r("latest", "x", "--target", target), 2, help("restore"),
+			[]string{`takes one id, but "x" was given too`}},
 		{"restore without a target", r("latest"), 2, help("restore"), []string{"needs --target FOLDER"}},
 		{"target forgotten at the end", r("latest", "--target"), 2, help("restore"), []string{"--target needs a value"}},
-		{"target forgotten before an option", r("latest", "--target", "--dry-run"), 2, help("restore"), []string{"--target needs a value, but --dry-run follows"}},
-		{"unknown id", r("20010101T000000Z-full", "--target", target), 2, `"mbk list" names all backups`, []string{`no backup "20010101T000000Z-full" in ` + repository}},
-		{"id with a path in it", r("../../etc", "--target", target), 2, `"mbk list" names all backups`, []string{`no backup "../../etc"`}},
-		{"ambiguous beginning of an id", r("2", "--target", target), 2, "give more of the id", []string{`"2" stands for 2 backups`}},
-		{"target not empty", r("latest", "--target", strange), 2, "a restore never overwrites anything", []string{strange, "is not empty: it holds photo.jpeg"}},
-		{"target of a running server", r("latest", "--target", srv.Datadir), 2, "stop that server", []string{srv.Datadir, "is the data directory of a running server, pid "}},
+		{"target forgotten before an option", r("latest", "--target", "--dry-run"), 2, help("restore"),
+			[]string{"--target needs a value, but --dry-run follows"}},
+		{"unknown id", r("20010101T000000Z-full", "--target", target), 2, `"mbk list" names all backups`,
+			[]string{`no backup "20010101T000000Z-full" in ` + repository}},
+		{"id with a path in it", r("../../etc", "--target", target), 2, `"mbk list" names all backups`,
+			[]string{`no backup "../../etc"`}},
+		{"ambiguous beginning of an id", r("2", "--target", target), 2, "give more of the id",
+			[]string{`"2" stands for 2 backups`}},
+		{"target not empty", r("latest", "--target", strange), 2, "a restore never overwrites anything",
+			[]string{strange, "is not empty: it holds photo.jpeg"}},
+		{"target of a running server", r("latest", "--target", srv.Datadir), 2, "stop that server",
+			[]string{srv.Datadir, "is the data directory of a running server, pid "}},
 		{"target is a file", r("latest", "--target", file), 2, "name another target", []string{file, "is not a directory"}},
-		{"target's parent missing", r("latest", "--target", "/nowhere/at/all"), 2, "make the folder that is to hold the data directory", []string{"/nowhere/at/all"}},
-		{"owner that is none", r("latest", "--target", target, "--owner", "no-such-user"), 2, help("restore"), []string{`no user "no-such-user"`}},
-		{"mariadbd that is not there", r("latest", "--target", target, "--mariadbd", "/nowhere"), 2, "--mariadbd", []string{"/nowhere"}},
-		{"mariadbd that is something else", r("latest", "--target", target, "--mariadbd", "/bin/true"), 2, "--mariadbd", []string{"/bin/true", "is no MariaDB server's answer"}},
+		{"target's parent missing", r("latest", "--target", "/nowhere/at/all"), 2,
+			"make the folder that is to hold the data directory", []string{"/nowhere/at/all"}},
+		{"owner that is none", r("latest", "--target", target, "--owner", "no-such-user"), 2, help("restore"),
+			[]string{`no user "no-such-user"`}},
+		{"mariadbd that is not there", r("latest", "--target", target, "--mariadbd", "/nowhere"), 2, "--mariadbd",
+			[]string{"/nowhere"}},
+		{"mariadbd that is something else", r("latest", "--target", target, "--mariadbd", "/bin/true"), 2, "--mariadbd",
+			[]string{"/bin/true", "is no MariaDB server's answer"}},
 
-		{"verify at an unknown depth", []string{"verify", "latest", "--repo", repository, "--depth", "deep", "--quiet"}, 2, help("verify"), []string{`not "deep"`}},
-		{"verify with what is of another depth", []string{"verify", "latest", "--repo", repository, "--extended", "--quiet"}, 2, help("verify"), []string{"--extended is about --depth boot"}},
-		{"verify in no folder", []string{"verify", "latest", "--repo", repository, "--depth", "boot", "--owner", self(), "--scratch", "/nowhere/at/all", "--quiet"}, 2, "with --scratch", []string{"/nowhere"}},
-		{"a little memory", []string{"verify", "latest", "--repo", repository, "--use-memory", "10M", "--quiet"}, 2, help("verify"), []string{`--use-memory "10M" is not a size of 64MiB or more`}},
-		{"memory that is no size", []string{"restore", "latest", "--repo", repository, "--target", target, "--use-memory", "much", "--quiet"}, 2, help("restore"), []string{`--use-memory "much"`}},
-		{"an upgrade without recovery", []string{"restore", "latest", "--repo", repository, "--target", target, "--upgrade", "--no-recover", "--quiet"}, 2, help("restore"), []string{"--upgrade needs the recovery"}},
-		{"extract of nothing", []string{"extract", "latest", "--repo", repository, "--to", target, "--quiet"}, 2, help("extract"), []string{"at least one table"}},
-		{"extract to nowhere", []string{"extract", "latest", "d.t", "--repo", repository, "--quiet"}, 2, help("extract"), []string{"needs --to FOLDER"}},
-		{"extract of an unknown table", []string{"extract", "latest", "d.x", "--repo", repository, "--to", target, "--quiet"}, 2, "name tables as database.table", []string{`"d.x" matches no table`}},
-		{"expire without a rule", []string{"expire", "--repo", repository, "--quiet"}, 2, help("expire"), []string{"at least one rule"}},
-		{"expire with a negative rule", []string{"expire", "--repo", repository, "--keep-last", "-1", "--quiet"}, 2, help("expire"), []string{"--keep-last is negative"}},
+		{"verify at an unknown depth", []string{"verify", "latest", "--repo", repository, "--depth", "deep", "--quiet"}, 2,
+			help("verify"), []string{`not "deep"`}},
+		{"verify with what is of another depth", []string{"verify", "latest", "--repo", repository, "--extended", "--quiet"},
+			2, help("verify"), []string{"--extended is about --depth boot"}},
+		{"verify in no folder", []string{"verify", "latest", "--repo", repository, "--depth", "boot", "--owner", self(),
+			"--scratch", "/nowhere/at/all", "--quiet"}, 2, "with --scratch", []string{"/nowhere"}},
+		{"a little memory", []string{"verify", "latest", "--repo", repository, "--use-memory", "10M", "--quiet"}, 2,
+			help("verify"), []string{`--use-memory "10M" is not a size of 64MiB or more`}},
+		{"memory that is no size", []string{"restore", "latest", "--repo", repository, "--target", target, "--use-memory",
+			"much", "--quiet"}, 2, help("restore"), []string{`--use-memory "much"`}},
+		{"an upgrade without recovery",
+			[]string{"restore", "latest", "--repo", repository, "--target", target, "--upgrade", "--no-recover", "--quiet"}, 2,
+			help("restore"), []string{"--upgrade needs the recovery"}},
+		{"extract of nothing", []string{"extract", "latest", "--repo", repository, "--to", target, "--quiet"}, 2,
+			help("extract"), []string{"at least one table"}},
+		{"extract to nowhere", []string{"extract", "latest", "d.t", "--repo", repository, "--quiet"}, 2, help("extract"),
+			[]string{"needs --to FOLDER"}},
+		{"extract of an unknown table", []string{"extract", "latest", "d.x", "--repo", repository, "--to", target, "--quiet"},
+			2, "name tables as database.table", []string{`"d.x" matches no table`}},
+		{"expire without a rule", []string{"expire", "--repo", repository, "--quiet"}, 2, help("expire"),
+			[]string{"at least one rule"}},
+		{"expire with a negative rule", []string{"expire", "--repo", repository, "--keep-last", "-1", "--quiet"}, 2,
+			help("expire"), []string{"--keep-last is negative"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := tree(t, repository, fresh, place)
@@ -143,7 +193,8 @@ func TestRefusedCalls(t *testing.T) {
 		})
 	}
 	// What stands against depth boot is said before everything is read.
-	if o := mbk(t, "verify", "latest", "--repo", repository, "--depth", "boot", "--owner", self(), "--mariadbd", "/bin/true", "--progress", "plain"); o.code != 2 || strings.Contains(o.stderr, "reading all objects") {
+	if o := mbk(t, "verify", "latest", "--repo", repository, "--depth", "boot", "--owner", self(), "--mariadbd",
+		"/bin/true", "--progress", "plain"); o.code != 2 || strings.Contains(o.stderr, "reading all objects") {
 		t.Errorf("verify by /bin/true exits %d, stderr:\n%s", o.code, o.stderr)
 	}
 	wantFree(t, srv)
@@ -159,7 +210,9 @@ func TestDatadirOfAnotherServer(t *testing.T) {
 			const refused = "is not the data directory of the server that answers"
 			repository := t.TempDir()
 			lsn := func(srv *mariadbtest.Server) string {
-				return srv.MustValue(t, "SELECT GROUP_CONCAT(VARIABLE_VALUE ORDER BY VARIABLE_NAME) FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME IN ('INNODB_LSN_CURRENT', 'INNODB_LSN_LAST_CHECKPOINT')")
+				return srv.MustValue(t,
+					"SELECT GROUP_CONCAT(VARIABLE_VALUE ORDER BY VARIABLE_NAME) FROM information_schema.GLOBAL_STATUS WHERE "+
+						"VARIABLE_NAME IN ('INNODB_LSN_CURRENT', 'INNODB_LSN_LAST_CHECKPOINT')")
 			}
 			// Servers made from one template come to rest at the same checkpoint.
 			last, since := "", time.Now()
@@ -171,19 +224,23 @@ func TestDatadirOfAnotherServer(t *testing.T) {
 				return a == b && time.Since(since) > time.Second
 			})
 			// Both logs say the same, and the other server has never seen a backup.
-			mbk(t, backupArgs(ours, repository, "--datadir", other.Datadir)...).wantRefusal(t, 2, advice, other.Datadir, refused, "ddl.log")
+			mbk(t, backupArgs(ours, repository, "--datadir", other.Datadir)...).wantRefusal(t, 2, advice, other.Datadir,
+				refused, "ddl.log")
 			// The other server has seen one.
 			other.MustExec(t, "BACKUP STAGE START", "BACKUP STAGE END")
-			mbk(t, backupArgs(ours, repository, "--datadir", other.Datadir)...).wantRefusal(t, 2, advice, other.Datadir, refused, "ddl.log")
+			mbk(t, backupArgs(ours, repository, "--datadir", other.Datadir)...).wantRefusal(t, 2, advice, other.Datadir,
+				refused, "ddl.log")
 			wantNoBackup(t, repository, 2)
 			// Their logs differ, so that nothing needs to be locked.
-			other.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT)", "INSERT INTO d.t SELECT seq FROM mysql.seq_1_to_1000")
+			other.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT)",
+				"INSERT INTO d.t SELECT seq FROM mysql.seq_1_to_1000")
 			if err := other.Restart(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			empty := t.TempDir()
 			before := tree(t, empty)
-			mbk(t, backupArgs(ours, empty, "--datadir", other.Datadir)...).wantRefusal(t, 2, advice, other.Datadir, refused, "its redo log has checkpoint")
+			mbk(t, backupArgs(ours, empty, "--datadir", other.Datadir)...).wantRefusal(t, 2, advice, other.Datadir, refused,
+				"its redo log has checkpoint")
 			wantUnchanged(t, before, empty)
 			// Another path to the right one will do.
 			link := filepath.Join(t.TempDir(), "link")
@@ -205,7 +262,8 @@ func TestRightsOnThisMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := mariadbtest.Start(t.Context(), mariadbtest.Options{Dist: dist, Dir: filepath.Join(place, "server"), Args: []string{"--debug-no-sync"}})
+	srv, err := mariadbtest.Start(t.Context(),
+		mariadbtest.Options{Dist: dist, Dir: filepath.Join(place, "server"), Args: []string{"--debug-no-sync"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +320,8 @@ func TestRightsOnThisMachine(t *testing.T) {
 		mode(filepath.Join(repository, "mbk-repository.json"), 0o644)
 		cmd := command(t, "verify", "latest", "--repo", repository, "--no-defaults")
 		asNobody(t, cmd)
-		launch(t, cmd).wait(t, time.Minute).wantRefusal(t, 1, "run mbk as root, or as the user", repository, "permission denied")
+		launch(t, cmd).wait(t, time.Minute).wantRefusal(t, 1, "run mbk as root, or as the user", repository,
+			"permission denied")
 	}
 	wantFree(t, srv)
 }
@@ -273,10 +332,12 @@ func TestLeastPrivileges(t *testing.T) {
 	for _, version := range mariadbtest.Versions() {
 		t.Run(version, func(t *testing.T) {
 			srv := mariadbtest.New(t, version)
-			srv.MustExec(t, "CREATE USER 'mbk'@'localhost' IDENTIFIED BY 'secret'", "CREATE DATABASE d", "CREATE TABLE d.t (a INT)", "INSERT INTO d.t VALUES (1), (2)",
+			srv.MustExec(t, "CREATE USER 'mbk'@'localhost' IDENTIFIED BY 'secret'", "CREATE DATABASE d",
+				"CREATE TABLE d.t (a INT)", "INSERT INTO d.t VALUES (1), (2)",
 				"CREATE VIEW d.v AS SELECT a FROM d.t", "CREATE TABLE d.m (a INT) ENGINE=MyISAM")
 			repository := t.TempDir()
-			backup := []string{"backup", "--repo", repository, "--socket", srv.Socket, "--user", "mbk", "--password=secret", "--no-defaults", "--quiet"}
+			backup := []string{"backup", "--repo", repository, "--socket", srv.Socket, "--user", "mbk", "--password=secret",
+				"--no-defaults", "--quiet"}
 			before := tree(t, repository)
 			const grant = "GRANT RELOAD, PROCESS, BINLOG MONITOR, SLAVE MONITOR, SHOW VIEW ON *.* TO 'mbk'@'localhost'"
 			mbk(t, backup...).wantRefusal(t, 2, grant, "privileges: account 'mbk'@'localhost' lacks RELOAD, PROCESS")
@@ -301,12 +362,15 @@ func TestLeastPrivileges(t *testing.T) {
 func TestPassword(t *testing.T) {
 	srv := mariadbtest.New(t, mariadbtest.Versions()[0])
 	const word = "Zs7-Tq9-glass-onion"
-	srv.MustExec(t, "CREATE USER mbk@localhost IDENTIFIED BY '"+word+"'", "GRANT ALL ON *.* TO mbk@localhost", "CREATE DATABASE d",
-		"CREATE TABLE d.t (a INT PRIMARY KEY, b BLOB)", "INSERT INTO d.t SELECT seq, RANDOM_BYTES(1000) FROM mysql.seq_1_to_3000")
+	srv.MustExec(t, "CREATE USER mbk@localhost IDENTIFIED BY '"+word+"'", "GRANT ALL ON *.* TO mbk@localhost",
+		"CREATE DATABASE d",
+		"CREATE TABLE d.t (a INT PRIMARY KEY, b BLOB)",
+		"INSERT INTO d.t SELECT seq, RANDOM_BYTES(1000) FROM mysql.seq_1_to_3000")
 	repository := t.TempDir()
 	backup := []string{"backup", "--repo", repository, "--socket", srv.Socket, "--user", "mbk", "--quiet"}
 	file := filepath.Join(t.TempDir(), "my.cnf")
-	if err := os.WriteFile(file, []byte("[client]\nuser = nobody\npassword = wrong\n[mbk]\nuser = mbk\npassword = \""+word+"\"\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("[client]\nuser = nobody\npassword = wrong\n[mbk]\nuser = mbk\npassword = \""+word+
+		"\"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	outputs := must(t, append(backup, "--no-defaults", "-p"+word)...).stdout
@@ -323,7 +387,8 @@ func TestPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	o = in(t, []string{"MBK_PASSWORD=wrong"}, append(backup, "--no-defaults", "--password-file", secret)...)
-	if want := "mbk: warning: everyone can get at the password in " + secret + ": chmod 600 " + secret + "\n"; o.code != 0 || o.stderr != want {
+	if want := "mbk: warning: everyone can get at the password in " + secret + ": chmod 600 " + secret +
+		"\n"; o.code != 0 || o.stderr != want {
 		t.Errorf("--password-file: exit code %d: %s, want %s", o.code, o.stderr, want)
 	}
 	if err := os.Chmod(secret, 0o600); err != nil {
@@ -415,7 +480,8 @@ func wantNoBackup(t *testing.T, repository string, attempts int) []repo.Attempt 
 		t.Fatalf("the history has %d attempts, %v; want %d", len(all), err, attempts)
 	}
 	for _, a := range all {
-		if a.Outcome != repo.OutcomeFailed || a.Error == "" || a.Started.IsZero() || a.Finished.Before(a.Started) || a.ServerVersion == "" {
+		if a.Outcome != repo.OutcomeFailed || a.Error == "" || a.Started.IsZero() || a.Finished.Before(a.Started) ||
+			a.ServerVersion == "" {
 			t.Errorf("the history has the attempt %+v", a)
 		}
 	}
@@ -434,11 +500,13 @@ func TestDocuments(t *testing.T) {
 		append([]string{"check"}, server...),
 		append([]string{"backup"}, server...),
 		append([]string{"backup", "--progress", "json"}, server...),
-		{"list"}, {"show", "latest"}, {"show", "latest", "--tables"}, {"history"}, {"history", "latest"}, {"report", "latest"},
+		{"list"}, {"show", "latest"}, {"show", "latest", "--tables"}, {"history"}, {"history", "latest"},
+		{"report", "latest"},
 		{"verify", "latest"}, {"verify", "latest", "--depth", "stored", "--progress=json"},
 		append([]string{"restore", "latest", "--target", filepath.Join(place, "a"), "--dry-run"}, owner...),
 		append([]string{"restore", "latest", "--target", filepath.Join(place, "a")}, owner...),
-		append([]string{"restore", "latest", "--target", filepath.Join(place, "b"), "--progress=json", "--no-recover"}, owner...),
+		append([]string{"restore", "latest", "--target", filepath.Join(place, "b"), "--progress=json", "--no-recover"},
+			owner...),
 		{"extract", "latest", "d.t", "--to", filepath.Join(place, "c")},
 		{"expire", "--keep-last", "1", "--dry-run"}, {"expire", "--keep-last", "1"},
 		{"config"}, {"config", "restore"},
@@ -480,12 +548,14 @@ func TestDocuments(t *testing.T) {
 		}
 	}
 	// All that a night needs out of an option file.
-	nightly := optionFile(t, "[client]", "socket = "+srv.Socket, "user = root", "[mbk]", "repo = "+repository, "quiet", "depth = stored",
+	nightly := optionFile(t, "[client]", "socket = "+srv.Socket, "user = root", "[mbk]", "repo = "+repository, "quiet",
+		"depth = stored",
 		"[mbk-backup]", "compress = s2", "json", "[mbk-list]", "json")
 	if o := must(t, "backup", "--defaults-file="+nightly); !strings.Contains(o.stdout, `"codec": "s2"`) || o.stderr != "" {
 		t.Errorf("mbk backup out of an option file prints %s%s", o.stdout, o.stderr)
 	}
-	if o := must(t, "verify", "latest", "--defaults-file="+nightly); !strings.Contains(o.stdout, "whole at depth stored") || o.stderr != "" {
+	if o := must(t, "verify", "latest", "--defaults-file="+nightly); !strings.Contains(o.stdout,
+		"whole at depth stored") || o.stderr != "" {
 		t.Errorf("mbk verify out of an option file prints %s%s", o.stdout, o.stderr)
 	}
 	// An error does not spoil the promise.
@@ -506,12 +576,14 @@ func TestHelp(t *testing.T) {
 			if !strings.Contains(help[f.Command], name) {
 				t.Errorf("the help of %s does not name %s", f.Command, name)
 			}
-			if explained := regexp.MustCompile(`(?m)^ .*` + name + `[^\n]*?(  +|\n {10,})[^ -]`); !explained.MatchString(long[f.Command]) {
+			if explained := regexp.MustCompile(`(?m)^ .*` + name +
+				`[^\n]*?(  +|\n {10,})[^ -]`); !explained.MatchString(long[f.Command]) {
 				t.Errorf("the long help of %s does not explain %s", f.Command, name)
 			}
 		}
 	}
-	if must(t, "help", "backup").stdout != help["backup"] || must(t, "help").stdout != help[""] || must(t).stdout != help[""] {
+	if must(t, "help", "backup").stdout != help["backup"] || must(t, "help").stdout != help[""] ||
+		must(t).stdout != help[""] {
 		t.Error("mbk help is not what --help is")
 	}
 	mbk(t, "help", "backups").wantRefusal(t, 2, `"mbk --help" lists the commands`, `no command "backups"`)
@@ -533,7 +605,8 @@ func wantHelp(t *testing.T, command, text string, lines int) {
 	}
 	count := 0
 	for line := range strings.Lines(text) {
-		if count++; utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > 80 || strings.Contains(line, "default: false") || strings.Contains(line, "`") {
+		if count++; utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > 80 || strings.Contains(line, "default: false") ||
+			strings.Contains(line, "`") {
 			t.Errorf("the help of %q has the line %q", command, line)
 		}
 	}
@@ -551,7 +624,8 @@ func TestOrderAndRelativePaths(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		backupArgs(srv, "repository"),
-		{"restore", "--no-defaults", "latest", "--quiet", "--repo=repository", "--target", "data", "--owner", self(), "--no-recover"},
+		{"restore", "--no-defaults", "latest", "--quiet", "--repo=repository", "--target", "data", "--owner", self(),
+			"--no-recover"},
 		{"extract", "latest", "mysql.proc", "--to", "files", "-r", "repository", "mysql.db"},
 		{"verify", "--repo", "repository", "--", "latest"},
 		{"backup", "-rrepository", "-S" + srv.Socket, "-uroot", "-q", "--no-defaults"},
@@ -585,7 +659,8 @@ func TestRestoreByAnotherSeries(t *testing.T) {
 		b := document[taken](t, backupArgs(srv, repository)...)
 		before := tree(t, repository, place)
 		args := append(restoreArgs(b.ID, repository, filepath.Join(place, "target")), "--mariadbd", other.Program("mariadbd"))
-		mbk(t, args...).wantRefusal(t, 2, "install mariadbd "+srv.Dist.Version+" or a later "+srv.Dist.Series, "recovers files of "+srv.Dist.Version, "is "+other.Version)
+		mbk(t, args...).wantRefusal(t, 2, "install mariadbd "+srv.Dist.Version+" or a later "+srv.Dist.Series,
+			"recovers files of "+srv.Dist.Version, "is "+other.Version)
 		wantUnchanged(t, before, repository, place)
 	}
 }

@@ -23,9 +23,11 @@ func TestKeepOld(t *testing.T) {
 	if err := srv.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	mbk(t, append(restoreArgs("latest", repository, srv.Datadir), "--no-defaults")...).wantRefusal(t, 2, "--keep-old", "is not empty")
+	mbk(t, append(restoreArgs("latest", repository, srv.Datadir), "--no-defaults")...).wantRefusal(t, 2, "--keep-old",
+		"is not empty")
 	mbk(t, append(keep, "--galera-node")...).wantRefusal(t, 2, "without --galera-node", "no node of a Galera cluster")
-	if o := must(t, append(keep, "--dry-run")...); !strings.Contains(o.stdout, "would be kept in "+strings.TrimSuffix(srv.Datadir, "/")+".old-2") {
+	if o := must(t, append(keep, "--dry-run")...); !strings.Contains(o.stdout,
+		"would be kept in "+strings.TrimSuffix(srv.Datadir, "/")+".old-2") {
 		t.Errorf("the plan is\n%s", o.stdout)
 	}
 	r := document[struct {
@@ -52,11 +54,14 @@ func TestKeepOld(t *testing.T) {
 		t.Fatal(err)
 	}
 	unchanged := tree(t, photos, mounted)
-	mbk(t, append(restoreArgs("latest", repository, photos), "--keep-old")...).wantRefusal(t, 2, "only a data directory", "is no data directory")
-	mbk(t, append(restoreArgs("latest", repository, mounted), "--keep-old")...).wantRefusal(t, 2, "move what is in there away", "cannot be moved aside as a whole")
+	mbk(t, append(restoreArgs("latest", repository, photos), "--keep-old")...).wantRefusal(t, 2, "only a data directory",
+		"is no data directory")
+	mbk(t, append(restoreArgs("latest", repository, mounted), "--keep-old")...).wantRefusal(t, 2,
+		"move what is in there away", "cannot be moved aside as a whole")
 	wantUnchanged(t, unchanged, photos, mounted)
 	empty := filepath.Join(t.TempDir(), "missing")
-	if o := must(t, append(restoreArgs("latest", repository, empty), "--keep-old")...); strings.Contains(o.stdout, "old data") {
+	if o := must(t, append(restoreArgs("latest", repository, empty), "--keep-old")...); strings.Contains(o.stdout,
+		"old data") {
 		t.Errorf("nothing was there, and restore prints\n%s", o.stdout)
 	}
 }

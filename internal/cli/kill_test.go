@@ -35,7 +35,8 @@ func TestKilledAtEveryStage(t *testing.T) {
 				killAt(t, srv, repository, stage, mode)
 				begun := time.Now()
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-				err := srv.Exec(ctx, "CREATE TABLE d.t (a INT)", "INSERT INTO d.t VALUES (1)", "INSERT INTO d.i VALUES (1)", "INSERT INTO d.m VALUES (1)", "DROP TABLE d.t")
+				err := srv.Exec(ctx, "CREATE TABLE d.t (a INT)", "INSERT INTO d.t VALUES (1)", "INSERT INTO d.i VALUES (1)",
+					"INSERT INTO d.m VALUES (1)", "DROP TABLE d.t")
 				cancel()
 				if err != nil {
 					t.Fatalf("killed at %s, %s later: %v", stage, time.Since(begun), err)
@@ -49,7 +50,8 @@ func TestKilledAtEveryStage(t *testing.T) {
 			if err != nil || len(folders) != 1 || filepath.Base(folders[0]) != b.ID {
 				t.Errorf("the repository holds %v, %v; want only %s", folders, err, b.ID)
 			}
-			if failed := must(t, "history", "--failed", "--repo", repository).stdout; !strings.Contains(failed, "it was killed") {
+			if failed := must(t, "history", "--failed", "--repo", repository).stdout; !strings.Contains(failed,
+				"it was killed") {
 				t.Errorf("history --failed prints %q, want the attempts that were killed", failed)
 			}
 			must(t, "verify", "latest", "--repo", repository, "--quiet")
@@ -65,7 +67,8 @@ func killAt(t *testing.T, srv *mariadbtest.Server, repository, stage, mode strin
 			t.Fatalf("stage %s was never seen", stage)
 		}
 		srv.MustExec(t, "UPDATE d.hot SET b = UUID() LIMIT 1", "UPDATE mysql.hot SET b = UUID() LIMIT 1")
-		cmd := command(t, "backup", "--repo", repository, "--socket", srv.Socket, "--user", "root", "--quiet", "--no-defaults", "--compress", "zstd:9")
+		cmd := command(t, "backup", "--repo", repository, "--socket", srv.Socket, "--user", "root", "--quiet",
+			"--no-defaults", "--compress", "zstd:9")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}

@@ -81,7 +81,8 @@ func killedOften(t *testing.T, version string, round int) string {
 		}
 		t.Log(must(t, "list", "--repo", repository).stdout)
 	}
-	return fmt.Sprintf("killed %d times within %.1f s each; %d backups of %d were whole", killed, whole.Seconds(), listed+1, 52)
+	return fmt.Sprintf("killed %d times within %.1f s each; %d backups of %d were whole", killed, whole.Seconds(),
+		listed+1, 52)
 }
 
 // serverKilledOften kills the server at random moments of a backup.
@@ -156,7 +157,8 @@ func thousands(t *testing.T, version string) string {
 			var q []string
 			for i := s; i < manyTables; i += sessions {
 				engine := []string{"InnoDB", "InnoDB", "InnoDB", "Aria", "MyISAM"}[i/sessions%5]
-				q = append(q, fmt.Sprintf("CREATE TABLE d.t%d (a INT PRIMARY KEY, b VARCHAR(100)) ENGINE=%s", i, engine), fmt.Sprintf("INSERT INTO d.t%d VALUES (1, 'x')", i))
+				q = append(q, fmt.Sprintf("CREATE TABLE d.t%d (a INT PRIMARY KEY, b VARCHAR(100)) ENGINE=%s", i, engine),
+					fmt.Sprintf("INSERT INTO d.t%d VALUES (1, 'x')", i))
 			}
 			done <- srv.Exec(t.Context(), q...)
 		}()
@@ -183,7 +185,8 @@ func thousands(t *testing.T, version string) string {
 	memory := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
 	window := time.Duration(b.LockWindowMS) * time.Millisecond
 	if b.Tables < manyTables || window > time.Duration(float64(windowManyTables)*crowd(t)) || memory > memoryManyTables {
-		t.Errorf("%d tables, lock window %s, want at most %s; %d MiB resident, want at most %d", b.Tables, window, windowManyTables, memory>>20, memoryManyTables>>20)
+		t.Errorf("%d tables, lock window %s, want at most %s; %d MiB resident, want at most %d", b.Tables, window,
+			windowManyTables, memory>>20, memoryManyTables>>20)
 	}
 	return fmt.Sprintf("%s, %d MiB resident, in %.1f s", b, memory>>20, took.Seconds())
 }

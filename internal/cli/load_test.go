@@ -122,7 +122,8 @@ func cacheChange(t *testing.T, srv *mariadbtest.Server, log *os.File) string {
 	must(t, backupArgs(srv, repository)...)
 	after, packs := cached(t, files), cached(t, filepath.Join(repository, "backups"))
 	redo := pagecache.Look(log, head, 96<<20).Resident()
-	t.Logf("cached before %d KiB, after %d KiB; of the redo log %d KiB before, %d KiB after; of the packs %d KiB", before>>10, after>>10, redoBefore>>10, redo>>10, packs>>10)
+	t.Logf("cached before %d KiB, after %d KiB; of the redo log %d KiB before, %d KiB after; of the packs %d KiB",
+		before>>10, after>>10, redoBefore>>10, redo>>10, packs>>10)
 	switch {
 	case redoBefore == 0 && redo > 0:
 		return fmt.Sprintf("%d bytes of the redo log are in the page cache", redo)
@@ -143,7 +144,8 @@ func TestDryRunWithObjections(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := mbk(t, append(restoreArgs("latest", repository, target), "--dry-run")...)
-	if o.code != 2 || !strings.Contains(o.stdout, " needed, ") || strings.Contains(o.stdout, ", 0 B free") || !strings.Contains(o.stderr, "photo.jpeg") {
+	if o.code != 2 || !strings.Contains(o.stdout, " needed, ") || strings.Contains(o.stdout, ", 0 B free") ||
+		!strings.Contains(o.stderr, "photo.jpeg") {
 		t.Errorf("exit code %d, stdout:\n%s\nstderr:\n%s", o.code, o.stdout, o.stderr)
 	}
 	o = mbk(t, append(restoreArgs("latest", repository, filepath.Join(target, "no", "parent")), "--dry-run")...)
@@ -165,8 +167,10 @@ func TestMinFreeDuringABackup(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(disk, "filler"), make([]byte, 62<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r.wait(t, 15*time.Second).wantRefusal(t, 1, "make room (mbk expire), or allow less with --min-free", repository+" has only ", " left, and 19 MiB (20MB) are to be kept free")
-	if a := wantNoBackup(t, repository, 1)[0]; !strings.Contains(a.Error, "to be kept free") || !strings.Contains(strings.Join(a.Hints, " "), "--min-free") {
+	r.wait(t, 15*time.Second).wantRefusal(t, 1, "make room (mbk expire), or allow less with --min-free",
+		repository+" has only ", " left, and 19 MiB (20MB) are to be kept free")
+	if a := wantNoBackup(t, repository, 1)[0]; !strings.Contains(a.Error, "to be kept free") ||
+		!strings.Contains(strings.Join(a.Hints, " "), "--min-free") {
 		t.Errorf("the history says %q, with the hints %q", a.Error, a.Hints)
 	}
 	wantFree(t, srv)
@@ -178,9 +182,12 @@ func TestAbortIf(t *testing.T) {
 	srv := newBusyServer(t, mariadbtest.Versions()[0])
 	repository := t.TempDir()
 	mbk(t, backupArgs(srv, repository, "--abort-if", "Threads_connected>500", "--abort-if", "Threads_connected >= 1")...).
-		wantRefusal(t, 4, "try again at a quieter time", "given up: status variable threads_connected is ", "the bound is Threads_connected >= 1")
-	mbk(t, backupArgs(srv, repository, "--abort-if", "Nonsense>1")...).wantRefusal(t, 2, "SHOW GLOBAL STATUS", `no status variable "nonsense"`)
-	mbk(t, backupArgs(srv, repository, "--abort-if", "Rpl_status=1")...).wantRefusal(t, 2, "SHOW GLOBAL STATUS", "which is not a number")
+		wantRefusal(t, 4, "try again at a quieter time", "given up: status variable threads_connected is ",
+			"the bound is Threads_connected >= 1")
+	mbk(t, backupArgs(srv, repository, "--abort-if", "Nonsense>1")...).wantRefusal(t, 2, "SHOW GLOBAL STATUS",
+		`no status variable "nonsense"`)
+	mbk(t, backupArgs(srv, repository, "--abort-if", "Rpl_status=1")...).wantRefusal(t, 2, "SHOW GLOBAL STATUS",
+		"which is not a number")
 	for _, wrong := range []string{"Threads_running", "Threads_running>many", "Threads running > 1", ">5", "a=>5"} {
 		mbk(t, backupArgs(srv, repository, "--abort-if", wrong)...).wantRefusal(t, 2, "lists the options", "--abort-if: ")
 	}
@@ -188,7 +195,8 @@ func TestAbortIf(t *testing.T) {
 	repository = t.TempDir()
 	r := copying(t, srv, repository, "--abort-if", "Com_create_db>=3")
 	srv.MustExec(t, "CREATE DATABASE one", "CREATE DATABASE two", "CREATE DATABASE three")
-	r.wait(t, 15*time.Second).wantRefusal(t, 4, "try again at a quieter time", "given up: status variable com_create_db is ", "the bound is Com_create_db >= 3")
+	r.wait(t, 15*time.Second).wantRefusal(t, 4, "try again at a quieter time",
+		"given up: status variable com_create_db is ", "the bound is Com_create_db >= 3")
 	wantNoBackup(t, repository, 1)
 	wantFree(t, srv)
 	must(t, backupArgs(srv, repository, "--abort-if", "Threads_running>2000", "--max-lag", "1s")...)
@@ -200,8 +208,11 @@ func TestMaxLag(t *testing.T) {
 	version := mariadbtest.Versions()[0]
 	primary := mariadbtest.Listen(t, version, "")
 	replica := mariadbtest.Listen(t, version, "", "--server-id=2")
-	primary.MustExec(t, "CREATE USER r@'127.0.0.1' IDENTIFIED BY 'secret'", "GRANT REPLICATION SLAVE ON *.* TO r@'127.0.0.1'", "CREATE DATABASE d", "CREATE TABLE d.t (a INT)")
-	replica.MustExec(t, fmt.Sprintf("CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=%d, MASTER_USER='r', MASTER_PASSWORD='secret', MASTER_USE_GTID=slave_pos", primary.Port), "START SLAVE")
+	primary.MustExec(t, "CREATE USER r@'127.0.0.1' IDENTIFIED BY 'secret'",
+		"GRANT REPLICATION SLAVE ON *.* TO r@'127.0.0.1'", "CREATE DATABASE d", "CREATE TABLE d.t (a INT)")
+	replica.MustExec(t,
+		fmt.Sprintf("CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=%d, MASTER_USER='r', MASTER_PASSWORD='secret', "+
+			"MASTER_USE_GTID=slave_pos", primary.Port), "START SLAVE")
 	until(t, "replication of the table", func() bool {
 		return replica.MustValue(t, "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'd'") == "1"
 	})
@@ -217,7 +228,8 @@ func TestMaxLag(t *testing.T) {
 	}
 	primary.MustExec(t, "INSERT INTO d.t VALUES (1)")
 	time.Sleep(2500 * time.Millisecond)
-	mbk(t, backupArgs(replica, repository, "--max-lag", "1s")...).wantRefusal(t, 4, "try again at a quieter time", "given up: the lag of replication '' is ", "the bound is 1s")
+	mbk(t, backupArgs(replica, repository, "--max-lag", "1s")...).wantRefusal(t, 4, "try again at a quieter time",
+		"given up: the lag of replication '' is ", "the bound is 1s")
 	if _, err := conn.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
 		t.Fatal(err)
 	}
@@ -254,8 +266,10 @@ func TestRateLimitAndNiceness(t *testing.T) {
 		t.Fatalf("%v: %q, %s", err, o.stdout, o.stderr)
 	}
 	onDisk := spaceBytes(t, srv)
-	if perSecond := float64(onDisk) / b.Finished.Sub(b.Started).Seconds(); onDisk < 20e6 || perSecond > 30e6 || b.BytesRead < onDisk {
-		t.Errorf("%d bytes of %d were read at %.0f bytes a second, with a limit of 20,000,000", b.BytesRead, onDisk, perSecond)
+	if perSecond := float64(onDisk) / b.Finished.Sub(b.Started).Seconds(); onDisk < 20e6 || perSecond > 30e6 ||
+		b.BytesRead < onDisk {
+		t.Errorf("%d bytes of %d were read at %.0f bytes a second, with a limit of 20,000,000", b.BytesRead,
+			onDisk, perSecond)
 	}
 }
 
@@ -295,7 +309,8 @@ func TestLaggingBackupComesForward(t *testing.T) {
 	}
 	until(t, "session at niceness 10", nice("10"))
 	written := func() int {
-		n, err := strconv.Atoi(source.MustValue(t, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'Innodb_lsn_current'"))
+		n, err := strconv.Atoi(source.MustValue(t,
+			"SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'Innodb_lsn_current'"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -303,7 +318,8 @@ func TestLaggingBackupComesForward(t *testing.T) {
 	}
 	r.whileStopped(t, func() {
 		for from, id := written(), 0; written() < from+5<<20; id += 100 {
-			source.MustExec(t, fmt.Sprintf("UPDATE d.t SET n = n + 1, s = REPEAT(MD5(n), 15) WHERE id BETWEEN %d AND %d", id, id+100))
+			source.MustExec(t, fmt.Sprintf("UPDATE d.t SET n = n + 1, s = REPEAT(MD5(n), 15) WHERE id BETWEEN %d AND %d", id,
+				id+100))
 		}
 	})
 	until(t, "session at niceness 0", nice("0"))

@@ -25,7 +25,8 @@ func TestBehindALongUpdate(t *testing.T) {
 			srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.m (a INT) ENGINE=MyISAM", "INSERT INTO d.m VALUES (1)",
 				"CREATE TABLE d.a (a INT, b CHAR(200)) ENGINE=Aria")
 			repository := t.TempDir()
-			args := []string{"backup", "--repo", repository, "--socket", srv.Socket, "--user", "root", "--quiet", "--no-defaults"}
+			args := []string{"backup", "--repo", repository, "--socket", srv.Socket, "--user", "root", "--quiet",
+				"--no-defaults"}
 
 			update := func(seconds string) <-chan error {
 				done := make(chan error, 1)
@@ -36,7 +37,8 @@ func TestBehindALongUpdate(t *testing.T) {
 			done := update("6")
 			impatient := mbk(t, append(args, "--lock-wait", "2s")...)
 			if impatient.code != 4 || !strings.Contains(impatient.stderr, "UPDATE d.m") || impatient.stdout != "" {
-				t.Errorf("with --lock-wait 2s mbk exits %d, stderr %q, stdout %q", impatient.code, impatient.stderr, impatient.stdout)
+				t.Errorf("with --lock-wait 2s mbk exits %d, stderr %q, stdout %q", impatient.code, impatient.stderr,
+					impatient.stdout)
 			}
 			if listed := must(t, "list", "--repo", repository).stdout; !strings.HasPrefix(listed, "no backups") {
 				t.Errorf("a failed backup is listed: %s", listed)
@@ -59,9 +61,12 @@ func TestBehindALongUpdate(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("longest stalls: commit %s, DDL %s, MyISAM insert %s", stalls.Commit.Longest, stalls.DDL.Longest, stalls.MyISAM.Longest)
-			if stalls.Commit.Longest > longestStall || stalls.DDL.Longest > longestStall || stalls.MyISAM.Longest > longestStall {
-				t.Errorf("longest stalls: commit %s, DDL %s, MyISAM insert %s; want less than %s", stalls.Commit.Longest, stalls.DDL.Longest, stalls.MyISAM.Longest, longestStall)
+			t.Logf("longest stalls: commit %s, DDL %s, MyISAM insert %s", stalls.Commit.Longest, stalls.DDL.Longest,
+				stalls.MyISAM.Longest)
+			if stalls.Commit.Longest > longestStall || stalls.DDL.Longest > longestStall ||
+				stalls.MyISAM.Longest > longestStall {
+				t.Errorf("longest stalls: commit %s, DDL %s, MyISAM insert %s; want less than %s", stalls.Commit.Longest,
+					stalls.DDL.Longest, stalls.MyISAM.Longest, longestStall)
 			}
 			must(t, "verify", "latest", "--repo", repository, "--quiet")
 		})
@@ -77,7 +82,8 @@ func TestWhoeverHoldsALockIsNamed(t *testing.T) {
 
 func lockHolders(t *testing.T, version string) string {
 	srv := mariadbtest.New(t, version)
-	srv.MustExec(t, "INSTALL SONAME 'metadata_lock_info'", "CREATE DATABASE d", "CREATE TABLE d.i (a INT)", "INSERT INTO d.i VALUES (1)", "CREATE TABLE d.m (a INT) ENGINE=MyISAM")
+	srv.MustExec(t, "INSTALL SONAME 'metadata_lock_info'", "CREATE DATABASE d", "CREATE TABLE d.i (a INT)",
+		"INSERT INTO d.i VALUES (1)", "CREATE TABLE d.m (a INT) ENGINE=MyISAM")
 	var told []string
 	for _, c := range []struct {
 		name, holds, gives string
@@ -85,7 +91,8 @@ func lockHolders(t *testing.T, version string) string {
 	}{
 		{name: "another backup", holds: "BACKUP STAGE START", gives: "BACKUP STAGE END"},
 		{name: "LOCK TABLES", holds: "LOCK TABLES d.m WRITE", gives: "UNLOCK TABLES"},
-		{name: "a rename behind a transaction", holds: "UPDATE d.i SET a = 2", gives: "ROLLBACK", waits: "ALTER TABLE d.i RENAME TO d.j"},
+		{name: "a rename behind a transaction", holds: "UPDATE d.i SET a = 2", gives: "ROLLBACK",
+			waits: "ALTER TABLE d.i RENAME TO d.j"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			holder := holding(t, srv, "SET autocommit=0", c.holds)
@@ -125,7 +132,8 @@ func lockHolders(t *testing.T, version string) string {
 	}
 	// Who only keeps others from writing is in nobody's way, and a table whose lock
 	// for backups is held elsewhere is copied later.
-	for holds, gives := range map[string]string{"FLUSH TABLES WITH READ LOCK": "UNLOCK TABLES", "BACKUP LOCK d.m": "BACKUP UNLOCK"} {
+	for holds, gives := range map[string]string{"FLUSH TABLES WITH READ LOCK": "UNLOCK TABLES",
+		"BACKUP LOCK d.m": "BACKUP UNLOCK"} {
 		t.Run(holds, func(t *testing.T) {
 			holder := holding(t, srv, holds)
 			repository := t.TempDir()

@@ -103,7 +103,8 @@ func document[T any](t testing.TB, args ...string) T {
 
 // restoreArgs restores into a folder that only this user can reach.
 func restoreArgs(id, repository, target string) []string {
-	return []string{"restore", id, "--repo", repository, "--target", target, "--quiet", "--owner", strconv.Itoa(os.Getuid())}
+	return []string{"restore", id, "--repo", repository, "--target", target, "--quiet", "--owner",
+		strconv.Itoa(os.Getuid())}
 }
 
 // in runs mbk in an environment of its own.

@@ -77,22 +77,27 @@ func TestMetrics(t *testing.T) {
 	}
 	// A failure before the first backup: there is nothing yet, and an alert of an
 	// age fires.
-	if o := mbk(t, backupArgs(srv, repository, "--user", "nobody", "--password=x", "--metrics-file", file)...); o.code != 2 {
+	if o := mbk(t, backupArgs(srv, repository, "--user", "nobody", "--password=x", "--metrics-file",
+		file)...); o.code != 2 {
 		t.Errorf("exit code %d: %s", o.code, o.stderr)
 	}
-	read().want(t, "before the first backup", scraped{"mbk_backup_last_success_timestamp_seconds": 0, "mbk_repository_backups": 0})
+	read().want(t, "before the first backup",
+		scraped{"mbk_backup_last_success_timestamp_seconds": 0, "mbk_repository_backups": 0})
 
 	must(t, backupArgs(srv, repository, "--metrics-file", file)...)
 	first := read()
 	first.want(t, "after a backup", scraped{
-		"mbk_backup_last_attempt_success": 1, "mbk_backup_attempts_total,ok": 1, "mbk_backup_attempts_total,failed": 0, "mbk_backup_failures_since_success": 0,
-		"mbk_repository_backups": 1, "mbk_repository_damaged_backups": 0, "mbk_verify_last_success_timestamp_seconds,boot": 0,
-		"mbk_backup_damaged_pages": 0, "mbk_backup_left_out_tables": 0, "mbk_build_info,0.1.0-dev": 1,
+		"mbk_backup_last_attempt_success": 1, "mbk_backup_attempts_total,ok": 1, "mbk_backup_attempts_total,failed": 0,
+		"mbk_backup_failures_since_success": 0, "mbk_repository_backups": 1, "mbk_repository_damaged_backups": 0,
+		"mbk_verify_last_success_timestamp_seconds,boot": 0, "mbk_backup_damaged_pages": 0, "mbk_backup_left_out_tables": 0,
+		"mbk_build_info,0.1.0-dev": 1,
 	})
-	if age := time.Since(time.UnixMilli(int64(first["mbk_backup_last_success_timestamp_seconds"] * 1000))); age < 0 || age > time.Minute {
+	if age := time.Since(time.UnixMilli(int64(first["mbk_backup_last_success_timestamp_seconds"] * 1000))); age < 0 ||
+		age > time.Minute {
 		t.Errorf("the backup is %s old", age)
 	}
-	for _, name := range []string{"duration_seconds", "read_bytes", "stored_bytes", "redo_bytes", "lock_window_seconds", "redo_headroom_low_bytes", "redo_capacity_bytes", "tables"} {
+	for _, name := range []string{"duration_seconds", "read_bytes", "stored_bytes", "redo_bytes", "lock_window_seconds",
+		"redo_headroom_low_bytes", "redo_capacity_bytes", "tables"} {
 		if first["mbk_backup_"+name] <= 0 {
 			t.Errorf("mbk_backup_%s is %v", name, first["mbk_backup_"+name])
 		}
@@ -105,12 +110,17 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("exit code %d: %s", o.code, o.stderr)
 	}
 	failed := read()
-	failed.want(t, "after a failure", scraped{"mbk_backup_last_attempt_success": 0, "mbk_backup_attempts_total,failed": 1, "mbk_backup_failures_since_success": 1,
-		"mbk_backup_last_success_timestamp_seconds": first["mbk_backup_last_success_timestamp_seconds"], "mbk_repository_backups": 1})
+	failed.want(t, "after a failure",
+		scraped{"mbk_backup_last_attempt_success": 0, "mbk_backup_attempts_total,failed": 1,
+			"mbk_backup_failures_since_success":         1,
+			"mbk_backup_last_success_timestamp_seconds": first["mbk_backup_last_success_timestamp_seconds"],
+			"mbk_repository_backups":                    1})
 
 	must(t, "verify", "latest", "--repo", repository, "--depth", "stored", "--quiet", "--metrics-file", file)
 	verified := read()
-	verified.want(t, "after a verification", scraped{"mbk_verify_last_success,stored": 1, "mbk_verify_last_timestamp_seconds,stored": verified["mbk_verify_last_success_timestamp_seconds,stored"]})
+	verified.want(t, "after a verification",
+		scraped{"mbk_verify_last_success,stored": 1,
+			"mbk_verify_last_timestamp_seconds,stored": verified["mbk_verify_last_success_timestamp_seconds,stored"]})
 	packs, err := filepath.Glob(filepath.Join(repository, "backups", "*", "data-*.pack"))
 	if err != nil || len(packs) == 0 {
 		t.Fatal(packs, err)
@@ -118,30 +128,36 @@ func TestMetrics(t *testing.T) {
 	if err := os.Truncate(packs[0], 100); err != nil {
 		t.Fatal(err)
 	}
-	if o := mbk(t, "verify", "latest", "--repo", repository, "--depth", "stored", "--quiet", "--metrics-file", file); o.code != 3 {
+	if o := mbk(t, "verify", "latest", "--repo", repository, "--depth", "stored", "--quiet", "--metrics-file",
+		file); o.code != 3 {
 		t.Errorf("exit code %d: %s", o.code, o.stderr)
 	}
-	read().want(t, "after damage was found", scraped{"mbk_verify_last_success,stored": 0, "mbk_repository_damaged_backups": 1,
-		"mbk_verify_last_success_timestamp_seconds,stored": verified["mbk_verify_last_success_timestamp_seconds,stored"]})
+	read().want(t, "after damage was found",
+		scraped{"mbk_verify_last_success,stored": 0, "mbk_repository_damaged_backups": 1,
+			"mbk_verify_last_success_timestamp_seconds,stored": verified["mbk_verify_last_success_timestamp_seconds,stored"]})
 
 	must(t, backupArgs(srv, repository)...)
 	must(t, "expire", "--repo", repository, "--keep-last", "1", "--quiet", "--metrics-file", file)
 	expired := read()
-	expired.want(t, "after an expiry", scraped{"mbk_repository_backups": 1, "mbk_backup_attempts_total,ok": 2, "mbk_backup_failures_since_success": 0})
+	expired.want(t, "after an expiry",
+		scraped{"mbk_repository_backups": 1, "mbk_backup_attempts_total,ok": 2, "mbk_backup_failures_since_success": 0})
 
 	printed := must(t, "metrics", "--repo", repository).stdout
 	must(t, "metrics", "--repo", repository, "--output", file)
-	if got, want := sortedNames(read()), sortedNames(scrape(t, printed, repository)); !slices.Equal(got, want) || len(got) < 30 {
+	if got, want := sortedNames(read()), sortedNames(scrape(t, printed, repository)); !slices.Equal(got, want) ||
+		len(got) < 30 {
 		t.Errorf("mbk metrics prints %q, and writes %q", want, got)
 	}
 	wantDocumented(t, printed)
 	other := filepath.Join(t.TempDir(), "mbk.txt")
-	if o := must(t, "expire", "--repo", repository, "--keep-last", "1", "--quiet", "--metrics-file", other); !strings.Contains(o.stderr, "node_exporter does not read "+other) {
+	if o := must(t, "expire", "--repo", repository, "--keep-last", "1", "--quiet", "--metrics-file",
+		other); !strings.Contains(o.stderr, "node_exporter does not read "+other) {
 		t.Errorf("the name of the file brings no warning: %s", o.stderr)
 	}
 	// What cannot be written is a warning after a backup, and an error of mbk metrics.
 	none := filepath.Join(place, "none", "mbk.prom")
-	if o := must(t, backupArgs(srv, repository, "--metrics-file", none)...); !strings.Contains(o.stderr, "mbk: warning: no metrics: write metrics to "+none) {
+	if o := must(t, backupArgs(srv, repository, "--metrics-file", none)...); !strings.Contains(o.stderr,
+		"mbk: warning: no metrics: write metrics to "+none) {
 		t.Errorf("mbk says %q", o.stderr)
 	}
 	if o := mbk(t, "metrics", "--repo", repository, "--output", none); o.code != 1 || !strings.Contains(o.stderr, none) {

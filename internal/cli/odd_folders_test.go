@@ -16,15 +16,19 @@ func TestFilterLeavesOddFoldersOut(t *testing.T) {
 		backup, restore []string
 	}{
 		{"a backup with a filter", oldest(), []string{"--table", "shop.t"}, nil},
-		{"a restore with a filter", newest(), nil, []string{"--exclude-database", "#mysql50#used.2026", "--exclude-database", "#mysql50#backup-2026", "--exclude-database", "#mysql50#shop.old", "--exclude-database", "with-dash"}},
+		{"a restore with a filter", newest(), nil,
+			[]string{"--exclude-database", "#mysql50#used.2026", "--exclude-database", "#mysql50#backup-2026",
+				"--exclude-database", "#mysql50#shop.old", "--exclude-database", "with-dash"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			srv := mariadbtest.New(t, tt.version)
-			srv.MustExec(t, "CREATE DATABASE shop", "CREATE TABLE shop.t (i INT PRIMARY KEY)", "INSERT INTO shop.t VALUES (7)", "CREATE DATABASE `with-dash`", "CREATE TABLE `with-dash`.t (i INT PRIMARY KEY)",
+			srv.MustExec(t, "CREATE DATABASE shop", "CREATE TABLE shop.t (i INT PRIMARY KEY)", "INSERT INTO shop.t VALUES (7)",
+				"CREATE DATABASE `with-dash`", "CREATE TABLE `with-dash`.t (i INT PRIMARY KEY)",
 				"FLUSH TABLES shop.t FOR EXPORT", "UNLOCK TABLES")
 			dir, repository, target := srv.Datadir, t.TempDir(), filepath.Join(t.TempDir(), "restored")
-			err := errors.Join(written("backup-2026/notes.txt", "")(dir), written("used.2026/db.opt", "")(dir), copied("shop/t.ibd", "shop.old/t.ibd")(dir), copied("shop/t.frm", "shop.old/t.frm")(dir))
+			err := errors.Join(written("backup-2026/notes.txt", "")(dir), written("used.2026/db.opt", "")(dir),
+				copied("shop/t.ibd", "shop.old/t.ibd")(dir), copied("shop/t.frm", "shop.old/t.frm")(dir))
 			if err != nil {
 				t.Fatal(err)
 			}

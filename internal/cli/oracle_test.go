@@ -77,7 +77,8 @@ func TestOracleWithLogTablesAndFolders(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			t.Log(oracle(t, version, profile{flush: 2, storm: 1, args: []string{
 				"--log-output=TABLE", "--general-log=1", "--slow-query-log=1", "--long-query-time=0",
-				"--innodb-undo-directory=undo", "--innodb-undo-tablespaces=3", "--innodb-data-file-path=ibdata1:12M;ibdata2:12M:autoextend",
+				"--innodb-undo-directory=undo", "--innodb-undo-tablespaces=3",
+				"--innodb-data-file-path=ibdata1:12M;ibdata2:12M:autoextend",
 			}}))
 		})
 	}
@@ -205,7 +206,8 @@ func stalled(t *testing.T, source *mariadbtest.Server, during func()) string {
 		t.Fatal(err)
 	}
 	ms := func(d time.Duration) int64 { return d.Milliseconds() }
-	return fmt.Sprintf("commit %d ms, DDL %d ms, MyISAM %d ms", ms(s.Commit.Longest), ms(s.DDL.Longest), ms(s.MyISAM.Longest))
+	return fmt.Sprintf("commit %d ms, DDL %d ms, MyISAM %d ms", ms(s.Commit.Longest), ms(s.DDL.Longest),
+		ms(s.MyISAM.Longest))
 }
 
 // keys gives the server keys if the profile wants it encrypted.
@@ -232,7 +234,9 @@ func taking(t *testing.T, source *mariadbtest.Server, repository string, p profi
 	} else {
 		go func() { done <- p.during(ctx, source) }()
 	}
-	b := document[taken](t, append([]string{"backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet", "--rate-limit", "60MB"}, p.backup...)...)
+	b := document[taken](t,
+		append([]string{"backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet",
+			"--rate-limit", "60MB"}, p.backup...)...)
 	stop()
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -307,7 +311,9 @@ func wantSameBut(t *testing.T, source, restored *mariadbtest.Server, change func
 	for _, f := range findings {
 		t.Errorf("CHECK TABLE: %s", f)
 	}
-	if left := restored.MustValue(t, "SELECT IFNULL(GROUP_CONCAT(NAME), '') FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE '%/#sql%'"); left != "" {
+	if left := restored.MustValue(t,
+		"SELECT IFNULL(GROUP_CONCAT(NAME), '') FROM information_schema.INNODB_SYS_TABLES WHERE NAME "+
+			"LIKE '%/#sql%'"); left != "" {
 		t.Errorf("the dictionary knows tables of unfinished statements: %s", left)
 	}
 	log, err := os.ReadFile(restored.ErrorLog)

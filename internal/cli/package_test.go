@@ -67,7 +67,8 @@ func lint(t *testing.T, deb string) {
 	if _, err := exec.LookPath("lintian"); err != nil {
 		t.Skip(err) // CI installs it
 	}
-	if out, err := exec.Command("lintian", "--allow-root", "--fail-on", "error,warning", deb).CombinedOutput(); err != nil {
+	if out, err := exec.Command("lintian", "--allow-root", "--fail-on", "error,warning",
+		deb).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

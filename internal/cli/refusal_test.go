@@ -135,8 +135,10 @@ func wantFree(t *testing.T, srv *mariadbtest.Server) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	err := srv.Exec(ctx, "CREATE OR REPLACE DATABASE free", "CREATE TABLE free.i (a INT) ENGINE=InnoDB", "INSERT INTO free.i VALUES (1)",
-		"CREATE TABLE free.m (a INT) ENGINE=MyISAM", "INSERT INTO free.m VALUES (1)", "BACKUP STAGE START", "BACKUP STAGE END", "DROP DATABASE free")
+	err := srv.Exec(ctx, "CREATE OR REPLACE DATABASE free", "CREATE TABLE free.i (a INT) ENGINE=InnoDB",
+		"INSERT INTO free.i VALUES (1)",
+		"CREATE TABLE free.m (a INT) ENGINE=MyISAM", "INSERT INTO free.m VALUES (1)", "BACKUP STAGE START",
+		"BACKUP STAGE END", "DROP DATABASE free")
 	if err != nil {
 		t.Errorf("the server is not free: %v", err)
 	}

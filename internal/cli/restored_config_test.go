@@ -22,10 +22,12 @@ func TestRestoreTellsTheConfiguration(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	source := mariadbtest.New(t, version, "--innodb-page-size=64k", "--innodb-data-file-path=ib1:32M;ib2:32M:autoextend", "--innodb-data-home-dir="+home,
-		"--innodb-undo-directory="+undo, "--innodb-undo-tablespaces=2", "--lower-case-table-names=1", "--innodb-checksum-algorithm=crc32",
-		"--ft-min-word-len=2", "--plugin-load-add=ha_archive")
-	source.MustExec(t, statements(filled("Big", 1, ""), []string{"CREATE TABLE log (a INT) ENGINE=ARCHIVE", "INSERT INTO log VALUES (1), (2)"})...)
+	source := mariadbtest.New(t, version, "--innodb-page-size=64k", "--innodb-data-file-path=ib1:32M;ib2:32M:autoextend",
+		"--innodb-data-home-dir="+home,
+		"--innodb-undo-directory="+undo, "--innodb-undo-tablespaces=2", "--lower-case-table-names=1",
+		"--innodb-checksum-algorithm=crc32", "--ft-min-word-len=2", "--plugin-load-add=ha_archive")
+	source.MustExec(t, statements(filled("Big", 1, ""),
+		[]string{"CREATE TABLE log (a INT) ENGINE=ARCHIVE", "INSERT INTO log VALUES (1), (2)"})...)
 	repository, target := t.TempDir(), filepath.Join(t.TempDir(), "data")
 	must(t, backupArgs(source, repository)...)
 	r := document[struct {
@@ -33,8 +35,8 @@ func TestRestoreTellsTheConfiguration(t *testing.T) {
 	}](t, restoreArgs("latest", repository, target)...)
 	want := []string{
 		"innodb_data_home_dir = ", "innodb_data_file_path = ib1:32M;ib2:32M:autoextend", "innodb_undo_directory = .",
-		"innodb_page_size = 65536", "innodb_checksum_algorithm = crc32", "innodb_undo_tablespaces = 2", "lower_case_table_names = 1",
-		"ft_min_word_len = 2", "plugin_load_add = ha_archive.so",
+		"innodb_page_size = 65536", "innodb_checksum_algorithm = crc32", "innodb_undo_tablespaces = 2",
+		"lower_case_table_names = 1", "ft_min_word_len = 2", "plugin_load_add = ha_archive.so",
 	}
 	if !slices.Equal(r.Config, want) {
 		t.Errorf("config:\n%q, want\n%q", r.Config, want)

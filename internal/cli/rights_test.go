@@ -55,7 +55,8 @@ func newScene(t *testing.T) scene {
 	big := []byte(strings.Repeat(secret, 4096)) // as large as a log
 	fine(t, os.Mkdir(s.root, 0o700), os.Mkdir(s.open, 0o755))
 	for _, dir := range []string{s.root, s.open} {
-		fine(t, os.Mkdir(filepath.Join(dir, "closed"), 0o700), os.WriteFile(filepath.Join(dir, "closed", "id.MYD"), big, 0o644))
+		fine(t, os.Mkdir(filepath.Join(dir, "closed"), 0o700),
+			os.WriteFile(filepath.Join(dir, "closed", "id.MYD"), big, 0o644))
 		for _, name := range []string{"shadow", "space.ibd"} {
 			fine(t, os.WriteFile(filepath.Join(dir, name), big, 0o600))
 		}
@@ -119,10 +120,10 @@ func TestRootReadsNothingForTheServer(t *testing.T) {
 	for name, to := range map[string]string{
 		"shop/z.MYD": s.root + "/shadow", "shop/y.MYD": s.open + "/shadow", "shop/x.ARZ": "../../../open/shadow",
 		"shop/w.TRG": s.open + "/shadow", "shop/v.MYI": s.open + "/closed/id.MYD", "shop/u.ibd": s.open + "/space.ibd",
-		"shop/t.MYD": "/proc/self/environ", "shop/s.MYD": "/proc/self/fd/0", "shop/r.MYD": "/proc/1/root" + s.root + "/shadow",
-		"shop/q.CSV": "y.MYD", "ib_buffer_pool": s.open + "/shadow", "debian-10.11.flag": s.root + "/shadow",
-		"mysql_upgrade_info": s.open + "/shadow", "closeddb": s.open + "/closed", "rootdb": s.root, "nested": "closeddb/..",
-		"shop/hidden.frm": s.open + "/shadow",
+		"shop/t.MYD": "/proc/self/environ", "shop/s.MYD": "/proc/self/fd/0",
+		"shop/r.MYD": "/proc/1/root" + s.root + "/shadow", "shop/q.CSV": "y.MYD", "ib_buffer_pool": s.open + "/shadow",
+		"debian-10.11.flag": s.root + "/shadow", "mysql_upgrade_info": s.open + "/shadow", "closeddb": s.open + "/closed",
+		"rootdb": s.root, "nested": "closeddb/..", "shop/hidden.frm": s.open + "/shadow",
 	} {
 		if name == "ib_buffer_pool" || name == "mysql_upgrade_info" {
 			os.Remove(filepath.Join(s.srv.Datadir, name))
@@ -130,10 +131,12 @@ func TestRootReadsNothingForTheServer(t *testing.T) {
 		s.link(t, to, name)
 	}
 	far := filepath.Join(s.open, "far") // of the server, and followed
-	fine(t, os.Mkdir(far, 0o700), os.WriteFile(filepath.Join(far, "db.opt"), nil, 0o600), os.Chown(far, mysqlUser.UID, mysqlUser.GID),
+	fine(t, os.Mkdir(far, 0o700), os.WriteFile(filepath.Join(far, "db.opt"), nil, 0o600),
+		os.Chown(far, mysqlUser.UID, mysqlUser.GID),
 		os.Chown(filepath.Join(far, "db.opt"), mysqlUser.UID, mysqlUser.GID))
 	s.link(t, far, "fardb")
-	fine(t, os.Link(filepath.Join(s.open, "shadow"), filepath.Join(s.srv.Datadir, "shop", "hard.MYD"))) // as without fs.protected_hardlinks
+	// as without fs.protected_hardlinks
+	fine(t, os.Link(filepath.Join(s.open, "shadow"), filepath.Join(s.srv.Datadir, "shop", "hard.MYD")))
 	s.attack(t, func(datadir string) error {
 		l, err := net.Listen("unix", filepath.Join(datadir, "shop", "sock.MYD"))
 		if err == nil {
@@ -148,13 +151,17 @@ func TestRootReadsNothingForTheServer(t *testing.T) {
 	})
 	repository := t.TempDir()
 	check := launch(t, command(t, checkArgs(s.srv, repository)...)).wait(t, time.Minute)
-	o := launch(t, command(t, "backup", "--repo", repository, "--socket", s.srv.Socket, "--user", "root", "--no-defaults")).wait(t, time.Minute)
+	o := launch(t, command(t, "backup", "--repo", repository, "--socket", s.srv.Socket, "--user", "root",
+		"--no-defaults")).wait(t, time.Minute)
 	if check.code != 0 || o.code != 0 {
 		t.Fatalf("check exits %d, backup %d: %s", check.code, o.code, o.stderr)
 	}
 	for _, want := range []string{
-		"fardb", far, "debian-10.11.flag", "ib_buffer_pool", "mysql_upgrade_info", "closeddb", "rootdb", "nested", "fifo", "definition shop/hidden.frm cannot be read (permission denied", "(permission denied for the server's user (uid 64999", "hard.MYD (permission denied)",
-		"(a FIFO)", "(a device)", "(a socket)", "/z.MYD", "/y.MYD", "/x.ARZ", "/w.TRG", "/v.MYI", "/u.ibd", "/t.MYD", "/s.MYD", "/r.MYD", "/q.CSV", "/p.MYD", "/o.isl", "/n.isl", "/l.MYD", "/k.MYD", "/j.isl", "/sock.MYD",
+		"fardb", far, "debian-10.11.flag", "ib_buffer_pool", "mysql_upgrade_info", "closeddb", "rootdb", "nested", "fifo",
+		"definition shop/hidden.frm cannot be read (permission denied", "(permission denied for the server's user (uid 64999",
+		"hard.MYD (permission denied)", "(a FIFO)", "(a device)", "(a socket)", "/z.MYD", "/y.MYD", "/x.ARZ", "/w.TRG",
+		"/v.MYI", "/u.ibd", "/t.MYD", "/s.MYD", "/r.MYD", "/q.CSV", "/p.MYD", "/o.isl", "/n.isl", "/l.MYD", "/k.MYD",
+		"/j.isl", "/sock.MYD",
 	} {
 		for program, text := range map[string]string{"check": check.stdout, "backup": o.stdout} {
 			if !strings.Contains(text, want) {
@@ -171,10 +178,12 @@ func TestRootReadsNothingInThePlaceOfATable(t *testing.T) {
 	fifo := filepath.Join(s.open, "fifo")
 	fine(t, unix.Mkfifo(fifo, 0o666))
 	for name, places := range map[string][]string{
-		"shop/m.MYD": {s.open + "/shadow", fifo, "/dev/zero"}, "shop/m.MYI": {s.root + "/shadow"}, "shop/m.frm": {s.open + "/shadow", fifo}, "shop/new.frm": {fifo, "/dev/zero"},
+		"shop/m.MYD": {s.open + "/shadow", fifo, "/dev/zero"}, "shop/m.MYI": {s.root + "/shadow"},
+		"shop/m.frm": {s.open + "/shadow", fifo}, "shop/new.frm": {fifo, "/dev/zero"},
 		"shop/i.ibd": {s.open + "/space.ibd", fifo}, "shop/db.opt": {s.open + "/shadow"},
-		"aria_log.00000001": {s.open + "/shadow", fifo}, "aria_log_control": {fifo}, "ibdata1": {s.open + "/shadow", "/dev/zero"},
-		"undo009": {s.open + "/shadow", fifo}, "ib_logfile0": {s.open + "/shadow", fifo, "/dev/zero"},
+		"aria_log.00000001": {s.open + "/shadow", fifo}, "aria_log_control": {fifo},
+		"ibdata1": {s.open + "/shadow", "/dev/zero"}, "undo009": {s.open + "/shadow", fifo},
+		"ib_logfile0": {s.open + "/shadow", fifo, "/dev/zero"},
 	} {
 		for _, to := range places {
 			t.Run(name+" to "+filepath.Base(to), func(t *testing.T) {
@@ -196,7 +205,8 @@ func TestRootReadsNothingInThePlaceOfATable(t *testing.T) {
 				if o.code == 0 || !strings.Contains(o.stderr, filepath.Base(name)) {
 					t.Errorf("backup exits %d: %s", o.code, o.stderr)
 				}
-				if found, err := filepath.Glob(filepath.Join(repository, "backups", "*", "manifest*")); err != nil || len(found) > 0 {
+				if found, err := filepath.Glob(filepath.Join(repository, "backups", "*", "manifest*")); err != nil ||
+					len(found) > 0 {
 					t.Errorf("there is a backup: %v, %v", found, err)
 				}
 			})
@@ -229,7 +239,8 @@ func wantRefusalOfRootsFiles(t *testing.T, s scene) {
 	repository := t.TempDir()
 	o := launch(t, command(t, checkArgs(s.srv, repository)...)).wait(t, time.Minute)
 	for _, want := range []string{
-		space + ", " + rows + ": permission denied", "either: chown 64999:64999 " + space + " " + rows, "--exclude-table 'shop.i' --exclude-table 'shop.m' leave them out",
+		space + ", " + rows + ": permission denied", "either: chown 64999:64999 " + space + " " + rows,
+		"--exclude-table 'shop.i' --exclude-table 'shop.m' leave them out",
 	} {
 		if !strings.Contains(o.stdout+o.stderr, want) {
 			t.Errorf("the check does not say %q:\n%s%s", want, o.stdout, o.stderr)
@@ -289,9 +300,10 @@ func TestOptionFilesOfOthers(t *testing.T) {
 	t.Parallel()
 	for command, lines := range map[string][]string{
 		"backup": {
-			"hook-before = /bin/true", "hook_success = /bin/true", "hook-failure = /bin/true", "repo = /r", "metrics-file = /m", "spool-dir = /s",
-			"history-table = a.b", "datadir = /d", "table-file = /t", "mail-password-file = /p", "webhook = https://x.invalid/", "keep-failed",
-			"password-file = /p", "enable-cleartext-plugin", "ssl-ca = /c", "ssl-capath = /c", "skip-ssl-verify-server-cert",
+			"hook-before = /bin/true", "hook_success = /bin/true", "hook-failure = /bin/true", "repo = /r", "metrics-file = /m",
+			"spool-dir = /s", "history-table = a.b", "datadir = /d", "table-file = /t", "mail-password-file = /p",
+			"webhook = https://x.invalid/", "keep-failed", "password-file = /p", "enable-cleartext-plugin", "ssl-ca = /c",
+			"ssl-capath = /c", "skip-ssl-verify-server-cert",
 		},
 		"restore": {"mariadbd = /bin/true", "loose-mariadbd-option = --x", "owner = root", "target = /t", "map-dir = /a=/b"},
 		"verify":  {"scratch = /s"},
@@ -300,16 +312,19 @@ func TestOptionFilesOfOthers(t *testing.T) {
 		"extract": {"to = /t"},
 	} {
 		group := "[mbk-" + command + "]"
-		if o := mbk(t, "config", command, "--defaults-file="+optionFile(t, append([]string{group}, lines...)...)); o.code != 0 {
+		if o := mbk(t, "config", command,
+			"--defaults-file="+optionFile(t, append([]string{group}, lines...)...)); o.code != 0 {
 			t.Errorf("%s of root: exits %d: %s", group, o.code, o.stderr)
 		}
 		for _, line := range lines {
 			file := optionFile(t, group, line)
 			fine(t, os.Chown(file, mysqlUser.UID, mysqlUser.GID))
-			mbk(t, "config", command, "--defaults-file="+file).wantRefusal(t, 2, "--help", "my.cnf, line 2: the file belongs to user 64999")
+			mbk(t, "config", command, "--defaults-file="+file).wantRefusal(t, 2, "--help",
+				"my.cnf, line 2: the file belongs to user 64999")
 		}
 	}
-	file := optionFile(t, "[client]", "password = s", "user = u", "host = h", "port = 1", "socket = /s", "protocol = tcp", "skip-ssl", "connect-timeout = 3")
+	file := optionFile(t, "[client]", "password = s", "user = u", "host = h", "port = 1", "socket = /s", "protocol = tcp",
+		"skip-ssl", "connect-timeout = 3")
 	fine(t, os.Chown(file, mysqlUser.UID, mysqlUser.GID), os.Chmod(file, 0o644))
 	o := mbk(t, "config", "--defaults-file="+file)
 	if o.code != 0 || strings.Count(o.stderr, "everyone can read the password in "+file+": chmod 600 "+file) != 1 {
@@ -329,7 +344,8 @@ func TestOptionFilesThatOthersCanChange(t *testing.T) {
 	t.Parallel()
 	user := make([]byte, 0, 44) // an access control list: version 2, then (tag, rights, id)
 	user = binary.LittleEndian.AppendUint32(user, 2)
-	for _, entry := range [][3]uint32{{1, 6, 1<<32 - 1}, {2, 6, 64999}, {4, 4, 1<<32 - 1}, {16, 6, 1<<32 - 1}, {32, 4, 1<<32 - 1}} {
+	for _, entry := range [][3]uint32{{1, 6, 1<<32 - 1}, {2, 6, 64999}, {4, 4, 1<<32 - 1}, {16, 6, 1<<32 - 1},
+		{32, 4, 1<<32 - 1}} {
 		user = binary.LittleEndian.AppendUint16(user, uint16(entry[0]))
 		user = binary.LittleEndian.AppendUint16(user, uint16(entry[1]))
 		user = binary.LittleEndian.AppendUint32(user, entry[2])
@@ -341,13 +357,16 @@ func TestOptionFilesThatOthersCanChange(t *testing.T) {
 	}{
 		{"as it was", func(string) error { return nil }, ""},
 		{"readable by a group", func(f string) error { return errors.Join(os.Chown(f, 0, 64999), os.Chmod(f, 0o640)) }, ""},
-		{"writable by a group", func(f string) error { return errors.Join(os.Chown(f, 0, 64999), os.Chmod(f, 0o664)) }, "group 64999 can write to the file"},
+		{"writable by a group", func(f string) error { return errors.Join(os.Chown(f, 0, 64999), os.Chmod(f, 0o664)) },
+			"group 64999 can write to the file"},
 		{"writable by root's group", func(f string) error { return os.Chmod(f, 0o664) }, ""},
-		{"writable by an access control list", func(f string) error { return unix.Setxattr(f, "system.posix_acl_access", user, 0) }, "access list"},
+		{"writable by an access control list",
+			func(f string) error { return unix.Setxattr(f, "system.posix_acl_access", user, 0) }, "access list"},
 		{"by a link of another user", func(f string) error {
 			return errors.Join(os.Rename(f, f+".real"), os.Symlink(f+".real", f), os.Lchown(f, 64999, 64999))
 		}, "the link belongs to user 64999"},
-		{"by a link of root", func(f string) error { return errors.Join(os.Rename(f, f+".real"), os.Symlink(f+".real", f)) }, ""},
+		{"by a link of root", func(f string) error { return errors.Join(os.Rename(f, f+".real"), os.Symlink(f+".real", f)) },
+			""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			file := optionFile(t, "[mbk]", "hook-before = /bin/true")
@@ -356,7 +375,8 @@ func TestOptionFilesThatOthersCanChange(t *testing.T) {
 			} else if err != nil {
 				t.Fatal(err)
 			}
-			for _, o := range []outcome{mbk(t, "config", "--defaults-file="+file), in(t, []string{"HOME=" + filepath.Dir(file)}, "config", "--defaults-extra-file="+file)} {
+			for _, o := range []outcome{mbk(t, "config", "--defaults-file="+file),
+				in(t, []string{"HOME=" + filepath.Dir(file)}, "config", "--defaults-extra-file="+file)} {
 				if tt.want == "" && o.code != 0 {
 					t.Errorf("exits %d: %s", o.code, o.stderr)
 				} else if tt.want != "" {

@@ -120,7 +120,8 @@ type scriptServers struct {
 }
 
 // of returns a server, and starts it for the first script that asks.
-func (s *scriptServers) of(wanted, series string, prepare func(*testing.T, string, ...string) *mariadbtest.Server) *mariadbtest.Server {
+func (s *scriptServers) of(wanted, series string,
+	prepare func(*testing.T, string, ...string) *mariadbtest.Server) *mariadbtest.Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running[wanted] == nil {
@@ -501,7 +502,8 @@ func scriptMails(ts *testscript.TestScript, neg bool, args []string) {
 	for _, m := range fresh {
 		subject, err := subjectOf(m)
 		ts.Check(err)
-		fmt.Fprintf(ts.Stdout(), "to %s, user %q, encrypted %t\nsubject: %s\n%s\n", strings.Join(m.To, " "), m.User, m.Encrypted, subject, m.Data)
+		fmt.Fprintf(ts.Stdout(), "to %s, user %q, encrypted %t\nsubject: %s\n%s\n", strings.Join(m.To, " "), m.User,
+			m.Encrypted, subject, m.Data)
 	}
 	if strconv.Itoa(len(fresh)) != args[0] {
 		ts.Fatalf("%d mails, want %s", len(fresh), args[0])

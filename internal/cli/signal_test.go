@@ -44,7 +44,9 @@ func testSignals(t *testing.T, program string, srv *mariadbtest.Server) {
 			go func() { _, _ = writer.ExecContext(t.Context(), "INSERT INTO d.m SELECT 5000, SLEEP(60)") }()
 			r := launch(t, plain(program, backupArgs(srv, repository, "--exclude-table", "d.i", "--hook-failure", undo)...))
 			until(t, "wait", func() bool {
-				return srv.MustValue(t, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'BACKUP STAGE%' AND STATE = 'Waiting for backup lock'") != "0"
+				return srv.MustValue(t,
+					"SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'BACKUP STAGE%' AND STATE = 'Waiting for "+
+						"backup lock'") != "0"
 			})
 			return r
 		},
@@ -78,7 +80,8 @@ func testSignals(t *testing.T, program string, srv *mariadbtest.Server) {
 			if o.code != 130 || !strings.HasSuffix(o.stderr, "mbk: error: interrupted\n") {
 				t.Errorf("exit code %d, stderr:\n%s", o.code, o.stderr)
 			}
-			if _, err := os.Stat(filepath.Join(w.dir, "done")); err != nil || w.environment(t, "undo")["MBK_EXIT_CODE"] != "130" {
+			if _, err := os.Stat(filepath.Join(w.dir, "done")); err != nil ||
+				w.environment(t, "undo")["MBK_EXIT_CODE"] != "130" {
 				t.Errorf("the program for a failure: %v", err)
 			}
 			if all := historyOf(t, repository); c.phase == "copying" && (len(all) != 1 || all[0].Outcome != repo.OutcomeFailed) {
@@ -109,7 +112,8 @@ func testLostOutput(t *testing.T, program string, srv *mariadbtest.Server) {
 		says         string // "": cannot
 	}{
 		{"nobody reads stdout and stderr", `"$@" --progress plain 2>&1 | true; exit ${PIPESTATUS[0]}`, 1, ""},
-		{"nobody reads stdout", `"$@" -q | true; exit ${PIPESTATUS[0]}`, 1, "is whole and in the repository, but the result could not be printed"},
+		{"nobody reads stdout", `"$@" -q | true; exit ${PIPESTATUS[0]}`, 1,
+			"is whole and in the repository, but the result could not be printed"},
 		{"nobody reads stderr", `"$@" --progress plain 2>&1 >/dev/null | true; exit ${PIPESTATUS[0]}`, 0, ""},
 		{"stdout is full", `"$@" -q >/dev/full`, 1, "is whole and in the repository, but the result could not be printed"},
 		{"both are full", `"$@" >/dev/full 2>&1`, 1, ""},
@@ -118,7 +122,8 @@ func testLostOutput(t *testing.T, program string, srv *mariadbtest.Server) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			repository := t.TempDir()
-			args := append([]string{"-c", c.script, "bash", program, "backup", "--repo", repository, "--socket", srv.Socket, "--user", "root", "--no-defaults"}, "--exclude-table", "d.i")
+			args := append([]string{"-c", c.script, "bash", program, "backup", "--repo", repository, "--socket", srv.Socket,
+				"--user", "root", "--no-defaults"}, "--exclude-table", "d.i")
 			cmd := exec.Command("bash", args...)
 			cmd.Env = append(os.Environ(), "MBK_REPO=")
 			out, _ := cmd.CombinedOutput()
@@ -131,7 +136,8 @@ func testLostOutput(t *testing.T, program string, srv *mariadbtest.Server) {
 		})
 	}
 	t.Run("a list is piped into head", func(t *testing.T) {
-		out, err := exec.Command("bash", "-c", `"$0" list --no-defaults --repo "$1" | true`, program, t.TempDir()).CombinedOutput()
+		out, err := exec.Command("bash", "-c", `"$0" list --no-defaults --repo "$1" | true`, program,
+			t.TempDir()).CombinedOutput()
 		if err != nil || strings.Contains(string(out), "printed") {
 			t.Errorf("%v, %q", err, out)
 		}

@@ -100,7 +100,8 @@ func soak(t *testing.T, p soaked, version string, round int) bool {
 	if ok {
 		outcome = "ok"
 	}
-	fmt.Printf("%s  %-5s  %-38s  %-6s  %5.1f s  %s\n", begun.Format("15:04:05"), version, p.name, outcome, time.Since(begun).Seconds(), told)
+	fmt.Printf("%s  %-5s  %-38s  %-6s  %5.1f s  %s\n", begun.Format("15:04:05"), version, p.name, outcome,
+		time.Since(begun).Seconds(), told)
 	return ok
 }
 

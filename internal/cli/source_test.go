@@ -20,14 +20,16 @@ func TestBackupsOfAnotherServer(t *testing.T) {
 	refused := []string{"repository: the newest backup, " + taken.ID, "server_id 1", "is a copy", "server_id 2"}
 	mbk(t, backupArgs(second, repository)...).wantRefusal(t, 2, "--new-server", refused...)
 	check := []string{"check", "--repo", repository, "--socket", second.Socket, "--user", "root", "--no-defaults"}
-	if o := mbk(t, check...); o.code != 2 || !strings.Contains(o.stdout, "error  repository") || !strings.Contains(o.stderr, "give each server a repository of its own") {
+	if o := mbk(t, check...); o.code != 2 || !strings.Contains(o.stdout, "error  repository") ||
+		!strings.Contains(o.stderr, "give each server a repository of its own") {
 		t.Errorf("mbk check exits %d: %s%s", o.code, o.stdout, o.stderr)
 	}
 	if after := ids(t, repository); len(after) != len(before) {
 		t.Errorf("listed: %q, were %q", after, before)
 	}
 	must(t, append(check, "--new-server")...)
-	if o := must(t, backupArgs(second, repository, "--new-server")...); !strings.Contains(o.stdout, "from now on the repository is for") {
+	if o := must(t, backupArgs(second, repository, "--new-server")...); !strings.Contains(o.stdout,
+		"from now on the repository is for") {
 		t.Errorf("mbk prints\n%s", o.stdout)
 	}
 	if o := must(t, backupArgs(second, repository)...); strings.Contains(o.stdout, "server_id") {

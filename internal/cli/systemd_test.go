@@ -54,7 +54,8 @@ func TestUnitsUnderSystemd(t *testing.T) {
 		} `json:"backups"`
 	}
 	text := shares(t, shared, "list.json")
-	if err := json.Unmarshal([]byte(text), &list); err != nil || len(list.Backups) != 1 || list.Backups[0].Verified.Depth != "boot" {
+	if err := json.Unmarshal([]byte(text), &list); err != nil || len(list.Backups) != 1 ||
+		list.Backups[0].Verified.Depth != "boot" {
 		t.Errorf("the list is %s, %v; want a backup that was proven by a drill", text, err)
 	}
 	if t.Failed() {

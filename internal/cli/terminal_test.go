@@ -38,7 +38,8 @@ func newTerminal(t *testing.T, program string) terminal {
 	t.Helper()
 	term := terminal{t, filepath.Join(t.TempDir(), "tmux")}
 	t.Cleanup(func() { term.tmux("kill-server") })
-	term.tmux("-f", "/dev/null", "new-session", "-d", "-x", "200", "-y", "40", "env", "PS1=> ", "MBK_NO_DEFAULTS=1", "MBK_REPO=",
+	term.tmux("-f", "/dev/null", "new-session", "-d", "-x", "200", "-y", "40", "env", "PS1=> ",
+		"MBK_NO_DEFAULTS=1", "MBK_REPO=",
 		"PATH="+filepath.Dir(program)+":"+os.Getenv("PATH"), "HOME="+t.TempDir(), "bash", "--norc", "--noprofile")
 	term.want("^>$")
 	return term
@@ -133,7 +134,8 @@ func testTerminal(t *testing.T, program string, srv *mariadbtest.Server) {
 			term.want("^done$")
 			for line := range strings.Lines(term.tmux("capture-pane", "-p", "-J")) { // wrapped lines are joined
 				line = strings.TrimRight(line, " \n")
-				if strings.HasPrefix(line, "  ") && (len([]rune(line)) > width || !regexp.MustCompile(`^  [a-zA-Z_ ]+ +[0-9.]+[mµ]?s$`).MatchString(line)) {
+				if strings.HasPrefix(line, "  ") &&
+					(len([]rune(line)) > width || !regexp.MustCompile(`^  [a-zA-Z_ ]+ +[0-9.]+[mµ]?s$`).MatchString(line)) {
 					t.Errorf("at %d columns: %q", width, line)
 				}
 			}

@@ -44,17 +44,23 @@ func soakOracles() []soaked {
 			return oracle(t, version, p)
 		}})
 	}
-	undo := []string{"--innodb-max-undo-log-size=10M", "--innodb-undo-log-truncate=ON", "--innodb-purge-rseg-truncate-frequency=1"}
+	undo := []string{"--innodb-max-undo-log-size=10M", "--innodb-undo-log-truncate=ON",
+		"--innodb-purge-rseg-truncate-frequency=1"}
 	rewritten := statements(filled("rewritten", 10, ""))
 	truncating := truncating("d.rewritten", "DO SLEEP(0.05)")
-	add("", "undo truncated", profile{args: append(slices.Clone(undo), "--innodb-undo-tablespaces=3"), prepare: rewritten, during: truncating})
-	add("", "4 undo tablespaces", profile{args: append(slices.Clone(undo), "--innodb-undo-tablespaces=4"), prepare: rewritten, during: truncating})
+	add("", "undo truncated", profile{args: append(slices.Clone(undo), "--innodb-undo-tablespaces=3"), prepare: rewritten,
+		during: truncating})
+	add("", "4 undo tablespaces",
+		profile{args: append(slices.Clone(undo), "--innodb-undo-tablespaces=4"), prepare: rewritten, during: truncating})
 	add("", "0 undo tablespaces", profile{args: []string{"--innodb-undo-tablespaces=0"}})
 	add("", "2 files of ibdata", profile{args: []string{"--innodb-data-file-path=ibdata1:12M;ibdata2:12M:autoextend"}})
-	add("10.9", "redo resized", profile{during: churn("SET GLOBAL innodb_log_file_size=16777216", "DO SLEEP(0.3)", "SET GLOBAL innodb_log_file_size=67108864", "DO SLEEP(0.3)")})
+	add("10.9", "redo resized",
+		profile{during: churn("SET GLOBAL innodb_log_file_size=16777216", "DO SLEEP(0.3)",
+			"SET GLOBAL innodb_log_file_size=67108864", "DO SLEEP(0.3)")})
 	for _, size := range []string{"4k", "8k", "32k", "64k"} {
 		// The ALTERs of a storm set block sizes that such pages do not have.
-		add("", "pages of "+size, profile{storm: withoutStorm, args: []string{"--innodb-page-size=" + size, "--innodb-strict-mode=OFF"}})
+		add("", "pages of "+size,
+			profile{storm: withoutStorm, args: []string{"--innodb-page-size=" + size, "--innodb-strict-mode=OFF"}})
 	}
 	for _, algorithm := range []string{"crc32", "strict_crc32", "full_crc32", "strict_full_crc32"} {
 		add("", "checksum "+algorithm, profile{args: []string{"--innodb-checksum-algorithm=" + algorithm}})
@@ -64,16 +70,23 @@ func soakOracles() []soaked {
 	}
 	add("", "all encrypted", profile{encrypted: true})
 	add("", "log not encrypted", profile{encrypted: true, args: []string{"--innodb-encrypt-log=OFF"}})
-	turning := churn("SET GLOBAL innodb_encrypt_tables=OFF", "DO SLEEP(0.7)", "SET GLOBAL innodb_encrypt_tables=ON", "DO SLEEP(0.7)")
-	add("", "encryption turned off and on", profile{encrypted: true, args: []string{"--innodb-encrypt-log=OFF"}, during: turning})
+	turning := churn("SET GLOBAL innodb_encrypt_tables=OFF", "DO SLEEP(0.7)", "SET GLOBAL innodb_encrypt_tables=ON",
+		"DO SLEEP(0.7)")
+	add("", "encryption turned off and on",
+		profile{encrypted: true, args: []string{"--innodb-encrypt-log=OFF"}, during: turning})
 	add("", "encryption turned, log encrypted", profile{encrypted: true, during: turning})
-	rotating := churn("SET GLOBAL innodb_encryption_rotate_key_age=1", "DO SLEEP(0.3)", "SET GLOBAL innodb_encryption_rotate_key_age=2", "DO SLEEP(0.3)")
-	add("", "keys rotating", profile{encrypted: true, args: []string{"--innodb-encryption-threads=4", "--innodb-encryption-rotate-key-age=1"}, during: rotating})
+	rotating := churn("SET GLOBAL innodb_encryption_rotate_key_age=1", "DO SLEEP(0.3)",
+		"SET GLOBAL innodb_encryption_rotate_key_age=2", "DO SLEEP(0.3)")
+	add("", "keys rotating",
+		profile{encrypted: true, args: []string{"--innodb-encryption-threads=4", "--innodb-encryption-rotate-key-age=1"},
+			during: rotating})
 	// Tables are encrypted for the first time while they are copied.
-	add("", "encryption turned on", profile{encrypted: true, args: []string{"--innodb-encrypt-tables=OFF", "--innodb-encrypt-log=OFF"},
-		during: func(ctx context.Context, source *mariadbtest.Server) error {
-			return source.Exec(context.WithoutCancel(ctx), "DO SLEEP(0.4)", "SET GLOBAL innodb_encrypt_tables=ON", "DO SLEEP(1)")
-		}})
+	add("", "encryption turned on",
+		profile{encrypted: true, args: []string{"--innodb-encrypt-tables=OFF", "--innodb-encrypt-log=OFF"},
+			during: func(ctx context.Context, source *mariadbtest.Server) error {
+				return source.Exec(context.WithoutCancel(ctx), "DO SLEEP(0.4)", "SET GLOBAL innodb_encrypt_tables=ON",
+					"DO SLEEP(1)")
+			}})
 	return found
 }
 
@@ -120,17 +133,26 @@ func soakCases() []soaked {
 		{name: "server killed 10 times", run: serverKilledOften},
 		{name: "locks held by others", run: one(lockHolders)},
 		{name: "20,000 tables", run: one(thousands)},
-		{name: "filter while tables move", run: one(func(t *testing.T, version string) string { filterUnderStorm(t, version, 6); return "" })},
-		{name: "filter, caught up", run: one(func(t *testing.T, version string) string { filterOracle(t, version); return "" })},
-		{name: "lock window of idle data", run: one(func(t *testing.T, version string) string { return idleWindow(t, version, 1024, 512) })},
+		{name: "filter while tables move",
+			run: one(func(t *testing.T, version string) string { filterUnderStorm(t, version, 6); return "" })},
+		{name: "filter, caught up", run: one(func(t *testing.T, version string) string {
+			filterOracle(t, version)
+			return ""
+		})},
+		{name: "lock window of idle data",
+			run: one(func(t *testing.T, version string) string { return idleWindow(t, version, 1024, 512) })},
 	}
-	cases = append(cases, soaked{name: "upgrades from older series", since: "10.6", run: one(func(t *testing.T, version string) string { upgradedFromAll(t, version); return "" })})
+	cases = append(cases, soaked{name: "upgrades from older series", since: "10.6",
+		run: one(func(t *testing.T, version string) string { upgradedFromAll(t, version); return "" })})
 	for _, algorithm := range []string{"innodb", "none"} {
 		old := func(t *testing.T, version string) string { return oldChecksums(t, version, algorithm) }
 		cases = append(cases, soaked{name: "files with checksum " + algorithm, since: "10.6", run: one(old)})
 	}
 	for _, size := range []string{"4k", "8k", "32k", "64k"} {
-		cases = append(cases, soaked{name: "strict_crc32, pages of " + size, run: one(func(t *testing.T, version string) string { return pages(t, version, size) })})
+		cases = append(cases, soaked{name: "strict_crc32, pages of " + size,
+			run: one(func(t *testing.T, version string) string {
+				return pages(t, version, size)
+			})})
 	}
 	return cases
 }
@@ -165,7 +187,8 @@ func smallRedo(t *testing.T, version string) string {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	done := make(chan error, 1)
-	work := all(churn("UPDATE d.t SET n = n + 1, s = REPEAT(MD5(n), 15) WHERE id % 3 = 0"), churn("UPDATE d.u SET n = n + 1, s = REPEAT(MD5(n), 15) WHERE id % 3 = 0"))
+	work := all(churn("UPDATE d.t SET n = n + 1, s = REPEAT(MD5(n), 15) WHERE id % 3 = 0"),
+		churn("UPDATE d.u SET n = n + 1, s = REPEAT(MD5(n), 15) WHERE id % 3 = 0"))
 	go func() { done <- work(ctx, source) }()
 	repository := t.TempDir()
 	begun := time.Now()
@@ -193,9 +216,10 @@ func firstEncrypted(t *testing.T, version string) string {
 		encrypted: true,
 		args:      []string{"--innodb-encrypt-tables=OFF", "--innodb-encrypt-log=OFF", "--innodb-encryption-threads=4"},
 		prepare:   statements(filled("t", 60, "")),
-		during: all(churn("UPDATE d.t SET n = n + 1 WHERE id % 99 = 0", "DO SLEEP(0.1)"), func(ctx context.Context, source *mariadbtest.Server) error {
-			return source.Exec(context.WithoutCancel(ctx), "DO SLEEP(2)", "SET GLOBAL innodb_encrypt_tables=ON")
-		}),
+		during: all(churn("UPDATE d.t SET n = n + 1 WHERE id % 99 = 0", "DO SLEEP(0.1)"),
+			func(ctx context.Context, source *mariadbtest.Server) error {
+				return source.Exec(context.WithoutCancel(ctx), "DO SLEEP(2)", "SET GLOBAL innodb_encrypt_tables=ON")
+			}),
 		backup: []string{"--rate-limit", "12MB"},
 	})
 	return b.String()
@@ -220,14 +244,16 @@ func importsWithoutEnd(t *testing.T, version string) string {
 				return
 			}
 			x.place(t)
-			if err := source.Exec(context.WithoutCancel(t.Context()), "ALTER TABLE d.t IMPORT TABLESPACE", "DO SLEEP(0.3)"); err != nil {
+			if err := source.Exec(context.WithoutCancel(t.Context()), "ALTER TABLE d.t IMPORT TABLESPACE",
+				"DO SLEEP(0.3)"); err != nil {
 				done <- err
 				return
 			}
 		}
 	}()
 	begun := time.Now()
-	o := mbk(t, "backup", "--repo", t.TempDir(), "--socket", source.Socket, "--user", "root", "--quiet", "--rate-limit", "12MB")
+	o := mbk(t, "backup", "--repo", t.TempDir(), "--socket", source.Socket, "--user", "root", "--quiet",
+		"--rate-limit", "12MB")
 	took := time.Since(begun).Round(100 * time.Millisecond)
 	close(stop)
 	if err := <-done; err != nil {
@@ -241,11 +267,15 @@ func importsWithoutEnd(t *testing.T, version string) string {
 
 // Five gigabytes that take little on disk are backed up and restored as what they are.
 func manyHoles(t *testing.T, version string) string {
-	source := mariadbtest.New(t, version, "--innodb-buffer-pool-size=512M", "--innodb-log-file-size=512M", "--skip-log-bin", "--innodb-flush-log-at-trx-commit=0")
-	source.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.packed (id INT PRIMARY KEY, s VARCHAR(8000)) CHARACTER SET latin1 PAGE_COMPRESSED=1")
+	source := mariadbtest.New(t, version, "--innodb-buffer-pool-size=512M", "--innodb-log-file-size=512M",
+		"--skip-log-bin", "--innodb-flush-log-at-trx-commit=0")
+	source.MustExec(t, "CREATE DATABASE d",
+		"CREATE TABLE d.packed (id INT PRIMARY KEY, s VARCHAR(8000)) CHARACTER SET latin1 PAGE_COMPRESSED=1")
 	const rows = 700_000 // two to a page
 	for first := 1; first <= rows; first += 50_000 {
-		source.MustExec(t, fmt.Sprintf("INSERT INTO d.packed SELECT seq, REPEAT(CHAR(65 + seq %% 26), 7000) FROM d.seq_%d_to_%d", first, first+49_999))
+		source.MustExec(t,
+			fmt.Sprintf("INSERT INTO d.packed SELECT seq, REPEAT(CHAR(65 + seq %% 26), 7000) FROM d.seq_%d_to_%d", first,
+				first+49_999))
 	}
 	source.MustExec(t, "FLUSH TABLES d.packed FOR EXPORT", "UNLOCK TABLES")
 	repository, target := t.TempDir(), filepath.Join(t.TempDir(), "restored")
@@ -259,31 +289,36 @@ func manyHoles(t *testing.T, version string) string {
 	if got, want := restored.MustValue(t, sum), source.MustValue(t, sum); got != want {
 		t.Errorf("the rows are %s, want %s", got, want)
 	}
-	size, want, got := length(t, source, "d/packed.ibd"), onDisk(t, source, "d/packed.ibd"), onDisk(t, restored, "d/packed.ibd")
+	size, want, got := length(t, source, "d/packed.ibd"), onDisk(t, source, "d/packed.ibd"),
+		onDisk(t, restored, "d/packed.ibd")
 	if size < 4<<30 || got > want+want/20 {
 		t.Errorf("%d bytes long, %d on disk, want more than 4 GiB and at most %d", size, got, want+want/20)
 	}
-	return fmt.Sprintf("%d MiB long, %d MiB on disk, restored %d MiB; backup %.1f s, restore %.1f s", size>>20, want>>20, got>>20, between.Sub(begun).Seconds(), ended.Sub(between).Seconds())
+	return fmt.Sprintf("%d MiB long, %d MiB on disk, restored %d MiB; backup %.1f s, restore %.1f s", size>>20, want>>20,
+		got>>20, between.Sub(begun).Seconds(), ended.Sub(between).Seconds())
 }
 
 // An account that may not force a checkpoint gets its backup behind the server's own.
 func importWithoutSuper(t *testing.T, version string) string {
 	source := mariadbtest.New(t, version, "--innodb-log-file-size=4M")
 	source.MustExec(t, statements(filled("big", 8, ""), filled("t", 1, ""), filled("other", 1, ""))...)
-	source.MustExec(t, "CREATE USER b@localhost", "GRANT RELOAD, PROCESS, LOCK TABLES, SHOW VIEW, BINLOG MONITOR, SLAVE MONITOR ON *.* TO b@localhost")
+	source.MustExec(t, "CREATE USER b@localhost",
+		"GRANT RELOAD, PROCESS, LOCK TABLES, SHOW VIEW, BINLOG MONITOR, SLAVE MONITOR ON *.* TO b@localhost")
 	x := exported(t, source, "d", "t", "other")
 	busy := churn("UPDATE d.big SET n = n + 1 WHERE id % 10 = 0")
-	p := profile{backup: []string{"--user", "b", "--rate-limit", "14MB"}, during: func(ctx context.Context, source *mariadbtest.Server) error {
-		time.Sleep(500 * time.Millisecond)
-		if err := source.Exec(context.WithoutCancel(ctx), "ALTER TABLE d.t DISCARD TABLESPACE"); err != nil {
-			return err
-		}
-		x.place(t)
-		if err := source.Exec(context.WithoutCancel(ctx), "ALTER TABLE d.t IMPORT TABLESPACE", "UPDATE d.t SET n = 5"); err != nil {
-			return err
-		}
-		return busy(ctx, source)
-	}}
+	p := profile{backup: []string{"--user", "b", "--rate-limit", "14MB"},
+		during: func(ctx context.Context, source *mariadbtest.Server) error {
+			time.Sleep(500 * time.Millisecond)
+			if err := source.Exec(context.WithoutCancel(ctx), "ALTER TABLE d.t DISCARD TABLESPACE"); err != nil {
+				return err
+			}
+			x.place(t)
+			if err := source.Exec(context.WithoutCancel(ctx), "ALTER TABLE d.t IMPORT TABLESPACE",
+				"UPDATE d.t SET n = 5"); err != nil {
+				return err
+			}
+			return busy(ctx, source)
+		}}
 	repository := t.TempDir()
 	b := taking(t, source, repository, p)
 	wantSame(t, source, caughtUp(t, source, repository, b, p))

@@ -126,7 +126,8 @@ func imported(t *testing.T, version string, how importing) string {
 		args = append(args, "--innodb-max-dirty-pages-pct=0") // as mbk advises
 	}
 	source := mariadbtest.New(t, version, args...)
-	source.MustExec(t, statements(filled("big", 8, ""), filled("t", 1, ""), filled("other", 2, ""), []string{"UPDATE other SET n = id"})...)
+	source.MustExec(t, statements(filled("big", 8, ""), filled("t", 1, ""), filled("other", 2, ""),
+		[]string{"UPDATE other SET n = id"})...)
 	x := exported(t, source, "d", "t", "other")
 	if how.discarded {
 		source.MustExec(t, "ALTER TABLE d.t DISCARD TABLESPACE")
@@ -156,7 +157,8 @@ func imported(t *testing.T, version string, how importing) string {
 		if !how.placed {
 			x.place(t)
 		}
-		return source.Exec(ctx, "ALTER TABLE d.t IMPORT TABLESPACE", "INSERT INTO d.t SELECT 1000000 + id, n, s FROM d.big LIMIT 2000", "UPDATE d.t SET n = n + 1 WHERE id % 3 = 0")
+		return source.Exec(ctx, "ALTER TABLE d.t IMPORT TABLESPACE",
+			"INSERT INTO d.t SELECT 1000000 + id, n, s FROM d.big LIMIT 2000", "UPDATE d.t SET n = n + 1 WHERE id % 3 = 0")
 	}
 	repository := t.TempDir()
 	p := profile{args: args, during: during, backup: []string{"--rate-limit", "20MB"}}
@@ -213,7 +215,8 @@ func exported(t *testing.T, source *mariadbtest.Server, database, table, from st
 		t.Fatal(err)
 	}
 	defer conn.Close() //nolint:errcheck // of a test
-	if _, err := conn.ExecContext(t.Context(), fmt.Sprintf("FLUSH TABLES `%s`.`%s` FOR EXPORT", database, from)); err != nil {
+	if _, err := conn.ExecContext(t.Context(),
+		fmt.Sprintf("FLUSH TABLES `%s`.`%s` FOR EXPORT", database, from)); err != nil {
 		t.Fatal(err)
 	}
 	for name, to := range map[string]*[]byte{".ibd": &x.ibd, ".cfg": &x.cfg} {
@@ -259,7 +262,8 @@ func undoElsewhere(t *testing.T, version string) string {
 }
 
 // truncations counts the truncations of undo tablespaces.
-const truncations = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'Innodb_undo_truncations'"
+const truncations = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = " +
+	"'Innodb_undo_truncations'"
 
 // truncating fills undo tablespaces until purge truncates them. Beside writers
 // that never rest it must not wait for purge to be done.
@@ -278,7 +282,8 @@ func redoOverwritten(t *testing.T, version string) string {
 	source, repository := smallLog(t, version), t.TempDir()
 	o, took := afterStop(t, backupArgs(source, repository), repository, source, overwritten...)
 	if o.code != 4 || !strings.Contains(o.stderr, "overwritten") || took > 10*time.Second {
-		t.Errorf("after %s exit code %d, %s; want exit code 4 within 10 s because the redo log was overwritten", took, o.code, o.stderr)
+		t.Errorf("after %s exit code %d, %s; want exit code 4 within 10 s because the redo log was overwritten", took,
+			o.code, o.stderr)
 	}
 	return fmt.Sprintf("exit code %d after %s: %s", o.code, took.Round(time.Millisecond), firstLine(o.stderr))
 }
@@ -337,13 +342,15 @@ func TestRedoResizedElsewhere(t *testing.T) {
 func redoResized(t *testing.T, version string) string {
 	elsewhere := otherFileSystem(t)
 	p := profile{
-		args:     []string{"--innodb-log-group-home-dir=" + elsewhere, "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=2"},
+		args: []string{"--innodb-log-group-home-dir=" + elsewhere, "--innodb-log-file-size=8M",
+			"--innodb-flush-log-at-trx-commit=2"},
 		restored: []string{},
 		told:     []string{"my.cnf", "innodb_log_group_home_dir = ."},
 		prepare:  statements(filled("t", 16, "")),
 		during: all(
 			churn("UPDATE d.t SET n = n + 1 WHERE id % 4 = 0"),
-			churn("SET GLOBAL innodb_log_file_size=12582912", "DO SLEEP(0.1)", "SET GLOBAL innodb_log_file_size=8388608", "DO SLEEP(0.1)"),
+			churn("SET GLOBAL innodb_log_file_size=12582912", "DO SLEEP(0.1)", "SET GLOBAL innodb_log_file_size=8388608",
+				"DO SLEEP(0.1)"),
 		),
 		backup: []string{"--rate-limit", "16MB"},
 	}
@@ -369,9 +376,11 @@ func otherFileSystem(t *testing.T) string {
 // encrypted are tables of all kinds, encrypted where the server does that.
 func encryptedTables() []string {
 	return statements(
-		filled("plain", 2, "ENCRYPTED=NO"), filled("crypt", 4, "ENCRYPTED=YES"), filled("second", 1, "ENCRYPTED=YES ENCRYPTION_KEY_ID=2"),
+		filled("plain", 2, "ENCRYPTED=NO"), filled("crypt", 4, "ENCRYPTED=YES"),
+		filled("second", 1, "ENCRYPTED=YES ENCRYPTION_KEY_ID=2"),
 		filled("zip", 2, "ROW_FORMAT=COMPRESSED ENCRYPTED=YES"), filled("packed", 2, "PAGE_COMPRESSED=1 ENCRYPTED=YES"),
-		filled("aria", 2, "ENGINE=Aria"), filled("aria_off", 1, "ENGINE=Aria TRANSACTIONAL=0"), filled("myisam", 1, "ENGINE=MyISAM"))
+		filled("aria", 2, "ENGINE=Aria"), filled("aria_off", 1, "ENGINE=Aria TRANSACTIONAL=0"),
+		filled("myisam", 1, "ENGINE=MyISAM"))
 }
 
 // After a crash 10.5 writes checkpoints that do not say where their records are.
@@ -486,7 +495,8 @@ func providerArgs() []string {
 
 // Files with holes are restored with as many.
 func TestHolesAreKept(t *testing.T) {
-	p := profile{prepare: statements(filled("packed", 24, "PAGE_COMPRESSED=1"), []string{"FLUSH TABLES packed FOR EXPORT", "UNLOCK TABLES"})}
+	p := profile{prepare: statements(filled("packed", 24, "PAGE_COMPRESSED=1"),
+		[]string{"FLUSH TABLES packed FOR EXPORT", "UNLOCK TABLES"})}
 	_, source, restored := light(t, oldest(), p)
 	want, got := onDisk(t, source, "d/packed.ibd"), onDisk(t, restored, "d/packed.ibd")
 	t.Logf("%d KiB on disk, restored %d KiB", want>>10, got>>10)
@@ -548,12 +558,14 @@ func preparedAndOpen(t *testing.T, version string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, q := range []string{"XA START 'held'", "UPDATE d.t SET n = 77 WHERE id < 100", "XA END 'held'", "XA PREPARE 'held'"} {
+	for _, q := range []string{"XA START 'held'", "UPDATE d.t SET n = 77 WHERE id < 100", "XA END 'held'",
+		"XA PREPARE 'held'"} {
 		if _, err := held.ExecContext(t.Context(), q); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, q := range []string{"BEGIN", "UPDATE d.t SET n = 88 WHERE id BETWEEN 200 AND 300", "DELETE FROM d.t WHERE id BETWEEN 301 AND 400"} {
+	for _, q := range []string{"BEGIN", "UPDATE d.t SET n = 88 WHERE id BETWEEN 200 AND 300",
+		"DELETE FROM d.t WHERE id BETWEEN 301 AND 400"} {
 		if _, err := open.ExecContext(t.Context(), q); err != nil {
 			t.Fatal(err)
 		}
@@ -578,23 +590,27 @@ func TestReplicaAsSource(t *testing.T) { t.Log(replicated(t, oldest())) }
 // replicated backs a parallel replica up while its primary is busy.
 func replicated(t *testing.T, version string) string {
 	primary := mariadbtest.Listen(t, version, "", "--gtid-strict-mode=ON")
-	strict := []string{"--gtid-strict-mode=ON", "--log-slave-updates=ON", "--slave-parallel-threads=8", "--slave-parallel-mode=optimistic"}
+	strict := []string{"--gtid-strict-mode=ON", "--log-slave-updates=ON", "--slave-parallel-threads=8",
+		"--slave-parallel-mode=optimistic"}
 	replica := mariadbtest.New(t, version, append(strict, "--server-id=2")...)
 	primary.MustExec(t, "CREATE USER r@127.0.0.1 IDENTIFIED BY 'secret'", "GRANT REPLICATION SLAVE ON *.* TO r@127.0.0.1")
-	follow := fmt.Sprintf("CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=%d, MASTER_USER='r', MASTER_PASSWORD='secret', MASTER_USE_GTID=slave_pos", primary.Port)
+	follow := fmt.Sprintf("CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=%d, MASTER_USER='r', "+
+		"MASTER_PASSWORD='secret', MASTER_USE_GTID=slave_pos", primary.Port)
 	replica.MustExec(t, follow, "START SLAVE")
 	primary.MustExec(t, statements(filled("t", 2, ""), filled("u", 2, ""))...)
 	follows(t, replica, primary)
 
 	var work []func(context.Context, *mariadbtest.Server) error
 	for i := range 6 {
-		one := churn(fmt.Sprintf("UPDATE d.t SET n = n + 1 WHERE id %% 50 = %d LIMIT 1", i), fmt.Sprintf("INSERT INTO d.u SELECT MAX(id) + 1, %d, 'x' FROM d.u", i))
+		one := churn(fmt.Sprintf("UPDATE d.t SET n = n + 1 WHERE id %% 50 = %d LIMIT 1", i),
+			fmt.Sprintf("INSERT INTO d.u SELECT MAX(id) + 1, %d, 'x' FROM d.u", i))
 		work = append(work, func(ctx context.Context, _ *mariadbtest.Server) error { return conflicts(one, ctx, primary) })
 	}
 	p := profile{during: all(work...), backup: []string{"--rate-limit", "25MB"}}
 	repository := t.TempDir()
 	b := taking(t, replica, repository, p)
-	if len(b.Replicas) != 1 || b.Replicas[0].Port != primary.Port || (b.Replicas[0].Position == 0) != (b.Replicas[0].File == "") || b.Replicas[0].GTID == "" {
+	if len(b.Replicas) != 1 || b.Replicas[0].Port != primary.Port ||
+		(b.Replicas[0].Position == 0) != (b.Replicas[0].File == "") || b.Replicas[0].GTID == "" {
 		t.Fatalf("the backup is a replica of %+v", b.Replicas)
 	}
 	target := filepath.Join(t.TempDir(), "restored")
@@ -606,11 +622,13 @@ func replicated(t *testing.T, version string) string {
 	restored.MustExec(t, "SET GLOBAL gtid_slave_pos='"+b.Replicas[0].GTID+"'", follow, "START SLAVE")
 	follows(t, restored, primary)
 	wantSame(t, primary, restored)
-	return strings.TrimSuffix(fmt.Sprintf("%s, GTID %s at %q; %s", b, b.Replicas[0].GTID, b.Replicas[0].File, notes(r.stdout)), "; ")
+	return strings.TrimSuffix(fmt.Sprintf("%s, GTID %s at %q; %s", b, b.Replicas[0].GTID, b.Replicas[0].File,
+		notes(r.stdout)), "; ")
 }
 
 // conflicts goes on over the deadlocks of busy sessions.
-func conflicts(work func(context.Context, *mariadbtest.Server) error, ctx context.Context, srv *mariadbtest.Server) error {
+func conflicts(work func(context.Context, *mariadbtest.Server) error, ctx context.Context,
+	srv *mariadbtest.Server) error {
 	for {
 		err := work(ctx, srv)
 		if err == nil || !strings.Contains(err.Error(), "Deadlock") && !strings.Contains(err.Error(), "Duplicate") {

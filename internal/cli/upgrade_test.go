@@ -26,7 +26,8 @@ func oldChecksums(t *testing.T, version, algorithm string) string {
 		t.Fatal(err)
 	}
 	source := mariadbtest.Open(t, version, old.Datadir, "--log-bin=upgraded")
-	p := profile{during: all(churn("UPDATE d.later SET n = n + 1 WHERE id % 9 = 0"), churn("UPDATE d.zip SET n = n + 1 WHERE id % 99 = 0"),
+	p := profile{during: all(churn("UPDATE d.later SET n = n + 1 WHERE id % 9 = 0"),
+		churn("UPDATE d.zip SET n = n + 1 WHERE id % 99 = 0"),
 		churn("UPDATE d.packed SET n = n + 1 WHERE id % 99 = 0"), churn("UPDATE d.dynamic SET n = n + 1 WHERE id % 999 = 0"))}
 	repository := t.TempDir()
 	b := taking(t, source, repository, p)
@@ -39,7 +40,8 @@ func oldChecksums(t *testing.T, version, algorithm string) string {
 			t.Errorf("the rows of %s are %s, want %s", table, got, want)
 		}
 		var name, op, kind, said string
-		if err := restored.DB().QueryRowContext(t.Context(), "CHECK TABLE d."+table+" EXTENDED").Scan(&name, &op, &kind, &said); err != nil || said != "OK" {
+		if err := restored.DB().QueryRowContext(t.Context(), "CHECK TABLE d."+table+" EXTENDED").Scan(&name, &op, &kind,
+			&said); err != nil || said != "OK" {
 			t.Errorf("CHECK TABLE %s: %s %s, %v", table, kind, said, err)
 		}
 	}
@@ -67,7 +69,8 @@ func upgraded(t *testing.T, from, to string, alone bool) {
 	}
 	source := mariadbtest.New(t, from, args...)
 	source.MustExec(t, statements(filled("inno", 1, ""), filled("busy", 1, ""),
-		[]string{"CREATE TABLE history (id INT PRIMARY KEY) WITH SYSTEM VERSIONING", "INSERT INTO history VALUES (1)", "UPDATE history SET id = 2",
+		[]string{"CREATE TABLE history (id INT PRIMARY KEY) WITH SYSTEM VERSIONING", "INSERT INTO history VALUES (1)",
+			"UPDATE history SET id = 2",
 			"CREATE TABLE aria (id INT PRIMARY KEY) ENGINE=Aria", "INSERT INTO aria SELECT seq FROM seq_1_to_1000",
 			"CREATE TABLE my (id INT PRIMARY KEY) ENGINE=MyISAM", "INSERT INTO my SELECT seq FROM seq_1_to_1000",
 			"CREATE VIEW v AS SELECT id FROM inno", "CREATE PROCEDURE p() SELECT 1",
@@ -101,7 +104,8 @@ func upgraded(t *testing.T, from, to string, alone bool) {
 		}
 	}
 	var name, op, kind, said string
-	if err := restored.DB().QueryRowContext(t.Context(), "CHECK TABLE d.history FOR UPGRADE").Scan(&name, &op, &kind, &said); err != nil || said != "OK" {
+	if err := restored.DB().QueryRowContext(t.Context(), "CHECK TABLE d.history FOR UPGRADE").Scan(&name, &op, &kind,
+		&said); err != nil || said != "OK" {
 		t.Errorf("CHECK TABLE FOR UPGRADE: %s %s, %v", kind, said, err)
 	}
 	if findings, err := mariadbtest.CheckTables(t.Context(), restored); err != nil || len(findings) > 0 {
@@ -123,10 +127,12 @@ func upgradeArgs(t *testing.T, repository, target string, old, newer mariadbtest
 			t.Errorf("by the newer server alone: %d\n%s", o.code, o.stderr)
 		}
 		recovery = old
-		args = append(restoreArgs("latest", repository, target), "--upgrade-with", newer.Program("mariadbd"), "--mariadbd", old.Program("mariadbd"))
+		args = append(restoreArgs("latest", repository, target), "--upgrade-with", newer.Program("mariadbd"), "--mariadbd",
+			old.Program("mariadbd"))
 	}
 	plan := must(t, append(args, "--dry-run")...)
-	for _, step := range []string{"\nrecovery  by " + recovery.Program("mariadbd"), "\nupgrade   by " + newer.Program("mariadbd"), newer.Program("mariadb-upgrade")} {
+	for _, step := range []string{"\nrecovery  by " + recovery.Program("mariadbd"),
+		"\nupgrade   by " + newer.Program("mariadbd"), newer.Program("mariadb-upgrade")} {
 		if !strings.Contains(strings.Join(strings.Fields(plan.stdout), " "), strings.Join(strings.Fields(step), " ")) {
 			t.Errorf("the plan does not tell %q:\n%s", step, plan.stdout)
 		}

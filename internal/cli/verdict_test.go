@@ -43,7 +43,8 @@ func newCourt(t *testing.T, version string) *court {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &court{repository: t.TempDir(), metrics: filepath.Join(t.TempDir(), "mbk.prom"), server: d.Program("mariadbd"), desk: &desk{status: 200}, smtp: smtptest.Start(t, smtptest.Options{})}
+	c := &court{repository: t.TempDir(), metrics: filepath.Join(t.TempDir(), "mbk.prom"), server: d.Program("mariadbd"),
+		desk: &desk{status: 200}, smtp: smtptest.Start(t, smtptest.Options{})}
 	web := httptest.NewServer(c.desk)
 	t.Cleanup(web.Close)
 	c.web = web.URL
@@ -53,8 +54,10 @@ func newCourt(t *testing.T, version string) *court {
 // verify verifies, and tells everybody.
 func (c *court) verify(t *testing.T, id, mariadbd string, more ...string) (judged, outcome) {
 	t.Helper()
-	args := []string{"verify", id, "--repo", c.repository, "--depth", "boot", "--mariadbd", mariadbd, "--scratch", t.TempDir(), "--owner", strconv.Itoa(os.Getuid()), "--metrics-file", c.metrics, "--json", "--quiet", "--no-defaults",
-		"--notify", "always", "--mail-to", "dba@example.com", "--mail-from", "mbk@example.com", "--mail-server", c.smtp.Addr, "--mail-tls", "none", "--webhook", c.web}
+	args := []string{"verify", id, "--repo", c.repository, "--depth", "boot", "--mariadbd", mariadbd, "--scratch",
+		t.TempDir(), "--owner", strconv.Itoa(os.Getuid()), "--metrics-file", c.metrics, "--json", "--quiet", "--no-defaults",
+		"--notify", "always", "--mail-to", "dba@example.com", "--mail-from", "mbk@example.com", "--mail-server", c.smtp.Addr,
+		"--mail-tls", "none", "--webhook", c.web}
 	cmd := command(t, append(args, more...)...)
 	o := launch(t, cmd).wait(t, 3*time.Minute)
 	var v judged
@@ -97,7 +100,9 @@ func (c *court) want(t *testing.T, id string, w standing) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	scrape(t, string(b), c.repository).want(t, "metrics", scraped{"mbk_repository_damaged_backups": w.damaged, "mbk_verify_last_success,boot": w.lastOK, "mbk_verify_last_carried_out,boot": w.carriedOut})
+	scrape(t, string(b), c.repository).want(t, "metrics",
+		scraped{"mbk_repository_damaged_backups": w.damaged, "mbk_verify_last_success,boot": w.lastOK,
+			"mbk_verify_last_carried_out,boot": w.carriedOut})
 	mails := c.smtp.Mails()
 	if len(mails) == 0 {
 		t.Fatal("no mail came")
@@ -105,7 +110,8 @@ func (c *court) want(t *testing.T, id string, w standing) {
 	if subject, err := subjectOf(mails[len(mails)-1]); err != nil || !strings.Contains(subject, w.told) {
 		t.Errorf("the mail is %q, %v, want %q", subject, err, w.told)
 	}
-	if got := c.posted(t); len(got) != 1 || got[0].Outcome != w.posted || got[0].ExitCode != w.exit || !strings.Contains(got[0].Text, w.told) {
+	if got := c.posted(t); len(got) != 1 || got[0].Outcome != w.posted || got[0].ExitCode != w.exit ||
+		!strings.Contains(got[0].Text, w.told) {
 		t.Errorf("posted %+v, want %q, exit code %d", got, w.posted, w.exit)
 	}
 }
@@ -139,9 +145,13 @@ func TestVerdicts(t *testing.T) {
 	const old, late = "10.11", "11.8" // from 11.5 on, the form of versioned tables is another
 	c := newCourt(t, old)
 	source := mariadbtest.New(t, old, "--plugin-load-add=ha_archive")
-	source.MustExec(t, "CREATE DATABASE shop", "CREATE TABLE shop.t (id INT PRIMARY KEY, s VARCHAR(100))", "INSERT INTO shop.t SELECT seq, MD5(seq) FROM mysql.seq_1_to_2000",
-		"CREATE TABLE shop.arc (id INT) ENGINE=ARCHIVE", "INSERT INTO shop.arc VALUES (1)", "CREATE TABLE shop.versioned (id INT PRIMARY KEY) WITH SYSTEM VERSIONING", "INSERT INTO shop.versioned VALUES (1), (2)",
-		"CREATE TABLE shop.gone (id INT PRIMARY KEY)", "CREATE TABLE shop.parts (id INT PRIMARY KEY) PARTITION BY HASH (id) PARTITIONS 2", "CREATE TABLE shop.crashed (s CHAR(200)) ENGINE=MyISAM", "INSERT INTO shop.crashed SELECT s FROM shop.t")
+	source.MustExec(t, "CREATE DATABASE shop", "CREATE TABLE shop.t (id INT PRIMARY KEY, s VARCHAR(100))",
+		"INSERT INTO shop.t SELECT seq, MD5(seq) FROM mysql.seq_1_to_2000",
+		"CREATE TABLE shop.arc (id INT) ENGINE=ARCHIVE", "INSERT INTO shop.arc VALUES (1)",
+		"CREATE TABLE shop.versioned (id INT PRIMARY KEY) WITH SYSTEM VERSIONING",
+		"INSERT INTO shop.versioned VALUES (1), (2)", "CREATE TABLE shop.gone (id INT PRIMARY KEY)",
+		"CREATE TABLE shop.parts (id INT PRIMARY KEY) PARTITION BY HASH (id) PARTITIONS 2",
+		"CREATE TABLE shop.crashed (s CHAR(200)) ENGINE=MyISAM", "INSERT INTO shop.crashed SELECT s FROM shop.t")
 	id := document[taken](t, backupArgs(source, c.repository)...).ID
 
 	v, o := c.verify(t, id, c.server)
@@ -177,10 +187,12 @@ func TestVerdicts(t *testing.T) {
 	b[len(b)/2] ^= 1
 	rewrite(t, packs[0], b)
 	v, o = c.verify(t, id, c.server)
-	if o.code != 3 || v.OK || v.Verdict != repo.VerdictDamaged || len(v.Findings) == 0 || !strings.Contains(v.Reason, packs[0][len(c.repository)+1:]) {
+	if o.code != 3 || v.OK || v.Verdict != repo.VerdictDamaged || len(v.Findings) == 0 ||
+		!strings.Contains(v.Reason, packs[0][len(c.repository)+1:]) {
 		t.Errorf("exit code %d, %+v: %s", o.code, v, o.stderr)
 	}
-	c.want(t, id, standing{list: "DAMAGED: 1 finding at depth boot", show: "1 finding", damaged: 1, carriedOut: 1, ageCode: 1, kept: "damaged", told: "DAMAGED, 1 finding", posted: "failed", exit: 3})
+	c.want(t, id, standing{list: "DAMAGED: 1 finding at depth boot", show: "1 finding", damaged: 1, carriedOut: 1,
+		ageCode: 1, kept: "damaged", told: "DAMAGED, 1 finding", posted: "failed", exit: 3})
 }
 
 // undone makes verifications fail in many ways that say nothing of the backup.
@@ -192,7 +204,8 @@ func undone(t *testing.T, c *court, id string) {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		script := fmt.Sprintf("#!/bin/bash\nreal=%s\ncase \" $* \" in *' --version '*|*' --help '*) exec $real \"$@\";; esac\n%s\n", c.server, text)
+		script := fmt.Sprintf("#!/bin/bash\nreal=%s\ncase \" $* \" in *' --version '*|*' --help '*) exec $real \"$@\";; "+
+			"esac\n%s\n", c.server, text)
 		if err := executable.Write(filepath.Join(dir, "mariadbd"), []byte(script)); err != nil {
 			t.Fatal(err)
 		}
@@ -209,8 +222,9 @@ func undone(t *testing.T, c *court, id string) {
 		code    int
 		says    string
 	}{
-		"killed in recovery":    {program("recovery", "$real \"$@\" & p=$!; "+killed), nil, 1, "killed"},
-		"killed while checking": {program("check", recovers+socket+"$real \"$@\" & p=$!; while ! [ -S \"$s\" ]; do sleep .01; done; "+killed), nil, 1, "killed"},
+		"killed in recovery": {program("recovery", "$real \"$@\" & p=$!; "+killed), nil, 1, "killed"},
+		"killed while checking": {program("check",
+			recovers+socket+"$real \"$@\" & p=$!; while ! [ -S \"$s\" ]; do sleep .01; done; "+killed), nil, 1, "killed"},
 		"no memory":             {program("memory", "ulimit -v 150000; exec $real \"$@\""), nil, 1, "emory"},
 		"no memory to check":    {program("memory2", recovers+"ulimit -v 150000; exec $real \"$@\""), nil, 1, "emory"},
 		"few open files":        {program("files", recovers+"ulimit -n 28; exec $real \"$@\""), nil, 1, "oo many open files"},
@@ -222,17 +236,22 @@ func undone(t *testing.T, c *court, id string) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, o := c.verify(t, id, f.program, f.more...)
-			if o.code != f.code || v.OK || v.Verdict != repo.VerdictUndone || len(v.Findings) > 0 || !strings.Contains(v.Reason, f.says) || !strings.Contains(o.stderr, f.says) || !strings.Contains(o.stderr, "mbk: hint: ") {
+			if o.code != f.code || v.OK || v.Verdict != repo.VerdictUndone || len(v.Findings) > 0 ||
+				!strings.Contains(v.Reason, f.says) || !strings.Contains(o.stderr, f.says) ||
+				!strings.Contains(o.stderr, "mbk: hint: ") {
 				t.Errorf("exit code %d, %+v: %s", o.code, v, o.stderr)
 			}
-			c.want(t, id, standing{list: "boot, ", show: "not carried out: ", lastOK: 1, kept: "last", told: "NOT CARRIED OUT: ", posted: "failed", exit: f.code})
+			c.want(t, id, standing{list: "boot, ", show: "not carried out: ", lastOK: 1, kept: "last", told: "NOT CARRIED OUT: ",
+				posted: "failed", exit: f.code})
 		})
 	}
 	// A server that cannot be asked for its version, because mbk has no descriptor left, is not to blame.
-	args := []string{"verify", id, "--repo", c.repository, "--depth", "boot", "--mariadbd", c.server, "--scratch", t.TempDir(), "--owner", strconv.Itoa(os.Getuid()), "--quiet", "--no-defaults"}
+	args := []string{"verify", id, "--repo", c.repository, "--depth", "boot", "--mariadbd", c.server, "--scratch",
+		t.TempDir(), "--owner", strconv.Itoa(os.Getuid()), "--quiet", "--no-defaults"}
 	limited := command(t, append([]string{"-c", `ulimit -n 15; exec "$0" "$@"`, os.Args[0]}, args...)...)
 	limited.Path, limited.Args[0] = "/bin/sh", "sh"
-	if o := launch(t, limited).wait(t, time.Minute); o.code != 1 || !strings.Contains(o.stderr, "too many open files") || !strings.Contains(o.stderr, "ulimit -n") || strings.Contains(o.stderr, "name the server's program") {
+	if o := launch(t, limited).wait(t, time.Minute); o.code != 1 || !strings.Contains(o.stderr, "too many open files") ||
+		!strings.Contains(o.stderr, "ulimit -n") || strings.Contains(o.stderr, "name the server's program") {
 		t.Errorf("few files for mbk: exit code %d: %s", o.code, o.stderr)
 	}
 	// Such a failure is news after a proof, and a proof after such a failure, but not another one.
@@ -273,8 +292,10 @@ func asOnSource(t *testing.T, c *court, source *mariadbtest.Server) {
 	named := func(n repo.TableNote) bool {
 		return n.Table == "shop.versioned" && strings.Contains(n.Problem, "mariadb-upgrade")
 	}
-	if o.code != 0 || !v.OK || v.Verdict != repo.VerdictAsOnSource || !slices.ContainsFunc(v.AsOnSource, named) || len(v.Findings) > 0 {
+	if o.code != 0 || !v.OK || v.Verdict != repo.VerdictAsOnSource || !slices.ContainsFunc(v.AsOnSource, named) ||
+		len(v.Findings) > 0 {
 		t.Errorf("exit code %d, %+v: %s", o.code, v, o.stderr)
 	}
-	c.want(t, id, standing{list: "boot, ", show: " as on the source", lastOK: 1, carriedOut: 1, kept: "last", told: " as on the source", posted: "ok"})
+	c.want(t, id, standing{list: "boot, ", show: " as on the source", lastOK: 1, carriedOut: 1, kept: "last",
+		told: " as on the source", posted: "ok"})
 }

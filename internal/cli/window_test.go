@@ -31,8 +31,11 @@ func idleWindow(t *testing.T, version string, innodbMiB, myisamMiB int) string {
 	var told []string
 	for round := range 4 {
 		for engine, mib := range map[string]int{"InnoDB": innodbMiB, "MyISAM": myisamMiB} {
-			srv.MustExec(t, fmt.Sprintf("CREATE TABLE d.%s%d (a INT PRIMARY KEY, b VARCHAR(1000)) ENGINE=%s", engine, round, engine))
-			srv.MustExec(t, fmt.Sprintf("INSERT INTO d.%s%d SELECT seq, REPEAT(CONCAT(MD5(seq), MD5(seq + 1)), 15) FROM d.seq_1_to_%d", engine, round, mib<<10))
+			srv.MustExec(t, fmt.Sprintf("CREATE TABLE d.%s%d (a INT PRIMARY KEY, b VARCHAR(1000)) ENGINE=%s", engine,
+				round, engine))
+			srv.MustExec(t,
+				fmt.Sprintf("INSERT INTO d.%s%d SELECT seq, REPEAT(CONCAT(MD5(seq), MD5(seq + 1)), 15) FROM d.seq_1_to_%d", engine,
+					round, mib<<10))
 		}
 		if round != 0 && round != 3 {
 			continue
@@ -47,7 +50,8 @@ func idleWindow(t *testing.T, version string, innodbMiB, myisamMiB int) string {
 			}
 		}
 		slices.Sort(windows)
-		told = append(told, fmt.Sprintf("%d MiB InnoDB and %d MiB MyISAM: lock windows %v", (round+1)*innodbMiB, (round+1)*myisamMiB, windows))
+		told = append(told, fmt.Sprintf("%d MiB InnoDB and %d MiB MyISAM: lock windows %v", (round+1)*innodbMiB,
+			(round+1)*myisamMiB, windows))
 		if windows[1] > longestWindow {
 			t.Errorf("%d times the data: median lock window %s, want below %s", round+1, windows[1], longestWindow)
 		}
@@ -59,7 +63,8 @@ func idleWindow(t *testing.T, version string, innodbMiB, myisamMiB int) string {
 // that mbk had resident.
 func measure(t *testing.T, repository, socket string) (time.Duration, int64) {
 	t.Helper()
-	cmd := command(t, "backup", "--repo", repository, "--socket", socket, "--user", "root", "--quiet", "--no-defaults", "--json")
+	cmd := command(t, "backup", "--repo", repository, "--socket", socket, "--user", "root", "--quiet",
+		"--no-defaults", "--json")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {

@@ -51,7 +51,8 @@ func dataSets() []dataSet {
 			{"many-zstd", "Many small tables, zstd level 1", nil, backups("zstd")},
 		}},
 		{"mixed engines", fillMixed, []benchCase{
-			{"mixed", "Large idle InnoDB, Aria and MyISAM tables, not compressed, with the stalls of other clients", nil, stalls},
+			{"mixed", "Large idle InnoDB, Aria and MyISAM tables, not compressed, with the stalls of other clients",
+				nil, stalls},
 		}},
 	}
 }
@@ -175,7 +176,8 @@ func backedUp(dir string, backup func() (usage, error)) (figures, error) {
 // stalls compares how long other clients have to wait during backups, and without
 // one.
 func stalls(x *caseRun) []contender {
-	probed := func(run func(ctx context.Context, dir string) (figures, error)) func(context.Context, string) (figures, error) {
+	probed := func(run func(ctx context.Context, dir string) (figures, error)) func(context.Context,
+		string) (figures, error) {
 		return func(ctx context.Context, dir string) (figures, error) {
 			p, err := mariadbtest.StartProbe(ctx, x.server, 0)
 			if err != nil {
@@ -251,7 +253,8 @@ func restores(x *caseRun) []contender {
 			program := x.bench.dist.Program("mariadb-backup")
 			var sum usage
 			for _, programs := range [][][]string{
-				{{"zstd", "-q", "-dc", filepath.Join(x.fromPeer, "backup.zst")}, {x.bench.dist.Program("mbstream"), "-x", "-C", unpacked, "--parallel=2"}},
+				{{"zstd", "-q", "-dc", filepath.Join(x.fromPeer, "backup.zst")},
+					{x.bench.dist.Program("mbstream"), "-x", "-C", unpacked, "--parallel=2"}},
 				{{program, "--no-defaults", "--prepare", "--target-dir=" + unpacked}},
 				{{program, "--no-defaults", "--move-back", "--target-dir=" + unpacked, "--datadir=" + target}},
 			} {
@@ -276,8 +279,9 @@ func (x *caseRun) mbkRestore(target string, more ...string) []string {
 // needs to answer.
 func (x *caseRun) answers(ctx context.Context, u usage, datadir string) (figures, error) {
 	begin := time.Now()
-	s, err := mariadbtest.Start(ctx, mariadbtest.Options{Dist: x.bench.dist, Dir: filepath.Join(filepath.Dir(datadir), "server"), Datadir: datadir,
-		Args: []string{"--innodb-log-file-size=192M", "--innodb-undo-tablespaces=3"}})
+	s, err := mariadbtest.Start(ctx,
+		mariadbtest.Options{Dist: x.bench.dist, Dir: filepath.Join(filepath.Dir(datadir), "server"), Datadir: datadir,
+			Args: []string{"--innodb-log-file-size=192M", "--innodb-undo-tablespaces=3"}})
 	if err != nil {
 		return nil, err
 	}
@@ -320,7 +324,8 @@ func limits(x *caseRun) []contender {
 // with which it would write what lies behind that end.
 func (x *caseRun) settledLSN(ctx context.Context) (string, error) {
 	status := func(name string) (string, error) {
-		return x.server.Value(ctx, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = '"+name+"'")
+		return x.server.Value(ctx, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = '"+name+
+			"'")
 	}
 	for before := ""; ; {
 		checkpoint, err := status("INNODB_LSN_LAST_CHECKPOINT")
@@ -367,8 +372,10 @@ func (x *caseRun) redoParser(ctx context.Context, dir string) (got figures, err 
 // followRedo makes the server write redo and follows it in a child, which writes its
 // rate to a file.
 func (x *caseRun) followRedo(ctx context.Context, out string) (usage, error) {
-	err := x.server.Exec(ctx, "CREATE OR REPLACE DATABASE redo", "CREATE TABLE redo.t (id INT NOT NULL PRIMARY KEY, k INT UNSIGNED NOT NULL, text CHAR(100), KEY (k)) ENGINE=InnoDB",
-		"INSERT INTO redo.t SELECT seq, CRC32(seq), SHA1(seq) FROM redo.seq_1_to_200000", "UPDATE redo.t SET text = SHA1(k) WHERE id % 3 = 0")
+	err := x.server.Exec(ctx, "CREATE OR REPLACE DATABASE redo",
+		"CREATE TABLE redo.t (id INT NOT NULL PRIMARY KEY, k INT UNSIGNED NOT NULL, text CHAR(100), KEY (k)) ENGINE=InnoDB",
+		"INSERT INTO redo.t SELECT seq, CRC32(seq), SHA1(seq) FROM redo.seq_1_to_200000",
+		"UPDATE redo.t SET text = SHA1(k) WHERE id % 3 = 0")
 	if err != nil {
 		return usage{}, err
 	}

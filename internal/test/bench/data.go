@@ -61,7 +61,8 @@ func fillTables(n int) func(context.Context, *bench, *mariadbtest.Server) error 
 // compress as data of applications do, to something less than a half.
 func fillTable(ctx context.Context, s *mariadbtest.Server, table, rows int) error {
 	name := fmt.Sprintf("%s.t%d", dataDB, table)
-	err := s.Exec(ctx, "CREATE TABLE "+name+` (id INT NOT NULL PRIMARY KEY, k INT UNSIGNED NOT NULL, amount DECIMAL(12,2) NOT NULL,
+	err := s.Exec(ctx, "CREATE TABLE "+
+		name+` (id INT NOT NULL PRIMARY KEY, k INT UNSIGNED NOT NULL, amount DECIMAL(12,2) NOT NULL,
 		at DATETIME NOT NULL, code CHAR(40) NOT NULL, text VARCHAR(400) NOT NULL, KEY k (k)) ENGINE=InnoDB DEFAULT CHARSET=latin1`)
 	if err != nil {
 		return err
@@ -70,7 +71,8 @@ func fillTable(ctx context.Context, s *mariadbtest.Server, table, rows int) erro
 	for first := 1; first <= rows; first += step {
 		last := min(first+step-1, rows)
 		seed := strconv.Itoa(table + 1)
-		err := s.Exec(ctx, "SET SESSION sql_log_bin=0, unique_checks=0", "USE "+dataDB, "INSERT INTO "+name+` SELECT seq, CRC32(seq * 3 + `+seed+`), CRC32(seq + `+seed+`) / 100,
+		err := s.Exec(ctx, "SET SESSION sql_log_bin=0, unique_checks=0", "USE "+dataDB,
+			"INSERT INTO "+name+` SELECT seq, CRC32(seq * 3 + `+seed+`), CRC32(seq + `+seed+`) / 100,
 			'2020-01-01' + INTERVAL CRC32(seq) % 100000000 SECOND, SHA1(seq * 7 + `+seed+`),
 			CONCAT_WS(' ', `+words(11, seed)+`, SHA1(seq + `+seed+`), `+words(11, seed+"9")+`, SHA1(seq * 5 + `+seed+`)) FROM seq_`+strconv.Itoa(first)+"_to_"+strconv.Itoa(last))
 		if err != nil {
@@ -105,7 +107,8 @@ func fillSmall(ctx context.Context, b *bench, s *mariadbtest.Server) error {
 		statements := []string{"SET SESSION sql_log_bin=0"}
 		for t := 100 * i; t < min(100*i+100, b.tables); t++ {
 			name := fmt.Sprintf("%s%d.small%d", dataDB, t/perDatabase, t)
-			statements = append(statements, "CREATE TABLE "+name+" (id INT NOT NULL PRIMARY KEY, name VARCHAR(100), at DATETIME, KEY (name)) ENGINE=InnoDB",
+			statements = append(statements,
+				"CREATE TABLE "+name+" (id INT NOT NULL PRIMARY KEY, name VARCHAR(100), at DATETIME, KEY (name)) ENGINE=InnoDB",
 				"INSERT INTO "+name+" SELECT seq, SHA1(seq), NOW() FROM "+dataDB+"0.seq_1_to_20")
 		}
 		return s.Exec(ctx, statements...)

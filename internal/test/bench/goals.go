@@ -85,7 +85,8 @@ func (r *caseResult) figure(g goal) (float64, bool) {
 // goalsMarkdown is the part of the page on the goals.
 func goalsMarkdown(all []reached) string {
 	var b strings.Builder
-	b.WriteString("\n## Goals\n\nRatios of mbk's figure to the other's; where there is no other, the figure itself.\n\n| case | figure | against | to reach | reached | |\n|---|---|---|---:|---:|---|\n")
+	b.WriteString("\n## Goals\n\nRatios of mbk's figure to the other's; where there is no other, the figure " +
+		"itself.\n\n| case | figure | against | to reach | reached | |\n|---|---|---|---:|---:|---|\n")
 	titles := map[string]string{}
 	for _, m := range metrics() {
 		titles[m.key] = m.title
@@ -98,7 +99,8 @@ func goalsMarkdown(all []reached) string {
 		if !g.Met {
 			verdict = "**missed**"
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %.2f | %.2f | %s |\n", g.Case, titles[g.Metric], g.Against, g.Most, g.Ratio, verdict)
+		fmt.Fprintf(&b, "| %s | %s | %s | %.2f | %.2f | %s |\n", g.Case, titles[g.Metric], g.Against, g.Most,
+			g.Ratio, verdict)
 	}
 	var peak, limit float64
 	for _, g := range all {

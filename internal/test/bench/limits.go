@@ -174,7 +174,8 @@ func redoRate(ctx context.Context, path, lsn string) error {
 
 // follow follows a log once and returns how many bytes that were.
 func follow(ctx context.Context, path string, end innodb.LSN) (int64, error) {
-	t, err := innodb.OpenTailer(path, standing(end), func([]byte, innodb.LSN, innodb.LSN) error { return nil }, innodb.TailOptions{})
+	t, err := innodb.OpenTailer(path, standing(end), func([]byte, innodb.LSN, innodb.LSN) error { return nil },
+		innodb.TailOptions{})
 	if err != nil {
 		return 0, err
 	}

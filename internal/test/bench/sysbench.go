@@ -30,9 +30,11 @@ func (x *caseRun) sysbench(ctx context.Context, command string, seconds, rate fl
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // removed with everything else at the end
 	out := filepath.Join(dir, "out")
-	_, err = pipe(ctx, out, []string{"sysbench", "oltp_read_write", "--db-driver=mysql", "--mysql-socket=" + x.server.Socket, "--mysql-user=root",
-		"--mysql-db=" + sysbenchDB, "--tables=" + strconv.Itoa(sysbenchTables), "--table-size=" + strconv.Itoa(sysbenchRows), "--threads=" + strconv.Itoa(sysbenchThreads),
-		"--percentile=99", fmt.Sprintf("--time=%.0f", seconds), fmt.Sprintf("--rate=%.0f", rate), command})
+	_, err = pipe(ctx, out, []string{"sysbench", "oltp_read_write", "--db-driver=mysql",
+		"--mysql-socket=" + x.server.Socket, "--mysql-user=root",
+		"--mysql-db=" + sysbenchDB, "--tables=" + strconv.Itoa(sysbenchTables), "--table-size=" + strconv.Itoa(sysbenchRows),
+		"--threads=" + strconv.Itoa(sysbenchThreads), "--percentile=99", fmt.Sprintf("--time=%.0f", seconds),
+		fmt.Sprintf("--rate=%.0f", rate), command})
 	text, readErr := os.ReadFile(out)
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, text)
@@ -101,7 +103,8 @@ func loads(x *caseRun) []contender {
 }
 
 // during measures sysbench while backups run, nil for none.
-func (x *caseRun) during(backup func(ctx context.Context, dir string) (figures, error)) func(context.Context, string) (figures, error) {
+func (x *caseRun) during(backup func(ctx context.Context, dir string) (figures, error)) func(context.Context,
+	string) (figures, error) {
 	return func(ctx context.Context, dir string) (figures, error) {
 		type outcome struct {
 			text string

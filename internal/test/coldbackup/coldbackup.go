@@ -58,7 +58,9 @@ func newManifest(t testing.TB, s *mariadbtest.Server) *repo.Manifest {
 	for _, r := range query(t, s, "SHOW GLOBAL VARIABLES") {
 		m.Server.Variables[strings.ToLower(r[0])] = r[1]
 	}
-	for _, r := range query(t, s, "SELECT PLUGIN_NAME, PLUGIN_TYPE, PLUGIN_LIBRARY FROM information_schema.PLUGINS WHERE PLUGIN_STATUS='ACTIVE' AND PLUGIN_LIBRARY IS NOT NULL") {
+	for _, r := range query(t, s,
+		"SELECT PLUGIN_NAME, PLUGIN_TYPE, PLUGIN_LIBRARY FROM information_schema.PLUGINS WHERE PLUGIN_STATUS='ACTIVE' AND "+
+			"PLUGIN_LIBRARY IS NOT NULL") {
 		m.Server.Plugins = append(m.Server.Plugins, repo.Plugin{Name: r[0], Type: r[1], Library: r[2]})
 	}
 	for _, r := range query(t, s, "SELECT TABLE_SCHEMA, TABLE_NAME, IFNULL(ENGINE,''), TABLE_TYPE FROM "+
@@ -557,4 +559,5 @@ func WantNothingBut(t testing.TB, dir string, want ...string) {
 
 // OddName is a name for a folder with what breaks options, lists, formats and shells
 // elsewhere. Its path is too long for a socket.
-const OddName = "-dash 12:00,a;b=c%s%n'\"`$HOME~#\\*?[x]&|<> \n\tü\xff" + "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+const OddName = "-dash 12:00,a;b=c%s%n'\"`$HOME~#\\*?[x]&|<> \n\tü\xff" +
+	"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"

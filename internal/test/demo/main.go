@@ -108,7 +108,8 @@ func (d *demo) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if d.source, err = mariadbtest.Start(ctx, mariadbtest.Options{Dist: dist, Dir: filepath.Join(d.dir, "source")}); err != nil {
+	if d.source, err = mariadbtest.Start(ctx,
+		mariadbtest.Options{Dist: dist, Dir: filepath.Join(d.dir, "source")}); err != nil {
 		return err
 	}
 	fmt.Printf("    MariaDB %s on socket %s\n", dist.Version, d.source.Socket)
@@ -138,7 +139,8 @@ func (d *demo) back(ctx context.Context) error {
 	if err := os.Mkdir(repository, 0o700); err != nil {
 		return err
 	}
-	if err := d.run(ctx, &d.backup, "backup", "--repo", repository, "--datadir", d.source.Datadir, "--socket", d.source.Socket, "--user", "root"); err != nil {
+	if err := d.run(ctx, &d.backup, "backup", "--repo", repository, "--datadir", d.source.Datadir, "--socket",
+		d.source.Socket, "--user", "root"); err != nil {
 		return err
 	}
 	var err error
@@ -155,21 +157,25 @@ func (d *demo) back(ctx context.Context) error {
 }
 
 func (d *demo) prove(ctx context.Context) error {
-	return d.run(ctx, &d.verify, "verify", "latest", "--repo", filepath.Join(d.dir, "repository"), "--depth", "boot", "--scratch", d.dir, "--owner", strconv.Itoa(os.Getuid()))
+	return d.run(ctx, &d.verify, "verify", "latest", "--repo", filepath.Join(d.dir, "repository"), "--depth", "boot",
+		"--scratch", d.dir, "--owner", strconv.Itoa(os.Getuid()))
 }
 
 func (d *demo) restore(ctx context.Context) (err error) {
 	target := filepath.Join(d.dir, "restored")
 	var result struct{}
-	if err := d.run(ctx, &result, "restore", d.backup.ID, "--repo", filepath.Join(d.dir, "repository"), "--target", target, "--owner", strconv.Itoa(os.Getuid())); err != nil {
+	if err := d.run(ctx, &result, "restore", d.backup.ID, "--repo", filepath.Join(d.dir, "repository"), "--target", target,
+		"--owner", strconv.Itoa(os.Getuid())); err != nil {
 		return err
 	}
-	restored, err := mariadbtest.Start(ctx, mariadbtest.Options{Dist: d.source.Dist, Dir: filepath.Join(d.dir, "second"), Datadir: target})
+	restored, err := mariadbtest.Start(ctx,
+		mariadbtest.Options{Dist: d.source.Dist, Dir: filepath.Join(d.dir, "second"), Datadir: target})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, restored.Close()) }()
-	if err := mariadbtest.ReplayBinlog(ctx, d.source, restored, d.backup.Binlog.File, d.backup.Binlog.Position); err != nil {
+	if err := mariadbtest.ReplayBinlog(ctx, d.source, restored, d.backup.Binlog.File,
+		d.backup.Binlog.Position); err != nil {
 		return err
 	}
 	want, err := mariadbtest.TakeSnapshot(ctx, d.source)
@@ -208,12 +214,15 @@ func (d *demo) summary() {
 	for _, line := range [][2]string{
 		{"source", "MariaDB " + b.Version + ", being written to by 9 sessions"},
 		{"backup", fmt.Sprintf("%s: %d tables in %d databases", b.ID, b.Tables, b.Databases)},
-		{"size", fmt.Sprintf("%.0f MiB read, %.0f MiB stored (%.1f : 1), %.1f MiB of it redo", b.BytesRead/mib, b.BytesStored/mib, b.BytesRead/b.BytesStored, b.RedoBytes/mib)},
+		{"size", fmt.Sprintf("%.0f MiB read, %.0f MiB stored (%.1f : 1), %.1f MiB of it redo", b.BytesRead/mib,
+			b.BytesStored/mib, b.BytesRead/b.BytesStored, b.RedoBytes/mib)},
 		{"locked", fmt.Sprintf("%d ms, from BLOCK_DDL to END", b.LockWindowMS)},
-		{"longest stalls", fmt.Sprintf("commit %s, CREATE or DROP TABLE %s, MyISAM insert %s", round(d.stalls.Commit.Longest), round(d.stalls.DDL.Longest), round(d.stalls.MyISAM.Longest))},
+		{"longest stalls", fmt.Sprintf("commit %s, CREATE or DROP TABLE %s, MyISAM insert %s", round(d.stalls.Commit.Longest),
+			round(d.stalls.DDL.Longest), round(d.stalls.MyISAM.Longest))},
 		{"verified", fmt.Sprintf("%d pages; %d tables checked by a server started on them", d.verify.Pages, d.verify.Tables)},
 		{"position", fmt.Sprintf("%s %d, GTID %s", b.Binlog.File, b.Binlog.Position, b.Binlog.GTID)},
-		{"proof", fmt.Sprintf("after the binary log from there on, %d objects (tables by checksum, views, routines,", d.equal)},
+		{"proof", fmt.Sprintf("after the binary log from there on, %d objects (tables by checksum, views, routines,",
+			d.equal)},
 		{"", "triggers, events) are the same on the source and on the restored server"},
 	} {
 		fmt.Printf("  %-15s %s\n", line[0], line[1])

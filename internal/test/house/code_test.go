@@ -101,7 +101,8 @@ func TestNoPlaceholders(t *testing.T) {
 	for _, s := range all {
 		for _, group := range s.tree.Comments {
 			for _, c := range group.List {
-				for _, w := range strings.FieldsFunc(c.Text, func(r rune) bool { return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') }) {
+				for _, w := range strings.FieldsFunc(c.Text,
+					func(r rune) bool { return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') }) {
 					if slices.Contains(words, w) {
 						t.Errorf("%v: %s", fset.Position(c.Pos()), c.Text)
 					}

@@ -137,7 +137,8 @@ func TestFormatsKnowNoOtherPackage(t *testing.T) {
 		for _, p := range s.imports(t) {
 			// They know nothing of mbk either: whose rights a call has, of what kind an error
 			// is, and what a person can do.
-			if p == "mbk/internal/sys/disk" || p == "mbk/internal/sys/fsuser" || p == "mbk/internal/hint" || p == "mbk/internal/fault" || path.Dir(s.pkg) == p {
+			if p == "mbk/internal/sys/disk" || p == "mbk/internal/sys/fsuser" || p == "mbk/internal/hint" ||
+				p == "mbk/internal/fault" || path.Dir(s.pkg) == p {
 				continue
 			}
 			if strings.HasPrefix(p, "mbk/") {

@@ -107,7 +107,8 @@ func TestManualHasAPageForEachCommand(t *testing.T) {
 		}
 	}
 	for page := range documents(t) {
-		if name, ours := strings.CutPrefix(page, manual); ours && page != manualIndex && !strings.Contains(index, "]("+name+")") {
+		if name, ours := strings.CutPrefix(page, manual); ours && page != manualIndex &&
+			!strings.Contains(index, "]("+name+")") {
 			t.Errorf("%s has no link to %s", manualIndex, name)
 		}
 	}
@@ -164,7 +165,8 @@ func fields(typ reflect.Type, prefix string, shared ...any) []string {
 	default:
 		return nil
 	}
-	if typ == reflect.TypeFor[time.Time]() || slices.ContainsFunc(shared, func(v any) bool { return reflect.TypeOf(v) == typ }) {
+	if typ == reflect.TypeFor[time.Time]() ||
+		slices.ContainsFunc(shared, func(v any) bool { return reflect.TypeOf(v) == typ }) {
 		return nil
 	}
 	var all []string

@@ -75,7 +75,8 @@ func TestUnitsAreUnderstood(t *testing.T) {
 
 // What the packages are made of must be there, or be made by packaging/release.
 func TestPackagedFilesExist(t *testing.T) {
-	sources := regexp.MustCompile(`(?m)^  - src: (\S+)$|^  (?:post|pre)\w+: (\S+)$`).FindAllStringSubmatch(document(t, "packaging/nfpm.yaml"), -1)
+	sources := regexp.MustCompile(`(?m)^  - src: (\S+)$|^  (?:post|pre)\w+: (\S+)$`).FindAllStringSubmatch(document(t,
+		"packaging/nfpm.yaml"), -1)
 	if len(sources) < 10 {
 		t.Fatalf("%d sources found", len(sources))
 	}

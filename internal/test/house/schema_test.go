@@ -56,7 +56,8 @@ func TestSchemas(t *testing.T) {
 			}
 		}
 		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want.Bytes()) {
-			t.Errorf("%s/%s.json is not what the code says (%v): go test ./internal/test/house -run TestSchemas -update", schemas, d.Schema, err)
+			t.Errorf("%s/%s.json is not what the code says (%v): go test ./internal/test/house -run TestSchemas -update",
+				schemas, d.Schema, err)
 		}
 	}
 	entries, err := os.ReadDir(filepath.Join(root, schemas))
@@ -93,7 +94,8 @@ func descriptions(texts ...string) map[string]string {
 		for _, row := range fieldCells.FindAllStringSubmatch(text, -1) {
 			for _, field := range strings.Split(row[1], ", ") {
 				meaning := regexp.MustCompile(`\[([^]]+)\]\([^)]*\)`).ReplaceAllString(row[2], "$1")
-				if !strings.HasPrefix(meaning, "likewise") && !strings.HasPrefix(meaning, "as there") && !strings.HasPrefix(meaning, "as above") {
+				if !strings.HasPrefix(meaning, "likewise") && !strings.HasPrefix(meaning, "as there") &&
+					!strings.HasPrefix(meaning, "as above") {
 					all[strings.Trim(field, "`")] = strings.ReplaceAll(meaning, "`", "")
 				}
 			}

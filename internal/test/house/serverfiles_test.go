@@ -53,12 +53,15 @@ func opensByPath(name string) bool {
 	pkg, call, _ := strings.Cut(name, ".")
 	switch pkg {
 	case "os":
-		return slices.Contains([]string{"Open", "OpenFile", "Create", "CreateTemp", "Stat", "Lstat", "ReadFile", "ReadDir", "Readlink", "DirFS",
-			"OpenRoot", "OpenInRoot", "WriteFile", "Remove", "RemoveAll", "Rename", "Chmod", "Chown", "Lchown", "Truncate", "Mkdir", "MkdirAll", "Link", "Symlink"}, call)
+		return slices.Contains([]string{"Open", "OpenFile", "Create", "CreateTemp", "Stat", "Lstat", "ReadFile", "ReadDir",
+			"Readlink", "DirFS",
+			"OpenRoot", "OpenInRoot", "WriteFile", "Remove", "RemoveAll", "Rename", "Chmod", "Chown", "Lchown", "Truncate",
+			"Mkdir", "MkdirAll", "Link", "Symlink"}, call)
 	case "filepath":
 		return slices.Contains([]string{"EvalSymlinks", "Glob", "Walk", "WalkDir"}, call)
 	case "unix", "syscall":
-		return slices.Contains([]string{"Open", "Openat", "Openat2", "Creat", "Stat", "Lstat", "Fstatat", "Statx", "Access", "Faccessat", "Readlink", "Readlinkat"}, call)
+		return slices.Contains([]string{"Open", "Openat", "Openat2", "Creat", "Stat", "Lstat", "Fstatat", "Statx", "Access",
+			"Faccessat", "Readlink", "Readlinkat"}, call)
 	}
 	return false
 }

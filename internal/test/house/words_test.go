@@ -27,7 +27,8 @@ func TestGlossaryIsOfThisCode(t *testing.T) {
 	if len(terms) < 25 {
 		t.Fatalf("%s explains %d terms: %q", design, len(terms), terms)
 	}
-	if !slices.IsSortedFunc(terms, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) }) {
+	if !slices.IsSortedFunc(terms,
+		func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) }) {
 		t.Errorf("the terms are not sorted: %q", terms)
 	}
 	for i := 1; i < len(terms); i++ {
@@ -113,7 +114,8 @@ func wordsOf(name string) []string {
 	}
 	runes := []rune(name)
 	for i, r := range runes {
-		inside := unicode.IsLower(r) || i > 0 && unicode.IsUpper(runes[i-1]) && (i+1 == len(runes) || !unicode.IsLower(runes[i+1]))
+		inside := unicode.IsLower(r) || i > 0 && unicode.IsUpper(runes[i-1]) &&
+			(i+1 == len(runes) || !unicode.IsLower(runes[i+1]))
 		switch {
 		case !unicode.IsLetter(r):
 			flush()

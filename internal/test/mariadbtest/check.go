@@ -17,7 +17,9 @@ func CheckTables(ctx context.Context, s *Server) (findings []string, err error) 
 	if err := s.WaitForPurge(ctx); err != nil {
 		return nil, err
 	}
-	tables, err := s.query(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA NOT IN "+notSchemas+" ORDER BY 1, 2")
+	tables, err := s.query(ctx,
+		"SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA NOT IN "+notSchemas+
+			" ORDER BY 1, 2")
 	if err != nil {
 		return nil, fmt.Errorf("check tables: %w", err)
 	}
@@ -44,8 +46,10 @@ func CheckTables(ctx context.Context, s *Server) (findings []string, err error) 
 // Some servers that never crashed have rows, too, that name a transaction whose
 // history is purged (10.6, 10.11.7, 11.4; not 10.11.19, 11.8.6).
 func isPurgeGarbage(version, kind, message string) bool {
-	return kind == "Warning" && (strings.Contains(message, "Clustered index record not found for index") && strings.Contains(message, "(info_bits=32,") ||
-		(strings.HasPrefix(version, "10.6.") || version == "10.11.7" || strings.HasPrefix(version, "11.4.")) && strings.Contains(message, "Clustered index record with stale history"))
+	return kind == "Warning" && (strings.Contains(message, "Clustered index record not found for index") &&
+		strings.Contains(message, "(info_bits=32,") ||
+		(strings.HasPrefix(version, "10.6.") || version == "10.11.7" || strings.HasPrefix(version, "11.4.")) &&
+			strings.Contains(message, "Clustered index record with stale history"))
 }
 
 // WaitForPurge waits until InnoDB has no history left to purge, a minute at

@@ -22,8 +22,9 @@ func GaleraArgs(d Dist, join string) (args []string, address string, err error) 
 	}
 	address = fmt.Sprintf("127.0.0.1:%d", ports[0])
 	return []string{
-		"--wsrep-on=ON", "--wsrep-provider=" + library, "--wsrep-cluster-address=gcomm://" + join, "--wsrep-node-address=127.0.0.1",
-		"--innodb-autoinc-lock-mode=2", "--binlog-format=ROW", "--log-slave-updates=ON",
-		fmt.Sprintf("--wsrep-provider-options=gmcast.listen_addr=tcp://%s;base_host=127.0.0.1;ist.recv_addr=127.0.0.1:%d", address, ports[1]),
+		"--wsrep-on=ON", "--wsrep-provider=" + library, "--wsrep-cluster-address=gcomm://" + join,
+		"--wsrep-node-address=127.0.0.1", "--innodb-autoinc-lock-mode=2", "--binlog-format=ROW", "--log-slave-updates=ON",
+		fmt.Sprintf("--wsrep-provider-options=gmcast.listen_addr=tcp://%s;base_host=127.0.0.1;ist.recv_addr=127.0.0.1:%d",
+			address, ports[1]),
 	}, address, nil
 }

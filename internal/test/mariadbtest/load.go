@@ -131,7 +131,9 @@ func (s *Server) withSession(ctx context.Context, seed uint64, l *Load, f func(x
 func (s *Server) processes() string {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	rows, err := s.query(ctx, "SELECT ID, TIME_MS, IFNULL(STATE, ''), IFNULL(INFO, '') FROM information_schema.PROCESSLIST WHERE COMMAND NOT IN ('Daemon', 'Sleep')")
+	rows, err := s.query(ctx,
+		"SELECT ID, TIME_MS, IFNULL(STATE, ''), IFNULL(INFO, '') FROM information_schema.PROCESSLIST WHERE COMMAND NOT IN "+
+			"('Daemon', 'Sleep')")
 	if err != nil {
 		return err.Error()
 	}

@@ -116,7 +116,8 @@ func TestDiffFinds(t *testing.T) {
 	s := New(t, Versions()[0])
 	populate(t, s, Fill{})
 	for _, name := range []string{"less", "empty", "other", "gone"} {
-		s.MustExec(t, "CREATE TABLE mbk_load."+name+" (id INT PRIMARY KEY, s VARCHAR(10))", "INSERT INTO mbk_load."+name+" VALUES (1, 'a'), (2, NULL)")
+		s.MustExec(t, "CREATE TABLE mbk_load."+name+" (id INT PRIMARY KEY, s VARCHAR(10))",
+			"INSERT INTO mbk_load."+name+" VALUES (1, 'a'), (2, NULL)")
 	}
 	s.MustExec(t, "CREATE DATABASE mbk_other", "UPDATE mbk_load.innodb_versioned SET k = k + 1 WHERE id = 2")
 	want := snapshot(t, s)
@@ -126,7 +127,8 @@ func TestDiffFinds(t *testing.T) {
 	cases := []struct{ name, damage, want string }{
 		{"a lost row", "DELETE FROM mbk_load.less WHERE id = 1", "rows `mbk_load`.`less`: got \"1 rows"},
 		{"NULL became empty", "UPDATE mbk_load.empty SET s = '' WHERE id = 2", "rows `mbk_load`.`empty`: got \"2 rows"},
-		{"a changed row beside virtual columns", "UPDATE mbk_load.innodb_generated SET k = k + 1 WHERE id = 1", "rows `mbk_load`.`innodb_generated`: got"},
+		{"a changed row beside virtual columns", "UPDATE mbk_load.innodb_generated SET k = k + 1 WHERE id = 1",
+			"rows `mbk_load`.`innodb_generated`: got"},
 		{"a changed row of Aria", "UPDATE mbk_load.aria_page SET k = k + 1 WHERE id = 1", "rows `mbk_load`.`aria_page`: got"},
 		{"a lost row of history", "DELETE HISTORY FROM mbk_load.innodb_versioned", "rows `mbk_load`.`innodb_versioned`: got"},
 		{"a changed definition", "ALTER TABLE mbk_load.other MODIFY s VARCHAR(11)", "table `mbk_load`.`other`: got"},
@@ -137,7 +139,9 @@ func TestDiffFinds(t *testing.T) {
 		{"a changed database", "ALTER DATABASE mbk_empty COMMENT 'x'", "database `mbk_empty`: got"},
 		{"a lost view", "DROP VIEW mbk_load.money", "view `mbk_load`.`money`: missing"},
 		{"a lost trigger", "DROP TRIGGER mbk_load.audit_insert", "trigger `mbk_load`.`audit_insert`: missing"},
-		{"a changed trigger", "CREATE OR REPLACE TRIGGER mbk_load.audit_delete BEFORE DELETE ON mbk_load.innodb_audited FOR EACH ROW DO 1", "trigger `mbk_load`.`audit_delete`: got"},
+		{"a changed trigger",
+			"CREATE OR REPLACE TRIGGER mbk_load.audit_delete BEFORE DELETE ON mbk_load.innodb_audited FOR EACH ROW DO 1",
+			"trigger `mbk_load`.`audit_delete`: got"},
 		{"a lost function", "DROP FUNCTION mbk_load.twice", "function `mbk_load`.`twice`: missing"},
 		{"a lost procedure", "DROP PROCEDURE mbk_load.tick", "procedure `mbk_load`.`tick`: missing"},
 		{"a lost event", "DROP EVENT mbk_load.far_away", "event `mbk_load`.`far_away`: missing"},
@@ -166,7 +170,8 @@ func TestCheckTablesFinds(t *testing.T) {
 	s.MustExec(t, "CREATE DATABASE d", "USE d", "CREATE TABLE d.m (id INT PRIMARY KEY, s VARCHAR(100)) ENGINE=MyISAM",
 		"INSERT INTO d.m SELECT seq, REPEAT('x', 100) FROM seq_1_to_1000", "FLUSH TABLES")
 	wantNone(t, "CHECK TABLE of sound tables", func() ([]string, error) { return CheckTables(t.Context(), s) })
-	if out, err := exec.Command("truncate", "-s", "50K", filepath.Join(s.Datadir, "d", "m.MYD")).CombinedOutput(); err != nil {
+	if out, err := exec.Command("truncate", "-s", "50K",
+		filepath.Join(s.Datadir, "d", "m.MYD")).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	findings, err := CheckTables(t.Context(), s)
@@ -176,7 +181,8 @@ func TestCheckTablesFinds(t *testing.T) {
 }
 
 func TestPurgeGarbage(t *testing.T) {
-	const message = "InnoDB: Clustered index record not found for index `v` of table `d`.`t`: COMPACT RECORD(info_bits=%, 2 fields): {[4]   ,(0x8000002C)}"
+	const message = "InnoDB: Clustered index record not found for index `v` of table `d`.`t`: COMPACT " +
+		"RECORD(info_bits=%, 2 fields): {[4]   ,(0x8000002C)}"
 	for _, c := range []struct {
 		name, kind, bits string
 		want             bool
@@ -212,10 +218,12 @@ func TestReplayBinlogFails(t *testing.T) {
 	file, pos := position(t, src)
 	src.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY)", "INSERT INTO d.t VALUES (1)")
 	dst.MustExec(t, "CREATE DATABASE d")
-	if err := ReplayBinlog(t.Context(), src, dst, file, pos); err == nil || !strings.Contains(err.Error(), "database exists") {
+	if err := ReplayBinlog(t.Context(), src, dst, file, pos); err == nil ||
+		!strings.Contains(err.Error(), "database exists") {
 		t.Errorf("replay of a statement that fails = %v, want the client's words", err)
 	}
-	if err := ReplayBinlog(t.Context(), src, dst, "binlog.009999", 4); err == nil || !strings.Contains(err.Error(), "not among") {
+	if err := ReplayBinlog(t.Context(), src, dst, "binlog.009999", 4); err == nil ||
+		!strings.Contains(err.Error(), "not among") {
 		t.Errorf("replay from an unknown file = %v, want an error", err)
 	}
 }
@@ -228,7 +236,9 @@ func TestReplayEncryptedBinlog(t *testing.T) {
 	src, dst := New(t, Versions()[0], args...), New(t, Versions()[0], args...)
 	file, pos := position(t, src)
 	src.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY)", "INSERT INTO d.t VALUES (1)")
-	if got := src.MustValue(t, "SELECT COUNT(*) FROM information_schema.INNODB_TABLESPACES_ENCRYPTION WHERE NAME = 'd/t' AND ENCRYPTION_SCHEME = 1"); got != "1" {
+	if got := src.MustValue(t,
+		"SELECT COUNT(*) FROM information_schema.INNODB_TABLESPACES_ENCRYPTION WHERE NAME = 'd/t' AND "+
+			"ENCRYPTION_SCHEME = 1"); got != "1" {
 		t.Errorf("%s encrypted tablespaces named d/t, want 1", got)
 	}
 	if err := ReplayBinlog(t.Context(), src, dst, file, pos); err != nil {

@@ -107,7 +107,8 @@ func pipe(first, second *exec.Cmd) error {
 	errFirst := first.Wait() // may be a consequence of the other
 	for i, err := range []error{errSecond, errFirst} {
 		if err != nil {
-			return fmt.Errorf("replay binary log: %s: %w: %s", []string{"mariadb", "mariadb-binlog"}[i], err, lastLines(complaints[1-i].Bytes(), 5))
+			return fmt.Errorf("replay binary log: %s: %w: %s", []string{"mariadb", "mariadb-binlog"}[i], err,
+				lastLines(complaints[1-i].Bytes(), 5))
 		}
 	}
 	return nil

@@ -100,10 +100,13 @@ func statementTables() []table {
 // schema returns the statements that make everything but the one table in the
 // system tablespace.
 func schema() []string {
-	const body = "(id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, k INT NOT NULL, s VARCHAR(200) NOT NULL, b MEDIUMBLOB, KEY (k))"
-	const fixed = "(id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, k INT NOT NULL, s CHAR(200) NOT NULL, b VARBINARY(0), KEY (k))"
+	const body = "(id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, k INT NOT NULL, s VARCHAR(200) NOT NULL, b MEDIUMBLOB, " +
+		"KEY (k))"
+	const fixed = "(id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, k INT NOT NULL, s CHAR(200) NOT NULL, b VARBINARY(0), " +
+		"KEY (k))"
 	const noKey = "(id INT NOT NULL, k INT NOT NULL, s VARCHAR(200) NOT NULL, b BLOB NOT NULL)"
-	const ranges = " PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (100), PARTITION p1 VALUES LESS THAN (200), PARTITION `p max` VALUES LESS THAN MAXVALUE)"
+	const ranges = " PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (100), PARTITION p1 VALUES LESS THAN (200), " +
+		"PARTITION `p max` VALUES LESS THAN MAXVALUE)"
 	create := func(name, rest string) string { return "CREATE TABLE " + quote(loadDB, name) + " " + rest }
 	with := func(more string) string { return strings.TrimSuffix(body, ")") + ", " + more + ")" }
 
@@ -121,15 +124,20 @@ func schema() []string {
 		create("innodb_page_compressed", body+" PAGE_COMPRESSED=1"),
 		create("innodb_hash", body+" PARTITION BY HASH (id) PARTITIONS 4"),
 		create("innodb_range", body+ranges),
-		create("innodb_generated", with("v INT AS (k * 2) VIRTUAL, w VARCHAR(20) AS (LEFT(s, 20)) PERSISTENT, KEY (v), KEY (w)")),
+		create("innodb_generated",
+			with("v INT AS (k * 2) VIRTUAL, w VARCHAR(20) AS (LEFT(s, 20)) PERSISTENT, KEY (v), KEY (w)")),
 		create("innodb_fulltext", with("FULLTEXT (s)")),
 		create("innodb_spatial", with("g POINT NOT NULL, SPATIAL KEY (g)")),
 		create("innodb_instant", body),
-		"ALTER TABLE " + quote(loadDB, "innodb_instant") + " ADD COLUMN later INT NOT NULL DEFAULT 7 FIRST, ALGORITHM=INSTANT",
-		"ALTER TABLE " + quote(loadDB, "innodb_instant") + " DROP COLUMN later, ADD COLUMN last VARCHAR(10) DEFAULT 'x', ALGORITHM=INSTANT",
+		"ALTER TABLE " + quote(loadDB, "innodb_instant") +
+			" ADD COLUMN later INT NOT NULL DEFAULT 7 FIRST, ALGORITHM=INSTANT",
+		"ALTER TABLE " + quote(loadDB, "innodb_instant") +
+			" DROP COLUMN later, ADD COLUMN last VARCHAR(10) DEFAULT 'x', ALGORITHM=INSTANT",
 		create("innodb_versioned", body+" WITH SYSTEM VERSIONING"),
 		create("innodb_audited", body),
-		create("audit", "(id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, what CHAR(1), row_id INT, at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6))"),
+		create("audit",
+			"(id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, what CHAR(1), row_id INT, at TIMESTAMP(6) NOT NULL DEFAULT "+
+				"CURRENT_TIMESTAMP(6))"),
 		create("ticks", "(id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, at DATETIME(6) NOT NULL)"),
 		create("aria_transactional", body+" ENGINE=Aria TRANSACTIONAL=1"),
 		create("aria_page", body+" ENGINE=Aria TRANSACTIONAL=0 ROW_FORMAT=PAGE"),
@@ -152,7 +160,9 @@ func schema() []string {
 		"CREATE TABLE " + quote(oddDB, "MyISAM @0020") + body + " ENGINE=MyISAM",
 		"CREATE TABLE " + quote(oddDB, "aria.é") + body + " ENGINE=Aria",
 		create("parent", "(id INT NOT NULL PRIMARY KEY, n INT NOT NULL)"),
-		create("child", "(id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, parent INT, n INT NOT NULL, FOREIGN KEY (parent) REFERENCES parent (id) ON DELETE CASCADE ON UPDATE CASCADE)"),
+		create("child",
+			"(id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, parent INT, n INT NOT NULL, FOREIGN KEY (parent) REFERENCES parent "+
+				"(id) ON DELETE CASCADE ON UPDATE CASCADE)"),
 		"INSERT INTO " + quote(loadDB, "parent") + " SELECT seq, 0 FROM seq_1_to_100",
 	}
 	return append(append(append(q, bank()...), programs()...), people()...)
@@ -162,11 +172,14 @@ func schema() []string {
 func bank() []string {
 	forms := []string{"", " ROW_FORMAT=COMPRESSED", " PAGE_COMPRESSED=1", " PARTITION BY HASH (id) PARTITIONS 3"}
 	q := []string{"CREATE TABLE " + quote(loadDB, "journal") +
-		" (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, bank TINYINT NOT NULL, account INT NOT NULL, amount INT NOT NULL, KEY (bank, account))"}
+		" (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, bank TINYINT NOT NULL, account INT NOT NULL, amount INT NOT NULL, " +
+		"KEY (bank, account))"}
 	for i, name := range bankTables() {
 		q = append(q,
-			"CREATE TABLE "+quote(loadDB, name)+" (id INT NOT NULL PRIMARY KEY, balance INT NOT NULL, pad CHAR(100) NOT NULL DEFAULT 'pad')"+forms[i],
-			fmt.Sprintf("INSERT INTO %s (id, balance) SELECT seq, %d FROM seq_1_to_%d", quote(loadDB, name), bankStart, bankAccounts))
+			"CREATE TABLE "+quote(loadDB, name)+
+				" (id INT NOT NULL PRIMARY KEY, balance INT NOT NULL, pad CHAR(100) NOT NULL DEFAULT 'pad')"+forms[i],
+			fmt.Sprintf("INSERT INTO %s (id, balance) SELECT seq, %d FROM seq_1_to_%d", quote(loadDB, name), bankStart,
+				bankAccounts))
 	}
 	return q
 }
@@ -180,14 +193,16 @@ func programs() []string {
 	}
 	return []string{
 		"CREATE VIEW " + db + "money AS SELECT SUM(amount) AS moved, COUNT(*) AS moves FROM " + db + "journal",
-		"CREATE ALGORITHM=MERGE VIEW " + quote(oddDB, "a view, too") + " AS SELECT id, k FROM " + quote(oddDB, "表") + " WITH CHECK OPTION",
-		"CREATE TRIGGER " + db + "audit_insert AFTER INSERT ON " + audited + " FOR EACH ROW " + audit("i", "NEW"),
+		"CREATE ALGORITHM=MERGE VIEW " + quote(oddDB, "a view, too") + " AS SELECT id, k FROM " + quote(oddDB, "表") +
+			" WITH CHECK OPTION", "CREATE TRIGGER " + db + "audit_insert AFTER INSERT ON " + audited + " FOR EACH ROW " +
+			audit("i", "NEW"),
 		"CREATE TRIGGER " + db + "audit_update AFTER UPDATE ON " + audited + " FOR EACH ROW " + audit("u", "NEW"),
 		"CREATE TRIGGER " + db + "audit_delete BEFORE DELETE ON " + audited + " FOR EACH ROW " + audit("d", "OLD"),
 		"CREATE FUNCTION " + db + "twice(n INT) RETURNS INT DETERMINISTIC RETURN n * 2",
 		"CREATE PROCEDURE " + db + "tick() MODIFIES SQL DATA INSERT INTO " + db + "ticks (at) VALUES (NOW(6))",
 		"CREATE EVENT " + db + "every_second ON SCHEDULE EVERY 1 SECOND DO CALL " + db + "tick()",
-		"CREATE EVENT " + db + "far_away ON SCHEDULE AT '2037-01-01 00:00:00' ON COMPLETION PRESERVE DISABLE COMMENT 'later' DO SELECT 1",
+		"CREATE EVENT " + db +
+			"far_away ON SCHEDULE AT '2037-01-01 00:00:00' ON COMPLETION PRESERVE DISABLE COMMENT 'later' DO SELECT 1",
 		"CREATE SEQUENCE " + db + "numbers START WITH 1 INCREMENT BY 3 CACHE 10",
 		"CREATE SEQUENCE " + db + "aria_numbers CACHE 5 ENGINE=Aria",
 	}
@@ -228,7 +243,9 @@ func (x *session) idleData(fill Fill) error {
 			continue
 		}
 		name := quote(loadDB, "idle_"+strings.ToLower(e.engine))
-		if err := x.exec("CREATE TABLE " + name + " (id INT NOT NULL PRIMARY KEY, a VARBINARY(600), z VARCHAR(600)) CHARACTER SET latin1 ENGINE=" + e.engine); err != nil {
+		if err := x.exec("CREATE TABLE " + name +
+			" (id INT NOT NULL PRIMARY KEY, a VARBINARY(600), z VARCHAR(600)) CHARACTER SET latin1 ENGINE=" +
+			e.engine); err != nil {
 			return err
 		}
 		if err := x.idleRows(name, e.mib*1000); err != nil {

@@ -12,7 +12,8 @@ import (
 
 // Object names one thing that Snapshot compares.
 type Object struct {
-	Kind string // "table", "rows", "database", "view", "trigger", "procedure", "function", "package", "event", "sequence", ...
+	// "table", "rows", "database", "view", "trigger", "procedure", "function", "package", "event", "sequence", ...
+	Kind string
 	Name string // quoted, with its database
 }
 
@@ -29,7 +30,8 @@ func TakeSnapshot(ctx context.Context, s *Server) (Snapshot, error) {
 	found := Snapshot{}
 	err := s.withConn(ctx, func(conn *sql.Conn) error {
 		t := &snapshotter{ctx: ctx, conn: conn, found: found}
-		for _, step := range []func() error{t.prepare, t.databases, t.tables, t.disabledKeys, t.routines, t.triggers, t.events} {
+		for _, step := range []func() error{t.prepare, t.databases, t.tables, t.disabledKeys, t.routines,
+			t.triggers, t.events} {
 			if err := step(); err != nil {
 				return err
 			}
@@ -102,7 +104,8 @@ func (t *snapshotter) databases() error {
 
 // tables reads base tables, sequences and views, and the rows of the first two.
 func (t *snapshotter) tables() error {
-	all, err := t.rows("SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, IFNULL(ENGINE, '') FROM information_schema.TABLES WHERE TABLE_SCHEMA NOT IN " + notSchemas)
+	all, err := t.rows("SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, IFNULL(ENGINE, '') FROM information_schema.TABLES " +
+		"WHERE TABLE_SCHEMA NOT IN " + notSchemas)
 	if err != nil {
 		return err
 	}
@@ -159,7 +162,8 @@ func replayed(db, name string) bool {
 // virtualColumns returns the tables for which CHECKSUM TABLE gives a random
 // number: those with columns that are not stored.
 func (t *snapshotter) virtualColumns() (map[string]bool, error) {
-	rows, err := t.rows("SELECT DISTINCT TABLE_SCHEMA, TABLE_NAME FROM information_schema.COLUMNS WHERE EXTRA LIKE '%VIRTUAL GENERATED%' AND TABLE_SCHEMA NOT IN " + notSchemas)
+	rows, err := t.rows("SELECT DISTINCT TABLE_SCHEMA, TABLE_NAME FROM information_schema.COLUMNS WHERE EXTRA LIKE " +
+		"'%VIRTUAL GENERATED%' AND TABLE_SCHEMA NOT IN " + notSchemas)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +176,8 @@ func (t *snapshotter) virtualColumns() (map[string]bool, error) {
 
 // disabledKeys reads which keys are not kept up to date.
 func (t *snapshotter) disabledKeys() error {
-	rows, err := t.rows("SELECT DISTINCT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME FROM information_schema.STATISTICS WHERE COMMENT = 'disabled'")
+	rows, err := t.rows("SELECT DISTINCT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME FROM information_schema.STATISTICS WHERE " +
+		"COMMENT = 'disabled'")
 	for _, row := range rows {
 		t.found[Object{"disabled key", quote(row[0], row[1], row[2])}] = ""
 	}
@@ -218,7 +223,8 @@ func (t *snapshotter) sum(db, table string, versioned bool) error {
 	if versioned {
 		history = " FOR SYSTEM_TIME ALL"
 	}
-	rows, err := t.rows("SELECT COUNT(*), IFNULL(SUM(CRC32(CONCAT_WS('|', " + strings.Join(columns, ", ") + "))), 0) FROM " + name + history)
+	rows, err := t.rows("SELECT COUNT(*), IFNULL(SUM(CRC32(CONCAT_WS('|', " + strings.Join(columns, ", ") +
+		"))), 0) FROM " + name + history)
 	if err != nil {
 		return err
 	}
@@ -229,7 +235,8 @@ func (t *snapshotter) sum(db, table string, versioned bool) error {
 // columns returns an expression for each column of a table which the binary log
 // brings to a copy; it tells NULL from every value.
 func (t *snapshotter) columns(db, table string) ([]string, error) {
-	rows, err := t.rows("SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION", db, table)
+	rows, err := t.rows("SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? "+
+		"ORDER BY ORDINAL_POSITION", db, table)
 	if err != nil {
 		return nil, err
 	}

@@ -65,7 +65,8 @@ func (s *Server) stopEvents(ctx context.Context) error {
 		return err
 	}
 	for {
-		n, err := s.Value(ctx, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE COMMAND = 'Connect' OR USER = 'event_scheduler'")
+		n, err := s.Value(ctx,
+			"SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE COMMAND = 'Connect' OR USER = 'event_scheduler'")
 		if err != nil {
 			return err
 		}
@@ -86,10 +87,12 @@ func (x *session) transfer() error {
 	amount := 1 + x.IntN(100)
 	move := func(amount int) error {
 		bank, account := x.IntN(len(banks)), 1+x.IntN(bankAccounts)
-		if err := x.exec("UPDATE "+quote(loadDB, banks[bank])+" SET balance = balance + ? WHERE id = ?", amount, account); err != nil {
+		if err := x.exec("UPDATE "+quote(loadDB, banks[bank])+" SET balance = balance + ? WHERE id = ?", amount,
+			account); err != nil {
 			return err
 		}
-		return x.exec("INSERT INTO "+quote(loadDB, "journal")+" (bank, account, amount) VALUES (?, ?, ?)", bank, account, amount)
+		return x.exec("INSERT INTO "+quote(loadDB, "journal")+" (bank, account, amount) VALUES (?, ?, ?)", bank,
+			account, amount)
 	}
 	return x.transaction("transfer", func() error {
 		if err := move(-amount); err != nil {
@@ -145,7 +148,8 @@ func (t table) change(x *session) error {
 // stay in its page.
 func (t table) insert(x *session, n int) error {
 	id := "NULL"
-	if strings.HasSuffix(t.name, ".`csv`") || strings.HasSuffix(t.name, ".`archive`") || strings.HasSuffix(t.name, ".`memory`") {
+	if strings.HasSuffix(t.name, ".`csv`") || strings.HasSuffix(t.name, ".`archive`") ||
+		strings.HasSuffix(t.name, ".`memory`") {
 		id = "0"
 	}
 	var rows []string
@@ -246,8 +250,8 @@ func (x *session) trim() error {
 	t := all[x.IntN(len(all))]
 	q := []string{
 		"DROP TEMPORARY TABLE IF EXISTS " + temp,
-		"CREATE TEMPORARY TABLE " + temp + " ENGINE=" + []string{"InnoDB", "Aria", "MyISAM"}[x.IntN(3)] + " SELECT id, what FROM " + quote(loadDB, "audit"),
-		"TRUNCATE TABLE " + quote(loadDB, "memory"),
+		"CREATE TEMPORARY TABLE " + temp + " ENGINE=" + []string{"InnoDB", "Aria", "MyISAM"}[x.IntN(3)] +
+			" SELECT id, what FROM " + quote(loadDB, "audit"), "TRUNCATE TABLE " + quote(loadDB, "memory"),
 	}
 	if !t.insertOnly {
 		q = append(q, "SET @first = (SELECT MAX(id) - 3000 FROM "+t.name+")", "DELETE FROM "+t.name+" WHERE id < @first")
@@ -261,22 +265,29 @@ func (x *session) definitions() error {
 	user := fmt.Sprintf("mbk_user_%d@localhost", n%5)
 	switch x.IntN(7) {
 	case 0:
-		return x.all("views", fmt.Sprintf("CREATE OR REPLACE VIEW %sview_%d AS SELECT id, k + %d AS k FROM %sinnodb_dynamic", db, n%5, n, db))
+		return x.all("views", fmt.Sprintf("CREATE OR REPLACE VIEW %sview_%d AS SELECT id, k + %d AS k FROM %sinnodb_dynamic",
+			db, n%5, n, db))
 	case 1:
 		return x.all("routines",
-			fmt.Sprintf("CREATE OR REPLACE FUNCTION %sadd_%d(a INT) RETURNS INT DETERMINISTIC COMMENT 'number %d' RETURN a + %d", db, n%5, n, n))
+			fmt.Sprintf("CREATE OR REPLACE FUNCTION %sadd_%d(a INT) RETURNS INT DETERMINISTIC COMMENT 'number %d' RETURN a + %d",
+				db, n%5, n, n))
 	case 2:
 		return x.all("triggers",
-			fmt.Sprintf("CREATE OR REPLACE TRIGGER %strigger_%d BEFORE INSERT ON %sparent FOR EACH ROW SET NEW.n = NEW.n + %d", db, n%3, db, n%7))
+			fmt.Sprintf("CREATE OR REPLACE TRIGGER %strigger_%d BEFORE INSERT ON %sparent FOR EACH ROW SET NEW.n = NEW.n + %d",
+				db, n%3, db, n%7))
 	case 3:
-		return x.all("events", fmt.Sprintf("CREATE OR REPLACE EVENT %sevent_%d ON SCHEDULE EVERY %d DAY STARTS '2036-01-01' DO DO %d", db, n%3, n+1, n))
+		return x.all("events",
+			fmt.Sprintf("CREATE OR REPLACE EVENT %sevent_%d ON SCHEDULE EVERY %d DAY STARTS '2036-01-01' DO DO %d", db,
+				n%3, n+1, n))
 	case 4:
-		return x.all("users", "CREATE OR REPLACE USER "+user+fmt.Sprintf(" IDENTIFIED BY 'secret %d'", n), "GRANT mbk_reader TO "+user,
+		return x.all("users", "CREATE OR REPLACE USER "+user+fmt.Sprintf(" IDENTIFIED BY 'secret %d'", n),
+			"GRANT mbk_reader TO "+user,
 			fmt.Sprintf("GRANT SELECT, INSERT ON %s* TO %s", db, user))
 	case 5:
 		return x.all("users", "DROP USER IF EXISTS "+user)
 	default:
-		return x.all("drops", fmt.Sprintf("DROP VIEW IF EXISTS %sview_%d", db, n%5), fmt.Sprintf("DROP FUNCTION IF EXISTS %sadd_%d", db, n%5))
+		return x.all("drops", fmt.Sprintf("DROP VIEW IF EXISTS %sview_%d", db, n%5),
+			fmt.Sprintf("DROP FUNCTION IF EXISTS %sadd_%d", db, n%5))
 	}
 }
 

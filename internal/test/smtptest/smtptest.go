@@ -71,7 +71,8 @@ func Start(t testing.TB, o Options) *Server {
 	}
 	config := s.certify(t)
 	srv := smtp.NewServer(s)
-	srv.Domain, srv.ReadTimeout, srv.WriteTimeout, srv.ErrorLog = "mail.test", 10*time.Second, 10*time.Second, log.New(io.Discard, "", 0)
+	srv.Domain, srv.ReadTimeout, srv.WriteTimeout, srv.ErrorLog = "mail.test", 10*time.Second, 10*time.Second,
+		log.New(io.Discard, "", 0)
 	if o.StartTLS || o.TLS {
 		srv.TLSConfig = config
 	}
@@ -98,7 +99,8 @@ func (s *Server) certify(t testing.TB) *tls.Config {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mail.test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mail.test"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
