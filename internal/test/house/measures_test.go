@@ -61,7 +61,7 @@ func TestFunctionsAreShortAndPlain(t *testing.T) {
 var unfolded = []string{
 	"backup", "copier", "stage", "internal/aria", "internal/cli", "internal/datadir", "internal/hint", "internal/innodb",
 	"internal/input", "internal/job", "internal/mariadbd", "internal/repo", "internal/restore", "internal/sys",
-	"internal/ui",
+	"internal/verify", "internal/ui",
 }
 
 // TestLinesAreShort lets text in backquotes be as it is: documents, and lines of other
