@@ -35,7 +35,8 @@ func TestOptionsAreSpelledByTheFrontEnd(t *testing.T) {
 	ofCommand := regexp.MustCompile(`(mbk [a-z]+|mariadbd) [^;,]*$`) // "mbk verify latest --depth boot"
 	_, all := sources(t)
 	for _, s := range all {
-		if s.test || s.program() || s.pkg == "mbk" || strings.HasPrefix(s.pkg, "mbk/internal/cli") || strings.HasPrefix(s.pkg, "mbk/internal/test/") {
+		if s.test || s.program() || s.pkg == "mbk" || strings.HasPrefix(s.pkg, "mbk/internal/cli") ||
+			strings.HasPrefix(s.pkg, "mbk/internal/test/") {
 			continue
 		}
 		literals(s.tree, func(text string) {
