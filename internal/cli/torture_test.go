@@ -302,7 +302,8 @@ func redoReplaced(t *testing.T, version string) string {
 	}))
 	defer webhook.Close()
 	args := backupArgs(source, repository, "--webhook", webhook.URL, "--notify", "change")
-	o, took := afterStop(t, args, repository, source, append(slices.Clone(overwritten), "SET GLOBAL innodb_log_file_size=25165824")...)
+	o, took := afterStop(t, args, repository, source,
+		append(slices.Clone(overwritten), "SET GLOBAL innodb_log_file_size=25165824")...)
 	if o.code != 0 || !strings.Contains(o.stderr, "starting over") || !strings.Contains(o.stderr, "redo log replaced") {
 		t.Fatalf("exit code %d, %s; want a backup that started over because the redo log was replaced", o.code, o.stderr)
 	}
@@ -324,7 +325,8 @@ func smallLog(t *testing.T, version string) *mariadbtest.Server {
 
 // afterStop stops a backup that is copying while the server does something. It
 // returns how the backup ended, and how long after that.
-func afterStop(t *testing.T, args []string, repository string, source *mariadbtest.Server, do ...string) (o outcome, took time.Duration) {
+func afterStop(t *testing.T, args []string, repository string, source *mariadbtest.Server, do ...string) (o outcome,
+	took time.Duration) {
 	t.Helper()
 	r := launch(t, command(t, append(args, "--rate-limit", "8MB")...))
 	untilCopying(t, repository)
