@@ -76,7 +76,7 @@ func tableStates(files func(yield func(datadir.Entry, datadir.Identity) bool)) m
 		if e.Table == "" || filename.Temporary(e.Name) || filename.FullText(e.Name) {
 			continue
 		}
-		key := datadir.TableKey{Database: e.Dir, Table: e.Table}
+		key := e.Key()
 		t := all[key]
 		switch {
 		case e.IsDefinition():

@@ -264,7 +264,7 @@ func TestReconcileTables(t *testing.T) {
 			f.leftOut = append(f.leftOut, repo.LeftOut{Database: "d", Name: name})
 		}
 		f.listed.Tables = c.listed
-		l := datadir.Layout{BadDefinitions: map[string]string{"d/" + c.unreadable + ".frm": "bad"}}
+		l := datadir.Layout{BadDefinitions: map[string]datadir.Problem{"d/" + c.unreadable + ".frm": {Text: "bad"}}}
 		err := reconcileTables(m, f, l, c.unlisted)
 		if (err != nil) != (c.says != "") || err != nil && !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)

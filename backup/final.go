@@ -182,11 +182,11 @@ func (f *finalState) leaveOut() []repo.LeftOut {
 		if d == nil || d.Kind == datadir.KindView || datadir.SupportedEngine(d.Engine) {
 			continue
 		}
-		gone[datadir.TableKey{Database: p.entry.Dir, Table: p.entry.Table}] = true
+		gone[p.entry.Key()] = true
 		found = append(found, datadir.UnsupportedTable(p.entry, *d))
 	}
 	for path, p := range f.files {
-		if gone[datadir.TableKey{Database: p.entry.Dir, Table: p.entry.Table}] {
+		if gone[p.entry.Key()] {
 			delete(f.files, path)
 		}
 	}
@@ -202,7 +202,7 @@ func (f *finalState) tables(index map[string]int) []repo.Table {
 	byTable := map[datadir.TableKey]*repo.Table{}
 	files := map[datadir.TableKey][]int{}
 	for path, p := range f.files {
-		key := datadir.TableKey{Database: p.entry.Dir, Table: p.entry.Table}
+		key := p.entry.Key()
 		if p.entry.Table == "" {
 			continue
 		}

@@ -112,7 +112,7 @@ func (r *attempt) noteProblems(m *repo.Manifest) []datadir.TableName {
 	all := j.Problems(parts)
 	for i := range m.Tables {
 		if t := &m.Tables[i]; t.Problem == "" {
-			t.Problem = all[datadir.TableKey{Database: filename.Encode(t.Database), Table: filename.Encode(t.Name)}]
+			t.Problem = all[datadir.TableName{Database: t.Database, Name: t.Name}.Key()].Text
 		}
 	}
 	return datadir.Outdated(parts, r.found.Facts.Version)

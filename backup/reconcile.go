@@ -180,7 +180,7 @@ func reconcileTables(m *repo.Manifest, f *finalState, l datadir.Layout, unlisted
 // the server could not read it, before anything was locked. It reports whether it is one.
 func addUnknown(m *repo.Manifest, l datadir.Layout, q datadir.TableName) bool {
 	frm := datadir.DefinitionOf(q)
-	problem := l.BadDefinitions[frm.Path()]
+	problem := l.BadDefinitions[frm.Path()].Text
 	if problem == "" {
 		return false
 	}
@@ -227,7 +227,7 @@ func (f *finalState) warnUndefined(m *repo.Manifest) []string {
 	}
 	var found []string
 	for name, p := range f.files {
-		if e := p.entry; e.IsInnoDB() && e.Dir != "" && !e.Volatile() && !defined[datadir.TableName{Database: filename.SQL(e.Dir), Name: filename.SQL(e.Table)}] {
+		if e := p.entry; e.IsInnoDB() && e.Dir != "" && !e.Volatile() && !defined[e.Key().SQL()] {
 			found = append(found, name)
 		}
 	}
@@ -247,12 +247,16 @@ func inTwoFiles(id innodb.SpaceID, one, other string) error {
 
 // warnProblems are the warnings of tables with a problem.
 func warnProblems(m *repo.Manifest) []string {
-	var tables []datadir.TableName
-	var problems []string
+	var all []datadir.TableProblem
 	for _, t := range m.Tables {
 		if t.Problem != "" {
-			tables, problems = append(tables, datadir.TableName{Database: t.Database, Name: t.Name}), append(problems, t.Problem)
+			table := datadir.TableName{Database: t.Database, Name: t.Name}
+			all = append(all, datadir.TableProblem{Table: table, Problem: datadir.Problem{Text: t.Problem}})
 		}
 	}
-	return preflight.ProblemTexts(tables, problems)
+	var warnings []string
+	for _, group := range datadir.GroupProblems(all) {
+		warnings = append(warnings, group.String())
+	}
+	return warnings
 }

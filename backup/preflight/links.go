@@ -17,12 +17,12 @@ import (
 	"mbk/stage"
 )
 
-// checkLinks looks, before anything is locked, for tablespaces elsewhere that no
+// checkLinks looks, before anything is locked, for external tablespaces that no
 // backup could find. A DDL that is at work looks the same, so what is found must
 // be there for a while.
 func (p *Report) checkLinks(ctx context.Context, o Options) error {
 	const tries, pause = 5, 200 * time.Millisecond
-	var problems []string
+	var problems []lostSpace
 	for i := range tries {
 		if i > 0 {
 			select {
@@ -39,7 +39,7 @@ func (p *Report) checkLinks(ctx context.Context, o Options) error {
 		if i == 0 {
 			problems = found
 		}
-		problems = slices.DeleteFunc(problems, func(text string) bool { return !slices.Contains(found, text) })
+		problems = slices.DeleteFunc(problems, func(s lostSpace) bool { return !slices.Contains(found, s) })
 		if err != nil || len(problems) == 0 {
 			return err
 		}
@@ -48,71 +48,87 @@ func (p *Report) checkLinks(ctx context.Context, o Options) error {
 	if p.Layout.Selection != nil && !p.Layout.Pathless() {
 		advice = ExternalFilteredHint
 	}
-	for _, text := range problems {
-		p.Add(CheckTables, GradeError, text, advice)
+	for _, s := range problems {
+		p.Add(CheckTables, GradeError, s.text, advice)
 	}
 	return nil
 }
 
 // Why a filter and DATA DIRECTORY do not go together up to 10.5, and what then.
 const (
-	ExternalFiltered     = "with a filter such tables cannot be backed up from a server before 10.6, whose dictionary has their paths"
+	ExternalFiltered = "with a filter such tables cannot be backed up from a server before 10.6, " +
+		"whose dictionary has their paths"
 	ExternalFilteredHint = "back up everything, and get single tables out of a restored copy"
 )
 
-// lostSpaces lists what is wrong with links, and the tablespaces elsewhere to
-// which none leads.
-func (p *Report) lostSpaces(ctx context.Context, server *stage.Server) ([]string, error) {
-	var problems []string
-	for _, b := range p.first.Broken {
-		problems = append(problems, b.Text)
-	}
-	left := map[string]bool{}
-	for _, name := range p.first.ExcludedFullText {
-		left[name] = true
-	}
-	far, err := server.FarSpaces(ctx, p.Facts.Version)
+// lostSpace is a tablespace outside of the data directory that a backup would not have.
+type lostSpace struct {
+	table string // by its name on disk, as InnoDB's dictionary has it: "shop/t", "shop/t#P#p0"
+	text  string
+}
+
+// lostSpaces lists what is wrong with links, and the external tablespaces to which none
+// leads. What is wrong with a table whose tablespace is discarded does not count.
+func (p *Report) lostSpaces(ctx context.Context, server *stage.Server) ([]lostSpace, error) {
+	external, err := server.FarSpaces(ctx, p.Facts.Version)
 	if err != nil {
 		return nil, err
 	}
-	reached := map[string]bool{}
-	for _, e := range p.first.Entries {
-		if e.Link.Kind != repo.LinkISL {
-			continue
-		}
-		reached[path.Clean(e.Link.To)] = true
-		if !slices.Contains(far, e.Link.To) && p.Layout.Pathless() {
-			continue // the server has no such file open
-		}
-		if _, err := p.Layout.Stat(p.Layout.File(e)); errors.Is(err, fs.ErrNotExist) {
-			problems = append(problems, fmt.Sprintf("%s leads to %s, which is not there", strings.TrimSuffix(e.Path(), ".ibd")+datadir.ISLExt, e.Link.To))
-		}
-	}
-	for _, name := range far {
-		switch {
-		case p.Layout.Selection != nil && !p.Layout.Pathless():
-			problems = append(problems, fmt.Sprintf("the server keeps a tablespace in %s, because of DATA DIRECTORY: %s", name, ExternalFiltered))
-		case !reached[path.Clean(name)] && !p.Layout.Selection.Excludes(name, left):
-			problems = append(problems, fmt.Sprintf("the server keeps a tablespace in %s, and no %s file in the data directory leads there", name, datadir.ISLExt))
-		}
-	}
+	problems := append(p.wrongLinks(external), p.unreachedSpaces(external)...)
 	if len(problems) == 0 {
 		return nil, nil
 	}
-	return p.notDiscarded(ctx, server, problems)
-}
-
-// notDiscarded leaves out what is said of tables whose tablespace is discarded.
-func (p *Report) notDiscarded(ctx context.Context, server *stage.Server, problems []string) ([]string, error) {
 	discarded, err := server.Discarded(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(problems, func(text string) bool {
-		return slices.ContainsFunc(discarded, func(table string) bool {
-			return strings.HasPrefix(text, table+datadir.ISLExt) || strings.Contains(text, "/"+table+".ibd,")
-		})
-	}), nil
+	return slices.DeleteFunc(problems, func(s lostSpace) bool { return slices.Contains(discarded, s.table) }), nil
+}
+
+// wrongLinks lists what is wrong with .isl files. external are the tablespaces that the
+// server has open.
+func (p *Report) wrongLinks(external []string) []lostSpace {
+	var problems []lostSpace
+	for _, b := range p.first.Broken {
+		problems = append(problems, lostSpace{b.Entry.SpaceTable(), b.Text})
+	}
+	for _, e := range p.first.Entries {
+		if e.Link.Kind != repo.LinkISL || !slices.Contains(external, e.Link.To) && p.Layout.Pathless() {
+			continue // in its place, or the server has no such file open
+		}
+		if _, err := p.Layout.Stat(p.Layout.File(e)); errors.Is(err, fs.ErrNotExist) {
+			text := fmt.Sprintf("%s leads to %s, which is not there", e.SpaceTable()+datadir.ISLExt, e.Link.To)
+			problems = append(problems, lostSpace{e.SpaceTable(), text})
+		}
+	}
+	return problems
+}
+
+// unreachedSpaces lists external tablespaces to which no .isl file leads, or that a
+// filtered backup cannot hold.
+func (p *Report) unreachedSpaces(external []string) []lostSpace {
+	reached, excluded := map[string]bool{}, map[string]bool{}
+	for _, e := range p.first.Entries {
+		if e.Link.Kind == repo.LinkISL {
+			reached[path.Clean(e.Link.To)] = true
+		}
+	}
+	for _, name := range p.first.ExcludedFullText {
+		excluded[name] = true
+	}
+	var problems []lostSpace
+	for _, name := range external {
+		table := path.Join(path.Base(path.Dir(name)), strings.TrimSuffix(path.Base(name), ".ibd"))
+		switch {
+		case p.Layout.Selection != nil && !p.Layout.Pathless():
+			problems = append(problems, lostSpace{table, fmt.Sprintf(
+				"the server keeps a tablespace in %s, because of DATA DIRECTORY: %s", name, ExternalFiltered)})
+		case !reached[path.Clean(name)] && !p.Layout.Selection.Excludes(name, excluded):
+			problems = append(problems, lostSpace{table, fmt.Sprintf(
+				"the server keeps a tablespace in %s, and no %s file in the data directory leads there", name, datadir.ISLExt)})
+		}
+	}
+	return problems
 }
 
 // checkFollowed names the links that are followed out of the data directory.

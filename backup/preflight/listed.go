@@ -57,7 +57,7 @@ func (p *Report) compare(listed datadir.Listing) datadir.Difference {
 	var ours []datadir.TableName
 	for _, e := range p.first.Entries {
 		if e.IsDefinition() || e.Discovered() {
-			ours = append(ours, datadir.TableName{Database: filename.SQL(e.Dir), Name: filename.SQL(e.Table)})
+			ours = append(ours, e.Key().SQL())
 		}
 	}
 	compare := p.Layout.Reconciler(p.first)
@@ -77,8 +77,8 @@ func (p *Report) compare(listed datadir.Listing) datadir.Difference {
 // everything elsewhere, S3 for one, are left out as others of such engines are. Those
 // of which the server cannot read the definition either have a problem.
 func (p *Report) addMissing(ctx context.Context, o Options, tables []datadir.TableName) error {
-	var lost, broken []datadir.TableName
-	var problems []string
+	var lost []datadir.TableName
+	var broken []datadir.TableProblem
 	for _, q := range tables {
 		why, special := p.Layout.DefinitionProblem(q)
 		if special {
@@ -92,14 +92,14 @@ func (p *Report) addMissing(ctx context.Context, o Options, tables []datadir.Tab
 		case why != "" && (gone || info.Problem != ""):
 			frm := datadir.DefinitionOf(q).Path()
 			p.Layout.BadDefinitions[frm] = datadir.BadDefinition(frm, why)
-			broken, problems = append(broken, q), append(problems, p.Layout.BadDefinitions[frm])
+			broken = append(broken, datadir.TableProblem{Table: q, Problem: p.Layout.BadDefinitions[frm]})
 		case info.Engine == "" || datadir.SupportedEngine(info.Engine):
 			lost = append(lost, q)
 		default:
 			p.Fileless = append(p.Fileless, repo.LeftOut{Database: q.Database, Name: q.Name, Engine: info.Engine, Reason: datadir.OutsideReason})
 		}
 	}
-	p.noteProblemTexts(ProblemTexts(broken, problems))
+	p.noteProblems(broken)
 	if len(lost) > 0 {
 		p.Add(CheckTables, GradeError, WithoutFiles+datadir.ListNames(lost))
 	}

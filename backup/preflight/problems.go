@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"mbk/internal/datadir"
-	"mbk/internal/datadir/filename"
-	"mbk/internal/hint"
 	"mbk/stage"
 )
 
@@ -34,31 +32,32 @@ func (p *Report) checkProblems(ctx context.Context, server *stage.Server) error 
 		if err != nil {
 			return err
 		}
-		s.Entries = slices.DeleteFunc(s.Entries, func(e datadir.Entry) bool { return found[datadir.TableKey{Database: e.Dir, Table: e.Table}] == "" })
+		s.Entries = slices.DeleteFunc(s.Entries, func(e datadir.Entry) bool { return found[e.Key()] == datadir.Problem{} })
 		again, _, err := lookForProblems(ctx, p.Layout, server, s.Entries)
 		if err != nil {
 			return err
 		}
-		maps.DeleteFunc(found, func(key datadir.TableKey, text string) bool { return again[key] != text })
+		maps.DeleteFunc(found, func(key datadir.TableKey, was datadir.Problem) bool { return again[key] != was })
 	}
 	if len(old) > 0 {
 		p.note(CheckTables, GradeWarning, OutdatedText(old), upgradeHint)
 	}
-	var tables []datadir.TableName
-	var problems []string
+	var all []datadir.TableProblem
 	for _, key := range slices.SortedFunc(maps.Keys(found), func(a, b datadir.TableKey) int {
 		return strings.Compare(a.Database+"/"+a.Table, b.Database+"/"+b.Table)
 	}) {
-		if q := (datadir.TableName{Database: filename.SQL(key.Database), Name: filename.SQL(key.Table)}); !slices.Contains(p.Unlisted, q) {
-			tables, problems = append(tables, q), append(problems, found[key])
+		if q := key.SQL(); !slices.Contains(p.Unlisted, q) {
+			all = append(all, datadir.TableProblem{Table: q, Problem: found[key]})
 		}
 	}
-	p.noteProblemTexts(ProblemTexts(tables, problems))
+	p.noteProblems(all)
 	return nil
 }
 
 // lookForProblems judges tables by their files as they are now.
-func lookForProblems(ctx context.Context, l datadir.Layout, server *stage.Server, entries []datadir.Entry) (found map[datadir.TableKey]string, old []datadir.TableName, err error) {
+func lookForProblems(ctx context.Context, l datadir.Layout, server *stage.Server, entries []datadir.Entry) (
+	found map[datadir.TableKey]datadir.Problem, old []datadir.TableName, err error,
+) {
 	all := datadir.TablesOf(func(yield func(datadir.Entry, datadir.FileFacts) bool) {
 		_ = l.Do(func(l datadir.Layout) error { // what cannot be read is named elsewhere
 			for _, e := range entries {
@@ -92,40 +91,21 @@ const (
 	upperCaseHint = "a backup goes on and holds such a table as it is: start the server with lower_case_table_names=0 and rename it to lower-case letters"
 )
 
-// noteProblemTexts adds warnings of tables, with each piece of advice after the last that
-// it is about.
-func (p *Report) noteProblemTexts(texts []string) {
-	advice := func(text string) hint.Text {
-		if strings.HasSuffix(text, datadir.UpperCase) {
-			return upperCaseHint
+// noteProblems adds a warning of each problem, with each piece of advice after the last
+// warning that it is about.
+func (p *Report) noteProblems(all []datadir.TableProblem) {
+	groups := datadir.GroupProblems(all)
+	for i, g := range groups {
+		again := func(other datadir.ProblemGroup) bool { return other.Problem.NameOnly == g.Problem.NameOnly }
+		switch {
+		case slices.ContainsFunc(groups[i+1:], again):
+			p.note(CheckTables, GradeWarning, g.String())
+		case g.Problem.NameOnly:
+			p.note(CheckTables, GradeWarning, g.String(), upperCaseHint)
+		default:
+			p.note(CheckTables, GradeWarning, g.String(), problemHint)
 		}
-		return problemHint
 	}
-	for i, text := range texts {
-		next := func(other string) bool { return advice(other) == advice(text) }
-		if slices.ContainsFunc(texts[i+1:], next) {
-			p.note(CheckTables, GradeWarning, text)
-			continue
-		}
-		p.note(CheckTables, GradeWarning, text, advice(text))
-	}
-}
-
-// ProblemTexts are the warnings of tables, one for all that have the same problem. They
-// are in the order of their first tables.
-func ProblemTexts(tables []datadir.TableName, problems []string) []string {
-	var order []string
-	same := map[string][]datadir.TableName{}
-	for i, text := range problems {
-		if len(same[text]) == 0 {
-			order = append(order, text)
-		}
-		same[text] = append(same[text], tables[i])
-	}
-	for i, text := range order {
-		order[i] = datadir.ListNames(same[text]) + ": " + text
-	}
-	return order
 }
 
 // OutdatedText is the warning of such tables.

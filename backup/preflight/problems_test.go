@@ -11,12 +11,19 @@ import (
 // repaired or dropped because of their letters.
 func TestAdviceOnProblems(t *testing.T) {
 	p := &Report{}
-	p.noteProblemTexts([]string{"a: its file is missing", "B: " + datadir.UpperCase, "c: crashed", "D: " + datadir.UpperCase})
+	named := func(name, text string, nameOnly bool) datadir.TableProblem {
+		problem := datadir.Problem{Text: text, NameOnly: nameOnly}
+		return datadir.TableProblem{Table: datadir.TableName{Database: "d", Name: name}, Problem: problem}
+	}
+	p.noteProblems([]datadir.TableProblem{
+		named("a", "its file is missing", false), named("B", "upper case", true),
+		named("c", "crashed", false), named("D", "upper case", true),
+	})
 	var got []string
 	for _, f := range p.Findings {
 		got = append(got, fmt.Sprint(f.Hints))
 	}
-	if want := fmt.Sprint([]string{"[]", "[]", "[" + problemHint + "]", "[" + upperCaseHint + "]"}); fmt.Sprint(got) != want {
+	if want := fmt.Sprint([]string{"[]", "[" + upperCaseHint + "]", "[" + problemHint + "]"}); fmt.Sprint(got) != want {
 		t.Errorf("advice %v, want %v", got, want)
 	}
 }

@@ -3,7 +3,6 @@ package preflight
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -26,7 +25,7 @@ func (p *Report) checkRepository(ctx context.Context, o Options) error {
 		p.Add("repository", GradeError, err.Error(), "run mbk as the user who owns the repository, or give it to the user who runs mbk")
 		return nil
 	}
-	if dir := r.Dir(); dir != "" && within(dir, p.Layout.Dir) {
+	if dir := r.Dir(); dir != "" && disk.Within(dir, p.Layout.Dir) {
 		p.Add("repository", GradeError, dir+" lies in the data directory: the server would take it for a database, and a backup would hold the backups before it",
 			hint.Text("choose a folder for the repository that is not in "+p.Layout.Dir))
 		return nil
@@ -48,17 +47,6 @@ func (p *Report) checkExposed(ctx context.Context, r *repo.Repository) error {
 			hint.Text("leave a repository to one user: chmod -R go-w "+r.String()))
 	}
 	return err
-}
-
-// within reports whether a path is that of a folder or leads into it.
-func within(path, folder string) bool {
-	for _, p := range []*string{&path, &folder} {
-		if real, err := filepath.EvalSymlinks(*p); err == nil {
-			*p = real
-		}
-	}
-	rel, err := filepath.Rel(folder, path)
-	return err == nil && filepath.IsAbs(path) && filepath.IsLocal(rel)
 }
 
 // checkSpace compares the room in the repository with what the backup will

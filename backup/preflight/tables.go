@@ -89,7 +89,7 @@ func (p *Report) checkReadable() {
 	p.Add("datadir", GradeError, printable.List(files)+": permission denied", p.refusedHints(refused, files)...)
 }
 
-// Skip judges files that may not be read, and takes those out of the first scan, and
+// passOver judges files that may not be read, and takes those out of the first scan, and
 // of all later ones, that no table needs. It returns the others.
 func (p *Report) passOver(denied []bool) []datadir.Entry {
 	var refused []datadir.Entry

@@ -14,6 +14,7 @@ import (
 	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/internal/restore"
+	"mbk/internal/sys/disk"
 	"mbk/internal/ui"
 )
 
@@ -142,19 +143,7 @@ func inRepository(r *repo.Repository, path string) (string, bool) {
 	if err != nil {
 		return path, false
 	}
-	parent := filepath.Dir(path)
-	if real, err := filepath.EvalSymlinks(parent); err == nil {
-		parent = real
-	}
-	folder := r.Dir()
-	if folder == "" {
-		return path, false
-	}
-	if real, err := filepath.EvalSymlinks(folder); err == nil {
-		folder = real
-	}
-	rel, err := filepath.Rel(folder, parent)
-	return path, err == nil && filepath.IsLocal(rel)
+	return path, r.Dir() != "" && disk.Within(filepath.Dir(path), r.Dir())
 }
 
 // dryRun prints the plan of a restore.

@@ -55,7 +55,7 @@ func (d *Dictionary) Mismatch(e Entry, id innodb.SpaceID) string {
 	want := d.Spaces[e.DictionaryName()]
 	owner := d.Names[id]
 	switch {
-	case want == 0 || id == 0 || strings.EqualFold(owner, strings.TrimSuffix(e.Path(), path.Ext(e.Name))):
+	case want == 0 || id == 0 || strings.EqualFold(owner, e.SpaceTable()):
 		return ""
 	case owner == "":
 		return fmt.Sprintf("its file %s is of tablespace %d, and InnoDB wants %d there", e.Path(), id, want)

@@ -22,9 +22,14 @@ type Entry struct {
 // Path is the entry's place below the data directory, with "/".
 func (e Entry) Path() string { return path.Join(e.Dir, e.Name) }
 
+// IsInnoDB reports whether the file is a tablespace of InnoDB.
 func (e Entry) IsInnoDB() bool { return path.Ext(e.Name) == ".ibd" }
 
+// IsDefinition reports whether the file is the definition of a table or view.
 func (e Entry) IsDefinition() bool { return path.Ext(e.Name) == ".frm" }
+
+// Key is the table that the file belongs to.
+func (e Entry) Key() TableKey { return TableKey{e.Dir, e.Table} }
 
 // IsAria reports whether the file is one of the two of an Aria table.
 func (e Entry) IsAria() bool {
@@ -70,10 +75,14 @@ func (e Entry) Discovered() bool { return path.Ext(e.Name) == ARZExt && e.stem()
 // stem is the name without the extension: of a table or of one of its partitions.
 func (e Entry) stem() string { return strings.TrimSuffix(e.Name, path.Ext(e.Name)) }
 
-// DictionaryName is what the dictionary calls the table of an InnoDB file.
+// DictionaryName is SpaceTable in lower case, the key of Dictionary.Spaces.
 func (e Entry) DictionaryName() string {
-	return strings.ToLower(strings.TrimSuffix(e.Path(), path.Ext(e.Name)))
+	return strings.ToLower(e.SpaceTable())
 }
+
+// SpaceTable is the table or partition of an InnoDB file as InnoDB's dictionary names it:
+// "shop/t#P#p0".
+func (e Entry) SpaceTable() string { return path.Join(e.Dir, e.stem()) }
 
 // SpaceName is what the redo log calls an InnoDB file.
 func (e Entry) SpaceName() string {
@@ -122,7 +131,13 @@ func TableOf(name string) string {
 // TableName is a table as the server names it.
 type TableName struct{ Database, Name string }
 
+// String is the name as SQL quotes it.
 func (q TableName) String() string { return "`" + q.Database + "`.`" + q.Name + "`" }
+
+// Key is the table by its names on disk.
+func (q TableName) Key() TableKey {
+	return TableKey{filename.Encode(q.Database), filename.Encode(q.Name)}
+}
 
 // ListNames joins names of tables for a message.
 func ListNames(tables []TableName) string {
@@ -133,11 +148,14 @@ func ListNames(tables []TableName) string {
 	return printable.List(names)
 }
 
-// TableKey are the files of one table, by its names on disk.
+// TableKey is a table by its names on disk, which its files share.
 type TableKey struct{ Database, Table string }
+
+// SQL is the table as the server names it.
+func (k TableKey) SQL() TableName { return TableName{filename.SQL(k.Database), filename.SQL(k.Table)} }
 
 // DefinitionOf is the place of a table's definition.
 func DefinitionOf(q TableName) Entry {
-	table := filename.Encode(q.Name)
-	return Entry{Dir: filename.Encode(q.Database), Name: table + ".frm", Table: table}
+	key := q.Key()
+	return Entry{Dir: key.Database, Name: key.Table + ".frm", Table: key.Table}
 }

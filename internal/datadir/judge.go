@@ -42,7 +42,7 @@ func TablesOf(files func(yield func(Entry, FileFacts) bool)) map[TableKey]*Table
 		if e.Table == "" || filename.Temporary(e.Name) || filename.FullText(e.Name) || e.OfLogTable() || !e.Known() {
 			continue
 		}
-		key := TableKey{e.Dir, e.Table}
+		key := e.Key()
 		t := all[key]
 		if t == nil {
 			t = &Table{Files: map[string]FileFacts{}}
@@ -83,29 +83,34 @@ type Judge struct {
 	Started    time.Time // when the server was
 }
 
-// Problems names what is wrong with each table, if anything is.
-func (j Judge) Problems(all map[TableKey]*Table) map[TableKey]string {
-	found := map[TableKey]string{}
+// Problems returns what is wrong with each table that has a problem.
+func (j Judge) Problems(all map[TableKey]*Table) map[TableKey]Problem {
+	found := map[TableKey]Problem{}
 	for key, t := range all {
-		if text := j.Problem(key, t); text != "" {
-			found[key] = text
+		if problem := j.Problem(key, t); problem != (Problem{}) {
+			found[key] = problem
 		}
 	}
 	return found
 }
 
-// UpperCase is the problem of a table whose files are sound.
-const UpperCase = "upper-case letters in the name, which the server cannot open with lower_case_table_names=1"
-
-func (j Judge) Problem(key TableKey, t *Table) string {
-	frm := path.Join(key.Database, key.Table+".frm")
+// Problem returns what is wrong with one table.
+func (j Judge) Problem(key TableKey, t *Table) Problem {
+	name := path.Join(key.Database, key.Table)
 	switch {
-	case !t.Found, t.denied:
-		return "" // of no table that the server lists, or more than a warning
-	case j.Layout.Vars["lower_case_table_names"] == "1" && strings.ToLower(frm) != frm:
-		return UpperCase
+	case !t.Found, t.denied: // of no table that the server lists, or more than a warning
+		return Problem{}
+	case j.Layout.Vars["lower_case_table_names"] == "1" && strings.ToLower(name) != name:
+		return upperCase
+	}
+	return Problem{Text: j.wrongFiles(key, t)}
+}
+
+// wrongFiles returns what is wrong with the files of a table, "" if nothing is.
+func (j Judge) wrongFiles(key TableKey, t *Table) string {
+	switch frm := path.Join(key.Database, key.Table+".frm"); {
 	case t.Facts.Definition == nil:
-		return BadDefinition(frm, t.Facts.BadDefinition)
+		return badDefinition(frm, t.Facts.BadDefinition)
 	case t.Facts.Definition.Partitioned && !t.par:
 		return fmt.Sprintf("its list of partitions %s is missing", path.Join(key.Database, key.Table+".par"))
 	}
@@ -187,7 +192,7 @@ func Outdated(all map[TableKey]*Table, now Version) []TableName {
 	var found []TableName
 	for key, t := range all {
 		if d := t.Facts.Definition; d != nil && d.Kind == kindVersions && t.Facts.release < 110500 && now.AtLeast(11, 5, 0) {
-			found = append(found, TableName{filename.SQL(key.Database), filename.SQL(key.Table)})
+			found = append(found, key.SQL())
 		}
 	}
 	slices.SortFunc(found, func(a, b TableName) int { return strings.Compare(a.String(), b.String()) })

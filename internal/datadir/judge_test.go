@@ -35,8 +35,8 @@ func TestProblemsOfUntouchedFiles(t *testing.T) {
 			c.files[name] = f
 		}
 		parts := &Table{Found: true, Facts: Facts{Definition: &Definition{Engine: c.engine}}, Files: c.files}
-		if got := j.Problem(TableKey{Database: "d", Table: "t"}, parts); got != c.want {
-			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		if got := j.Problem(TableKey{Database: "d", Table: "t"}, parts); got.Text != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got.Text, c.want)
 		}
 	}
 }

@@ -21,10 +21,10 @@ type Layout struct {
 	ignored        map[string]bool
 	Vars           map[string]string
 	Version        Version
-	Selection      *Selection        // of a filtered backup
-	Skip           map[string]bool   // files that cannot be read and that no table needs, by path
-	BadDefinitions map[string]string // why definitions cannot be read that the server cannot read either, by path
-	Files          *serverfs.FS      // through which all of these are looked at and opened
+	Selection      *Selection         // of a filtered backup
+	Skip           map[string]bool    // files that cannot be read and that no table needs, by path
+	BadDefinitions map[string]Problem // why definitions cannot be read that the server cannot read either, by path
+	Files          *serverfs.FS       // through which all of these are looked at and opened
 }
 
 // Version is the version of a server, nil for the newest.
@@ -35,7 +35,7 @@ type Version interface {
 // NewLayout reads the layout out of the server's global variables. datadir may
 // be another path to the same directory than the server's.
 func NewLayout(datadir string, vars map[string]string, version Version) (Layout, error) {
-	l := Layout{Dir: filepath.Clean(datadir), ServerDir: filepath.Clean(vars["datadir"]), Vars: vars, Version: version, ignored: map[string]bool{}, Skip: map[string]bool{}, BadDefinitions: map[string]string{}}
+	l := Layout{Dir: filepath.Clean(datadir), ServerDir: filepath.Clean(vars["datadir"]), Vars: vars, Version: version, ignored: map[string]bool{}, Skip: map[string]bool{}, BadDefinitions: map[string]Problem{}}
 	home := l.Resolve(vars["innodb_data_home_dir"])
 	system, err := systemFiles(vars["innodb_data_file_path"])
 	if err != nil {
@@ -134,8 +134,12 @@ func (l Layout) Readable() error {
 	return nil
 }
 
-// Pathless says that InnoDB's dictionary has no paths, as it is from 10.6 on.
-func (l Layout) Pathless() bool { return l.Since(10, 6) }
+// Pathless reports whether InnoDB's dictionary has no paths of tablespaces.
+func (l Layout) Pathless() bool { return l.Version == nil || Pathless(l.Version) }
+
+// Pathless reports whether the dictionary of a server of that version has no paths, as is
+// so from 10.6 on.
+func Pathless(v Version) bool { return v.AtLeast(10, 6, 0) }
 
 // FoldsNames reports whether the server takes names that differ in case for the same.
 func (l Layout) FoldsNames() bool {

@@ -68,8 +68,8 @@ func (l Layout) readISL(name string) (string, error) {
 	return to, nil
 }
 
-// brokenLink is what is wrong with the link to a tablespace. A DDL may be at work there.
-type brokenLink struct {
+// BrokenLink is what is wrong with the link to a tablespace. A DDL may be at work there.
+type BrokenLink struct {
 	Entry Entry
 	Text  string
 }

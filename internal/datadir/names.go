@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"mbk/internal/datadir/filename"
 )
 
 // rootFile reports whether a file of the data directory itself is copied as it is.
@@ -138,8 +140,7 @@ func (l Layout) UndoFiles() ([]string, error) {
 	}
 	var found []string
 	for _, e := range list {
-		digits, ok := strings.CutPrefix(e.Name(), "undo")
-		if ok && len(digits) == 3 && strings.Trim(digits, "0123456789") == "" {
+		if filename.Undo(e.Name()) {
 			found = append(found, filepath.Join(l.undo, e.Name()))
 		}
 	}

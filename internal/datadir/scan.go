@@ -25,7 +25,7 @@ type Scan struct {
 	Strays     []string            // what lies in directories of databases and is no file of a table or database
 	Unnamable  []string            // whose names no backup can hold
 	Closed     []string            // directories that cannot be listed
-	Broken     []brokenLink
+	Broken     []BrokenLink
 	Unreadable []Unreadable // what is no file that can be read
 	Followed   []string     // files of the data directory itself that are links
 
@@ -240,11 +240,11 @@ func (s *Scan) add(l Layout, dir string, d fs.DirEntry) error {
 	if to.Kind == repo.LinkISL {
 		e.Name = strings.TrimSuffix(e.Name, ISLExt) + ".ibd"
 		if to.To == "" {
-			s.Broken = append(s.Broken, brokenLink{e, fmt.Sprintf("%s holds no path of a tablespace", path.Join(dir, d.Name()))})
+			s.Broken = append(s.Broken, BrokenLink{e, fmt.Sprintf("%s holds no path of a tablespace", path.Join(dir, d.Name()))})
 			return nil
 		}
 		if _, err := l.Files.Statx(filepath.Join(l.Dir, dir, e.Name), unix.AT_SYMLINK_NOFOLLOW, unix.STATX_TYPE); err == nil {
-			s.Broken = append(s.Broken, brokenLink{e, fmt.Sprintf("%s leads to %s, and %s is there, too", path.Join(dir, d.Name()), to.To, e.Name)})
+			s.Broken = append(s.Broken, BrokenLink{e, fmt.Sprintf("%s leads to %s, and %s is there, too", path.Join(dir, d.Name()), to.To, e.Name)})
 		}
 	}
 	if to.Kind == repo.LinkISL {
@@ -289,12 +289,12 @@ func (s Scan) Orphans() []string {
 	defined := map[TableKey]bool{}
 	for _, e := range s.Entries {
 		if e.IsDefinition() || e.Discovered() {
-			defined[TableKey{e.Dir, e.Table}] = true
+			defined[e.Key()] = true
 		}
 	}
 	var found []string
 	for _, e := range s.Entries {
-		if e.Table != "" && e.HoldsData() && !e.IsInnoDB() && !filename.Temporary(e.Name) && !defined[TableKey{e.Dir, e.Table}] {
+		if e.Table != "" && e.HoldsData() && !e.IsInnoDB() && !filename.Temporary(e.Name) && !defined[e.Key()] {
 			found = append(found, e.Path())
 		}
 	}

@@ -14,7 +14,7 @@ import (
 
 // Selection knows which files a filtered backup is about. Names are those of the
 // moment at which it is asked: what a table is called under BLOCK_DDL decides. A
-// nil keeper keeps everything.
+// nil Selection keeps everything.
 type Selection struct {
 	Filter *filter.Filter
 	server TableLister
@@ -25,8 +25,8 @@ type TableLister interface {
 	InnoDBTables(ctx context.Context) ([]innodb.Table, error)
 }
 
-// NewSelection makes the keeper of a filter, nil if there is none. fold is for servers that take
-// names which differ in case for the same.
+// NewSelection makes the selection of a filter, nil without one. With fold names that
+// differ only in case are the same.
 func NewSelection(spec filter.Spec, fold bool, tables TableLister) (*Selection, error) {
 	f, err := filter.New(spec, fold)
 	if f == nil {
@@ -87,7 +87,7 @@ func (k *Selection) apply(ctx context.Context, l Layout, s *Scan) error {
 		return dir != "." && !holds[dir] && !k.Filter.Database(filename.SQL(dir))
 	}
 	s.Strays, s.Unnamable = slices.DeleteFunc(s.Strays, gone), slices.DeleteFunc(s.Unnamable, gone)
-	s.Broken = slices.DeleteFunc(s.Broken, func(b brokenLink) bool { return !k.keepsFile(b.Entry, parents) })
+	s.Broken = slices.DeleteFunc(s.Broken, func(b BrokenLink) bool { return !k.keepsFile(b.Entry, parents) })
 	s.Databases = slices.DeleteFunc(s.Databases, func(dir string) bool {
 		gone := !holds[dir] && !k.Filter.Database(filename.SQL(dir))
 		if gone {

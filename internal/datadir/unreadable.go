@@ -2,7 +2,6 @@ package datadir
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"path/filepath"
 	"strings"
@@ -89,7 +88,7 @@ func (l Layout) Needed(e Entry) bool {
 func (l Layout) SplitUnreadable(all []Unreadable) (needed, loose string) {
 	var two [2][]Unreadable
 	for _, u := range all {
-		if l.BadDefinitions[u.Entry.Path()] != "" {
+		if l.BadDefinitions[u.Entry.Path()] != (Problem{}) {
 			continue // a problem that the source has
 		}
 		if l.Needed(u.Entry) {
@@ -144,9 +143,4 @@ func (l Layout) DefinitionProblem(q TableName) (why string, special bool) {
 		why = "a link to " + printable.Text(to) + ", which is not there"
 	}
 	return why, special
-}
-
-// BadDefinition is the problem of a table whose definition cannot be read.
-func BadDefinition(frm, why string) string {
-	return fmt.Sprintf("its definition %s cannot be read (%s)", frm, why)
 }

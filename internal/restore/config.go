@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"mbk/internal/datadir/filename"
 	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/internal/ui/printable"
@@ -54,7 +55,7 @@ func placeLines(m *repo.Manifest, s mariadbd.Settings) []string {
 			moved["innodb_log_group_home_dir"] = true
 		case f.Class == repo.ClassInnoDB && f.Space != nil && *f.Space == 0:
 			moved["innodb_data_home_dir"] = true
-		case f.Class == repo.ClassInnoDB && undoName(path.Base(f.Path)):
+		case f.Class == repo.ClassInnoDB && filename.Undo(path.Base(f.Path)):
 			moved["innodb_undo_directory"] = true
 		}
 	}

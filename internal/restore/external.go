@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mbk/internal/datadir"
 	"mbk/internal/hint"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
@@ -79,11 +80,11 @@ func (p *Plan) checkFilteredExternal(full *repo.Manifest) {
 	})
 }
 
-// pathless says that InnoDB's dictionary has no paths, as it is from 10.6 on. Without
+// pathless is datadir.Pathless for the server that a backup is of. Without
 // a version no server is found that could recover the backup.
 func pathless(m *repo.Manifest) bool {
 	v, err := stage.ParseVersion(m.Server.Version)
-	return err != nil || v.AtLeast(10, 6, 0)
+	return err != nil || datadir.Pathless(v)
 }
 
 // describeExternal notes what becomes of files outside of the data directory.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"mbk/internal/datadir/filename"
 	"mbk/internal/hint"
 	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
@@ -56,7 +57,7 @@ func newSettings(m *repo.Manifest) (mariadbd.Settings, error) {
 		switch dir := path.Dir(f.Path); {
 		case f.Class == repo.ClassLog:
 			s.AriaDir = dir
-		case f.Class == repo.ClassInnoDB && undoName(path.Base(f.Path)) && path.Ext(f.Path) == "":
+		case f.Class == repo.ClassInnoDB && filename.Undo(path.Base(f.Path)) && path.Ext(f.Path) == "":
 			s.UndoDir = dir
 		}
 	}
@@ -73,13 +74,6 @@ func newSettings(m *repo.Manifest) (mariadbd.Settings, error) {
 	s.LogSize = logSize(m)
 	s.Plugins, err = pluginOptions(m)
 	return s, err
-}
-
-// undoName reports whether a file is called as an undo tablespace is: undo001.
-func undoName(name string) bool {
-	digits, ok := strings.CutPrefix(name, "undo")
-	n, err := strconv.Atoi(digits)
-	return ok && len(digits) == 3 && err == nil && n > 0
 }
 
 // logSize is the size of the redo log that the source was configured with, or

@@ -133,6 +133,12 @@ func Base(name string) string {
 // them only within an ALTER that no backup stage from START on lets run.
 func Temporary(name string) bool { return strings.HasPrefix(name, "#sql") }
 
+// Undo reports whether a file is called as an undo tablespace is: undo001.
+func Undo(name string) bool {
+	digits, ok := strings.CutPrefix(name, "undo")
+	return ok && len(digits) == 3 && digits != "000" && strings.Trim(digits, "0123456789") == ""
+}
+
 // FullText reports whether a file belongs to one of the hidden tables of an InnoDB
 // full-text index, which the server also makes and drops in the background:
 // "FTS_" and the table's id, then the name of a table that all its indexes share,

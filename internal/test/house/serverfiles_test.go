@@ -11,7 +11,6 @@ import (
 // path, because it is not the server's.
 var ownFiles = map[string][]string{
 	"backup/preflight/options.go": {"os.Stat"},                    // the spool folder
-	"backup/preflight/room.go":    {"filepath.EvalSymlinks"},      // where the repository is
 	"backup/source.go":            {"os.Readlink"},                // in /proc
 	"backup/spool.go":             {"os.CreateTemp", "os.Remove"}, // redo that waits
 	"internal/datadir/stat.go":    {"unix.Statx"},                 // of an open file
