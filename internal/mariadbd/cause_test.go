@@ -121,7 +121,7 @@ func TestCauseOfMessages(t *testing.T) {
 func TestErrorLogWeighs(t *testing.T) {
 	corrupt := "2026-11-29 18:37:50 0 [ERROR] InnoDB: Database page corruption on disk or a failed read of file " +
 		"'./shop/t.ibd' page 3\n"
-	known := []Known{{Table: "shop.t", Named: regexp.MustCompile("shop/t\\.")}}
+	known := []Known{{Table: "shop.t", Named: regexp.MustCompile(`shop/t\.`)}}
 	for _, c := range []struct {
 		name, text string
 		known      []Known
