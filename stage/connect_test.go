@@ -200,13 +200,16 @@ func TestConnect(t *testing.T) {
 			refusal(t, err, stage.ErrDenied, "init_connect")
 		})
 		t.Run("two ways in, the first with another password", func(t *testing.T) {
-			err := try(t.Context(), account("two_ways", "IDENTIFIED VIA ed25519 USING PASSWORD('other') OR mysql_native_password USING PASSWORD('secret')"))
+			err := try(t.Context(),
+				account("two_ways",
+					"IDENTIFIED VIA ed25519 USING PASSWORD('other') OR mysql_native_password USING PASSWORD('secret')"))
 			refusal(t, err, stage.ErrDenied)
 			contains(t, hint.Join(hint.Of(err), "\n").String(), "only the first way")
 		})
 		// Last: it changes root. This is how Debian sets it up.
 		t.Run("debian's root", func(t *testing.T) {
-			srv.MustExec(t, "CREATE OR REPLACE USER "+me.Username+"@localhost IDENTIFIED VIA mysql_native_password USING 'invalid' OR unix_socket",
+			srv.MustExec(t, "CREATE OR REPLACE USER "+me.Username+
+				"@localhost IDENTIFIED VIA mysql_native_password USING 'invalid' OR unix_socket",
 				"GRANT ALL ON *.* TO "+me.Username+"@localhost WITH GRANT OPTION")
 			if err := try(t.Context(), stage.Config{Socket: srv.Socket}); err != nil {
 				t.Errorf("Connect with nothing but a socket: %v", err)
@@ -231,10 +234,12 @@ func TestFacts(t *testing.T) {
 		if f.PeerPID != srv.Pid() {
 			t.Errorf("PeerPID = %d, want %d", f.PeerPID, srv.Pid())
 		}
-		if want := srv.MustValue(t, "SELECT @@version"); f.Version.Text != want || !strings.HasPrefix(want, fmt.Sprintf("%d.%d.%d-", f.Version.Major, f.Version.Minor, f.Version.Patch)) {
+		if want := srv.MustValue(t, "SELECT @@version"); f.Version.Text != want ||
+			!strings.HasPrefix(want, fmt.Sprintf("%d.%d.%d-", f.Version.Major, f.Version.Minor, f.Version.Patch)) {
 			t.Errorf("Version = %+v, want %s", f.Version, want)
 		}
-		if f.Socket != srv.Socket || filepath.Clean(f.Datadir) != srv.Datadir || f.ServerID != 1 || f.Account != "root@localhost" || f.Hostname == "" || f.Comment == "" {
+		if f.Socket != srv.Socket || filepath.Clean(f.Datadir) != srv.Datadir || f.ServerID != 1 ||
+			f.Account != "root@localhost" || f.Hostname == "" || f.Comment == "" {
 			t.Errorf("Facts = %+v", f)
 		}
 		if age := time.Since(f.Started); age < 0 || age > 5*time.Minute {
@@ -274,8 +279,9 @@ func TestTLS(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			srv, err := mariadbtest.Start(t.Context(), mariadbtest.Options{Dist: dist, Dir: t.TempDir(), Network: true, Args: []string{
-				"--ssl-ca=" + file("ca.pem"), "--ssl-cert=" + file("server.pem"), "--ssl-key=" + file("server.key")}})
+			srv, err := mariadbtest.Start(t.Context(),
+				mariadbtest.Options{Dist: dist, Dir: t.TempDir(), Network: true, Args: []string{
+					"--ssl-ca=" + file("ca.pem"), "--ssl-cert=" + file("server.pem"), "--ssl-key=" + file("server.key")}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -301,10 +307,12 @@ func TestTLS(t *testing.T) {
 				{"encrypt", "coded", "127.0.0.1", stage.TLS{Mode: stage.TLSEncrypt}, ""},
 				{"ca given: chain verified, name not", "coded", "127.0.0.1", stage.TLS{CA: file("ca.pem")}, ""},
 				{"another ca", "coded", "127.0.0.1", stage.TLS{CA: file("other.pem")}, "certificate signed by unknown authority"},
-				{"verify-ca without ca: the system's", "coded", "127.0.0.1", stage.TLS{Mode: stage.TLSVerifyCA}, "certificate signed by unknown authority"},
+				{"verify-ca without ca: the system's", "coded", "127.0.0.1", stage.TLS{Mode: stage.TLSVerifyCA},
+					"certificate signed by unknown authority"},
 				{"verify, other name", "coded", "127.0.0.1", stage.TLS{Mode: stage.TLSVerify, CA: file("ca.pem")}, "certificate"},
 				{"folder of authorities", "coded", "127.0.0.1", stage.TLS{CAPath: dir}, ""},
-				{"client certificate", "signed", "127.0.0.1", stage.TLS{CA: file("ca.pem"), Cert: file("client.pem"), Key: file("client.key")}, ""},
+				{"client certificate", "signed", "127.0.0.1",
+					stage.TLS{CA: file("ca.pem"), Cert: file("client.pem"), Key: file("client.key")}, ""},
 				{"client certificate missing", "signed", "127.0.0.1", stage.TLS{}, "access denied"},
 				{"ca file missing", "coded", "127.0.0.1", stage.TLS{CA: file("none.pem")}, "no such file"},
 				{"ca file without certificate", "coded", "127.0.0.1", stage.TLS{CA: file("server.key")}, "no certificate in it"},
@@ -314,7 +322,8 @@ func TestTLS(t *testing.T) {
 			}
 			for _, tt := range tests {
 				t.Run(tt.name, func(t *testing.T) {
-					err := try(t.Context(), stage.Config{Host: tt.host, Port: srv.Port, Socket: srv.Socket, User: tt.user, Password: "secret", TLS: tt.tls})
+					err := try(t.Context(), stage.Config{Host: tt.host, Port: srv.Port, Socket: srv.Socket, User: tt.user,
+						Password: "secret", TLS: tt.tls})
 					if tt.kind == "" && err != nil {
 						t.Errorf("Connect: %v", err)
 					}
@@ -333,14 +342,16 @@ func TestTLS(t *testing.T) {
 					t.Fatal(err)
 				}
 				for g, want := range map[int]error{group: nil, 0: nil, os.Getppid() + 1<<22: stage.ErrOtherServer} {
-					err := try(t.Context(), stage.Config{Socket: link, User: "coded", Password: "secret", TLS: stage.TLS{Mode: stage.TLSEncrypt}, ServerGroup: g})
+					err := try(t.Context(), stage.Config{Socket: link, User: "coded", Password: "secret",
+						TLS: stage.TLS{Mode: stage.TLSEncrypt}, ServerGroup: g})
 					if !errors.Is(err, want) {
 						t.Errorf("group %d: %v, want %v", g, err, want)
 					}
 				}
 			})
 			t.Run("peer of a network connection", func(t *testing.T) {
-				s, err := stage.Connect(t.Context(), stage.Config{Host: "127.0.0.1", Port: srv.Port, User: "plain", Password: "secret"})
+				s, err := stage.Connect(t.Context(),
+					stage.Config{Host: "127.0.0.1", Port: srv.Port, User: "plain", Password: "secret"})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -364,8 +375,9 @@ type authority struct {
 func newAuthority(t *testing.T, dir, name string) *authority {
 	t.Helper()
 	a := &authority{key: newKey(t)}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour),
+		NotAfter:  time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
 	a.cert = sign(t, filepath.Join(dir, name+".pem"), template, template, a.key, a.key)
 	return a
 }
@@ -374,7 +386,8 @@ func newAuthority(t *testing.T, dir, name string) *authority {
 func (a *authority) issue(t *testing.T, dir, name, host string) {
 	t.Helper()
 	key := newKey(t)
-	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: host},
+		DNSNames:  []string{host},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
 	sign(t, filepath.Join(dir, name+".pem"), template, a.cert, key, a.key)
 	der, err := x509.MarshalPKCS8PrivateKey(key)

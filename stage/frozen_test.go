@@ -58,7 +58,8 @@ func hold(ctx context.Context, what, socket string) error {
 		return err
 	}
 	defer st.Close() //nolint:errcheck // Check says why
-	to := map[string]stage.Stage{"START": stage.Start, "FLUSH": stage.Flush, "BLOCK_DDL": stage.BlockDDL, "BLOCK_COMMIT": stage.BlockCommit, "pending": stage.BlockDDL}[what]
+	to := map[string]stage.Stage{"START": stage.Start, "FLUSH": stage.Flush, "BLOCK_DDL": stage.BlockDDL,
+		"BLOCK_COMMIT": stage.BlockCommit, "pending": stage.BlockDDL}[what]
 	if what == "pending" {
 		if err := st.Advance(ctx, stage.Flush); err != nil {
 			return err
@@ -90,7 +91,8 @@ func TestFrozen(t *testing.T) {
 	}{
 		{holds: "START", version: oldest(), do: []string{ddl, write, commit}},
 		{holds: "FLUSH", version: oldest(), do: []string{write, ddl, commit}, lost: true},
-		{holds: "BLOCK_DDL", version: newest(), args: []string{"--thread-handling=pool-of-threads"}, do: []string{ddl, write, commit}, lost: true},
+		{holds: "BLOCK_DDL", version: newest(), args: []string{"--thread-handling=pool-of-threads"},
+			do: []string{ddl, write, commit}, lost: true},
 		{holds: "BLOCK_COMMIT", version: oldest(), do: []string{commit, ddl, write}, lost: true},
 		{holds: "pending", version: newest(), do: []string{write, ddl, commit}, lost: true},
 		{holds: "BACKUP LOCK", version: newest(), do: []string{"ALTER TABLE d.i ADD b INT, ALGORITHM=COPY"}, lost: true},

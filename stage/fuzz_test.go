@@ -32,7 +32,8 @@ func FuzzParseStatus(f *testing.F) {
 		if err != nil {
 			return
 		}
-		status := fmt.Sprintf("Log sequence number %d\nLog flushed up to %d\nLast checkpoint at %d\n", l.Current, l.Flushed, l.Checkpoint)
+		status := fmt.Sprintf("Log sequence number %d\nLog flushed up to %d\nLast checkpoint at %d\n", l.Current, l.Flushed,
+			l.Checkpoint)
 		if again, err := parseStatus(status); err != nil || again != l {
 			t.Errorf("%q is %+v, and then %+v, %v", text, l, again, err)
 		}

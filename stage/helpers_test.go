@@ -140,7 +140,8 @@ func waitFor(t *testing.T, srv *mariadbtest.Server, query, want string) {
 // running waits until a statement of that beginning is in that state.
 func running(t *testing.T, srv *mariadbtest.Server, statement, state string) {
 	t.Helper()
-	waitFor(t, srv, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE '"+statement+"%' AND STATE = '"+state+"'", "1")
+	waitFor(t, srv, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE '"+statement+"%' AND STATE = '"+
+		state+"'", "1")
 }
 
 // free fails the test unless another session can change definitions and write to

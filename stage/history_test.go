@@ -17,7 +17,8 @@ import (
 // privileges.
 func historyAccount(t *testing.T, srv *mariadbtest.Server, name string, grants ...string) *stage.Server {
 	t.Helper()
-	srv.MustExec(t, "CREATE USER "+name+"@localhost IDENTIFIED BY 'secret'", "GRANT SHOW VIEW ON *.* TO "+name+"@localhost")
+	srv.MustExec(t, "CREATE USER "+name+"@localhost IDENTIFIED BY 'secret'",
+		"GRANT SHOW VIEW ON *.* TO "+name+"@localhost")
 	for _, g := range grants {
 		srv.MustExec(t, g+" TO "+name+"@localhost")
 	}
@@ -41,8 +42,9 @@ func TestHistoryTable(t *testing.T) {
 		}
 		began := time.Date(2026, 11, 22, 1, 2, 3, 456e6, time.FixedZone("", 3600))
 		row := stage.HistoryRow{
-			RepositoryID: "3527d339-c242-4a9f-9507-8c51f4d9d455", Repository: "/backup/db'1", Started: began, Finished: began.Add(time.Minute),
-			Outcome: "failed", Error: "it's broken \\ `", Hints: "a\nb", End: 1<<64 - 1, Warnings: 3,
+			RepositoryID: "3527d339-c242-4a9f-9507-8c51f4d9d455", Repository: "/backup/db'1", Started: began,
+			Finished: began.Add(time.Minute),
+			Outcome:  "failed", Error: "it's broken \\ `", Hints: "a\nb", End: 1<<64 - 1, Warnings: 3,
 		}
 		put := func(s *stage.Server, table stage.HistoryTable, id string) error {
 			row := row
@@ -59,14 +61,16 @@ func TestHistoryTable(t *testing.T) {
 		if !errors.Is(err, stage.ErrHistoryLogged) || !errors.Is(err, stage.ErrPrivilege) {
 			t.Errorf("without any privilege: %v", err)
 		}
-		want := []string{"GRANT BINLOG ADMIN ON *.* TO 'none'@'localhost'", "GRANT INSERT, CREATE ON `mysql`.`mbk_history` TO 'none'@'localhost'"}
+		want := []string{"GRANT BINLOG ADMIN ON *.* TO 'none'@'localhost'",
+			"GRANT INSERT, CREATE ON `mysql`.`mbk_history` TO 'none'@'localhost'"}
 		if got, err := none.MissingHistoryGrants(t.Context(), table); err != nil || !slices.Equal(got, want) {
 			t.Errorf("MissingHistoryGrants = %q, %v; want %q", got, err, want)
 		}
 		if hints := hint.Strings(hint.Of(put(none, table, "x"))); !slices.Equal(hints, want) {
 			t.Errorf("hints: %q, want %q", hints, want)
 		}
-		if n := srv.MustValue(t, "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_NAME = 'mbk_history'"); n != "0" {
+		if n := srv.MustValue(t,
+			"SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_NAME = 'mbk_history'"); n != "0" {
 			t.Error("the table was made nevertheless")
 		}
 		srv.MustExec(t, want...)
@@ -85,15 +89,21 @@ func TestHistoryTable(t *testing.T) {
 		if after := position(); after != before {
 			t.Errorf("the binary log is at %s, was at %s", after, before)
 		}
-		got := srv.MustValue(t, "SELECT CONCAT_WS('|', id, repository, started, outcome, error, lsn_end, warnings) FROM mysql.mbk_history WHERE id LIKE '20260101%'")
-		if want := "20260101T000000Z-full|/backup/db'1|2026-11-22 00:02:03.456|failed|it's broken \\ `|18446744073709551615|3"; got != want {
+		got := srv.MustValue(t,
+			"SELECT CONCAT_WS('|', id, repository, started, outcome, error, lsn_end, warnings) FROM mysql.mbk_history WHERE "+
+				"id LIKE '20260101%'")
+		if want := "20260101T000000Z-full|/backup/db'1|2026-11-22 00:02:03.456|failed|it's broken \\ " +
+			"`|18446744073709551615|3"; got != want {
 			t.Errorf("the row is\n%s, want\n%s", got, want)
 		}
-		if engine := srv.MustValue(t, "SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_NAME = 'mbk_history'"); engine != "InnoDB" {
+		if engine := srv.MustValue(t,
+			"SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_NAME = 'mbk_history'"); engine != "InnoDB" {
 			t.Errorf("the engine is %s", engine)
 		}
 
-		wantInManual(t, srv.MustValue(t, "SELECT GROUP_CONCAT(COLUMN_NAME) FROM information_schema.COLUMNS WHERE TABLE_NAME = 'mbk_history'"))
+		wantInManual(t,
+			srv.MustValue(t,
+				"SELECT GROUP_CONCAT(COLUMN_NAME) FROM information_schema.COLUMNS WHERE TABLE_NAME = 'mbk_history'"))
 
 		// Who may change the binary log but not a read-only server.
 		srv.MustExec(t, "SET GLOBAL read_only=1")
@@ -112,13 +122,15 @@ func TestHistoryTable(t *testing.T) {
 		}
 
 		root := connect(t, srv)
-		if err := put(root, stage.HistoryTable{Database: "nowhere", Name: "t"}, "x"); err == nil || !strings.Contains(hint.Join(hint.Of(err), " ").String(), "create the database `nowhere`") {
+		if err := put(root, stage.HistoryTable{Database: "nowhere", Name: "t"}, "x"); err == nil ||
+			!strings.Contains(hint.Join(hint.Of(err), " ").String(), "create the database `nowhere`") {
 			t.Errorf("no such database: %v, hints %q", err, hint.Of(err))
 		}
 		if _, err := root.MissingHistoryGrants(t.Context(), stage.HistoryTable{Database: "nowhere", Name: "t"}); err == nil {
 			t.Error("no such database: MissingHistoryGrants finds nothing")
 		}
-		if err := put(root, stage.HistoryTable{Database: "d", Name: "wrong"}, "x"); err == nil || !strings.Contains(hint.Join(hint.Of(err), " ").String(), "does not have the columns") {
+		if err := put(root, stage.HistoryTable{Database: "d", Name: "wrong"}, "x"); err == nil ||
+			!strings.Contains(hint.Join(hint.Of(err), " ").String(), "does not have the columns") {
 			t.Errorf("another table: %v, hints %q", err, hint.Of(err))
 		}
 		// A table that somebody has locked holds up nobody for long.

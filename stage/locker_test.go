@@ -56,7 +56,8 @@ func TestLocker(t *testing.T) {
 			must(l.Unlock(t.Context())) // twice is no error
 		})
 		t.Run("names", func(t *testing.T) {
-			for _, name := range []string{"t", "no such table", "a`b", "``", "größe", "日本", "a.b", "'x'", `"y"`, `back\slash`, "semi;colon", "?", "-- x",
+			for _, name := range []string{"t", "no such table", "a`b", "``", "größe", "日本", "a.b", "'x'", `"y"`, `back\slash`,
+				"semi;colon", "?", "-- x",
 				"select", "#sql-alter-1", strings.Repeat("x", 64), "#mysql50#a-b"} {
 				if err := l.Lock(t.Context(), "o`d`d db", name); err != nil {
 					t.Errorf("Lock(%q): %v", name, err)
@@ -108,7 +109,8 @@ func TestLocker(t *testing.T) {
 		})
 		t.Run("killed while it holds a lock", func(t *testing.T) {
 			must(l.Lock(t.Context(), "d", "i"))
-			id := srv.MustValue(t, "SELECT THREAD_ID FROM information_schema.METADATA_LOCK_INFO WHERE LOCK_MODE = 'MDL_SHARED_HIGH_PRIO'")
+			id := srv.MustValue(t,
+				"SELECT THREAD_ID FROM information_schema.METADATA_LOCK_INFO WHERE LOCK_MODE = 'MDL_SHARED_HIGH_PRIO'")
 			srv.MustExec(t, "KILL "+id)
 			for range 2 {
 				if err := l.Unlock(t.Context()); !errors.Is(err, stage.ErrLockLost) {
@@ -130,7 +132,8 @@ func TestLocker(t *testing.T) {
 				t.Errorf("Lock: %v, want context.Canceled", err)
 			}
 			l.Close()
-			waitFor(t, srv, "SELECT COUNT(*) FROM information_schema.METADATA_LOCK_INFO WHERE LOCK_MODE = 'MDL_SHARED_HIGH_PRIO'", "0")
+			waitFor(t, srv,
+				"SELECT COUNT(*) FROM information_schema.METADATA_LOCK_INFO WHERE LOCK_MODE = 'MDL_SHARED_HIGH_PRIO'", "0")
 		})
 	})
 }
@@ -150,7 +153,8 @@ func TestWatch(t *testing.T) {
 		}
 		srv.MustExec(t, "INSERT INTO d.i SELECT seq FROM d.seq_10_to_5000", "FLUSH ENGINE LOGS")
 		after, err := w.LSNs(t.Context())
-		if err != nil || after.Current <= before.Current || after.Flushed <= before.Flushed || after.Checkpoint < before.Checkpoint ||
+		if err != nil || after.Current <= before.Current || after.Flushed <= before.Flushed ||
+			after.Checkpoint < before.Checkpoint ||
 			after.Flushed > after.Current || after.Checkpoint > after.Flushed {
 			t.Errorf("LSNs = %+v, then %+v, %v", before, after, err)
 		}
@@ -187,7 +191,8 @@ func TestWatch(t *testing.T) {
 			}
 		})
 		t.Run("connects again", func(t *testing.T) {
-			ids := srv.MustValue(t, "SELECT GROUP_CONCAT(ID) FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND COMMAND = 'Sleep'")
+			ids := srv.MustValue(t,
+				"SELECT GROUP_CONCAT(ID) FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND COMMAND = 'Sleep'")
 			for _, id := range strings.Split(ids, ",") {
 				if _, err := strconv.Atoi(id); err == nil {
 					srv.MustExec(t, "KILL "+id)

@@ -23,18 +23,25 @@ func TestPositions(t *testing.T) {
 		if g, err := s.Galera(t.Context()); err != nil || g != nil {
 			t.Errorf("Galera = %v, %v; want none", g, err)
 		}
-		srv.MustExec(t, "CHANGE MASTER TO master_host='db0.example', master_port=3307, master_user='r', master_log_file='log.000007', master_log_pos=4711",
-			"CHANGE MASTER 'east' TO master_host='db1.example', master_user='r', master_use_gtid=slave_pos", "SET GLOBAL gtid_slave_pos='0-9-17,5-9-9'")
+		srv.MustExec(t,
+			"CHANGE MASTER TO master_host='db0.example', master_port=3307, master_user='r', master_log_file='log.000007', "+
+				"master_log_pos=4711",
+			"CHANGE MASTER 'east' TO master_host='db1.example', master_user='r', master_use_gtid=slave_pos",
+			"SET GLOBAL gtid_slave_pos='0-9-17,5-9-9'")
 		// What threads have committed and not noted yet, in tables of several engines, and
 		// what somebody keeps beside them.
 		for _, engine := range []string{"MyISAM", "Aria"} {
 			name := "mysql.gtid_slave_pos_" + engine
-			srv.MustExec(t, "SET sql_log_bin=0", "CREATE TABLE "+name+" LIKE mysql.gtid_slave_pos", "ALTER TABLE "+name+" ENGINE="+engine)
+			srv.MustExec(t, "SET sql_log_bin=0", "CREATE TABLE "+name+" LIKE mysql.gtid_slave_pos",
+				"ALTER TABLE "+name+" ENGINE="+engine)
 		}
-		srv.MustExec(t, "SET sql_log_bin=0", "CREATE TABLE mysql.gtid_slave_pos_old (a INT)", "CREATE TABLE mysql.gtid_slave_posted (a INT)",
+		srv.MustExec(t, "SET sql_log_bin=0", "CREATE TABLE mysql.gtid_slave_pos_old (a INT)",
+			"CREATE TABLE mysql.gtid_slave_posted (a INT)",
 			"INSERT INTO mysql.gtid_slave_pos (domain_id, sub_id, server_id, seq_no) VALUES (0, 1000, 9, 18)",
-			"INSERT INTO mysql.gtid_slave_pos_Aria (domain_id, sub_id, server_id, seq_no) VALUES (0, 999, 9, 16), (0, 1002, 9, 20), (5, 1, 9, 3)",
-			"INSERT INTO mysql.gtid_slave_pos_MyISAM (domain_id, sub_id, server_id, seq_no) VALUES (0, 1001, 9, 19), (3, 1, 4, 5)")
+			"INSERT INTO mysql.gtid_slave_pos_Aria (domain_id, sub_id, server_id, seq_no) VALUES (0, 999, 9, 16), (0, 1002, "+
+				"9, 20), (5, 1, 9, 3)",
+			"INSERT INTO mysql.gtid_slave_pos_MyISAM (domain_id, sub_id, server_id, seq_no) VALUES (0, 1001, 9, 19), "+
+				"(3, 1, 4, 5)")
 		st := begin(t, s, stage.StageOptions{})
 		advance(t, st, stage.Start, stage.BlockCommit)
 		committed := session(t, srv).start("INSERT INTO d.i VALUES (77)")
@@ -55,8 +62,10 @@ func TestPositions(t *testing.T) {
 		}
 		got, err := s.Replicas(t.Context())
 		want := []stage.Replica{
-			{Host: "db0.example", Port: 3307, File: "log.000007", Position: 4711, GTID: "0-9-20,5-9-9,3-4-5", UsingGTID: "No", IO: "No", SQL: "No"},
-			{Connection: "east", Host: "db1.example", Port: 3306, GTID: "0-9-20,5-9-9,3-4-5", UsingGTID: "Slave_Pos", IO: "No", SQL: "No"},
+			{Host: "db0.example", Port: 3307, File: "log.000007", Position: 4711, GTID: "0-9-20,5-9-9,3-4-5", UsingGTID: "No",
+				IO: "No", SQL: "No"},
+			{Connection: "east", Host: "db1.example", Port: 3306, GTID: "0-9-20,5-9-9,3-4-5", UsingGTID: "Slave_Pos",
+				IO: "No", SQL: "No"},
 		}
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("Replicas = %+v, %v; want %+v", got, err, want)
@@ -84,8 +93,10 @@ func TestPositions(t *testing.T) {
 // what it sends.
 func TestCommitting(t *testing.T) {
 	onEach(t, func(t *testing.T, srv *mariadbtest.Server) {
-		const text = "BEGIN NOT ATOMIC FOR i IN 1..30000 DO INSERT INTO d.i VALUES (i, '0123456789012345678901234567890123456789'); END FOR; COMMIT; END"
-		srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.a (a INT) ENGINE=Aria", "CREATE TABLE d.i (a INT, b CHAR(40)) ENGINE=InnoDB",
+		const text = "BEGIN NOT ATOMIC FOR i IN 1..30000 DO INSERT INTO d.i VALUES (i, " +
+			"'0123456789012345678901234567890123456789'); END FOR; COMMIT; END"
+		srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.a (a INT) ENGINE=Aria",
+			"CREATE TABLE d.i (a INT, b CHAR(40)) ENGINE=InnoDB",
 			"SET binlog_format=STATEMENT, autocommit=0", text)
 		s := connect(t, srv)
 		reader := session(t, srv)
@@ -93,9 +104,11 @@ func TestCommitting(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		waitFor(t, srv, "SELECT COALESCE(MAX(STATE), '') FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SHOW BINLOG%'", "Writing to net")
+		waitFor(t, srv, "SELECT COALESCE(MAX(STATE), '') FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SHOW BINLOG%'",
+			"Writing to net")
 		inserted := session(t, srv).start("INSERT INTO d.a VALUES (1)")
-		waitFor(t, srv, "SELECT COALESCE(MAX(STATE), '') FROM information_schema.PROCESSLIST WHERE INFO LIKE 'INSERT%'", "Writing to binlog")
+		waitFor(t, srv, "SELECT COALESCE(MAX(STATE), '') FROM information_schema.PROCESSLIST WHERE INFO LIKE 'INSERT%'",
+			"Writing to binlog")
 		if n, err := s.Committing(t.Context()); err != nil || n != 1 {
 			t.Errorf("Committing = %d, %v; want 1", n, err)
 		}
@@ -116,7 +129,8 @@ func TestCommitting(t *testing.T) {
 func TestBehindCommit(t *testing.T) {
 	onEach(t, func(t *testing.T, srv *mariadbtest.Server) {
 		tables(t, srv)
-		srv.MustExec(t, "CREATE TABLE d.n (a INT) ENGINE=InnoDB", "SET GLOBAL rpl_semi_sync_master_timeout=5000", "SET GLOBAL rpl_semi_sync_master_enabled=ON")
+		srv.MustExec(t, "CREATE TABLE d.n (a INT) ENGINE=InnoDB", "SET GLOBAL rpl_semi_sync_master_timeout=5000",
+			"SET GLOBAL rpl_semi_sync_master_enabled=ON")
 		s := connect(t, srv)
 		c := session(t, srv)
 		st := begin(t, s, stage.StageOptions{Patience: 2500 * time.Millisecond})
@@ -150,7 +164,8 @@ func TestGalera(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv := mariadbtest.New(t, series, append(args, "--wsrep-sst-method=skip")...)
-	waitFor(t, srv, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'wsrep_ready'", "ON")
+	waitFor(t, srv, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'wsrep_ready'",
+		"ON")
 	tables(t, srv)
 	s := connect(t, srv)
 	st := begin(t, s, stage.StageOptions{})
@@ -160,15 +175,19 @@ func TestGalera(t *testing.T) {
 		t.Fatalf("Galera = %v, %v", g, err)
 	}
 	status := func(name string) string {
-		return srv.MustValue(t, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = '"+name+"'")
+		return srv.MustValue(t, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = '"+name+
+			"'")
 	}
-	if want := status("wsrep_cluster_state_uuid"); g.UUID != want || g.SeqNo <= 0 || strconv.FormatInt(g.SeqNo, 10) != status("wsrep_last_committed") {
+	if want := status("wsrep_cluster_state_uuid"); g.UUID != want || g.SeqNo <= 0 ||
+		strconv.FormatInt(g.SeqNo, 10) != status("wsrep_last_committed") {
 		t.Errorf("Galera = %+v, want %s and a position", g, want)
 	}
 	if err := st.End(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, srv, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'wsrep_local_state_comment'", "Synced")
+	waitFor(t, srv,
+		"SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'wsrep_local_state_comment'",
+		"Synced")
 	free(t, srv)
 	// A node that has lost the others, or is told to, refuses all queries for a while.
 	srv.MustExec(t, "SET GLOBAL wsrep_reject_queries=ALL")

@@ -13,7 +13,8 @@ import (
 func TestMissingGrants(t *testing.T) {
 	onEach(t, func(t *testing.T, srv *mariadbtest.Server) {
 		tables(t, srv)
-		srv.MustExec(t, "CREATE ROLE saver", "GRANT RELOAD, PROCESS, BINLOG MONITOR, SLAVE MONITOR, SHOW VIEW ON *.* TO saver")
+		srv.MustExec(t, "CREATE ROLE saver",
+			"GRANT RELOAD, PROCESS, BINLOG MONITOR, SLAVE MONITOR, SHOW VIEW ON *.* TO saver")
 		const rest = "GRANT SELECT ON d.* TO "
 		tests := []struct {
 			name, account, grant string
@@ -22,14 +23,21 @@ func TestMissingGrants(t *testing.T) {
 		}{
 			{"all", "a@localhost", "ALL PRIVILEGES", "", nil},
 			{"just enough", "b@localhost", "RELOAD, PROCESS, BINLOG MONITOR, SLAVE MONITOR, SHOW VIEW", "", nil},
-			{"no reload", "c@localhost", "PROCESS, BINLOG MONITOR, SLAVE MONITOR, SHOW VIEW", "", []string{"GRANT RELOAD ON *.* TO 'c'@'localhost'"}},
-			{"no process", "d@localhost", "RELOAD, BINLOG MONITOR, SLAVE MONITOR, SELECT", "", []string{"GRANT PROCESS ON *.* TO 'd'@'localhost'"}},
-			{"no binlog monitor", "e@localhost", "RELOAD, PROCESS, SLAVE MONITOR, TRIGGER", "", []string{"GRANT BINLOG MONITOR ON *.* TO 'e'@'localhost'"}},
-			{"no slave monitor", "f@localhost", "RELOAD, PROCESS, BINLOG MONITOR, INSERT", "", []string{"GRANT SLAVE MONITOR ON *.* TO 'f'@'localhost'"}},
-			{"tables of one database visible", "g@localhost", "RELOAD, PROCESS, BINLOG MONITOR, SLAVE MONITOR", rest + "g@localhost", []string{"GRANT SHOW VIEW ON *.* TO 'g'@'localhost'"}},
-			{"nothing, host pattern", "h@'%'", "USAGE", "", []string{"GRANT RELOAD, PROCESS, BINLOG MONITOR, SLAVE MONITOR, SHOW VIEW ON *.* TO 'h'@'%'"}},
+			{"no reload", "c@localhost", "PROCESS, BINLOG MONITOR, SLAVE MONITOR, SHOW VIEW", "",
+				[]string{"GRANT RELOAD ON *.* TO 'c'@'localhost'"}},
+			{"no process", "d@localhost", "RELOAD, BINLOG MONITOR, SLAVE MONITOR, SELECT", "",
+				[]string{"GRANT PROCESS ON *.* TO 'd'@'localhost'"}},
+			{"no binlog monitor", "e@localhost", "RELOAD, PROCESS, SLAVE MONITOR, TRIGGER", "",
+				[]string{"GRANT BINLOG MONITOR ON *.* TO 'e'@'localhost'"}},
+			{"no slave monitor", "f@localhost", "RELOAD, PROCESS, BINLOG MONITOR, INSERT", "",
+				[]string{"GRANT SLAVE MONITOR ON *.* TO 'f'@'localhost'"}},
+			{"tables of one database visible", "g@localhost", "RELOAD, PROCESS, BINLOG MONITOR, SLAVE MONITOR",
+				rest + "g@localhost", []string{"GRANT SHOW VIEW ON *.* TO 'g'@'localhost'"}},
+			{"nothing, host pattern", "h@'%'", "USAGE", "",
+				[]string{"GRANT RELOAD, PROCESS, BINLOG MONITOR, SLAVE MONITOR, SHOW VIEW ON *.* TO 'h'@'%'"}},
 			{"by role", "i@localhost", "USAGE", "GRANT saver TO i@localhost", nil},
-			{"quotes in the name", "`o'b@k`@localhost", "PROCESS, BINLOG MONITOR, SLAVE MONITOR, SHOW VIEW", "", []string{"GRANT RELOAD ON *.* TO 'o''b@k'@'localhost'"}},
+			{"quotes in the name", "`o'b@k`@localhost", "PROCESS, BINLOG MONITOR, SLAVE MONITOR, SHOW VIEW", "",
+				[]string{"GRANT RELOAD ON *.* TO 'o''b@k'@'localhost'"}},
 		}
 		for _, tt := range tests {
 			t.Run(tt.name, func(t *testing.T) {
@@ -82,7 +90,8 @@ func TestMissingGrants(t *testing.T) {
 			defer locker.Close()
 			for name, err := range map[string]error{
 				"Binlog": binlog, "Replicas": replicas, "Advance": st.Advance(t.Context(), stage.Start),
-				"Lock": locker.Lock(t.Context(), "d", "m"), "Checkpoint": s.Checkpoint(t.Context()), "FlushEngineLogs": flushLogs(t.Context(), s),
+				"Lock": locker.Lock(t.Context(), "d", "m"), "Checkpoint": s.Checkpoint(t.Context()),
+				"FlushEngineLogs": flushLogs(t.Context(), s),
 			} {
 				if !errors.Is(err, stage.ErrPrivilege) && !(name == "Checkpoint" && errors.Is(err, errors.ErrUnsupported)) {
 					t.Errorf("%s: %v, want ErrPrivilege", name, err)
@@ -100,7 +109,8 @@ func everything(t *testing.T, s *stage.Server) {
 	t.Helper()
 	ctx := t.Context()
 	names, err := s.TableNames(ctx)
-	if err != nil || !slices.Contains(names, stage.Table{Database: "d", Name: "m"}) || !slices.Contains(names, stage.Table{Database: "mysql", Name: "db"}) {
+	if err != nil || !slices.Contains(names, stage.Table{Database: "d", Name: "m"}) ||
+		!slices.Contains(names, stage.Table{Database: "mysql", Name: "db"}) {
 		t.Errorf("TableNames = %v, %v; want d.m and mysql.db in it", names, err)
 	}
 	st := begin(t, s, stage.StageOptions{})
@@ -122,7 +132,8 @@ func everything(t *testing.T, s *stage.Server) {
 	_, binlog := s.Binlog(ctx)
 	_, replicas := s.Replicas(ctx)
 	_, galera := s.Galera(ctx)
-	if err := errors.Join(lsns, facts, locked, unlocked, binlog, replicas, galera, flushLogs(ctx, s), st.End(ctx)); err != nil {
+	if err := errors.Join(lsns, facts, locked, unlocked, binlog, replicas, galera, flushLogs(ctx, s),
+		st.End(ctx)); err != nil {
 		t.Error(err)
 	}
 }

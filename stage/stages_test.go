@@ -134,14 +134,16 @@ func testSecondBackup(t *testing.T, srv *mariadbtest.Server, s *stage.Server) {
 	if len(busy.Blockers) != 1 || busy.Blockers[0].ID != first.ID() || !busy.Blockers[0].Sure {
 		t.Errorf("Blockers = %v, want connection %d alone", busy.Blockers, first.ID())
 	}
-	contains(t, err.Error(), "BACKUP STAGE START: not granted within", "connection "+strconv.FormatUint(first.ID(), 10), "another backup by mbk")
+	contains(t, err.Error(), "BACKUP STAGE START: not granted within", "connection "+strconv.FormatUint(first.ID(), 10),
+		"another backup by mbk")
 	free(t, srv) // START keeps nobody from DDL, nor does the request withdrawn
 	if err := first.End(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	advance(t, second, stage.Start) // without a new connection
 	third := begin(t, s, stage.StageOptions{Patience: 500 * time.Millisecond})
-	if err := third.Advance(t.Context(), stage.Start); !errors.As(err, &busy) || len(busy.Blockers) != 1 || busy.Blockers[0].ID != second.ID() {
+	if err := third.Advance(t.Context(), stage.Start); !errors.As(err, &busy) || len(busy.Blockers) != 1 ||
+		busy.Blockers[0].ID != second.ID() {
 		t.Errorf("third backup: %v, want BusyError naming connection %d: it got the mark with START", err, second.ID())
 	}
 }
@@ -281,7 +283,8 @@ func testUpdateNamed(t *testing.T, srv *mariadbtest.Server, s *stage.Server, sur
 		busy.Blockers[0].User != "root" || busy.Blockers[0].Time < 300*time.Millisecond {
 		t.Errorf("Blockers = %+v, want connection %d of root alone, sure = %t", busy.Blockers, c.id, sure)
 	}
-	contains(t, err.Error(), "connection "+strconv.FormatUint(c.id, 10)+" (root@localhost, ", "UPDATE /* nightly job */ d.m SET a = a + SLEEP(?) WHERE a > ?")
+	contains(t, err.Error(), "connection "+strconv.FormatUint(c.id, 10)+" (root@localhost, ",
+		"UPDATE /* nightly job */ d.m SET a = a + SLEEP(?) WHERE a > ?")
 	if st.Stage() != stage.Flush {
 		t.Errorf("Stage = %s, want FLUSH", st.Stage())
 	}
@@ -301,7 +304,8 @@ func testUpdateDeadline(t *testing.T, srv *mariadbtest.Server, s *stage.Server) 
 	begun := time.Now()
 	err := st.Advance(ctx, stage.BlockDDL)
 	var busy *stage.BusyError
-	if !errors.As(err, &busy) || !errors.Is(err, context.DeadlineExceeded) || len(busy.Blockers) != 1 || busy.Blockers[0].ID != c.id {
+	if !errors.As(err, &busy) || !errors.Is(err, context.DeadlineExceeded) || len(busy.Blockers) != 1 ||
+		busy.Blockers[0].ID != c.id {
 		t.Errorf("Advance: %v, want BusyError by the deadline, naming connection %d", err, c.id)
 	}
 	if took := time.Since(begun); took > 3*time.Second {
@@ -358,7 +362,8 @@ func testRetreat(t *testing.T, srv *mariadbtest.Server, s *stage.Server) {
 	close(quit)
 	all := <-stalls
 	longest := slices.Max(all)
-	t.Logf("%d inserts, longest stall %s, %d retreats, BLOCK_DDL after %s", len(all), longest, retreats, st.Times()[2].Wait)
+	t.Logf("%d inserts, longest stall %s, %d retreats, BLOCK_DDL after %s", len(all), longest, retreats,
+		st.Times()[2].Wait)
 	if longest > 3*time.Second {
 		t.Errorf("an insert stood still for %s, want about a slice (1s)", longest)
 	}

@@ -165,7 +165,8 @@ func TestPasswordIsNotToldToStrangers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const native, clear, sha256, caching = "mysql_native_password", "mysql_clear_password", "sha256_password", "caching_sha2_password"
+	const native, clear, sha256, caching = "mysql_native_password", "mysql_clear_password", "sha256_password",
+		"caching_sha2_password"
 	stranger, root := listenAs(t, 64999, filepath.Join(dir, "stranger")), listenAs(t, 0, filepath.Join(dir, "root"))
 	port, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -186,7 +187,8 @@ func TestPasswordIsNotToldToStrangers(t *testing.T) {
 		{"root's socket", root, nil, true},
 	} {
 		for _, way := range []struct{ greets, asks string }{
-			{native, clear}, {native, sha256}, {native, caching}, {sha256, ""}, {caching, ""}, {sha256, caching}, {caching, sha256}, {"", caching},
+			{native, clear}, {native, sha256}, {native, caching}, {sha256, ""}, {caching, ""}, {sha256, caching},
+			{caching, sha256}, {"", caching},
 		} {
 			for _, cleartext := range []bool{false, true} {
 				// sha256_password knows no trusted socket: MariaDB does not have it.
@@ -231,16 +233,18 @@ func TestTellsPassword(t *testing.T) {
 		peer peer
 		want bool
 	}{
-		"TCP":                         {d: mysql.Config{Net: "tcp"}},
-		"TLS if the server can":       {d: mysql.Config{Net: "tcp", TLS: &tls.Config{}, AllowFallbackToPlaintext: true}},
-		"TLS with any certificate":    {d: mysql.Config{Net: "tcp", TLS: &tls.Config{InsecureSkipVerify: true}}},
-		"TLS with an authority":       {d: mysql.Config{Net: "tcp", TLS: &tls.Config{InsecureSkipVerify: true, VerifyConnection: verify}}, want: true},
+		"TCP":                      {d: mysql.Config{Net: "tcp"}},
+		"TLS if the server can":    {d: mysql.Config{Net: "tcp", TLS: &tls.Config{}, AllowFallbackToPlaintext: true}},
+		"TLS with any certificate": {d: mysql.Config{Net: "tcp", TLS: &tls.Config{InsecureSkipVerify: true}}},
+		"TLS with an authority": {d: mysql.Config{Net: "tcp",
+			TLS: &tls.Config{InsecureSkipVerify: true, VerifyConnection: verify}}, want: true},
 		"TLS with a name":             {d: mysql.Config{Net: "tcp", TLS: &tls.Config{}}, want: true},
 		"socket of nobody knows whom": {d: mysql.Config{Net: "unix"}},
 		"socket of a stranger":        {d: mysql.Config{Net: "unix"}, peer: peer{user: &fsuser.User{UID: 64998}}},
 		"socket of root":              {d: mysql.Config{Net: "unix"}, peer: peer{user: &fsuser.User{}}, want: true},
-		"socket of our own":           {d: mysql.Config{Net: "unix"}, peer: peer{user: &fsuser.User{UID: os.Geteuid()}}, want: true},
-		"a stranger at a port":        {d: mysql.Config{Net: "tcp"}, peer: peer{user: &fsuser.User{}}},
+		"socket of our own": {d: mysql.Config{Net: "unix"}, peer: peer{user: &fsuser.User{UID: os.Geteuid()}},
+			want: true},
+		"a stranger at a port": {d: mysql.Config{Net: "tcp"}, peer: peer{user: &fsuser.User{}}},
 	} {
 		if got := (Config{}).tellsPassword(&tt.d, tt.peer); got != tt.want {
 			t.Errorf("%s: %v, want %v", name, got, tt.want)
@@ -270,7 +274,8 @@ func TestAdmit(t *testing.T) {
 		if (err != nil) != tt.refused {
 			t.Errorf("%s: %v, want refused: %v", name, err, tt.refused)
 		}
-		if refused := connectError(tt.c, err); err != nil && (!errors.Is(refused, ErrUnreachable) || len(hint.Of(refused)) == 0) {
+		if refused := connectError(tt.c, err); err != nil &&
+			(!errors.Is(refused, ErrUnreachable) || len(hint.Of(refused)) == 0) {
 			t.Errorf("%s: %v", name, refused)
 		}
 	}

@@ -15,7 +15,8 @@ import (
 )
 
 func TestParseStatus(t *testing.T) {
-	const text = "\n---\nLOG\n---\nLog sequence number 7234567\nLog flushed up to   7234000\nPages flushed up to 44404\nLast checkpoint at  44392\n--\n"
+	const text = "\n---\nLOG\n---\nLog sequence number 7234567\nLog flushed up to   7234000\nPages flushed up to " +
+		"44404\nLast checkpoint at  44392\n--\n"
 	tests := []struct {
 		name string
 		text string
@@ -72,7 +73,8 @@ func TestVersionAtLeast(t *testing.T) {
 	for _, other := range []struct {
 		major, minor, patch int
 		want                bool
-	}{{10, 11, 5, true}, {10, 11, 6, false}, {10, 12, 0, false}, {11, 0, 0, false}, {10, 6, 99, true}, {9, 99, 99, true}, {10, 11, 4, true}} {
+	}{{10, 11, 5, true}, {10, 11, 6, false}, {10, 12, 0, false}, {11, 0, 0, false}, {10, 6, 99, true}, {9, 99, 99, true},
+		{10, 11, 4, true}} {
 		if got := v.AtLeast(other.major, other.minor, other.patch); got != other.want {
 			t.Errorf("10.11.5 at least %d.%d.%d: %t, want %t", other.major, other.minor, other.patch, got, other.want)
 		}
@@ -86,7 +88,8 @@ func TestShorten(t *testing.T) {
 		{"cut off", strings.Repeat("é", 200), strings.Repeat("é", 97) + "..."},
 		{"identified by", "CREATE USER u IDENTIFIED BY 'secret'", "CREATE USER u IDENTIFIED ..."},
 		{"set password", "set password for u = password('secret')", "set password ..."},
-		{"change master", "CHANGE MASTER TO master_user='r', master_password='secret'", "CHANGE MASTER TO master_user=?, master_password ..."},
+		{"change master", "CHANGE MASTER TO master_user='r', master_password='secret'",
+			"CHANGE MASTER TO master_user=?, master_password ..."},
 		{"nothing", "", ""},
 	}
 	for _, tt := range tests {
@@ -147,7 +150,8 @@ func TestSecret(t *testing.T) {
 
 func TestQuote(t *testing.T) {
 	for in, want := range map[string]string{
-		"root@localhost": "'root'@'localhost'", "a@b@%": "'a@b'@'%'", `o'b\n@::1`: `'o''b\\n'@'::1'`, "@localhost": "''@'localhost'", "role": "'role'",
+		"root@localhost": "'root'@'localhost'", "a@b@%": "'a@b'@'%'", `o'b\n@::1`: `'o''b\\n'@'::1'`,
+		"@localhost": "''@'localhost'", "role": "'role'",
 	} {
 		if got := quoteAccount(in); got != want {
 			t.Errorf("quoteAccount(%s) = %s, want %s", in, got, want)
@@ -194,7 +198,8 @@ func TestConfigHidesThePassword(t *testing.T) {
 	cfg := Config{User: "u", Password: "secret", Host: "db"}
 	var log bytes.Buffer
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("connect", "config", cfg)
-	for _, text := range []string{fmt.Sprint(cfg), fmt.Sprintf("%+v %#v %s %q", cfg, cfg, cfg, cfg), log.String(), fmt.Sprint(&cfg)} {
+	for _, text := range []string{fmt.Sprint(cfg), fmt.Sprintf("%+v %#v %s %q", cfg, cfg, cfg, cfg), log.String(),
+		fmt.Sprint(&cfg)} {
 		if strings.Contains(text, "secret") {
 			t.Errorf("the password is in %q", text)
 		}
@@ -223,19 +228,26 @@ func TestValidate(t *testing.T) {
 
 func TestBusyErrorText(t *testing.T) {
 	who := func(id uint64) Blocker {
-		return Blocker{ID: id, User: "app", Host: "10.0.0.1:5", Command: "Query", Time: 12345 * time.Millisecond, Statement: "UPDATE t", Reason: "writes"}
+		return Blocker{ID: id, User: "app", Host: "10.0.0.1:5", Command: "Query", Time: 12345 * time.Millisecond,
+			Statement: "UPDATE t", Reason: "writes"}
 	}
 	tests := []struct {
 		name string
 		err  BusyError
 		want string
 	}{
-		{"nobody known", BusyError{Wanted: "BACKUP STAGE START", Waited: 1040 * time.Millisecond, Tries: 1}, "BACKUP STAGE START: not granted within 1s"},
+		{"nobody known", BusyError{Wanted: "BACKUP STAGE START", Waited: 1040 * time.Millisecond, Tries: 1},
+			"BACKUP STAGE START: not granted within 1s"},
 		{"one", BusyError{Wanted: "BACKUP STAGE BLOCK_DDL", Waited: 90 * time.Second, Tries: 12, Blockers: []Blocker{who(7)}},
-			"BACKUP STAGE BLOCK_DDL: not granted within 1m30s (12 tries): held up by connection 7 (app@10.0.0.1:5, 12.3s, writes): UPDATE t"},
-		{"many", BusyError{Wanted: "X", Waited: time.Second, Tries: 1, Blockers: []Blocker{who(1), who(2), who(3), who(4), who(5)}},
-			"X: not granted within 1s: held up by " + who(1).String() + "; " + who(2).String() + "; " + who(3).String() + "; and 2 more"},
-		{"idle", BusyError{Wanted: "X", Waited: time.Second, Blockers: []Blocker{{ID: 3, User: "u", Host: "h", Command: "Sleep", Time: time.Minute, Reason: "has a transaction open"}}},
+			"BACKUP STAGE BLOCK_DDL: not granted within 1m30s (12 tries): held up by connection 7 (app@10.0.0.1:5, 12.3s, " +
+				"writes): UPDATE t"},
+		{"many", BusyError{Wanted: "X", Waited: time.Second, Tries: 1,
+			Blockers: []Blocker{who(1), who(2), who(3), who(4), who(5)}},
+			"X: not granted within 1s: held up by " + who(1).String() + "; " + who(2).String() + "; " + who(3).String() +
+				"; and 2 more"},
+		{"idle", BusyError{Wanted: "X", Waited: time.Second,
+			Blockers: []Blocker{{ID: 3, User: "u", Host: "h", Command: "Sleep", Time: time.Minute,
+				Reason: "has a transaction open"}}},
 			"X: not granted within 1s: held up by connection 3 (u@h, idle for 1m0s, has a transaction open)"},
 	}
 	for _, tt := range tests {

@@ -76,7 +76,8 @@ func wantChangesMarked(t *testing.T, srv *mariadbtest.Server) {
 				}
 			}
 		}
-		do([]string{"CREATE TABLE %s (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(50), b TEXT, KEY v (v), KEY b (b(20))) ENGINE=Aria",
+		do([]string{"CREATE TABLE %s (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(50), b TEXT, KEY v (v), KEY b (b(20))) " +
+			"ENGINE=Aria",
 			"INSERT INTO %s SELECT n, a, b FROM t.seed LIMIT 300"})
 		do(append(c.before, "FLUSH TABLES %s"))
 		path := filepath.Join(srv.Datadir, strings.Replace(table, ".", "/", 1)+aria.IndexExt)

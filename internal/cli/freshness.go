@@ -64,7 +64,8 @@ type staleError struct{ text string }
 func (e *staleError) Error() string { return e.text }
 
 // judgeFreshness compares the ages of the newest backup and verification with limits.
-func judgeFreshness(ctx context.Context, r *repo.Repository, most ageLimits, now time.Time) ([]preflight.Finding, error) {
+func judgeFreshness(ctx context.Context, r *repo.Repository, most ageLimits, now time.Time) ([]preflight.Finding,
+	error) {
 	list, err := r.List(ctx)
 	if err != nil {
 		return nil, err

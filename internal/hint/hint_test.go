@@ -33,7 +33,8 @@ func TestOf(t *testing.T) {
 		{"one", one, []hint.Text{"try one"}},
 		{"below a message", fmt.Errorf("connect: %w", one), []hint.Text{"try one"}},
 		{"two levels, outer first", hint.Wrap(fmt.Errorf("connect: %w", one), "try two"), []hint.Text{"try two", "try one"}},
-		{"two at once, in their order", hint.Wrap(one, "try two", "try three"), []hint.Text{"try two", "try three", "try one"}},
+		{"two at once, in their order", hint.Wrap(one, "try two", "try three"),
+			[]hint.Text{"try two", "try three", "try one"}},
 		{"a type that has advice", fmt.Errorf("open: %w", advised{}), []hint.Text{"look", "listen"}},
 		{"the same advice, spelled", hint.Wrap(hint.Wrap(plain, hint.Option("repo")), "--repo"), []hint.Text{"--repo"}},
 		{"the same advice twice", hint.Wrap(one, "try one"), []hint.Text{"try one"}},
@@ -92,7 +93,8 @@ func TestErrorfNamesSettings(t *testing.T) {
 	if !errors.Is(err, io.EOF) {
 		t.Error("the cause is lost")
 	}
-	err = errors.Join(hint.Wrap(err, "see "+hint.Option("repo")+" and "+hint.Option("min-free")), errors.New("--not-typed"))
+	err = errors.Join(hint.Wrap(err, "see "+hint.Option("repo")+" and "+hint.Option("min-free")),
+		errors.New("--not-typed"))
 	if got, want := hint.Options(err), []string{"repo", "min-free"}; !slices.Equal(got, want) {
 		t.Errorf("Options = %q, want %q", got, want)
 	}

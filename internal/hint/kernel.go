@@ -13,7 +13,8 @@ import (
 const DamagedBackup Text = `"mbk verify" names all damage of a backup, "mbk list" the other backups`
 
 // FailingDisk is advice on a disk that does not return what is on it.
-const FailingDisk Text = "a disk fails, and the kernel's log names it: save what can be read before you try anything else"
+const FailingDisk Text = "a disk fails, and the kernel's log names it: save what can be read before you try " +
+	"anything else"
 
 // All returns what Of does, and advice on errors of the kernel that any call may meet.
 func All(err error) []Text {

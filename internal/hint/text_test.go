@@ -9,7 +9,8 @@ import (
 )
 
 func TestTextNamesSettings(t *testing.T) {
-	text := "wait longer: " + hint.Option("lock-wait") + hint.Textf(", or leave %q out with %s=%s", "d", hint.Option("exclude-database"), "d")
+	text := "wait longer: " + hint.Option("lock-wait") +
+		hint.Textf(", or leave %q out with %s=%s", "d", hint.Option("exclude-database"), "d")
 	if got, want := text.String(), `wait longer: --lock-wait, or leave "d" out with --exclude-database=d`; got != want {
 		t.Errorf("String = %q, want %q", got, want)
 	}

@@ -42,7 +42,8 @@ type TailError struct {
 
 // Error returns what happened, and the numbers.
 func (e *TailError) Error() string {
-	s := fmt.Sprintf("%v: %s: copied to LSN %d, the server wrote %d and flushed %d, its checkpoint is %d, the log holds %d bytes",
+	s := fmt.Sprintf("%v: %s: copied to LSN %d, the server wrote %d and flushed %d, its checkpoint is %d, the log "+
+		"holds %d bytes",
 		e.Kind, e.Path, e.Copied, e.LSNs.Current, e.LSNs.Flushed, e.LSNs.Checkpoint, e.Capacity)
 	if e.Target != 0 {
 		s += fmt.Sprintf(", waited for LSN %d", e.Target)

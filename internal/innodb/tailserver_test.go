@@ -96,8 +96,9 @@ func redoLoad(ctx context.Context, t *testing.T, s *mariadbtest.Server) (stop fu
 	}
 	for k := range 2 {
 		run(func(conn *sql.Conn, i int) error {
-			return exec(conn, fmt.Sprintf("UPDATE load_db.t SET v=v+1, pad=REPEAT(CHAR(%d), 120) WHERE id %% 2 = %d AND id BETWEEN %d AND %d",
-				97+i%26, k, i*37%2900, i*37%2900+20))
+			return exec(conn,
+				fmt.Sprintf("UPDATE load_db.t SET v=v+1, pad=REPEAT(CHAR(%d), 120) WHERE id %% 2 = %d AND id BETWEEN %d AND %d",
+					97+i%26, k, i*37%2900, i*37%2900+20))
 		})
 	}
 	run(func(conn *sql.Conn, i int) error {
@@ -281,8 +282,10 @@ func checksums(t *testing.T, query func(q string) string) string {
 	t.Helper()
 	var all []string
 	for _, name := range []string{"t", "b", "z"} {
-		all = append(all, query(fmt.Sprintf("SELECT CONCAT(COUNT(*), ' ', IFNULL(BIT_XOR(CAST(CRC32(CONCAT_WS(',', %s)) AS UNSIGNED)), 0)) FROM load_db.%s",
-			map[string]string{"t": "id, v, pad", "b": "id, data", "z": "id, data"}[name], name)))
+		all = append(all,
+			query(fmt.Sprintf("SELECT CONCAT(COUNT(*), ' ', IFNULL(BIT_XOR(CAST(CRC32(CONCAT_WS(',', %s)) AS UNSIGNED)), 0)) "+
+				"FROM load_db.%s",
+				map[string]string{"t": "id, v, pad", "b": "id, data", "z": "id, data"}[name], name)))
 	}
 	return strings.Join(all, "; ")
 }
@@ -517,7 +520,8 @@ func followServer(t *testing.T, series string, args []string, o innodb.TailOptio
 	if series == oldLog {
 		copyScratch(t, s.Datadir, target)
 	}
-	l, err := strconv.ParseUint(query("SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME='INNODB_LSN_CURRENT'"), 10, 64)
+	l, err := strconv.ParseUint(query("SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE "+
+		"VARIABLE_NAME='INNODB_LSN_CURRENT'"), 10, 64)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -198,7 +198,9 @@ func (t *Tailer) poll(ctx context.Context) (LSNs, error) {
 	lsns.Current = max(lsns.Current, lsns.Flushed)
 	now := time.Now()
 	if c := t.walk.checkpoint.LSN; lsns.Flushed < c {
-		return LSNs{}, fmt.Errorf("follow redo log: the server says that its log is flushed to LSN %d, with a checkpoint at %d", lsns.Flushed, c)
+		return LSNs{},
+			fmt.Errorf("follow redo log: the server says that its log is flushed to LSN %d, with a checkpoint at %d",
+				lsns.Flushed, c)
 	}
 	if lsns.Flushed < t.last.Flushed {
 		went := fmt.Errorf("the server's flushed LSN went from %d back to %d", t.last.Flushed, lsns.Flushed)

@@ -28,13 +28,14 @@ func TestHangsAfterSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	j := New(Options{
-		UI: ui.New(ui.Streams{Stdout: &stderr, Stderr: &stderr}, false), Interrupted: interrupt.Watch(ctx), Notifications: &Notifications{},
-		Hooks:    Hooks{Programs: map[string][]*hook.Command{repo.HookFailure: {program}}, Environ: os.Environ()},
-		Open:     func(context.Context) (*repo.Repository, error) { return nil, errors.New("there is none") },
-		ExitCode: func(context.Context, error) int { return 130 },
-		Advice:   func(error) []string { return nil },
-		Refused:  func(context.Context, error) bool { return false },
-		Result:   func(*repo.Manifest, repo.Around) any { return nil },
+		UI: ui.New(ui.Streams{Stdout: &stderr, Stderr: &stderr}, false), Interrupted: interrupt.Watch(ctx),
+		Notifications: &Notifications{},
+		Hooks:         Hooks{Programs: map[string][]*hook.Command{repo.HookFailure: {program}}, Environ: os.Environ()},
+		Open:          func(context.Context) (*repo.Repository, error) { return nil, errors.New("there is none") },
+		ExitCode:      func(context.Context, error) int { return 130 },
+		Advice:        func(error) []string { return nil },
+		Refused:       func(context.Context, error) bool { return false },
+		Result:        func(*repo.Manifest, repo.Around) any { return nil },
 	})
 	hang := make(chan struct{})
 	t.Cleanup(func() { close(hang) })
@@ -44,7 +45,8 @@ func TestHangsAfterSignal(t *testing.T) {
 		<-hang
 		return nil, nil
 	})
-	if !errors.Is(err, interrupt.ErrHangs) || !strings.Contains(err.Error(), "the backup did not end within 12s after a signal") || j.code != 130 {
+	if !errors.Is(err, interrupt.ErrHangs) ||
+		!strings.Contains(err.Error(), "the backup did not end within 12s after a signal") || j.code != 130 {
 		t.Errorf("Backup: %v, code %d", err, j.code)
 	}
 	if _, err := os.Stat(marker); err != nil {

@@ -29,17 +29,19 @@ func TestCauseOfRecoveryErrors(t *testing.T) {
 		"killed-in-recovery": "signal", "fsize-8m": "signal",
 		"memory-150m": "shortage", "memory-250m": "shortage", "memory-400m": "shortage -", "files-25": "-",
 		"disk-full-at-once": "shortage", "disk-full-later": "shortage", "disk-full-later2": "shortage",
-		"chmod-ibd": "access -", "chmod-dbdir": "access -", "chmod-ibdata": "access", "chmod-redo": "access", "chmod-aria": "access", "chmod-datadir": "access",
-		"tmpdir-missing": "access", "readonly": "access",
-		"option-unknown": "option", "option-badvalue": "option", "option-ambiguous": "option", "option-pagesize": "option", "option-datafile": "-",
-		"plugin-missing": "key", "key-none": "key", "key-file-missing": "key", "key-absent": "key", "key-wrong": "key -",
-		"version-data-of-10.5": "version", "version-data-of-10.6": "version", "version-data-of-10.11": "version -", "version-data-of-11.8": "version",
+		"chmod-ibd": "access -", "chmod-dbdir": "access -", "chmod-ibdata": "access", "chmod-redo": "access",
+		"chmod-aria": "access", "chmod-datadir": "access", "tmpdir-missing": "access", "readonly": "access",
+		"option-unknown": "option", "option-badvalue": "option", "option-ambiguous": "option", "option-pagesize": "option",
+		"option-datafile": "-", "plugin-missing": "key", "key-none": "key", "key-file-missing": "key", "key-absent": "key",
+		"key-wrong": "key -", "version-data-of-10.5": "version", "version-data-of-10.6": "version",
+		"version-data-of-10.11": "version -", "version-data-of-11.8": "version",
 		// Of these the log says so.
-		"damage-ibd-head": "damage", "damage-ibdata-head": "damage", "damage-ibdata-dict": "damage", "damage-ibdata-undo": "damage",
-		"damage-redo-head": "damage", "damage-redo-checkpoint": "damage", "damage-aria-control": "damage",
+		"damage-ibd-head": "damage", "damage-ibdata-head": "damage", "damage-ibdata-dict": "damage",
+		"damage-ibdata-undo": "damage", "damage-redo-head": "damage", "damage-redo-checkpoint": "damage",
+		"damage-aria-control": "damage",
 		// Of these not all releases do; the end of the redo log or CHECK TABLE tells.
-		"damage-ibd-missing": "damage -", "damage-ibd-cut": "damage -", "damage-redo-cut": "damage -", "damage-redo-flip": "damage -",
-		"damage-ibd-page": "-", "damage-aria-log": "-", "damage-aria-missing": "-",
+		"damage-ibd-missing": "damage -", "damage-ibd-cut": "damage -", "damage-redo-cut": "damage -",
+		"damage-redo-flip": "damage -", "damage-ibd-page": "-", "damage-aria-log": "-", "damage-aria-missing": "-",
 		// Of these what was extracted has not what the manifest says.
 		"damage-ibdata-missing": "-", "damage-ibdata-cut": "-", "damage-redo-missing": "-",
 	}
@@ -94,9 +96,10 @@ func TestCauseOfRecoveryErrors(t *testing.T) {
 // Messages as the server gives them to statements, and in the log of CHECK TABLE.
 func TestCauseOfMessages(t *testing.T) {
 	for line, want := range map[string]Cause{
-		`Got error 28 "No space left on device" from storage engine Aria`:                                   CauseShortage,
-		"Got error 28 from storage engine":                                                                  CauseShortage,
-		"Got error 122 from storage engine":                                                                 CauseUnknown, // one of the server's own
+		`Got error 28 "No space left on device" from storage engine Aria`: CauseShortage,
+		"Got error 28 from storage engine":                                CauseShortage,
+		// one of the server's own
+		"Got error 122 from storage engine":                                                                 CauseUnknown,
 		"Error number 122 means 'Disk quota exceeded'":                                                      CauseShortage,
 		"Out of resources when opening file './shop/t.MYD' (Errcode: 24 \"Too many open files\")":           CauseShortage,
 		"Can't find file: './shop/t.MYI' (errno: 13 \"Permission denied\")":                                 CauseAccess,

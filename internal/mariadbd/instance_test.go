@@ -22,7 +22,8 @@ func TestEnvironment(t *testing.T) {
 	kept := []string{"PATH=/bin", "TZ=UTC", "LANG=C", "LC_ALL=C", "LD_LIBRARY_PATH=/x", "HOME=/root"}
 	environ := append(slices.Clone(kept), "MBK_PASSWORD=x", "MBK_MAIL_PASSWORD=x", "MBK_WEBHOOK=x",
 		"AWS_SECRET_ACCESS_KEY=x", "VAULT_TOKEN=x", "MYSQL_PWD=x",
-		"MYSQL_HOME=/x", "MARIADB_PLUGIN_DIR=x", "NOTIFY_SOCKET=/x", "LISTEN_FDS=1", "UMASK=0", "ANYTHING=x", "TMPDIR=/x", "PATHX=1", "=x", "")
+		"MYSQL_HOME=/x", "MARIADB_PLUGIN_DIR=x", "NOTIFY_SOCKET=/x", "LISTEN_FDS=1", "UMASK=0", "ANYTHING=x", "TMPDIR=/x",
+		"PATHX=1", "=x", "")
 	for _, c := range []struct {
 		options []string
 		more    []string

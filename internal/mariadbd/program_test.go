@@ -98,7 +98,8 @@ func TestRootsProgram(t *testing.T) {
 	}
 	for path, want := range map[string]bool{
 		"roots/mariadbd": true, "staff/mariadbd": true, "tmp/mariadbd": true,
-		"his/mariadbd": false, "all/mariadbd": false, "roots/his": false, "roots/link": false, "roots/none": false, "list/mariadbd": false,
+		"his/mariadbd": false, "all/mariadbd": false, "roots/his": false, "roots/link": false, "roots/none": false,
+		"list/mariadbd": false,
 	} {
 		if got := rootsProgram(filepath.Join(top, path)); got != want {
 			t.Errorf("%s: %v, want %v", path, got, want)

@@ -84,7 +84,8 @@ func (r *Repository) Around(ctx context.Context, id string) (Around, error) {
 // history has that.
 func (r *Repository) addAround(ctx context.Context, history []store.Object, a *Attempt) error {
 	name := aroundName(a.ID)
-	if _, listed := slices.BinarySearchFunc(history, name, func(o store.Object, name string) int { return strings.Compare(o.Name, name) }); !listed {
+	if _, listed := slices.BinarySearchFunc(history, name,
+		func(o store.Object, name string) int { return strings.Compare(o.Name, name) }); !listed {
 		return nil
 	}
 	around, err := r.Around(ctx, a.ID)

@@ -18,14 +18,17 @@ func TestAround(t *testing.T) {
 	first, second := mustBackUp(t, r, "2026-11-21 00:00:00"), mustBackUp(t, r, "2026-11-22 00:00:00")
 	around := Around{
 		FormatVersion: FormatVersion, ID: first,
-		Hooks:         []Hook{{When: HookSuccess, Program: "/bin/false", Started: at(t, "2026-11-21 00:01:00"), MS: 5, ExitCode: 1, Error: "exit status 1", Output: "no"}},
-		Notifications: []Notification{{Channel: "mail", To: "dba@example.com", Time: at(t, "2026-11-21 00:01:01"), Error: "refused"}},
+		Hooks: []Hook{{When: HookSuccess, Program: "/bin/false", Started: at(t, "2026-11-21 00:01:00"), MS: 5,
+			ExitCode: 1, Error: "exit status 1", Output: "no"}},
+		Notifications: []Notification{{Channel: "mail", To: "dba@example.com", Time: at(t, "2026-11-21 00:01:01"),
+			Error: "refused"}},
 	}
 	if err := r.PutAround(t.Context(), around); err != nil {
 		t.Fatal(err)
 	}
 	// One that cannot be read, and one of another attempt.
-	for name, text := range map[string]string{aroundName(second): "{", aroundName("20261101T000000Z-full"): `{"format_version":1,"id":"20261101T000000Z-full"}`} {
+	for name, text := range map[string]string{aroundName(second): "{",
+		aroundName("20261101T000000Z-full"): `{"format_version":1,"id":"20261101T000000Z-full"}`} {
 		if err := store.PutBytes(t.Context(), st, name, []byte(text)); err != nil {
 			t.Fatal(err)
 		}
@@ -37,10 +40,12 @@ func TestAround(t *testing.T) {
 		t.Errorf("Attempts: %v, differ (-want +got):\n%s", err, diff)
 	}
 	list, err := r.List(t.Context())
-	if err != nil || len(list) != 2 || cmp.Diff(want[0], list[0].Attempt) != "" || cmp.Diff(want[1], list[1].Attempt) != "" {
+	if err != nil || len(list) != 2 || cmp.Diff(want[0], list[0].Attempt) != "" ||
+		cmp.Diff(want[1], list[1].Attempt) != "" {
 		t.Errorf("List = %+v, %v", list, err)
 	}
-	for before, id := range map[time.Time]string{at(t, "2027-01-01 00:00:00"): second, want[1].End(): first, want[1].Started: first} {
+	for before, id := range map[time.Time]string{at(t, "2027-01-01 00:00:00"): second, want[1].End(): first,
+		want[1].Started: first} {
 		if last, err := r.LastAttempt(t.Context(), before); err != nil || last == nil || last.ID != id {
 			t.Errorf("LastAttempt before %s = %+v, %v, want %s", before, last, err, id)
 		}
@@ -65,7 +70,8 @@ func TestAround(t *testing.T) {
 		t.Error("PutAround of a hostile id succeeded")
 	}
 	// An id with such a record alone is taken.
-	if id, err := r.FreshID(t.Context(), time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), KindFull); err != nil || id != "20261101T000001Z-full" {
+	if id, err := r.FreshID(t.Context(), time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), KindFull); err != nil ||
+		id != "20261101T000001Z-full" {
 		t.Errorf("FreshID = %s, %v", id, err)
 	}
 }

@@ -20,7 +20,8 @@ func TestAttempt(t *testing.T) {
 	wrongRecord := mustBackUp(t, r, "2026-11-20 03:00:00")
 	removed := mustBackUp(t, r, "2026-11-20 04:00:00")
 	failed := NewID(at(t, "2026-11-20 00:30:00"), KindFailed) // begun first, ended last
-	record := Attempt{ID: failed, Started: at(t, "2026-11-20 00:30:00"), Finished: at(t, "2026-11-21 00:00:00"), Outcome: OutcomeFailed, Error: "no luck"}
+	record := Attempt{ID: failed, Started: at(t, "2026-11-20 00:30:00"), Finished: at(t, "2026-11-21 00:00:00"),
+		Outcome: OutcomeFailed, Error: "no luck"}
 	for _, err := range []error{
 		r.PutAttempt(t.Context(), record),
 		st.Delete(t.Context(), attemptName(lostRecord)),
@@ -81,7 +82,8 @@ func TestWarn(t *testing.T) {
 	for i := range maxWarnings + 5 {
 		a.Warn(fmt.Sprint(i))
 	}
-	if a.WarningCount != maxWarnings+5 || len(a.Warnings) != maxWarnings || a.Warnings[maxWarnings-1] != fmt.Sprint(maxWarnings-1) {
+	if a.WarningCount != maxWarnings+5 || len(a.Warnings) != maxWarnings ||
+		a.Warnings[maxWarnings-1] != fmt.Sprint(maxWarnings-1) {
 		t.Errorf("%d warnings counted and %d kept", a.WarningCount, len(a.Warnings))
 	}
 }
@@ -89,7 +91,8 @@ func TestWarn(t *testing.T) {
 func TestNewDDL(t *testing.T) {
 	var events []DDLEvent
 	for i := range maxEvents + 20 {
-		events = append(events, DDLEvent{Kind: []string{DDLCreated, DDLDropped}[i%2], Database: "d", Name: fmt.Sprintf("t%03d", maxEvents+20-i)})
+		events = append(events, DDLEvent{Kind: []string{DDLCreated, DDLDropped}[i%2], Database: "d",
+			Name: fmt.Sprintf("t%03d", maxEvents+20-i)})
 	}
 	d := NewDDL(events)
 	if d.Created != 60 || d.Dropped != 60 || d.Total() != 120 || len(d.Events) != maxEvents || d.Events[0].Name != "t001" {
@@ -102,7 +105,8 @@ func TestAttemptEnd(t *testing.T) {
 	if a := (Attempt{Started: began}); !a.End().Equal(began) {
 		t.Errorf("End of a dead attempt = %s", a.End())
 	}
-	all := []Attempt{{ID: "a", Started: began, Finished: began.Add(time.Hour)}, {ID: "b", Started: began.Add(time.Minute), Finished: began.Add(2 * time.Minute)}}
+	all := []Attempt{{ID: "a", Started: began, Finished: began.Add(time.Hour)},
+		{ID: "b", Started: began.Add(time.Minute), Finished: began.Add(2 * time.Minute)}}
 	if newest := NewestAttempt(all); newest.ID != "a" || NewestAttempt(nil) != nil {
 		t.Errorf("NewestAttempt = %+v", newest)
 	}
@@ -125,10 +129,12 @@ func TestProofs(t *testing.T) {
 	put(first, DepthPages, "2026-11-21 03:00:00", true)
 	put(second, DepthPages, "2026-11-21 04:00:00", false)
 	put(second, DepthStored, "2026-11-21 05:00:00", false)
-	if err := store.PutBytes(t.Context(), st, verification{second, DepthPages, at(t, "2026-11-21 06:00:00"), false}.name(), []byte("{")); err != nil {
+	if err := store.PutBytes(t.Context(), st, verification{second, DepthPages, at(t, "2026-11-21 06:00:00"), false}.name(),
+		[]byte("{")); err != nil {
 		t.Fatal(err)
 	}
-	undone := Verification{ID: second, Depth: DepthBoot, Time: at(t, "2026-11-21 07:00:00"), Verdict: Verdict{VerdictUndone, "no memory"}}
+	undone := Verification{ID: second, Depth: DepthBoot, Time: at(t, "2026-11-21 07:00:00"),
+		Verdict: Verdict{VerdictUndone, "no memory"}}
 	if err := r.PutVerification(t.Context(), undone); err != nil {
 		t.Fatal(err)
 	}
@@ -137,10 +143,12 @@ func TestProofs(t *testing.T) {
 		t.Fatal(err)
 	}
 	pages, stored, boot := proofs[DepthPages], proofs[DepthStored], proofs[DepthBoot]
-	if pages.Newest == nil || pages.Newest.OK || !pages.Newest.Time.Equal(at(t, "2026-11-21 06:00:00")) || pages.Success == nil || pages.Success.ID != first {
+	if pages.Newest == nil || pages.Newest.OK || !pages.Newest.Time.Equal(at(t, "2026-11-21 06:00:00")) ||
+		pages.Success == nil || pages.Success.ID != first {
 		t.Errorf("pages: %+v", pages)
 	}
-	if stored.Newest == nil || stored.Success != nil || boot.Newest != nil || boot.Success != nil || boot.Attempt == nil || boot.Attempt.Reason != "no memory" {
+	if stored.Newest == nil || stored.Success != nil || boot.Newest != nil || boot.Success != nil || boot.Attempt == nil ||
+		boot.Attempt.Reason != "no memory" {
 		t.Errorf("stored: %+v, boot: %+v", stored, boot)
 	}
 }

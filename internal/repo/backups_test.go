@@ -32,7 +32,8 @@ func TestCommitAndRead(t *testing.T) {
 			t.Errorf("Manifest(%s) differs (-want +got):\n%s", ask, diff)
 		}
 	}
-	want := "backups/" + id + "/data-0001.pack backups/" + id + "/manifest.json.zst backups/" + id + "/redo.pack history/" + id + ".json mbk-repository.json"
+	want := "backups/" + id + "/data-0001.pack backups/" + id + "/manifest.json.zst backups/" + id +
+		"/redo.pack history/" + id + ".json mbk-repository.json"
 	if got := objects(t, st, ""); got != want {
 		t.Errorf("objects %s, want %s", got, want)
 	}
@@ -71,7 +72,8 @@ func TestCommitRefuses(t *testing.T) {
 			if err := c.change(t.Context(), m, st); err != nil {
 				t.Fatal(err)
 			}
-			if err := r.Draft(id).Commit(t.Context(), m); err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "commit "+id) {
+			if err := r.Draft(id).Commit(t.Context(), m); err == nil || !strings.Contains(err.Error(), c.says) ||
+				!strings.Contains(err.Error(), "commit "+id) {
 				t.Errorf("Commit = %v, want it to say %q", err, c.says)
 			}
 			wantIDs(t, r)
@@ -167,7 +169,9 @@ func TestListWithoutGoodHistory(t *testing.T) {
 		change func(ctx context.Context, r *Repository, id string) error
 	}{
 		{"history is there", func(context.Context, *Repository, string) error { return nil }},
-		{"no history", func(ctx context.Context, r *Repository, id string) error { return r.st.Delete(ctx, attemptName(id)) }},
+		{"no history", func(ctx context.Context, r *Repository, id string) error {
+			return r.st.Delete(ctx, attemptName(id))
+		}},
 		{"damaged history", func(ctx context.Context, r *Repository, id string) error {
 			return store.PutBytes(ctx, r.st, attemptName(id), []byte(`{"format_version": 1, "id"`))
 		}},
@@ -175,7 +179,8 @@ func TestListWithoutGoodHistory(t *testing.T) {
 			return store.PutBytes(ctx, r.st, attemptName(id), []byte(`{"format_version": 9}`))
 		}},
 		{"history of another backup", func(ctx context.Context, r *Repository, id string) error {
-			return putJSON(ctx, r.st, attemptName(id), Attempt{FormatVersion: 1, ID: "20200101T000000Z-full", Outcome: OutcomeOK})
+			return putJSON(ctx, r.st, attemptName(id),
+				Attempt{FormatVersion: 1, ID: "20200101T000000Z-full", Outcome: OutcomeOK})
 		}},
 		// The store confirmed the manifest too late, and nobody could roll back.
 		{"history says failed", func(ctx context.Context, r *Repository, id string) error {
@@ -293,7 +298,8 @@ func TestSweep(t *testing.T) {
 	if err := st.Delete(t.Context(), manifestName(halfExpired)); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{Folder(dead) + "/data-0001.pack", Folder(dead) + "/data-0002.pack", "backups/note.txt", "backups/mine/x"} {
+	for _, name := range []string{Folder(dead) + "/data-0001.pack", Folder(dead) + "/data-0002.pack", "backups/note.txt",
+		"backups/mine/x"} {
 		if err := st.Put(t.Context(), name, noWrite); err != nil {
 			t.Fatal(err)
 		}
@@ -303,8 +309,9 @@ func TestSweep(t *testing.T) {
 		t.Fatalf("Sweep = %q, %v; want %s and %s", swept, err, halfExpired, dead)
 	}
 	wantIDs(t, r, kept)
-	if got, want := objects(t, st, backupsPrefix), strings.ReplaceAll("backups/ID/data-0001.pack backups/ID/manifest.json.zst backups/ID/redo.pack ", "ID", kept)+
-		"backups/mine/x backups/note.txt"; got != want {
+	if got, want := objects(t, st, backupsPrefix),
+		strings.ReplaceAll("backups/ID/data-0001.pack backups/ID/manifest.json.zst backups/ID/redo.pack ", "ID", kept)+
+			"backups/mine/x backups/note.txt"; got != want {
 		t.Errorf("objects %s, want %s", got, want)
 	}
 	attempts, err := r.Attempts(t.Context())

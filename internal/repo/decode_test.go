@@ -102,7 +102,8 @@ func TestLargeManifest(t *testing.T) {
 		f := m.Files[1]
 		f.Number, f.Path = uint32(10+i), fmt.Sprintf("d/t%06d.ibd", i)
 		m.Files = append(m.Files, f)
-		m.Tables = append(m.Tables, Table{Database: "d", Name: fmt.Sprintf("t%06d", i), Engine: "InnoDB", Type: "BASE TABLE", Files: []int{len(m.Files) - 1}})
+		m.Tables = append(m.Tables, Table{Database: "d", Name: fmt.Sprintf("t%06d", i), Engine: "InnoDB", Type: "BASE TABLE",
+			Files: []int{len(m.Files) - 1}})
 		m.LeftOut = append(m.LeftOut, LeftOut{Database: "d", Name: "x"})
 	}
 	raw, err := json.Marshal(m)
@@ -139,7 +140,8 @@ func TestHostileRecords(t *testing.T) {
 			r, st := newRepository(t)
 			mustBackUp(t, r, "2026-11-20 00:00:00")
 			document := []byte(`{"format_version":1,"id":"` + id + `","outcome":"ok","depth":"pages","ok":true,` + fields + `}`)
-			for _, object := range []string{attemptName(id), aroundName(id), verification{id: id, depth: DepthPages, time: time.Unix(0, 0)}.name()} {
+			for _, object := range []string{attemptName(id), aroundName(id),
+				verification{id: id, depth: DepthPages, time: time.Unix(0, 0)}.name()} {
 				if err := store.PutBytes(t.Context(), st, object, document); err != nil {
 					t.Fatal(err)
 				}

@@ -323,5 +323,6 @@ func (r *Repository) remove(ctx context.Context, plan *Plan) error {
 
 // stuck reports whether an object cannot be removed, while others can.
 func stuck(err error) bool {
-	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EIO) || errors.Is(err, store.ErrThroughLink) || errors.Is(err, syscall.EISDIR)
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EIO) || errors.Is(err, store.ErrThroughLink) ||
+		errors.Is(err, syscall.EISDIR)
 }

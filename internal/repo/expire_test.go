@@ -14,7 +14,8 @@ import (
 // started at another.
 func backup(t *testing.T, started, parent string) Summary {
 	t.Helper()
-	s := Summary{Attempt: Attempt{ID: NewID(at(t, started), KindFull), Kind: KindFull, Started: at(t, started), Outcome: OutcomeOK}}
+	s := Summary{Attempt: Attempt{ID: NewID(at(t, started), KindFull), Kind: KindFull, Started: at(t, started),
+		Outcome: OutcomeOK}}
 	if parent != "" {
 		s.Parent = NewID(at(t, parent), KindFull)
 	}
@@ -43,7 +44,8 @@ func TestPolicyGolden(t *testing.T) {
 	}
 	var hourly []Summary
 	for hour := range 72 {
-		hourly = append(hourly, backup(t, at(t, "2026-11-18 00:10:00").Add(time.Duration(hour)*time.Hour).Format(time.DateTime), ""))
+		hourly = append(hourly,
+			backup(t, at(t, "2026-11-18 00:10:00").Add(time.Duration(hour)*time.Hour).Format(time.DateTime), ""))
 	}
 	sparse := []Summary{ // with holes of weeks
 		backup(t, "2024-02-29 01:00:00", ""), backup(t, "2024-12-30 01:00:00", ""), backup(t, "2024-12-31 01:00:00", ""),
@@ -56,8 +58,10 @@ func TestPolicyGolden(t *testing.T) {
 		return s
 	}
 	proofs := []Summary{ // the deepest proof is of none of the newest
-		standing("2026-11-01 01:00:00", DepthBoot, true), standing("2026-11-02 01:00:00", DepthBoot, true), standing("2026-11-03 01:00:00", DepthPages, true),
-		standing("2026-11-04 01:00:00", DepthBoot, false), standing("2026-11-05 01:00:00", DepthStored, true), backup(t, "2026-11-06 01:00:00", ""), backup(t, "2026-11-07 01:00:00", ""),
+		standing("2026-11-01 01:00:00", DepthBoot, true), standing("2026-11-02 01:00:00", DepthBoot, true),
+		standing("2026-11-03 01:00:00", DepthPages, true),
+		standing("2026-11-04 01:00:00", DepthBoot, false), standing("2026-11-05 01:00:00", DepthStored, true),
+		backup(t, "2026-11-06 01:00:00", ""), backup(t, "2026-11-07 01:00:00", ""),
 	}
 	for _, c := range []struct {
 		name    string
@@ -79,7 +83,9 @@ func TestPolicyGolden(t *testing.T) {
 		{"sparse-days-30", sparse, Policy{Days: 30}},
 		{"proven-last-2", proofs, Policy{Last: 2}},
 		{"proven-days-1", proofs, Policy{Days: 1}},
-		{"proven-and-damaged-last-2", append(slices.Clone(proofs), standing("2026-11-09 01:00:00", DepthBoot, false), standing("2026-11-10 01:00:00", DepthPages, false)), Policy{Last: 2}},
+		{"proven-and-damaged-last-2",
+			append(slices.Clone(proofs), standing("2026-11-09 01:00:00", DepthBoot, false),
+				standing("2026-11-10 01:00:00", DepthPages, false)), Policy{Last: 2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			golden(t, "expire/"+c.name+".txt", show(c.policy.Plan(c.backups)))
@@ -88,7 +94,8 @@ func TestPolicyGolden(t *testing.T) {
 }
 
 func TestPolicyPlan(t *testing.T) {
-	const d1, d2, d3, d4, d5 = "2026-11-01 00:00:00", "2026-11-02 00:00:00", "2026-11-03 00:00:00", "2026-11-04 00:00:00", "2026-11-05 00:00:00"
+	const d1, d2, d3, d4, d5 = "2026-11-01 00:00:00", "2026-11-02 00:00:00", "2026-11-03 00:00:00", "2026-11-04 00:00:00",
+		"2026-11-05 00:00:00"
 	broken := func(s Summary) Summary { s.Problem = "damaged"; return s }
 	refuted := func(s Summary) Summary { s.Verified = &Verification{OK: false}; return s }
 	proven := func(s Summary) Summary { s.Verified = &Verification{OK: true}; return s }
@@ -101,27 +108,36 @@ func TestPolicyPlan(t *testing.T) {
 		{"no backups", nil, Policy{Last: 1}, "", ""},
 		{"one backup", []Summary{backup(t, d1, "")}, Policy{Last: 1}, "1", ""},
 		{"in any order", []Summary{backup(t, d2, ""), backup(t, d3, ""), backup(t, d1, "")}, Policy{Last: 1}, "3", "2 1"},
-		{"verified or not", []Summary{backup(t, d1, ""), proven(backup(t, d2, "")), backup(t, d3, "")}, Policy{Last: 2}, "3 2", "1"},
+		{"verified or not", []Summary{backup(t, d1, ""), proven(backup(t, d2, "")), backup(t, d3, "")},
+			Policy{Last: 2}, "3 2", "1"},
 
 		{"parents of what is kept stay",
-			[]Summary{backup(t, d1, ""), backup(t, d2, d1), backup(t, d3, d2), backup(t, d4, ""), backup(t, d5, d3)}, Policy{Last: 1}, "5 3 2 1", "4"},
+			[]Summary{backup(t, d1, ""), backup(t, d2, d1), backup(t, d3, d2), backup(t, d4, ""), backup(t, d5, d3)},
+			Policy{Last: 1}, "5 3 2 1", "4"},
 		{"dependents go first",
-			[]Summary{backup(t, d1, ""), backup(t, d2, d1), backup(t, d3, d2), backup(t, d4, d1), backup(t, d5, "")}, Policy{Last: 1}, "5", "3 4 2 1"},
+			[]Summary{backup(t, d1, ""), backup(t, d2, d1), backup(t, d3, d2), backup(t, d4, d1), backup(t, d5, "")},
+			Policy{Last: 1}, "5", "3 4 2 1"},
 		{"dependents go first though the clock stepped back",
-			[]Summary{backup(t, d3, ""), backup(t, d1, d3), backup(t, d2, d1), backup(t, d5, "")}, Policy{Last: 1}, "5", "2 1 3"},
+			[]Summary{backup(t, d3, ""), backup(t, d1, d3), backup(t, d2, d1), backup(t, d5, "")}, Policy{Last: 1},
+			"5", "2 1 3"},
 		{"chains that share a parent",
 			[]Summary{backup(t, d1, ""), backup(t, d2, d1), backup(t, d3, d1)}, Policy{Last: 1}, "3 1", "2"},
 
 		{"a damaged backup takes no place, and goes in its turn",
-			[]Summary{backup(t, d1, ""), broken(backup(t, d2, "")), backup(t, d3, ""), broken(backup(t, d4, "")), broken(backup(t, d5, ""))}, Policy{Last: 2}, "5 4 3 1", "2"},
-		{"a refuted backup takes no place", []Summary{backup(t, d1, ""), refuted(backup(t, d2, ""))}, Policy{Last: 1}, "2 1", ""},
+			[]Summary{backup(t, d1, ""), broken(backup(t, d2, "")), backup(t, d3, ""), broken(backup(t, d4, "")),
+				broken(backup(t, d5, ""))}, Policy{Last: 2}, "5 4 3 1", "2"},
+		{"a refuted backup takes no place", []Summary{backup(t, d1, ""), refuted(backup(t, d2, ""))}, Policy{Last: 1}, "2 1",
+			""},
 		{"children of a damaged backup are not whole",
-			[]Summary{backup(t, d1, ""), refuted(backup(t, d2, "")), backup(t, d3, d2), backup(t, d4, d3)}, Policy{Last: 1}, "4 3 2 1", ""},
-		{"a child whose parent is gone is not whole", []Summary{backup(t, d2, ""), backup(t, d3, d1)}, Policy{Last: 1}, "3 2", ""},
+			[]Summary{backup(t, d1, ""), refuted(backup(t, d2, "")), backup(t, d3, d2), backup(t, d4, d3)}, Policy{Last: 1},
+			"4 3 2 1", ""},
+		{"a child whose parent is gone is not whole", []Summary{backup(t, d2, ""), backup(t, d3, d1)},
+			Policy{Last: 1}, "3 2", ""},
 		{"only damaged backups", []Summary{broken(backup(t, d1, "")), broken(backup(t, d2, ""))}, Policy{Last: 1}, "2", "1"},
 		{"days count from the newest whole backup",
 			[]Summary{backup(t, d1, ""), backup(t, d2, ""), broken(backup(t, d5, ""))}, Policy{Days: 1}, "5 2 1", ""},
-		{"hostile: a circle of parents", []Summary{backup(t, d1, d2), backup(t, d2, d1), backup(t, d3, "")}, Policy{Last: 1}, "3", "2 1"},
+		{"hostile: a circle of parents", []Summary{backup(t, d1, d2), backup(t, d2, d1), backup(t, d3, "")},
+			Policy{Last: 1}, "3", "2 1"},
 		{"hostile: its own parent", []Summary{backup(t, d1, ""), backup(t, d2, d2)}, Policy{Last: 1}, "2 1", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -340,7 +356,8 @@ func TestPolicyAndFilteredBackups(t *testing.T) {
 	}{
 		"newer than the last one of everything": {
 			[]Summary{backup(t, "2026-11-17 01:00:00", ""), full, filtered("2026-11-19 01:00:00")},
-			"keep   20261119T010000Z-full  filtered, but not old enough to go\nkeep   20261118T010000Z-full  last\nremove 20261117T010000Z-full\n",
+			"keep   20261119T010000Z-full  filtered, but not old enough to go\nkeep   20261118T010000Z-full  last\nremove " +
+				"20261117T010000Z-full\n",
 		},
 		"older": {
 			[]Summary{filtered("2026-11-16 01:00:00"), full},

@@ -36,7 +36,8 @@ func FuzzHistory(f *testing.F) {
 	const id = "20261121T201806Z-full"
 	f.Add([]byte(`{"format_version":1,"id":"20261121T201806Z-full","kind":"full","outcome":"failed","error":"no","started":"2026-11-21T20:18:06Z"}`), uint8(0))
 	f.Add([]byte(`{"format_version":1,"id":"20261121T201806Z-full","hooks":[{"name":"before","exit_code":-1}],"notifications":[{"channel":"mail"}]}`), uint8(1))
-	f.Add([]byte(`{"format_version":1,"id":"20261121T201806Z-full","depth":"pages","ok":true,"findings":[{"file":"x"}]}`), uint8(2))
+	f.Add([]byte(`{"format_version":1,"id":"20261121T201806Z-full","depth":"pages","ok":true,"findings":[{"file":"x"}]}`),
+		uint8(2))
 	f.Add([]byte(`{"format_version":2}`), uint8(0))
 	f.Add([]byte(`{"format_version":1,"largest":[{},{}],"stages":[{"ms":-1}],"ddl":{"events":[{"kind":"?"}]}}`), uint8(0))
 	f.Fuzz(func(t *testing.T, b []byte, kind uint8) {

@@ -349,7 +349,8 @@ func parseVerification(name string) (v verification, ok bool) {
 	}
 	stamp, depth, found3 := strings.Cut(rest, "-")
 	t, err := time.Parse(verifyTime, stamp)
-	if _, _, idErr := ParseID(id); !found || !found2 && !v.undone || !found3 || err != nil || idErr != nil || depthRank(depth) == 0 {
+	if _, _, idErr := ParseID(id); !found || !found2 && !v.undone || !found3 || err != nil || idErr != nil ||
+		depthRank(depth) == 0 {
 		return verification{}, false
 	}
 	return verification{id, depth, t, v.undone}, true
@@ -379,7 +380,8 @@ func (r *Repository) readVerification(ctx context.Context, v verification) (*Ver
 			return nil, nil
 		}
 		problem := fmt.Sprintf("the record of this verification cannot be read: %v", err)
-		record = Verification{ID: v.id, Depth: v.depth, Time: v.time, Verdict: Verdict{VerdictDamaged, problem}, FindingCount: 1, Findings: []Finding{{Object: v.name(), Problem: problem}}}
+		record = Verification{ID: v.id, Depth: v.depth, Time: v.time, Verdict: Verdict{VerdictDamaged, problem},
+			FindingCount: 1, Findings: []Finding{{Object: v.name(), Problem: problem}}}
 	}
 	record.settle()
 	return &record, nil
@@ -455,7 +457,8 @@ func answered(failed Verification, all []Verification) bool {
 // store that does not answer: it is not there or not what mbk wrote, somebody else's,
 // or the disk has a bad spot.
 func lost(err error) bool {
-	for _, target := range []error{fs.ErrNotExist, fs.ErrPermission, ErrDamaged, ErrNewerFormat, store.ErrTooLarge, syscall.EIO} {
+	for _, target := range []error{fs.ErrNotExist, fs.ErrPermission, ErrDamaged, ErrNewerFormat, store.ErrTooLarge,
+		syscall.EIO} {
 		if errors.Is(err, target) {
 			return true
 		}

@@ -20,12 +20,14 @@ func TestAttempts(t *testing.T) {
 	id := mustBackUp(t, r, "2026-11-21 00:00:00")
 	failed := Attempt{
 		FormatVersion: FormatVersion, ID: "20261120T000000Z-full", Kind: KindFull, Outcome: OutcomeFailed,
-		Started: at(t, "2026-11-20 00:00:00"), Finished: at(t, "2026-11-20 00:01:00"), Error: "redo log overwritten", Hints: []string{"raise innodb_log_file_size"},
+		Started: at(t, "2026-11-20 00:00:00"), Finished: at(t, "2026-11-20 00:01:00"), Error: "redo log overwritten",
+		Hints: []string{"raise innodb_log_file_size"},
 	}
 	if err := r.PutAttempt(t.Context(), failed); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.PutVerification(t.Context(), Verification{ID: id, Depth: DepthBoot, Time: at(t, "2026-11-21 01:00:00"), OK: true}); err != nil {
+	if err := r.PutVerification(t.Context(),
+		Verification{ID: id, Depth: DepthBoot, Time: at(t, "2026-11-21 01:00:00"), OK: true}); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"history/readme.txt", "history/x.json", "history/20261119T000000Z-full.json"} {
@@ -37,7 +39,8 @@ func TestAttempts(t *testing.T) {
 	if err != nil || len(got) != 3 {
 		t.Fatalf("Attempts = %v, %v; want three", got, err)
 	}
-	if a := got[0]; a.Outcome != OutcomeUnknown || a.ID != "20261119T000000Z-full" || a.Kind != KindFull || a.Error == "" || a.Started.IsZero() {
+	if a := got[0]; a.Outcome != OutcomeUnknown || a.ID != "20261119T000000Z-full" || a.Kind != KindFull ||
+		a.Error == "" || a.Started.IsZero() {
 		t.Errorf("the damaged record is shown as %+v", a)
 	}
 	if diff := cmp.Diff([]Attempt{failed, AttemptOf(newManifest(id))}, got[1:]); diff != "" {
@@ -96,24 +99,28 @@ func TestVerifications(t *testing.T) {
 	}
 
 	// One that could not be carried out says nothing, and hides nothing that is older.
-	undone := Verification{ID: id, Depth: DepthBoot, Time: at(t, "2026-11-23 12:00:00"), Verdict: Verdict{VerdictUndone, "no memory"}}
+	undone := Verification{ID: id, Depth: DepthBoot, Time: at(t, "2026-11-23 12:00:00"),
+		Verdict: Verdict{VerdictUndone, "no memory"}}
 	if err := r.PutVerification(t.Context(), undone); err != nil {
 		t.Fatal(err)
 	}
 	wantStanding(id, DepthBoot, "2026-11-21 01:00:00", true)
-	if all, err := r.Verifications(t.Context(), id); err != nil || len(all) != 4 || all[3].Outcome != VerdictUndone || all[3].Reason != "no memory" {
+	if all, err := r.Verifications(t.Context(), id); err != nil || len(all) != 4 || all[3].Outcome != VerdictUndone ||
+		all[3].Reason != "no memory" {
 		t.Errorf("Verifications = %+v, %v; want four", all, err)
 	}
 	if latest, err := r.Resolve(t.Context(), Latest); err != nil || latest != other {
 		t.Errorf("latest is %s, %v, want %s", latest, err, other)
 	}
-	if err := store.PutBytes(t.Context(), st, "history/"+id+".tried-20261123T130000.000Z-boot.json", []byte("x")); err != nil {
+	if err := store.PutBytes(t.Context(), st, "history/"+id+".tried-20261123T130000.000Z-boot.json",
+		[]byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	wantStanding(id, DepthBoot, "2026-11-21 01:00:00", true)
 
 	// A record that cannot be read may have told of damage.
-	if err := store.PutBytes(t.Context(), st, "history/"+id+".verify-20261124T010000.000Z-pages.json", []byte("x")); err != nil {
+	if err := store.PutBytes(t.Context(), st, "history/"+id+".verify-20261124T010000.000Z-pages.json",
+		[]byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	wantStanding(id, DepthPages, "2026-11-24 01:00:00", false)
@@ -160,7 +167,8 @@ func TestStanding(t *testing.T) {
 			for s := range strings.SplitSeq(c.all, ", ") {
 				if f := strings.Fields(s); len(f) == 3 {
 					v := Verification{Time: at(t, "2026-11-0"+f[0]+" 00:00:00"), Depth: f[1]}
-					v.Outcome = map[string]Outcome{"ok": VerdictProven, "source": VerdictAsOnSource, "failed": VerdictDamaged, "undone": VerdictUndone}[f[2]]
+					v.Outcome = map[string]Outcome{"ok": VerdictProven, "source": VerdictAsOnSource, "failed": VerdictDamaged,
+						"undone": VerdictUndone}[f[2]]
 					v.settle()
 					all = append(all, v)
 				}
@@ -204,7 +212,8 @@ func FuzzParseVerification(f *testing.F) {
 	f.Add("history/20261121T201806Z-full.tried-20261124T010000.000Z-boot.json")
 	f.Add("history/20261121T201806Z-full.json")
 	f.Fuzz(func(t *testing.T, name string) {
-		if v, ok := parseVerification(name); ok && strings.TrimPrefix(v.name(), historyPrefix) != strings.TrimPrefix(name, historyPrefix) {
+		if v, ok := parseVerification(name); ok &&
+			strings.TrimPrefix(v.name(), historyPrefix) != strings.TrimPrefix(name, historyPrefix) {
 			t.Errorf("%q is read as %+v, which is %q", name, v, v.name())
 		}
 	})

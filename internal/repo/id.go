@@ -43,7 +43,8 @@ func ParseID(id string) (started time.Time, kind string, err error) {
 }
 
 func plainKind(kind string) bool {
-	return len(kind) >= 2 && len(kind) <= 20 && !slices.ContainsFunc([]byte(kind), func(c byte) bool { return c < 'a' || c > 'z' })
+	return len(kind) >= 2 && len(kind) <= 20 &&
+		!slices.ContainsFunc([]byte(kind), func(c byte) bool { return c < 'a' || c > 'z' })
 }
 
 // FreshID returns NewID, or if an attempt with that id is on record the id of the

@@ -19,9 +19,10 @@ func TestParseID(t *testing.T) {
 		t.Errorf("ParseID(%q) = %v, %q, %v", id, got, kind, err)
 	}
 	for _, bad := range []string{
-		"", "latest", "20261121T201806Z", "20261121T201806Z-", "20261121T201806Z-f", "20261121T201806Z-Full", "20261121T201806Z-full/x",
-		"20261121T201806Z-full-x", "20261321T201806Z-full", "20261121T201806.5Z-full", "20261121T201806Z-f..l", " 20261121T201806Z-full",
-		"20261121T201806Z-" + strings.Repeat("f", 21), "../../etc-full", "+0261121T201806Z-full",
+		"", "latest", "20261121T201806Z", "20261121T201806Z-", "20261121T201806Z-f", "20261121T201806Z-Full",
+		"20261121T201806Z-full/x", "20261121T201806Z-full-x", "20261321T201806Z-full", "20261121T201806.5Z-full",
+		"20261121T201806Z-f..l", " 20261121T201806Z-full", "20261121T201806Z-" + strings.Repeat("f", 21), "../../etc-full",
+		"+0261121T201806Z-full",
 	} {
 		if _, _, err := ParseID(bad); err == nil {
 			t.Errorf("ParseID(%q) succeeded", bad)
@@ -51,7 +52,8 @@ func TestResolve(t *testing.T) {
 	third := mustBackUp(t, r, "2026-11-21 20:18:06")
 	// A newer attempt failed, and one died: neither is a backup.
 	failed := NewID(at(t, "2026-11-22 20:00:00"), KindFull)
-	if err := r.PutAttempt(t.Context(), Attempt{ID: failed, Outcome: OutcomeFailed, Error: "redo log overwritten"}); err != nil {
+	if err := r.PutAttempt(t.Context(),
+		Attempt{ID: failed, Outcome: OutcomeFailed, Error: "redo log overwritten"}); err != nil {
 		t.Fatal(err)
 	}
 	dead := NewID(at(t, "2026-11-23 20:00:00"), KindFull)

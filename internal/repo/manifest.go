@@ -118,18 +118,19 @@ type LSNs struct {
 // bytes of the log between the LSNs of Stored, with every sequence bit set to 1,
 // as the file Redo.File; the header is made anew from these fields.
 type Redo struct {
-	Format         uint32            `json:"format"`
-	Creator        string            `json:"creator"`      // of the source's log
-	Crypt          []byte            `json:"crypt"`        // as in innodb.LogHeader
-	Checkpoint     innodb.Checkpoint `json:"checkpoint"`   // as in the source's checkpoint block
-	End            innodb.LSN        `json:"end"`          // first LSN not in the backup; the end of a mini-transaction
-	File           int               `json:"file"`         // index in Manifest.Files
-	Capacity       int64             `json:"capacity"`     // bytes of the source's ring at the start
-	LowestHeadroom int64             `json:"headroom_low"` // fewest bytes the server could still write before it overwrote what was not copied
-	Parts          int64             `json:"mtrs"`         // mini-transactions
-	FileCreates    int               `json:"file_creates"`
-	FileDeletes    int               `json:"file_deletes"`
-	FileRenames    int               `json:"file_renames"`
+	Format     uint32            `json:"format"`
+	Creator    string            `json:"creator"`    // of the source's log
+	Crypt      []byte            `json:"crypt"`      // as in innodb.LogHeader
+	Checkpoint innodb.Checkpoint `json:"checkpoint"` // as in the source's checkpoint block
+	End        innodb.LSN        `json:"end"`        // first LSN not in the backup; the end of a mini-transaction
+	File       int               `json:"file"`       // index in Manifest.Files
+	Capacity   int64             `json:"capacity"`   // bytes of the source's ring at the start
+	// fewest bytes the server could still write before it overwrote what was not copied
+	LowestHeadroom int64 `json:"headroom_low"`
+	Parts          int64 `json:"mtrs"` // mini-transactions
+	FileCreates    int   `json:"file_creates"`
+	FileDeletes    int   `json:"file_deletes"`
+	FileRenames    int   `json:"file_renames"`
 	// ExternalNames is the number of tablespaces that it calls by an absolute path, as
 	// far as its names can be read.
 	ExternalNames int `json:"far_names,omitempty"`
@@ -210,23 +211,25 @@ const (
 
 // File is one file of the data directory under its final name.
 type File struct {
-	Number   uint32          `json:"number"`           // in the chunk headers of this backup
-	Path     string          `json:"path"`             // relative to the data directory, as on disk, with "/"
-	Origin   string          `json:"origin,omitempty"` // absolute path on the source if it was outside the data directory
-	Link     string          `json:"link,omitempty"`   // LinkISL or LinkSymbolic: how the server got to Origin; "": by its configuration
-	Class    string          `json:"class"`
-	Space    *innodb.SpaceID `json:"space_id,omitempty"`
-	Flags    uint32          `json:"flags,omitempty"`      // FSP_SPACE_FLAGS
-	First    uint32          `json:"first_page,omitempty"` // number of the file's first page (system tablespace of several files)
-	PageSize int             `json:"page_size,omitempty"`
-	Size     int64           `json:"size"`
-	Sparse   bool            `json:"sparse,omitempty"` // had holes; is restored with holes
-	Mode     uint32          `json:"mode"`
-	Modified time.Time       `json:"modified"`
-	Dev      uint64          `json:"dev"`
-	Inode    uint64          `json:"inode"`
-	Born     time.Time       `json:"born"` // birth time, zero if the file system has none
-	Extents  []pack.Extent   `json:"extents"`
+	Number uint32 `json:"number"`           // in the chunk headers of this backup
+	Path   string `json:"path"`             // relative to the data directory, as on disk, with "/"
+	Origin string `json:"origin,omitempty"` // absolute path on the source if it was outside the data directory
+	// LinkISL or LinkSymbolic: how the server got to Origin; "": by its configuration
+	Link  string          `json:"link,omitempty"`
+	Class string          `json:"class"`
+	Space *innodb.SpaceID `json:"space_id,omitempty"`
+	Flags uint32          `json:"flags,omitempty"` // FSP_SPACE_FLAGS
+	// number of the file's first page (system tablespace of several files)
+	First    uint32        `json:"first_page,omitempty"`
+	PageSize int           `json:"page_size,omitempty"`
+	Size     int64         `json:"size"`
+	Sparse   bool          `json:"sparse,omitempty"` // had holes; is restored with holes
+	Mode     uint32        `json:"mode"`
+	Modified time.Time     `json:"modified"`
+	Dev      uint64        `json:"dev"`
+	Inode    uint64        `json:"inode"`
+	Born     time.Time     `json:"born"` // birth time, zero if the file system has none
+	Extents  []pack.Extent `json:"extents"`
 }
 
 // DamagedPage is a page that was damaged in the source.

@@ -26,7 +26,8 @@ func TestInitAndOpen(t *testing.T) {
 				t.Fatalf("Open: %v", err)
 			}
 			got := opened.Config()
-			if got != made.Config() || got.FormatVersion != FormatVersion || !isUUID(got.ID) || got.Tool != "mbk 0.1.0" || got.Created.IsZero() {
+			if got != made.Config() || got.FormatVersion != FormatVersion || !isUUID(got.ID) || got.Tool != "mbk 0.1.0" ||
+				got.Created.IsZero() {
 				t.Errorf("Config = %+v, Init made %+v", got, made.Config())
 			}
 			if _, err := Init(t.Context(), st, "mbk"); !errors.Is(err, ErrNotEmpty) {
@@ -65,15 +66,19 @@ func TestOpenRefuses(t *testing.T) {
 		{"an empty folder", "", "", ErrNotRepository, "it is empty", nil},
 		{"lost+found only", "lost+found/x", "", ErrNotRepository, "it is empty", nil},
 		{"somebody's data", "ibdata1", "x", ErrNotRepository, "there is no mbk-repository.json in it", ErrNotEmpty},
-		{"backups whose mbk-repository.json was lost", "backups/20261121T201806Z-full/manifest.json.zst", "x", ErrNotRepository, "there is no", ErrNotEmpty},
+		{"backups whose mbk-repository.json was lost", "backups/20261121T201806Z-full/manifest.json.zst", "x",
+			ErrNotRepository, "there is no", ErrNotEmpty},
 		{"a newer format", configName, `{"format_version": 7, "id": {"new": "shape"}}`, ErrNewerFormat,
 			fmt.Sprintf("format 7, while this mbk reads up to format %d", FormatVersion), ErrNotEmpty},
 		{"an empty mbk-repository.json", configName, "", ErrDamaged, configName, ErrNotEmpty},
 		{"a cut mbk-repository.json", configName, `{"format_version": 1, "id": "0011`, ErrDamaged, configName, ErrNotEmpty},
 		{"no version", configName, `{"id": "` + uuid + `"}`, ErrDamaged, "format version 0", ErrNotEmpty},
-		{"version of a wrong type", configName, `{"format_version": "1", "id": "` + uuid + `"}`, ErrDamaged, configName, ErrNotEmpty},
-		{"a negative version", configName, `{"format_version": -1, "id": "` + uuid + `"}`, ErrDamaged, "format version -1", ErrNotEmpty},
-		{"a damaged id", configName, `{"format_version": 1, "id": "00112233-4455-4677-8899-aabbccddeefg"}`, ErrDamaged, "id", ErrNotEmpty},
+		{"version of a wrong type", configName, `{"format_version": "1", "id": "` + uuid + `"}`, ErrDamaged, configName,
+			ErrNotEmpty},
+		{"a negative version", configName, `{"format_version": -1, "id": "` + uuid + `"}`, ErrDamaged, "format version -1",
+			ErrNotEmpty},
+		{"a damaged id", configName, `{"format_version": 1, "id": "00112233-4455-4677-8899-aabbccddeefg"}`, ErrDamaged, "id",
+			ErrNotEmpty},
 		{"a huge mbk-repository.json", configName, strings.Repeat(" ", maxConfig+1), nil, "larger than", ErrNotEmpty},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -86,12 +86,15 @@ func newManifest(id string) *Manifest {
 	space := innodb.SpaceID(7)
 	hash := strings.Repeat("0a", 16)
 	return &Manifest{
-		FormatVersion: FormatVersion, ID: id, Kind: kind, Tool: "mbk test", Started: started, Finished: started.Add(time.Minute),
-		Server: Server{Version: "10.11.19-MariaDB", Hostname: "db1", Variables: map[string]string{"innodb_page_size": "16384"}},
+		FormatVersion: FormatVersion, ID: id, Kind: kind, Tool: "mbk test", Started: started,
+		Finished: started.Add(time.Minute),
+		Server: Server{Version: "10.11.19-MariaDB", Hostname: "db1",
+			Variables: map[string]string{"innodb_page_size": "16384"}},
 		Stages: []Stage{{Name: "START", Granted: started, HeldMS: 5, Tries: 1}},
 		LockMS: 12, Codec: "zstd", Volume: Volume{BytesRead: 100_000, BytesStored: 2 * packSize},
-		LSN:         LSNs{Checkpoint: 5000, End: 6000, MaxPage: 5999},
-		Redo:        Redo{Format: innodb.Format108, Checkpoint: innodb.Checkpoint{LSN: 5000, End: 5100}, End: 6000, File: 2, Capacity: 1 << 20},
+		LSN: LSNs{Checkpoint: 5000, End: 6000, MaxPage: 5999},
+		Redo: Redo{Format: innodb.Format108, Checkpoint: innodb.Checkpoint{LSN: 5000, End: 5100}, End: 6000, File: 2,
+			Capacity: 1 << 20},
 		Directories: []Directory{{Path: "d", Name: "d", Mode: 0o700}},
 		Tables:      []Table{{Database: "d", Name: "t", Engine: "InnoDB", Type: "BASE TABLE", Files: []int{0, 1}}},
 		Files: []File{
@@ -196,7 +199,8 @@ func objects(t *testing.T, st store.Store, prefix string) string {
 // fails at point 0, 1, 2 ..., once or for good, until a run does not get as far.
 // Every run that was hit must return the injected error; check looks at what it
 // left, through a repository whose store works again.
-func failAtEvery(t *testing.T, prepare func(t *testing.T, r *Repository), run func(ctx context.Context, r *Repository) error,
+func failAtEvery(t *testing.T, prepare func(t *testing.T, r *Repository),
+	run func(ctx context.Context, r *Repository) error,
 	check func(t *testing.T, r *Repository)) {
 	t.Helper()
 	for name, wrap := range map[string]func(store.Store, int) *storetest.Failing{

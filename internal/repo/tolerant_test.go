@@ -70,22 +70,32 @@ func TestOneBadObjectStopsNothing(t *testing.T) {
 		sweep   string // what Sweep says
 		damaged bool   // whether the second backup counts as damaged
 	}{
-		{"a record without rights to it", failing("history/"+second+".json", "", syscall.EACCES), "record history/" + second + ".json cannot be read", "", false},
-		{"a record on a bad spot", failing("history/"+second+".json", "", syscall.EIO), "record history/" + second + ".json cannot be read", "", false},
+		{"a record without rights to it", failing("history/"+second+".json", "", syscall.EACCES),
+			"record history/" + second + ".json cannot be read", "", false},
+		{"a record on a bad spot", failing("history/"+second+".json", "", syscall.EIO),
+			"record history/" + second + ".json cannot be read", "", false},
 		{"a huge record", file("history/"+second+".json", huge), "larger than 4194304 bytes", "", false},
-		{"a record of garbage", file("history/"+second+".json", []byte("\x00\xff")), "record history/" + second + ".json cannot be read", "", false},
+		{"a record of garbage", file("history/"+second+".json", []byte("\x00\xff")),
+			"record history/" + second + ".json cannot be read", "", false},
 		{"a record of another", file("history/"+second+".json", foreign), "it is of \"20990101T000000Z-full\"", "", false},
 		{"a record of a newer format", file("history/"+second+".json", newer), "made by a newer mbk", "", false},
-		{"a verification without rights to it", failing(verification, "", syscall.EACCES), "record history/" + verification, "", false},
+		{"a verification without rights to it", failing(verification, "", syscall.EACCES), "record history/" + verification,
+			"", false},
 		{"a verification of a newer format", file("history/"+verification+".json", newer), "made by a newer mbk", "", false},
 		{"a verification on a bad spot", failing(verification, "", syscall.EIO), "record history/" + verification, "", true},
 		{"a huge verification", file("history/"+verification+".json", huge), "larger than", "", true},
-		{"a verification of garbage", file("history/"+verification+".json", []byte("{")), "record history/" + verification, "", true},
-		{"a verification of another", file("history/"+verification+".json", foreign), "record history/" + verification, "", true},
+		{"a verification of garbage", file("history/"+verification+".json", []byte("{")), "record history/" + verification,
+			"", true},
+		{"a verification of another", file("history/"+verification+".json", foreign), "record history/" + verification, "",
+			true},
 		{"all records without rights to them", failing("history/", "", syscall.EACCES), "record history/", "", false},
-		{"hooks without rights to them", both(file("history/"+second+".around.json", nil), failing(".around.json", "", syscall.EACCES)), "record history/" + second + ".around.json", "", false},
-		{"a manifest without rights to it", both(failing(second, "", syscall.EACCES), failing(second, "", syscall.EACCES)), "record history/" + second, "", false},
-		{"an orphan that cannot be removed", both(orphan, failing("", dead, syscall.EPERM)), "", "operation not permitted", false},
+		{"hooks without rights to them",
+			both(file("history/"+second+".around.json", nil), failing(".around.json", "", syscall.EACCES)),
+			"record history/" + second + ".around.json", "", false},
+		{"a manifest without rights to it", both(failing(second, "", syscall.EACCES), failing(second, "", syscall.EACCES)),
+			"record history/" + second, "", false},
+		{"an orphan that cannot be removed", both(orphan, failing("", dead, syscall.EPERM)), "", "operation not permitted",
+			false},
 		{"an orphan on a bad spot", both(orphan, failing("", dead, syscall.EIO)), "", "input/output error", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -106,7 +116,8 @@ func TestOneBadObjectStopsNothing(t *testing.T) {
 			for _, started := range []string{"2026-11-20 00:00:00", "2026-11-21 00:00:00", "2026-11-22 00:00:00"} {
 				mustBackUp(t, r, started)
 			}
-			if err := r.PutVerification(t.Context(), Verification{ID: second, Depth: DepthPages, Time: at(t, "2026-11-22 01:00:00"), OK: true}); err != nil {
+			if err := r.PutVerification(t.Context(),
+				Verification{ID: second, Depth: DepthPages, Time: at(t, "2026-11-22 01:00:00"), OK: true}); err != nil {
 				t.Fatal(err)
 			}
 			tt.spoil(t, st)
@@ -125,7 +136,11 @@ func TestOneBadObjectStopsNothing(t *testing.T) {
 				"LastAttempt":      func() error { _, err := r.LastAttempt(t.Context(), late); return err },
 				"LastVerification": func() error { _, err := r.LastVerification(t.Context(), late); return err },
 				"FreshID":          func() error { _, err := r.FreshID(t.Context(), late, KindFull); return err },
-				"Manifest":         func() error { m, err := r.Manifest(t.Context(), Latest); return errors.Join(err, wantID(m, third)) },
+				"Manifest": func() error {
+					m,
+						err := r.Manifest(t.Context(), Latest)
+					return errors.Join(err, wantID(m, third))
+				},
 			} {
 				if err := do(); err != nil {
 					t.Errorf("%s: %v", name, err)
@@ -137,7 +152,8 @@ func TestOneBadObjectStopsNothing(t *testing.T) {
 			if slices.Sort(warnings); len(slices.Compact(slices.Clone(warnings))) != len(warnings) {
 				t.Errorf("a warning twice: %q", warnings)
 			}
-			if _, err := r.Sweep(t.Context()); tt.sweep == "" && err != nil || tt.sweep != "" && (err == nil || !strings.Contains(err.Error(), tt.sweep)) {
+			if _, err := r.Sweep(t.Context()); tt.sweep == "" && err != nil || tt.sweep != "" &&
+				(err == nil || !strings.Contains(err.Error(), tt.sweep)) {
 				t.Errorf("Sweep = %v, want %q", err, tt.sweep)
 			}
 			if err := backUp(t.Context(), r, "20261123T000000Z-full"); err != nil {
@@ -177,13 +193,15 @@ func TestExpireWhatCannotBeRemoved(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer release()
-				first, second, third := mustBackUp(t, r, "2026-11-20 00:00:00"), mustBackUp(t, r, "2026-11-21 00:00:00"), mustBackUp(t, r, "2026-11-22 00:00:00")
+				first, second, third := mustBackUp(t, r, "2026-11-20 00:00:00"), mustBackUp(t, r, "2026-11-21 00:00:00"),
+					mustBackUp(t, r, "2026-11-22 00:00:00")
 				st.stuck = second + "/" + object
 				plan, err := r.Expire(t.Context(), Policy{Last: 1}, ExpireOptions{Now: late})
 				if err != nil || len(plan.Keep) != 1 || plan.Keep[0].ID != third {
 					t.Fatalf("Expire = %+v, %v", plan, err)
 				}
-				if len(plan.Removed) != 1 || plan.Removed[0] != first || len(plan.NotRemoved) != 1 || !strings.Contains(plan.NotRemoved[0], second) {
+				if len(plan.Removed) != 1 || plan.Removed[0] != first || len(plan.NotRemoved) != 1 ||
+					!strings.Contains(plan.NotRemoved[0], second) {
 					t.Errorf("removed %q, not removed %q", plan.Removed, plan.NotRemoved)
 				}
 			})
@@ -328,7 +346,8 @@ func TestFindJump(t *testing.T) {
 // An expiry does not believe a clock that is wrong now, or was for a night.
 func TestExpireAndTheClock(t *testing.T) {
 	const none = ""
-	nightly := []string{"2026-11-01 01:00:00", "2026-11-02 01:00:00", "2026-11-03 01:00:00", "2026-11-04 01:00:00", "2026-11-05 01:00:00"}
+	nightly := []string{"2026-11-01 01:00:00", "2026-11-02 01:00:00", "2026-11-03 01:00:00", "2026-11-04 01:00:00",
+		"2026-11-05 01:00:00"}
 	for _, c := range []struct {
 		name    string
 		more    string // a further backup
@@ -340,16 +359,21 @@ func TestExpireAndTheClock(t *testing.T) {
 		err     string
 	}{
 		{"right", "2026-11-06 01:00:00", "2026-11-06 02:00:00", Policy{Days: 3}, false, 2, none, none},
-		{"a backup of the future", "2099-01-01 00:00:00", "2026-11-06 02:00:00", Policy{Days: 3}, false, 0, none, "20990101T000000Z-full began"},
+		{"a backup of the future", "2099-01-01 00:00:00", "2026-11-06 02:00:00", Policy{Days: 3}, false, 0, none,
+			"20990101T000000Z-full began"},
 		{"also with --force", "2099-01-01 00:00:00", "2026-11-06 02:00:00", Policy{Days: 3}, true, 0, none, "began"},
-		{"for rules that count backups", "2099-01-01 00:00:00", "2026-11-06 02:00:00", Policy{Last: 2}, false, 0, none, "began"},
+		{"for rules that count backups", "2099-01-01 00:00:00", "2026-11-06 02:00:00", Policy{Last: 2}, false, 0,
+			none, "began"},
 		{"a little ahead", "2026-11-06 02:04:00", "2026-11-06 02:00:00", Policy{Days: 3}, false, 3, none, none},
 		{"the clock goes back", "2026-11-06 01:00:00", "2020-01-01 00:00:00", Policy{Days: 3}, false, 0, none, "began"},
-		{"a jump", "2030-01-01 00:00:00", "2030-01-01 01:00:00", Policy{Days: 3}, false, 0, "no backup was begun between 2026-11-05 01:00 and 2030-01-01 00:00, while one is usually begun every 24h", none},
+		{"a jump", "2030-01-01 00:00:00", "2030-01-01 01:00:00", Policy{Days: 3}, false, 0,
+			"no backup was begun between 2026-11-05 01:00 and 2030-01-01 00:00, while one is usually begun every 24h", none},
 		{"a jump that is none", "2030-01-01 00:00:00", "2030-01-01 01:00:00", Policy{Days: 3}, true, 5, none, none},
-		{"a jump, and rules that count backups", "2030-01-01 00:00:00", "2030-01-01 01:00:00", Policy{Last: 3}, false, 3, none, none},
+		{"a jump, and rules that count backups", "2030-01-01 00:00:00", "2030-01-01 01:00:00", Policy{Last: 3}, false,
+			3, none, none},
 		{"a jump of now alone", "2026-11-06 01:00:00", "2030-01-01 01:00:00", Policy{Days: 3}, false, 2, none, none},
-		{"a jump, and nothing to remove", "2030-01-01 00:00:00", "2030-01-01 01:00:00", Policy{Days: 3000}, false, 0, none, none},
+		{"a jump, and nothing to remove", "2030-01-01 00:00:00", "2030-01-01 01:00:00", Policy{Days: 3000}, false,
+			0, none, none},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, _ := newRepository(t)
@@ -358,7 +382,8 @@ func TestExpireAndTheClock(t *testing.T) {
 			}
 			plan, err := r.Expire(t.Context(), c.policy, ExpireOptions{Force: c.force, Now: at(t, c.now)})
 			var future *FutureError
-			if (err != nil) != (c.err != "") || err != nil && (!errors.As(err, &future) || !strings.Contains(err.Error(), c.err)) {
+			if (err != nil) != (c.err != "") || err != nil &&
+				(!errors.As(err, &future) || !strings.Contains(err.Error(), c.err)) {
 				t.Fatalf("Expire: %v, want %q", err, c.err)
 			}
 			if !strings.Contains(plan.HeldBack, c.held) || (c.held == "") != (plan.HeldBack == "") {

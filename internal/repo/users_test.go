@@ -158,7 +158,8 @@ func TestWhatRootLeftBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, command := range []string{"backup", "backup", "verify", "list"} {
-		if err := useRepository(t.Context(), command, fmt.Sprintf("2026112%dT000000Z-full", min(i, 1)), repository); err != nil {
+		if err := useRepository(t.Context(), command, fmt.Sprintf("2026112%dT000000Z-full", min(i, 1)),
+			repository); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -166,14 +167,16 @@ func TestWhatRootLeftBehind(t *testing.T) {
 	if err != nil || len(records) != 1 {
 		t.Fatal(records, err)
 	}
-	for name, path := range map[string]string{"a record": records[0], "a backup": filepath.Join(repository, "backups", "20261120T000000Z-full")} {
+	for name, path := range map[string]string{"a record": records[0],
+		"a backup": filepath.Join(repository, "backups", "20261120T000000Z-full")} {
 		t.Run(name, func(t *testing.T) {
 			if err := os.Chown(path, 0, 0); err != nil {
 				t.Fatal(err)
 			}
 			defer os.Chown(path, 64999, 64999)
 			err := useRepository(t.Context(), "list", "", repository)
-			if err == nil || !strings.Contains(err.Error(), filepath.Base(path)) || !strings.Contains(err.Error(), "permission denied") {
+			if err == nil || !strings.Contains(err.Error(), filepath.Base(path)) ||
+				!strings.Contains(err.Error(), "permission denied") {
 				t.Errorf("list warns of %v", err)
 			}
 			st, err := folder.Open(repository)

@@ -29,7 +29,8 @@ func TestValidate(t *testing.T) {
 		{"unknown kind", func(m *Manifest) { m.ID, m.Kind = "20261121T201806Z-odd", "odd" }, `unknown kind "odd"`},
 		{"full backup with a parent", func(m *Manifest) { m.Parent = "20261120T201806Z-full" }, "with parent"},
 		{"no start", func(m *Manifest) { m.Started = time.Time{} }, "no time"},
-		{"Aria's control file of an unknown version", func(m *Manifest) { m.Aria.Control = &aria.Control{Version: 2} }, "aria control: version 2"},
+		{"Aria's control file of an unknown version", func(m *Manifest) { m.Aria.Control = &aria.Control{Version: 2} },
+			"aria control: version 2"},
 		{"Aria's last log before its checkpoint", func(m *Manifest) {
 			m.Aria.Control = &aria.Control{Version: 1, Checkpoint: aria.LSN{File: 3}, LastLog: 2}
 		}, "last log file 2"},
@@ -56,7 +57,8 @@ func TestValidate(t *testing.T) {
 		{"page size too big", func(m *Manifest) { m.Files[1].PageSize = 131072 }, "page size 131072"},
 		{"origin relative", func(m *Manifest) { m.Files[1].Origin = "x/t.ibd" }, "origin"},
 
-		{"unknown pack", func(m *Manifest) { m.Files[0].Extents[0].Pack = "data-0009.pack" }, `unknown pack "data-0009.pack"`},
+		{"unknown pack", func(m *Manifest) { m.Files[0].Extents[0].Pack = "data-0009.pack" },
+			`unknown pack "data-0009.pack"`},
 		{"extent past its pack", func(m *Manifest) { m.Files[1].Extents[1].Length++ }, "441 bytes at 560"},
 		{"extent beyond all numbers", func(m *Manifest) {
 			m.Files[0].Extents[0].Offset, m.Files[0].Extents[0].Length = math.MaxInt64, math.MaxInt64
@@ -67,7 +69,8 @@ func TestValidate(t *testing.T) {
 		{"extent of absurd size", func(m *Manifest) { m.Files[0].Extents[0].Size = math.MaxInt64 }, "extent 0 of"},
 		{"gap between extents", func(m *Manifest) { m.Files[1].Extents[1].Start++ }, "starts at 32769, want 32768"},
 		{"extents overlap", func(m *Manifest) { m.Files[1].Extents[1].Start = 0 }, "starts at 0, want 32768"},
-		{"extents missing at the end", func(m *Manifest) { m.Files[1].Extents = m.Files[1].Extents[:1] }, "cover 32768 of 65536"},
+		{"extents missing at the end", func(m *Manifest) { m.Files[1].Extents = m.Files[1].Extents[:1] },
+			"cover 32768 of 65536"},
 		{"extents longer than the file", func(m *Manifest) { m.Files[0].Extents[0].Size = 11 }, "cover 11 of 10"},
 		{"no extents", func(m *Manifest) { m.Files[1].Extents = nil }, "cover 0 of"},
 
@@ -85,8 +88,10 @@ func TestValidate(t *testing.T) {
 		{"file that is a directory", func(m *Manifest) { m.Files[0].Path = "d" }, "is a directory as well"},
 		{"file above a file", func(m *Manifest) { m.Files[0].Path = "d/t.ibd/x" }, `"d/t.ibd" is a directory as well`},
 		{"directory outside", func(m *Manifest) { m.Directories[0].Path = ".." }, "directory"},
-		{"directory twice", func(m *Manifest) { m.Directories = append(m.Directories, m.Directories[0]) }, `directory "d" twice`},
-		{"directory below a file", func(m *Manifest) { m.Directories = append(m.Directories, Directory{Path: "d/t.ibd/x"}) }, "is a directory as well"},
+		{"directory twice", func(m *Manifest) { m.Directories = append(m.Directories, m.Directories[0]) },
+			`directory "d" twice`},
+		{"directory below a file", func(m *Manifest) { m.Directories = append(m.Directories, Directory{Path: "d/t.ibd/x"}) },
+			"is a directory as well"},
 		{"directory with a strange mode", func(m *Manifest) { m.Directories[0].Mode = 1 << 31 }, "mode"},
 		{"damage in an unknown file", func(m *Manifest) { m.Damaged = []DamagedPage{{File: "x"}} }, "unknown file"},
 
@@ -99,7 +104,8 @@ func TestValidate(t *testing.T) {
 			f.Number, f.Path = 4, "ib_logfile1"
 			m.Files = append(m.Files, f)
 		}, "a second redo"},
-		{"redo ends before it starts", func(m *Manifest) { m.Redo.End, m.LSN.End, m.LSN.MaxPage = 4000, 4000, 0 }, "redo from checkpoint 5000"},
+		{"redo ends before it starts", func(m *Manifest) { m.Redo.End, m.LSN.End, m.LSN.MaxPage = 4000, 4000, 0 },
+			"redo from checkpoint 5000"},
 		{"lsn and redo disagree", func(m *Manifest) { m.LSN.End++ }, "lsn 5000 to 6001, but redo 5000 to 6000"},
 		{"checkpoint's records before it", func(m *Manifest) { m.Redo.Checkpoint.End = 4999 }, "its records at 4999"},
 		{"checkpoint's records not held", func(m *Manifest) { m.Redo.Checkpoint.End = 6001 }, "its records at 6001"},
@@ -156,7 +162,8 @@ func TestValidateAccepts(t *testing.T) {
 		{"redo stored at its place in the file", func(m *Manifest) { m.Files[2].Extents[0].Start = 12288 }},
 		{"redo in two extents", func(m *Manifest) {
 			m.Files[2].Extents = []pack.Extent{
-				{Pack: "redo.pack", Length: 500, Start: 0, Size: 600}, {Pack: "redo.pack", Offset: 500, Length: 500, Start: 600, Size: 400},
+				{Pack: "redo.pack", Length: 500, Start: 0, Size: 600},
+				{Pack: "redo.pack", Offset: 500, Length: 500, Start: 600, Size: 400},
 			}
 		}},
 		{"names that need no encoding", func(m *Manifest) { m.Files[0].Path = "d/ä #sql t@0024.frm" }},

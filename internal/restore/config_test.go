@@ -21,8 +21,9 @@ func TestConfig(t *testing.T) {
 		want          []string
 	}{
 		{name: "defaults", version: "10.11.19", variables: map[string]string{
-			"innodb_page_size": "16384", "innodb_checksum_algorithm": "full_crc32", "innodb_undo_tablespaces": "0", "innodb_encrypt_log": "OFF",
-			"lower_case_table_names": "0", "aria_block_size": "8192", "ft_min_word_len": "4", "ft_max_word_len": "84"}},
+			"innodb_page_size": "16384", "innodb_checksum_algorithm": "full_crc32", "innodb_undo_tablespaces": "0",
+			"innodb_encrypt_log": "OFF", "lower_case_table_names": "0", "aria_block_size": "8192", "ft_min_word_len": "4",
+			"ft_max_word_len": "84"}},
 		{name: "other pages", version: "10.11.19",
 			variables: map[string]string{"innodb_page_size": "65536", "aria_block_size": "4096"},
 			want:      []string{"innodb_page_size = 65536", "aria_block_size = 4096"}},

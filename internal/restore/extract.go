@@ -68,12 +68,13 @@ func (x *extraction) run(ctx context.Context, files []*outFile) error {
 			pieces = append(pieces, copier.Piece[*outFile]{From: x.packs, File: f, Extent: e})
 		}
 	}
-	return copier.Extract(ctx, x.workers, pieces, func(ctx context.Context, r *pack.Reader, p copier.Piece[*outFile]) error {
-		if err := x.extract(ctx, r, p); err != nil {
-			return fmt.Errorf("extract %s: %w", p.File.Path, err)
-		}
-		return nil
-	})
+	return copier.Extract(ctx, x.workers, pieces,
+		func(ctx context.Context, r *pack.Reader, p copier.Piece[*outFile]) error {
+			if err := x.extract(ctx, r, p); err != nil {
+				return fmt.Errorf("extract %s: %w", p.File.Path, err)
+			}
+			return nil
+		})
 }
 
 // makeFolders makes the folders that the files need.

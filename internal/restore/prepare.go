@@ -59,7 +59,8 @@ func (b *Prepared) extract(ctx context.Context) error {
 	if err := b.scratch.outside.open(p.outside); err != nil {
 		return err
 	}
-	if err := b.scratch.extractAll(ctx, p.opts.Preparation, p.backup, p.manifest, p.settings.AriaDir, b.meter); err != nil {
+	if err := b.scratch.extractAll(ctx, p.opts.Preparation, p.backup, p.manifest, p.settings.AriaDir,
+		b.meter); err != nil {
 		return err
 	}
 	if !p.whole {

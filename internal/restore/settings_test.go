@@ -15,7 +15,8 @@ func systemManifest() *repo.Manifest {
 	zero, one := innodb.SpaceID(0), innodb.SpaceID(1)
 	return &repo.Manifest{
 		Server: repo.Server{Version: "10.11.19-MariaDB", Variables: map[string]string{
-			"innodb_data_file_path": "/ssd/b:12M;/ssd/a:50M:autoextend:max:2G", "innodb_page_size": "16384", "innodb_log_file_size": "104857600",
+			"innodb_data_file_path": "/ssd/b:12M;/ssd/a:50M:autoextend:max:2G", "innodb_page_size": "16384",
+			"innodb_log_file_size": "104857600",
 		}},
 		Files: []repo.File{
 			{Path: "a", Class: repo.ClassInnoDB, Space: &zero, First: 768, Origin: "/ssd/a"},

@@ -307,11 +307,14 @@ func TestSpecialServers(t *testing.T) {
 		}{
 			{"encrypted", []string{
 				"--plugin-load-add=file_key_management", "--file-key-management-filename=" + keys,
-				"--innodb-encrypt-tables=ON", "--innodb-encrypt-log=ON", "--aria-encrypt-tables=ON", "--innodb-encryption-threads=2"}},
+				"--innodb-encrypt-tables=ON", "--innodb-encrypt-log=ON", "--aria-encrypt-tables=ON",
+				"--innodb-encryption-threads=2"}},
 			{"4k pages, two files, three undo tablespaces", []string{
-				"--innodb-page-size=4k", "--innodb-data-file-path=ibdata1:12M;ibdata2:12M:autoextend", "--innodb-undo-tablespaces=3"}},
+				"--innodb-page-size=4k", "--innodb-data-file-path=ibdata1:12M;ibdata2:12M:autoextend",
+				"--innodb-undo-tablespaces=3"}},
 			{"64k pages, compressed by a plugin", []string{
-				"--innodb-page-size=64k", "--plugin-load-add=provider_lz4", "--innodb-compression-algorithm=lz4", "--innodb-compression-default=ON"}},
+				"--innodb-page-size=64k", "--plugin-load-add=provider_lz4", "--innodb-compression-algorithm=lz4",
+				"--innodb-compression-default=ON"}},
 		} {
 			// Each server is slow to make: of the last two, a series gets one.
 			if versions := mariadbtest.Versions(); i > 0 && len(versions) > 1 && slices.Index(versions, series)%2 != i%2 {

@@ -74,7 +74,10 @@ func TestResolve(t *testing.T) {
 		check func(sample) bool
 		wrong string
 	}{
-		{name: "defaults", check: func(o sample) bool { return o.threads == 4 && o.wait == time.Minute && !o.quiet && o.tables == nil }},
+		{name: "defaults", check: func(o sample) bool {
+			return o.threads == 4 && o.wait == time.Minute && !o.quiet &&
+				o.tables == nil
+		}},
 		{name: "command line", args: "--threads=2 --lock-wait=5 --quiet", check: func(o sample) bool {
 			return o.threads == 2 && o.wait == 5*time.Second && o.quiet
 		}},
@@ -119,7 +122,8 @@ func TestTakeSecrets(t *testing.T) {
 	if strings.Join(rest, " ") != "backup -- -pc" || strings.Join(variables, " ") != "MBK_PASSWORD=b" || prompt {
 		t.Errorf("TakePassword: %q, %q, %v", rest, variables, prompt)
 	}
-	rest, variables = TakeSecrets([]string{"--quiet", "--webhook=https://h/a", "--hook-before=x", "--hook-before=y", "--webhook=https://h/b"})
+	rest, variables = TakeSecrets([]string{"--quiet", "--webhook=https://h/a", "--hook-before=x", "--hook-before=y",
+		"--webhook=https://h/b"})
 	want := "MBK_HOOK_BEFORE=x\ny MBK_WEBHOOK=https://h/b MBK_SECRET_OPTIONS=hook-before,webhook"
 	if strings.Join(rest, " ") != "--quiet" || strings.Join(variables, " ") != want {
 		t.Errorf("TakeSecrets: %q, %q", rest, variables)

@@ -75,7 +75,8 @@ func (f *Filter) Check(databases []string, tables []Name) []error {
 	}
 	for _, p := range slices.Concat(f.databases, f.excludedDatabases) {
 		if !slices.ContainsFunc(folded, p.database.matches) {
-			errs = append(errs, &UnmatchedError{What: "database", Pattern: p.text, Literal: p.literal(), Nearest: nearest(p.text, databases)})
+			errs = append(errs, &UnmatchedError{What: "database", Pattern: p.text, Literal: p.literal(),
+				Nearest: nearest(p.text, databases)})
 		}
 	}
 	for _, p := range slices.Concat(f.tables, f.excludedTables) {
@@ -89,7 +90,8 @@ func (f *Filter) Check(databases []string, tables []Name) []error {
 		for i, n := range tables {
 			names[i] = n.String()
 		}
-		errs = append(errs, &UnmatchedError{What: "table", Pattern: p.text, Literal: p.literal(), Nearest: nearest(p.text, names)})
+		errs = append(errs, &UnmatchedError{What: "table", Pattern: p.text, Literal: p.literal(),
+			Nearest: nearest(p.text, names)})
 	}
 	if len(errs) == 0 && !f.keepsAny(databases, tables) {
 		errs = append(errs, ErrNothing)
@@ -101,7 +103,8 @@ func (f *Filter) Check(databases []string, tables []Name) []error {
 func (f *Filter) keepsAny(databases []string, tables []Name) bool {
 	included := func(database string) bool {
 		f.names(&database)
-		return !own(database) || slices.ContainsFunc(slices.Concat(f.databases, f.tables), func(p pattern) bool { return p.covers(database, false) })
+		return !own(database) || slices.ContainsFunc(slices.Concat(f.databases, f.tables),
+			func(p pattern) bool { return p.covers(database, false) })
 	}
 	return len(f.databases)+len(f.tables) == 0 ||
 		slices.ContainsFunc(databases, func(d string) bool { return included(d) && f.Database(d) }) ||
@@ -122,7 +125,8 @@ func nearest(pattern string, names []string) []string {
 	}
 	var found []scored
 	for _, name := range names {
-		if score := smetrics.JaroWinkler(strings.ToLower(pattern), strings.ToLower(name), threshold, prefix); score >= likeness {
+		if score := smetrics.JaroWinkler(strings.ToLower(pattern), strings.ToLower(name), threshold,
+			prefix); score >= likeness {
 			found = append(found, scored{name, score})
 		}
 	}

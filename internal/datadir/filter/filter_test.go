@@ -19,7 +19,8 @@ func mustNew(t *testing.T, s Spec, fold bool) *Filter {
 func TestFilterKeeps(t *testing.T) {
 	all := []Name{
 		{"shop", "orders"}, {"shop", "orders_old"}, {"shop", "Items"}, {"shop2", "orders"}, {"crm", "people"},
-		{"my.db", "a.b"}, {"odd`one", "x*"}, {"odd`one", "xy"}, {"größe", "é t"}, {"mysql", "user"}, {"mysql", "general_log"}, {"sys", "sys_config"},
+		{"my.db", "a.b"}, {"odd`one", "x*"}, {"odd`one", "xy"}, {"größe", "é t"}, {"mysql", "user"}, {"mysql", "general_log"},
+		{"sys", "sys_config"},
 	}
 	keep := func(names ...string) string { return strings.Join(names, " ") }
 	const system = "mysql.user mysql.general_log sys.sys_config"
@@ -28,24 +29,35 @@ func TestFilterKeeps(t *testing.T) {
 		fold bool
 		want string
 	}{
-		"a database":                  {Spec{Databases: []string{"shop"}}, false, keep("shop.orders shop.orders_old shop.Items", system)},
-		"databases by wildcard":       {Spec{Databases: []string{"shop?", "c*m"}}, false, keep("shop2.orders crm.people", system)},
-		"without a database":          {Spec{ExcludeDatabases: []string{"shop*", "my.db", "odd*", "gr*"}}, false, keep("crm.people", system)},
-		"a table":                     {Spec{Tables: []string{"shop.orders"}}, false, keep("shop.orders", system)},
-		"a table of every database":   {Spec{Tables: []string{"*.orders"}}, false, keep("shop.orders shop2.orders", system)},
-		"tables and databases":        {Spec{Databases: []string{"crm"}, Tables: []string{"shop.orders*"}}, false, keep("shop.orders shop.orders_old crm.people", system)},
-		"exclude wins over include":   {Spec{Databases: []string{"shop"}, ExcludeTables: []string{"shop.*_old"}}, false, keep("shop.orders shop.Items", system)},
-		"and over a named table":      {Spec{Tables: []string{"shop.orders", "crm.people"}, ExcludeDatabases: []string{"shop"}}, false, keep("crm.people", system)},
-		"a wildcard spares mysql":     {Spec{Tables: []string{"crm.people"}, ExcludeDatabases: []string{"m*", "s*"}, ExcludeTables: []string{"*.user"}}, false, keep("crm.people", system)},
-		"mysql by its name":           {Spec{Tables: []string{"crm.people"}, ExcludeDatabases: []string{"mysql"}}, false, keep("crm.people sys.sys_config")},
-		"tables of mysql by its name": {Spec{Tables: []string{"crm.people"}, ExcludeTables: []string{"mysql.*_log"}}, false, keep("crm.people mysql.user sys.sys_config")},
-		"only mysql":                  {Spec{Databases: []string{"mysql"}}, false, keep(system)},
-		"dots in backquotes":          {Spec{Tables: []string{"`my.db`.a.b"}}, false, keep("my.db.a.b", system)},
-		"wildcards in backquotes":     {Spec{Tables: []string{"`odd``one`.`x*`"}}, false, keep("odd`one.x*", system)},
-		"the same without":            {Spec{Tables: []string{"`odd``one`.x*"}}, false, keep("odd`one.x* odd`one.xy", system)},
-		"letters of two bytes":        {Spec{Tables: []string{"gr??e.? t"}}, false, keep("größe.é t", system)},
-		"case counts":                 {Spec{Tables: []string{"shop.items", "SHOP.orders", "crm.people"}}, false, keep("crm.people", system)},
-		"case does not count":         {Spec{Tables: []string{"shop.iTems", "SHOP.ord?RS"}}, true, keep("shop.orders shop.Items", system)},
+		"a database": {Spec{Databases: []string{"shop"}}, false,
+			keep("shop.orders shop.orders_old shop.Items", system)},
+		"databases by wildcard": {Spec{Databases: []string{"shop?", "c*m"}}, false,
+			keep("shop2.orders crm.people", system)},
+		"without a database": {Spec{ExcludeDatabases: []string{"shop*", "my.db", "odd*", "gr*"}}, false,
+			keep("crm.people", system)},
+		"a table":                   {Spec{Tables: []string{"shop.orders"}}, false, keep("shop.orders", system)},
+		"a table of every database": {Spec{Tables: []string{"*.orders"}}, false, keep("shop.orders shop2.orders", system)},
+		"tables and databases": {Spec{Databases: []string{"crm"}, Tables: []string{"shop.orders*"}}, false,
+			keep("shop.orders shop.orders_old crm.people", system)},
+		"exclude wins over include": {Spec{Databases: []string{"shop"}, ExcludeTables: []string{"shop.*_old"}}, false,
+			keep("shop.orders shop.Items", system)},
+		"and over a named table": {Spec{Tables: []string{"shop.orders", "crm.people"},
+			ExcludeDatabases: []string{"shop"}}, false, keep("crm.people", system)},
+		"a wildcard spares mysql": {Spec{Tables: []string{"crm.people"}, ExcludeDatabases: []string{"m*", "s*"},
+			ExcludeTables: []string{"*.user"}}, false, keep("crm.people", system)},
+		"mysql by its name": {Spec{Tables: []string{"crm.people"}, ExcludeDatabases: []string{"mysql"}}, false,
+			keep("crm.people sys.sys_config")},
+		"tables of mysql by its name": {Spec{Tables: []string{"crm.people"}, ExcludeTables: []string{"mysql.*_log"}}, false,
+			keep("crm.people mysql.user sys.sys_config")},
+		"only mysql":              {Spec{Databases: []string{"mysql"}}, false, keep(system)},
+		"dots in backquotes":      {Spec{Tables: []string{"`my.db`.a.b"}}, false, keep("my.db.a.b", system)},
+		"wildcards in backquotes": {Spec{Tables: []string{"`odd``one`.`x*`"}}, false, keep("odd`one.x*", system)},
+		"the same without":        {Spec{Tables: []string{"`odd``one`.x*"}}, false, keep("odd`one.x* odd`one.xy", system)},
+		"letters of two bytes":    {Spec{Tables: []string{"gr??e.? t"}}, false, keep("größe.é t", system)},
+		"case counts": {Spec{Tables: []string{"shop.items", "SHOP.orders", "crm.people"}}, false,
+			keep("crm.people", system)},
+		"case does not count": {Spec{Tables: []string{"shop.iTems", "SHOP.ord?RS"}}, true,
+			keep("shop.orders shop.Items", system)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := mustNew(t, c.spec, c.fold)
@@ -69,23 +81,28 @@ func TestFilterKeeps(t *testing.T) {
 }
 
 func TestFilterOfDatabases(t *testing.T) {
-	f := mustNew(t, Spec{Databases: []string{"a", "b*"}, Tables: []string{"c.t"}, ExcludeDatabases: []string{"bad"}, ExcludeTables: []string{"a.x"}}, false)
+	f := mustNew(t, Spec{Databases: []string{"a", "b*"}, Tables: []string{"c.t"}, ExcludeDatabases: []string{"bad"},
+		ExcludeTables: []string{"a.x"}}, false)
 	for name, want := range map[string][3]bool{ // Database, MayHold, Whole
-		"a": {true, true, false}, "b1": {true, true, true}, "bad": {}, "c": {false, true, false}, "d": {}, "mysql": {true, true, true},
+		"a": {true, true, false}, "b1": {true, true, true}, "bad": {}, "c": {false, true, false}, "d": {},
+		"mysql": {true, true, true},
 	} {
 		if got := [3]bool{f.Database(name), f.MayHold(name), f.Whole(name)}; got != want {
 			t.Errorf("%s: %v, want %v", name, got, want)
 		}
 	}
-	if f, err := New(Spec{}, false); f != nil || err != nil || !f.Table("a", "b") || !f.Database("a") || !f.MayHold("a") || !f.Whole("a") || f.Check(nil, nil) != nil {
+	if f, err := New(Spec{}, false); f != nil || err != nil || !f.Table("a", "b") || !f.Database("a") || !f.MayHold("a") ||
+		!f.Whole("a") || f.Check(nil, nil) != nil {
 		t.Errorf("an empty filter is %v (%v)", f, err)
 	}
 }
 
 func TestPatternsThatAreNone(t *testing.T) {
 	for _, s := range []Spec{
-		{Databases: []string{""}}, {Databases: []string{"`a"}}, {Databases: []string{"``"}}, {Databases: []string{"`a`b"}}, {ExcludeDatabases: []string{"a`b"}},
-		{Tables: []string{"a"}}, {Tables: []string{"a."}}, {Tables: []string{".a"}}, {ExcludeTables: []string{"`a`b.c"}}, {Tables: []string{"a.`b"}}, {Tables: []string{"a.`b`c"}},
+		{Databases: []string{""}}, {Databases: []string{"`a"}}, {Databases: []string{"``"}}, {Databases: []string{"`a`b"}},
+		{ExcludeDatabases: []string{"a`b"}},
+		{Tables: []string{"a"}}, {Tables: []string{"a."}}, {Tables: []string{".a"}}, {ExcludeTables: []string{"`a`b.c"}},
+		{Tables: []string{"a.`b"}}, {Tables: []string{"a.`b`c"}},
 	} {
 		if _, err := New(s, false); !errors.Is(err, ErrPattern) {
 			t.Errorf("New(%q) = %v", s, err)
@@ -101,15 +118,17 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 		error string
 		near  string // the first of the nearest
 	}{
-		"a wrong database":        {Spec{Databases: []string{"shpo"}}, "there is no database shpo", "shop"},
-		"a wrong exclude":         {Spec{ExcludeDatabases: []string{"crn"}}, "there is no database crn", "crm"},
-		"a wildcard":              {Spec{Databases: []string{"x*"}}, "no database matches x*", ""},
-		"a wrong table":           {Spec{Tables: []string{"shop.ordres"}}, "there is no table shop.ordres", "shop.orders"},
-		"a wrong excluded table":  {Spec{ExcludeTables: []string{"shop.order_item?x"}}, "no table matches shop.order_item?x", "shop.order_items"},
-		"another case":            {Spec{Databases: []string{"müll"}}, "there is no database müll", "Müll"},
-		"names to be quoted":      {Spec{Tables: []string{"my.db.ab"}}, "there is no table my.db.ab", "`my.db`.`a``b`"},
-		"all of it excluded":      {Spec{Databases: []string{"shop"}, ExcludeDatabases: []string{"sh*"}}, ErrNothing.Error(), ""},
-		"all its tables excluded": {Spec{Tables: []string{"shop.orders"}, ExcludeTables: []string{"shop.*"}}, ErrNothing.Error(), ""},
+		"a wrong database": {Spec{Databases: []string{"shpo"}}, "there is no database shpo", "shop"},
+		"a wrong exclude":  {Spec{ExcludeDatabases: []string{"crn"}}, "there is no database crn", "crm"},
+		"a wildcard":       {Spec{Databases: []string{"x*"}}, "no database matches x*", ""},
+		"a wrong table":    {Spec{Tables: []string{"shop.ordres"}}, "there is no table shop.ordres", "shop.orders"},
+		"a wrong excluded table": {Spec{ExcludeTables: []string{"shop.order_item?x"}}, "no table matches shop.order_item?x",
+			"shop.order_items"}, "another case": {Spec{Databases: []string{"müll"}}, "there is no database müll", "Müll"},
+		"names to be quoted": {Spec{Tables: []string{"my.db.ab"}}, "there is no table my.db.ab", "`my.db`.`a``b`"},
+		"all of it excluded": {Spec{Databases: []string{"shop"}, ExcludeDatabases: []string{"sh*"}},
+			ErrNothing.Error(), ""},
+		"all its tables excluded": {Spec{Tables: []string{"shop.orders"}, ExcludeTables: []string{"shop.*"}},
+			ErrNothing.Error(), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			errs := mustNew(t, c.spec, false).Check(databases, tables)
@@ -128,7 +147,8 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 			}
 		})
 	}
-	if errs := mustNew(t, Spec{Databases: []string{"MÜLL"}, Tables: []string{"Shop.*"}}, true).Check(databases, tables); errs != nil {
+	if errs := mustNew(t, Spec{Databases: []string{"MÜLL"}, Tables: []string{"Shop.*"}}, true).Check(databases,
+		tables); errs != nil {
 		t.Errorf("Check with names in another case = %v", errs)
 	}
 	if errs := mustNew(t, Spec{Databases: []string{"mysql"}}, false).Check(databases, tables); errs != nil {

@@ -12,7 +12,8 @@ func TestParse(t *testing.T) {
 	} {
 		got, err := Parse(text)
 		switch {
-		case want == -1 && !errors.Is(err, ErrUnit), want == -2 && (err == nil || errors.Is(err, ErrUnit)), want >= 0 && (err != nil || got != want):
+		case want == -1 && !errors.Is(err, ErrUnit), want == -2 && (err == nil || errors.Is(err, ErrUnit)), want >= 0 &&
+			(err != nil || got != want):
 			t.Errorf("Parse(%q) = %d, %v, want %d", text, got, err, want)
 		}
 	}

@@ -22,7 +22,8 @@ func TestRead(t *testing.T) {
 	defer pipe.Close() //nolint:errcheck // of a test
 	_, err = w.WriteString("piped")
 	if err := errors.Join(err, w.Close(), os.WriteFile(in("file"), []byte("text"), 0o600), os.Symlink("file", in("link")),
-		os.WriteFile(in("huge"), nil, 0o600), os.Truncate(in("huge"), maxBytes+1), unix.Mkfifo(in("fifo"), 0o600), os.Symlink("fifo", in("way"))); err != nil {
+		os.WriteFile(in("huge"), nil, 0o600), os.Truncate(in("huge"), maxBytes+1), unix.Mkfifo(in("fifo"), 0o600),
+		os.Symlink("fifo", in("way"))); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ path, want, refused string }{
@@ -40,7 +41,8 @@ func TestRead(t *testing.T) {
 		if tt.refused == "" && (err != nil || string(text) != tt.want) {
 			t.Errorf("%s: %q, %v, want %q", tt.path, text, err, tt.want)
 		}
-		if _, ok := errors.AsType[*fs.PathError](err); tt.refused != "" && (!ok || !strings.Contains(err.Error(), tt.refused)) {
+		if _, ok := errors.AsType[*fs.PathError](err); tt.refused != "" &&
+			(!ok || !strings.Contains(err.Error(), tt.refused)) {
 			t.Errorf("%s: %v, want %q", tt.path, err, tt.refused)
 		}
 	}

@@ -16,7 +16,8 @@ func TestExplain(t *testing.T) {
 		err  error
 		want string
 	}{
-		{fmt.Errorf("discard 20261129T185255Z-full: %w", context.DeadlineExceeded), "discard 20261129T185255Z-full: not done within 30s"},
+		{fmt.Errorf("discard 20261129T185255Z-full: %w", context.DeadlineExceeded),
+			"discard 20261129T185255Z-full: not done within 30s"},
 		{errors.Join(io.ErrUnexpectedEOF, context.DeadlineExceeded), "unexpected EOF\nnot done within 30s"},
 		{io.ErrUnexpectedEOF, "unexpected EOF"},
 		{context.Canceled, "context canceled"},

@@ -61,19 +61,26 @@ func TestRead(t *testing.T) {
 		{"other groups are left out", "[mysqld]\na=1\n[client]\nb=1\n[clients]\nc=1\n", []string{"b=1"}},
 		{"groups in any case", "[CLIENT]\na=1\n", []string{"a=1"}},
 		{"a group may come again", "[client]\na=1\n[x]\n[client]\na=2\n", []string{"a=1", "a=2"}},
-		{"underscores and loose", "[client]\nssl_ca=a_b\nloose-ssl_key=k\nloose_x\n", []string{"ssl-ca=a_b", "ssl-key=k", "x"}},
-		{"prefixes for the caller", "[client]\nskip_ssl\ndisable-a\nenable-b\n", []string{"skip-ssl", "disable-a", "enable-b"}},
+		{"underscores and loose", "[client]\nssl_ca=a_b\nloose-ssl_key=k\nloose_x\n",
+			[]string{"ssl-ca=a_b", "ssl-key=k", "x"}},
+		{"prefixes for the caller", "[client]\nskip_ssl\ndisable-a\nenable-b\n",
+			[]string{"skip-ssl", "disable-a", "enable-b"}},
 		{"names keep their case", "[client]\nUser=x\n", []string{"User=x"}},
 		{"comments", "# a=1\n; b=1\n[client] # x\n\n#c\nd=1 # one\ne # none\nf=1;2\n", []string{"d=1", "e", "f=1;2"}},
-		{"comment sign in quotes", "[client]\na='x#y'\nb=\"x#y\"#z\nc=x'#'y#z\nd='x\\'#y'\n", []string{"a=x#y", "b=x#y", "c=x'#'y", "d=x'#y"}},
-		{"quotes only around the whole", "[client]\na='x'y\nb=\"x'\nc='\nd=''\ne='a\"\n", []string{"a='x'y", "b=\"x'", "c='", "d=", "e='a\""}},
-		{"escapes", `[client]` + "\n" + `a=\n\t\r\b\s\"\'\\\x` + "\n" + `b=c:\dir\` + "\n", []string{"a=\n\t\r\b \"'\\\\x", `b=c:\dir\`}},
+		{"comment sign in quotes", "[client]\na='x#y'\nb=\"x#y\"#z\nc=x'#'y#z\nd='x\\'#y'\n",
+			[]string{"a=x#y", "b=x#y", "c=x'#'y", "d=x'#y"}},
+		{"quotes only around the whole", "[client]\na='x'y\nb=\"x'\nc='\nd=''\ne='a\"\n",
+			[]string{"a='x'y", "b=\"x'", "c='", "d=", "e='a\""}},
+		{"escapes", `[client]` + "\n" + `a=\n\t\r\b\s\"\'\\\x` + "\n" + `b=c:\dir\` + "\n",
+			[]string{"a=\n\t\r\b \"'\\\\x", `b=c:\dir\`}},
 		{"equal sign in the value", "[client]\na=b=c\n", []string{"a=b=c"}},
 		{"end of file in a line", "[client]\na=1", []string{"a=1"}},
 		{"after a NUL nothing counts", "[client]\na=1\x00b\n\x00b=1\nc\n", []string{"a=1", "c"}},
-		{"a letter whose last byte is a space in latin1", "[client]\na=voil\u00e0\nb='voil\u00e0'\n", []string{"a=voil\xc3", "b=voil\u00e0"}},
+		{"a letter whose last byte is a space in latin1", "[client]\na=voil\u00e0\nb='voil\u00e0'\n",
+			[]string{"a=voil\xc3", "b=voil\u00e0"}},
 		{"unknown directive", "[client]\n!other x\n!includes x\na=1\n", []string{"a=1"}},
-		{"long line goes on as another", "[client]\na=" + strings.Repeat("x", lineBytes-2) + "b=1\nc\n", []string{"a=" + strings.Repeat("x", lineBytes-2), "b=1", "c"}},
+		{"long line goes on as another", "[client]\na=" + strings.Repeat("x", lineBytes-2) + "b=1\nc\n",
+			[]string{"a=" + strings.Repeat("x", lineBytes-2), "b=1", "c"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -130,7 +137,8 @@ func TestReadSaysWhichGroup(t *testing.T) {
 
 func TestReadOrderOfFiles(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"etc/my.cnf", "etc/mysql/my.cnf", "server/my.cnf", "old/my.cnf", "extra.cnf", "home/.my.cnf", "own.cnf", "only.cnf"} {
+	for _, name := range []string{"etc/my.cnf", "etc/mysql/my.cnf", "server/my.cnf", "old/my.cnf", "extra.cnf",
+		"home/.my.cnf", "own.cnf", "only.cnf"} {
 		write(t, dir, name, "[client]\nfile="+name+"\n[client.two]\nsuffix="+name+"\n")
 	}
 	in := func(name string) string { return filepath.Join(dir, name) }
@@ -141,19 +149,28 @@ func TestReadOrderOfFiles(t *testing.T) {
 		env  []string
 		want []string
 	}{
-		{"global and home", Options{}, []string{home}, []string{"file=etc/my.cnf", "file=etc/mysql/my.cnf", "file=home/.my.cnf"}},
+		{"global and home", Options{}, []string{home},
+			[]string{"file=etc/my.cnf", "file=etc/mysql/my.cnf", "file=home/.my.cnf"}},
 		{"without a home", Options{}, nil, []string{"file=etc/my.cnf", "file=etc/mysql/my.cnf"}},
-		{"extra file before home", Options{Extra: in("extra.cnf")}, []string{home}, []string{"file=etc/my.cnf", "file=etc/mysql/my.cnf", "file=extra.cnf", "file=home/.my.cnf"}},
-		{"a further global file", Options{Global: []string{in("own.cnf"), in("missing.cnf")}, Extra: in("extra.cnf")}, nil, []string{"file=etc/my.cnf", "file=etc/mysql/my.cnf", "file=own.cnf", "file=extra.cnf"}},
-		{"MARIADB_HOME rules MYSQL_HOME", Options{}, []string{"MARIADB_HOME=" + in("server"), "MYSQL_HOME=" + in("old")}, []string{"file=etc/my.cnf", "file=etc/mysql/my.cnf", "file=server/my.cnf"}},
-		{"MYSQL_HOME alone", Options{}, []string{"MYSQL_HOME=" + in("old")}, []string{"file=etc/my.cnf", "file=etc/mysql/my.cnf", "file=old/my.cnf"}},
-		{"a global folder as MYSQL_HOME is read once, later", Options{}, []string{"MYSQL_HOME=" + in("etc") + "/"}, []string{"file=etc/mysql/my.cnf", "file=etc/my.cnf"}},
+		{"extra file before home", Options{Extra: in("extra.cnf")}, []string{home},
+			[]string{"file=etc/my.cnf", "file=etc/mysql/my.cnf", "file=extra.cnf", "file=home/.my.cnf"}},
+		{"a further global file", Options{Global: []string{in("own.cnf"), in("missing.cnf")}, Extra: in("extra.cnf")}, nil,
+			[]string{"file=etc/my.cnf", "file=etc/mysql/my.cnf", "file=own.cnf", "file=extra.cnf"}},
+		{"MARIADB_HOME rules MYSQL_HOME", Options{}, []string{"MARIADB_HOME=" + in("server"), "MYSQL_HOME=" + in("old")},
+			[]string{"file=etc/my.cnf", "file=etc/mysql/my.cnf", "file=server/my.cnf"}},
+		{"MYSQL_HOME alone", Options{}, []string{"MYSQL_HOME=" + in("old")},
+			[]string{"file=etc/my.cnf", "file=etc/mysql/my.cnf", "file=old/my.cnf"}},
+		{"a global folder as MYSQL_HOME is read once, later", Options{}, []string{"MYSQL_HOME=" + in("etc") + "/"},
+			[]string{"file=etc/mysql/my.cnf", "file=etc/my.cnf"}},
 		{"one file only", Options{File: in("only.cnf"), Extra: in("missing.cnf")}, []string{home}, []string{"file=only.cnf"}},
 		{"one file in the home", Options{File: "~/../only.cnf"}, []string{home}, []string{"file=only.cnf"}},
 		{"none", Options{NoDefaults: true, File: in("only.cnf")}, []string{home}, []string{}},
-		{"suffix", Options{File: in("only.cnf"), Suffix: ".two"}, []string{"MARIADB_GROUP_SUFFIX=.one"}, []string{"file=only.cnf", "suffix=only.cnf"}},
-		{"suffix of the environment", Options{File: in("only.cnf")}, []string{"MARIADB_GROUP_SUFFIX=.TWO", "MYSQL_GROUP_SUFFIX=.one"}, []string{"file=only.cnf", "suffix=only.cnf"}},
-		{"old suffix of the environment", Options{File: in("only.cnf")}, []string{"MYSQL_GROUP_SUFFIX=.two"}, []string{"file=only.cnf", "suffix=only.cnf"}},
+		{"suffix", Options{File: in("only.cnf"), Suffix: ".two"}, []string{"MARIADB_GROUP_SUFFIX=.one"},
+			[]string{"file=only.cnf", "suffix=only.cnf"}},
+		{"suffix of the environment", Options{File: in("only.cnf")},
+			[]string{"MARIADB_GROUP_SUFFIX=.TWO", "MYSQL_GROUP_SUFFIX=.one"}, []string{"file=only.cnf", "suffix=only.cnf"}},
+		{"old suffix of the environment", Options{File: in("only.cnf")}, []string{"MYSQL_GROUP_SUFFIX=.two"},
+			[]string{"file=only.cnf", "suffix=only.cnf"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -202,11 +219,14 @@ func TestIncludes(t *testing.T) {
 		{"the included group does not", "[x]\n!include DIR/home.cnf\nb=1\n", []string{"home=1"}, nil},
 		{"at the very end of the file", "!include DIR/home.cnf", []string{"home=1"}, nil},
 		{"a missing file", "[client]\n!include DIR/missing.cnf\na=1\n", []string{"a=1"}, nil},
-		{"a folder, sorted, a bad file in it", "!includedir DIR/d\n[client]\nz=1\n", []string{"hidden=1", "a=1", "b=1", "before=1", "z=1"},
+		{"a folder, sorted, a bad file in it", "!includedir DIR/d\n[client]\nz=1\n",
+			[]string{"hidden=1", "a=1", "b=1", "before=1", "z=1"},
 			[]string{"bad.cnf, line 3: group without its ]; the rest of that file is ignored"}},
 		{"a folder as a file", "!include DIR/d\n", []string{}, []string{"DIR/d is ignored: is a directory"}},
-		{"a file that everyone may write to", "!include DIR/open.cnf\n", []string{}, []string{"open.cnf is ignored: everyone may write to it"}},
-		{"a file that includes itself", "!include DIR/self.cnf\n", slices.Repeat([]string{"self=1"}, includeDepth), []string{"self.cnf, line 3: "}},
+		{"a file that everyone may write to", "!include DIR/open.cnf\n", []string{},
+			[]string{"open.cnf is ignored: everyone may write to it"}},
+		{"a file that includes itself", "!include DIR/self.cnf\n", slices.Repeat([]string{"self=1"}, includeDepth),
+			[]string{"self.cnf, line 3: "}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -252,14 +272,16 @@ func TestReadErrors(t *testing.T) {
 		want string
 	}{
 		{"missing file", Options{File: dir + "/missing.cnf"}, "read option file DIR/missing.cnf: no such file or directory"},
-		{"missing extra file", Options{Extra: dir + "/missing.cnf"}, "read option file DIR/missing.cnf: no such file or directory"},
+		{"missing extra file", Options{Extra: dir + "/missing.cnf"},
+			"read option file DIR/missing.cnf: no such file or directory"},
 		{"folder as the file", Options{File: dir}, "read option file DIR: is a directory"},
 		{"option without a group", file("# x\npassword=secret\n"), "my.cnf, line 2: option before the first [group]"},
 		{"group without end", file("[client]\n\n[secret\n"), "my.cnf, line 3: group without its ]"},
 		{"byte order mark", file("\ufeff[client]\n"), "my.cnf, line 1: option before the first [group]"},
 		{"include of nothing", file("[client]\n!include\n"), "my.cnf, line 2: !include of nothing"},
 		{"includedir of nothing", file("!includedir  \n"), "my.cnf, line 1: !includedir of nothing"},
-		{"include of a missing folder", file("[a]\n!includedir DIR/missing\n"), "my.cnf, line 2: include folder DIR/missing: no such file or directory"},
+		{"include of a missing folder", file("[a]\n!includedir DIR/missing\n"),
+			"my.cnf, line 2: include folder DIR/missing: no such file or directory"},
 		{"endless file", Options{File: "/dev/zero"}, "read option file /dev/zero: is a device"},
 	}
 	for _, tt := range tests {
@@ -269,7 +291,8 @@ func TestReadErrors(t *testing.T) {
 			if err == nil {
 				t.Fatalf("Read = %q, want an error", words(got))
 			}
-			if want := strings.ReplaceAll(tt.want, "DIR", dir); !strings.HasSuffix(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+			if want := strings.ReplaceAll(tt.want, "DIR", dir); !strings.HasSuffix(err.Error(), want) ||
+				strings.Contains(err.Error(), "secret") {
 				t.Errorf("error %q, want one that ends in %q", err, want)
 			}
 		})
@@ -286,13 +309,15 @@ func TestWorldWritableFile(t *testing.T) {
 	if err != nil || len(got) != 0 {
 		t.Errorf("Read = %v, %v, want nothing", got, err)
 	}
-	if want := []string{"option file " + dir + "/open.cnf is ignored: everyone may write to it"}; !slices.Equal(warnings, want) {
+	if want := []string{"option file " + dir + "/open.cnf is ignored: everyone may write to it"}; !slices.Equal(warnings,
+		want) {
 		t.Errorf("warnings = %q, want %q", warnings, want)
 	}
 }
 
 func FuzzParse(f *testing.F) {
-	for _, line := range []string{"", "[client]\n", "[", "a=1", "a", " a = 'x#y' # z", `a="\n\s\\"`, "!include x\n", "!includedir", "!", "=v", "a=\xa0", "\x00", "a='\\'#"} {
+	for _, line := range []string{"", "[client]\n", "[", "a=1", "a", " a = 'x#y' # z", `a="\n\s\\"`, "!include x\n",
+		"!includedir", "!", "=v", "a=\xa0", "\x00", "a='\\'#"} {
 		f.Add([]byte(line))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
@@ -335,11 +360,14 @@ func TestFilesThatAreNone(t *testing.T) {
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "fifo.cnf")
 	file := filepath.Join(dir, "a.cnf")
-	if err := errors.Join(unix.Mkfifo(fifo, 0o600), os.WriteFile(file, []byte("[mbk]\nx=1\n!include "+fifo+"\n!includedir "+dir+"\n"), 0o600)); err != nil {
+	if err := errors.Join(unix.Mkfifo(fifo, 0o600),
+		os.WriteFile(file, []byte("[mbk]\nx=1\n!include "+fifo+"\n!includedir "+dir+"\n"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	var warnings []string
-	settings, err := Read(Options{File: file, Groups: []string{"mbk"}, Warn: func(m string) { warnings = append(warnings, m) }})
+	settings, err := Read(Options{File: file, Groups: []string{"mbk"}, Warn: func(m string) {
+		warnings = append(warnings, m)
+	}})
 	if err != nil || len(settings) == 0 || !slices.Contains(warnings, "option file "+fifo+" is ignored: is a FIFO") {
 		t.Errorf("got %v, %v, warnings %q", settings, err, warnings)
 	}

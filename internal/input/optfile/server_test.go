@@ -74,8 +74,11 @@ func compare(t *testing.T, program, path string) {
 // oddFiles are read alike by MariaDB and by Read. DIR is the folder of tree.
 var oddFiles = []struct{ name, text string }{
 	{"empty", ""},
-	{"groups", "[client2]\na=1\n[CLIENT]\nb\n[ client]\nc\n[client ]\nd\n[clie]\ne\n[client]x\nf\n[Mbk2]\ng\n[]\nh\n[client22]\ni\n"},
-	{"quotes", "[client]\na='x'y\nb=\"x'\nc='\nd=''\ne='a\"\nf=\"a#b\" # c\ng='a\\'#b'\nh=\"x\ni=x'#'y\nj=\"a\\\\\" # b\n"},
+	{"groups",
+		"[client2]\na=1\n[CLIENT]\nb\n[ client]\nc\n[client " +
+			"]\nd\n[clie]\ne\n[client]x\nf\n[Mbk2]\ng\n[]\nh\n[client22]\ni\n"},
+	{"quotes",
+		"[client]\na='x'y\nb=\"x'\nc='\nd=''\ne='a\"\nf=\"a#b\" # c\ng='a\\'#b'\nh=\"x\ni=x'#'y\nj=\"a\\\\\" # b\n"},
 	{"escapes", "[client]\na=\\n\\t\\r\\b\\s\\\"\\'\\\\\\x\nb=c:\\dir\\\nc='\\'\nd=\"a\\\"\ne=\\#x\nf='\\#x\n"},
 	{"odd names", "[client]\nk k=1\nl l\n[m=1\n]n=1\n"},
 	{"odd names without error", "[client]\nk k=1\nl l\n]n=1\n-o=1\n--p\n\\q=1\n'r'=1\n's#'t=1\nABC=1\n"},
@@ -126,7 +129,8 @@ func TestAsMariaDB(t *testing.T) {
 
 // TestRandomFilesAsMariaDB makes files out of the pieces that matter.
 func TestRandomFilesAsMariaDB(t *testing.T) {
-	pieces := []string{"[client]", "[mbk2]", "[x]", "[", "]", "\n", "\n", "\n", "\n", "a", "b", "=", "=", " ", "\t", "#", ";", "'", "'", `"`, `"`, `\`, `\`, "n", "s", "-", "\r\n", "\xa0"}
+	pieces := []string{"[client]", "[mbk2]", "[x]", "[", "]", "\n", "\n", "\n", "\n", "a", "b", "=", "=", " ", "\t", "#",
+		";", "'", "'", `"`, `"`, `\`, `\`, "n", "s", "-", "\r\n", "\xa0"}
 	const seed = 1
 	rnd := rand.New(rand.NewPCG(seed, seed))
 	series := mariadbtest.Versions()[0]

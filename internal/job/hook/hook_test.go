@@ -89,7 +89,8 @@ func TestRun(t *testing.T) {
 		code         int
 		output, bad  string
 	}{
-		{name: "environment is what is given and no more", script: `env | sort | grep -v -e ^PWD -e ^SHLVL -e ^_ -e ^OLDPWD`, call: Call{Env: []string{"A=1 2", "B="}}, output: "A=1 2\nB="},
+		{name: "environment is what is given and no more", script: `env | sort | grep -v -e ^PWD -e ^SHLVL -e ^_ -e ^OLDPWD`,
+			call: Call{Env: []string{"A=1 2", "B="}}, output: "A=1 2\nB="},
 		{name: "standard input to its end", script: "wc -c", call: Call{Stdin: large}, output: "1048576"},
 		{name: "standard input not read", script: "echo no", call: Call{Stdin: large}, output: "no"},
 		{name: "both outputs in their order", script: "echo a; echo b >&2; echo c", output: "a\nb\nc"},
@@ -97,7 +98,8 @@ func TestRun(t *testing.T) {
 		{name: "a silent failure", script: "exit 1", code: 1, bad: "hook.sh: exit status 1"},
 		{name: "ends itself by a signal", script: "kill -9 $$", code: -1, bad: "signal: killed"},
 		{name: "nothing for a terminal", script: `printf 'a\033[31mb\r\n\t\377'`, output: "a[31mb\n \uFFFD"},
-		{name: "the end of a long output", script: "yes 1234567 | head -n 4000; echo end", output: strings.Repeat("1234567\n", 511) + "end"},
+		{name: "the end of a long output", script: "yes 1234567 | head -n 4000; echo end",
+			output: strings.Repeat("1234567\n", 511) + "end"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := shell(t, c.script).Run(t.Context(), c.call)
@@ -117,7 +119,8 @@ func TestRun(t *testing.T) {
 func TestLinesAsTheyCome(t *testing.T) {
 	var lines []string
 	print := func(line string) { lines = append(lines, line) }
-	if _, err := shell(t, `printf 'a\nb'; printf 'c\n\n'; head -c 3000 /dev/zero | tr '\0' x`).Run(t.Context(), Call{Print: print}); err != nil {
+	if _, err := shell(t, `printf 'a\nb'; printf 'c\n\n'; head -c 3000 /dev/zero | tr '\0' x`).Run(t.Context(),
+		Call{Print: print}); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"a", "bc", "", strings.Repeat("x", maxLine), strings.Repeat("x", 3000-maxLine)}
@@ -161,14 +164,17 @@ func TestTimeLimit(t *testing.T) {
 	for _, c := range []struct{ name, script string }{
 		{"sleeps", "echo $$ > pid; echo $$ > child; echo here; exec sleep 100"},
 		{"waits for a child", "sleep 100 & echo $! > child; echo $$ > pid; echo here; wait"},
-		{"ignores SIGTERM, as its child does", "trap '' TERM; sleep 100 & echo $! > child; echo $$ > pid; echo here; sleep 100"},
-		{"ends at SIGTERM, its child does not", "(trap '' TERM; exec sleep 100) & echo $! > child; echo $$ > pid; echo here; wait"},
+		{"ignores SIGTERM, as its child does",
+			"trap '' TERM; sleep 100 & echo $! > child; echo $$ > pid; echo here; sleep 100"},
+		{"ends at SIGTERM, its child does not",
+			"(trap '' TERM; exec sleep 100) & echo $! > child; echo $$ > pid; echo here; wait"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			begun := time.Now()
-			got, err := shell(t, "cd "+dir+"\n"+c.script).Run(t.Context(), Call{Timeout: 500 * time.Millisecond, Grace: 200 * time.Millisecond})
+			got, err := shell(t, "cd "+dir+"\n"+c.script).Run(t.Context(),
+				Call{Timeout: 500 * time.Millisecond, Grace: 200 * time.Millisecond})
 			if !errors.Is(err, ErrTimeout) || !strings.HasSuffix(err.Error(), "did not end in time: 500ms: here") {
 				t.Errorf("Run = %v, want %v and its last line", err, ErrTimeout)
 			}
@@ -232,7 +238,8 @@ func TestLeavesAProgramRunning(t *testing.T) {
 
 // Whatever stands in an option, a hook is a program with its arguments, or refused.
 func FuzzParse(f *testing.F) {
-	for _, line := range []string{"true", "sh -c 'echo \"$1\"' - x", `/bin/echo a\ b`, "echo | cat", "echo $(id)", "'", "echo `id`", "echo;"} {
+	for _, line := range []string{"true", "sh -c 'echo \"$1\"' - x", `/bin/echo a\ b`, "echo | cat", "echo $(id)", "'",
+		"echo `id`", "echo;"} {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, line string) {

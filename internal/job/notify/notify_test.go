@@ -49,23 +49,35 @@ func TestMail(t *testing.T) {
 		advice    string
 	}{
 		{name: "plain text to this machine", got: []string{"dba@example.com"}},
-		{name: "two receivers, a mail each", to: []string{"a@example.com", "B <b@example.com>"}, got: []string{"a@example.com", "b@example.com"}},
-		{name: "STARTTLS with login", server: smtptest.Options{StartTLS: true, User: user, Password: password}, user: user, password: password, encrypted: true, got: []string{"dba@example.com"}},
-		{name: "TLS with login", server: smtptest.Options{TLS: true, User: user, Password: password}, tls: TLSImplicit, user: user, password: password, encrypted: true, got: []string{"dba@example.com"}},
-		{name: "STARTTLS without login", server: smtptest.Options{StartTLS: true}, tls: TLSStart, encrypted: true, got: []string{"dba@example.com"}},
-		{name: "wrong password", server: smtptest.Options{StartTLS: true, User: user, Password: password}, user: user, password: "wrong-word", bad: "AUTH failed", advice: "check the user"},
-		{name: "login where none is offered", server: smtptest.Options{StartTLS: true, User: user, Password: password}, tls: TLSNone, user: user, password: password, bad: "AUTH", advice: "over TLS only"},
+		{name: "two receivers, a mail each", to: []string{"a@example.com", "B <b@example.com>"},
+			got: []string{"a@example.com", "b@example.com"}},
+		{name: "STARTTLS with login", server: smtptest.Options{StartTLS: true, User: user, Password: password}, user: user,
+			password: password, encrypted: true, got: []string{"dba@example.com"}},
+		{name: "TLS with login", server: smtptest.Options{TLS: true, User: user, Password: password}, tls: TLSImplicit,
+			user: user, password: password, encrypted: true, got: []string{"dba@example.com"}},
+		{name: "STARTTLS without login", server: smtptest.Options{StartTLS: true}, tls: TLSStart, encrypted: true,
+			got: []string{"dba@example.com"}},
+		{name: "wrong password", server: smtptest.Options{StartTLS: true, User: user, Password: password}, user: user,
+			password: "wrong-word", bad: "AUTH failed", advice: "check the user"},
+		{name: "login where none is offered", server: smtptest.Options{StartTLS: true, User: user, Password: password},
+			tls: TLSNone, user: user, password: password, bad: "AUTH", advice: "over TLS only"},
 		{name: "no STARTTLS", tls: TLSStart, bad: "STARTTLS", advice: "use tls"},
-		{name: "TLS to a plain server", tls: TLSImplicit, bad: "first record does not look like a TLS handshake", advice: "use starttls"},
-		{name: "a certificate of nobody we know", server: smtptest.Options{StartTLS: true}, tls: TLSStart, distrust: true, bad: "certificate", advice: "SSL_CERT_FILE"},
-		{name: "login is wanted", server: smtptest.Options{StartTLS: true, User: user, Password: password}, tls: TLSStart, bad: "authenticate", advice: "log"},
-		{name: "one receiver is unknown", server: smtptest.Options{Refuse: "gone@example.com"}, to: []string{"gone@example.com", "dba@example.com"}, got: []string{"dba@example.com"}, bad: "to gone@example.com", advice: "log"},
+		{name: "TLS to a plain server", tls: TLSImplicit, bad: "first record does not look like a TLS handshake",
+			advice: "use starttls"},
+		{name: "a certificate of nobody we know", server: smtptest.Options{StartTLS: true}, tls: TLSStart, distrust: true,
+			bad: "certificate", advice: "SSL_CERT_FILE"},
+		{name: "login is wanted", server: smtptest.Options{StartTLS: true, User: user, Password: password}, tls: TLSStart,
+			bad: "authenticate", advice: "log"},
+		{name: "one receiver is unknown", server: smtptest.Options{Refuse: "gone@example.com"},
+			to: []string{"gone@example.com", "dba@example.com"}, got: []string{"dba@example.com"}, bad: "to gone@example.com",
+			advice: "log"},
 		{name: "a server that says nothing", server: smtptest.Options{Silent: true}, bad: "timeout", advice: "host and port"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			srv := smtptest.Start(t, c.server)
-			m := &Mail{Server: srv.Addr, TLS: c.tls, From: "mbk@example.com", To: c.to, User: c.user, Password: c.password, Roots: srv.Roots}
+			m := &Mail{Server: srv.Addr, TLS: c.tls, From: "mbk@example.com", To: c.to, User: c.user, Password: c.password,
+				Roots: srv.Roots}
 			if c.to == nil {
 				m.To = []string{"dba@example.com"}
 			}
@@ -79,10 +91,12 @@ func TestMail(t *testing.T) {
 				t.Fatal(err)
 			}
 			err := m.Send(t.Context(), Message{Subject: "s", Text: "t"})
-			if c.bad == "" && err != nil || c.bad != "" && (err == nil || !strings.Contains(err.Error(), c.bad) || !strings.Contains(err.Error(), srv.Addr)) {
+			if c.bad == "" && err != nil || c.bad != "" &&
+				(err == nil || !strings.Contains(err.Error(), c.bad) || !strings.Contains(err.Error(), srv.Addr)) {
 				t.Errorf("Send = %v, want %q", err, c.bad)
 			}
-			if advice := hint.Join(hint.Of(err), "; ").String(); !strings.Contains(advice, c.advice) || err != nil && advice == "" {
+			if advice := hint.Join(hint.Of(err), "; ").String(); !strings.Contains(advice, c.advice) || err != nil &&
+				advice == "" {
 				t.Errorf("hints %q of %v, want %q", advice, err, c.advice)
 			}
 			if err != nil && c.password != "" && strings.Contains(err.Error(), c.password) {
@@ -115,7 +129,8 @@ func TestMailContent(t *testing.T) {
 		t.Fatal(err)
 	}
 	mails := srv.Mails()
-	if len(mails) != 1 || !slices.Equal(mails[0].To, []string{"dba@example.com"}) || !strings.HasPrefix(mails[0].From, "mbk@") {
+	if len(mails) != 1 || !slices.Equal(mails[0].To, []string{"dba@example.com"}) ||
+		!strings.HasPrefix(mails[0].From, "mbk@") {
 		t.Fatalf("got %+v", mails)
 	}
 	msg, err := netmail.ReadMessage(strings.NewReader(mails[0].Data))
@@ -126,7 +141,8 @@ func TestMailContent(t *testing.T) {
 	if err != nil || strings.Join(strings.Fields(got), " ") != strings.Join(strings.Fields(subject), " ") {
 		t.Errorf("subject %q, %v", got, err)
 	}
-	if msg.Header.Get("Bcc") != "" || msg.Header.Get("Auto-Submitted") != "auto-generated" || msg.Header.Get("Date") == "" || msg.Header.Get("Message-ID") == "" {
+	if msg.Header.Get("Bcc") != "" || msg.Header.Get("Auto-Submitted") != "auto-generated" ||
+		msg.Header.Get("Date") == "" || msg.Header.Get("Message-ID") == "" {
 		t.Errorf("headers %v", msg.Header)
 	}
 	_, params, err := mime.ParseMediaType(msg.Header.Get("Content-Type"))
@@ -147,7 +163,8 @@ func TestMailContent(t *testing.T) {
 		t.Fatal(err)
 	}
 	b, err = io.ReadAll(base64.NewDecoder(base64.StdEncoding, attached))
-	if err != nil || string(b) != `{"id": "ü"}` || attached.FileName() != "mbk.json" || !strings.HasPrefix(attached.Header.Get("Content-Type"), "application/json") {
+	if err != nil || string(b) != `{"id": "ü"}` || attached.FileName() != "mbk.json" ||
+		!strings.HasPrefix(attached.Header.Get("Content-Type"), "application/json") {
 		t.Errorf("attached %q, %q, %v, %v", attached.FileName(), b, attached.Header, err)
 	}
 }
@@ -164,13 +181,20 @@ func TestMailOptions(t *testing.T) {
 	}{
 		{name: "this machine", mail: Mail{To: to}, host: "localhost", port: 25, tls: TLSNone},
 		{name: "this machine with a login", mail: Mail{To: to, User: "u"}, host: "localhost", port: 25, tls: TLSStart},
-		{name: "this machine by its address", mail: Mail{To: to, Server: "[::1]:2525"}, host: "::1", port: 2525, tls: TLSNone},
-		{name: "another machine", mail: Mail{To: to, Server: "mail.example.com"}, host: "mail.example.com", port: 25, tls: TLSStart},
-		{name: "port of submission", mail: Mail{To: to, Server: "mail.example.com:587"}, host: "mail.example.com", port: 587, tls: TLSStart},
-		{name: "port of TLS", mail: Mail{To: to, Server: "mail.example.com:465"}, host: "mail.example.com", port: 465, tls: TLSImplicit},
-		{name: "TLS without a port", mail: Mail{To: to, Server: "mail.example.com", TLS: TLSImplicit}, host: "mail.example.com", port: 465, tls: TLSImplicit},
-		{name: "none to another machine, if so asked", mail: Mail{To: to, Server: "relay", TLS: TLSNone}, host: "relay", port: 25, tls: TLSNone},
-		{name: "an address with a name", mail: Mail{To: []string{"The DBAs <dba@example.com>"}}, host: "localhost", port: 25, tls: TLSNone},
+		{name: "this machine by its address", mail: Mail{To: to, Server: "[::1]:2525"}, host: "::1", port: 2525,
+			tls: TLSNone},
+		{name: "another machine", mail: Mail{To: to, Server: "mail.example.com"}, host: "mail.example.com", port: 25,
+			tls: TLSStart},
+		{name: "port of submission", mail: Mail{To: to, Server: "mail.example.com:587"}, host: "mail.example.com", port: 587,
+			tls: TLSStart},
+		{name: "port of TLS", mail: Mail{To: to, Server: "mail.example.com:465"}, host: "mail.example.com", port: 465,
+			tls: TLSImplicit},
+		{name: "TLS without a port", mail: Mail{To: to, Server: "mail.example.com", TLS: TLSImplicit},
+			host: "mail.example.com", port: 465, tls: TLSImplicit},
+		{name: "none to another machine, if so asked", mail: Mail{To: to, Server: "relay", TLS: TLSNone}, host: "relay",
+			port: 25, tls: TLSNone},
+		{name: "an address with a name", mail: Mail{To: []string{"The DBAs <dba@example.com>"}}, host: "localhost", port: 25,
+			tls: TLSNone},
 		{name: "nobody", mail: Mail{}, bad: "nobody"},
 		{name: "not an address", mail: Mail{To: []string{"dba"}}, bad: `"dba" is not an address`},
 		{name: "not a sender", mail: Mail{To: to, From: "me at home"}, bad: `"me at home" is not an address`},
@@ -246,12 +270,15 @@ func TestWebhook(t *testing.T) {
 			h := &hall{status: c.status}
 			srv := httptest.NewServer(h)
 			defer srv.Close()
-			w := &Webhook{URL: srv.URL + "/services/secret-token?key=secret-key", Agent: "mbk 1.0", Timeout: 300 * time.Millisecond, Pause: time.Millisecond}
+			w := &Webhook{URL: srv.URL + "/services/secret-token?key=secret-key", Agent: "mbk 1.0",
+				Timeout: 300 * time.Millisecond, Pause: time.Millisecond}
 			if err := w.Validate(); err != nil {
 				t.Fatal(err)
 			}
 			err := w.Post(t.Context(), Message{JSON: []byte(`{"a":1}`)})
-			if c.bad == "" && err != nil || c.bad != "" && (err == nil || err.Error() != "webhook "+srv.URL+"/...: "+c.bad && c.bad != "answers 302 Found" || !strings.Contains(err.Error(), c.bad)) {
+			if c.bad == "" && err != nil || c.bad != "" &&
+				(err == nil || err.Error() != "webhook "+srv.URL+"/...: "+c.bad && c.bad != "answers 302 Found" ||
+					!strings.Contains(err.Error(), c.bad)) {
 				t.Errorf("Post = %v, want %q", err, c.bad)
 			}
 			if err != nil && (strings.Contains(err.Error(), "secret") || len(hint.Of(err)) == 0) {
@@ -274,7 +301,8 @@ func TestWebhook(t *testing.T) {
 		if err := w.Validate(); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Post(t.Context(), Message{}); err == nil || !strings.Contains(err.Error(), "connection refused") || strings.Contains(err.Error(), "secret") {
+		if err := w.Post(t.Context(), Message{}); err == nil || !strings.Contains(err.Error(), "connection refused") ||
+			strings.Contains(err.Error(), "secret") {
 			t.Errorf("Post = %v", err)
 		}
 	})

@@ -17,7 +17,8 @@ func TestEncode(t *testing.T) {
 	odd := "a\\b\"c\nd é"
 	text, err := Encode([]Family{
 		{Name: "mbk_age_seconds", Help: "With a \\ and a\nline break.", Samples: []Sample{
-			{Labels: map[string]string{"z": odd, "a": ""}, Value: 1.5e9}, {Labels: map[string]string{"z": "2", "a": "x"}, Value: math.Inf(1)},
+			{Labels: map[string]string{"z": odd, "a": ""}, Value: 1.5e9},
+			{Labels: map[string]string{"z": "2", "a": "x"}, Value: math.Inf(1)},
 		}},
 		{Name: "mbk_runs_total", Help: "Runs.", Counter: true, Samples: []Sample{{Value: 3}}},
 		{Name: "mbk_nothing", Help: "No values."},
@@ -31,10 +32,12 @@ func TestEncode(t *testing.T) {
 		t.Fatalf("%v in\n%s", err, text)
 	}
 	age, runs := got["mbk_age_seconds"], got["mbk_runs_total"]
-	if len(got) != 2 || len(age.Metric) != 2 || age.GetHelp() != "With a \\ and a\nline break." || runs.Metric[0].GetCounter().GetValue() != 3 {
+	if len(got) != 2 || len(age.Metric) != 2 || age.GetHelp() != "With a \\ and a\nline break." ||
+		runs.Metric[0].GetCounter().GetValue() != 3 {
 		t.Fatalf("the parser finds %v in\n%s", got, text)
 	}
-	if first := age.Metric[0]; first.GetGauge().GetValue() != 1.5e9 || first.Label[1].GetValue() != odd || first.Label[1].GetName() != "z" {
+	if first := age.Metric[0]; first.GetGauge().GetValue() != 1.5e9 || first.Label[1].GetValue() != odd ||
+		first.Label[1].GetName() != "z" {
 		t.Errorf("the parser finds %v in\n%s", first, text)
 	}
 	if problems, err := promlint.New(bytes.NewReader(text)).Lint(); err != nil || len(problems) > 0 {
@@ -61,7 +64,8 @@ func TestWriteFile(t *testing.T) {
 	if err != nil || info.Mode() != 0o644 {
 		t.Errorf("the file's mode is %v, %v", info.Mode(), err)
 	}
-	if err := WriteFile(filepath.Join(dir, "none", "mbk.prom"), nil); err == nil || !strings.Contains(err.Error(), "none") {
+	if err := WriteFile(filepath.Join(dir, "none", "mbk.prom"), nil); err == nil ||
+		!strings.Contains(err.Error(), "none") {
 		t.Errorf("WriteFile into a folder that is missing: %v", err)
 	}
 	if err := WriteFile(dir, nil); err == nil {

@@ -87,7 +87,8 @@ func (w *Writer) follow(end int64) error {
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
-		case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ESPIPE), errors.Is(err, unix.ENOTSUP):
+		case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ESPIPE),
+			errors.Is(err, unix.ENOTSUP):
 			w.plain = true
 			return nil
 		case err != nil:

@@ -24,7 +24,8 @@ func TestWriter(t *testing.T) {
 	const large = 1 << 20
 	for _, cached := range []bool{false, true} {
 		for _, drop := range []bool{false, true} {
-			for _, sizes := range [][]int{{0}, {1}, {block}, {large, large, 5}, {large, 5, large}, {5, large, large - 5, large}, {block - 1, 1, block}} {
+			for _, sizes := range [][]int{{0}, {1}, {block}, {large, large, 5}, {large, 5, large}, {5, large, large - 5, large},
+				{block - 1, 1, block}} {
 				t.Run(fmt.Sprintf("cached %v, drop %v, %v", cached, drop, sizes), func(t *testing.T) {
 					path := filepath.Join(t.TempDir(), "x")
 					f, err := os.Create(path)

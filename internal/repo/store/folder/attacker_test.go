@@ -43,9 +43,12 @@ func newScene(t *testing.T, owner fsuser.User, mode fs.FileMode) scene {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	s := scene{filepath.Join(dir, "repository"), filepath.Join(dir, "victim"), filepath.Join(dir, "own")}
-	err = errors.Join(os.Chmod(dir, 0o755), os.Mkdir(s.repository, 0o700), os.Chown(s.repository, owner.UID, owner.GID), os.Chmod(s.repository, mode),
-		os.MkdirAll(filepath.Join(s.victim, "deep", "deeper"), 0o755), os.Mkdir(s.own, 0o700), os.Chown(s.own, attacker.UID, attacker.GID))
-	for _, name := range []string{"precious.conf", "manifest.json.zst", "deep/x", "deep/deeper/y", ".put-0123456789abcdef.x"} {
+	err = errors.Join(os.Chmod(dir, 0o755), os.Mkdir(s.repository, 0o700), os.Chown(s.repository, owner.UID, owner.GID),
+		os.Chmod(s.repository, mode),
+		os.MkdirAll(filepath.Join(s.victim, "deep", "deeper"), 0o755), os.Mkdir(s.own, 0o700),
+		os.Chown(s.own, attacker.UID, attacker.GID))
+	for _, name := range []string{"precious.conf", "manifest.json.zst", "deep/x", "deep/deeper/y",
+		".put-0123456789abcdef.x"} {
 		err = errors.Join(err, os.WriteFile(filepath.Join(s.victim, name), []byte("precious"), 0o600))
 	}
 	if err != nil {
@@ -97,7 +100,8 @@ func useAll(ctx context.Context, st *folder.Store, midway func()) {
 			}
 		}
 	}
-	for _, name := range []string{"backups/" + backupID + "/new", "history/new.json", "mbk-repository.json", "backups/20210101T000000Z-full/new"} {
+	for _, name := range []string{"backups/" + backupID + "/new", "history/new.json", "mbk-repository.json",
+		"backups/20210101T000000Z-full/new"} {
 		_ = st.Put(ctx, name, func(w io.Writer) error {
 			midway()
 			_, err := w.Write([]byte("x"))
@@ -122,7 +126,8 @@ func TestNothingPlantedLeadsRootElsewhere(t *testing.T) {
 	link := func(target, name string) func(s scene) error {
 		return func(s scene) error {
 			name := filepath.Join(s.repository, name)
-			return errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.Symlink(strings.ReplaceAll(target, "VICTIM", s.victim), name))
+			return errors.Join(os.MkdirAll(filepath.Dir(name), 0o755),
+				os.Symlink(strings.ReplaceAll(target, "VICTIM", s.victim), name))
 		}
 	}
 	for _, tt := range []struct {
@@ -136,12 +141,14 @@ func TestNothingPlantedLeadsRootElsewhere(t *testing.T) {
 		{name: "all backups are one", plant: link("VICTIM", "backups")},
 		{name: "the history is one", plant: link("VICTIM", "history")},
 		{name: "links behind links", plant: func(s scene) error {
-			return errors.Join(os.Symlink(s.victim, filepath.Join(s.own, "b")), os.Symlink("b", filepath.Join(s.own, "a")), link(s.own+"/a", "backups/"+backupID)(s))
+			return errors.Join(os.Symlink(s.victim, filepath.Join(s.own, "b")), os.Symlink("b", filepath.Join(s.own, "a")),
+				link(s.own+"/a", "backups/"+backupID)(s))
 		}},
 		{name: "a relative link", plant: link("../../victim", "backups/"+backupID)},
 		{name: "an object is a link to a file", plant: link("VICTIM/precious.conf", "mbk-repository.json")},
 		{name: "an object is a dead link", plant: link("VICTIM/new.conf", "history/new.json")},
-		{name: "a temporary file is a link", plant: link("VICTIM/precious.conf", "backups/"+backupID+"/.put-0123456789abcdef.x")},
+		{name: "a temporary file is a link",
+			plant: link("VICTIM/precious.conf", "backups/"+backupID+"/.put-0123456789abcdef.x")},
 		{name: "the lock is a link to a file", plant: link("VICTIM/precious.conf", ".lock-repository")},
 		{name: "the lock is a dead link", plant: link("VICTIM/new.conf", ".lock-repository")},
 		{name: "the lock is a link to a folder", plant: link("VICTIM", ".lock-repository")},
@@ -150,8 +157,10 @@ func TestNothingPlantedLeadsRootElsewhere(t *testing.T) {
 		}},
 		{name: "objects are other names of files", asRoot: func(s scene) error {
 			dir := filepath.Join(s.repository, "backups", backupID)
-			return errors.Join(os.MkdirAll(dir, 0o777), os.Chown(dir, attacker.UID, 0), os.Link(filepath.Join(s.victim, "precious.conf"), filepath.Join(dir, "new")),
-				os.Link(filepath.Join(s.victim, "deep/x"), filepath.Join(dir, ".put-0123456789abcdef.y")), os.Link(filepath.Join(s.victim, "deep/deeper/y"), filepath.Join(s.repository, "mbk-repository.json")))
+			return errors.Join(os.MkdirAll(dir, 0o777), os.Chown(dir, attacker.UID, 0),
+				os.Link(filepath.Join(s.victim, "precious.conf"), filepath.Join(dir, "new")),
+				os.Link(filepath.Join(s.victim, "deep/x"), filepath.Join(dir, ".put-0123456789abcdef.y")),
+				os.Link(filepath.Join(s.victim, "deep/deeper/y"), filepath.Join(s.repository, "mbk-repository.json")))
 		}},
 		{name: "the backup is exchanged while an object is written", midway: func(s scene) error {
 			dir := filepath.Join(s.repository, "backups", backupID)
@@ -237,7 +246,8 @@ func TestRepositoryExchanged(t *testing.T) {
 	}
 	before := snapshot(t, s.victim)
 	useAll(t.Context(), st, func() {})
-	if err := store.PutBytes(t.Context(), st, "x", nil); err == nil || !strings.Contains(err.Error(), "no longer the folder") {
+	if err := store.PutBytes(t.Context(), st, "x", nil); err == nil ||
+		!strings.Contains(err.Error(), "no longer the folder") {
 		t.Errorf("Put: %v", err)
 	}
 	if after := snapshot(t, s.victim); after != before {
@@ -250,8 +260,10 @@ func TestDeleteThroughOperatorsLink(t *testing.T) {
 	st, elsewhere := newStore(t), t.TempDir()
 	name := "backups/" + backupID + "/x"
 	object := filepath.Join(elsewhere, "x")
-	err := errors.Join(os.Mkdir(filepath.Join(st.String(), "backups"), 0o700), os.Symlink(elsewhere, filepath.Join(st.String(), "backups", backupID)),
-		os.WriteFile(object, []byte("x"), 0o600), os.WriteFile(filepath.Join(elsewhere, ".put-0123456789abcdef.x"), nil, 0o600))
+	err := errors.Join(os.Mkdir(filepath.Join(st.String(), "backups"), 0o700),
+		os.Symlink(elsewhere, filepath.Join(st.String(), "backups", backupID)),
+		os.WriteFile(object, []byte("x"), 0o600),
+		os.WriteFile(filepath.Join(elsewhere, ".put-0123456789abcdef.x"), nil, 0o600))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +294,8 @@ func TestRootWritesForTheOwner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(store.PutBytes(t.Context(), st, "backups/b1/x", []byte("x")), store.PutBytes(t.Context(), st, "history/b1.json", []byte("x")), release()); err != nil {
+	if err := errors.Join(store.PutBytes(t.Context(), st, "backups/b1/x", []byte("x")),
+		store.PutBytes(t.Context(), st, "history/b1.json", []byte("x")), release()); err != nil {
 		t.Fatal(err)
 	}
 	err = filepath.WalkDir(s.repository, func(path string, _ fs.DirEntry, err error) error {
@@ -300,13 +313,16 @@ func TestRootWritesForTheOwner(t *testing.T) {
 // nobody, and are not opened.
 func TestSpecialFiles(t *testing.T) {
 	s := newScene(t, fsuser.User{}, 0o700)
-	names := []string{"mbk-repository.json", "history/a.json", "backups/" + backupID + "/new", "backups/" + backupID + "/.put-0123456789abcdef.x", ".lock-repository"}
-	for kind, mode := range map[string]uint32{"a named pipe": unix.S_IFIFO, "a device": unix.S_IFCHR, "a socket": unix.S_IFSOCK} {
+	names := []string{"mbk-repository.json", "history/a.json", "backups/" + backupID + "/new",
+		"backups/" + backupID + "/.put-0123456789abcdef.x", ".lock-repository"}
+	for kind, mode := range map[string]uint32{"a named pipe": unix.S_IFIFO, "a device": unix.S_IFCHR,
+		"a socket": unix.S_IFSOCK} {
 		t.Run(kind, func(t *testing.T) {
 			for _, name := range names {
 				path := filepath.Join(s.repository, name)
 				_ = os.RemoveAll(path)
-				err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), unix.Mknod(path, mode|0o600, int(unix.Mkdev(1, 5)))) // /dev/zero
+				// /dev/zero
+				err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), unix.Mknod(path, mode|0o600, int(unix.Mkdev(1, 5))))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -318,7 +334,8 @@ func TestSpecialFiles(t *testing.T) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				if _, err := st.Lock(t.Context(), "repository", "me"); err == nil || !strings.Contains(err.Error(), "not a plain file") {
+				if _, err := st.Lock(t.Context(), "repository", "me"); err == nil ||
+					!strings.Contains(err.Error(), "not a plain file") {
 					t.Errorf("Lock = %v", err)
 				}
 				if _, err := st.Open(t.Context(), "history/a.json", 0, -1); !errors.Is(err, fs.ErrNotExist) {
@@ -342,11 +359,16 @@ func TestExposed(t *testing.T) {
 		want  string
 	}{
 		{"nothing", func(scene) error { return nil }, ""},
-		{"everybody", func(s scene) error { return os.Chmod(s.repository, 0o777) }, "can be written to by every user (mode 0777)"},
-		{"everybody, sticky", func(s scene) error { return os.Chmod(s.repository, 0o777|fs.ModeSticky) }, "can be written to by every user (mode 1777)"},
+		{"everybody", func(s scene) error { return os.Chmod(s.repository, 0o777) },
+			"can be written to by every user (mode 0777)"},
+		{"everybody, sticky", func(s scene) error { return os.Chmod(s.repository, 0o777|fs.ModeSticky) },
+			"can be written to by every user (mode 1777)"},
 		{"a group", func(s scene) error { return os.Chmod(s.repository, 0o770) }, "can be written to by group 0 (mode 0770)"},
-		{"a folder in it", func(s scene) error { return os.Chmod(filepath.Join(s.repository, "backups"), 0o777) }, "backups can be written to by every user"},
-		{"a folder of another user", func(s scene) error { return os.Chown(filepath.Join(s.repository, "backups"), attacker.UID, 0) }, "belongs to another user, 64999, than the repository, 0"},
+		{"a folder in it", func(s scene) error { return os.Chmod(filepath.Join(s.repository, "backups"), 0o777) },
+			"backups can be written to by every user"},
+		{"a folder of another user",
+			func(s scene) error { return os.Chown(filepath.Join(s.repository, "backups"), attacker.UID, 0) },
+			"belongs to another user, 64999, than the repository, 0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newScene(t, fsuser.User{}, 0o700)
@@ -358,7 +380,8 @@ func TestExposed(t *testing.T) {
 				t.Fatal(err)
 			}
 			found, err := st.Exposed(t.Context())
-			if got := strings.Join(found, "; "); err != nil || !strings.Contains(got, tt.want) || (got == "") != (tt.want == "") {
+			if got := strings.Join(found, "; "); err != nil || !strings.Contains(got, tt.want) ||
+				(got == "") != (tt.want == "") {
 				t.Errorf("Exposed = %q, %v, want %q", got, err, tt.want)
 			}
 		})
@@ -379,7 +402,8 @@ func TestListUnreadableFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	list, err := st.List(t.Context(), "backups/")
-	if err != nil || len(list) != 2 || !errors.Is(list[0].Err, fs.ErrPermission) || list[0].Name != "backups/bad" || list[1].Name != "backups/good/x" {
+	if err != nil || len(list) != 2 || !errors.Is(list[0].Err, fs.ErrPermission) || list[0].Name != "backups/bad" ||
+		list[1].Name != "backups/good/x" {
 		t.Errorf("List = %v, %v", list, err)
 	}
 }
@@ -390,20 +414,24 @@ func TestLinksOnTheWayToARepository(t *testing.T) {
 	s := newScene(t, fsuser.User{}, 0o700)
 	top := filepath.Dir(s.repository)
 	tmp, his := filepath.Join(top, "tmp"), filepath.Join(s.own, "repository")
-	err := errors.Join(os.Mkdir(tmp, 0o755), os.Chmod(tmp, 0o777|os.ModeSticky), os.Mkdir(his, 0o700), os.Chown(his, attacker.UID, attacker.GID), os.Chmod(s.own, 0o755))
-	for link, to := range map[string]string{"link": s.repository, "relative": "repository", "via": s.own + "/link", "tmp/roots": s.repository, "dead": top + "/none"} {
+	err := errors.Join(os.Mkdir(tmp, 0o755), os.Chmod(tmp, 0o777|os.ModeSticky), os.Mkdir(his, 0o700),
+		os.Chown(his, attacker.UID, attacker.GID), os.Chmod(s.own, 0o755))
+	for link, to := range map[string]string{"link": s.repository, "relative": "repository", "via": s.own + "/link",
+		"tmp/roots": s.repository, "dead": top + "/none"} {
 		err = errors.Join(err, os.Symlink(to, filepath.Join(top, link)))
 	}
 	err = errors.Join(err, attacker.Do(func() error {
-		return errors.Join(os.Symlink(s.repository, filepath.Join(s.own, "link")), os.Symlink(top, filepath.Join(s.own, "up")),
+		return errors.Join(os.Symlink(s.repository, filepath.Join(s.own, "link")),
+			os.Symlink(top, filepath.Join(s.own, "up")),
 			os.Symlink(his, filepath.Join(s.own, "his")), os.Symlink(s.repository, filepath.Join(tmp, "his")))
 	}), os.Symlink(s.repository, filepath.Join(s.own, "of root")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		"repository": "repository", "link": "repository", "relative": "repository", "tmp/roots": "repository", "own/repository": "own/repository", "own/../link": "repository",
-		"own/link": "", "own/up/repository": "", "own/his": "", "own/of root": "", "tmp/his": "", "via": "",
+		"repository": "repository", "link": "repository", "relative": "repository", "tmp/roots": "repository",
+		"own/repository": "own/repository", "own/../link": "repository", "own/link": "", "own/up/repository": "",
+		"own/his": "", "own/of root": "", "tmp/his": "", "via": "",
 	} {
 		t.Run(path, func(t *testing.T) {
 			st, err := folder.Open(top + "/" + path)
@@ -424,7 +452,8 @@ func TestLinksOnTheWayToARepository(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = errors.Join(os.Mkdir(filepath.Join(s.own, "aside"), 0o700), os.Rename(his, filepath.Join(s.own, "aside", "repository")),
+	err = errors.Join(os.Mkdir(filepath.Join(s.own, "aside"), 0o700),
+		os.Rename(his, filepath.Join(s.own, "aside", "repository")),
 		attacker.Do(func() error { return os.Symlink("aside/repository", his) }))
 	if err != nil {
 		t.Fatal(err)

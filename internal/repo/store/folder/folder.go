@@ -79,7 +79,8 @@ func Open(path string) (*Store, error) {
 	f.owner, f.place = fsuser.User{UID: int(st.Uid), GID: int(st.Gid)}, placeOf(&st)
 	if err := f.owner.Do(func() error { return nil }); err != nil {
 		return nil, hint.Wrap(fmt.Errorf("open folder %s: %w", root, err),
-			"root works in a repository with the rights of its owner, for which it needs the capabilities CAP_SETUID and CAP_SETGID: give them to this process, or run mbk as that user")
+			"root works in a repository with the rights of its owner, for which it needs the capabilities CAP_SETUID and "+
+				"CAP_SETGID: give them to this process, or run mbk as that user")
 	}
 	err = f.inside(func(root *os.File) error {
 		dir, err := f.openFolder(root, "", allLinks)
@@ -232,7 +233,8 @@ func (f *Store) walk(ctx context.Context, prefix string, follow links, w walker)
 	})
 }
 
-func (f *Store) walkFolder(ctx context.Context, dir *os.File, folder, prefix string, depth int, follow links, w walker) error {
+func (f *Store) walkFolder(ctx context.Context, dir *os.File, folder, prefix string, depth int, follow links,
+	w walker) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -276,7 +278,8 @@ func (f *Store) walkFolder(ctx context.Context, dir *os.File, folder, prefix str
 }
 
 // walkInto is walkFolder for a folder in dir.
-func (f *Store) walkInto(ctx context.Context, dir *os.File, entry, name, prefix string, depth int, follow links, w walker) error {
+func (f *Store) walkInto(ctx context.Context, dir *os.File, entry, name, prefix string, depth int, follow links,
+	w walker) error {
 	next, err := f.openIn(dir, entry, unix.O_RDONLY|unix.O_DIRECTORY, follow == allLinks || depth == 0)
 	if isGone(err) || errors.Is(err, errForeignLink) || errors.Is(err, store.ErrThroughLink) {
 		return nil
@@ -361,9 +364,11 @@ func (f *Store) Exposed(ctx context.Context) ([]string, error) {
 		case st.Mode&0o002 != 0:
 			found = append(found, fmt.Sprintf("folder %s can be written to by every user (mode %04o)", path, st.Mode&0o7777))
 		case st.Mode&0o020 != 0:
-			found = append(found, fmt.Sprintf("folder %s can be written to by group %d (mode %04o)", path, st.Gid, st.Mode&0o7777))
+			found = append(found, fmt.Sprintf("folder %s can be written to by group %d (mode %04o)", path, st.Gid,
+				st.Mode&0o7777))
 		case uid != f.owner.UID && uid != 0:
-			found = append(found, fmt.Sprintf("folder %s belongs to another user, %d, than the repository, %d", path, uid, f.owner.UID))
+			found = append(found, fmt.Sprintf("folder %s belongs to another user, %d, than the repository, %d", path, uid,
+				f.owner.UID))
 		}
 		return ctx.Err()
 	})
@@ -441,7 +446,8 @@ func (f *Store) explainRead(op string, err error) error {
 // withRights adds advice to an error if the owner of the repository lacks rights in
 // it, whose rights those of root are here.
 func (f *Store) withRights(err error) error {
-	if !errors.Is(err, fs.ErrPermission) || errors.Is(err, fsuser.ErrProcess) || !f.owner.Other() || len(hint.Of(err)) > 0 {
+	if !errors.Is(err, fs.ErrPermission) || errors.Is(err, fsuser.ErrProcess) || !f.owner.Other() ||
+		len(hint.Of(err)) > 0 {
 		return err
 	}
 	return hint.Wrap(err, hint.Textf(

@@ -397,7 +397,8 @@ func TestFolderHolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	wants("")
-	if err := os.WriteFile(filepath.Join(st.String(), ".lock-repository"), []byte("one who was killed\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(st.String(), ".lock-repository"), []byte("one who was killed\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	wants("")

@@ -17,7 +17,8 @@ import (
 func TestLinksToWhatTheProcessHasOpen(t *testing.T) {
 	s := newScene(t, attacker, 0o700)
 	inner := filepath.Join(s.victim, "deep", "inner")
-	if err := errors.Join(os.Chmod(s.victim, 0o700), os.Mkdir(inner, 0o777), os.Chmod(inner, 0o777), os.WriteFile(filepath.Join(inner, "x.json"), []byte("precious"), 0o666)); err != nil {
+	if err := errors.Join(os.Chmod(s.victim, 0o700), os.Mkdir(inner, 0o777), os.Chmod(inner, 0o777),
+		os.WriteFile(filepath.Join(inner, "x.json"), []byte("precious"), 0o666)); err != nil {
 		t.Fatal(err)
 	}
 	t.Chdir(inner)
@@ -27,8 +28,10 @@ func TestLinksToWhatTheProcessHasOpen(t *testing.T) {
 	}
 	defer held.Close()
 	err = attacker.Do(func() error {
-		return errors.Join(os.Symlink("/proc/self/cwd/x.json", filepath.Join(s.repository, "mbk-repository.json")), os.Symlink("/proc/self/cwd", filepath.Join(s.repository, "history")),
-			os.Symlink("../../../../proc/thread-self/cwd", filepath.Join(s.repository, "backups")), os.WriteFile(filepath.Join(s.own, "y.json"), []byte("own"), 0o600),
+		return errors.Join(os.Symlink("/proc/self/cwd/x.json", filepath.Join(s.repository, "mbk-repository.json")),
+			os.Symlink("/proc/self/cwd", filepath.Join(s.repository, "history")),
+			os.Symlink("../../../../proc/thread-self/cwd", filepath.Join(s.repository, "backups")),
+			os.WriteFile(filepath.Join(s.own, "y.json"), []byte("own"), 0o600),
 			os.Symlink(s.own, filepath.Join(s.repository, "moved")))
 	})
 	if err != nil {
@@ -49,7 +52,8 @@ func TestLinksToWhatTheProcessHasOpen(t *testing.T) {
 			t.Errorf("%s: %v, want that it is not permitted", name, err)
 		}
 	}
-	if err := st.Put(t.Context(), "history/new.json", func(w io.Writer) error { _, err := w.Write([]byte("x")); return err }); err == nil {
+	if err := st.Put(t.Context(), "history/new.json",
+		func(w io.Writer) error { _, err := w.Write([]byte("x")); return err }); err == nil {
 		t.Error("an object was written")
 	}
 	if found, err := filepath.Glob(filepath.Join(inner, "*")); err != nil || len(found) != 1 {

@@ -437,7 +437,8 @@ func upkeep(ctx context.Context, st store.Store) map[string]error {
 	_, swept := st.SweepTemp(ctx, "")
 	_, holder := st.Holder(ctx, "repository")
 	return map[string]error{
-		"Space": space, "Empty": empty, "Exposed": exposed, "SweepTemp": swept, "Holder": holder, "Writable": st.Writable(ctx),
+		"Space": space, "Empty": empty, "Exposed": exposed, "SweepTemp": swept, "Holder": holder,
+		"Writable": st.Writable(ctx),
 	}
 }
 
