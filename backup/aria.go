@@ -34,7 +34,7 @@ type ariaLogs struct {
 	feed    *feeder
 	control aria.Control
 	logs    map[uint32]*fileCopy
-	copied  map[uint32]int64            // how far each log is copied, behind its first page
+	copied  map[uint32]int64            // how far each log is copied, after its first page
 	whole   map[uint32]bool             // logs of which nothing is left to copy
 	flush   func(context.Context) error // has the server write all of its logs
 
@@ -62,7 +62,7 @@ type ariaLog struct {
 // size is that of the log in whole pages.
 func (l ariaLog) size() int64 { return l.stat.Size / aria.LogPageSize * aria.LogPageSize }
 
-// advance copies what is settled of the logs since the last call: all but the last page
+// advance copies what is stable of the logs since the last call: all but the last page
 // of each.
 func (a *ariaLogs) advance(ctx context.Context) error {
 	logs, err := a.listWritten(ctx)

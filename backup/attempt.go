@@ -38,7 +38,7 @@ type attempt struct {
 	final    *finalState
 }
 
-// failures ends an attempt when something fails that nobody waits for just then.
+// failures ends an attempt when a part of it fails that the attempt does not wait for.
 type failures struct {
 	cancel   context.CancelCauseFunc // ends the attempt with its true cause
 	watchers sync.WaitGroup
@@ -61,7 +61,7 @@ func (f *failures) stop() {
 	f.watchers.Wait()
 }
 
-// step is a part of a backup, named for whoever watches.
+// step is a part of a backup. Its name is shown as progress.
 type step struct {
 	name string
 	do   func(context.Context) error
@@ -86,7 +86,7 @@ func runAttempt(ctx context.Context, o Options, found *preflight.Report, try int
 		// locks with the connection that holds them.
 		{"connecting", r.connect},
 		// From START on the server keeps Aria's logs and writes down all DDL. It
-		// blocks nobody but another backup.
+		// blocks only other backups.
 		{"waiting for BACKUP STAGE START", r.start},
 		// Every table is opened under its own short lock, and copied without
 		// any. The redo is followed from a checkpoint read in between.
@@ -98,7 +98,7 @@ func runAttempt(ctx context.Context, o Options, found *preflight.Report, try int
 		{"waiting for BACKUP STAGE FLUSH", r.flush},
 		// Only what comes now stops others, and only what changed is copied in it.
 		{"waiting for BACKUP STAGE BLOCK_DDL", r.locked},
-		// The server is free. Packs end, and what was copied is proven complete.
+		// The server is released. Packs end, and what was copied is proven complete.
 		{"finishing", r.finish},
 	}
 	for _, s := range steps {
@@ -146,7 +146,7 @@ func nameTable(err error) error {
 }
 
 // retreat is called before the stages are given back for a moment, because a
-// long statement is in the way and others queue behind FLUSH. What DDL does then
+// long statement blocks FLUSH and others queue after it. What DDL does then
 // shows in the last scan, as all DDL does; Aria's logs are made safe here.
 func (r *attempt) retreat(ctx context.Context) error {
 	return r.server.withinBudget(ctx, r.aria.completeOlder)
@@ -201,7 +201,7 @@ func (r *attempt) start(ctx context.Context) error {
 func ddlLog(l datadir.Layout) string { return filepath.Join(l.Dir, "ddl.log") }
 
 // proveDatadir is called when START was granted, with the DDL log as it was
-// before. The server has just made that anew. That this shows in the data directory
+// before. The server has just created that again. That this shows in the data directory
 // proves that both belong together, even where the log sequence numbers of two servers
 // are equal, as they are when one is a copy of the other. 10.5 has no DDL log.
 func proveDatadir(l datadir.Layout, before datadir.FileStat, version stage.Version) error {
@@ -239,7 +239,8 @@ func (r *attempt) scan(ctx context.Context) (datadir.Scan, error) {
 	}
 	needed, _ := r.found.Layout.SplitUnreadable(s.Unreadable)
 	if needed != "" {
-		return datadir.Scan{}, hint.Wrap(fmt.Errorf("tables have files that cannot be read: %s", needed), preflight.UnreadHint)
+		err := fmt.Errorf("tables have files that cannot be read: %s", needed)
+		return datadir.Scan{}, hint.Wrap(err, preflight.UnreadHint)
 	}
 	return s, nil
 }
@@ -250,13 +251,13 @@ func (r *attempt) copyAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	locks, giveBack, err := r.server.tableLocks(ctx, len(s.Entries))
+	locks, closeMore, err := r.server.tableLocks(ctx, len(s.Entries))
 	if err != nil {
 		return err
 	}
-	defer giveBack()
+	defer closeMore()
 	begin := func(ctx context.Context) error {
-		giveBack()
+		closeMore()
 		return r.beginCopying(ctx, s)
 	}
 	o := &opener{copies: r.copies, locks: locks, begin: begin, log: r.opts.Logger}
@@ -360,7 +361,7 @@ func (r *attempt) flush(ctx context.Context) error {
 	if err := r.server.stages.Advance(ctx, stage.Flush); err != nil {
 		return err
 	}
-	// Writes to tables without transactions wait for us already, and this may hang.
+	// Writes to tables without transactions already wait for us, and this may hang.
 	return r.server.withinBudget(ctx, r.aria.advance)
 }
 
@@ -379,7 +380,7 @@ func (r *attempt) finish(ctx context.Context) error {
 	r.final.leftOut = r.final.leaveOut()
 	if len(r.final.leftOut) > 0 && !r.opts.SkipUnsupported {
 		t := r.final.leftOut[0]
-		return madeMeanwhile(fmt.Sprintf("%s has engine %s, which cannot be backed up; it was made during the backup",
+		return createdMeanwhile(fmt.Sprintf("%s has engine %s, which cannot be backed up; it was made during the backup",
 			printable.Table(t.Database, t.Name), t.Engine), preflight.SkipHint())
 	}
 	r.final.leftOut = append(r.final.leftOut, leftByFilter(l, r.final.listed)...)
@@ -411,7 +412,7 @@ func (r *attempt) close(ctx context.Context, m *repo.Manifest, err error) error 
 	if err != nil && r.copies != nil {
 		r.copies.copier.Abort(err)
 	}
-	// A server that does not answer has no share in this time.
+	// The time that an unresponsive server takes does not count here.
 	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
 	if err != nil && !r.opts.KeepFailed {

@@ -126,7 +126,7 @@ func (r *attempt) underBlockCommit(ctx context.Context) error {
 // is needed: all pages that were read were logged below it.
 //
 // An ALTER that had to wait for its table may begin just now. Recovery needs the file
-// of every tablespace of which the redo log changes a page. If it can make one anew,
+// of every tablespace of which the redo log changes a page. If it can create one again,
 // the log tells of which (addRecreated). Else all that are there when that LSN has been
 // read must be copied; each ALTER makes its files only once, so that has an end.
 func (r *attempt) resolveLast(ctx context.Context) (innodb.LSN, error) {

@@ -37,19 +37,20 @@ func (c *connections) connect(ctx context.Context, retreat func(context.Context)
 		return err
 	}
 	c.stages, err = c.opts.Server.Begin(ctx, stage.StageOptions{
-		Slice: c.opts.LockSlice, Patience: c.opts.LockWait, Budget: c.opts.LockBudget, Retreat: retreat, Logger: c.opts.Logger,
+		Slice: c.opts.LockSlice, Patience: c.opts.LockWait, Budget: c.opts.LockBudget,
+		Retreat: retreat, Logger: c.opts.Logger,
 	})
 	return err
 }
 
 // tableLocks returns the locks to open that many files with. With a single
 // connection mbk and the server wait for each other most of the time; where there
-// are many files more are opened, which giveBack closes. A server without a free
-// connection has none to lend.
-func (c *connections) tableLocks(ctx context.Context, files int) (locks []tableLock, giveBack func(), err error) {
+// are many files more are opened, which closeMore closes. There are no more of them
+// than the server has free connections.
+func (c *connections) tableLocks(ctx context.Context, files int) (locks []tableLock, closeMore func(), err error) {
 	const many, most = 2000, 4
 	var more []*stage.Locker
-	giveBack = func() {
+	closeMore = func() {
 		for _, l := range more {
 			l.Close()
 		}
@@ -61,12 +62,12 @@ func (c *connections) tableLocks(ctx context.Context, files int) (locks []tableL
 			break
 		}
 		if err != nil {
-			giveBack()
+			closeMore()
 			return nil, nil, err
 		}
 		more, locks = append(more, l), append(locks, l)
 	}
-	return locks, giveBack, nil
+	return locks, closeMore, nil
 }
 
 // withinBudget calls do with a context for what is done while others may wait for
@@ -93,7 +94,8 @@ func (c *connections) stageTimes() []repo.Stage {
 	var times []repo.Stage
 	for _, t := range c.stages.Times() {
 		times = append(times, repo.Stage{
-			Name: t.Stage.String(), Granted: t.Granted.UTC(), WaitMS: t.Wait.Milliseconds(), HeldMS: t.Held.Milliseconds(), Tries: t.Tries,
+			Name: t.Stage.String(), Granted: t.Granted.UTC(), Tries: t.Tries,
+			WaitMS: t.Wait.Milliseconds(), HeldMS: t.Held.Milliseconds(),
 		})
 	}
 	return times

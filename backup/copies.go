@@ -206,7 +206,9 @@ func (c *copies) wait(ctx context.Context) error {
 
 // missing returns those of the entries whose files, as they were found, have no copy that
 // holds, and their size in bytes. Files that are being written to are not among them.
-func (c *copies) missing(entries []datadir.Entry, found []datadir.StatResult) (missing []datadir.Entry, size int64, err error) {
+func (c *copies) missing(
+	entries []datadir.Entry, found []datadir.StatResult,
+) (missing []datadir.Entry, size int64, err error) {
 	for i, e := range entries {
 		now, err := found[i].Stat, found[i].Err
 		if errors.Is(err, fs.ErrNotExist) {

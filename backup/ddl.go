@@ -42,7 +42,7 @@ func (c *copies) noteTables(s datadir.Scan) *baseline {
 			opened[h.entry.Path()] = id
 		}
 	}
-	b := &baseline{databases: map[string]bool{}, tables: map[datadir.TableKey]tableState{}, names: map[datadir.Identity]datadir.TableKey{}}
+	b := &baseline{databases: map[string]bool{}, names: map[datadir.Identity]datadir.TableKey{}}
 	for _, dir := range s.Databases {
 		b.databases[dir] = true
 	}

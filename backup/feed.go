@@ -48,7 +48,7 @@ func newFeeder(l datadir.Layout, c *copier.Copier, descriptors int64) *feeder {
 
 // open opens an entry. It is called with the table's BACKUP LOCK held where
 // there is one, and does no more than must be done under it. The caller has
-// acquired a descriptor; open gives it back where it needs none afterwards. A
+// acquired a descriptor; open releases it where it is not needed afterwards. A
 // file that is gone gives no error and false.
 func (feed *feeder) open(l datadir.Layout, e datadir.Entry) (openFile, bool, error) {
 	g := openFile{entry: e}
@@ -82,7 +82,8 @@ func (feed *feeder) open(l datadir.Layout, e datadir.Entry) (openFile, bool, err
 	}
 	if g.stat.Size > datadir.MaxDefinition {
 		feed.release(g)
-		return openFile{}, false, fmt.Errorf("%s has %s, more than any table definition", e.Path(), humanize.IBytes(uint64(g.stat.Size)))
+		size := humanize.IBytes(uint64(g.stat.Size))
+		return openFile{}, false, fmt.Errorf("%s has %s, more than any table definition", e.Path(), size)
 	}
 	g.bytes, err = readWhole(f, g.stat.Size)
 	feed.release(g)
@@ -116,7 +117,7 @@ func readWhole(f *os.File, size int64) ([]byte, error) {
 	return b[:n], nil
 }
 
-// release closes the file of g and gives its descriptor back.
+// release closes the file of g and releases its descriptor.
 func (feed *feeder) release(g openFile) {
 	if g.file != nil {
 		g.file.Close() //nolint:errcheck // only read

@@ -152,7 +152,10 @@ func (f *finalState) exchanged(d *datadir.Dictionary) []*finalFile {
 
 // facts are those of a file that was copied.
 func (p *finalFile) facts() datadir.FileFacts {
-	f := datadir.FileFacts{Facts: p.copy.facts, Entry: p.entry, Size: p.copy.size, Modified: p.copy.stat.Modified, Blank: p.entry.IsInnoDB() && p.copy.id == nil}
+	f := datadir.FileFacts{
+		Facts: p.copy.facts, Entry: p.entry, Size: p.copy.size, Modified: p.copy.stat.Modified,
+		Blank: p.entry.IsInnoDB() && p.copy.id == nil,
+	}
 	if p.copy.id != nil {
 		f.Space = *p.copy.id
 	}

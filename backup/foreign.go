@@ -33,7 +33,8 @@ type foreignFiles struct {
 func (c *foreignFiles) dropMisplaced(f *finalState, exchanged []*finalFile) {
 	right := map[innodb.SpaceID]bool{}
 	for _, p := range f.files {
-		if p.copy.id != nil && strings.EqualFold(c.dictionary.Names[*p.copy.id], strings.TrimSuffix(p.entry.Path(), path.Ext(p.entry.Name))) {
+		own := strings.TrimSuffix(p.entry.Path(), path.Ext(p.entry.Name))
+		if p.copy.id != nil && strings.EqualFold(c.dictionary.Names[*p.copy.id], own) {
 			right[*p.copy.id] = true
 		}
 	}
@@ -117,7 +118,9 @@ func (c *foreignFiles) lookForDiscarded(ctx context.Context, server *stage.Serve
 // has reports whether a file of InnoDB is not the server's: it only waits for being
 // imported, or no table has it, or it is a copy of another, or it is not there at all.
 func (c *foreignFiles) has(e datadir.Entry) bool {
-	return e.IsInnoDB() && (c.leftOver[e.Path()] || c.misplaced[e.Path()] != nil || c.absent[e.Path()] || c.discarded[strings.TrimSuffix(e.Path(), path.Ext(e.Name))])
+	name := e.Path()
+	return e.IsInnoDB() && (c.leftOver[name] || c.misplaced[name] != nil || c.absent[name] ||
+		c.discarded[strings.TrimSuffix(name, path.Ext(name))])
 }
 
 // withoutSpace warns of the tables without a tablespace.

@@ -18,7 +18,7 @@ import (
 const guardPause = 2 * time.Second
 
 // guard looks after what a backup must not do to its surroundings while it copies:
-// fill a disk, or go on where the server has no time for it. It has a connection of
+// fill a disk, or continue where the server has no time for it. It has a connection of
 // its own, because SHOW SLAVE STATUS may have to wait for replication.
 type guard struct {
 	opts   Options
@@ -123,13 +123,15 @@ func (g *guard) lookAtLag(ctx context.Context) error {
 	}
 	for _, l := range lags {
 		if l.Behind > g.opts.MaxLag {
-			return hint.Wrap(&BoundError{What: "the lag of replication " + l.Name(), Value: l.Behind.String(), Bound: g.opts.MaxLag.String()}, boundHint)
+			return hint.Wrap(&BoundError{
+				What: "the lag of replication " + l.Name(), Value: l.Behind.String(), Bound: g.opts.MaxLag.String(),
+			}, boundHint)
 		}
 	}
 	return nil
 }
 
-// boundHint is the advice to whoever has set a bound that was passed.
+// boundHint is the advice after a bound was passed.
 const boundHint = "nothing is locked and nothing is left behind: try again at a quieter time"
 
 // lookAtStatus compares status variables with their bounds.
@@ -162,9 +164,10 @@ func (g *guard) lookAtStatus(ctx context.Context) error {
 
 // wrongBound is the error for a condition that can never be judged.
 func wrongBound(text string) error {
-	return &preflight.FindingError{Finding: preflight.Finding{Check: "bounds", Grade: preflight.GradeError, Text: text, Hints: []hint.Text{
-		"SHOW GLOBAL STATUS lists the variables; correct " + hint.Option("abort-if"),
-	}}}
+	advice := "SHOW GLOBAL STATUS lists the variables; correct " + hint.Option("abort-if")
+	return &preflight.FindingError{Finding: preflight.Finding{
+		Check: "bounds", Grade: preflight.GradeError, Text: text, Hints: []hint.Text{advice},
+	}}
 }
 
 // unanswered passes over a question that the server did not answer.

@@ -37,7 +37,7 @@ func newImports(o Options, watch *stage.Watch, tail *innodb.Tailer) *imports {
 
 // beforeCheckpoint is called when all tables are open, before the checkpoint is
 // read. Where the redo log hides which tablespaces it deletes, the numbers of the
-// tables are remembered, and the checkpoint is made to lie behind that.
+// tables are remembered, and the checkpoint is made to lie after that.
 func (c *imports) beforeCheckpoint(ctx context.Context, try int) error {
 	if c.tail.Header().Readable() {
 		return nil
@@ -61,7 +61,8 @@ func (c *imports) beforeCheckpoint(ctx context.Context, try int) error {
 	}
 	c.covered, err = awaitCheckpoint(ctx, c.watch, c.knownAt)
 	if err == nil && !c.covered && c.tail.Journal().MayDelete() {
-		err = fmt.Errorf("the encrypted redo log does not tell which tablespaces it deletes, and within %s the server made %w", checkpointPatience, ErrNoCheckpoint)
+		err = fmt.Errorf("the encrypted redo log does not tell which tablespaces it deletes, "+
+			"and within %s the server made %w", checkpointPatience, ErrNoCheckpoint)
 		err = hint.Wrap(err, makeCheckpoints)
 	}
 	return err
@@ -73,8 +74,9 @@ func (c *imports) afterCheckpoint(checkpoint innodb.Checkpoint) error {
 	if c.tableIDs == nil || c.covered || checkpoint.Covers(c.knownAt) || !c.tail.Journal().MayDelete() {
 		return nil
 	}
-	err := fmt.Errorf("tablespaces may have been deleted after the last checkpoint, and the encrypted redo log does not tell which: %w", ErrReplaced)
-	return hint.Wrap(err, "grant SUPER to the account: mbk makes a checkpoint of its own then, after which it can tell")
+	err := fmt.Errorf("tablespaces may have been deleted after the last checkpoint, "+
+		"and the encrypted redo log does not tell which: %w", ErrReplaced)
+	return hint.Wrap(err, "grant SUPER to the account: mbk then makes its own checkpoint, after which it can tell")
 }
 
 // inTables is called under BLOCK_DDL, when the redo log has deleted tablespaces, or may
@@ -107,7 +109,8 @@ func (c *imports) inPages(f *finalState) error {
 			continue
 		}
 		if _, known := c.tableIDs[*p.copy.id]; !known {
-			return fmt.Errorf("tablespace %d, %s, was made after the checkpoint and has pages of an import: %w", *p.copy.id, path, ErrReplaced)
+			return fmt.Errorf("tablespace %d, %s, was created after the checkpoint and has pages of an import: %w",
+				*p.copy.id, path, ErrReplaced)
 		}
 	}
 	return nil

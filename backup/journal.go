@@ -8,9 +8,8 @@ import (
 	"mbk/internal/repo"
 )
 
-// journal is what an attempt tells of itself when it is over, and to whoever
-// watches it. The counters may be added to from any goroutine, the rest belongs
-// to the attempt's own.
+// journal is what an attempt tells of itself while it runs, and when it is over. The
+// counters may be added to from any goroutine, the rest belongs to the attempt's own.
 type journal struct {
 	id      string
 	started time.Time

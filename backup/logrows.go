@@ -13,7 +13,7 @@ import (
 
 // The log tables of the server, mysql.general_log and slow_log, are CSV tables that it
 // writes to at any time. While one is open its second file (.CSM) says that it crashed,
-// and counts the rows that it had when it was opened. So that file is made anew, and
+// and counts the rows that it had when it was opened. So that file is written again, and
 // fits the rows that were copied.
 
 // closeLogTables replaces the second files of the log tables, when their rows are copied.
@@ -30,8 +30,11 @@ func (c *copies) closeLogTables(ctx context.Context, f *finalState) error {
 			return err
 		}
 		b := datadir.CSVState(rows.copy.lines.Load())
-		h := &fileCopy{entry: state.entry, number: c.nextNumber(), class: repo.ClassPlain, stat: state.copy.stat, size: int64(len(b))}
-		pending, err := c.copier.Add(ctx, copier.Source{Number: h.number, Name: state.entry.Path(), File: bytes.NewReader(b), Size: h.size})
+		h := c.number(state.entry, repo.ClassPlain, state.copy.stat)
+		h.size = int64(len(b))
+		pending, err := c.copier.Add(ctx, copier.Source{
+			Number: h.number, Name: state.entry.Path(), File: bytes.NewReader(b), Size: h.size,
+		})
 		if err != nil {
 			return err
 		}

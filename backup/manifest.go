@@ -42,7 +42,8 @@ func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 	m.TornPages, m.Damaged = found.torn, found.damaged
 	m.LSN = repo.LSNs{Checkpoint: m.Redo.Checkpoint.LSN, End: m.Redo.End, MaxPage: found.maxPage}
 	if m.LSN.MaxPage > m.LSN.End {
-		err := fmt.Errorf("%s has a page with LSN %d, which is after the end of the copied redo at %d: it is of another server, or of another time", found.maxFile, m.LSN.MaxPage, m.LSN.End)
+		err := fmt.Errorf("%s has a page with LSN %d, which is after the end of the copied redo at %d: "+
+			"it is of another server, or of another time", found.maxFile, m.LSN.MaxPage, m.LSN.End)
 		return nil, r.strange(found.maxFile, err)
 	}
 	if err := reconcileTables(m, r.final, r.found.Layout, r.found.Unlisted); err != nil {
@@ -222,7 +223,9 @@ func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 		if s, err := r.found.Layout.Stat(r.found.Layout.Dir + "/" + dir); err == nil {
 			mode = s.Mode & 0o7777
 		}
-		m.Directories = append(m.Directories, repo.Directory{Path: dir, Name: filename.SQL(dir), Mode: mode, Origin: r.found.Layout.DatabaseOrigin(dir)})
+		m.Directories = append(m.Directories, repo.Directory{
+			Path: dir, Name: filename.SQL(dir), Mode: mode, Origin: r.found.Layout.DatabaseOrigin(dir),
+		})
 	}
 	return found, nil
 }

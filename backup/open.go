@@ -30,7 +30,7 @@ const maxBacklog = 64 << 20
 type opener struct {
 	copies *copies
 	locks  []tableLock                     // at least one
-	begin  func(ctx context.Context) error // called once, before the first page is copied; nil: copying goes on already
+	begin  func(ctx context.Context) error // called once, before the first page is copied; nil: copying has begun
 	log    *slog.Logger
 	before [][]openFile // by table
 	bytes  int64        // of the small files in before

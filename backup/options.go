@@ -69,7 +69,8 @@ func (o *Options) Validate() error {
 	if err := o.Options.Validate(); err != nil {
 		return err
 	}
-	if o.Workers < 0 || o.Level < 0 || o.BytesPerSecond < 0 || o.LockWait < 0 || o.LockSlice < 0 || o.LockBudget < 0 || o.MaxLag < 0 {
+	if o.Workers < 0 || o.Level < 0 || o.BytesPerSecond < 0 ||
+		o.LockWait < 0 || o.LockSlice < 0 || o.LockBudget < 0 || o.MaxLag < 0 {
 		return errors.New("backup: a number of the options is negative")
 	}
 	if o.LockWait == 0 {

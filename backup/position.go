@@ -27,7 +27,7 @@ func waitForCommits(ctx context.Context, server *stage.Server, log *slog.Logger)
 			return err
 		}
 		if time.Since(since) > commitWait {
-			log.Warn("statements do not get on with writing the binary log; the position may be before them", "statements", n)
+			log.Warn("statements take long to write the binary log; the position may be before them", "statements", n)
 			return nil
 		}
 		if err := pause(ctx, time.Millisecond); err != nil {
@@ -56,7 +56,8 @@ func readPosition(ctx context.Context, server *stage.Server, logBin bool, log *s
 	}
 	for _, s := range replicas {
 		p.replicas = append(p.replicas, repo.Source{
-			Connection: s.Connection, Host: s.Host, Port: s.Port, File: s.File, Position: s.Position, GTID: s.GTID, UsingGTID: s.UsingGTID,
+			Connection: s.Connection, Host: s.Host, Port: s.Port, File: s.File, Position: s.Position,
+			GTID: s.GTID, UsingGTID: s.UsingGTID,
 		})
 	}
 	galera, err := server.Galera(ctx)

@@ -20,14 +20,16 @@ import (
 	"mbk/internal/ui/printable"
 )
 
-// madeMeanwhile is the error for a table that a check before the backup would have
+// createdMeanwhile is the error for a table that a check before the backup would have
 // refused.
-func madeMeanwhile(text string, advice hint.Text) error {
-	return &preflight.FindingError{Finding: preflight.Finding{Check: preflight.CheckTables, Grade: preflight.GradeError, Text: text, Hints: []hint.Text{advice}}}
+func createdMeanwhile(text string, advice hint.Text) error {
+	return &preflight.FindingError{Finding: preflight.Finding{
+		Check: preflight.CheckTables, Grade: preflight.GradeError, Text: text, Hints: []hint.Text{advice},
+	}}
 }
 
 // addRecreated adds empty files for the tablespaces that an ALTER has made and no scan
-// showed, because it began under BLOCK_COMMIT: recovery makes them anew.
+// showed, because it began under BLOCK_COMMIT: recovery creates them again.
 func addRecreated(f *finalState, spaces []innodb.SpaceHistory, l datadir.Layout, nextNumber func() uint32) error {
 	names, ids := map[string]bool{}, map[innodb.SpaceID]bool{}
 	for _, p := range f.files {
@@ -76,7 +78,8 @@ func reconcileSpaces(f *finalState, spaces []innodb.SpaceHistory, l datadir.Layo
 	created := map[string]innodb.SpaceID{} // by the last name in the redo
 	for _, s := range spaces {
 		if s.Deleted == 0 && s.External && !l.Pathless() && l.Selection != nil {
-			return madeMeanwhile(s.Name+" was made with DATA DIRECTORY during the backup: "+preflight.ExternalFiltered, preflight.ExternalFilteredHint)
+			return createdMeanwhile(s.Name+" was made with DATA DIRECTORY during the backup: "+preflight.ExternalFiltered,
+				preflight.ExternalFilteredHint)
 		}
 		if s.Deleted == 0 {
 			created[strings.TrimPrefix(s.Name, "./")] = s.Space
@@ -158,7 +161,9 @@ func reconcileTables(m *repo.Manifest, f *finalState, l datadir.Layout, unlisted
 	if len(found.Missing) > 0 {
 		return errors.New(preflight.WithoutFiles + datadir.ListNames(found.Missing))
 	}
-	if fresh := slices.DeleteFunc(slices.Clone(found.Surplus), func(q datadir.TableName) bool { return slices.Contains(unlisted, q) }); len(fresh) > 0 {
+	known := func(q datadir.TableName) bool { return slices.Contains(unlisted, q) }
+	fresh := slices.DeleteFunc(slices.Clone(found.Surplus), known)
+	if len(fresh) > 0 {
 		return fmt.Errorf("the data directory has tables that the server does not list: %s", datadir.ListNames(fresh))
 	}
 	for i := range m.Tables {
@@ -238,7 +243,8 @@ func (f *finalState) warnUndefined(m *repo.Manifest) []string {
 	return []string{preflight.OrphansText(found)}
 }
 
-const twoFilesHint = "one of them is a copy: look which of the tables the server can open, before you move the file of the other out of the data directory"
+const twoFilesHint = "one of them is a copy: look which of the tables the server can open, " +
+	"before you move the file of the other out of the data directory"
 
 // inTwoFiles is the error for two files of one tablespace.
 func inTwoFiles(id innodb.SpaceID, one, other string) error {

@@ -45,7 +45,8 @@ func putRow(ctx context.Context, o Options, a repo.Attempt) error {
 		LockMS: a.LockMS, Checkpoint: uint64(a.LSN.Checkpoint), End: uint64(a.LSN.End),
 		BytesRead: a.BytesRead, BytesStored: a.BytesStored,
 		RedoBytes: a.RedoBytes, RedoCapacity: a.RedoCapacity, LowestHeadroom: a.LowestHeadroom,
-		Tables: a.Tables, Files: a.Files, LeftOut: a.LeftOut, DamagedPages: a.Damaged, DDL: a.DDL.Total(), Warnings: a.WarningCount,
+		Tables: a.Tables, Files: a.Files, LeftOut: a.LeftOut, DamagedPages: a.Damaged, DDL: a.DDL.Total(),
+		Warnings: a.WarningCount,
 	}
 	if b := a.Binlog; b != nil {
 		row.BinlogFile, row.BinlogPosition, row.GTID = b.File, b.Position, b.GTID
@@ -59,9 +60,9 @@ func putRow(ctx context.Context, o Options, a repo.Attempt) error {
 const recordTime = 10 * time.Second
 
 // NotBegun puts an attempt into the history that failed before it could begin,
-// because no server answered, say, unless Options.Unrecorded says that it is none. Only Repository, Tool, Logger and Attempted of
-// the options need be set. That it cannot be recorded is logged only, since cause
-// is what the user must know.
+// because no server answered, say, unless Options.Unrecorded says that it is none. Only
+// Repository, Tool, Logger and Attempted of the options need be set. That it cannot be
+// recorded is logged only, since cause is what the user must know.
 func NotBegun(ctx context.Context, o Options, started time.Time, cause error) {
 	o.fillHooks()
 	if !o.Unrecorded(cause) {

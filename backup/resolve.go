@@ -48,7 +48,7 @@ func (r *resolver) resolve(ctx context.Context, s datadir.Scan) error {
 	return f.waitLocked(ctx)
 }
 
-// samePair is how many of the first entries have the same name but for the
+// samePair is how many of the first entries have the same name except for the
 // extension: the definition, the rows and the keys of a table or partition.
 func samePair(entries []datadir.Entry) int {
 	stem := func(e datadir.Entry) string { return strings.TrimSuffix(e.Path(), filepath.Ext(e.Name)) }
@@ -101,7 +101,7 @@ func (r *resolver) place(ctx context.Context, e datadir.Entry, found datadir.Sta
 	}
 	h, holds := r.copies.holds(e, found.Stat)
 	if h != nil && r.final.standsForOther(h, e) {
-		h, holds = nil, false // for another name of the same file, which gets a copy of its own
+		h, holds = nil, false // for another name of the same file, which gets its own copy
 	}
 	switch choose(e, h, holds, stale, found.Stat.Size, r.onlyGrown) {
 	case keepCopy:
@@ -165,7 +165,7 @@ func (r *resolver) placeNow(ctx context.Context, e datadir.Entry, stale bool) er
 }
 
 // onlyGrown reports whether a log table still has what was copied of it. TRUNCATE
-// keeps the file, and what comes behind it may be longer than what was there.
+// keeps the file, and what is written after it may be longer than what was there.
 func (r *resolver) onlyGrown(h *fileCopy) bool {
 	f, err := r.copies.layout.Files.Open(filepath.Join(r.copies.layout.Dir, filepath.FromSlash(h.entry.Path())))
 	if err != nil {

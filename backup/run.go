@@ -11,8 +11,8 @@ import (
 )
 
 // Run takes one full backup and returns its manifest, which is in the
-// repository by then. On any error the server is left free, and the repository
-// without the backup; the history has the attempt in both cases.
+// repository by then. After any error the server holds no lock of ours and the
+// repository does not list the backup. The history has the attempt in both cases.
 func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -32,14 +32,14 @@ func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
 			return m, err
 		}
 		o.Logger.Warn("starting over from a fresh checkpoint", "reason", err)
-		if err := behindFailure(ctx, o, err); err != nil {
+		if err := waitForCheckpoint(ctx, o, err); err != nil {
 			return nil, err
 		}
 	}
 }
 
 // prepare makes all checks and takes the repository's lock. What fails here is an
-// attempt too, except Options.Unrecorded says otherwise: the history has it.
+// attempt too, and the history has it, unless Options.Unrecorded says otherwise.
 func prepare(ctx context.Context, o Options) (found *preflight.Report, release func() error, err error) {
 	const step = "checking the server and the repository"
 	began := time.Now()
@@ -71,7 +71,8 @@ func prepare(ctx context.Context, o Options) (found *preflight.Report, release f
 		return found, nil, errors.Join(err, release())
 	}
 	if err != nil { // it takes up room, and no backup depends on it
-		found.Add("repository", preflight.GradeWarning, "what an interrupted backup or expiry left cannot be removed: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+		found.Add("repository", preflight.GradeWarning, "what an interrupted backup or expiry left cannot be removed: "+
+			strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	for _, name := range swept {
 		o.Logger.Info("removed what an interrupted backup left", "object", name)

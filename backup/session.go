@@ -23,7 +23,7 @@ type session struct {
 func (s *session) lower(nice, server int) {
 	low, err := priority.LowerSession(nice, server)
 	if err != nil {
-		s.log.Info("cannot step back behind other sessions", "error", err)
+		s.log.Info("cannot lower the priority of this session", "error", err)
 	}
 	s.low.Store(low)
 }
@@ -35,7 +35,7 @@ func (s *session) mindLag(tail *innodb.Tailer) {
 	if s.low.Load() == nil || tail.Progress().Headroom >= tail.Ring().Capacity/2 || s.lagged.Swap(true) {
 		return
 	}
-	s.log.Info("the server leaves too little time to follow its redo log: no longer behind it")
+	s.log.Info("the server leaves too little time to follow its redo log: the priority is raised again")
 	s.raising.Go(s.raise) // it may take a moment
 }
 
@@ -43,7 +43,7 @@ func (s *session) mindLag(tail *innodb.Tailer) {
 func (s *session) raise() {
 	low := s.low.Load()
 	if err := low.Raise(); err != nil {
-		s.log.Warn("the session of this process stays behind others", "error", err)
+		s.log.Warn("the priority of this session stays low", "error", err)
 		return
 	}
 	s.low.CompareAndSwap(low, nil)

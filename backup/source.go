@@ -21,8 +21,10 @@ func recoveryVariables() []string {
 		"aria_log_dir_path", "aria_log_file_size", "aria_block_size", "aria_encrypt_tables", "encrypt_",
 		"lower_case_table_names", "character_set_server", "collation_server", "character_set_filesystem",
 		"log_bin", "log_bin_basename", "log_bin_index", "server_id", "gtid_domain_id", "gtid_slave_pos",
-		"plugin_dir", "plugin_load", "plugin_load_add", "plugin_maturity", "basedir", "datadir", "lc_messages_dir", "character_sets_dir",
-		"ft_min_word_len", "ft_max_word_len", "ft_stopword_file", "file_key_management_", "hashicorp_", "aws_key_management_", "provider_", "default_storage_engine",
+		"plugin_dir", "plugin_load", "plugin_load_add", "plugin_maturity",
+		"basedir", "datadir", "lc_messages_dir", "character_sets_dir",
+		"ft_min_word_len", "ft_max_word_len", "ft_stopword_file",
+		"file_key_management_", "hashicorp_", "aws_key_management_", "provider_", "default_storage_engine",
 		"version_compile_machine", "version_compile_os", "sql_mode", "time_zone", "system_time_zone",
 	}
 }

@@ -80,7 +80,8 @@ func (s *spool) spill(b []byte) error {
 	}
 	if _, err := s.file.WriteAt(b, s.end); err != nil {
 		return hint.Wrap(fmt.Errorf("spool the redo into %s: %w", s.dir, err),
-			"the repository takes redo more slowly than the server writes it: name a larger folder with "+hint.Option("spool-dir"))
+			"the repository takes redo more slowly than the server writes it: name a larger folder with "+
+				hint.Option("spool-dir"))
 	}
 	last := len(s.queue) - 1
 	if last >= 0 && s.queue[last].length > 0 && s.queue[last].offset+s.queue[last].length == s.end {
@@ -158,7 +159,7 @@ func (s *spool) fail(err error) {
 	s.more.Broadcast()
 }
 
-// Close gives the file back. Nothing may use the spool any more.
+// Close closes the file. Nothing may use the spool any more.
 func (s *spool) Close() error {
 	if s.file == nil {
 		return nil

@@ -12,16 +12,16 @@ import (
 	"mbk/stage"
 )
 
-// This file is what lies between an attempt that could not be and the next one.
+// This file decides whether a failed attempt is followed by another one, and when.
 
 // maxAttempts bounds how often a backup starts over.
 const maxAttempts = 3
 
-// startsOver reports whether another attempt, from a checkpoint behind what failed the
-// last one, may do: after an import, after an ALTER that began too late, and after a change of the redo log's size that
-// could not be followed. (A server whose new, smaller log is full before it is in
-// use may set sequence bits in it wrongly, and can read that part no more itself.
-// Seen with 10.11.19.) A disk that fails, or stages that are lost, are no such matter.
+// startsOver reports whether a new attempt from a later checkpoint could succeed: after
+// an import, after an ALTER that began too late, and after a change of the redo log's
+// size that could not be followed. (A server whose new, smaller log is full before it is
+// in use may set sequence bits in it wrongly, and cannot read that part itself any more.
+// Seen with 10.11.19.) A failing disk or lost stages are not among them.
 func startsOver(failed error) bool {
 	for _, grave := range []error{syscall.EIO, stage.ErrStageLost, stage.ErrLockLost} {
 		if errors.Is(failed, grave) {
@@ -31,10 +31,10 @@ func startsOver(failed error) bool {
 	return errors.Is(failed, ErrReplaced) || errors.Is(failed, ErrMadeLast) || errors.Is(failed, innodb.ErrRedoReplaced)
 }
 
-// behindFailure waits until the server has made a checkpoint behind what failed an
+// waitForCheckpoint waits until the server has made a checkpoint after what failed an
 // attempt: at once where the account may force it, else when the server makes one
-// by itself. An ALTER is at work still, and needs none.
-func behindFailure(ctx context.Context, o Options, failed error) error {
+// by itself. After an ALTER that still runs none is needed.
+func waitForCheckpoint(ctx context.Context, o Options, failed error) error {
 	if errors.Is(failed, ErrMadeLast) {
 		return nil
 	}
@@ -48,7 +48,7 @@ func behindFailure(ctx context.Context, o Options, failed error) error {
 	if err != nil {
 		return because(err)
 	}
-	behind := lsns.Current
+	after := lsns.Current
 	advice := hint.Text("grant SUPER to the account, so that mbk can make that checkpoint, or try again later")
 	err = o.Server.Checkpoint(ctx)
 	switch {
@@ -59,16 +59,18 @@ func behindFailure(ctx context.Context, o Options, failed error) error {
 	case !errors.Is(err, stage.ErrPrivilege):
 		return because(err)
 	}
-	made, err := awaitCheckpoint(ctx, watch, behind)
+	made, err := awaitCheckpoint(ctx, watch, after)
 	if err == nil && !made {
-		err = fmt.Errorf("%w; the server made no checkpoint behind that within %s", failed, checkpointPatience)
+		err = fmt.Errorf("%w; the server made no checkpoint after that within %s", failed, checkpointPatience)
 		err = hint.Wrap(err, advice)
 	}
 	return err
 }
 
 // makeCheckpoints is the advice for a server that cannot be told to make one.
-const makeCheckpoints = "try when the server has little to do; or SET GLOBAL innodb_max_dirty_pages_pct=0 before the backup, which makes it write its dirty pages and so a checkpoint, and set it back afterwards"
+const makeCheckpoints = "try when the server has little to do; " +
+	"or SET GLOBAL innodb_max_dirty_pages_pct=0 before the backup, which makes it write its dirty pages " +
+	"and so a checkpoint, and set it back afterwards"
 
 // checkpointPatience is how long a checkpoint of the server's own making is
 // waited for.
@@ -102,7 +104,7 @@ func awaitCheckpoint(ctx context.Context, watch *stage.Watch, lsn innodb.LSN) (b
 }
 
 // quiet recognises a server that has written all dirty pages, made its checkpoint and
-// fallen asleep. Its log does not end at that checkpoint: there follow the names of all
+// become idle. Its log does not end at that checkpoint: it is followed by the names of all
 // files that were changed since the one before, as many bytes as these take, and then
 // nothing until somebody changes something. (A checkpoint writes its own records before
 // anybody else can write to the log.) In an encrypted log these records cannot be told
