@@ -86,3 +86,29 @@ func TestLinesAreShort(t *testing.T) {
 		}
 	}
 }
+
+// unflowed are the documents that still have lines longer than maxColumns; a program
+// writes the benchmarks.
+var unflowed = []string{"docs/benchmarks.md", design}
+
+// TestDocumentsAreFolded lets tables and examples be as they are.
+func TestDocumentsAreFolded(t *testing.T) {
+	for name, text := range documents(t) {
+		if slices.Contains(unflowed, name) {
+			continue
+		}
+		n, example := 0, false
+		for line := range strings.Lines(text) {
+			n++
+			if strings.HasPrefix(line, "```") {
+				example = !example
+			}
+			if example || strings.HasPrefix(line, "|") || strings.HasPrefix(line, "    ") {
+				continue
+			}
+			if c := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); c > maxColumns {
+				t.Errorf("%s:%d has %d columns, more than %d", name, n, c, maxColumns)
+			}
+		}
+	}
+}
