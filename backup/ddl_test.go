@@ -33,7 +33,9 @@ func (d dir) final(databases ...string) *finalState {
 	f := &finalState{databases: databases, files: map[string]*finalFile{}}
 	for path, inode := range d {
 		e := entryOf(path)
-		f.files[path] = &finalFile{entry: e, copy: &fileCopy{entry: e, stat: datadir.FileStat{ID: datadir.Identity{Inode: inode}}}}
+		f.files[path] = &finalFile{
+			entry: e, copy: &fileCopy{entry: e, stat: datadir.FileStat{ID: datadir.Identity{Inode: inode}}},
+		}
 	}
 	return f
 }
@@ -49,7 +51,10 @@ func entryOf(path string) datadir.Entry {
 }
 
 func TestDDL(t *testing.T) {
-	before := dir{"d/t.frm": 1, "d/t.ibd": 2, "d/p.frm": 3, "d/p#P#a.ibd": 4, "d/p#P#b.ibd": 5, "d/p.par": 6, "d/m.frm": 7, "d/m.MYD": 8, "d/m.MYI": 9, "d/db.opt": 10, "d/v.frm": 11}
+	before := dir{
+		"d/t.frm": 1, "d/t.ibd": 2, "d/p.frm": 3, "d/p#P#a.ibd": 4, "d/p#P#b.ibd": 5, "d/p.par": 6,
+		"d/m.frm": 7, "d/m.MYD": 8, "d/m.MYI": 9, "d/db.opt": 10, "d/v.frm": 11,
+	}
 	with := func(changes dir) dir {
 		all := dir{}
 		for path, inode := range before {
@@ -76,12 +81,24 @@ func TestDDL(t *testing.T) {
 		{"a partition dropped", dir{"d/p#P#a.ibd": 0}, nil, "[altered d.p]"},
 		{"rows in a new file", dir{"d/m.MYD": 20}, nil, "[rebuilt d.m]"},
 		{"another engine", dir{"d/m.frm": 20, "d/m.MYD": 0, "d/m.MYI": 0, "d/m.ibd": 21}, nil, "[rebuilt d.m]"},
-		{"names swapped", dir{"d/t.frm": 7, "d/t.ibd": 0, "d/t.MYD": 8, "d/t.MYI": 9, "d/m.frm": 1, "d/m.ibd": 2, "d/m.MYD": 0, "d/m.MYI": 0}, nil, "[renamed d.m<d.t renamed d.t<d.m]"},
-		{"renamed and made anew", dir{"d/old.frm": 1, "d/old.ibd": 2, "d/t.frm": 20, "d/t.ibd": 21}, nil, "[renamed d.old<d.t rebuilt d.t]"},
+		{
+			"names swapped",
+			dir{"d/t.frm": 7, "d/t.ibd": 0, "d/t.MYD": 8, "d/t.MYI": 9, "d/m.frm": 1, "d/m.ibd": 2, "d/m.MYD": 0, "d/m.MYI": 0},
+			nil, "[renamed d.m<d.t renamed d.t<d.m]",
+		},
+		{
+			"renamed and made anew", dir{"d/old.frm": 1, "d/old.ibd": 2, "d/t.frm": 20, "d/t.ibd": 21}, nil,
+			"[renamed d.old<d.t rebuilt d.t]",
+		},
 		{"a view made anew", dir{"d/v.frm": 20}, nil, "[altered d.v]"},
 		{"came and went", dir{}, []innodb.SpaceHistory{
-			{Name: "./d/x.ibd", Created: 1, Deleted: 2}, {Name: "./d/#sql-2.ibd", Created: 1, Deleted: 2}, {Name: "./d/t.ibd", Created: 1, Deleted: 2},
-			{Name: "./undo001", Created: 1, Deleted: 2}, {Name: "./d/y.ibd", Created: 1}, {Name: "./d/q#P#a.ibd", Created: 1, Deleted: 2}, {Name: "./d/q#P#b.ibd", Created: 1, Deleted: 2},
+			{
+				Name: "./d/x.ibd", Created: 1, Deleted: 2}, {Name: "./d/#sql-2.ibd", Created: 1, Deleted: 2}, {Name: "./d/t.ibd",
+				Created: 1, Deleted: 2,
+			},
+			{
+				Name: "./undo001", Created: 1, Deleted: 2}, {Name: "./d/y.ibd", Created: 1}, {Name: "./d/q#P#a.ibd", Created: 1,
+				Deleted: 2}, {Name: "./d/q#P#b.ibd", Created: 1, Deleted: 2},
 		}, "[transient d.q transient d.x]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -108,7 +125,10 @@ func TestDDL(t *testing.T) {
 	t.Run("databases", func(t *testing.T) {
 		s, c := dir{"a@0020b/t.frm": 1}.scanned("a@0020b", "same")
 		d := c.noteTables(s).ddl(dir{}.final("same", "new"), nil)
-		want := []repo.DDLEvent{{Kind: repo.DDLDropped, Database: "a b"}, {Kind: repo.DDLDropped, Database: "a b", Name: "t"}, {Kind: repo.DDLCreated, Database: "new"}}
+		want := []repo.DDLEvent{
+			{Kind: repo.DDLDropped, Database: "a b"}, {Kind: repo.DDLDropped, Database: "a b", Name: "t"},
+			{Kind: repo.DDLCreated, Database: "new"},
+		}
 		if fmt.Sprint(d.Events) != fmt.Sprint(want) || filename.SQL("a@0020b") != "a b" {
 			t.Errorf("DDL seen: %v, want %v", d.Events, want)
 		}

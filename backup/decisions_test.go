@@ -112,15 +112,25 @@ func TestMissing(t *testing.T) {
 		want  bool
 		err   error
 	}{
-		"holds":                          {path: "d/t.MYD", class: repo.ClassPlain, now: datadir.StatResult{Stat: idle}},
-		"rebuilt":                        {path: "d/t.MYD", class: repo.ClassPlain, now: datadir.StatResult{Stat: other}, want: true},
-		"written to, and being so":       {path: "d/t.MYD", class: repo.ClassPlain, now: datadir.StatResult{Stat: written(idle)}},
-		"new, and being written to":      {path: "d/u.MYD", now: datadir.StatResult{Stat: written(other)}, want: true},
-		"InnoDB written to":              {path: "d/t.ibd", class: repo.ClassInnoDB, now: datadir.StatResult{Stat: written(idle)}},
-		"InnoDB that no table has":       {path: "d/t.ibd", class: repo.ClassInnoDB, now: datadir.StatResult{Stat: other}, left: true},
-		"dropped since it was listed":    {path: "d/t.MYD", now: datadir.StatResult{Err: fs.ErrNotExist}},
-		"cannot be looked at":            {path: "d/t.MYD", now: datadir.StatResult{Err: denied}, err: denied},
-		"written to and left alone then": {path: "d/t.MYD", class: repo.ClassPlain, now: datadir.StatResult{Stat: leftAlone(1, 11)}, want: true},
+		"holds": {path: "d/t.MYD", class: repo.ClassPlain, now: datadir.StatResult{Stat: idle}},
+		"rebuilt": {
+			path: "d/t.MYD", class: repo.ClassPlain, now: datadir.StatResult{Stat: other}, want: true,
+		},
+		"written to, and being so": {
+			path: "d/t.MYD", class: repo.ClassPlain, now: datadir.StatResult{Stat: written(idle)},
+		},
+		"new, and being written to": {path: "d/u.MYD", now: datadir.StatResult{Stat: written(other)}, want: true},
+		"InnoDB written to": {
+			path: "d/t.ibd", class: repo.ClassInnoDB, now: datadir.StatResult{Stat: written(idle)},
+		},
+		"InnoDB that no table has": {
+			path: "d/t.ibd", class: repo.ClassInnoDB, now: datadir.StatResult{Stat: other}, left: true,
+		},
+		"dropped since it was listed": {path: "d/t.MYD", now: datadir.StatResult{Err: fs.ErrNotExist}},
+		"cannot be looked at":         {path: "d/t.MYD", now: datadir.StatResult{Err: denied}, err: denied},
+		"written to and left alone then": {
+			path: "d/t.MYD", class: repo.ClassPlain, now: datadir.StatResult{Stat: leftAlone(1, 11)}, want: true,
+		},
 	} {
 		e := entryOf(c.path)
 		b := &copies{newest: map[datadir.Identity]*fileCopy{}}
@@ -152,12 +162,16 @@ func TestDue(t *testing.T) {
 		ours, again bool
 		fails       bool
 	}{
-		"InnoDB":                       {final: state(repo.ClassInnoDB, "d/t.ibd"), path: "d/t.ibd", ours: true},
-		"MyISAM":                       {final: state(repo.ClassPlain, "d/t.MYD"), path: "d/t.MYD", ours: true},
-		"Aria":                         {final: state(repo.ClassAria, "d/t.MAD"), path: "d/t.MAD", ours: true, again: true},
-		"the server's own table":       {final: state(repo.ClassPlain, "mysql/t.MYD"), path: "mysql/t.MYD", ours: true, again: true},
+		"InnoDB": {final: state(repo.ClassInnoDB, "d/t.ibd"), path: "d/t.ibd", ours: true},
+		"MyISAM": {final: state(repo.ClassPlain, "d/t.MYD"), path: "d/t.MYD", ours: true},
+		"Aria":   {final: state(repo.ClassAria, "d/t.MAD"), path: "d/t.MAD", ours: true, again: true},
+		"the server's own table": {
+			final: state(repo.ClassPlain, "mysql/t.MYD"), path: "mysql/t.MYD", ours: true, again: true,
+		},
 		"the server's table in InnoDB": {final: state(repo.ClassInnoDB, "mysql/t.ibd"), path: "mysql/t.ibd", ours: true},
-		"an ALTER":                     {final: state(repo.ClassInnoDB, "d/#sql-1.ibd"), path: "d/#sql-1.ibd", ours: true, again: true},
+		"an ALTER": {
+			final: state(repo.ClassInnoDB, "d/#sql-1.ibd"), path: "d/#sql-1.ibd", ours: true, again: true,
+		},
 		"an ALTER that began just now": {final: state(repo.ClassInnoDB), path: "d/#sql-2.ibd", ours: true, again: true},
 		"a new file of InnoDB":         {final: state(repo.ClassInnoDB), path: "d/u.ibd", ours: true, again: true},
 		"a new file of the server":     {final: state(repo.ClassPlain), path: "mysql/u.MYD", ours: true, again: true},
@@ -200,25 +214,44 @@ func TestReconcileSpaces(t *testing.T) {
 		says      string
 	}{
 		"nothing happened": {final: newFinalState().space("d/t.ibd", 5), want: []string{"d/t.ibd"}},
-		"all changed":      {final: newFinalState().space("d/t.ibd", 5), spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/t.ibd", Modified: 9}}, want: []string{"d/t.ibd"}},
+		"all changed": {
+			final:  newFinalState().space("d/t.ibd", 5),
+			spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/t.ibd", Modified: 9}}, want: []string{"d/t.ibd"},
+		},
 		"created, its first page not written": {
-			final: newFinalState().space("d/t.ibd", 0), spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/t.ibd", Created: 9}}, want: []string{"d/t.ibd"}},
+			final: newFinalState().space("d/t.ibd", 0), want: []string{"d/t.ibd"},
+			spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/t.ibd", Created: 9}},
+		},
 		"changed, and not among the files": {
-			final: newFinalState(), spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/t.ibd", Modified: 9}}, says: "is not among the files"},
+			final: newFinalState(), says: "is not among the files",
+			spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/t.ibd", Modified: 9}},
+		},
 		"changed, and left out by the filter": {
-			final: newFinalState(), spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/t.ibd", Modified: 9}}, selection: without("d.t")},
+			final: newFinalState(), selection: without("d.t"),
+			spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/t.ibd", Modified: 9}},
+		},
 		"discarded": {
-			final: newFinalState().space("d/t.ibd", 5), spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/t.ibd", Deleted: 9}}, is: ErrReplaced},
+			final: newFinalState().space("d/t.ibd", 5), is: ErrReplaced,
+			spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/t.ibd", Deleted: 9}},
+		},
 		"an ALTER that gave up": {
-			final: newFinalState().space("d/#sql-1.ibd", 5).space("d/t.ibd", 6), spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/#sql-1.ibd", Created: 8, Deleted: 9}}, want: []string{"d/t.ibd"}},
+			final: newFinalState().space("d/#sql-1.ibd", 5).space("d/t.ibd", 6), want: []string{"d/t.ibd"},
+			spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/#sql-1.ibd", Created: 8, Deleted: 9}},
+		},
 		"renamed after the copy": {
-			final: newFinalState().space("d/t.ibd", 5), spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/u.ibd", Renamed: 9}}, says: "is called ./d/u.ibd by the redo log"},
-		"in two files": {final: newFinalState().space("d/t.ibd", 5).space("d/u.ibd", 5), says: "tablespace 5 is in two files"},
+			final: newFinalState().space("d/t.ibd", 5), says: "is called ./d/u.ibd by the redo log",
+			spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/u.ibd", Renamed: 9}},
+		},
+		"in two files": {
+			final: newFinalState().space("d/t.ibd", 5).space("d/u.ibd", 5), says: "tablespace 5 is in two files",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := datadir.Layout{Selection: c.selection}
 			err := reconcileSpaces(c.final, c.spaces, l)
-			if (err != nil) != (c.is != nil || c.says != "") || c.is != nil && !errors.Is(err, c.is) || err != nil && !strings.Contains(err.Error(), c.says) {
+			fails := c.is != nil || c.says != ""
+			if (err != nil) != fails || c.is != nil && !errors.Is(err, c.is) ||
+				err != nil && !strings.Contains(err.Error(), c.says) {
 				t.Fatalf("%v, want %v %s", err, c.is, c.says)
 			}
 			if got := slices.Sorted(maps.Keys(c.final.files)); err == nil && !slices.Equal(got, c.want) {
@@ -248,13 +281,23 @@ func TestReconcileTables(t *testing.T) {
 		problems      []string            // of the tables in the manifest, by name
 		says          string
 	}{
-		"the same":                       {ours: []string{"a", "b"}, listed: table("a", "b"), problems: []string{"", ""}},
-		"one is left out":                {ours: []string{"a"}, leftOut: []string{"b"}, listed: table("a", "b"), problems: []string{""}},
-		"the server has more":            {ours: []string{"a"}, listed: table("a", "b"), says: preflight.WithoutFiles + "`d`.`b`"},
-		"we have more":                   {ours: []string{"a", "b"}, listed: table("a"), says: "does not list: `d`.`b`"},
-		"we had more before":             {ours: []string{"a", "b"}, listed: table("a"), unlisted: table("b"), problems: []string{"", unlistedText}},
-		"a definition cannot be read":    {ours: []string{"b"}, listed: table("a", "b"), unreadable: "a", problems: []string{"bad", ""}},
-		"another one could not be found": {ours: []string{"b"}, listed: table("a", "b"), unreadable: "c", says: preflight.WithoutFiles + "`d`.`a`"},
+		"the same": {ours: []string{"a", "b"}, listed: table("a", "b"), problems: []string{"", ""}},
+		"one is left out": {
+			ours: []string{"a"}, leftOut: []string{"b"}, listed: table("a", "b"), problems: []string{""},
+		},
+		"the server has more": {
+			ours: []string{"a"}, listed: table("a", "b"), says: preflight.WithoutFiles + "`d`.`b`",
+		},
+		"we have more": {ours: []string{"a", "b"}, listed: table("a"), says: "does not list: `d`.`b`"},
+		"we had more before": {
+			ours: []string{"a", "b"}, listed: table("a"), unlisted: table("b"), problems: []string{"", unlistedText},
+		},
+		"a definition cannot be read": {
+			ours: []string{"b"}, listed: table("a", "b"), unreadable: "a", problems: []string{"bad", ""},
+		},
+		"another one could not be found": {
+			ours: []string{"b"}, listed: table("a", "b"), unreadable: "c", says: preflight.WithoutFiles + "`d`.`a`",
+		},
 	} {
 		m, f := &repo.Manifest{}, newFinalState()
 		for _, name := range c.ours {

@@ -22,9 +22,11 @@ func TestDefinitionsAgreeWithTheServer(t *testing.T) {
 				"INSTALL SONAME 'ha_archive'", "INSTALL SONAME 'ha_blackhole'", "CREATE DATABASE d",
 				"CREATE TABLE d.ar (a INT) ENGINE=ARCHIVE",
 				"CREATE TABLE d.i (a INT PRIMARY KEY) ENGINE=InnoDB COMMENT='a comment' STATS_PERSISTENT=1",
-				"CREATE TABLE d.c (a INT PRIMARY KEY, b TEXT CHARACTER SET utf8mb4 DEFAULT 'x') ENGINE=InnoDB ROW_FORMAT=COMPRESSED",
+				"CREATE TABLE d.c (a INT PRIMARY KEY, b TEXT CHARACTER SET utf8mb4 DEFAULT 'x')"+
+					" ENGINE=InnoDB ROW_FORMAT=COMPRESSED",
 				"CREATE TABLE d.p (a INT PRIMARY KEY) ENGINE=InnoDB PARTITION BY HASH(a) PARTITIONS 3",
-				"CREATE TABLE d.pm (a INT) ENGINE=MyISAM PARTITION BY RANGE(a) (PARTITION p0 VALUES LESS THAN (10), PARTITION p1 VALUES LESS THAN MAXVALUE)",
+				"CREATE TABLE d.pm (a INT) ENGINE=MyISAM PARTITION BY RANGE(a) "+
+					"(PARTITION p0 VALUES LESS THAN (10), PARTITION p1 VALUES LESS THAN MAXVALUE)",
 				"CREATE TABLE d.pa (a INT) ENGINE=Aria PARTITION BY HASH(a) PARTITIONS 2",
 				"CREATE TABLE d.m (a INT) ENGINE=MyISAM", "CREATE TABLE d.m2 (a INT) ENGINE=MyISAM",
 				"CREATE TABLE d.mm (a INT) ENGINE=MERGE UNION=(d.m, d.m2)",
@@ -34,9 +36,11 @@ func TestDefinitionsAgreeWithTheServer(t *testing.T) {
 				"CREATE TABLE d.bh (a INT) ENGINE=BLACKHOLE",
 				"CREATE SEQUENCE d.s", "CREATE SEQUENCE d.sa ENGINE=Aria",
 				"CREATE VIEW d.vw AS SELECT 1",
-				"CREATE TABLE d.long_names (a INT PRIMARY KEY, b VARCHAR(3000) DEFAULT REPEAT('x', 10), c INT AS (a + 1) VIRTUAL, CHECK (a > 0)) ENGINE=InnoDB",
+				"CREATE TABLE d.long_names (a INT PRIMARY KEY, b VARCHAR(3000) DEFAULT REPEAT('x', 10), c INT AS (a + 1) VIRTUAL, "+
+					"CHECK (a > 0)) ENGINE=InnoDB",
 			)
-			rows, err := srv.DB().QueryContext(t.Context(), "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, COALESCE(ENGINE,'') FROM information_schema.TABLES WHERE TABLE_SCHEMA NOT IN ('information_schema','performance_schema')")
+			rows, err := srv.DB().QueryContext(t.Context(), "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, COALESCE(ENGINE,'') "+
+				"FROM information_schema.TABLES WHERE TABLE_SCHEMA NOT IN ('information_schema','performance_schema')")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -58,7 +62,8 @@ func TestDefinitionsAgreeWithTheServer(t *testing.T) {
 					continue
 				}
 				partitioned := name == "p" || name == "pm" || name == "pa"
-				if want := (datadir.Definition{Kind: kind, Engine: engine, Partitioned: partitioned && database == "d"}); *found.Definition != want {
+				want := datadir.Definition{Kind: kind, Engine: engine, Partitioned: partitioned && database == "d"}
+				if *found.Definition != want {
 					t.Errorf("%s.%s is %+v, the server says %+v", database, name, *found.Definition, want)
 				}
 				count++

@@ -48,7 +48,8 @@ func TestAriaTableEmptiedAtTheEnd(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			index, data := datadir.Entry{Dir: "d", Name: "t" + aria.IndexExt, Table: "t"}, datadir.Entry{Dir: "d", Name: "t" + aria.DataExt, Table: "t"}
+			index := datadir.Entry{Dir: "d", Name: "t" + aria.IndexExt, Table: "t"}
+			data := datadir.Entry{Dir: "d", Name: "t" + aria.DataExt, Table: "t"}
 			place := func(f *finalState, e datadir.Entry) {
 				t.Helper()
 				if err := (&resolver{c, f}).placeNow(t.Context(), e, false); err != nil {
@@ -84,7 +85,8 @@ func TestAriaTableEmptiedAtTheEnd(t *testing.T) {
 			if d.size != want {
 				t.Errorf("%d bytes of rows, want %d", d.size, want)
 			}
-			if present, err := c.presentIndex(index); err != nil || when == "between the two files" && !i.index.Continues(present) {
+			present, err := c.presentIndex(index)
+			if err != nil || when == "between the two files" && !i.index.Continues(present) {
 				t.Errorf("the copies are of the mark %s, the file has %s, %v", i.index.Skip, present.Skip, err)
 			}
 		})

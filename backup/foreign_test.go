@@ -21,25 +21,43 @@ func TestExchangedFiles(t *testing.T) {
 		want  string // of shop/b.ibd
 		kept  int
 	}{
-		{"all in their places", map[string]innodb.SpaceID{"shop/a.ibd": 5, "shop/b.ibd": 6, "shop/p#P#p0.ibd": 7, "shop/inside.ibd": 99}, "", 4},
+		{
+			"all in their places",
+			map[string]innodb.SpaceID{"shop/a.ibd": 5, "shop/b.ibd": 6, "shop/p#P#p0.ibd": 7, "shop/inside.ibd": 99}, "", 4,
+		},
 		{"names that differ in case only", map[string]innodb.SpaceID{"shop/T.ibd": 8, "shop/t.ibd": 9}, "", 2},
-		{"a copy", map[string]innodb.SpaceID{"shop/a.ibd": 5, "shop/b.ibd": 5}, wrong + "a copy of shop/a.ibd, or was exchanged with it", 1},
-		{"each other's", map[string]innodb.SpaceID{"shop/a.ibd": 6, "shop/b.ibd": 5}, wrong + "a copy of shop/a.ibd, or was exchanged with it", 2},
-		{"the only one of its tablespace", map[string]innodb.SpaceID{"shop/b.ibd": 5}, wrong + "a copy of shop/a.ibd, or was exchanged with it", 1},
-		{"of another server", map[string]innodb.SpaceID{"shop/a.ibd": 5, "shop/b.ibd": 99}, wrong + "of tablespace 99, and InnoDB wants 6 there", 2},
+		{
+			"a copy", map[string]innodb.SpaceID{"shop/a.ibd": 5, "shop/b.ibd": 5},
+			wrong + "a copy of shop/a.ibd, or was exchanged with it", 1,
+		},
+		{
+			"each other's", map[string]innodb.SpaceID{"shop/a.ibd": 6, "shop/b.ibd": 5},
+			wrong + "a copy of shop/a.ibd, or was exchanged with it", 2,
+		},
+		{
+			"the only one of its tablespace", map[string]innodb.SpaceID{"shop/b.ibd": 5},
+			wrong + "a copy of shop/a.ibd, or was exchanged with it", 1,
+		},
+		{
+			"of another server", map[string]innodb.SpaceID{"shop/a.ibd": 5, "shop/b.ibd": 99},
+			wrong + "of tablespace 99, and InnoDB wants 6 there", 2,
+		},
 		{"without page 0", map[string]innodb.SpaceID{"shop/a.ibd": 5, "shop/b.ibd": 0}, "", 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := &finalState{files: map[string]*finalFile{}}
 			for name, id := range tt.files {
-				f.files[name] = &finalFile{entry: datadir.Entry{Dir: path.Dir(name), Name: path.Base(name)}, copy: &fileCopy{id: &id}}
+				f.files[name] = &finalFile{
+					entry: datadir.Entry{Dir: path.Dir(name), Name: path.Base(name)}, copy: &fileCopy{id: &id},
+				}
 			}
 			if got := d.Mismatch(datadir.Entry{Dir: "shop", Name: "b.ibd"}, tt.files["shop/b.ibd"]); got != tt.want {
 				t.Errorf("of shop/b.ibd it says %q, want %q", got, tt.want)
 			}
 			c := &foreignFiles{dictionary: d}
 			if c.dropMisplaced(f, f.exchanged(d)); len(f.files) != tt.kept || len(c.misplaced) != len(tt.files)-tt.kept {
-				t.Errorf("%d files are kept, %d left out, want %d of %d kept", len(f.files), len(c.misplaced), tt.kept, len(tt.files))
+				t.Errorf("%d files are kept, %d left out, want %d of %d kept",
+					len(f.files), len(c.misplaced), tt.kept, len(tt.files))
 			}
 		})
 	}

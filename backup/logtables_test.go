@@ -17,6 +17,7 @@ import (
 func TestLogTables(t *testing.T) {
 	line := `"2026-11-29 12:00:00.000000","root[root] @ localhost []","select ` + strings.Repeat("x", 70) + `"` + "\n"
 	long := `"` + strings.Repeat("y", 200<<10) + `"` + "\n"
+	many, some := strings.Repeat(line, 200), strings.Repeat(line, 9)
 	for name, c := range map[string]struct {
 		first, more string // in the file when it is opened, and what is appended before the lock
 		want        string
@@ -30,8 +31,8 @@ func TestLogTables(t *testing.T) {
 		"half a line, and half a line": {line + line[:20], line[20:] + line[:9], line + line, 2},
 		"half a line, a little more":   {line + line[:20], line[20:30], line, 1},
 		"no whole line":                {line[:20], "", "", 0},
-		"large":                        {strings.Repeat(line, 200) + long + long, line, strings.Repeat(line, 200) + long + long + line, 203},
-		"large, long line not whole":   {strings.Repeat(line, 9) + long[:150<<10], long[150<<10:], strings.Repeat(line, 9) + long, 10},
+		"large":                        {many + long + long, line, many + long + long + line, 203},
+		"large, long line not whole":   {some + long[:150<<10], long[150<<10:], some + long, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, mem := t.TempDir(), storetest.NewMem()
@@ -65,7 +66,8 @@ func TestLogTables(t *testing.T) {
 			f := &finalState{files: map[string]*finalFile{}}
 			place := func() {
 				for _, ext := range []string{".CSM", ".CSV"} {
-					if err := (&resolver{copies, f}).placeNow(t.Context(), datadir.Entry{Dir: "mysql", Name: "slow_log" + ext, Table: "slow_log"}, false); err != nil {
+					e := datadir.Entry{Dir: "mysql", Name: "slow_log" + ext, Table: "slow_log"}
+					if err := (&resolver{copies, f}).placeNow(t.Context(), e, false); err != nil {
 						t.Fatal(err)
 					}
 				}

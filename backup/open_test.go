@@ -113,12 +113,14 @@ func TestOpenWithSeveralLocks(t *testing.T) {
 			if c.locks > 1 {
 				book.two = make(chan struct{})
 			}
-			copies, err := newCopies(datadir.Layout{Dir: dir, Vars: map[string]string{"innodb_page_size": "16384"}}, cp, c.descriptors)
+			l := datadir.Layout{Dir: dir, Vars: map[string]string{"innodb_page_size": "16384"}}
+			copies, err := newCopies(l, cp, c.descriptors)
 			if err != nil {
 				t.Fatal(err)
 			}
 			begun := 0
-			o := &opener{copies: copies, log: slog.New(slog.NewTextHandler(io.Discard, nil)), begin: func(context.Context) error {
+			log := slog.New(slog.NewTextHandler(io.Discard, nil))
+			o := &opener{copies: copies, log: log, begin: func(context.Context) error {
 				begun++
 				if len(book.held) > 0 {
 					return errors.New("copying begins while tables are locked")
@@ -148,7 +150,8 @@ func TestOpenWithSeveralLocks(t *testing.T) {
 			}
 			for i, h := range copied {
 				if h.entry != want[i] || book.locked[h.entry.Table] != 1 {
-					t.Fatalf("copy %d is of %s, want %s; its table was locked %d times", i, h.entry.Path(), want[i].Path(), book.locked[h.entry.Table])
+					t.Fatalf("copy %d is of %s, want %s; its table was locked %d times",
+						i, h.entry.Path(), want[i].Path(), book.locked[h.entry.Table])
 				}
 			}
 			if err := copies.descriptors.Acquire(t.Context(), c.descriptors); err != nil {

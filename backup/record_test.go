@@ -20,7 +20,10 @@ func TestRecordOfFailure(t *testing.T) {
 		{errors.New("disk full"), "disk full"},
 		{fmt.Errorf("copy d/t.ibd: %w", context.Canceled), "interrupted: copy d/t.ibd: context canceled"},
 		{signals.Received{Signal: syscall.SIGTERM}, "terminated signal received"},
-		{errors.Join(signals.Received{Signal: syscall.SIGINT}, context.Canceled), "interrupt signal received\ncontext canceled"},
+		{
+			errors.Join(signals.Received{Signal: syscall.SIGINT}, context.Canceled),
+			"interrupt signal received\ncontext canceled",
+		},
 	} {
 		if got := failure(Options{}, "id", time.Now(), c.cause).Error; got != c.want {
 			t.Errorf("%q, want %q", got, c.want)

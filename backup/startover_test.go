@@ -50,18 +50,32 @@ func TestQuiet(t *testing.T) {
 		name  string
 		looks []look
 	}{
-		{"idle for long", []look{same(0, 0, false), same(1, 0, false), same(3.9, 0, false), same(4, 0, true), same(5, 0, true)}},
+		{
+			"idle for long",
+			[]look{same(0, 0, false), same(1, 0, false), same(3.9, 0, false), same(4, 0, true), same(5, 0, true)},
+		},
 		{"many names after the checkpoint", []look{{0, 90000, 90000, 47507, 0, false}, {4, 90000, 90000, 47507, 0, true}}},
 		{"dirty pages all the time", []look{same(0, 3, false), same(5, 3, false), same(20, 1, false)}},
-		{"dirty pages in between", []look{same(0, 0, false), same(2, 1, false), same(4, 0, false), same(7, 0, false), same(8, 0, true)}},
-		{"a log that grows", []look{same(0, 0, false), {3, 47700, 47700, 47507, 0, false}, {6, 47800, 47800, 47507, 0, false}}},
-		{"a checkpoint", []look{same(0, 0, false), {3, 47602, 47602, 47602, 0, false}, {6, 47602, 47602, 47602, 0, false}, {7, 47602, 47602, 47602, 0, true}}},
+		{
+			"dirty pages in between",
+			[]look{same(0, 0, false), same(2, 1, false), same(4, 0, false), same(7, 0, false), same(8, 0, true)},
+		},
+		{
+			"a log that grows",
+			[]look{same(0, 0, false), {3, 47700, 47700, 47507, 0, false}, {6, 47800, 47800, 47507, 0, false}},
+		},
+		{
+			"a checkpoint",
+			[]look{same(0, 0, false), {3, 47602, 47602, 47602, 0, false},
+				{6, 47602, 47602, 47602, 0, false}, {7, 47602, 47602, 47602, 0, true}},
+		},
 		{"a log that is not durable", []look{{0, 47602, 47000, 46000, 0, false}, {9, 47602, 47000, 46000, 0, false}}},
 	} {
 		var q quiet
 		for _, l := range c.looks {
 			now := time.Unix(1e9, 0).Add(time.Duration(l.second * float64(time.Second)))
-			if got := q.lasts(now, innodb.LSNs{Current: l.current, Flushed: l.flushed, Checkpoint: l.point}, l.dirty); got != l.want {
+			lsns := innodb.LSNs{Current: l.current, Flushed: l.flushed, Checkpoint: l.point}
+			if got := q.lasts(now, lsns, l.dirty); got != l.want {
 				t.Errorf("%s: after %v s: %v, want %v", c.name, l.second, got, l.want)
 			}
 		}
