@@ -51,7 +51,8 @@ func (p *Report) checkDatadir(ctx context.Context, o Options) error {
 	}
 	defer watch.Close()
 	switch err := sameServer(ctx, p.Layout, watch); {
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), datadir.IsKindError(err):
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR),
+		datadir.IsKindError(err):
 		p.addUnreached(err)
 	case errors.Is(err, ErrOtherServer):
 		p.Add("datadir", GradeError, err.Error(), OtherServerHint())
@@ -76,7 +77,8 @@ func (p *Report) openFiles(dir string) error {
 		return err
 	}
 	if err := p.Layout.Files.Do(func(*serverfs.FS) error { return nil }); err != nil {
-		return hint.Wrap(err, "root reads the server's files with the rights of the server's user, for which it needs the capabilities CAP_SETUID and CAP_SETGID: give them to this process, or run mbk as that user")
+		return hint.Wrap(err, "root reads the server's files with the rights of the server's user, for which it needs the "+
+			"capabilities CAP_SETUID and CAP_SETGID: give them to this process, or run mbk as that user")
 	}
 	return nil
 }
@@ -90,7 +92,8 @@ func (p *Report) addUnreached(err error) {
 		p.Add("datadir", GradeError, err.Error(), rightsHint(p.Layout))
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		p.Add("datadir", GradeError, err.Error(),
-			"run mbk on the server's machine, and name its data directory with "+hint.Option("datadir")+" if it is mounted elsewhere")
+			"run mbk on the server's machine, and name its data directory with "+hint.Option("datadir")+
+				" if it is mounted elsewhere")
 	default:
 		p.Add("datadir", GradeError, err.Error())
 	}
@@ -99,7 +102,8 @@ func (p *Report) addUnreached(err error) {
 // rightsHint is advice on files that may not be read.
 func rightsHint(l datadir.Layout) hint.Text {
 	if l.Files.Other() {
-		return hint.Textf("run by root, mbk reads the server's files with the rights of the server's user (%v): give that user the file and the way to it, and remove links that lead to what is not the server's", l.Files.User())
+		return hint.Textf("run by root, mbk reads the server's files with the rights of the server's user (%v): give that "+
+			"user the file and the way to it, and remove links that lead to what is not the server's", l.Files.User())
 	}
 	return "run mbk as root or as the user that the server runs as"
 }
@@ -143,7 +147,8 @@ func sameServer(ctx context.Context, l datadir.Layout, watch *stage.Watch) error
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	return fmt.Errorf("%s %w: its redo log has checkpoint %d, the server is at %d to %d", l.Dir, ErrOtherServer, found, first, last)
+	return fmt.Errorf("%s %w: its redo log has checkpoint %d, the server is at %d to %d", l.Dir, ErrOtherServer, found,
+		first, last)
 }
 
 // checkClosed judges directories that may not be listed. The server cannot list them
@@ -159,7 +164,8 @@ func (p *Report) checkClosed(ctx context.Context, o Options) error {
 			p.Add("datadir", GradeError, text, p.deniedHints(path.Join(p.Layout.Dir, dir))...)
 			continue
 		}
-		p.Add("datadir", GradeWarning, text+"; the server has no table there, and what it holds will not be in the backup", p.deniedHints(path.Join(p.Layout.Dir, dir))...)
+		p.Add("datadir", GradeWarning, text+"; the server has no table there, and what it holds will not be in the backup",
+			p.deniedHints(path.Join(p.Layout.Dir, dir))...)
 	}
 	return nil
 }
@@ -224,7 +230,8 @@ func (p *Report) mender(files ...string) (fsuser.User, []hint.Text) {
 	}
 	for _, file := range files {
 		if to, err := p.Layout.Files.Readlink(file); err == nil {
-			return owner, []hint.Text{hint.Textf("the server's user (%v) may not read what %s leads to, %s: remove the link, if it is not yours",
+			return owner, []hint.Text{hint.Textf(
+				"the server's user (%v) may not read what %s leads to, %s: remove the link, if it is not yours",
 				p.Layout.Files.User(), file, to)}
 		}
 	}

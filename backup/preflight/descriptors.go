@@ -33,7 +33,8 @@ func (p *Report) checkDescriptors() {
 	case err != nil:
 		p.Add("descriptors", GradeError, err.Error())
 	case limit < 4*spareDescriptors:
-		p.Add("descriptors", GradeError, fmt.Sprintf("only %d files may be open at once", limit), "raise the limit: ulimit -n 65536, or LimitNOFILE= of the service")
+		p.Add("descriptors", GradeError, fmt.Sprintf("only %d files may be open at once", limit),
+			"raise the limit: ulimit -n 65536, or LimitNOFILE= of the service")
 	default:
 		p.Descriptors = limit - spareDescriptors
 		p.Add("descriptors", GradeOK, fmt.Sprintf("%d files may be open at once", limit))

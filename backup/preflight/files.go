@@ -17,7 +17,8 @@ import (
 func (p *Report) checkFiles() {
 	keys := p.keyFiles()
 	for _, name := range keys {
-		p.Add("files", GradeWarning, fmt.Sprintf("%s in the data directory holds the keys of encrypted tables and logs and will not be in the backup, which cannot be restored without it", name),
+		p.Add("files", GradeWarning, fmt.Sprintf("%s in the data directory holds the keys of encrypted tables and logs and "+
+			"will not be in the backup, which cannot be restored without it", name),
 			"keep a copy of the key file in another place than the backups, and move it out of the data directory")
 	}
 	isKey := func(name string) bool { return slices.Contains(keys, name) }
@@ -32,7 +33,8 @@ func (p *Report) checkFiles() {
 		for i, name := range names {
 			quoted[i] = strconv.Quote(name)
 		}
-		p.Add("files", GradeWarning, "names that are not UTF-8 or have control characters, will not be in the backup: "+printable.List(quoted), "rename these files, or remove them")
+		p.Add("files", GradeWarning, "names that are not UTF-8 or have control characters, will not be in the backup: "+
+			printable.List(quoted), "rename these files, or remove them")
 	}
 	if orphans := p.first.Orphans(); len(orphans) > 0 {
 		p.Add("files", GradeWarning, OrphansText(orphans), orphansHint)
@@ -74,7 +76,8 @@ func (p *Report) checkUpgrade() {
 		done, err := stage.ParseVersion(strings.TrimSpace(string(b)))
 		now := p.Facts.Version
 		if err == nil && (done.Major != now.Major || done.Minor != now.Minor) && now.AtLeast(done.Major, done.Minor, 0) {
-			p.Add("server", GradeWarning, fmt.Sprintf("mariadb-upgrade ran last for %d.%d, and the server is of %d.%d: tables may need an upgrade, here as in what is restored", done.Major, done.Minor, now.Major, now.Minor), upgradeHint)
+			p.Add("server", GradeWarning, fmt.Sprintf("mariadb-upgrade ran last for %d.%d, and the server is of %d.%d: tables "+
+				"may need an upgrade, here as in what is restored", done.Major, done.Minor, now.Major, now.Minor), upgradeHint)
 		}
 		return
 	}

@@ -64,7 +64,8 @@ func (p *Report) checkFilter(ctx context.Context, o Options) error {
 	return p.checkForeignKeys(ctx, o.Server)
 }
 
-const filterHint = "includes narrow and excludes win; tables are named as database.table, and a name with a dot, * or ? is written in backquotes"
+const filterHint = "includes narrow and excludes win; tables are named as database.table, and a name with a dot, * " +
+	"or ? is written in backquotes"
 
 // checkFilterLog makes sure that the redo log shows which tablespaces it is about:
 // only then can a restore tell the server which ones are gone.
@@ -74,7 +75,8 @@ func (p *Report) checkFilterLog() error {
 		return fmt.Errorf("redo log %s: %w", p.Layout.Redo, err)
 	}
 	if !header.Readable() {
-		p.Add("filter", GradeError, "the redo log is encrypted and hides which tables it is about: a backup without some of them could not be restored",
+		p.Add("filter", GradeError, "the redo log is encrypted and hides which tables it is about: a backup without some "+
+			"of them could not be restored",
 			"back up everything, and filter at the restore: mbk restore takes the same options")
 	}
 	return nil
@@ -143,7 +145,8 @@ func (p *Report) checkViews() {
 		}
 	})
 	if len(torn) > 0 {
-		p.Add("filter", GradeWarning, "views show tables that are left out: "+printable.List(torn), "such a view cannot be used before the other table exists again")
+		p.Add("filter", GradeWarning, "views show tables that are left out: "+printable.List(torn),
+			"such a view cannot be used before the other table exists again")
 	}
 }
 
@@ -167,6 +170,7 @@ func (p *Report) checkMerged() {
 		}
 	})
 	if len(torn) > 0 {
-		p.Add("filter", GradeWarning, "MERGE tables lead to tables that are left out: "+printable.List(torn), "such a table cannot be read before the other one exists again")
+		p.Add("filter", GradeWarning, "MERGE tables lead to tables that are left out: "+printable.List(torn),
+			"such a table cannot be read before the other one exists again")
 	}
 }

@@ -18,7 +18,8 @@ func (p *Report) checkHistoryTable(ctx context.Context, o Options) {
 	case err != nil:
 		p.Add("history", GradeWarning, err.Error(), hint.Of(err)...)
 	case len(missing) > 0:
-		p.Add("history", GradeWarning, fmt.Sprintf("the account may not write into the history table %s", o.HistoryTable), hint.Plain(missing...)...)
+		p.Add("history", GradeWarning, fmt.Sprintf("the account may not write into the history table %s", o.HistoryTable),
+			hint.Plain(missing...)...)
 	default:
 		p.Add("history", GradeOK, fmt.Sprintf("attempts can be written into table %s", o.HistoryTable))
 	}

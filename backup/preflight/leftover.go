@@ -27,7 +27,9 @@ func (p *Report) checkLeftOver(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	found = slices.DeleteFunc(found, func(name string) bool { return slices.Contains(discarded, strings.TrimSuffix(name, ".ibd")) })
+	found = slices.DeleteFunc(found, func(name string) bool {
+		return slices.Contains(discarded, strings.TrimSuffix(name, ".ibd"))
+	})
 	if len(found) > 0 {
 		p.note("files", GradeWarning, UnownedText(found), UnownedHint)
 	}

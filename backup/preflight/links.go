@@ -145,6 +145,7 @@ func (p *Report) checkFollowed() {
 		}
 	}
 	if names = append(names, p.first.Followed...); len(names) > 0 {
-		p.Add("links", GradeOK, fmt.Sprintf("%d lead out of their places, and are followed: %s", len(names), printable.List(names)))
+		p.Add("links", GradeOK, fmt.Sprintf("%d lead out of their places, and are followed: %s", len(names),
+			printable.List(names)))
 	}
 }

@@ -47,7 +47,8 @@ func (p *Report) checkListed(ctx context.Context, o Options) error {
 		p.Add(CheckTables, GradeError, WithoutDirectory+printable.List(lasting.Databases))
 	}
 	if p.Unlisted = lasting.Surplus; len(p.Unlisted) > 0 {
-		p.note(CheckTables, GradeWarning, "the server does not list these tables and cannot open them: "+datadir.ListNames(p.Unlisted), "they are in the backup as they are; drop their files if nobody needs them")
+		p.note(CheckTables, GradeWarning, "the server does not list these tables and cannot open them: "+
+			datadir.ListNames(p.Unlisted), "they are in the backup as they are; drop their files if nobody needs them")
 	}
 	return p.addMissing(ctx, o, lasting.Missing)
 }
@@ -63,7 +64,8 @@ func (p *Report) compare(listed datadir.Listing) datadir.Difference {
 	compare := p.Layout.Reconciler(p.first)
 	d := compare.Tables(ours, listed.Tables)
 	d.Missing = slices.DeleteFunc(d.Missing, func(q datadir.TableName) bool {
-		return p.Layout.Selection != nil && !p.Layout.Selection.Filter.Table(q.Database, q.Name) || slices.Contains(p.first.Closed, filename.Encode(q.Database))
+		return p.Layout.Selection != nil && !p.Layout.Selection.Filter.Table(q.Database, q.Name) ||
+			slices.Contains(p.first.Closed, filename.Encode(q.Database))
 	})
 	databases := slices.Clone(p.first.ExcludedDatabases)
 	for _, dir := range p.first.Databases {
@@ -96,7 +98,9 @@ func (p *Report) addMissing(ctx context.Context, o Options, tables []datadir.Tab
 		case info.Engine == "" || datadir.SupportedEngine(info.Engine):
 			lost = append(lost, q)
 		default:
-			p.Fileless = append(p.Fileless, repo.LeftOut{Database: q.Database, Name: q.Name, Engine: info.Engine, Reason: datadir.OutsideReason})
+			p.Fileless = append(p.Fileless, repo.LeftOut{
+				Database: q.Database, Name: q.Name, Engine: info.Engine, Reason: datadir.OutsideReason,
+			})
 		}
 	}
 	p.noteProblems(broken)

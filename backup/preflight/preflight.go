@@ -155,7 +155,9 @@ func check(ctx context.Context, o Options, sample time.Duration) (_ *Report, err
 		return nil, err
 	}
 	p.checkDescriptors()
-	for _, check := range []func(context.Context, Options) error{p.checkRepository, p.checkSource, p.checkSpace, p.checkSpool, p.checkClock, p.checkObstacles} {
+	for _, check := range []func(context.Context, Options) error{
+		p.checkRepository, p.checkSource, p.checkSpace, p.checkSpool, p.checkClock, p.checkObstacles,
+	} {
 		if err := check(ctx, o); err != nil {
 			return nil, err
 		}

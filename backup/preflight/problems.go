@@ -87,8 +87,10 @@ func lookForProblems(ctx context.Context, l datadir.Layout, server *stage.Server
 }
 
 const (
-	problemHint   = "a backup goes on and holds such a table as it is: repair it, restore it from an older backup, or remove its files"
-	upperCaseHint = "a backup goes on and holds such a table as it is: start the server with lower_case_table_names=0 and rename it to lower-case letters"
+	problemHint = "a backup goes on and holds such a table as it is: repair it, restore it from an older backup, or " +
+		"remove its files"
+	upperCaseHint = "a backup goes on and holds such a table as it is: start the server with lower_case_table_names=0 " +
+		"and rename it to lower-case letters"
 )
 
 // noteProblems adds a warning of each problem, with each piece of advice after the last
@@ -110,7 +112,8 @@ func (p *Report) noteProblems(all []datadir.TableProblem) {
 
 // OutdatedText is the warning of such tables.
 func OutdatedText(tables []datadir.TableName) string {
-	return "made by a release before 11.5, and in need of an upgrade, here as in what is restored: " + datadir.ListNames(tables)
+	return "made by a release before 11.5, and in need of an upgrade, here as in what is restored: " +
+		datadir.ListNames(tables)
 }
 
 const upgradeHint = "run mariadb-upgrade"

@@ -6,7 +6,8 @@ import (
 )
 
 func TestParseReserve(t *testing.T) {
-	for text, want := range map[string]int64{"10%": 100, " 2.5 %": 25, "0%": 0, "0": 0, "99.9%": 999, "20B": 20, "2kB": 2000, "1KiB": 1024} {
+	for text, want := range map[string]int64{"10%": 100, " 2.5 %": 25, "0%": 0, "0": 0, "99.9%": 999, "20B": 20,
+		"2kB": 2000, "1KiB": 1024} {
 		r, err := ParseReserve(text)
 		if err != nil {
 			t.Errorf("ParseReserve(%q): %v", text, err)

@@ -18,15 +18,18 @@ import (
 func (p *Report) checkRepository(ctx context.Context, o Options) error {
 	r := o.Repository
 	if r == nil {
-		p.Add("repository", GradeError, strings.TrimPrefix(o.NoRepository.Error(), "repository: "), hint.Of(o.NoRepository)...)
+		p.Add("repository", GradeError, strings.TrimPrefix(o.NoRepository.Error(), "repository: "),
+			hint.Of(o.NoRepository)...)
 		return nil
 	}
 	if err := r.Writable(ctx); err != nil {
-		p.Add("repository", GradeError, err.Error(), "run mbk as the user who owns the repository, or give it to the user who runs mbk")
+		p.Add("repository", GradeError, err.Error(), "run mbk as the user who owns the repository, or give it to the user "+
+			"who runs mbk")
 		return nil
 	}
 	if dir := r.Dir(); dir != "" && disk.Within(dir, p.Layout.Dir) {
-		p.Add("repository", GradeError, dir+" lies in the data directory: the server would take it for a database, and a backup would hold the backups before it",
+		p.Add("repository", GradeError, dir+" lies in the data directory: the server would take it for a database, and a "+
+			"backup would hold the backups before it",
 			hint.Text("choose a folder for the repository that is not in "+p.Layout.Dir))
 		return nil
 	}
@@ -66,7 +69,8 @@ func (p *Report) checkSpace(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf("%s free in %s, about %s needed", humanize.IBytes(uint64(space.Free)), o.Repository, humanize.IBytes(uint64(need)))
+	text := fmt.Sprintf("%s free in %s, about %s needed", humanize.IBytes(uint64(space.Free)), o.Repository,
+		humanize.IBytes(uint64(need)))
 	keep := o.MinFree.Of(space.Total)
 	if keep > 0 {
 		text += fmt.Sprintf(", %s to be kept free (%s)", humanize.IBytes(uint64(keep)), o.MinFree)
@@ -93,7 +97,8 @@ func (p *Report) checkSpool(_ context.Context, o Options) error {
 	const little = 1 << 30
 	text := fmt.Sprintf("%s free in %s", humanize.IBytes(uint64(space.Free)), o.SpoolDir)
 	if space.Free < little+o.MinFree.Of(space.Total) {
-		p.note("spool", GradeWarning, text+", where redo waits that the repository does not take fast enough", "name a folder with more room with "+hint.Option("spool-dir"))
+		p.note("spool", GradeWarning, text+", where redo waits that the repository does not take fast enough",
+			"name a folder with more room with "+hint.Option("spool-dir"))
 		return nil
 	}
 	p.note("spool", GradeOK, text)

@@ -20,14 +20,17 @@ func (p *Report) checkServer() {
 	v := p.Facts.Variables
 	p.checkVersion()
 	if n, _ := strconv.Atoi(v["innodb_force_recovery"]); n > 0 {
-		p.Add("server", GradeError, fmt.Sprintf("innodb_force_recovery is %d: the server runs on damaged data", n), "repair the server and start it without innodb_force_recovery")
+		p.Add("server", GradeError, fmt.Sprintf("innodb_force_recovery is %d: the server runs on damaged data", n),
+			"repair the server and start it without innodb_force_recovery")
 	}
 	if on(v["innodb_read_only"]) {
-		p.Add("server", GradeError, "innodb_read_only is ON: the server writes no checkpoints", "stop the server and copy its files instead, or start it without innodb_read_only")
+		p.Add("server", GradeError, "innodb_read_only is ON: the server writes no checkpoints",
+			"stop the server and copy its files instead, or start it without innodb_read_only")
 	}
 	p.checkLogFlush(v["innodb_flush_log_at_trx_commit"], v["innodb_flush_log_at_timeout"])
 	if on(v["innodb_log_archive"]) {
-		p.Add("server", GradeError, "innodb_log_archive is ON: its log format is not known to this mbk", "set innodb_log_archive=OFF or use a newer mbk")
+		p.Add("server", GradeError, "innodb_log_archive is ON: its log format is not known to this mbk",
+			"set innodb_log_archive=OFF or use a newer mbk")
 	}
 }
 
@@ -40,7 +43,8 @@ func (p *Report) checkVersion() {
 	case !version.AtLeast(10, 5, 0):
 		p.Add("server", GradeError, text+" is too old", "this mbk backs up MariaDB "+tested)
 	case version.AtLeast(11, 9, 0):
-		p.Add("server", GradeWarning, text+" is newer than those that this mbk was tested with, "+tested, "prove a backup of it: mbk verify latest --depth boot")
+		p.Add("server", GradeWarning, text+" is newer than those that this mbk was tested with, "+tested,
+			"prove a backup of it: mbk verify latest --depth boot")
 	default:
 		p.Add("server", GradeOK, text)
 	}
@@ -54,7 +58,8 @@ func (p *Report) checkLogFlush(mode, timeout string) {
 	if mode != "0" || err != nil || seconds <= 1 {
 		return
 	}
-	text := fmt.Sprintf("with innodb_flush_log_at_trx_commit=0 the log is written every %d s (innodb_flush_log_at_timeout), and commits are blocked as long at the end of a backup", seconds)
+	text := fmt.Sprintf("with innodb_flush_log_at_trx_commit=0 the log is written every %d s "+
+		"(innodb_flush_log_at_timeout), and commits are blocked as long at the end of a backup", seconds)
 	grade := GradeWarning
 	if seconds > longest {
 		grade = GradeError
@@ -79,7 +84,9 @@ func (p *Report) checkPlugins() {
 // watchRedo notes where the server's redo log is. The function that it returns
 // compares that with where the log is then, after at least the given time, and
 // judges how soon the server could overwrite what was not read yet.
-func (p *Report) watchRedo(ctx context.Context, server *stage.Server, least time.Duration) (func(context.Context) error, error) {
+func (p *Report) watchRedo(ctx context.Context, server *stage.Server, least time.Duration) (
+	compare func(context.Context) error, err error,
+) {
 	begin := time.Now()
 	first, err := server.LSNs(ctx)
 	if err != nil {
@@ -115,7 +122,8 @@ func (p *Report) checkRedo(first, last innodb.LSNs, between time.Duration) {
 		capacity *= files
 	}
 	age := int64(last.Current - last.Checkpoint)
-	text := fmt.Sprintf("%s log, of which %s since the last checkpoint", humanize.IBytes(uint64(capacity)), humanize.IBytes(uint64(age)))
+	text := fmt.Sprintf("%s log, of which %s since the last checkpoint", humanize.IBytes(uint64(capacity)),
+		humanize.IBytes(uint64(age)))
 	rate := float64(last.Current-first.Current) / between.Seconds()
 	if between < leastSample || capacity == 0 {
 		p.Add("redo", GradeOK, text)
@@ -124,8 +132,10 @@ func (p *Report) checkRedo(first, last innodb.LSNs, between time.Duration) {
 	text += fmt.Sprintf("; the server writes %s/s", humanize.IBytes(uint64(rate)))
 	room := time.Duration(float64(max(capacity-age, 0)) / max(rate, 1) * float64(time.Second))
 	if room < leastTime {
-		p.note("redo", GradeWarning, text+fmt.Sprintf(" and could overwrite what a backup has to read first within %s", room.Round(100*time.Millisecond)),
-			"make innodb_log_file_size larger: a backup fails with exit code 4 if the server overwrites redo that was not read yet")
+		p.note("redo", GradeWarning, text+fmt.Sprintf(" and could overwrite what a backup has to read first within %s",
+			room.Round(100*time.Millisecond)),
+			"make innodb_log_file_size larger: a backup fails with exit code 4 if the server overwrites redo that was not "+
+				"read yet")
 		return
 	}
 	p.Add("redo", GradeOK, text)
@@ -148,14 +158,17 @@ func (p *Report) checkClock(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	const correct = "set the clock of this machine right: ids are made of it, and the newest id is taken for the latest backup"
+	const correct = "set the clock of this machine right: ids are made of it, and the newest id is taken for the " +
+		"latest backup"
 	if n := len(list); n > 0 && list[n-1].Started.After(asked.Add(mostSkew)) {
-		p.Add("clock", GradeError, fmt.Sprintf("backup %s began %s after now: a new backup would not be the latest", list[n-1].ID, list[n-1].Started.Sub(asked).Round(time.Second)), correct)
+		p.Add("clock", GradeError, fmt.Sprintf("backup %s began %s after now: a new backup would not be the latest",
+			list[n-1].ID, list[n-1].Started.Sub(asked).Round(time.Second)), correct)
 		return nil
 	}
 	ahead, took := server.Sub(asked), time.Since(asked)
 	if ahead > mostSkew+took || ahead < -mostSkew {
-		p.Add("clock", GradeWarning, fmt.Sprintf("the server's clock says %s, this machine's %s", server.Format(time.RFC3339), asked.UTC().Format(time.RFC3339)), correct)
+		p.Add("clock", GradeWarning, fmt.Sprintf("the server's clock says %s, this machine's %s", server.Format(time.RFC3339),
+			asked.UTC().Format(time.RFC3339)), correct)
 		return nil
 	}
 	p.Add("clock", GradeOK, "the server's time is this machine's")
@@ -173,14 +186,16 @@ func (p *Report) checkObstacles(ctx context.Context, o Options) error {
 		}
 	}
 	if holder != "" {
-		p.note("busy", GradeWarning, "the repository is locked by "+holder, "one command at a time changes a repository: wait until that one has ended")
+		p.note("busy", GradeWarning, "the repository is locked by "+holder,
+			"one command at a time changes a repository: wait until that one has ended")
 	}
 	found, err := o.Server.Obstacles(ctx, longRunning)
 	if err != nil {
 		return err
 	}
 	for _, b := range found {
-		p.note("busy", GradeWarning, b.String(), "a backup waits for it, for as long as "+hint.Option("lock-wait")+", and fails with exit code 4 then")
+		p.note("busy", GradeWarning, b.String(), "a backup waits for it, for as long as "+hint.Option("lock-wait")+
+			", and fails with exit code 4 then")
 	}
 	if holder == "" && len(found) == 0 {
 		p.note("busy", GradeOK, "nothing is in the way of a backup")

@@ -49,14 +49,17 @@ func (p *Report) compareSource(last *repo.Attempt, uuid string, o Options) {
 	case samePlace:
 		p.Add("repository", GradeWarning, newest+", but the data directory has been made anew since")
 	case sameData && sameID:
-		p.Add("repository", GradeWarning, fmt.Sprintf("%s: this server, %s, has moved from there, or is a copy", newest, here(p.Facts)),
+		p.Add("repository", GradeWarning, fmt.Sprintf("%s: this server, %s, has moved from there, or is a copy", newest,
+			here(p.Facts)),
 			"if it is a copy, give it a repository of its own")
 	case o.NewServer:
 		p.Add("repository", GradeWarning, fmt.Sprintf("%s; from now on the repository is for %s", newest, here(p.Facts)))
 	case sameData:
-		p.Add("repository", GradeError, fmt.Sprintf("%s, of which this server, %s, is a copy", newest, here(p.Facts)), newServerHints()...)
+		p.Add("repository", GradeError, fmt.Sprintf("%s, of which this server, %s, is a copy", newest, here(p.Facts)),
+			newServerHints()...)
 	default:
-		p.Add("repository", GradeError, fmt.Sprintf("%s, which is another server than this, %s", newest, here(p.Facts)), newServerHints()...)
+		p.Add("repository", GradeError, fmt.Sprintf("%s, which is another server than this, %s", newest, here(p.Facts)),
+			newServerHints()...)
 	}
 }
 

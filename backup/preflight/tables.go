@@ -66,7 +66,8 @@ func (p *Report) scanTables(ctx context.Context, o Options) error {
 		p.Add(CheckTables, GradeError, text, SkipHint())
 	}
 	p.scanned = true
-	p.Add(CheckTables, GradeOK, fmt.Sprintf("%d databases, %d files, %s", len(p.first.Databases), len(p.first.Entries), humanize.IBytes(uint64(p.Bytes))))
+	p.Add(CheckTables, GradeOK, fmt.Sprintf("%d databases, %d files, %s", len(p.first.Databases), len(p.first.Entries),
+		humanize.IBytes(uint64(p.Bytes))))
 	return nil
 }
 
@@ -101,7 +102,8 @@ func (p *Report) passOver(denied []bool) []datadir.Entry {
 			refused = append(refused, e)
 		default:
 			p.Layout.Skip[e.Path()] = true
-			p.first.Unreadable = append(p.first.Unreadable, datadir.Unreadable{Entry: e, Name: e.Path(), Why: datadir.ErrDenied.Error()})
+			p.first.Unreadable = append(p.first.Unreadable,
+				datadir.Unreadable{Entry: e, Name: e.Path(), Why: datadir.ErrDenied.Error()})
 			continue
 		}
 		kept = append(kept, e)

@@ -67,7 +67,9 @@ func (d Difference) Empty() bool { return len(d.Missing)+len(d.Surplus)+len(d.Da
 
 // Intersect keeps what is in both.
 func (d Difference) Intersect(other Difference) Difference {
-	return Difference{inBoth(d.Missing, other.Missing), inBoth(d.Surplus, other.Surplus), inBoth(d.Databases, other.Databases)}
+	return Difference{
+		inBoth(d.Missing, other.Missing), inBoth(d.Surplus, other.Surplus), inBoth(d.Databases, other.Databases),
+	}
 }
 
 func inBoth[T comparable](a, b []T) []T {

@@ -27,7 +27,10 @@ func ReadDictionary(ctx context.Context, server TableLister) (*Dictionary, error
 	if err != nil {
 		return nil, err
 	}
-	d := &Dictionary{Spaces: make(map[string]innodb.SpaceID, len(tables)), Names: make(map[innodb.SpaceID]string, len(tables))}
+	d := &Dictionary{
+		Spaces: make(map[string]innodb.SpaceID, len(tables)),
+		Names:  make(map[innodb.SpaceID]string, len(tables)),
+	}
 	for _, t := range tables {
 		d.Spaces[strings.ToLower(t.Name)] = t.Space
 		if t.Space != 0 {
@@ -63,11 +66,11 @@ func (d *Dictionary) Mismatch(e Entry, id innodb.SpaceID) string {
 	return fmt.Sprintf("its file %s is a copy of %s.ibd, or was exchanged with it", e.Path(), owner)
 }
 
-// Unowned are those of the unknown files that belong to nobody for sure, if the
-// dictionary was read after the files had been listed: InnoDB makes, renames and drops
-// a file and its table under one lock, under which the dictionary is read, too. One is
-// kept that has the number of a table whose own file is not there, or has another
-// number: it may be that one. moved says so of each.
+// Unowned returns those of the unknown files that surely belong to no table. It requires
+// that the dictionary was read after the files had been listed: InnoDB makes, renames and
+// drops a file and its table under one lock, and the dictionary is read under it, too. A
+// file is kept that has the number of a table whose own file is missing or has another
+// number, because it may be that one; moved has a text about each of these.
 func (d *Dictionary) Unowned(l Layout, unknown, all []Entry) (found, moved []string, err error) {
 	if len(unknown) == 0 {
 		return nil, nil, nil
@@ -92,28 +95,43 @@ func (d *Dictionary) Unowned(l Layout, unknown, all []Entry) (found, moved []str
 			return nil, nil, err
 		}
 		owner, owned := d.Names[id]
-		var ownID innodb.SpaceID
+		ownID := innodb.SpaceID(0)
 		if owned {
-			own, isThere := there[strings.ToLower(owner)]
-			if !isThere { // a filter may have left it out
-				own = Entry{Dir: path.Dir(owner), Name: path.Base(owner) + ".ibd"}
-			}
-			if ownID, err = readSpaceID(l, own, page); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if ownID, err = ownSpaceID(l, owner, there, page); err != nil {
 				return nil, nil, err
 			}
 		}
 		switch _, err := l.Stat(l.File(e)); {
 		case errors.Is(err, fs.ErrNotExist): // renamed: what is in its owner's place now may be this file
 		case owned && ownID != id:
-			what := "is not there"
-			if ownID != 0 {
-				what = "has another"
-			}
-			moved = append(moved, fmt.Sprintf("%s has the number of %s.ibd, which %s", e.Path(), owner, what))
+			moved = append(moved, movedText(e, owner, ownID))
 		case id == 0 && e.Volatile(): // it may be so new that nothing was written to it
 		default:
 			found = append(found, e.Path())
 		}
 	}
 	return found, moved, nil
+}
+
+// ownSpaceID returns the number in the file that is in the place of a table, 0 if there is
+// none.
+func ownSpaceID(l Layout, table string, there map[string]Entry, page []byte) (innodb.SpaceID, error) {
+	own, isThere := there[strings.ToLower(table)]
+	if !isThere { // a filter may exclude it
+		own = Entry{Dir: path.Dir(table), Name: path.Base(table) + ".ibd"}
+	}
+	id, err := readSpaceID(l, own, page)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	return id, err
+}
+
+// movedText says of a file that it may be the one of a table, in whose place is another.
+func movedText(e Entry, table string, inPlace innodb.SpaceID) string {
+	what := "is not there"
+	if inPlace != 0 {
+		what = "has another"
+	}
+	return fmt.Sprintf("%s has the number of %s.ibd, which %s", e.Path(), table, what)
 }

@@ -47,10 +47,12 @@ func datadirWith(t *testing.T, files map[string]string) (Layout, []Entry) {
 // A file that may be all that there is of a table, or that a running statement is
 // making, is never left out.
 func TestLeftOver(t *testing.T) {
-	const fts, index, alter = "FTS_0000000000000014_CONFIG.ibd", "FTS_0000000000000014_0000000000000020_INDEX_1.ibd", "#sql-alter-1-2.ibd"
+	const fts, index, alter = "FTS_0000000000000014_CONFIG.ibd", "FTS_0000000000000014_0000000000000020_INDEX_1.ibd",
+		"#sql-alter-1-2.ibd"
 	d := &Dictionary{
-		Spaces: map[string]innodb.SpaceID{"shop/t": 5, "shop/ft": 6, "shop/" + strings.ToLower(fts[:len(fts)-4]): 7, "shop/#sql-alter-1-2": 8, "shop/inside": 0},
-		Names:  map[innodb.SpaceID]string{5: "shop/t", 6: "shop/ft", 7: "shop/" + fts[:len(fts)-4], 8: "shop/#sql-alter-1-2"},
+		Spaces: map[string]innodb.SpaceID{"shop/t": 5, "shop/ft": 6, "shop/" + strings.ToLower(fts[:len(fts)-4]): 7,
+			"shop/#sql-alter-1-2": 8, "shop/inside": 0},
+		Names: map[innodb.SpaceID]string{5: "shop/t", 6: "shop/ft", 7: "shop/" + fts[:len(fts)-4], 8: "shop/#sql-alter-1-2"},
 	}
 	for _, tt := range []struct {
 		name        string
@@ -58,20 +60,34 @@ func TestLeftOver(t *testing.T) {
 		gone        []string // between the list of the files and the look at them
 		want, moved string
 	}{
-		{name: "all are known", files: map[string]string{"shop/t.ibd": page0(5), "shop/ft.ibd": page0(6), "shop/" + fts: page0(7), "shop/" + alter: page0(8)}},
-		{name: "a copy of a table", files: map[string]string{"shop/t.ibd": page0(5), "shop/old.ibd": page0(5)}, want: "shop/old.ibd"},
-		{name: "a copy of a full-text index", files: map[string]string{"shop/" + fts: page0(7), "shop2/" + fts: page0(7)}, want: "shop2/" + fts},
-		{name: "a full-text index of another server", files: map[string]string{"shop/" + index: page0(99)}, want: "shop/" + index},
-		{name: "an intermediate table of another server", files: map[string]string{"shop/#sql-ib99-1.ibd": page0(99)}, want: "shop/#sql-ib99-1.ibd"},
-		{name: "a copy under the name of an intermediate table", files: map[string]string{"shop/t.ibd": page0(5), "shop/#sql-ib99-1.ibd": page0(5)}, want: "shop/#sql-ib99-1.ibd"},
+		{name: "all are known", files: map[string]string{"shop/t.ibd": page0(5), "shop/ft.ibd": page0(6),
+			"shop/" + fts: page0(7), "shop/" + alter: page0(8)}},
+		{name: "a copy of a table", files: map[string]string{"shop/t.ibd": page0(5), "shop/old.ibd": page0(5)},
+			want: "shop/old.ibd"},
+		{name: "a copy of a full-text index", files: map[string]string{"shop/" + fts: page0(7), "shop2/" + fts: page0(7)},
+			want: "shop2/" + fts},
+		{name: "a full-text index of another server", files: map[string]string{"shop/" + index: page0(99)},
+			want: "shop/" + index},
+		{name: "an intermediate table of another server", files: map[string]string{"shop/#sql-ib99-1.ibd": page0(99)},
+			want: "shop/#sql-ib99-1.ibd"},
+		{name: "a copy under the name of an intermediate table",
+			files: map[string]string{"shop/t.ibd": page0(5), "shop/#sql-ib99-1.ibd": page0(5)}, want: "shop/#sql-ib99-1.ibd"},
 		{name: "garbage", files: map[string]string{"shop/garbage.ibd": "garbage"}, want: "shop/garbage.ibd"},
-		{name: "a file in the place of a table of the system tablespace", files: map[string]string{"shop/inside.ibd": page0(99)}, want: "shop/inside.ibd"},
-		{name: "new files without pages", files: map[string]string{"shop/#sql-alter-9-9.ibd": "", "shop/" + index: strings.Repeat("\x00", 16384)}},
-		{name: "an intermediate table that has got its name", files: map[string]string{"shop/#sql-alter-7-7.ibd": page0(5), "shop/t.ibd": page0(5)}, gone: []string{"shop/#sql-alter-7-7.ibd"}},
+		{name: "a file in the place of a table of the system tablespace",
+			files: map[string]string{"shop/inside.ibd": page0(99)}, want: "shop/inside.ibd"},
+		{name: "new files without pages", files: map[string]string{"shop/#sql-alter-9-9.ibd": "",
+			"shop/" + index: strings.Repeat("\x00", 16384)}},
+		{name: "an intermediate table that has got its name",
+			files: map[string]string{"shop/#sql-alter-7-7.ibd": page0(5),
+				"shop/t.ibd": page0(5)}, gone: []string{"shop/#sql-alter-7-7.ibd"}},
 		{name: "a dropped index", files: map[string]string{"shop/" + index: page0(99)}, gone: []string{"shop/" + index}},
-		{name: "a renamed table", files: map[string]string{"shop/moved.ibd": page0(5)}, moved: "shop/moved.ibd has the number of shop/t.ibd, which is not there"},
-		{name: "two tables with each other's files, and a copy", files: map[string]string{"shop/t.ibd": page0(6), "shop/old.ibd": page0(5)}, moved: "shop/old.ibd has the number of shop/t.ibd, which has another"},
-		{name: "an index under another name", files: map[string]string{"shop/" + index: page0(7)}, moved: "shop/" + index + " has the number of shop/" + fts},
+		{name: "a renamed table", files: map[string]string{"shop/moved.ibd": page0(5)},
+			moved: "shop/moved.ibd has the number of shop/t.ibd, which is not there"},
+		{name: "two tables with each other's files, and a copy",
+			files: map[string]string{"shop/t.ibd": page0(6), "shop/old.ibd": page0(5)}, moved: "shop/old.ibd has the number " +
+				"of shop/t.ibd, which has another"},
+		{name: "an index under another name", files: map[string]string{"shop/" + index: page0(7)},
+			moved: "shop/" + index + " has the number of shop/" + fts},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l, entries := datadirWith(t, tt.files)

@@ -25,7 +25,8 @@ func SupportedEngine(engine string) bool {
 // engineName is the name of an engine as the server writes it. Old definitions have
 // others, which the server compares without case.
 func engineName(name string) string {
-	for _, known := range [...]string{"InnoDB", "Aria", "MyISAM", "MRG_MyISAM", "CSV", "ARCHIVE", "MEMORY", "BLACKHOLE", "FEDERATED", "partition"} {
+	for _, known := range [...]string{"InnoDB", "Aria", "MyISAM", "MRG_MyISAM", "CSV", "ARCHIVE", "MEMORY", "BLACKHOLE",
+		"FEDERATED", "partition"} {
 		if strings.EqualFold(known, name) {
 			return known
 		}

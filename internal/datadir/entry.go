@@ -50,7 +50,8 @@ func (e Entry) HoldsLogRows() bool { return e.OfLogTable() && path.Ext(e.Name) =
 // keeps to its own locks with them. Others may come and go at any time.
 func (e Entry) Known() bool {
 	switch path.Ext(e.Name) {
-	case ".frm", ".ibd", aria.IndexExt, aria.DataExt, ".MYI", ".MYD", ".MRG", ".CSV", ".CSM", ARZExt, ".ARM", ".TRG", ".TRN", ".opt", ".par":
+	case ".frm", ".ibd", aria.IndexExt, aria.DataExt, ".MYI", ".MYD", ".MRG", ".CSV", ".CSM", ARZExt, ".ARM", ".TRG",
+		".TRN", ".opt", ".par":
 		return e.Dir != ""
 	}
 	return false

@@ -21,7 +21,8 @@ func FuzzViewTables(f *testing.F) {
 }
 
 func FuzzSystemFiles(f *testing.F) {
-	for _, path := range []string{"", "ibdata1:12M;ibdata2:50M:autoextend:max:500M", "/dev/sda:3Graw", "a:1;", ":", "a;b"} {
+	for _, path := range []string{"", "ibdata1:12M;ibdata2:50M:autoextend:max:500M", "/dev/sda:3Graw", "a:1;", ":",
+		"a;b"} {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
@@ -49,7 +50,8 @@ func FuzzResolve(f *testing.F) {
 		if !filepath.IsAbs(got) || filepath.Clean(got) != got {
 			t.Errorf("%q is %q", path, got)
 		}
-		if rel, err := filepath.Rel("/srv/data", path); err == nil && filepath.IsAbs(path) && filepath.IsLocal(rel) && got != filepath.Join("/mnt/data", rel) {
+		if rel, err := filepath.Rel("/srv/data", path); err == nil && filepath.IsAbs(path) && filepath.IsLocal(rel) &&
+			got != filepath.Join("/mnt/data", rel) {
 			t.Errorf("%q is %q", path, got)
 		}
 	})

@@ -135,7 +135,8 @@ func (j Judge) wrongFiles(key TableKey, t *Table) string {
 			case file.Open && j.untouched(file):
 				return fmt.Sprintf("%s was not closed properly when the server ended the last time", name)
 			}
-			if want := t.Files[stem+exts[0]].DataSize; i == len(exts)-1 && (want > file.Size || ext == ".MYD" && j.tooLong(file, want)) {
+			if want := t.Files[stem+exts[0]].DataSize; i == len(exts)-1 &&
+				(want > file.Size || ext == ".MYD" && j.tooLong(file, want)) {
 				return fmt.Sprintf("its data file %s has %d bytes, and must have %d", name, file.Size, want)
 			}
 		}

@@ -35,7 +35,10 @@ type Version interface {
 // NewLayout reads the layout out of the server's global variables. datadir may
 // be another path to the same directory than the server's.
 func NewLayout(datadir string, vars map[string]string, version Version) (Layout, error) {
-	l := Layout{Dir: filepath.Clean(datadir), ServerDir: filepath.Clean(vars["datadir"]), Vars: vars, Version: version, ignored: map[string]bool{}, Skip: map[string]bool{}, BadDefinitions: map[string]Problem{}}
+	l := Layout{
+		Dir: filepath.Clean(datadir), ServerDir: filepath.Clean(vars["datadir"]), Vars: vars, Version: version,
+		ignored: map[string]bool{}, Skip: map[string]bool{}, BadDefinitions: map[string]Problem{},
+	}
 	home := l.Resolve(vars["innodb_data_home_dir"])
 	system, err := systemFiles(vars["innodb_data_file_path"])
 	if err != nil {

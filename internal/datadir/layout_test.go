@@ -15,9 +15,12 @@ import (
 
 func TestLayoutOfVariables(t *testing.T) {
 	vars := map[string]string{
-		"datadir": "/var/lib/mysql/", "innodb_data_home_dir": "", "innodb_data_file_path": "ibdata1:12M;/ssd/ibdata2:50M:autoextend:max:1G",
-		"innodb_undo_directory": "./undo", "innodb_log_group_home_dir": "/var/lib/mysql/redo", "aria_log_dir_path": "/var/lib/mysql/",
-		"ignore_db_dirs": "a,b", "innodb_page_size": "16384", "log_bin_basename": "/var/lib/mysql/logs/binlog", "tmpdir": "/tmp:/var/lib/mysql/tmp",
+		"datadir": "/var/lib/mysql/", "innodb_data_home_dir": "",
+		"innodb_data_file_path": "ibdata1:12M;/ssd/ibdata2:50M:autoextend:max:1G",
+		"innodb_undo_directory": "./undo", "innodb_log_group_home_dir": "/var/lib/mysql/redo",
+		"aria_log_dir_path": "/var/lib/mysql/",
+		"ignore_db_dirs":    "a,b", "innodb_page_size": "16384", "log_bin_basename": "/var/lib/mysql/logs/binlog",
+		"tmpdir": "/tmp:/var/lib/mysql/tmp",
 	}
 	l, err := NewLayout("/mnt/data", vars, nil)
 	if err != nil {
@@ -41,7 +44,8 @@ func TestLayoutOfVariables(t *testing.T) {
 }
 
 func TestSystemFilesThatCannotBe(t *testing.T) {
-	for _, path := range []string{"ibdata1", ":12M", "ibdata1:", "/dev/sdb1:3Gnewraw", "/dev/sdb1:3G:raw", "ibdata1:12M;;ibdata2:1M"} {
+	for _, path := range []string{"ibdata1", ":12M", "ibdata1:", "/dev/sdb1:3Gnewraw", "/dev/sdb1:3G:raw",
+		"ibdata1:12M;;ibdata2:1M"} {
 		if names, err := systemFiles(path); err == nil {
 			t.Errorf("systemFiles(%q) = %q, want an error", path, names)
 		}
@@ -51,12 +55,16 @@ func TestSystemFilesThatCannotBe(t *testing.T) {
 func TestScanTakesWhatBelongsIntoABackup(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{
-		"ibdata1", "ib_logfile0", "ibtmp1", "undo001", "aria_log_control", "aria_log.00000001", "ddl.log", "mysqld.pid", "host.err",
-		"ib_buffer_pool", "mysql_upgrade_info", "debian-10.11.flag", "stray.bin", "binlog.000001", "db1-relay-bin.000007", "mariadb-bin.index", "tc.log",
-		"shop/db.opt", "shop/orders.frm", "shop/orders.ibd", "shop/parts.frm", "shop/parts.MAD", "shop/parts.MAI", "shop/old.MYD", "shop/old.MYI",
+		"ibdata1", "ib_logfile0", "ibtmp1", "undo001", "aria_log_control", "aria_log.00000001", "ddl.log", "mysqld.pid",
+		"host.err",
+		"ib_buffer_pool", "mysql_upgrade_info", "debian-10.11.flag", "stray.bin", "binlog.000001", "db1-relay-bin.000007",
+		"mariadb-bin.index", "tc.log",
+		"shop/db.opt", "shop/orders.frm", "shop/orders.ibd", "shop/parts.frm", "shop/parts.MAD", "shop/parts.MAI",
+		"shop/old.MYD", "shop/old.MYI",
 		"shop/sales.frm", "shop/sales#P#p0.ibd", "shop/sales#P#p1.ibd", "shop/ins.TRN", "shop/orders.TRG", "shop/unknown.bin",
 		"shop/#sql-alter-1.ibd", "shop/#sql-alter-1.frm", "shop/#sql_2.MYD", "shop/x.TMD", "shop/x.cfg",
-		"shop/FTS_000000000000007e_00000000000000b0_INDEX_1.ibd", "#innodb_redo/x", ".hidden/x", "lost+found/x", "skip/x", "empty/",
+		"shop/FTS_000000000000007e_00000000000000b0_INDEX_1.ibd", "#innodb_redo/x", ".hidden/x", "lost+found/x", "skip/x",
+		"empty/",
 	} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -84,8 +92,10 @@ func TestScanTakesWhatBelongsIntoABackup(t *testing.T) {
 	}
 	want := []string{
 		"debian-10.11.flag ", "ib_buffer_pool ", "mysql_upgrade_info ",
-		"shop/#sql-alter-1.ibd #sql-alter-1", "shop/FTS_000000000000007e_00000000000000b0_INDEX_1.ibd FTS_000000000000007e_00000000000000b0_INDEX_1",
-		"shop/db.opt ", "shop/ins.TRN ", "shop/old.MYD old", "shop/old.MYI old", "shop/orders.TRG orders", "shop/orders.frm orders", "shop/orders.ibd orders",
+		"shop/#sql-alter-1.ibd #sql-alter-1", "shop/FTS_000000000000007e_00000000000000b0_INDEX_1.ibd " +
+			"FTS_000000000000007e_00000000000000b0_INDEX_1",
+		"shop/db.opt ", "shop/ins.TRN ", "shop/old.MYD old", "shop/old.MYI old", "shop/orders.TRG orders",
+		"shop/orders.frm orders", "shop/orders.ibd orders",
 		"shop/parts.MAI parts", "shop/parts.MAD parts", "shop/parts.frm parts",
 		"shop/sales#P#p0.ibd sales", "shop/sales#P#p1.ibd sales", "shop/sales.frm sales",
 	}
@@ -108,10 +118,14 @@ func TestScanTakesWhatBelongsIntoABackup(t *testing.T) {
 func TestDatabaseBesideFilesOfTheServer(t *testing.T) {
 	const dir = "shop"
 	for variable, value := range map[string]string{
-		"log_error": "shop/err.log", "general_log_file": "DATADIR/shop/general.log", "slow_query_log_file": "./shop/slow", "log_bin_basename": "DATADIR/shop/binlog",
-		"relay_log_basename": "DATADIR/shop/relay", "log_bin_index": "DATADIR/shop/binlog.index", "tmpdir": "/tmp:DATADIR/shop", "innodb_tmpdir": "DATADIR/shop", "slave_load_tmpdir": "DATADIR/shop",
-		"innodb_temp_data_file_path": "shop/ibtmp1:12M:autoextend", "pid_file": "DATADIR/shop/pid", "socket": "DATADIR/shop/sock", "innodb_undo_directory": "shop",
-		"innodb_log_group_home_dir": "./shop", "aria_log_dir_path": "DATADIR/shop/", "innodb_data_file_path": "shop/ibdata1:12M:autoextend",
+		"log_error": "shop/err.log", "general_log_file": "DATADIR/shop/general.log", "slow_query_log_file": "./shop/slow",
+		"log_bin_basename":   "DATADIR/shop/binlog",
+		"relay_log_basename": "DATADIR/shop/relay", "log_bin_index": "DATADIR/shop/binlog.index",
+		"tmpdir": "/tmp:DATADIR/shop", "innodb_tmpdir": "DATADIR/shop", "slave_load_tmpdir": "DATADIR/shop",
+		"innodb_temp_data_file_path": "shop/ibtmp1:12M:autoextend", "pid_file": "DATADIR/shop/pid",
+		"socket": "DATADIR/shop/sock", "innodb_undo_directory": "shop",
+		"innodb_log_group_home_dir": "./shop", "aria_log_dir_path": "DATADIR/shop/",
+		"innodb_data_file_path": "shop/ibdata1:12M:autoextend",
 	} {
 		for _, tt := range []struct {
 			name     string
@@ -128,14 +142,16 @@ func TestDatabaseBesideFilesOfTheServer(t *testing.T) {
 		} {
 			t.Run(variable+", "+tt.name, func(t *testing.T) {
 				datadir := t.TempDir()
-				own := "err.log general.log slow binlog.000001 binlog.index relay.000002 ibtmp1 pid undo001 ib_logfile0 aria_log_control aria_log.00000001 ibdata1 #sql-temptable-1.MAI #sql1.frm"
+				own := "err.log general.log slow binlog.000001 binlog.index relay.000002 ibtmp1 pid undo001 ib_logfile0 " +
+					"aria_log_control aria_log.00000001 ibdata1 #sql-temptable-1.MAI #sql1.frm"
 				for name := range strings.FieldsSeq(own + " " + tt.files) {
 					path := filepath.Join(datadir, dir, name)
 					if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, nil, 0o600)); err != nil {
 						t.Fatal(err)
 					}
 				}
-				l, err := NewLayout(datadir, map[string]string{"datadir": datadir, "innodb_page_size": "16384", variable: strings.ReplaceAll(value, "DATADIR", datadir)}, nil)
+				l, err := NewLayout(datadir, map[string]string{"datadir": datadir, "innodb_page_size": "16384",
+					variable: strings.ReplaceAll(value, "DATADIR", datadir)}, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -171,7 +187,8 @@ func TestScanOfClosedDirectories(t *testing.T) {
 	}
 	t.Cleanup(func() { os.RemoveAll(datadir) })
 	server := fsuser.User{UID: 64999, GID: 64998}
-	for name, mode := range map[string]os.FileMode{"shop": 0o700, "old.d": 0o700, "lost+found": 0o700, ".git": 0o700, "open": 0o755} {
+	for name, mode := range map[string]os.FileMode{"shop": 0o700, "old.d": 0o700, "lost+found": 0o700, ".git": 0o700,
+		"open": 0o755} {
 		if err := os.Mkdir(filepath.Join(datadir, name), mode); err != nil {
 			t.Fatal(err)
 		}
@@ -196,9 +213,11 @@ func TestScanOfClosedDirectories(t *testing.T) {
 func TestFilesOfNamedConnections(t *testing.T) {
 	l := Layout{Dir: "/d", Vars: map[string]string{"relay_log_basename": "/d/rl", "relay_log_info_file": "relay-log.info"}}
 	for name, want := range map[string]bool{
-		"master-east.info": true, "master-@0041b.info": true, "relay-log-east.info": true, "rl-east.000001": true, "rl-east.index": true, "rl.000001": true,
+		"master-east.info": true, "master-@0041b.info": true, "relay-log-east.info": true, "rl-east.000001": true,
+		"rl-east.index": true, "rl.000001": true,
 		"mysqld-relay-bin-east.000001": true, "db1-relay-bin-we@0020st.index": true, "db1-relay-bin.000002": true,
-		"rl-east.txt": false, "mysqld-relay-bin-east.txt": false, "mysqld-relay-bin-east.0001x": false, "mysqld-relay-binary.000001": false, "rleast.000001": false, "slave-east.info": false, "master-east.txt": false,
+		"rl-east.txt": false, "mysqld-relay-bin-east.txt": false, "mysqld-relay-bin-east.0001x": false,
+		"mysqld-relay-binary.000001": false, "rleast.000001": false, "slave-east.info": false, "master-east.txt": false,
 	} {
 		if got := l.handledElsewhere(name); got != want {
 			t.Errorf("%s is known: %t, want %t", name, got, want)

@@ -29,7 +29,8 @@ func (l Layout) handledElsewhere(name string) bool {
 			return true
 		}
 	}
-	for _, prefix := range []string{"undo", "ib_logfile", "aria_log", "ibtmp", "ddl_recovery", "multi-master", "relay-log", "master.info", "core", "innodb_status", "#", ".", "binlog", "tc.log", "ddl.log", "galera.", "grastate", "gvwstate"} {
+	for _, prefix := range []string{"undo", "ib_logfile", "aria_log", "ibtmp", "ddl_recovery", "multi-master", "relay-log",
+		"master.info", "core", "innodb_status", "#", ".", "binlog", "tc.log", "ddl.log", "galera.", "grastate", "gvwstate"} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}
@@ -37,7 +38,8 @@ func (l Layout) handledElsewhere(name string) bool {
 	if l.ofConnection(name) {
 		return true
 	}
-	for _, variable := range []string{"log_bin_basename", "relay_log_basename", "log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket", "log_basename"} {
+	for _, variable := range []string{"log_bin_basename", "relay_log_basename", "log_error", "general_log_file",
+		"slow_query_log_file", "pid_file", "socket", "log_basename"} {
 		base := filepath.Base(l.Vars[variable])
 		if l.Vars[variable] != "" && (name == base || strings.HasPrefix(name, base+".")) {
 			return true
@@ -66,7 +68,8 @@ func (l Layout) ofConnection(name string) bool {
 	isNumber := len(ext) > 1 && strings.Trim(ext[1:], "0123456789") == ""
 	isLog := strings.Contains(name, "-relay-bin-") || relay != "" && strings.HasPrefix(name, filepath.Base(relay)+"-")
 	return isLog && (isNumber || ext == ".index") ||
-		info != "" && ext == path.Ext(info) && strings.HasPrefix(name, strings.TrimSuffix(filepath.Base(info), path.Ext(info)))
+		info != "" && ext == path.Ext(info) && strings.HasPrefix(name,
+			strings.TrimSuffix(filepath.Base(info), path.Ext(info)))
 }
 
 // holdsEngines reports whether a directory holds files of InnoDB or Aria that belong
@@ -77,14 +80,16 @@ func (l Layout) holdsEngines(dir string) bool {
 
 // engineFiles are such files, one for each directory at least.
 func (l Layout) engineFiles() []string {
-	return append(slices.Clone(l.System), filepath.Join(l.undo, "undo001"), l.Redo, filepath.Join(l.Aria, "aria_log_control"))
+	return append(slices.Clone(l.System), filepath.Join(l.undo, "undo001"), l.Redo,
+		filepath.Join(l.Aria, "aria_log_control"))
 }
 
 // holdsLogs reports whether the server writes logs or temporary files into a
 // directory.
 func (l Layout) holdsLogs(dir string) bool {
 	for _, name := range []string{
-		"log_bin_basename", "log_bin_index", "relay_log_basename", "relay_log_index", "relay_log_info_file", "innodb_temp_data_file_path",
+		"log_bin_basename", "log_bin_index", "relay_log_basename", "relay_log_index", "relay_log_info_file",
+		"innodb_temp_data_file_path",
 		"log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket",
 	} {
 		if l.Vars[name] != "" && filepath.Dir(l.Resolve(l.Vars[name])) == dir {
@@ -107,7 +112,8 @@ func (l Layout) ownFile(file string) bool {
 	if slices.Contains(l.engineFiles(), file) {
 		return true
 	}
-	return slices.ContainsFunc([]string{"log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket", "file_key_management_filename"}, func(name string) bool {
+	return slices.ContainsFunc([]string{"log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket",
+		"file_key_management_filename"}, func(name string) bool {
 		return l.Vars[name] != "" && l.Resolve(l.Vars[name]) == file
 	})
 }
@@ -124,7 +130,8 @@ func systemFiles(path string) ([]string, error) {
 		if name == "" || !ok || size == "" {
 			return nil, fmt.Errorf("innodb_data_file_path %q: no size behind %q", path, part)
 		}
-		if _, attributes, _ := strings.Cut(size, ":"); strings.Contains(size, "raw") || strings.Contains(attributes, "raw") || strings.HasSuffix(strings.ToLower(size), "newraw") {
+		if _, attributes, _ := strings.Cut(size, ":"); strings.Contains(size, "raw") || strings.Contains(attributes, "raw") ||
+			strings.HasSuffix(strings.ToLower(size), "newraw") {
 			return nil, fmt.Errorf("innodb_data_file_path %q: raw devices cannot be backed up", path)
 		}
 		names = append(names, name)

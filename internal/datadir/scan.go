@@ -244,7 +244,8 @@ func (s *Scan) add(l Layout, dir string, d fs.DirEntry) error {
 			return nil
 		}
 		if _, err := l.Files.Statx(filepath.Join(l.Dir, dir, e.Name), unix.AT_SYMLINK_NOFOLLOW, unix.STATX_TYPE); err == nil {
-			s.Broken = append(s.Broken, BrokenLink{e, fmt.Sprintf("%s leads to %s, and %s is there, too", path.Join(dir, d.Name()), to.To, e.Name)})
+			s.Broken = append(s.Broken, BrokenLink{e, fmt.Sprintf("%s leads to %s, and %s is there, too",
+				path.Join(dir, d.Name()), to.To, e.Name)})
 		}
 	}
 	if to.Kind == repo.LinkISL {

@@ -12,15 +12,15 @@ import (
 	"mbk/internal/innodb"
 )
 
-// Selection knows which files a filtered backup is about. Names are those of the
-// moment at which it is asked: what a table is called under BLOCK_DDL decides. A
+// Selection knows which files a filtered backup holds. It judges names as they are when
+// it is asked: what a table is called under BLOCK_DDL decides. A
 // nil Selection keeps everything.
 type Selection struct {
 	Filter *filter.Filter
 	server TableLister
 }
 
-// TableLister is who knows the tables of InnoDB: a running server.
+// TableLister knows the tables of InnoDB, as a running server does.
 type TableLister interface {
 	InnoDBTables(ctx context.Context) ([]innodb.Table, error)
 }
@@ -36,84 +36,118 @@ func NewSelection(spec filter.Spec, fold bool, tables TableLister) (*Selection, 
 }
 
 // mayHold reports whether a database directory has to be looked into.
-func (k *Selection) mayHold(dir string) bool { return k == nil || k.Filter.MayHold(filename.SQL(dir)) }
+func (sel *Selection) mayHold(dir string) bool {
+	return sel == nil || sel.Filter.MayHold(filename.SQL(dir))
+}
 
 // Keeps reports whether a table is kept, by its names on disk.
-func (k *Selection) Keeps(dir, table string) bool {
-	return k == nil || k.Filter.Table(filename.SQL(dir), filename.SQL(table))
+func (sel *Selection) Keeps(dir, table string) bool {
+	return sel == nil || sel.Filter.Table(filename.SQL(dir), filename.SQL(table))
 }
 
 // apply takes out of a scan what the filter leaves out.
-func (k *Selection) apply(ctx context.Context, l Layout, s *Scan) error {
-	if k == nil {
+func (sel *Selection) apply(ctx context.Context, l Layout, s *Scan) error {
+	if sel == nil {
 		return nil
 	}
-	parents, err := k.parents(ctx, s.Entries)
+	parents, err := sel.parents(ctx, s.Entries)
 	if err != nil {
 		return err
 	}
-	holds := map[string]bool{} // directories of which a table is kept
+	a := application{Selection: sel, parents: parents, holds: map[string]bool{}}
+	if err := a.dropEntries(l, s); err != nil {
+		return err
+	}
+	a.dropRest(s)
+	return nil
+}
+
+// application is a selection that is applied to one scan.
+type application struct {
+	*Selection
+	parents map[uint64]string // tables by their numbers, as Selection.parents returns them
+	holds   map[string]bool   // database directories of which a table is kept
+}
+
+// dropEntries drops the files that are not kept. Those of tables come first, because they
+// decide which databases are kept.
+func (a application) dropEntries(l Layout, s *Scan) (err error) {
 	keep := make([]bool, len(s.Entries))
 	for i, e := range s.Entries {
-		keep[i] = e.Dir == "" || k.Filter.Whole(filename.SQL(e.Dir)) || e.Table != "" && k.keepsFile(e, parents)
-		holds[e.Dir] = holds[e.Dir] || keep[i] && !filename.Temporary(e.Name)
+		keep[i] = e.Dir == "" || a.Filter.Whole(filename.SQL(e.Dir)) || e.Table != "" && a.keepsFile(e, a.parents)
+		a.holds[e.Dir] = a.holds[e.Dir] || keep[i] && !filename.Temporary(e.Name)
 		if !keep[i] && filename.FullText(e.Name) {
 			s.ExcludedFullText = append(s.ExcludedFullText, e.Path())
 		}
 	}
+	kept := s.Entries[:0]
 	for i, e := range s.Entries {
-		if keep[i] || e.Table != "" {
-			continue
-		}
-		// Files of a database, or of one trigger.
-		if keep[i] = holds[e.Dir] || k.Filter.Database(filename.SQL(e.Dir)); keep[i] && path.Ext(e.Name) == ".TRN" {
-			if keep[i], err = k.keepsTrigger(l, e); err != nil {
+		if !keep[i] && e.Table == "" {
+			if keep[i], err = a.keepsOwn(l, e); err != nil {
 				return err
 			}
 		}
-	}
-	kept := s.Entries[:0]
-	for i, e := range s.Entries {
 		if keep[i] {
 			kept = append(kept, e)
 		}
 	}
 	s.Entries = kept
-	s.Unreadable = slices.DeleteFunc(s.Unreadable, func(u Unreadable) bool {
-		return u.Entry.Dir != "" && (!k.mayHold(u.Entry.Dir) || u.Entry.Table != "" && !k.keepsFile(u.Entry, parents))
-	})
-	gone := func(name string) bool { // of what is no file of a table
-		dir := path.Dir(name)
-		return dir != "." && !holds[dir] && !k.Filter.Database(filename.SQL(dir))
-	}
-	s.Strays, s.Unnamable = slices.DeleteFunc(s.Strays, gone), slices.DeleteFunc(s.Unnamable, gone)
-	s.Broken = slices.DeleteFunc(s.Broken, func(b BrokenLink) bool { return !k.keepsFile(b.Entry, parents) })
-	s.Databases = slices.DeleteFunc(s.Databases, func(dir string) bool {
-		gone := !holds[dir] && !k.Filter.Database(filename.SQL(dir))
-		if gone {
-			s.ExcludedDatabases = append(s.ExcludedDatabases, filename.SQL(dir))
-		}
-		return gone
-	})
 	return nil
+}
+
+// keepsOwn reports whether a file is kept that belongs to a database or to one trigger.
+func (a application) keepsOwn(l Layout, e Entry) (bool, error) {
+	if !a.keepsDatabase(e.Dir) {
+		return false, nil
+	}
+	if path.Ext(e.Name) == ".TRN" {
+		return a.keepsTrigger(l, e)
+	}
+	return true, nil
+}
+
+// keepsDatabase reports whether a database is kept, by its directory.
+func (a application) keepsDatabase(dir string) bool {
+	return a.holds[dir] || a.Filter.Database(filename.SQL(dir))
+}
+
+// dropRest drops what is not kept of what a scan holds beside the entries.
+func (a application) dropRest(s *Scan) {
+	s.Unreadable = slices.DeleteFunc(s.Unreadable, func(u Unreadable) bool {
+		e := u.Entry
+		return e.Dir != "" && (!a.mayHold(e.Dir) || e.Table != "" && !a.keepsFile(e, a.parents))
+	})
+	s.Broken = slices.DeleteFunc(s.Broken, func(b BrokenLink) bool { return !a.keepsFile(b.Entry, a.parents) })
+	excluded := func(name string) bool { // of what is no file of a table
+		dir := path.Dir(name)
+		return dir != "." && !a.keepsDatabase(dir)
+	}
+	s.Strays, s.Unnamable = slices.DeleteFunc(s.Strays, excluded), slices.DeleteFunc(s.Unnamable, excluded)
+	s.Databases = slices.DeleteFunc(s.Databases, func(dir string) bool {
+		if a.keepsDatabase(dir) {
+			return false
+		}
+		s.ExcludedDatabases = append(s.ExcludedDatabases, filename.SQL(dir))
+		return true
+	})
 }
 
 // keepsFile reports whether a file of some table is kept. Those of a running ALTER are:
 // what they will be called shows when it ends, and recovery drops them before.
-func (k *Selection) keepsFile(e Entry, parents map[uint64]string) bool {
+func (sel *Selection) keepsFile(e Entry, parents map[uint64]string) bool {
 	if filename.Temporary(e.Name) {
 		return true
 	}
 	if id, ok := filename.FullTextParent(e.Name); ok {
 		parent, known := parents[id]
 		dir, table := path.Split(parent)
-		return !known || filename.Temporary(table) || k.Keeps(path.Clean(dir), filename.Base(table))
+		return !known || filename.Temporary(table) || sel.Keeps(path.Clean(dir), filename.Base(table))
 	}
-	return k.Keeps(e.Dir, e.Table)
+	return sel.Keeps(e.Dir, e.Table)
 }
 
-// keepsTrigger reports whether the table is kept to whose trigger a .TRN file leads.
-func (k *Selection) keepsTrigger(l Layout, e Entry) (bool, error) {
+// keepsTrigger reports whether the filter keeps the table of a .TRN file's trigger.
+func (sel *Selection) keepsTrigger(l Layout, e Entry) (bool, error) {
 	b, err := l.Files.ReadFile(l.File(e), MaxDefinition)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -122,18 +156,18 @@ func (k *Selection) keepsTrigger(l Layout, e Entry) (bool, error) {
 		return false, err
 	}
 	table, ok := filename.TriggerTable(b)
-	return !ok || k.Filter.Table(filename.SQL(e.Dir), table), nil
+	return !ok || sel.Filter.Table(filename.SQL(e.Dir), table), nil
 }
 
-// parents are the tables of InnoDB by their numbers, as far as files of full-text
-// indexes need them to be judged.
-func (k *Selection) parents(ctx context.Context, entries []Entry) (map[uint64]string, error) {
+// parents returns the tables of InnoDB by their numbers, or nothing if no file of a
+// full-text index needs them to be judged.
+func (sel *Selection) parents(ctx context.Context, entries []Entry) (map[uint64]string, error) {
 	if !slices.ContainsFunc(entries, func(e Entry) bool {
-		return filename.FullText(e.Name) && !k.Filter.Whole(filename.SQL(e.Dir))
+		return filename.FullText(e.Name) && !sel.Filter.Whole(filename.SQL(e.Dir))
 	}) {
 		return nil, nil
 	}
-	tables, err := k.server.InnoDBTables(ctx)
+	tables, err := sel.server.InnoDBTables(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -145,21 +179,21 @@ func (k *Selection) parents(ctx context.Context, entries []Entry) (map[uint64]st
 }
 
 // Excludes reports whether a tablespace that is not among the files, by its last name
-// in the redo log, belongs to what the filter left out. left are the files of
-// full-text indexes that were left out.
-func (k *Selection) Excludes(name string, left map[string]bool) bool {
-	if k == nil {
+// in the redo log, belongs to what the filter excludes. excluded are the files of
+// full-text indexes that it excluded.
+func (sel *Selection) Excludes(name string, excluded map[string]bool) bool {
+	if sel == nil {
 		return false
 	}
 	dir, file := path.Split(name)
 	dir = path.Base(dir)
 	switch {
-	case !k.mayHold(dir):
+	case !sel.mayHold(dir):
 		return true
 	case filename.FullText(file):
-		return left[dir+"/"+file]
+		return excluded[dir+"/"+file]
 	case filename.Temporary(file):
 		return false
 	}
-	return !k.Keeps(dir, TableOf(file))
+	return !sel.Keeps(dir, TableOf(file))
 }

@@ -59,3 +59,43 @@ func TestIdentityOfReusedInode(t *testing.T) {
 		time.Sleep(10 * time.Millisecond) // more than a tick of the kernel's clock
 	}
 }
+
+// A copy holds if nothing can have been written since it began: times are coarse, so a
+// file that was changed just before it was looked at proves nothing.
+func TestUnchangedBy(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	was := FileStat{
+		ID: Identity{Dev: 1, Inode: 2, Born: 3}, Size: 10, Taken: now,
+		Modified: now.Add(-time.Minute), Changed: now.Add(-time.Minute),
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(was, now *FileStat)
+		want   bool
+	}{
+		{"as it was", func(*FileStat, *FileStat) {}, true},
+		{"another generation of the file", func(_, now *FileStat) { now.ID.Born++ }, false},
+		{"another file", func(_, now *FileStat) { now.ID.Inode++ }, false},
+		{"it has grown", func(_, now *FileStat) { now.Size++ }, false},
+		{"written to", func(_, now *FileStat) { now.Modified = now.Modified.Add(1) }, false},
+		{"renamed", func(_, now *FileStat) { now.Changed = now.Changed.Add(1) }, false},
+		{"written to just before", func(was, now *FileStat) {
+			was.Modified = was.Taken.Add(-time.Second)
+			now.Modified = was.Modified
+		}, false},
+		{"renamed just before", func(was, now *FileStat) {
+			was.Changed = was.Taken.Add(-time.Second)
+			now.Changed = was.Changed
+		}, false},
+		{"just before that", func(was, now *FileStat) {
+			was.Modified = was.Taken.Add(-time.Second - 1)
+			now.Modified = was.Modified
+		}, true},
+	} {
+		a, b := was, was
+		tt.change(&a, &b)
+		if got := a.UnchangedBy(b); got != tt.want {
+			t.Errorf("%s: unchanged is %t, want %t", tt.name, got, tt.want)
+		}
+	}
+}

@@ -45,7 +45,8 @@ func TestEncodesAsTheServer(t *testing.T) {
 // What the server makes of names that are special to it.
 func TestNamesOfFiles(t *testing.T) {
 	srv := mariadbtest.New(t, mariadbtest.Versions()[0])
-	names := []string{"aux", "Con", "com1", "lpt9", "com0", "nul", "clock$", "a b", "a.b", "@", "a@b", "größe", "表", "x#P#y", "%", "a'b\"c`d", "_"}
+	names := []string{"aux", "Con", "com1", "lpt9", "com0", "nul", "clock$", "a b", "a.b", "@", "a@b", "größe", "表",
+		"x#P#y", "%", "a'b\"c`d", "_"}
 	srv.MustExec(t, "CREATE DATABASE d")
 	for _, name := range names {
 		srv.MustExec(t, "CREATE TABLE d.`"+strings.ReplaceAll(name, "`", "``")+"` (a INT)")
@@ -92,7 +93,8 @@ func TestPartsOfNames(t *testing.T) {
 		"FTS_000000000000007e_00000000000000b0_INDEX_6.ibd": true,
 		"FTS_000000000000007e_CONFIG.ibd":                   true, "FTS_000000000000007e_BEING_DELETED_CACHE.ibd": true,
 		"FTS_000000000000007e_DELETED": true,
-		"FTS_orders.ibd":               false, "FTS_000000000000007e_orders.ibd": false, "FTS_000000000000007E_CONFIG.ibd": false,
+		"FTS_orders.ibd":               false, "FTS_000000000000007e_orders.ibd": false,
+		"FTS_000000000000007E_CONFIG.ibd":                   false,
 		"FTS_000000000000007e_00000000000000b0_INDEX_7.ibd": false,
 		"FTS_000000000000007e_00000000000000b0_INDEX_.ibd":  false,
 		"FTS_000000000000007e_00000000000000b0.ibd":         false, "FTS_000000000000007e_INDEX_1.ibd": false,

@@ -52,8 +52,10 @@ func datadir(t *testing.T) (dir, secret, closed string) {
 	t.Helper()
 	top := folder(t)
 	dir, secret, closed = filepath.Join(top, "data"), filepath.Join(top, "secret"), filepath.Join(top, "closed")
-	must(t, os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "own"), []byte("rows"), 0o600), os.Mkdir(filepath.Join(dir, "db"), 0o700),
-		os.WriteFile(secret, []byte("secret"), 0o600), os.Mkdir(closed, 0o700), os.WriteFile(filepath.Join(closed, "public"), []byte("secret"), 0o644))
+	must(t, os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "own"), []byte("rows"), 0o600),
+		os.Mkdir(filepath.Join(dir, "db"), 0o700),
+		os.WriteFile(secret, []byte("secret"), 0o600), os.Mkdir(closed, 0o700), os.WriteFile(filepath.Join(closed, "public"),
+			[]byte("secret"), 0o644))
 	for _, name := range []string{dir, filepath.Join(dir, "own"), filepath.Join(dir, "db")} {
 		must(t, os.Chown(name, server.UID, server.GID))
 	}
@@ -157,18 +159,21 @@ func TestOpenTakesRegularFilesOnly(t *testing.T) {
 				needRoot(t)
 			}
 			dir := folder(t)
-			must(t, os.Chown(dir, user.UID, user.GID), unix.Mkfifo(filepath.Join(dir, "fifo"), 0o666), os.Mkdir(filepath.Join(dir, "folder"), 0o755))
+			must(t, os.Chown(dir, user.UID, user.GID), unix.Mkfifo(filepath.Join(dir, "fifo"), 0o666),
+				os.Mkdir(filepath.Join(dir, "folder"), 0o755))
 			l, err := net.Listen("unix", filepath.Join(dir, "socket"))
 			must(t, err)
 			defer l.Close()
-			for name, to := range map[string]string{"linked fifo": "fifo", "zero": "/dev/zero", "terminal": "/dev/tty", "ring": "ring"} {
+			for name, to := range map[string]string{"linked fifo": "fifo", "zero": "/dev/zero", "terminal": "/dev/tty",
+				"ring": "ring"} {
 				must(t, os.Symlink(to, filepath.Join(dir, name)))
 			}
 			f, err := New(dir, user)
 			must(t, err)
 			defer f.Close()
 			for name, want := range map[string]string{
-				"fifo": "FIFO", "linked fifo": "FIFO", "socket": "socket", "zero": "device", "terminal": "device", "folder": "directory",
+				"fifo": "FIFO", "linked fifo": "FIFO", "socket": "socket", "zero": "device", "terminal": "device",
+				"folder": "directory",
 			} {
 				done := make(chan error, 1)
 				go func() {
@@ -229,7 +234,8 @@ func TestNewReachesNoOtherDirectoryAsRoot(t *testing.T) {
 	needRoot(t)
 	top := folder(t)
 	other := filepath.Join(top, "other")
-	must(t, os.Mkdir(other, 0o755), os.WriteFile(filepath.Join(other, "secret"), []byte("secret"), 0o644), os.Chmod(top, 0o700))
+	must(t, os.Mkdir(other, 0o755), os.WriteFile(filepath.Join(other, "secret"), []byte("secret"), 0o644),
+		os.Chmod(top, 0o700))
 	f := open(t, other)
 	if b, err := f.ReadFile(filepath.Join(other, "secret"), 100); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("read %q, %v", b, err)
@@ -290,7 +296,8 @@ func TestDo(t *testing.T) {
 				if b, err := f.ReadFile(filepath.Join(dir, "a"), 9); err != nil || string(b) != "a" {
 					t.Errorf("%s: %q, %v", name, b, err)
 				}
-				if x, err := f.Statx(filepath.Join(dir, "a"), 0, unix.STATX_TYPE); err != nil || Kind(uint32(x.Mode)) != "regular file" {
+				if x, err := f.Statx(filepath.Join(dir, "a"), 0, unix.STATX_TYPE); err != nil ||
+					Kind(uint32(x.Mode)) != "regular file" {
 					t.Errorf("%s: %v, %v", name, x.Mode, err)
 				}
 				return want
@@ -334,7 +341,8 @@ func TestUserOf(t *testing.T) {
 		must(t, os.Symlink(to, path), os.Lchown(path, owner, owner))
 		return path
 	}
-	hisToOwn, hisToSecret, rootsToOwn, rootsToSecret := link("a", own, 64998), link("b", secret, 64998), link("c", own, 0), link("d", secret, 0)
+	hisToOwn, hisToSecret, rootsToOwn, rootsToSecret := link("a", own, 64998), link("b", secret, 64998), link("c", own,
+		0), link("d", secret, 0)
 	rooted := folder(t)
 	roots := func(name string, mode os.FileMode) string { // a directory of root's
 		path := filepath.Join(rooted, name)
@@ -342,18 +350,21 @@ func TestUserOf(t *testing.T) {
 		return path
 	}
 	inside := func(path string) []string { return []string{filepath.Join(path, "ib_logfile0")} }
-	closed, group, staff, all, sticky := roots("closed", 0o755), roots("group", 0o775), roots("staff", 0o770), roots("all", 0o777), roots("sticky", 0o777|os.ModeSticky)
+	closed, group, staff, all, sticky := roots("closed", 0o755), roots("group", 0o775), roots("staff", 0o770), roots("all",
+		0o777), roots("sticky", 0o777|os.ModeSticky)
 	must(t, os.Chown(staff, 0, 64999))
 	listed := roots("listed", 0o755)
 	// user::rwx, user:64999:rwx, group::r-x, mask::rwx, other::r-x
-	acl := []byte{2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 7, 0, 0xe7, 0xfd, 0, 0, 4, 0, 5, 0, 255, 255, 255, 255, 16, 0, 7, 0, 255, 255, 255, 255, 32, 0, 5, 0, 255, 255, 255, 255}
+	acl := []byte{2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 7, 0, 0xe7, 0xfd, 0, 0, 4, 0, 5, 0, 255, 255, 255, 255,
+		16, 0, 7, 0, 255, 255, 255, 255, 32, 0, 5, 0, 255, 255, 255, 255}
 	if err := unix.Setxattr(listed, "system.posix_acl_access", acl, 0); errors.Is(err, unix.ENOTSUP) {
 		must(t, os.Chmod(listed, 0o775)) // no lists on this file system
 	} else {
 		must(t, err)
 	}
 	his := filepath.Join(folder(t), "his")
-	must(t, os.Mkdir(his, 0o755), os.Mkdir(filepath.Join(his, "roots"), 0o755), os.WriteFile(filepath.Join(his, "roots", "ib_logfile0"), nil, 0o600), os.Chown(his, server.UID, server.GID))
+	must(t, os.Mkdir(his, 0o755), os.Mkdir(filepath.Join(his, "roots"), 0o755),
+		os.WriteFile(filepath.Join(his, "roots", "ib_logfile0"), nil, 0o600), os.Chown(his, server.UID, server.GID))
 	inHis := filepath.Join(his, "roots")
 	peer := func(uid int) *fsuser.User { return &fsuser.User{UID: uid, GID: uid} }
 	root, none := fsuser.User{}, fsuser.User{UID: -1}
@@ -372,7 +383,8 @@ func TestUserOf(t *testing.T) {
 		{"server of root", rooted, peer(0), []string{secret}, root},
 		{"server of root without files", rooted, peer(0), nil, root},
 		{"server of root at a port", closed, nil, inside(closed), root},
-		{"data directory of root, files of the server", rooted, nil, []string{filepath.Join(dir, "none"), secret, own}, server},
+		{"data directory of root, files of the server", rooted, nil, []string{filepath.Join(dir, "none"), secret, own},
+			server},
 		{"files of the server, and others can write", all, nil, []string{own}, server},
 		{"his link", rooted, nil, []string{hisToOwn}, *peer(64998)},
 		{"his links to files of root", rooted, nil, []string{hisToSecret, hisToSecret}, *peer(64998)},

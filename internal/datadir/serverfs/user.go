@@ -55,7 +55,8 @@ func UserOf(datadir string, peer *fsuser.User, files ...string) (fsuser.User, er
 		return fsuser.User{}, hint.Wrap(fmt.Errorf("%s belongs to root: %w", datadir, err), ownerHint)
 	}
 	if !said {
-		return fsuser.User{}, hint.Wrap(fmt.Errorf("%s belongs to root, and neither the connection nor a file says that the server is root's: %w", datadir, ErrUnknownUser), ownerHint)
+		return fsuser.User{}, hint.Wrap(fmt.Errorf("%s belongs to root, and neither the connection nor a file says that "+
+			"the server is root's: %w", datadir, ErrUnknownUser), ownerHint)
 	}
 	return user, nil
 }
