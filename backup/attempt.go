@@ -221,8 +221,8 @@ func proveDatadir(l datadir.Layout, before datadir.FileStat, version stage.Versi
 func (r *attempt) copierOptions() copier.Options {
 	return copier.Options{
 		Workers: r.opts.Workers, Codec: r.opts.Codec, Level: r.opts.Level, BytesPerSecond: r.opts.BytesPerSecond,
-		DamagedOK:  r.opts.AllowDamagedPages,
-		SpareCache: true, Priority: r.opts.Priority,
+		DamagedOK:     r.opts.AllowDamagedPages,
+		PreserveCache: true, Priority: r.opts.Priority,
 		OnProgress: func(read, stored int64) {
 			r.journal.read.Add(read)
 			r.journal.stored.Add(stored)

@@ -29,13 +29,13 @@ type Copier struct {
 
 	unwatch func() bool    // ends the watching of New's ctx
 	wg      sync.WaitGroup // workers and Puts
-	puts    chan struct{}  // a place for each pack that is not durable yet
+	puts    chan struct{}  // one element for each pack that is not durable yet
 
 	hasten     sync.Once
 	urgent     chan struct{}  // closed when copying becomes urgent
 	background sync.WaitGroup // workers whose threads have a lower priority
 
-	adding sync.RWMutex // held for reading while something is sent to work
+	adding sync.RWMutex // read-locked while something is sent to work
 	closed bool
 	work   chan segment
 
@@ -55,9 +55,9 @@ type segment struct {
 	start, size int64
 }
 
-// New starts the workers of a Copier that writes packs to a store.
-// They run until Close or Abort, one of which the caller must call. When ctx is
-// cancelled, the copier fails with its cause.
+// New starts the workers of a Copier that writes packs to a store. They run until Close
+// or Abort, one of which must be called. When ctx is cancelled, the copier fails with its
+// cause.
 func New(ctx context.Context, st Putter, opts Options) (*Copier, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, fmt.Errorf("copy: %w", err)
@@ -95,11 +95,11 @@ func New(ctx context.Context, st Putter, opts Options) (*Copier, error) {
 	return c, nil
 }
 
-// Add queues a source. Sources are copied in the order in which they are added,
-// large ones by several workers at once. Add waits while the queue is full. The
-// caller keeps the file open until Wait has returned. An error of Add itself
-// (ctx, a source that makes no sense) does not fail the copier, but a source
-// whose Add was interrupted may be copied in part.
+// Add queues a source. Sources are copied in the order in which they are added, large
+// ones by several workers at once. Add waits while the queue is full. The caller keeps
+// the file open until Wait has returned. An error of Add itself (ctx is done, or the
+// source makes no sense) does not fail the copier, but if Add was interrupted, a part of
+// the source may be copied.
 func (c *Copier) Add(ctx context.Context, src Source) (*Pending, error) {
 	if err := src.validate(c.opts.ChunkSize); err != nil {
 		return nil, fmt.Errorf("copy %s: %w", src.Name, err)
@@ -148,10 +148,10 @@ func isClosed(ch <-chan struct{}) bool {
 	}
 }
 
-// Close waits until all that was added is copied and the packs are durable. It
-// returns the packs by name. If the copier failed, or fails because ctx ends,
-// there is an error and the packs that were finished by then are of no use; the
-// others do not exist. No goroutine is left when Close returns.
+// Close waits until all sources are copied and the packs are durable. It returns the
+// packs, sorted by name. If the copier has failed, or fails because ctx ends, Close
+// returns an error; the packs that were finished by then are useless, and the others do
+// not exist. No goroutine is left when Close returns.
 func (c *Copier) Close(ctx context.Context) ([]pack.Pack, error) {
 	stop := context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
 	c.finish()
@@ -163,19 +163,18 @@ func (c *Copier) Close(ctx context.Context) ([]pack.Pack, error) {
 	return slices.Clone(c.packs), nil
 }
 
-// Abort makes the copier fail with err, waits for its goroutines, and leaves the
-// finished packs to whoever removes the backup. After Close it does nothing.
+// Abort makes the copier fail with err and waits for its goroutines. The caller removes
+// the packs that are finished. After Close it does nothing.
 func (c *Copier) Abort(err error) {
 	c.fail(cmp.Or(err, ErrClosed))
 	c.finish()
 }
 
-// Failed returns a channel that is closed when the copier has failed; Err then
-// says why. Sources that were not done by then never will be.
+// Failed returns a channel that is closed when the copier has failed; Err then returns
+// why. Sources that were not copied by then never will be.
 func (c *Copier) Failed() <-chan struct{} { return c.failed }
 
-// Err returns why the copier has failed. It is to be called after Failed's channel
-// was closed.
+// Err returns why the copier has failed. Call it only after Failed's channel was closed.
 func (c *Copier) Err() error { return c.err }
 
 // finish ends the queue and waits for all goroutines.
@@ -189,7 +188,7 @@ func (c *Copier) finish() {
 	c.wg.Wait()
 	c.end.Do(func() {
 		if err := context.Cause(c.ctx); err != nil {
-			c.fail(err) // New's ctx, if nobody has noticed yet
+			c.fail(err) // New's ctx, if no worker has noticed yet
 		}
 		c.unwatch()
 		c.fail1.Do(func() {}) // nothing can fail any more

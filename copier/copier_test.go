@@ -532,7 +532,7 @@ func TestRealFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := start(t, root, Options{Codec: pack.Zstd, SpareCache: true})
+	c := start(t, root, Options{Codec: pack.Zstd, PreserveCache: true})
 	r := wait(t, addSource(t, c, Source{Number: 1, Name: path, File: f, Size: int64(len(file))}))
 	wantPacks(t, root, closeCopier(t, c), int64(len(file)))
 	wantFile(t, root, 1, r, file)

@@ -59,7 +59,7 @@ func TestPriority(t *testing.T) {
 
 // What was not in the page cache is not there after either, what was is. The kernel
 // may take pages at any time, so it gets three chances to leave them alone.
-func TestSpareCache(t *testing.T) {
+func TestPreserveCache(t *testing.T) {
 	const size, warmAt, warm = 40 << 20, 10 << 20, 3 << 20
 	b := make([]byte, size)
 	rand.Read(b) // never fails
@@ -89,7 +89,7 @@ func TestSpareCache(t *testing.T) {
 		if _, err := f.ReadAt(make([]byte, 16<<10), 0); err != nil { // as a backup does to know what it copies
 			t.Fatal(err)
 		}
-		c := start(t, storetest.NewMem(), Options{Workers: 2, SegmentSize: 8 << 20, SpareCache: true})
+		c := start(t, storetest.NewMem(), Options{Workers: 2, SegmentSize: 8 << 20, PreserveCache: true})
 		st := c.st.(*storetest.Mem)
 		r := wait(t, addSource(t, c, Source{Number: 1, Name: name, File: f, Size: size, Cached: head}))
 		closeCopier(t, c)

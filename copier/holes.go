@@ -10,15 +10,15 @@ import (
 )
 
 // holes finds the holes of a file, which need not be read: they may be terabytes that
-// cost nobody anything. It belongs to one segment.
+// take no room on the disk. It belongs to one segment.
 type holes struct {
-	file pagecache.File // nil: there are none, or nothing is known of them
+	file pagecache.File // nil: no holes are known
 	src  *Source
 	step int64
 	zero []byte // a page
 }
 
-// holesOf looks whether a segment may have holes.
+// holesOf returns the holes of a segment, if it may have any.
 func holesOf(s segment) holes {
 	f, ok := s.job.src.File.(pagecache.File)
 	if !ok || s.size < s.job.step {
@@ -46,15 +46,16 @@ func holesOf(s segment) holes {
 	return h
 }
 
-// tellsHoles reports whether a file system of that kind takes what was written and is not
-// on the disk yet for no hole. Of others that is not known, and ZFS once did not.
+// tellsHoles reports whether a file system of that kind never calls a hole what was
+// written but is not on the disk yet. ZFS once did; of other kinds it is not known.
 func tellsHoles(kind int64) bool {
-	return slices.Contains([]int64{unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.TMPFS_MAGIC}, kind)
+	return slices.Contains([]int64{
+		unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.TMPFS_MAGIC,
+	}, kind)
 }
 
-// skip returns how many of the n bytes at an offset are in a hole: as many as are read
-// at a time, a multiple of that, all of them, or none. Where a page of zeros is not
-// whole, nothing is skipped.
+// skip returns how many of the n bytes at an offset are in a hole: a multiple of what is
+// read at a time, or all n. It is 0 where a page of zeros would not be valid.
 func (h *holes) skip(off, n int64) int64 {
 	if h.file == nil || n < h.step {
 		return 0
@@ -85,7 +86,7 @@ func (h *holes) skip(off, n int64) int64 {
 	return hole
 }
 
-// whole reports whether the page at an offset may be all zeros.
+// whole reports whether a page of zeros is valid at an offset.
 func (h *holes) whole(off int64) bool {
 	if h.src.Pages == nil {
 		return true

@@ -72,7 +72,7 @@ func TestHugeHole(t *testing.T) {
 		t.Run(fmt.Sprint("spare ", spare), func(t *testing.T) {
 			f := sparseFile(t, size, want)
 			mem := storetest.NewMem()
-			c := start(t, mem, Options{Workers: 2, SpareCache: spare})
+			c := start(t, mem, Options{Workers: 2, PreserveCache: spare})
 			r := wait(t, addSource(t, c, Source{Number: 1, Name: "t.MYD", File: f, Size: size}))
 			closeCopier(t, c)
 			if n := f.bytes.Load(); n > 16<<20 {

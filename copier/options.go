@@ -13,10 +13,10 @@ import (
 	"mbk/internal/sys/priority"
 )
 
-// Putter is where packs are written to.
+// Putter is a place to write packs to.
 type Putter interface {
-	// Put makes the object that write writes, whole and durable, or returns an
-	// error and makes none. It calls write once.
+	// Put creates the object that write writes, complete and durable, or returns an
+	// error and creates none. It calls write once.
 	Put(ctx context.Context, name string, write func(w io.Writer) error) error
 }
 
@@ -28,13 +28,13 @@ const (
 	DefaultRetryTime = 10 * time.Second
 )
 
-// Bounds of a segment whose size the options leave open, in bytes.
+// Bounds in bytes of a segment whose size is not in the options.
 const (
 	leastSegment = 8 << 20
 	mostSegment  = 64 << 20
 )
 
-// Options says how to copy. The zero value copies with one worker for each
+// Options are the options of a Copier. The zero value copies with one worker per
 // processor, codec none and no limit.
 type Options struct {
 	Workers int        // each holds a pack and less than 10 MiB; 0: GOMAXPROCS
@@ -50,9 +50,9 @@ type Options struct {
 	// 0: no limit. StoreStream ignores it.
 	BytesPerSecond int64
 
-	// SpareCache leaves the page cache as it was: what of a source was not cached
-	// before it was read is dropped after.
-	SpareCache bool
+	// PreserveCache leaves the page cache as it was: parts of a source that were not
+	// cached before they were read are dropped afterwards.
+	PreserveCache bool
 
 	// Priority is that of the threads that copy, until MakeUrgent is called.
 	Priority priority.Level
@@ -67,7 +67,7 @@ type Options struct {
 	RetryTime time.Duration // of a file to wait between them before it gets fewer; 0: DefaultRetryTime
 }
 
-// Validate reports whether the options make sense.
+// Validate returns an error if the options make no sense.
 func (o *Options) Validate() error {
 	if err := o.Codec.CheckLevel(o.Level); err != nil {
 		return err
@@ -85,7 +85,7 @@ func (o *Options) Validate() error {
 	return nil
 }
 
-// fill replaces what is 0 by its default.
+// fill replaces zero values by their defaults.
 func (o Options) fill() Options {
 	o.Workers = cmp.Or(o.Workers, runtime.GOMAXPROCS(0))
 	o.ChunkSize = cmp.Or(o.ChunkSize, pack.MaxChunk)
@@ -99,9 +99,9 @@ func (o Options) fill() Options {
 	return o
 }
 
-// segment returns how many bytes of a source of that size one worker takes at a
-// time. At the end of a backup some workers copy their last segments while the others
-// have nothing left to do, and so there are many segments to a worker.
+// segment returns how many bytes of a source of that size one worker takes at a time.
+// Segments are small, since at the end of a backup some workers copy their last ones
+// while the others have nothing left to do.
 func (o *Options) segment(size int64) int64 {
 	if o.SegmentSize > 0 {
 		return max(o.SegmentSize, int64(o.ChunkSize))

@@ -19,8 +19,8 @@ import (
 // maxPageSize is the largest page of any engine, in bytes.
 const maxPageSize = 64 << 10
 
-// maxDamaged bounds the damaged pages that are recorded of one source. A file
-// with more is not one that anybody wants to go on over.
+// maxDamaged is the most damaged pages that are recorded for one source. A backup of a
+// file with more of them is of no use.
 const maxDamaged = 1 << 16
 
 // quickTries is how often a damaged page is read again, without pauses, once the
@@ -35,8 +35,8 @@ const (
 	longestPause = 500 * time.Millisecond
 )
 
-// Pauses between two reads of pages without checksums in a file that was changed within
-// recent, for all such pages that are read at a time.
+// Pauses between two reads of pages without checksums, in a file that was changed within
+// the time recent. There is one pause for all such pages of a read.
 const (
 	writerPause = 10 * time.Millisecond
 	urgentPause = 2 * time.Millisecond
@@ -49,8 +49,8 @@ var (
 	// was different every time it was read.
 	ErrUnstable = errors.New("the page changes at every read")
 
-	// ErrManyDamaged is returned when a source has so many damaged pages that
-	// Options.DamagedOK cannot help.
+	// ErrManyDamaged is returned when a source has more damaged pages than
+	// Options.DamagedOK allows for.
 	ErrManyDamaged = errors.New("too many damaged pages")
 )
 
@@ -60,22 +60,21 @@ type Pages interface {
 	// not be a power of two.
 	PageSize() int
 
-	// Check returns nil if page is whole. no counts from 0 at the file's
-	// first byte. The slice is only valid during the call. The last call for a
-	// page is the one with the bytes that are stored.
+	// Check returns nil if page is valid. no counts from 0 at the file's first
+	// byte. The slice may be used during the call only. The last call for a page
+	// is the one with the bytes that are stored.
 	Check(page []byte, no uint32) error
 }
 
-// Unverifiable is an optional method of Pages. A page for which it returns true
-// has no checksum; it counts as whole when two reads return the same bytes and
-// Check has nothing against them. If the file was changed a moment ago, there is a
-// pause between these reads: whoever writes a page may have lost the processor in
-// the middle of it.
+// Unverifiable is an optional method of Pages. A page for which it returns true has no
+// checksum; it counts as valid when two reads return the same bytes and Check accepts
+// them. If the file was changed a moment ago, there is a pause between these reads: a
+// thread that writes a page may have lost the processor halfway.
 type Unverifiable interface {
 	Unverifiable(page []byte, no uint32) bool
 }
 
-// PageError is a page that was not whole however often it was read.
+// PageError is returned for a page that was not valid however often it was read.
 type PageError struct {
 	File string // Source.Name
 	Page uint32 // from 0 at the file's first byte
@@ -122,8 +121,8 @@ func (r *pageReader) read(ctx context.Context, job *Pending, p []byte, off int64
 	return r.check(ctx, job, p, off)
 }
 
-// salvage reads a run page by page, after the device could not read all of it. A
-// page that it cannot read is a damaged one, and all zeros in the copy.
+// salvage reads a run page by page, after the device could not read all of it. A page
+// that it cannot read counts as damaged, and is all zeros in the copy.
 func (r *pageReader) salvage(ctx context.Context, job *Pending, p []byte, off int64) error {
 	s := &job.src
 	size := s.Pages.PageSize()
@@ -146,7 +145,7 @@ func (r *pageReader) salvage(ctx context.Context, job *Pending, p []byte, off in
 	return nil
 }
 
-// check checks all whole pages of p, which lies at off in the source.
+// check checks all complete pages of p, which lies at off in the source.
 func (r *pageReader) check(ctx context.Context, job *Pending, p []byte, off int64) error {
 	s := &job.src
 	size := s.Pages.PageSize()
@@ -168,8 +167,8 @@ func (r *pageReader) check(ctx context.Context, job *Pending, p []byte, off int6
 			}
 		}
 	}
-	// Pages without a checksum are read a second time only now, so that a
-	// write which was under way at the first read has had time to end.
+	// Pages without a checksum are read a second time only now, so that a write
+	// that was under way at the first read has had time to end.
 	if len(r.suspect) > 0 {
 		if err := sleep(ctx, r.timeToWrite(s.File)); err != nil {
 			return err
@@ -184,7 +183,7 @@ func (r *pageReader) check(ctx context.Context, job *Pending, p []byte, off int6
 	return nil
 }
 
-// timeToWrite is how long is waited for pages that may be being written, 0 if the file
+// timeToWrite returns how long to wait for pages that may be half written: 0 if the file
 // was not changed just now.
 func (r *pageReader) timeToWrite(file io.ReaderAt) time.Duration {
 	f, ok := file.(pagecache.File)
@@ -193,7 +192,7 @@ func (r *pageReader) timeToWrite(file io.ReaderAt) time.Duration {
 	}
 	conn, err := f.SyscallConn()
 	if err != nil {
-		return 0 // closed, which the next read will say
+		return 0 // closed, as the next read will say
 	}
 	var st unix.Stat_t
 	err = conn.Control(func(fd uintptr) { _ = unix.Fstat(int(fd), &st) })
@@ -206,16 +205,15 @@ func (r *pageReader) timeToWrite(file io.ReaderAt) time.Duration {
 	return writerPause
 }
 
-// again reads a page until it is whole. What the device could not read counts as
-// damage as well. bad is why it is not, nil if that is not
-// known and the first further read decides. If the page stays damaged, that is
-// an error or, with Options.DamagedOK, recorded.
+// again reads a page until it is valid. bad is why it is not; nil if that is not known
+// yet, and the next read decides. A page that the device cannot read counts as damaged.
+// If the page stays damaged, that is an error or, with Options.DamagedOK, recorded.
 func (r *pageReader) again(ctx context.Context, job *Pending, page []byte, no uint32, bad error) error {
 	torn := bad != nil
 	var spent time.Duration
 	pause := firstPause
 	if !torn {
-		pause = 0 // whoever has written it is at work; a busy page is never quiet for long
+		pause = 0 // it is being written; a busy page is never quiet for long
 	}
 	for try := 0; ; try++ {
 		if bad != nil {
@@ -250,7 +248,7 @@ func (r *pageReader) again(ctx context.Context, job *Pending, page []byte, no ui
 	return job.damage(no, bad, spent, r.opts.DamagedOK)
 }
 
-// reread reads a page once more and reports whether it was the same as before.
+// reread reads a page again and reports whether it is the same as before.
 func (r *pageReader) reread(s *Source, page []byte, no uint32) (same bool, err error) {
 	if cap(r.fresh) < len(page) {
 		r.fresh = make([]byte, maxPageSize)
@@ -266,8 +264,8 @@ func (r *pageReader) reread(s *Source, page []byte, no uint32) (same bool, err e
 	return same, nil
 }
 
-// whole returns why a page that was just read is not whole. same says that the
-// read before had returned the same bytes.
+// whole returns why a page that was just read is not valid, nil if it is. same means that
+// the previous read returned the same bytes.
 func (r *pageReader) whole(s *Source, page []byte, no uint32, same bool) error {
 	if loose, ok := s.Pages.(Unverifiable); ok && !same && loose.Unverifiable(page, no) {
 		return ErrUnstable

@@ -12,10 +12,10 @@ import (
 	"mbk/copier/pack"
 )
 
-// Result says what became of a source.
+// Result describes the copy of a source.
 type Result struct {
 	Extents   []pack.Extent // in the order of the file; not nil
-	TornPages int64         // pages that were whole only when they were read again
+	TornPages int64         // pages that were valid only when they were read again
 	Damaged   []uint32      // pages that never were, ascending; only with Options.DamagedOK
 	Read      int64         // bytes of the source
 	Stored    int64         // bytes that they take in the packs
@@ -27,7 +27,7 @@ type Pending struct {
 	src  Source
 	step int64 // bytes of a read
 
-	left  atomic.Int64  // segments to do
+	left  atomic.Int64  // segments to copy
 	done  chan struct{} // closed after the last
 	torn  atomic.Int64
 	spent atomic.Int64 // nanoseconds of pauses for pages that stayed damaged
@@ -37,11 +37,10 @@ type Pending struct {
 	damaged []uint32
 }
 
-// Wait waits until the source is in the packs; that they are durable is for
-// Close to tell. The error is the one that the Copier failed with, whichever
-// source it came from, or that of ctx. The source's file is not used any more
-// when Wait returns a result; after an error it still may be for a moment, and
-// may be closed nevertheless.
+// Wait waits until the source is in the packs. They are not durable before Close
+// returns. The error is the one that the Copier failed with, whichever source it came
+// from, or that of ctx. When Wait returns a result, the source's file is no longer used;
+// after an error it may be for a moment, but can be closed.
 func (p *Pending) Wait(ctx context.Context) (Result, error) {
 	select {
 	case <-p.done:
@@ -71,10 +70,11 @@ func (p *Pending) result() Result {
 	return r
 }
 
-// mergeExtents returns extents in the order of the file, joining those that
-// follow each other in the pack as well.
+// mergeExtents returns extents in the order of the file. Those that also follow each
+// other in a pack are joined.
 func mergeExtents(extents []pack.Extent) []pack.Extent {
-	sorted := slices.SortedFunc(slices.Values(extents), func(a, b pack.Extent) int { return cmp.Compare(a.Start, b.Start) })
+	sorted := slices.Clone(extents)
+	slices.SortFunc(sorted, func(a, b pack.Extent) int { return cmp.Compare(a.Start, b.Start) })
 	merged := make([]pack.Extent, 0, len(sorted))
 	for _, e := range sorted {
 		if n := len(merged); n > 0 {
@@ -100,8 +100,8 @@ func (p *Pending) finish(e pack.Extent) {
 	}
 }
 
-// complete ends the wait for the source, and lets go of what it holds: results
-// are kept for long, and a small file's bytes would be kept with them.
+// complete ends the wait for the source, and drops its references: callers keep results
+// for a long time, and would keep the bytes of small files with them.
 func (p *Pending) complete() {
 	done := p.src.Done
 	p.src.File, p.src.Pages, p.src.Done = nil, nil, nil
@@ -111,7 +111,7 @@ func (p *Pending) complete() {
 	}
 }
 
-// damage deals with a page that stayed damaged for as long as was spent on it.
+// damage records a page that stayed damaged. spent is the time that was waited for it.
 func (p *Pending) damage(no uint32, cause error, spent time.Duration, ok bool) error {
 	bad := &PageError{File: p.src.Name, Page: no, Err: cause}
 	if !ok {
@@ -127,7 +127,7 @@ func (p *Pending) damage(no uint32, cause error, spent time.Duration, ok bool) e
 	return nil
 }
 
-// hasty reports whether the damaged pages of the source have used up their time.
+// hasty reports whether the damaged pages of the source have used up the time for reading them again.
 func (p *Pending) hasty(limit time.Duration) bool { return p.spent.Load() > int64(limit) }
 
 // sleep waits for a pause between two reads.

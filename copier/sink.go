@@ -10,17 +10,17 @@ import (
 	"mbk/copier/pack"
 )
 
-// FileSink writes to a file. The file has its final length before the first call,
-// and a file may be written by the sinks of several goroutines at once.
+// FileSink writes to a file, which has its final length before the first call. Several
+// goroutines may write to a file at once, each with a sink of its own.
 type FileSink struct {
 	File *os.File
 
 	// Out is what bytes are written with, File if it is nil.
 	Out io.WriterAt
 
-	// Sparse makes holes of all blocks of zeros, of 4 KiB and more. Otherwise
-	// zeros take up disk space like other bytes, where the file system can do
-	// that without writing them.
+	// Sparse makes a hole of every run of zeros, in blocks of 4 KiB. Otherwise
+	// zeros take up disk space like other bytes, without being written if the
+	// file system can do that.
 	Sparse bool
 
 	// Fresh promises that the file was one hole before the first call, and that

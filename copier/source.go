@@ -26,25 +26,26 @@ type Source struct {
 	File   io.ReaderAt // read by several workers at once; never closed
 
 	// The bytes [Start, Start+Size) of the file are copied, whatever its length
-	// is by then. With Pages, Start is a multiple of the page size; what is
-	// left behind the last whole page is copied unchecked.
+	// is by then. With Pages, Start is a multiple of the page size; what follows
+	// the last complete page is copied unchecked.
 	Start, Size int64
 
 	PadShort bool    // a file that ends early is followed by zeros, instead of ErrShort
 	Pages    Pages   // nil: nothing is checked
-	Blank    []Range // stored as zeros, and pages that lie in there are not checked
+	Blank    []Range // stored as zeros, and pages in them are not checked
 
-	// Cached is what the page cache held of the file before the caller read any of
-	// it. It may be of a part only, and empty if nothing was read.
+	// Cached is what the page cache held of the file, or of a part of it, before
+	// the caller read any of it. It is empty if the caller read nothing.
 	Cached pagecache.Map
 
-	// Done, if not nil, is called once when the source is in the packs and its
-	// file will not be read again, from any goroutine. After an error of the
-	// copier it may never be called. It must return at once.
+	// Done, if not nil, is called once, from any goroutine, when the source is in
+	// the packs and its file will not be read again. After an error of the copier
+	// it may never be called. It must return at once.
 	Done func()
 }
 
-// validate reports whether the source makes sense with chunks of at most chunkSize.
+// validate returns an error if the source makes no sense with chunks of at most
+// chunkSize.
 func (s *Source) validate(chunkSize int) error {
 	if s.File == nil {
 		return errors.New("no file")
@@ -81,8 +82,8 @@ func (s *Source) step(most int64) int64 {
 	return most - most%int64(s.Pages.PageSize())
 }
 
-// readAt reads bytes of a source. Where PadShort allows the file to end early,
-// zeros take the place of what is missing, from the last whole page on.
+// readAt reads bytes of a source. If PadShort allows the file to end early, missing bytes
+// are zeros, from the end of the last complete page.
 func readAt(s *Source, p []byte, off int64) error {
 	n, err := s.File.ReadAt(p, off)
 	if n == len(p) {

@@ -9,10 +9,9 @@ import (
 	"mbk/copier/pack"
 )
 
-// StoreStream reads r to its end into a pack of its own, as the bytes of a file
-// from start on. It returns the result and the durable pack. Of opts it uses
-// Codec, Level, ChunkSize and OnProgress. The stream waits for nothing but r
-// and the store.
+// StoreStream copies r into a pack, as the bytes of a file from start on, and returns
+// when the pack is durable. Of opts it uses Codec, Level, ChunkSize and OnProgress. It
+// waits only for r and the store.
 func StoreStream(
 	ctx context.Context, st Putter, name string, number uint32, start int64, r io.Reader, opts Options,
 ) (Result, pack.Pack, error) {

@@ -144,7 +144,7 @@ func (w *worker) copy(s segment) error {
 		return n > 0
 	}
 	pass() // so that nothing is fetched of it
-	prints := newFootprint(segment{job: s.job, start: s.start + at, size: s.size - at}, c.opts.SpareCache)
+	prints := newFootprint(segment{job: s.job, start: s.start + at, size: s.size - at}, c.opts.PreserveCache)
 	for at < s.size {
 		if pass() {
 			prints.passed(s.start + at)

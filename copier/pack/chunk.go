@@ -62,11 +62,12 @@ func (h *header) put(b []byte) {
 	le.PutUint32(b[52:], castagnoli(b[:52]))
 }
 
-// parseHeader reads the header at the front of b. Whatever it returns without an
-// error can have been written by this package: its lengths are within bounds.
+// parseHeader reads the header at the front of b. A header that it returns without an
+// error has lengths within the bounds that this package keeps.
 func parseHeader(b []byte) (header, error) {
 	le := binary.LittleEndian
-	if len(b) < headerSize || le.Uint32(b) != skipMagic || le.Uint32(b[4:]) != headerSize-skipHeader || string(b[8:12]) != headerMagic {
+	if len(b) < headerSize || le.Uint32(b) != skipMagic || le.Uint32(b[4:]) != headerSize-skipHeader ||
+		string(b[8:12]) != headerMagic {
 		return header{}, errNoHeader
 	}
 	if got, want := castagnoli(b[:52]), le.Uint32(b[52:]); got != want {
@@ -88,7 +89,7 @@ func parseHeader(b []byte) (header, error) {
 	return h, h.validate()
 }
 
-// validate checks everything that a header alone can tell.
+// validate checks the fields of a header against each other.
 func (h *header) validate() error {
 	if h.size == 0 || h.size > math.MaxInt64 || h.start > math.MaxInt64-h.size {
 		return fmt.Errorf("a chunk of %d bytes at %d", h.size, h.start)

@@ -9,7 +9,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Codec says how the frame of a chunk is made.
+// Codec is the compression of a chunk's frame.
 type Codec uint8
 
 // Codecs. The values are those of the pack format.
@@ -19,8 +19,8 @@ const (
 	S2   Codec = 2 // a block in the S2 format: faster and larger than zstd
 )
 
-// DefaultLevel is the zstd level for which level 0 stands. On InnoDB
-// files level 3 makes packs about 5 % smaller and takes nearly twice the time.
+// DefaultLevel is the zstd level that level 0 means. On InnoDB files level 3 makes packs
+// about 5 % smaller and takes nearly twice the time.
 const DefaultLevel = 1
 
 // String returns the codec's name: "none", "zstd" or "s2".
@@ -36,8 +36,8 @@ func (c Codec) String() string {
 	return "codec " + strconv.Itoa(int(c))
 }
 
-// ParseCodec reads a codec with an optional level: "none", "zstd", "zstd:3",
-// "s2", "s2:2". The level is 0, for the codec's default, if none is given.
+// ParseCodec parses a codec with an optional level: "none", "zstd", "zstd:3", "s2",
+// "s2:2". Without one the level is 0, the codec's default.
 func ParseCodec(s string) (c Codec, level int, err error) {
 	name, number, given := strings.Cut(s, ":")
 	for _, c = range []Codec{None, Zstd, S2} {
@@ -108,8 +108,8 @@ func newEncoder(c Codec, level int) (*encoder, error) {
 	return e, nil
 }
 
-// appendFrame appends the frame of raw to dst, which must have room for
-// encodedBound(len(raw)) more bytes to stay where it is.
+// appendFrame appends the frame of raw to dst. It does not allocate if dst has room for
+// encodedBound(len(raw)) more bytes.
 func (e *encoder) appendFrame(dst, raw []byte) []byte {
 	if e.zstd != nil {
 		return e.zstd.EncodeAll(raw, dst)
@@ -122,11 +122,11 @@ func (e *encoder) appendFrame(dst, raw []byte) []byte {
 	return append(dst, frame...)
 }
 
-// encodedBound returns the most bytes that an encoder makes of n, before the frame
-// turns out to be no smaller than one with codec none.
+// encodedBound returns the most bytes that an encoder writes for n raw bytes. A frame that
+// is no smaller than the raw bytes is written before it is given up.
 func encodedBound(n int) int { return n + n/64 + 1024 }
 
-// close gives back what the encoder holds.
+// close releases the encoder's memory.
 func (e *encoder) close() error {
 	if e.zstd == nil {
 		return nil
@@ -139,8 +139,8 @@ type decoder struct {
 	zstd *zstd.Decoder
 }
 
-// decode returns the size raw bytes of a frame, in dst if that has the capacity.
-// It never returns more, and does not allocate much more either.
+// decode returns the raw bytes of a frame, in dst if that has the capacity. If they are
+// not exactly size bytes, that is an error; not much more is allocated.
 func (d *decoder) decode(dst, frame []byte, c Codec, size int) (raw []byte, err error) {
 	switch c {
 	case None:
@@ -174,7 +174,7 @@ func newZstdDecoder() (*zstd.Decoder, error) {
 		zstd.WithDecoderMaxMemory(MaxChunk))
 }
 
-// close gives back what the decoder holds.
+// close releases the decoder's memory.
 func (d *decoder) close() {
 	if d.zstd != nil {
 		d.zstd.Close()

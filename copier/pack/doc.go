@@ -1,13 +1,13 @@
-// Package pack is the format in which a backup stores bytes: packs, and documents
-// such as its manifest. A Writer writes packs, a Reader checks every byte before it
-// hands it to a Sink, and CheckHash compares a whole pack with its hash. The package
-// starts no goroutine, and does not know what a file holds nor where a repository
-// lies (see Opener).
+// Package pack is the format in which a backup stores bytes: packs, and documents such as
+// its manifest. A Writer writes packs, a Reader checks every byte before it passes it to a
+// Sink, and CheckHash compares a whole pack with its hash. The package starts no
+// goroutine, and does not know what a file holds, nor where a repository lies (see
+// Opener).
 //
 // # The pack format
 //
-// A pack is chunks, one after another, and nothing else. It is written from front
-// to back and never changed. All numbers are little endian.
+// A pack is a sequence of chunks and nothing else. It is written from front to back and
+// never changed. All numbers are little endian.
 //
 // A chunk is a header of 56 bytes and, if it holds data, one frame. The header is
 // a skippable frame of the zstd format, so "zstd -dc data-0001.pack" writes the
@@ -29,25 +29,25 @@
 //	    48    4  CRC-32C of the frame; 0 with codec none
 //	    52    4  CRC-32C of bytes 0 to 51
 //
-// A chunk of zeros has no frame: codec, frame length, XXH3 and CRC of the frame
-// are 0. Only runs of at least 64 KiB are stored so. A chunk of data stands for 1
-// byte to 1 MiB.
+// A chunk of zeros has no frame: codec, frame length, XXH3 and CRC of the frame are 0.
+// Only runs of at least 64 KiB are stored like this. A chunk of data stands for 1 byte to
+// 1 MiB.
 //
-// Codec none is a zstd frame of raw blocks: the bytes 28 B5 2F FD A0, the raw
-// length in 4 bytes, and for every 128 KiB of the raw bytes (the last block may
-// be shorter) a block header of 3 bytes, 8 * length + (1 if it is the last), and
-// the raw bytes. Nothing in such a frame is left to choice, so a reader compares
-// it with what it must be. Codec zstd is one zstd frame; codec s2 is one block in
-// the S2 format, which "zstd -dc" does not read. A chunk that its codec cannot
-// make smaller has codec none whatever the pack's other chunks have.
+// Codec none is a zstd frame of raw blocks: the bytes 28 B5 2F FD A0, the raw length in 4
+// bytes, and for every 128 KiB of the raw bytes (the last block may be shorter) a block
+// header of 3 bytes, 8 * length + (1 if it is the last), and the raw bytes. There is only
+// one such frame for given raw bytes, so a reader compares it with that. Codec zstd is one
+// zstd frame; codec s2 is one block in the S2 format, which "zstd -dc" does not read. A
+// chunk that its codec cannot make smaller has codec none, whatever the codec of the
+// pack's other chunks.
 //
-// The chunks of an Extent lie one after another in the pack and cover the
-// extent's part of the file in order, without a gap.
+// The chunks of an Extent follow each other in the pack and cover the extent's part of the
+// file in order, without a gap.
 //
 // # The document format
 //
 // EncodeDocument wraps a manifest so that "zstd -dc" shows it and every changed
-// byte is noticed: a skippable frame of 28 bytes and one zstd frame up to the end.
+// byte is detected: a skippable frame of 28 bytes and one zstd frame up to the end.
 //
 //	offset size  meaning
 //	     0    4  0x184D2A5B: a skippable frame

@@ -17,12 +17,12 @@ const (
 	documentWindow = 1 << 20 // bytes that the encoder looks back; it holds twice as many
 )
 
-// ErrDocument is returned by OpenDocument for bytes that EncodeDocument did not
-// make, or that have changed since.
+// ErrDocument is returned by OpenDocument for bytes that EncodeDocument did not return,
+// or that have changed since.
 var ErrDocument = errors.New("damaged document")
 
-// EncodeDocument compresses a document and guards it with a checksum. The package
-// comment describes the format.
+// EncodeDocument compresses a document and adds a checksum. The package comment describes
+// the format.
 func EncodeDocument(doc []byte) ([]byte, error) {
 	enc, err := zstd.NewWriter(nil,
 		zstd.WithEncoderLevel(zstd.SpeedDefault),
@@ -64,9 +64,9 @@ func checkDocument(b []byte) error {
 	return nil
 }
 
-// OpenDocument returns a reader of the document that EncodeDocument was given. A
-// changed byte is reported here, before anything is read. The caller limits how much
-// he reads, and closes the reader.
+// OpenDocument returns a reader of the document that EncodeDocument was given. A changed
+// byte is reported here, before anything is read. The caller must limit what is read, and
+// close the reader.
 func OpenDocument(b []byte) (io.ReadCloser, error) {
 	if err := checkDocument(b); err != nil {
 		return nil, err

@@ -2,10 +2,7 @@ package pack
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -17,11 +14,11 @@ import (
 	"mbk/internal/hint"
 )
 
-// readAhead is the buffer of a Reader: the largest chunk, and as much again
-// so that seldom more than a part of one must be moved to its front.
+// readAhead is the size in bytes of a Reader's buffer: twice the largest chunk, so that
+// less has to be moved to its front.
 const readAhead = 2 * (headerSize + maxPlainSize)
 
-// DamageError is a place in a pack that is not as it was written.
+// DamageError is returned for a place in a pack that is not as it was written.
 type DamageError struct {
 	Object string // with the place that its Opener names
 	Offset int64  // of the chunk, in bytes; of the pack's end if that is what is wrong
@@ -41,7 +38,7 @@ func (e *DamageError) Fault() fault.Kind { return fault.Damage }
 // Hints names the commands that tell more.
 func (e *DamageError) Hints() []hint.Text { return []hint.Text{hint.DamagedBackup} }
 
-// Opener is where packs are read from.
+// Opener is a place to read packs from.
 type Opener interface {
 	// Open reads n bytes of an object from an offset, or to the end if n < 0.
 	// The reader ends early where the object does.
@@ -51,7 +48,7 @@ type Opener interface {
 	String() string
 }
 
-// Sink takes the bytes of a file.
+// Sink receives the bytes of a file.
 type Sink interface {
 	// WriteAt is as in io.WriterAt.
 	WriteAt(b []byte, off int64) (n int, err error)
@@ -60,21 +57,8 @@ type Sink interface {
 	Zero(off, n int64) error
 }
 
-// Chunk is a chunk as Walk found it.
-type Chunk struct {
-	Offset int64  // in the pack, of its header
-	Length int64  // in the pack: header and frame, or with Err what was skipped
-	Number uint32 // of the file
-	Start  int64  // offset in the file
-	Size   int64  // bytes of the file
-	Zero   bool   // a run of zeros: Raw is nil
-	Codec  Codec
-	Raw    []byte // valid until the callback returns
-	Err    error  // *DamageError: the bytes are lost; other fields may be 0
-}
-
-// Reader reads packs. It keeps its buffers, about 6 MiB, from one use to the
-// next; it belongs to one goroutine at a time.
+// Reader reads packs. It reuses its buffers, about 6 MiB. It may be used by one goroutine
+// at a time.
 type Reader struct {
 	dec decoder
 	raw []byte
@@ -97,20 +81,20 @@ func NewReader() *Reader {
 
 // Close releases what the Reader holds.
 func (x *Reader) Close() {
-	_ = x.leave() // a reader of extents that are not wanted any more
+	_ = x.leave() // nothing that was read is in doubt
 	x.dec.close()
 }
 
-// Ahead announces that extents of a pack, up to byte end, will be read one after
-// another. Extent opens the pack once for those that follow each other there.
+// Ahead announces that extents of a pack up to byte end will be read in their order.
+// Extent then opens the pack once for all that follow each other without a gap.
 func (x *Reader) Ahead(st Opener, name string, end int64) {
 	x.ahead, x.aheadEnd = fullName(st, name), end
 }
 
-// Extent checks an extent of the file with a number, chunk by chunk, and hands
-// the bytes to sink. What a pack holds in place of them is a *DamageError; errors
-// of the store and of the sink are returned as they are, with the object's name.
-// Chunks in front of the damage may be in the sink by then.
+// Extent checks an extent of the file with a number, chunk by chunk, and passes the bytes
+// to sink. If the pack holds anything else, the error is a *DamageError; errors of the
+// store and of the sink are returned as they are. Chunks before the damage may be in the
+// sink by then.
 func (x *Reader) Extent(ctx context.Context, st Opener, number uint32, e Extent, sink Sink) error {
 	if e.Length == 0 && e.Size == 0 {
 		return nil
@@ -157,7 +141,7 @@ func (x *Reader) extent(ctx context.Context, number uint32, e *Extent, sink Sink
 	return nil
 }
 
-// misplaced tells why a chunk is not the next one of an extent, "" if it is.
+// misplaced returns why a chunk is not the next one of an extent, "" if it is.
 func misplaced(h *header, number uint32, pos, end int64) string {
 	switch {
 	case h.number != number:
@@ -170,7 +154,7 @@ func misplaced(h *header, number uint32, pos, end int64) string {
 	return ""
 }
 
-// deliver hands the bytes of a chunk to a sink.
+// deliver passes the bytes of a chunk to a sink.
 func deliver(sink Sink, h *header, raw []byte) error {
 	if h.kind == kindZero {
 		return sink.Zero(int64(h.start), int64(h.size))
@@ -182,86 +166,11 @@ func deliver(sink Sink, h *header, raw []byte) error {
 	return err
 }
 
-// Walk reads a whole pack without a manifest and calls fn for every chunk in it,
-// also for damaged ones (see Chunk.Err), behind which it goes on with the next
-// chunk that has a whole header. An error of fn ends the walk and is returned.
-func (x *Reader) Walk(ctx context.Context, st Opener, name string, fn func(Chunk) error) (err error) {
-	if err := x.seek(ctx, st, name, 0, -1); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, x.leave()) }()
-	for {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		if _, err := x.br.Peek(1); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("read %s: %w", x.object, err)
-		}
-		c, err := x.walkChunk()
-		if err != nil {
-			return err
-		}
-		if err := fn(c); err != nil {
-			return err
-		}
-	}
-}
-
-// Check reads the chunks that make up length bytes of a pack from an offset on,
-// and returns the first damage in them.
-func (x *Reader) Check(ctx context.Context, st Opener, name string, offset, length int64) (err error) {
-	if err := x.seek(ctx, st, name, offset, length); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, x.leave()) }()
-	for x.at < offset+length {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		if _, err := x.br.Peek(1); errors.Is(err, io.EOF) {
-			return &DamageError{Object: x.object, Offset: x.at, Reason: "ends early"}
-		}
-		c, err := x.walkChunk()
-		if err != nil {
-			return err
-		}
-		if c.Err != nil {
-			return c.Err
-		}
-	}
-	return nil
-}
-
-// walkChunk reads one chunk, or what stands in place of one.
-func (x *Reader) walkChunk() (Chunk, error) {
-	at := x.at
-	h, raw, err := x.next()
-	damage, damaged := errors.AsType[*DamageError](err)
-	if err != nil && !damaged {
-		return Chunk{}, err
-	}
-	if h.kind == 0 {
-		err = x.resync()
-	} else if err = x.skip(&h); errors.Is(err, io.EOF) {
-		err = nil // the end came inside the frame, and next has said so
-	}
-	if err != nil {
-		return Chunk{}, err
-	}
-	c := Chunk{Offset: at, Length: x.at - at, Number: h.number, Start: int64(h.start), Size: int64(h.size), Zero: h.kind == kindZero, Codec: h.codec, Raw: raw}
-	if damaged {
-		c.Err, c.Raw = damage, nil
-	}
-	return c, nil
-}
-
-// fullName is the name of an object for messages.
+// fullName returns the name of an object for messages.
 func fullName(st Opener, name string) string { return st.String() + "/" + name }
 
-// seek makes a byte of a pack the beginning of the next chunk. n bytes are to be read
-// from there, or all that follow if n < 0.
+// seek makes offset the place of the next chunk in a pack. n bytes are read from there, or
+// all that follow if n < 0.
 func (x *Reader) seek(ctx context.Context, st Opener, name string, offset, n int64) error {
 	object, limit := fullName(st, name), int64(math.MaxInt64)
 	if n >= 0 {
@@ -297,8 +206,8 @@ func (x *Reader) leave() error {
 	return err
 }
 
-// next returns the next chunk, checked. It stays the next one until skip. With a
-// *DamageError, the header's kind is 0 if the header itself is damaged.
+// next returns the next chunk, checked. It remains the next one until skip is called. With
+// a *DamageError, the header's kind is 0 if the header itself is damaged.
 func (x *Reader) next() (header, []byte, error) {
 	b, err := x.peek(headerSize)
 	if err != nil {
@@ -340,7 +249,7 @@ func (x *Reader) peek(n int) ([]byte, error) {
 	return b, nil
 }
 
-// skip goes on behind a chunk.
+// skip goes on after a chunk.
 func (x *Reader) skip(h *header) error {
 	n, err := x.br.Discard(headerSize + int(h.stored))
 	x.at += int64(n)
@@ -350,65 +259,7 @@ func (x *Reader) skip(h *header) error {
 	return nil
 }
 
-// resync goes on, by at least one byte, to the next whole header or the end.
-func (x *Reader) resync() error {
-	var magic [4]byte
-	binary.LittleEndian.PutUint32(magic[:], skipMagic)
-	for skip := 1; ; {
-		n, err := x.br.Discard(skip)
-		x.at += int64(n)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read %s: %w", x.object, err)
-		}
-		b, err := x.br.Peek(headerSize)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return fmt.Errorf("read %s: %w", x.object, err)
-		}
-		if _, err := parseHeader(b); err == nil {
-			return nil
-		}
-		if len(b) == headerSize {
-			b, _ = x.br.Peek(x.br.Buffered()) // no error: it is there
-		}
-		skip = max(len(b)-len(magic)+1, 1) // the next may begin in the last three bytes
-		if i := bytes.Index(b[min(1, len(b)):], magic[:]); i >= 0 {
-			skip = i + 1
-		}
-	}
-}
-
 // damage returns the error for the chunk that would be next.
 func (x *Reader) damage(reason string) error {
 	return &DamageError{Object: x.object, Offset: x.at, Reason: reason}
 }
-
-// CheckHash reads a whole pack and compares its length and its hash with those
-// it had when it was made. A difference is a *DamageError.
-func CheckHash(ctx context.Context, st Opener, p Pack) (err error) {
-	object := fullName(st, p.Name)
-	r, err := st.Open(ctx, p.Name, 0, -1)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	h := xxh3.New128()
-	buf := make([]byte, min(max(p.Size, 0), 1<<20-1)+1)
-	n, err := io.CopyBuffer(h, onlyReader{r}, buf)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", object, err)
-	}
-	if n != p.Size {
-		return &DamageError{Object: object, Offset: min(n, p.Size), Reason: fmt.Sprintf("%d bytes long, %d expected", n, p.Size)}
-	}
-	sum := h.Sum128().Bytes()
-	if got := hex.EncodeToString(sum[:]); got != p.Hash {
-		return &DamageError{Object: object, Reason: fmt.Sprintf("its XXH3-128 is %s, %s expected", got, p.Hash)}
-	}
-	return nil
-}
-
-// onlyReader hides a WriteTo that would take smaller steps.
-type onlyReader struct{ io.Reader }

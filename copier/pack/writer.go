@@ -8,19 +8,20 @@ import (
 )
 
 const (
-	// margin is the room in front of a buffer of raw bytes for the headers of a
-	// chunk with codec none.
+	// margin is the room before a buffer of raw bytes, for the headers of a chunk
+	// with codec none.
 	margin = 4 << 10
 
 	// gather is how many bytes of small chunks are written at a time.
 	gather = 512 << 10
 
-	// smallPlain is the most raw bytes that codec none copies to gather them.
+	// smallPlain is the most raw bytes of a chunk with codec none that are copied
+	// to be written together with others.
 	smallPlain = 64 << 10
 )
 
-// Writer writes chunks to one pack after another. It belongs to one goroutine at
-// a time. Its buffers and its encoder serve for all its packs.
+// Writer writes one pack after another, and reuses its buffers and its encoder. It may be
+// used by one goroutine at a time.
 type Writer struct {
 	enc *encoder
 	raw []byte // margin bytes, then a buffer for raw bytes
@@ -49,8 +50,8 @@ func NewWriter(c Codec, level, chunkSize int) (*Writer, error) {
 	return &Writer{enc: enc, raw: make([]byte, margin+chunkSize), out: make([]byte, 0, size)}, nil
 }
 
-// Buffer returns where the raw bytes of the next chunks are to be read to.
-// Adding changes some of what lies there.
+// Buffer returns the buffer for the raw bytes that Add appends. Add overwrites some of
+// them.
 func (w *Writer) Buffer() []byte { return w.raw[margin:] }
 
 // Begin starts a pack.
@@ -71,7 +72,7 @@ func (w *Writer) End() (Pack, error) {
 	return w.pack, nil
 }
 
-// Size returns how many bytes the pack has, those that are not written yet included.
+// Size returns the bytes of the pack so far, including those that are not written yet.
 func (w *Writer) Size() int64 { return w.pack.Size }
 
 // BeginExtent starts an extent of a file at an offset.
@@ -88,7 +89,7 @@ func (w *Writer) EndExtent() (Extent, error) {
 	return w.extent, err
 }
 
-// Add appends the next bytes of the extent: the first n of Buffer().
+// Add appends the first n bytes of Buffer to the extent.
 func (w *Writer) Add(n int) error {
 	b := w.Buffer()[:n]
 	for from := 0; from < n; {
@@ -108,7 +109,7 @@ func (w *Writer) Add(n int) error {
 	return nil
 }
 
-// AddHole appends n bytes of zeros to the extent that nobody has read.
+// AddHole appends n zeros to the extent.
 func (w *Writer) AddHole(n int64) {
 	w.zeros += n
 	w.extent.Size += n
@@ -119,7 +120,8 @@ func (w *Writer) endZeros() error {
 	if w.zeros == 0 {
 		return nil
 	}
-	h := header{kind: kindZero, number: w.number, start: uint64(w.extent.Start + w.extent.Size - w.zeros), size: uint64(w.zeros)}
+	start := uint64(w.extent.Start + w.extent.Size - w.zeros)
+	h := header{kind: kindZero, number: w.number, start: start, size: uint64(w.zeros)}
 	w.zeros = 0
 	n := len(w.out)
 	w.out = append(w.out, w.raw[:headerSize]...)
@@ -158,8 +160,8 @@ func (w *Writer) data(from, to int) error {
 	return w.flushAt(gather)
 }
 
-// encode appends a chunk with the Writer's codec to out, or returns false if that
-// is no smaller than the raw bytes.
+// encode appends a chunk with the Writer's codec to out. It returns false, and appends
+// nothing, if the frame is no smaller than the raw bytes.
 func (w *Writer) encode(h *header, raw []byte) bool {
 	n := len(w.out)
 	w.out = w.enc.appendFrame(append(w.out, w.raw[:headerSize]...), raw)
@@ -174,10 +176,10 @@ func (w *Writer) encode(h *header, raw []byte) bool {
 	return true
 }
 
-// writePlain writes a chunk with codec none without copying its raw bytes, which
-// are w.raw[from:to]. The headers of the chunk and of its first block go in front
-// of them, each other block's header over the end of the block before, which is
-// written by then.
+// writePlain writes a chunk with codec none without copying its raw bytes, which are
+// w.raw[from:to]. The headers of the chunk and of its first block go before them; the
+// header of each later block overwrites the end of the block before it, which is written
+// by then.
 func (w *Writer) writePlain(h *header, from, to int) error {
 	if err := w.flush(); err != nil {
 		return err
@@ -219,12 +221,12 @@ func (w *Writer) write(b []byte) error {
 		err = io.ErrShortWrite
 	}
 	if err != nil {
-		w.failed = err // the store says of what
+		w.failed = err // the store has named the object
 		return err
 	}
 	w.hash.Write(b)
 	return nil
 }
 
-// Close gives back what the Writer holds.
+// Close releases the encoder's memory.
 func (w *Writer) Close() error { return w.enc.close() }

@@ -8,12 +8,12 @@ import (
 // MinZeros is the shortest run of zero bytes that becomes a chunk of zeros.
 const MinZeros = 64 << 10
 
-// zeroBlock is the grain in which runs of zeros are found: the block size of the
-// file systems, so that what is a hole can come back as one.
+// zeroBlock is the unit in bytes in which runs of zeros are found: the block size of
+// file systems, so that a hole can be restored as one.
 const zeroBlock = 4 << 10
 
-// ZeroRun returns how many bytes b begins with that are zeros, counted in blocks;
-// a shorter block at the end counts as well.
+// ZeroRun returns how many zeros b begins with, in whole blocks; a shorter block at the
+// end counts as well.
 func ZeroRun(b []byte) int {
 	at := 0
 	for at < len(b) {
@@ -26,8 +26,8 @@ func ZeroRun(b []byte) int {
 	return at
 }
 
-// DataRun returns where the first run of at least least zeros begins in b, or
-// len(b). The first from bytes are known not to be one.
+// DataRun returns where the first run of at least least zeros begins in b, or len(b). The
+// first from bytes are not looked at.
 func DataRun(b []byte, from, least int) int {
 	for at := from; at < len(b); {
 		zero := ZeroRun(b[at:])

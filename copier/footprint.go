@@ -6,8 +6,8 @@ import (
 	"mbk/internal/sys/pagecache"
 )
 
-// adviseFrom is the size of the smallest part of a file that is worth a system call
-// to have it read ahead.
+// adviseFrom is the size in bytes of the smallest part of a file for which read-ahead is
+// worth a system call.
 const adviseFrom = 1 << 20
 
 // Distances in a source, in bytes.
@@ -16,35 +16,34 @@ const (
 	fetchStep = 2 << 20 // what is fetched before it is read
 )
 
-// footprint is what the reading of a segment leaves behind in the page cache: nothing
-// that was not there before. The kernel's own reading ahead is turned off for that,
-// because it goes beyond the segment, and whoever copies the next one would take
-// that for cached before.
+// footprint leaves the page cache as it was before a segment was read. For that the
+// kernel's read-ahead is turned off: it goes beyond the segment, and the worker that
+// copies the next one would think that this part had been cached before.
 type footprint struct {
-	file    pagecache.File // nil: the kernel does as it likes
+	file    pagecache.File // nil: reading is left to the kernel
 	before  pagecache.Map
 	dropped int64 // up to this offset
 	fetched int64 // up to this offset
 	end     int64 // of the segment
 }
 
-// newFootprint looks at what is cached before anything of a segment is read.
-func newFootprint(s segment, spare bool) footprint {
+// newFootprint finds out what is cached, before anything of a segment is read.
+func newFootprint(s segment, preserve bool) footprint {
 	f, ok := s.job.src.File.(pagecache.File)
 	if !ok {
 		return footprint{}
 	}
 	p := footprint{dropped: s.start, fetched: s.start, end: s.start + s.size}
-	small := s.size < adviseFrom // the kernel reads it at once and not beyond
+	small := s.size < adviseFrom // the kernel reads it at once and nothing after it
 	switch {
-	case spare && small && s.job.src.Cached.Covers(s.start, s.size):
+	case preserve && small && s.job.src.Cached.Covers(s.start, s.size):
 		p.before, p.fetched = s.job.src.Cached, p.end
-	case spare:
+	case preserve:
 		p.before = pagecache.Look(f, s.start, s.size)
 		p.before.Correct(s.job.src.Cached)
 	}
 	switch {
-	case spare && p.before.Resident() < s.size:
+	case preserve && p.before.Resident() < s.size:
 		p.file = f
 		if p.fetched < p.end {
 			advise(f, s.start, s.size, unix.FADV_RANDOM)
@@ -55,7 +54,7 @@ func newFootprint(s segment, spare bool) footprint {
 	return p
 }
 
-// reading is told that the bytes up to an offset are read next.
+// reading is called before the bytes up to an offset are read.
 func (p *footprint) reading(offset int64) {
 	if p.file == nil || offset+fetchStep/2 < p.fetched {
 		return
@@ -65,13 +64,13 @@ func (p *footprint) reading(offset int64) {
 	p.fetched = to
 }
 
-// passed is told that nothing is read up to an offset, from where reading goes on.
+// passed is called when the bytes up to an offset are skipped.
 func (p *footprint) passed(offset int64) {
 	p.read(offset)
 	p.fetched = max(p.fetched, offset)
 }
 
-// read is told that everything up to an offset was read.
+// read is called when everything up to an offset was read.
 func (p *footprint) read(offset int64) {
 	if p.file != nil && (offset-p.dropped >= dropStep || offset == p.end) {
 		p.before.Drop(p.file, p.dropped, offset-p.dropped)
@@ -79,8 +78,7 @@ func (p *footprint) read(offset int64) {
 	}
 }
 
-// advise gives advice about a part of a file. Advice that is not taken changes
-// nothing but the speed.
+// advise gives the kernel advice about a part of a file. An error costs only speed.
 func advise(f pagecache.File, off, n int64, advice int) {
 	conn, err := f.SyscallConn()
 	if err != nil {
