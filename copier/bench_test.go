@@ -55,7 +55,7 @@ func BenchmarkCopySmall(b *testing.B) {
 				b.Fatal(err)
 			}
 			for b.Loop() {
-				if _, err := c.Add(b.Context(), Source{Name: "t.frm", File: bytes.NewReader(file), Size: int64(len(file))}); err != nil {
+				if _, err := c.Add(b.Context(), source("t.frm", file)); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -18,7 +17,6 @@ import (
 
 	"mbk/copier/pack"
 	"mbk/copier/pack/packtest"
-	"mbk/internal/repo/store"
 	"mbk/internal/repo/store/folder"
 	"mbk/internal/repo/store/storetest"
 )
@@ -31,11 +29,16 @@ func TestRoundTrip(t *testing.T) {
 		for _, workers := range []int{1, 3} {
 			t.Run(fmt.Sprintf("%v by %d", codec, workers), func(t *testing.T) {
 				var files [][]byte
-				for i, size := range []int{0, 1, 2, 4095, 4096, 4097, chunk - 1, chunk, chunk + 1, 2 * chunk, 5*chunk + 77, 20 * chunk} {
-					files = append(files, packtest.Noise(size, uint64(i)), packtest.Text(size, uint64(i)), make([]byte, size), sparse(size, uint64(i)))
+				sizes := []int{0, 1, 2, 4095, 4096, 4097, chunk - 1, chunk, chunk + 1, 2 * chunk, 5*chunk + 77, 20 * chunk}
+				for i, size := range sizes {
+					seed := uint64(i)
+					files = append(files,
+						packtest.Noise(size, seed), packtest.Text(size, seed), make([]byte, size), sparse(size, seed))
 				}
 				st := storetest.NewMem()
-				c := start(t, st, Options{Workers: workers, Codec: codec, ChunkSize: chunk, SegmentSize: 3 * chunk, PackLimit: 10 * chunk})
+				c := start(t, st, Options{
+					Workers: workers, Codec: codec, ChunkSize: chunk, SegmentSize: 3 * chunk, PackLimit: 10 * chunk,
+				})
 				var pending []*Pending
 				var raw int64
 				for i, b := range files {
@@ -203,7 +206,9 @@ func TestFailAtEveryPoint(t *testing.T) {
 		mem := storetest.NewMem()
 		st := storetest.FailAt(mem, n)
 		err := func() error {
-			c, err := New(t.Context(), st, Options{Workers: 2, Codec: pack.Zstd, ChunkSize: 64 << 10, SegmentSize: 64 << 10, PackLimit: 100 << 10})
+			c, err := New(t.Context(), st, Options{
+				Workers: 2, Codec: pack.Zstd, ChunkSize: 64 << 10, SegmentSize: 64 << 10, PackLimit: 100 << 10,
+			})
 			if err != nil {
 				return err
 			}
@@ -238,7 +243,8 @@ func TestFailAtEveryPoint(t *testing.T) {
 func TestFirstErrorFailsAll(t *testing.T) {
 	broken := errors.New("broken disk")
 	c := start(t, storetest.NewMem(), Options{Workers: 2})
-	bad := addSource(t, c, Source{Name: "bad", Size: 10, File: readerAt(func([]byte, int64) (int, error) { return 0, broken })})
+	file := readerAt(func([]byte, int64) (int, error) { return 0, broken })
+	bad := addSource(t, c, Source{Name: "bad", Size: 10, File: file})
 	if _, err := bad.Wait(t.Context()); !errors.Is(err, broken) || !strings.Contains(err.Error(), "read bad at byte 0") {
 		t.Errorf("Wait: %v, want %v", err, broken)
 	}
@@ -305,14 +311,14 @@ func TestCancel(t *testing.T) {
 	})
 	t.Run("Close's context", func(t *testing.T) {
 		c := start(t, storetest.NewMem(), Options{Workers: 1})
-		addSource(t, c, Source{Name: "endless", Size: 1 << 35, File: readerAt(func(p []byte, off int64) (int, error) { return len(p), nil })})
+		addSource(t, c, endless())
 		if _, err := c.Close(cancelled(t)); !errors.Is(err, context.Canceled) {
 			t.Errorf("Close: %v, want %v", err, context.Canceled)
 		}
 	})
 	t.Run("Wait's context", func(t *testing.T) {
 		c := start(t, storetest.NewMem(), Options{Workers: 1})
-		p := addSource(t, c, Source{Name: "endless", Size: 1 << 35, File: readerAt(func(p []byte, off int64) (int, error) { return len(p), nil })})
+		p := addSource(t, c, endless())
 		if _, err := p.Wait(cancelled(t)); !errors.Is(err, context.Canceled) {
 			t.Errorf("Wait: %v, want %v", err, context.Canceled)
 		}
@@ -375,59 +381,6 @@ func TestAbortAfterCloseDoesNothing(t *testing.T) {
 	}
 }
 
-func TestUrgentCopyingEndsNoPack(t *testing.T) {
-	st := storetest.NewMem()
-	c := start(t, st, Options{Workers: 1, ChunkSize: 64 << 10, SegmentSize: 64 << 10, PackLimit: 64 << 10})
-	wait(t, add(t, c, 10, packtest.Noise(64<<10, 10))) // and that pack is full
-	raw := int64(64 << 10)
-	for range 100 {
-		if objects, err := st.List(t.Context(), ""); err != nil || len(objects) > 0 {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	c.MakeUrgent()
-	for i := range 5 {
-		b := packtest.Noise(100<<10, uint64(i))
-		raw += int64(len(b))
-		wait(t, add(t, c, uint32(i), b))
-	}
-	if objects, err := st.List(t.Context(), ""); err != nil || len(objects) != 1 {
-		t.Errorf("the store has %v, %v, want the pack that was full before", objects, err)
-	}
-	packs := closeCopier(t, c)
-	wantPacks(t, st, packs, raw)
-	if len(packs) != 2 {
-		t.Errorf("%d packs, want 2", len(packs))
-	}
-}
-
-func TestPackGoesOnDuringTheSyncOfTheLast(t *testing.T) {
-	st := &slowPut{Store: storetest.NewMem(), release: make(chan struct{})}
-	c := start(t, st, Options{Workers: 1, ChunkSize: 64 << 10, SegmentSize: 64 << 10, PackLimit: 1})
-	release := sync.OnceFunc(func() { close(st.release) })
-	t.Cleanup(release)
-	a, b := packtest.Text(100, 1), packtest.Text(100, 2)
-	ra := wait(t, add(t, c, 1, a))
-	rb := wait(t, add(t, c, 2, b)) // data-0001.pack is not finished yet
-	release()
-	wantPacks(t, st.Store, closeCopier(t, c), 200)
-	wantFile(t, st.Store, 1, ra, a)
-	wantFile(t, st.Store, 2, rb, b)
-}
-
-// slowPut takes long to make an object durable.
-type slowPut struct {
-	store.Store
-	release chan struct{}
-}
-
-func (s *slowPut) Put(ctx context.Context, name string, write func(w io.Writer) error) error {
-	err := s.Store.Put(ctx, name, write)
-	<-s.release
-	return err
-}
-
 func TestManySmallFiles(t *testing.T) {
 	const files = 5000
 	st := storetest.NewMem()
@@ -468,25 +421,6 @@ func TestProgressAddsUp(t *testing.T) {
 	if raw.Load() != size || stored.Load() != packed {
 		t.Errorf("progress %d, %d, want %d, %d", raw.Load(), stored.Load(), size, packed)
 	}
-}
-
-func TestRateLimit(t *testing.T) {
-	c := start(t, storetest.NewMem(), Options{Workers: 2, BytesPerSecond: 4 << 20})
-	began := time.Now()
-	wait(t, add(t, c, 1, make([]byte, 2<<20))) // of which 1 MiB is free
-	if took := time.Since(began); took < 200*time.Millisecond {
-		t.Errorf("2 MiB took %v at 4 MiB/s", took)
-	}
-}
-
-func TestUrgencyLiftsTheRateLimit(t *testing.T) {
-	c := start(t, storetest.NewMem(), Options{Workers: 2, BytesPerSecond: 1})
-	p := add(t, c, 1, packtest.Noise(5<<20, 1))
-	time.Sleep(10 * time.Millisecond) // the workers are waiting now
-	c.MakeUrgent()
-	c.MakeUrgent()
-	wait(t, p)
-	wait(t, add(t, c, 1, packtest.Noise(3<<20, 1)))
 }
 
 func TestBadOptions(t *testing.T) {
@@ -538,38 +472,6 @@ func TestRealFile(t *testing.T) {
 	wantFile(t, root, 1, r, file)
 }
 
-func TestStoreStream(t *testing.T) {
-	for _, size := range []int{0, 1, 1 << 20, 1<<20 + 1, 3<<20 - 1} {
-		for _, codec := range codecs {
-			b := sparse(size, uint64(size))
-			st := storetest.NewMem()
-			r, made, err := StoreStream(t.Context(), st, "redo.pack", 77, 1000, oddReader{bytes.NewReader(b)}, Options{Codec: codec})
-			if err != nil {
-				t.Fatal(err)
-			}
-			wantPacks(t, st, []pack.Pack{made}, int64(size))
-			if r.Read != int64(size) || made.Name != "redo.pack" || r.Stored != made.Size {
-				t.Errorf("%d bytes: result %+v, pack %+v", size, r, made)
-			}
-			x, sink := pack.NewReader(), packtest.NewFile(1000+int64(size))
-			for _, e := range r.Extents {
-				if err := x.Extent(t.Context(), st, 77, e, sink); err != nil {
-					t.Fatal(err)
-				}
-			}
-			x.Close()
-			if !bytes.Equal(sink.Bytes[1000:], b) {
-				t.Errorf("%d bytes by %v differ from the stream", size, codec)
-			}
-		}
-	}
-}
-
-// oddReader returns odd lengths.
-type oddReader struct{ r io.Reader }
-
-func (r oddReader) Read(p []byte) (int, error) { return r.r.Read(p[:min(len(p), 7777)]) }
-
 // A worker must stay below 20 MiB whatever it copies.
 func TestMemoryOfWorkers(t *testing.T) {
 	const workers = 4
@@ -581,7 +483,9 @@ func TestMemoryOfWorkers(t *testing.T) {
 			file := p.pages(128)
 			var pending []*Pending
 			for i := range 2 * workers {
-				pending = append(pending, addSource(t, c, Source{Number: uint32(i), Name: "f", File: bytes.NewReader(file), Size: int64(len(file)), Pages: p}))
+				s := source("f", file)
+				s.Number, s.Pages = uint32(i), p
+				pending = append(pending, addSource(t, c, s))
 			}
 			for _, p := range pending {
 				wait(t, p)

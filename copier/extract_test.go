@@ -160,7 +160,7 @@ func TestExtractReturnsTheFirstError(t *testing.T) {
 	files := smallFiles(1000)
 	st, results := copyAll(t, Options{Workers: 1, Codec: pack.Zstd}, files)
 	for range 20 {
-		err := Extract(t.Context(), 4, piecesOf(st, files, results), func(_ context.Context, _ *pack.Reader, p Piece[*extractedFile]) error {
+		fail := func(_ context.Context, _ *pack.Reader, p Piece[*extractedFile]) error {
 			switch n := p.File.number; {
 			case n == 150:
 				time.Sleep(time.Millisecond)
@@ -169,7 +169,8 @@ func TestExtractReturnsTheFirstError(t *testing.T) {
 				return errors.New("a later one")
 			}
 			return nil
-		})
+		}
+		err := Extract(t.Context(), 4, piecesOf(st, files, results), fail)
 		if err == nil || err.Error() != "the first" {
 			t.Fatalf("error %v, want the first", err)
 		}
@@ -214,12 +215,13 @@ func TestExtractCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("signal")
 	var calls atomic.Int64
-	err := Extract(ctx, 2, piecesOf(st, files, results), func(ctx context.Context, x *pack.Reader, p Piece[*extractedFile]) error {
+	stop := func(ctx context.Context, x *pack.Reader, p Piece[*extractedFile]) error {
 		if calls.Add(1) == 10 {
 			cancel(cause)
 		}
 		return readPiece(ctx, x, p)
-	})
+	}
+	err := Extract(ctx, 2, piecesOf(st, files, results), stop)
 	if !errors.Is(err, cause) {
 		t.Errorf("error %v, want %v", err, cause)
 	}

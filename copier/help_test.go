@@ -83,7 +83,20 @@ func start(t *testing.T, st Putter, opts Options) *Copier {
 // add adds a source of bytes that must be accepted.
 func add(t *testing.T, c *Copier, number uint32, b []byte) *Pending {
 	t.Helper()
-	return addSource(t, c, Source{Number: number, Name: fmt.Sprint("file ", number), File: bytes.NewReader(b), Size: int64(len(b))})
+	s := source(fmt.Sprint("file ", number), b)
+	s.Number = number
+	return addSource(t, c, s)
+}
+
+// source is a source of bytes.
+func source(name string, b []byte) Source {
+	return Source{Name: name, File: bytes.NewReader(b), Size: int64(len(b))}
+}
+
+// endless is a source that has not been read to its end before a test is over.
+func endless() Source {
+	file := readerAt(func(p []byte, _ int64) (int, error) { return len(p), nil })
+	return Source{Name: "endless", Size: 1 << 35, File: file}
 }
 
 func addSource(t *testing.T, c *Copier, s Source) *Pending {
@@ -162,7 +175,14 @@ func (p *sumPages) Check(page []byte, no uint32) error {
 	return errPage
 }
 
-// pages returns n whole pages of sumPages.
+// source is a source of a file of such pages, with number 1.
+func (p *sumPages) source(name string, b []byte) Source {
+	s := source(name, b)
+	s.Number, s.Pages = 1, p
+	return s
+}
+
+// pages returns n valid pages of sumPages.
 func (p *sumPages) pages(n int) []byte {
 	b := packtest.Text(n*p.size, uint64(n))
 	for no := range n {

@@ -115,13 +115,15 @@ func TestHoles(t *testing.T) {
 		data map[int64]int // bytes at offsets
 		read int64         // at most
 	}{
-		"no hole":                {10*step + 9, map[int64]int{0: 10*step + 9}, 10*step + 9},
-		"nothing but a hole":     {10 * step, nil, 0},
-		"odd end":                {10*step + 9, nil, 9},
-		"data in front":          {50 * step, map[int64]int{0: 1}, step},
-		"data at the end":        {50*step + 9, map[int64]int{50*step + 8: 1}, step + 9},
-		"data in the middle":     {50 * step, map[int64]int{20*step - 1: 2}, 2 * step},
-		"every other block":      {10 * step, map[int64]int{0: step, 2 * step: step, 4 * step: step, 6 * step: step, 8 * step: step}, 5 * step},
+		"no hole":            {10*step + 9, map[int64]int{0: 10*step + 9}, 10*step + 9},
+		"nothing but a hole": {10 * step, nil, 0},
+		"odd end":            {10*step + 9, nil, 9},
+		"data in front":      {50 * step, map[int64]int{0: 1}, step},
+		"data at the end":    {50*step + 9, map[int64]int{50*step + 8: 1}, step + 9},
+		"data in the middle": {50 * step, map[int64]int{20*step - 1: 2}, 2 * step},
+		"every other block": {
+			10 * step, map[int64]int{0: step, 2 * step: step, 4 * step: step, 6 * step: step, 8 * step: step}, 5 * step,
+		},
 		"many small holes":       {4 * step, map[int64]int{0: 4096, 8192: 4096, step: 4096, step + 8192: 4096}, 2 * step},
 		"smaller than is looked": {step - 1, nil, step - 1},
 	} {
@@ -175,7 +177,8 @@ func TestHolesThatAreNone(t *testing.T) {
 		t.Errorf("error = %v, want one of page 1", err)
 	}
 	c = start(t, storetest.NewMem(), Options{Workers: 1})
-	if _, err = addSource(t, c, Source{Number: 1, Name: "t.MYD", File: f, Size: 9 << 20}).Wait(t.Context()); !errors.Is(err, ErrShort) {
+	p := addSource(t, c, Source{Number: 1, Name: "t.MYD", File: f, Size: 9 << 20})
+	if _, err = p.Wait(t.Context()); !errors.Is(err, ErrShort) {
 		t.Errorf("error = %v, want ErrShort", err)
 	}
 }

@@ -136,7 +136,7 @@ func (r *pageReader) salvage(ctx context.Context, job *Pending, p []byte, off in
 			err = r.check(ctx, job, page, start)
 		case errors.Is(err, syscall.EIO) && len(page) == size:
 			clear(page)
-			err = r.again(ctx, job, page, uint32(start/int64(size)), err)
+			err = r.readAgain(ctx, job, page, uint32(start/int64(size)), err)
 		}
 		if err != nil {
 			return err
@@ -162,7 +162,7 @@ func (r *pageReader) check(ctx context.Context, job *Pending, p []byte, off int6
 			continue
 		}
 		if err := s.Pages.Check(page, no); err != nil {
-			if err := r.again(ctx, job, page, no, err); err != nil {
+			if err := r.readAgain(ctx, job, page, no, err); err != nil {
 				return err
 			}
 		}
@@ -176,7 +176,7 @@ func (r *pageReader) check(ctx context.Context, job *Pending, p []byte, off int6
 	}
 	for _, at := range r.suspect {
 		page := p[at : at+size : at+size]
-		if err := r.again(ctx, job, page, uint32(off/int64(size))+uint32(at/size), nil); err != nil {
+		if err := r.readAgain(ctx, job, page, uint32(off/int64(size))+uint32(at/size), nil); err != nil {
 			return err
 		}
 	}
@@ -205,28 +205,19 @@ func (r *pageReader) timeToWrite(file io.ReaderAt) time.Duration {
 	return writerPause
 }
 
-// again reads a page until it is valid. bad is why it is not; nil if that is not known
+// readAgain reads a page until it is valid. bad is why it is not; nil if that is not known
 // yet, and the next read decides. A page that the device cannot read counts as damaged.
 // If the page stays damaged, that is an error or, with Options.DamagedOK, recorded.
-func (r *pageReader) again(ctx context.Context, job *Pending, page []byte, no uint32, bad error) error {
+func (r *pageReader) readAgain(ctx context.Context, job *Pending, page []byte, no uint32, bad error) error {
 	torn := bad != nil
-	var spent time.Duration
-	pause := firstPause
+	t := tries{opts: r.opts, job: job, pause: firstPause}
 	if !torn {
-		pause = 0 // it is being written; a busy page is never quiet for long
+		t.pause = 0 // it is being written; a busy page is never quiet for long
 	}
-	for try := 0; ; try++ {
+	for ; bad == nil || t.left(); t.n++ {
 		if bad != nil {
-			hasty := job.hasty(r.opts.RetryTime)
-			if try >= r.opts.PageTries || hasty && try >= quickTries {
-				break
-			}
-			if !hasty {
-				if err := sleep(ctx, pause); err != nil {
-					return err
-				}
-				spent += pause
-				pause = min(max(2*pause, firstPause), longestPause)
+			if err := t.wait(ctx); err != nil {
+				return err
 			}
 		}
 		same, err := r.reread(&job.src, page, no)
@@ -245,7 +236,34 @@ func (r *pageReader) again(ctx context.Context, job *Pending, page []byte, no ui
 		}
 		torn = true
 	}
-	return job.damage(no, bad, spent, r.opts.DamagedOK)
+	return job.damage(no, bad, t.spent, r.opts.DamagedOK)
+}
+
+// tries counts how often a damaged page was read again, and spaces these reads.
+type tries struct {
+	opts  *Options
+	job   *Pending
+	n     int
+	pause time.Duration // before the next
+	spent time.Duration // in pauses
+}
+
+// left reports whether the page may be read once more.
+func (t *tries) left() bool {
+	return t.n < t.opts.PageTries && (t.n < quickTries || !t.job.hasty(t.opts.RetryTime))
+}
+
+// wait waits before the page is read once more, unless its file has used up its time.
+func (t *tries) wait(ctx context.Context) error {
+	if t.job.hasty(t.opts.RetryTime) {
+		return nil
+	}
+	if err := sleep(ctx, t.pause); err != nil {
+		return err
+	}
+	t.spent += t.pause
+	t.pause = min(max(2*t.pause, firstPause), longestPause)
+	return nil
 }
 
 // reread reads a page again and reports whether it is the same as before.

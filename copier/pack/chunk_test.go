@@ -15,7 +15,10 @@ import (
 func goodHeaders() []header {
 	return []header{
 		{kind: kindData, codec: None, number: 7, stored: uint32(plainSize(100)), start: 4096, size: 100, sum: 123456789},
-		{kind: kindData, codec: None, number: math.MaxUint32, stored: uint32(plainSize(MaxChunk)), start: math.MaxInt64 - MaxChunk, size: MaxChunk, sum: math.MaxUint64},
+		{
+			kind: kindData, codec: None, number: math.MaxUint32, stored: uint32(plainSize(MaxChunk)),
+			start: math.MaxInt64 - MaxChunk, size: MaxChunk, sum: math.MaxUint64,
+		},
 		{kind: kindData, codec: Zstd, stored: 1, size: 2, check: 77},
 		{kind: kindData, codec: S2, stored: MaxChunk - 1, size: MaxChunk, check: math.MaxUint32},
 		{kind: kindZero, number: 3, start: 1 << 40, size: 1 << 50},
@@ -88,7 +91,10 @@ func FuzzHeader(f *testing.F) {
 			if b = bytes.Clone(b); len(b) < headerSize {
 				return
 			}
-			h = header{kind: b[12], codec: Codec(b[13]), number: 1, stored: uint32(b[20]), start: uint64(b[24]) << b[25], size: uint64(b[32]) << b[33]}
+			h = header{
+				kind: b[12], codec: Codec(b[13]), number: 1, stored: uint32(b[20]),
+				start: uint64(b[24]) << b[25], size: uint64(b[32]) << b[33],
+			}
 			h.put(b)
 			if h, err = parseHeader(b); err != nil {
 				return
@@ -110,7 +116,8 @@ func TestPlainFrame(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dec.Close()
-	for _, size := range []int{1, 100, plainBlock - 1, plainBlock, plainBlock + 1, 3 * plainBlock, MaxChunk - 1, MaxChunk} {
+	sizes := []int{1, 100, plainBlock - 1, plainBlock, plainBlock + 1, 3 * plainBlock, MaxChunk - 1, MaxChunk}
+	for _, size := range sizes {
 		raw := packtest.Noise(size, 1)
 		frame := appendPlain(nil, raw)
 		if len(frame) != plainSize(size) {

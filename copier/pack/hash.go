@@ -26,7 +26,8 @@ func CheckHash(ctx context.Context, st Opener, p Pack) (err error) {
 		return fmt.Errorf("read %s: %w", object, err)
 	}
 	if n != p.Size {
-		return &DamageError{Object: object, Offset: min(n, p.Size), Reason: fmt.Sprintf("%d bytes long, %d expected", n, p.Size)}
+		reason := fmt.Sprintf("%d bytes long, %d expected", n, p.Size)
+		return &DamageError{Object: object, Offset: min(n, p.Size), Reason: reason}
 	}
 	sum := h.Sum128().Bytes()
 	if got := hex.EncodeToString(sum[:]); got != p.Hash {

@@ -207,7 +207,8 @@ func TestWrongExtents(t *testing.T) {
 	if err := x.Extent(t.Context(), st, 0, Extent{Pack: "none.pack"}, nil); err != nil {
 		t.Errorf("empty extent: %v", err)
 	}
-	if err := x.Extent(t.Context(), st, 0, Extent{Pack: "none.pack", Length: 1, Size: 1}, nil); !errors.Is(err, fs.ErrNotExist) {
+	none := Extent{Pack: "none.pack", Length: 1, Size: 1}
+	if err := x.Extent(t.Context(), st, 0, none, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no such pack: %v", err)
 	}
 	if err := x.Extent(cancelled(t), st, 0, good, packtest.NewFile(1<<20)); !errors.Is(err, context.Canceled) {
