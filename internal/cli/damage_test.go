@@ -17,6 +17,7 @@ import (
 // One flipped byte in any object of a backup: verify finds it and names the
 // object, and a restore fails before it has placed anything.
 func TestFlippedByteInEveryObject(t *testing.T) {
+	t.Parallel()
 	srv := mariadbtest.New(t, mariadbtest.Versions()[0])
 	srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT) ENGINE=InnoDB",
 		"INSERT INTO d.t SELECT seq FROM d.seq_1_to_1000")
@@ -102,6 +103,7 @@ func TestFlippedByteInEveryObject(t *testing.T) {
 
 // An object of a backup is gone or has been cut off.
 func TestObjectMissingOrCut(t *testing.T) {
+	t.Parallel()
 	srv := mariadbtest.New(t, mariadbtest.Versions()[0])
 	repository := t.TempDir()
 	b := document[taken](t, backupArgs(srv, repository)...)

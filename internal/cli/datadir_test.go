@@ -211,6 +211,7 @@ func watching(t *testing.T, folders ...string) func() []string {
 
 // A database that is a symbolic link becomes a plain one.
 func TestDatabaseElsewhere(t *testing.T) {
+	t.Parallel()
 	srv := mariadbtest.New(t, oldest())
 	folder := filepath.Join(t.TempDir(), "shop")
 	srv.MustExec(t, "CREATE DATABASE shop")
@@ -239,6 +240,7 @@ func TestDatabaseElsewhere(t *testing.T) {
 
 // What no backup could find, or would mistake, is refused before anything is locked.
 func TestBrokenLinks(t *testing.T) {
+	t.Parallel()
 	srv := mariadbtest.New(t, oldest())
 	folder := t.TempDir()
 	srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT) "+farOption(folder))
@@ -279,6 +281,7 @@ func TestBrokenLinks(t *testing.T) {
 // An encrypted redo log hides names, so nobody can take absolute paths out of it.
 // Where they lead to files in use nothing is restored.
 func TestTablesElsewhereInEncryptedLog(t *testing.T) {
+	t.Parallel()
 	for _, version := range []string{"10.5", newest()} {
 		t.Run(version, func(t *testing.T) {
 			args, err := mariadbtest.EncryptionArgs(t.TempDir())
@@ -320,6 +323,7 @@ func TestTablesElsewhereInEncryptedLog(t *testing.T) {
 // A filter can leave such tables out, but not where the dictionary has their paths: it
 // would have the restored server drop the source's files.
 func TestTablesElsewhereLeftOut(t *testing.T) {
+	t.Parallel()
 	for _, version := range []string{"10.5", newest()} {
 		t.Run(version, func(t *testing.T) {
 			srv := mariadbtest.New(t, version)
@@ -446,6 +450,7 @@ func tablesMapped(t *testing.T, version string) string {
 // The system tablespace consists of files in several folders, of which two have the
 // same name; so do its restored files, but for the folders.
 func TestSystemFilesElsewhere(t *testing.T) {
+	t.Parallel()
 	one, two := t.TempDir(), t.TempDir()
 	p := profile{
 		args: []string{"--innodb-data-home-dir=", "--innodb-data-file-path=" + one + "/system:10M;" + two +
@@ -464,6 +469,7 @@ func TestSystemFilesElsewhere(t *testing.T) {
 // The dictionary of an encrypted system tablespace cannot be changed, so tables stay
 // outside there.
 func TestTablesElsewhereInEncryptedDictionary(t *testing.T) {
+	t.Parallel()
 	args, err := mariadbtest.EncryptionArgs(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -494,6 +500,7 @@ func TestTablesElsewhereInEncryptedDictionary(t *testing.T) {
 // A server at rest makes no checkpoint after the names with which its last one ended. An
 // encrypted log hides that there is nothing else, and no backup was possible.
 func TestIdleServerWithEncryptedLog(t *testing.T) {
+	t.Parallel()
 	keys := filepath.Join(t.TempDir(), "keys")
 	if err := os.WriteFile(keys, []byte("1;770A8A65DA156D24EE2A093277530142\n"), 0o600); err != nil {
 		t.Fatal(err)

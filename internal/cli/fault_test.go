@@ -313,6 +313,7 @@ func TestFullDisk(t *testing.T) {
 
 // Tables of engines whose rows are not in files of the data directory.
 func TestUnsupportedEngine(t *testing.T) {
+	t.Parallel()
 	for _, version := range mariadbtest.Versions() {
 		t.Run(version, func(t *testing.T) {
 			srv := mariadbtest.New(t, version, "--plugin-load-add=ha_rocksdb")
@@ -435,6 +436,7 @@ func flip(t *testing.T, path string, page, size int64) {
 // The keys of an encrypted server are not where the source has them, or its key
 // plugin is not installed.
 func TestRestoreWithoutKeys(t *testing.T) {
+	t.Parallel()
 	for _, version := range mariadbtest.Versions() {
 		t.Run(version, func(t *testing.T) {
 			secrets, moved, place := t.TempDir(), t.TempDir(), t.TempDir()

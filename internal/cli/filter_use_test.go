@@ -13,6 +13,7 @@ import (
 
 // What a DBA gets wrong about filters is told before anything is locked or written.
 func TestFilterMistakes(t *testing.T) {
+	t.Parallel()
 	source := mariadbtest.New(t, newest())
 	source.MustExec(t, "CREATE DATABASE shop", "CREATE DATABASE crm", "CREATE DATABASE `my.db`",
 		"CREATE TABLE shop.orders (a INT)", "CREATE TABLE shop.items (a INT)",
@@ -133,6 +134,7 @@ func filterSaid(t *testing.T, connection []string) {
 
 // Nothing of what is left out is read: what would fail a backup does not then.
 func TestFilterLeavesTroubleOut(t *testing.T) {
+	t.Parallel()
 	version := newest()
 	source := mariadbtest.New(t, version)
 	source.MustExec(t, "USE mysql", "CREATE DATABASE good", "CREATE DATABASE bad",
@@ -245,6 +247,7 @@ func TestFilterWithEncryptedLog(t *testing.T) {
 
 // Without the mysql schema a server has no accounts, but a restore can make the rest.
 func TestFilterWithoutMysql(t *testing.T) {
+	t.Parallel()
 	version := newest()
 	source := mariadbtest.New(t, version)
 	source.MustExec(t, statements(filled("t", 1, ""))...)

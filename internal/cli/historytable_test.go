@@ -15,6 +15,7 @@ import (
 // read-only replica with strict GTIDs here: it must go on following, with no
 // transaction of its own.
 func TestHistoryTableOfAReplica(t *testing.T) {
+	t.Parallel()
 	version := newest()
 	primary := mariadbtest.Listen(t, version, "", "--gtid-strict-mode=ON")
 	replica := mariadbtest.New(t, version, "--gtid-strict-mode=ON", "--log-slave-updates=ON", "--server-id=2")

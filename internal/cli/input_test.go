@@ -26,6 +26,7 @@ func backupArgs(srv *mariadbtest.Server, repository string, more ...string) []st
 
 // Calls that cannot be carried out as they are. None may change anything.
 func TestRefusedCalls(t *testing.T) {
+	t.Parallel()
 	versions := mariadbtest.Versions()
 	srv := mariadbtest.New(t, versions[0], "--skip-ssl")
 	srv.MustExec(t, "CREATE USER bob@localhost IDENTIFIED BY 'secret'", "CREATE DATABASE d", "CREATE TABLE d.t (a INT)",
@@ -329,6 +330,7 @@ func TestRightsOnThisMachine(t *testing.T) {
 // An account without rights is told the very statement that gives it those it
 // lacks. With them a backup works.
 func TestLeastPrivileges(t *testing.T) {
+	t.Parallel()
 	for _, version := range mariadbtest.Versions() {
 		t.Run(version, func(t *testing.T) {
 			srv := mariadbtest.New(t, version)
@@ -491,6 +493,7 @@ func wantNoBackup(t *testing.T, repository string, attempts int) []repo.Attempt 
 // With --json stdout is one JSON document and stderr is silent with --quiet;
 // without --quiet every line of stderr is one too, if so asked.
 func TestDocuments(t *testing.T) {
+	t.Parallel()
 	srv := mariadbtest.New(t, mariadbtest.Versions()[0])
 	srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT)", "INSERT INTO d.t VALUES (1)")
 	repository, place := t.TempDir(), t.TempDir()
@@ -617,6 +620,7 @@ func wantHelp(t *testing.T, command, text string, lines int) {
 
 // Options may stand behind arguments, and paths may be relative.
 func TestOrderAndRelativePaths(t *testing.T) {
+	t.Parallel()
 	srv := mariadbtest.New(t, mariadbtest.Versions()[0])
 	place := t.TempDir()
 	if err := os.Mkdir(filepath.Join(place, "repository"), 0o700); err != nil {
@@ -645,6 +649,7 @@ func TestOrderAndRelativePaths(t *testing.T) {
 
 // A log belongs to one series of servers, and no older release of it.
 func TestRestoreByAnotherSeries(t *testing.T) {
+	t.Parallel()
 	versions := mariadbtest.Versions()
 	for i, version := range versions {
 		srv := mariadbtest.New(t, version)

@@ -21,6 +21,7 @@ import (
 
 // What a check before the backup would have refused, and is there at the end.
 func TestTableMadeMeanwhileThatCannotBeBackedUp(t *testing.T) {
+	t.Parallel()
 	srv := newBusyServer(t, mariadbtest.Versions()[0], "--plugin-load-add=ha_rocksdb")
 	repository := t.TempDir()
 	r := copying(t, srv, repository, "--rate-limit", "15MB")
@@ -137,6 +138,7 @@ func cacheChange(t *testing.T, srv *mariadbtest.Server, log *os.File) string {
 
 // A plan that has objections to the target says how much room there is all the same.
 func TestDryRunWithObjections(t *testing.T) {
+	t.Parallel()
 	srv := mariadbtest.New(t, mariadbtest.Versions()[0])
 	repository, target := t.TempDir(), t.TempDir()
 	must(t, backupArgs(srv, repository)...)

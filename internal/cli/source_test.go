@@ -10,6 +10,7 @@ import (
 // A repository is for one server. A copy of it that has a server id of its own, as
 // a replica has, is refused, unless it takes its place.
 func TestBackupsOfAnotherServer(t *testing.T) {
+	t.Parallel()
 	first := mariadbtest.New(t, newest())
 	second := mariadbtest.New(t, newest(), "--server-id=2") // both data directories are copies of one
 	repository := t.TempDir()

@@ -90,6 +90,7 @@ func (term terminal) want(pattern string) (screen string) {
 
 // What only the program as it is built can show.
 func TestBuiltProgram(t *testing.T) {
+	t.Parallel()
 	program, srv := built(t), newBusyServer(t, oldest())
 	t.Run("second signal", func(t *testing.T) { testSecondSignal(t, program, srv) })
 	t.Run("signals", func(t *testing.T) { testSignals(t, program, srv) })

@@ -101,6 +101,7 @@ func TestImportOfFileAlreadyPlaced(t *testing.T) {
 // Nothing but its pages tells of the import of a table that was not there at the
 // checkpoint, if the redo log is encrypted.
 func TestImportOfNewTableWithEncryptedLog(t *testing.T) {
+	t.Parallel()
 	t.Log(imported(t, oldest(), importing{made: true, encrypted: true}))
 }
 
@@ -176,6 +177,7 @@ func imported(t *testing.T, version string, how importing) string {
 // A table may be without its tablespace for long, and a file that is none be in its
 // place. The backup has the table as it is.
 func TestDiscardedTable(t *testing.T) {
+	t.Parallel()
 	source := mariadbtest.New(t, oldest())
 	source.MustExec(t, statements(filled("t", 1, ""), filled("other", 1, ""))...)
 	x := exported(t, source, "d", "t", "other")
@@ -241,7 +243,10 @@ func (x transport) place(t *testing.T) {
 
 // Undo tablespaces outside of the data directory are restored into it, and are
 // truncated while they are copied.
-func TestUndoElsewhere(t *testing.T) { t.Log(undoElsewhere(t, oldest())) }
+func TestUndoElsewhere(t *testing.T) {
+	t.Parallel()
+	t.Log(undoElsewhere(t, oldest()))
+}
 
 func undoElsewhere(t *testing.T, version string) string {
 	elsewhere := t.TempDir()
@@ -387,6 +392,7 @@ func encryptedTables() []string {
 
 // After a crash 10.5 writes checkpoints that do not say where their records are.
 func TestLogOfBlocksAfterACrash(t *testing.T) {
+	t.Parallel()
 	source := mariadbtest.New(t, "10.5")
 	source.MustExec(t, statements(filled("t", 8, ""))...)
 	for range 2 {
@@ -453,7 +459,10 @@ func allEncrypted(t *testing.T, version string) string {
 }
 
 // Pages are compressed by each of the server's libraries.
-func TestCompressionProviders(t *testing.T) { t.Log(compressed(t, oldest())) }
+func TestCompressionProviders(t *testing.T) {
+	t.Parallel()
+	t.Log(compressed(t, oldest()))
+}
 
 func compressed(t *testing.T, version string) string {
 	p := profile{args: providerArgs(), prepare: statements()}
@@ -497,6 +506,7 @@ func providerArgs() []string {
 
 // Files with holes are restored with as many.
 func TestHolesAreKept(t *testing.T) {
+	t.Parallel()
 	p := profile{prepare: statements(filled("packed", 24, "PAGE_COMPRESSED=1"),
 		[]string{"FLUSH TABLES packed FOR EXPORT", "UNLOCK TABLES"})}
 	_, source, restored := light(t, oldest(), p)
@@ -518,7 +528,10 @@ func onDisk(t *testing.T, srv *mariadbtest.Server, name string) int64 {
 }
 
 // Log sequence numbers beyond 2^44 are in nobody's tests and in some servers.
-func TestHugeLSN(t *testing.T) { t.Log(hugeLSN(t, oldest())) }
+func TestHugeLSN(t *testing.T) {
+	t.Parallel()
+	t.Log(hugeLSN(t, oldest()))
+}
 
 func hugeLSN(t *testing.T, version string) string {
 	const huge = innodb.LSN(1)<<44 + 12345678
@@ -547,7 +560,10 @@ func hugeLSN(t *testing.T, version string) string {
 }
 
 // A transaction that is prepared by XA outlives the backup; one that is open does not.
-func TestPreparedAndOpenTransactions(t *testing.T) { t.Log(preparedAndOpen(t, newest())) }
+func TestPreparedAndOpenTransactions(t *testing.T) {
+	t.Parallel()
+	t.Log(preparedAndOpen(t, newest()))
+}
 
 func preparedAndOpen(t *testing.T, version string) string {
 	source := mariadbtest.New(t, version)
@@ -587,7 +603,10 @@ func preparedAndOpen(t *testing.T, version string) string {
 
 // A parallel replica is backed up; what is restored goes on where that was, as a
 // replica of the same primary and by the rules of strict GTIDs.
-func TestReplicaAsSource(t *testing.T) { t.Log(replicated(t, oldest())) }
+func TestReplicaAsSource(t *testing.T) {
+	t.Parallel()
+	t.Log(replicated(t, oldest()))
+}
 
 // replicated backs a parallel replica up while its primary is busy.
 func replicated(t *testing.T, version string) string {
