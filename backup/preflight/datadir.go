@@ -66,7 +66,7 @@ func (p *Report) checkDatadir(ctx context.Context, o Options) error {
 	return nil
 }
 
-// openFiles makes the door to the server's files.
+// openFiles opens the access to the server's files, with the rights of its user.
 func (p *Report) openFiles(dir string) error {
 	user, err := serverfs.UserOf(dir, p.Facts.PeerUser, p.Layout.Redo, filepath.Join(p.Layout.Aria, aria.ControlFile))
 	if err != nil {
@@ -83,7 +83,7 @@ func (p *Report) openFiles(dir string) error {
 	return nil
 }
 
-// addUnreached adds that a file which a backup needs cannot be had.
+// addUnreached adds that a file which a backup needs cannot be read.
 func (p *Report) addUnreached(err error) {
 	switch advice := hint.Of(err); {
 	case len(advice) > 0:
@@ -173,7 +173,7 @@ func (p *Report) checkClosed(ctx context.Context, o Options) error {
 // deniedHints is advice on a directory that may not be read. To the user that the
 // server runs as it says what root has to do.
 func (p *Report) deniedHints(folder string) []hint.Text {
-	owner, hints := p.mender(folder)
+	owner, hints := p.fixOwner(folder)
 	if len(hints) > 0 {
 		return hints
 	}
@@ -188,7 +188,7 @@ func (p *Report) deniedHints(folder string) []hint.Text {
 // refusedHints is deniedHints for files that tables need.
 func (p *Report) refusedHints(refused []datadir.Entry, files []string) []hint.Text {
 	const most = 5
-	owner, hints := p.mender(files...)
+	owner, hints := p.fixOwner(files...)
 	if len(hints) > 0 {
 		return hints
 	}
@@ -220,10 +220,9 @@ func (p *Report) refusedHints(refused []datadir.Entry, files []string) []hint.Te
 	return hints
 }
 
-// mender is the user whom files must belong to for the server, if that is all there is
-// to be said. Otherwise the advice is another: who mbk must be run by, or which link
-// must go.
-func (p *Report) mender(files ...string) (fsuser.User, []hint.Text) {
+// fixOwner returns the user whom the files must belong to for the server to read them. If
+// that would not help it returns other advice: who has to run mbk, or which link must go.
+func (p *Report) fixOwner(files ...string) (fsuser.User, []hint.Text) {
 	owner, err := fsuser.OwnerOf(p.Layout.Dir)
 	if me := fsuser.Current().UID; err != nil || me != 0 && me != owner.UID {
 		return owner, []hint.Text{rightsHint(p.Layout)}

@@ -23,8 +23,8 @@ func raiseDescriptorLimit() (int, error) {
 	return int(min(limit.Cur, enough)), nil
 }
 
-// spareDescriptors are for everything but the tables: connections, packs, logs.
-const spareDescriptors = 128
+// reservedDescriptors are for everything except the tables: connections, packs, logs.
+const reservedDescriptors = 128
 
 // checkDescriptors raises the limit of open files.
 func (p *Report) checkDescriptors() {
@@ -32,11 +32,11 @@ func (p *Report) checkDescriptors() {
 	switch {
 	case err != nil:
 		p.Add("descriptors", GradeError, err.Error())
-	case limit < 4*spareDescriptors:
+	case limit < 4*reservedDescriptors:
 		p.Add("descriptors", GradeError, fmt.Sprintf("only %d files may be open at once", limit),
 			"raise the limit: ulimit -n 65536, or LimitNOFILE= of the service")
 	default:
-		p.Descriptors = limit - spareDescriptors
+		p.Descriptors = limit - reservedDescriptors
 		p.Add("descriptors", GradeOK, fmt.Sprintf("%d files may be open at once", limit))
 	}
 }

@@ -12,8 +12,7 @@ import (
 	"mbk/stage"
 )
 
-// checkFiles names what of the data directory is not in the backup, or is there without
-// a table.
+// checkFiles reports files that will not be in the backup, or that belong to no table.
 func (p *Report) checkFiles() {
 	keys := p.keyFiles()
 	for _, name := range keys {
@@ -58,7 +57,7 @@ func (p *Report) keyFiles() []string {
 	return found
 }
 
-// OrphansText is the warning of such files.
+// OrphansText is the warning about files without a definition.
 func OrphansText(names []string) string {
 	return "files of tables of which there is no definition: " + printable.List(names)
 }

@@ -17,8 +17,8 @@ import (
 	"mbk/stage"
 )
 
-// checkFilter makes the filter and looks whether each part of it means something
-// that exists. What depends on something that is left out is named.
+// checkFilter makes the filter and checks that each part of it matches something that
+// exists. It warns of what depends on something that is left out.
 func (p *Report) checkFilter(ctx context.Context, o Options) error {
 	k, err := datadir.NewSelection(o.Filter, p.Facts.Variables["lower_case_table_names"] != "0", o.Server)
 	if err != nil {
@@ -45,7 +45,7 @@ func (p *Report) checkFilter(ctx context.Context, o Options) error {
 			kept++
 		}
 	}
-	// These two are no folders, but nobody is wrong who excludes them.
+	// These two have no directories, but excluding them is legitimate.
 	errs := k.Filter.Check(append(databases, "information_schema", "performance_schema"), tables)
 	for _, err := range errs {
 		advice := hint.Text(filterHint)
@@ -88,15 +88,15 @@ func (p *Report) checkForeignKeys(ctx context.Context, server *stage.Server) err
 	if err != nil {
 		return err
 	}
-	var torn []string
+	var dangling []string
 	for _, key := range keys {
 		if p.keepsInnoDB(key.Child) && !p.keepsInnoDB(key.Parent) {
-			torn = append(torn, sqlName(key.Child)+" to "+sqlName(key.Parent))
+			dangling = append(dangling, sqlName(key.Child)+" to "+sqlName(key.Parent))
 		}
 	}
-	if len(torn) > 0 {
-		slices.Sort(torn)
-		p.Add("filter", GradeWarning, "foreign keys lead to tables that are left out: "+printable.List(slices.Compact(torn)),
+	if len(dangling) > 0 {
+		slices.Sort(dangling)
+		p.Add("filter", GradeWarning, "foreign keys lead to tables that are left out: "+printable.List(slices.Compact(dangling)),
 			"a restored server refuses new rows there until the other table exists again, or foreign_key_checks=0")
 	}
 	return nil
@@ -115,7 +115,7 @@ func sqlName(name string) string {
 }
 
 // eachKept calls fn with the contents of the kept files of a filtered backup that have
-// an extension. One that cannot be read is looked at again when it is copied.
+// an extension. One that cannot be read is reported when it is copied.
 func (p *Report) eachKept(ext string, fn func(e datadir.Entry, contents []byte)) {
 	if p.Layout.Selection == nil {
 		return
@@ -132,7 +132,7 @@ func (p *Report) eachKept(ext string, fn func(e datadir.Entry, contents []byte))
 
 // checkViews warns of views over tables that are left out.
 func (p *Report) checkViews() {
-	var torn []string
+	var dangling []string
 	p.eachKept(".frm", func(e datadir.Entry, b []byte) {
 		for _, table := range datadir.ViewTables(b) {
 			dir, name := filename.Encode(table.Database), filename.Encode(table.Name)
@@ -140,19 +140,19 @@ func (p *Report) checkViews() {
 				continue
 			}
 			if _, err := p.Layout.Stat(filepath.Join(p.Layout.Dir, dir, name+".frm")); err == nil {
-				torn = append(torn, sqlName(e.Dir+"/"+e.Table)+" of "+table.String())
+				dangling = append(dangling, sqlName(e.Dir+"/"+e.Table)+" of "+table.String())
 			}
 		}
 	})
-	if len(torn) > 0 {
-		p.Add("filter", GradeWarning, "views show tables that are left out: "+printable.List(torn),
+	if len(dangling) > 0 {
+		p.Add("filter", GradeWarning, "views show tables that are left out: "+printable.List(dangling),
 			"such a view cannot be used before the other table exists again")
 	}
 }
 
 // checkMerged warns of MERGE tables over tables that are left out.
 func (p *Report) checkMerged() {
-	var torn []string
+	var dangling []string
 	p.eachKept(".MRG", func(e datadir.Entry, b []byte) {
 		for line := range strings.Lines(string(b)) {
 			child := strings.TrimSpace(line)
@@ -165,12 +165,12 @@ func (p *Report) checkMerged() {
 				dir, table = path.Split(path.Join("/", child))
 			}
 			if dir = path.Base(dir); !p.Layout.Selection.Keeps(dir, table) {
-				torn = append(torn, sqlName(e.Dir+"/"+e.Table)+" over "+sqlName(dir+"/"+table))
+				dangling = append(dangling, sqlName(e.Dir+"/"+e.Table)+" over "+sqlName(dir+"/"+table))
 			}
 		}
 	})
-	if len(torn) > 0 {
-		p.Add("filter", GradeWarning, "MERGE tables lead to tables that are left out: "+printable.List(torn),
+	if len(dangling) > 0 {
+		p.Add("filter", GradeWarning, "MERGE tables lead to tables that are left out: "+printable.List(dangling),
 			"such a table cannot be read before the other one exists again")
 	}
 }

@@ -18,8 +18,8 @@ import (
 )
 
 // checkLinks looks, before anything is locked, for external tablespaces that no
-// backup could find. A DDL that is at work looks the same, so what is found must
-// be there for a while.
+// backup could find. A running DDL looks the same, so what is found must
+// persist for a while.
 func (p *Report) checkLinks(ctx context.Context, o Options) error {
 	const tries, pause = 5, 200 * time.Millisecond
 	var problems []lostSpace
@@ -54,7 +54,7 @@ func (p *Report) checkLinks(ctx context.Context, o Options) error {
 	return nil
 }
 
-// Why a filter and DATA DIRECTORY do not go together up to 10.5, and what then.
+// Why a filter and DATA DIRECTORY do not go together up to 10.5, and what to do then.
 const (
 	ExternalFiltered = "with a filter such tables cannot be backed up from a server before 10.6, " +
 		"whose dictionary has their paths"
@@ -131,7 +131,7 @@ func (p *Report) unreachedSpaces(external []string) []lostSpace {
 	return problems
 }
 
-// checkFollowed names the links that are followed out of the data directory.
+// checkFollowed lists the links that are followed out of the data directory.
 func (p *Report) checkFollowed() {
 	var names []string
 	for _, dir := range p.first.Databases {

@@ -13,8 +13,8 @@ import (
 	"mbk/stage"
 )
 
-// checkListed compares what the server lists with what the scan has found. A DDL that is
-// at work looks like a difference, so one must be there for a while.
+// checkListed compares what the server lists with what the scan has found. A running
+// DDL looks like a difference, so a difference must persist for a while.
 func (p *Report) checkListed(ctx context.Context, o Options) error {
 	const tries, pause = 4, 200 * time.Millisecond
 	var lasting datadir.Difference
@@ -75,9 +75,9 @@ func (p *Report) compare(listed datadir.Listing) datadir.Difference {
 	return d
 }
 
-// addMissing says what of tables without files. Those of an engine that keeps
-// everything elsewhere, S3 for one, are left out as others of such engines are. Those
-// of which the server cannot read the definition either have a problem.
+// addMissing reports tables without files. Those of an engine that keeps everything
+// elsewhere, such as S3, are left out like other unsupported ones. Those whose definition
+// the server cannot read either have a problem.
 func (p *Report) addMissing(ctx context.Context, o Options, tables []datadir.TableName) error {
 	var lost []datadir.TableName
 	var broken []datadir.TableProblem
@@ -110,12 +110,13 @@ func (p *Report) addMissing(ctx context.Context, o Options, tables []datadir.Tab
 	return nil
 }
 
+// What is said of tables and databases that the server lists and the scan has not found.
 const (
 	WithoutFiles     = "the server has tables whose files were not found in the data directory: "
 	WithoutDirectory = "the server has databases whose directories were not found in the data directory: "
 )
 
-// ListTables asks for both.
+// ListTables asks the server for its databases and tables.
 func ListTables(ctx context.Context, server *stage.Server) (l datadir.Listing, err error) {
 	names, err := server.TableNames(ctx)
 	if err != nil {

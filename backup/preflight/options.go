@@ -24,32 +24,31 @@ type Options struct {
 	// Filter says which databases and tables the backup is about; empty: all.
 	Filter filter.Spec
 
-	// SkipUnsupported leaves tables of engines that cannot be copied out of
-	// the backup, and records that, where it is refused otherwise.
+	// SkipUnsupported leaves out tables of engines that cannot be copied, and records
+	// that. Otherwise the backup is refused.
 	SkipUnsupported bool
 
 	// Codec compresses the packs. Without one the backup is as large as its files.
 	Codec pack.Codec
 
-	// HistoryTable is a table of the server in which a row is written for every
-	// attempt, when the server is free again. Zero: none. That it cannot be written
-	// is a warning.
+	// HistoryTable is a table of the server that gets a row for each attempt, after the
+	// locks are released. Zero: none. A row that cannot be written is a warning.
 	HistoryTable stage.HistoryTable
 
-	// NoRepository is why there is no Repository. Check says so, and looks at
-	// everything else; Run fails with it.
+	// NoRepository is why there is no Repository. Check reports it and checks everything
+	// else; a backup fails with it.
 	NoRepository error
 
-	// NewServer accepts that the backups in the repository are of another server,
-	// in whose place this one has come. Without it such a backup is refused.
+	// NewServer accepts that the backups in the repository are of another server, which
+	// this one has replaced. Otherwise the backup is refused.
 	NewServer bool
 
 	// SpoolDir is where redo is spooled that the repository does not take fast
 	// enough. "": the usual folder for temporary files that survive a reboot.
 	SpoolDir string
 
-	// MinFree is what stays free in the repository and in the spool folder. A backup
-	// that would take more is given up.
+	// MinFree is how much stays free in the repository and in the spool folder. A backup
+	// that would need more is given up.
 	MinFree Reserve
 }
 

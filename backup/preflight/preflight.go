@@ -28,7 +28,7 @@ type Finding struct {
 	Text  string      `json:"text"`
 	Hints []hint.Text `json:"hints,omitempty"`
 
-	passing bool // it is of this moment, and nothing that a backup should be known for
+	transient bool // it may be different in a minute, so a backup does not record it
 }
 
 // Report is what is known of the server and the repository before anything
@@ -63,7 +63,7 @@ func (p *Report) Errors() error {
 func (p *Report) Warnings() []string {
 	var all []string
 	for _, f := range p.Findings {
-		if f.Grade == GradeWarning && !f.passing {
+		if f.Grade == GradeWarning && !f.transient {
 			all = append(all, f.Text)
 		}
 	}
@@ -82,6 +82,7 @@ func (e *FindingError) Fault() fault.Kind { return fault.Config }
 // Hints returns the advice of the check.
 func (e *FindingError) Hints() []hint.Text { return e.Finding.Hints }
 
+// Add adds a finding, which a backup records if it is a warning.
 func (p *Report) Add(check, grade, text string, hints ...hint.Text) {
 	p.Findings = append(p.Findings, Finding{Check: check, Grade: grade, Text: text, Hints: hints})
 }
@@ -96,22 +97,21 @@ func Check(ctx context.Context, o Options) (*Report, error) {
 	if err != nil || !p.scanned {
 		return p, err
 	}
-	if err := p.checkLeftOver(ctx, o); err != nil {
+	if err := p.checkUnowned(ctx, o); err != nil {
 		return nil, err
 	}
 	return p, p.checkProblems(ctx, o.Server)
 }
 
-// Close gives back what reading the server's files has needed. Without a Preflight
-// it does nothing.
+// Close releases what reading the server's files needed. On a nil Report it does nothing.
 func (p *Report) Close() {
 	if p != nil {
-		p.Layout.Files.Close() //nolint:errcheck // only looked at
+		p.Layout.Files.Close() //nolint:errcheck // only read
 	}
 }
 
-// Run makes the checks for the backup that follows. The caller closes what it
-// returns, if that is not nil.
+// Run makes the checks for the backup that follows. The caller closes the report, which
+// may be nil after an error.
 func Run(ctx context.Context, o Options) (*Report, error) { return check(ctx, o, 0) }
 
 // check makes the checks that a backup waits for. What the server writes is watched
@@ -144,7 +144,7 @@ func check(ctx context.Context, o Options, sample time.Duration) (_ *Report, err
 	if err != nil {
 		return nil, err
 	}
-	if p.Errors() != nil { // what follows looks at what the filter keeps
+	if p.Errors() != nil { // what follows needs the filter
 		return p, errors.Join(p.checkRepository(ctx, o), p.checkSpool(ctx, o))
 	}
 	redo, err := p.watchRedo(ctx, o.Server, sample)
@@ -167,9 +167,9 @@ func check(ctx context.Context, o Options, sample time.Duration) (_ *Report, err
 
 func on(value string) bool { return value == "ON" || value == "1" }
 
-// note is add of something that may be otherwise in a minute.
+// note is Add for something that may be different in a minute.
 func (p *Report) note(check, grade, text string, hints ...hint.Text) {
-	p.Findings = append(p.Findings, Finding{Check: check, Grade: grade, Text: text, Hints: hints, passing: true})
+	p.Findings = append(p.Findings, Finding{Check: check, Grade: grade, Text: text, Hints: hints, transient: true})
 }
 
 // checkPrivileges names what the account lacks.

@@ -13,9 +13,9 @@ import (
 	"mbk/stage"
 )
 
-// checkProblems names such tables before anything is locked. It opens every file that
-// tells something, so that a backup leaves it to its own look at what it has copied. A
-// DDL that is at work looks like a problem, so what is found is looked at twice.
+// checkProblems warns of tables that have a problem. It opens every file that says
+// something about one, so a backup skips this check and judges what it has copied. A
+// running DDL looks like a problem, so what is found is checked twice.
 func (p *Report) checkProblems(ctx context.Context, server *stage.Server) error {
 	found, old, err := lookForProblems(ctx, p.Layout, server, p.first.Entries)
 	if err != nil {
@@ -110,7 +110,7 @@ func (p *Report) noteProblems(all []datadir.TableProblem) {
 	}
 }
 
-// OutdatedText is the warning of such tables.
+// OutdatedText is the warning about tables that datadir.Outdated returns.
 func OutdatedText(tables []datadir.TableName) string {
 	return "made by a release before 11.5, and in need of an upgrade, here as in what is restored: " +
 		datadir.ListNames(tables)

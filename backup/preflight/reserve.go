@@ -12,8 +12,8 @@ import (
 	"mbk/internal/input/bytesize"
 )
 
-// Reserve is room on a file system that a backup leaves free: a share of all of it,
-// or a number of bytes. The zero value is none.
+// Reserve is how much of a file system a backup leaves free: a share of its size, or a
+// number of bytes. The zero value is none.
 type Reserve struct {
 	percent float64
 	bytes   int64
@@ -40,7 +40,7 @@ func ParseReserve(text string) (Reserve, error) {
 	return Reserve{bytes: n, text: text}, nil
 }
 
-// Of is the reserve in bytes of a file system of that size.
+// Of returns the reserve in bytes for a file system of that size.
 func (r Reserve) Of(total int64) int64 {
 	return r.bytes + int64(r.percent/100*float64(total))
 }
@@ -48,7 +48,7 @@ func (r Reserve) Of(total int64) int64 {
 // String is the text that was parsed.
 func (r Reserve) String() string { return r.text }
 
-// SpaceError is returned by a backup that would have left less room than
+// SpaceError is returned by a backup that would have left less free than
 // Options.MinFree.
 type SpaceError struct {
 	Where      string // the repository, or the spool folder
@@ -56,7 +56,7 @@ type SpaceError struct {
 	Reserve    Reserve
 }
 
-// Error names what is left and what was to be.
+// Error names the free space and the reserve.
 func (e *SpaceError) Error() string {
 	return fmt.Sprintf("%s has only %s left, and %s (%s) are to be kept free",
 		e.Where, humanize.IBytes(uint64(e.Free)), humanize.IBytes(uint64(e.Keep)), e.Reserve)
@@ -67,7 +67,7 @@ func (e *SpaceError) Hints() []hint.Text {
 	return []hint.Text{"make room (mbk expire), or allow less with " + hint.Option("min-free")}
 }
 
-// WantRoom returns a SpaceError if a place has less room than the reserve.
+// WantRoom returns a SpaceError if less is free than the reserve.
 func (r Reserve) WantRoom(where string, free, total int64) error {
 	keep := r.Of(total)
 	if free >= keep {

@@ -13,8 +13,7 @@ import (
 	"mbk/internal/sys/disk"
 )
 
-// checkRepository makes sure that the repository may be written to, as far as that can
-// be told.
+// checkRepository makes sure that the repository may be written to, if its store can tell.
 func (p *Report) checkRepository(ctx context.Context, o Options) error {
 	r := o.Repository
 	if r == nil {
@@ -41,8 +40,8 @@ func (p *Report) checkRepository(ctx context.Context, o Options) error {
 	return p.checkExposed(ctx, r)
 }
 
-// checkExposed warns of a repository in which others than its owner can exchange what
-// is to be restored one day.
+// checkExposed warns of a repository in which users other than its owner can replace
+// backups.
 func (p *Report) checkExposed(ctx context.Context, r *repo.Repository) error {
 	found, err := r.Exposed(ctx)
 	for _, text := range found {
@@ -52,8 +51,8 @@ func (p *Report) checkExposed(ctx context.Context, r *repo.Repository) error {
 	return err
 }
 
-// checkSpace compares the room in the repository with what the backup will
-// need: what the newest backup needed of each byte read, or a careful guess.
+// checkSpace compares the free space of the repository with what the backup will need,
+// estimated from the compression ratio of the newest backup or from a careful guess.
 func (p *Report) checkSpace(ctx context.Context, o Options) error {
 	if o.Repository == nil {
 		return nil
@@ -87,8 +86,8 @@ func (p *Report) checkSpace(ctx context.Context, o Options) error {
 	return nil
 }
 
-// checkSpool looks at the room for redo that the repository does not take fast
-// enough. It need not hold more than the server writes meanwhile.
+// checkSpool checks the space for redo that the repository does not take fast enough. It
+// need not hold more than the server writes during the backup.
 func (p *Report) checkSpool(_ context.Context, o Options) error {
 	space, err := disk.SpaceOf(o.SpoolDir)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"mbk/stage"
 )
 
-// checkServer looks at the server's version and state.
+// checkServer checks the server's version and state.
 func (p *Report) checkServer() {
 	v := p.Facts.Variables
 	p.checkVersion()
@@ -50,8 +50,8 @@ func (p *Report) checkVersion() {
 	}
 }
 
-// checkLogFlush looks at how long the end of a backup has to wait, with commits
-// blocked, for the server to write its redo log out.
+// checkLogFlush checks how long the end of a backup has to wait, with commits blocked, for
+// the server to flush its redo log.
 func (p *Report) checkLogFlush(mode, timeout string) {
 	const longest = 3 // seconds; the redo tail waits for 5
 	seconds, err := strconv.Atoi(timeout)
@@ -67,7 +67,7 @@ func (p *Report) checkLogFlush(mode, timeout string) {
 	p.Add("server", grade, text, "SET GLOBAL innodb_flush_log_at_timeout=1")
 }
 
-// checkPlugins names what a restore needs beside the server itself.
+// checkPlugins lists the plugins that a restore needs.
 func (p *Report) checkPlugins() {
 	var needed []string
 	for _, plugin := range p.Facts.Plugins {
@@ -81,9 +81,9 @@ func (p *Report) checkPlugins() {
 	}
 }
 
-// watchRedo notes where the server's redo log is. The function that it returns
-// compares that with where the log is then, after at least the given time, and
-// judges how soon the server could overwrite what was not read yet.
+// watchRedo records the server's position in its redo log. The function that it returns
+// compares it with the position at least the given time later, and judges how soon the
+// server could overwrite redo that was not read yet.
 func (p *Report) watchRedo(ctx context.Context, server *stage.Server, least time.Duration) (
 	compare func(context.Context) error, err error,
 ) {
@@ -107,14 +107,13 @@ func (p *Report) watchRedo(ctx context.Context, server *stage.Server, least time
 	}, nil
 }
 
-// checkRedo judges the redo log by two looks at it. A backup reads the log from the
-// newest checkpoint on, as fast as it can. So what it needs is that the server does
-// not come round to that checkpoint before the reader has left it, nor laps a reader
-// who is held up for a moment.
+// checkRedo judges the redo log by two positions. A backup reads the log from the newest
+// checkpoint on, as fast as it can. So the server must not come round to that checkpoint
+// before the reader has passed it, nor lap a reader that is delayed for a moment.
 func (p *Report) checkRedo(first, last innodb.LSNs, between time.Duration) {
 	const (
 		leastSample = 200 * time.Millisecond
-		leastTime   = 15 * time.Second // a stalled disk or a busy machine may hold the reader up for so long
+		leastTime   = 15 * time.Second // a stalled disk or a busy machine may delay the reader that long
 	)
 	v := p.Facts.Variables
 	capacity, _ := strconv.ParseInt(v["innodb_log_file_size"], 10, 64) // not a number: 0
@@ -141,7 +140,7 @@ func (p *Report) checkRedo(first, last innodb.LSNs, between time.Duration) {
 	p.Add("redo", GradeOK, text)
 }
 
-// mostSkew is by how much clocks may differ.
+// mostSkew is how much clocks may differ.
 const mostSkew = 5 * time.Second
 
 // checkClock compares this machine's clock with the server's and with the newest
@@ -175,7 +174,7 @@ func (p *Report) checkClock(ctx context.Context, o Options) error {
 	return nil
 }
 
-// checkObstacles looks for what would keep a backup waiting.
+// checkObstacles reports what would make a backup wait.
 func (p *Report) checkObstacles(ctx context.Context, o Options) error {
 	const longRunning = 5 * time.Second
 	holder := ""

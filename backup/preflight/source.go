@@ -10,10 +10,9 @@ import (
 	"mbk/stage"
 )
 
-// checkSource makes sure that the repository holds backups of this server. Backups
-// of two in one repository would be taken for those of one: the newest would be
-// restored whatever server it is of, and an expiry would remove one's for the
-// other's sake.
+// checkSource makes sure that the repository holds backups of this server only. Backups of
+// two servers in one repository would be taken for those of one: the newest would be
+// restored whichever server it is of, and expiry would count both together.
 func (p *Report) checkSource(ctx context.Context, o Options) error {
 	if o.Repository == nil {
 		return nil
@@ -37,8 +36,8 @@ func (p *Report) checkSource(ctx context.Context, o Options) error {
 }
 
 // compareSource compares this server with the one of a backup. A data directory has
-// an id of its own (Aria's), which its copies keep, whether the server has moved with
-// it or was made from a backup. Copies that replicate have different server ids.
+// its own id (Aria's), which its copies keep, whether the server has moved with it or was
+// set up from a backup. Copies that replicate have different server ids.
 func (p *Report) compareSource(last *repo.Attempt, uuid string, o Options) {
 	sameData, sameID := last.DataUUID == uuid, last.ServerID == p.Facts.ServerID
 	samePlace := last.Hostname == p.Facts.Hostname && filepath.Clean(last.Datadir) == filepath.Clean(p.Facts.Datadir)
@@ -47,11 +46,11 @@ func (p *Report) compareSource(last *repo.Attempt, uuid string, o Options) {
 	case sameData && samePlace:
 		return
 	case samePlace:
-		p.Add("repository", GradeWarning, newest+", but the data directory has been made anew since")
+		p.Add("repository", GradeWarning, newest+", but the data directory has been created again since")
 	case sameData && sameID:
 		p.Add("repository", GradeWarning, fmt.Sprintf("%s: this server, %s, has moved from there, or is a copy", newest,
 			here(p.Facts)),
-			"if it is a copy, give it a repository of its own")
+			"if it is a copy, give it its own repository")
 	case o.NewServer:
 		p.Add("repository", GradeWarning, fmt.Sprintf("%s; from now on the repository is for %s", newest, here(p.Facts)))
 	case sameData:
@@ -65,12 +64,12 @@ func (p *Report) compareSource(last *repo.Attempt, uuid string, o Options) {
 
 func newServerHints() []hint.Text {
 	return []hint.Text{
-		"give each server a repository of its own",
+		"give each server its own repository",
 		"if this server has taken the place of that one, say so once: " + hint.Option("new-server"),
 	}
 }
 
-// here is what tells this server from others, in words.
+// here identifies this server for a message.
 func here(f stage.Facts) string { return placeOf(f.Hostname, f.Datadir, f.ServerID) }
 
 func placeOf(hostname, datadir string, id uint32) string {

@@ -23,7 +23,7 @@ func TestCompareSource(t *testing.T) {
 		{"it has got a server id since", stage.Facts{Hostname: "db1", Datadir: "/var/lib/mysql/", ServerID: 101}, data, "",
 			""},
 		{"set up anew in the same place", stage.Facts{Hostname: "db1", Datadir: "/var/lib/mysql/", ServerID: 1}, otherData,
-			GradeWarning, "has been made anew"},
+			GradeWarning, "has been created again"},
 		{"on a new machine", stage.Facts{Hostname: "db9", Datadir: "/var/lib/mysql/", ServerID: 1}, data, GradeWarning,
 			"db9:/var/lib/mysql (server_id 1), has moved from there, or is a copy"},
 		{"on a new disk", stage.Facts{Hostname: "db1", Datadir: "/data/", ServerID: 1}, data, GradeWarning, "has moved"},

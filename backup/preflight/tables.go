@@ -13,8 +13,8 @@ import (
 	"mbk/internal/ui/printable"
 )
 
-// CheckTables is the check of the tables' engines and places, which is made once
-// more at the end of a backup.
+// CheckTables names the check of the tables' engines and places, which a backup makes again
+// at its end.
 const CheckTables = "tables"
 
 // SkipHint is advice on tables that cannot be backed up.
@@ -71,8 +71,8 @@ func (p *Report) scanTables(ctx context.Context, o Options) error {
 	return nil
 }
 
-// checkReadable makes sure that every file may be read: that one may not should
-// not show after an hour.
+// checkReadable makes sure that every file may be read, so that a backup does not fail
+// after an hour.
 func (p *Report) checkReadable() {
 	var paths []string
 	for _, e := range p.first.Entries {
@@ -90,8 +90,8 @@ func (p *Report) checkReadable() {
 	p.Add("datadir", GradeError, printable.List(files)+": permission denied", p.refusedHints(refused, files)...)
 }
 
-// passOver judges files that may not be read, and takes those out of the first scan, and
-// of all later ones, that no table needs. It returns the others.
+// passOver takes files that may not be read and that no table needs out of this scan and
+// all later ones. It returns those that a table needs.
 func (p *Report) passOver(denied []bool) []datadir.Entry {
 	var refused []datadir.Entry
 	kept := p.first.Entries[:0]

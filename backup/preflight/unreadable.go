@@ -11,14 +11,15 @@ import (
 	"mbk/internal/datadir/serverfs"
 )
 
+// UnreadHint is advice on tables with files that cannot be read.
 const UnreadHint = "repair or drop these tables"
 
-// UnreadText is the warning of files that no table needs.
+// UnreadText is the warning about files that cannot be read and that no table needs.
 func UnreadText(loose string) string {
 	return "not in the backup, since they cannot be read and no table needs them: " + loose
 }
 
-// checkUnread names what cannot be read in the places of tables' files.
+// checkUnread reports files that cannot be read.
 func (p *Report) checkUnread() {
 	needed, loose := p.Layout.SplitUnreadable(p.first.Unreadable)
 	if needed != "" {
@@ -29,8 +30,8 @@ func (p *Report) checkUnread() {
 	}
 }
 
-// checkOwnFiles makes sure that the files of InnoDB and Aria can be read that belong to
-// no table.
+// checkOwnFiles makes sure that files of InnoDB and Aria which belong to no table can be
+// read.
 func (p *Report) checkOwnFiles() {
 	paths := slices.Clone(p.Layout.System)
 	undo, err := p.Layout.UndoFiles()

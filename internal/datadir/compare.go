@@ -15,12 +15,13 @@ type Listing struct {
 	Tables    []TableName
 }
 
-// Reconciler compares what the server lists with what was found on the disk.
+// Reconciler compares what the server lists with what is on the disk.
 type Reconciler struct {
 	Folds     bool     // with lower_case_table_names the server lists names in lower case, of some releases
 	Unnamable []string // paths on disk
 }
 
+// Reconciler makes the reconciler for a scan.
 func (l Layout) Reconciler(s Scan) Reconciler {
 	return Reconciler{Folds: l.FoldsNames(), Unnamable: s.Unnamable}
 }
@@ -33,8 +34,8 @@ func (r Reconciler) key(q TableName) TableName {
 	return q
 }
 
-// passed reports whether the server lists a file that was passed over because of its
-// name. It writes "?" for what is not UTF-8.
+// passed reports whether the server lists a file that was left out because of its name.
+// The server writes "?" for what is not UTF-8.
 func (r Reconciler) passed(q TableName) bool {
 	return slices.ContainsFunc(r.Unnamable, func(name string) bool {
 		dir, file := path.Split(name)
@@ -56,13 +57,14 @@ func legible(name string) string {
 	}, name)
 }
 
-// Difference is by how much the data directory and the server's lists differ.
+// Difference is how the data directory and the server's lists differ.
 type Difference struct {
 	Missing   []TableName // tables that the server lists and we have not
 	Surplus   []TableName // tables that we have and the server does not list
 	Databases []string    // that the server lists and we have not, quoted
 }
 
+// Empty reports whether there is no difference.
 func (d Difference) Empty() bool { return len(d.Missing)+len(d.Surplus)+len(d.Databases) == 0 }
 
 // Intersect keeps what is in both.

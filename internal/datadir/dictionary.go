@@ -11,9 +11,9 @@ import (
 	"mbk/internal/innodb"
 )
 
-// An .ibd file that InnoDB's dictionary knows nothing of is one that somebody has put
-// there, or that a lost dictionary has left behind: the server runs with it and never
-// looks at it. In a backup it would be in the way of the table whose number it has.
+// An .ibd file that is not in InnoDB's dictionary was put there by somebody, or is left
+// over from a lost dictionary. The server runs with it and never reads it. In a backup it
+// would conflict with the table whose number it has.
 
 // Dictionary is what InnoDB knows of its tables.
 type Dictionary struct {
@@ -21,7 +21,7 @@ type Dictionary struct {
 	Names  map[innodb.SpaceID]string // on disk: "shop/t#P#p0"
 }
 
-// ReadDictionary asks the server for it.
+// ReadDictionary asks the server for its dictionary.
 func ReadDictionary(ctx context.Context, server TableLister) (*Dictionary, error) {
 	tables, err := server.InnoDBTables(ctx)
 	if err != nil {
@@ -40,7 +40,7 @@ func ReadDictionary(ctx context.Context, server TableLister) (*Dictionary, error
 	return d, nil
 }
 
-// Unknown are the files of InnoDB of which the dictionary has no table.
+// Unknown returns the files of InnoDB for which the dictionary has no table.
 func (d *Dictionary) Unknown(entries []Entry) []Entry {
 	var found []Entry
 	for _, e := range entries {
@@ -51,9 +51,9 @@ func (d *Dictionary) Unknown(entries []Entry) []Entry {
 	return found
 }
 
-// Mismatch says whose file it is that stands in the place of a table's, by its number:
-// that of another table, or of none. It is "" for the right one, and for one of no
-// table that the dictionary knows.
+// Mismatch describes a file in the place of a table's file that has another number: it is
+// the file of another table, or of none. Mismatch is "" for the right file, and where the
+// dictionary knows no table.
 func (d *Dictionary) Mismatch(e Entry, id innodb.SpaceID) string {
 	want := d.Spaces[e.DictionaryName()]
 	owner := d.Names[id]

@@ -22,8 +22,8 @@ func SupportedEngine(engine string) bool {
 	return false
 }
 
-// engineName is the name of an engine as the server writes it. Old definitions have
-// others, which the server compares without case.
+// engineName returns the name of an engine as the server writes it. Old definitions have
+// it in another case, which the server ignores.
 func engineName(name string) string {
 	for _, known := range [...]string{"InnoDB", "Aria", "MyISAM", "MRG_MyISAM", "CSV", "ARCHIVE", "MEMORY", "BLACKHOLE",
 		"FEDERATED", "partition"} {
@@ -57,8 +57,8 @@ func dataFiles(engine string) []string {
 // OutsideReason is why a table of an unsupported engine is left out.
 const OutsideReason = "its engine keeps rows outside of what a copy of its files holds"
 
-// UnsupportedTables lists the tables of a scan that cannot be backed up. Broken
-// definitions are named by the backup itself; here they are passed over.
+// UnsupportedTables lists the tables of a scan that cannot be backed up. Broken definitions
+// are skipped, because the backup reports them.
 func UnsupportedTables(l Layout, s Scan) []repo.LeftOut {
 	var mu sync.Mutex
 	found := map[int][]repo.LeftOut{} // by the first entry of a part
@@ -98,6 +98,7 @@ func unsupportedIn(l Layout, entries []Entry) []repo.LeftOut {
 	return found
 }
 
+// UnsupportedTable is the record of one such table.
 func UnsupportedTable(e Entry, d Definition) repo.LeftOut {
 	return repo.LeftOut{
 		Database: filename.SQL(e.Dir), Name: filename.SQL(e.Table), Engine: d.Engine,

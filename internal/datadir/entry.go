@@ -10,8 +10,8 @@ import (
 	"mbk/internal/ui/printable"
 )
 
-// Entry is a file that belongs into a backup, found in a scan of the data
-// directory. Names are as on disk.
+// Entry is a file that belongs in a backup, found by a scan of the data directory. Names
+// are as on disk.
 type Entry struct {
 	Dir   string // of the database, "" in the data directory itself
 	Name  string
@@ -42,12 +42,12 @@ func (e Entry) OfLogTable() bool {
 	return e.Dir == "mysql" && (e.Table == "general_log" || e.Table == "slow_log")
 }
 
-// HoldsLogRows reports whether this is the data of such a table as a CSV file, to which
+// HoldsLogRows reports whether this is the CSV file with the rows of a log table, to which
 // the server only appends.
 func (e Entry) HoldsLogRows() bool { return e.OfLogTable() && path.Ext(e.Name) == ".CSV" }
 
-// Known reports whether the server makes such files for tables and databases, and
-// keeps to its own locks with them. Others may come and go at any time.
+// Known reports whether the file is of a kind that the server creates for tables and
+// databases, under its own locks. Others may come and go at any time.
 func (e Entry) Known() bool {
 	switch path.Ext(e.Name) {
 	case ".frm", ".ibd", aria.IndexExt, aria.DataExt, ".MYI", ".MYD", ".MRG", ".CSV", ".CSM", ARZExt, ".ARM", ".TRG",
@@ -66,11 +66,11 @@ func (e Entry) HoldsData() bool {
 	return e.Known()
 }
 
-// Volatile reports whether the server may make, rename or drop a file at any time, under
-// a lock too: those of running statements and of full-text indexes.
+// Volatile reports whether the server may create, rename or drop the file at any time, even
+// under a lock: files of running statements and of full-text indexes.
 func (e Entry) Volatile() bool { return filename.Temporary(e.Name) || filename.FullText(e.Name) }
 
-// Discovered reports whether the file alone makes the server know a table.
+// Discovered reports whether the server finds a table by this file alone.
 func (e Entry) Discovered() bool { return path.Ext(e.Name) == ARZExt && e.stem() == e.Table }
 
 // stem is the name without the extension: of a table or of one of its partitions.
@@ -93,8 +93,8 @@ func (e Entry) SpaceName() string {
 	return e.Path()
 }
 
-// indexFirst puts the index file of an Aria table before its data file, because
-// it tells how the data file is made up.
+// indexFirst puts the index file of an Aria table before its data file, because it
+// describes the data file.
 func indexFirst(sorted []Entry) {
 	for i := 1; i < len(sorted); i++ {
 		stem, isIndex := strings.CutSuffix(sorted[i].Name, aria.IndexExt)
@@ -104,7 +104,7 @@ func indexFirst(sorted []Entry) {
 	}
 }
 
-// wanted reports whether a file of a database directory belongs into a backup.
+// wanted reports whether a file of a database directory belongs in a backup.
 // InnoDB's temporary tables do, because recovery rolls their creation back;
 // those of other engines and the definitions of temporary tables do not.
 func wanted(name string) bool {
@@ -118,8 +118,8 @@ func wanted(name string) bool {
 	return !filename.Temporary(name)
 }
 
-// TableOf is the part of a file name that all files of one table share, and ""
-// for a file that belongs to a database or to a single trigger.
+// TableOf returns the part of a file name that all files of one table share, "" for a
+// file of a database or of a single trigger.
 func TableOf(name string) string {
 	switch ext := path.Ext(name); ext {
 	case ".opt", ".TRN":

@@ -11,14 +11,14 @@ import (
 	"mbk/internal/aria"
 )
 
-// Facts is what a file tells of the state of its table.
+// Facts is what a file says about the state of its table.
 type Facts struct {
 	Definition    *Definition // of a .frm file, and of the data of an ARCHIVE table
 	BadDefinition string      // why the definition in a .frm file cannot be read
 	release       uint32      // by which version of the server, of a .frm file: 101119
 	crashed       bool        // the index file of MyISAM or Aria has the mark
 	Open          bool        // of MyISAM: somebody has it open for writing, or was killed with it open
-	DataSize      int64       // bytes that the data file must have, of an index file and of ARCHIVE; 0 if that is not known
+	DataSize      int64       // bytes that the data file must have, of an index file and of ARCHIVE; 0: unknown
 	Partitions    []string    // of a .par file: the partitions, as in the names of their files
 }
 
@@ -40,14 +40,14 @@ const (
 )
 
 const (
-	indexHead    = 105 // bytes of an index file that are looked at
+	indexHead    = 105 // bytes of an index file that are read
 	stateCrashed = 2 | 4
 	largestPar   = 16 << 20 // bytes, more than any list of partitions has
 	frmVersion   = 51       // u32
 )
 
-// Inspect reads what a file tells of its table. A file that cannot be understood
-// tells nothing.
+// Inspect reads what a file says about its table. A file that cannot be parsed says
+// nothing.
 func Inspect(e Entry, f io.ReaderAt, size int64) (Facts, error) {
 	switch path.Ext(e.Name) {
 	case ".frm":
@@ -118,7 +118,7 @@ func inspectIndex(b []byte) Facts {
 // partitionNames are the partitions in a .par file, as in the names of their files:
 // "p0", "p0#SP#s0". The file is words of four bytes: its length in words, a checksum,
 // how many partitions there are, their engines (a byte each, filled up to a word), the
-// length of the names, and the names, each with a zero byte behind it.
+// length of the names, and the names, each followed by a zero byte.
 func partitionNames(b []byte) []string {
 	const word, head = 4, 12
 	if len(b) < head {

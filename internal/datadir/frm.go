@@ -12,7 +12,7 @@ import (
 
 // Definition is what a backup must know of a table from its .frm file. The
 // server's own list is not asked for it: information_schema opens every table
-// and waits behind the DDL that a backup holds up.
+// and waits for the DDL that a backup blocks.
 type Definition struct {
 	Kind        string // as in information_schema.TABLES.TABLE_TYPE
 	Engine      string // the engine of the data, "" for a view
@@ -38,7 +38,7 @@ const (
 	frmRecordSize     = 16 // u16
 	frmChoices        = 39 // u8, bits 4 and 5: 2 for a sequence
 	frmKeysSize32     = 47 // u32
-	frmExtraSize      = 55 // u32, bytes of the section behind the default record
+	frmExtraSize      = 55 // u32, bytes of the section after the default record
 	frmPartitionedBy  = 61 // u8, legacy engine of the partitions
 	frmSequenceChoice = 2
 	extra2Versioned   = 4 // EXTRA2_PERIOD_FOR_SYSTEM_TIME
@@ -132,8 +132,8 @@ func parseDefinition(b []byte) (Definition, error) {
 	return d, nil
 }
 
-// namedEngine returns the engine's name out of the section behind the default
-// record: a connect string and then the name, each behind its u16 length.
+// namedEngine returns the engine's name from the section after the default
+// record: a connect string and then the name, each after its u16 length.
 func namedEngine(b []byte) string {
 	u16 := func(at int) int { return int(binary.LittleEndian.Uint16(b[at:])) }
 	u32 := func(at int) int64 { return int64(binary.LittleEndian.Uint32(b[at:])) }
@@ -161,7 +161,7 @@ func namedEngine(b []byte) string {
 	return string(text)
 }
 
-// hasExtra2 looks for a field in the section behind the header: type u8,
+// hasExtra2 looks for a field in the section after the header: type u8,
 // length u8 (0: a u16 follows) and the value, again and again.
 func hasExtra2(b []byte, kind byte) bool {
 	size := int(binary.LittleEndian.Uint16(b[frmExtra2Size:]))

@@ -6,7 +6,7 @@ import (
 	"mbk/internal/innodb"
 )
 
-// InspectFile is inspect for a file that has not been opened.
+// InspectFile is Inspect for a file that has not been opened.
 func (l Layout) InspectFile(e Entry) (FileFacts, error) {
 	f, err := l.Files.Open(l.File(e))
 	if err != nil {
@@ -33,7 +33,7 @@ func (l Layout) InspectFile(e Entry) (FileFacts, error) {
 	return found, err
 }
 
-// ReadFile reads a file, into buf if it is smaller than that.
+// ReadFile reads a file, into buf if it is smaller than buf.
 func (l Layout) ReadFile(path string, buf []byte) ([]byte, error) {
 	f, err := l.Files.Open(path)
 	if err != nil {

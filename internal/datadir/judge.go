@@ -32,10 +32,10 @@ type FileFacts struct {
 
 	Modified time.Time
 
-	Denied bool // it may not be read, which is an error of its own
+	Denied bool // it may not be read, which is reported as an error elsewhere
 }
 
-// TablesOf puts the files of tables together.
+// TablesOf groups files by their tables.
 func TablesOf(files func(yield func(Entry, FileFacts) bool)) map[TableKey]*Table {
 	all := map[TableKey]*Table{}
 	for e, f := range files {
@@ -74,8 +74,8 @@ func (t *Table) stems(table string) []string {
 	return stems
 }
 
-// Judge finds out what is wrong with tables on the source already. Whether a table of
-// InnoDB must have a file of its own its dictionary tells.
+// Judge finds what is already wrong with tables on the source. InnoDB's dictionary tells
+// whether a table of InnoDB must have its own file.
 type Judge struct {
 	Layout     Layout
 	Dictionary *Dictionary // nil: no table of InnoDB is without a file
@@ -144,9 +144,8 @@ func (j Judge) wrongFiles(key TableKey, t *Table) string {
 	return ""
 }
 
-// withoutSpace is what is wrong with a table or partition of InnoDB that has no file of
-// its own. One in the system tablespace needs none, and discarded ones have warnings
-// of their own.
+// withoutSpace is what is wrong with a table or partition of InnoDB that has no file. One
+// in the system tablespace needs none, and there are other warnings for discarded ones.
 func (j Judge) withoutSpace(name string) string {
 	if j.Dictionary == nil || j.Discarded[name] {
 		return ""
@@ -161,8 +160,8 @@ func (j Judge) withoutSpace(name string) string {
 	return ""
 }
 
-// otherSpace is what is wrong with the file of a table or partition of InnoDB. One that
-// is discarded may have a file that waits for its import.
+// otherSpace is what is wrong with the file of a table or partition of InnoDB. If it is
+// discarded, the file may be waiting for its import.
 func (j Judge) otherSpace(name string, file FileFacts) string {
 	switch {
 	case j.Discarded[name]:
@@ -175,20 +174,21 @@ func (j Judge) otherSpace(name string, file FileFacts) string {
 	return j.Dictionary.Mismatch(file.Entry, file.Space)
 }
 
-// untouched reports whether the server that runs now has not written to a file. Before it
-// opens a table of MyISAM that was not closed, it repairs it; and a tablespace without a
-// first page may be one that it has just made.
+// untouched reports whether the running server has not written to a file. It repairs a
+// MyISAM table that was not closed before it opens it, and a tablespace without a first
+// page may be one that it has just created.
 func (j Judge) untouched(f FileFacts) bool { return f.Modified.Before(j.Started) }
 
-// tooLong reports whether the rows of a MyISAM table have bytes after their end. Where
-// they are packed, a few belong there.
+// tooLong reports whether the data file of a MyISAM table has bytes after its last row. A
+// few belong there if the table is packed.
 func (j Judge) tooLong(f FileFacts, want int64) bool {
 	const margin = 7
 	return want > 0 && f.Size > want+margin && j.untouched(f)
 }
 
-// Outdated are tables that an earlier release made, and that this one wants rebuilt:
-// from 11.5 on time stamps reach further, and with them the rows of system versioning.
+// Outdated returns tables that were created by an earlier release and that this one wants
+// to be rebuilt: from 11.5 on timestamps have a larger range, which changes the rows of
+// system-versioned tables.
 func Outdated(all map[TableKey]*Table, now Version) []TableName {
 	var found []TableName
 	for key, t := range all {

@@ -24,7 +24,7 @@ type Layout struct {
 	Selection      *Selection         // of a filtered backup
 	Skip           map[string]bool    // files that cannot be read and that no table needs, by path
 	BadDefinitions map[string]Problem // why definitions cannot be read that the server cannot read either, by path
-	Files          *serverfs.FS       // through which all of these are looked at and opened
+	Files          *serverfs.FS       // through which all of these are opened
 }
 
 // Version is the version of a server, nil for the newest.
@@ -32,8 +32,8 @@ type Version interface {
 	AtLeast(major, minor, patch int) bool
 }
 
-// NewLayout reads the layout out of the server's global variables. datadir may
-// be another path to the same directory than the server's.
+// NewLayout derives the layout from the server's global variables. datadir may be another
+// path to the server's data directory.
 func NewLayout(datadir string, vars map[string]string, version Version) (Layout, error) {
 	l := Layout{
 		Dir: filepath.Clean(datadir), ServerDir: filepath.Clean(vars["datadir"]), Vars: vars, Version: version,
@@ -60,8 +60,8 @@ func NewLayout(datadir string, vars map[string]string, version Version) (Layout,
 	return l, nil
 }
 
-// Do calls do with the rights of the server's user. That spares the change of the
-// user for every single file; it is not for goroutines that do starts.
+// Do calls do with the rights of the server's user, which saves changing the user for each
+// file. It does not apply to goroutines that do starts.
 func (l Layout) Do(do func(Layout) error) error {
 	return l.Files.Do(func(files *serverfs.FS) error {
 		l.Files = files
@@ -89,9 +89,9 @@ func (l Layout) Since(major, minor int) bool {
 	return l.Version == nil || l.Version.AtLeast(major, minor, 0)
 }
 
-// EntryOf is where a file that the server's variables name is restored: in its
-// place below the data directory, or, if it lies outside, in the data directory
-// itself, with its path as its origin.
+// EntryOf returns where a file that the server's variables name is restored: in its place
+// below the data directory or, if it lies outside, in the data directory itself with its
+// path as its origin.
 func (l Layout) EntryOf(file string) (e Entry, origin string) {
 	rel, err := filepath.Rel(l.Dir, file)
 	if err != nil || !filepath.IsLocal(rel) {

@@ -11,10 +11,10 @@ import (
 	"mbk/internal/repo"
 )
 
-// This file is about what lies elsewhere although its place is in a database
-// directory: tablespaces of InnoDB made with DATA DIRECTORY, to which a file with
-// the extension .isl leads, and whatever a symbolic link leads to: files of
-// MyISAM and Aria made with DATA DIRECTORY or INDEX DIRECTORY, and databases.
+// This file is about files that have a place in a database directory and lie elsewhere:
+// tablespaces of InnoDB created with DATA DIRECTORY, which an .isl file points to, and the
+// targets of symbolic links: files of MyISAM and Aria created with DATA DIRECTORY or INDEX
+// DIRECTORY, and databases.
 
 // ISLExt is the extension of a file that holds the path of a tablespace.
 const ISLExt = ".isl"
@@ -47,9 +47,9 @@ func (l Layout) follow(dir string, d fs.DirEntry) (found Link, isLink bool, err 
 	return Link{}, false, nil
 }
 
-// readISL reads the path in an .isl file, as the server does: without the blanks
-// at its end. It is "" if there is no path of a tablespace, as it is for a moment
-// when the server makes the file.
+// readISL reads the path in an .isl file as the server does, without the blanks at its
+// end. It is "" if there is no path of a tablespace, as is so for a moment when the server
+// creates the file.
 func (l Layout) readISL(name string) (string, error) {
 	const longest = 4000 // bytes, OS_FILE_MAX_PATH of the server
 	f, err := l.Files.Open(name)
@@ -68,14 +68,14 @@ func (l Layout) readISL(name string) (string, error) {
 	return to, nil
 }
 
-// BrokenLink is what is wrong with the link to a tablespace. A DDL may be at work there.
+// BrokenLink is what is wrong with the link to a tablespace. A running DDL may be the cause.
 type BrokenLink struct {
 	Entry Entry
 	Text  string
 }
 
-// DatabaseOrigin is where a database directory lies that is a symbolic link, ""
-// if it is none.
+// DatabaseOrigin returns the target of a database directory that is a symbolic link, "" if
+// it is none.
 func (l Layout) DatabaseOrigin(dir string) string {
 	name := filepath.Join(l.Dir, dir)
 	to, err := l.Files.Readlink(name)
@@ -88,9 +88,9 @@ func (l Layout) DatabaseOrigin(dir string) string {
 	return filepath.Clean(to)
 }
 
-// MissingExternal are the tablespaces outside of the data directory that are not there, such as
-// those on a disk that is gone: the server runs without these tables. Up to 10.5 its
-// dictionary has their paths, and a backup is refused.
+// MissingExternal returns the external tablespaces that are missing, for example because
+// their disk is gone: the server runs without these tables. Up to 10.5 its dictionary has
+// their paths, and a backup is refused.
 func (l Layout) MissingExternal(s Scan) map[string]bool {
 	found := map[string]bool{}
 	for _, e := range s.Entries {

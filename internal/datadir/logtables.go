@@ -7,8 +7,8 @@ import (
 	"io"
 )
 
-// WholeLines is how many of the first size bytes of a log table are whole lines: the
-// end of the last may be being written. Of a line that is longer than any can be, all is.
+// WholeLines returns how many of the first size bytes of a log table are whole lines: the
+// end of the last one may still be written. All bytes of an impossibly long line count.
 func (e Entry) WholeLines(f io.ReaderAt, size int64) (int64, error) {
 	if !e.HoldsLogRows() {
 		return size, nil
@@ -40,7 +40,7 @@ const (
 	csmRows  = 2 // offset of the number of rows, 8 bytes
 )
 
-// CSVState is the second file of a CSV table that was closed, with so many rows.
+// CSVState returns the second file of a closed CSV table with that number of rows.
 func CSVState(rows int64) []byte {
 	b := make([]byte, csmSize) // the last byte says whether it crashed
 	b[0], b[1] = csmMagic, csmVers
@@ -48,8 +48,8 @@ func CSVState(rows int64) []byte {
 	return b
 }
 
-// ReadTail reads the last bytes of a log table's data of that size, by which it
-// can be told later whether the table has only grown. Of other files it reads nothing.
+// ReadTail reads the last bytes of a log table's data of that size, which show later
+// whether the table has only grown. Of other files it reads nothing.
 func (e Entry) ReadTail(f io.ReaderAt, size int64) ([]byte, error) {
 	const length = 4096
 	if !e.HoldsLogRows() {

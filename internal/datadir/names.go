@@ -73,7 +73,7 @@ func (l Layout) ofConnection(name string) bool {
 }
 
 // holdsEngines reports whether a directory holds files of InnoDB or Aria that belong
-// to no database. They are restored with their folder.
+// to no database. They are restored with their directory.
 func (l Layout) holdsEngines(dir string) bool {
 	return slices.ContainsFunc(l.engineFiles(), func(file string) bool { return filepath.Dir(file) == dir })
 }
@@ -128,7 +128,7 @@ func systemFiles(path string) ([]string, error) {
 	for part := range strings.SplitSeq(path, ";") {
 		name, size, ok := strings.Cut(part, ":")
 		if name == "" || !ok || size == "" {
-			return nil, fmt.Errorf("innodb_data_file_path %q: no size behind %q", path, part)
+			return nil, fmt.Errorf("innodb_data_file_path %q: no size after %q", path, part)
 		}
 		if _, attributes, _ := strings.Cut(size, ":"); strings.Contains(size, "raw") || strings.Contains(attributes, "raw") ||
 			strings.HasSuffix(strings.ToLower(size), "newraw") {

@@ -11,7 +11,7 @@ type Problem struct {
 	NameOnly bool // the server cannot open the table because of its name, and the files are sound
 }
 
-// upperCase is the problem of a table whose name the server looks for in lower case.
+// upperCase is the problem of a table that the server would look up in lower case.
 var upperCase = Problem{
 	Text:     "upper-case letters in the name, which the server cannot open with lower_case_table_names=1",
 	NameOnly: true,

@@ -44,7 +44,7 @@ func (l Layout) Scan(ctx context.Context) (Scan, error) {
 	return s, l.Selection.apply(ctx, l, &s)
 }
 
-// scanFiles is Scan without the filter's narrowing.
+// scanFiles is Scan without the selection.
 func (l Layout) scanFiles(ctx context.Context, s *Scan) error {
 	top, err := l.Files.ReadDir(l.Dir)
 	if err != nil {
@@ -80,10 +80,10 @@ func (l Layout) scanFiles(ctx context.Context, s *Scan) error {
 	return nil
 }
 
-// errChanged tells that a folder is not as it was.
+// errChanged tells that a directory has changed.
 var errChanged = errors.New("changed")
 
-// Rescan is Scan again, or s where no file has come or gone since.
+// Rescan returns a new scan, or s if no file has been added or removed since.
 func (l Layout) Rescan(ctx context.Context, s Scan) (Scan, error) {
 	err := l.Do(func(l Layout) error {
 		for dir, was := range s.listed {
@@ -110,10 +110,9 @@ func (l Layout) isDirectory(e fs.DirEntry) bool {
 	return e.IsDir()
 }
 
-// isDatabase reports whether a directory is to be restored as a database. The server
-// takes every directory for one, also if it writes logs and temporary files there.
-// Those that are hidden or hold files of InnoDB or Aria count only if they have
-// something of a database.
+// isDatabase reports whether a directory is to be restored as a database. The server takes
+// every directory for one, even if it writes logs and temporary files there. Those that
+// are hidden or hold files of InnoDB or Aria count only if they hold files of tables.
 func (l Layout) isDatabase(e fs.DirEntry) bool {
 	name, dir := e.Name(), filepath.Join(l.Dir, e.Name())
 	if !l.isDirectory(e) || l.ignored[name] {
@@ -184,8 +183,8 @@ func (l Layout) scanDatabase(s *Scan, dir string) error {
 	return nil
 }
 
-// addStrays notes what is not copied of a directory. Where the server keeps files of
-// its own, that are those, unless there are tables, too.
+// addStrays records what is not copied of a directory. In a directory with files of the
+// server itself these are not reported, and nothing is if it holds no tables.
 func (s *Scan) addStrays(l Layout, dir string, names []string, tables bool) {
 	folder := filepath.Join(l.Dir, dir)
 	own := l.holdsLogs(folder) || l.holdsEngines(folder)
@@ -196,8 +195,8 @@ func (s *Scan) addStrays(l Layout, dir string, names []string, tables bool) {
 	}
 }
 
-// passing reports whether a file is there for a moment only, as those are that a
-// statement makes, and what a program listens at.
+// passing reports whether a file exists only for a while: files of a running statement,
+// and sockets.
 func passing(e fs.DirEntry) bool {
 	return special(e) || !e.IsDir() && !wanted(e.Name())
 }
@@ -284,8 +283,8 @@ func (s *Scan) addRoot(l Layout, d fs.DirEntry) error {
 	return nil
 }
 
-// Orphans are files of rows and keys without a definition. Those of InnoDB its
-// dictionary tells about.
+// Orphans returns data and index files without a definition. For those of InnoDB its
+// dictionary is asked.
 func (s Scan) Orphans() []string {
 	defined := map[TableKey]bool{}
 	for _, e := range s.Entries {

@@ -35,7 +35,7 @@ func NewSelection(spec filter.Spec, fold bool, tables TableLister) (*Selection, 
 	return &Selection{f, tables}, err
 }
 
-// mayHold reports whether a database directory has to be looked into.
+// mayHold reports whether a database directory has to be scanned.
 func (sel *Selection) mayHold(dir string) bool {
 	return sel == nil || sel.Filter.MayHold(filename.SQL(dir))
 }
@@ -132,8 +132,8 @@ func (a application) dropRest(s *Scan) {
 	})
 }
 
-// keepsFile reports whether a file of some table is kept. Those of a running ALTER are:
-// what they will be called shows when it ends, and recovery drops them before.
+// keepsFile reports whether a file of a table is kept. Files of a running ALTER are: which
+// table they become shows when it ends, and otherwise recovery drops them.
 func (sel *Selection) keepsFile(e Entry, parents map[uint64]string) bool {
 	if filename.Temporary(e.Name) {
 		return true

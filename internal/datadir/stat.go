@@ -43,8 +43,8 @@ func (s FileStat) Sparse() bool { return s.Blocks < s.Size&^4095 }
 // that ticks every few milliseconds, the coarse ones every second.
 const quiescentAfter = time.Second
 
-// UnchangedBy reports whether a copy that was begun at s still holds at now: the
-// same generation of the file, and nothing written since.
+// UnchangedBy reports whether a copy that was begun at s is still valid at now: it is the
+// same generation of the file, and nothing was written since.
 func (s FileStat) UnchangedBy(now FileStat) bool {
 	return s.Quiescent() && s.ID == now.ID && s.Size == now.Size &&
 		s.Modified.Equal(now.Modified) && s.Changed.Equal(now.Changed)
@@ -77,14 +77,14 @@ func StatFile(f *os.File) (FileStat, error) {
 	return statOf(&x, taken), nil
 }
 
-// StatResult is what a look at a file has found.
+// StatResult is the result of one stat.
 type StatResult struct {
 	Stat FileStat
 	Err  error
 }
 
-// StatAll stats the files of entries, by their indexes, on all processors: every file is
-// looked at several times, and once while others wait.
+// StatAll stats the files of entries on all processors, because each file is checked
+// several times, once of them while the server is locked.
 func (l Layout) StatAll(entries []Entry) []StatResult {
 	found := make([]StatResult, len(entries))
 	inParts(len(entries), func(from, to int) {

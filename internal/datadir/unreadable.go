@@ -12,10 +12,10 @@ import (
 	"mbk/internal/ui/printable"
 )
 
-// What stands in the place of a file may be something that mbk does not read: a FIFO,
-// a device, a socket, or a link to what the server's user may not read. If a table
-// needs the file, no backup can hold that table. Otherwise the server does without it,
-// and so does the backup.
+// In the place of a file there may be something that mbk does not read: a FIFO, a device, a
+// socket, or a link to a file that the server's user may not read. If a table needs the
+// file, no backup can hold that table. Otherwise the server does not need it, and the
+// backup leaves it out.
 
 // Unreadable is a file that a backup should hold and cannot have.
 type Unreadable struct {
@@ -32,7 +32,7 @@ func special(e fs.DirEntry) bool {
 	return e.Type()&(fs.ModeSocket|fs.ModeNamedPipe|fs.ModeDevice|fs.ModeCharDevice|fs.ModeIrregular) != 0
 }
 
-// unreadKind is about something special in an entry's place.
+// unreadKind describes something special in an entry's place.
 func unreadKind(e Entry, d fs.DirEntry) Unreadable {
 	mode := uint32(unix.S_IFCHR)
 	switch {
@@ -44,8 +44,8 @@ func unreadKind(e Entry, d fs.DirEntry) Unreadable {
 	return Unreadable{e, e.Path(), "a " + serverfs.Kind(mode)}
 }
 
-// reach says why a file elsewhere cannot be read, "" if it can be. One that is not there
-// gives fs.ErrNotExist.
+// reach returns why an external file cannot be read, "" if it can be. A missing one gives
+// fs.ErrNotExist.
 func (l Layout) reach(e Entry) (why string, err error) {
 	file := l.File(e)
 	s, err := l.Stat(file)
@@ -84,7 +84,8 @@ func (l Layout) Needed(e Entry) bool {
 	return err == nil
 }
 
-// SplitUnreadable tells what a table needs from what none does, in words, "" for nothing.
+// SplitUnreadable describes the files that a table needs and those that no table needs,
+// each "" if there are none.
 func (l Layout) SplitUnreadable(all []Unreadable) (needed, loose string) {
 	var two [2][]Unreadable
 	for _, u := range all {
@@ -100,7 +101,7 @@ func (l Layout) SplitUnreadable(all []Unreadable) (needed, loose string) {
 	return listUnread(two[0]), listUnread(two[1])
 }
 
-// listUnread joins what cannot be read, put together by the reasons.
+// listUnread lists what cannot be read, grouped by reason.
 func listUnread(all []Unreadable) string {
 	const most = 20 // of each reason
 	var reasons []string
@@ -123,8 +124,8 @@ func IsKindError(err error) bool {
 	return ok
 }
 
-// DefinitionProblem says why the definition of a table cannot be read, "" if it can be
-// or is not there at all. special tells that it is a FIFO, device or the like.
+// DefinitionProblem returns why the definition of a table cannot be read, "" if it can be
+// or does not exist. special reports that it is a FIFO, a device or the like.
 func (l Layout) DefinitionProblem(q TableName) (why string, special bool) {
 	frm := DefinitionOf(q)
 	file := l.File(frm)

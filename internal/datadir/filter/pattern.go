@@ -25,7 +25,7 @@ type part struct {
 func parseDatabase(text string) (pattern, error) {
 	d, rest, err := parsePart(text, "")
 	if err == nil && rest != "" {
-		err = errors.New("goes on behind the closing backquote")
+		err = errors.New("goes on after the closing backquote")
 	}
 	return pattern{database: d, table: part{literal: true}}, err
 }
@@ -42,7 +42,7 @@ func parseTable(text string) (pattern, error) {
 	}
 	t, rest, err := parsePart(rest, "")
 	if err == nil && rest != "" {
-		err = errors.New("goes on behind the closing backquote")
+		err = errors.New("goes on after the closing backquote")
 	}
 	return pattern{database: d, table: t}, err
 }

@@ -9,8 +9,8 @@ import (
 	"mbk/internal/ui/printable"
 )
 
-// checkLeftOver names such files before anything is locked.
-func (p *Report) checkLeftOver(ctx context.Context, o Options) error {
+// checkUnowned warns of .ibd files for which InnoDB has no table.
+func (p *Report) checkUnowned(ctx context.Context, o Options) error {
 	d, err := datadir.ReadDictionary(ctx, o.Server)
 	if err != nil {
 		return err
@@ -36,15 +36,16 @@ func (p *Report) checkLeftOver(ctx context.Context, o Options) error {
 	return nil
 }
 
-// UnownedText is the warning of files that no table has.
+// UnownedText is the warning about such files.
 func UnownedText(names []string) string {
 	const most = 20
 	return "InnoDB has no table for " + printable.ListUpTo(most, names) + ": not in the backup"
 }
 
+// UnownedHint is advice on such files.
 const UnownedHint = "move such files out of the data directory, if nobody needs them"
 
-// checkUndefined names such files of InnoDB's tables.
+// checkUndefined warns of tablespaces of tables that have no definition.
 func (p *Report) checkUndefined(d *datadir.Dictionary) {
 	var found []string
 	for _, e := range p.first.Entries {
