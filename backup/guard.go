@@ -101,7 +101,7 @@ func (g *guard) lookAtRoom(ctx context.Context) error {
 	if redo == nil {
 		return nil
 	}
-	redo.spareCache()
+	redo.preserveCache()
 	if redo.spool.waiting() == 0 {
 		return nil
 	}

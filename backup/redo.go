@@ -109,19 +109,19 @@ func coldLog(l datadir.Layout) (*os.File, pagecache.Map) {
 	return nil, pagecache.Map{}
 }
 
-// spareCache drops what the tail has read from the page cache.
-func (c *redoCopy) spareCache() {
+// preserveCache drops what the tail has read from the page cache.
+func (c *redoCopy) preserveCache() {
 	if c.cold != nil {
 		c.before.DropAll(c.cold)
 	}
 }
 
-// leaveCache is spareCache for the last time.
+// leaveCache is preserveCache for the last time.
 func (c *redoCopy) leaveCache() {
 	if c.cold == nil {
 		return
 	}
-	c.spareCache()
+	c.preserveCache()
 	c.cold.Close() //nolint:errcheck // only read
 	c.cold = nil
 }

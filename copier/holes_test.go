@@ -68,11 +68,11 @@ func (s *sizeSink) Zero(_, n int64) error { s.size += n; return nil }
 func TestHugeHole(t *testing.T) {
 	const size, middle = 3<<40 + 5, 1<<40 + 7*4096
 	want := map[int64][]byte{0: packtest.Noise(5000, 1), middle: packtest.Noise(3<<20, 2), size - 3: []byte("end")}
-	for _, spare := range []bool{false, true} {
-		t.Run(fmt.Sprint("spare ", spare), func(t *testing.T) {
+	for _, preserve := range []bool{false, true} {
+		t.Run(fmt.Sprint("preserve the cache ", preserve), func(t *testing.T) {
 			f := sparseFile(t, size, want)
 			mem := storetest.NewMem()
-			c := start(t, mem, Options{Workers: 2, PreserveCache: spare})
+			c := start(t, mem, Options{Workers: 2, PreserveCache: preserve})
 			r := wait(t, addSource(t, c, Source{Number: 1, Name: "t.MYD", File: f, Size: size}))
 			closeCopier(t, c)
 			if n := f.bytes.Load(); n > 16<<20 {

@@ -58,10 +58,10 @@ func (s *Server) Discarded(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// FarSpaces lists the paths of the tablespaces that the server keeps outside of its
+// ExternalSpaces lists the paths of the tablespaces that the server keeps outside of its
 // data directory because of DATA DIRECTORY, as far as it has them open; up to 10.5
 // all that its dictionary names. v is the server's version.
-func (s *Server) FarSpaces(ctx context.Context, v Version) ([]string, error) {
+func (s *Server) ExternalSpaces(ctx context.Context, v Version) ([]string, error) {
 	query := "SELECT FILENAME FROM information_schema.INNODB_SYS_TABLESPACES WHERE FILENAME LIKE '/%.ibd'"
 	if !v.AtLeast(10, 6, 0) {
 		query = "SELECT PATH FROM information_schema.INNODB_SYS_DATAFILES WHERE PATH LIKE '/%.ibd'"

@@ -70,7 +70,7 @@ type lostSpace struct {
 // lostSpaces lists what is wrong with links, and the external tablespaces to which none
 // leads. What is wrong with a table whose tablespace is discarded does not count.
 func (p *Report) lostSpaces(ctx context.Context, server *stage.Server) ([]lostSpace, error) {
-	external, err := server.FarSpaces(ctx, p.Facts.Version)
+	external, err := server.ExternalSpaces(ctx, p.Facts.Version)
 	if err != nil {
 		return nil, err
 	}

@@ -18,29 +18,29 @@ import (
 	"mbk/internal/test/mariadbtest"
 )
 
-// farTables are the statements that make tables which lie in a folder outside of
+// externalTables are the statements that make tables which lie in a folder outside of
 // the data directory, wholly or in part.
-func farTables(folder string) []string {
-	far := farOption(folder)
-	both := far + " INDEX DIRECTORY='" + folder + "'"
+func externalTables(folder string) []string {
+	external := externalOption(folder)
+	both := external + " INDEX DIRECTORY='" + folder + "'"
 	parts := func(engine, options string) string {
 		return "(id INT PRIMARY KEY, n INT NOT NULL DEFAULT 0) ENGINE=" + engine +
 			" PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (500) " + options +
 			", PARTITION p1 VALUES LESS THAN (100000))"
 	}
 	return statements(
-		filled("far", 1, far), filled("idle", 1, far), filled("near", 1, ""), filled("words", 1, far),
-		filled("moved", 1, far),
-		filled("zip", 1, "ROW_FORMAT=COMPRESSED "+far), filled("`far away`", 1, far),
+		filled("far", 1, external), filled("idle", 1, external), filled("near", 1, ""), filled("words", 1, external),
+		filled("moved", 1, external),
+		filled("zip", 1, "ROW_FORMAT=COMPRESSED "+external), filled("`far away`", 1, external),
 		filled("myisam", 1, "ENGINE=MyISAM "+both), filled("aria", 1, "ENGINE=Aria "+both),
 		[]string{
 			"ALTER TABLE words ADD FULLTEXT (s)",
-			"CREATE TABLE parts " + parts("InnoDB", far), "INSERT INTO parts SELECT seq, 0 FROM seq_1_to_1000",
-			"CREATE TABLE idleparts " + parts("InnoDB", far), "INSERT INTO idleparts SELECT seq, 0 FROM seq_1_to_1000",
+			"CREATE TABLE parts " + parts("InnoDB", external), "INSERT INTO parts SELECT seq, 0 FROM seq_1_to_1000",
+			"CREATE TABLE idleparts " + parts("InnoDB", external), "INSERT INTO idleparts SELECT seq, 0 FROM seq_1_to_1000",
 			"CREATE TABLE oldparts " + parts("MyISAM", both), "INSERT INTO oldparts SELECT seq, 0 FROM seq_1_to_1000",
-			"CREATE TABLE `empty` (a INT) " + far,
+			"CREATE TABLE `empty` (a INT) " + external,
 			"CREATE TABLE sub (id INT PRIMARY KEY) PARTITION BY RANGE (id) SUBPARTITION BY HASH (id) (PARTITION p0 VALUES " +
-				"LESS THAN (500) (SUBPARTITION s0 " + far + ", SUBPARTITION s1 " + far +
+				"LESS THAN (500) (SUBPARTITION s0 " + external + ", SUBPARTITION s1 " + external +
 				"), PARTITION p1 VALUES LESS THAN (100000) (SUBPARTITION s2, SUBPARTITION s3))",
 			"INSERT INTO sub SELECT seq FROM seq_1_to_1000",
 			"CREATE DATABASE e",
@@ -51,13 +51,13 @@ func farTables(folder string) []string {
 // directories are the options in a definition that say where files are.
 var directories = regexp.MustCompile(` (DATA|INDEX) DIRECTORY ?= ?'[^']*'`)
 
-// farOption is the option of a table that lies in a folder.
-func farOption(folder string) string { return "DATA DIRECTORY='" + folder + "'" }
+// externalOption is the option of a table that lies in a folder.
+func externalOption(folder string) string { return "DATA DIRECTORY='" + folder + "'" }
 
-// farWork changes them, and makes and moves others in database e, of which the
+// externalWork changes them, and makes and moves others in database e, of which the
 // binary log knows nothing, until ctx ends.
-func farWork(folder string) func(context.Context, *mariadbtest.Server) error {
-	far := farOption(folder)
+func externalWork(folder string) func(context.Context, *mariadbtest.Server) error {
+	external := externalOption(folder)
 	return all(
 		churn("UPDATE d.far SET n = n + 1 WHERE id % 9 = 0", "UPDATE d.parts SET n = n + 1",
 			"UPDATE d.zip SET n = n + 1 WHERE id % 9 = 0", "DO SLEEP(0.05)"),
@@ -66,7 +66,7 @@ func farWork(folder string) func(context.Context, *mariadbtest.Server) error {
 			"UPDATE d.words SET s = CONCAT(RIGHT(s, 400), ' x') WHERE id % 99 = 0", "DO SLEEP(0.05)"),
 		churn("ALTER TABLE d.moved FORCE", "RENAME TABLE d.`far away` TO d.x, d.moved TO d.`far away`, d.x TO d.moved",
 			"DO SLEEP(0.1)"),
-		churn("SET sql_log_bin=0", "CREATE OR REPLACE TABLE e.made (a INT PRIMARY KEY) "+far,
+		churn("SET sql_log_bin=0", "CREATE OR REPLACE TABLE e.made (a INT PRIMARY KEY) "+external,
 			"INSERT INTO e.made SELECT seq FROM mysql.seq_1_to_500", "RENAME TABLE e.made TO e.made2",
 			"TRUNCATE e.made2", "INSERT INTO e.made2 SELECT seq FROM mysql.seq_1_to_300", "DROP TABLE e.made2",
 			"DO SLEEP(0.05)"),
@@ -74,7 +74,7 @@ func farWork(folder string) func(context.Context, *mariadbtest.Server) error {
 			"CREATE OR REPLACE TABLE e.parts (a INT PRIMARY KEY) PARTITION BY RANGE (a) (PARTITION p VALUES LESS THAN (100), "+
 				"PARTITION q VALUES LESS THAN (1000))",
 			"INSERT INTO e.parts SELECT seq FROM mysql.seq_1_to_900",
-			"ALTER TABLE e.parts REORGANIZE PARTITION p INTO (PARTITION p VALUES LESS THAN (100) "+far+")",
+			"ALTER TABLE e.parts REORGANIZE PARTITION p INTO (PARTITION p VALUES LESS THAN (100) "+external+")",
 			"UPDATE e.parts SET a = 0 WHERE a = 1",
 			"ALTER TABLE e.parts REORGANIZE PARTITION p INTO (PARTITION p VALUES LESS THAN (100))", "DO SLEEP(0.1)"),
 	)
@@ -97,9 +97,9 @@ func TestTablesElsewhereInDictionary(t *testing.T) {
 func tablesElsewhere(t *testing.T, version string) string {
 	folder := t.TempDir()
 	source := mariadbtest.New(t, version)
-	source.MustExec(t, farTables(folder)...)
+	source.MustExec(t, externalTables(folder)...)
 	repository := t.TempDir()
-	p := profile{during: farWork(folder), backup: []string{"--rate-limit", "30MB"}}
+	p := profile{during: externalWork(folder), backup: []string{"--rate-limit", "30MB"}}
 	b := taking(t, source, repository, p)
 	source.MustExec(t, "SET sql_log_bin=0", "DROP DATABASE e", "FLUSH TABLES",
 		"SELECT COUNT(*) FROM d.far, d.parts LIMIT 1")
@@ -108,7 +108,7 @@ func tablesElsewhere(t *testing.T, version string) string {
 	must(t, "verify", "latest", "--repo", repository, "--depth", "boot", "--owner", self(), "--quiet")
 	restored := caughtUp(t, source, repository, b, p)
 	restored.MustExec(t, "SET sql_log_bin=0", "DROP DATABASE e")
-	nothingFar(t, restored, folder)
+	nothingExternal(t, restored, folder)
 	for _, event := range touched() {
 		t.Errorf("a restore touched the source's files: %s", event)
 	}
@@ -146,9 +146,9 @@ func reshaping() []string {
 	}
 }
 
-// nothingFar fails if a server keeps anything in a folder, or would make something
+// nothingExternal fails if a server keeps anything in a folder, or would make something
 // there.
-func nothingFar(t *testing.T, srv *mariadbtest.Server, folder string) {
+func nothingExternal(t *testing.T, srv *mariadbtest.Server, folder string) {
 	t.Helper()
 	for _, table := range []string{"far", "idle", "parts", "idleparts", "sub", "oldparts", "words", "myisam", "aria",
 		"`empty`", "`far away`"} {
@@ -243,8 +243,8 @@ func TestBrokenLinks(t *testing.T) {
 	t.Parallel()
 	srv := mariadbtest.New(t, oldest())
 	folder := t.TempDir()
-	srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT) "+farOption(folder))
-	near, far := filepath.Join(srv.Datadir, "d", "t"), filepath.Join(folder, "d", "t.ibd")
+	srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT) "+externalOption(folder))
+	local, external := filepath.Join(srv.Datadir, "d", "t"), filepath.Join(folder, "d", "t.ibd")
 	repository := t.TempDir()
 	before := tree(t, repository)
 	for _, tt := range []struct {
@@ -252,15 +252,15 @@ func TestBrokenLinks(t *testing.T) {
 		do, undo func() error
 		want     string
 	}{
-		{"a tablespace in both places", func() error { return os.Link(far, near+".ibd") },
-			func() error { return os.Remove(near + ".ibd") }, "and t.ibd is there, too"},
-		{"a link that leads nowhere", func() error { return os.Rename(far, far+"x") },
-			func() error { return os.Rename(far+"x", far) }, "d/t.isl leads to " + far + ", which is not there"},
-		{"no link", func() error { return os.Rename(near+".isl", near+".islx") },
-			func() error { return os.Rename(near+".islx", near+".isl") }, "keeps a tablespace in " + far},
+		{"a tablespace in both places", func() error { return os.Link(external, local+".ibd") },
+			func() error { return os.Remove(local + ".ibd") }, "and t.ibd is there, too"},
+		{"a link that leads nowhere", func() error { return os.Rename(external, external+"x") },
+			func() error { return os.Rename(external+"x", external) }, "d/t.isl leads to " + external + ", which is not there"},
+		{"no link", func() error { return os.Rename(local+".isl", local+".islx") },
+			func() error { return os.Rename(local+".islx", local+".isl") }, "keeps a tablespace in " + external},
 		{"an empty link", func() error {
-			return errors.Join(os.Rename(near+".isl", near+".islx"), os.WriteFile(near+".isl", nil, 0o600))
-		}, func() error { return os.Rename(near+".islx", near+".isl") }, "d/t.isl holds no path"},
+			return errors.Join(os.Rename(local+".isl", local+".islx"), os.WriteFile(local+".isl", nil, 0o600))
+		}, func() error { return os.Rename(local+".islx", local+".isl") }, "d/t.isl holds no path"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if err := tt.do(); err != nil {
@@ -291,7 +291,7 @@ func TestTablesElsewhereInEncryptedLog(t *testing.T) {
 			args = append(args, "--innodb-encrypt-tables=OFF", "--innodb-encryption-threads=0", "--innodb-encrypt-log=ON")
 			srv := mariadbtest.New(t, version, args...)
 			folder := t.TempDir()
-			srv.MustExec(t, statements(filled("t", 1, farOption(folder)), filled("idle", 1, farOption(folder)))...)
+			srv.MustExec(t, statements(filled("t", 1, externalOption(folder)), filled("idle", 1, externalOption(folder)))...)
 			repository, target := t.TempDir(), filepath.Join(t.TempDir(), "restored")
 			p := profile{args: args, during: churn("UPDATE d.t SET n = n + 1")}
 			if !forcesCheckpoint(version) { // its encrypted log can be followed only behind a checkpoint
@@ -328,7 +328,7 @@ func TestTablesElsewhereLeftOut(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			srv := mariadbtest.New(t, version)
 			folder := t.TempDir()
-			srv.MustExec(t, statements(filled("kept", 1, farOption(folder)), filled("gone", 1, farOption(folder)),
+			srv.MustExec(t, statements(filled("kept", 1, externalOption(folder)), filled("gone", 1, externalOption(folder)),
 				[]string{"UPDATE gone SET n = 1", "UPDATE kept SET n = 1"})...)
 			repository, filtered := t.TempDir(), t.TempDir()
 			must(t, backupArgs(srv, repository)...)
@@ -371,7 +371,7 @@ func TestTablesMappedElsewhere(t *testing.T) {
 func tablesMapped(t *testing.T, version string) string {
 	folder, other := t.TempDir(), otherFileSystem(t)
 	source := mariadbtest.New(t, version)
-	source.MustExec(t, farTables(folder)...)
+	source.MustExec(t, externalTables(folder)...)
 	repository := t.TempDir()
 	p := profile{during: churn("UPDATE d.far SET n = n + 1 WHERE id % 9 = 0", "UPDATE d.parts SET n = n + 1",
 		"ALTER TABLE d.moved FORCE", "RENAME TABLE d.moved TO d.x, d.`far away` TO d.moved, d.x TO d.`far away`",
@@ -476,7 +476,7 @@ func TestTablesElsewhereInEncryptedDictionary(t *testing.T) {
 	}
 	srv := mariadbtest.New(t, oldest(), append(args, "--innodb-encrypt-log=OFF")...)
 	folder, other := t.TempDir(), t.TempDir()
-	srv.MustExec(t, statements(filled("t", 1, farOption(folder)))...)
+	srv.MustExec(t, statements(filled("t", 1, externalOption(folder)))...)
 	const clear = "SELECT COUNT(*) FROM information_schema.INNODB_TABLESPACES_ENCRYPTION WHERE SPACE = 0 AND " +
 		"MIN_KEY_VERSION = 0"
 	for range 100 {

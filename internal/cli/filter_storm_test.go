@@ -55,7 +55,7 @@ func filterStorm() (setup []string, sessions [][]string) {
 	swap := func(x, y, z string) string {
 		return "RENAME TABLE " + x + " TO " + z + ", " + y + " TO " + x + ", " + z + " TO " + y
 	}
-	anew := func(name, columns string) []string {
+	again := func(name, columns string) []string {
 		number++
 		return []string{
 			"CREATE OR REPLACE TABLE " + name +
@@ -75,8 +75,8 @@ func filterStorm() (setup []string, sessions [][]string) {
 			"ALTER TABLE " + g + " ADD FULLTEXT KEY ft (s)",
 			"ALTER TABLE " + f + " DROP KEY ft", "ALTER TABLE " + g + " DROP KEY ft",
 			"CREATE DATABASE out2", "CREATE TABLE out2.t (a INT)", "DROP DATABASE out2"},
-			anew("part.in_new", ")"), anew("part.out_new", ")"), anew("`in`.new_aria", ") ENGINE=Aria"),
-			anew("`out`.new_aria", ") ENGINE=Aria")),
+			again("part.in_new", ")"), again("part.out_new", ")"), again("`in`.new_aria", ") ENGINE=Aria"),
+			again("`out`.new_aria", ") ENGINE=Aria")),
 	}
 }
 

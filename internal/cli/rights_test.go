@@ -130,11 +130,11 @@ func TestRootReadsNothingForTheServer(t *testing.T) {
 		}
 		s.link(t, to, name)
 	}
-	far := filepath.Join(s.open, "far") // of the server, and followed
-	fine(t, os.Mkdir(far, 0o700), os.WriteFile(filepath.Join(far, "db.opt"), nil, 0o600),
-		os.Chown(far, mysqlUser.UID, mysqlUser.GID),
-		os.Chown(filepath.Join(far, "db.opt"), mysqlUser.UID, mysqlUser.GID))
-	s.link(t, far, "fardb")
+	external := filepath.Join(s.open, "far") // of the server, and followed
+	fine(t, os.Mkdir(external, 0o700), os.WriteFile(filepath.Join(external, "db.opt"), nil, 0o600),
+		os.Chown(external, mysqlUser.UID, mysqlUser.GID),
+		os.Chown(filepath.Join(external, "db.opt"), mysqlUser.UID, mysqlUser.GID))
+	s.link(t, external, "fardb")
 	// as without fs.protected_hardlinks
 	fine(t, os.Link(filepath.Join(s.open, "shadow"), filepath.Join(s.srv.Datadir, "shop", "hard.MYD")))
 	s.attack(t, func(datadir string) error {
@@ -157,11 +157,11 @@ func TestRootReadsNothingForTheServer(t *testing.T) {
 		t.Fatalf("check exits %d, backup %d: %s", check.code, o.code, o.stderr)
 	}
 	for _, want := range []string{
-		"fardb", far, "debian-10.11.flag", "ib_buffer_pool", "mysql_upgrade_info", "closeddb", "rootdb", "nested", "fifo",
-		"definition shop/hidden.frm cannot be read (permission denied", "(permission denied for the server's user (uid 64999",
-		"hard.MYD (permission denied)", "(a FIFO)", "(a device)", "(a socket)", "/z.MYD", "/y.MYD", "/x.ARZ", "/w.TRG",
-		"/v.MYI", "/u.ibd", "/t.MYD", "/s.MYD", "/r.MYD", "/q.CSV", "/p.MYD", "/o.isl", "/n.isl", "/l.MYD", "/k.MYD",
-		"/j.isl", "/sock.MYD",
+		"fardb", external, "debian-10.11.flag", "ib_buffer_pool", "mysql_upgrade_info", "closeddb", "rootdb",
+		"nested", "fifo", "definition shop/hidden.frm cannot be read (permission denied",
+		"(permission denied for the server's user (uid 64999", "hard.MYD (permission denied)", "(a FIFO)", "(a device)",
+		"(a socket)", "/z.MYD", "/y.MYD", "/x.ARZ", "/w.TRG", "/v.MYI", "/u.ibd", "/t.MYD", "/s.MYD", "/r.MYD", "/q.CSV",
+		"/p.MYD", "/o.isl", "/n.isl", "/l.MYD", "/k.MYD", "/j.isl", "/sock.MYD",
 	} {
 		for program, text := range map[string]string{"check": check.stdout, "backup": o.stdout} {
 			if !strings.Contains(text, want) {

@@ -19,8 +19,7 @@ import (
 func built(t *testing.T) (program string) {
 	t.Helper()
 	program = filepath.Join(t.TempDir(), "mbk")
-	cmd := exec.Command("go", "build", "-o", program, "mbk")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd := exec.Command("make", "-s", "-C", "../..", "build", "PROGRAM="+program)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -23,7 +23,7 @@ func TestForgetDataDirs(t *testing.T) {
 	for i, version := range mariadbtest.Versions() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			far := t.TempDir()
+			external := t.TempDir()
 			algorithm := []string{"full_crc32", "crc32"}[i%2]
 			srv := mariadbtest.New(t, version, "--innodb-page-size=4k", "--innodb-checksum-algorithm="+algorithm,
 				"--skip-log-bin")
@@ -31,7 +31,7 @@ func TestForgetDataDirs(t *testing.T) {
 			var make []string
 			const tables = 60
 			for i := range tables {
-				make = append(make, fmt.Sprintf("CREATE TABLE d.t%d (a INT) DATA DIRECTORY='%s'", i, far),
+				make = append(make, fmt.Sprintf("CREATE TABLE d.t%d (a INT) DATA DIRECTORY='%s'", i, external),
 					fmt.Sprintf("CREATE TABLE d.near%d (a INT)", i))
 			}
 			srv.MustExec(t, append(make, "INSERT INTO d.t7 VALUES (7)")...)
@@ -41,7 +41,7 @@ func TestForgetDataDirs(t *testing.T) {
 			for i := range tables {
 				name := fmt.Sprintf("t%d", i)
 				if i < tables-1 { // the last stays where it is
-					err := os.Rename(filepath.Join(far, "d", name+".ibd"), filepath.Join(srv.Datadir, "d", name+".ibd"))
+					err := os.Rename(filepath.Join(external, "d", name+".ibd"), filepath.Join(srv.Datadir, "d", name+".ibd"))
 					if err = errors.Join(err, os.Remove(filepath.Join(srv.Datadir, "d", name+".isl"))); err != nil {
 						t.Fatal(err)
 					}
@@ -62,7 +62,7 @@ func TestForgetDataDirs(t *testing.T) {
 			if got := srv.MustValue(t, "SELECT SUM(a) FROM d.t7"); got != "7" {
 				t.Errorf("the sum is %s, want 7", got)
 			}
-			if _, err := os.Stat(filepath.Join(far, last+".ibd")); err != nil {
+			if _, err := os.Stat(filepath.Join(external, last+".ibd")); err != nil {
 				t.Error(err)
 			}
 		})

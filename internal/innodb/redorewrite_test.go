@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-func TestNearName(t *testing.T) {
-	for far, want := range map[string]string{
+func TestLocalName(t *testing.T) {
+	for external, want := range map[string]string{
 		"/other/db/t.ibd":        ".//////db/t.ibd",
 		"/x/db/t.ibd":            ".//db/t.ibd",
 		"/a//b/db/t#P#p0.ibd":    "./////db/t#P#p0.ibd",
@@ -20,19 +20,19 @@ func TestNearName(t *testing.T) {
 		"/db/t.ibd":              "",
 		"/t.ibd":                 "",
 	} {
-		got, err := localName(far)
+		got, err := localName(external)
 		if got != want || (err != nil) != (want == "") || err != nil && !errors.Is(err, ErrExternalName) {
-			t.Errorf("localName(%q) = %q, %v, want %q", far, got, err, want)
+			t.Errorf("localName(%q) = %q, %v, want %q", external, got, err, want)
 		}
-		if err == nil && len(got) != len(far) {
-			t.Errorf("localName(%q) has %d bytes, want %d", far, len(got), len(far))
+		if err == nil && len(got) != len(external) {
+			t.Errorf("localName(%q) has %d bytes, want %d", external, len(got), len(external))
 		}
 	}
 }
 
-// farLog makes mini-transactions of all kinds, one in ten of which names files, and
+// externalLog makes mini-transactions of all kinds, one in ten of which names files, and
 // returns them joined. add takes their records.
-func farLog(r *rand.Rand, n int, add func(records []byte)) {
+func externalLog(r *rand.Rand, n int, add func(records []byte)) {
 	names := []string{"./db/t.ibd", "/other/db/t.ibd", "/a/very/long/path/to/db/other@0020table#P#p1.ibd"}
 	any := func() string { return names[r.IntN(len(names))] }
 	for range n {
@@ -64,16 +64,16 @@ func TestLocalizeNames(t *testing.T) {
 			c, end := Checkpoint{LSN: start, End: start}, LSN(0)
 			if h.Format == Format105 {
 				l := newFakeBlocks(t, h.Format, 64<<20, start&^511)
-				farLog(r, 40000, l.appendMTR)
+				externalLog(r, 40000, l.appendMTR)
 				c, end = l.point.Checkpoint, l.end
 				redo = l.want(c, end)
 			} else {
 				all := [][]byte{checkpointRecordOf(start)}
-				farLog(r, 40000, func(records []byte) { all = append(all, records) })
+				externalLog(r, 40000, func(records []byte) { all = append(all, records) })
 				redo = joinMTRs(h, all...)
 				end = start + LSN(len(redo))
 			}
-			before := farNames(t, h, c, end, redo)
+			before := externalNames(t, h, c, end, redo)
 			f, err := os.Create(filepath.Join(t.TempDir(), "log"))
 			if err != nil {
 				t.Fatal(err)
@@ -92,7 +92,7 @@ func TestLocalizeNames(t *testing.T) {
 			if _, err := f.ReadAt(after, offset); err != nil {
 				t.Fatal(err)
 			}
-			if n := farNames(t, h, c, end, after); before == 0 || n != 0 || changed == 0 {
+			if n := externalNames(t, h, c, end, after); before == 0 || n != 0 || changed == 0 {
 				t.Errorf("%d mini-transactions changed; %d tablespaces had absolute names, %d have now, want none",
 					changed, before, n)
 			}
@@ -107,9 +107,9 @@ func TestLocalizeNames(t *testing.T) {
 	}
 }
 
-// farNames proves that a log is whole and returns how many tablespaces it calls by
+// externalNames proves that a log is whole and returns how many tablespaces it calls by
 // absolute paths.
-func farNames(t *testing.T, h LogHeader, c Checkpoint, end LSN, redo []byte) int {
+func externalNames(t *testing.T, h LogHeader, c Checkpoint, end LSN, redo []byte) int {
 	t.Helper()
 	check, err := NewLogChecker(h.Format, h.Crypt, c)
 	if err == nil {

@@ -237,7 +237,7 @@ func OpenTailer(path string, status Status, sink Sink, o TailOptions) (*Tailer, 
 		path: path, status: status, sink: sink, options: o, log: o.Logger,
 		advanced: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
-	t.pins = pinLogs(o.Files, path, t.hurry)
+	t.pins = pinLogs(o.Files, path, t.resume)
 	file, err := openLog(o.Files, path)
 	if err != nil {
 		return nil, errors.Join(err, t.pins.close())

@@ -125,11 +125,11 @@ func (t *Tailer) ask(lsn LSN, final bool) {
 		t.final = lsn
 	}
 	t.mu.Unlock()
-	t.hurry()
+	t.resume()
 }
 
-// hurry ends the pause of Run.
-func (t *Tailer) hurry() {
+// resume ends the pause of Run.
+func (t *Tailer) resume() {
 	select {
 	case t.wake <- struct{}{}:
 	default: // Run has not yet seen the last one

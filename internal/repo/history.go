@@ -307,7 +307,7 @@ func (r *Repository) PutVerification(ctx context.Context, v Verification) error 
 		return fmt.Errorf("record the verification of %s: unknown depth %q", v.ID, v.Depth)
 	}
 	v.FormatVersion = FormatVersion
-	v.settle()
+	v.resolve()
 	v.FindingCount = max(v.FindingCount, len(v.Findings))
 	v.Findings = slices.Clone(v.Findings[:min(len(v.Findings), maxFindings)])
 	v.AsOnSource = slices.Clone(v.AsOnSource[:min(len(v.AsOnSource), maxFindings)])
@@ -383,7 +383,7 @@ func (r *Repository) readVerification(ctx context.Context, v verification) (*Ver
 		record = Verification{ID: v.id, Depth: v.depth, Time: v.time, Verdict: Verdict{VerdictDamaged, problem},
 			FindingCount: 1, Findings: []Finding{{Object: v.name(), Problem: problem}}}
 	}
-	record.settle()
+	record.resolve()
 	return &record, nil
 }
 

@@ -169,7 +169,7 @@ func TestStanding(t *testing.T) {
 					v := Verification{Time: at(t, "2026-11-0"+f[0]+" 00:00:00"), Depth: f[1]}
 					v.Outcome = map[string]Outcome{"ok": VerdictProven, "source": VerdictAsOnSource, "failed": VerdictDamaged,
 						"undone": VerdictUndone}[f[2]]
-					v.settle()
+					v.resolve()
 					all = append(all, v)
 				}
 			}
@@ -201,7 +201,7 @@ func TestOlderVerifications(t *testing.T) {
 		if err := decodeJSON([]byte(c.record), &v); err != nil {
 			t.Fatal(err)
 		}
-		if v.settle(); v.Outcome != c.want || v.OK != c.ok {
+		if v.resolve(); v.Outcome != c.want || v.OK != c.ok {
 			t.Errorf("%s: %q, ok %t, want %q, %t", c.record, v.Outcome, v.OK, c.want, c.ok)
 		}
 	}

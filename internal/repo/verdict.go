@@ -38,9 +38,9 @@ func (v Verdict) Proves() bool {
 // CarriedOut reports whether the verification says anything about the backup.
 func (v Verdict) CarriedOut() bool { return v.Outcome != VerdictUndone }
 
-// settle fills in the outcome of a record that was written before there were
+// resolve fills in the outcome of a record that was written before there were
 // four, and makes OK agree with it.
-func (v *Verification) settle() {
+func (v *Verification) resolve() {
 	switch {
 	case v.Outcome == "" && v.OK:
 		v.Outcome = VerdictProven

@@ -45,7 +45,7 @@ func TestPlanOfVersions(t *testing.T) {
 	format105 := func(m *repo.Manifest) { m.Redo.Format = innodb.Format105 }
 	encrypted := func(m *repo.Manifest) { m.Redo.Crypt = make([]byte, 28) }
 	filtered := func(m *repo.Manifest) { m.Filter = &repo.Filter{} }
-	far := func(m *repo.Manifest) { m.Files[4].Class, m.Files[4].Link = repo.ClassInnoDB, repo.LinkISL }
+	external := func(m *repo.Manifest) { m.Files[4].Class, m.Files[4].Link = repo.ClassInnoDB, repo.LinkISL }
 	for _, c := range []struct {
 		name           string
 		source         string
@@ -78,7 +78,8 @@ func TestPlanOfVersions(t *testing.T) {
 			[]string{"there is no mariadb-upgrade beside", "client programs of 11.8"}},
 		{"another mariadb-upgrade", "10.11.19", same, fakeServer(t, "11.8.9", "11.4.7"), nil, same, "any",
 			[]string{"is not of 11.8"}},
-		{"an upgrade with DATA DIRECTORY", "10.11.19", same, newer, far, same, newer, []string{"made with DATA DIRECTORY"}},
+		{"an upgrade with DATA DIRECTORY", "10.11.19", same, newer, external, same, newer,
+			[]string{"made with DATA DIRECTORY"}},
 		{"an upgrade without the database mysql", "10.11.19", same, newer, filtered, same, newer,
 			[]string{"the database mysql is left out"}},
 		{"not a server", "10.11.19", same, "/bin/echo", nil, same, "",

@@ -114,9 +114,9 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 	databases := []string{"shop", "crm", "Müll", "mysql"}
 	tables := []Name{{"shop", "orders"}, {"shop", "order_items"}, {"crm", "people"}, {"mysql", "user"}, {"my.db", "a`b"}}
 	for name, c := range map[string]struct {
-		spec  Spec
-		error string
-		near  string // the first of the nearest
+		spec    Spec
+		error   string
+		nearest string // the first of the nearest
 	}{
 		"a wrong database": {Spec{Databases: []string{"shpo"}}, "there is no database shpo", "shop"},
 		"a wrong exclude":  {Spec{ExcludeDatabases: []string{"crn"}}, "there is no database crn", "crm"},
@@ -139,8 +139,8 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 			if !errors.As(errs[0], &e) {
 				return
 			}
-			if c.near != "" && !slices.Contains(e.Nearest, c.near) {
-				t.Errorf("nearest names %q, want %q", e.Nearest, c.near)
+			if c.nearest != "" && !slices.Contains(e.Nearest, c.nearest) {
+				t.Errorf("nearest names %q, want %q", e.Nearest, c.nearest)
 			}
 			if e.Advice() == "" {
 				t.Error("no advice")

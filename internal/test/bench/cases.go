@@ -320,9 +320,9 @@ func limits(x *caseRun) []contender {
 	}
 }
 
-// settledLSN is the end of the redo log once the server makes no checkpoint any more,
+// stableLSN is the end of the redo log once the server makes no checkpoint any more,
 // with which it would write what lies behind that end.
-func (x *caseRun) settledLSN(ctx context.Context) (string, error) {
+func (x *caseRun) stableLSN(ctx context.Context) (string, error) {
 	status := func(name string) (string, error) {
 		return x.server.Value(ctx, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = '"+name+
 			"'")
@@ -379,7 +379,7 @@ func (x *caseRun) followRedo(ctx context.Context, out string) (usage, error) {
 	if err != nil {
 		return usage{}, err
 	}
-	lsn, err := x.settledLSN(ctx)
+	lsn, err := x.stableLSN(ctx)
 	if err != nil {
 		return usage{}, err
 	}
