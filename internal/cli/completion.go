@@ -51,7 +51,7 @@ func completions(c *command) []completed {
 	for _, o := range c.options.Options() {
 		one := completed{names: o.Dashed(), text: o.Text}
 		if o.TakesWord() {
-			one.value, one.words = o.Value, choices(o)
+			one.value, one.words = o.Placeholder, choices(o)
 		}
 		all = append(all, one)
 	}
@@ -62,10 +62,10 @@ func completions(c *command) []completed {
 // choices finds the possible values of an option in its text: those after the colon in
 // "as KIND: auto, bar or none", or "tcp|socket" in the name of its value.
 func choices(o *options.Option) []string {
-	if strings.Contains(o.Value, "|") {
-		return alternatives(o.Value)
+	if strings.Contains(o.Placeholder, "|") {
+		return alternatives(o.Placeholder)
 	}
-	_, rest, _ := strings.Cut(o.Text, o.Value)
+	_, rest, _ := strings.Cut(o.Text, o.Placeholder)
 	_, list, found := strings.Cut(rest, ": ")
 	if !found {
 		return nil

@@ -41,15 +41,14 @@ func (p *program) explained(args []string) (*command, []string) {
 		break
 	}
 	var arguments []string
-	c := *about
-	c.changes, c.id, c.args = false, nil, &arguments
-	c.run = func(context.Context) error {
+	about.changes, about.id, about.args = false, nil, &arguments
+	about.run = func(context.Context) error {
 		if len(arguments) > 0 {
 			return usagef("mbk config takes the name of one command and its options, not %q", arguments[0])
 		}
 		return p.printConfig()
 	}
-	return &c, rest
+	return about, rest
 }
 
 // configDocument is what "config --json" prints.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -74,10 +75,14 @@ func TestConnectionSettings(t *testing.T) {
 			env.Stderr = os.Stderr
 			p := newProgram(env)
 			var o checkOptions
-			p.command = &command{name: "check", options: bind(func(s *options.Set) { o.bind(s, p) })}
+			p.command = &command{
+				name: "check", options: bind(func(s *options.Set) { o.bind(s, p) }),
+				run: func(context.Context) error { return nil },
+			}
+			p.commands = []*command{p.command}
 			args, err := p.command.options.Spell(append([]string{"--defaults-file", file}, c.args...))
 			if err == nil {
-				err = p.read(args)
+				err = p.app().RunContext(t.Context(), append([]string{"mbk", "check"}, args...))
 			}
 			if err != nil {
 				t.Fatal(err)

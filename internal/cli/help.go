@@ -5,14 +5,16 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/urfave/cli/v2"
+
 	"mbk/internal/cli/options"
 	"mbk/internal/ui"
 )
 
-// The help is formatted here and not by a library. Those of cobra, pflag and urfave/cli
-// print all options of a command at once. "mbk backup" has more than sixty, most of them
-// shared with other commands: so the short help explains only its own and lists the
-// others, which fits on a screen of 80 columns.
+// The help of a command is formatted here and not by a template of urfave/cli. Its
+// templates print all options of a command at once, sorted by name. "mbk backup" has more
+// than sixty, most of them shared with other commands: so the short help explains only its
+// own and lists the others, which fits on a screen of 80 columns.
 
 // helpWidth is the width of help texts in columns.
 const helpWidth = 80
@@ -29,13 +31,11 @@ const summary = "hot physical backups of MariaDB, each one proven to restore"
 // usage is the syntax of a call.
 const usage = "mbk COMMAND [OPTIONS] [ARGUMENTS]"
 
-// programHelp returns the help of the program.
-func programHelp(commands []*command) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, `mbk %s: %s
+// programHelp is the template of the help of the program.
+const programHelp = `mbk {{.Version}}: {{.Usage}}
 
 USAGE
-   %s
+   {{.UsageText}}
 
 EXAMPLES
    mbk check --repo /backup/db1
@@ -44,16 +44,17 @@ EXAMPLES
    mbk restore latest --repo /backup/db1 --target /var/lib/mysql
 
 COMMANDS
-`, Version, summary, usage)
-	for _, c := range visible(commands) {
-		fmt.Fprintf(&b, "   %-11s %s\n", c.name, c.summary)
-	}
-	b.WriteString(`
+{{range .VisibleCommands}}   {{printf "%-11s %s" .Name .Usage}}
+{{end}}
    "mbk COMMAND --help" lists the options of a command, --help-all explains all
    of them. Each may also be set by a variable, such as MBK_REPO, or in group
    [mbk] or [mbk-COMMAND] of an option file; "mbk config" shows what is set.
-`)
-	b.WriteString(exitStatus)
+` + exitStatus
+
+// help returns the help of the program.
+func (p *program) help() string {
+	var b strings.Builder
+	cli.HelpPrinter(&b, programHelp, p.app())
 	return b.String()
 }
 
@@ -71,12 +72,12 @@ const (
 // helpWanted returns the help or the version if a call asks for it.
 func (p *program) helpWanted(args []string) (text string, wanted bool) {
 	if len(args) == 0 {
-		return programHelp(p.commands), true
+		return p.help(), true
 	}
 	switch args[0] {
 	case "help", helpOption, "-h":
 		if len(args) == 1 {
-			return programHelp(p.commands), true
+			return p.help(), true
 		}
 		if args[0] == "help" {
 			args = []string{args[1], helpOption}
@@ -158,8 +159,8 @@ func briefly(all []*options.Option, indent int) string {
 	var names []string
 	for _, o := range all {
 		name := optionName(o)
-		if o.Value != "" {
-			name = strings.TrimSuffix(name, " "+o.Value)
+		if o.Placeholder != "" {
+			name = strings.TrimSuffix(name, " "+o.Placeholder)
 		}
 		// Do not break a line within an option.
 		names = append(names, strings.ReplaceAll(strings.TrimSpace(name), " ", "\u00a0"))
@@ -193,8 +194,8 @@ func explained(all []*options.Option) string {
 // a short name.
 func optionName(o *options.Option) string {
 	name := "    "
-	if o.Short != "" {
-		name = "-" + o.Short + ", "
+	if o.Short() != "" {
+		name = "-" + o.Short() + ", "
 	}
 	name += "--" + strings.Join(o.LongNames(), ", --")
 	switch {
@@ -202,18 +203,18 @@ func optionName(o *options.Option) string {
 		return name + "[=WORD]" // as in MariaDB's own programs
 	case o.Name == encryptOption:
 		return "    --[skip-]" + encryptOption
-	case o.Value != "" && !o.TakesWord():
-		return name + "[=" + o.Value + "]"
-	case o.Value != "":
-		return name + " " + o.Value
+	case o.Placeholder != "" && !o.TakesWord():
+		return name + "[=" + o.Placeholder + "]"
+	case o.Placeholder != "":
+		return name + " " + o.Placeholder
 	}
 	return name
 }
 
 // optionText returns what an option does, and its default.
 func optionText(o *options.Option) string {
-	if o.Default == "" {
+	if o.DefaultText == "" {
 		return o.Text
 	}
-	return o.Text + " (default: " + o.Default + ")"
+	return o.Text + " (default: " + o.DefaultText + ")"
 }

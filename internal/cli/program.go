@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
 	"mbk/internal/cli/options"
@@ -129,19 +130,36 @@ func (p *program) call(ctx context.Context, args []string) error {
 	if secrets = append(secrets, more...); len(secrets) > 0 {
 		return options.Hide(append(words, args...), secrets)
 	}
-	if err := p.read(args); err != nil {
-		return err
-	}
-	return p.command.run(ctx)
+	return p.app().RunContext(ctx, slices.Concat([]string{"mbk", p.command.name}, args))
 }
 
-// read sets the options and arguments of the command.
-func (p *program) read(args []string) error {
-	c := p.command
-	args, err := c.options.Parse(args)
-	if err != nil {
-		return err
+// app returns the commands and their flags as urfave/cli parses and runs them. Help and
+// version are printed before, by helpWanted.
+func (p *program) app() *cli.App {
+	app := &cli.App{
+		Name: "mbk", Usage: summary, UsageText: usage, Version: Version,
+		Writer: p.ui.Stdout, HideHelp: true, HideVersion: true,
+		ExitErrHandler: func(*cli.Context, error) {}, // exitCode decides
 	}
+	for _, c := range p.commands {
+		app.Commands = append(app.Commands, &cli.Command{
+			Name: c.name, Usage: c.summary, UsageText: c.usage, ArgsUsage: c.arguments, Hidden: c.hidden,
+			Flags: c.options.Flags(), HideHelp: true,
+			OnUsageError: func(_ *cli.Context, err error, _ bool) error { return options.ParseError(err) },
+			Action: func(parsed *cli.Context) error {
+				c.options.Parsed(parsed)
+				if err := p.read(c, parsed.Args().Slice()); err != nil {
+					return err
+				}
+				return c.run(parsed.Context)
+			},
+		})
+	}
+	return app
+}
+
+// read sets the options of a command that are not on the command line, and its arguments.
+func (p *program) read(c *command, args []string) error {
 	if len(c.options.Options()) > 0 { // otherwise read no option file
 		if err := c.options.Resolve(p.environment()); err != nil {
 			return err

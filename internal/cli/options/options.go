@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/pflag"
+	"github.com/urfave/cli/v2"
 
 	"mbk/internal/fault"
 	"mbk/internal/hint"
@@ -24,16 +24,13 @@ type Set struct {
 
 // registry is shared by all copies of a Set.
 type registry struct {
-	flags *pflag.FlagSet
 	all   []*Option
 	files files
 }
 
 // NewSet returns a set without options.
 func NewSet() *Set {
-	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
-	flags.SortFlags = false
-	return &Set{registry: &registry{flags: flags}}
+	return &Set{registry: &registry{}}
 }
 
 // In returns a copy of the set. The help lists options added to it under this heading.
@@ -51,19 +48,18 @@ func (s *Set) Shared() *Set {
 	return &other
 }
 
-// Option is one option of a command.
+// Option is one option of a command. Of the flag, Name is without dashes, Aliases are
+// other long names and the letter that is its short name, Category is "" for options of
+// this command only, DefaultText is "" if the default is empty or 0, and Value is the
+// field that the option sets.
 type Option struct {
-	Name     string   // "lock-wait", without dashes
-	Short    string   // "r", "" if it has none
-	Aliases  []string // other long names
-	Category string   // its heading in the help, "" for options of this command only
-	Value    string   // the name of its value in the help, such as "FOLDER"; "" for a switch
-	Text     string   // what it does
-	Default  string   // "" if it is empty or 0
-	Kind     Kind
-	Source   Source // set by Parse and Resolve
+	*cli.GenericFlag
+	Placeholder string // the name of its value in the help, such as "FOLDER"; "" for a switch
+	Text        string // what it does
+	Kind        Kind
+	Source      Source // set by Parsed and Resolve
 
-	flag     *pflag.Flag
+	bare     string // its value if it is written without one; "" if it needs one
 	shared   bool
 	withheld bool
 	positive bool
@@ -93,7 +89,7 @@ func (s *Set) String(p *string, name, value, usage string) *Option {
 func (s *Set) Bool(p *bool, name, usage string) *Option {
 	*p = false
 	o := s.add((*toggle)(p), KindSwitch, name, usage)
-	o.flag.NoOptDefVal, o.Default = "on", ""
+	o.bare, o.DefaultText = "on", ""
 	return o
 }
 
@@ -115,20 +111,20 @@ func (s *Set) Strings(p *[]string, name, usage string) *Option {
 	return s.add((*list)(p), KindList, name, usage)
 }
 
-func (s *Set) add(v pflag.Value, kind Kind, name, usage string) *Option {
-	value, text := placeholder(usage)
-	o := &Option{Name: name, Category: s.category, Value: value, Text: text, Kind: kind, shared: s.shared}
-	o.flag = s.flags.VarPF(v, name, "", text)
-	if o.Default = v.String(); o.Default == "0" {
-		o.Default = ""
+func (s *Set) add(v cli.Generic, kind Kind, name, usage string) *Option {
+	flag := &cli.GenericFlag{Name: name, Category: s.category, Usage: usage, DefaultText: v.String(), Value: v}
+	if flag.DefaultText == "0" {
+		flag.DefaultText = ""
 	}
+	o := &Option{GenericFlag: flag, Kind: kind, shared: s.shared}
+	o.Placeholder, o.Text = placeholder(usage)
 	s.all = append(s.all, o)
 	return o
 }
 
 // WithShort gives an option a one-letter name.
 func (o *Option) WithShort(letter string) *Option {
-	o.Short = letter
+	o.Aliases = append(o.Aliases, letter)
 	return o
 }
 
@@ -153,7 +149,7 @@ func (o *Option) MoreThanNothing() *Option {
 // MayBeBare makes the value optional. Without one the option has this value; with one
 // it is written --name=value, never as two words.
 func (o *Option) MayBeBare(value string) *Option {
-	o.flag.NoOptDefVal = value
+	o.bare = value
 	return o
 }
 
@@ -164,16 +160,30 @@ func (o *Option) Withheld() *Option {
 	return o
 }
 
-// LongNames returns Name and Aliases.
-func (o *Option) LongNames() []string { return append([]string{o.Name}, o.Aliases...) }
+// Names returns the only name that Spell leaves. urfave/cli copies the value of a flag to
+// its other names by setting it again, which would double a list.
+func (o *Option) Names() []string { return []string{o.Name} }
+
+// LongNames returns Name and the other long names.
+func (o *Option) LongNames() []string {
+	return slices.DeleteFunc(o.GenericFlag.Names(), func(name string) bool { return len(name) == 1 })
+}
+
+// Short returns the letter that is the short name, "" if there is none.
+func (o *Option) Short() string {
+	if i := slices.IndexFunc(o.Aliases, func(name string) bool { return len(name) == 1 }); i >= 0 {
+		return o.Aliases[i]
+	}
+	return ""
+}
 
 // Dashed returns all names as written on the command line, "--"+Name first.
 func (o *Option) Dashed() []string {
 	all := []string{Spelled(o.Name)}
-	if o.Short != "" {
-		all = append(all, "-"+o.Short)
+	if letter := o.Short(); letter != "" {
+		all = append(all, "-"+letter)
 	}
-	for _, name := range o.Aliases {
+	for _, name := range o.LongNames()[1:] {
 		all = append(all, Spelled(name))
 	}
 	return all
@@ -183,7 +193,7 @@ func (o *Option) Dashed() []string {
 func Spelled(name string) string { return "--" + name }
 
 // TakesWord reports whether the value may be the next word on the command line.
-func (o *Option) TakesWord() bool { return o.flag.NoOptDefVal == "" }
+func (o *Option) TakesWord() bool { return o.bare == "" }
 
 // IsSet reports whether the option was set anywhere.
 func (o *Option) IsSet() bool { return o.Source.Strength > ByDefault }
@@ -191,7 +201,7 @@ func (o *Option) IsSet() bool { return o.Source.Strength > ByDefault }
 // Shown returns the value as a user would write it, "" if it is not set and has no
 // default.
 func (o *Option) Shown() string {
-	if text := o.flag.Value.String(); text != "0" || o.IsSet() {
+	if text := o.Value.String(); text != "0" || o.IsSet() {
 		return text
 	}
 	return ""
@@ -199,7 +209,7 @@ func (o *Option) Shown() string {
 
 // Values returns the values of an option that may be repeated.
 func (o *Option) Values() []string {
-	if l, ok := o.flag.Value.(*list); ok {
+	if l, ok := o.Value.(*list); ok {
 		return slices.Clone(*l)
 	}
 	return nil
@@ -207,6 +217,15 @@ func (o *Option) Values() []string {
 
 // Options returns all options in the order of the help.
 func (s *Set) Options() []*Option { return s.all }
+
+// Flags returns all options as the flags of a command.
+func (s *Set) Flags() []cli.Flag {
+	var flags []cli.Flag
+	for _, o := range s.all {
+		flags = append(flags, o)
+	}
+	return flags
+}
 
 // Source returns where an option was set.
 func (s *Set) Source(name string) Source {
@@ -248,7 +267,7 @@ func (s *Set) Find(name string) (o *Option, off bool) {
 // check returns an error if a value is out of range.
 func (s *Set) check() error {
 	for _, o := range s.all {
-		switch v := o.flag.Value.(type) {
+		switch v := o.Value.(type) {
 		case *number:
 			if *v < 0 {
 				return Usagef("option %s is negative", hint.Option(o.Name))

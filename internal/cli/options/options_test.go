@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/urfave/cli/v2"
 )
 
 // sample is a set with an option of each kind.
@@ -25,7 +27,7 @@ func (o *sample) set() *Set {
 	s.Bool(&o.quiet, "quiet", "say nothing").WithShort("q")
 	s.Int(&o.threads, "threads", 4, "work with `N` threads").WithAlias("parallel").AtMost(64)
 	s.Duration(&o.wait, "lock-wait", time.Minute, "wait for `DURATION`").MoreThanNothing()
-	s.Strings(&o.tables, "mariadbd-option", "give it `OPTION`")
+	s.Strings(&o.tables, "mariadbd-option", "give it `OPTION`").WithShort("m")
 	s.String(&o.table, "history-table", "", "write into `TABLE`").MayBeBare("mysql.history")
 	return s
 }
@@ -33,8 +35,8 @@ func (o *sample) set() *Set {
 // The command line is read as MariaDB's own programs would read it.
 func TestSpell(t *testing.T) {
 	for _, c := range []struct{ in, want, wrong string }{
-		{in: "latest --repo /b", want: "latest --repo=/b"},
-		{in: "-r /b -q", want: "--repo=/b --quiet"},
+		{in: "latest --repo /b", want: "--repo=/b -- latest"},
+		{in: "-r /b -q", want: "--repo=/b --quiet=on"},
 		{in: "-r/b", want: "--repo=/b"},
 		{in: "-r=/b", want: "--repo=/b"},
 		{in: "-repo /b", want: "--repo=/b"},
@@ -42,14 +44,15 @@ func TestSpell(t *testing.T) {
 		{in: "--parallel 8", want: "--threads=8"},
 		{in: "--skip-quiet", want: "--quiet=off"},
 		{in: "--disable_quiet=0", want: "--quiet=on"},
-		{in: "--enable-quiet", want: "--quiet"},
+		{in: "--enable-quiet", want: "--quiet=on"},
 		{in: "--loose-lock-wait=1 --loose-rubbish=2", want: "--lock-wait=1"},
-		{in: "--history-table latest", want: "--history-table latest"},
+		{in: "--history-table latest", want: "--history-table=mysql.history -- latest"},
 		{in: "--history-table=a.b", want: "--history-table=a.b"},
 		{in: "--mariadbd-option --x", want: "--mariadbd-option=--x"},
 		{in: "--repo=--x", want: "--repo=--x"},
-		{in: "- -- --repo", want: "- -- --repo"},
+		{in: "- -q -- --repo --", want: "--quiet=on -- - --repo --"},
 		{in: "--nonsense", want: "--nonsense"},
+		{in: "-=x -q", want: "-=x --quiet=on"},
 		{in: "--repo", wrong: "option --repo needs a value"},
 		{in: "--repo --quiet", wrong: "but --quiet follows"},
 	} {
@@ -63,6 +66,19 @@ func TestSpell(t *testing.T) {
 			t.Errorf("Spell(%s) = %q, %v, want %q", c.in, got, err, c.want)
 		}
 	}
+}
+
+// parse parses arguments that Spell returned, as a command with these options would.
+func parse(t *testing.T, s *Set, args []string) error {
+	app := &cli.App{
+		Flags: s.Flags(), HideHelp: true,
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error { return ParseError(err) },
+		Action: func(c *cli.Context) error {
+			s.Parsed(c)
+			return nil
+		},
+	}
+	return app.RunContext(t.Context(), append([]string{"test"}, args...))
 }
 
 // Values reach the fields, and what is none is a mistake of the call.
@@ -93,11 +109,18 @@ func TestResolve(t *testing.T) {
 		{name: "no number", vars: map[string]string{"MBK_THREADS": "x"}, wrong: `$MBK_THREADS: threads "x" is not a number`},
 		{name: "no switch", args: "--quiet=maybe", wrong: `invalid value "maybe" for option --quiet`},
 		{name: "no option", args: "--nonsense", wrong: "there is no option --nonsense"},
+		{name: "help with a value", args: "--help=3", wrong: "option --help takes no value"},
+		{name: "no name", args: "--=3", wrong: "bad flag syntax: --=3"},
+		{name: "twice", args: "--mariadbd-option=a,b --mariadbd-option=c -m d --threads=2 --parallel=3 --threads 5",
+			check: func(o sample) bool { return strings.Join(o.tables, "|") == "a,b|c|d" && o.threads == 5 }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var o sample
 			s := o.set()
-			_, err := s.Parse(append([]string{"--no-defaults"}, strings.Fields(c.args)...))
+			args, err := s.Spell(append([]string{"--no-defaults"}, strings.Fields(c.args)...))
+			if err == nil {
+				err = parse(t, s, args)
+			}
 			if err == nil {
 				err = s.Resolve(Environment{Command: "test", Getenv: func(name string) string { return c.vars[name] }})
 			}

@@ -249,8 +249,8 @@ func (o *Option) lineValue(line optfile.Setting, off bool) (string, error) {
 		return line.Value, nil
 	case off:
 		return "off", nil
-	case o.flag.NoOptDefVal != "":
-		return o.flag.NoOptDefVal, nil
+	case o.bare != "":
+		return o.bare, nil
 	}
 	return "", fmt.Errorf("needs a value")
 }
@@ -263,7 +263,7 @@ func (o *Option) assign(from Source, name string, values []string) error {
 		return nil
 	}
 	for _, text := range values {
-		if err := o.flag.Value.Set(text); err != nil {
+		if err := o.Value.Set(text); err != nil {
 			return Usagef("%s: %s %v", from, name, err)
 		}
 	}

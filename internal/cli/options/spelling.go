@@ -2,50 +2,56 @@ package options
 
 import (
 	"errors"
+	"flag"
+	"strconv"
 	"strings"
 
-	"github.com/spf13/pflag"
+	"github.com/urfave/cli/v2"
 
 	"mbk/internal/hint"
 )
 
-// Parse sets options from arguments that Spell returned, and returns the arguments that
-// are not options.
-func (s *Set) Parse(args []string) (arguments []string, err error) {
-	err = s.flags.Parse(args)
-	var (
-		unknown *pflag.NotExistError
-		missing *pflag.ValueRequiredError
-		invalid *pflag.InvalidValueError
-	)
-	switch {
-	case err == nil:
-	case errors.As(err, &unknown):
-		return nil, Usagef("there is no option %s", hint.Option(unknown.GetSpecifiedName()))
-	case errors.As(err, &missing):
-		return nil, Usagef("option %s needs a value", hint.Option(missing.GetSpecifiedName()))
-	case errors.As(err, &invalid):
-		return nil, Usagef("invalid value %q for option %s", invalid.GetValue(), hint.Option(invalid.GetFlag().Name))
-	default:
-		return nil, Usage(err)
+// Parsed notes which options the command line has set.
+func (s *Set) Parsed(c *cli.Context) {
+	for _, o := range s.all {
+		if c.IsSet(o.Name) {
+			o.Source = Source{Strength: ByFlag}
+		}
 	}
-	s.flags.Visit(func(f *pflag.Flag) { s.find(f.Name).Source = Source{Strength: ByFlag} })
-	return s.flags.Args(), nil
 }
 
-// Spell rewrites all options as "--name=value". It accepts what MariaDB's own programs
-// accept and no flag library knows: underscores, the prefixes skip-, disable-, enable-
-// and loose-, and values glued to short options. An unknown option is dropped if it is
-// loose, and otherwise left to Parse.
+// ParseError returns an error of package flag, which parses the command line, in mbk's
+// words. That package has only texts for them.
+func ParseError(err error) error {
+	text := err.Error()
+	if name, found := strings.CutPrefix(text, "flag provided but not defined: -"); found {
+		return Usagef("there is no option %s", hint.Option(name))
+	}
+	if errors.Is(err, flag.ErrHelp) { // --help=3; without a value it is never parsed
+		return Usagef("option --help takes no value")
+	}
+	if rest, found := strings.CutPrefix(text, "invalid value "); found {
+		value, _ := strconv.QuotedPrefix(rest)
+		name, _, _ := strings.Cut(strings.TrimPrefix(rest, value+" for flag -"), ":")
+		return Usagef("invalid value %s for option %s", value, hint.Option(name))
+	}
+	return Usage(err)
+}
+
+// Spell rewrites all options as "--name=value" and moves them before the arguments, which
+// follow "--". It accepts what MariaDB's own programs accept and no flag library knows:
+// underscores, the prefixes skip-, disable-, enable- and loose-, and values glued to short
+// options. An unknown option is dropped if it is loose, and otherwise left to the parser.
 func (s *Set) Spell(args []string) ([]string, error) {
-	var spelled []string
+	var spelled, arguments []string
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		if arg == "--" {
-			return append(spelled, args[i:]...), nil
+			arguments = append(arguments, args[i+1:]...)
+			break
 		}
 		if len(arg) < 2 || arg[0] != '-' {
-			spelled = append(spelled, arg)
+			arguments = append(arguments, arg)
 			continue
 		}
 		word, needsValue := s.spell(arg)
@@ -65,6 +71,9 @@ func (s *Set) Spell(args []string) ([]string, error) {
 				arg, args[i], arg, args[i])
 		}
 		spelled = append(spelled, word+"="+args[i])
+	}
+	if len(arguments) > 0 {
+		spelled = append(append(spelled, "--"), arguments...)
 	}
 	return spelled, nil
 }
@@ -97,7 +106,7 @@ func (s *Set) spell(arg string) (word string, needsValue bool) {
 	case !hasValue && off:
 		return "--" + o.Name + "=off", false
 	case !hasValue:
-		return "--" + o.Name, o.TakesWord()
+		return o.spellBare()
 	case off:
 		value = inverted(value)
 	}
@@ -109,13 +118,24 @@ func (s *Set) spellShort(arg string) (word string, needsValue bool) {
 	letter, rest := arg[1:2], arg[2:]
 	for _, o := range s.all {
 		switch {
-		case o.Short != letter:
+		case o.Short() != letter:
 		case rest == "":
-			return "--" + o.Name, o.TakesWord()
+			return o.spellBare()
 		case rest[0] == '=' || o.Kind != KindSwitch:
 			return "--" + o.Name + "=" + strings.TrimPrefix(rest, "="), false
 		}
 	}
 	name, _, _ := strings.Cut(arg[1:], "=")
-	return "--" + name, false // unknown; Parse says so
+	if name == "" {
+		return arg, false // not an option; the parser says so
+	}
+	return "--" + name, false // unknown; the parser says so
+}
+
+// spellBare rewrites an option that is written without a value.
+func (o *Option) spellBare() (word string, needsValue bool) {
+	if o.TakesWord() {
+		return "--" + o.Name, true
+	}
+	return "--" + o.Name + "=" + o.bare, false
 }

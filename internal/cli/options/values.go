@@ -18,7 +18,6 @@ type (
 
 func (v *text) Set(s string) error { *v = text(s); return nil }
 func (v *text) String() string     { return string(*v) }
-func (v *text) Type() string       { return string(KindText) }
 
 func (v *toggle) Set(s string) error {
 	switch strings.ToLower(s) {
@@ -33,7 +32,6 @@ func (v *toggle) Set(s string) error {
 }
 
 func (v *toggle) String() string { return map[bool]string{true: "on", false: "off"}[bool(*v)] }
-func (v *toggle) Type() string   { return string(KindSwitch) }
 
 func (v *number) Set(s string) error {
 	n, err := strconv.Atoi(s)
@@ -45,7 +43,6 @@ func (v *number) Set(s string) error {
 }
 
 func (v *number) String() string { return strconv.Itoa(int(*v)) }
-func (v *number) Type() string   { return string(KindNumber) }
 
 // Set takes a plain number as seconds, as MariaDB's own programs do.
 func (v *duration) Set(s string) error {
@@ -76,11 +73,8 @@ func (v *duration) String() string {
 	return text
 }
 
-func (v *duration) Type() string { return string(KindDuration) }
-
 func (v *list) Set(s string) error { *v = append(*v, s); return nil }
 func (v *list) String() string     { return strings.Join(*v, " ") }
-func (v *list) Type() string       { return string(KindList) }
 
 // inverted negates the value of a switch.
 func inverted(s string) string {

@@ -69,7 +69,7 @@ var rank = map[string]int{
 var only = map[string][]string{
 	"github.com/go-sql-driver/mysql": {"mbk/stage", "mbk/internal/test/mariadbtest"},
 	"github.com/klauspost/compress":  {"mbk/copier/pack"},
-	"github.com/spf13/pflag":         {"mbk/internal/cli/options"},
+	"github.com/urfave/cli":          {"mbk/internal/cli", "mbk/internal/cli/options"},
 	"github.com/schollz/progressbar": {"mbk/internal/ui"},
 	"golang.org/x/term":              {"mbk/internal/cli", "mbk/internal/ui"},
 	"github.com/prometheus":          {"mbk/internal/job/prom", "mbk/internal/cli"}, // cli: its tests read what it prints
