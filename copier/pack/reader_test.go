@@ -489,7 +489,7 @@ func FuzzWalk(f *testing.F) {
 	})
 }
 
-// Whoever has lost mbk reads packs with "zstd -dc".
+// Without mbk, packs can be read with "zstd -dc".
 func TestPacksAreZstdStreams(t *testing.T) {
 	for _, codec := range []Codec{None, Zstd} {
 		files := [][]byte{packtest.Text(3<<20+5, 1), packtest.Noise(2<<20, 2), packtest.Text(10, 3), packtest.Noise(100, 5)}
