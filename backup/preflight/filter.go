@@ -96,7 +96,8 @@ func (p *Report) checkForeignKeys(ctx context.Context, server *stage.Server) err
 	}
 	if len(dangling) > 0 {
 		slices.Sort(dangling)
-		p.Add("filter", GradeWarning, "foreign keys lead to tables that are left out: "+printable.List(slices.Compact(dangling)),
+		p.Add("filter", GradeWarning, "foreign keys lead to tables that are left out: "+
+			printable.List(slices.Compact(dangling)),
 			"a restored server refuses new rows there until the other table exists again, or foreign_key_checks=0")
 	}
 	return nil

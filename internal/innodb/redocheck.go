@@ -71,14 +71,8 @@ func (w *mtrWalk) prove(end LSN) (next LSN, proven bool, err error) {
 		return next, true, nil
 	}
 	if w.checkpoint.End == w.checkpoint.LSN && w.parser.unit() > 1 {
-		// 10.5 does not say where the records of its first checkpoints after a
-		// crash are. They are after it somewhere, among others.
-		for _, op := range found.ops {
-			if op.complete && op.Checkpoint == w.checkpoint.LSN {
-				return op.End, true, nil
-			}
-		}
-		return end, false, nil
+		next, proven = w.proveAmong(found.ops, end)
+		return next, proven, nil
 	}
 	missing := fmt.Errorf("%w: checkpoint %d, end %d, in the log from %d to %d",
 		ErrNoFileCheckpoint, w.checkpoint.LSN, w.checkpoint.End, w.end, end)
@@ -105,6 +99,17 @@ func (w *mtrWalk) prove(end LSN) (next LSN, proven bool, err error) {
 		return 0, false, missing
 	}
 	return next, false, nil
+}
+
+// proveAmong is prove where records of others may come before the checkpoint's own: 10.5
+// does not say where those of its first checkpoints after a crash are.
+func (w *mtrWalk) proveAmong(ops []FileOp, end LSN) (next LSN, proven bool) {
+	for _, op := range ops {
+		if op.complete && op.Checkpoint == w.checkpoint.LSN {
+			return op.End, true
+		}
+	}
+	return end, false
 }
 
 // LogChecker checks the redo of a backup: the bytes of StoredRedo from a

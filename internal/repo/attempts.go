@@ -142,32 +142,39 @@ func (r *Repository) Proofs(ctx context.Context) (map[string]Proof, error) {
 	}
 	proofs := map[string]Proof{}
 	for _, depth := range []string{DepthStored, DepthPages, DepthBoot} {
-		all := byDepth[depth]
-		slices.SortFunc(all, func(a, b verification) int { return b.time.Compare(a.time) })
-		var p Proof
-		for _, v := range all {
-			if v.undone && p.Attempt != nil {
-				continue
-			}
-			record, err := r.readVerification(ctx, v)
-			if err != nil {
-				return nil, err
-			}
-			if record == nil {
-				continue
-			}
-			if p.Attempt == nil {
-				p.Attempt = record
-			}
-			if p.Newest == nil && record.CarriedOut() {
-				p.Newest = record
-			}
-			if record.Proves() {
-				p.Success = record
-				break
-			}
+		if proofs[depth], err = r.proofOf(ctx, byDepth[depth]); err != nil {
+			return nil, err
 		}
-		proofs[depth] = p
 	}
 	return proofs, nil
+}
+
+// proofOf returns the Proof that the verifications of one depth make. It reads as few of
+// their records as it can.
+func (r *Repository) proofOf(ctx context.Context, all []verification) (Proof, error) {
+	var p Proof
+	slices.SortFunc(all, func(a, b verification) int { return b.time.Compare(a.time) })
+	for _, v := range all {
+		if v.undone && p.Attempt != nil {
+			continue
+		}
+		record, err := r.readVerification(ctx, v)
+		if err != nil {
+			return Proof{}, err
+		}
+		if record == nil {
+			continue
+		}
+		if p.Attempt == nil {
+			p.Attempt = record
+		}
+		if p.Newest == nil && record.CarriedOut() {
+			p.Newest = record
+		}
+		if record.Proves() {
+			p.Success = record
+			break
+		}
+	}
+	return p, nil
 }

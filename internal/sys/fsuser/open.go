@@ -51,18 +51,14 @@ func walk(dir int, path string, flags int) (int, error) {
 		if err != nil {
 			return -1, err
 		}
-		var st unix.Stat_t
-		if err := unix.Fstat(next, &st); err != nil {
+		link, err := isLink(next)
+		switch {
+		case err != nil:
 			unix.Close(next) //nolint:errcheck // a name only
 			return -1, err
-		}
-		switch isLink := st.Mode&unix.S_IFMT == unix.S_IFLNK; {
-		case isLink && (!last || flags&unix.O_NOFOLLOW == 0):
-			target, err := ordinaryLink(next)
-			unix.Close(next) //nolint:errcheck // a name only
-			if links++; err == nil && links > maxLinks {
-				err = unix.ELOOP
-			}
+		case link && (!last || flags&unix.O_NOFOLLOW == 0):
+			links++
+			target, err := followed(next, links)
 			if err != nil {
 				return -1, err
 			}
@@ -81,6 +77,23 @@ func walk(dir int, path string, flags int) (int, error) {
 		at = next
 	}
 	return openElement(at, ".", flags)
+}
+
+// isLink reports whether a file opened with O_PATH is a symbolic link.
+func isLink(fd int) (bool, error) {
+	var st unix.Stat_t
+	err := unix.Fstat(fd, &st)
+	return st.Mode&unix.S_IFMT == unix.S_IFLNK, err
+}
+
+// followed returns where the nth link on the way leads, and closes it.
+func followed(link, nth int) (string, error) {
+	target, err := ordinaryLink(link)
+	unix.Close(link) //nolint:errcheck // a name only
+	if err == nil && nth > maxLinks {
+		err = unix.ELOOP
+	}
+	return target, err
 }
 
 // elements returns the names in a path.

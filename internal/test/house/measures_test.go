@@ -2,7 +2,6 @@ package house
 
 import (
 	"go/ast"
-	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -27,12 +26,6 @@ func TestFilesAreShort(t *testing.T) {
 	}
 }
 
-// tangled are the functions that are still to be taken apart.
-var tangled = []string{
-	"(*attempt).catchUp",
-	"(*mtrWalk).prove", "(*Repository).Proofs", "walk",
-}
-
 func TestFunctionsAreShortAndPlain(t *testing.T) {
 	fset, all := sources(t)
 	for _, s := range all {
@@ -49,7 +42,7 @@ func TestFunctionsAreShortAndPlain(t *testing.T) {
 			}
 		}
 		for _, stat := range gocognit.ComplexityStats(s.tree, fset, nil) {
-			if stat.Complexity > maxComplexity && !slices.Contains(tangled, stat.FuncName) {
+			if stat.Complexity > maxComplexity {
 				t.Errorf("%v: %s has a cognitive complexity of %d, more than %d",
 					stat.Pos, stat.FuncName, stat.Complexity, maxComplexity)
 			}
@@ -57,17 +50,11 @@ func TestFunctionsAreShortAndPlain(t *testing.T) {
 	}
 }
 
-// unfolded are the folders that still have lines longer than maxColumns.
-var unfolded = []string{"backup"}
-
 // TestLinesAreShort lets text in backquotes be as it is: documents, and lines of other
 // languages.
 func TestLinesAreShort(t *testing.T) {
 	fset, all := sources(t)
 	for _, s := range all {
-		if slices.ContainsFunc(unfolded, func(folder string) bool { return strings.HasPrefix(s.name, folder+"/") }) {
-			continue
-		}
 		raw := map[int]bool{} // lines with text in backquotes
 		ast.Inspect(s.tree, func(n ast.Node) bool {
 			if lit, ok := n.(*ast.BasicLit); ok && strings.HasPrefix(lit.Value, "`") {
