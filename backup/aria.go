@@ -130,9 +130,9 @@ func (a *ariaLogs) finish(ctx context.Context) error {
 			return err
 		}
 	}
-	for n, h := range a.logs {
+	for n, fc := range a.logs {
 		if !seen[n] && !a.whole[n] {
-			return fmt.Errorf("%s vanished before it was copied", h.entry.Path())
+			return fmt.Errorf("%s vanished before it was copied", fc.entry.Path())
 		}
 		if a.logs[n+1] == nil && n != a.control.LastLog {
 			return fmt.Errorf("%s vanished before it was copied", aria.LogName(n+1))
@@ -143,8 +143,8 @@ func (a *ariaLogs) finish(ctx context.Context) error {
 
 // wait waits until what was asked for of the logs is copied.
 func (a *ariaLogs) wait(ctx context.Context) error {
-	for _, h := range a.logs {
-		if err := h.done(ctx); err != nil {
+	for _, fc := range a.logs {
+		if err := fc.done(ctx); err != nil {
 			return err
 		}
 	}
@@ -287,20 +287,20 @@ func (a *ariaLogs) copy(ctx context.Context, l ariaLog, from, to int64, twice bo
 	if to <= from {
 		return nil
 	}
-	h, known := a.logs[l.n]
+	fc, known := a.logs[l.n]
 	if !known {
 		e, origin := a.feed.layout.EntryOf(l.path)
-		h = a.feed.number(e, repo.ClassLog, l.stat)
-		h.origin = origin
-		a.logs[l.n] = h
+		fc = a.feed.number(e, repo.ClassLog, l.stat)
+		fc.origin = origin
+		a.logs[l.n] = fc
 	}
-	if err := a.feed.copyRange(ctx, h, l.path, from, to, a.pages(l.n, twice)); err != nil {
+	if err := a.feed.copyRange(ctx, fc, l.path, from, to, a.pages(l.n, twice)); err != nil {
 		return err
 	}
 	if from > 0 {
 		a.copied[l.n] = to
 	}
-	h.size = max(h.size, to)
+	fc.size = max(fc.size, to)
 	return nil
 }
 

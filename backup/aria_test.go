@@ -80,8 +80,8 @@ func wantLogs(t *testing.T, a *ariaLogs, st store.Store, cp *copier.Copier, want
 	if _, err := cp.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for n, h := range a.logs {
-		got := contentsOf(t, st, h)
+	for n, fc := range a.logs {
+		got := contentsOf(t, st, fc)
 		for no := range len(got) / aria.LogPageSize {
 			at := no * aria.LogPageSize
 			if !bytes.Equal(got[at:at+aria.LogPageSize], want[n][at:at+aria.LogPageSize]) {
@@ -98,18 +98,18 @@ func wantLogs(t *testing.T, a *ariaLogs, st store.Store, cp *copier.Copier, want
 }
 
 // contentsOf reads what was stored of a file.
-func contentsOf(t *testing.T, st store.Store, h *fileCopy) []byte {
+func contentsOf(t *testing.T, st store.Store, fc *fileCopy) []byte {
 	t.Helper()
 	x := pack.NewReader()
 	defer x.Close()
-	got := make(byteSink, h.size)
-	for _, p := range h.pending {
+	got := make(byteSink, fc.size)
+	for _, p := range fc.pending {
 		result, err := p.Wait(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range result.Extents {
-			if err := x.Extent(t.Context(), st, h.number, e, got); err != nil {
+			if err := x.Extent(t.Context(), st, fc.number, e, got); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -73,53 +73,53 @@ func runAttempt(ctx context.Context, o Options, found *preflight.Report, try int
 	if err != nil {
 		return nil, err
 	}
-	r := &attempt{
+	a := &attempt{
 		opts: o, found: found, server: &connections{opts: o}, session: &session{log: o.Logger}, guard: newGuard(o),
 		journal: &journal{id: id, started: now, try: try, onStep: o.Progress.Step},
 	}
 	outer := ctx
-	ctx, r.failures.cancel = context.WithCancelCause(ctx)
-	defer r.failures.stop()
-	defer func() { err = r.close(outer, m, err) }()
+	ctx, a.failures.cancel = context.WithCancelCause(ctx)
+	defer a.failures.stop()
+	defer func() { err = a.close(outer, m, err) }()
 	steps := []step{
 		// The three connections live until the end: the server drops stages and
 		// locks with the connection that holds them.
-		{"connecting", r.connect},
+		{"connecting", a.connect},
 		// From START on the server keeps Aria's logs and writes down all DDL. It
 		// blocks only other backups.
-		{"waiting for BACKUP STAGE START", r.start},
+		{"waiting for BACKUP STAGE START", a.start},
 		// Every table is opened under its own short lock, and copied without
 		// any. The redo is followed from a checkpoint read in between.
-		{"copying", r.copyAll},
+		{"copying", a.copyAll},
 		// What DDL has made meanwhile is copied while nothing is locked.
-		{"copying what is new", r.catchUp},
+		{"copying what is new", a.catchUp},
 		// FLUSH closes idle tables, and lets running writes to tables without
 		// transactions end.
-		{"waiting for BACKUP STAGE FLUSH", r.flush},
+		{"waiting for BACKUP STAGE FLUSH", a.flush},
 		// Only what comes now stops others, and only what changed is copied in it.
-		{"waiting for BACKUP STAGE BLOCK_DDL", r.locked},
+		{"waiting for BACKUP STAGE BLOCK_DDL", a.locked},
 		// The server is released. Packs end, and what was copied is proven complete.
-		{"finishing", r.finish},
+		{"finishing", a.finish},
 	}
 	for _, s := range steps {
-		r.journal.begin(s.name)
+		a.journal.begin(s.name)
 		if err := s.do(ctx); err != nil {
 			return nil, nameTable(trueCause(ctx, err))
 		}
 	}
-	m, err = r.manifest(ctx)
+	m, err = a.manifest(ctx)
 	if err != nil {
 		return nil, err
 	}
 	// From here on the backup exists.
-	if err := r.draft().Commit(ctx, m); err != nil {
+	if err := a.draft().Commit(ctx, m); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
 
 // draft is the backup that the attempt writes.
-func (r *attempt) draft() *repo.Draft { return r.opts.Repository.Draft(r.journal.id) }
+func (a *attempt) draft() *repo.Draft { return a.opts.Repository.Draft(a.journal.id) }
 
 // trueCause is why the context of an attempt has ended, if it has: a signal, a
 // lost stage connection or redo log shows elsewhere only as a cancelled wait, for
@@ -148,52 +148,52 @@ func nameTable(err error) error {
 // retreat is called before the stages are given back for a moment, because a
 // long statement blocks FLUSH and others queue after it. What DDL does then
 // shows in the last scan, as all DDL does; Aria's logs are made safe here.
-func (r *attempt) retreat(ctx context.Context) error {
-	return r.server.withinBudget(ctx, r.aria.completeOlder)
+func (a *attempt) retreat(ctx context.Context) error {
+	return a.server.withinBudget(ctx, a.aria.completeOlder)
 }
 
 // connect begins to watch what a backup must not do, and opens the connections.
-func (r *attempt) connect(ctx context.Context) error {
-	if err := r.guard.start(ctx, r.failures.cancel); err != nil {
+func (a *attempt) connect(ctx context.Context) error {
+	if err := a.guard.start(ctx, a.failures.cancel); err != nil {
 		return err
 	}
-	if err := r.server.connect(ctx, r.retreat); err != nil {
+	if err := a.server.connect(ctx, a.retreat); err != nil {
 		return err
 	}
-	r.failures.watch(ctx, r.server.stages.Lost(), r.server.stages.Check)
+	a.failures.watch(ctx, a.server.stages.Lost(), a.server.stages.Check)
 	return nil
 }
 
 // start begins the backup on the server, and the copier.
-func (r *attempt) start(ctx context.Context) error {
-	l := r.found.Layout
+func (a *attempt) start(ctx context.Context) error {
+	l := a.found.Layout
 	before, err := l.Stat(ddlLog(l))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := r.server.stages.Advance(ctx, stage.Start); err != nil {
+	if err := a.server.stages.Advance(ctx, stage.Start); err != nil {
 		return err
 	}
-	if err := proveDatadir(l, before, r.found.Facts.Version); err != nil {
+	if err := proveDatadir(l, before, a.found.Facts.Version); err != nil {
 		return err
 	}
 	control, err := l.ReadAriaControl()
 	if err != nil {
 		return err
 	}
-	c, err := copier.New(ctx, r.draft(), r.copierOptions())
+	c, err := copier.New(ctx, a.draft(), a.copierOptions())
 	if err != nil {
 		return err
 	}
-	if r.copies, err = newCopies(l, c, int64(r.found.Descriptors)); err != nil {
+	if a.copies, err = newCopies(l, c, int64(a.found.Descriptors)); err != nil {
 		c.Abort(err)
 		return err
 	}
-	r.aria = newAriaLogs(r.copies.feeder, control, func(ctx context.Context) error {
-		_, err := r.opts.Server.FlushEngineLogs(ctx)
+	a.aria = newAriaLogs(a.copies.feeder, control, func(ctx context.Context) error {
+		_, err := a.opts.Server.FlushEngineLogs(ctx)
 		return err
 	})
-	r.failures.watch(ctx, c.Failed(), c.Err)
+	a.failures.watch(ctx, c.Failed(), c.Err)
 	return nil
 }
 
@@ -218,26 +218,26 @@ func proveDatadir(l datadir.Layout, before datadir.FileStat, version stage.Versi
 	return hint.Wrap(err, preflight.OtherServerHint())
 }
 
-func (r *attempt) copierOptions() copier.Options {
+func (a *attempt) copierOptions() copier.Options {
 	return copier.Options{
-		Workers: r.opts.Workers, Codec: r.opts.Codec, Level: r.opts.Level, BytesPerSecond: r.opts.BytesPerSecond,
-		DamagedOK:     r.opts.AllowDamagedPages,
-		PreserveCache: true, Priority: r.opts.Priority,
+		Workers: a.opts.Workers, Codec: a.opts.Codec, Level: a.opts.Level, BytesPerSecond: a.opts.BytesPerSecond,
+		DamagedOK:     a.opts.AllowDamagedPages,
+		PreserveCache: true, Priority: a.opts.Priority,
 		OnProgress: func(read, stored int64) {
-			r.journal.read.Add(read)
-			r.journal.stored.Add(stored)
-			r.opts.Progress.Bytes(read, stored, r.found.Bytes)
+			a.journal.read.Add(read)
+			a.journal.stored.Add(stored)
+			a.opts.Progress.Bytes(read, stored, a.found.Bytes)
 		},
 	}
 }
 
 // scan is a scan of the data directory, which fails if a table's file cannot be read.
-func (r *attempt) scan(ctx context.Context) (datadir.Scan, error) {
-	s, err := r.found.Layout.Scan(ctx)
+func (a *attempt) scan(ctx context.Context) (datadir.Scan, error) {
+	s, err := a.found.Layout.Scan(ctx)
 	if err != nil {
 		return datadir.Scan{}, err
 	}
-	needed, _ := r.found.Layout.SplitUnreadable(s.Unreadable)
+	needed, _ := a.found.Layout.SplitUnreadable(s.Unreadable)
 	if needed != "" {
 		err := fmt.Errorf("tables have files that cannot be read: %s", needed)
 		return datadir.Scan{}, hint.Wrap(err, preflight.UnreadHint)
@@ -246,72 +246,72 @@ func (r *attempt) scan(ctx context.Context) (datadir.Scan, error) {
 }
 
 // copyAll opens all tables and copies them, the system tablespace and the logs.
-func (r *attempt) copyAll(ctx context.Context) error {
-	s, err := r.scan(ctx)
+func (a *attempt) copyAll(ctx context.Context) error {
+	s, err := a.scan(ctx)
 	if err != nil {
 		return err
 	}
-	locks, closeMore, err := r.server.tableLocks(ctx, len(s.Entries))
+	locks, closeMore, err := a.server.tableLocks(ctx, len(s.Entries))
 	if err != nil {
 		return err
 	}
 	defer closeMore()
 	begin := func(ctx context.Context) error {
 		closeMore()
-		return r.beginCopying(ctx, s)
+		return a.beginCopying(ctx, s)
 	}
-	o := &opener{copies: r.copies, locks: locks, begin: begin, log: r.opts.Logger}
+	o := &opener{copies: a.copies, locks: locks, begin: begin, log: a.opts.Logger}
 	if err := o.open(ctx, s.Entries); err != nil {
 		return err
 	}
-	r.copies.baseline = r.copies.noteTables(s)
-	if err := r.aria.advance(ctx); err != nil {
+	a.copies.baseline = a.copies.noteTables(s)
+	if err := a.aria.advance(ctx); err != nil {
 		return err
 	}
-	return r.copies.wait(ctx)
+	return a.copies.wait(ctx)
 }
 
 // beginCopying is called when the descriptors are open and no page is read: the
 // checkpoint must be newer than the first and older than the second.
-func (r *attempt) beginCopying(ctx context.Context, s datadir.Scan) error {
-	if err := r.startRedo(ctx, s); err != nil {
+func (a *attempt) beginCopying(ctx context.Context, s datadir.Scan) error {
+	if err := a.startRedo(ctx, s); err != nil {
 		return err
 	}
-	r.session.lower(r.opts.Priority.Nice, r.found.Facts.PeerPID)
-	return r.copies.copySystem(ctx)
+	a.session.lower(a.opts.Priority.Nice, a.found.Facts.PeerPID)
+	return a.copies.copySystem(ctx)
 }
 
 // startRedo reads the newest checkpoint and begins to copy the log after it. It
 // returns when everything that was durable by then is copied.
-func (r *attempt) startRedo(ctx context.Context, s datadir.Scan) error {
-	r.redo = newRedoCopy(r.found.Layout, r.opts.SpoolDir, r.copies.nextNumber())
-	r.guard.redo.Store(r.redo)
-	if err := r.redo.open(r.server.watch, r.session.mindLag, r.opts.Logger); err != nil {
+func (a *attempt) startRedo(ctx context.Context, s datadir.Scan) error {
+	a.redo = newRedoCopy(a.found.Layout, a.opts.SpoolDir, a.copies.nextNumber())
+	a.guard.redo.Store(a.redo)
+	if err := a.redo.open(a.server.watch, a.session.mindLag, a.opts.Logger); err != nil {
 		return err
 	}
-	r.imports = newImports(r.opts, r.server.watch, r.redo.tail)
-	if err := r.imports.beforeCheckpoint(ctx, r.journal.try); err != nil {
+	a.imports = newImports(a.opts, a.server.watch, a.redo.tail)
+	if err := a.imports.beforeCheckpoint(ctx, a.journal.try); err != nil {
 		return err
 	}
-	if err := r.redo.start(ctx, r.opts, r.draft(), r.failures.cancel); err != nil {
+	if err := a.redo.start(ctx, a.opts, a.draft(), a.failures.cancel); err != nil {
 		return err
 	}
-	lsns, err := r.server.watch.LSNs(ctx)
+	lsns, err := a.server.watch.LSNs(ctx)
 	if err != nil {
 		return err
 	}
-	if err := r.redo.tail.CatchUp(ctx, lsns.Flushed); err != nil {
+	if err := a.redo.tail.CatchUp(ctx, lsns.Flushed); err != nil {
 		return err
 	}
-	if err := r.copies.foreign.lookForDiscarded(ctx, r.opts.Server); err != nil {
+	if err := a.copies.foreign.lookForDiscarded(ctx, a.opts.Server); err != nil {
 		return err
 	}
 	// Not before: to read the dictionary makes a server with encryption threads work,
 	// and some make no checkpoint then.
-	if err := r.copies.foreign.lookForLeftOver(ctx, r.opts.Server, s); err != nil {
+	if err := a.copies.foreign.lookForLeftOver(ctx, a.opts.Server, s); err != nil {
 		return err
 	}
-	return r.imports.afterCheckpoint(r.redo.checkpoint)
+	return a.imports.afterCheckpoint(a.redo.checkpoint)
 }
 
 // Bounds of the passes over what is new, before anything is locked.
@@ -323,75 +323,75 @@ const (
 // catchUp copies tables that were made, rebuilt, renamed or changed since they
 // were opened, until there is little left for the locked part. A table that is
 // being written to has to wait for that.
-func (r *attempt) catchUp(ctx context.Context) error {
+func (a *attempt) catchUp(ctx context.Context) error {
 	for range maxPasses {
-		if err := r.aria.advance(ctx); err != nil {
+		if err := a.aria.advance(ctx); err != nil {
 			return err
 		}
-		s, err := r.scan(ctx)
+		s, err := a.scan(ctx)
 		if err != nil {
 			return err
 		}
-		if err := r.copies.foreign.lookForLeftOver(ctx, r.opts.Server, s); err != nil {
+		if err := a.copies.foreign.lookForLeftOver(ctx, a.opts.Server, s); err != nil {
 			return err
 		}
-		fresh, size, err := r.copies.missing(s.Entries, r.found.Layout.StatAll(s.Entries))
+		fresh, size, err := a.copies.missing(s.Entries, a.found.Layout.StatAll(s.Entries))
 		if err != nil {
 			return err
 		}
 		if size < fewBytes {
-			return r.aria.wait(ctx)
+			return a.aria.wait(ctx)
 		}
-		o := &opener{copies: r.copies, locks: []tableLock{r.server.locker}, log: r.opts.Logger}
+		o := &opener{copies: a.copies, locks: []tableLock{a.server.locker}, log: a.opts.Logger}
 		if err := o.open(ctx, fresh); err != nil {
 			return err
 		}
-		if err := r.copies.wait(ctx); err != nil {
+		if err := a.copies.wait(ctx); err != nil {
 			return err
 		}
 	}
-	return r.aria.wait(ctx)
+	return a.aria.wait(ctx)
 }
 
 // flush gets the stage that makes tables without transactions stand still. From here
 // on others may wait for what is copied.
-func (r *attempt) flush(ctx context.Context) error {
-	r.session.raise()
-	r.copies.copier.MakeUrgent()
-	if err := r.server.stages.Advance(ctx, stage.Flush); err != nil {
+func (a *attempt) flush(ctx context.Context) error {
+	a.session.raise()
+	a.copies.copier.MakeUrgent()
+	if err := a.server.stages.Advance(ctx, stage.Flush); err != nil {
 		return err
 	}
 	// Writes to tables without transactions already wait for us, and this may hang.
-	return r.server.withinBudget(ctx, r.aria.advance)
+	return a.server.withinBudget(ctx, a.aria.advance)
 }
 
 // finish ends the packs and proves that what was copied is complete.
-func (r *attempt) finish(ctx context.Context) error {
-	if err := r.copies.closeLogTables(ctx, r.final); err != nil {
+func (a *attempt) finish(ctx context.Context) error {
+	if err := a.copies.closeLogTables(ctx, a.final); err != nil {
 		return err
 	}
-	if err := r.copies.close(ctx); err != nil {
+	if err := a.copies.close(ctx); err != nil {
 		return err
 	}
-	if err := r.redo.wait(ctx); err != nil {
+	if err := a.redo.wait(ctx); err != nil {
 		return err
 	}
-	l, spaces := r.found.Layout, r.redo.tail.Journal().Spaces()
-	r.final.leftOut = r.final.leaveOut()
-	if len(r.final.leftOut) > 0 && !r.opts.SkipUnsupported {
-		t := r.final.leftOut[0]
+	l, spaces := a.found.Layout, a.redo.tail.Journal().Spaces()
+	a.final.leftOut = a.final.leaveOut()
+	if len(a.final.leftOut) > 0 && !a.opts.SkipUnsupported {
+		t := a.final.leftOut[0]
 		return createdMeanwhile(fmt.Sprintf("%s has engine %s, which cannot be backed up; it was made during the backup",
 			printable.Table(t.Database, t.Name), t.Engine), preflight.SkipHint())
 	}
-	r.final.leftOut = append(r.final.leftOut, leftByFilter(l, r.final.listed)...)
-	r.final.leftOut = append(r.final.leftOut, leftWithoutFiles(r.found.Fileless, r.final.listed)...)
-	if err := addRecreated(r.final, spaces, l, r.copies.nextNumber); err != nil {
+	a.final.leftOut = append(a.final.leftOut, leftByFilter(l, a.final.listed)...)
+	a.final.leftOut = append(a.final.leftOut, leftWithoutFiles(a.found.Fileless, a.final.listed)...)
+	if err := addRecreated(a.final, spaces, l, a.copies.nextNumber); err != nil {
 		return err
 	}
-	if err := reconcileSpaces(r.final, spaces, l); err != nil {
+	if err := reconcileSpaces(a.final, spaces, l); err != nil {
 		return err
 	}
-	return r.imports.inPages(r.final)
+	return a.imports.inPages(a.final)
 }
 
 // endTime bounds what is done after a backup has failed, to clean up the repository.
@@ -399,50 +399,50 @@ const endTime = 30 * time.Second
 
 // close releases the server, ends what still runs, and rolls a failed attempt
 // back. The history gets its entry in every case.
-func (r *attempt) close(ctx context.Context, m *repo.Manifest, err error) error {
+func (a *attempt) close(ctx context.Context, m *repo.Manifest, err error) error {
 	ctx = context.WithoutCancel(ctx)
-	r.guard.stop()
-	errs := []error{err, r.server.release(ctx, err)}
-	r.session.raise() // it may take a moment
-	if r.redo != nil {
-		errs = append(errs, r.redo.close())
+	a.guard.stop()
+	errs := []error{err, a.server.release(ctx, err)}
+	a.session.raise() // it may take a moment
+	if a.redo != nil {
+		errs = append(errs, a.redo.close())
 	}
-	r.session.wait()
-	r.server.close()
-	if err != nil && r.copies != nil {
-		r.copies.copier.Abort(err)
+	a.session.wait()
+	a.server.close()
+	if err != nil && a.copies != nil {
+		a.copies.copier.Abort(err)
 	}
 	// The time that an unresponsive server takes does not count here.
 	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
-	if err != nil && !r.opts.KeepFailed {
-		errs = append(errs, limit.Explain(r.draft().Discard(ctx), endTime))
+	if err != nil && !a.opts.KeepFailed {
+		errs = append(errs, limit.Explain(a.draft().Discard(ctx), endTime))
 	}
-	errs = append(errs, limit.Explain(r.record(ctx, m, err), endTime))
+	errs = append(errs, limit.Explain(a.record(ctx, m, err), endTime))
 	return errors.Join(errs...)
 }
 
 // record puts the attempt into the history.
-func (r *attempt) record(ctx context.Context, m *repo.Manifest, failed error) error {
+func (a *attempt) record(ctx context.Context, m *repo.Manifest, failed error) error {
 	if failed == nil {
-		return putAttempt(ctx, r.opts, repo.AttemptOf(m))
+		return putAttempt(ctx, a.opts, repo.AttemptOf(m))
 	}
-	return putAttempt(ctx, r.opts, r.failure(failed))
+	return putAttempt(ctx, a.opts, a.failure(failed))
 }
 
 // failure is the record of this attempt, as far as it has come.
-func (r *attempt) failure(cause error) repo.Attempt {
-	a := failure(r.opts, r.journal.id, r.journal.started, cause)
-	a.Kind = r.draft().Kind()
-	describe(&a, r.found.Facts)
-	r.journal.describe(&a)
-	a.Stages = r.server.stageTimes()
-	if r.aria != nil {
-		a.DataUUID = r.aria.control.UUID.String()
+func (a *attempt) failure(cause error) repo.Attempt {
+	record := failure(a.opts, a.journal.id, a.journal.started, cause)
+	record.Kind = a.draft().Kind()
+	describe(&record, a.found.Facts)
+	a.journal.describe(&record)
+	record.Stages = a.server.stageTimes()
+	if a.aria != nil {
+		record.DataUUID = a.aria.control.UUID.String()
 	}
-	if r.redo != nil && r.redo.started() {
-		a.RedoCapacity, a.LowestHeadroom = r.redo.capacity, r.redo.tail.Progress().LowestHeadroom
+	if a.redo != nil && a.redo.started() {
+		record.RedoCapacity, record.LowestHeadroom = a.redo.capacity, a.redo.tail.Progress().LowestHeadroom
 	}
-	a.Warn(r.found.Warnings()...)
-	return a
+	record.Warn(a.found.Warnings()...)
+	return record
 }

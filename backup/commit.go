@@ -16,109 +16,109 @@ import (
 
 // locked is the part of a backup that stops others: it waits for BLOCK_DDL, and
 // from then on everything counts against the lock budget until END.
-func (r *attempt) locked(ctx context.Context) error {
-	if err := r.server.stages.Advance(ctx, stage.BlockDDL); err != nil {
+func (a *attempt) locked(ctx context.Context) error {
+	if err := a.server.stages.Advance(ctx, stage.BlockDDL); err != nil {
 		return err
 	}
-	r.journal.begin("locked")
+	a.journal.begin("locked")
 	granted := time.Now()
-	r.guard.stop() // giving up now would cost more than the rest
-	defer func() { r.journal.window = time.Since(granted) }()
-	err := r.server.withinBudget(ctx, func(ctx context.Context) error {
-		if err := r.underBlockDDL(ctx); err != nil {
+	a.guard.stop() // giving up now would cost more than the rest
+	defer func() { a.journal.window = time.Since(granted) }()
+	err := a.server.withinBudget(ctx, func(ctx context.Context) error {
+		if err := a.underBlockDDL(ctx); err != nil {
 			return err
 		}
-		if err := r.server.stages.Advance(ctx, stage.BlockCommit); err != nil {
+		if err := a.server.stages.Advance(ctx, stage.BlockCommit); err != nil {
 			return err
 		}
-		return r.underBlockCommit(ctx)
+		return a.underBlockCommit(ctx)
 	})
 	if err != nil {
 		return err
 	}
 	// END may not be cut short; it does not wait for anything.
-	return r.server.stages.End(context.WithoutCancel(ctx))
+	return a.server.stages.End(context.WithoutCancel(ctx))
 }
 
 // underBlockDDL fixes the names: no DDL can end any more, and tables without
 // transactions are not written to.
-func (r *attempt) underBlockDDL(ctx context.Context) error {
-	if err := r.lookForImports(ctx); err != nil {
+func (a *attempt) underBlockDDL(ctx context.Context) error {
+	if err := a.lookForImports(ctx); err != nil {
 		return err
 	}
-	s, err := r.scan(ctx)
+	s, err := a.scan(ctx)
 	if err != nil {
 		return err
 	}
-	if err := r.copies.foreign.lookForLeftOver(ctx, r.opts.Server, s); err != nil {
+	if err := a.copies.foreign.lookForLeftOver(ctx, a.opts.Server, s); err != nil {
 		return err
 	}
 	// The server makes its list while we go through the files.
 	var listed datadir.Listing
 	asking, both := errgroup.WithContext(ctx)
 	asking.Go(func() (err error) {
-		listed, err = preflight.ListTables(both, r.opts.Server)
+		listed, err = preflight.ListTables(both, a.opts.Server)
 		return err
 	})
-	r.final = newFinalState()
-	if err = r.resolver().resolve(both, s); err == nil {
-		err = r.aria.advance(both)
+	a.final = newFinalState()
+	if err = a.resolver().resolve(both, s); err == nil {
+		err = a.aria.advance(both)
 	}
 	if err := errors.Join(err, asking.Wait()); err != nil {
 		return err
 	}
-	r.final.listed = listed
-	return r.copies.foreign.findProblems(ctx, r.opts.Server, r.final)
+	a.final.listed = listed
+	return a.copies.foreign.findProblems(ctx, a.opts.Server, a.final)
 }
 
 // lookForImports is called under BLOCK_DDL, before it is resolved which copies stand.
 // Without a FILE_DELETE in the redo log nothing was discarded.
-func (r *attempt) lookForImports(ctx context.Context) error {
-	lsns, err := r.server.watch.LSNs(ctx)
+func (a *attempt) lookForImports(ctx context.Context) error {
+	lsns, err := a.server.watch.LSNs(ctx)
 	if err != nil {
 		return err
 	}
-	if err := r.redo.tail.CatchUp(ctx, lsns.Flushed); err != nil {
+	if err := a.redo.tail.CatchUp(ctx, lsns.Flushed); err != nil {
 		return err
 	}
-	deleted := r.redo.tail.Journal().MayDelete()
-	if deleted || len(r.copies.foreign.discarded) > 0 {
-		if err := r.copies.foreign.lookForDiscarded(ctx, r.opts.Server); err != nil {
+	deleted := a.redo.tail.Journal().MayDelete()
+	if deleted || len(a.copies.foreign.discarded) > 0 {
+		if err := a.copies.foreign.lookForDiscarded(ctx, a.opts.Server); err != nil {
 			return err
 		}
 	}
 	if !deleted {
 		return nil
 	}
-	return r.imports.inTables(ctx)
+	return a.imports.inTables(ctx)
 }
 
 // resolver works on the final state.
-func (r *attempt) resolver() *resolver { return &resolver{r.copies, r.final} }
+func (a *attempt) resolver() *resolver { return &resolver{a.copies, a.final} }
 
 // underBlockCommit fixes the moment: no transaction can commit. What is read
 // here, in this order, is one state of the server.
-func (r *attempt) underBlockCommit(ctx context.Context) error {
-	lsn, err := r.resolveLast(ctx)
+func (a *attempt) underBlockCommit(ctx context.Context) error {
+	lsn, err := a.resolveLast(ctx)
 	if err != nil {
 		return err
 	}
-	written, err := r.opts.Server.FlushEngineLogs(ctx)
+	written, err := a.opts.Server.FlushEngineLogs(ctx)
 	if err != nil {
 		return err
 	}
 	if written {
-		r.redo.tail.Written(lsn)
+		a.redo.tail.Written(lsn)
 	}
-	r.final.position, err = readPosition(ctx, r.opts.Server, r.found.Layout.On("log_bin"), r.opts.Logger)
+	a.final.position, err = readPosition(ctx, a.opts.Server, a.found.Layout.On("log_bin"), a.opts.Logger)
 	if err != nil {
 		return err
 	}
 	// Aria's tables are all copied, so its log may end now.
-	if err := r.aria.finish(ctx); err != nil {
+	if err := a.aria.finish(ctx); err != nil {
 		return err
 	}
-	return r.redo.finish(ctx, lsn)
+	return a.redo.finish(ctx, lsn)
 }
 
 // resolveLast resolves what BLOCK_DDL does not fix: the server's own tables, and
@@ -129,27 +129,27 @@ func (r *attempt) underBlockCommit(ctx context.Context) error {
 // of every tablespace of which the redo log changes a page. If it can create one again,
 // the log tells of which (addRecreated). Else all that are there when that LSN has been
 // read must be copied; each ALTER makes its files only once, so that has an end.
-func (r *attempt) resolveLast(ctx context.Context) (innodb.LSN, error) {
+func (a *attempt) resolveLast(ctx context.Context) (innodb.LSN, error) {
 	const most = 1000 // rounds, of a millisecond at least
-	s, err := r.scan(ctx)
+	s, err := a.scan(ctx)
 	for round := 1; err == nil; round++ {
-		if err = r.resolver().update(ctx, s); err != nil {
+		if err = a.resolver().update(ctx, s); err != nil {
 			break
 		}
-		if err = r.resolver().confirm(ctx); err != nil {
+		if err = a.resolver().confirm(ctx); err != nil {
 			break
 		}
 		var lsns innodb.LSNs
-		if lsns, err = r.server.watch.LSNs(ctx); err != nil {
+		if lsns, err = a.server.watch.LSNs(ctx); err != nil {
 			break
 		}
-		if recreates(r.found.Layout) && r.redo.tail.Journal().Readable() {
+		if recreates(a.found.Layout) && a.redo.tail.Journal().Readable() {
 			return lsns.Current, nil
 		}
-		if s, err = r.found.Layout.Rescan(ctx, s); err != nil {
+		if s, err = a.found.Layout.Rescan(ctx, s); err != nil {
 			break
 		}
-		e, lacking := r.resolver().lacking(s)
+		e, lacking := a.resolver().lacking(s)
 		if !lacking {
 			return lsns.Current, nil
 		}

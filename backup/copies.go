@@ -47,36 +47,36 @@ func newCopies(l datadir.Layout, c *copier.Copier, descriptors int64) (*copies, 
 // submit hands an opened file to the copier. It may wait for room in the
 // copier's queue, so no table's lock may be held. A file that is not the server's
 // is not copied; nil is returned for it.
-func (c *copies) submit(ctx context.Context, g openFile) (*fileCopy, error) {
-	if c.foreign.has(g.entry) {
-		c.release(g)
+func (c *copies) submit(ctx context.Context, opened openFile) (*fileCopy, error) {
+	if c.foreign.has(opened.entry) {
+		c.release(opened)
 		return nil, nil
 	}
-	h := &fileCopy{
-		entry: g.entry, number: c.nextNumber(), class: repo.ClassPlain, stat: g.stat, origin: g.origin,
-		size: g.stat.Size, tail: g.tail,
+	fc := &fileCopy{
+		entry: opened.entry, number: c.nextNumber(), class: repo.ClassPlain, stat: opened.stat, origin: opened.origin,
+		size: opened.stat.Size, tail: opened.tail,
 	}
-	if g.entry.HoldsLogRows() {
-		h.lines = new(atomic.Int64)
+	if opened.entry.HoldsLogRows() {
+		fc.lines = new(atomic.Int64)
 	}
-	source := copier.Source{Number: h.number, Name: g.entry.Path(), Size: h.size, PadShort: true}
-	if g.file == nil {
-		if h.lines != nil {
-			g.bytes = g.bytes[:bytes.LastIndexByte(g.bytes, '\n')+1]
-			h.lines.Add(int64(bytes.Count(g.bytes, []byte{'\n'})))
+	source := copier.Source{Number: fc.number, Name: opened.entry.Path(), Size: fc.size, PadShort: true}
+	if opened.file == nil {
+		if fc.lines != nil {
+			opened.bytes = opened.bytes[:bytes.LastIndexByte(opened.bytes, '\n')+1]
+			fc.lines.Add(int64(bytes.Count(opened.bytes, []byte{'\n'})))
 		}
-		source.File = bytes.NewReader(g.bytes)
-		h.size = int64(len(g.bytes))
-		source.Size = h.size
+		source.File = bytes.NewReader(opened.bytes)
+		fc.size = int64(len(opened.bytes))
+		source.Size = fc.size
 		var err error
-		if h.facts, err = datadir.Inspect(g.entry, bytes.NewReader(g.bytes), h.size); err != nil {
-			return nil, fmt.Errorf("read %s: %w", g.entry.Path(), err)
+		if fc.facts, err = datadir.Inspect(opened.entry, bytes.NewReader(opened.bytes), fc.size); err != nil {
+			return nil, fmt.Errorf("read %s: %w", opened.entry.Path(), err)
 		}
 	} else {
-		source.File, source.Cached = h.counted(g.file), g.cached
-		source.Done = func() { c.release(g) }
-		if err := c.describe(h, g, &source); err != nil {
-			c.release(g)
+		source.File, source.Cached = fc.counted(opened.file), opened.cached
+		source.Done = func() { c.release(opened) }
+		if err := c.describe(fc, opened, &source); err != nil {
+			c.release(opened)
 			return nil, err
 		}
 	}
@@ -84,43 +84,43 @@ func (c *copies) submit(ctx context.Context, g openFile) (*fileCopy, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.pending = append(h.pending, pending)
-	if was := c.newest[h.stat.ID]; was != nil && was.entry.Path() != h.entry.Path() {
-		h.twin = was
+	fc.pending = append(fc.pending, pending)
+	if was := c.newest[fc.stat.ID]; was != nil && was.entry.Path() != fc.entry.Path() {
+		fc.twin = was
 	}
-	c.newest[h.stat.ID] = h
-	return h, nil
+	c.newest[fc.stat.ID] = fc
+	return fc, nil
 }
 
 // describe finds out how a file of InnoDB or Aria is made up.
-func (c *copies) describe(h *fileCopy, g openFile, source *copier.Source) (err error) {
-	if h.facts, err = datadir.Inspect(g.entry, g.file, h.size); err != nil {
-		return fmt.Errorf("read %s: %w", g.entry.Path(), err)
+func (c *copies) describe(fc *fileCopy, opened openFile, source *copier.Source) (err error) {
+	if fc.facts, err = datadir.Inspect(opened.entry, opened.file, fc.size); err != nil {
+		return fmt.Errorf("read %s: %w", opened.entry.Path(), err)
 	}
 	switch {
-	case g.entry.IsInnoDB():
-		h.class = repo.ClassInnoDB
-		return c.describeSpace(h, g, source)
-	case g.entry.IsAria():
-		index, err := c.ariaIndex(g)
+	case opened.entry.IsInnoDB():
+		fc.class = repo.ClassInnoDB
+		return c.describeSpace(fc, opened, source)
+	case opened.entry.IsAria():
+		index, err := c.ariaIndex(opened)
 		if err != nil || !index.OnlineSafe() {
 			return err
 		}
 		// A bulk insert may have come between the opening of the file and the
 		// reading of the header. What it added is not in the log, so the size
 		// counts from the header on.
-		now, err := datadir.StatFile(g.file)
+		now, err := datadir.StatFile(opened.file)
 		if err != nil {
 			return err
 		}
-		h.class, h.index = repo.ClassAria, index
-		source.Pages = ariaBlocks{index: index, data: strings.HasSuffix(g.entry.Name, aria.DataExt)}
-		h.size = now.Size / int64(index.BlockSize) * int64(index.BlockSize)
-		source.Size = h.size
-	case g.entry.HoldsLogRows():
+		fc.class, fc.index = repo.ClassAria, index
+		source.Pages = ariaBlocks{index: index, data: strings.HasSuffix(opened.entry.Name, aria.DataExt)}
+		fc.size = now.Size / int64(index.BlockSize) * int64(index.BlockSize)
+		source.Size = fc.size
+	case opened.entry.HoldsLogRows():
 		var err error
-		h.size, err = g.entry.WholeLines(g.file, h.size)
-		source.Size = h.size
+		fc.size, err = opened.entry.WholeLines(opened.file, fc.size)
+		source.Size = fc.size
 		return err
 	}
 	return nil
@@ -131,35 +131,35 @@ func (c *copies) describe(h *fileCopy, g openFile, source *copier.Source) (err e
 //
 // The file may have grown since it was opened. What it grew by before the
 // checkpoint was read is not in the redo, so its size counts from now on only.
-func (c *copies) describeSpace(h *fileCopy, g openFile, source *copier.Source) error {
-	now, err := datadir.StatFile(g.file)
+func (c *copies) describeSpace(fc *fileCopy, opened openFile, source *copier.Source) error {
+	now, err := datadir.StatFile(opened.file)
 	if err != nil {
 		return err
 	}
-	h.size, source.Size = now.Size, now.Size
-	space, err := datadir.ReadSpace(g.file, g.entry.Path(), c.page)
+	fc.size, source.Size = now.Size, now.Size
+	space, err := datadir.ReadSpace(opened.file, opened.entry.Path(), c.page)
 	if errors.Is(err, innodb.ErrNoSpace) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	h.space, h.id = &space, &space.ID
-	h.pages = &innodbPages{space: space}
-	h.size = h.size / int64(space.PageSize) * int64(space.PageSize)
-	source.Size, source.Pages = h.size, h.pages
+	fc.space, fc.id = &space, &space.ID
+	fc.pages = &innodbPages{space: space}
+	fc.size = fc.size / int64(space.PageSize) * int64(space.PageSize)
+	source.Size, source.Pages = fc.size, fc.pages
 	return nil
 }
 
-// ariaIndex is what the index file of g's table says of it. The index file
+// ariaIndex is what the index file of a table says of it. The index file
 // comes before the data file in every scan, so that its header has been read
 // before the first block of either is.
-func (c *copies) ariaIndex(g openFile) (aria.Index, error) {
-	stem := strings.TrimSuffix(g.entry.Path(), filepath.Ext(g.entry.Name))
-	if strings.HasSuffix(g.entry.Name, aria.DataExt) {
+func (c *copies) ariaIndex(opened openFile) (aria.Index, error) {
+	stem := strings.TrimSuffix(opened.entry.Path(), filepath.Ext(opened.entry.Name))
+	if strings.HasSuffix(opened.entry.Name, aria.DataExt) {
 		return c.stems[stem], nil
 	}
-	index, err := readIndex(g.file, g.entry.Path())
+	index, err := readIndex(opened.file, opened.entry.Path())
 	if errors.Is(err, aria.ErrFormat) {
 		err = nil // not a table that Aria could open, so it is copied as any other file
 	}
@@ -194,9 +194,9 @@ func (c *copies) presentIndex(e datadir.Entry) (aria.Index, error) {
 
 // wait waits until all copies are complete.
 func (c *copies) wait(ctx context.Context) error {
-	for _, h := range c.newest {
-		for ; h != nil; h = h.twin {
-			if err := h.done(ctx); err != nil {
+	for _, fc := range c.newest {
+		for ; fc != nil; fc = fc.twin {
+			if err := fc.done(ctx); err != nil {
 				return err
 			}
 		}
@@ -242,26 +242,26 @@ func (c *copies) close(ctx context.Context) (err error) {
 // ...) leaves its mark in the header of the table's index file. The server's
 // ddl.log is no help there: it lacks TRUNCATE, which keeps both inodes.
 func (c *copies) holds(e datadir.Entry, now datadir.FileStat) (*fileCopy, bool) {
-	h, ok := c.newest[now.ID]
+	fc, ok := c.newest[now.ID]
 	if !ok {
 		return nil, false
 	}
-	for twin := h.twin; twin != nil; twin = twin.twin {
-		if twin.entry.Path() == e.Path() && h.entry.Path() != e.Path() {
-			h = twin // two names lead to one file
+	for twin := fc.twin; twin != nil; twin = twin.twin {
+		if twin.entry.Path() == e.Path() && fc.entry.Path() != e.Path() {
+			fc = twin // two names lead to one file
 			break
 		}
 	}
-	switch h.judge(now) {
+	switch fc.judge(now) {
 	case holding:
-		return h, true
+		return fc, true
 	case byFirstPage:
-		return h, !c.lacksFirstPage(h, e)
+		return fc, !c.lacksFirstPage(fc, e)
 	case byIndex:
 		present, err := c.presentIndex(e)
-		return h, err == nil && h.index.Continues(present)
+		return fc, err == nil && fc.index.Continues(present)
 	}
-	return h, false
+	return fc, false
 }
 
 // recreates reports whether recovery creates a file of InnoDB again that has no page 0, out
@@ -270,10 +270,10 @@ func (c *copies) holds(e datadir.Entry, now datadir.FileStat) (*fileCopy, bool) 
 // writes the page before it logs anything of the file, and wants to find it.
 func recreates(l datadir.Layout) bool { return l.Since(10, 6) }
 
-// lacksFirstPage reports whether h is of no use, because the file had no page 0 when it was
+// lacksFirstPage reports whether fc is of no use, because the file had no page 0 when it was
 // copied, which recovery will want and which is there now.
-func (c *copies) lacksFirstPage(h *fileCopy, e datadir.Entry) bool {
-	if h.id != nil || recreates(c.layout) {
+func (c *copies) lacksFirstPage(fc *fileCopy, e datadir.Entry) bool {
+	if fc.id != nil || recreates(c.layout) {
 		return false
 	}
 	f, err := c.layout.Files.Open(c.layout.File(e))

@@ -33,21 +33,21 @@ func TestFileThatGrewSinceItWasOpened(t *testing.T) {
 	if err := c.descriptors.Acquire(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	g, found, err := c.open(c.layout, datadir.Entry{Dir: "d", Name: "t.ibd", Table: "t"})
+	opened, found, err := c.open(c.layout, datadir.Entry{Dir: "d", Name: "t.ibd", Table: "t"})
 	if err != nil || !found {
 		t.Fatal(found, err)
 	}
 	if err := os.Truncate(path, 96<<10); err != nil {
 		t.Fatal(err)
 	}
-	h, err := c.submit(t.Context(), g)
+	fc, err := c.submit(t.Context(), opened)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := h.done(t.Context()); err != nil {
+	if err := fc.done(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if h.size != 96<<10 {
-		t.Errorf("%d bytes were copied, want %d", h.size, 96<<10)
+	if fc.size != 96<<10 {
+		t.Errorf("%d bytes were copied, want %d", fc.size, 96<<10)
 	}
 }

@@ -37,9 +37,9 @@ type baseline struct {
 // noteTables keeps what the first pass has opened.
 func (c *copies) noteTables(s datadir.Scan) *baseline {
 	opened := make(map[string]datadir.Identity, len(c.newest))
-	for id, h := range c.newest {
-		for ; h != nil; h = h.twin {
-			opened[h.entry.Path()] = id
+	for id, fc := range c.newest {
+		for ; fc != nil; fc = fc.twin {
+			opened[fc.entry.Path()] = id
 		}
 	}
 	b := &baseline{databases: map[string]bool{}, names: map[datadir.Identity]datadir.TableKey{}}
@@ -107,8 +107,8 @@ func (all *ddlEvents) add(kind string, t datadir.TableKey, from string) {
 // that came and went in between the redo tells, if they were InnoDB's.
 func (b *baseline) ddl(f *finalState, journal []innodb.SpaceHistory) repo.DDL {
 	now := tableStates(func(yield func(datadir.Entry, datadir.Identity) bool) {
-		for _, p := range f.files {
-			if !yield(p.entry, p.copy.stat.ID) {
+		for _, ff := range f.files {
+			if !yield(ff.entry, ff.copy.stat.ID) {
 				return
 			}
 		}

@@ -89,11 +89,11 @@ func TestChoose(t *testing.T) {
 		{"a log that was emptied and has grown", log, false, false, false, 20, cut, copyAgain},
 		{"a log without a copy", log, true, false, false, 20, grown, copyAgain},
 	} {
-		h := &fileCopy{size: 10}
+		fc := &fileCopy{size: 10}
 		if c.none {
-			h = nil
+			fc = nil
 		}
-		if got := choose(c.entry, h, c.holds, c.stale, c.size, c.grown); got != c.want {
+		if got := choose(c.entry, fc, c.holds, c.stale, c.size, c.grown); got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)
 		}
 	}
@@ -189,11 +189,11 @@ func TestDue(t *testing.T) {
 
 // space is a file of InnoDB in the final state; id 0: its first page was not written.
 func (f *finalState) space(path string, id innodb.SpaceID) *finalState {
-	h := &fileCopy{class: repo.ClassInnoDB}
+	fc := &fileCopy{class: repo.ClassInnoDB}
 	if id != 0 {
-		h.id = &id
+		fc.id = &id
 	}
-	f.put(&finalFile{entry: entryOf(path), copy: h})
+	f.put(&finalFile{entry: entryOf(path), copy: fc})
 	return f
 }
 
@@ -257,8 +257,8 @@ func TestReconcileSpaces(t *testing.T) {
 			if got := slices.Sorted(maps.Keys(c.final.files)); err == nil && !slices.Equal(got, c.want) {
 				t.Errorf("the files are %q, want %q", got, c.want)
 			}
-			for path, p := range c.final.files {
-				if err == nil && p.copy.id == nil {
+			for path, ff := range c.final.files {
+				if err == nil && ff.copy.id == nil {
 					t.Errorf("%s has no number", path)
 				}
 			}

@@ -24,11 +24,11 @@ const smallFile = 64 << 10
 // openFile is a file that has been opened and whose copy has not begun.
 type openFile struct {
 	entry  datadir.Entry
-	file   *os.File // nil when contents holds all of it
+	file   *os.File // nil when bytes holds all of it
 	bytes  []byte
 	stat   datadir.FileStat
 	origin string
-	tail   []byte // as in held
+	tail   []byte // of a log table: the last bytes
 	cached pagecache.Map
 }
 
@@ -51,7 +51,7 @@ func newFeeder(l datadir.Layout, c *copier.Copier, descriptors int64) *feeder {
 // acquired a descriptor; open releases it where it is not needed afterwards. A
 // file that is gone gives no error and false.
 func (feed *feeder) open(l datadir.Layout, e datadir.Entry) (openFile, bool, error) {
-	g := openFile{entry: e}
+	opened := openFile{entry: e}
 	f, err := l.Files.Open(l.File(e))
 	if err != nil {
 		feed.descriptors.Release(1)
@@ -60,38 +60,38 @@ func (feed *feeder) open(l datadir.Layout, e datadir.Entry) (openFile, bool, err
 		}
 		return openFile{}, false, err
 	}
-	g.file = f
-	if g.stat, err = datadir.StatFile(f); err != nil {
-		feed.release(g)
+	opened.file = f
+	if opened.stat, err = datadir.StatFile(f); err != nil {
+		feed.release(opened)
 		return openFile{}, false, err
 	}
-	if !g.stat.Regular() {
-		feed.release(g)
+	if !opened.stat.Regular() {
+		feed.release(opened)
 		return openFile{}, false, fmt.Errorf("%s is not a regular file", e.Path())
 	}
-	streamed := e.IsInnoDB() || e.IsAria() || g.stat.Size > smallFile && !e.IsDefinition()
+	streamed := e.IsInnoDB() || e.IsAria() || opened.stat.Size > smallFile && !e.IsDefinition()
 	if streamed {
-		g.cached = cachedBefore(f, g.stat.Size)
+		opened.cached = cachedBefore(f, opened.stat.Size)
 	}
-	if g.tail, err = e.ReadTail(f, g.stat.Size); err != nil {
-		feed.release(g)
+	if opened.tail, err = e.ReadTail(f, opened.stat.Size); err != nil {
+		feed.release(opened)
 		return openFile{}, false, fmt.Errorf("read %s: %w", e.Path(), err)
 	}
 	if streamed {
-		return g, true, nil
+		return opened, true, nil
 	}
-	if g.stat.Size > datadir.MaxDefinition {
-		feed.release(g)
-		size := humanize.IBytes(uint64(g.stat.Size))
+	if opened.stat.Size > datadir.MaxDefinition {
+		feed.release(opened)
+		size := humanize.IBytes(uint64(opened.stat.Size))
 		return openFile{}, false, fmt.Errorf("%s has %s, more than any table definition", e.Path(), size)
 	}
-	g.bytes, err = readWhole(f, g.stat.Size)
-	feed.release(g)
-	g.file = nil
+	opened.bytes, err = readWhole(f, opened.stat.Size)
+	feed.release(opened)
+	opened.file = nil
 	if err != nil {
 		return openFile{}, false, fmt.Errorf("read %s: %w", e.Path(), err)
 	}
-	return g, true, nil
+	return opened, true, nil
 }
 
 // cachedBefore looks at what the page cache holds of the beginning of a file of that
@@ -117,10 +117,10 @@ func readWhole(f *os.File, size int64) ([]byte, error) {
 	return b[:n], nil
 }
 
-// release closes the file of g and releases its descriptor.
-func (feed *feeder) release(g openFile) {
-	if g.file != nil {
-		g.file.Close() //nolint:errcheck // only read
+// release closes the file and releases its descriptor.
+func (feed *feeder) release(opened openFile) {
+	if opened.file != nil {
+		opened.file.Close() //nolint:errcheck // only read
 		feed.descriptors.Release(1)
 	}
 }
@@ -136,8 +136,10 @@ func (feed *feeder) number(e datadir.Entry, class string, s datadir.FileStat) *f
 	return &fileCopy{entry: e, number: feed.nextNumber(), class: class, stat: s}
 }
 
-// copyRange copies bytes [from, to) of a file as a further part of h. pages may be nil.
-func (feed *feeder) copyRange(ctx context.Context, h *fileCopy, path string, from, to int64, pages copier.Pages) error {
+// copyRange copies bytes [from, to) of a file as a further part of fc. pages may be nil.
+func (feed *feeder) copyRange(
+	ctx context.Context, fc *fileCopy, path string, from, to int64, pages copier.Pages,
+) error {
 	if err := feed.descriptors.Acquire(ctx, 1); err != nil {
 		return err
 	}
@@ -146,15 +148,15 @@ func (feed *feeder) copyRange(ctx context.Context, h *fileCopy, path string, fro
 		feed.descriptors.Release(1)
 		return err
 	}
-	g := openFile{entry: h.entry, file: f}
+	opened := openFile{entry: fc.entry, file: f}
 	pending, err := feed.copier.Add(ctx, copier.Source{
-		Number: h.number, Name: h.entry.Path(), File: h.counted(f), Start: from, Size: to - from, Pages: pages,
-		Done: func() { feed.release(g) },
+		Number: fc.number, Name: fc.entry.Path(), File: fc.counted(f), Start: from, Size: to - from, Pages: pages,
+		Done: func() { feed.release(opened) },
 	})
 	if err != nil {
-		feed.release(g)
+		feed.release(opened)
 		return err
 	}
-	h.pending = append(h.pending, pending)
+	fc.pending = append(fc.pending, pending)
 	return nil
 }

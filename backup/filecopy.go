@@ -36,9 +36,9 @@ type fileCopy struct {
 	twin     *fileCopy // a copy of the same file under another name
 }
 
-// done waits until the copy of h is complete.
-func (h *fileCopy) done(ctx context.Context) error {
-	for _, p := range h.pending {
+// done waits until the copy of fc is complete.
+func (fc *fileCopy) done(ctx context.Context) error {
+	for _, p := range fc.pending {
 		if _, err := p.Wait(ctx); err != nil {
 			return err
 		}
@@ -57,13 +57,13 @@ const (
 )
 
 // judge compares a copy with the same file as it is now.
-func (h *fileCopy) judge(now datadir.FileStat) verdict {
+func (fc *fileCopy) judge(now datadir.FileStat) verdict {
 	switch {
-	case h.class == repo.ClassInnoDB && h.id == nil:
+	case fc.class == repo.ClassInnoDB && fc.id == nil:
 		return byFirstPage
-	case h.class == repo.ClassInnoDB, h.stat.UnchangedBy(now):
+	case fc.class == repo.ClassInnoDB, fc.stat.UnchangedBy(now):
 		return holding
-	case h.class == repo.ClassAria:
+	case fc.class == repo.ClassAria:
 		return byIndex
 	}
 	return changed
@@ -82,11 +82,11 @@ func (c lineCounter) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// counted is f, or something that counts the lines that are read of it if h is a log
+// counted is f, or something that counts the lines that are read of it if fc is a log
 // table.
-func (h *fileCopy) counted(f *os.File) io.ReaderAt {
-	if h.lines == nil {
+func (fc *fileCopy) counted(f *os.File) io.ReaderAt {
+	if fc.lines == nil {
 		return f
 	}
-	return lineCounter{f, h.lines}
+	return lineCounter{f, fc.lines}
 }

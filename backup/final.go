@@ -44,16 +44,16 @@ type finalFile struct {
 }
 
 // put puts a copy in its place.
-func (f *finalState) put(p *finalFile) {
-	p.copy.placedAs = p.entry.Path()
-	f.files[p.copy.placedAs] = p
+func (f *finalState) put(ff *finalFile) {
+	ff.copy.placedAs = ff.entry.Path()
+	f.files[ff.copy.placedAs] = ff
 }
 
 // standsForOther reports whether a copy stands for another name than e already: links can
 // give one file several.
-func (f *finalState) standsForOther(h *fileCopy, e datadir.Entry) bool {
-	other := f.files[h.placedAs]
-	return h.placedAs != e.Path() && other != nil && other.copy == h
+func (f *finalState) standsForOther(fc *fileCopy, e datadir.Entry) bool {
+	other := f.files[fc.placedAs]
+	return fc.placedAs != e.Path() && other != nil && other.copy == fc
 }
 
 // lacksSpace reports whether the files of one name have the definition of a table of
@@ -63,13 +63,13 @@ func (f *finalState) lacksSpace(pair []datadir.Entry) bool {
 	var define *datadir.Definition
 	var parts []string
 	for _, e := range pair {
-		p := f.files[e.Path()]
+		ff := f.files[e.Path()]
 		switch {
-		case p == nil:
+		case ff == nil:
 		case e.IsDefinition():
-			define = p.copy.facts.Definition
+			define = ff.copy.facts.Definition
 		case path.Ext(e.Name) == ".par":
-			parts = p.copy.facts.Partitions
+			parts = ff.copy.facts.Partitions
 		}
 	}
 	if define == nil || define.Engine != "InnoDB" {
@@ -94,10 +94,10 @@ func (f *finalState) noteLeftOut(s datadir.Scan, l datadir.Layout) {
 // the final state, and whether it has to be placed again. A file that no stage lets
 // anybody make is an error.
 func (f *finalState) due(e datadir.Entry) (ours, again bool, err error) {
-	p, placed := f.files[e.Path()]
+	ff, placed := f.files[e.Path()]
 	switch {
 	case placed:
-		return true, e.Volatile() || p.changesUnderLock(), nil
+		return true, e.Volatile() || ff.changesUnderLock(), nil
 	case !e.Known():
 		return false, false, nil // made by somebody else after the names were fixed
 	case e.IsDefinition() && f.files[strings.TrimSuffix(e.Path(), ".frm")+datadir.ARZExt] != nil:
@@ -121,11 +121,11 @@ func vanished(e datadir.Entry) error {
 
 // waitLocked waits for the copies that were made under the lock.
 func (f *finalState) waitLocked(ctx context.Context) error {
-	for _, p := range f.files {
-		if !p.copiedLocked {
+	for _, ff := range f.files {
+		if !ff.copiedLocked {
 			continue
 		}
-		if err := p.copy.done(ctx); err != nil {
+		if err := ff.copy.done(ctx); err != nil {
 			return err
 		}
 	}
@@ -135,29 +135,29 @@ func (f *finalState) waitLocked(ctx context.Context) error {
 // changesUnderLock reports whether a file may still change under BLOCK_DDL in a way that
 // the logs do not make up for: the tables of the server itself, and Aria's, whose
 // writes go on until BLOCK_COMMIT.
-func (p *finalFile) changesUnderLock() bool {
-	return p.entry.IsAria() || p.copy.class == repo.ClassPlain && p.entry.Dir == "mysql"
+func (ff *finalFile) changesUnderLock() bool {
+	return ff.entry.IsAria() || ff.copy.class == repo.ClassPlain && ff.entry.Dir == "mysql"
 }
 
 // exchanged are the files of the final state that are not those of their tables.
 func (f *finalState) exchanged(d *datadir.Dictionary) []*finalFile {
 	var found []*finalFile
-	for _, p := range f.files {
-		if p.entry.IsInnoDB() && !p.entry.Volatile() && p.copy.id != nil && d.Mismatch(p.entry, *p.copy.id) != "" {
-			found = append(found, p)
+	for _, ff := range f.files {
+		if ff.entry.IsInnoDB() && !ff.entry.Volatile() && ff.copy.id != nil && d.Mismatch(ff.entry, *ff.copy.id) != "" {
+			found = append(found, ff)
 		}
 	}
 	return found
 }
 
 // facts are those of a file that was copied.
-func (p *finalFile) facts() datadir.FileFacts {
+func (ff *finalFile) facts() datadir.FileFacts {
 	f := datadir.FileFacts{
-		Facts: p.copy.facts, Entry: p.entry, Size: p.copy.size, Modified: p.copy.stat.Modified,
-		Blank: p.entry.IsInnoDB() && p.copy.id == nil,
+		Facts: ff.copy.facts, Entry: ff.entry, Size: ff.copy.size, Modified: ff.copy.stat.Modified,
+		Blank: ff.entry.IsInnoDB() && ff.copy.id == nil,
 	}
-	if p.copy.id != nil {
-		f.Space = *p.copy.id
+	if ff.copy.id != nil {
+		f.Space = *ff.copy.id
 	}
 	return f
 }
@@ -165,10 +165,10 @@ func (p *finalFile) facts() datadir.FileFacts {
 // lateCopies counts what was copied under the lock.
 func (f *finalState) lateCopies() repo.Late {
 	var l repo.Late
-	for _, p := range f.files {
-		if p.copiedLocked {
+	for _, ff := range f.files {
+		if ff.copiedLocked {
 			l.Files++
-			l.Bytes += p.copy.size
+			l.Bytes += ff.copy.size
 		}
 	}
 	return l
@@ -180,16 +180,16 @@ func (f *finalState) lateCopies() repo.Late {
 func (f *finalState) leaveOut() []repo.LeftOut {
 	gone := map[datadir.TableKey]bool{}
 	var found []repo.LeftOut
-	for _, p := range f.files {
-		d := p.copy.facts.Definition
+	for _, ff := range f.files {
+		d := ff.copy.facts.Definition
 		if d == nil || d.Kind == datadir.KindView || datadir.SupportedEngine(d.Engine) {
 			continue
 		}
-		gone[p.entry.Key()] = true
-		found = append(found, datadir.UnsupportedTable(p.entry, *d))
+		gone[ff.entry.Key()] = true
+		found = append(found, datadir.UnsupportedTable(ff.entry, *d))
 	}
-	for path, p := range f.files {
-		if gone[p.entry.Key()] {
+	for path, ff := range f.files {
+		if gone[ff.entry.Key()] {
 			delete(f.files, path)
 		}
 	}
@@ -204,13 +204,13 @@ func (f *finalState) leaveOut() []repo.LeftOut {
 func (f *finalState) tables(index map[string]int) []repo.Table {
 	byTable := map[datadir.TableKey]*repo.Table{}
 	files := map[datadir.TableKey][]int{}
-	for path, p := range f.files {
-		key := p.entry.Key()
-		if p.entry.Table == "" {
+	for path, ff := range f.files {
+		key := ff.entry.Key()
+		if ff.entry.Table == "" {
 			continue
 		}
 		files[key] = append(files[key], index[path])
-		if t := p.table(); t != nil && (byTable[key] == nil || p.entry.IsDefinition()) {
+		if t := ff.table(); t != nil && (byTable[key] == nil || ff.entry.IsDefinition()) {
 			byTable[key] = t
 		}
 	}
@@ -231,8 +231,8 @@ func (f *finalState) tables(index map[string]int) []repo.Table {
 
 // table is the table that a file makes the server know, nil if it is not the
 // definition of any. Of a table whose definition cannot be read only the name is known.
-func (p *finalFile) table() *repo.Table {
-	e, d := p.entry, p.copy.facts.Definition
+func (ff *finalFile) table() *repo.Table {
+	e, d := ff.entry, ff.copy.facts.Definition
 	t := &repo.Table{Database: filename.SQL(e.Dir), Name: filename.SQL(e.Table), Type: datadir.KindTable}
 	switch {
 	case d != nil && (e.IsDefinition() || e.Discovered()):

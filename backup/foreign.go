@@ -30,18 +30,18 @@ type foreignFiles struct {
 // dropMisplaced takes those of the exchanged files out of the final state whose
 // tablespace is in its own place, too: the server cannot open them, and a restored
 // one would not know which is the right one.
-func (c *foreignFiles) dropMisplaced(f *finalState, exchanged []*finalFile) {
+func (foreign *foreignFiles) dropMisplaced(f *finalState, exchanged []*finalFile) {
 	right := map[innodb.SpaceID]bool{}
-	for _, p := range f.files {
-		own := strings.TrimSuffix(p.entry.Path(), path.Ext(p.entry.Name))
-		if p.copy.id != nil && strings.EqualFold(c.dictionary.Names[*p.copy.id], own) {
-			right[*p.copy.id] = true
+	for _, ff := range f.files {
+		own := strings.TrimSuffix(ff.entry.Path(), path.Ext(ff.entry.Name))
+		if ff.copy.id != nil && strings.EqualFold(foreign.dictionary.Names[*ff.copy.id], own) {
+			right[*ff.copy.id] = true
 		}
 	}
-	c.misplaced = map[string]*finalFile{}
-	for _, p := range exchanged {
-		if name := p.entry.Path(); right[*p.copy.id] {
-			c.misplaced[name] = p
+	foreign.misplaced = map[string]*finalFile{}
+	for _, ff := range exchanged {
+		if name := ff.entry.Path(); right[*ff.copy.id] {
+			foreign.misplaced[name] = ff
 			delete(f.files, name)
 		}
 	}
@@ -49,30 +49,30 @@ func (c *foreignFiles) dropMisplaced(f *finalState, exchanged []*finalFile) {
 
 // lookForLeftOver decides which of the files of a scan no table has. The dictionary is
 // read again only where something is not in it.
-func (c *foreignFiles) lookForLeftOver(ctx context.Context, server *stage.Server, s datadir.Scan) error {
-	c.leftOver, c.absent = nil, c.layout.MissingExternal(s)
-	if len(c.dictionary.Unknown(s.Entries)) == 0 {
+func (foreign *foreignFiles) lookForLeftOver(ctx context.Context, server *stage.Server, s datadir.Scan) error {
+	foreign.leftOver, foreign.absent = nil, foreign.layout.MissingExternal(s)
+	if len(foreign.dictionary.Unknown(s.Entries)) == 0 {
 		return nil
 	}
 	var err error
-	if c.dictionary, err = datadir.ReadDictionary(ctx, server); err != nil {
+	if foreign.dictionary, err = datadir.ReadDictionary(ctx, server); err != nil {
 		return err
 	}
-	found, _, err := c.dictionary.Unowned(c.layout, c.dictionary.Unknown(s.Entries), s.Entries)
+	found, _, err := foreign.dictionary.Unowned(foreign.layout, foreign.dictionary.Unknown(s.Entries), s.Entries)
 	if len(found) > 0 {
-		c.leftOver = make(map[string]bool, len(found))
+		foreign.leftOver = make(map[string]bool, len(found))
 	}
 	for _, name := range found {
-		c.leftOver[name] = true
+		foreign.leftOver[name] = true
 	}
 	return err
 }
 
 // warnLeftOver are the warnings of such files that a backup ends with.
-func (c *foreignFiles) warnLeftOver() []string {
+func (foreign *foreignFiles) warnLeftOver() []string {
 	var names []string
-	for name := range c.leftOver {
-		if !c.discarded[strings.TrimSuffix(name, ".ibd")] {
+	for name := range foreign.leftOver {
+		if !foreign.discarded[strings.TrimSuffix(name, ".ibd")] {
 			names = append(names, name)
 		}
 	}
@@ -85,8 +85,8 @@ func (c *foreignFiles) warnLeftOver() []string {
 
 // findProblems looks, under the lock, for tables of InnoDB without files, or with wrong
 // ones. Only then is the dictionary needed once more.
-func (c *foreignFiles) findProblems(ctx context.Context, server *stage.Server, f *finalState) error {
-	if d := c.dictionary; !f.bare && (d == nil || len(f.exchanged(d)) == 0) {
+func (foreign *foreignFiles) findProblems(ctx context.Context, server *stage.Server, f *finalState) error {
+	if d := foreign.dictionary; !f.bare && (d == nil || len(f.exchanged(d)) == 0) {
 		return nil
 	}
 	f.bare = true
@@ -94,22 +94,22 @@ func (c *foreignFiles) findProblems(ctx context.Context, server *stage.Server, f
 	if err != nil {
 		return err
 	}
-	c.dictionary = d
-	c.dropMisplaced(f, f.exchanged(d))
+	foreign.dictionary = d
+	foreign.dropMisplaced(f, f.exchanged(d))
 	return nil
 }
 
 // lookForDiscarded asks which tablespaces are discarded.
-func (c *foreignFiles) lookForDiscarded(ctx context.Context, server *stage.Server) error {
+func (foreign *foreignFiles) lookForDiscarded(ctx context.Context, server *stage.Server) error {
 	names, err := server.Discarded(ctx)
 	if err != nil {
 		return err
 	}
-	c.discarded = make(map[string]bool, len(names))
+	foreign.discarded = make(map[string]bool, len(names))
 	for _, name := range names {
 		dir, table := path.Split(name)
-		if c.layout.Selection.Keeps(path.Clean(dir), filename.Base(table)) {
-			c.discarded[name] = true
+		if foreign.layout.Selection.Keeps(path.Clean(dir), filename.Base(table)) {
+			foreign.discarded[name] = true
 		}
 	}
 	return nil
@@ -117,16 +117,16 @@ func (c *foreignFiles) lookForDiscarded(ctx context.Context, server *stage.Serve
 
 // has reports whether a file of InnoDB is not the server's: it only waits for being
 // imported, or no table has it, or it is a copy of another, or it is not there at all.
-func (c *foreignFiles) has(e datadir.Entry) bool {
+func (foreign *foreignFiles) has(e datadir.Entry) bool {
 	name := e.Path()
-	return e.IsInnoDB() && (c.leftOver[name] || c.misplaced[name] != nil || c.absent[name] ||
-		c.discarded[strings.TrimSuffix(name, path.Ext(name))])
+	return e.IsInnoDB() && (foreign.leftOver[name] || foreign.misplaced[name] != nil || foreign.absent[name] ||
+		foreign.discarded[strings.TrimSuffix(name, path.Ext(name))])
 }
 
 // withoutSpace warns of the tables without a tablespace.
-func (c *foreignFiles) withoutSpace() []string {
+func (foreign *foreignFiles) withoutSpace() []string {
 	var warnings []string
-	for _, name := range slices.Sorted(maps.Keys(c.discarded)) {
+	for _, name := range slices.Sorted(maps.Keys(foreign.discarded)) {
 		dir, table := path.Split(name)
 		warnings = append(warnings, fmt.Sprintf("the tablespace of %s is discarded: the backup holds its definition only",
 			printable.Table(filename.SQL(path.Clean(dir)), filename.SQL(table))))

@@ -54,10 +54,11 @@ func TestExchangedFiles(t *testing.T) {
 			if got := d.Mismatch(datadir.Entry{Dir: "shop", Name: "b.ibd"}, tt.files["shop/b.ibd"]); got != tt.want {
 				t.Errorf("of shop/b.ibd it says %q, want %q", got, tt.want)
 			}
-			c := &foreignFiles{dictionary: d}
-			if c.dropMisplaced(f, f.exchanged(d)); len(f.files) != tt.kept || len(c.misplaced) != len(tt.files)-tt.kept {
+			foreign := &foreignFiles{dictionary: d}
+			foreign.dropMisplaced(f, f.exchanged(d))
+			if len(f.files) != tt.kept || len(foreign.misplaced) != len(tt.files)-tt.kept {
 				t.Errorf("%d files are kept, %d left out, want %d of %d kept",
-					len(f.files), len(c.misplaced), tt.kept, len(tt.files))
+					len(f.files), len(foreign.misplaced), tt.kept, len(tt.files))
 			}
 		})
 	}

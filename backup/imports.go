@@ -38,29 +38,29 @@ func newImports(o Options, watch *stage.Watch, tail *innodb.Tailer) *imports {
 // beforeCheckpoint is called when all tables are open, before the checkpoint is
 // read. Where the redo log hides which tablespaces it deletes, the numbers of the
 // tables are remembered, and the checkpoint is made to lie after that.
-func (c *imports) beforeCheckpoint(ctx context.Context, try int) error {
-	if c.tail.Header().Readable() {
+func (im *imports) beforeCheckpoint(ctx context.Context, try int) error {
+	if im.tail.Header().Readable() {
 		return nil
 	}
 	var err error
-	if c.tableIDs, err = c.server.TableIDs(ctx); err != nil {
+	if im.tableIDs, err = im.server.TableIDs(ctx); err != nil {
 		return err
 	}
-	lsns, err := c.watch.LSNs(ctx)
+	lsns, err := im.watch.LSNs(ctx)
 	if err != nil {
 		return err
 	}
-	c.knownAt = lsns.Current
-	err = c.server.Checkpoint(ctx)
+	im.knownAt = lsns.Current
+	err = im.server.Checkpoint(ctx)
 	if !errors.Is(err, stage.ErrPrivilege) && !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
-	c.log.Debug("no checkpoint could be forced", "reason", err)
-	if try == 1 && !c.tail.Journal().MayDelete() {
+	im.log.Debug("no checkpoint could be forced", "reason", err)
+	if try == 1 && !im.tail.Journal().MayDelete() {
 		return nil // it matters only if tablespaces were deleted since the last one, which shows soon
 	}
-	c.covered, err = awaitCheckpoint(ctx, c.watch, c.knownAt)
-	if err == nil && !c.covered && c.tail.Journal().MayDelete() {
+	im.covered, err = awaitCheckpoint(ctx, im.watch, im.knownAt)
+	if err == nil && !im.covered && im.tail.Journal().MayDelete() {
 		err = fmt.Errorf("the encrypted redo log does not tell which tablespaces it deletes, "+
 			"and within %s the server made %w", checkpointPatience, ErrNoCheckpoint)
 		err = hint.Wrap(err, makeCheckpoints)
@@ -70,8 +70,8 @@ func (c *imports) beforeCheckpoint(ctx context.Context, try int) error {
 
 // afterCheckpoint is called before the first page is copied, with the redo of the time
 // until now being known.
-func (c *imports) afterCheckpoint(checkpoint innodb.Checkpoint) error {
-	if c.tableIDs == nil || c.covered || checkpoint.Covers(c.knownAt) || !c.tail.Journal().MayDelete() {
+func (im *imports) afterCheckpoint(checkpoint innodb.Checkpoint) error {
+	if im.tableIDs == nil || im.covered || checkpoint.Covers(im.knownAt) || !im.tail.Journal().MayDelete() {
 		return nil
 	}
 	err := fmt.Errorf("tablespaces may have been deleted after the last checkpoint, "+
@@ -81,15 +81,15 @@ func (c *imports) afterCheckpoint(checkpoint innodb.Checkpoint) error {
 
 // inTables is called under BLOCK_DDL, when the redo log has deleted tablespaces, or may
 // have. It fails if a tablespace belongs to another table than it did.
-func (c *imports) inTables(ctx context.Context) error {
-	if c.tableIDs == nil {
+func (im *imports) inTables(ctx context.Context) error {
+	if im.tableIDs == nil {
 		return nil
 	}
-	now, err := c.server.TableIDs(ctx)
+	now, err := im.server.TableIDs(ctx)
 	if err != nil {
 		return err
 	}
-	for space, id := range c.tableIDs {
+	for space, id := range im.tableIDs {
 		if other, present := now[space]; present && other != id {
 			return fmt.Errorf("tablespace %d belonged to table %d and belongs to table %d: %w", space, id, other, ErrReplaced)
 		}
@@ -100,17 +100,17 @@ func (c *imports) inTables(ctx context.Context) error {
 // inPages is called at the end, when all pages were seen. A tablespace that was made,
 // discarded and imported all after the checkpoint has no number to be compared, where
 // the redo log hides names. Its pages tell.
-func (c *imports) inPages(f *finalState) error {
-	if c.tableIDs == nil {
+func (im *imports) inPages(f *finalState) error {
+	if im.tableIDs == nil {
 		return nil
 	}
-	for path, p := range f.files {
-		if p.copy.pages == nil || p.copy.id == nil || !p.copy.pages.imported.Load() {
+	for path, ff := range f.files {
+		if ff.copy.pages == nil || ff.copy.id == nil || !ff.copy.pages.imported.Load() {
 			continue
 		}
-		if _, known := c.tableIDs[*p.copy.id]; !known {
+		if _, known := im.tableIDs[*ff.copy.id]; !known {
 			return fmt.Errorf("tablespace %d, %s, was created after the checkpoint and has pages of an import: %w",
-				*p.copy.id, path, ErrReplaced)
+				*ff.copy.id, path, ErrReplaced)
 		}
 	}
 	return nil

@@ -23,11 +23,11 @@ func (c *copies) copySystem(ctx context.Context) error {
 	var space *innodb.Space
 	var first innodb.PageNo
 	for i, path := range c.layout.System {
-		f, h, err := c.openSystem(path)
+		f, fc, err := c.openSystem(path)
 		if err != nil {
 			return err
 		}
-		source := copier.Source{Cached: cachedBefore(f, h.stat.Size)}
+		source := copier.Source{Cached: cachedBefore(f, fc.stat.Size)}
 		if i == 0 {
 			s, err := datadir.ReadSpace(f, path, c.page)
 			if err != nil {
@@ -40,35 +40,35 @@ func (c *copies) copySystem(ctx context.Context) error {
 				return err
 			}
 		}
-		h.space, h.id, h.first = space, &space.ID, first
-		h.entry.Name = freeName(h.entry, taken)
-		first += innodb.PageNo(h.stat.Size / int64(space.PageSize))
-		if err := c.submitSystem(ctx, f, h, source); err != nil {
+		fc.space, fc.id, fc.first = space, &space.ID, first
+		fc.entry.Name = freeName(fc.entry, taken)
+		first += innodb.PageNo(fc.stat.Size / int64(space.PageSize))
+		if err := c.submitSystem(ctx, f, fc, source); err != nil {
 			return err
 		}
-		c.system = append(c.system, h)
+		c.system = append(c.system, fc)
 	}
 	undo, err := c.layout.UndoFiles()
 	if err != nil {
 		return err
 	}
 	for _, path := range undo {
-		f, h, err := c.openSystem(path)
+		f, fc, err := c.openSystem(path)
 		if err != nil {
 			return err
 		}
-		cached := cachedBefore(f, h.stat.Size)
+		cached := cachedBefore(f, fc.stat.Size)
 		s, err := datadir.ReadSpace(f, path, c.page)
 		if err != nil {
 			f.Close() //nolint:errcheck // only read
 			return err
 		}
-		h.space, h.id = &s, &s.ID
+		fc.space, fc.id = &s, &s.ID
 		// Undo tablespaces are truncated in place.
-		if err := c.submitSystem(ctx, f, h, copier.Source{PadShort: true, Cached: cached}); err != nil {
+		if err := c.submitSystem(ctx, f, fc, copier.Source{PadShort: true, Cached: cached}); err != nil {
 			return err
 		}
-		c.system = append(c.system, h)
+		c.system = append(c.system, fc)
 	}
 	return nil
 }
@@ -96,22 +96,22 @@ func (c *copies) openSystem(path string) (*os.File, *fileCopy, error) {
 		return nil, nil, err
 	}
 	e, origin := c.layout.EntryOf(path)
-	h := c.number(e, repo.ClassInnoDB, s)
-	h.origin = origin
-	return f, h, nil
+	fc := c.number(e, repo.ClassInnoDB, s)
+	fc.origin = origin
+	return f, fc, nil
 }
 
 // submitSystem hands the file to the copier.
-func (c *copies) submitSystem(ctx context.Context, f *os.File, h *fileCopy, source copier.Source) error {
-	h.size = h.stat.Size / int64(h.space.PageSize) * int64(h.space.PageSize)
-	h.pages = &innodbPages{space: *h.space, first: h.first}
-	source.Number, source.Name, source.File, source.Size, source.Pages = h.number, h.entry.Path(), f, h.size, h.pages
+func (c *copies) submitSystem(ctx context.Context, f *os.File, fc *fileCopy, source copier.Source) error {
+	fc.size = fc.stat.Size / int64(fc.space.PageSize) * int64(fc.space.PageSize)
+	fc.pages = &innodbPages{space: *fc.space, first: fc.first}
+	source.Number, source.Name, source.File, source.Size, source.Pages = fc.number, fc.entry.Path(), f, fc.size, fc.pages
 	source.Done = func() { f.Close() } //nolint:errcheck // only read
 	pending, err := c.copier.Add(ctx, source)
 	if err != nil {
-		return fmt.Errorf("copy %s: %w", h.entry.Name, err)
+		return fmt.Errorf("copy %s: %w", fc.entry.Name, err)
 	}
-	h.pending = append(h.pending, pending)
+	fc.pending = append(fc.pending, pending)
 	return nil
 }
 

@@ -30,16 +30,16 @@ func (c *copies) closeLogTables(ctx context.Context, f *finalState) error {
 			return err
 		}
 		b := datadir.CSVState(rows.copy.lines.Load())
-		h := c.number(state.entry, repo.ClassPlain, state.copy.stat)
-		h.size = int64(len(b))
+		fc := c.number(state.entry, repo.ClassPlain, state.copy.stat)
+		fc.size = int64(len(b))
 		pending, err := c.copier.Add(ctx, copier.Source{
-			Number: h.number, Name: state.entry.Path(), File: bytes.NewReader(b), Size: h.size,
+			Number: fc.number, Name: state.entry.Path(), File: bytes.NewReader(b), Size: fc.size,
 		})
 		if err != nil {
 			return err
 		}
-		h.pending = append(h.pending, pending)
-		state.copy = h
+		fc.pending = append(fc.pending, pending)
+		state.copy = fc
 	}
 	return nil
 }

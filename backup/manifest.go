@@ -20,22 +20,22 @@ import (
 )
 
 // manifest describes the backup, once everything of it is stored.
-func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
+func (a *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 	m := &repo.Manifest{
-		FormatVersion: repo.FormatVersion, ID: r.journal.id, Kind: r.draft().Kind(), Tool: r.opts.Tool,
-		Started: r.journal.started, Server: describeServer(r.found.Facts),
-		Steps: r.journal.stepTimes(), Stages: r.server.stageTimes(), LockMS: r.journal.window.Milliseconds(),
-		Binlog: r.final.position.binlog, Replicas: r.final.position.replicas, Galera: r.final.position.galera,
-		Codec: r.opts.Codec.String(), Packs: append(r.copies.packs, r.redo.pack), LeftOut: r.final.leftOut,
-		Redo: r.redo.describe(), Aria: repo.Aria{Control: &r.aria.control},
+		FormatVersion: repo.FormatVersion, ID: a.journal.id, Kind: a.draft().Kind(), Tool: a.opts.Tool,
+		Started: a.journal.started, Server: describeServer(a.found.Facts),
+		Steps: a.journal.stepTimes(), Stages: a.server.stageTimes(), LockMS: a.journal.window.Milliseconds(),
+		Binlog: a.final.position.binlog, Replicas: a.final.position.replicas, Galera: a.final.position.galera,
+		Codec: a.opts.Codec.String(), Packs: append(a.copies.packs, a.redo.pack), LeftOut: a.final.leftOut,
+		Redo: a.redo.describe(), Aria: repo.Aria{Control: &a.aria.control},
 		Changes: repo.Changes{
-			Late: r.final.lateCopies(), DDL: r.copies.baseline.ddl(r.final, r.redo.tail.Journal().Spaces()),
+			Late: a.final.lateCopies(), DDL: a.copies.baseline.ddl(a.final, a.redo.tail.Journal().Spaces()),
 		},
 	}
-	if r.found.Layout.Selection != nil {
-		m.Filter = describeFilter(r.opts.Filter, r.final.leftDatabases)
+	if a.found.Layout.Selection != nil {
+		m.Filter = describeFilter(a.opts.Filter, a.final.leftDatabases)
 	}
-	found, err := r.list(ctx, m)
+	found, err := a.list(ctx, m)
 	if err != nil {
 		return nil, err
 	}
@@ -44,12 +44,12 @@ func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 	if m.LSN.MaxPage > m.LSN.End {
 		err := fmt.Errorf("%s has a page with LSN %d, which is after the end of the copied redo at %d: "+
 			"it is of another server, or of another time", found.maxFile, m.LSN.MaxPage, m.LSN.End)
-		return nil, r.strange(found.maxFile, err)
+		return nil, a.strange(found.maxFile, err)
 	}
-	if err := reconcileTables(m, r.final, r.found.Layout, r.found.Unlisted); err != nil {
+	if err := reconcileTables(m, a.final, a.found.Layout, a.found.Unlisted); err != nil {
 		return nil, err
 	}
-	m.Warnings = r.warnings(m, r.noteProblems(m))
+	m.Warnings = a.warnings(m, a.noteProblems(m))
 	for _, p := range m.Packs {
 		m.BytesRead += p.Raw
 		m.BytesStored += p.Size
@@ -60,30 +60,30 @@ func (r *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 
 // strange adds advice to an error about a file that cannot be of this server, or not
 // of the present.
-func (r *attempt) strange(file string, err error) error {
-	p, d := r.final.files[file], r.copies.foreign.dictionary
+func (a *attempt) strange(file string, err error) error {
+	ff, d := a.final.files[file], a.copies.foreign.dictionary
 	switch {
-	case p == nil:
+	case ff == nil:
 		return err // the system tablespace or undo
-	case d == nil || d.Spaces[p.entry.DictionaryName()] == 0:
+	case d == nil || d.Spaces[ff.entry.DictionaryName()] == 0:
 		return hint.Wrap(err, preflight.UnownedHint)
 	}
-	table := filename.SQL(p.entry.Dir) + "." + filename.SQL(p.entry.Table)
+	table := filename.SQL(ff.entry.Dir) + "." + filename.SQL(ff.entry.Table)
 	return hint.Wrap(err, hint.Textf(
 		"if somebody has exchanged that file, the server cannot open the table: drop it, or leave it out with %s '%s'",
 		hint.Option("exclude-table"), table))
 }
 
 // warnings are what a DBA should know of a backup that is whole.
-func (r *attempt) warnings(m *repo.Manifest, outdated []datadir.TableName) []string {
-	warnings := append([]string{}, r.found.Warnings()...)
+func (a *attempt) warnings(m *repo.Manifest, outdated []datadir.TableName) []string {
+	warnings := append([]string{}, a.found.Warnings()...)
 	for _, d := range m.Damaged {
 		warnings = append(warnings, fmt.Sprintf("%s: page %d is damaged in the source", d.File, d.Page))
 	}
-	warnings = append(warnings, r.copies.foreign.withoutSpace()...)
-	warnings = append(warnings, r.copies.foreign.warnLeftOver()...)
-	warnings = append(warnings, r.final.warnUndefined(m)...)
-	warnings = append(warnings, r.final.warnUnread(r.found.Warnings())...)
+	warnings = append(warnings, a.copies.foreign.withoutSpace()...)
+	warnings = append(warnings, a.copies.foreign.warnLeftOver()...)
+	warnings = append(warnings, a.final.warnUndefined(m)...)
+	warnings = append(warnings, a.final.warnUnread(a.found.Warnings())...)
 	warnings = append(warnings, warnProblems(m)...)
 	if len(outdated) > 0 {
 		warnings = append(warnings, preflight.OutdatedText(outdated))
@@ -96,15 +96,15 @@ func (r *attempt) warnings(m *repo.Manifest, outdated []datadir.TableName) []str
 
 // noteProblems writes what is wrong with tables on the source into the manifest. It
 // returns the tables that need an upgrade.
-func (r *attempt) noteProblems(m *repo.Manifest) []datadir.TableName {
-	j := datadir.Judge{Layout: r.found.Layout, Discarded: r.copies.foreign.discarded, Started: r.opts.Server.Started()}
-	if r.final.bare {
-		j.Dictionary = r.copies.foreign.dictionary
+func (a *attempt) noteProblems(m *repo.Manifest) []datadir.TableName {
+	j := datadir.Judge{Layout: a.found.Layout, Discarded: a.copies.foreign.discarded, Started: a.opts.Server.Started()}
+	if a.final.bare {
+		j.Dictionary = a.copies.foreign.dictionary
 	}
 	parts := datadir.TablesOf(func(yield func(datadir.Entry, datadir.FileFacts) bool) {
-		for _, files := range []map[string]*finalFile{r.final.files, r.copies.foreign.misplaced} {
-			for _, p := range files {
-				if !yield(p.entry, p.facts()) {
+		for _, files := range []map[string]*finalFile{a.final.files, a.copies.foreign.misplaced} {
+			for _, ff := range files {
+				if !yield(ff.entry, ff.facts()) {
 					return
 				}
 			}
@@ -116,7 +116,7 @@ func (r *attempt) noteProblems(m *repo.Manifest) []datadir.TableName {
 			t.Problem = all[datadir.TableName{Database: t.Database, Name: t.Name}.Key()].Text
 		}
 	}
-	return datadir.Outdated(parts, r.found.Facts.Version)
+	return datadir.Outdated(parts, a.found.Facts.Version)
 }
 
 // describeFilter is the filter in the manifest, nil without one.
@@ -128,23 +128,23 @@ func describeFilter(s filter.Spec, leftOut []string) *repo.Filter {
 }
 
 // fileOf describes one copied file under its final path.
-func fileOf(ctx context.Context, path string, h *fileCopy) (repo.File, outcome, error) {
+func fileOf(ctx context.Context, path string, fc *fileCopy) (repo.File, outcome, error) {
 	f := repo.File{
-		Number: h.number, Path: path, Origin: h.origin, Class: h.class, Size: h.size, Sparse: h.stat.Sparse(),
-		Mode: h.stat.Mode & 0o7777, Modified: h.stat.Modified.UTC(),
-		Dev: h.stat.ID.Dev, Inode: h.stat.ID.Inode, First: uint32(h.first),
+		Number: fc.number, Path: path, Origin: fc.origin, Class: fc.class, Size: fc.size, Sparse: fc.stat.Sparse(),
+		Mode: fc.stat.Mode & 0o7777, Modified: fc.stat.Modified.UTC(),
+		Dev: fc.stat.ID.Dev, Inode: fc.stat.ID.Inode, First: uint32(fc.first),
 	}
-	if h.stat.ID.Born != 0 {
-		f.Born = time.Unix(0, h.stat.ID.Born).UTC()
+	if fc.stat.ID.Born != 0 {
+		f.Born = time.Unix(0, fc.stat.ID.Born).UTC()
 	}
-	if h.space != nil {
-		f.Space, f.Flags, f.PageSize = h.id, uint32(h.space.Flags), h.space.PageSize
+	if fc.space != nil {
+		f.Space, f.Flags, f.PageSize = fc.id, uint32(fc.space.Flags), fc.space.PageSize
 	}
 	out := outcome{maxFile: path}
-	if h.pages != nil {
-		out.maxPage = innodb.LSN(h.pages.max.Load())
+	if fc.pages != nil {
+		out.maxPage = innodb.LSN(fc.pages.max.Load())
 	}
-	for _, p := range h.pending {
+	for _, p := range fc.pending {
 		r, err := p.Wait(ctx)
 		if err != nil {
 			return repo.File{}, outcome{}, err
@@ -177,10 +177,10 @@ func (o *outcome) add(more outcome) {
 
 // list puts all files of a backup into the manifest, in the order of their
 // paths, and the tables that they make up.
-func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
+func (a *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 	var found outcome
-	add := func(path string, h *fileCopy) error {
-		f, out, err := fileOf(ctx, path, h)
+	add := func(path string, fc *fileCopy) error {
+		f, out, err := fileOf(ctx, path, fc)
 		if err != nil {
 			return err
 		}
@@ -188,27 +188,27 @@ func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 		m.Files = append(m.Files, f)
 		return nil
 	}
-	for _, h := range r.copies.system {
-		if err := add(h.entry.Path(), h); err != nil {
+	for _, fc := range a.copies.system {
+		if err := add(fc.entry.Path(), fc); err != nil {
 			return outcome{}, err
 		}
 	}
-	for _, h := range r.aria.logs {
-		if err := add(h.entry.Path(), h); err != nil {
+	for _, fc := range a.aria.logs {
+		if err := add(fc.entry.Path(), fc); err != nil {
 			return outcome{}, err
 		}
 	}
-	for _, path := range slices.Sorted(maps.Keys(r.final.files)) { // most of what is sorted below
-		p := r.final.files[path]
-		if err := add(path, p.copy); err != nil {
+	for _, path := range slices.Sorted(maps.Keys(a.final.files)) { // most of what is sorted below
+		ff := a.final.files[path]
+		if err := add(path, ff.copy); err != nil {
 			return outcome{}, err
 		}
-		if to := p.entry.Link; to.Kind != "" {
+		if to := ff.entry.Link; to.Kind != "" {
 			last := &m.Files[len(m.Files)-1]
 			last.Link, last.Origin = to.Kind, filepath.Clean(to.To)
 		}
 	}
-	m.Files = append(m.Files, r.redo.file())
+	m.Files = append(m.Files, a.redo.file())
 	slices.SortFunc(m.Files, func(a, b repo.File) int { return strings.Compare(a.Path, b.Path) })
 	index := make(map[string]int, len(m.Files))
 	for i, f := range m.Files {
@@ -217,14 +217,14 @@ func (r *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 			m.Redo.File = i
 		}
 	}
-	m.Tables = r.final.tables(index)
-	for _, dir := range r.final.databases {
+	m.Tables = a.final.tables(index)
+	for _, dir := range a.final.databases {
 		mode := uint32(0o700)
-		if s, err := r.found.Layout.Stat(r.found.Layout.Dir + "/" + dir); err == nil {
+		if s, err := a.found.Layout.Stat(a.found.Layout.Dir + "/" + dir); err == nil {
 			mode = s.Mode & 0o7777
 		}
 		m.Directories = append(m.Directories, repo.Directory{
-			Path: dir, Name: filename.SQL(dir), Mode: mode, Origin: r.found.Layout.DatabaseOrigin(dir),
+			Path: dir, Name: filename.SQL(dir), Mode: mode, Origin: a.found.Layout.DatabaseOrigin(dir),
 		})
 	}
 	return found, nil

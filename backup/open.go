@@ -152,12 +152,12 @@ func (o *opener) openLocked(ctx context.Context, lock tableLock, files []datadir
 	err := o.copies.layout.Do(func(l datadir.Layout) error {
 		for _, e := range files {
 			tried++
-			g, ok, err := o.copies.open(l, e)
+			opened, ok, err := o.copies.open(l, e)
 			if err != nil {
 				return err
 			}
 			if ok {
-				found = append(found, g)
+				found = append(found, opened)
 			}
 		}
 		return nil
@@ -169,8 +169,8 @@ func (o *opener) openLocked(ctx context.Context, lock tableLock, files []datadir
 // bytesOf is how many bytes of small files have been read.
 func bytesOf(files []openFile) int64 {
 	var sum int64
-	for _, g := range files {
-		sum += int64(len(g.bytes))
+	for _, opened := range files {
+		sum += int64(len(opened.bytes))
 	}
 	return sum
 }
@@ -197,9 +197,9 @@ func (o *opener) start(ctx context.Context) error {
 	}
 	for len(o.before) > 0 {
 		for len(o.before[0]) > 0 {
-			g := o.before[0][0]
+			opened := o.before[0][0]
 			o.before[0] = o.before[0][1:]
-			if _, err := o.copies.submit(ctx, g); err != nil {
+			if _, err := o.copies.submit(ctx, opened); err != nil {
 				o.drop()
 				return err
 			}
@@ -213,8 +213,8 @@ func (o *opener) start(ctx context.Context) error {
 // drop closes files that will not be copied after all.
 func (o *opener) drop() {
 	for _, files := range o.before {
-		for _, g := range files {
-			o.copies.release(g)
+		for _, opened := range files {
+			o.copies.release(opened)
 		}
 	}
 	o.before = nil

@@ -140,18 +140,18 @@ func TestOpenWithSeveralLocks(t *testing.T) {
 				t.Errorf("begun %d times, %d locks are held", begun, len(book.held))
 			}
 			var copied []*fileCopy
-			for _, h := range copies.newest {
-				copied = append(copied, h)
+			for _, fc := range copies.newest {
+				copied = append(copied, fc)
 			}
 			slices.SortFunc(copied, func(a, b *fileCopy) int { return int(a.number) - int(b.number) })
 			want := slices.DeleteFunc(slices.Clone(entries), func(e datadir.Entry) bool { return e.Table == c.busy })
 			if len(copied) != len(want) {
 				t.Fatalf("%d files were copied, want %d", len(copied), len(want))
 			}
-			for i, h := range copied {
-				if h.entry != want[i] || book.locked[h.entry.Table] != 1 {
+			for i, fc := range copied {
+				if fc.entry != want[i] || book.locked[fc.entry.Table] != 1 {
 					t.Fatalf("copy %d is of %s, want %s; its table was locked %d times",
-						i, h.entry.Path(), want[i].Path(), book.locked[h.entry.Table])
+						i, fc.entry.Path(), want[i].Path(), book.locked[fc.entry.Table])
 				}
 			}
 			if err := copies.descriptors.Acquire(t.Context(), c.descriptors); err != nil {

@@ -32,12 +32,12 @@ func createdMeanwhile(text string, advice hint.Text) error {
 // showed, because it began under BLOCK_COMMIT: recovery creates them again.
 func addRecreated(f *finalState, spaces []innodb.SpaceHistory, l datadir.Layout, nextNumber func() uint32) error {
 	names, ids := map[string]bool{}, map[innodb.SpaceID]bool{}
-	for _, p := range f.files {
-		if p.entry.IsInnoDB() {
-			names[p.entry.SpaceName()] = true
+	for _, ff := range f.files {
+		if ff.entry.IsInnoDB() {
+			names[ff.entry.SpaceName()] = true
 		}
-		if p.copy.id != nil {
-			ids[*p.copy.id] = true
+		if ff.copy.id != nil {
+			ids[*ff.copy.id] = true
 		}
 	}
 	for _, s := range spaces {
@@ -48,9 +48,9 @@ func addRecreated(f *finalState, spaces []innodb.SpaceHistory, l datadir.Layout,
 		if !recreates(l) {
 			return fmt.Errorf("tablespace %d, %s: %w", s.Space, s.Name, ErrMadeLast)
 		}
-		h := &fileCopy{entry: e, number: nextNumber(), class: repo.ClassInnoDB}
-		h.stat = datadir.FileStat{Mode: unix.S_IFREG | 0o660, Modified: time.Now()}
-		f.files[e.Path()] = &finalFile{entry: e, copy: h}
+		fc := &fileCopy{entry: e, number: nextNumber(), class: repo.ClassInnoDB}
+		fc.stat = datadir.FileStat{Mode: unix.S_IFREG | 0o660, Modified: time.Now()}
+		f.files[e.Path()] = &finalFile{entry: e, copy: fc}
 	}
 	return nil
 }
@@ -90,15 +90,15 @@ func reconcileSpaces(f *finalState, spaces []innodb.SpaceHistory, l datadir.Layo
 		return err
 	}
 	names := make(map[innodb.SpaceID]string, len(files))
-	for id, p := range files {
-		names[id] = p.entry.SpaceName()
+	for id, ff := range files {
+		names[id] = ff.entry.SpaceName()
 	}
 	for _, problem := range innodb.Reconcile(spaces, names) {
-		p := files[problem.History.Space]
+		ff := files[problem.History.Space]
 		switch {
 		case problem.Kind == innodb.ProblemMissing && l.Selection.Excludes(problem.History.Name, f.left):
-		case problem.Kind == innodb.ProblemDeleted && p.entry.Volatile():
-			delete(f.files, p.entry.Path()) // an ALTER gave up after its files were listed
+		case problem.Kind == innodb.ProblemDeleted && ff.entry.Volatile():
+			delete(f.files, ff.entry.Path()) // an ALTER gave up after its files were listed
 		case problem.Kind == innodb.ProblemDeleted:
 			return fmt.Errorf("%s: %w", problem, ErrReplaced)
 		default:
@@ -112,21 +112,21 @@ func reconcileSpaces(f *finalState, spaces []innodb.SpaceHistory, l datadir.Layo
 // a first page has the number with which the redo creates it, by its name.
 func (f *finalState) spaceFiles(created map[string]innodb.SpaceID) (map[innodb.SpaceID]*finalFile, error) {
 	files := map[innodb.SpaceID]*finalFile{}
-	for path, p := range f.files {
-		if !p.entry.IsInnoDB() {
+	for path, ff := range f.files {
+		if !ff.entry.IsInnoDB() {
 			continue
 		}
-		if id, ok := created[p.entry.SpaceName()]; ok && p.copy.id == nil {
-			p.copy.id = &id // the redo holds all of the file, its page 0 too
+		if id, ok := created[ff.entry.SpaceName()]; ok && ff.copy.id == nil {
+			ff.copy.id = &id // the redo holds all of the file, its page 0 too
 		}
-		if p.copy.id == nil {
+		if ff.copy.id == nil {
 			continue
 		}
-		id := *p.copy.id
+		id := *ff.copy.id
 		if other, twice := files[id]; twice {
 			return nil, hint.Wrap(inTwoFiles(id, other.entry.Path(), path), twoFilesHint)
 		}
-		files[id] = p
+		files[id] = ff
 	}
 	return files, nil
 }
@@ -231,8 +231,8 @@ func (f *finalState) warnUndefined(m *repo.Manifest) []string {
 		defined[datadir.TableName{Database: t.Database, Name: t.Name}] = true
 	}
 	var found []string
-	for name, p := range f.files {
-		if e := p.entry; e.IsInnoDB() && e.Dir != "" && !e.Volatile() && !defined[e.Key().SQL()] {
+	for name, ff := range f.files {
+		if e := ff.entry; e.IsInnoDB() && e.Dir != "" && !e.Volatile() && !defined[e.Key().SQL()] {
 			found = append(found, name)
 		}
 	}

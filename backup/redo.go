@@ -52,41 +52,41 @@ type redoCopy struct {
 
 // newRedoCopy makes the copy of a redo log, whose file has that number.
 func newRedoCopy(l datadir.Layout, spoolDir string, number uint32) *redoCopy {
-	c := &redoCopy{
+	rc := &redoCopy{
 		layout: l, spool: newSpool(spoolDir, spoolMemory), number: number,
 		tailed: make(chan struct{}), stored: make(chan struct{}),
 	}
-	c.cold, c.before = coldLog(l)
-	return c
+	rc.cold, rc.before = coldLog(l)
+	return rc
 }
 
 // open begins to follow the log, of which nothing is kept yet. each is called for each
 // part of it.
-func (c *redoCopy) open(watch *stage.Watch, each func(*innodb.Tailer), log *slog.Logger) (err error) {
+func (rc *redoCopy) open(watch *stage.Watch, each func(*innodb.Tailer), log *slog.Logger) (err error) {
 	sink := func(mtrs []byte, _, _ innodb.LSN) error {
-		_, err := c.spool.Write(mtrs)
-		each(c.tail)
+		_, err := rc.spool.Write(mtrs)
+		each(rc.tail)
 		return err
 	}
-	c.tail, err = innodb.OpenTailer(c.layout.Redo, watch, sink, innodb.TailOptions{Files: c.layout.Files, Logger: log})
+	rc.tail, err = innodb.OpenTailer(rc.layout.Redo, watch, sink, innodb.TailOptions{Files: rc.layout.Files, Logger: log})
 	return err
 }
 
 // start reads the newest checkpoint and begins to copy what follows it. abort is called
 // with the error that ends the copying early.
-func (c *redoCopy) start(ctx context.Context, o Options, to copier.Putter, abort context.CancelCauseFunc) (err error) {
-	if c.checkpoint, err = c.tail.Checkpoint(ctx); err != nil {
+func (rc *redoCopy) start(ctx context.Context, o Options, to copier.Putter, abort context.CancelCauseFunc) (err error) {
+	if rc.checkpoint, err = rc.tail.Checkpoint(ctx); err != nil {
 		return err
 	}
-	c.capacity = c.tail.Ring().Capacity
-	ctx, c.cancel = context.WithCancel(ctx)
-	go c.follow(ctx, abort)
-	go c.store(ctx, o, to, abort)
+	rc.capacity = rc.tail.Ring().Capacity
+	ctx, rc.cancel = context.WithCancel(ctx)
+	go rc.follow(ctx, abort)
+	go rc.store(ctx, o, to, abort)
 	return nil
 }
 
 // started reports whether the log is being copied, or was.
-func (c *redoCopy) started() bool { return c.cancel != nil }
+func (rc *redoCopy) started() bool { return rc.cancel != nil }
 
 // coldLog opens the redo log if nothing of it is in the page cache, which is so if
 // the server writes it past the cache. A log that is in there belongs there: the
@@ -110,61 +110,61 @@ func coldLog(l datadir.Layout) (*os.File, pagecache.Map) {
 }
 
 // preserveCache drops what the tail has read from the page cache.
-func (c *redoCopy) preserveCache() {
-	if c.cold != nil {
-		c.before.DropAll(c.cold)
+func (rc *redoCopy) preserveCache() {
+	if rc.cold != nil {
+		rc.before.DropAll(rc.cold)
 	}
 }
 
 // leaveCache is preserveCache for the last time.
-func (c *redoCopy) leaveCache() {
-	if c.cold == nil {
+func (rc *redoCopy) leaveCache() {
+	if rc.cold == nil {
 		return
 	}
-	c.preserveCache()
-	c.cold.Close() //nolint:errcheck // only read
-	c.cold = nil
+	rc.preserveCache()
+	rc.cold.Close() //nolint:errcheck // only read
+	rc.cold = nil
 }
 
 // follow tails the log until finish has what it wants. A log that is lost ends
 // the attempt at once.
-func (c *redoCopy) follow(ctx context.Context, cancel context.CancelCauseFunc) {
-	defer close(c.tailed)
-	if c.tailErr = c.tail.Run(ctx); c.tailErr != nil {
-		c.spool.fail(c.tailErr)
-		cancel(c.tailErr)
+func (rc *redoCopy) follow(ctx context.Context, cancel context.CancelCauseFunc) {
+	defer close(rc.tailed)
+	if rc.tailErr = rc.tail.Run(ctx); rc.tailErr != nil {
+		rc.spool.fail(rc.tailErr)
+		cancel(rc.tailErr)
 		return
 	}
-	c.spool.finish()
+	rc.spool.finish()
 }
 
 // store writes what the tail yields to the repository.
-func (c *redoCopy) store(ctx context.Context, o Options, to copier.Putter, abort context.CancelCauseFunc) {
-	defer close(c.stored)
-	start := innodb.DataOffset(c.tail.Header().Format)
+func (rc *redoCopy) store(ctx context.Context, o Options, to copier.Putter, abort context.CancelCauseFunc) {
+	defer close(rc.stored)
+	start := innodb.DataOffset(rc.tail.Header().Format)
 	opts := copier.Options{Codec: o.Codec, Level: o.Level}
-	c.result, c.pack, c.storeErr = copier.StoreStream(ctx, to, redoPack, c.number, start, c.spool, opts)
-	if c.storeErr != nil {
-		c.spool.fail(c.storeErr)
-		abort(c.storeErr)
+	rc.result, rc.pack, rc.storeErr = copier.StoreStream(ctx, to, redoPack, rc.number, start, rc.spool, opts)
+	if rc.storeErr != nil {
+		rc.spool.fail(rc.storeErr)
+		abort(rc.storeErr)
 	}
 }
 
 // finish copies the log to the first end of a mini-transaction at or above lsn.
-func (c *redoCopy) finish(ctx context.Context, lsn innodb.LSN) error {
+func (rc *redoCopy) finish(ctx context.Context, lsn innodb.LSN) error {
 	var err error
-	if c.end, err = c.tail.Finish(ctx, lsn); err != nil {
+	if rc.end, err = rc.tail.Finish(ctx, lsn); err != nil {
 		return err
 	}
-	<-c.tailed
-	return c.tailErr
+	<-rc.tailed
+	return rc.tailErr
 }
 
 // wait returns when the redo is stored.
-func (c *redoCopy) wait(ctx context.Context) error {
+func (rc *redoCopy) wait(ctx context.Context) error {
 	select {
-	case <-c.stored:
-		return c.storeErr
+	case <-rc.stored:
+		return rc.storeErr
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -172,43 +172,43 @@ func (c *redoCopy) wait(ctx context.Context) error {
 
 // close ends both goroutines and closes what they used. Nobody else may use the copy
 // any more.
-func (c *redoCopy) close() error {
-	defer c.leaveCache()
-	if c.tail == nil {
+func (rc *redoCopy) close() error {
+	defer rc.leaveCache()
+	if rc.tail == nil {
 		return nil
 	}
-	if c.started() {
-		c.cancel()
-		<-c.tailed
-		c.spool.finish()
-		<-c.stored
+	if rc.started() {
+		rc.cancel()
+		<-rc.tailed
+		rc.spool.finish()
+		<-rc.stored
 	}
-	return errors.Join(c.tail.Close(), c.spool.Close())
+	return errors.Join(rc.tail.Close(), rc.spool.Close())
 }
 
 // describe is the redo in the manifest.
-func (c *redoCopy) describe() repo.Redo {
-	header, progress, counts := c.tail.Header(), c.tail.Progress(), c.tail.Journal().Counts()
+func (rc *redoCopy) describe() repo.Redo {
+	header, progress, counts := rc.tail.Header(), rc.tail.Progress(), rc.tail.Journal().Counts()
 	return repo.Redo{
 		Format: header.Format, Creator: header.Creator, Crypt: header.Crypt,
-		Checkpoint: c.checkpoint, End: c.end, Capacity: c.capacity,
+		Checkpoint: rc.checkpoint, End: rc.end, Capacity: rc.capacity,
 		LowestHeadroom: progress.LowestHeadroom, Parts: progress.MTRs,
 		FileCreates: counts.Creates, FileDeletes: counts.Deletes, FileRenames: counts.Renames,
-		ExternalNames: c.tail.Journal().ExternalNames(),
+		ExternalNames: rc.tail.Journal().ExternalNames(),
 	}
 }
 
 // file is the log as a file of the manifest. A restore puts a header before the
 // extents, which begin where the header ends.
-func (c *redoCopy) file() repo.File {
-	format := c.tail.Header().Format
-	from, to := innodb.StoredRedo(format, c.checkpoint, c.end)
+func (rc *redoCopy) file() repo.File {
+	format := rc.tail.Header().Format
+	from, to := innodb.StoredRedo(format, rc.checkpoint, rc.end)
 	f := repo.File{
-		Number: c.number, Path: redoLogName, Class: repo.ClassRedo, Mode: 0o660, Modified: time.Now().UTC(),
-		Size: innodb.DataOffset(format) + int64(to-from), Extents: c.result.Extents,
+		Number: rc.number, Path: redoLogName, Class: repo.ClassRedo, Mode: 0o660, Modified: time.Now().UTC(),
+		Size: innodb.DataOffset(format) + int64(to-from), Extents: rc.result.Extents,
 	}
-	if filepath.Dir(c.layout.Redo) != c.layout.Dir {
-		f.Origin = c.layout.Redo // it is restored into the data directory itself
+	if filepath.Dir(rc.layout.Redo) != rc.layout.Dir {
+		f.Origin = rc.layout.Redo // it is restored into the data directory itself
 	}
 	return f
 }

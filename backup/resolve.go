@@ -99,17 +99,17 @@ func (r *resolver) place(ctx context.Context, e datadir.Entry, found datadir.Sta
 	if found.Err != nil {
 		return found.Err
 	}
-	h, holds := r.copies.holds(e, found.Stat)
-	if h != nil && r.final.standsForOther(h, e) {
-		h, holds = nil, false // for another name of the same file, which gets its own copy
+	fc, holds := r.copies.holds(e, found.Stat)
+	if fc != nil && r.final.standsForOther(fc, e) {
+		fc, holds = nil, false // for another name of the same file, which gets its own copy
 	}
-	switch choose(e, h, holds, stale, found.Stat.Size, r.onlyGrown) {
+	switch choose(e, fc, holds, stale, found.Stat.Size, r.onlyGrown) {
 	case keepCopy:
-		r.final.put(&finalFile{entry: e, copy: h})
+		r.final.put(&finalFile{entry: e, copy: fc})
 		return nil
 	case extendCopy:
-		r.final.put(&finalFile{entry: e, copy: h, copiedLocked: true})
-		return r.extend(ctx, h, found.Stat.Size)
+		r.final.put(&finalFile{entry: e, copy: fc, copiedLocked: true})
+		return r.extend(ctx, fc, found.Stat.Size)
 	}
 	return r.copyAgain(ctx, e)
 }
@@ -123,16 +123,16 @@ const (
 	extendCopy               // the copy of a log table lacks what came since
 )
 
-// choose decides what to do about a file with the copy h, nil for none. holds tells
+// choose decides what to do about a file with the copy fc, nil for none. holds tells
 // whether that holds by itself, and stale whether it is doubted because of the table's
 // other files. size is that of the file now, and onlyGrown looks whether a log table
 // still begins with what was copied.
-func choose(e datadir.Entry, h *fileCopy, holds, stale bool, size int64, onlyGrown func(*fileCopy) bool) choice {
+func choose(e datadir.Entry, fc *fileCopy, holds, stale bool, size int64, onlyGrown func(*fileCopy) bool) choice {
 	doubted := stale && e.HoldsData() && !e.IsInnoDB() && !e.HoldsLogRows()
 	switch {
 	case holds && !doubted:
 		return keepCopy
-	case h != nil && e.HoldsLogRows() && size >= h.size && onlyGrown(h):
+	case fc != nil && e.HoldsLogRows() && size >= fc.size && onlyGrown(fc):
 		return extendCopy
 	}
 	return copyAgain
@@ -143,18 +143,18 @@ func (r *resolver) copyAgain(ctx context.Context, e datadir.Entry) error {
 	if err := r.copies.descriptors.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	g, there, err := r.copies.open(r.copies.layout, e)
+	opened, there, err := r.copies.open(r.copies.layout, e)
 	if err != nil {
 		return err
 	}
 	if !there {
 		return vanished(e)
 	}
-	h, err := r.copies.submit(ctx, g)
+	fc, err := r.copies.submit(ctx, opened)
 	if err != nil {
 		return err
 	}
-	r.final.put(&finalFile{entry: e, copy: h, copiedLocked: true})
+	r.final.put(&finalFile{entry: e, copy: fc, copiedLocked: true})
 	return nil
 }
 
@@ -166,36 +166,36 @@ func (r *resolver) placeNow(ctx context.Context, e datadir.Entry, stale bool) er
 
 // onlyGrown reports whether a log table still has what was copied of it. TRUNCATE
 // keeps the file, and what is written after it may be longer than what was there.
-func (r *resolver) onlyGrown(h *fileCopy) bool {
-	f, err := r.copies.layout.Files.Open(filepath.Join(r.copies.layout.Dir, filepath.FromSlash(h.entry.Path())))
+func (r *resolver) onlyGrown(fc *fileCopy) bool {
+	f, err := r.copies.layout.Files.Open(filepath.Join(r.copies.layout.Dir, filepath.FromSlash(fc.entry.Path())))
 	if err != nil {
 		return false
 	}
 	defer f.Close() //nolint:errcheck // only read
-	now, err := h.entry.ReadTail(f, h.stat.Size)
-	return err == nil && bytes.Equal(now, h.tail)
+	now, err := fc.entry.ReadTail(f, fc.stat.Size)
+	return err == nil && bytes.Equal(now, fc.tail)
 }
 
 // extend copies what a log table has grown by since it was copied, however large
 // it is, in whole lines: the server only ever appends to it.
-func (r *resolver) extend(ctx context.Context, h *fileCopy, size int64) error {
-	path := filepath.Join(r.copies.layout.Dir, filepath.FromSlash(h.entry.Path()))
+func (r *resolver) extend(ctx context.Context, fc *fileCopy, size int64) error {
+	path := filepath.Join(r.copies.layout.Dir, filepath.FromSlash(fc.entry.Path()))
 	f, err := r.copies.layout.Files.Open(path)
 	if err != nil {
 		return err
 	}
-	size, err = h.entry.WholeLines(f, size)
+	size, err = fc.entry.WholeLines(f, size)
 	f.Close() //nolint:errcheck // only read
 	if err != nil {
-		return fmt.Errorf("read %s: %w", h.entry.Path(), err)
+		return fmt.Errorf("read %s: %w", fc.entry.Path(), err)
 	}
-	if size <= h.size {
+	if size <= fc.size {
 		return nil
 	}
-	if err := r.copies.copyRange(ctx, h, path, h.size, size, nil); err != nil {
+	if err := r.copies.copyRange(ctx, fc, path, fc.size, size, nil); err != nil {
 		return err
 	}
-	h.size = size
+	fc.size = size
 	return nil
 }
 
@@ -211,11 +211,11 @@ func (r *resolver) update(ctx context.Context, s datadir.Scan) error {
 			return err
 		}
 	}
-	for path, p := range r.final.files {
+	for path, ff := range r.final.files {
 		if seen[path] {
 			continue
 		}
-		if err := vanished(p.entry); err != nil {
+		if err := vanished(ff.entry); err != nil {
 			return err
 		}
 		delete(r.final.files, path)
@@ -230,7 +230,7 @@ func (r *resolver) lacking(s datadir.Scan) (datadir.Entry, bool) {
 		if !e.IsInnoDB() || r.copies.foreign.has(e) {
 			continue
 		}
-		if p, ok := r.final.files[e.Path()]; !ok || r.copies.lacksFirstPage(p.copy, e) {
+		if ff, ok := r.final.files[e.Path()]; !ok || r.copies.lacksFirstPage(ff.copy, e) {
 			return e, true
 		}
 	}
@@ -295,17 +295,17 @@ func (r *resolver) confirm(ctx context.Context) error {
 // file that is of no table is taken as it is.
 func (r *resolver) changed() ([]datadir.Entry, error) {
 	var found []datadir.Entry
-	for path, p := range r.final.files {
-		if !p.copiedLocked || p.copy.class != repo.ClassPlain || p.entry.OfLogTable() || !p.entry.Known() {
+	for path, ff := range r.final.files {
+		if !ff.copiedLocked || ff.copy.class != repo.ClassPlain || ff.entry.OfLogTable() || !ff.entry.Known() {
 			continue
 		}
-		now, err := r.statEntry(p.entry)
+		now, err := r.statEntry(ff.entry)
 		if err != nil {
 			return nil, fmt.Errorf("check %s at the end: %w", path, err)
 		}
-		was := p.copy.stat
+		was := ff.copy.stat
 		if now.ID != was.ID || now.Size != was.Size || !now.Modified.Equal(was.Modified) {
-			found = append(found, p.entry)
+			found = append(found, ff.entry)
 		}
 	}
 	emptied, err := r.emptied()
@@ -319,23 +319,23 @@ func (r *resolver) changed() ([]datadir.Entry, error) {
 // they were gone. Recovery may fail over such a pair.
 func (r *resolver) emptied() ([]datadir.Entry, error) {
 	var index, data []datadir.Entry
-	for path, p := range r.final.files {
-		if p.copy.class != repo.ClassAria || !strings.HasSuffix(path, aria.IndexExt) {
+	for path, ff := range r.final.files {
+		if ff.copy.class != repo.ClassAria || !strings.HasSuffix(path, aria.IndexExt) {
 			continue
 		}
 		rows := r.final.files[strings.TrimSuffix(path, aria.IndexExt)+aria.DataExt]
-		if !p.copiedLocked && (rows == nil || !rows.copiedLocked) {
+		if !ff.copiedLocked && (rows == nil || !rows.copiedLocked) {
 			continue
 		}
-		present, err := r.copies.presentIndex(p.entry)
-		if errors.Is(err, fs.ErrNotExist) && vanished(p.entry) == nil {
+		present, err := r.copies.presentIndex(ff.entry)
+		if errors.Is(err, fs.ErrNotExist) && vanished(ff.entry) == nil {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("check %s at the end: %w", path, err)
 		}
-		if !p.copy.index.Continues(present) {
-			index = append(index, p.entry)
+		if !ff.copy.index.Continues(present) {
+			index = append(index, ff.entry)
 		}
 		if rows != nil && !rows.copy.index.Continues(present) {
 			data = append(data, rows.entry)

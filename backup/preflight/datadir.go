@@ -28,21 +28,21 @@ import (
 
 // checkDatadir makes sure that the data directory on this machine can be read
 // and is the one of the server that we talk to.
-func (p *Report) checkDatadir(ctx context.Context, o Options) error {
+func (r *Report) checkDatadir(ctx context.Context, o Options) error {
 	dir := o.Datadir
 	if dir == "" {
-		dir = p.Facts.Variables["datadir"]
+		dir = r.Facts.Variables["datadir"]
 	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
-	if p.Layout, err = datadir.NewLayout(dir, p.Facts.Variables, p.Facts.Version); err != nil {
-		p.Add("datadir", GradeError, err.Error())
+	if r.Layout, err = datadir.NewLayout(dir, r.Facts.Variables, r.Facts.Version); err != nil {
+		r.Add("datadir", GradeError, err.Error())
 		return nil
 	}
-	if err := p.openFiles(dir); err != nil {
-		p.addUnreached(err)
+	if err := r.openFiles(dir); err != nil {
+		r.addUnreached(err)
 		return nil
 	}
 	watch, err := o.Server.Watch(ctx)
@@ -50,33 +50,33 @@ func (p *Report) checkDatadir(ctx context.Context, o Options) error {
 		return err
 	}
 	defer watch.Close()
-	switch err := sameServer(ctx, p.Layout, watch); {
+	switch err := sameServer(ctx, r.Layout, watch); {
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR),
 		datadir.IsKindError(err):
-		p.addUnreached(err)
+		r.addUnreached(err)
 	case errors.Is(err, ErrOtherServer):
-		p.Add("datadir", GradeError, err.Error(), OtherServerHint())
+		r.Add("datadir", GradeError, err.Error(), OtherServerHint())
 	case errors.Is(err, innodb.ErrUnknownFormat):
-		p.Add("datadir", GradeError, err.Error(), "this mbk backs up MariaDB 10.5 to 11.8")
+		r.Add("datadir", GradeError, err.Error(), "this mbk backs up MariaDB 10.5 to 11.8")
 	case err != nil:
 		return err
 	default:
-		p.Add("datadir", GradeOK, dir+" is the data directory of this server")
+		r.Add("datadir", GradeOK, dir+" is the data directory of this server")
 	}
 	return nil
 }
 
 // openFiles opens the access to the server's files, with the rights of its user.
-func (p *Report) openFiles(dir string) error {
-	user, err := serverfs.UserOf(dir, p.Facts.PeerUser, p.Layout.Redo, filepath.Join(p.Layout.Aria, aria.ControlFile))
+func (r *Report) openFiles(dir string) error {
+	user, err := serverfs.UserOf(dir, r.Facts.PeerUser, r.Layout.Redo, filepath.Join(r.Layout.Aria, aria.ControlFile))
 	if err != nil {
 		return err
 	}
-	p.Layout.Files, err = serverfs.New(dir, user)
+	r.Layout.Files, err = serverfs.New(dir, user)
 	if err != nil {
 		return err
 	}
-	if err := p.Layout.Files.Do(func(*serverfs.FS) error { return nil }); err != nil {
+	if err := r.Layout.Files.Do(func(*serverfs.FS) error { return nil }); err != nil {
 		return hint.Wrap(err, "root reads the server's files with the rights of the server's user, for which it needs the "+
 			"capabilities CAP_SETUID and CAP_SETGID: give them to this process, or run mbk as that user")
 	}
@@ -84,18 +84,18 @@ func (p *Report) openFiles(dir string) error {
 }
 
 // addUnreached adds that a file which a backup needs cannot be read.
-func (p *Report) addUnreached(err error) {
+func (r *Report) addUnreached(err error) {
 	switch advice := hint.Of(err); {
 	case len(advice) > 0:
-		p.Add("datadir", GradeError, err.Error(), advice...)
+		r.Add("datadir", GradeError, err.Error(), advice...)
 	case errors.Is(err, fs.ErrPermission):
-		p.Add("datadir", GradeError, err.Error(), rightsHint(p.Layout))
+		r.Add("datadir", GradeError, err.Error(), rightsHint(r.Layout))
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		p.Add("datadir", GradeError, err.Error(),
+		r.Add("datadir", GradeError, err.Error(),
 			"run mbk on the server's machine, and name its data directory with "+hint.Option("datadir")+
 				" if it is mounted elsewhere")
 	default:
-		p.Add("datadir", GradeError, err.Error())
+		r.Add("datadir", GradeError, err.Error())
 	}
 }
 
@@ -153,42 +153,42 @@ func sameServer(ctx context.Context, l datadir.Layout, watch *stage.Watch) error
 
 // checkClosed judges directories that may not be listed. The server cannot list them
 // either if it runs as the same user.
-func (p *Report) checkClosed(ctx context.Context, o Options) error {
-	for _, dir := range p.first.Closed {
-		text := fmt.Sprintf("%s: permission denied", path.Join(p.Layout.Dir, dir))
+func (r *Report) checkClosed(ctx context.Context, o Options) error {
+	for _, dir := range r.first.Closed {
+		text := fmt.Sprintf("%s: permission denied", path.Join(r.Layout.Dir, dir))
 		used, err := o.Server.HasTables(ctx, filename.SQL(dir))
 		if err != nil {
 			return err
 		}
 		if used {
-			p.Add("datadir", GradeError, text, p.deniedHints(path.Join(p.Layout.Dir, dir))...)
+			r.Add("datadir", GradeError, text, r.deniedHints(path.Join(r.Layout.Dir, dir))...)
 			continue
 		}
-		p.Add("datadir", GradeWarning, text+"; the server has no table there, and what it holds will not be in the backup",
-			p.deniedHints(path.Join(p.Layout.Dir, dir))...)
+		r.Add("datadir", GradeWarning, text+"; the server has no table there, and what it holds will not be in the backup",
+			r.deniedHints(path.Join(r.Layout.Dir, dir))...)
 	}
 	return nil
 }
 
 // deniedHints is advice on a directory that may not be read. To the user that the
 // server runs as it says what root has to do.
-func (p *Report) deniedHints(folder string) []hint.Text {
-	owner, hints := p.fixOwner(folder)
+func (r *Report) deniedHints(folder string) []hint.Text {
+	owner, hints := r.fixOwner(folder)
 	if len(hints) > 0 {
 		return hints
 	}
 	hints = []hint.Text{hint.Textf("the server cannot read it either: chown -R %s %s", ownerName(owner), folder)}
-	rel, err := filepath.Rel(p.Layout.Dir, folder)
-	if dir, _, _ := strings.Cut(filepath.ToSlash(rel), "/"); err == nil && slices.Contains(p.first.Databases, dir) {
+	rel, err := filepath.Rel(r.Layout.Dir, folder)
+	if dir, _, _ := strings.Cut(filepath.ToSlash(rel), "/"); err == nil && slices.Contains(r.first.Databases, dir) {
 		hints = append(hints, hint.Textf("%s '%s' leaves it out", hint.Option("exclude-database"), filename.SQL(dir)))
 	}
 	return hints
 }
 
 // refusedHints is deniedHints for files that tables need.
-func (p *Report) refusedHints(refused []datadir.Entry, files []string) []hint.Text {
+func (r *Report) refusedHints(refused []datadir.Entry, files []string) []hint.Text {
 	const most = 5
-	owner, hints := p.fixOwner(files...)
+	owner, hints := r.fixOwner(files...)
 	if len(hints) > 0 {
 		return hints
 	}
@@ -222,16 +222,16 @@ func (p *Report) refusedHints(refused []datadir.Entry, files []string) []hint.Te
 
 // fixOwner returns the user whom the files must belong to for the server to read them. If
 // that would not help it returns other advice: who has to run mbk, or which link must go.
-func (p *Report) fixOwner(files ...string) (fsuser.User, []hint.Text) {
-	owner, err := fsuser.OwnerOf(p.Layout.Dir)
+func (r *Report) fixOwner(files ...string) (fsuser.User, []hint.Text) {
+	owner, err := fsuser.OwnerOf(r.Layout.Dir)
 	if me := fsuser.Current().UID; err != nil || me != 0 && me != owner.UID {
-		return owner, []hint.Text{rightsHint(p.Layout)}
+		return owner, []hint.Text{rightsHint(r.Layout)}
 	}
 	for _, file := range files {
-		if to, err := p.Layout.Files.Readlink(file); err == nil {
+		if to, err := r.Layout.Files.Readlink(file); err == nil {
 			return owner, []hint.Text{hint.Textf(
 				"the server's user (%v) may not read what %s leads to, %s: remove the link, if it is not yours",
-				p.Layout.Files.User(), file, to)}
+				r.Layout.Files.User(), file, to)}
 		}
 	}
 	return owner, nil

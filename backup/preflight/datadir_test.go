@@ -25,10 +25,10 @@ func TestDeniedHints(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Report{Layout: datadir.Layout{Dir: dir, Files: files}, first: datadir.Scan{Databases: []string{"old.d", "shop"}}}
+	r := &Report{Layout: datadir.Layout{Dir: dir, Files: files}, first: datadir.Scan{Databases: []string{"old.d", "shop"}}}
 	want := []string{"the server cannot read it either: chown -R 64999:64998 " + dir + "/old.d",
 		"--exclude-database '#mysql50#old.d' leaves it out"}
-	if diff := cmp.Diff(want, hint.Strings(p.deniedHints(dir+"/old.d"))); diff != "" {
+	if diff := cmp.Diff(want, hint.Strings(r.deniedHints(dir+"/old.d"))); diff != "" {
 		t.Errorf("hints (-want +got):\n%s", diff)
 	}
 }

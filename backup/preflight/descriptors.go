@@ -27,16 +27,16 @@ func raiseDescriptorLimit() (int, error) {
 const reservedDescriptors = 128
 
 // checkDescriptors raises the limit of open files.
-func (p *Report) checkDescriptors() {
+func (r *Report) checkDescriptors() {
 	limit, err := raiseDescriptorLimit()
 	switch {
 	case err != nil:
-		p.Add("descriptors", GradeError, err.Error())
+		r.Add("descriptors", GradeError, err.Error())
 	case limit < 4*reservedDescriptors:
-		p.Add("descriptors", GradeError, fmt.Sprintf("only %d files may be open at once", limit),
+		r.Add("descriptors", GradeError, fmt.Sprintf("only %d files may be open at once", limit),
 			"raise the limit: ulimit -n 65536, or LimitNOFILE= of the service")
 	default:
-		p.Descriptors = limit - reservedDescriptors
-		p.Add("descriptors", GradeOK, fmt.Sprintf("%d files may be open at once", limit))
+		r.Descriptors = limit - reservedDescriptors
+		r.Add("descriptors", GradeOK, fmt.Sprintf("%d files may be open at once", limit))
 	}
 }

@@ -19,16 +19,16 @@ import (
 
 // checkFilter makes the filter and checks that each part of it matches something that
 // exists. It warns of what depends on something that is left out.
-func (p *Report) checkFilter(ctx context.Context, o Options) error {
-	k, err := datadir.NewSelection(o.Filter, p.Facts.Variables["lower_case_table_names"] != "0", o.Server)
+func (r *Report) checkFilter(ctx context.Context, o Options) error {
+	k, err := datadir.NewSelection(o.Filter, r.Facts.Variables["lower_case_table_names"] != "0", o.Server)
 	if err != nil {
-		p.Add("filter", GradeError, err.Error(), filterHint)
+		r.Add("filter", GradeError, err.Error(), filterHint)
 		return nil
 	}
 	if k == nil {
 		return nil
 	}
-	p.Layout.Selection = k
+	r.Layout.Selection = k
 	databases, err := o.Server.Databases(ctx)
 	if err != nil {
 		return err
@@ -52,16 +52,16 @@ func (p *Report) checkFilter(ctx context.Context, o Options) error {
 		if unmatched, ok := errors.AsType[*filter.UnmatchedError](err); ok {
 			advice = hint.Text(unmatched.Advice())
 		}
-		p.Add("filter", GradeError, err.Error(), advice)
+		r.Add("filter", GradeError, err.Error(), advice)
 	}
 	if len(errs) > 0 {
 		return nil
 	}
-	if err := p.checkFilterLog(); err != nil {
+	if err := r.checkFilterLog(); err != nil {
 		return err
 	}
-	p.Add("filter", GradeOK, fmt.Sprintf("it keeps %d of %d tables", kept, len(tables)))
-	return p.checkForeignKeys(ctx, o.Server)
+	r.Add("filter", GradeOK, fmt.Sprintf("it keeps %d of %d tables", kept, len(tables)))
+	return r.checkForeignKeys(ctx, o.Server)
 }
 
 const filterHint = "includes narrow and excludes win; tables are named as database.table, and a name with a dot, * " +
@@ -69,13 +69,13 @@ const filterHint = "includes narrow and excludes win; tables are named as databa
 
 // checkFilterLog makes sure that the redo log shows which tablespaces it is about:
 // only then can a restore tell the server which ones are gone.
-func (p *Report) checkFilterLog() error {
-	_, header, err := p.Layout.ReadLogHead()
+func (r *Report) checkFilterLog() error {
+	_, header, err := r.Layout.ReadLogHead()
 	if err != nil {
-		return fmt.Errorf("redo log %s: %w", p.Layout.Redo, err)
+		return fmt.Errorf("redo log %s: %w", r.Layout.Redo, err)
 	}
 	if !header.Readable() {
-		p.Add("filter", GradeError, "the redo log is encrypted and hides which tables it is about: a backup without some "+
+		r.Add("filter", GradeError, "the redo log is encrypted and hides which tables it is about: a backup without some "+
 			"of them could not be restored",
 			"back up everything, and filter at the restore: mbk restore takes the same options")
 	}
@@ -83,20 +83,20 @@ func (p *Report) checkFilterLog() error {
 }
 
 // checkForeignKeys warns of tables that refer to others which are left out.
-func (p *Report) checkForeignKeys(ctx context.Context, server *stage.Server) error {
+func (r *Report) checkForeignKeys(ctx context.Context, server *stage.Server) error {
 	keys, err := server.ForeignKeys(ctx)
 	if err != nil {
 		return err
 	}
 	var dangling []string
 	for _, key := range keys {
-		if p.keepsInnoDB(key.Child) && !p.keepsInnoDB(key.Parent) {
+		if r.keepsInnoDB(key.Child) && !r.keepsInnoDB(key.Parent) {
 			dangling = append(dangling, sqlName(key.Child)+" to "+sqlName(key.Parent))
 		}
 	}
 	if len(dangling) > 0 {
 		slices.Sort(dangling)
-		p.Add("filter", GradeWarning, "foreign keys lead to tables that are left out: "+
+		r.Add("filter", GradeWarning, "foreign keys lead to tables that are left out: "+
 			printable.List(slices.Compact(dangling)),
 			"a restored server refuses new rows there until the other table exists again, or foreign_key_checks=0")
 	}
@@ -104,9 +104,9 @@ func (p *Report) checkForeignKeys(ctx context.Context, server *stage.Server) err
 }
 
 // keepsInnoDB reports whether a table is kept, by InnoDB's name: "database/table".
-func (p *Report) keepsInnoDB(name string) bool {
+func (r *Report) keepsInnoDB(name string) bool {
 	dir, table := path.Split(name)
-	return p.Layout.Selection.Keeps(path.Clean(dir), filename.Base(table))
+	return r.Layout.Selection.Keeps(path.Clean(dir), filename.Base(table))
 }
 
 // sqlName writes InnoDB's name of a table as SQL does.
@@ -117,44 +117,44 @@ func sqlName(name string) string {
 
 // eachKept calls fn with the contents of the kept files of a filtered backup that have
 // an extension. One that cannot be read is reported when it is copied.
-func (p *Report) eachKept(ext string, fn func(e datadir.Entry, contents []byte)) {
-	if p.Layout.Selection == nil {
+func (r *Report) eachKept(ext string, fn func(e datadir.Entry, contents []byte)) {
+	if r.Layout.Selection == nil {
 		return
 	}
-	for _, e := range p.first.Entries {
+	for _, e := range r.first.Entries {
 		if path.Ext(e.Name) != ext {
 			continue
 		}
-		if b, err := p.Layout.Files.ReadFile(p.Layout.File(e), datadir.MaxDefinition); err == nil {
+		if b, err := r.Layout.Files.ReadFile(r.Layout.File(e), datadir.MaxDefinition); err == nil {
 			fn(e, b)
 		}
 	}
 }
 
 // checkViews warns of views over tables that are left out.
-func (p *Report) checkViews() {
+func (r *Report) checkViews() {
 	var dangling []string
-	p.eachKept(".frm", func(e datadir.Entry, b []byte) {
+	r.eachKept(".frm", func(e datadir.Entry, b []byte) {
 		for _, table := range datadir.ViewTables(b) {
 			dir, name := filename.Encode(table.Database), filename.Encode(table.Name)
-			if p.Layout.Selection.Keeps(dir, name) {
+			if r.Layout.Selection.Keeps(dir, name) {
 				continue
 			}
-			if _, err := p.Layout.Stat(filepath.Join(p.Layout.Dir, dir, name+".frm")); err == nil {
+			if _, err := r.Layout.Stat(filepath.Join(r.Layout.Dir, dir, name+".frm")); err == nil {
 				dangling = append(dangling, sqlName(e.Dir+"/"+e.Table)+" of "+table.String())
 			}
 		}
 	})
 	if len(dangling) > 0 {
-		p.Add("filter", GradeWarning, "views show tables that are left out: "+printable.List(dangling),
+		r.Add("filter", GradeWarning, "views show tables that are left out: "+printable.List(dangling),
 			"such a view cannot be used before the other table exists again")
 	}
 }
 
 // checkMerged warns of MERGE tables over tables that are left out.
-func (p *Report) checkMerged() {
+func (r *Report) checkMerged() {
 	var dangling []string
-	p.eachKept(".MRG", func(e datadir.Entry, b []byte) {
+	r.eachKept(".MRG", func(e datadir.Entry, b []byte) {
 		for line := range strings.Lines(string(b)) {
 			child := strings.TrimSpace(line)
 			if child == "" || strings.HasPrefix(child, "#") {
@@ -165,13 +165,13 @@ func (p *Report) checkMerged() {
 			if strings.Contains(child, "/") {
 				dir, table = path.Split(path.Join("/", child))
 			}
-			if dir = path.Base(dir); !p.Layout.Selection.Keeps(dir, table) {
+			if dir = path.Base(dir); !r.Layout.Selection.Keeps(dir, table) {
 				dangling = append(dangling, sqlName(e.Dir+"/"+e.Table)+" over "+sqlName(dir+"/"+table))
 			}
 		}
 	})
 	if len(dangling) > 0 {
-		p.Add("filter", GradeWarning, "MERGE tables lead to tables that are left out: "+printable.List(dangling),
+		r.Add("filter", GradeWarning, "MERGE tables lead to tables that are left out: "+printable.List(dangling),
 			"such a table cannot be read before the other one exists again")
 	}
 }

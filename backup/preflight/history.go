@@ -9,18 +9,18 @@ import (
 
 // checkHistoryTable makes sure that a row can be written into the server's own
 // table of attempts. A backup does not depend on it.
-func (p *Report) checkHistoryTable(ctx context.Context, o Options) {
+func (r *Report) checkHistoryTable(ctx context.Context, o Options) {
 	if o.HistoryTable.IsZero() {
 		return
 	}
 	missing, err := o.Server.MissingHistoryGrants(ctx, o.HistoryTable)
 	switch {
 	case err != nil:
-		p.Add("history", GradeWarning, err.Error(), hint.Of(err)...)
+		r.Add("history", GradeWarning, err.Error(), hint.Of(err)...)
 	case len(missing) > 0:
-		p.Add("history", GradeWarning, fmt.Sprintf("the account may not write into the history table %s", o.HistoryTable),
+		r.Add("history", GradeWarning, fmt.Sprintf("the account may not write into the history table %s", o.HistoryTable),
 			hint.Plain(missing...)...)
 	default:
-		p.Add("history", GradeOK, fmt.Sprintf("attempts can be written into table %s", o.HistoryTable))
+		r.Add("history", GradeOK, fmt.Sprintf("attempts can be written into table %s", o.HistoryTable))
 	}
 }

@@ -20,7 +20,7 @@ import (
 // checkLinks looks, before anything is locked, for external tablespaces that no
 // backup could find. A running DDL looks the same, so what is found must
 // persist for a while.
-func (p *Report) checkLinks(ctx context.Context, o Options) error {
+func (r *Report) checkLinks(ctx context.Context, o Options) error {
 	const tries, pause = 5, 200 * time.Millisecond
 	var problems []lostSpace
 	for i := range tries {
@@ -31,11 +31,11 @@ func (p *Report) checkLinks(ctx context.Context, o Options) error {
 			case <-time.After(pause):
 			}
 			var err error
-			if p.first, err = p.Layout.Scan(ctx); err != nil {
+			if r.first, err = r.Layout.Scan(ctx); err != nil {
 				return err
 			}
 		}
-		found, err := p.lostSpaces(ctx, o.Server)
+		found, err := r.lostSpaces(ctx, o.Server)
 		if i == 0 {
 			problems = found
 		}
@@ -45,11 +45,11 @@ func (p *Report) checkLinks(ctx context.Context, o Options) error {
 		}
 	}
 	advice := hint.Text("repair the table, or move it into the data directory, before you take a backup")
-	if p.Layout.Selection != nil && !p.Layout.Pathless() {
+	if r.Layout.Selection != nil && !r.Layout.Pathless() {
 		advice = ExternalFilteredHint
 	}
 	for _, s := range problems {
-		p.Add(CheckTables, GradeError, s.text, advice)
+		r.Add(CheckTables, GradeError, s.text, advice)
 	}
 	return nil
 }
@@ -69,12 +69,12 @@ type lostSpace struct {
 
 // lostSpaces lists what is wrong with links, and the external tablespaces to which none
 // leads. What is wrong with a table whose tablespace is discarded does not count.
-func (p *Report) lostSpaces(ctx context.Context, server *stage.Server) ([]lostSpace, error) {
-	external, err := server.ExternalSpaces(ctx, p.Facts.Version)
+func (r *Report) lostSpaces(ctx context.Context, server *stage.Server) ([]lostSpace, error) {
+	external, err := server.ExternalSpaces(ctx, r.Facts.Version)
 	if err != nil {
 		return nil, err
 	}
-	problems := append(p.wrongLinks(external), p.unreachedSpaces(external)...)
+	problems := append(r.wrongLinks(external), r.unreachedSpaces(external)...)
 	if len(problems) == 0 {
 		return nil, nil
 	}
@@ -87,16 +87,16 @@ func (p *Report) lostSpaces(ctx context.Context, server *stage.Server) ([]lostSp
 
 // wrongLinks lists what is wrong with .isl files. external are the tablespaces that the
 // server has open.
-func (p *Report) wrongLinks(external []string) []lostSpace {
+func (r *Report) wrongLinks(external []string) []lostSpace {
 	var problems []lostSpace
-	for _, b := range p.first.Broken {
+	for _, b := range r.first.Broken {
 		problems = append(problems, lostSpace{b.Entry.SpaceTable(), b.Text})
 	}
-	for _, e := range p.first.Entries {
-		if e.Link.Kind != repo.LinkISL || !slices.Contains(external, e.Link.To) && p.Layout.Pathless() {
+	for _, e := range r.first.Entries {
+		if e.Link.Kind != repo.LinkISL || !slices.Contains(external, e.Link.To) && r.Layout.Pathless() {
 			continue // in its place, or the server has no such file open
 		}
-		if _, err := p.Layout.Stat(p.Layout.File(e)); errors.Is(err, fs.ErrNotExist) {
+		if _, err := r.Layout.Stat(r.Layout.File(e)); errors.Is(err, fs.ErrNotExist) {
 			text := fmt.Sprintf("%s leads to %s, which is not there", e.SpaceTable()+datadir.ISLExt, e.Link.To)
 			problems = append(problems, lostSpace{e.SpaceTable(), text})
 		}
@@ -106,24 +106,24 @@ func (p *Report) wrongLinks(external []string) []lostSpace {
 
 // unreachedSpaces lists external tablespaces to which no .isl file leads, or that a
 // filtered backup cannot hold.
-func (p *Report) unreachedSpaces(external []string) []lostSpace {
+func (r *Report) unreachedSpaces(external []string) []lostSpace {
 	reached, excluded := map[string]bool{}, map[string]bool{}
-	for _, e := range p.first.Entries {
+	for _, e := range r.first.Entries {
 		if e.Link.Kind == repo.LinkISL {
 			reached[path.Clean(e.Link.To)] = true
 		}
 	}
-	for _, name := range p.first.ExcludedFullText {
+	for _, name := range r.first.ExcludedFullText {
 		excluded[name] = true
 	}
 	var problems []lostSpace
 	for _, name := range external {
 		table := path.Join(path.Base(path.Dir(name)), strings.TrimSuffix(path.Base(name), ".ibd"))
 		switch {
-		case p.Layout.Selection != nil && !p.Layout.Pathless():
+		case r.Layout.Selection != nil && !r.Layout.Pathless():
 			problems = append(problems, lostSpace{table, fmt.Sprintf(
 				"the server keeps a tablespace in %s, because of DATA DIRECTORY: %s", name, ExternalFiltered)})
-		case !reached[path.Clean(name)] && !p.Layout.Selection.Excludes(name, excluded):
+		case !reached[path.Clean(name)] && !r.Layout.Selection.Excludes(name, excluded):
 			problems = append(problems, lostSpace{table, fmt.Sprintf(
 				"the server keeps a tablespace in %s, and no %s file in the data directory leads there", name, datadir.ISLExt)})
 		}
@@ -132,20 +132,20 @@ func (p *Report) unreachedSpaces(external []string) []lostSpace {
 }
 
 // checkFollowed lists the links that are followed out of the data directory.
-func (p *Report) checkFollowed() {
+func (r *Report) checkFollowed() {
 	var names []string
-	for _, dir := range p.first.Databases {
-		if to := p.Layout.DatabaseOrigin(dir); to != "" && !slices.Contains(p.first.Closed, dir) {
+	for _, dir := range r.first.Databases {
+		if to := r.Layout.DatabaseOrigin(dir); to != "" && !slices.Contains(r.first.Closed, dir) {
 			names = append(names, dir+" to "+to)
 		}
 	}
-	for _, e := range p.first.Entries {
+	for _, e := range r.first.Entries {
 		if e.Link.Kind != "" {
 			names = append(names, e.Path()+" to "+e.Link.To)
 		}
 	}
-	if names = append(names, p.first.Followed...); len(names) > 0 {
-		p.Add("links", GradeOK, fmt.Sprintf("%d lead out of their places, and are followed: %s", len(names),
+	if names = append(names, r.first.Followed...); len(names) > 0 {
+		r.Add("links", GradeOK, fmt.Sprintf("%d lead out of their places, and are followed: %s", len(names),
 			printable.List(names)))
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 // checkListed compares what the server lists with what the scan has found. A running
 // DDL looks like a difference, so a difference must persist for a while.
-func (p *Report) checkListed(ctx context.Context, o Options) error {
+func (r *Report) checkListed(ctx context.Context, o Options) error {
 	const tries, pause = 4, 200 * time.Millisecond
 	var lasting datadir.Difference
 	for i := range tries {
@@ -31,11 +31,11 @@ func (p *Report) checkListed(ctx context.Context, o Options) error {
 			return err
 		}
 		if i > 0 {
-			if p.first, err = p.Layout.Scan(ctx); err != nil {
+			if r.first, err = r.Layout.Scan(ctx); err != nil {
 				return err
 			}
 		}
-		found := p.compare(listed)
+		found := r.compare(listed)
 		if i == 0 {
 			lasting = found
 		}
@@ -44,45 +44,45 @@ func (p *Report) checkListed(ctx context.Context, o Options) error {
 		}
 	}
 	if len(lasting.Databases) > 0 {
-		p.Add(CheckTables, GradeError, WithoutDirectory+printable.List(lasting.Databases))
+		r.Add(CheckTables, GradeError, WithoutDirectory+printable.List(lasting.Databases))
 	}
-	if p.Unlisted = lasting.Surplus; len(p.Unlisted) > 0 {
-		p.note(CheckTables, GradeWarning, "the server does not list these tables and cannot open them: "+
-			datadir.ListNames(p.Unlisted), "they are in the backup as they are; drop their files if nobody needs them")
+	if r.Unlisted = lasting.Surplus; len(r.Unlisted) > 0 {
+		r.note(CheckTables, GradeWarning, "the server does not list these tables and cannot open them: "+
+			datadir.ListNames(r.Unlisted), "they are in the backup as they are; drop their files if nobody needs them")
 	}
-	return p.addMissing(ctx, o, lasting.Missing)
+	return r.addMissing(ctx, o, lasting.Missing)
 }
 
 // compare compares a scan with what the server lists.
-func (p *Report) compare(listed datadir.Listing) datadir.Difference {
+func (r *Report) compare(listed datadir.Listing) datadir.Difference {
 	var ours []datadir.TableName
-	for _, e := range p.first.Entries {
+	for _, e := range r.first.Entries {
 		if e.IsDefinition() || e.Discovered() {
 			ours = append(ours, e.Key().SQL())
 		}
 	}
-	compare := p.Layout.Reconciler(p.first)
+	compare := r.Layout.Reconciler(r.first)
 	d := compare.Tables(ours, listed.Tables)
 	d.Missing = slices.DeleteFunc(d.Missing, func(q datadir.TableName) bool {
-		return p.Layout.Selection != nil && !p.Layout.Selection.Filter.Table(q.Database, q.Name) ||
-			slices.Contains(p.first.Closed, filename.Encode(q.Database))
+		return r.Layout.Selection != nil && !r.Layout.Selection.Filter.Table(q.Database, q.Name) ||
+			slices.Contains(r.first.Closed, filename.Encode(q.Database))
 	})
-	databases := slices.Clone(p.first.ExcludedDatabases)
-	for _, dir := range p.first.Databases {
+	databases := slices.Clone(r.first.ExcludedDatabases)
+	for _, dir := range r.first.Databases {
 		databases = append(databases, filename.SQL(dir))
 	}
-	d.Databases = compare.Databases(p.Layout, databases, listed.Databases)
+	d.Databases = compare.Databases(r.Layout, databases, listed.Databases)
 	return d
 }
 
 // addMissing reports tables without files. Those of an engine that keeps everything
 // elsewhere, such as S3, are left out like other unsupported ones. Those whose definition
 // the server cannot read either have a problem.
-func (p *Report) addMissing(ctx context.Context, o Options, tables []datadir.TableName) error {
+func (r *Report) addMissing(ctx context.Context, o Options, tables []datadir.TableName) error {
 	var lost []datadir.TableName
 	var broken []datadir.TableProblem
 	for _, q := range tables {
-		why, special := p.Layout.DefinitionProblem(q)
+		why, special := r.Layout.DefinitionProblem(q)
 		if special {
 			continue // checkUnread names it. The server must not be asked: it would wait for a FIFO, too
 		}
@@ -93,19 +93,19 @@ func (p *Report) addMissing(ctx context.Context, o Options, tables []datadir.Tab
 			return err
 		case why != "" && (gone || info.Problem != ""):
 			frm := datadir.DefinitionOf(q).Path()
-			p.Layout.BadDefinitions[frm] = datadir.BadDefinition(frm, why)
-			broken = append(broken, datadir.TableProblem{Table: q, Problem: p.Layout.BadDefinitions[frm]})
+			r.Layout.BadDefinitions[frm] = datadir.BadDefinition(frm, why)
+			broken = append(broken, datadir.TableProblem{Table: q, Problem: r.Layout.BadDefinitions[frm]})
 		case info.Engine == "" || datadir.SupportedEngine(info.Engine):
 			lost = append(lost, q)
 		default:
-			p.Fileless = append(p.Fileless, repo.LeftOut{
+			r.Fileless = append(r.Fileless, repo.LeftOut{
 				Database: q.Database, Name: q.Name, Engine: info.Engine, Reason: datadir.OutsideReason,
 			})
 		}
 	}
-	p.noteProblems(broken)
+	r.noteProblems(broken)
 	if len(lost) > 0 {
-		p.Add(CheckTables, GradeError, WithoutFiles+datadir.ListNames(lost))
+		r.Add(CheckTables, GradeError, WithoutFiles+datadir.ListNames(lost))
 	}
 	return nil
 }

@@ -48,9 +48,9 @@ type Report struct {
 }
 
 // Errors joins the findings that forbid a backup, nil if there are none.
-func (p *Report) Errors() error {
+func (r *Report) Errors() error {
 	var all []error
-	for _, f := range p.Findings {
+	for _, f := range r.Findings {
 		if f.Grade != GradeError {
 			continue
 		}
@@ -60,9 +60,9 @@ func (p *Report) Errors() error {
 }
 
 // Warnings are the texts of the findings that a backup records.
-func (p *Report) Warnings() []string {
+func (r *Report) Warnings() []string {
 	var all []string
-	for _, f := range p.Findings {
+	for _, f := range r.Findings {
 		if f.Grade == GradeWarning && !f.transient {
 			all = append(all, f.Text)
 		}
@@ -83,8 +83,8 @@ func (e *FindingError) Fault() fault.Kind { return fault.Config }
 func (e *FindingError) Hints() []hint.Text { return e.Finding.Hints }
 
 // Add adds a finding, which a backup records if it is a warning.
-func (p *Report) Add(check, grade, text string, hints ...hint.Text) {
-	p.Findings = append(p.Findings, Finding{Check: check, Grade: grade, Text: text, Hints: hints})
+func (r *Report) Add(check, grade, text string, hints ...hint.Text) {
+	r.Findings = append(r.Findings, Finding{Check: check, Grade: grade, Text: text, Hints: hints})
 }
 
 // Check makes all checks that a backup makes before it locks anything, and
@@ -92,21 +92,21 @@ func (p *Report) Add(check, grade, text string, hints ...hint.Text) {
 // in the findings.
 func Check(ctx context.Context, o Options) (*Report, error) {
 	const sample = time.Second // of the server's writes
-	p, err := check(ctx, o, sample)
-	defer p.Close()
-	if err != nil || !p.scanned {
-		return p, err
+	r, err := check(ctx, o, sample)
+	defer r.Close()
+	if err != nil || !r.scanned {
+		return r, err
 	}
-	if err := p.checkUnowned(ctx, o); err != nil {
+	if err := r.checkUnowned(ctx, o); err != nil {
 		return nil, err
 	}
-	return p, p.checkProblems(ctx, o.Server)
+	return r, r.checkProblems(ctx, o.Server)
 }
 
 // Close releases what reading the server's files needed. On a nil Report it does nothing.
-func (p *Report) Close() {
-	if p != nil {
-		p.Layout.Files.Close() //nolint:errcheck // only read
+func (r *Report) Close() {
+	if r != nil {
+		r.Layout.Files.Close() //nolint:errcheck // only read
 	}
 }
 
@@ -120,70 +120,70 @@ func check(ctx context.Context, o Options, sample time.Duration) (_ *Report, err
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Report{}
+	r := &Report{}
 	defer func() {
 		if err != nil {
-			p.Close()
+			r.Close()
 		}
 	}()
-	if p.Facts, err = o.Server.Facts(ctx); err != nil {
+	if r.Facts, err = o.Server.Facts(ctx); err != nil {
 		return nil, err
 	}
-	p.checkServer()
-	p.checkPlugins()
-	if err := p.checkPrivileges(ctx, o.Server); err != nil {
+	r.checkServer()
+	r.checkPlugins()
+	if err := r.checkPrivileges(ctx, o.Server); err != nil {
 		return nil, err
 	}
-	p.checkHistoryTable(ctx, o)
-	if err := p.checkDatadir(ctx, o); err != nil {
+	r.checkHistoryTable(ctx, o)
+	if err := r.checkDatadir(ctx, o); err != nil {
 		return nil, err
 	}
-	if p.Errors() == nil { // what follows reads the data directory
-		err = p.checkFilter(ctx, o)
+	if r.Errors() == nil { // what follows reads the data directory
+		err = r.checkFilter(ctx, o)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if p.Errors() != nil { // what follows needs the filter
-		return p, errors.Join(p.checkRepository(ctx, o), p.checkSpool(ctx, o))
+	if r.Errors() != nil { // what follows needs the filter
+		return r, errors.Join(r.checkRepository(ctx, o), r.checkSpool(ctx, o))
 	}
-	redo, err := p.watchRedo(ctx, o.Server, sample)
+	redo, err := r.watchRedo(ctx, o.Server, sample)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.scanTables(ctx, o); err != nil {
+	if err := r.scanTables(ctx, o); err != nil {
 		return nil, err
 	}
-	p.checkDescriptors()
+	r.checkDescriptors()
 	for _, check := range []func(context.Context, Options) error{
-		p.checkRepository, p.checkSource, p.checkSpace, p.checkSpool, p.checkClock, p.checkObstacles,
+		r.checkRepository, r.checkSource, r.checkSpace, r.checkSpool, r.checkClock, r.checkObstacles,
 	} {
 		if err := check(ctx, o); err != nil {
 			return nil, err
 		}
 	}
-	return p, redo(ctx)
+	return r, redo(ctx)
 }
 
 func on(value string) bool { return value == "ON" || value == "1" }
 
 // note is Add for something that may be different in a minute.
-func (p *Report) note(check, grade, text string, hints ...hint.Text) {
-	p.Findings = append(p.Findings, Finding{Check: check, Grade: grade, Text: text, Hints: hints, transient: true})
+func (r *Report) note(check, grade, text string, hints ...hint.Text) {
+	r.Findings = append(r.Findings, Finding{Check: check, Grade: grade, Text: text, Hints: hints, transient: true})
 }
 
 // checkPrivileges names what the account lacks.
-func (p *Report) checkPrivileges(ctx context.Context, server *stage.Server) error {
+func (r *Report) checkPrivileges(ctx context.Context, server *stage.Server) error {
 	missing, err := server.MissingGrants(ctx)
 	if err != nil {
 		return err
 	}
 	if len(missing) == 0 {
-		p.Add("privileges", GradeOK, "the account may do all that a backup needs")
+		r.Add("privileges", GradeOK, "the account may do all that a backup needs")
 		return nil
 	}
 	// GRANT RELOAD, PROCESS ON *.* TO 'backup'@'localhost'
 	lacking, account, _ := strings.Cut(strings.TrimPrefix(missing[0], "GRANT "), " ON *.* TO ")
-	p.Add("privileges", GradeError, fmt.Sprintf("account %s lacks %s", account, lacking), hint.Plain(missing...)...)
+	r.Add("privileges", GradeError, fmt.Sprintf("account %s lacks %s", account, lacking), hint.Plain(missing...)...)
 	return nil
 }

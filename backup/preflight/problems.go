@@ -16,8 +16,8 @@ import (
 // checkProblems warns of tables that have a problem. It opens every file that says
 // something about one, so a backup skips this check and judges what it has copied. A
 // running DDL looks like a problem, so what is found is checked twice.
-func (p *Report) checkProblems(ctx context.Context, server *stage.Server) error {
-	found, old, err := lookForProblems(ctx, p.Layout, server, p.first.Entries)
+func (r *Report) checkProblems(ctx context.Context, server *stage.Server) error {
+	found, old, err := lookForProblems(ctx, r.Layout, server, r.first.Entries)
 	if err != nil {
 		return err
 	}
@@ -28,29 +28,29 @@ func (p *Report) checkProblems(ctx context.Context, server *stage.Server) error 
 			return context.Cause(ctx)
 		case <-time.After(pause):
 		}
-		s, err := p.Layout.Scan(ctx)
+		s, err := r.Layout.Scan(ctx)
 		if err != nil {
 			return err
 		}
 		s.Entries = slices.DeleteFunc(s.Entries, func(e datadir.Entry) bool { return found[e.Key()] == datadir.Problem{} })
-		again, _, err := lookForProblems(ctx, p.Layout, server, s.Entries)
+		again, _, err := lookForProblems(ctx, r.Layout, server, s.Entries)
 		if err != nil {
 			return err
 		}
 		maps.DeleteFunc(found, func(key datadir.TableKey, was datadir.Problem) bool { return again[key] != was })
 	}
 	if len(old) > 0 {
-		p.note(CheckTables, GradeWarning, OutdatedText(old), upgradeHint)
+		r.note(CheckTables, GradeWarning, OutdatedText(old), upgradeHint)
 	}
 	var all []datadir.TableProblem
 	for _, key := range slices.SortedFunc(maps.Keys(found), func(a, b datadir.TableKey) int {
 		return strings.Compare(a.Database+"/"+a.Table, b.Database+"/"+b.Table)
 	}) {
-		if q := key.SQL(); !slices.Contains(p.Unlisted, q) {
+		if q := key.SQL(); !slices.Contains(r.Unlisted, q) {
 			all = append(all, datadir.TableProblem{Table: q, Problem: found[key]})
 		}
 	}
-	p.noteProblems(all)
+	r.noteProblems(all)
 	return nil
 }
 
@@ -95,17 +95,17 @@ const (
 
 // noteProblems adds a warning of each problem, with each piece of advice after the last
 // warning that it is about.
-func (p *Report) noteProblems(all []datadir.TableProblem) {
+func (r *Report) noteProblems(all []datadir.TableProblem) {
 	groups := datadir.GroupProblems(all)
 	for i, g := range groups {
 		again := func(other datadir.ProblemGroup) bool { return other.Problem.NameOnly == g.Problem.NameOnly }
 		switch {
 		case slices.ContainsFunc(groups[i+1:], again):
-			p.note(CheckTables, GradeWarning, g.String())
+			r.note(CheckTables, GradeWarning, g.String())
 		case g.Problem.NameOnly:
-			p.note(CheckTables, GradeWarning, g.String(), upperCaseHint)
+			r.note(CheckTables, GradeWarning, g.String(), upperCaseHint)
 		default:
-			p.note(CheckTables, GradeWarning, g.String(), problemHint)
+			r.note(CheckTables, GradeWarning, g.String(), problemHint)
 		}
 	}
 }

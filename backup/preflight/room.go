@@ -14,46 +14,46 @@ import (
 )
 
 // checkRepository makes sure that the repository may be written to, if its store can tell.
-func (p *Report) checkRepository(ctx context.Context, o Options) error {
-	r := o.Repository
-	if r == nil {
-		p.Add("repository", GradeError, strings.TrimPrefix(o.NoRepository.Error(), "repository: "),
+func (r *Report) checkRepository(ctx context.Context, o Options) error {
+	repository := o.Repository
+	if repository == nil {
+		r.Add("repository", GradeError, strings.TrimPrefix(o.NoRepository.Error(), "repository: "),
 			hint.Of(o.NoRepository)...)
 		return nil
 	}
-	if err := r.Writable(ctx); err != nil {
-		p.Add("repository", GradeError, err.Error(), "run mbk as the user who owns the repository, or give it to the user "+
+	if err := repository.Writable(ctx); err != nil {
+		r.Add("repository", GradeError, err.Error(), "run mbk as the user who owns the repository, or give it to the user "+
 			"who runs mbk")
 		return nil
 	}
-	if dir := r.Dir(); dir != "" && disk.Within(dir, p.Layout.Dir) {
-		p.Add("repository", GradeError, dir+" lies in the data directory: the server would take it for a database, and a "+
+	if dir := repository.Dir(); dir != "" && disk.Within(dir, r.Layout.Dir) {
+		r.Add("repository", GradeError, dir+" lies in the data directory: the server would take it for a database, and a "+
 			"backup would hold the backups before it",
-			hint.Text("choose a folder for the repository that is not in "+p.Layout.Dir))
+			hint.Text("choose a folder for the repository that is not in "+r.Layout.Dir))
 		return nil
 	}
-	text := r.String() + " can be written to"
-	if r.New() {
-		text = r.String() + " is empty and becomes a new repository"
+	text := repository.String() + " can be written to"
+	if repository.New() {
+		text = repository.String() + " is empty and becomes a new repository"
 	}
-	p.Add("repository", GradeOK, text)
-	return p.checkExposed(ctx, r)
+	r.Add("repository", GradeOK, text)
+	return r.checkExposed(ctx, repository)
 }
 
 // checkExposed warns of a repository in which users other than its owner can replace
 // backups.
-func (p *Report) checkExposed(ctx context.Context, r *repo.Repository) error {
-	found, err := r.Exposed(ctx)
+func (r *Report) checkExposed(ctx context.Context, repository *repo.Repository) error {
+	found, err := repository.Exposed(ctx)
 	for _, text := range found {
-		p.Add("repository", GradeWarning, text+": whoever can write there can exchange or remove backups",
-			hint.Text("leave a repository to one user: chmod -R go-w "+r.String()))
+		r.Add("repository", GradeWarning, text+": whoever can write there can exchange or remove backups",
+			hint.Text("leave a repository to one user: chmod -R go-w "+repository.String()))
 	}
 	return err
 }
 
 // checkSpace compares the free space of the repository with what the backup will need,
 // estimated from the compression ratio of the newest backup or from a careful guess.
-func (p *Report) checkSpace(ctx context.Context, o Options) error {
+func (r *Report) checkSpace(ctx context.Context, o Options) error {
 	if o.Repository == nil {
 		return nil
 	}
@@ -64,7 +64,7 @@ func (p *Report) checkSpace(ctx context.Context, o Options) error {
 	if !space.Known {
 		return nil
 	}
-	need, err := p.expectedSize(ctx, o)
+	need, err := r.expectedSize(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -79,16 +79,16 @@ func (p *Report) checkSpace(ctx context.Context, o Options) error {
 		if space.Free >= need {
 			advice += ", or allow less with " + hint.Option("min-free")
 		}
-		p.Add("space", GradeError, text, advice)
+		r.Add("space", GradeError, text, advice)
 		return nil
 	}
-	p.Add("space", GradeOK, text)
+	r.Add("space", GradeOK, text)
 	return nil
 }
 
 // checkSpool checks the space for redo that the repository does not take fast enough. It
 // need not hold more than the server writes during the backup.
-func (p *Report) checkSpool(_ context.Context, o Options) error {
+func (r *Report) checkSpool(_ context.Context, o Options) error {
 	space, err := disk.SpaceOf(o.SpoolDir)
 	if err != nil {
 		return fmt.Errorf("spool folder: %w", err)
@@ -96,18 +96,18 @@ func (p *Report) checkSpool(_ context.Context, o Options) error {
 	const little = 1 << 30
 	text := fmt.Sprintf("%s free in %s", humanize.IBytes(uint64(space.Free)), o.SpoolDir)
 	if space.Free < little+o.MinFree.Of(space.Total) {
-		p.note("spool", GradeWarning, text+", where redo waits that the repository does not take fast enough",
+		r.note("spool", GradeWarning, text+", where redo waits that the repository does not take fast enough",
 			"name a folder with more room with "+hint.Option("spool-dir"))
 		return nil
 	}
-	p.note("spool", GradeOK, text)
+	r.note("spool", GradeOK, text)
 	return nil
 }
 
 // expectedSize is in bytes.
-func (p *Report) expectedSize(ctx context.Context, o Options) (int64, error) {
+func (r *Report) expectedSize(ctx context.Context, o Options) (int64, error) {
 	if o.Codec == pack.None {
-		return p.Bytes, nil
+		return r.Bytes, nil
 	}
 	list, err := o.Repository.List(ctx)
 	if err != nil {
@@ -115,8 +115,8 @@ func (p *Report) expectedSize(ctx context.Context, o Options) (int64, error) {
 	}
 	if n := len(list); n > 0 && list[n-1].BytesRead > 0 && list[n-1].BytesStored > 0 {
 		last := list[n-1]
-		return int64(float64(p.Bytes) * float64(last.BytesStored) / float64(last.BytesRead)), nil
+		return int64(float64(r.Bytes) * float64(last.BytesStored) / float64(last.BytesRead)), nil
 	}
 	const carefulRatio = 4 // few data sets compress better
-	return p.Bytes / carefulRatio, nil
+	return r.Bytes / carefulRatio, nil
 }

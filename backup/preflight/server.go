@@ -16,43 +16,43 @@ import (
 )
 
 // checkServer checks the server's version and state.
-func (p *Report) checkServer() {
-	v := p.Facts.Variables
-	p.checkVersion()
+func (r *Report) checkServer() {
+	v := r.Facts.Variables
+	r.checkVersion()
 	if n, _ := strconv.Atoi(v["innodb_force_recovery"]); n > 0 {
-		p.Add("server", GradeError, fmt.Sprintf("innodb_force_recovery is %d: the server runs on damaged data", n),
+		r.Add("server", GradeError, fmt.Sprintf("innodb_force_recovery is %d: the server runs on damaged data", n),
 			"repair the server and start it without innodb_force_recovery")
 	}
 	if on(v["innodb_read_only"]) {
-		p.Add("server", GradeError, "innodb_read_only is ON: the server writes no checkpoints",
+		r.Add("server", GradeError, "innodb_read_only is ON: the server writes no checkpoints",
 			"stop the server and copy its files instead, or start it without innodb_read_only")
 	}
-	p.checkLogFlush(v["innodb_flush_log_at_trx_commit"], v["innodb_flush_log_at_timeout"])
+	r.checkLogFlush(v["innodb_flush_log_at_trx_commit"], v["innodb_flush_log_at_timeout"])
 	if on(v["innodb_log_archive"]) {
-		p.Add("server", GradeError, "innodb_log_archive is ON: its log format is not known to this mbk",
+		r.Add("server", GradeError, "innodb_log_archive is ON: its log format is not known to this mbk",
 			"set innodb_log_archive=OFF or use a newer mbk")
 	}
 }
 
 // checkVersion compares the server's version with those that mbk is tested with.
-func (p *Report) checkVersion() {
+func (r *Report) checkVersion() {
 	const tested = "10.5 to 11.8"
-	version := p.Facts.Version
-	text := fmt.Sprintf("MariaDB %s at %s", version, p.Facts.Hostname)
+	version := r.Facts.Version
+	text := fmt.Sprintf("MariaDB %s at %s", version, r.Facts.Hostname)
 	switch {
 	case !version.AtLeast(10, 5, 0):
-		p.Add("server", GradeError, text+" is too old", "this mbk backs up MariaDB "+tested)
+		r.Add("server", GradeError, text+" is too old", "this mbk backs up MariaDB "+tested)
 	case version.AtLeast(11, 9, 0):
-		p.Add("server", GradeWarning, text+" is newer than those that this mbk was tested with, "+tested,
+		r.Add("server", GradeWarning, text+" is newer than those that this mbk was tested with, "+tested,
 			"prove a backup of it: mbk verify latest --depth boot")
 	default:
-		p.Add("server", GradeOK, text)
+		r.Add("server", GradeOK, text)
 	}
 }
 
 // checkLogFlush checks how long the end of a backup has to wait, with commits blocked, for
 // the server to flush its redo log.
-func (p *Report) checkLogFlush(mode, timeout string) {
+func (r *Report) checkLogFlush(mode, timeout string) {
 	const longest = 3 // seconds; the redo tail waits for 5
 	seconds, err := strconv.Atoi(timeout)
 	if mode != "0" || err != nil || seconds <= 1 {
@@ -64,27 +64,27 @@ func (p *Report) checkLogFlush(mode, timeout string) {
 	if seconds > longest {
 		grade = GradeError
 	}
-	p.Add("server", grade, text, "SET GLOBAL innodb_flush_log_at_timeout=1")
+	r.Add("server", grade, text, "SET GLOBAL innodb_flush_log_at_timeout=1")
 }
 
 // checkPlugins lists the plugins that a restore needs.
-func (p *Report) checkPlugins() {
+func (r *Report) checkPlugins() {
 	var needed []string
-	for _, plugin := range p.Facts.Plugins {
+	for _, plugin := range r.Facts.Plugins {
 		readsPages := plugin.Type == "ENCRYPTION" || strings.HasPrefix(strings.ToLower(plugin.Name), "provider_")
 		if readsPages && plugin.Library != "" && plugin.Status == "ACTIVE" {
 			needed = append(needed, plugin.Name)
 		}
 	}
 	if len(needed) > 0 {
-		p.Add("plugins", GradeOK, "a restore needs the plugins "+strings.Join(needed, ", "))
+		r.Add("plugins", GradeOK, "a restore needs the plugins "+strings.Join(needed, ", "))
 	}
 }
 
 // watchRedo records the server's position in its redo log. The function that it returns
 // compares it with the position at least the given time later, and judges how soon the
 // server could overwrite redo that was not read yet.
-func (p *Report) watchRedo(ctx context.Context, server *stage.Server, least time.Duration) (
+func (r *Report) watchRedo(ctx context.Context, server *stage.Server, least time.Duration) (
 	compare func(context.Context) error, err error,
 ) {
 	begin := time.Now()
@@ -102,7 +102,7 @@ func (p *Report) watchRedo(ctx context.Context, server *stage.Server, least time
 		if err != nil {
 			return err
 		}
-		p.checkRedo(first, last, time.Since(begin))
+		r.checkRedo(first, last, time.Since(begin))
 		return nil
 	}, nil
 }
@@ -110,12 +110,12 @@ func (p *Report) watchRedo(ctx context.Context, server *stage.Server, least time
 // checkRedo judges the redo log by two positions. A backup reads the log from the newest
 // checkpoint on, as fast as it can. So the server must not come round to that checkpoint
 // before the reader has passed it, nor lap a reader that is delayed for a moment.
-func (p *Report) checkRedo(first, last innodb.LSNs, between time.Duration) {
+func (r *Report) checkRedo(first, last innodb.LSNs, between time.Duration) {
 	const (
 		leastSample = 200 * time.Millisecond
 		leastTime   = 15 * time.Second // a stalled disk or a busy machine may delay the reader that long
 	)
-	v := p.Facts.Variables
+	v := r.Facts.Variables
 	capacity, _ := strconv.ParseInt(v["innodb_log_file_size"], 10, 64) // not a number: 0
 	if files, err := strconv.ParseInt(v["innodb_log_files_in_group"], 10, 64); err == nil {
 		capacity *= files
@@ -125,19 +125,19 @@ func (p *Report) checkRedo(first, last innodb.LSNs, between time.Duration) {
 		humanize.IBytes(uint64(age)))
 	rate := float64(last.Current-first.Current) / between.Seconds()
 	if between < leastSample || capacity == 0 {
-		p.Add("redo", GradeOK, text)
+		r.Add("redo", GradeOK, text)
 		return
 	}
 	text += fmt.Sprintf("; the server writes %s/s", humanize.IBytes(uint64(rate)))
 	room := time.Duration(float64(max(capacity-age, 0)) / max(rate, 1) * float64(time.Second))
 	if room < leastTime {
-		p.note("redo", GradeWarning, text+fmt.Sprintf(" and could overwrite what a backup has to read first within %s",
+		r.note("redo", GradeWarning, text+fmt.Sprintf(" and could overwrite what a backup has to read first within %s",
 			room.Round(100*time.Millisecond)),
 			"make innodb_log_file_size larger: a backup fails with exit code 4 if the server overwrites redo that was not "+
 				"read yet")
 		return
 	}
-	p.Add("redo", GradeOK, text)
+	r.Add("redo", GradeOK, text)
 }
 
 // mostSkew is how much clocks may differ.
@@ -145,7 +145,7 @@ const mostSkew = 5 * time.Second
 
 // checkClock compares this machine's clock with the server's and with the newest
 // backup: ids are times, and the newest id is the latest backup.
-func (p *Report) checkClock(ctx context.Context, o Options) error {
+func (r *Report) checkClock(ctx context.Context, o Options) error {
 	asked := time.Now()
 	server, err := o.Server.Clock(ctx)
 	if err != nil {
@@ -160,22 +160,22 @@ func (p *Report) checkClock(ctx context.Context, o Options) error {
 	const correct = "set the clock of this machine right: ids are made of it, and the newest id is taken for the " +
 		"latest backup"
 	if n := len(list); n > 0 && list[n-1].Started.After(asked.Add(mostSkew)) {
-		p.Add("clock", GradeError, fmt.Sprintf("backup %s began %s after now: a new backup would not be the latest",
+		r.Add("clock", GradeError, fmt.Sprintf("backup %s began %s after now: a new backup would not be the latest",
 			list[n-1].ID, list[n-1].Started.Sub(asked).Round(time.Second)), correct)
 		return nil
 	}
 	ahead, took := server.Sub(asked), time.Since(asked)
 	if ahead > mostSkew+took || ahead < -mostSkew {
-		p.Add("clock", GradeWarning, fmt.Sprintf("the server's clock says %s, this machine's %s", server.Format(time.RFC3339),
+		r.Add("clock", GradeWarning, fmt.Sprintf("the server's clock says %s, this machine's %s", server.Format(time.RFC3339),
 			asked.UTC().Format(time.RFC3339)), correct)
 		return nil
 	}
-	p.Add("clock", GradeOK, "the server's time is this machine's")
+	r.Add("clock", GradeOK, "the server's time is this machine's")
 	return nil
 }
 
 // checkObstacles reports what would make a backup wait.
-func (p *Report) checkObstacles(ctx context.Context, o Options) error {
+func (r *Report) checkObstacles(ctx context.Context, o Options) error {
 	const longRunning = 5 * time.Second
 	holder := ""
 	if o.Repository != nil {
@@ -185,7 +185,7 @@ func (p *Report) checkObstacles(ctx context.Context, o Options) error {
 		}
 	}
 	if holder != "" {
-		p.note("busy", GradeWarning, "the repository is locked by "+holder,
+		r.note("busy", GradeWarning, "the repository is locked by "+holder,
 			"one command at a time changes a repository: wait until that one has ended")
 	}
 	found, err := o.Server.Obstacles(ctx, longRunning)
@@ -193,11 +193,11 @@ func (p *Report) checkObstacles(ctx context.Context, o Options) error {
 		return err
 	}
 	for _, b := range found {
-		p.note("busy", GradeWarning, b.String(), "a backup waits for it, for as long as "+hint.Option("lock-wait")+
+		r.note("busy", GradeWarning, b.String(), "a backup waits for it, for as long as "+hint.Option("lock-wait")+
 			", and fails with exit code 4 then")
 	}
 	if holder == "" && len(found) == 0 {
-		p.note("busy", GradeOK, "nothing is in the way of a backup")
+		r.note("busy", GradeOK, "nothing is in the way of a backup")
 	}
 	return nil
 }

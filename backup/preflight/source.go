@@ -13,11 +13,11 @@ import (
 // checkSource makes sure that the repository holds backups of this server only. Backups of
 // two servers in one repository would be taken for those of one: the newest would be
 // restored whichever server it is of, and expiry would count both together.
-func (p *Report) checkSource(ctx context.Context, o Options) error {
+func (r *Report) checkSource(ctx context.Context, o Options) error {
 	if o.Repository == nil {
 		return nil
 	}
-	control, err := p.Layout.ReadAriaControl()
+	control, err := r.Layout.ReadAriaControl()
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (p *Report) checkSource(ctx context.Context, o Options) error {
 		if list[i].DataUUID == "" {
 			continue // its record is lost
 		}
-		p.compareSource(&list[i].Attempt, control.UUID.String(), o)
+		r.compareSource(&list[i].Attempt, control.UUID.String(), o)
 		break
 	}
 	return nil
@@ -38,26 +38,26 @@ func (p *Report) checkSource(ctx context.Context, o Options) error {
 // compareSource compares this server with the one of a backup. A data directory has
 // its own id (Aria's), which its copies keep, whether the server has moved with it or was
 // set up from a backup. Copies that replicate have different server ids.
-func (p *Report) compareSource(last *repo.Attempt, uuid string, o Options) {
-	sameData, sameID := last.DataUUID == uuid, last.ServerID == p.Facts.ServerID
-	samePlace := last.Hostname == p.Facts.Hostname && filepath.Clean(last.Datadir) == filepath.Clean(p.Facts.Datadir)
+func (r *Report) compareSource(last *repo.Attempt, uuid string, o Options) {
+	sameData, sameID := last.DataUUID == uuid, last.ServerID == r.Facts.ServerID
+	samePlace := last.Hostname == r.Facts.Hostname && filepath.Clean(last.Datadir) == filepath.Clean(r.Facts.Datadir)
 	newest := fmt.Sprintf("the newest backup, %s, is of %s", last.ID, placeOf(last.Hostname, last.Datadir, last.ServerID))
 	switch {
 	case sameData && samePlace:
 		return
 	case samePlace:
-		p.Add("repository", GradeWarning, newest+", but the data directory has been created again since")
+		r.Add("repository", GradeWarning, newest+", but the data directory has been created again since")
 	case sameData && sameID:
-		p.Add("repository", GradeWarning, fmt.Sprintf("%s: this server, %s, has moved from there, or is a copy", newest,
-			here(p.Facts)),
+		r.Add("repository", GradeWarning, fmt.Sprintf("%s: this server, %s, has moved from there, or is a copy", newest,
+			here(r.Facts)),
 			"if it is a copy, give it its own repository")
 	case o.NewServer:
-		p.Add("repository", GradeWarning, fmt.Sprintf("%s; from now on the repository is for %s", newest, here(p.Facts)))
+		r.Add("repository", GradeWarning, fmt.Sprintf("%s; from now on the repository is for %s", newest, here(r.Facts)))
 	case sameData:
-		p.Add("repository", GradeError, fmt.Sprintf("%s, of which this server, %s, is a copy", newest, here(p.Facts)),
+		r.Add("repository", GradeError, fmt.Sprintf("%s, of which this server, %s, is a copy", newest, here(r.Facts)),
 			newServerHints()...)
 	default:
-		p.Add("repository", GradeError, fmt.Sprintf("%s, which is another server than this, %s", newest, here(p.Facts)),
+		r.Add("repository", GradeError, fmt.Sprintf("%s, which is another server than this, %s", newest, here(r.Facts)),
 			newServerHints()...)
 	}
 }

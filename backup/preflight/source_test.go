@@ -37,22 +37,22 @@ func TestCompareSource(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, said := range []bool{false, true} {
-				p := Report{Facts: tt.now}
-				p.compareSource(&last, tt.uuid, Options{NewServer: said})
+				r := Report{Facts: tt.now}
+				r.compareSource(&last, tt.uuid, Options{NewServer: said})
 				grade, text, says := tt.grade, "", tt.says
 				if said && grade == GradeError {
 					grade, says = GradeWarning, "from now on the repository is for"
 				}
 				found := ""
-				for _, f := range p.Findings {
+				for _, f := range r.Findings {
 					found, text = found+f.Grade, text+f.Text
 				}
 				if found != grade || !strings.Contains(text, says) || grade != "" &&
 					!strings.Contains(text, "20261122T000658Z-full, is of db1:/var/lib/mysql (server_id 1)") {
 					t.Errorf("with --new-server=%t: %q %q, want %q %q", said, found, text, grade, says)
 				}
-				if grade == GradeError && len(p.Findings[0].Hints) != 2 {
-					t.Errorf("hints: %q", p.Findings[0].Hints)
+				if grade == GradeError && len(r.Findings[0].Hints) != 2 {
+					t.Errorf("hints: %q", r.Findings[0].Hints)
 				}
 			}
 		})

@@ -24,90 +24,90 @@ func SkipHint() hint.Text {
 
 // scanTables scans the data directory for what cannot be backed up and sums
 // up the rest.
-func (p *Report) scanTables(ctx context.Context, o Options) error {
+func (r *Report) scanTables(ctx context.Context, o Options) error {
 	var err error
-	p.first, err = p.Layout.Scan(ctx)
+	r.first, err = r.Layout.Scan(ctx)
 	if errors.Is(err, fs.ErrPermission) {
-		p.Add("datadir", GradeError, err.Error(), rightsHint(p.Layout))
+		r.Add("datadir", GradeError, err.Error(), rightsHint(r.Layout))
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	for _, check := range []func(context.Context, Options) error{p.checkLinks, p.checkListed, p.checkClosed} {
+	for _, check := range []func(context.Context, Options) error{r.checkLinks, r.checkListed, r.checkClosed} {
 		if err := check(ctx, o); err != nil {
 			return err
 		}
 	}
-	p.checkReadable()
-	p.checkFiles()
-	for _, found := range p.Layout.StatAll(p.first.Entries) {
+	r.checkReadable()
+	r.checkFiles()
+	for _, found := range r.Layout.StatAll(r.first.Entries) {
 		if errors.Is(found.Err, fs.ErrNotExist) {
 			continue
 		}
 		if found.Err != nil {
-			p.addUnreached(found.Err)
+			r.addUnreached(found.Err)
 			continue
 		}
-		p.Bytes += found.Stat.Blocks
+		r.Bytes += found.Stat.Blocks
 	}
-	p.checkMerged()
-	p.checkViews()
-	p.checkUnread()
-	p.checkFollowed()
-	p.checkOwnFiles()
-	p.leftOut = append(datadir.UnsupportedTables(p.Layout, p.first), p.Fileless...)
-	for _, t := range p.leftOut {
+	r.checkMerged()
+	r.checkViews()
+	r.checkUnread()
+	r.checkFollowed()
+	r.checkOwnFiles()
+	r.leftOut = append(datadir.UnsupportedTables(r.Layout, r.first), r.Fileless...)
+	for _, t := range r.leftOut {
 		text := fmt.Sprintf("%s has engine %s, which cannot be backed up", printable.Table(t.Database, t.Name), t.Engine)
 		if o.SkipUnsupported {
-			p.Add(CheckTables, GradeWarning, text+"; it is left out")
+			r.Add(CheckTables, GradeWarning, text+"; it is left out")
 			continue
 		}
-		p.Add(CheckTables, GradeError, text, SkipHint())
+		r.Add(CheckTables, GradeError, text, SkipHint())
 	}
-	p.scanned = true
-	p.Add(CheckTables, GradeOK, fmt.Sprintf("%d databases, %d files, %s", len(p.first.Databases), len(p.first.Entries),
-		humanize.IBytes(uint64(p.Bytes))))
+	r.scanned = true
+	r.Add(CheckTables, GradeOK, fmt.Sprintf("%d databases, %d files, %s", len(r.first.Databases), len(r.first.Entries),
+		humanize.IBytes(uint64(r.Bytes))))
 	return nil
 }
 
 // checkReadable makes sure that every file may be read, so that a backup does not fail
 // after an hour.
-func (p *Report) checkReadable() {
+func (r *Report) checkReadable() {
 	var paths []string
-	for _, e := range p.first.Entries {
-		paths = append(paths, p.Layout.File(e))
+	for _, e := range r.first.Entries {
+		paths = append(paths, r.Layout.File(e))
 	}
-	denied := p.Layout.Denied(paths)
-	refused := p.passOver(denied)
+	denied := r.Layout.Denied(paths)
+	refused := r.passOver(denied)
 	if len(refused) == 0 {
 		return
 	}
 	files := make([]string, len(refused))
 	for i, e := range refused {
-		files[i] = p.Layout.File(e)
+		files[i] = r.Layout.File(e)
 	}
-	p.Add("datadir", GradeError, printable.List(files)+": permission denied", p.refusedHints(refused, files)...)
+	r.Add("datadir", GradeError, printable.List(files)+": permission denied", r.refusedHints(refused, files)...)
 }
 
 // passOver takes files that may not be read and that no table needs out of this scan and
 // all later ones. It returns those that a table needs.
-func (p *Report) passOver(denied []bool) []datadir.Entry {
+func (r *Report) passOver(denied []bool) []datadir.Entry {
 	var refused []datadir.Entry
-	kept := p.first.Entries[:0]
-	for i, e := range p.first.Entries {
+	kept := r.first.Entries[:0]
+	for i, e := range r.first.Entries {
 		switch {
 		case !denied[i]:
-		case p.Layout.Needed(e):
+		case r.Layout.Needed(e):
 			refused = append(refused, e)
 		default:
-			p.Layout.Skip[e.Path()] = true
-			p.first.Unreadable = append(p.first.Unreadable,
+			r.Layout.Skip[e.Path()] = true
+			r.first.Unreadable = append(r.first.Unreadable,
 				datadir.Unreadable{Entry: e, Name: e.Path(), Why: datadir.ErrDenied.Error()})
 			continue
 		}
 		kept = append(kept, e)
 	}
-	p.first.Entries = kept
+	r.first.Entries = kept
 	return refused
 }

@@ -10,15 +10,15 @@ import (
 )
 
 // checkUnowned warns of .ibd files for which InnoDB has no table.
-func (p *Report) checkUnowned(ctx context.Context, o Options) error {
+func (r *Report) checkUnowned(ctx context.Context, o Options) error {
 	d, err := datadir.ReadDictionary(ctx, o.Server)
 	if err != nil {
 		return err
 	}
-	p.checkUndefined(d)
-	found, moved, err := d.Unowned(p.Layout, d.Unknown(p.first.Entries), p.first.Entries)
+	r.checkUndefined(d)
+	found, moved, err := d.Unowned(r.Layout, d.Unknown(r.first.Entries), r.first.Entries)
 	for _, text := range moved {
-		p.note("files", GradeWarning, text+": a backup may fail", "give the file its name back")
+		r.note("files", GradeWarning, text+": a backup may fail", "give the file its name back")
 	}
 	if err != nil || len(found) == 0 {
 		return err
@@ -31,7 +31,7 @@ func (p *Report) checkUnowned(ctx context.Context, o Options) error {
 		return slices.Contains(discarded, strings.TrimSuffix(name, ".ibd"))
 	})
 	if len(found) > 0 {
-		p.note("files", GradeWarning, UnownedText(found), UnownedHint)
+		r.note("files", GradeWarning, UnownedText(found), UnownedHint)
 	}
 	return nil
 }
@@ -46,17 +46,17 @@ func UnownedText(names []string) string {
 const UnownedHint = "move such files out of the data directory, if nobody needs them"
 
 // checkUndefined warns of tablespaces of tables that have no definition.
-func (p *Report) checkUndefined(d *datadir.Dictionary) {
+func (r *Report) checkUndefined(d *datadir.Dictionary) {
 	var found []string
-	for _, e := range p.first.Entries {
-		if !e.IsInnoDB() || e.Volatile() || d.Spaces[e.DictionaryName()] == 0 || p.Layout.Needed(e) {
+	for _, e := range r.first.Entries {
+		if !e.IsInnoDB() || e.Volatile() || d.Spaces[e.DictionaryName()] == 0 || r.Layout.Needed(e) {
 			continue
 		}
-		if _, err := p.Layout.Stat(p.Layout.File(e)); err == nil { // else it was dropped or renamed
+		if _, err := r.Layout.Stat(r.Layout.File(e)); err == nil { // else it was dropped or renamed
 			found = append(found, e.Path())
 		}
 	}
 	if len(found) > 0 {
-		p.note("files", GradeWarning, OrphansText(found), orphansHint)
+		r.note("files", GradeWarning, OrphansText(found), orphansHint)
 	}
 }

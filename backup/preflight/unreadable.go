@@ -20,52 +20,52 @@ func UnreadText(loose string) string {
 }
 
 // checkUnread reports files that cannot be read.
-func (p *Report) checkUnread() {
-	needed, loose := p.Layout.SplitUnreadable(p.first.Unreadable)
+func (r *Report) checkUnread() {
+	needed, loose := r.Layout.SplitUnreadable(r.first.Unreadable)
 	if needed != "" {
-		p.Add("datadir", GradeError, "tables have files that cannot be read: "+needed, UnreadHint)
+		r.Add("datadir", GradeError, "tables have files that cannot be read: "+needed, UnreadHint)
 	}
 	if loose != "" {
-		p.Add("files", GradeWarning, UnreadText(loose), "remove them, if they are not yours")
+		r.Add("files", GradeWarning, UnreadText(loose), "remove them, if they are not yours")
 	}
 }
 
 // checkOwnFiles makes sure that files of InnoDB and Aria which belong to no table can be
 // read.
-func (p *Report) checkOwnFiles() {
-	paths := slices.Clone(p.Layout.System)
-	undo, err := p.Layout.UndoFiles()
+func (r *Report) checkOwnFiles() {
+	paths := slices.Clone(r.Layout.System)
+	undo, err := r.Layout.UndoFiles()
 	if err != nil {
-		p.addUnreached(err)
+		r.addUnreached(err)
 	}
 	paths = append(paths, undo...)
-	logs, err := p.Layout.Files.ReadDir(p.Layout.Aria)
+	logs, err := r.Layout.Files.ReadDir(r.Layout.Aria)
 	if err != nil {
-		p.addUnreached(fmt.Errorf("list Aria's logs: %w", err))
+		r.addUnreached(fmt.Errorf("list Aria's logs: %w", err))
 	}
-	paths = append(paths, filepath.Join(p.Layout.Aria, aria.ControlFile))
+	paths = append(paths, filepath.Join(r.Layout.Aria, aria.ControlFile))
 	for _, e := range logs {
 		if _, ok := aria.ParseLogName(e.Name()); ok {
-			paths = append(paths, filepath.Join(p.Layout.Aria, e.Name()))
+			paths = append(paths, filepath.Join(r.Layout.Aria, e.Name()))
 		}
 	}
 	for i, file := range paths {
-		s, err := p.Layout.Stat(file)
+		s, err := r.Layout.Stat(file)
 		if err == nil && !s.Regular() {
 			err = &serverfs.KindError{Path: file, Kind: serverfs.Kind(s.Mode)}
 		}
 		if err == nil {
-			err = p.Layout.Files.Readable(file)
+			err = r.Layout.Files.Readable(file)
 		}
-		if errors.Is(err, fs.ErrNotExist) && i >= len(p.Layout.System) {
+		if errors.Is(err, fs.ErrNotExist) && i >= len(r.Layout.System) {
 			continue // truncated or purged just now
 		}
 		if err != nil {
-			p.addUnreached(err)
+			r.addUnreached(err)
 			continue
 		}
-		if i < len(p.Layout.System) {
-			p.Bytes += s.Blocks
+		if i < len(r.Layout.System) {
+			r.Bytes += s.Blocks
 		}
 	}
 }
