@@ -119,35 +119,39 @@ func goalsMarkdown(all []reached) string {
 const whatLimits = `
 ## What the limits are
 
-**zstd.** Both tools spend nearly all of their time in the compressor, on all processors. mbk's, which is written in Go,
-takes about as much CPU time as zstd -1 of the C library for the same bytes,
-so there is nothing to win against the peer but its fixed seconds and its pipe, and the ratio grows towards 1 with the
-size of the data. What counts is the time of the compressor alone: what a backup does beside it is reading, page checksums,
-hashes and writing. Profiles show 50 % of the compressor's time in the search for matches, 18 % in the coding of sequences
-and 16 % in Huffman coding; windows of 128 KiB to 1 MiB and chunks of 128 KiB to 1 MiB do not change its speed measurably,
-neither does a build guided by its profile or for newer processors, and the next level takes twice the time for 2.4 % less. To let the faster search of s2
-find the matches and to code them as zstd (the library's converter) takes up to a fifth less time and 3 % more room. Packs are about 1 % larger than the peer's
-stream; presumably the search passes over some matches that zstd -1 takes. That chunks can be read on their own costs 0.1 %.
+**zstd.** Both tools spend nearly all of their time in the compressor, on all processors. mbk's compressor, which is
+written in Go, takes about as much CPU time as zstd -1 of the C library for the same bytes. So mbk can only gain the
+peer's fixed seconds and its pipe, and the ratio approaches 1 as the data grows. The time of the compressor alone is
+what counts: in addition a backup only reads, checks page checksums, hashes and writes. Profiles show 50 % of the
+compressor's time in the search for matches, 18 % in the coding of sequences and 16 % in Huffman coding. Windows of 128
+KiB to 1 MiB and chunks of 128 KiB to 1 MiB do not change its speed measurably, and neither does a profile-guided build
+or a build for newer processors. The next level takes twice the time for 2.4 % less. Finding matches with the faster
+search of s2 and coding them as zstd (the library's converter) takes up to a fifth less time and 3 % more space. Packs
+are about 1 % larger than the peer's stream; presumably the search misses some matches that zstd -1 finds. Making each
+chunk readable separately costs 0.1 %.
 
 **Not compressed.** A backup of mbk is on disk when it ends, and the disk is its limit: compare "writing past the page
-cache" among the limits. The peer leaves its files in the page cache, and "until on disk" tells the rest. So the ratio
-of the wall times depends on the disk: the slower it is beside the processors, the nearer to 1 it comes, or above.
+cache" among the limits. The peer leaves its files in the page cache, and "until on disk" shows the rest. So the ratio
+of the wall times depends on the disk: the slower the disk is in relation to the processors, the closer the ratio gets
+to 1, or it even exceeds it.
 
-**Many tables.** Each costs a round trip to the server for its lock, two opens, several stats and a read of its first page,
-0.2 to 0.3 ms of CPU time in all, a third of which is the kernel's and another the compressor's. mbk compresses every file
-on its own, so that one table can be restored alone; mariadb-backup's stream is one, and of equal tables it stores less.
+**Many tables.** Each table costs a round trip to the server for its lock, two opens, several stats and a read of its
+first page. That is 0.2 to 0.3 ms of CPU time in all, a third of it in the kernel and another third in the compressor.
+mbk compresses every file separately, so that one table can be restored alone; mariadb-backup produces one stream, which
+is smaller for identical tables.
 
-**Restore.** Of a profile 57 % is decompression and most of the rest writing; a restored data directory is on disk, synced, when it
-is renamed into place, and the peer's is not. A quarter of the time is the server's own recovery, with its start and its shutdown.
+**Restore.** In a profile, decompression takes 57 % and writing most of the rest. A restored data directory is on disk,
+synced, when it is renamed into place, and the peer's is not. A quarter of the time is the server's own recovery,
+including its start and shutdown.
 
-**Load.** The server's statements do not wait for mbk: its locks last some 20 ms here, and a probe beside sysbench saw no
-statement of more than 20 ms. What sysbench shows is the processors: at 60 % of its maximum they have 40 % left, mbk takes them, and
-a thread that wakes up waits for a copying thread to be stopped, some 40 times in a transaction of 20
-statements. The server, sysbench and mbk run in sessions of their own here, as services do. That the session of mbk steps
-back as well, not its threads alone, is what counts: without it the p99 was 2 to 20 times as high in runs side by side. Niceness
-19 makes no measurable difference to 10, and slices of 0.1 ms for the copying threads make the p99 a fifth to a third shorter.
-With 4 clients in place of 16 sysbench's own queue fills up as soon as a transaction takes twice its time, and the p99 with mbk
-is 50 to 250 ms; with 32 it is below twice that without a backup. SCHED_IDLE is not used: a thread that holds one of Go's
-processors and gets no time holds up the garbage collector and with it what follows the redo, so that on a server without
-idle time the redo could be overwritten.
+**Load.** The server's statements do not wait for mbk: its locks last some 20 ms here, and a probe that ran together
+with sysbench saw no statement of more than 20 ms. sysbench shows the effect of the processors: at 60 % of its maximum
+they have 40 % left, mbk takes them, and a thread that wakes up waits until a copying thread is stopped, some 40 times
+in a transaction of 20 statements. The server, sysbench and mbk run in separate sessions here, as services do. Lowering
+the priority of mbk's session, and not only of its threads, makes the difference: without it the p99 was 2 to 20 times
+as high in runs side by side. Niceness 19 is not measurably different from 10, and slices of 0.1 ms for the copying
+threads make the p99 a fifth to a third shorter. With 4 clients instead of 16, sysbench's own queue fills up as soon as
+a transaction takes twice its time, and the p99 with mbk is 50 to 250 ms; with 32 it is below twice that without a
+backup. SCHED_IDLE is not used: a thread that holds one of Go's processors and gets no time blocks the garbage collector
+and with it the thread that follows the redo log. On a server without idle time the redo could then be overwritten.
 `

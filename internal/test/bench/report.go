@@ -223,16 +223,17 @@ func (r *results) markdown() string {
 	var b strings.Builder
 	b.WriteString(`# Benchmarks
 
-Written by "make bench" from [benchmarks.json](benchmarks.json), which holds every single run. mbk and
-mariadb-backup worked on the same server in turn, round after round, in one run of the program; every file of the
-server was in the page cache before each, and the disk was idle. Figures are medians, ratios the medians of the
-ratios of each round (mbk to the other; lower is better for mbk). Times of two runs of "make bench" are not to be compared.
+"make bench" writes this page from [benchmarks.json](benchmarks.json), which contains every single run. mbk and
+mariadb-backup took turns on the same server, round after round, in one run of the program. Before each of them every
+file of the server was in the page cache, and the disk was idle. Figures are medians. Ratios are the medians of the
+ratios of each round (mbk to the other; lower is better for mbk). Times from different runs of "make bench" cannot be
+compared.
 
-A backup of mbk is on disk, synced, when it ends. The peer's is not; "until on disk" adds the time of one sync after
-the end. CPU time is user and system time of all programs that took part, without the server's. Peak memory is the sum of
-their peaks. mariadb-backup ran with --parallel=2; its compressed backups are its stream piped through
-"zstd -1 -T2" or "lz4 -1". "compressor alone" is mbk's own compressor on all processors, fed with the same
-files, without page checks, and with nothing written.
+A backup of mbk is on disk, synced, when it ends. The peer's is not; "until on disk" adds the time of one sync after the
+end. CPU time is the user and system time of all programs involved, except the server. Peak memory is the sum of their
+peaks. mariadb-backup ran with --parallel=2; its compressed backups are its stream piped through "zstd -1 -T2" or "lz4
+-1". "compressor alone" is mbk's own compressor on all processors with the same files, without page checks and without
+writing anything.
 
 `)
 	for _, list := range []struct {
