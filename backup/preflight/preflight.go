@@ -93,9 +93,12 @@ func (r *Report) Add(check, grade, text string, hints ...hint.Text) {
 func Check(ctx context.Context, o Options) (*Report, error) {
 	const sample = time.Second // of the server's writes
 	r, err := check(ctx, o, sample)
+	if err != nil {
+		return r, err // check has closed what it opened
+	}
 	defer r.Close()
-	if err != nil || !r.scanned {
-		return r, err
+	if !r.scanned {
+		return r, nil
 	}
 	if err := r.checkUnowned(ctx, o); err != nil {
 		return nil, err
