@@ -24,41 +24,41 @@ import (
 // attempt is one try of a backup: its steps, and the members that they work with. All
 // of it belongs to one goroutine, except where a member says otherwise.
 type attempt struct {
-	opts     Options
-	found    *preflight.Report
-	journal  *journal     // what it tells of itself when it is over
-	failures failures     // what ends it at once
-	server   *connections // to the server
-	session  *session     // of this process, and its priority
-	guard    *guard       // until the server is locked
-	copies   *copies      // which file was copied, and which copy still holds
-	aria     *ariaLogs
-	redo     *redoCopy
-	imports  *imports // what the redo does not tell
-	final    *finalState
+	opts    Options
+	found   *preflight.Report
+	journal *journal     // what it tells of itself when it is over
+	aborter aborter      // ends it at once
+	server  *connections // to the server
+	session *session     // of this process, and its priority
+	guard   *guard       // until the server is locked
+	copies  *copies      // which file was copied, and which copy still holds
+	aria    *ariaLogs
+	redo    *redoCopy
+	imports *imports // what the redo does not tell
+	final   *finalState
 }
 
-// failures ends an attempt when a part of it fails that the attempt does not wait for.
-type failures struct {
+// aborter ends an attempt when a part of it fails that the attempt does not wait for.
+type aborter struct {
 	cancel   context.CancelCauseFunc // ends the attempt with its true cause
 	watchers sync.WaitGroup
 }
 
 // watch ends the attempt with why when the channel is closed.
-func (f *failures) watch(ctx context.Context, failed <-chan struct{}, why func() error) {
-	f.watchers.Go(func() {
+func (b *aborter) watch(ctx context.Context, failed <-chan struct{}, why func() error) {
+	b.watchers.Go(func() {
 		select {
 		case <-failed:
-			f.cancel(why())
+			b.cancel(why())
 		case <-ctx.Done():
 		}
 	})
 }
 
 // stop waits until nothing is watched any more.
-func (f *failures) stop() {
-	f.cancel(nil)
-	f.watchers.Wait()
+func (b *aborter) stop() {
+	b.cancel(nil)
+	b.watchers.Wait()
 }
 
 // step is a part of a backup. Its name is shown as progress.
@@ -78,12 +78,12 @@ func runAttempt(ctx context.Context, o Options, found *preflight.Report, try int
 		journal: &journal{id: id, started: now, try: try, onStep: o.Progress.Step},
 	}
 	outer := ctx
-	ctx, a.failures.cancel = context.WithCancelCause(ctx)
-	defer a.failures.stop()
+	ctx, a.aborter.cancel = context.WithCancelCause(ctx)
+	defer a.aborter.stop()
 	defer func() { err = a.close(outer, m, err) }()
 	steps := []step{
-		// The three connections live until the end: the server drops stages and
-		// locks with the connection that holds them.
+		// The connections for the stages, for table locks and for polling live until the
+		// end: the server drops stages and locks with the connection that holds them.
 		{"connecting", a.connect},
 		// From START on the server keeps Aria's logs and writes down all DDL. It
 		// blocks only other backups.
@@ -97,7 +97,8 @@ func runAttempt(ctx context.Context, o Options, found *preflight.Report, try int
 		// transactions end.
 		{"waiting for BACKUP STAGE FLUSH", a.flush},
 		// Only what comes now stops others, and only what changed is copied in it.
-		{"waiting for BACKUP STAGE BLOCK_DDL", a.locked},
+		{"waiting for BACKUP STAGE BLOCK_DDL", a.blockDDL},
+		{"locked", a.locked},
 		// The server is released. Packs end, and what was copied is proven complete.
 		{"finishing", a.finish},
 	}
@@ -154,13 +155,13 @@ func (a *attempt) retreat(ctx context.Context) error {
 
 // connect begins to watch what a backup must not do, and opens the connections.
 func (a *attempt) connect(ctx context.Context) error {
-	if err := a.guard.start(ctx, a.failures.cancel); err != nil {
+	if err := a.guard.start(ctx, a.aborter.cancel); err != nil {
 		return err
 	}
 	if err := a.server.connect(ctx, a.retreat); err != nil {
 		return err
 	}
-	a.failures.watch(ctx, a.server.stages.Lost(), a.server.stages.Check)
+	a.aborter.watch(ctx, a.server.stages.Lost(), a.server.stages.Check)
 	return nil
 }
 
@@ -193,7 +194,7 @@ func (a *attempt) start(ctx context.Context) error {
 		_, err := a.opts.Server.FlushEngineLogs(ctx)
 		return err
 	})
-	a.failures.watch(ctx, c.Failed(), c.Err)
+	a.aborter.watch(ctx, c.Failed(), c.Err)
 	return nil
 }
 
@@ -293,7 +294,7 @@ func (a *attempt) startRedo(ctx context.Context, s datadir.Scan) error {
 	if err := a.imports.beforeCheckpoint(ctx, a.journal.try); err != nil {
 		return err
 	}
-	if err := a.redo.start(ctx, a.opts, a.draft(), a.failures.cancel); err != nil {
+	if err := a.redo.start(ctx, a.opts, a.draft(), a.aborter.cancel); err != nil {
 		return err
 	}
 	lsns, err := a.server.watch.LSNs(ctx)
@@ -427,12 +428,12 @@ func (a *attempt) record(ctx context.Context, m *repo.Manifest, failed error) er
 	if failed == nil {
 		return putAttempt(ctx, a.opts, repo.AttemptOf(m))
 	}
-	return putAttempt(ctx, a.opts, a.failure(failed))
+	return putAttempt(ctx, a.opts, a.failureRecord(failed))
 }
 
-// failure is the record of this attempt, as far as it has come.
-func (a *attempt) failure(cause error) repo.Attempt {
-	record := failure(a.opts, a.journal.id, a.journal.started, cause)
+// failureRecord is the record of this attempt, as far as it has come.
+func (a *attempt) failureRecord(cause error) repo.Attempt {
+	record := newFailure(a.opts, a.journal.id, a.journal.started, cause)
 	record.Kind = a.draft().Kind()
 	describe(&record, a.found.Facts)
 	a.journal.describe(&record)

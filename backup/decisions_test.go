@@ -41,7 +41,7 @@ func TestJudgeCopy(t *testing.T) {
 	for name, c := range map[string]struct {
 		copy fileCopy
 		now  datadir.FileStat
-		want verdict
+		want holdState
 	}{
 		"InnoDB, written to":                   {fileCopy{class: repo.ClassInnoDB, id: &id}, written(idle), holding},
 		"InnoDB, without a first page":         {fileCopy{class: repo.ClassInnoDB}, idle, byFirstPage},

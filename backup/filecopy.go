@@ -46,18 +46,18 @@ func (fc *fileCopy) done(ctx context.Context) error {
 	return nil
 }
 
-// verdict is whether a copy of the file that is there now still holds, or what tells.
-type verdict int
+// holdState is whether a copy of the file that is there now still holds, or what tells.
+type holdState int
 
 const (
-	changed     verdict = iota // it does not hold
-	holding                    // it holds
-	byIndex                    // the header of the table's index file tells
-	byFirstPage                // it holds, unless the file lacked a first page and has one now
+	changed     holdState = iota // it does not hold
+	holding                      // it holds
+	byIndex                      // the header of the table's index file tells
+	byFirstPage                  // it holds, unless the file lacked a first page and has one now
 )
 
 // judge compares a copy with the same file as it is now.
-func (fc *fileCopy) judge(now datadir.FileStat) verdict {
+func (fc *fileCopy) judge(now datadir.FileStat) holdState {
 	switch {
 	case fc.class == repo.ClassInnoDB && fc.id == nil:
 		return byFirstPage

@@ -59,10 +59,10 @@ func (f *finalState) standsForOther(fc *fileCopy, e datadir.Entry) bool {
 // lacksSpace reports whether the files of one name have the definition of a table of
 // InnoDB, and there is no file for it or one of its partitions. The files of the
 // partitions come before in every scan.
-func (f *finalState) lacksSpace(pair []datadir.Entry) bool {
+func (f *finalState) lacksSpace(files []datadir.Entry) bool {
 	var define *datadir.Definition
 	var parts []string
-	for _, e := range pair {
+	for _, e := range files {
 		ff := f.files[e.Path()]
 		switch {
 		case ff == nil:
@@ -75,7 +75,7 @@ func (f *finalState) lacksSpace(pair []datadir.Entry) bool {
 	if define == nil || define.Engine != "InnoDB" {
 		return false
 	}
-	stem := strings.TrimSuffix(pair[0].Path(), path.Ext(pair[0].Name))
+	stem := strings.TrimSuffix(files[0].Path(), path.Ext(files[0].Name))
 	if !define.Partitioned {
 		return f.files[stem+".ibd"] == nil
 	}

@@ -82,12 +82,12 @@ func (o *Options) Validate() error {
 	if o.LockSlice == 0 {
 		o.LockSlice = time.Second
 	}
-	o.fillHooks()
+	o.fillCallbacks()
 	return nil
 }
 
-// fillHooks replaces functions that are nil by some that do nothing.
-func (o *Options) fillHooks() {
+// fillCallbacks replaces functions that are nil by some that do nothing.
+func (o *Options) fillCallbacks() {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

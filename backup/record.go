@@ -19,7 +19,7 @@ import (
 func putAttempt(ctx context.Context, o Options, a repo.Attempt) error {
 	if err := putRow(ctx, o, a); err != nil {
 		text := fmt.Sprintf("no row was written: %v", err)
-		if hints := hint.Of(err); len(hints) > 0 {
+		if hints := hint.Attached(err); len(hints) > 0 {
 			text += " (" + hint.Join(hints, "; ").String() + ")"
 		}
 		o.Logger.Warn(text)
@@ -64,9 +64,9 @@ const recordTime = 10 * time.Second
 // Repository, Tool, Logger and Attempted of the options need be set. That it cannot be
 // recorded is logged only, since cause is what the user must know.
 func NotBegun(ctx context.Context, o Options, started time.Time, cause error) {
-	o.fillHooks()
+	o.fillCallbacks()
 	if !o.Unrecorded(cause) {
-		notBegun(ctx, o, failure(o, "", started, cause))
+		notBegun(ctx, o, newFailure(o, "", started, cause))
 	}
 }
 
@@ -88,12 +88,12 @@ func notBegun(ctx context.Context, o Options, a repo.Attempt) {
 	}
 }
 
-// failure is the record of an attempt that failed.
-func failure(o Options, id string, started time.Time, cause error) repo.Attempt {
+// newFailure is the record of an attempt that failed.
+func newFailure(o Options, id string, started time.Time, cause error) repo.Attempt {
 	a := repo.Attempt{
 		FormatVersion: repo.FormatVersion, ID: id, Kind: repo.KindFailed, Tool: o.Tool, Codec: o.Codec.String(),
 		Started: started.UTC(), Finished: time.Now().UTC(), Outcome: repo.OutcomeFailed,
-		Error: cause.Error(), Hints: hint.Strings(hint.All(cause)),
+		Error: cause.Error(), Hints: hint.Strings(hint.WithKernel(cause)),
 	}
 	_, signalled := errors.AsType[signals.Received](cause) // which says enough
 	if errors.Is(cause, context.Canceled) && !signalled {

@@ -25,7 +25,7 @@ func TestRecordOfFailure(t *testing.T) {
 			"interrupt signal received\ncontext canceled",
 		},
 	} {
-		if got := failure(Options{}, "id", time.Now(), c.cause).Error; got != c.want {
+		if got := newFailure(Options{}, "id", time.Now(), c.cause).Error; got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
 		}
 	}

@@ -34,40 +34,40 @@ func (r *resolver) resolve(ctx context.Context, s datadir.Scan) error {
 	f.noteLeftOut(s, r.copies.layout)
 	found := r.copies.layout.StatAll(s.Entries)
 	for rest := s.Entries; len(rest) > 0; {
-		pair := rest[:samePair(rest)]
-		rest = rest[len(pair):]
-		stale := r.stale(pair)
-		for i, e := range pair {
+		files := tableFiles(rest)
+		rest = rest[len(files):]
+		stale := r.stale(files)
+		for i, e := range files {
 			if err := r.place(ctx, e, found[i], stale); err != nil {
 				return err
 			}
 		}
-		f.bare = f.bare || f.lacksSpace(pair)
-		found = found[len(pair):]
+		f.bare = f.bare || f.lacksSpace(files)
+		found = found[len(files):]
 	}
 	return f.waitLocked(ctx)
 }
 
-// samePair is how many of the first entries have the same name except for the
-// extension: the definition, the rows and the keys of a table or partition.
-func samePair(entries []datadir.Entry) int {
+// tableFiles returns the first of the entries and those after it that have the same name
+// except for the extension: the definition, the rows and the keys of a table or partition.
+func tableFiles(entries []datadir.Entry) []datadir.Entry {
 	stem := func(e datadir.Entry) string { return strings.TrimSuffix(e.Path(), filepath.Ext(e.Name)) }
 	n := 1
 	for n < len(entries) && stem(entries[n]) == stem(entries[0]) {
 		n++
 	}
-	return n
+	return entries[:n]
 }
 
 // stale reports whether the copy of a table's rows must be taken for stale because
 // that of its keys is. A server with myisam_use_mmap writes to the rows without
 // moving the time of their file, and only the file of the keys tells. (Without it
 // each file speaks for itself: closing a table touches the keys only.)
-func (r *resolver) stale(pair []datadir.Entry) bool {
+func (r *resolver) stale(files []datadir.Entry) bool {
 	if !r.copies.layout.On("myisam_use_mmap") {
 		return false
 	}
-	for _, e := range pair {
+	for _, e := range files {
 		if !e.HoldsData() || e.IsInnoDB() || e.HoldsLogRows() {
 			continue
 		}
@@ -205,9 +205,9 @@ func (r *resolver) update(ctx context.Context, s datadir.Scan) error {
 	r.final.noteLeftOut(s, r.copies.layout)
 	seen := make(map[string]bool, len(s.Entries))
 	for rest := s.Entries; len(rest) > 0; {
-		pair := rest[:samePair(rest)]
-		rest = rest[len(pair):]
-		if err := r.updatePair(ctx, pair, seen); err != nil {
+		files := tableFiles(rest)
+		rest = rest[len(files):]
+		if err := r.updateTable(ctx, files, seen); err != nil {
 			return err
 		}
 	}
@@ -237,10 +237,10 @@ func (r *resolver) lacking(s datadir.Scan) (datadir.Entry, bool) {
 	return datadir.Entry{}, false
 }
 
-// updatePair is update for the files of one name, which it marks as seen.
-func (r *resolver) updatePair(ctx context.Context, pair []datadir.Entry, seen map[string]bool) error {
+// updateTable is update for the files of one name, which it marks as seen.
+func (r *resolver) updateTable(ctx context.Context, files []datadir.Entry, seen map[string]bool) error {
 	stale, known := false, false
-	for _, e := range pair {
+	for _, e := range files {
 		ours, again, err := r.final.due(e)
 		if err != nil {
 			return err
@@ -252,7 +252,7 @@ func (r *resolver) updatePair(ctx context.Context, pair []datadir.Entry, seen ma
 			continue
 		}
 		if !known {
-			stale, known = r.stale(pair), true
+			stale, known = r.stale(files), true
 		}
 		delete(r.final.files, e.Path())
 		if err := r.placeNow(ctx, e, stale); err != nil {
@@ -316,7 +316,7 @@ func (r *resolver) changed() ([]datadir.Entry, error) {
 // and that do not hold now, index files first. The two files are looked at one after
 // the other. The server, which marks the header and cuts both off then, may have come
 // in between: the index file was kept without the mark, and the rows were read when
-// they were gone. Recovery may fail over such a pair.
+// they were gone. Recovery may fail over two such files.
 func (r *resolver) emptied() ([]datadir.Entry, error) {
 	var index, data []datadir.Entry
 	for path, ff := range r.final.files {

@@ -48,7 +48,7 @@ func prepare(ctx context.Context, o Options) (found *preflight.Report, release f
 			return
 		}
 		found.Close()
-		a := failure(o, "", began, err)
+		a := newFailure(o, "", began, err)
 		a.Steps = []repo.Step{{Name: step, MS: time.Since(began).Milliseconds()}}
 		if found != nil {
 			describe(&a, found.Facts)

@@ -32,7 +32,7 @@ func refusal(t *testing.T, err, kind error, parts ...string) {
 	if !errors.Is(err, kind) {
 		t.Fatalf("Connect: %v, want %v", err, kind)
 	}
-	if len(hint.Of(err)) == 0 {
+	if len(hint.Attached(err)) == 0 {
 		t.Errorf("no hint with %v", err)
 	}
 	contains(t, err.Error(), parts...)
@@ -191,7 +191,7 @@ func TestConnect(t *testing.T) {
 		t.Run("encryption is demanded", func(t *testing.T) {
 			err := try(t.Context(), account("encrypted", "IDENTIFIED BY 'secret' REQUIRE SSL"))
 			refusal(t, err, stage.ErrDenied)
-			contains(t, hint.Join(hint.Of(err), "\n").String(), "--ssl")
+			contains(t, hint.Join(hint.Attached(err), "\n").String(), "--ssl")
 		})
 		t.Run("init_connect fails", func(t *testing.T) {
 			srv.MustExec(t, "SET GLOBAL init_connect='SELECT 1 FROM no.such_table'")
@@ -204,7 +204,7 @@ func TestConnect(t *testing.T) {
 				account("two_ways",
 					"IDENTIFIED VIA ed25519 USING PASSWORD('other') OR mysql_native_password USING PASSWORD('secret')"))
 			refusal(t, err, stage.ErrDenied)
-			contains(t, hint.Join(hint.Of(err), "\n").String(), "only the first way")
+			contains(t, hint.Join(hint.Attached(err), "\n").String(), "only the first way")
 		})
 		// Last: it changes root. This is how Debian sets it up.
 		t.Run("debian's root", func(t *testing.T) {

@@ -66,7 +66,7 @@ func TestHistoryTable(t *testing.T) {
 		if got, err := none.MissingHistoryGrants(t.Context(), table); err != nil || !slices.Equal(got, want) {
 			t.Errorf("MissingHistoryGrants = %q, %v; want %q", got, err, want)
 		}
-		if hints := hint.Strings(hint.Of(put(none, table, "x"))); !slices.Equal(hints, want) {
+		if hints := hint.Strings(hint.Attached(put(none, table, "x"))); !slices.Equal(hints, want) {
 			t.Errorf("hints: %q, want %q", hints, want)
 		}
 		if n := srv.MustValue(t,
@@ -109,8 +109,8 @@ func TestHistoryTable(t *testing.T) {
 		srv.MustExec(t, "SET GLOBAL read_only=1")
 		err = put(again, table, "20260103T000000Z-full")
 		wantRead := []string{"GRANT READ_ONLY ADMIN ON *.* TO 'none'@'localhost'"}
-		if err == nil || !slices.Equal(hint.Strings(hint.Of(err)), wantRead) {
-			t.Errorf("on a read-only server: %v, hints %q; want %q", err, hint.Of(err), wantRead)
+		if err == nil || !slices.Equal(hint.Strings(hint.Attached(err)), wantRead) {
+			t.Errorf("on a read-only server: %v, hints %q; want %q", err, hint.Attached(err), wantRead)
 		}
 		srv.MustExec(t, wantRead...)
 		if err := put(historyAgain(t, srv, "none"), table, "20260103T000000Z-full"); err != nil {
@@ -123,15 +123,15 @@ func TestHistoryTable(t *testing.T) {
 
 		root := connect(t, srv)
 		if err := put(root, stage.HistoryTable{Database: "nowhere", Name: "t"}, "x"); err == nil ||
-			!strings.Contains(hint.Join(hint.Of(err), " ").String(), "create the database `nowhere`") {
-			t.Errorf("no such database: %v, hints %q", err, hint.Of(err))
+			!strings.Contains(hint.Join(hint.Attached(err), " ").String(), "create the database `nowhere`") {
+			t.Errorf("no such database: %v, hints %q", err, hint.Attached(err))
 		}
 		if _, err := root.MissingHistoryGrants(t.Context(), stage.HistoryTable{Database: "nowhere", Name: "t"}); err == nil {
 			t.Error("no such database: MissingHistoryGrants finds nothing")
 		}
 		if err := put(root, stage.HistoryTable{Database: "d", Name: "wrong"}, "x"); err == nil ||
-			!strings.Contains(hint.Join(hint.Of(err), " ").String(), "does not have the columns") {
-			t.Errorf("another table: %v, hints %q", err, hint.Of(err))
+			!strings.Contains(hint.Join(hint.Attached(err), " ").String(), "does not have the columns") {
+			t.Errorf("another table: %v, hints %q", err, hint.Attached(err))
 		}
 		// A table that somebody has locked holds up nobody for long.
 		locker := session(t, srv)

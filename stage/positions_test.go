@@ -195,6 +195,6 @@ func TestGalera(t *testing.T) {
 	if !errors.Is(err, stage.ErrNotReady) {
 		t.Errorf("MissingGrants: %v, want ErrNotReady", err)
 	}
-	contains(t, hint.Join(hint.Of(err), " ").String(), "wsrep_ready", "wsrep_reject_queries")
+	contains(t, hint.Join(hint.Attached(err), " ").String(), "wsrep_ready", "wsrep_reject_queries")
 	srv.MustExec(t, "SET GLOBAL wsrep_reject_queries=NONE")
 }

@@ -217,8 +217,8 @@ func TestPasswordIsNotToldToStrangers(t *testing.T) {
 					if told != want {
 						t.Errorf("told: %v, want %v (%v)", told, want, err)
 					}
-					if !want && way.greets != sha256 && (!errors.Is(err, ErrDenied) || len(hint.Of(err)) == 0) {
-						t.Errorf("the error is %v, with hints %q", err, hint.Of(err))
+					if !want && way.greets != sha256 && (!errors.Is(err, ErrDenied) || len(hint.Attached(err)) == 0) {
+						t.Errorf("the error is %v, with hints %q", err, hint.Attached(err))
 					}
 				})
 			}
@@ -275,7 +275,7 @@ func TestAdmit(t *testing.T) {
 			t.Errorf("%s: %v, want refused: %v", name, err, tt.refused)
 		}
 		if refused := connectError(tt.c, err); err != nil &&
-			(!errors.Is(refused, ErrUnreachable) || len(hint.Of(refused)) == 0) {
+			(!errors.Is(refused, ErrUnreachable) || len(hint.Attached(refused)) == 0) {
 			t.Errorf("%s: %v", name, refused)
 		}
 	}

@@ -85,7 +85,7 @@ func (r *Report) openFiles(dir string) error {
 
 // addUnreached adds that a file which a backup needs cannot be read.
 func (r *Report) addUnreached(err error) {
-	switch advice := hint.Of(err); {
+	switch advice := hint.Attached(err); {
 	case len(advice) > 0:
 		r.Add("datadir", GradeError, err.Error(), advice...)
 	case errors.Is(err, fs.ErrPermission):

@@ -16,7 +16,7 @@ func (r *Report) checkHistoryTable(ctx context.Context, o Options) {
 	missing, err := o.Server.MissingHistoryGrants(ctx, o.HistoryTable)
 	switch {
 	case err != nil:
-		r.Add("history", GradeWarning, err.Error(), hint.Of(err)...)
+		r.Add("history", GradeWarning, err.Error(), hint.Attached(err)...)
 	case len(missing) > 0:
 		r.Add("history", GradeWarning, fmt.Sprintf("the account may not write into the history table %s", o.HistoryTable),
 			hint.Plain(missing...)...)

@@ -18,7 +18,7 @@ func (r *Report) checkRepository(ctx context.Context, o Options) error {
 	repository := o.Repository
 	if repository == nil {
 		r.Add("repository", GradeError, strings.TrimPrefix(o.NoRepository.Error(), "repository: "),
-			hint.Of(o.NoRepository)...)
+			hint.Attached(o.NoRepository)...)
 		return nil
 	}
 	if err := repository.Writable(ctx); err != nil {

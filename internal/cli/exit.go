@@ -71,7 +71,7 @@ func (p *program) advice(err error) []string {
 	if _, output := errors.AsType[*ui.OutputError](err); output {
 		return nil
 	}
-	steps := hint.Strings(hint.All(err))
+	steps := hint.Strings(hint.WithKernel(err))
 	if p.command != nil {
 		steps = append(steps, p.command.options.WhereSet(hint.Options(err))...)
 	}

@@ -552,8 +552,8 @@ func TestFullSpool(t *testing.T) {
 	cancel()
 	<-written
 	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "spool the redo into "+spool) ||
-		!strings.Contains(fmt.Sprint(hint.Of(err)), "--spool-dir") {
-		t.Errorf("backup.Run = %v with the advice %q, want a full %s", err, hint.Of(err), spool)
+		!strings.Contains(fmt.Sprint(hint.Attached(err)), "--spool-dir") {
+		t.Errorf("backup.Run = %v with the advice %q, want a full %s", err, hint.Attached(err), spool)
 	}
 	wantNoBackup(t, folder.String(), 1)
 	wantFree(t, srv)

@@ -85,7 +85,7 @@ func (o repository) openWith(
 		return nil, hint.Wrap(&configError{hint.Errorf("repository: %w", err)},
 			hint.Text("check that its disk is mounted; if the repository is new, make the folder: mkdir -m 700 -p "+o.path))
 	}
-	if len(hint.Of(err)) > 0 {
+	if len(hint.Attached(err)) > 0 {
 		return nil, &configError{hint.Errorf("repository: %w", err)}
 	}
 	if err != nil {

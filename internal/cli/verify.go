@@ -80,7 +80,7 @@ func runVerify(ctx context.Context, o *verifyOptions, p *program) error {
 	if err != nil {
 		return err
 	}
-	v := verification{options: o, program: p, notifications: notifications, begun: time.Now().UTC()}
+	v := verifyRun{options: o, program: p, notifications: notifications, begun: time.Now().UTC()}
 	report, err := v.carryOut(ctx, owner)
 	if isUsage(err) {
 		return err
@@ -92,8 +92,8 @@ func runVerify(ctx context.Context, o *verifyOptions, p *program) error {
 	return errors.Join(err, p.ui.Result(report, func() error { return printReport(p.ui.Stdout, report) }))
 }
 
-// verification is one verification with its notifications.
-type verification struct {
+// verifyRun is one verification with its notifications.
+type verifyRun struct {
 	options       *verifyOptions
 	program       *program
 	notifications *job.Notifications
@@ -103,7 +103,7 @@ type verification struct {
 
 // carryOut verifies the backup. It returns errFindings if the backup is damaged, and
 // another error if the verification could not be carried out.
-func (v *verification) carryOut(ctx context.Context, owner *restore.Owner) (*verify.Report, error) {
+func (v *verifyRun) carryOut(ctx context.Context, owner *restore.Owner) (*verify.Report, error) {
 	o := v.options
 	prepared, err := preparation(ctx, o.repository, o.server, o.id, o.threads, v.program.ui)
 	if err != nil {
@@ -122,7 +122,7 @@ func (v *verification) carryOut(ctx context.Context, owner *restore.Owner) (*ver
 }
 
 // notify sends the notifications about the verification.
-func (v *verification) notify(ctx context.Context, report *verify.Report, err error) {
+func (v *verifyRun) notify(ctx context.Context, report *verify.Report, err error) {
 	p := v.program
 	within, cancel := p.interrupted.Remaining(ctx, job.NoticeTime)
 	defer cancel()
@@ -141,7 +141,7 @@ func (v *verification) notify(ctx context.Context, report *verify.Report, err er
 }
 
 // notice describes the verification, as a document and as text.
-func (v *verification) notice(ctx context.Context, report *verify.Report, err error) (notice job.Notice, text string) {
+func (v *verifyRun) notice(ctx context.Context, report *verify.Report, err error) (notice job.Notice, text string) {
 	finished := time.Now().UTC()
 	notice = job.Notice{
 		Event: job.EventVerify, Outcome: repo.OutcomeOK, Tool: tool(), Hostname: job.Hostname(), Repo: v.options.path,

@@ -48,9 +48,9 @@ func Errorf(format string, args ...any) error {
 	return &message{error: fmt.Errorf(format, args...), text: Textf(strings.ReplaceAll(format, "%w", "%v"), args...)}
 }
 
-// Of returns all advice found in the tree of err, the outermost first, each text
+// Attached returns all advice found in the tree of err, the outermost first, each text
 // once. It returns nil when there is none.
-func Of(err error) []Text {
+func Attached(err error) []Text {
 	var found []Text
 	walk(err, func(e error) {
 		for _, advice := range hintsOf(e) {

@@ -43,7 +43,7 @@ func TestOf(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := hint.Of(tt.err); !slices.Equal(got, tt.want) {
+			if got := hint.Attached(tt.err); !slices.Equal(got, tt.want) {
 				t.Errorf("Of = %q, want %q", got, tt.want)
 			}
 		})
@@ -76,11 +76,11 @@ func TestAllAdvisesOnTheKernelsErrors(t *testing.T) {
 		{hint.Wrap(syscall.EIO, "look"), []hint.Text{"look", hint.FailingDisk}},
 		{fault.Mark(fault.Failed, syscall.EIO), nil}, // the disk was written to
 	} {
-		if got := hint.All(c.err); !slices.Equal(got, c.want) {
+		if got := hint.WithKernel(c.err); !slices.Equal(got, c.want) {
 			t.Errorf("All(%v) = %q, want %q", c.err, got, c.want)
 		}
 	}
-	if got := hint.All(syscall.EMFILE); len(got) != 1 || !strings.Contains(got[0].String(), "LimitNOFILE") {
+	if got := hint.WithKernel(syscall.EMFILE); len(got) != 1 || !strings.Contains(got[0].String(), "LimitNOFILE") {
 		t.Errorf("All(EMFILE) = %q", got)
 	}
 }

@@ -16,9 +16,9 @@ const DamagedBackup Text = `"mbk verify" names all damage of a backup, "mbk list
 const FailingDisk Text = "a disk fails, and the kernel's log names it: save what can be read before you try " +
 	"anything else"
 
-// All returns what Of does, and advice on errors of the kernel that any call may meet.
-func All(err error) []Text {
-	found := Of(err)
+// WithKernel returns what Attached does, and advice on errors of the kernel that any call may meet.
+func WithKernel(err error) []Text {
+	found := Attached(err)
 	add := func(advice Text) {
 		if !slices.Contains(found, advice) {
 			found = append(found, advice)

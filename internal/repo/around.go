@@ -129,13 +129,13 @@ func (r *Repository) LastVerification(ctx context.Context, before time.Time) (*V
 	if err != nil {
 		return nil, err
 	}
-	var all []verification
+	var all []verificationName
 	for _, o := range history {
 		if v, ok := parseVerification(o.Name); ok && v.time.Before(before) {
 			all = append(all, v)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b verification) int { return b.time.Compare(a.time) })
+	slices.SortStableFunc(all, func(a, b verificationName) int { return b.time.Compare(a.time) })
 	for _, v := range all {
 		if record, err := r.readVerification(ctx, v); err != nil || record != nil {
 			return record, err

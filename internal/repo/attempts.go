@@ -134,7 +134,7 @@ func (r *Repository) Proofs(ctx context.Context) (map[string]Proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	byDepth := map[string][]verification{}
+	byDepth := map[string][]verificationName{}
 	for _, o := range list {
 		if v, ok := parseVerification(o.Name); ok {
 			byDepth[v.depth] = append(byDepth[v.depth], v)
@@ -151,9 +151,9 @@ func (r *Repository) Proofs(ctx context.Context) (map[string]Proof, error) {
 
 // proofOf returns the Proof that the verifications of one depth make. It reads as few of
 // their records as it can.
-func (r *Repository) proofOf(ctx context.Context, all []verification) (Proof, error) {
+func (r *Repository) proofOf(ctx context.Context, all []verificationName) (Proof, error) {
 	var p Proof
-	slices.SortFunc(all, func(a, b verification) int { return b.time.Compare(a.time) })
+	slices.SortFunc(all, func(a, b verificationName) int { return b.time.Compare(a.time) })
 	for _, v := range all {
 		if v.undone && p.Attempt != nil {
 			continue

@@ -129,8 +129,8 @@ func TestProofs(t *testing.T) {
 	put(first, DepthPages, "2026-11-21 03:00:00", true)
 	put(second, DepthPages, "2026-11-21 04:00:00", false)
 	put(second, DepthStored, "2026-11-21 05:00:00", false)
-	if err := store.PutBytes(t.Context(), st, verification{second, DepthPages, at(t, "2026-11-21 06:00:00"), false}.name(),
-		[]byte("{")); err != nil {
+	unreadable := verificationName{second, DepthPages, at(t, "2026-11-21 06:00:00"), false}
+	if err := store.PutBytes(t.Context(), st, unreadable.name(), []byte("{")); err != nil {
 		t.Fatal(err)
 	}
 	undone := Verification{ID: second, Depth: DepthBoot, Time: at(t, "2026-11-21 07:00:00"),

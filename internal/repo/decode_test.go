@@ -141,7 +141,7 @@ func TestHostileRecords(t *testing.T) {
 			mustBackUp(t, r, "2026-11-20 00:00:00")
 			document := []byte(`{"format_version":1,"id":"` + id + `","outcome":"ok","depth":"pages","ok":true,` + fields + `}`)
 			for _, object := range []string{attemptName(id), aroundName(id),
-				verification{id: id, depth: DepthPages, time: time.Unix(0, 0)}.name()} {
+				verificationName{id: id, depth: DepthPages, time: time.Unix(0, 0)}.name()} {
 				if err := store.PutBytes(t.Context(), st, object, document); err != nil {
 					t.Fatal(err)
 				}

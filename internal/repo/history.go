@@ -311,14 +311,14 @@ func (r *Repository) PutVerification(ctx context.Context, v Verification) error 
 	v.FindingCount = max(v.FindingCount, len(v.Findings))
 	v.Findings = slices.Clone(v.Findings[:min(len(v.Findings), maxFindings)])
 	v.AsOnSource = slices.Clone(v.AsOnSource[:min(len(v.AsOnSource), maxFindings)])
-	if err := putJSON(ctx, r.st, verification{v.ID, v.Depth, v.Time, !v.CarriedOut()}.name(), v); err != nil {
+	if err := putJSON(ctx, r.st, verificationName{v.ID, v.Depth, v.Time, !v.CarriedOut()}.name(), v); err != nil {
 		return fmt.Errorf("record the verification of %s: %w", v.ID, err)
 	}
 	return nil
 }
 
-// verification is what the name of a verification's object says.
-type verification struct {
+// verificationName is what the name of a verification's object says.
+type verificationName struct {
 	id     string
 	depth  string
 	time   time.Time
@@ -332,7 +332,7 @@ const (
 	undoneInfix   = ".tried-"
 )
 
-func (v verification) name() string {
+func (v verificationName) name() string {
 	infix := verifiedInfix
 	if v.undone {
 		infix = undoneInfix
@@ -341,7 +341,7 @@ func (v verification) name() string {
 }
 
 // parseVerification reads the name of an object of the history.
-func parseVerification(name string) (v verification, ok bool) {
+func parseVerification(name string) (v verificationName, ok bool) {
 	base, found := strings.CutSuffix(strings.TrimPrefix(name, historyPrefix), ".json")
 	id, rest, found2 := strings.Cut(base, verifiedInfix)
 	if !found2 {
@@ -351,15 +351,15 @@ func parseVerification(name string) (v verification, ok bool) {
 	t, err := time.Parse(verifyTime, stamp)
 	if _, _, idErr := ParseID(id); !found || !found2 && !v.undone || !found3 || err != nil || idErr != nil ||
 		depthRank(depth) == 0 {
-		return verification{}, false
+		return verificationName{}, false
 	}
-	return verification{id, depth, t, v.undone}, true
+	return verificationName{id, depth, t, v.undone}, true
 }
 
 // readVerification reads a record. A damaged one counts as a failure: it may have
 // been one. One that others may be able to read says nothing here, and is nil; so does
 // one of a verification that could not be carried out.
-func (r *Repository) readVerification(ctx context.Context, v verification) (*Verification, error) {
+func (r *Repository) readVerification(ctx context.Context, v verificationName) (*Verification, error) {
 	var record Verification
 	b, err := store.ReadAll(ctx, r.st, v.name(), maxRecord)
 	if err == nil {
@@ -393,7 +393,7 @@ func (r *Repository) Verifications(ctx context.Context, id string) ([]Verificati
 	if err != nil {
 		return nil, err
 	}
-	var found []verification
+	var found []verificationName
 	for _, o := range list {
 		if v, ok := parseVerification(o.Name); ok && v.id == id {
 			found = append(found, v)
@@ -402,7 +402,7 @@ func (r *Repository) Verifications(ctx context.Context, id string) ([]Verificati
 	return r.readVerifications(ctx, found)
 }
 
-func (r *Repository) readVerifications(ctx context.Context, found []verification) ([]Verification, error) {
+func (r *Repository) readVerifications(ctx context.Context, found []verificationName) ([]Verification, error) {
 	read := make([]*Verification, len(found))
 	err := each(ctx, len(found), func(ctx context.Context, i int) (err error) {
 		read[i], err = r.readVerification(ctx, found[i])

@@ -59,15 +59,15 @@ func (r *Repository) List(ctx context.Context) ([]Summary, error) {
 
 // newestPerDepth returns the newest verification of every depth by backup, of those
 // that were carried out.
-func newestPerDepth(history []store.Object) map[string][]verification {
-	newest := map[string][]verification{}
+func newestPerDepth(history []store.Object) map[string][]verificationName {
+	newest := map[string][]verificationName{}
 	for _, o := range history {
 		v, ok := parseVerification(o.Name)
 		if !ok || v.undone {
 			continue
 		}
 		known := newest[v.id]
-		i := slices.IndexFunc(known, func(k verification) bool { return k.depth == v.depth })
+		i := slices.IndexFunc(known, func(k verificationName) bool { return k.depth == v.depth })
 		switch {
 		case i < 0:
 			newest[v.id] = append(known, v)
@@ -79,7 +79,7 @@ func newestPerDepth(history []store.Object) map[string][]verification {
 }
 
 // summary describes one backup. It is empty if the backup is gone.
-func (r *Repository) summary(ctx context.Context, id string, verifications []verification) (Summary, error) {
+func (r *Repository) summary(ctx context.Context, id string, verifications []verificationName) (Summary, error) {
 	a, err := r.attempt(ctx, id)
 	if err != nil && !lost(err) {
 		return Summary{}, err

@@ -308,8 +308,8 @@ func testObjections(t *testing.T, f *coldbackup.Fixture, _ string) {
 					t.Errorf("Restore = %v, want %q", err, want)
 				}
 			}
-			if len(e.Hints()) != len(hint.Of(err)) {
-				t.Errorf("hints %q, want %q", hint.Of(err), e.Hints())
+			if len(e.Hints()) != len(hint.Attached(err)) {
+				t.Errorf("hints %q, want %q", hint.Attached(err), e.Hints())
 			}
 			if _, err := os.Lstat(filepath.Join(filepath.Dir(o.Target), "data")); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("the target is there")
@@ -323,7 +323,7 @@ func testMissingTablespace(t *testing.T, f *coldbackup.Fixture, _ string) {
 	g.DropFile(t, "mysql/innodb_table_stats.ibd")
 	parent := t.TempDir()
 	_, err := Restore(t.Context(), options(g, filepath.Join(parent, "data")))
-	if e, ok := errors.AsType[*mariadbd.RunError](err); !ok || len(e.Log) == 0 || len(hint.Of(err)) == 0 {
+	if e, ok := errors.AsType[*mariadbd.RunError](err); !ok || len(e.Log) == 0 || len(hint.Attached(err)) == 0 {
 		t.Errorf("Restore = %v, want a mariadbd.RunError with a hint", err)
 	}
 	coldbackup.WantNothingBut(t, parent)

@@ -405,7 +405,7 @@ func TestUserOf(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := UserOf(tt.datadir, tt.peer, tt.files...)
 			if tt.want == none {
-				if !errors.Is(err, ErrUnknownUser) || len(hint.Of(err)) != 1 {
+				if !errors.Is(err, ErrUnknownUser) || len(hint.Attached(err)) != 1 {
 					t.Errorf("got %v, %v, want an error with advice", got, err)
 				}
 			} else if got != tt.want || err != nil {

@@ -52,8 +52,8 @@ func TestParse(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := Parse(c.line)
 			if c.bad != "" {
-				if err == nil || !strings.Contains(err.Error(), c.bad) || len(hint.Of(err)) == 0 {
-					t.Errorf("Parse(%q) = %v, hints %q, want %q", c.line, err, hint.Of(err), c.bad)
+				if err == nil || !strings.Contains(err.Error(), c.bad) || len(hint.Attached(err)) == 0 {
+					t.Errorf("Parse(%q) = %v, hints %q, want %q", c.line, err, hint.Attached(err), c.bad)
 				}
 				return
 			}

@@ -95,7 +95,7 @@ func TestMail(t *testing.T) {
 				(err == nil || !strings.Contains(err.Error(), c.bad) || !strings.Contains(err.Error(), srv.Addr)) {
 				t.Errorf("Send = %v, want %q", err, c.bad)
 			}
-			if advice := hint.Join(hint.Of(err), "; ").String(); !strings.Contains(advice, c.advice) || err != nil &&
+			if advice := hint.Join(hint.Attached(err), "; ").String(); !strings.Contains(advice, c.advice) || err != nil &&
 				advice == "" {
 				t.Errorf("hints %q of %v, want %q", advice, err, c.advice)
 			}
@@ -281,8 +281,8 @@ func TestWebhook(t *testing.T) {
 					!strings.Contains(err.Error(), c.bad)) {
 				t.Errorf("Post = %v, want %q", err, c.bad)
 			}
-			if err != nil && (strings.Contains(err.Error(), "secret") || len(hint.Of(err)) == 0) {
-				t.Errorf("Post = %v, hints %q", err, hint.Of(err))
+			if err != nil && (strings.Contains(err.Error(), "secret") || len(hint.Attached(err)) == 0) {
+				t.Errorf("Post = %v, hints %q", err, hint.Attached(err))
 			}
 			h.mu.Lock()
 			defer h.mu.Unlock()

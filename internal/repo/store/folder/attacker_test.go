@@ -436,7 +436,7 @@ func TestLinksOnTheWayToARepository(t *testing.T) {
 		t.Run(path, func(t *testing.T) {
 			st, err := folder.Open(top + "/" + path)
 			_, foreign := errors.AsType[*fsuser.ForeignLinkError](err)
-			if foreign != (want == "") || !foreign && err != nil || foreign && len(hint.Of(err)) != 1 {
+			if foreign != (want == "") || !foreign && err != nil || foreign && len(hint.Attached(err)) != 1 {
 				t.Errorf("got %v", err)
 			}
 			if err == nil && st.String() != filepath.Join(top, want) {

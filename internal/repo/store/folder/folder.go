@@ -447,7 +447,7 @@ func (f *Store) explainRead(op string, err error) error {
 // it, whose rights those of root are here.
 func (f *Store) withRights(err error) error {
 	if !errors.Is(err, fs.ErrPermission) || errors.Is(err, fsuser.ErrProcess) || !f.owner.Other() ||
-		len(hint.Of(err)) > 0 {
+		len(hint.Attached(err)) > 0 {
 		return err
 	}
 	return hint.Wrap(err, hint.Textf(

@@ -14,13 +14,14 @@ import (
 	"mbk/stage"
 )
 
-// locked is the part of a backup that stops others: it waits for BLOCK_DDL, and
-// from then on everything counts against the lock budget until END.
+// blockDDL waits for the stage from which on others have to wait.
+func (a *attempt) blockDDL(ctx context.Context) error {
+	return a.server.stages.Advance(ctx, stage.BlockDDL)
+}
+
+// locked is the part of a backup that stops others. BLOCK_DDL has been granted, and
+// everything counts against the lock budget until END.
 func (a *attempt) locked(ctx context.Context) error {
-	if err := a.server.stages.Advance(ctx, stage.BlockDDL); err != nil {
-		return err
-	}
-	a.journal.begin("locked")
 	granted := time.Now()
 	a.guard.stop() // giving up now would cost more than the rest
 	defer func() { a.journal.window = time.Since(granted) }()

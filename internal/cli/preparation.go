@@ -16,7 +16,7 @@ import (
 	"mbk/internal/verify"
 )
 
-// What restore, verify and extract share.
+// This file holds the options that restore, verify and extract share.
 
 // serverProgram holds the options for the mariadbd that recovers files.
 type serverProgram struct {
