@@ -14,8 +14,9 @@ import (
 	"mbk/stage"
 )
 
-// connections are the three that an attempt has to the server. They belong to the
-// attempt's goroutine, except watch: it follows the redo log, too.
+// connections are those of an attempt to the server. Stages has two, one of them to
+// withdraw a wait; up to four lockers open tables (tableLocks); the guard has its own. They
+// belong to the attempt's goroutine, except watch: it follows the redo log, too.
 type connections struct {
 	opts   Options
 	watch  *stage.Watch
@@ -27,7 +28,7 @@ type connections struct {
 // stays locked that long is copied in a later pass.
 const lockPatience = 3 * time.Second
 
-// connect opens all three. After an error those that are open are still to be closed.
+// connect opens those that live until the end. After an error those that are open are still to be closed.
 func (c *connections) connect(ctx context.Context, retreat func(context.Context) error) error {
 	var err error
 	if c.watch, err = c.opts.Server.Watch(ctx); err != nil {

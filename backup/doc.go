@@ -4,7 +4,7 @@
 // the end. Package preflight makes the checks before anything is locked, and
 // package datadir knows what the data directory holds.
 //
-// Run is the whole of it and reads as its steps. The package moves no bytes
-// itself (copier), knows no page or log format (innodb, aria), sends no SQL
+// Run makes the checks and one attempt or more; runAttempt reads as the steps of one.
+// The package moves no bytes itself (copier), knows no page or log format (innodb, aria), sends no SQL
 // (stage) and decides nothing about where backups live (repo).
 package backup

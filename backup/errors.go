@@ -5,8 +5,9 @@ import (
 	"mbk/internal/hint"
 )
 
-// ErrLockBudget is the cause of a failed backup that would have held BLOCK_DDL
-// for longer than Options.LockBudget. The server was released in time.
+// ErrLockBudget is the cause of a failed backup that would have made others wait for
+// longer than Options.LockBudget: from BLOCK_DDL to END, or while FLUSH was held, or in one
+// of the retreats from a wait. Each of these has the whole budget for itself.
 var ErrLockBudget = hint.Wrap(fault.New(fault.Busy, "lock budget exceeded"),
 	"nothing is locked any more: try again at a quieter time, or allow more with "+hint.Option("lock-budget"))
 

@@ -18,8 +18,9 @@ import (
 const guardPause = 2 * time.Second
 
 // guard looks after what a backup must not do to its surroundings while it copies:
-// fill a disk, or continue where the server has no time for it. It has a connection of
-// its own, because SHOW SLAVE STATUS may have to wait for replication.
+// fill a disk, or continue where the server has no time for it. For
+// Options.AbortIf and Options.MaxLag it has a connection of its own, because SHOW SLAVE
+// STATUS may have to wait for replication.
 type guard struct {
 	opts   Options
 	redo   atomic.Pointer[redoCopy] // nil before it is copied

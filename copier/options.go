@@ -62,9 +62,12 @@ type Options struct {
 	// packs, both since the last call.
 	OnProgress func(raw, stored int64)
 
-	DamagedOK bool          // pages that stay damaged are copied and reported, and are no error
-	PageTries int           // reads of a damaged page after the first; 0: DefaultPageTries
-	RetryTime time.Duration // of a file to wait between them before it gets fewer; 0: DefaultRetryTime
+	DamagedOK bool // pages that stay damaged are copied and reported, and are no error
+	PageTries int  // reads of a damaged page after the first; 0: DefaultPageTries
+
+	// RetryTime is how long a file's damaged pages are waited for before they get fewer
+	// tries. It matters with DamagedOK only. 0: DefaultRetryTime.
+	RetryTime time.Duration
 }
 
 // Validate returns an error if the options make no sense.

@@ -220,7 +220,7 @@ func (r *pageReader) readAgain(ctx context.Context, job *Pending, page []byte, n
 				return err
 			}
 		}
-		same, err := r.reread(&job.src, page, no)
+		unchanged, err := r.reread(&job.src, page, no)
 		if errors.Is(err, syscall.EIO) {
 			bad = err
 			continue
@@ -228,8 +228,8 @@ func (r *pageReader) readAgain(ctx context.Context, job *Pending, page []byte, n
 		if err != nil {
 			return err
 		}
-		if bad = r.whole(&job.src, page, no, same); bad == nil {
-			if torn || !same {
+		if bad = r.invalid(&job.src, page, no, unchanged); bad == nil {
+			if torn || !unchanged {
 				job.torn.Add(1)
 			}
 			return nil
@@ -245,17 +245,17 @@ type tries struct {
 	job   *Pending
 	n     int
 	pause time.Duration // before the next
-	spent time.Duration // in pauses
+	spent time.Duration // in pauses for this page
 }
 
 // left reports whether the page may be read once more.
 func (t *tries) left() bool {
-	return t.n < t.opts.PageTries && (t.n < quickTries || !t.job.hasty(t.opts.RetryTime))
+	return t.n < t.opts.PageTries && (t.n < quickTries || !t.job.retryTimeSpent(t.opts.RetryTime))
 }
 
 // wait waits before the page is read once more, unless its file has used up its time.
 func (t *tries) wait(ctx context.Context) error {
-	if t.job.hasty(t.opts.RetryTime) {
+	if t.job.retryTimeSpent(t.opts.RetryTime) {
 		return nil
 	}
 	if err := sleep(ctx, t.pause); err != nil {
@@ -267,7 +267,7 @@ func (t *tries) wait(ctx context.Context) error {
 }
 
 // reread reads a page again and reports whether it is the same as before.
-func (r *pageReader) reread(s *Source, page []byte, no uint32) (same bool, err error) {
+func (r *pageReader) reread(s *Source, page []byte, no uint32) (unchanged bool, err error) {
 	if cap(r.fresh) < len(page) {
 		r.fresh = make([]byte, maxPageSize)
 	}
@@ -277,15 +277,15 @@ func (r *pageReader) reread(s *Source, page []byte, no uint32) (same bool, err e
 		return false, err
 	}
 	blank(s, fresh, off)
-	same = bytes.Equal(fresh, page)
+	unchanged = bytes.Equal(fresh, page)
 	copy(page, fresh)
-	return same, nil
+	return unchanged, nil
 }
 
-// whole returns why a page that was just read is not valid, nil if it is. same means that
+// invalid returns why a page that was just read is not valid, nil if it is. unchanged means that
 // the previous read returned the same bytes.
-func (r *pageReader) whole(s *Source, page []byte, no uint32, same bool) error {
-	if loose, ok := s.Pages.(Unverifiable); ok && !same && loose.Unverifiable(page, no) {
+func (r *pageReader) invalid(s *Source, page []byte, no uint32, unchanged bool) error {
+	if loose, ok := s.Pages.(Unverifiable); ok && !unchanged && loose.Unverifiable(page, no) {
 		return ErrUnstable
 	}
 	return s.Pages.Check(page, no)

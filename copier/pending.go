@@ -127,8 +127,9 @@ func (p *Pending) damage(no uint32, cause error, spent time.Duration, ok bool) e
 	return nil
 }
 
-// hasty reports whether the damaged pages of the source have used up the time for reading them again.
-func (p *Pending) hasty(limit time.Duration) bool { return p.spent.Load() > int64(limit) }
+// retryTimeSpent reports whether the damaged pages of the source have used up the time for
+// reading them again. Without Options.DamagedOK the first of them fails the copy.
+func (p *Pending) retryTimeSpent(limit time.Duration) bool { return p.spent.Load() > int64(limit) }
 
 // sleep waits for a pause between two reads.
 func sleep(ctx context.Context, pause time.Duration) error {

@@ -87,9 +87,9 @@ func (r *Report) Add(check, grade, text string, hints ...hint.Text) {
 	r.Findings = append(r.Findings, Finding{Check: check, Grade: grade, Text: text, Hints: hints})
 }
 
-// Check makes all checks that a backup makes before it locks anything, and
-// changes nothing. The error is of the checking itself; what the checks found is
-// in the findings.
+// Check is for "mbk check": it makes all checks that a backup makes (Run), and those that
+// a backup makes on what it has copied. It watches the server for a second and changes
+// nothing. The error is of the checking itself; what the checks found is in the findings.
 func Check(ctx context.Context, o Options) (*Report, error) {
 	const sample = time.Second // of the server's writes
 	r, err := check(ctx, o, sample)
@@ -113,7 +113,7 @@ func (r *Report) Close() {
 	}
 }
 
-// Run makes the checks for the backup that follows. The caller closes the report, which
+// Run makes the checks for the backup that follows, and no others (Check). The caller closes the report, which
 // may be nil after an error.
 func Run(ctx context.Context, o Options) (*Report, error) { return check(ctx, o, 0) }
 

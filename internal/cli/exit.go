@@ -22,7 +22,7 @@ const (
 	exitFailed      = 1
 	exitUsage       = 2   // bad usage or configuration: the call must be changed
 	exitDamage      = 3   // damage found, in the source or in a backup
-	exitBusy        = 4   // try again: a lock was not to be had, or redo was overrun
+	exitBusy        = 4   // another try may succeed: all errors that are fault.Busy
 	exitInterrupted = 130 // by a signal
 )
 

@@ -30,7 +30,8 @@ func (o *serverProgram) bind(s *options.Set) {
 		"recover with the server program `FILE` (default: the source's, else one in the usual places)")
 	s.Strings(&o.args, "mariadbd-option", "give it a further `OPTION`, such as those of a key plugin; may be repeated")
 	s.String(&o.memory, "use-memory", "",
-		"recover with a buffer pool of `SIZE`, such as 4GiB (default: what the redo log asks for, 128 MiB to 1 GiB)")
+		"recover with a buffer pool of `SIZE`, such as 4GiB "+
+			"(default: what the redo log asks for, 128 MiB to 1 GiB, or down to 64 MiB if memory is short)")
 }
 
 // bufferPool returns the size of the buffer pool for recovery, 0 for the default.
