@@ -440,10 +440,7 @@ func tablesMapped(t *testing.T, version string) string {
 			t.Errorf("%s is %q, want %q", o.Name, got[o], definition)
 		}
 	}
-	findings, err := mariadbtest.CheckTables(t.Context(), again)
-	if len(findings) > 0 || err != nil {
-		t.Errorf("CHECK TABLE: %v, %v", findings, err)
-	}
+	wantSound(t, again)
 	return b.String()
 }
 

@@ -183,6 +183,27 @@ func TestFaultsInMidBackup(t *testing.T) {
 	}
 }
 
+// lockTables does LOCK TABLES and returns what undoes it.
+func lockTables(t *testing.T, srv *mariadbtest.Server, tables string) (unlock func()) {
+	t.Helper()
+	conn, err := srv.DB().Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	do := func(statement string) {
+		t.Helper()
+		if _, err := conn.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do("LOCK TABLES " + tables)
+	return func() {
+		t.Helper()
+		do("UNLOCK TABLES")
+		_ = conn.Close() // the pool keeps it
+	}
+}
+
 // Somebody holds what a backup has to wait for, or the backup would stop others
 // for too long.
 func TestBusyServer(t *testing.T) {
@@ -190,14 +211,7 @@ func TestBusyServer(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			srv := newBusyServer(t, version)
 			repository := t.TempDir()
-			conn, err := srv.DB().Conn(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close() //nolint:errcheck // ends with the server
-			if _, err := conn.ExecContext(t.Context(), "LOCK TABLES d.m WRITE"); err != nil {
-				t.Fatal(err)
-			}
+			unlock := lockTables(t, srv, "d.m WRITE")
 			srv.MustExec(t, "INSTALL SONAME 'metadata_lock_info'")
 			begun := time.Now()
 			o := mbk(t, backupArgs(srv, repository, "--user", "mbk", "--lock-wait", "2s")...)
@@ -206,9 +220,7 @@ func TestBusyServer(t *testing.T) {
 			}
 			o.wantRefusal(t, 4, "wait longer: --lock-wait", "BACKUP STAGE", "not granted within", "held up by connection ",
 				"root@localhost")
-			if _, err := conn.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
-				t.Fatal(err)
-			}
+			unlock()
 			mbk(t, backupArgs(srv, repository, "--lock-budget", "1ms")...).wantRefusal(t, 4, "--lock-budget",
 				"lock budget exceeded: 1ms")
 			wantNoBackup(t, repository, 2)

@@ -148,13 +148,7 @@ func wantWhole(t *testing.T, r *mariadbtest.Server) {
 			t.Errorf("%s has %s, want %s", name, rows, want)
 		}
 	}
-	findings, err := mariadbtest.CheckTables(ctx, r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range findings {
-		t.Errorf("CHECK TABLE: %s", f)
-	}
+	wantSound(t, r)
 	if n := r.MustValue(t,
 		"SELECT COUNT(*) FROM information_schema.INNODB_SYS_TABLES WHERE NAME LIKE 'out%' OR NAME LIKE 'part/out%' OR NAME "+
 			"LIKE '%#sql%'"); n != "0" {
@@ -277,13 +271,7 @@ func wantSameWithout(t *testing.T, source, restored *mariadbtest.Server, left []
 	if len(diff) > 0 {
 		t.Errorf("the restored server differs in %d things:\n%s", len(diff), strings.Join(diff[:min(len(diff), 20)], "\n"))
 	}
-	findings, err := mariadbtest.CheckTables(t.Context(), restored)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range findings {
-		t.Errorf("CHECK TABLE: %s", f)
-	}
+	wantSound(t, restored)
 	if len(want) < 100 {
 		t.Errorf("only %d things were compared", len(want))
 	}

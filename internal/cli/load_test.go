@@ -220,21 +220,12 @@ func TestMaxLag(t *testing.T) {
 	})
 	repository := t.TempDir()
 	must(t, backupArgs(replica, repository, "--max-lag", "1m")...)
-	conn, err := replica.DB().Conn(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close() //nolint:errcheck // ends with the server
-	if _, err := conn.ExecContext(t.Context(), "LOCK TABLES d.t READ"); err != nil {
-		t.Fatal(err)
-	}
+	unlock := lockTables(t, replica, "d.t READ")
 	primary.MustExec(t, "INSERT INTO d.t VALUES (1)")
 	time.Sleep(2500 * time.Millisecond)
 	mbk(t, backupArgs(replica, repository, "--max-lag", "1s")...).wantRefusal(t, 4, "try again at a quieter time",
 		"given up: the lag of replication '' is ", "the bound is 1s")
-	if _, err := conn.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
-		t.Fatal(err)
-	}
+	unlock()
 }
 
 // The reading is bounded, and the threads that copy give way while others do not.

@@ -286,6 +286,18 @@ func wantSame(t *testing.T, source, restored *mariadbtest.Server) {
 	wantSameBut(t, source, restored, func(definition string) string { return definition })
 }
 
+// wantSound checks all tables of a server.
+func wantSound(t *testing.T, srv *mariadbtest.Server) {
+	t.Helper()
+	findings, err := mariadbtest.CheckTables(t.Context(), srv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range findings {
+		t.Errorf("CHECK TABLE: %s", f)
+	}
+}
+
 // wantSameBut is wantSame with the source's definitions changed before.
 func wantSameBut(t *testing.T, source, restored *mariadbtest.Server, change func(definition string) string) {
 	t.Helper()
@@ -304,13 +316,7 @@ func wantSameBut(t *testing.T, source, restored *mariadbtest.Server, change func
 	if diff := mariadbtest.Diff(got, want); len(diff) > 0 {
 		t.Errorf("the restored server differs in %d things:\n%s", len(diff), strings.Join(diff[:min(len(diff), 20)], "\n"))
 	}
-	findings, err := mariadbtest.CheckTables(ctx, restored)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range findings {
-		t.Errorf("CHECK TABLE: %s", f)
-	}
+	wantSound(t, restored)
 	if left := restored.MustValue(t,
 		"SELECT IFNULL(GROUP_CONCAT(NAME), '') FROM information_schema.INNODB_SYS_TABLES WHERE NAME "+
 			"LIKE '%/#sql%'"); left != "" {

@@ -56,7 +56,5 @@ func TestRestoreTellsTheConfiguration(t *testing.T) {
 			t.Errorf("%s: %s, want %s", query, got, want)
 		}
 	}
-	if findings, err := mariadbtest.CheckTables(t.Context(), restored); err != nil || len(findings) > 0 {
-		t.Errorf("CHECK TABLE: %q, %v", findings, err)
-	}
+	wantSound(t, restored)
 }
