@@ -74,13 +74,14 @@ func New(ctx context.Context, st Putter, opts Options) (*Copier, error) {
 	if opts.BytesPerSecond > 0 {
 		c.limit = rate.NewLimiter(rate.Limit(opts.BytesPerSecond), opts.ChunkSize)
 	}
+	wait := &patience{limit: opts.RetryTime}
 	workers := make([]*worker, opts.Workers)
 	for i := range workers {
 		writer, err := pack.NewWriter(opts.Codec, opts.Level, opts.ChunkSize)
 		if err != nil {
 			return nil, err
 		}
-		workers[i] = &worker{c: c, writer: writer, pages: pageReader{opts: &c.opts, urgent: c.urgent}}
+		workers[i] = &worker{c: c, writer: writer, pages: pageReader{opts: &c.opts, urgent: c.urgent, wait: wait}}
 	}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	for _, w := range workers {

@@ -65,8 +65,8 @@ type Options struct {
 	DamagedOK bool // pages that stay damaged are copied and reported, and are no error
 	PageTries int  // reads of a damaged page after the first; 0: DefaultPageTries
 
-	// RetryTime is how long a file's damaged pages are waited for before they get fewer
-	// tries. It matters with DamagedOK only. 0: DefaultRetryTime.
+	// RetryTime is how long damaged pages are waited for, all together, before they get
+	// fewer tries. It matters with DamagedOK only. 0: DefaultRetryTime.
 	RetryTime time.Duration
 }
 

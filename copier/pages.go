@@ -23,18 +23,6 @@ const maxPageSize = 64 << 10
 // file with more of them is of no use.
 const maxDamaged = 1 << 16
 
-// quickTries is how often a damaged page is read again, without pauses, once the
-// damaged pages of its file have used up their time for that.
-const quickTries = 3
-
-// Pauses before a page with a wrong checksum is read again: the first, doubled every time
-// up to the longest. A page that the server is writing can be read half old and half new
-// until its write ends, which takes seconds when the disk is overloaded.
-const (
-	firstPause   = 250 * time.Microsecond
-	longestPause = 500 * time.Millisecond
-)
-
 // Pauses between two reads of pages without checksums, in a file that was changed within
 // the time recent. There is one pause for all such pages of a read.
 const (
@@ -102,6 +90,7 @@ func (e *PageError) Hints() []hint.Text {
 type pageReader struct {
 	opts    *Options
 	urgent  <-chan struct{} // closed: shorter pauses
+	wait    *patience       // shared with all workers
 	fresh   []byte          // one page, read again; made when it is first needed
 	suspect []int           // offsets in the run of pages that have no checksum
 }
@@ -210,7 +199,7 @@ func (r *pageReader) timeToWrite(file io.ReaderAt) time.Duration {
 // If the page stays damaged, that is an error or, with Options.DamagedOK, recorded.
 func (r *pageReader) readAgain(ctx context.Context, job *Pending, page []byte, no uint32, bad error) error {
 	torn := bad != nil
-	t := tries{opts: r.opts, job: job, pause: firstPause}
+	t := tries{reader: r, pause: firstPause}
 	if !torn {
 		t.pause = 0 // it is being written; a busy page is never quiet for long
 	}
@@ -236,34 +225,8 @@ func (r *pageReader) readAgain(ctx context.Context, job *Pending, page []byte, n
 		}
 		torn = true
 	}
-	return job.damage(no, bad, t.spent, r.opts.DamagedOK)
-}
-
-// tries counts how often a damaged page was read again, and spaces these reads.
-type tries struct {
-	opts  *Options
-	job   *Pending
-	n     int
-	pause time.Duration // before the next
-	spent time.Duration // in pauses for this page
-}
-
-// left reports whether the page may be read once more.
-func (t *tries) left() bool {
-	return t.n < t.opts.PageTries && (t.n < quickTries || !t.job.retryTimeSpent(t.opts.RetryTime))
-}
-
-// wait waits before the page is read once more, unless its file has used up its time.
-func (t *tries) wait(ctx context.Context) error {
-	if t.job.retryTimeSpent(t.opts.RetryTime) {
-		return nil
-	}
-	if err := sleep(ctx, t.pause); err != nil {
-		return err
-	}
-	t.spent += t.pause
-	t.pause = min(max(2*t.pause, firstPause), longestPause)
-	return nil
+	r.wait.used(t.spent, isClosed(r.urgent))
+	return job.damage(no, bad, r.opts.DamagedOK)
 }
 
 // reread reads a page again and reports whether it is the same as before.

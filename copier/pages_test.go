@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -210,6 +211,61 @@ func TestDamagedPages(t *testing.T) {
 			t.Errorf("after %v: %v, want %v", time.Since(began), err, ErrManyDamaged)
 		}
 	})
+}
+
+// Damaged pages in many files do not add up to hours, and while the server is locked not
+// even to seconds.
+func TestPatienceIsForAllFiles(t *testing.T) {
+	const files = 40
+	for _, c := range []struct {
+		name   string
+		opts   Options
+		urgent bool
+		most   time.Duration
+	}{
+		{"in the background", Options{RetryTime: 50 * time.Millisecond}, false, 20 * time.Second},
+		{"urgent", Options{}, true, 5 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.opts.Workers, c.opts.DamagedOK = 2, true
+			cp := start(t, storetest.NewMem(), c.opts)
+			if c.urgent {
+				cp.MakeUrgent()
+			}
+			began := time.Now()
+			var all []*Pending
+			for n := range uint32(files) {
+				pages := &sumPages{size: page}
+				s := pages.source(fmt.Sprint("t", n, ".ibd"), packtest.Noise(page, uint64(n)))
+				s.Number = n
+				all = append(all, addSource(t, cp, s))
+			}
+			for _, p := range all {
+				if r, err := p.Wait(t.Context()); err != nil || len(r.Damaged) != 1 {
+					t.Fatalf("%d damaged pages, %v", len(r.Damaged), err)
+				}
+			}
+			if took := time.Since(began); took > c.most {
+				t.Errorf("took %s", took)
+			}
+		})
+	}
+}
+
+// A wait for a page ends when copying becomes urgent.
+func TestUrgencyEndsAWait(t *testing.T) {
+	cp := start(t, storetest.NewMem(), Options{Workers: 1, DamagedOK: true})
+	pages := &sumPages{size: page}
+	began := time.Now()
+	p := addSource(t, cp, pages.source("t.ibd", packtest.Noise(page, 1)))
+	time.Sleep(time.Second)
+	cp.MakeUrgent()
+	if _, err := p.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("took %s", took)
+	}
 }
 
 // hopeless is pages none of which is whole; reading them again is not paused for.

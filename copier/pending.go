@@ -27,10 +27,9 @@ type Pending struct {
 	src  Source
 	step int64 // bytes of a read
 
-	left  atomic.Int64  // segments to copy
-	done  chan struct{} // closed after the last
-	torn  atomic.Int64
-	spent atomic.Int64 // nanoseconds of pauses for pages that stayed damaged
+	left atomic.Int64  // segments to copy
+	done chan struct{} // closed after the last
+	torn atomic.Int64
 
 	mu      sync.Mutex
 	extents []pack.Extent
@@ -111,13 +110,12 @@ func (p *Pending) complete() {
 	}
 }
 
-// damage records a page that stayed damaged. spent is the time that was waited for it.
-func (p *Pending) damage(no uint32, cause error, spent time.Duration, ok bool) error {
+// damage records a page that stayed damaged, or returns the error.
+func (p *Pending) damage(no uint32, cause error, ok bool) error {
 	bad := &PageError{File: p.src.Name, Page: no, Err: cause}
 	if !ok {
 		return bad
 	}
-	p.spent.Add(int64(spent))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.damaged) >= maxDamaged {
@@ -126,10 +124,6 @@ func (p *Pending) damage(no uint32, cause error, spent time.Duration, ok bool) e
 	p.damaged = append(p.damaged, no)
 	return nil
 }
-
-// retryTimeSpent reports whether the damaged pages of the source have used up the time for
-// reading them again. Without Options.DamagedOK the first of them fails the copy.
-func (p *Pending) retryTimeSpent(limit time.Duration) bool { return p.spent.Load() > int64(limit) }
 
 // sleep waits for a pause between two reads.
 func sleep(ctx context.Context, pause time.Duration) error {
