@@ -22,7 +22,7 @@ func TestBackupsOfAnotherServer(t *testing.T) {
 	mbk(t, backupArgs(second, repository)...).wantRefusal(t, 2, "--new-server", refused...)
 	check := []string{"check", "--repo", repository, "--socket", second.Socket, "--user", "root", "--no-defaults"}
 	if o := mbk(t, check...); o.code != 2 || !strings.Contains(o.stdout, "error  repository") ||
-		!strings.Contains(o.stderr, "give each server a repository of its own") {
+		!strings.Contains(o.stderr, "give each server its own repository") {
 		t.Errorf("mbk check exits %d: %s%s", o.code, o.stdout, o.stderr)
 	}
 	if after := ids(t, repository); len(after) != len(before) {
