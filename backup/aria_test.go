@@ -123,7 +123,7 @@ func (s byteSink) WriteAt(p []byte, off int64) (int, error) { return copy(s[off:
 func (s byteSink) Zero(off, n int64) error                  { clear(s[off : off+n]); return nil }
 
 // The server has eight buffers and writes them in any order, each in steps that end
-// inside of pages. What is copied meanwhile once had holes for ever.
+// inside of pages. What is copied meanwhile once had holes forever.
 func TestAriaLogWrittenOutOfOrder(t *testing.T) {
 	server, a, st, cp := newLogTest(t, aria.Control{})
 	image := logImage(1, 2048)

@@ -380,7 +380,7 @@ func (s *Server) without(ctx context.Context, id uint64) (bool, error) {
 		return false, err
 	}
 	if now.Sub(s.started) > 5*time.Second {
-		return true, nil // it was restarted and counts connections anew
+		return true, nil // it was restarted and counts connections from 0
 	}
 	all, err := s.control.rows(ctx, "SELECT 1 FROM information_schema.PROCESSLIST WHERE ID = ?", id)
 	return err == nil && len(all) == 0, err

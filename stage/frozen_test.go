@@ -76,7 +76,7 @@ func hold(ctx context.Context, what, socket string) error {
 
 // A backup is frozen while it holds a stage, or waits for one: by SIGSTOP here, as a
 // container, a machine without memory or a suspended guest would. Its budget is no
-// help, since its clock stands still too. The server used to stay locked for ever.
+// help, since its clock stands still too. The server used to stay locked forever.
 func TestFrozen(t *testing.T) {
 	const (
 		ddl    = "CREATE TABLE d.x (a INT)"

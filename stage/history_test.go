@@ -160,7 +160,7 @@ func wantInManual(t *testing.T, columns string) {
 	}
 }
 
-// historyAgain logs in as an account anew, with what it has been granted since.
+// historyAgain logs in as an account again, with what it has been granted since.
 func historyAgain(t *testing.T, srv *mariadbtest.Server, name string) *stage.Server {
 	t.Helper()
 	s, err := stage.Connect(t.Context(), stage.Config{Socket: srv.Socket, User: name, Password: "secret"})

@@ -23,7 +23,7 @@ type session struct {
 	cfg   Config
 	limit time.Duration // for one statement
 
-	// again lets a session that holds nothing on the server connect anew when it
+	// again lets a session that holds nothing on the server reconnect when it
 	// finds its connection dead, and repeat the statement.
 	again bool
 

@@ -61,7 +61,7 @@ type StageOptions struct {
 	// Retreat, if set, lets Advance give FLUSH back between tries for BLOCK_DDL.
 	// The server blocks new writes to MyISAM and other non-transactional tables
 	// from FLUSH on, pending request or not; the only way to let them pass is END
-	// and then START, FLUSH, BLOCK_DDL anew on the same connection. Retreat is
+	// and then START, FLUSH, BLOCK_DDL again on the same connection. Retreat is
 	// called before that END, with FLUSH still held; an error ends Advance.
 	// Between END and START the server may purge Aria's logs and forgets ddl.log.
 	// Without Retreat only the pending request is withdrawn.
@@ -230,7 +230,7 @@ func (s *Stages) Check() error {
 	return nil
 }
 
-// Restarts returns how often the stages were given back and started anew by a
+// Restarts returns how often the stages were given back and restarted by a
 // retreat.
 func (s *Stages) Restarts() int {
 	s.mu.Lock()

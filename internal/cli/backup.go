@@ -41,7 +41,7 @@ func (o *backupOptions) bind(s *options.Set, p *program) {
 	o.source.bindDatadir(s)
 	o.source.bindCompress(s, "compress with `CODEC`: zstd, zstd:LEVEL (1 to 22), s2 or none")
 	threadsOption(s, &o.threads, "copy with `N` threads (default: one for each CPU)")
-	rare.Bool(&o.damagedPages, "allow-damaged-pages", "record damaged pages and go on; the backup says so for ever")
+	rare.Bool(&o.damagedPages, "allow-damaged-pages", "record damaged pages and go on; the backup is marked as damaged")
 	o.source.bindUnsupported(rare, "leave out tables of engines that cannot be copied, and record them")
 	rare.Bool(&o.keepFailed, "keep-failed", "keep the objects of a failed backup until the next one")
 	rare.String(&o.spoolDir, "spool-dir", "",

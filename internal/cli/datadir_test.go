@@ -128,7 +128,7 @@ func tablesElsewhere(t *testing.T, version string) string {
 	return b.String()
 }
 
-// reshaping are statements that make the files of tables anew.
+// reshaping are statements that recreate the files of tables.
 func reshaping() []string {
 	return []string{
 		"ALTER TABLE d.parts REBUILD PARTITION p0", "ALTER TABLE d.oldparts REBUILD PARTITION p0",
@@ -445,7 +445,7 @@ func tablesMapped(t *testing.T, version string) string {
 }
 
 // The system tablespace consists of files in several folders, of which two have the
-// same name; so do its restored files, but for the folders.
+// same name; so do its restored files, except for the folders.
 func TestSystemFilesElsewhere(t *testing.T) {
 	t.Parallel()
 	one, two := t.TempDir(), t.TempDir()

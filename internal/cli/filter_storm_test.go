@@ -13,7 +13,7 @@ import (
 )
 
 // Tables are renamed into the filter and out of it, exchanged with others that are
-// left out, rebuilt and made anew while backups run. Whatever a kept name means
+// left out, rebuilt and created again while backups run. Whatever a kept name means
 // at the end of a backup must be there, whole.
 func TestFilterUnderStorm(t *testing.T) {
 	for _, version := range append([]string{"10.5"}, mariadbtest.Versions()...) {
@@ -231,7 +231,7 @@ func filterOracle(t *testing.T, version string) {
 	wantSameWithout(t, source, restored, left)
 }
 
-// wantSameWithout compares two servers but for tables that were left out, and for
+// wantSameWithout compares two servers except for tables that were left out, and for
 // events, which a replica does not run.
 func wantSameWithout(t *testing.T, source, restored *mariadbtest.Server, left []string) {
 	t.Helper()

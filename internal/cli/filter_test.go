@@ -137,7 +137,7 @@ func errorsOf(t *testing.T, s *mariadbtest.Server, mark int) (lines []string, en
 }
 
 // wantFiltered checks a server on what was restored of the schema: nothing is left
-// of what was left out, and it can be made anew.
+// of what was left out, and it can be created again.
 func wantFiltered(t *testing.T, r *mariadbtest.Server) {
 	t.Helper()
 	ctx := t.Context()
@@ -193,7 +193,7 @@ func wantFiltered(t *testing.T, r *mariadbtest.Server) {
 			t.Errorf("CHECK TABLE: %s", f)
 		}
 	}
-	// What was left out can be made anew, under the same names.
+	// What was left out can be created again, under the same names.
 	again := []string{"CREATE DATABASE `out`"}
 	for _, q := range filterSchema() {
 		if strings.HasPrefix(q, "CREATE") && !strings.Contains(q, "`keep`.child") && !strings.Contains(q, "v torn") &&

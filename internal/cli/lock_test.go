@@ -15,7 +15,7 @@ import (
 // itself: its requests stand for a second at a time.
 const longestStall = 2500 * time.Millisecond
 
-// Behind a long statement a backup neither waits for ever nor makes others wait:
+// Behind a long statement a backup neither waits forever nor makes others wait:
 // it gives the queue free between its tries.
 func TestBehindALongUpdate(t *testing.T) {
 	for _, version := range mariadbtest.Versions() {

@@ -29,7 +29,7 @@ func (m logMemory) WriteAt(b []byte, at int64) (int, error) {
 	return copy(m[at:], b), nil
 }
 
-// fuzzedLog is the redo of a backup, whole but for what its records say.
+// fuzzedLog is the redo of a backup, whole except for what its records say.
 func fuzzedLog(t *testing.T, blocks bool, records []byte) (h LogHeader, c Checkpoint, end LSN, redo []byte) {
 	t.Helper()
 	if blocks {

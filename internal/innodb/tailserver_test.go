@@ -356,7 +356,7 @@ func (c *redoCopy) compareOne(ctx context.Context, f *os.File, status innodb.Sta
 	}
 	ring := innodb.Ring{First: h.FirstLSN, Capacity: info.Size() - innodb.LogDataOffset}
 	if h.Format == innodb.Format105 || h.Format == innodb.Format105Enc {
-		ring = c.ring // for ever
+		ring = c.ring // forever
 	}
 	if k.start < ring.First || int64(len(k.b)) > ring.Capacity {
 		return
@@ -590,7 +590,7 @@ func followServer(t *testing.T, series string, args []string, o innodb.TailOptio
 // log for some time. That happens when it writes more than a smaller log holds
 // before that log is in use. It may then have set the sequence bits of the second
 // lap as those of the first: it sets them all to 1 up to the change, and takes the
-// log to begin anew where it is full, but only if it sees a write go beyond the end.
+// log to begin again where it is full, but only if it sees a write go beyond the end.
 // One that ends just there is not seen.
 func brokeItsLog(t *testing.T, s *mariadbtest.Server) bool {
 	t.Helper()

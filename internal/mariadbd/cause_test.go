@@ -152,7 +152,7 @@ func TestErrorLogWeighs(t *testing.T) {
 	}
 }
 
-// Servers that never ended by themselves made a verification wait for ever.
+// Servers that never ended by themselves made a verification wait forever.
 func TestServersThatWillComeToNothing(t *testing.T) {
 	const aborted = "2026-11-29 19:17:32 0 [ERROR] InnoDB: Plugin initialization aborted with error Generic error"
 	for _, c := range []struct{ name, script string }{

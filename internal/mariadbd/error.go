@@ -57,7 +57,7 @@ func (e *RunError) Advice() hint.Text {
 	case CauseVersion:
 		return "use a mariadbd of the source's series: " + hint.Option("mariadbd")
 	case CauseSignal:
-		return "somebody killed mariadbd, perhaps the kernel for want of memory: its log tells (dmesg)"
+		return "somebody killed mariadbd, perhaps the kernel because memory ran out: see its log (dmesg)"
 	}
 	return "the whole log of mariadbd can be kept with the scratch folder; another maintenance release may get further"
 }

@@ -116,7 +116,7 @@ type LSNs struct {
 
 // Redo describes ib_logfile0 as a restore lays it down. The packs hold the
 // bytes of the log between the LSNs of Stored, with every sequence bit set to 1,
-// as the file Redo.File; the header is made anew from these fields.
+// as the file Redo.File; the header is created again from these fields.
 type Redo struct {
 	Format     uint32            `json:"format"`
 	Creator    string            `json:"creator"`    // of the source's log

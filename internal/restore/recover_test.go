@@ -17,7 +17,7 @@ import (
 // The server refuses to start when it finds transactions that were prepared and
 // has no binary log to decide about them; on 11.8 it wants to be started three
 // times. All the while it must not forget that the files come from a backup: or
-// what an ALTER TABLE had made so far would stay for ever.
+// what an ALTER TABLE had made so far would stay forever.
 func TestPreparedTransactionsAndUnfinishedAlter(t *testing.T) {
 	eachSeries(t, func(t *testing.T, series string) {
 		const tries = 5

@@ -354,7 +354,7 @@ func FuzzQuoted(f *testing.F) {
 	})
 }
 
-// A FIFO in the place of an option file made every command wait for ever. What the
+// A FIFO in the place of an option file made every command wait forever. What the
 // caller's shell has opened may be one.
 func TestFilesThatAreNone(t *testing.T) {
 	dir := t.TempDir()

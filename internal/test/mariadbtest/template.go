@@ -40,7 +40,7 @@ func places(arg string) bool {
 
 // newDatadir makes a fresh data directory at path, which must not exist. The
 // first one of each shape is made with mariadb-install-db and kept; the others
-// are copies of it. One whose parts lie elsewhere is always made anew.
+// are copies of it. One whose parts lie elsewhere is always created again.
 func newDatadir(ctx context.Context, d Dist, args []string, path string) error {
 	var shape []string
 	single := false

@@ -243,7 +243,7 @@ func (x *session) longTransaction() error {
 	return x.trim()
 }
 
-// trim keeps a table from growing for ever, and fills a temporary table on the way.
+// trim keeps a table from growing forever, and fills a temporary table on the way.
 func (x *session) trim() error {
 	temp := quote(loadDB, "temp")
 	all := append(rowTables(), statementTables()...)

@@ -31,7 +31,7 @@ const (
 )
 
 // inside calls do with the descriptor of the repository's folder and with the rights
-// of its owner. The folder is opened anew each time, so that nobody is kept from
+// of its owner. The folder is opened again each time, so that nobody is kept from
 // unmounting it meanwhile.
 func (f *Store) inside(do func(root *os.File) error) error {
 	root, err := f.openRoot()
@@ -203,7 +203,7 @@ func (f *Store) openObject(dir *os.File, name string) (*os.File, error) {
 		return nil, err
 	}
 	// O_NONBLOCK keeps a named pipe that takes the file's place now from stopping us
-	// for ever; it means nothing for files.
+	// forever; it means nothing for files.
 	file, err := f.openIn(dir, name, unix.O_RDONLY|unix.O_NONBLOCK, true)
 	if err != nil {
 		return nil, err

@@ -307,7 +307,7 @@ func TestFolderKilledProcess(t *testing.T) {
 }
 
 // A writer that was killed after it had made a folder and before it made a file
-// there once left the folder for ever.
+// there once left the folder forever.
 func TestFolderSweepsEmptyFolders(t *testing.T) {
 	st := newStore(t)
 	if err := st.Put(t.Context(), "backups/kept/a", func(io.Writer) error { return nil }); err != nil {

@@ -87,7 +87,7 @@ func (f *Store) openLock(name string) (file *os.File, ours bool, err error) {
 // foreignLock is the error for a lock's file that mbk has not made.
 func foreignLock(name, path string) error {
 	return hint.Wrap(fmt.Errorf("lock %s: %s is not a plain file", name, path),
-		"find out who has put it there, and remove it when no mbk is running; the next one makes it anew")
+		"find out who has put it there, and remove it when no mbk is running; the next one creates it again")
 }
 
 // Holder reads the text of a lock that is held. A lock whose file has no text is not held, so that nobody

@@ -153,7 +153,7 @@ func TestPutLengthCheck(t *testing.T) {
 }
 
 // A sweeper that meets a temporary file between its creation and its lock takes
-// it away; the Put must notice and begin anew.
+// it away; the Put must notice and begin again.
 func TestClaimSweptFile(t *testing.T) {
 	dir := t.TempDir()
 	create := func() *os.File {

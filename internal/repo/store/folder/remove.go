@@ -113,7 +113,7 @@ func (f *Store) SweepTemp(ctx context.Context, prefix string) ([]string, error) 
 
 // sweepFolders removes the emptied folders if nothing is left in them, and empty ones
 // of a writer that died before it made a file there. A Put that finds its folder gone
-// makes it anew.
+// creates it again.
 func (f *Store) sweepFolders(root *os.File, prefix string, emptied []string, fail func(string, error) error) error {
 	folder := path.Dir(prefix)
 	dir, err := f.openFolder(root, folder, topLink)

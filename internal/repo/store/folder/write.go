@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// piece is how many bytes of an object are written at a time, but for the last
+	// piece is how many bytes of an object are written at a time, except for the last
 	// ones. It is large because a spinning disk may get several objects at once.
 	piece = 2 << 20
 

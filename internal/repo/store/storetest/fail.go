@@ -12,7 +12,7 @@ import (
 // ErrInjected is the error that a Failing store returns at its chosen point.
 var ErrInjected = errors.New("injected failure")
 
-// Failing is a store that fails once, or from one point on for ever.
+// Failing is a store that fails once, or from one point on forever.
 type Failing struct {
 	st   store.Store // not embedded: no method is to be forwarded without a point
 	once bool        // fails at one point only
