@@ -35,26 +35,6 @@ func (e *Error) Error() string { return e.message }
 // Fault returns the kind.
 func (e *Error) Fault() Kind { return e.kind }
 
-// marked is an error to which its caller has given a kind.
-type marked struct {
-	error
-	kind Kind
-}
-
-// Mark returns err as one of a kind, or nil when err is nil. Its message is err's.
-func Mark(kind Kind, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &marked{err, kind}
-}
-
-// Fault returns the kind.
-func (m *marked) Fault() Kind { return m.kind }
-
-// Unwrap returns the error that was marked.
-func (m *marked) Unwrap() error { return m.error }
-
 // Of returns the kind of an error. The outermost error that knows its kind answers for
 // what it wraps: a disk that cannot be written to is no damage, although EIO is. Of
 // several joined errors the gravest kind counts. That is why this is not a use of

@@ -16,10 +16,19 @@ type silent struct{ error }
 func (silent) Fault() fault.Kind { return fault.Unknown }
 func (s silent) Unwrap() error   { return s.error }
 
+// marked is an error of a type of its own that says its kind.
+type marked struct {
+	error
+	kind fault.Kind
+}
+
+func (m marked) Fault() fault.Kind { return m.kind }
+func (m marked) Unwrap() error     { return m.error }
+
 func TestOf(t *testing.T) {
 	plain, busy := errors.New("plain"), fault.New(fault.Busy, "busy")
 	damage, config := fault.New(fault.Damage, "damaged"), fault.New(fault.Config, "not there")
-	failedWrite := fault.Mark(fault.Failed, fmt.Errorf("write: %w", syscall.EIO))
+	failedWrite := marked{fmt.Errorf("write: %w", syscall.EIO), fault.Failed}
 	for _, c := range []struct {
 		name       string
 		err        error
@@ -30,8 +39,8 @@ func TestOf(t *testing.T) {
 		{name: "plain", err: plain},
 		{name: "of a kind", err: busy, want: fault.Busy},
 		{name: "below a message", err: fmt.Errorf("copy: %w", busy), want: fault.Busy},
-		{name: "marked", err: fault.Mark(fault.Config, plain), want: fault.Config},
-		{name: "the outer one answers", err: fault.Mark(fault.Config, damage), want: fault.Config},
+		{name: "marked", err: marked{plain, fault.Config}, want: fault.Config},
+		{name: "the outer one answers", err: marked{damage, fault.Config}, want: fault.Config},
 		{name: "one that does not say", err: silent{damage}, want: fault.Damage},
 		{name: "the gravest of several", err: errors.Join(config, damage, busy), want: fault.Damage},
 		{name: "busy before config", err: fmt.Errorf("%w: %w", config, busy), want: fault.Busy},
@@ -48,18 +57,5 @@ func TestOf(t *testing.T) {
 				t.Errorf("Unreadable = %t, want %t", got, c.unreadable)
 			}
 		})
-	}
-}
-
-func TestMarkKeepsTheError(t *testing.T) {
-	err := fault.Mark(fault.Busy, fmt.Errorf("read: %w", fs.ErrNotExist))
-	if got, want := err.Error(), "read: file does not exist"; got != want {
-		t.Errorf("Error() = %q, want %q", got, want)
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		t.Error("the cause is lost")
-	}
-	if fault.Mark(fault.Busy, nil) != nil {
-		t.Error("Mark(nil) is an error")
 	}
 }

@@ -63,6 +63,12 @@ func TestWrapKeepsTheError(t *testing.T) {
 	}
 }
 
+// failedWrite is an error that answers for its cause.
+type failedWrite struct{ error }
+
+func (failedWrite) Fault() fault.Kind { return fault.Failed }
+func (f failedWrite) Unwrap() error   { return f.error }
+
 func TestAllAdvisesOnTheKernelsErrors(t *testing.T) {
 	const asRoot = "run mbk as root, or as the user whom that belongs to"
 	for _, c := range []struct {
@@ -74,14 +80,14 @@ func TestAllAdvisesOnTheKernelsErrors(t *testing.T) {
 		{&fs.PathError{Err: syscall.EACCES}, []hint.Text{asRoot}},
 		{hint.Wrap(syscall.EACCES, "chmod"), []hint.Text{"chmod"}},
 		{hint.Wrap(syscall.EIO, "look"), []hint.Text{"look", hint.FailingDisk}},
-		{fault.Mark(fault.Failed, syscall.EIO), nil}, // the disk was written to
+		{failedWrite{syscall.EIO}, nil}, // the disk was written to
 	} {
 		if got := hint.WithKernel(c.err); !slices.Equal(got, c.want) {
-			t.Errorf("All(%v) = %q, want %q", c.err, got, c.want)
+			t.Errorf("WithKernel(%v) = %q, want %q", c.err, got, c.want)
 		}
 	}
 	if got := hint.WithKernel(syscall.EMFILE); len(got) != 1 || !strings.Contains(got[0].String(), "LimitNOFILE") {
-		t.Errorf("All(EMFILE) = %q", got)
+		t.Errorf("WithKernel(EMFILE) = %q", got)
 	}
 }
 
