@@ -62,6 +62,13 @@ type Unverifiable interface {
 	Unverifiable(page []byte, no uint32) bool
 }
 
+// Changes is an optional method of Pages, for sources with Bases. It reports whether a
+// valid page may differ from what a pass since that LSN has read. It is asked about a page
+// of zeros, too.
+type Changes interface {
+	Changed(page []byte, no uint32, since uint64) bool
+}
+
 // PageError is returned for a page that was not valid however often it was read.
 type PageError struct {
 	File string // Source.Name

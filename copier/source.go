@@ -19,6 +19,12 @@ type Range struct {
 	Size  int64 // bytes
 }
 
+// Base is a range of a file that an earlier pass has read.
+type Base struct {
+	Range
+	Since uint64 // LSN of the checkpoint of that pass
+}
+
 // Source is a file, or a part of one, that is to be copied.
 type Source struct {
 	Number uint32      // of the file in this backup; sources may share it
@@ -33,6 +39,11 @@ type Source struct {
 	PadShort bool    // a file that ends early is followed by zeros, instead of ErrShort
 	Pages    Pages   // nil: nothing is checked
 	Blank    []Range // stored as zeros, and pages in them are not checked
+
+	// Bases are the ranges that an earlier pass has read, ascending and not overlapping,
+	// of whole pages. Of these only pages that have changed since are stored, in partial
+	// extents; everything else is stored. They need Pages that implement Changes.
+	Bases []Base
 
 	// Cached is what the page cache held of the file, or of a part of it, before
 	// the caller read any of it. It is empty if the caller read nothing.

@@ -14,7 +14,8 @@ const FormatVersion = 1
 
 // Kinds of backups.
 const (
-	KindFull = "full"
+	KindFull        = "full"
+	KindIncremental = "incr"
 
 	// KindFailed stands in the id of an attempt that failed before it could
 	// begin, so that this id is never that of a backup that runs meanwhile.
@@ -230,6 +231,18 @@ type File struct {
 	Inode    uint64        `json:"inode"`
 	Born     time.Time     `json:"born"` // birth time, zero if the file system has none
 	Extents  []pack.Extent `json:"extents"`
+	// Base is the number of the same file in the parent's manifest: what no extent here
+	// holds is as it is there. Nil: the extents hold all of it.
+	Base *uint32 `json:"base,omitempty"`
+	// Earlier is what interrupted attempts have stored of the file, on which this backup
+	// continued, newest first. It lies below Extents and above Base.
+	Earlier []Pass `json:"earlier,omitempty"`
+}
+
+// Pass is what one pass of copying has stored of a file.
+type Pass struct {
+	Number  uint32        `json:"number"` // of the file in the chunk headers of that pass
+	Extents []pack.Extent `json:"extents"`
 }
 
 // DamagedPage is a page that was damaged in the source.
