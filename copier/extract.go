@@ -20,6 +20,7 @@ const (
 // Piece is an extent of a file that is to be extracted.
 type Piece[File any] struct {
 	From   pack.Opener // the backup that the extent lies in
+	Number uint32      // of the file in the chunks of that backup
 	File   File        // whatever the caller knows it by
 	Extent pack.Extent // the zero value for a file without bytes
 }

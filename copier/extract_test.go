@@ -45,10 +45,10 @@ func piecesOf(from pack.Opener, files [][]byte, results []Result) []Piece[*extra
 	for i, r := range results {
 		f := &extractedFile{number: uint32(i), name: fmt.Sprint("file ", i), got: packtest.NewFile(int64(len(files[i])))}
 		if len(r.Extents) == 0 {
-			pieces = append(pieces, Piece[*extractedFile]{From: from, File: f})
+			pieces = append(pieces, Piece[*extractedFile]{From: from, Number: f.number, File: f})
 		}
 		for _, e := range r.Extents {
-			pieces = append(pieces, Piece[*extractedFile]{From: from, File: f, Extent: e})
+			pieces = append(pieces, Piece[*extractedFile]{From: from, Number: f.number, File: f, Extent: e})
 		}
 	}
 	return pieces
@@ -83,7 +83,7 @@ func smallFiles(n int) [][]byte {
 
 // readPiece reads a piece into its file.
 func readPiece(ctx context.Context, x *pack.Reader, p Piece[*extractedFile]) error {
-	if err := x.Extent(ctx, p.From, p.File.number, p.Extent, p.File.got); err != nil {
+	if err := x.Extent(ctx, p.From, p.Number, p.Extent, p.File.got); err != nil {
 		return fmt.Errorf("%s: %w", p.File.name, err)
 	}
 	return nil

@@ -57,6 +57,16 @@ type Sink interface {
 	Zero(off, n int64) error
 }
 
+// Chooser is a Sink that need not get everything, since newer layers hold some of it. A
+// Reader asks it about each chunk before it reads or decompresses it, and leaves out a
+// chunk of which nothing is wanted. What it is given nevertheless it has to choose from.
+type Chooser interface {
+	Sink
+
+	// Wants reports whether any of n bytes from an offset on is wanted.
+	Wants(off, n int64) bool
+}
+
 // Reader reads packs. It reuses its buffers, about 6 MiB. It may be used by one goroutine
 // at a time.
 type Reader struct {

@@ -65,7 +65,7 @@ func (x *extraction) run(ctx context.Context, files []*outFile) error {
 		}
 		f.left = len(extents)
 		for _, e := range extents {
-			pieces = append(pieces, copier.Piece[*outFile]{From: x.packs, File: f, Extent: e})
+			pieces = append(pieces, copier.Piece[*outFile]{From: x.packs, Number: f.Number, File: f, Extent: e})
 		}
 	}
 	return copier.Extract(ctx, x.workers, pieces,
@@ -128,7 +128,7 @@ func (x *extraction) extract(ctx context.Context, r *pack.Reader, p copier.Piece
 	if e.Size > 0 {
 		to := &disk.Writer{File: f, Cached: e.Size < directFrom, WriteBack: writeBack}
 		sink := &copier.FileSink{File: f, Out: to, Sparse: file.Sparse, Fresh: true}
-		if err := r.Extent(ctx, p.From, file.Number, e, shiftedSink{sink, file.shift, x.meter}); err != nil {
+		if err := r.Extent(ctx, p.From, p.Number, e, shiftedSink{sink, file.shift, x.meter}); err != nil {
 			return err
 		}
 	}

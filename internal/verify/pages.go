@@ -204,7 +204,7 @@ func (d *pagesDepth) readAll(ctx context.Context, checks []*pageCheck) error {
 	var pieces []copier.Piece[*pageCheck]
 	for _, c := range checks {
 		for _, e := range c.file.Extents {
-			pieces = append(pieces, copier.Piece[*pageCheck]{From: d.packs, File: c, Extent: e})
+			pieces = append(pieces, copier.Piece[*pageCheck]{From: d.packs, Number: c.file.Number, File: c, Extent: e})
 		}
 	}
 	return copier.Extract(ctx, d.o.Workers, pieces, d.readPiece)
@@ -231,7 +231,7 @@ func (d *pagesDepth) readPiece(ctx context.Context, x *pack.Reader, p copier.Pie
 		})
 	}
 	if err == nil {
-		err = x.Extent(ctx, p.From, c.file.Number, p.Extent, countedSink{sink, d.meter})
+		err = x.Extent(ctx, p.From, p.Number, p.Extent, countedSink{sink, d.meter})
 	}
 	f, err := damageOf(err)
 	if f != nil {
