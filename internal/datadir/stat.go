@@ -55,6 +55,26 @@ func (s FileStat) Quiescent() bool {
 	return s.Taken.Sub(s.Modified) > quiescentAfter && s.Taken.Sub(s.Changed) > quiescentAfter
 }
 
+// longestWrite is how long a write may be on its way to a disk at the worst: longer than
+// drivers try, and than a queue that is throttled to a few writes a second.
+const longestWrite = 10 * time.Minute
+
+// WritesArrived reports whether all writes that the file's times tell of had reached it
+// when this was read: only then does a copy that is begun now hold what the same times
+// stand for later. A direct or asynchronous write moves the times when it is submitted,
+// and its bytes come later, by seconds where a disk is slow or throttled; until then the
+// file reads as it was. arrived is a moment at which the server had no earlier write on
+// its way: one at which its log had not got further than the checkpoint that the pass
+// begins with, since a checkpoint waits for the writes of all changes before it. Zero:
+// no such moment is known, and only a very long rest proves it. Files that nobody can be
+// writing to, such as those of tables locked for the backup, need Quiescent only.
+func (s FileStat) WritesArrived(arrived time.Time) bool {
+	if arrived.IsZero() || arrived.After(s.Taken) {
+		arrived = s.Taken.Add(quiescentAfter - longestWrite)
+	}
+	return arrived.Sub(s.Modified) > quiescentAfter && arrived.Sub(s.Changed) > quiescentAfter
+}
+
 const statMask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
 
 // Stat follows symbolic links.

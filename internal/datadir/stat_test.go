@@ -99,3 +99,34 @@ func TestUnchangedBy(t *testing.T) {
 		}
 	}
 }
+
+// A file is as its times say once the writes that moved them have arrived: they are
+// known to have before a checkpoint, or after a very long rest.
+func TestWritesArrived(t *testing.T) {
+	taken := time.Unix(1e9, 0)
+	for _, tt := range []struct {
+		name              string
+		modified, changed time.Duration // before taken
+		arrived           time.Duration // before taken; below 0: not known
+		want              bool
+	}{
+		{"before the moment", time.Minute, time.Minute, 30 * time.Second, true},
+		{"a second before it", 31 * time.Second, time.Minute, 30 * time.Second, false},
+		{"after it", 20 * time.Second, time.Minute, 30 * time.Second, false},
+		{"renamed after it", time.Minute, 20 * time.Second, 30 * time.Second, false},
+		{"no moment, a short rest", time.Minute, time.Minute, -1, false},
+		{"no moment, renamed lately", time.Hour, time.Minute, -1, false},
+		{"no moment, a long rest", longestWrite + 1, longestWrite + 1, -1, true},
+		{"no moment, nearly long enough", longestWrite, longestWrite, -1, false},
+		{"a moment after the file was looked at proves nothing", 2 * time.Second, 2 * time.Second, -2, false},
+	} {
+		s := FileStat{Taken: taken, Modified: taken.Add(-tt.modified), Changed: taken.Add(-tt.changed)}
+		var arrived time.Time
+		if tt.arrived != -1 {
+			arrived = taken.Add(-tt.arrived)
+		}
+		if got := s.WritesArrived(arrived); got != tt.want {
+			t.Errorf("%s: arrived is %t, want %t", tt.name, got, tt.want)
+		}
+	}
+}

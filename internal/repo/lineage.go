@@ -28,18 +28,20 @@ type RedoFile struct {
 
 // LineageFile is one file as it was when its copy was begun.
 type LineageFile struct {
-	Number    uint32 // in the manifest
-	Class     string // ClassInnoDB ...
-	HasSpace  bool
-	Space     innodb.SpaceID
-	PageSize  uint32 // of the tablespace, 0: none
-	Dev       uint64
-	Inode     uint64
-	Born      int64 // nanoseconds since 1970, 0: the file system does not tell
-	Size      int64 // of the file
-	Modified  int64 // nanoseconds since 1970
-	Changed   int64
-	Quiescent bool  // it had been left alone for a while: the same times later mean the same bytes
+	Number   uint32 // in the manifest
+	Class    string // ClassInnoDB ...
+	HasSpace bool
+	Space    innodb.SpaceID
+	PageSize uint32 // of the tablespace, 0: none
+	Dev      uint64
+	Inode    uint64
+	Born     int64 // nanoseconds since 1970, 0: the file system does not tell
+	Size     int64 // of the file
+	Modified int64 // nanoseconds since 1970
+	Changed  int64
+	// Quiescent: the same times later mean the same bytes. For a tablespace that takes
+	// datadir.FileStat.WritesArrived; FileStat.Quiescent alone overlooks a write on its way.
+	Quiescent bool
 	Copied    int64 // bytes of the copy
 }
 
