@@ -33,14 +33,16 @@ type LineageFile struct {
 	HasSpace bool
 	Space    innodb.SpaceID
 	PageSize uint32 // of the tablespace, 0: none
+	Flags    uint32 // FSP_SPACE_FLAGS: the first page of a file that has not changed need not be read
 	Dev      uint64
 	Inode    uint64
 	Born     int64 // nanoseconds since 1970, 0: the file system does not tell
 	Size     int64 // of the file
 	Modified int64 // nanoseconds since 1970
 	Changed  int64
-	// Quiescent: the same times later mean the same bytes. For a tablespace that takes
-	// datadir.FileStat.WritesArrived; FileStat.Quiescent alone overlooks a write on its way.
+	// Quiescent: the same size and times later mean the same bytes, and no page of them was
+	// damaged. For a tablespace that takes datadir.FileStat.WritesArrived;
+	// FileStat.Quiescent alone overlooks a write on its way.
 	Quiescent bool
 	Copied    int64 // bytes of the copy
 }
