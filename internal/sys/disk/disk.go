@@ -26,6 +26,21 @@ func SpaceOf(dir string) (Space, error) {
 	return Space{Free: int64(st.Bavail) * st.Frsize, Total: int64(st.Blocks) * st.Frsize}, nil
 }
 
+// KeepsTimes reports whether a file lies on a file system of this machine's disks that
+// notes the time of every change, and the birth of each file, with the resolution of the
+// kernel's clock.
+func KeepsTimes(f *os.File) bool {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return false
+	}
+	switch uint32(st.Type) {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC:
+		return true
+	}
+	return false
+}
+
 // IsLocal reports whether a file lies on a file system for disks of this machine, so
 // that writing past the page cache is worth it. Over a network every such write would
 // wait for the disk at the other end.

@@ -37,7 +37,7 @@ const floors = `
 	redo
 	feed
 	filecopy pages
-	journal position session source spool
+	bases journal position session source spool
 	options bound errors
 `
 

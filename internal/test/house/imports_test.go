@@ -42,6 +42,7 @@ var rank = map[string]int{
 	"mbk/internal/datadir/filter":       1,
 	"mbk/internal/sys/disk":             0,
 	"mbk/internal/sys/fsuser":           0,
+	"mbk/internal/sys/boot":             0,
 	"mbk/internal/hint":                 0,
 	"mbk/internal/fault":                -1,
 	"mbk/internal/input/limit":          0,

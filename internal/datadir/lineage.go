@@ -1,0 +1,25 @@
+package datadir
+
+import "mbk/internal/repo"
+
+// Lineage returns what a lineage keeps of a stat.
+func (s FileStat) Lineage() repo.LineageFile {
+	return repo.LineageFile{
+		Dev: s.ID.Dev, Inode: s.ID.Inode, Born: s.ID.Born, Size: s.Size,
+		Modified: s.Modified.UnixNano(), Changed: s.Changed.UnixNano(),
+	}
+}
+
+// UnchangedSince reports whether nothing was written to a file since a pass of copying has
+// read it. The times are the kernel's, which it may lose when it crashes, so this holds
+// within one boot only.
+func (s FileStat) UnchangedSince(f *repo.LineageFile) bool {
+	return f.Quiescent && s.ID.Born != 0 && s.ID == Identity{f.Dev, f.Inode, f.Born} && s.Size == f.Size &&
+		s.Modified.UnixNano() == f.Modified && s.Changed.UnixNano() == f.Changed
+}
+
+// WentBack reports whether a file was changed earlier than a pass of copying has seen it
+// changed: the file system was put back to an earlier state since, or the clock.
+func (s FileStat) WentBack(f *repo.LineageFile) bool {
+	return s.ID.Born != 0 && s.ID.Born == f.Born && s.ID.Inode == f.Inode && s.Changed.UnixNano() < f.Changed
+}
