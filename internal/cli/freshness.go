@@ -4,13 +4,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"mbk/backup/preflight"
 	"mbk/internal/cli/options"
 	"mbk/internal/hint"
+	"mbk/internal/input/period"
 	"mbk/internal/repo"
 )
 
@@ -37,21 +36,12 @@ func (o *freshness) limits() (l ageLimits, err error) {
 	return l, err
 }
 
-// parseAge parses a duration, which may also be in days or weeks: "26h", "8d", "2w". It
-// returns 0 for "".
+// parseAge parses a duration of more than nothing. It returns 0 for "".
 func parseAge(option, text string) (time.Duration, error) {
-	const day = 24 * time.Hour
 	if text == "" {
 		return 0, nil
 	}
-	d, err := time.ParseDuration(text)
-	for suffix, unit := range map[string]time.Duration{"d": day, "w": 7 * day} {
-		if number, ok := strings.CutSuffix(text, suffix); ok {
-			var n float64
-			n, err = strconv.ParseFloat(number, 64)
-			d = time.Duration(n * float64(unit))
-		}
-	}
+	d, err := period.Parse(text)
 	if err != nil || d <= 0 {
 		return 0, usagef("%s %q is not a duration such as 26h, 8d or 2w", hint.Option(option), text)
 	}

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"mbk/internal/input/period"
 )
 
 // The types of values. Each accepts what MariaDB's own programs accept.
@@ -50,28 +52,15 @@ func (v *duration) Set(s string) error {
 		*v = duration(time.Duration(seconds) * time.Second)
 		return nil
 	}
-	d, err := time.ParseDuration(s)
+	d, err := period.Parse(s)
 	if err != nil {
-		return fmt.Errorf("%q is not a duration such as 90s", s)
+		return err
 	}
 	*v = duration(d)
 	return nil
 }
 
-// String returns "1m" where the standard library returns "1m0s".
-func (v *duration) String() string {
-	if *v == 0 {
-		return "0"
-	}
-	text := time.Duration(*v).String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
-}
+func (v *duration) String() string { return period.Text(time.Duration(*v)) }
 
 func (v *list) Set(s string) error { *v = append(*v, s); return nil }
 func (v *list) String() string     { return strings.Join(*v, " ") }

@@ -46,6 +46,7 @@ var rank = map[string]int{
 	"mbk/internal/hint":                 0,
 	"mbk/internal/fault":                -1,
 	"mbk/internal/input/limit":          0,
+	"mbk/internal/input/period":         0,
 	"mbk/internal/input/inputfile":      2,
 	"mbk/internal/input/optfile":        3,
 	"mbk/internal/sys/pagecache":        0,
