@@ -29,7 +29,7 @@ func StoreStream(
 	)
 	err = st.Put(ctx, name, func(out io.Writer) error {
 		w.Begin(name, out)
-		w.BeginExtent(number, start)
+		w.BeginExtent(number, start, 0)
 		if err := addAll(ctx, w, name, r, opts.OnProgress); err != nil {
 			return err
 		}

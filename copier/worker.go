@@ -130,23 +130,31 @@ func (w *worker) endPack() {
 // copy copies a segment.
 func (w *worker) copy(s segment) error {
 	c, p := w.c, w.writer
-	p.BeginExtent(s.job.src.Number, s.start)
+	page := 0
+	if s.job.src.Pages != nil {
+		page = s.job.src.Pages.PageSize()
+	}
+	p.BeginExtent(s.job.src.Number, s.start, page)
 	stored := p.Size()
 	empty := holesOf(s)
 	var at int64
-	pass := func() bool { // over a hole
+	pass := func() (bool, error) { // over a hole
 		n := empty.skip(s.start+at, s.size-at)
-		if n > 0 {
-			p.AddHole(n)
-			c.opts.OnProgress(n, 0)
-			at += n
+		if n == 0 {
+			return false, nil
 		}
-		return n > 0
+		c.opts.OnProgress(n, 0)
+		at += n
+		return true, p.AddHole(n)
 	}
-	pass() // so that nothing is fetched of it
+	if _, err := pass(); err != nil { // now, so that nothing is fetched of it
+		return err
+	}
 	prints := newFootprint(segment{job: s.job, start: s.start + at, size: s.size - at}, c.opts.PreserveCache)
 	for at < s.size {
-		if pass() {
+		if hole, err := pass(); err != nil {
+			return err
+		} else if hole {
 			prints.passed(s.start + at)
 			continue
 		}

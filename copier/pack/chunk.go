@@ -17,8 +17,9 @@ const (
 	skipMagic   = 0x184D2A5B // of a skippable zstd frame
 	skipHeader  = 8          // magic and length
 
-	kindData = 1
-	kindZero = 2
+	kindData  = 1
+	kindZero  = 2
+	kindPages = 3 // runs of pages, of a partial extent
 
 	frameMagic   = 0xFD2FB528 // of a zstd frame
 	plainDescr   = 0xA0       // single segment, content size in 4 bytes
@@ -38,7 +39,7 @@ type header struct {
 	number uint32 // of the file
 	stored uint32 // bytes of the frame
 	start  uint64 // offset in the file
-	size   uint64 // raw bytes
+	size   uint64 // raw bytes; of zeros, bytes of the file
 	sum    uint64 // XXH3-64 of the raw bytes
 	check  uint32 // CRC-32C of the frame
 }
@@ -100,9 +101,9 @@ func (h *header) validate() error {
 			return errors.New("a chunk of zeros with a frame")
 		}
 		return nil
-	case h.kind != kindData:
+	case h.kind != kindData && h.kind != kindPages:
 		return fmt.Errorf("a chunk of unknown kind %d", h.kind)
-	case h.size > MaxChunk:
+	case h.size > MaxChunk || h.kind == kindPages && h.size < leastPages:
 		return fmt.Errorf("a chunk of %d bytes", h.size)
 	}
 	switch h.codec {

@@ -22,6 +22,8 @@ func goodHeaders() []header {
 		{kind: kindData, codec: Zstd, stored: 1, size: 2, check: 77},
 		{kind: kindData, codec: S2, stored: MaxChunk - 1, size: MaxChunk, check: math.MaxUint32},
 		{kind: kindZero, number: 3, start: 1 << 40, size: 1 << 50},
+		{kind: kindPages, codec: Zstd, number: 3, start: 1 << 40, size: leastPages, stored: leastPages - 1, sum: 5, check: 6},
+		{kind: kindPages, codec: None, start: 7, size: MaxChunk, stored: uint32(plainSize(MaxChunk)), sum: 5},
 	}
 }
 
@@ -64,7 +66,10 @@ func TestHeaderBounds(t *testing.T) {
 		{"zeros with a codec", header{kind: kindZero, size: 10, codec: Zstd}},
 		{"zeros with a sum", header{kind: kindZero, size: 10, sum: 1}},
 		{"kind 0", header{size: 10}},
-		{"kind 3", header{kind: 3, size: 10}},
+		{"kind 4", header{kind: 4, size: 10}},
+		{"pages without a frame", header{kind: kindPages, codec: Zstd, size: 100}},
+		{"pages without a run", header{kind: kindPages, codec: Zstd, size: leastPages - 1, stored: 5}},
+		{"more pages than a chunk", header{kind: kindPages, codec: Zstd, size: MaxChunk + 1, stored: 5}},
 		{"codec 3", header{kind: kindData, codec: 3, size: 10, stored: 5}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -100,7 +105,7 @@ func FuzzHeader(f *testing.F) {
 				return
 			}
 		}
-		if h.size == 0 || int64(h.start+h.size) < 0 || h.kind == kindData && (h.size > MaxChunk || h.stored > maxPlainSize) {
+		if h.size == 0 || int64(h.start+h.size) < 0 || h.kind != kindZero && (h.size > MaxChunk || h.stored > maxPlainSize) {
 			t.Fatalf("accepted %+v", h)
 		}
 		var again [headerSize]byte

@@ -18,20 +18,27 @@
 //	     0    4  0x184D2A5B: a skippable frame
 //	     4    4  48: its length from here on
 //	     8    4  "mbk1"
-//	    12    1  kind: 1 data, 2 zeros
+//	    12    1  kind: 1 data, 2 zeros, 3 pages
 //	    13    1  codec: 0 none, 1 zstd, 2 s2
 //	    14    2  0
 //	    16    4  number of the file
 //	    20    4  length of the frame that follows, in bytes
 //	    24    8  offset of the chunk's first byte in the file
-//	    32    8  raw length: bytes of the file that the chunk stands for
+//	    32    8  raw length: bytes of the file that the chunk stands for; of pages, bytes in the frame
 //	    40    8  XXH3-64 of the raw bytes
 //	    48    4  CRC-32C of the frame; 0 with codec none
 //	    52    4  CRC-32C of bytes 0 to 51
 //
 // A chunk of zeros has no frame: codec, frame length, XXH3 and CRC of the frame are 0.
 // Only runs of at least 64 KiB are stored like this. A chunk of data stands for 1 byte to
-// 1 MiB.
+// 1 MiB. In a file of pages, chunks of data and zeros consist of whole pages, except for what
+// follows the last whole page.
+//
+// A chunk of pages stands for runs of pages that need not follow each other in the file.
+// Its raw bytes, 20 bytes to 1 MiB, are the number of runs in 4 bytes, then 16 bytes for each
+// run, in the order of the file: its offset in the file, and its length, in which the highest
+// bit is 1 if the run is zeros. After that list come the bytes of all runs that are not zeros,
+// one after another.
 //
 // Codec none is a zstd frame of raw blocks: the bytes 28 B5 2F FD A0, the raw length in 4
 // bytes, and for every 128 KiB of the raw bytes (the last block may be shorter) a block
@@ -42,7 +49,8 @@
 // pack's other chunks.
 //
 // The chunks of an Extent follow each other in the pack and cover the extent's part of the
-// file in order, without a gap.
+// file in order, without a gap. Those of a partial extent are in order, too, but have gaps, and
+// only there are chunks of pages.
 //
 // # The document format
 //

@@ -72,7 +72,8 @@ type Chooser interface {
 type Reader struct {
 	dec decoder
 	raw []byte
-	br  *bufio.Reader
+	src source
+	br  *bufio.Reader // of src
 
 	object string
 	open   io.Closer // the part of the object that is being read; nil: none
@@ -87,6 +88,25 @@ type Reader struct {
 // NewReader returns a Reader. The caller closes it.
 func NewReader() *Reader {
 	return &Reader{raw: make([]byte, 0, MaxChunk), br: bufio.NewReaderSize(nil, readAhead)}
+}
+
+// leapRead is how many bytes are read after chunks were passed over: enough for a header,
+// and for the small chunks that may follow.
+const leapRead = 16 << 10
+
+// source is what a Reader's buffer is filled from.
+type source struct {
+	r      io.Reader
+	seeker io.Seeker // nil: it cannot seek
+	most   int       // bytes of the next read; 0: as many as the buffer takes
+}
+
+// Read implements io.Reader.
+func (s *source) Read(b []byte) (int, error) {
+	if s.most > 0 && len(b) > s.most {
+		b, s.most = b[:s.most], 0
+	}
+	return s.r.Read(b)
 }
 
 // Close releases what the Reader holds.
@@ -106,7 +126,7 @@ func (x *Reader) Ahead(st Opener, name string, end int64) {
 // store and of the sink are returned as they are. Chunks before the damage may be in the
 // sink by then.
 func (x *Reader) Extent(ctx context.Context, st Opener, number uint32, e Extent, sink Sink) error {
-	if e.Length == 0 && e.Size == 0 {
+	if e.Length == 0 && (e.Size == 0 || e.Partial) {
 		return nil
 	}
 	end := e.Offset + e.Length
@@ -125,52 +145,100 @@ func (x *Reader) Extent(ctx context.Context, st Opener, number uint32, e Extent,
 
 // extent reads the extent that begins at the next chunk.
 func (x *Reader) extent(ctx context.Context, number uint32, e *Extent, sink Sink) error {
-	pos := e.Start
+	chooser, _ := sink.(Chooser)
+	pos, end := e.Start, e.Start+e.Size
 	for x.at < x.limit {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
-		h, raw, err := x.next()
+		h, err := x.header()
 		if err != nil {
 			return err
 		}
-		if reason := misplaced(&h, number, pos, e.Start+e.Size); reason != "" {
+		if reason := misplaced(&h, number, pos, end, e.Partial); reason != "" {
 			return x.damage(reason)
 		}
-		if err := deliver(sink, &h, raw); err != nil {
-			return err
+		if chooser != nil && !chooser.Wants(int64(h.start), reach(&h, end)) {
+			pos = int64(h.start) + 1
+			if h.kind != kindPages {
+				pos = int64(h.start + h.size)
+			}
+			err = x.leap(&h)
+		} else if pos, err = x.deliver(&h, end, sink); err == nil {
+			err = x.skip(&h)
 		}
-		pos += int64(h.size)
-		if err := x.skip(&h); err != nil {
+		if err != nil {
 			return err
 		}
 	}
-	if pos != e.Start+e.Size {
+	if pos != end && !e.Partial {
 		return x.damage(fmt.Sprintf("the extent holds %d bytes of file %d, %d expected", pos-e.Start, number, e.Size))
 	}
 	return nil
 }
 
 // misplaced returns why a chunk is not the next one of an extent, "" if it is.
-func misplaced(h *header, number uint32, pos, end int64) string {
+func misplaced(h *header, number uint32, pos, end int64, partial bool) string {
+	start := int64(h.start)
 	switch {
 	case h.number != number:
 		return fmt.Sprintf("a chunk of file %d, file %d expected", h.number, number)
-	case int64(h.start) != pos:
-		return fmt.Sprintf("a chunk for byte %d of file %d, byte %d expected", h.start, number, pos)
-	case int64(h.size) > end-pos:
-		return fmt.Sprintf("a chunk of %d bytes of file %d, at most %d expected", h.size, number, end-pos)
+	case partial && start < pos:
+		return fmt.Sprintf("a chunk for byte %d of file %d, after byte %d expected", start, number, pos)
+	case !partial && start != pos:
+		return fmt.Sprintf("a chunk for byte %d of file %d, byte %d expected", start, number, pos)
+	case h.kind == kindPages && !partial:
+		return fmt.Sprintf("a chunk of only some pages of file %d", number)
+	case start >= end, h.kind != kindPages && int64(h.size) > end-start:
+		return fmt.Sprintf("a chunk of %d bytes of file %d, at most %d expected", h.size, number, end-start)
 	}
 	return ""
 }
 
-// deliver passes the bytes of a chunk to a sink.
-func deliver(sink Sink, h *header, raw []byte) error {
-	if h.kind == kindZero {
-		return sink.Zero(int64(h.start), int64(h.size))
+// reach returns the bytes of the file, from the start of a chunk on, of which the chunk may
+// hold some.
+func reach(h *header, end int64) int64 {
+	if h.kind == kindPages {
+		return end - int64(h.start)
 	}
-	n, err := sink.WriteAt(raw, int64(h.start))
-	if err == nil && n < len(raw) {
+	return int64(h.size)
+}
+
+// deliver passes the bytes of the next chunk, of which h is the header, to a sink. pos is
+// the offset in the file after them.
+func (x *Reader) deliver(h *header, end int64, sink Sink) (pos int64, err error) {
+	raw, err := x.body(h)
+	if err != nil {
+		return 0, err
+	}
+	pos = int64(h.start + h.size)
+	switch h.kind {
+	case kindZero:
+		err = sink.Zero(int64(h.start), int64(h.size))
+	case kindData:
+		err = write(sink, raw, int64(h.start))
+	case kindPages:
+		p, err := parsePages(raw, h.start)
+		if err != nil {
+			return 0, err // body has parsed it
+		}
+		if pos = p.end(); pos > end {
+			return 0, x.damage(fmt.Sprintf("pages up to byte %d of file %d, at most %d expected", pos, h.number, end))
+		}
+		return pos, p.runs(func(r Run, b []byte) error {
+			if r.Zero {
+				return sink.Zero(r.Start, r.Size)
+			}
+			return write(sink, b, r.Start)
+		})
+	}
+	return pos, err
+}
+
+// write writes all of b to a sink.
+func write(sink Sink, b []byte, off int64) error {
+	n, err := sink.WriteAt(b, off)
+	if err == nil && n < len(b) {
 		err = io.ErrShortWrite
 	}
 	return err
@@ -202,7 +270,9 @@ func (x *Reader) seek(ctx context.Context, st Opener, name string, offset, n int
 		return err
 	}
 	x.object, x.open, x.end, x.at, x.limit = object, r, end, offset, limit
-	x.br.Reset(r)
+	x.src = source{r: r}
+	x.src.seeker, _ = r.(io.Seeker)
+	x.br.Reset(&x.src)
 	return nil
 }
 
@@ -219,32 +289,63 @@ func (x *Reader) leave() error {
 // next returns the next chunk, checked. It remains the next one until skip is called. With
 // a *DamageError, the header's kind is 0 if the header itself is damaged.
 func (x *Reader) next() (header, []byte, error) {
-	b, err := x.peek(headerSize)
+	h, err := x.header()
 	if err != nil {
 		return header{}, nil, err
 	}
+	raw, err := x.body(&h)
+	return h, raw, err
+}
+
+// header returns the header of the next chunk.
+func (x *Reader) header() (header, error) {
+	b, err := x.peek(headerSize)
+	if err != nil {
+		return header{}, err
+	}
 	h, err := parseHeader(b)
 	if err != nil {
-		return header{}, nil, x.damage(err.Error())
+		return header{}, x.damage(err.Error())
 	}
+	return h, nil
+}
+
+// body returns the raw bytes, checked, of the next chunk, of which h is the header.
+func (x *Reader) body(h *header) ([]byte, error) {
 	if h.kind == kindZero {
-		return h, nil, nil
+		return nil, nil
 	}
-	if b, err = x.peek(headerSize + int(h.stored)); err != nil {
-		return h, nil, err
-	}
-	frame := b[headerSize:]
-	if h.codec != None && castagnoli(frame) != h.check {
-		return h, nil, x.damage("the checksum of a frame does not fit")
+	frame, err := x.frame(h)
+	if err != nil {
+		return nil, err
 	}
 	raw, err := x.dec.decode(x.raw, frame, h.codec, int(h.size))
 	if err != nil {
-		return h, nil, x.damage(err.Error())
+		return nil, x.damage(err.Error())
 	}
 	if xxh3.Hash(raw) != h.sum {
-		return h, nil, x.damage("the checksum of the raw bytes does not fit")
+		return nil, x.damage("the checksum of the raw bytes does not fit")
 	}
-	return h, raw, nil
+	if h.kind == kindPages {
+		if _, err := parsePages(raw, h.start); err != nil {
+			return nil, x.damage(err.Error())
+		}
+	}
+	return raw, nil
+}
+
+// frame returns the frame of the next chunk, of which h is the header. Its checksum fits,
+// if it has one.
+func (x *Reader) frame(h *header) ([]byte, error) {
+	b, err := x.peek(headerSize + int(h.stored))
+	if err != nil {
+		return nil, err
+	}
+	frame := b[headerSize:]
+	if h.codec != None && castagnoli(frame) != h.check {
+		return nil, x.damage("the checksum of a frame does not fit")
+	}
+	return frame, nil
 }
 
 // peek returns the next n bytes of the pack.
@@ -257,6 +358,29 @@ func (x *Reader) peek(n int) ([]byte, error) {
 		return nil, fmt.Errorf("read %s: %w", x.object, err)
 	}
 	return b, nil
+}
+
+// leap is skip for a chunk whose frame is not wanted. It is not read if that can be
+// avoided, and so the next header is read with little behind it.
+func (x *Reader) leap(h *header) error {
+	n, left := int64(headerSize)+int64(h.stored), x.limit-x.at
+	if n > left {
+		return x.damage(fmt.Sprintf("ends after %d of the %d bytes of a chunk", left, n))
+	}
+	rest := n - int64(x.br.Buffered())
+	if x.src.seeker == nil {
+		return x.skip(h)
+	}
+	x.src.most = leapRead
+	if rest <= 0 {
+		return x.skip(h)
+	}
+	if _, err := x.src.seeker.Seek(rest, io.SeekCurrent); err != nil {
+		return fmt.Errorf("read %s: %w", x.object, err)
+	}
+	x.br.Reset(&x.src)
+	x.at += n
+	return nil
 }
 
 // skip goes on after a chunk.

@@ -34,7 +34,7 @@ func writePack(t *testing.T, codec Codec, chunkSize int, files ...[]byte) (*stor
 	err = st.Put(t.Context(), "data-0001.pack", func(out io.Writer) error {
 		w.Begin("data-0001.pack", out)
 		for i, b := range files {
-			w.BeginExtent(uint32(i), 0)
+			w.BeginExtent(uint32(i), 0, 0)
 			for len(b) > 0 {
 				n := copy(w.Buffer(), b)
 				if err := w.Add(n); err != nil {

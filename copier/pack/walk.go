@@ -15,10 +15,11 @@ type Chunk struct {
 	Length int64  // in the pack: header and frame, or with Err what was skipped
 	Number uint32 // of the file
 	Start  int64  // offset in the file
-	Size   int64  // bytes of the file
+	Size   int64  // bytes of the file, gaps between pages included
 	Zero   bool   // a run of zeros: Raw is nil
 	Codec  Codec
-	Raw    []byte // valid until the callback returns
+	Raw    []byte // valid until the callback returns; of a chunk of pages, their bytes without the zeros
+	Runs   []Run  // of a chunk of pages: where Raw belongs; nil of others
 	Err    error  // *DamageError: the bytes are lost; other fields may be 0
 }
 
@@ -96,8 +97,24 @@ func (x *Reader) walkChunk() (Chunk, error) {
 	}
 	if damaged {
 		c.Err, c.Raw = damage, nil
+	} else if h.kind == kindPages {
+		c.setPages(raw, &h)
 	}
 	return c, nil
+}
+
+// setPages sets what a chunk of pages holds.
+func (c *Chunk) setPages(raw []byte, h *header) {
+	p, err := parsePages(raw, h.start)
+	if err != nil {
+		c.Err, c.Raw = err, nil // not after body has parsed it
+		return
+	}
+	c.Raw, c.Size = p.data, p.end()-c.Start
+	_ = p.runs(func(r Run, _ []byte) error {
+		c.Runs = append(c.Runs, r)
+		return nil
+	})
 }
 
 // resync goes on, by at least one byte, to the next valid header or the end.

@@ -2,6 +2,7 @@ package pack
 
 import (
 	"encoding/hex"
+	"errors"
 	"io"
 
 	"github.com/zeebo/xxh3"
@@ -27,15 +28,21 @@ type Writer struct {
 	raw []byte // margin bytes, then a buffer for raw bytes
 	out []byte // chunks that are not written yet
 
+	open func() (name string, to io.Writer, err error) // to is nil: makes it
 	to   io.Writer
 	hash xxh3.Hasher128
 	pack Pack // Size counts the bytes in out too
 
 	number uint32 // file of the current extent
+	page   int    // bytes of its pages; 0: none
 	extent Extent
-	zeros  int64 // bytes of zeros at the extent's end that have no chunk yet
-	failed error // of a write
+	zeros  int64      // bytes of zeros at the extent's end that have no chunk yet; else
+	some   pageGather // pages that have none
+	failed error      // of a write
 }
+
+// Span is a part of a Writer's Buffer.
+type Span struct{ From, To int }
 
 // NewWriter returns a Writer for chunks of at most chunkSize raw bytes.
 func NewWriter(c Codec, level, chunkSize int) (*Writer, error) {
@@ -56,12 +63,27 @@ func (w *Writer) Buffer() []byte { return w.raw[margin:] }
 
 // Begin starts a pack.
 func (w *Writer) Begin(name string, to io.Writer) {
-	w.to, w.pack, w.failed = to, Pack{Name: name}, nil
+	w.open, w.to, w.pack, w.failed = nil, to, Pack{Name: name}, nil
 	w.out = w.out[:0]
 	w.hash.Reset()
 }
 
-// End writes what is left of the pack.
+// BeginLater is Begin for a pack that is made by open when it gets its first byte.
+func (w *Writer) BeginLater(open func() (name string, to io.Writer, err error)) {
+	w.Begin("", nil)
+	w.open = open
+}
+
+// begun makes the pack if it is to be made only now.
+func (w *Writer) begun() error {
+	if w.to != nil || w.failed != nil {
+		return w.failed
+	}
+	w.pack.Name, w.to, w.failed = w.open()
+	return w.failed
+}
+
+// End writes what is left of the pack. It has no Name if it was never made.
 func (w *Writer) End() (Pack, error) {
 	if err := w.flush(); err != nil {
 		return Pack{}, err
@@ -75,32 +97,46 @@ func (w *Writer) End() (Pack, error) {
 // Size returns the bytes of the pack so far, including those that are not written yet.
 func (w *Writer) Size() int64 { return w.pack.Size }
 
-// BeginExtent starts an extent of a file at an offset.
-func (w *Writer) BeginExtent(number uint32, start int64) {
-	w.number, w.zeros = number, 0
-	w.extent = Extent{Pack: w.pack.Name, Offset: w.pack.Size, Start: start}
+// BeginExtent starts an extent of a file at an offset. page is the bytes of a page of the
+// file, and the offset is the beginning of one: chunks then begin and end between pages, except
+// at the end of the extent. It is 0 if the file has no pages.
+func (w *Writer) BeginExtent(number uint32, start int64, page int) {
+	w.number, w.page, w.zeros = number, page, 0
+	w.some.take() // of an extent that was given up
+	w.extent = Extent{Offset: w.pack.Size, Start: start}
 }
 
-// EndExtent finishes the extent that began last.
+// EndExtent finishes the extent that began last. If nothing had to be stored, it has no
+// bytes in a pack.
 func (w *Writer) EndExtent() (Extent, error) {
-	err := w.endZeros()
-	w.extent.Length = w.pack.Size - w.extent.Offset
+	err := errors.Join(w.endPages(), w.endZeros())
+	if w.extent.Length = w.pack.Size - w.extent.Offset; w.extent.Length > 0 {
+		w.extent.Pack = w.pack.Name
+	} else {
+		w.extent.Offset = 0
+	}
 	w.pack.Raw += w.extent.Size
 	return w.extent, err
 }
 
 // Add appends the first n bytes of Buffer to the extent.
 func (w *Writer) Add(n int) error {
+	if err := w.endPages(); err != nil {
+		return err
+	}
 	b := w.Buffer()[:n]
 	for from := 0; from < n; {
-		zero := ZeroRun(b[from:])
+		zero := w.wholePages(ZeroRun(b[from:]), n-from)
 		if zero > 0 && (w.zeros > 0 || zero >= MinZeros) {
 			w.zeros += int64(zero)
 			w.extent.Size += int64(zero)
 			from += zero
 			continue
 		}
-		end := from + DataRun(b[from:], zero, MinZeros)
+		end := from + DataRun(b[from:], zero, MinZeros+w.page)
+		if w.page > 0 && end%w.page > 0 {
+			end = min(end+w.page-end%w.page, n)
+		}
 		if err := w.data(from, end); err != nil {
 			return err
 		}
@@ -109,16 +145,85 @@ func (w *Writer) Add(n int) error {
 	return nil
 }
 
-// AddHole appends n zeros to the extent.
-func (w *Writer) AddHole(n int64) {
-	w.zeros += n
+// AddSome appends n bytes to the extent, of which only some pages are stored: those of
+// the parts of Buffer in changed, which are ascending and not empty. Nothing but changed
+// needs to be in Buffer. The extent becomes a partial one.
+func (w *Writer) AddSome(n int64, changed []Span) error {
+	if err := w.endZeros(); err != nil {
+		return err
+	}
+	w.extent.Partial = true
+	for _, s := range changed {
+		for from := s.From; from < s.To; {
+			next, err := w.addRun(from, s.To)
+			if err != nil {
+				return err
+			}
+			from = next
+		}
+	}
 	w.extent.Size += n
+	return nil
+}
+
+// addRun appends pages from the part [from, to) of Buffer to the chunk of pages, either
+// zeros or not, and returns where the rest begins.
+func (w *Writer) addRun(from, to int) (next int, err error) {
+	b := w.Buffer()
+	run := Run{Start: w.extent.Start + w.extent.Size + int64(from), Zero: isZero(b[from:min(from+w.page, to)])}
+	for next = from; next < to && isZero(b[next:min(next+w.page, to)]) == run.Zero; {
+		next = min(next+w.page, to)
+	}
+	if run.Zero {
+		if w.some.room() == 0 {
+			err = w.endPages()
+		}
+		run.Size = int64(next - from)
+		w.some.add(run, nil)
+		return next, err
+	}
+	if w.some.room() < min(w.page, to-from) {
+		err = w.endPages()
+	}
+	if most := w.some.room(); next-from > most {
+		next = from + most - most%w.page
+	}
+	run.Size = int64(next - from)
+	w.some.add(run, b[from:next])
+	return next, err
+}
+
+// AddHole appends n zeros to the extent.
+func (w *Writer) AddHole(n int64) error {
+	if len(w.some.list) > 0 {
+		if w.some.room() == 0 {
+			if err := w.endPages(); err != nil {
+				return err
+			}
+		}
+		w.some.add(Run{Start: w.extent.Start + w.extent.Size, Size: n, Zero: true}, nil)
+	} else {
+		w.zeros += n
+	}
+	w.extent.Size += n
+	return nil
+}
+
+// wholePages returns how many of n zeros, of left bytes, may be stored as such.
+func (w *Writer) wholePages(n, left int) int {
+	if w.page > 0 && n < left {
+		n -= n % w.page
+	}
+	return n
 }
 
 // endZeros makes a chunk of the zeros that the extent ends with.
 func (w *Writer) endZeros() error {
 	if w.zeros == 0 {
 		return nil
+	}
+	if err := w.begun(); err != nil {
+		return err
 	}
 	start := uint64(w.extent.Start + w.extent.Size - w.zeros)
 	h := header{kind: kindZero, number: w.number, start: start, size: uint64(w.zeros)}
@@ -130,28 +235,40 @@ func (w *Writer) endZeros() error {
 	return w.flushAt(gather)
 }
 
+// endPages makes a chunk of the pages that were gathered.
+func (w *Writer) endPages() error {
+	start, from, to := w.some.take()
+	if from == to {
+		return nil
+	}
+	return w.chunk(header{kind: kindPages, start: uint64(start)}, w.some.buf, from, to)
+}
+
 // data makes a chunk of the part [from, to) of Buffer().
 func (w *Writer) data(from, to int) error {
 	if err := w.endZeros(); err != nil {
 		return err
 	}
-	raw := w.Buffer()[from:to]
-	h := header{
-		kind:   kindData,
-		codec:  w.enc.codec,
-		number: w.number,
-		start:  uint64(w.extent.Start + w.extent.Size),
-		size:   uint64(len(raw)),
-		sum:    xxh3.Hash(raw),
+	start := uint64(w.extent.Start + w.extent.Size)
+	w.extent.Size += int64(to - from)
+	return w.chunk(header{kind: kindData, start: start}, w.raw, margin+from, margin+to)
+}
+
+// chunk writes a chunk of the raw bytes [from, to) of a buffer, with margin bytes before
+// them that it may overwrite. h has its kind and start.
+func (w *Writer) chunk(h header, buf []byte, from, to int) error {
+	if err := w.begun(); err != nil {
+		return err
 	}
-	w.extent.Size += int64(len(raw))
+	raw := buf[from:to]
+	h.codec, h.number, h.size, h.sum = w.enc.codec, w.number, uint64(len(raw)), xxh3.Hash(raw)
 	if h.codec != None && w.encode(&h, raw) {
 		return w.flushAt(gather)
 	}
 	h.codec, h.check, h.stored = None, 0, uint32(plainSize(len(raw)))
 	w.pack.Size += headerSize + int64(h.stored)
 	if len(raw) > smallPlain {
-		return w.writePlain(&h, margin+from, margin+to)
+		return w.writePlain(&h, buf, from, to)
 	}
 	n := len(w.out)
 	w.out = append(w.out, w.raw[:headerSize]...)
@@ -177,20 +294,20 @@ func (w *Writer) encode(h *header, raw []byte) bool {
 }
 
 // writePlain writes a chunk with codec none without copying its raw bytes, which are
-// w.raw[from:to]. The headers of the chunk and of its first block go before them; the
+// buf[from:to]. The headers of the chunk and of its first block go before them; the
 // header of each later block overwrites the end of the block before it, which is written
 // by then.
-func (w *Writer) writePlain(h *header, from, to int) error {
+func (w *Writer) writePlain(h *header, buf []byte, from, to int) error {
 	if err := w.flush(); err != nil {
 		return err
 	}
 	front := from - headerSize - plainHeader - blockHeader
-	h.put(w.raw[front:])
-	putPlainHeader(w.raw[front+headerSize:], to-from)
+	h.put(buf[front:])
+	putPlainHeader(buf[front+headerSize:], to-from)
 	for at := from; at < to; {
 		end := min(at+plainBlock, to)
-		putBlockHeader(w.raw[at-blockHeader:], end-at, end == to)
-		if err := w.write(w.raw[front:end]); err != nil {
+		putBlockHeader(buf[at-blockHeader:], end-at, end == to)
+		if err := w.write(buf[front:end]); err != nil {
 			return err
 		}
 		at, front = end, end-blockHeader

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -139,36 +140,29 @@ func (f *Store) Open(ctx context.Context, name string, offset, n int64) (io.Read
 	if err != nil {
 		return nil, f.explainRead("open "+name, err)
 	}
-	if offset > 0 {
-		_, err = file.Seek(offset, io.SeekStart)
+	if n < 0 {
+		n = math.MaxInt64 // to the end
 	}
-	if err != nil {
-		return nil, errors.Join(f.explainRead("open "+name, err), file.Close())
-	}
-	return &objectReader{ctx: ctx, file: file, left: n, all: n < 0}, nil
+	return &objectReader{ctx: ctx, file: file, part: io.NewSectionReader(file, offset, n)}, nil
 }
 
-// objectReader reads a part of a file and heeds a context.
+// objectReader reads a part of a file and heeds a context. It can seek in the part.
 type objectReader struct {
 	ctx  context.Context
 	file *os.File
-	left int64
-	all  bool
+	part *io.SectionReader
 }
 
 func (r *objectReader) Read(p []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
 	}
-	if !r.all {
-		if r.left <= 0 {
-			return 0, io.EOF
-		}
-		p = p[:min(int64(len(p)), r.left)]
-	}
-	n, err := r.file.Read(p)
-	r.left -= int64(n)
-	return n, err
+	return r.part.Read(p)
+}
+
+// Seek implements io.Seeker. Of a part up to the end of the object, that is not known.
+func (r *objectReader) Seek(offset int64, whence int) (int64, error) {
+	return r.part.Seek(offset, whence)
 }
 
 func (r *objectReader) Close() error { return r.file.Close() }
