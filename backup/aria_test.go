@@ -67,7 +67,7 @@ func newLogTest(t *testing.T, control aria.Control) (logServer, *ariaLogs, store
 	}
 	t.Cleanup(func() { cp.Abort(os.ErrClosed) })
 	vars := map[string]string{"innodb_page_size": "16384", "aria_log_file_size": "8388608"}
-	copies, err := newCopies(datadir.Layout{Dir: dir, Aria: dir, Vars: vars}, cp, 10)
+	copies, err := newCopies(datadir.Layout{Dir: dir, Aria: dir, Vars: vars}, cp, nil, 10)
 	if err != nil {
 		t.Fatal(err)
 	}

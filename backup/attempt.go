@@ -186,7 +186,7 @@ func (a *attempt) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if a.copies, err = newCopies(l, c, int64(a.found.Descriptors)); err != nil {
+	if a.copies, err = newCopies(l, c, nil, int64(a.found.Descriptors)); err != nil {
 		c.Abort(err)
 		return err
 	}

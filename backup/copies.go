@@ -29,24 +29,26 @@ type copies struct {
 	foreign  foreignFiles
 	system   []*fileCopy // of the system tablespace and the undo tablespaces
 	baseline *baseline   // the tables when the copying began
+	awoken   []openFile  // idle ones that have been written to before the checkpoint was read
 	packs    []pack.Pack // when it is closed
 	page     []byte      // for page 0 of a tablespace, innodb_page_size long
 }
 
-func newCopies(l datadir.Layout, c *copier.Copier, descriptors int64) (*copies, error) {
+func newCopies(l datadir.Layout, c *copier.Copier, b *bases, descriptors int64) (*copies, error) {
 	size, err := l.PageSize()
 	if err != nil {
 		return nil, err
 	}
 	return &copies{
-		feeder: newFeeder(l, c, descriptors), foreign: foreignFiles{layout: l},
+		feeder: newFeeder(l, c, b, descriptors), foreign: foreignFiles{layout: l},
 		newest: map[datadir.Identity]*fileCopy{}, stems: map[string]aria.Index{}, page: make([]byte, size),
 	}, nil
 }
 
 // submit hands an opened file to the copier. It may wait for room in the
 // copier's queue, so no table's lock may be held. A file that is not the server's
-// is not copied; nil is returned for it.
+// is not copied, and one that was idle and is so no more has to be opened again; nil is
+// returned for them.
 func (c *copies) submit(ctx context.Context, opened openFile) (*fileCopy, error) {
 	if c.foreign.has(opened.entry) {
 		c.release(opened)
@@ -59,37 +61,77 @@ func (c *copies) submit(ctx context.Context, opened openFile) (*fileCopy, error)
 	if opened.entry.HoldsLogRows() {
 		fc.lines = new(atomic.Int64)
 	}
-	source := copier.Source{Number: fc.number, Name: opened.entry.Path(), Size: fc.size, PadShort: true}
-	if opened.file == nil {
-		if fc.lines != nil {
-			opened.bytes = opened.bytes[:bytes.LastIndexByte(opened.bytes, '\n')+1]
-			fc.lines.Add(int64(bytes.Count(opened.bytes, []byte{'\n'})))
+	source := copier.Source{Size: fc.size, PadShort: true}
+	var err error
+	switch {
+	case opened.idle:
+		if !c.stillIdle(fc) {
+			c.awoken = append(c.awoken, opened)
+			return nil, nil
 		}
-		source.File = bytes.NewReader(opened.bytes)
-		fc.size = int64(len(opened.bytes))
-		source.Size = fc.size
-		var err error
-		if fc.facts, err = datadir.Inspect(opened.entry, bytes.NewReader(opened.bytes), fc.size); err != nil {
-			return nil, fmt.Errorf("read %s: %w", opened.entry.Path(), err)
-		}
-	} else {
+	case opened.file == nil:
+		err = c.describeSmall(fc, opened, &source)
+	default:
 		source.File, source.Cached = fc.counted(opened.file), opened.cached
 		source.Done = func() { c.release(opened) }
-		if err := c.describe(fc, opened, &source); err != nil {
-			c.release(opened)
-			return nil, err
-		}
+		err = c.describe(fc, opened, &source)
 	}
-	pending, err := c.copier.Add(ctx, source)
 	if err != nil {
+		c.release(opened)
 		return nil, err
 	}
-	fc.pending = append(fc.pending, pending)
+	if fc.below.unread {
+		c.release(opened)
+	} else if err := c.add(ctx, fc, source); err != nil {
+		return nil, err
+	}
 	if was := c.newest[fc.stat.ID]; was != nil && was.entry.Path() != fc.entry.Path() {
 		fc.twin = was
 	}
 	c.newest[fc.stat.ID] = fc
 	return fc, nil
+}
+
+// stillIdle decides about an idle file, now that there is a checkpoint.
+func (c *copies) stillIdle(fc *fileCopy) bool {
+	now, err := c.layout.Stat(c.layout.File(fc.entry))
+	if err != nil || now.ID != fc.stat.ID {
+		return false // it is gone; a later scan shows what has become of it
+	}
+	to, ok := c.bases.unchanged(now, repo.ClassInnoDB)
+	if ok {
+		fc.class = repo.ClassInnoDB
+		fc.refer(to, now)
+	}
+	return ok
+}
+
+// describeSmall finds out what a file says that was read whole.
+func (c *copies) describeSmall(fc *fileCopy, opened openFile, source *copier.Source) (err error) {
+	if fc.lines != nil {
+		opened.bytes = opened.bytes[:bytes.LastIndexByte(opened.bytes, '\n')+1]
+		fc.lines.Add(int64(bytes.Count(opened.bytes, []byte{'\n'})))
+	}
+	source.File = bytes.NewReader(opened.bytes)
+	fc.size = int64(len(opened.bytes))
+	source.Size = fc.size
+	if fc.facts, err = datadir.Inspect(opened.entry, bytes.NewReader(opened.bytes), fc.size); err != nil {
+		return fmt.Errorf("read %s: %w", opened.entry.Path(), err)
+	}
+	c.referPlain(fc)
+	return nil
+}
+
+// referPlain lets the copy of an earlier pass stand for a file of no kind that is known,
+// if it has not been changed since.
+func (c *copies) referPlain(fc *fileCopy) {
+	mapped := c.layout.On("myisam_use_mmap") && strings.HasPrefix(filepath.Ext(fc.entry.Name), ".MY")
+	if mapped || fc.entry.OfLogTable() {
+		return // its times do not tell of all changes, or the copy is not as the file
+	}
+	if to, ok := c.bases.unchanged(fc.stat, repo.ClassPlain); ok {
+		fc.refer(to, fc.stat)
+	}
 }
 
 // describe finds out how a file of InnoDB or Aria is made up.
@@ -103,8 +145,12 @@ func (c *copies) describe(fc *fileCopy, opened openFile, source *copier.Source) 
 		return c.describeSpace(fc, opened, source)
 	case opened.entry.IsAria():
 		index, err := c.ariaIndex(opened)
-		if err != nil || !index.OnlineSafe() {
+		if err != nil {
 			return err
+		}
+		if !index.OnlineSafe() {
+			c.referPlain(fc)
+			return nil
 		}
 		// A bulk insert may have come between the opening of the file and the
 		// reading of the header. What it added is not in the log, so the size
@@ -114,6 +160,10 @@ func (c *copies) describe(fc *fileCopy, opened openFile, source *copier.Source) 
 			return err
 		}
 		fc.class, fc.index = repo.ClassAria, index
+		if to, ok := c.bases.unchanged(now, repo.ClassAria); ok {
+			fc.refer(to, now)
+			return nil
+		}
 		source.Pages = ariaBlocks{index: index, data: strings.HasSuffix(opened.entry.Name, aria.DataExt)}
 		fc.size = now.Size / int64(index.BlockSize) * int64(index.BlockSize)
 		source.Size = fc.size
@@ -122,6 +172,8 @@ func (c *copies) describe(fc *fileCopy, opened openFile, source *copier.Source) 
 		fc.size, err = opened.entry.WholeLines(opened.file, fc.size)
 		source.Size = fc.size
 		return err
+	default:
+		c.referPlain(fc)
 	}
 	return nil
 }
@@ -136,7 +188,11 @@ func (c *copies) describeSpace(fc *fileCopy, opened openFile, source *copier.Sou
 	if err != nil {
 		return err
 	}
-	fc.size, source.Size = now.Size, now.Size
+	if to, ok := c.bases.unchanged(now, repo.ClassInnoDB); ok {
+		fc.refer(to, now)
+		return nil
+	}
+	fc.stat, fc.size, source.Size = now, now.Size, now.Size
 	space, err := datadir.ReadSpace(opened.file, opened.entry.Path(), c.page)
 	if errors.Is(err, innodb.ErrNoSpace) {
 		return nil
@@ -148,6 +204,8 @@ func (c *copies) describeSpace(fc *fileCopy, opened openFile, source *copier.Sou
 	fc.pages = &innodbPages{space: space}
 	fc.size = fc.size / int64(space.PageSize) * int64(space.PageSize)
 	source.Size, source.Pages = fc.size, fc.pages
+	fc.below = c.bases.pages(now, space, fc.size)
+	source.Bases = fc.below.ranges
 	return nil
 }
 

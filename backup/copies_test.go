@@ -26,7 +26,7 @@ func TestFileThatGrewSinceItWasOpened(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cp.Abort(os.ErrClosed)
-	c, err := newCopies(datadir.Layout{Dir: dir, Vars: map[string]string{"innodb_page_size": "16384"}}, cp, 1)
+	c, err := newCopies(datadir.Layout{Dir: dir, Vars: map[string]string{"innodb_page_size": "16384"}}, cp, nil, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,6 +42,9 @@ func (c *copies) noteTables(s datadir.Scan) *baseline {
 			opened[fc.entry.Path()] = id
 		}
 	}
+	for _, f := range c.awoken {
+		opened[f.entry.Path()] = f.stat.ID
+	}
 	b := &baseline{databases: map[string]bool{}, names: map[datadir.Identity]datadir.TableKey{}}
 	for _, dir := range s.Databases {
 		b.databases[dir] = true

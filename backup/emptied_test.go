@@ -44,7 +44,7 @@ func TestAriaTableEmptiedAtTheEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer cp.Abort(os.ErrClosed)
-			c, err := newCopies(datadir.Layout{Dir: dir, Vars: map[string]string{"innodb_page_size": "16384"}}, cp, 10)
+			c, err := newCopies(datadir.Layout{Dir: dir, Vars: map[string]string{"innodb_page_size": "16384"}}, cp, nil, 10)
 			if err != nil {
 				t.Fatal(err)
 			}

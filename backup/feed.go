@@ -14,6 +14,7 @@ import (
 
 	"mbk/copier"
 	"mbk/internal/datadir"
+	"mbk/internal/repo"
 	"mbk/internal/sys/pagecache"
 )
 
@@ -24,8 +25,9 @@ const smallFile = 64 << 10
 // openFile is a file that has been opened and whose copy has not begun.
 type openFile struct {
 	entry  datadir.Entry
-	file   *os.File // nil when bytes holds all of it
+	file   *os.File // nil when bytes holds all of it, and of an idle file
 	bytes  []byte
+	idle   bool // it is a tablespace that looks as if it need not be read
 	stat   datadir.FileStat
 	origin string
 	tail   []byte // of a log table: the last bytes
@@ -37,13 +39,27 @@ type openFile struct {
 type feeder struct {
 	layout      datadir.Layout
 	copier      *copier.Copier
+	bases       *bases // the passes under this one
 	descriptors *semaphore.Weighted
 	budget      int64  // of descriptors
 	last        uint32 // number of a file
 }
 
-func newFeeder(l datadir.Layout, c *copier.Copier, descriptors int64) *feeder {
-	return &feeder{layout: l, copier: c, descriptors: semaphore.NewWeighted(descriptors), budget: descriptors}
+func newFeeder(l datadir.Layout, c *copier.Copier, b *bases, descriptors int64) *feeder {
+	return &feeder{layout: l, copier: c, bases: b, descriptors: semaphore.NewWeighted(descriptors), budget: descriptors}
+}
+
+// openUnlessIdle is open, but it leaves a tablespace alone that is still as a pass under
+// this one has read it. Whether that holds is decided when this pass has its checkpoint.
+func (feed *feeder) openUnlessIdle(l datadir.Layout, e datadir.Entry) (openFile, bool, error) {
+	if feed.bases != nil && e.IsInnoDB() {
+		now, err := l.Stat(l.File(e))
+		if _, idle := feed.bases.unchanged(now, repo.ClassInnoDB); err == nil && idle {
+			feed.descriptors.Release(1)
+			return openFile{entry: e, stat: now, idle: true}, true, nil
+		}
+	}
+	return feed.open(l, e)
 }
 
 // open opens an entry. It is called with the table's BACKUP LOCK held where
@@ -65,6 +81,7 @@ func (feed *feeder) open(l datadir.Layout, e datadir.Entry) (openFile, bool, err
 		feed.release(opened)
 		return openFile{}, false, err
 	}
+	feed.bases.learn(opened.stat.ID.Dev, f)
 	if !opened.stat.Regular() {
 		feed.release(opened)
 		return openFile{}, false, fmt.Errorf("%s is not a regular file", e.Path())
@@ -136,6 +153,17 @@ func (feed *feeder) number(e datadir.Entry, class string, s datadir.FileStat) *f
 	return &fileCopy{entry: e, number: feed.nextNumber(), class: class, stat: s}
 }
 
+// add hands a source to the copier, as a part of fc.
+func (feed *feeder) add(ctx context.Context, fc *fileCopy, source copier.Source) error {
+	source.Number, source.Name = fc.number, fc.entry.Path()
+	pending, err := feed.copier.Add(ctx, source)
+	if err != nil {
+		return err
+	}
+	fc.pending = append(fc.pending, pending)
+	return nil
+}
+
 // copyRange copies bytes [from, to) of a file as a further part of fc. pages may be nil.
 func (feed *feeder) copyRange(
 	ctx context.Context, fc *fileCopy, path string, from, to int64, pages copier.Pages,
@@ -149,14 +177,11 @@ func (feed *feeder) copyRange(
 		return err
 	}
 	opened := openFile{entry: fc.entry, file: f}
-	pending, err := feed.copier.Add(ctx, copier.Source{
-		Number: fc.number, Name: fc.entry.Path(), File: fc.counted(f), Start: from, Size: to - from, Pages: pages,
-		Done: func() { feed.release(opened) },
+	err = feed.add(ctx, fc, copier.Source{
+		File: fc.counted(f), Start: from, Size: to - from, Pages: pages, Done: func() { feed.release(opened) },
 	})
 	if err != nil {
 		feed.release(opened)
-		return err
 	}
-	fc.pending = append(fc.pending, pending)
-	return nil
+	return err
 }

@@ -30,10 +30,22 @@ type fileCopy struct {
 	tail    []byte        // of a log table: the last bytes when the copy began
 	lines   *atomic.Int64 // of a log table: how many were read
 	size    int64         // of the copy
+	below   below         // what earlier passes hold of it
 	pending []*copier.Pending
 
 	placedAs string    // the path that the copy stands for in the final state
 	twin     *fileCopy // a copy of the same file under another name
+}
+
+// refer makes fc stand for what earlier passes hold of the file, which is as it was then.
+func (fc *fileCopy) refer(to below, now datadir.FileStat) {
+	fc.below, fc.stat, fc.size = to, now, to.was.Copied
+	if to.was.HasSpace {
+		fc.space = &innodb.Space{
+			ID: to.was.Space, Flags: innodb.Flags(to.was.Flags), PageSize: int(to.was.PageSize),
+		}
+		fc.id = &fc.space.ID
+	}
 }
 
 // done waits until the copy of fc is complete.

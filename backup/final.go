@@ -166,7 +166,7 @@ func (ff *finalFile) facts() datadir.FileFacts {
 func (f *finalState) lateCopies() repo.Late {
 	var l repo.Late
 	for _, ff := range f.files {
-		if ff.copiedLocked {
+		if ff.copiedLocked && !ff.copy.below.unread {
 			l.Files++
 			l.Bytes += ff.copy.size
 		}

@@ -20,33 +20,20 @@ const trxSysPage = 5
 // tablespaces. They are restored into the data directory itself.
 func (c *copies) copySystem(ctx context.Context) error {
 	taken := map[string]bool{}
-	var space *innodb.Space
+	var system *innodb.Space
 	var first innodb.PageNo
-	for i, path := range c.layout.System {
+	for _, path := range c.layout.System {
 		f, fc, err := c.openSystem(path)
 		if err != nil {
 			return err
 		}
-		source := copier.Source{Cached: cachedBefore(f, fc.stat.Size)}
-		if i == 0 {
-			s, err := datadir.ReadSpace(f, path, c.page)
-			if err != nil {
-				f.Close() //nolint:errcheck // only read
-				return err
-			}
-			space = &s
-			if source.Blank, err = doublewrite(f, path, s.PageSize); err != nil {
-				f.Close() //nolint:errcheck // only read
-				return err
-			}
-		}
-		fc.space, fc.id, fc.first = space, &space.ID, first
 		fc.entry.Name = freeName(fc.entry, taken)
-		first += innodb.PageNo(fc.stat.Size / int64(space.PageSize))
-		if err := c.submitSystem(ctx, f, fc, source); err != nil {
+		fc.space, fc.first = system, first
+		if err := c.copySpace(ctx, f, fc, copier.Source{}); err != nil {
 			return err
 		}
-		c.system = append(c.system, fc)
+		system = fc.space
+		first += innodb.PageNo(fc.stat.Size / int64(system.PageSize))
 	}
 	undo, err := c.layout.UndoFiles()
 	if err != nil {
@@ -57,18 +44,10 @@ func (c *copies) copySystem(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		cached := cachedBefore(f, fc.stat.Size)
-		s, err := datadir.ReadSpace(f, path, c.page)
-		if err != nil {
-			f.Close() //nolint:errcheck // only read
-			return err
-		}
-		fc.space, fc.id = &s, &s.ID
 		// Undo tablespaces are truncated in place.
-		if err := c.submitSystem(ctx, f, fc, copier.Source{PadShort: true, Cached: cached}); err != nil {
+		if err := c.copySpace(ctx, f, fc, copier.Source{PadShort: true}); err != nil {
 			return err
 		}
-		c.system = append(c.system, fc)
 	}
 	return nil
 }
@@ -95,23 +74,53 @@ func (c *copies) openSystem(path string) (*os.File, *fileCopy, error) {
 		f.Close() //nolint:errcheck // only read
 		return nil, nil, err
 	}
+	c.bases.learn(s.ID.Dev, f)
 	e, origin := c.layout.EntryOf(path)
 	fc := c.number(e, repo.ClassInnoDB, s)
 	fc.origin = origin
 	return f, fc, nil
 }
 
-// submitSystem hands the file to the copier.
-func (c *copies) submitSystem(ctx context.Context, f *os.File, fc *fileCopy, source copier.Source) error {
-	fc.size = fc.stat.Size / int64(fc.space.PageSize) * int64(fc.space.PageSize)
-	fc.pages = &innodbPages{space: *fc.space, first: fc.first}
-	source.Number, source.Name, source.File, source.Size, source.Pages = fc.number, fc.entry.Path(), f, fc.size, fc.pages
-	source.Done = func() { f.Close() } //nolint:errcheck // only read
-	pending, err := c.copier.Add(ctx, source)
+// copySpace begins the copy of such a file. It may stand for what earlier passes hold of
+// it. Else the first page is read, unless the file belongs to a tablespace that is known.
+func (c *copies) copySpace(ctx context.Context, f *os.File, fc *fileCopy, source copier.Source) error {
+	c.system = append(c.system, fc)
+	if to, ok := c.bases.unchanged(fc.stat, repo.ClassInnoDB); ok {
+		fc.refer(to, fc.stat)
+		return f.Close()
+	}
+	source.Cached = cachedBefore(f, fc.stat.Size)
+	err := c.describeSystem(f, fc, &source)
+	if err == nil {
+		source.File, source.Done = f, func() { f.Close() } //nolint:errcheck // only read
+		err = c.add(ctx, fc, source)
+	}
 	if err != nil {
+		f.Close() //nolint:errcheck // only read
 		return fmt.Errorf("copy %s: %w", fc.entry.Name, err)
 	}
-	fc.pending = append(fc.pending, pending)
+	return nil
+}
+
+// describeSystem completes the copy and the source of such a file.
+func (c *copies) describeSystem(f *os.File, fc *fileCopy, source *copier.Source) error {
+	if fc.space == nil {
+		space, err := datadir.ReadSpace(f, fc.entry.Path(), c.page)
+		if err != nil {
+			return err
+		}
+		fc.space = &space
+	}
+	if fc.id = &fc.space.ID; *fc.id == 0 && fc.first == 0 {
+		var err error
+		if source.Blank, err = doublewrite(f, fc.entry.Path(), fc.space.PageSize); err != nil {
+			return err
+		}
+	}
+	fc.pages = &innodbPages{space: *fc.space, first: fc.first}
+	fc.size = fc.stat.Size / int64(fc.space.PageSize) * int64(fc.space.PageSize)
+	fc.below = c.bases.pages(fc.stat, *fc.space, fc.size)
+	source.Size, source.Pages, source.Bases = fc.size, fc.pages, fc.below.ranges
 	return nil
 }
 

@@ -32,13 +32,9 @@ func (c *copies) closeLogTables(ctx context.Context, f *finalState) error {
 		b := datadir.CSVState(rows.copy.lines.Load())
 		fc := c.number(state.entry, repo.ClassPlain, state.copy.stat)
 		fc.size = int64(len(b))
-		pending, err := c.copier.Add(ctx, copier.Source{
-			Number: fc.number, Name: state.entry.Path(), File: bytes.NewReader(b), Size: fc.size,
-		})
-		if err != nil {
+		if err := c.add(ctx, fc, copier.Source{File: bytes.NewReader(b), Size: fc.size}); err != nil {
 			return err
 		}
-		fc.pending = append(fc.pending, pending)
 		state.copy = fc
 	}
 	return nil

@@ -41,7 +41,7 @@ func TestLogTables(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer cp.Abort(os.ErrClosed)
-			copies, err := newCopies(datadir.Layout{Dir: dir, Vars: map[string]string{"innodb_page_size": "16384"}}, cp, 10)
+			copies, err := newCopies(datadir.Layout{Dir: dir, Vars: map[string]string{"innodb_page_size": "16384"}}, cp, nil, 10)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -133,6 +133,7 @@ func fileOf(ctx context.Context, path string, fc *fileCopy) (repo.File, outcome,
 		Number: fc.number, Path: path, Origin: fc.origin, Class: fc.class, Size: fc.size, Sparse: fc.stat.Sparse(),
 		Mode: fc.stat.Mode & 0o7777, Modified: fc.stat.Modified.UTC(),
 		Dev: fc.stat.ID.Dev, Inode: fc.stat.ID.Inode, First: uint32(fc.first),
+		Base: fc.below.base, Earlier: fc.below.earlier,
 	}
 	if fc.stat.ID.Born != 0 {
 		f.Born = time.Unix(0, fc.stat.ID.Born).UTC()

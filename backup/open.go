@@ -152,7 +152,7 @@ func (o *opener) openLocked(ctx context.Context, lock tableLock, files []datadir
 	err := o.copies.layout.Do(func(l datadir.Layout) error {
 		for _, e := range files {
 			tried++
-			opened, ok, err := o.copies.open(l, e)
+			opened, ok, err := o.copies.openUnlessIdle(l, e)
 			if err != nil {
 				return err
 			}

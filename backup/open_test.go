@@ -114,7 +114,7 @@ func TestOpenWithSeveralLocks(t *testing.T) {
 				book.two = make(chan struct{})
 			}
 			l := datadir.Layout{Dir: dir, Vars: map[string]string{"innodb_page_size": "16384"}}
-			copies, err := newCopies(l, cp, c.descriptors)
+			copies, err := newCopies(l, cp, nil, c.descriptors)
 			if err != nil {
 				t.Fatal(err)
 			}
