@@ -35,6 +35,7 @@ type attempt struct {
 	aria    *ariaLogs
 	redo    *redoCopy
 	imports *imports // what the redo does not tell
+	held    *heldTables
 	final   *finalState
 }
 
@@ -67,7 +68,9 @@ type step struct {
 	do   func(context.Context) error
 }
 
-func runAttempt(ctx context.Context, o Options, found *preflight.Report, try int) (m *repo.Manifest, err error) {
+func runAttempt(
+	ctx context.Context, o Options, found *preflight.Report, held *heldTables, try int,
+) (m *repo.Manifest, err error) {
 	now := time.Now().UTC()
 	id, err := o.Repository.FreshID(ctx, now, repo.KindFull)
 	if err != nil {
@@ -75,7 +78,7 @@ func runAttempt(ctx context.Context, o Options, found *preflight.Report, try int
 	}
 	a := &attempt{
 		opts: o, found: found, server: &connections{opts: o}, session: &session{log: o.Logger}, guard: newGuard(o),
-		journal: &journal{id: id, started: now, try: try, onStep: o.Progress.Step},
+		held: held, journal: &journal{id: id, started: now, try: try, onStep: o.Progress.Step},
 	}
 	outer := ctx
 	ctx, a.aborter.cancel = context.WithCancelCause(ctx)

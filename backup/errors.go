@@ -1,6 +1,10 @@
 package backup
 
 import (
+	"cmp"
+	"fmt"
+
+	"mbk/internal/datadir"
 	"mbk/internal/fault"
 	"mbk/internal/hint"
 )
@@ -23,3 +27,33 @@ var ErrMadeLast = fault.New(fault.Busy, "an ALTER TABLE began in the last moment
 // ErrNoCheckpoint is returned when a backup has to begin after a checkpoint that
 // it cannot force and that the server did not make in time.
 var ErrNoCheckpoint = fault.New(fault.Busy, "no checkpoint")
+
+// replacedError is ErrReplaced with the tables that it is about.
+type replacedError struct {
+	found  string // the first of them
+	tables []datadir.TableName
+}
+
+// add adds a table, with what was found.
+func (e *replacedError) add(found string, t datadir.TableName) {
+	e.found = cmp.Or(e.found, found)
+	e.tables = append(e.tables, t)
+}
+
+// orNil is the error, if it is about any table.
+func (e *replacedError) orNil() error {
+	if len(e.tables) == 0 {
+		return nil
+	}
+	return e
+}
+
+func (e *replacedError) Error() string {
+	text := fmt.Sprintf("%s: %v", e.found, ErrReplaced)
+	if more := len(e.tables) - 1; more > 0 {
+		text += fmt.Sprintf(" (and %d more)", more)
+	}
+	return text
+}
+
+func (*replacedError) Unwrap() error { return ErrReplaced }

@@ -85,16 +85,18 @@ func (im *imports) inTables(ctx context.Context) error {
 	if im.tableIDs == nil {
 		return nil
 	}
-	now, err := im.server.TableIDs(ctx)
+	now, err := im.server.InnoDBTables(ctx)
 	if err != nil {
 		return err
 	}
-	for space, id := range im.tableIDs {
-		if other, present := now[space]; present && other != id {
-			return fmt.Errorf("tablespace %d belonged to table %d and belongs to table %d: %w", space, id, other, ErrReplaced)
+	var found replacedError
+	for _, t := range now {
+		if id, known := im.tableIDs[t.Space]; known && id != t.ID {
+			found.add(fmt.Sprintf("tablespace %d, %s, belonged to table %d and belongs to table %d", t.Space, t.Name, id, t.ID),
+				tableOfSpace(t.Name))
 		}
 	}
-	return nil
+	return found.orNil()
 }
 
 // inPages is called at the end, when all pages were seen. A tablespace that was made,
@@ -104,14 +106,15 @@ func (im *imports) inPages(f *finalState) error {
 	if im.tableIDs == nil {
 		return nil
 	}
+	var found replacedError
 	for path, ff := range f.files {
 		if ff.copy.pages == nil || ff.copy.id == nil || !ff.copy.pages.imported.Load() {
 			continue
 		}
 		if _, known := im.tableIDs[*ff.copy.id]; !known {
-			return fmt.Errorf("tablespace %d, %s, was created after the checkpoint and has pages of an import: %w",
-				*ff.copy.id, path, ErrReplaced)
+			found.add(fmt.Sprintf("tablespace %d, %s, was created after the checkpoint and has pages of an import",
+				*ff.copy.id, path), ff.entry.Key().SQL())
 		}
 	}
-	return nil
+	return found.orNil()
 }

@@ -16,7 +16,9 @@ import (
 
 // blockDDL waits for the stage from which on others have to wait.
 func (a *attempt) blockDDL(ctx context.Context) error {
-	return a.server.stages.Advance(ctx, stage.BlockDDL)
+	err := a.server.stages.Advance(ctx, stage.BlockDDL)
+	a.held.release() // from here on nobody can import anything
+	return err
 }
 
 // locked is the part of a backup that stops others. BLOCK_DDL has been granted, and

@@ -93,6 +93,7 @@ func reconcileSpaces(f *finalState, spaces []innodb.SpaceHistory, l datadir.Layo
 	for id, ff := range files {
 		names[id] = ff.entry.SpaceName()
 	}
+	var replaced replacedError
 	for _, problem := range innodb.Reconcile(spaces, names) {
 		ff := files[problem.History.Space]
 		switch {
@@ -100,12 +101,12 @@ func reconcileSpaces(f *finalState, spaces []innodb.SpaceHistory, l datadir.Layo
 		case problem.Kind == innodb.ProblemDeleted && ff.entry.Volatile():
 			delete(f.files, ff.entry.Path()) // an ALTER gave up after its files were listed
 		case problem.Kind == innodb.ProblemDeleted:
-			return fmt.Errorf("%s: %w", problem, ErrReplaced)
+			replaced.add(problem.String(), ff.entry.Key().SQL())
 		default:
 			return fmt.Errorf("the copied files and the redo log do not fit together: %s", problem)
 		}
 	}
-	return nil
+	return replaced.orNil()
 }
 
 // spaceFiles are the files of InnoDB by the numbers of their tablespaces. A file without

@@ -26,12 +26,19 @@ func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
 	}
 	defer found.Close()
 	defer release() //nolint:errcheck // the lock ends with the process at the latest
+	held := &heldTables{opts: o}
+	defer held.release()
 	for try := 1; ; try++ {
-		m, err := runAttempt(ctx, o, found, try)
+		m, err := runAttempt(ctx, o, found, held, try)
+		held.release()
 		if !startsOver(err) || try == maxAttempts {
 			return m, err
 		}
 		o.Logger.Warn("starting over from a fresh checkpoint", "reason", err)
+		held.note(err)
+		if err := held.hold(ctx); err != nil {
+			return nil, err
+		}
 		if err := waitForCheckpoint(ctx, o, err); err != nil {
 			return nil, err
 		}

@@ -169,6 +169,7 @@ type idler struct {
 
 	mu    sync.Mutex // held during every statement; guards what follows
 	busy  bool       // a table is locked, or may be
+	until time.Time  // signs of life are given under the lock until then
 	rests bool       // the server waits for long
 	heard time.Time
 }
@@ -190,8 +191,8 @@ func newIdler(ctx context.Context, own *session, locked time.Duration) (*idler, 
 	return i, nil
 }
 
-// watch lets the connection rest when it has had nothing to do for a second. An
-// error shows again in the next statement.
+// watch lets the connection rest when it has had nothing to do for a second, and keeps a
+// lock that is to be held for longer. An error shows again in the next statement.
 func (i *idler) watch(ctx context.Context) {
 	defer close(i.stopped)
 	tick := time.NewTicker(keepAlive)
@@ -203,16 +204,34 @@ func (i *idler) watch(ctx context.Context) {
 		case <-tick.C:
 		}
 		i.mu.Lock()
-		if !i.busy && time.Since(i.heard) >= keepAlive/2 {
+		switch {
+		case !i.busy && time.Since(i.heard) >= keepAlive/2:
 			// Repeated each second, it is the sign of life.
-			begun := time.Now()
-			if i.own.exec(ctx, waitTimeout(restLimit)) == nil {
-				i.rests, i.heard = true, time.Now()
-				i.pulse.allow(restLimit, begun)
-			}
+			i.rests = i.sign(ctx, restLimit) || i.rests
+		case i.busy && time.Now().Before(i.until):
+			i.sign(ctx, i.locked)
 		}
 		i.mu.Unlock()
 	}
+}
+
+// sign gives a sign of life, and tells the server how long to wait for the next one. It
+// reports whether the server knows.
+func (i *idler) sign(ctx context.Context, limit time.Duration) bool {
+	begun := time.Now()
+	if i.own.exec(ctx, waitTimeout(limit)) != nil {
+		return false
+	}
+	i.heard = time.Now()
+	i.pulse.allow(limit, begun)
+	return true
+}
+
+// keep has signs of life given under the lock that is held, for that time.
+func (i *idler) keep(d time.Duration) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.until = time.Now().Add(d)
 }
 
 // exec runs a statement after which a table is locked, or none is.
@@ -227,7 +246,7 @@ func (i *idler) exec(ctx context.Context, text string, locks bool) error {
 		i.rests = false
 		i.pulse.allow(i.locked, begun)
 	}
-	i.busy = i.busy || locks
+	i.busy, i.until = i.busy || locks, time.Time{}
 	err := i.own.exec(ctx, text)
 	if err != nil && lost(err) {
 		return i.judge(err)

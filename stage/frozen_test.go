@@ -39,14 +39,20 @@ func hold(ctx context.Context, what, socket string) error {
 		return err
 	}
 	defer s.Close()
-	if what == "BACKUP LOCK" {
+	if strings.HasPrefix(what, "BACKUP LOCK") {
 		l, err := s.Locker(ctx, 0, frozenBudget)
 		if err != nil {
 			return err
 		}
 		defer l.Close()
 		time.Sleep(2500 * time.Millisecond) // it rests now
-		if err := l.Lock(ctx, "d", "i"); err != nil {
+		if what == "BACKUP LOCK" {
+			err = l.Lock(ctx, "d", "i")
+		} else {
+			err = l.LockFor(ctx, "d", "i", time.Minute)
+			time.Sleep(1500 * time.Millisecond) // there was a sign of life
+		}
+		if err != nil {
 			return err
 		}
 		fmt.Println("held")
@@ -96,6 +102,7 @@ func TestFrozen(t *testing.T) {
 		{holds: "BLOCK_COMMIT", version: oldest(), do: []string{commit, ddl, write}, lost: true},
 		{holds: "pending", version: newest(), do: []string{write, ddl, commit}, lost: true},
 		{holds: "BACKUP LOCK", version: newest(), do: []string{"ALTER TABLE d.i ADD b INT, ALGORITHM=COPY"}, lost: true},
+		{holds: "BACKUP LOCK for long", version: oldest(), do: []string{"TRUNCATE TABLE d.i"}, lost: true},
 	} {
 		t.Run(c.holds, func(t *testing.T) {
 			t.Parallel()

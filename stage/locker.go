@@ -76,6 +76,17 @@ func (l *Locker) Lock(ctx context.Context, db, table string) error {
 	return busy
 }
 
+// LockFor is Lock for a table that is to stay locked for up to d, and not only while
+// its files are opened. The caller calls Unlock by then. The server keeps such a lock
+// as long as this process is alive, and otherwise as the others.
+func (l *Locker) LockFor(ctx context.Context, db, table string, d time.Duration) error {
+	if err := l.Lock(ctx, db, table); err != nil {
+		return err
+	}
+	l.idle.keep(d)
+	return nil
+}
+
 // Unlock releases the lock. An error means that the lock may not have been held
 // up to now.
 func (l *Locker) Unlock(ctx context.Context) error {

@@ -55,6 +55,17 @@ func TestLocker(t *testing.T) {
 			}
 			must(l.Unlock(t.Context())) // twice is no error
 		})
+		t.Run("for long", func(t *testing.T) {
+			brief, err := s.Locker(t.Context(), time.Second, time.Nanosecond) // the server waits for five seconds
+			must(err)
+			defer brief.Close()
+			must(brief.LockFor(t.Context(), "d", "i", time.Minute))
+			time.Sleep(7 * time.Second)
+			if got := held(); got != "d/i" {
+				t.Errorf("locked after 7 s: %q, want d/i", got)
+			}
+			must(brief.Unlock(t.Context()))
+		})
 		t.Run("names", func(t *testing.T) {
 			for _, name := range []string{"t", "no such table", "a`b", "``", "größe", "日本", "a.b", "'x'", `"y"`, `back\slash`,
 				"semi;colon", "?", "-- x",

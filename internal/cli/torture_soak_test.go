@@ -110,7 +110,8 @@ func soakCases() []soaked {
 		{name: "import of a new table", run: importing(importHow("made"))},
 		{name: "import, log encrypted", run: importing(importHow("encrypted"))},
 		{name: "import of a new table, log encrypted", run: importing(importHow("made", "encrypted"))},
-		{name: "imports without end", run: one(importsWithoutEnd)},
+		{name: "imports without end", run: one(func(t *testing.T, v string) string { return importStorm(t, v, false) })},
+		{name: "imports without end, log encrypted", run: one(func(t *testing.T, v string) string { return importStorm(t, v, true) })},
 		{name: "import without SUPER", run: one(importWithoutSuper)},
 		{name: "undo elsewhere", run: one(undoElsewhere)},
 		{name: "files elsewhere", run: one(filesElsewhere)},
@@ -223,46 +224,6 @@ func firstEncrypted(t *testing.T, version string) string {
 		backup: []string{"--rate-limit", "12MB"},
 	})
 	return b.String()
-}
-
-// With imports that never stop there is no checkpoint behind the last of them.
-func importsWithoutEnd(t *testing.T, version string) string {
-	source := mariadbtest.New(t, version)
-	source.MustExec(t, statements(filled("big", 4, ""), filled("t", 1, ""), filled("other", 1, ""))...)
-	x := exported(t, source, "d", "t", "other")
-	stop, done := make(chan struct{}), make(chan error)
-	go func() {
-		for {
-			select {
-			case <-stop:
-				done <- nil
-				return
-			default:
-			}
-			if err := source.Exec(context.WithoutCancel(t.Context()), "ALTER TABLE d.t DISCARD TABLESPACE"); err != nil {
-				done <- err
-				return
-			}
-			x.place(t)
-			if err := source.Exec(context.WithoutCancel(t.Context()), "ALTER TABLE d.t IMPORT TABLESPACE",
-				"DO SLEEP(0.3)"); err != nil {
-				done <- err
-				return
-			}
-		}
-	}()
-	begun := time.Now()
-	o := mbk(t, "backup", "--repo", t.TempDir(), "--socket", source.Socket, "--user", "root", "--quiet",
-		"--rate-limit", "12MB")
-	took := time.Since(begun).Round(100 * time.Millisecond)
-	close(stop)
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	if o.code != 4 || !strings.Contains(o.stderr, "import") {
-		t.Errorf("exit code %d, want 4 with the reason: %s", o.code, o.stderr)
-	}
-	return fmt.Sprintf("exit code %d after %s", o.code, took)
 }
 
 // Five gigabytes that take little on disk are backed up and restored as what they are.

@@ -24,6 +24,7 @@ const floors = `
 	locked
 	manifest
 	record
+	held
 	reconcile
 	guard connect
 	imports open
