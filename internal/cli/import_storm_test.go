@@ -24,6 +24,9 @@ func TestImportStorm(t *testing.T) {
 	}
 }
 
+func plainStorm(t *testing.T, version string) string     { return importStorm(t, version, false) }
+func encryptedStorm(t *testing.T, version string) string { return importStorm(t, version, true) }
+
 // importStorm backs up a server whose table d.t is imported all the time, and restores.
 func importStorm(t *testing.T, version string, encrypted bool) string {
 	t.Helper()
