@@ -26,6 +26,7 @@ import (
 type attempt struct {
 	opts    Options
 	found   *preflight.Report
+	draft   *repo.Draft  // what it writes
 	journal *journal     // what it tells of itself when it is over
 	aborter aborter      // ends it at once
 	server  *connections // to the server
@@ -77,7 +78,8 @@ func runAttempt(
 		return nil, err
 	}
 	a := &attempt{
-		opts: o, found: found, server: &connections{opts: o}, session: &session{log: o.Logger}, guard: newGuard(o),
+		opts: o, found: found, draft: o.Repository.Draft(id), server: &connections{opts: o},
+		session: &session{log: o.Logger}, guard: newGuard(o),
 		held: held, journal: &journal{id: id, started: now, try: try, onStep: o.Progress.Step},
 	}
 	outer := ctx
@@ -116,14 +118,11 @@ func runAttempt(
 		return nil, err
 	}
 	// From here on the backup exists.
-	if err := a.draft().Commit(ctx, m); err != nil {
+	if err := a.draft.Commit(ctx, m, a.lineage(m)); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
-
-// draft is the backup that the attempt writes.
-func (a *attempt) draft() *repo.Draft { return a.opts.Repository.Draft(a.journal.id) }
 
 // trueCause is why the context of an attempt has ended, if it has: a signal, a
 // lost stage connection or redo log shows elsewhere only as a cancelled wait, for
@@ -185,7 +184,7 @@ func (a *attempt) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := copier.New(ctx, a.draft(), a.copierOptions())
+	c, err := copier.New(ctx, a.draft, a.copierOptions())
 	if err != nil {
 		return err
 	}
@@ -297,7 +296,7 @@ func (a *attempt) startRedo(ctx context.Context, s datadir.Scan) error {
 	if err := a.imports.beforeCheckpoint(ctx, a.journal.try); err != nil {
 		return err
 	}
-	if err := a.redo.start(ctx, a.opts, a.draft(), a.aborter.cancel); err != nil {
+	if err := a.redo.start(ctx, a.opts, a.draft, a.aborter.cancel); err != nil {
 		return err
 	}
 	lsns, err := a.server.watch.LSNs(ctx)
@@ -420,7 +419,7 @@ func (a *attempt) close(ctx context.Context, m *repo.Manifest, err error) error 
 	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
 	if err != nil && !a.opts.KeepFailed {
-		errs = append(errs, limit.Explain(a.draft().Discard(ctx), endTime))
+		errs = append(errs, limit.Explain(a.draft.Discard(ctx), endTime))
 	}
 	errs = append(errs, limit.Explain(a.record(ctx, m, err), endTime))
 	return errors.Join(errs...)
@@ -429,7 +428,9 @@ func (a *attempt) close(ctx context.Context, m *repo.Manifest, err error) error 
 // record puts the attempt into the history.
 func (a *attempt) record(ctx context.Context, m *repo.Manifest, failed error) error {
 	if failed == nil {
-		return putAttempt(ctx, a.opts, repo.AttemptOf(m))
+		record := repo.AttemptOf(m)
+		record.Label = a.draft.Label().Hash
+		return putAttempt(ctx, a.opts, record)
 	}
 	return putAttempt(ctx, a.opts, a.failureRecord(failed))
 }
@@ -437,7 +438,7 @@ func (a *attempt) record(ctx context.Context, m *repo.Manifest, failed error) er
 // failureRecord is the record of this attempt, as far as it has come.
 func (a *attempt) failureRecord(cause error) repo.Attempt {
 	record := newFailure(a.opts, a.journal.id, a.journal.started, cause)
-	record.Kind = a.draft().Kind()
+	record.Kind = a.draft.Kind()
 	describe(&record, a.found.Facts)
 	a.journal.describe(&record)
 	record.Stages = a.server.stageTimes()

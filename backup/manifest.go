@@ -22,7 +22,7 @@ import (
 // manifest describes the backup, once everything of it is stored.
 func (a *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 	m := &repo.Manifest{
-		FormatVersion: repo.FormatVersion, ID: a.journal.id, Kind: a.draft().Kind(), Tool: a.opts.Tool,
+		FormatVersion: repo.FormatVersion, ID: a.journal.id, Kind: a.draft.Kind(), Tool: a.opts.Tool,
 		Started: a.journal.started, Server: describeServer(a.found.Facts),
 		Steps: a.journal.stepTimes(), Stages: a.server.stageTimes(), LockMS: a.journal.window.Milliseconds(),
 		Binlog: a.final.position.binlog, Replicas: a.final.position.replicas, Galera: a.final.position.galera,

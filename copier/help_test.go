@@ -42,8 +42,8 @@ func wantPacks(t *testing.T, st store.Store, packs []pack.Pack, raw int64) {
 	t.Helper()
 	var sum int64
 	for _, p := range packs {
-		if err := pack.CheckHash(t.Context(), st, p); err != nil {
-			t.Error(err)
+		if b := object(t, st, p.Name); int64(len(b)) != p.Size {
+			t.Errorf("pack %s has %d bytes, described as %d", p.Name, len(b), p.Size)
 		}
 		sum += p.Raw
 	}

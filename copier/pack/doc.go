@@ -1,6 +1,6 @@
 // Package pack is the format in which a backup stores bytes: packs, and documents such as
 // its manifest. A Writer writes packs, a Reader checks every byte before it passes it to a
-// Sink, and CheckHash compares a whole pack with its hash. The package starts no
+// Sink, and CheckHash compares a whole object with its hash. The package starts no
 // goroutine, and does not know what a file holds, nor where a repository lies (see
 // Opener).
 //

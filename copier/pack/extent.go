@@ -18,6 +18,5 @@ type Extent struct {
 type Pack struct {
 	Name string `json:"name"`  // within the backup
 	Size int64  `json:"size"`  // bytes
-	Hash string `json:"xxh3"`  // XXH3-128 of all bytes, 32 hex digits
 	Raw  int64  `json:"bytes"` // bytes of files that its chunks stand for
 }

@@ -1,7 +1,6 @@
 package pack
 
 import (
-	"encoding/hex"
 	"errors"
 	"io"
 
@@ -30,7 +29,6 @@ type Writer struct {
 
 	open func() (name string, to io.Writer, err error) // to is nil: makes it
 	to   io.Writer
-	hash xxh3.Hasher128
 	pack Pack // Size counts the bytes in out too
 
 	number uint32 // file of the current extent
@@ -65,7 +63,6 @@ func (w *Writer) Buffer() []byte { return w.raw[margin:] }
 func (w *Writer) Begin(name string, to io.Writer) {
 	w.open, w.to, w.pack, w.failed = nil, to, Pack{Name: name}, nil
 	w.out = w.out[:0]
-	w.hash.Reset()
 }
 
 // BeginLater is Begin for a pack that is made by open when it gets its first byte.
@@ -89,8 +86,6 @@ func (w *Writer) End() (Pack, error) {
 		return Pack{}, err
 	}
 	w.to = nil
-	sum := w.hash.Sum128().Bytes()
-	w.pack.Hash = hex.EncodeToString(sum[:])
 	return w.pack, nil
 }
 
@@ -341,7 +336,6 @@ func (w *Writer) write(b []byte) error {
 		w.failed = err // the store has named the object
 		return err
 	}
-	w.hash.Write(b)
 	return nil
 }
 

@@ -146,17 +146,17 @@ func TestCheckOfSurroundings(t *testing.T) {
 	})
 	t.Run("backup of the future", func(t *testing.T) {
 		must(t, backupArgs(srv, repository)...)
-		manifests, err := filepath.Glob(filepath.Join(repository, "backups", "*", "manifest.json.zst"))
-		if err != nil || len(manifests) != 1 {
-			t.Fatal(manifests, err)
+		labels, err := filepath.Glob(filepath.Join(repository, "backups", "*", "label.json"))
+		if err != nil || len(labels) != 1 {
+			t.Fatal(labels, err)
 		}
-		b, err := os.ReadFile(manifests[0])
+		b, err := os.ReadFile(labels[0])
 		future := filepath.Join(repository, "backups", "20990101T000000Z-full")
 		if err == nil {
 			err = os.Mkdir(future, 0o700)
 		}
 		if err == nil {
-			err = os.WriteFile(filepath.Join(future, "manifest.json.zst"), b, 0o600)
+			err = os.WriteFile(filepath.Join(future, "label.json"), b, 0o600)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -83,7 +83,7 @@ func newestBackup(list []repo.Summary, most time.Duration, now time.Time) prefli
 			`"mbk list" shows the backups that there are, and the log of the scheduled backup why there is none`,
 		},
 	}
-	good := func(b repo.Summary) bool { return b.Problem == "" && (b.Verified == nil || b.Verified.OK) }
+	good := func(b repo.Summary) bool { return b.Problem == "" && !b.KnownDamaged() }
 	whole := slices.ContainsFunc(list, func(b repo.Summary) bool { return good(b) && b.Filter == nil })
 	bad := 0
 	for _, b := range slices.Backward(list) {

@@ -40,7 +40,7 @@ func TestRefusedCalls(t *testing.T) {
 	for path, text := range map[string]string{
 		file: "x", filepath.Join(strange, "photo.jpeg"): "x",
 		filepath.Join(newer, "mbk-repository.json"):   `{"format_version": 99, "id": "00112233-4455-4677-8899-aabbccddeeff"}`,
-		filepath.Join(damaged, "mbk-repository.json"): `{"format_version": 1, "id": "0011`,
+		filepath.Join(damaged, "mbk-repository.json"): `{"format_version": 2, "id": "0011`,
 	} {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)

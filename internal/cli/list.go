@@ -108,8 +108,12 @@ func proven(b repo.Summary) string {
 	switch v := b.Verified; {
 	case b.Denied:
 		return "not readable: " + b.Problem
+	case b.Newer:
+		return "not readable: " + b.Problem
 	case b.Problem != "":
 		return "DAMAGED: " + b.Problem
+	case b.Broken != "":
+		return "DAMAGED: " + b.Broken
 	case v == nil:
 		return "never verified"
 	case !v.OK:

@@ -33,7 +33,8 @@ func TestAround(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := []Attempt{AttemptOf(newManifest(first)), AttemptOf(newManifest(second))}
+	want := []Attempt{attemptOf(newManifest(first), labelOf(t, r, first)),
+		attemptOf(newManifest(second), labelOf(t, r, second))}
 	want[0].Hooks, want[0].Notifications = around.Hooks, around.Notifications
 	got, err := r.Attempts(t.Context())
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {

@@ -2,7 +2,9 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"mbk/internal/repo/store"
@@ -79,11 +81,20 @@ func (r *Repository) describe(ctx context.Context, id string) (Attempt, error) {
 	if err != nil || !has {
 		return a, err
 	}
-	s, err := r.fromManifest(ctx, id)
-	if err == nil && s.ID != "" { // else it was removed meanwhile
-		a = s.Attempt
+	m, l, _, err := r.openID(ctx, id)
+	switch {
+	case err == nil:
+		a = AttemptOf(m)
+		if l != nil {
+			l.describe(&a)
+		}
+	case errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrDamaged): // removed meanwhile
+	case !lost(err):
+		return Attempt{}, err
+	default:
+		a = unreadable(id, err)
 	}
-	return a, err
+	return a, nil
 }
 
 // unreadable stands for a record that cannot be read.
@@ -95,14 +106,14 @@ func unreadable(id string, err error) Attempt {
 // Has reports whether a backup is in the repository, as far as that can be seen: what
 // lies in a folder that cannot be looked into may be one.
 func (r *Repository) Has(ctx context.Context, id string) (bool, error) {
-	list, err := r.st.List(ctx, manifestName(id))
+	list, err := r.st.List(ctx, labelName(id))
 	if err != nil && lost(err) {
 		return true, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("look for %s: %w", id, err)
 	}
-	return slices.ContainsFunc(list, func(o store.Object) bool { return o.Name == manifestName(id) }), nil
+	return slices.ContainsFunc(list, func(o store.Object) bool { return o.Name == labelName(id) }), nil
 }
 
 // history lists the objects of the history, and the ids of all attempts on record,

@@ -18,16 +18,18 @@ import (
 type Backup struct {
 	repository *Repository
 	manifest   *Manifest
+	label      *Label
+	labelErr   error // why there is none
 }
 
 // Backup opens a backup, which Resolve finds; for Latest one whose manifest can be read,
 // if there is one. Errors: *UnknownError, ErrNewerFormat, ErrDamaged.
 func (r *Repository) Backup(ctx context.Context, idOrLatest string) (*Backup, error) {
-	m, err := r.Manifest(ctx, idOrLatest)
+	m, l, labelErr, err := r.open(ctx, idOrLatest)
 	if err != nil {
 		return nil, err
 	}
-	return &Backup{repository: r, manifest: m}, nil
+	return &Backup{repository: r, manifest: m, label: l, labelErr: labelErr}, nil
 }
 
 // ID returns the id of the backup.
@@ -36,14 +38,18 @@ func (b *Backup) ID() string { return b.manifest.ID }
 // Manifest returns what the backup says of itself. Nobody may change it.
 func (b *Backup) Manifest() *Manifest { return b.manifest }
 
+// Label returns the label of the backup, which nobody may change, or why it cannot be
+// read, such as ErrDamaged. The manifest is whole even then.
+func (b *Backup) Label() (*Label, error) { return b.label, b.labelErr }
+
 // String returns what the names of all objects of the backup begin with.
 func (b *Backup) String() string { return Folder(b.ID()) }
 
 // Open reads a part of an object of the backup, as store.Store.Open does. The name is
-// that within the backup: "data-0001.pack". If it is missing the error is a
+// that within the backup, see Object.Name. If it is missing the error is a
 // *pack.DamageError, or wraps ErrRemoved if all of the backup was removed meanwhile.
 func (b *Backup) Open(ctx context.Context, name string, offset, n int64) (io.ReadCloser, error) {
-	object := b.String() + "/" + name
+	object := objectName(b.ID(), name)
 	r, err := b.repository.st.Open(ctx, object, offset, n)
 	if errors.Is(err, fs.ErrNotExist) {
 		if removed := b.StillThere(ctx); removed != nil {
@@ -56,7 +62,7 @@ func (b *Backup) Open(ctx context.Context, name string, offset, n int64) (io.Rea
 
 // StillThere returns ErrRemoved if the backup is no longer in the repository. Whoever
 // works on one asks when something of it is missing: that is no damage if an expiry
-// has removed the backup, whose manifest goes first.
+// has removed the backup, whose label goes first.
 func (b *Backup) StillThere(ctx context.Context) error {
 	has, err := b.repository.Has(ctx, b.ID())
 	if err == nil && !has {
@@ -65,21 +71,19 @@ func (b *Backup) StillThere(ctx context.Context) error {
 	return err
 }
 
-// Strangers returns the names of objects among those of the backup that its manifest
-// does not name.
+// Strangers returns the names of objects in the folder of the backup that it does not name.
 func (b *Backup) Strangers(ctx context.Context) ([]string, error) {
 	list, err := b.repository.st.List(ctx, b.String()+"/")
 	if err != nil {
 		return nil, err
 	}
-	packs := map[string]bool{}
+	known := map[string]bool{labelBase: true, manifestBase: true, lineageBase: true}
 	for _, p := range b.manifest.Packs {
-		packs[p.Name] = true
+		known[p.Name] = true
 	}
 	var names []string
 	for _, o := range list {
-		name := strings.TrimPrefix(o.Name, b.String()+"/")
-		if !packs[name] && !strings.HasPrefix(name, "manifest") {
+		if !known[strings.TrimPrefix(o.Name, b.String()+"/")] {
 			names = append(names, o.Name)
 		}
 	}
@@ -90,24 +94,56 @@ func (b *Backup) Strangers(ctx context.Context) ([]string, error) {
 // Latest one that can be read, if there is one.
 // Errors: *UnknownError, ErrNewerFormat, ErrDamaged.
 func (r *Repository) Manifest(ctx context.Context, idOrLatest string) (*Manifest, error) {
+	m, _, _, err := r.open(ctx, idOrLatest)
+	return m, err
+}
+
+// open reads manifest and label of a backup as Manifest does. A label that cannot be read
+// does not hide the manifest: labelErr says why.
+func (r *Repository) open(ctx context.Context, idOrLatest string) (m *Manifest, l *Label, labelErr, err error) {
 	if idOrLatest == Latest {
-		return r.latestManifest(ctx)
+		return r.openLatest(ctx)
 	}
 	id, err := r.Resolve(ctx, idOrLatest)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
-	return r.manifest(ctx, id)
+	return r.openID(ctx, id)
 }
 
-func (r *Repository) manifest(ctx context.Context, id string) (*Manifest, error) {
+func (r *Repository) openID(ctx context.Context, id string) (m *Manifest, l *Label, labelErr, err error) {
+	l, labelErr = r.Label(ctx, id)
+	if labelErr != nil && (!lost(labelErr) || errors.Is(labelErr, fs.ErrNotExist) ||
+		errors.Is(labelErr, ErrNewerFormat)) {
+		return nil, nil, nil, labelErr
+	}
+	if m, err = r.manifest(ctx, id, l); err != nil {
+		return nil, nil, nil, err
+	}
+	if labelErr != nil {
+		r.warn(fmt.Errorf("backup %s has a manifest, but no label that can be read: %w", id, labelErr))
+	}
+	return m, l, labelErr, nil
+}
+
+// manifest reads the manifest of a backup, and compares it with the label if there is one.
+func (r *Repository) manifest(ctx context.Context, id string, l *Label) (*Manifest, error) {
 	r.decoding.Lock() // one at a time: each may take a lot of memory
 	defer r.decoding.Unlock()
 	b, err := store.ReadAll(ctx, r.st, manifestName(id), maxManifestStored)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, r.missing(ctx, id, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the manifest of %s in %s: %w", id, r, err)
 	}
-	m, err := decodeManifest(b)
+	if l != nil {
+		err = l.wantObject(manifestBase, b)
+	}
+	var m *Manifest
+	if err == nil {
+		m, err = decodeManifest(b)
+	}
 	if err == nil && m.ID != id {
 		err = fmt.Errorf("it is the manifest of %q: %w", m.ID, ErrDamaged)
 	}
@@ -118,4 +154,17 @@ func (r *Repository) manifest(ctx context.Context, id string) (*Manifest, error)
 		err = hint.Wrap(err, hint.DamagedBackup)
 	}
 	return m, err
+}
+
+// missing is the error for a manifest that is not there: ErrDamaged if the backup is, since
+// its label goes first.
+func (r *Repository) missing(ctx context.Context, id string, err error) error {
+	has, hasErr := r.Has(ctx, id)
+	switch {
+	case hasErr != nil:
+		return hasErr
+	case has:
+		return hint.Wrap(fmt.Errorf("manifest %s is missing: %w", manifestName(id), ErrDamaged), hint.DamagedBackup)
+	}
+	return fmt.Errorf("read the manifest of %s in %s: %w", id, r, err)
 }

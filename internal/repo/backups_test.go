@@ -32,8 +32,7 @@ func TestCommitAndRead(t *testing.T) {
 			t.Errorf("Manifest(%s) differs (-want +got):\n%s", ask, diff)
 		}
 	}
-	want := "backups/" + id + "/data-0001.pack backups/" + id + "/manifest.json.zst backups/" + id +
-		"/redo.pack history/" + id + ".json mbk-repository.json"
+	want := objectsOfBackup(id) + " history/" + id + ".json mbk-repository.json"
 	if got := objects(t, st, ""); got != want {
 		t.Errorf("objects %s, want %s", got, want)
 	}
@@ -48,14 +47,29 @@ func TestCommitRefuses(t *testing.T) {
 	}{
 		{"a pack that is not there", func(ctx context.Context, m *Manifest, st store.Store) error {
 			return st.Delete(ctx, Folder(id)+"/redo.pack")
-		}, "pack redo.pack is not in the repository"},
+		}, "/redo.pack is not in the repository"},
 		{"a pack of another size", func(ctx context.Context, m *Manifest, st store.Store) error {
 			return store.PutBytes(ctx, st, Folder(id)+"/redo.pack", []byte("short"))
-		}, "pack redo.pack has 5 bytes in the repository, want 1000"},
+		}, "/redo.pack has 5 bytes in the repository, want 1000"},
 		{"a manifest that does not hang together", func(ctx context.Context, m *Manifest, st store.Store) error {
 			m.Files[0].Path = "../t.frm"
 			return nil
 		}, "../t.frm"},
+		{"a pack that this attempt has not stored", func(ctx context.Context, m *Manifest, st store.Store) error {
+			m.Packs = append(m.Packs, pack.Pack{Name: "data-0002.pack", Size: 1})
+			return nil
+		}, "pack data-0002.pack was not stored by this attempt"},
+		{"a pack that was stored with another size", func(ctx context.Context, m *Manifest, st store.Store) error {
+			m.Packs[0].Size++
+			return nil
+		}, "pack data-0001.pack of 1001 bytes was stored with 1000"},
+		{"a lineage of another time", func(ctx context.Context, m *Manifest, st store.Store) error {
+			m.Redo.End--
+			m.LSN.End--
+			m.LSN.MaxPage--
+			m.Files[2].Extents[0].Size--
+			return nil
+		}, "the lineage goes from lsn 5000 to 6000, the manifest from 5000 to 5999"},
 		{"no format version", func(ctx context.Context, m *Manifest, st store.Store) error {
 			m.FormatVersion = 0
 			return nil
@@ -63,17 +77,17 @@ func TestCommitRefuses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, st := newRepository(t)
-			m := newManifest(id)
+			m, d := newManifest(id), r.Draft(id)
 			for _, p := range m.Packs {
-				if err := store.PutBytes(t.Context(), st, Folder(id)+"/"+p.Name, make([]byte, packSize)); err != nil {
+				if err := d.put(t.Context(), p.Name, make([]byte, packSize)); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if err := c.change(t.Context(), m, st); err != nil {
 				t.Fatal(err)
 			}
-			if err := r.Draft(id).Commit(t.Context(), m); err == nil || !strings.Contains(err.Error(), c.says) ||
-				!strings.Contains(err.Error(), "commit "+id) {
+			err := d.Commit(t.Context(), m, newLineage(newManifest(id)))
+			if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "commit "+id) {
 				t.Errorf("Commit = %v, want it to say %q", err, c.says)
 			}
 			wantIDs(t, r)
@@ -112,18 +126,6 @@ func TestManifestFlipped(t *testing.T) {
 	}
 }
 
-// putManifest stores a document as a manifest, past all checks.
-func putManifest(t testing.TB, st store.Store, id, document string) {
-	t.Helper()
-	b, err := pack.EncodeDocument([]byte(document))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := store.PutBytes(t.Context(), st, manifestName(id), b); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestManifestRefuses(t *testing.T) {
 	r, st := newRepository(t)
 	const id = "20261121T201806Z-full"
@@ -131,10 +133,10 @@ func TestManifestRefuses(t *testing.T) {
 		name, document string
 		want           error
 	}{
-		{"a newer format", `{"format_version": 2, "files": "in another shape"}`, ErrNewerFormat},
+		{"a newer format", `{"format_version": 3, "files": "in another shape"}`, ErrNewerFormat},
 		{"no JSON", `no`, ErrDamaged},
-		{"of a wrong shape", `{"format_version": 1, "files": 5}`, ErrDamaged},
-		{"invalid", `{"format_version": 1}`, ErrDamaged},
+		{"of a wrong shape", `{"format_version": 2, "files": 5}`, ErrDamaged},
+		{"invalid", `{"format_version": 2}`, ErrDamaged},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			putManifest(t, st, id, c.document)
@@ -142,8 +144,8 @@ func TestManifestRefuses(t *testing.T) {
 				t.Errorf("Manifest = %v, want %v", err, c.want)
 			}
 			list, err := r.List(t.Context())
-			if err != nil || len(list) != 1 || list[0].ID != id || list[0].Problem == "" || list[0].Started.IsZero() {
-				t.Errorf("List = %+v, %v; want the backup and its problem", list, err)
+			if err != nil || len(list) != 1 || list[0].ID != id || list[0].Problem != "" || list[0].Started.IsZero() {
+				t.Errorf("List = %+v, %v; want the backup: its label is good", list, err)
 			}
 		})
 	}
@@ -153,10 +155,8 @@ func TestManifestRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := store.PutBytes(t.Context(), st, manifestName(id), b); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := r.Manifest(t.Context(), id); !errors.Is(err, ErrDamaged) {
+		putManifestObject(t, st, id, b)
+		if _, err := r.Manifest(t.Context(), id); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), other) {
 			t.Errorf("Manifest = %v, want ErrDamaged", err)
 		}
 	})
@@ -165,25 +165,26 @@ func TestManifestRefuses(t *testing.T) {
 // The list must be right whatever has become of the history.
 func TestListWithoutGoodHistory(t *testing.T) {
 	for _, c := range []struct {
-		name   string
-		change func(ctx context.Context, r *Repository, id string) error
+		name      string
+		labelOnly bool // only the label tells of the first backup
+		change    func(ctx context.Context, r *Repository, id string) error
 	}{
-		{"history is there", func(context.Context, *Repository, string) error { return nil }},
-		{"no history", func(ctx context.Context, r *Repository, id string) error {
+		{"history is there", false, func(context.Context, *Repository, string) error { return nil }},
+		{"no history", true, func(ctx context.Context, r *Repository, id string) error {
 			return r.st.Delete(ctx, attemptName(id))
 		}},
-		{"damaged history", func(ctx context.Context, r *Repository, id string) error {
-			return store.PutBytes(ctx, r.st, attemptName(id), []byte(`{"format_version": 1, "id"`))
+		{"damaged history", true, func(ctx context.Context, r *Repository, id string) error {
+			return store.PutBytes(ctx, r.st, attemptName(id), []byte(`{"format_version": 2, "id"`))
 		}},
-		{"history of a newer format", func(ctx context.Context, r *Repository, id string) error {
+		{"history of a newer format", true, func(ctx context.Context, r *Repository, id string) error {
 			return store.PutBytes(ctx, r.st, attemptName(id), []byte(`{"format_version": 9}`))
 		}},
-		{"history of another backup", func(ctx context.Context, r *Repository, id string) error {
+		{"history of another backup", true, func(ctx context.Context, r *Repository, id string) error {
 			return putJSON(ctx, r.st, attemptName(id),
-				Attempt{FormatVersion: 1, ID: "20200101T000000Z-full", Outcome: OutcomeOK})
+				Attempt{FormatVersion: 2, ID: "20200101T000000Z-full", Outcome: OutcomeOK})
 		}},
 		// The store confirmed the manifest too late, and nobody could roll back.
-		{"history says failed", func(ctx context.Context, r *Repository, id string) error {
+		{"history says failed", true, func(ctx context.Context, r *Repository, id string) error {
 			return r.PutAttempt(ctx, Attempt{ID: id, Outcome: OutcomeFailed})
 		}},
 	} {
@@ -206,7 +207,12 @@ func TestListWithoutGoodHistory(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := []Summary{{Attempt: AttemptOf(newManifest(first))}, {Attempt: AttemptOf(newManifest(second))}}
+			want := []Summary{{Attempt: attemptOf(newManifest(first), labelOf(t, r, first))},
+				{Attempt: attemptOf(newManifest(second), labelOf(t, r, second))}}
+			if c.labelOnly {
+				want[0].Attempt = Attempt{}
+				labelOf(t, r, first).describe(&want[0].Attempt)
+			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("List differs (-want +got):\n%s", diff)
 			}
@@ -295,7 +301,7 @@ func TestSweep(t *testing.T) {
 	kept := mustBackUp(t, r, "2026-11-20 00:00:00")
 	const dead, halfExpired = "20261121T000000Z-full", "20261119T000000Z-full"
 	mustBackUp(t, r, "2026-11-19 00:00:00")
-	if err := st.Delete(t.Context(), manifestName(halfExpired)); err != nil {
+	if err := st.Delete(t.Context(), labelName(halfExpired)); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{Folder(dead) + "/data-0001.pack", Folder(dead) + "/data-0002.pack", "backups/note.txt",
@@ -310,8 +316,7 @@ func TestSweep(t *testing.T) {
 	}
 	wantIDs(t, r, kept)
 	if got, want := objects(t, st, backupsPrefix),
-		strings.ReplaceAll("backups/ID/data-0001.pack backups/ID/manifest.json.zst backups/ID/redo.pack ", "ID", kept)+
-			"backups/mine/x backups/note.txt"; got != want {
+		objectsOfBackup(kept)+" backups/mine/x backups/note.txt"; got != want {
 		t.Errorf("objects %s, want %s", got, want)
 	}
 	attempts, err := r.Attempts(t.Context())

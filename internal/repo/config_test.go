@@ -11,10 +11,11 @@ import (
 )
 
 const unsealed = `{
-  "format_version": 1,
+  "format_version": 2,
   "id": "3527d339-c242-4a9f-9507-8c51f4d9d455",
   "created": "2026-11-22T00:06:58Z",
-  "tool": "mbk 0.1.0"
+  "tool": "mbk 0.1.0",
+  "recipients": []
 }
 `
 
@@ -58,7 +59,7 @@ func TestConfigDamage(t *testing.T) {
 	}
 }
 
-// What earlier versions wrote is read, and gets its checksum with the next lock.
+// What somebody wrote by hand is read, and gets its checksum with the next lock.
 func TestConfigWithoutChecksum(t *testing.T) {
 	st := storetest.NewMem()
 	if err := store.PutBytes(t.Context(), st, configName, []byte(unsealed)); err != nil {
@@ -84,14 +85,24 @@ func TestConfigWithoutChecksum(t *testing.T) {
 	golden(t, "mbk-repository.json", string(b))
 	for what, damage := range map[string]string{
 		"a field that is not ours": strings.Replace(unsealed, `"tool"`, `"tolo"`, 1),
-		"a checksum elsewhere":     strings.Replace(unsealed, `"tool": "mbk 0.1.0"`, `"sha256": "00", "tool": "mbk"`, 1),
+		"a checksum elsewhere":     strings.Replace(unsealed, `"tool": "mbk 0.1.0"`, `"blake3": "00", "tool": "mbk 0.1.0"`, 1),
 		"not closed":               strings.TrimSuffix(unsealed, "}\n"),
 	} {
 		if _, _, err := decodeConfig([]byte(damage)); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, _, err := decodeConfig([]byte(`{"format_version": 2, "other": true}`)); !errors.Is(err, ErrNewerFormat) {
+	for what, early := range map[string]string{
+		"sealed as then": "{\n  \"format_version\": 1,\n  \"id\": \"3527d339-c242-4a9f-9507-8c51f4d9d455\",\n" +
+			"  \"sha256\": \"71e12058dd45fae05dee7e26af5ea8136cef9e0897a2e1df10a1a6bb8623b889\"\n}\n",
+		"by hand": strings.Replace(unsealed, "2", "1", 1),
+	} {
+		if _, _, err := decodeConfig([]byte(early)); !errors.Is(err, ErrEarlyFormat) ||
+			!strings.Contains(err.Error(), "make a new repository") {
+			t.Errorf("of format 1, %s: %v", what, err)
+		}
+	}
+	if _, _, err := decodeConfig([]byte(`{"format_version": 3, "other": true}`)); !errors.Is(err, ErrNewerFormat) {
 		t.Errorf("a newer format: %v", err)
 	}
 }
@@ -103,7 +114,7 @@ func FuzzDecodeConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := encodeConfig(c)
+		again, err := seal(c)
 		if err != nil {
 			return // a time that JSON cannot write
 		}

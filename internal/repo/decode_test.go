@@ -58,7 +58,7 @@ func TestHostileManifests(t *testing.T) {
 		"not a list":                   `"files":{"a":1}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			b, err := pack.EncodeDocument([]byte(`{"format_version":1,` + document + "}\n"))
+			b, err := pack.EncodeDocument([]byte(`{"format_version":2,` + document + "}\n"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -76,9 +76,10 @@ func TestHostileManifests(t *testing.T) {
 // The version must come first: what follows may have any shape.
 func TestManifestVersionFirst(t *testing.T) {
 	for document, want := range map[string]error{
-		`{"format_version":2,"files":5,"Files":7}`: ErrNewerFormat,
-		`{"files":[],"format_version":1}`:          ErrDamaged,
+		`{"format_version":3,"files":5,"Files":7}`: ErrNewerFormat,
+		`{"files":[],"format_version":2}`:          ErrDamaged,
 		`{"format_version":0}`:                     ErrDamaged,
+		`{"format_version":1}`:                     ErrDamaged,
 		`{"format_version":"1"}`:                   ErrDamaged,
 		`{}`:                                       ErrDamaged,
 		`[]`:                                       ErrDamaged,
@@ -139,7 +140,7 @@ func TestHostileRecords(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r, st := newRepository(t)
 			mustBackUp(t, r, "2026-11-20 00:00:00")
-			document := []byte(`{"format_version":1,"id":"` + id + `","outcome":"ok","depth":"pages","ok":true,` + fields + `}`)
+			document := []byte(`{"format_version":2,"id":"` + id + `","outcome":"ok","depth":"pages","ok":true,` + fields + `}`)
 			for _, object := range []string{attemptName(id), aroundName(id),
 				verificationName{id: id, depth: DepthPages, time: time.Unix(0, 0)}.name()} {
 				if err := store.PutBytes(t.Context(), st, object, document); err != nil {

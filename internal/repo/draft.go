@@ -2,56 +2,111 @@ package repo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"hash"
 	"io"
-	"strings"
+	"slices"
+	"sync"
+
+	"github.com/zeebo/blake3"
 
 	"mbk/copier/pack"
 	"mbk/internal/repo/store"
 )
 
-// Draft is a backup that is being written. It is not listed before Commit, and what a
-// crash leaves of it is removed by Sweep. The repository's lock must be held all the
-// time. Methods may be called from several goroutines.
+// Draft is a backup that is being written: one for each attempt, since it knows what was
+// stored. It is not listed before Commit, and what a crash leaves of it is removed by
+// Sweep. The repository's lock must be held all the time. Methods may be called from
+// several goroutines.
 type Draft struct {
 	repository *Repository
 	id         string
+
+	mu      sync.Mutex
+	objects map[string]Object // that are stored, by name
+	label   *Label            // nil until Commit
 }
 
 // Draft returns the draft of a backup of that id, which FreshID has found.
-func (r *Repository) Draft(id string) *Draft { return &Draft{repository: r, id: id} }
+func (r *Repository) Draft(id string) *Draft {
+	return &Draft{repository: r, id: id, objects: map[string]Object{}}
+}
 
 // ID returns the id that the backup will have.
 func (d *Draft) ID() string { return d.id }
 
-// Kind returns the kind of the backup: KindFull.
+// Kind returns the kind of the backup: KindFull, KindIncremental.
 func (d *Draft) Kind() string {
 	_, kind, _ := ParseID(d.id) // FreshID gives no other
 	return kind
 }
 
-// Put makes an object of the backup, as store.Store.Put does. The name is that within
-// the backup: "data-0001.pack".
+// Label returns the label of the backup, nil before Commit has succeeded. Nobody may
+// change it.
+func (d *Draft) Label() *Label {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.label
+}
+
+// Put makes an object of the backup, as store.Store.Put does, and hashes what is stored.
+// The name is that within the backup: "data-0001.pack".
 func (d *Draft) Put(ctx context.Context, name string, write func(io.Writer) error) error {
 	if err := d.repository.wantLocked(); err != nil {
 		return fmt.Errorf("write %s of %s: %w", name, d.id, err)
 	}
-	return d.repository.st.Put(ctx, Folder(d.id)+"/"+name, write)
+	var sum *hashingWriter
+	err := d.repository.st.Put(ctx, Folder(d.id)+"/"+name, func(w io.Writer) error {
+		sum = &hashingWriter{w: w, hash: blake3.New()}
+		return write(sum)
+	})
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.objects[name] = Object{Name: name, Size: sum.size, BLAKE3: hex.EncodeToString(sum.hash.Sum(nil))}
+	return nil
 }
 
-// Commit makes the backup exist: it checks the manifest, and that every pack that it
-// names is there with its size, and writes it. If Commit returns an error the backup
-// may exist nevertheless (see store.Store.Put): Discard it.
-func (d *Draft) Commit(ctx context.Context, m *Manifest) error {
-	if err := d.commit(ctx, m); err != nil {
+// put makes an object of b.
+func (d *Draft) put(ctx context.Context, name string, b []byte) error {
+	return d.Put(ctx, name, func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	})
+}
+
+// hashingWriter hashes what it passes on.
+type hashingWriter struct {
+	w    io.Writer
+	hash hash.Hash
+	size int64
+}
+
+func (h *hashingWriter) Write(p []byte) (int, error) {
+	n, err := h.w.Write(p)
+	h.hash.Write(p[:n])
+	h.size += int64(n)
+	return n, err
+}
+
+// Commit makes the backup exist: it checks manifest and lineage, writes them, compares all
+// objects of the backup with what is there, and writes the label. If Commit returns an
+// error the backup may exist nevertheless (see store.Store.Put): Discard it.
+func (d *Draft) Commit(ctx context.Context, m *Manifest, l *Lineage) error {
+	if err := d.commit(ctx, m, l); err != nil {
 		return fmt.Errorf("commit %s: %w", d.id, err)
 	}
 	return nil
 }
 
-func (d *Draft) commit(ctx context.Context, m *Manifest) error {
+func (d *Draft) commit(ctx context.Context, m *Manifest, l *Lineage) error {
 	if err := d.repository.wantLocked(); err != nil {
 		return err
 	}
@@ -61,43 +116,106 @@ func (d *Draft) commit(ctx context.Context, m *Manifest) error {
 	if m.FormatVersion != FormatVersion {
 		return fmt.Errorf("format version %d, want %d", m.FormatVersion, FormatVersion)
 	}
-	if err := m.Validate(); err != nil {
+	if err := errors.Join(m.Validate(), l.checkAgainst(m)); err != nil {
 		return err
 	}
-	if err := d.checkPacks(ctx, m.Packs); err != nil {
+	numbers, err := l.Encode()
+	if err != nil {
 		return err
 	}
 	var raw bytes.Buffer // a line: Encode ends it
 	if err := json.NewEncoder(&raw).Encode(m); err != nil {
 		return err
 	}
-	b, err := pack.EncodeDocument(raw.Bytes())
+	document, err := pack.EncodeDocument(raw.Bytes())
 	if err != nil {
 		return err
 	}
-	return store.PutBytes(ctx, d.repository.st, manifestName(d.id), b)
+	if err := d.put(ctx, manifestBase, document); err != nil {
+		return err
+	}
+	if err := d.put(ctx, lineageBase, numbers); err != nil {
+		return err
+	}
+	objects, err := d.objectsOf(m)
+	if err != nil {
+		return err
+	}
+	if err := d.repository.compare(ctx, d.id, objects); err != nil {
+		return err
+	}
+	return d.putLabel(ctx, newLabel(m, objects))
 }
 
-// checkPacks compares the packs of a manifest with the objects that are there.
-func (d *Draft) checkPacks(ctx context.Context, packs []pack.Pack) error {
-	prefix := Folder(d.id) + "/"
-	list, err := d.repository.st.List(ctx, prefix)
+// putLabel writes the label. From then on the backup exists.
+func (d *Draft) putLabel(ctx context.Context, l *Label) error {
+	b, err := l.encode()
 	if err != nil {
 		return err
 	}
-	sizes := make(map[string]int64, len(list))
-	for _, o := range list {
-		sizes[strings.TrimPrefix(o.Name, prefix)] = o.Size
+	if err := store.PutBytes(ctx, d.repository.st, labelName(d.id), b); err != nil {
+		return err
 	}
-	for _, p := range packs {
-		switch size, ok := sizes[p.Name]; {
-		case !ok:
-			return fmt.Errorf("pack %s is not in the repository", p.Name)
-		case size != p.Size:
-			return fmt.Errorf("pack %s has %d bytes in the repository, want %d", p.Name, size, p.Size)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.label = l
+	return nil
+}
+
+// objectsOf returns the objects of the backup: manifest and lineage, and the packs of the
+// manifest.
+func (d *Draft) objectsOf(m *Manifest) ([]Object, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	objects := []Object{d.objects[manifestBase], d.objects[lineageBase]}
+	for _, p := range m.Packs {
+		switch o, stored := d.objects[p.Name]; {
+		case !stored:
+			return nil, fmt.Errorf("pack %s was not stored by this attempt", p.Name)
+		case o.Size != p.Size:
+			return nil, fmt.Errorf("pack %s of %d bytes was stored with %d", p.Name, p.Size, o.Size)
+		default:
+			objects = append(objects, o)
+		}
+	}
+	slices.SortFunc(objects, func(a, b Object) int { return cmp.Compare(a.Name, b.Name) })
+	return objects, nil
+}
+
+// compare looks for objects of the backup id in the repository.
+func (r *Repository) compare(ctx context.Context, id string, objects []Object) error {
+	sizes := map[string]map[string]int64{} // by folder and base
+	for i := range objects {
+		o := &objects[i]
+		owner, base := o.of(id)
+		if sizes[owner] == nil {
+			var err error
+			if sizes[owner], err = r.sizesIn(ctx, owner); err != nil {
+				return err
+			}
+		}
+		switch size, there := sizes[owner][base]; {
+		case !there:
+			return fmt.Errorf("%s is not in the repository", objectName(id, o.Name))
+		case size != o.Size:
+			return fmt.Errorf("%s has %d bytes in the repository, want %d", objectName(id, o.Name), size, o.Size)
 		}
 	}
 	return nil
+}
+
+// sizesIn returns the sizes of the objects in the folder of a backup or attempt.
+func (r *Repository) sizesIn(ctx context.Context, id string) (map[string]int64, error) {
+	prefix := Folder(id) + "/"
+	list, err := r.st.List(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	sizes := make(map[string]int64, len(list))
+	for _, o := range list {
+		sizes[o.Name[len(prefix):]] = o.Size
+	}
+	return sizes, nil
 }
 
 // Discard removes all objects of the backup, written or not committed.

@@ -229,24 +229,30 @@ func startOf(s *Summary) time.Time {
 	return t
 }
 
-// trueParents sets the parents of backups as their manifests name them: what is
-// removed must not hang on a record of the history. The error is ErrNewerFormat
-// if a newer mbk made one of them, whose parents are therefore not known.
+// trueParents finds the parents of backups whose labels cannot be read: what is removed
+// must not hang on a record of the history alone. The error is ErrNewerFormat if a newer
+// mbk made one of them, whose parents are therefore not known.
 func (r *Repository) trueParents(ctx context.Context, backups []Summary) error {
 	for i := range backups {
 		s := &backups[i]
-		s.Parent = ""
-		if _, kind, err := ParseID(s.ID); err == nil && kind == KindFull {
-			continue // needs no other
+		if s.Problem == "" {
+			continue // it is that of the label
 		}
-		m, err := r.manifest(ctx, s.ID)
+		if s.Newer {
+			if _, err := r.Label(ctx, s.ID); err != nil {
+				return err
+			}
+		}
+		if _, kind, err := ParseID(s.ID); err == nil && kind == KindFull {
+			s.Parent = "" // it needs no other
+			continue
+		}
+		m, err := r.manifest(ctx, s.ID, nil)
 		switch {
 		case err == nil:
 			s.Parent = m.Parent
 		case errors.Is(err, ErrNewerFormat) || !lost(err):
 			return err
-		default:
-			s.Problem = err.Error()
 		}
 	}
 	return nil

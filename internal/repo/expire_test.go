@@ -282,8 +282,8 @@ func TestExpireBesideUnknownKinds(t *testing.T) {
 		name, document string
 		want           error
 	}{
-		{"made by a newer mbk", `{"format_version": 2, "parent": "20261101T000000Z-full"}`, ErrNewerFormat},
-		{"damaged", `{"format_version": 1`, nil},
+		{"made by a newer mbk", `{"format_version": 3, "parent": "20261101T000000Z-full"}`, ErrNewerFormat},
+		{"damaged", `{"format_version": 2`, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, st := newRepository(t)

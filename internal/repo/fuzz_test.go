@@ -11,9 +11,9 @@ import (
 // Whatever mbk-repository.json holds, a repository is opened, or the error says what
 // it is.
 func FuzzConfig(f *testing.F) {
-	f.Add([]byte(`{"format_version":1,"id":"6f1e1b1e-6b5c-4f5b-8a6e-0d6a0c1f2b3a","created":"2026-11-21T20:18:06Z","tool":"mbk 0.1.0"}`))
+	f.Add([]byte(`{"format_version":2,"id":"6f1e1b1e-6b5c-4f5b-8a6e-0d6a0c1f2b3a","created":"2026-11-21T20:18:06Z","tool":"mbk 0.1.0"}`))
 	f.Add([]byte(`{"format_version":99}`))
-	f.Add([]byte(`{"format_version":1e400}`))
+	f.Add([]byte(`{"format_version":2e400}`))
 	f.Add([]byte("[[[[[["))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		st := storetest.NewMem()
@@ -24,7 +24,8 @@ func FuzzConfig(f *testing.F) {
 		if err == nil && !isUUID(r.Config().ID) {
 			t.Errorf("opened with the id %q", r.Config().ID)
 		}
-		if err != nil && len(b) <= maxConfig && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNewerFormat) {
+		if err != nil && len(b) <= maxConfig && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNewerFormat) &&
+			!errors.Is(err, ErrEarlyFormat) {
 			t.Errorf("%q: %v", b, err)
 		}
 	})
@@ -34,12 +35,12 @@ func FuzzConfig(f *testing.F) {
 // there and unreadable.
 func FuzzHistory(f *testing.F) {
 	const id = "20261121T201806Z-full"
-	f.Add([]byte(`{"format_version":1,"id":"20261121T201806Z-full","kind":"full","outcome":"failed","error":"no","started":"2026-11-21T20:18:06Z"}`), uint8(0))
-	f.Add([]byte(`{"format_version":1,"id":"20261121T201806Z-full","hooks":[{"name":"before","exit_code":-1}],"notifications":[{"channel":"mail"}]}`), uint8(1))
-	f.Add([]byte(`{"format_version":1,"id":"20261121T201806Z-full","depth":"pages","ok":true,"findings":[{"file":"x"}]}`),
+	f.Add([]byte(`{"format_version":2,"id":"20261121T201806Z-full","kind":"full","outcome":"failed","error":"no","started":"2026-11-21T20:18:06Z"}`), uint8(0))
+	f.Add([]byte(`{"format_version":2,"id":"20261121T201806Z-full","hooks":[{"name":"before","exit_code":-1}],"notifications":[{"channel":"mail"}]}`), uint8(1))
+	f.Add([]byte(`{"format_version":2,"id":"20261121T201806Z-full","depth":"pages","ok":true,"findings":[{"file":"x"}]}`),
 		uint8(2))
-	f.Add([]byte(`{"format_version":2}`), uint8(0))
-	f.Add([]byte(`{"format_version":1,"largest":[{},{}],"stages":[{"ms":-1}],"ddl":{"events":[{"kind":"?"}]}}`), uint8(0))
+	f.Add([]byte(`{"format_version":3}`), uint8(0))
+	f.Add([]byte(`{"format_version":2,"largest":[{},{}],"stages":[{"ms":-1}],"ddl":{"events":[{"kind":"?"}]}}`), uint8(0))
 	f.Fuzz(func(t *testing.T, b []byte, kind uint8) {
 		st := storetest.NewMem()
 		r, err := Init(t.Context(), st, "test")

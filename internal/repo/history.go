@@ -47,7 +47,8 @@ type Attempt struct {
 	Tool          string    `json:"tool"`
 	Started       time.Time `json:"started"`
 	Finished      time.Time `json:"finished"`
-	Outcome       string    `json:"outcome"` // OutcomeOK, OutcomeFailed
+	Outcome       string    `json:"outcome"`         // OutcomeOK, OutcomeFailed
+	Label         string    `json:"label,omitempty"` // Label.Hash of the backup, which stands for all of it
 	Error         string    `json:"error,omitempty"`
 	Hints         []string  `json:"hints,omitempty"`
 
@@ -67,6 +68,7 @@ type Attempt struct {
 	Volume
 	RedoMeasures
 	Changes
+	Reuse
 
 	Databases int         `json:"databases"`
 	Tables    int         `json:"tables"`
@@ -105,7 +107,7 @@ func AttemptOf(m *Manifest) Attempt {
 		Started: m.Started, Finished: m.Finished, Outcome: OutcomeOK,
 		Hostname: m.Server.Hostname, ServerVersion: m.Server.Version, ServerID: m.Server.ServerID, Datadir: m.Server.Datadir,
 		Steps: m.Steps, Stages: m.Stages, LockMS: m.LockMS, LSN: m.LSN, Binlog: m.Binlog,
-		Codec: m.Codec, Volume: m.Volume, RedoMeasures: m.Redo.measures(), Changes: m.Changes,
+		Codec: m.Codec, Volume: m.Volume, RedoMeasures: m.Redo.measures(), Changes: m.Changes, Reuse: m.Reuse,
 		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files), Largest: m.largest(),
 		LeftOut: len(m.LeftOut), Filter: m.Filter, Damaged: len(m.Damaged),
 	}

@@ -43,7 +43,7 @@ func TestAttempts(t *testing.T) {
 		a.Error == "" || a.Started.IsZero() {
 		t.Errorf("the damaged record is shown as %+v", a)
 	}
-	if diff := cmp.Diff([]Attempt{failed, AttemptOf(newManifest(id))}, got[1:]); diff != "" {
+	if diff := cmp.Diff([]Attempt{failed, attemptOf(newManifest(id), labelOf(t, r, id))}, got[1:]); diff != "" {
 		t.Errorf("Attempts differ (-want +got):\n%s", diff)
 	}
 	if err := r.PutAttempt(t.Context(), Attempt{ID: "../../x"}); err == nil {
@@ -191,11 +191,11 @@ func TestOlderVerifications(t *testing.T) {
 		want   Outcome
 		ok     bool
 	}{
-		{`{"format_version":1,"ok":true}`, VerdictProven, true},
-		{`{"format_version":1,"ok":false}`, VerdictDamaged, false},
-		{`{"format_version":1,"ok":true,"verdict":"as-on-source"}`, VerdictAsOnSource, true},
-		{`{"format_version":1,"ok":false,"verdict":"not-carried-out","reason":"no memory"}`, VerdictUndone, false},
-		{`{"format_version":1,"ok":true,"verdict":"damaged"}`, VerdictDamaged, false},
+		{`{"format_version":2,"ok":true}`, VerdictProven, true},
+		{`{"format_version":2,"ok":false}`, VerdictDamaged, false},
+		{`{"format_version":2,"ok":true,"verdict":"as-on-source"}`, VerdictAsOnSource, true},
+		{`{"format_version":2,"ok":false,"verdict":"not-carried-out","reason":"no memory"}`, VerdictUndone, false},
+		{`{"format_version":2,"ok":true,"verdict":"damaged"}`, VerdictDamaged, false},
 	} {
 		var v Verification
 		if err := decodeJSON([]byte(c.record), &v); err != nil {

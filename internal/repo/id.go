@@ -28,6 +28,9 @@ func NewID(t time.Time, kind string) string {
 // Folder returns the name of the folder of a backup's objects.
 func Folder(id string) string { return backupsPrefix + id }
 
+// labelName returns the name of a backup's label.
+func labelName(id string) string { return Folder(id) + "/" + labelBase }
+
 // manifestName returns the name of a backup's manifest.
 func manifestName(id string) string { return Folder(id) + "/" + manifestBase }
 
@@ -170,7 +173,7 @@ func (r *Repository) IDs(ctx context.Context) ([]string, error) {
 // stored is what lies under one id.
 type stored struct {
 	id      string
-	whole   bool // has a manifest
+	whole   bool // has a label
 	objects []string
 	err     error // why it cannot be looked into, nil if it can
 }
@@ -198,7 +201,7 @@ func (r *Repository) folders(ctx context.Context) ([]stored, error) {
 			continue
 		}
 		f.objects = append(f.objects, o.Name)
-		f.whole = f.whole || base == manifestBase
+		f.whole = f.whole || base == labelBase
 	}
 	folders := make([]stored, 0, len(byID))
 	for _, f := range byID {

@@ -1,6 +1,22 @@
 package repo
 
-import "time"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"mbk/internal/hint"
+	"mbk/internal/repo/store"
+	"mbk/internal/ui/printable"
+)
+
+// Bounds of a label. Its objects have some 200 bytes each.
+const (
+	maxLabel = 32 << 20 // bytes
+	maxCount = 1 << 40  // of anything that is counted in it
+)
 
 // Label is the object whose writing makes a backup exist: written last, removed first.
 // It is small and names no table, host or folder, so that backups can be listed, copied,
@@ -21,7 +37,11 @@ type Label struct {
 	Files     int      `json:"files"`
 	Damaged   int      `json:"damaged"` // pages that were damaged in the source
 	Filtered  bool     `json:"filtered"`
-	Objects   []Object `json:"objects"` // all other objects of the backup
+	Objects   []Object `json:"objects"` // all other objects of the backup, by name
+
+	// Hash is the BLAKE3 of the label as it is stored, 64 hex digits. Since the label has
+	// the hashes of all other objects, it stands for the whole backup.
+	Hash string `json:"-"`
 }
 
 // Object is an object of a backup as it was stored.
@@ -31,4 +51,238 @@ type Object struct {
 	Name   string `json:"name"`
 	Size   int64  `json:"size"`   // bytes
 	BLAKE3 string `json:"blake3"` // of these bytes, 64 hex digits, as b3sum prints it
+}
+
+// of returns the id of the backup or attempt in whose folder the object lies, as an object
+// of the backup id, and its name in that folder.
+func (o *Object) of(id string) (owner, base string) { return splitObject(id, o.Name) }
+
+// splitObject takes the name of an object within the backup id apart.
+func splitObject(id, name string) (owner, base string) {
+	if owner, base, ok := strings.Cut(name, "/"); ok {
+		return owner, base
+	}
+	return id, name
+}
+
+// objectName returns the name in the repository of an object within the backup id.
+func objectName(id, name string) string {
+	owner, base := splitObject(id, name)
+	return Folder(owner) + "/" + base
+}
+
+// newLabel returns the label of a backup with these objects.
+func newLabel(m *Manifest, objects []Object) *Label {
+	l := &Label{
+		FormatVersion: FormatVersion, ID: m.ID, Kind: m.Kind, Parent: m.Parent, Tool: m.Tool,
+		Started: m.Started, Finished: m.Finished, LSN: m.LSN, Volume: m.Volume,
+		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files), Damaged: len(m.Damaged),
+		Filtered: m.Filter != nil, Objects: objects,
+	}
+	for i := range m.Files {
+		l.Size += m.Files[i].Size
+	}
+	return l
+}
+
+// encode checks a label and returns its text. It sets the hash.
+func (l *Label) encode() ([]byte, error) {
+	if err := l.Validate(); err != nil {
+		return nil, err
+	}
+	b, err := seal(l)
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxLabel {
+		return nil, fmt.Errorf("label of %d bytes for %d objects: %w", len(b), len(l.Objects), store.ErrTooLarge)
+	}
+	l.Hash = hashOf(b)
+	return b, nil
+}
+
+// decodeLabel reads the text of a label. It may be hostile.
+func decodeLabel(b []byte) (*Label, error) {
+	switch sealed, err := checkSeal(b); {
+	case err != nil:
+		return nil, err
+	case !sealed:
+		return nil, fmt.Errorf("it has no checksum: %w", ErrDamaged)
+	}
+	l := new(Label)
+	if err := decodeJSON(b, l); err != nil {
+		return nil, err
+	}
+	err := checkKeys(b)
+	if err == nil {
+		err = l.Validate()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	l.Hash = hashOf(b)
+	return l, nil
+}
+
+// Validate checks that a label hangs together, so that nobody who uses it has to fear its
+// names and numbers. It does not look at other objects.
+func (l *Label) Validate() error {
+	if err := checkFormat(l.FormatVersion); err != nil {
+		return err
+	}
+	for _, check := range []func() error{
+		func() error { return checkKinship(l.ID, l.Kind, l.Parent) }, l.checkFacts, l.checkObjects,
+	} {
+		if err := check(); err != nil {
+			return fmt.Errorf("label: %w", err)
+		}
+	}
+	return nil
+}
+
+// checkKinship checks the kind and the parent of a backup.
+func checkKinship(id, kind, parent string) error {
+	_, want, err := ParseID(id)
+	switch {
+	case err != nil:
+		return err
+	case kind != want:
+		return fmt.Errorf("kind %q in backup %s", kind, id)
+	case kind == KindFull && parent != "":
+		return fmt.Errorf("full backup with parent %q", parent)
+	case kind == KindFull:
+		return nil
+	case kind != KindIncremental:
+		return fmt.Errorf("unknown kind %q", kind)
+	case parent == id:
+		return errors.New("the backup is its own parent")
+	}
+	if _, _, err := ParseID(parent); err != nil {
+		return fmt.Errorf("parent: %w", err)
+	}
+	return nil
+}
+
+func (l *Label) checkFacts() error {
+	if l.Started.IsZero() || l.Finished.IsZero() {
+		return errors.New("no time of start or end")
+	}
+	if len(l.Tool) > 200 || printable.Text(l.Tool) != l.Tool {
+		return fmt.Errorf("tool %.200q", l.Tool)
+	}
+	if l.LSN.Checkpoint > l.LSN.End {
+		return fmt.Errorf("lsn %d to %d", l.LSN.Checkpoint, l.LSN.End)
+	}
+	for name, n := range map[string]int64{
+		"bytes_read": l.BytesRead, "bytes_stored": l.BytesStored, "size": l.Size,
+	} {
+		if n < 0 {
+			return fmt.Errorf("%s is %d", name, n)
+		}
+	}
+	for name, n := range map[string]int{
+		"databases": l.Databases, "tables": l.Tables, "files": l.Files, "damaged": l.Damaged,
+	} {
+		if n < 0 || n > maxCount {
+			return fmt.Errorf("%s is %d", name, n)
+		}
+	}
+	return nil
+}
+
+func (l *Label) checkObjects() error {
+	seen := make(map[string]bool, len(l.Objects))
+	for i := range l.Objects {
+		o := &l.Objects[i]
+		if err := checkObject(l.ID, o); err != nil {
+			return err
+		}
+		if seen[o.Name] {
+			return fmt.Errorf("object %s twice", o.Name)
+		}
+		seen[o.Name] = true
+	}
+	for _, name := range []string{manifestBase, lineageBase} {
+		if !seen[name] {
+			return fmt.Errorf("no object %s", name)
+		}
+	}
+	return nil
+}
+
+// checkObject checks an object of the backup id.
+func checkObject(id string, o *Object) error {
+	owner, base := o.of(id)
+	known := isPackName(base)
+	if owner == id {
+		known = isPackName(o.Name) || o.Name == manifestBase || o.Name == lineageBase
+	} else if _, _, err := ParseID(owner); err != nil {
+		return fmt.Errorf("object name %q: %w", o.Name, err)
+	}
+	switch {
+	case !known:
+		return fmt.Errorf("object name %q", o.Name)
+	case o.Size < 0 || o.Size > maxFileSize:
+		return fmt.Errorf("object %s of %d bytes", o.Name, o.Size)
+	case !isHash(o.BLAKE3):
+		return fmt.Errorf("object %s: blake3 %q", o.Name, o.BLAKE3)
+	}
+	return nil
+}
+
+// isHash reports whether s is a BLAKE3 as b3sum prints it: 64 lower-case hex digits.
+func isHash(s string) bool {
+	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// Object returns what the label says of an object, nil if it does not name it.
+func (l *Label) Object(name string) *Object {
+	for i := range l.Objects {
+		if l.Objects[i].Name == name {
+			return &l.Objects[i]
+		}
+	}
+	return nil
+}
+
+// wantObject returns ErrDamaged unless b is the object that the label names.
+func (l *Label) wantObject(name string, b []byte) error {
+	o := l.Object(name)
+	if o == nil || o.Size != int64(len(b)) || o.BLAKE3 != hashOf(b) {
+		return fmt.Errorf("it is not what the label names: %w", ErrDamaged)
+	}
+	return nil
+}
+
+// Adopted returns the ids of the interrupted attempts whose objects belong to the backup.
+func (l *Label) Adopted() []string {
+	var ids []string
+	seen := map[string]bool{l.ID: true}
+	for i := range l.Objects {
+		if owner, _ := l.Objects[i].of(l.ID); !seen[owner] {
+			seen[owner] = true
+			ids = append(ids, owner)
+		}
+	}
+	return ids
+}
+
+// Label reads the label of a backup. Errors: fs.ErrNotExist if there is no such backup,
+// ErrNewerFormat, ErrDamaged.
+func (r *Repository) Label(ctx context.Context, id string) (*Label, error) {
+	b, err := store.ReadAll(ctx, r.st, labelName(id), maxLabel)
+	if err != nil {
+		return nil, fmt.Errorf("read the label of %s in %s: %w", id, r, err)
+	}
+	l, err := decodeLabel(b)
+	if err == nil && l.ID != id {
+		err = fmt.Errorf("it is the label of %q: %w", l.ID, ErrDamaged)
+	}
+	if err != nil {
+		err = fmt.Errorf("label %s: %w", labelName(id), err)
+	}
+	if errors.Is(err, ErrDamaged) {
+		err = hint.Wrap(err, hint.DamagedBackup)
+	}
+	return l, err
 }

@@ -22,26 +22,17 @@ func (r *Repository) Standing(ctx context.Context, id string) (*Verification, er
 }
 
 // latest returns all backups in the order in which Latest stands for them: the newest
-// first, and after all others those that a verification has found damaged.
+// first, and after all others those that are known to be damaged.
 func (r *Repository) latest(ctx context.Context) (good, damaged []string, err error) {
-	ids, err := r.IDs(ctx)
+	all, err := r.summaries(ctx, false)
 	if err != nil {
 		return nil, nil, err
 	}
-	history, err := r.listHistory(ctx, "")
-	if err != nil {
-		return nil, nil, err
-	}
-	verifications := newestPerDepth(history)
-	for _, id := range slices.Backward(ids) {
-		records, err := r.readVerifications(ctx, verifications[id])
-		if err != nil {
-			return nil, nil, err
-		}
-		if v := Standing(records); v != nil && !v.OK {
-			damaged = append(damaged, id)
+	for _, s := range slices.Backward(all) {
+		if s.KnownDamaged() {
+			damaged = append(damaged, s.ID)
 		} else {
-			good = append(good, id)
+			good = append(good, s.ID)
 		}
 	}
 	return good, damaged, nil
@@ -57,25 +48,24 @@ func (r *Repository) NewestGood(ctx context.Context) (string, error) {
 	return good[0], nil
 }
 
-// latestManifest returns the manifest that Latest stands for: of the newest backup
-// that is not known to be damaged and whose manifest is not. If there is none, that of
-// the newest damaged one.
-func (r *Repository) latestManifest(ctx context.Context) (*Manifest, error) {
+// openLatest is openID for the backup that Latest stands for: the newest that is not known
+// to be damaged and whose manifest is not. If there is none, the newest damaged one.
+func (r *Repository) openLatest(ctx context.Context) (m *Manifest, l *Label, labelErr, err error) {
 	good, damaged, err := r.latest(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	var first error
 	for _, id := range slices.Concat(good, damaged) {
-		m, err := r.manifest(ctx, id)
+		m, l, labelErr, err := r.openID(ctx, id)
 		switch {
 		case err == nil:
-			return m, nil
+			return m, l, labelErr, nil
 		case errors.Is(err, ErrDamaged), errors.Is(err, syscall.EIO):
 			r.warn(fmt.Errorf("backup %s is passed over: %w", id, err))
 		case errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrDamaged): // removed meanwhile
 		default:
-			return nil, err
+			return nil, nil, nil, err
 		}
 		if first == nil {
 			first = err
@@ -84,5 +74,5 @@ func (r *Repository) latestManifest(ctx context.Context) (*Manifest, error) {
 	if first == nil {
 		first = &UnknownError{Where: r.String(), What: "backup", ID: Latest}
 	}
-	return nil, first
+	return nil, nil, nil, first
 }

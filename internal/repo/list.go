@@ -3,6 +3,7 @@ package repo
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 
@@ -11,23 +12,37 @@ import (
 
 // Summary is a backup in a list.
 type Summary struct {
-	Attempt                // what the history, or else the manifest, says of it
+	Attempt                // what the label and the history say of it
 	Verified *Verification `json:"verified"`          // as of Standing, nil: never
-	Problem  string        `json:"problem,omitempty"` // why its manifest cannot be read
+	Problem  string        `json:"problem,omitempty"` // why its label cannot be read
+	Broken   string        `json:"broken,omitempty"`  // which of the backups that it needs is missing or damaged
 	Denied   bool          `json:"-"`                 // Problem is that this user lacks rights
+	Newer    bool          `json:"-"`                 // Problem is that a newer mbk made it
 }
 
 // KnownDamaged reports whether a backup is known to be damaged: a verification found it so,
-// or its manifest is.
-func (s *Summary) KnownDamaged() bool {
-	return s.Problem != "" && !s.Denied || s.Verified != nil && !s.Verified.OK
+// or its label is, or one that it needs is missing or damaged.
+func (s *Summary) KnownDamaged() bool { return s.ownDamage() != "" || s.Broken != "" }
+
+// ownDamage says what is known to be wrong with the objects of the backup itself, "" if
+// nothing is.
+func (s *Summary) ownDamage() string {
+	switch {
+	case s.Problem != "" && !s.Denied && !s.Newer:
+		return s.Problem
+	case s.Verified != nil && !s.Verified.OK:
+		return "a verification has found damage in it"
+	}
+	return ""
 }
 
-// List returns all backups, newest last. It reads one small object for each and
-// one for each depth of verification, and the manifest only where the history
-// has no good record. A backup whose manifest cannot be read is listed with its
+// List returns all backups, newest last. It reads two small objects for each and one for
+// each depth of verification. A backup whose label cannot be read is listed with its
 // Problem.
-func (r *Repository) List(ctx context.Context) ([]Summary, error) {
+func (r *Repository) List(ctx context.Context) ([]Summary, error) { return r.summaries(ctx, true) }
+
+// summaries is List, without what only the history knows unless records are asked for.
+func (r *Repository) summaries(ctx context.Context, records bool) ([]Summary, error) {
 	folders, err := r.folders(ctx)
 	if err != nil {
 		return nil, err
@@ -39,22 +54,29 @@ func (r *Repository) List(ctx context.Context) ([]Summary, error) {
 	}
 	verifications := newestPerDepth(history)
 	summaries := make([]Summary, len(folders))
-	err = each(ctx, len(folders), func(ctx context.Context, i int) (err error) {
-		f := &folders[i]
-		if summaries[i], err = r.summary(ctx, f.id, verifications[f.id]); err != nil || summaries[i].ID == "" {
+	err = each(ctx, len(folders), func(ctx context.Context, i int) error {
+		s, err := r.summary(ctx, &folders[i])
+		if err != nil || s.ID == "" {
 			return err
 		}
-		if f.err != nil { // whatever the record says
-			r.warn(f.err)
-			summaries[i].Problem, summaries[i].Denied = f.err.Error(), errors.Is(f.err, fs.ErrPermission)
+		verified, err := r.readVerifications(ctx, verifications[s.ID])
+		if err != nil {
+			return err
 		}
-		return r.addAround(ctx, history, &summaries[i].Attempt)
+		s.Verified = Standing(verified)
+		if records {
+			err = errors.Join(r.addRecord(ctx, &s), r.addAround(ctx, history, &s.Attempt))
+		}
+		summaries[i] = s
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	// An expiry may have removed some while we read.
-	return slices.DeleteFunc(summaries, func(s Summary) bool { return s.ID == "" }), nil
+	summaries = slices.DeleteFunc(summaries, func(s Summary) bool { return s.ID == "" })
+	markBroken(summaries)
+	return summaries, nil
 }
 
 // newestPerDepth returns the newest verification of every depth by backup, of those
@@ -78,41 +100,90 @@ func newestPerDepth(history []store.Object) map[string][]verificationName {
 	return newest
 }
 
-// summary describes one backup. It is empty if the backup is gone.
-func (r *Repository) summary(ctx context.Context, id string, verifications []verificationName) (Summary, error) {
-	a, err := r.attempt(ctx, id)
-	if err != nil && !lost(err) {
-		return Summary{}, err
-	}
-	s := Summary{Attempt: a}
-	if err != nil || a.Outcome != OutcomeOK {
-		// No record, a damaged one, or one that takes the backup for failed:
-		// the manifest is the truth.
-		if s, err = r.fromManifest(ctx, id); err != nil || s.ID == "" {
-			return Summary{}, err
-		}
-	}
-	records, err := r.readVerifications(ctx, verifications)
-	if err != nil {
-		return Summary{}, err
-	}
-	s.Verified = Standing(records)
-	return s, nil
-}
-
-// fromManifest describes a backup without its record. It is empty if the backup is
-// gone.
-func (r *Repository) fromManifest(ctx context.Context, id string) (Summary, error) {
-	m, err := r.manifest(ctx, id)
+// summary describes one backup by its label. It is empty if the backup is gone.
+func (r *Repository) summary(ctx context.Context, f *stored) (Summary, error) {
+	var s Summary
+	l, err := r.Label(ctx, f.id)
 	switch {
+	case f.err != nil:
+		r.warn(f.err)
+		err = f.err
 	case errors.Is(err, fs.ErrNotExist):
 		return Summary{}, nil
 	case err != nil && !lost(err):
 		return Summary{}, err
-	case err != nil:
-		a := unreadable(id, err)
-		a.Error = ""
-		return Summary{Attempt: a, Problem: err.Error(), Denied: errors.Is(err, fs.ErrPermission)}, nil
+	case err == nil:
+		l.describe(&s.Attempt)
+		return s, nil
 	}
-	return Summary{Attempt: AttemptOf(m)}, nil
+	s.Attempt = unreadable(f.id, err)
+	s.Error = ""
+	s.Problem, s.Denied, s.Newer = err.Error(), errors.Is(err, fs.ErrPermission), errors.Is(err, ErrNewerFormat)
+	return s, nil
+}
+
+// addRecord completes a summary by the record of the attempt, if there is a good one. What
+// the label says counts more.
+func (r *Repository) addRecord(ctx context.Context, s *Summary) error {
+	a, err := r.attempt(ctx, s.ID)
+	switch {
+	case err != nil && !lost(err):
+		return err
+	case err != nil || a.Outcome != OutcomeOK: // or it takes the backup for failed
+		return nil
+	}
+	of := s.Attempt
+	s.Attempt = a
+	if s.Problem != "" {
+		return nil
+	}
+	s.FormatVersion, s.Kind, s.Parent, s.Tool, s.Label = of.FormatVersion, of.Kind, of.Parent, of.Tool, of.Label
+	s.Started, s.Finished, s.LSN, s.Volume = of.Started, of.Finished, of.LSN, of.Volume
+	s.Databases, s.Tables, s.Files, s.Damaged = of.Databases, of.Tables, of.Files, of.Damaged
+	if (s.Filter == nil) != (of.Filter == nil) {
+		s.Filter = of.Filter
+	}
+	return nil
+}
+
+// describe sets what a label knows of an attempt.
+func (l *Label) describe(a *Attempt) {
+	a.FormatVersion, a.ID, a.Kind, a.Parent, a.Tool = l.FormatVersion, l.ID, l.Kind, l.Parent, l.Tool
+	a.Started, a.Finished, a.Outcome, a.Label = l.Started, l.Finished, OutcomeOK, l.Hash
+	a.LSN, a.Volume = l.LSN, l.Volume
+	a.Databases, a.Tables, a.Files, a.Damaged = l.Databases, l.Tables, l.Files, l.Damaged
+	if l.Filtered && a.Filter == nil {
+		a.Filter = &Filter{} // its patterns are in the manifest
+	}
+}
+
+// markBroken finds the backups of which another that they need is missing or known to be
+// damaged.
+func markBroken(all []Summary) {
+	byID := make(map[string]*Summary, len(all))
+	for i := range all {
+		byID[all[i].ID] = &all[i]
+	}
+	for i := range all {
+		all[i].Broken = brokenBy(&all[i], byID)
+	}
+}
+
+// brokenBy says which of the backups that s needs is missing or damaged, "" if none is as
+// far as is known.
+func brokenBy(s *Summary, byID map[string]*Summary) string {
+	for range byID {
+		if s.Parent == "" {
+			return ""
+		}
+		parent := byID[s.Parent]
+		if parent == nil {
+			return fmt.Sprintf("backup %s, which it needs, is missing", s.Parent)
+		}
+		if why := parent.ownDamage(); why != "" {
+			return fmt.Sprintf("backup %s, which it needs, is damaged: %s", parent.ID, why)
+		}
+		s = parent
+	}
+	return fmt.Sprintf("backup %s, which it needs, needs it, too", s.ID)
 }

@@ -8,9 +8,10 @@ import (
 	"mbk/internal/innodb"
 )
 
-// FormatVersion is the newest format of repository and manifest that this
-// program writes. It reads every older one and refuses newer ones.
-const FormatVersion = 1
+// FormatVersion is the format of repository, labels, manifests and records that this
+// program writes. It refuses newer ones. Format 1 was that of early versions, before any
+// release, and is not read any more.
+const FormatVersion = 2
 
 // Kinds of backups.
 const (
@@ -22,12 +23,12 @@ const (
 	KindFailed = "failed"
 )
 
-// Manifest describes one whole backup. It is written last: a backup without a
-// manifest does not exist. docs/format.md describes every field.
+// Manifest describes one whole backup. It is written before the label, which makes the
+// backup exist. docs/format.md describes every field.
 type Manifest struct {
 	FormatVersion int       `json:"format_version"`
 	ID            string    `json:"id"`     // "20261121T201806Z-full"
-	Kind          string    `json:"kind"`   // KindFull
+	Kind          string    `json:"kind"`   // KindFull, KindIncremental
 	Parent        string    `json:"parent"` // id of the parent of an incremental backup, else ""
 	Tool          string    `json:"tool"`   // "mbk 0.1.0"
 	Started       time.Time `json:"started"`
@@ -47,6 +48,7 @@ type Manifest struct {
 	Codec string `json:"codec"` // "zstd", "s2", "none"
 	Volume
 	Changes
+	Reuse
 
 	Directories []Directory   `json:"directories"` // every database, empty ones too
 	Tables      []Table       `json:"tables"`

@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// What a backup measures of itself is in three records, which the manifest, the history
+// What a backup measures of itself is in four records, which the manifest, the history
 // and the documents of the program embed: each measure has its name and its meaning here
-// alone. They are three because their fields keep their places in the JSON.
+// alone. They are several because their fields keep their places in the JSON.
 
 // Volume is how much there was to copy.
 type Volume struct {
@@ -20,6 +20,38 @@ type Changes struct {
 	TornPages int64 `json:"torn_pages"` // pages that were whole only at a second read
 	Late      Late  `json:"copied_locked"`
 	DDL       DDL   `json:"ddl"`
+}
+
+// Reuse is what a backup has of earlier ones, and did not read or store again.
+type Reuse struct {
+	Chain      int    `json:"chain"`                 // increments since the full backup, this one included
+	FullReason string `json:"full_reason,omitempty"` // why it is a full backup, where an increment was asked for
+	// Unchanged is what was not read, since it is as in the parent. Nil of a full backup.
+	Unchanged *Amount `json:"unchanged,omitempty"`
+	// Pages are those of the files that were read for changes. Nil of a full backup.
+	Pages *PageCounts `json:"pages,omitempty"`
+	// Resumed is what was taken over of interrupted attempts. Nil: nothing.
+	Resumed *Resumed `json:"resumed,omitempty"`
+	// ConsolidatedFrom are the ids of the chain that this backup was made of, newest first.
+	ConsolidatedFrom []string `json:"consolidated_from,omitempty"`
+}
+
+// Amount is a number of files and their bytes.
+type Amount struct {
+	Files int   `json:"files"`
+	Bytes int64 `json:"bytes"`
+}
+
+// PageCounts are pages of tablespaces.
+type PageCounts struct {
+	Examined int64 `json:"examined"`
+	Changed  int64 `json:"changed"` // and stored
+}
+
+// Resumed is what a backup has taken over of interrupted attempts.
+type Resumed struct {
+	IDs []string `json:"ids"` // of the attempts, newest first
+	Amount
 }
 
 // RedoMeasures are about the redo log, in bytes.

@@ -1,13 +1,13 @@
-// Package repo is what a backup is: the repository and its lock, the manifest
-// whose writing makes a backup exist, the history of attempts and of
-// verifications, and which backups to keep. It does not know how a backup is
-// taken or restored; where the bytes live is the matter of repo/store.
+// Package repo is what a backup is: the repository and its lock, the label whose
+// writing makes a backup exist, the manifest that describes it, the history of
+// attempts and of verifications, and which backups to keep. It does not know how a
+// backup is taken or restored; where the bytes live is the matter of repo/store.
 //
 // What is true at every instant, whatever dies when: a backup is listed exactly
-// if its manifest object exists; every pack that a manifest names was whole and
-// durable before the manifest was written; and the manifest is the first object
-// of a backup to be deleted. What a crash leaves is therefore never listed, and
-// Sweep removes it under the repository's lock.
+// if its label exists; every object that a label names was whole and durable before
+// the label was written; and the label is the first object of a backup to be deleted.
+// What a crash leaves is therefore never listed, and Sweep removes it under the
+// repository's lock.
 package repo
 
 import (
@@ -31,7 +31,9 @@ const (
 	configName    = "mbk-repository.json"
 	backupsPrefix = "backups/"
 	historyPrefix = "history/"
+	labelBase     = "label.json"
 	manifestBase  = "manifest.json.zst"
+	lineageBase   = "lineage.bin.zst"
 	lockName      = "repository"
 )
 
@@ -45,9 +47,13 @@ var (
 	// ErrNotEmpty is returned by Init if there is something in the store.
 	ErrNotEmpty = errors.New("not empty")
 
-	// ErrNewerFormat is returned when a repository or manifest was written by a
-	// newer mbk in a format that this one does not know.
+	// ErrNewerFormat is returned when an object was written by a newer mbk in a
+	// format that this one does not know.
 	ErrNewerFormat = fault.New(fault.Config, "made by a newer mbk")
+
+	// ErrEarlyFormat is returned by Open for a repository of format 1.
+	ErrEarlyFormat = fault.New(fault.Config,
+		"made by an early mbk in format 1, which is not read any more: make a new repository")
 
 	// ErrDamaged is returned when an object of the repository is not what mbk
 	// wrote.
@@ -64,6 +70,12 @@ type Config struct {
 	ID            string    `json:"id"` // a random UUID
 	Created       time.Time `json:"created"`
 	Tool          string    `json:"tool"` // "mbk 0.1.0"
+
+	// Recipients are the public keys of those to whom the repository is encrypted.
+	// There are none yet.
+	Recipients []string `json:"recipients"`
+
+	Capabilities store.Capabilities `json:"capabilities"` // of the store, when the file was written
 }
 
 // Repository is an open repository. Its methods may be called from several
@@ -137,11 +149,12 @@ func OpenOrNew(ctx context.Context, st store.Store, tool string) (*Repository, e
 func blank(st store.Store, tool string) *Repository {
 	return &Repository{st: st, fresh: true, sealed: true, config: Config{
 		FormatVersion: FormatVersion, ID: newUUID(), Created: time.Now().UTC().Truncate(time.Second), Tool: tool,
+		Recipients: []string{},
 	}}
 }
 
 // Open opens the repository in a store. Errors: ErrNotRepository,
-// ErrNewerFormat, ErrDamaged.
+// ErrEarlyFormat, ErrNewerFormat, ErrDamaged.
 func Open(ctx context.Context, st store.Store) (*Repository, error) {
 	b, err := store.ReadAll(ctx, st, configName, maxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -318,7 +331,7 @@ func checkFormat(version int) error {
 	switch {
 	case version > FormatVersion:
 		return fmt.Errorf("format %d, while this mbk reads up to format %d: %w", version, FormatVersion, ErrNewerFormat)
-	case version < 1:
+	case version < FormatVersion:
 		return fmt.Errorf("format version %d: %w", version, ErrDamaged)
 	}
 	return nil

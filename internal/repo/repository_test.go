@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -26,14 +27,14 @@ func TestInitAndOpen(t *testing.T) {
 				t.Fatalf("Open: %v", err)
 			}
 			got := opened.Config()
-			if got != made.Config() || got.FormatVersion != FormatVersion || !isUUID(got.ID) || got.Tool != "mbk 0.1.0" ||
-				got.Created.IsZero() {
+			if !reflect.DeepEqual(got, made.Config()) || got.FormatVersion != FormatVersion || !isUUID(got.ID) ||
+				got.Tool != "mbk 0.1.0" || got.Created.IsZero() {
 				t.Errorf("Config = %+v, Init made %+v", got, made.Config())
 			}
 			if _, err := Init(t.Context(), st, "mbk"); !errors.Is(err, ErrNotEmpty) {
 				t.Errorf("second Init = %v, want ErrNotEmpty", err)
 			}
-			if again, err := Open(t.Context(), st); err != nil || again.Config() != got {
+			if again, err := Open(t.Context(), st); err != nil || !reflect.DeepEqual(again.Config(), got) {
 				t.Errorf("the refused Init changed the repository: %v", err)
 			}
 			if release, err := opened.Lock(t.Context()); err != nil {
@@ -71,13 +72,13 @@ func TestOpenRefuses(t *testing.T) {
 		{"a newer format", configName, `{"format_version": 7, "id": {"new": "shape"}}`, ErrNewerFormat,
 			fmt.Sprintf("format 7, while this mbk reads up to format %d", FormatVersion), ErrNotEmpty},
 		{"an empty mbk-repository.json", configName, "", ErrDamaged, configName, ErrNotEmpty},
-		{"a cut mbk-repository.json", configName, `{"format_version": 1, "id": "0011`, ErrDamaged, configName, ErrNotEmpty},
+		{"a cut mbk-repository.json", configName, `{"format_version": 2, "id": "0011`, ErrDamaged, configName, ErrNotEmpty},
 		{"no version", configName, `{"id": "` + uuid + `"}`, ErrDamaged, "format version 0", ErrNotEmpty},
-		{"version of a wrong type", configName, `{"format_version": "1", "id": "` + uuid + `"}`, ErrDamaged, configName,
+		{"version of a wrong type", configName, `{"format_version": "2", "id": "` + uuid + `"}`, ErrDamaged, configName,
 			ErrNotEmpty},
 		{"a negative version", configName, `{"format_version": -1, "id": "` + uuid + `"}`, ErrDamaged, "format version -1",
 			ErrNotEmpty},
-		{"a damaged id", configName, `{"format_version": 1, "id": "00112233-4455-4677-8899-aabbccddeefg"}`, ErrDamaged, "id",
+		{"a damaged id", configName, `{"format_version": 2, "id": "00112233-4455-4677-8899-aabbccddeefg"}`, ErrDamaged, "id",
 			ErrNotEmpty},
 		{"a huge mbk-repository.json", configName, strings.Repeat(" ", maxConfig+1), nil, "larger than", ErrNotEmpty},
 	} {
@@ -131,7 +132,7 @@ func TestOpenOrNew(t *testing.T) {
 		t.Error(err)
 	}
 	opened, err := OpenOrNew(t.Context(), st, "mbk 0.2.0")
-	if err != nil || opened.New() || r.New() || opened.Config() != r.Config() {
+	if err != nil || opened.New() || r.New() || !reflect.DeepEqual(opened.Config(), r.Config()) {
 		t.Errorf("after Lock, OpenOrNew = %+v, %v; want %+v", opened, err, r.Config())
 	}
 	// Whoever comes second must not write over it.
@@ -237,7 +238,7 @@ func TestChangesNeedTheLock(t *testing.T) {
 	}
 	ctx := t.Context()
 	for name, change := range map[string]func() error{
-		"Commit":  func() error { return unlocked.Draft(id).Commit(ctx, newManifest(id)) },
+		"Commit":  func() error { return unlocked.Draft(id).Commit(ctx, newManifest(id), newLineage(newManifest(id))) },
 		"Discard": func() error { return unlocked.Discard(ctx, id) },
 		"Sweep":   func() error { _, err := unlocked.Sweep(ctx); return err },
 		"Expire":  func() error { _, err := unlocked.Expire(ctx, Policy{Last: 1}, ExpireOptions{Now: late}); return err },
@@ -259,7 +260,7 @@ func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, call := range map[string]func() error{
-		"Commit":          func() error { return r.Draft(id).Commit(ctx, newManifest(id)) },
+		"Commit":          func() error { return r.Draft(id).Commit(ctx, newManifest(id), newLineage(newManifest(id))) },
 		"Discard":         func() error { return r.Discard(ctx, id) },
 		"Sweep":           func() error { _, err := r.Sweep(ctx); return err },
 		"Expire":          func() error { _, err := r.Expire(ctx, Policy{Last: 1}, ExpireOptions{Now: late}); return err },

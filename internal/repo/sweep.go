@@ -83,7 +83,7 @@ func (r *Repository) recordDead(ctx context.Context, id string) error {
 	})
 }
 
-// Discard removes all objects of a backup or of an attempt, its manifest first.
+// Discard removes all objects of a backup or of an attempt, its label first.
 // Its history stays. The lock must be held. What an interrupted Discard leaves is
 // removed by Sweep.
 func (r *Repository) Discard(ctx context.Context, id string) error {
@@ -93,7 +93,7 @@ func (r *Repository) Discard(ctx context.Context, id string) error {
 	if _, _, err := ParseID(id); err != nil {
 		return fmt.Errorf("discard: %w", err)
 	}
-	if err := r.st.Delete(ctx, manifestName(id)); err != nil {
+	if err := r.st.Delete(ctx, labelName(id)); err != nil {
 		return fmt.Errorf("discard %s: %w", id, err)
 	}
 	list, err := r.st.List(ctx, Folder(id)+"/")

@@ -84,7 +84,6 @@ func newManifest(id string) *Manifest {
 		panic(err) // a mistake in the test
 	}
 	space := innodb.SpaceID(7)
-	hash := strings.Repeat("0a", 16)
 	return &Manifest{
 		FormatVersion: FormatVersion, ID: id, Kind: kind, Tool: "mbk test", Started: started,
 		Finished: started.Add(time.Minute),
@@ -109,11 +108,85 @@ func newManifest(id string) *Manifest {
 				Extents: []pack.Extent{{Pack: "redo.pack", Offset: 0, Length: packSize, Start: 0, Size: 1000}}},
 		},
 		Packs: []pack.Pack{
-			{Name: "data-0001.pack", Size: packSize, Hash: hash, Raw: 65546},
-			{Name: "redo.pack", Size: packSize, Hash: hash, Raw: 1000},
+			{Name: "data-0001.pack", Size: packSize, Raw: 65546},
+			{Name: "redo.pack", Size: packSize, Raw: 1000},
 		},
 		Warnings: []string{"a", "b"},
 	}
+}
+
+// newLineage returns the lineage of a manifest, whose files were all left alone for long.
+func newLineage(m *Manifest) *Lineage {
+	l := &Lineage{ID: m.ID, Checkpoint: m.LSN.Checkpoint, End: m.LSN.End, BootID: [16]byte{1, 2}, AriaUUID: [16]byte{3},
+		Series: [2]uint16{10, 11}, PageSize: 16384, Redo: RedoFile{Dev: 1, Inode: 2, Born: 3, First: 4}}
+	for _, f := range m.Files {
+		x := LineageFile{Number: f.Number, Class: f.Class, PageSize: uint32(f.PageSize), Dev: 1,
+			Inode: 100 + uint64(f.Number),
+			Born:  1 << 60, Size: f.Size, Modified: 1<<60 + 1, Changed: 1<<60 + 2, Quiescent: true, Copied: f.Size}
+		if f.Space != nil {
+			x.HasSpace, x.Space = true, *f.Space
+		}
+		l.Files = append(l.Files, x)
+	}
+	return l
+}
+
+// labelOf reads the label of a backup that is whole.
+func labelOf(t testing.TB, r *Repository, id string) *Label {
+	t.Helper()
+	l, err := r.Label(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// putManifest stores a document as a manifest, past all checks, and a label that names it.
+func putManifest(t testing.TB, st store.Store, id, document string) {
+	t.Helper()
+	b, err := pack.EncodeDocument([]byte(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	putManifestObject(t, st, id, b)
+}
+
+// putManifestObject stores bytes as a manifest, and a label that names them.
+func putManifestObject(t testing.TB, st store.Store, id string, b []byte) {
+	t.Helper()
+	started, kind, err := ParseID(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lineage := []byte("none")
+	putLabel(t, st, &Label{FormatVersion: FormatVersion, ID: id, Kind: kind, Started: started, Finished: started,
+		Objects: []Object{
+			{Name: lineageBase, Size: int64(len(lineage)), BLAKE3: hashOf(lineage)},
+			{Name: manifestBase, Size: int64(len(b)), BLAKE3: hashOf(b)},
+		}})
+	if err := errors.Join(store.PutBytes(t.Context(), st, manifestName(id), b),
+		store.PutBytes(t.Context(), st, Folder(id)+"/"+lineageBase, lineage)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// putLabel stores a label past all checks.
+func putLabel(t testing.TB, st store.Store, l *Label) {
+	t.Helper()
+	b, err := seal(l)
+	if err == nil {
+		err = store.PutBytes(t.Context(), st, labelName(l.ID), b)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// attemptOf returns what is on record of a backup that backUp has made.
+func attemptOf(m *Manifest, l *Label) Attempt {
+	a := AttemptOf(m)
+	a.Label = l.Hash
+	return a
 }
 
 // backUp does what a backup does to a repository, roll-back included.
@@ -129,12 +202,12 @@ func backUp(ctx context.Context, r *Repository, id string) error {
 				return err
 			}
 		}
-		return d.Commit(ctx, m)
+		return d.Commit(ctx, m, newLineage(m))
 	}()
 	if err != nil {
 		return errors.Join(err, d.Discard(ctx))
 	}
-	return r.PutAttempt(ctx, AttemptOf(m))
+	return r.PutAttempt(ctx, attemptOf(m, d.Label()))
 }
 
 // mustBackUp adds a backup started at a time and returns its id.
@@ -147,8 +220,8 @@ func mustBackUp(t testing.TB, r *Repository, started string) string {
 	return id
 }
 
-// wantListedWhole checks the first promise: what is listed has a good manifest
-// and all its packs.
+// wantListedWhole checks the first promise: what is listed has a good label and a good
+// manifest, and every object that the label names is there as it was stored.
 func wantListedWhole(t *testing.T, r *Repository) (ids []string) {
 	t.Helper()
 	list, err := r.List(t.Context())
@@ -157,17 +230,26 @@ func wantListedWhole(t *testing.T, r *Repository) (ids []string) {
 	}
 	for _, s := range list {
 		ids = append(ids, s.ID)
-		if s.Problem != "" {
-			t.Errorf("listed backup %s: %s", s.ID, s.Problem)
+		if s.Problem != "" || s.Broken != "" {
+			t.Errorf("listed backup %s: %s%s", s.ID, s.Problem, s.Broken)
 			continue
 		}
-		m, err := r.Manifest(t.Context(), s.ID)
+		if _, err := r.Manifest(t.Context(), s.ID); err != nil {
+			t.Errorf("listed backup %s: %v", s.ID, err)
+		}
+		if _, err := r.Lineage(t.Context(), s.ID); err != nil {
+			t.Errorf("listed backup %s: %v", s.ID, err)
+		}
+		l, err := r.Label(t.Context(), s.ID)
 		if err != nil {
 			t.Errorf("listed backup %s: %v", s.ID, err)
 			continue
 		}
-		if err := r.Draft(m.ID).checkPacks(t.Context(), m.Packs); err != nil {
-			t.Errorf("listed backup %s: %v", s.ID, err)
+		for _, o := range l.Objects {
+			b, err := store.ReadAll(t.Context(), r.st, objectName(l.ID, o.Name), 1<<20)
+			if err != nil || int64(len(b)) != o.Size || hashOf(b) != o.BLAKE3 {
+				t.Errorf("listed backup %s: %s is not as it was stored: %v", s.ID, o.Name, err)
+			}
 		}
 	}
 	return ids
@@ -179,6 +261,12 @@ func wantIDs(t *testing.T, r *Repository, want ...string) {
 	if got := wantListedWhole(t, r); strings.Join(got, " ") != strings.Join(want, " ") {
 		t.Errorf("listed: %q, want %q", got, want)
 	}
+}
+
+// objectsOfBackup are the names of the objects of a backup that backUp has made.
+func objectsOfBackup(id string) string {
+	return strings.ReplaceAll("ID/data-0001.pack ID/label.json ID/lineage.bin.zst ID/manifest.json.zst ID/redo.pack", "ID",
+		Folder(id))
 }
 
 // objects lists the objects below a prefix.

@@ -59,8 +59,8 @@ func TestOneBadObjectStopsNothing(t *testing.T) {
 	both := func(a, b func(t *testing.T, r *rotten)) func(t *testing.T, r *rotten) {
 		return func(t *testing.T, r *rotten) { a(t, r); b(t, r) }
 	}
-	huge := []byte(`{"format_version": 1, "id": "` + strings.Repeat("x", maxRecord) + `"}`)
-	foreign := []byte(`{"format_version": 1, "id": "20990101T000000Z-full", "depth": "boot", "ok": true}`)
+	huge := []byte(`{"format_version": 2, "id": "` + strings.Repeat("x", maxRecord) + `"}`)
+	foreign := []byte(`{"format_version": 2, "id": "20990101T000000Z-full", "depth": "boot", "ok": true}`)
 	newer := []byte(`{"format_version": 99}`)
 	orphan := file("backups/"+dead+"/data-0001.pack", []byte("x"))
 	for _, tt := range []struct {

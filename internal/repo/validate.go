@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -37,20 +38,10 @@ func (m *Manifest) Validate() error {
 }
 
 func (m *Manifest) checkIdentity() error {
-	_, kind, err := ParseID(m.ID)
-	switch {
-	case err != nil:
-		return err
-	case m.Kind != kind:
-		return fmt.Errorf("kind %q in backup %s", m.Kind, m.ID)
-	case m.Kind != KindFull:
-		return fmt.Errorf("unknown kind %q", m.Kind)
-	case m.Parent != "":
-		return fmt.Errorf("full backup with parent %q", m.Parent)
-	case m.Started.IsZero() || m.Finished.IsZero():
+	if m.Started.IsZero() || m.Finished.IsZero() {
 		return errors.New("no time of start or end")
 	}
-	return nil
+	return checkKinship(m.ID, m.Kind, m.Parent)
 }
 
 func (m *Manifest) checkCounts() error {
@@ -68,16 +59,17 @@ func (m *Manifest) checkCounts() error {
 func (m *Manifest) checkPackList() error {
 	seen := make(map[string]bool, len(m.Packs))
 	for _, p := range m.Packs {
-		base, isPack := strings.CutSuffix(p.Name, ".pack")
+		owner, base := splitObject(m.ID, p.Name)
 		switch {
-		case !isPack || !plainName(base):
+		case !isPackName(base) || owner == m.ID && base != p.Name:
 			return fmt.Errorf("pack name %q", p.Name)
 		case seen[p.Name]:
 			return fmt.Errorf("pack %s twice", p.Name)
 		case p.Size < 0 || p.Size > maxFileSize || p.Raw < 0:
 			return fmt.Errorf("pack %s of %d bytes for %d", p.Name, p.Size, p.Raw)
-		case !isHash(p.Hash):
-			return fmt.Errorf("pack %s: hash %q", p.Name, p.Hash)
+		}
+		if _, _, err := ParseID(owner); err != nil {
+			return fmt.Errorf("pack name %q: %w", p.Name, err)
 		}
 		seen[p.Name] = true
 	}
@@ -89,9 +81,10 @@ func plainName(s string) bool {
 	return s != "" && len(s) <= 100 && s[0] != '-' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
-// isHash reports whether s is 32 lower-case hex digits.
-func isHash(s string) bool {
-	return len(s) == 32 && strings.Trim(s, "0123456789abcdef") == ""
+// isPackName reports whether s can be the name of a pack in its folder.
+func isPackName(s string) bool {
+	base, ok := strings.CutSuffix(s, ".pack")
+	return ok && plainName(base)
 }
 
 func (m *Manifest) checkFiles() error {
@@ -117,12 +110,9 @@ func (m *Manifest) checkFiles() error {
 }
 
 func (f *File) check() error {
-	switch f.Class {
-	case ClassInnoDB, ClassRedo, ClassAria, ClassLog, ClassPlain:
-	default:
-		return fmt.Errorf("unknown class %q", f.Class)
-	}
 	switch {
+	case !isClass(f.Class):
+		return fmt.Errorf("unknown class %q", f.Class)
 	case f.Size < 0 || f.Size > maxFileSize:
 		return fmt.Errorf("size %d", f.Size)
 	case f.Mode > maxMode:
@@ -138,6 +128,9 @@ func (f *File) check() error {
 	}
 	return nil
 }
+
+// isClass reports whether a file can have a class.
+func isClass(s string) bool { return slices.Contains(classCodes, s) }
 
 // isOrigin reports whether a string can be the path of a file or folder of the
 // source.

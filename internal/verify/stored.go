@@ -2,39 +2,49 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"golang.org/x/sync/errgroup"
 
 	"mbk/copier/pack"
+	"mbk/internal/repo"
 	"mbk/internal/ui/meter"
 )
 
 // storedDepth proves that the objects are as they were written.
 type storedDepth struct{ *verification }
 
-// run reads every object of the backup and compares it with its hash. (The
-// manifest carries its own, and has been read.)
+// run reads every object of the backup and compares it with the hash in the label. (The
+// label carries its own, and has been read.)
 func (d *storedDepth) run(ctx context.Context) error {
 	found := d.count()
+	label, err := d.backup.Label()
+	if errors.Is(err, repo.ErrDamaged) {
+		d.add(repo.Finding{Object: d.backup.String(), Problem: err.Error()})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
 	var total int64
-	for _, p := range d.m.Packs {
-		total += p.Size
+	for _, o := range label.Objects {
+		total += o.Size
 	}
 	d.meter.Begin(PhaseStored, total)
 	group, reading := errgroup.WithContext(ctx)
 	group.SetLimit(d.o.Workers)
 	packs := counted{d.packs, d.meter}
-	for _, p := range d.m.Packs {
+	for _, o := range label.Objects {
 		group.Go(func() error {
-			err := pack.CheckHash(reading, packs, p)
+			err := pack.CheckHash(reading, packs, o.Name, o.Size, o.BLAKE3)
 			if f, err := damageOf(err); f != nil {
 				d.add(*f)
 				return nil
 			} else if err != nil {
 				return err
 			}
-			d.read(p.Size)
+			d.read(o.Size)
 			return nil
 		})
 	}
@@ -49,8 +59,8 @@ func (d *storedDepth) run(ctx context.Context) error {
 	for _, name := range strangers {
 		d.note("%s is not part of the backup", name)
 	}
-	d.read(0) // the manifest
-	d.prove(found, "the manifest and all %d packs are as they were written", len(d.m.Packs))
+	d.read(0) // the label
+	d.prove(found, "the label and all %d objects that it names are as they were written", len(label.Objects))
 	return nil
 }
 

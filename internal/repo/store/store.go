@@ -107,10 +107,27 @@ type Upkeep interface {
 	// left alone. Where a Put that was killed leaves nothing, it does nothing.
 	SweepTemp(ctx context.Context, prefix string) (swept []string, err error)
 
+	// Capabilities says what the store can do that not every kind of store can.
+	Capabilities(ctx context.Context) (Capabilities, error)
+
 	// Dir returns the absolute path of the local directory in which the store
 	// lives, "" if it does not live in one.
 	Dir() string
 }
+
+// Capabilities is what one kind of store can do and another cannot.
+type Capabilities struct {
+	ConditionalPut bool   `json:"conditional_put"` // it can refuse to replace an object
+	Lock           string `json:"lock"`            // how it keeps writers apart: LockFlock
+	FreeSpace      bool   `json:"free_space"`      // it knows its Space
+	Retention      bool   `json:"retention"`       // it can keep objects from being removed for a time
+}
+
+// Ways in which a store keeps writers apart.
+const (
+	LockFlock   = "flock"   // a lock of the kernel on an open file
+	LockProcess = "process" // within one process only
+)
 
 // Object is an entry of a listing.
 type Object struct {

@@ -40,6 +40,8 @@ type Fixture struct {
 	Folder     string // of the repository
 	Manifest   *repo.Manifest
 	Dist       mariadbtest.Dist
+
+	draft *repo.Draft // which has stored the objects; nil of a copy until it is committed
 }
 
 // newManifest asks a running server for what does not come from files.
@@ -386,7 +388,8 @@ func Of(t testing.TB, s *mariadbtest.Server, args ...string) *Fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &coldBackup{datadir: s.Datadir, draft: f.Repository.Draft(f.Manifest.ID), m: f.Manifest}
+	f.draft = f.Repository.Draft(f.Manifest.ID)
+	b := &coldBackup{datadir: s.Datadir, draft: f.draft, m: f.Manifest}
 	if err := errors.Join(b.run(t.Context(), endOfLog(t, s, args)), release()); err != nil {
 		t.Fatal(err)
 	}
@@ -401,9 +404,35 @@ func (f *Fixture) Commit(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(f.Repository.Draft(f.Manifest.ID).Commit(t.Context(), f.Manifest), release()); err != nil {
+	if f.draft == nil {
+		f.draft, err = f.storeAgain(t.Context())
+	}
+	lineage := &repo.Lineage{ID: f.Manifest.ID, Checkpoint: f.Manifest.LSN.Checkpoint, End: f.Manifest.LSN.End}
+	if err == nil {
+		err = f.draft.Commit(t.Context(), f.Manifest, lineage)
+	}
+	if err := errors.Join(err, release()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// storeAgain returns a draft that has stored the packs that are there.
+func (f *Fixture) storeAgain(ctx context.Context) (*repo.Draft, error) {
+	d := f.Repository.Draft(f.Manifest.ID)
+	for _, p := range f.Manifest.Packs {
+		b, err := os.ReadFile(filepath.Join(f.Folder, repo.Folder(f.Manifest.ID), p.Name))
+		if err != nil {
+			return nil, err
+		}
+		err = d.Put(ctx, p.Name, func(w io.Writer) error {
+			_, err := w.Write(b)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
 }
 
 // Small is a backup with a few tables, of which some changes are only in

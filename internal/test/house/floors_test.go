@@ -23,7 +23,7 @@ const floors = `
 	attempt
 	locked
 	manifest
-	record
+	lineage record
 	held
 	reconcile
 	guard connect

@@ -136,6 +136,7 @@ func TestFormatHasEveryFieldOfTheRepository(t *testing.T) {
 	text := document(t, format)
 	for title, zero := range map[string]any{
 		"mbk-repository.json":          repo.Config{},
+		"The label":                    repo.Label{},
 		"The manifest":                 repo.Manifest{},
 		"The record of an attempt":     repo.Attempt{},
 		"What ran around an attempt":   repo.Around{},

@@ -396,6 +396,15 @@ func (f *Store) Empty(ctx context.Context) (bool, error) {
 	return empty, nil
 }
 
+// Capabilities are those of a local folder: an object can always be replaced and removed.
+func (f *Store) Capabilities(ctx context.Context) (store.Capabilities, error) {
+	space, err := f.Space(ctx)
+	if err != nil {
+		return store.Capabilities{}, err
+	}
+	return store.Capabilities{Lock: store.LockFlock, FreeSpace: space.Known}, nil
+}
+
 // Space asks the file system.
 func (f *Store) Space(ctx context.Context) (store.Space, error) {
 	if err := ctx.Err(); err != nil {

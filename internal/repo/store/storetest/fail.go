@@ -211,6 +211,14 @@ func (f *Failing) SweepTemp(ctx context.Context, prefix string) ([]string, error
 // Dir is that of the wrapped store.
 func (f *Failing) Dir() string { return f.st.Dir() }
 
+// Capabilities can fail.
+func (f *Failing) Capabilities(ctx context.Context) (store.Capabilities, error) {
+	if err := f.point(); err != nil {
+		return store.Capabilities{}, err
+	}
+	return f.st.Capabilities(ctx)
+}
+
 // Space can fail.
 func (f *Failing) Space(ctx context.Context) (store.Space, error) {
 	if err := f.point(); err != nil {

@@ -170,6 +170,11 @@ func (m *Mem) SweepTemp(ctx context.Context, _ string) ([]string, error) { retur
 // Dir is none.
 func (m *Mem) Dir() string { return "" }
 
+// Capabilities has only the lock.
+func (m *Mem) Capabilities(ctx context.Context) (store.Capabilities, error) {
+	return store.Capabilities{Lock: store.LockProcess}, ctx.Err()
+}
+
 // Space is not known.
 func (m *Mem) Space(ctx context.Context) (store.Space, error) {
 	return store.Space{}, ctx.Err()

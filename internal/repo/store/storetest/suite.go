@@ -39,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"lock excludes and names its holder", testLock},
 		{"many writers, readers and listers at once", testConcurrent},
 		{"space", testSpace},
+		{"capabilities", testCapabilities},
 		{"empty, writable, and who holds the lock", testUpkeep},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
@@ -429,6 +430,28 @@ func testSpace(t *testing.T, st store.Store) {
 	}
 }
 
+// What a store says that it can do is what it does.
+func testCapabilities(t *testing.T, st store.Store) {
+	c, err := st.Capabilities(t.Context())
+	if err != nil {
+		t.Fatalf("Capabilities: %v", err)
+	}
+	if c.Lock != store.LockFlock && c.Lock != store.LockProcess {
+		t.Errorf("Capabilities = %+v: no known way to keep writers apart", c)
+	}
+	if space, err := st.Space(t.Context()); err != nil || space.Known != c.FreeSpace {
+		t.Errorf("Capabilities = %+v, but Space = %+v, %v", c, space, err)
+	}
+	put(t, st, "a", "first")
+	put(t, st, "a", "second") // Put has no way to ask for less
+	if got := get(t, st, "a", 0, -1); got != "second" {
+		t.Errorf("the object is %q after it was replaced", got)
+	}
+	if err := st.Delete(t.Context(), "a"); err != nil || c.Retention {
+		t.Errorf("Capabilities = %+v, but Delete = %v", c, err)
+	}
+}
+
 // upkeep calls what has no more to tell than an error when the context is cancelled.
 func upkeep(ctx context.Context, st store.Store) map[string]error {
 	_, space := st.Space(ctx)
@@ -436,9 +459,10 @@ func upkeep(ctx context.Context, st store.Store) map[string]error {
 	_, exposed := st.Exposed(ctx)
 	_, swept := st.SweepTemp(ctx, "")
 	_, holder := st.Holder(ctx, "repository")
+	_, can := st.Capabilities(ctx)
 	return map[string]error{
 		"Space": space, "Empty": empty, "Exposed": exposed, "SweepTemp": swept, "Holder": holder,
-		"Writable": st.Writable(ctx),
+		"Writable": st.Writable(ctx), "Capabilities": can,
 	}
 }
 
