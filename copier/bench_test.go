@@ -44,6 +44,48 @@ func BenchmarkCopy(b *testing.B) {
 	}
 }
 
+// BenchmarkIncrement shows what scanning a file costs of which one page in a hundred has
+// changed, or none, beside what reading and checking all of it costs.
+func BenchmarkIncrement(b *testing.B) {
+	p := &lsnPages{sumPages{size: 16 << 10}}
+	file := p.lsnFile(4096) // 64 MiB
+	for no := 0; no < 4096; no += 100 {
+		p.change(file, 200, no)
+	}
+	b.Run("read and check", func(b *testing.B) {
+		b.SetBytes(int64(len(file)))
+		buf := make([]byte, pack.MaxChunk)
+		for b.Loop() {
+			for at := 0; at < len(file); at += copy(buf, file[at:]) {
+				for no := range len(buf) / p.size {
+					_ = p.Check(file[at+no*p.size:at+(no+1)*p.size], uint32(at/p.size+no))
+				}
+			}
+		}
+	})
+	for _, bc := range []struct {
+		name  string
+		since uint64
+	}{{"none changed", 300}, {"1 % changed", 150}, {"all changed", 50}} {
+		b.Run(bc.name, func(b *testing.B) {
+			b.SetBytes(int64(len(file)))
+			b.ReportAllocs()
+			c, err := New(b.Context(), discard{}, Options{Workers: 1, Codec: pack.Zstd})
+			if err != nil {
+				b.Fatal(err)
+			}
+			s := p.lsnSource(file)
+			s.Bases = []Base{{Range{0, s.Size}, bc.since}}
+			for b.Loop() {
+				copyForBenchmark(b, c, s)
+			}
+			if _, err := c.Close(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
 // BenchmarkCopySmall shows what a small file costs.
 func BenchmarkCopySmall(b *testing.B) {
 	file := packtest.Text(1<<10, 1)

@@ -46,6 +46,17 @@ type Options struct {
 	PackLimit   int64 // bytes after which a pack ends with the segment; 0: DefaultPackLimit
 	Queue       int   // segments that Add accepts before workers take them; 0: DefaultQueue
 
+	// PackTime ends a pack, with a segment, also after that time, so that little is lost
+	// when the process is killed. 0: no limit.
+	PackTime time.Duration
+
+	// OnPack, if not nil, is called when a pack is durable, with what was read for it. Parts
+	// of which nothing had to be stored have extents of Length 0 without a Pack; if there was
+	// nothing else, the pack has no Name and was not made. Every part of every source is in
+	// one call. Calls are made by several goroutines at once. An error fails the copier.
+	// If OnPack is there, a copier that fails saves what it has stored: see Stop.
+	OnPack func(ctx context.Context, p pack.Pack, parts []Part) error
+
 	// BytesPerSecond limits how fast sources are read, all workers together.
 	// 0: no limit. StoreStream ignores it.
 	BytesPerSecond int64
@@ -82,7 +93,7 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("chunk size %d: not between %d and %d", o.ChunkSize, pack.MinZeros, pack.MaxChunk)
 	case o.SegmentSize != 0 && o.SegmentSize < int64(o.ChunkSize):
 		return fmt.Errorf("segment size %d is below the chunk size", o.SegmentSize)
-	case o.PackLimit < 0 || o.BytesPerSecond < 0 || o.Queue < 0 || o.PageTries < 0 || o.RetryTime < 0:
+	case o.PackLimit < 0 || o.PackTime < 0 || o.BytesPerSecond < 0 || o.Queue < 0 || o.PageTries < 0 || o.RetryTime < 0:
 		return errors.New("a limit below 0")
 	}
 	return nil

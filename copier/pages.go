@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"mbk/copier/pack"
 	"mbk/internal/fault"
 	"mbk/internal/hint"
 	"mbk/internal/sys/pagecache"
@@ -100,10 +102,12 @@ type pageReader struct {
 	wait    *patience       // shared with all workers
 	fresh   []byte          // one page, read again; made when it is first needed
 	suspect []int           // offsets in the run of pages that have no checksum
+	damaged []uint32        // pages of the run that stayed damaged
 }
 
 // read fills p with the source's bytes at off, checked.
 func (r *pageReader) read(ctx context.Context, job *Pending, p []byte, off int64) error {
+	r.damaged = r.damaged[:0]
 	if err := readAt(&job.src, p, off); err != nil {
 		if job.src.Pages == nil || !errors.Is(err, syscall.EIO) {
 			return err
@@ -233,7 +237,27 @@ func (r *pageReader) readAgain(ctx context.Context, job *Pending, page []byte, n
 		torn = true
 	}
 	r.wait.used(t.spent, isClosed(r.urgent))
+	r.damaged = append(r.damaged, no)
 	return job.damage(no, bad, r.opts.DamagedOK)
+}
+
+// changed appends the runs of pages in p, which was read last and lies at off in the
+// source, that may have changed since an LSN. Nobody knows that of a damaged page.
+func (r *pageReader) changed(runs []pack.Span, s *Source, p []byte, off int64, since uint64) []pack.Span {
+	pages, size := s.Pages.(Changes), s.Pages.PageSize()
+	no := uint32(off / int64(size))
+	for at := 0; at < len(p); at, no = at+size, no+1 {
+		page := p[at:min(at+size, len(p)):min(at+size, len(p))]
+		if len(page) == size && !pages.Changed(page, no, since) && !slices.Contains(r.damaged, no) {
+			continue
+		}
+		if n := len(runs); n > 0 && runs[n-1].To == at {
+			runs[n-1].To += len(page)
+		} else {
+			runs = append(runs, pack.Span{From: at, To: at + len(page)})
+		}
+	}
+	return runs
 }
 
 // reread reads a page again and reports whether it is the same as before.

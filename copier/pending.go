@@ -70,23 +70,36 @@ func (p *Pending) result() Result {
 }
 
 // mergeExtents returns extents in the order of the file. Those that also follow each
-// other in a pack are joined.
+// other in a pack are joined. Those of which nothing is stored are left out, and between
+// partial ones they are part of what is joined.
 func mergeExtents(extents []pack.Extent) []pack.Extent {
 	sorted := slices.Clone(extents)
 	slices.SortFunc(sorted, func(a, b pack.Extent) int { return cmp.Compare(a.Start, b.Start) })
 	merged := make([]pack.Extent, 0, len(sorted))
 	for _, e := range sorted {
-		if n := len(merged); n > 0 {
-			last := &merged[n-1]
-			if last.Pack == e.Pack && last.Offset+last.Length == e.Offset && last.Start+last.Size == e.Start {
-				last.Length += e.Length
-				last.Size += e.Size
-				continue
-			}
+		if n := len(merged); n == 0 || !join(&merged[n-1], &e) {
+			merged = append(merged, e)
 		}
-		merged = append(merged, e)
 	}
-	return merged
+	return slices.DeleteFunc(merged, func(e pack.Extent) bool { return e.Length == 0 })
+}
+
+// join joins an extent to the one before it, if that is possible.
+func join(last, e *pack.Extent) bool {
+	if last.Start+last.Size != e.Start || last.Partial != e.Partial {
+		return false
+	}
+	adjacent := last.Pack == e.Pack && last.Offset+last.Length == e.Offset
+	switch {
+	case adjacent || e.Partial && e.Length == 0:
+	case e.Partial && last.Length == 0:
+		last.Pack, last.Offset = e.Pack, e.Offset
+	default:
+		return false
+	}
+	last.Length += e.Length
+	last.Size += e.Size
+	return true
 }
 
 // finish records the extent of a segment.

@@ -65,11 +65,14 @@ func (s *Source) validate(chunkSize int) error {
 		return fmt.Errorf("range of %d bytes at %d", s.Size, s.Start)
 	}
 	for _, r := range s.Blank {
-		if r.Start < 0 || r.Size < 0 || r.Start > math.MaxInt64-r.Size {
+		if !r.possible() {
 			return fmt.Errorf("blank range of %d bytes at %d", r.Size, r.Start)
 		}
 	}
 	if s.Pages == nil {
+		if len(s.Bases) > 0 {
+			return errors.New("a base, but no pages")
+		}
 		return nil
 	}
 	size := s.Pages.PageSize()
@@ -82,7 +85,47 @@ func (s *Source) validate(chunkSize int) error {
 	if (s.Start+s.Size)/int64(size) > math.MaxUint32 {
 		return fmt.Errorf("%d bytes have too many pages of %d bytes", s.Start+s.Size, size)
 	}
+	return s.validateBases(int64(size))
+}
+
+// validateBases returns an error if the bases make no sense.
+func (s *Source) validateBases(page int64) error {
+	if _, ok := s.Pages.(Changes); !ok && len(s.Bases) > 0 {
+		return errors.New("a base, but pages that do not know whether they have changed")
+	}
+	var end int64
+	for _, b := range s.Bases {
+		if !b.possible() || b.Start < end || b.Start%page != 0 || b.Size%page != 0 {
+			return fmt.Errorf("base of %d bytes at %d, after byte %d, with pages of %d bytes", b.Size, b.Start, end, page)
+		}
+		end = b.Start + b.Size
+	}
 	return nil
+}
+
+// possible reports whether a file may have such a range.
+func (r Range) possible() bool { return r.Start >= 0 && r.Size >= 0 && r.Start <= math.MaxInt64-r.Size }
+
+// segments returns the segments that the source is copied in, of at most per bytes. Each
+// lies either in a base or in none.
+func (s *Source) segments(job *Pending, per int64) []segment {
+	var all []segment
+	at, end := s.Start, s.Start+s.Size
+	add := func(end int64, base *Base) {
+		for ; at < end; at += min(per, end-at) {
+			all = append(all, segment{job: job, start: at, size: min(per, end-at), base: base})
+		}
+	}
+	for i := range s.Bases {
+		b := &s.Bases[i]
+		if b.Start+b.Size <= s.Start || b.Start >= end || b.Size == 0 {
+			continue
+		}
+		add(b.Start, nil)
+		add(min(b.Start+b.Size, end), b)
+	}
+	add(end, nil)
+	return all
 }
 
 // step returns how many bytes are read at a time: at most most, and whole pages.

@@ -15,13 +15,17 @@ type worker struct {
 	c      *Copier
 	pages  pageReader
 	writer *pack.Writer
-	open   *openPack // what the writer writes to; nil: the next segment begins a pack
+	open   *openPack // what the writer writes to; nil: nothing had to be stored since the last pack
+	parts  []Part    // what was read since the last pack
+	began  time.Time // when the first segment since then was begun; zero: there was none
+	spans  []pack.Span
 }
 
 // openPack is a pack that a worker has begun. Put runs on a goroutine of its own, and
 // makes the pack durable while the worker writes the next one.
 type openPack struct {
-	pack    pack.Pack  // set before written gets nil
+	pack    pack.Pack  // set, like parts, before written gets nil
+	parts   []Part     // what was read for it
 	written chan error // gets one value: nil if all is written, else why the pack is given up
 }
 
@@ -38,10 +42,20 @@ func (w *worker) runInBackground() {
 	w.c.wg.Go(w.run)
 }
 
-// run copies until no segments are left, and ends the last pack.
+// run copies until no segments are left, and ends the last pack. If the copier has failed,
+// that depends on what becomes of the packs.
 func (w *worker) run() {
 	w.copyUntil(nil)
-	w.endPack()
+	useful := true
+	if isClosed(w.c.failed) {
+		<-w.c.judged
+		useful = w.c.save && len(w.parts) > 0
+	}
+	if useful {
+		w.endPack()
+	} else {
+		w.giveUpPack()
+	}
 	if err := w.writer.Close(); err != nil {
 		w.c.fail(err)
 	}
@@ -49,9 +63,20 @@ func (w *worker) run() {
 
 // copyUntil copies segments until none are left, stop is closed, or the copier fails.
 func (w *worker) copyUntil(stop <-chan struct{}) {
+	late := time.NewTimer(0)
+	defer late.Stop()
 	for {
-		s, ok := w.c.next(stop)
-		if !ok {
+		var tooLate <-chan time.Time
+		if limit := w.c.opts.PackTime; limit > 0 && !w.began.IsZero() && !isClosed(w.c.urgent) {
+			late.Reset(limit - time.Since(w.began))
+			tooLate = late.C
+		}
+		s, ok, isLate := w.c.next(stop, tooLate)
+		switch {
+		case isLate:
+			w.endPackUnlessUrgent()
+			continue
+		case !ok:
 			return
 		}
 		if err := w.add(s); err != nil {
@@ -62,79 +87,99 @@ func (w *worker) copyUntil(stop <-chan struct{}) {
 }
 
 // add copies a segment into the pack that is open, or into a new one. A pack that is
-// full by then is ended, unless it is urgent.
+// full by then is ended.
 func (w *worker) add(s segment) error {
-	if w.open == nil {
-		if err := w.beginPack(); err != nil {
-			return err
-		}
+	if w.began.IsZero() {
+		w.began = time.Now()
 	}
 	if err := w.copy(s); err != nil {
 		return err
 	}
-	if w.writer.Size() >= w.c.opts.PackLimit && !isClosed(w.c.urgent) {
-		w.endPack()
+	limit := w.c.opts.PackTime
+	if w.writer.Size() >= w.c.opts.PackLimit || limit > 0 && time.Since(w.began) >= limit {
+		w.endPackUnlessUrgent()
 	}
 	return nil
 }
 
-// beginPack opens the next pack.
-func (w *worker) beginPack() error {
+// endPackUnlessUrgent ends the pack that is open, but not while somebody waits: the
+// disk is not to sync it then.
+func (w *worker) endPackUnlessUrgent() {
+	if !isClosed(w.c.urgent) {
+		w.endPack()
+	}
+}
+
+// makePack makes the next pack, when there is something to write to it.
+func (w *worker) makePack() (string, io.Writer, error) {
 	c := w.c
 	select {
 	case c.puts <- struct{}{}:
 	case <-c.failed:
-		return c.err
+		return "", nil, c.err
 	}
 	name := c.newName()
 	p := &openPack{written: make(chan error, 1)}
 	opened := make(chan io.Writer, 1)
 	c.wg.Go(func() {
 		defer func() { <-c.puts }()
-		err := c.st.Put(c.ctx, name, func(out io.Writer) error {
+		err := c.st.Put(c.storing, name, func(out io.Writer) error {
 			opened <- out
 			return <-p.written
 		})
 		if err != nil {
-			c.fail(cmp.Or(context.Cause(c.ctx), err)) // a store returns what ctx.Err says
+			c.fail(cmp.Or(context.Cause(c.storing), err)) // a store returns what ctx.Err says
 			return
 		}
-		c.finished(p.pack)
+		c.finished(p.pack, p.parts)
 	})
 	w.open = p
 	select {
 	case out := <-opened:
-		w.writer.Begin(name, out)
-		return nil
+		return name, out, nil
 	case <-c.failed:
-		return c.err
+		return "", nil, c.err
 	}
 }
 
-// endPack ends the pack that is open, if there is one. If the copier has failed, the
-// pack is given up.
+// endPack ends the pack that is open, and passes on what was read for it, even if nothing
+// of that had to be stored.
 func (w *worker) endPack() {
-	if w.open == nil {
-		return
-	}
-	var err error
-	if isClosed(w.c.failed) {
-		err = w.c.err
-	} else if w.open.pack, err = w.writer.End(); err != nil {
+	made, err := w.writer.End()
+	if err != nil {
 		w.c.fail(err)
 	}
+	parts := w.parts
+	w.parts, w.began = nil, time.Time{}
+	w.writer.BeginLater(w.makePack)
+	if w.open == nil {
+		if err == nil {
+			w.c.finished(pack.Pack{}, parts)
+		}
+		return
+	}
+	w.open.pack, w.open.parts = made, parts
 	w.open.written <- err
 	w.open = nil
+}
+
+// giveUpPack gives up the pack that is open after the copier has failed.
+func (w *worker) giveUpPack() {
+	if w.open != nil {
+		w.open.written <- w.c.err
+		w.open = nil
+	}
 }
 
 // copy copies a segment.
 func (w *worker) copy(s segment) error {
 	c, p := w.c, w.writer
+	src := &s.job.src
 	page := 0
-	if s.job.src.Pages != nil {
-		page = s.job.src.Pages.PageSize()
+	if src.Pages != nil {
+		page = src.Pages.PageSize()
 	}
-	p.BeginExtent(s.job.src.Number, s.start, page)
+	p.BeginExtent(src.Number, s.start, page)
 	stored := p.Size()
 	empty := holesOf(s)
 	var at int64
@@ -163,11 +208,10 @@ func (w *worker) copy(s segment) error {
 			return err
 		}
 		prints.reading(s.start + at + n)
-		buf := p.Buffer()[:n]
-		if err := w.pages.read(c.ctx, s.job, buf, s.start+at); err != nil {
+		if err := w.pages.read(c.ctx, s.job, p.Buffer()[:n], s.start+at); err != nil {
 			return err
 		}
-		if err := p.Add(len(buf)); err != nil {
+		if err := w.store(s, s.start+at, int(n)); err != nil {
 			return err
 		}
 		c.opts.OnProgress(n, p.Size()-stored)
@@ -182,8 +226,24 @@ func (w *worker) copy(s segment) error {
 	if p.Size() > stored {
 		c.opts.OnProgress(0, p.Size()-stored)
 	}
+	if c.opts.OnPack != nil {
+		w.parts = append(w.parts, Part{Number: src.Number, Extent: e})
+	}
 	s.job.finish(e)
 	return nil
+}
+
+// store appends n bytes of the buffer, which were read at an offset of the source, to the
+// pack: of a base only pages that have changed.
+func (w *worker) store(s segment, off int64, n int) error {
+	if s.base == nil {
+		return w.writer.Add(n)
+	}
+	w.spans = w.pages.changed(w.spans[:0], &s.job.src, w.writer.Buffer()[:n], off, s.base.Since)
+	if len(w.spans) == 1 && w.spans[0].To-w.spans[0].From == n {
+		return w.writer.Add(n)
+	}
+	return w.writer.AddSome(int64(n), w.spans)
 }
 
 // admit waits until n bytes may be read.

@@ -34,6 +34,7 @@ type Writer struct {
 	number uint32 // file of the current extent
 	page   int    // bytes of its pages; 0: none
 	extent Extent
+	left   int64      // bytes of the extent of which nothing is stored
 	zeros  int64      // bytes of zeros at the extent's end that have no chunk yet; else
 	some   pageGather // pages that have none
 	failed error      // of a write
@@ -96,7 +97,7 @@ func (w *Writer) Size() int64 { return w.pack.Size }
 // file, and the offset is the beginning of one: chunks then begin and end between pages, except
 // at the end of the extent. It is 0 if the file has no pages.
 func (w *Writer) BeginExtent(number uint32, start int64, page int) {
-	w.number, w.page, w.zeros = number, page, 0
+	w.number, w.page, w.left, w.zeros = number, page, 0, 0
 	w.some.take() // of an extent that was given up
 	w.extent = Extent{Offset: w.pack.Size, Start: start}
 }
@@ -110,7 +111,7 @@ func (w *Writer) EndExtent() (Extent, error) {
 	} else {
 		w.extent.Offset = 0
 	}
-	w.pack.Raw += w.extent.Size
+	w.pack.Raw += w.extent.Size - w.left
 	return w.extent, err
 }
 
@@ -148,7 +149,9 @@ func (w *Writer) AddSome(n int64, changed []Span) error {
 		return err
 	}
 	w.extent.Partial = true
+	w.left += n
 	for _, s := range changed {
+		w.left -= int64(s.To - s.From)
 		for from := s.From; from < s.To; {
 			next, err := w.addRun(from, s.To)
 			if err != nil {
