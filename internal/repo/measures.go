@@ -54,6 +54,14 @@ type Resumed struct {
 	Amount
 }
 
+// amount is how much that is, nil of nothing.
+func (r *Resumed) amount() *Amount {
+	if r == nil {
+		return nil
+	}
+	return &r.Amount
+}
+
 // RedoMeasures are about the redo log, in bytes.
 type RedoMeasures struct {
 	RedoBytes      int64 `json:"redo_bytes"`    // from the checkpoint to the end

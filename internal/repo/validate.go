@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -28,7 +29,8 @@ func (m *Manifest) Validate() error {
 		return err
 	}
 	for _, check := range []func() error{
-		m.checkIdentity, m.checkCounts, m.checkPackList, m.checkFiles, m.checkPaths, m.checkRedo, m.checkAria, m.checkTables,
+		m.checkIdentity, m.checkCounts, m.checkReuse, m.checkPackList, m.checkFiles,
+		m.checkPaths, m.checkRedo, m.checkAria, m.checkTables,
 	} {
 		if err := check(); err != nil {
 			return fmt.Errorf("manifest: %w", err)
@@ -52,6 +54,31 @@ func (m *Manifest) checkCounts() error {
 		if n < 0 {
 			return fmt.Errorf("%s is %d", name, n)
 		}
+	}
+	return nil
+}
+
+// checkReuse checks what a backup says of earlier ones.
+func (m *Manifest) checkReuse() error {
+	if m.Chain < 0 || (m.Chain == 0) != (m.Kind == KindFull) {
+		return fmt.Errorf("%d increments in a chain that ends with a backup of kind %q", m.Chain, m.Kind)
+	}
+	var resumed []string
+	if m.Resumed != nil {
+		resumed = m.Resumed.IDs
+	}
+	for _, id := range slices.Concat(resumed, m.ConsolidatedFrom) {
+		if _, _, err := ParseID(id); err != nil {
+			return err
+		}
+	}
+	for _, a := range []*Amount{m.Unchanged, m.Resumed.amount()} {
+		if a != nil && (a.Files < 0 || a.Bytes < 0) {
+			return fmt.Errorf("%d files with %d bytes", a.Files, a.Bytes)
+		}
+	}
+	if p := m.Pages; p != nil && (p.Changed < 0 || p.Examined < p.Changed) {
+		return fmt.Errorf("%d of %d pages", p.Changed, p.Examined)
 	}
 	return nil
 }
@@ -102,7 +129,7 @@ func (m *Manifest) checkFiles() error {
 		if err := f.check(); err != nil {
 			return fmt.Errorf("file %q: %w", f.Path, err)
 		}
-		if err := f.checkExtents(packs); err != nil {
+		if err := f.checkLayers(m, packs); err != nil {
 			return fmt.Errorf("file %q: %w", f.Path, err)
 		}
 	}
@@ -138,30 +165,107 @@ func isOrigin(s string) bool {
 	return path.IsAbs(s) && path.Clean(s) == s && len(s) <= maxPath && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// checkExtents checks that the extents of a file lie in their packs and cover the
-// file from its start to its end, each byte once. The redo is covered from where
-// its first extent starts; checkRedo knows how far.
-func (f *File) checkExtents(packs map[string]*pack.Pack) error {
-	var next int64
-	if f.Class == ClassRedo && len(f.Extents) > 0 {
-		next = f.Extents[0].Start
+// checkLayers checks what the passes of a file hold: that the extents of each lie in their
+// packs, in order, and that together they cover the file, unless the parent has the rest of
+// it. The redo is covered from where its first extent starts; checkRedo knows how far.
+func (f *File) checkLayers(m *Manifest, packs map[string]*pack.Pack) error {
+	switch {
+	case f.Base != nil && m.Kind != KindIncremental:
+		return fmt.Errorf("base %d in a backup of kind %q", *f.Base, m.Kind)
+	case (f.Class == ClassRedo || f.Class == ClassLog) && (f.Base != nil || len(f.Earlier) > 0):
+		return errors.New("a log of several passes")
+	case len(f.Earlier) > maxPasses:
+		return fmt.Errorf("%d earlier passes", len(f.Earlier))
 	}
-	for i, x := range f.Extents {
+	if err := checkExtents(f.Extents, packs, f.Size, f.Class == ClassRedo); err != nil {
+		return err
+	}
+	for i := range f.Earlier {
+		// The file may have been longer then.
+		if err := checkExtents(f.Earlier[i].Extents, packs, maxFileSize, false); err != nil {
+			return fmt.Errorf("earlier pass %d: %w", i, err)
+		}
+	}
+	switch {
+	case f.Class == ClassRedo || f.Class == ClassLog:
+		return f.checkGapless()
+	case f.Base != nil:
+		return nil
+	}
+	return f.checkCoverage()
+}
+
+// maxPasses is how many interrupted attempts a backup can have continued on.
+const maxPasses = 1000
+
+// checkExtents checks the extents of one pass of a file of size bytes. Those of the redo
+// are not places in the file that the source had.
+func checkExtents(extents []pack.Extent, packs map[string]*pack.Pack, size int64, redo bool) error {
+	var next int64 // the end of the extent before
+	for i, x := range extents {
 		p := packs[x.Pack]
 		switch {
 		case p == nil:
 			return fmt.Errorf("extent %d: unknown pack %q", i, x.Pack)
 		case x.Offset < 0 || x.Length <= 0 || x.Offset > p.Size || x.Length > p.Size-x.Offset:
 			return fmt.Errorf("extent %d: %d bytes at %d of pack %s, which has %d", i, x.Length, x.Offset, x.Pack, p.Size)
-		case x.Start < 0 || x.Start > maxFileSize || x.Start != next:
-			return fmt.Errorf("extent %d starts at %d, want %d", i, x.Start, next)
+		case x.Start < 0 || x.Start > maxFileSize || x.Start < next:
+			return fmt.Errorf("extent %d starts at %d, before the end of the one before it, %d", i, x.Start, next)
 		case x.Size <= 0 || x.Size > maxFileSize:
 			return fmt.Errorf("extent %d of %d bytes", i, x.Size)
+		case !redo && x.Size > size-x.Start:
+			return fmt.Errorf("extent %d: %d bytes at %d of a file of %d", i, x.Size, x.Start, size)
+		}
+		next = x.Start + x.Size
+	}
+	return nil
+}
+
+// checkGapless checks that the extents of a log follow each other and hold all of it.
+func (f *File) checkGapless() error {
+	var next int64
+	if f.Class == ClassRedo && len(f.Extents) > 0 {
+		next = f.Extents[0].Start
+	}
+	for i, x := range f.Extents {
+		if x.Partial || x.Start != next {
+			return fmt.Errorf("extent %d of a log starts at %d, want %d, or holds only a part of it", i, x.Start, next)
 		}
 		next += x.Size
 	}
 	if f.Class != ClassRedo && next != f.Size {
 		return fmt.Errorf("extents cover %d of %d bytes", next, f.Size)
+	}
+	return nil
+}
+
+// checkCoverage checks that the extents of all passes that hold all of their part cover the
+// file.
+func (f *File) checkCoverage() error {
+	whole := make([]pack.Extent, 0, len(f.Extents))
+	add := func(extents []pack.Extent) {
+		for _, x := range extents {
+			if !x.Partial {
+				whole = append(whole, x)
+			}
+		}
+	}
+	add(f.Extents)
+	for i := range f.Earlier {
+		add(f.Earlier[i].Extents)
+	}
+	if len(f.Earlier) > 0 { // else they are in order
+		slices.SortFunc(whole, func(a, b pack.Extent) int { return cmp.Compare(a.Start, b.Start) })
+	}
+	var covered int64
+	for _, x := range whole {
+		if x.Start > covered {
+			break
+		}
+		covered = max(covered, x.Start+x.Size)
+	}
+	if covered < f.Size {
+		return fmt.Errorf("extents cover %d of %d bytes", covered, f.Size)
 	}
 	return nil
 }
