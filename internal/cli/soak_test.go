@@ -9,7 +9,6 @@ import (
 	"os"
 	"regexp"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -118,20 +117,4 @@ func soakVersions() []string {
 		return mariadbtest.Versions()
 	}
 	return append([]string{"10.5"}, mariadbtest.Versions()...)
-}
-
-// older compares two series. Every series is newer than "", and a name is newer
-// than every number.
-func older(a, b string) bool {
-	number := func(series string) int {
-		major, minor, _ := strings.Cut(series, ".")
-		minor, _, _ = strings.Cut(minor, ".") // 10.11.7 is one release of 10.11
-		x, err1 := strconv.Atoi(major)
-		y, err2 := strconv.Atoi(minor)
-		if errors.Join(err1, err2) != nil {
-			return 1_000_000
-		}
-		return 1000*x + y
-	}
-	return b != "" && number(a) < number(b)
 }

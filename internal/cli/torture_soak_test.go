@@ -17,7 +17,7 @@ import (
 
 // soakProfiles are all ways in which TestSoak puts backups under fire.
 func soakProfiles() []soaked {
-	all := []soaked{{name: "DDL storm", run: stormy}}
+	all := []soaked{{name: "DDL storm", run: stormy}, {name: "file times", run: fileTimesEverywhere}}
 	all = append(all, soakOracles()...)
 	return append(all, soakCases()...)
 }

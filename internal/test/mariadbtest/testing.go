@@ -104,3 +104,10 @@ func start(t testing.TB, o Options) *Server {
 	})
 	return s
 }
+
+// NewIn is like New in a folder of the caller's, such as one on another file system,
+// and with a server that does call fsync.
+func NewIn(t testing.TB, dir, series string, args ...string) *Server {
+	t.Helper()
+	return start(t, Options{Dist: get(t, series), Dir: dir, Args: args})
+}
