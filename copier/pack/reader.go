@@ -126,6 +126,19 @@ func (x *Reader) Ahead(st Opener, name string, end int64) {
 // store and of the sink are returned as they are. Chunks before the damage may be in the
 // sink by then.
 func (x *Reader) Extent(ctx context.Context, st Opener, number uint32, e Extent, sink Sink) error {
+	chooser, _ := sink.(Chooser)
+	return x.Each(ctx, st, number, e, func(c *Next) error {
+		if chooser != nil && !chooser.Wants(c.Start(), c.Size()) {
+			return nil
+		}
+		return c.Pass(sink)
+	})
+}
+
+// Each calls fn for each chunk of an extent of the file with a number. What fn does not
+// ask for is not checked, and not read where that can be avoided. Errors are those of
+// Extent, and those of fn.
+func (x *Reader) Each(ctx context.Context, st Opener, number uint32, e Extent, fn func(c *Next) error) error {
 	if e.Length == 0 && (e.Size == 0 || e.Partial) {
 		return nil
 	}
@@ -136,16 +149,15 @@ func (x *Reader) Extent(ctx context.Context, st Opener, number uint32, e Extent,
 	if err := x.seek(ctx, st, e.Pack, e.Offset, e.Length); err != nil {
 		return err
 	}
-	err := x.extent(ctx, number, &e, sink)
+	err := x.each(ctx, number, &e, fn)
 	if err == nil && x.at < x.end {
 		return nil // the next extent may begin here
 	}
 	return errors.Join(err, x.leave())
 }
 
-// extent reads the extent that begins at the next chunk.
-func (x *Reader) extent(ctx context.Context, number uint32, e *Extent, sink Sink) error {
-	chooser, _ := sink.(Chooser)
+// each reads the extent that begins at the next chunk.
+func (x *Reader) each(ctx context.Context, number uint32, e *Extent, fn func(c *Next) error) error {
 	pos, end := e.Start, e.Start+e.Size
 	for x.at < x.limit {
 		if err := ctx.Err(); err != nil {
@@ -158,14 +170,14 @@ func (x *Reader) extent(ctx context.Context, number uint32, e *Extent, sink Sink
 		if reason := misplaced(&h, number, pos, end, e.Partial); reason != "" {
 			return x.damage(reason)
 		}
-		if chooser != nil && !chooser.Wants(int64(h.start), reach(&h, end)) {
-			pos = int64(h.start) + 1
-			if h.kind != kindPages {
-				pos = int64(h.start + h.size)
-			}
-			err = x.leap(&h)
-		} else if pos, err = x.deliver(&h, end, sink); err == nil {
+		c := Next{x: x, h: h, end: end, pos: behind(&h)}
+		if err := fn(&c); err != nil {
+			return err
+		}
+		if pos = c.pos; c.read {
 			err = x.skip(&h)
+		} else {
+			err = x.leap(&h)
 		}
 		if err != nil {
 			return err
@@ -193,46 +205,6 @@ func misplaced(h *header, number uint32, pos, end int64, partial bool) string {
 		return fmt.Sprintf("a chunk of %d bytes of file %d, at most %d expected", h.size, number, end-start)
 	}
 	return ""
-}
-
-// reach returns the bytes of the file, from the start of a chunk on, of which the chunk may
-// hold some.
-func reach(h *header, end int64) int64 {
-	if h.kind == kindPages {
-		return end - int64(h.start)
-	}
-	return int64(h.size)
-}
-
-// deliver passes the bytes of the next chunk, of which h is the header, to a sink. pos is
-// the offset in the file after them.
-func (x *Reader) deliver(h *header, end int64, sink Sink) (pos int64, err error) {
-	raw, err := x.body(h)
-	if err != nil {
-		return 0, err
-	}
-	pos = int64(h.start + h.size)
-	switch h.kind {
-	case kindZero:
-		err = sink.Zero(int64(h.start), int64(h.size))
-	case kindData:
-		err = write(sink, raw, int64(h.start))
-	case kindPages:
-		p, err := parsePages(raw, h.start)
-		if err != nil {
-			return 0, err // body has parsed it
-		}
-		if pos = p.end(); pos > end {
-			return 0, x.damage(fmt.Sprintf("pages up to byte %d of file %d, at most %d expected", pos, h.number, end))
-		}
-		return pos, p.runs(func(r Run, b []byte) error {
-			if r.Zero {
-				return sink.Zero(r.Start, r.Size)
-			}
-			return write(sink, b, r.Start)
-		})
-	}
-	return pos, err
 }
 
 // write writes all of b to a sink.

@@ -2,6 +2,7 @@ package pack
 
 import (
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/zeebo/xxh3"
@@ -143,52 +144,111 @@ func (w *Writer) Add(n int) error {
 
 // AddSome appends n bytes to the extent, of which only some pages are stored: those of
 // the parts of Buffer in changed, which are ascending and not empty. Nothing but changed
-// needs to be in Buffer. The extent becomes a partial one.
+// needs to be in Buffer. The extent, which has pages, becomes a partial one.
 func (w *Writer) AddSome(n int64, changed []Span) error {
-	if err := w.endZeros(); err != nil {
-		return err
-	}
-	w.extent.Partial = true
-	w.left += n
+	b, at := w.Buffer(), w.end()
 	for _, s := range changed {
-		w.left -= int64(s.To - s.From)
-		for from := s.From; from < s.To; {
-			next, err := w.addRun(from, s.To)
-			if err != nil {
-				return err
-			}
-			from = next
+		if err := w.AddPages(at+int64(s.From), b[s.From:s.To]); err != nil {
+			return err
 		}
 	}
-	w.extent.Size += n
+	return w.leaveOut(at + n)
+}
+
+// AddPages appends the bytes of whole pages, not before the end of the extent so far. What
+// lies between that and the offset in the file is not stored. The extent, which has pages,
+// becomes a partial one.
+func (w *Writer) AddPages(off int64, b []byte) error {
+	if err := w.leaveOut(off); err != nil {
+		return err
+	}
+	for len(b) > 0 {
+		n, err := w.addRun(off, b)
+		if err != nil {
+			return err
+		}
+		off, b = off+int64(n), b[n:]
+	}
 	return nil
 }
 
-// addRun appends pages from the part [from, to) of Buffer to the chunk of pages, either
-// zeros or not, and returns where the rest begins.
-func (w *Writer) addRun(from, to int) (next int, err error) {
-	b := w.Buffer()
-	run := Run{Start: w.extent.Start + w.extent.Size + int64(from), Zero: isZero(b[from:min(from+w.page, to)])}
-	for next = from; next < to && isZero(b[next:min(next+w.page, to)]) == run.Zero; {
-		next = min(next+w.page, to)
-	}
-	if run.Zero {
-		if w.some.room() == 0 {
-			err = w.endPages()
+// AddZeros is AddPages for zeros.
+func (w *Writer) AddZeros(off, n int64) error {
+	if off > w.end() {
+		if err := w.leaveOut(off); err != nil {
+			return err
 		}
-		run.Size = int64(next - from)
-		w.some.add(run, nil)
-		return next, err
 	}
-	if w.some.room() < min(w.page, to-from) {
-		err = w.endPages()
+	return w.AddHole(n)
+}
+
+// end returns the offset in the file where the extent ends so far.
+func (w *Writer) end() int64 { return w.extent.Start + w.extent.Size }
+
+// leaveOut goes on at an offset in the file. The extent becomes a partial one.
+func (w *Writer) leaveOut(off int64) error {
+	if err := w.endZeros(); err != nil {
+		return err
 	}
-	if most := w.some.room(); next-from > most {
-		next = from + most - most%w.page
+	gap := off - w.end()
+	if gap < 0 {
+		return fmt.Errorf("an extent of file %d goes back from byte %d to %d", w.number, w.end(), off)
 	}
-	run.Size = int64(next - from)
-	w.some.add(run, b[from:next])
-	return next, err
+	w.extent.Partial = true
+	w.extent.Size, w.left = w.extent.Size+gap, w.left+gap
+	return nil
+}
+
+// addRun appends the first pages of b, either zeros or not, and returns how many bytes
+// these are.
+func (w *Writer) addRun(off int64, b []byte) (n int, err error) {
+	page := min(w.page, len(b))
+	run := Run{Start: off, Zero: isZero(b[:page])}
+	for n < len(b) && isZero(b[n:min(n+page, len(b))]) == run.Zero {
+		n = min(n+page, len(b))
+	}
+	least := page
+	if run.Zero {
+		least = 1
+	}
+	if w.some.room() < least {
+		if err := w.endPages(); err != nil {
+			return 0, err
+		}
+	}
+	if most := w.some.room(); !run.Zero && n > most {
+		n = most - most%page
+	}
+	run.Size = int64(n)
+	if run.Zero {
+		b = nil
+	}
+	w.some.add(run, b[:min(n, len(b))])
+	w.extent.Size += run.Size
+	return n, nil
+}
+
+// addFrame appends a chunk that another pack holds, of which h is the header there.
+func (w *Writer) addFrame(h header, frame []byte) error {
+	if err := errors.Join(w.endPages(), w.endZeros()); err != nil {
+		return err
+	}
+	if off := int64(h.start); off != w.end() {
+		if err := w.leaveOut(off); err != nil {
+			return err
+		}
+	}
+	if err := w.begun(); err != nil {
+		return err
+	}
+	h.number = w.number
+	w.extent.Size += int64(h.size)
+	w.pack.Size += headerSize + int64(len(frame))
+	n := len(w.out)
+	w.out = append(w.out, w.raw[:headerSize]...)
+	h.put(w.out[n:])
+	w.out = append(w.out, frame...)
+	return w.flushAt(gather)
 }
 
 // AddHole appends n zeros to the extent.
@@ -199,7 +259,7 @@ func (w *Writer) AddHole(n int64) error {
 				return err
 			}
 		}
-		w.some.add(Run{Start: w.extent.Start + w.extent.Size, Size: n, Zero: true}, nil)
+		w.some.add(Run{Start: w.end(), Size: n, Zero: true}, nil)
 	} else {
 		w.zeros += n
 	}
@@ -223,7 +283,7 @@ func (w *Writer) endZeros() error {
 	if err := w.begun(); err != nil {
 		return err
 	}
-	start := uint64(w.extent.Start + w.extent.Size - w.zeros)
+	start := uint64(w.end() - w.zeros)
 	h := header{kind: kindZero, number: w.number, start: start, size: uint64(w.zeros)}
 	w.zeros = 0
 	n := len(w.out)
@@ -247,7 +307,7 @@ func (w *Writer) data(from, to int) error {
 	if err := w.endZeros(); err != nil {
 		return err
 	}
-	start := uint64(w.extent.Start + w.extent.Size)
+	start := uint64(w.end())
 	w.extent.Size += int64(to - from)
 	return w.chunk(header{kind: kindData, start: start}, w.raw, margin+from, margin+to)
 }
