@@ -42,6 +42,18 @@ func dataSets() []dataSet {
 			{limitsName, "What the machine can do with the same bytes", nil, limits},
 			{"load", "During sysbench oltp_read_write at 60 % of its maximum, zstd", sysbenchBefore, loads},
 		}},
+		{"8 tables that change", fillTables(8), []benchCase{
+			{"incr-even", "Increment, one page of 100 changed in every table, not compressed",
+				fullsBefore("none", evenly), increments("none")},
+			{"incr-even-zstd", "Increment, one page of 100 changed in every table, zstd level 1",
+				fullsBefore("zstd", evenly), increments("zstd")},
+			{"chain", "Restore of a full backup and 5 increments, to a server that answers", chainBefore, chains},
+			{"consolidate", "A full backup made of a full backup and 5 increments", chainBefore, consolidations},
+		}},
+		{"80 tables of the same size", fillTables(idleTables), []benchCase{
+			{"incr-idle", "Increment, all pages of one table of 80 changed, not compressed",
+				fullsBefore("none", oneOfMany), increments("none")},
+		}},
 		{"one table", fillTables(1), []benchCase{
 			{"one-plain", "One large table, not compressed", nil, backups("none")},
 			{"one-zstd", "One large table, zstd level 1", nil, backups("zstd")},
@@ -74,7 +86,10 @@ type caseRun struct {
 	files    fileList
 	folders  int     // made so far
 	fromMbk  string  // a repository with a zstd backup
-	fromPeer string  // a zstd stream of mariadb-backup
+	fromPeer string  // a zstd stream of mariadb-backup, or a folder with its files
+	fullOf   string  // a repository with a full backup of the state of a chain
+	full     int64   // bytes of mbk's full backup
+	changes  int     // made so far by evenly
 	rate     float64 // transactions a second that are 60 % of sysbench's maximum
 }
 
@@ -105,7 +120,7 @@ func (x *caseRun) folder() (string, error) {
 // clean removes what lasted for the whole case.
 func (x *caseRun) clean() error {
 	var err error
-	for _, path := range []string{x.fromMbk, x.fromPeer} {
+	for _, path := range []string{x.fromMbk, x.fromPeer, x.fullOf} {
 		if path != "" {
 			err = errors.Join(err, os.RemoveAll(path))
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -24,15 +25,16 @@ type figures map[string]float64
 type usage struct {
 	wall, cpu time.Duration
 	peak      int64 // bytes of memory; of a pipeline, the sum of its programs' peaks
+	read      int64 // bytes, by system calls of the first program of each pipeline
 }
 
 // add adds the usage of a program that ran after the former.
 func (u usage) add(next usage) usage {
-	return usage{wall: u.wall + next.wall, cpu: u.cpu + next.cpu, peak: max(u.peak, next.peak)}
+	return usage{wall: u.wall + next.wall, cpu: u.cpu + next.cpu, peak: max(u.peak, next.peak), read: u.read + next.read}
 }
 
 func (u usage) figures() figures {
-	return figures{"wall": u.wall.Seconds(), "cpu": u.cpu.Seconds(), "memory": mib(u.peak)}
+	return figures{"wall": u.wall.Seconds(), "cpu": u.cpu.Seconds(), "memory": mib(u.peak), "read": mib(u.read)}
 }
 
 // pipe runs programs, the output of each the input of the next, that of the last
@@ -86,6 +88,9 @@ func pipe(ctx context.Context, out string, programs ...[]string) (usage, error) 
 		if c.Process == nil {
 			continue
 		}
+		if i == 0 {
+			u.read = readOf(c.Process.Pid)
+		}
 		if err := c.Wait(); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w: %s", filepath.Base(c.Path), err, errs[i]))
 			continue
@@ -100,6 +105,29 @@ func pipe(ctx context.Context, out string, programs ...[]string) (usage, error) 
 		failed = errors.Join(failed, end.Close())
 	}
 	return u, failed
+}
+
+// readOf waits for the end of a child, without taking its status, and tells how many
+// bytes it has read by system calls; 0 if the kernel does not tell.
+func readOf(pid int) int64 {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return 0
+		}
+	}
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/io")
+	if err != nil {
+		return 0
+	}
+	var n int64
+	if _, err := fmt.Sscanf(string(text), "rchar: %d", &n); err != nil {
+		return 0
+	}
+	return n
 }
 
 // tail keeps the end of what is written to it.

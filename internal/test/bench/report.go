@@ -33,7 +33,10 @@ func metrics() []metric {
 		{"durable", "until on disk s", 2, true},
 		{"cpu", "cpu s", 2, true},
 		{"memory", "peak MiB", 0, true},
+		{"read", "read MiB", 0, true},
+		{"readpart", "read % of data", 1, false},
 		{"stored", "stored MiB", 0, true},
+		{"storedpart", "stored % of full", 2, false},
 		{"start", "of it start s", 2, false},
 		{"rate", "MB/s", 0, false},
 		{"commit", "commit ms", 0, true},
@@ -74,13 +77,24 @@ type contenderResult struct {
 	// Ratio is the median of the ratios, round by round, of the first
 	// contender's figures to those of this one.
 	Ratio figures `json:"ratio,omitempty"`
+	// Range is the least and the greatest of these ratios; of the first contender, of
+	// its figures.
+	Range map[string]span `json:"range,omitempty"`
 }
+
+// span is a range of figures.
+type span struct {
+	Least    float64 `json:"least"`
+	Greatest float64 `json:"greatest"`
+}
+
+func spanOf(values []float64) span { return span{slices.Min(values), slices.Max(values)} }
 
 // compare computes medians and ratios.
 func (r *caseResult) compare() {
 	for i := range r.Runs {
 		run := &r.Runs[i]
-		run.Median, run.Ratio = figures{}, figures{}
+		run.Median, run.Ratio, run.Range = figures{}, figures{}, map[string]span{}
 		for _, m := range metrics() {
 			var values, ratios []float64
 			for round, sample := range run.Samples {
@@ -95,9 +109,13 @@ func (r *caseResult) compare() {
 			}
 			if len(values) > 0 {
 				run.Median[m.key] = median(values)
+				if i == 0 {
+					run.Range[m.key] = spanOf(values)
+				}
 			}
 			if len(ratios) > 0 {
 				run.Ratio[m.key] = median(ratios)
+				run.Range[m.key] = spanOf(ratios)
 			}
 		}
 	}
@@ -227,7 +245,7 @@ func (r *results) markdown() string {
 mariadb-backup took turns on the same server, round after round, in one run of the program. Before each of them every
 file of the server was in the page cache, and the disk was idle. Figures are medians. Ratios are the medians of the
 ratios of each round (mbk to the other; lower is better for mbk). Times from different runs of "make bench" cannot be
-compared.
+compared. Bytes read are those of system calls of the first program of each pipeline, sockets included.
 
 A backup of mbk is on disk, synced, when it ends. The peer's is not; "until on disk" adds the time of one sync after the
 end. CPU time is the user and system time of all programs involved, except the server. Peak memory is the sum of their
