@@ -40,7 +40,8 @@ func putRow(ctx context.Context, o Options, a repo.Attempt) error {
 	}
 	row := stage.HistoryRow{
 		RepositoryID: o.Repository.Config().ID, ID: a.ID, Repository: o.Repository.String(),
-		Kind: a.Kind, Parent: a.Parent, Tool: a.Tool, ServerVersion: a.ServerVersion, Hostname: a.Hostname,
+		Kind: a.Kind, Parent: a.Parent, Label: a.Label, FullReason: a.FullReason, Chain: a.Chain,
+		Tool: a.Tool, ServerVersion: a.ServerVersion, Hostname: a.Hostname,
 		Started: a.Started, Finished: a.Finished, Outcome: a.Outcome, Error: a.Error, Hints: strings.Join(a.Hints, "\n"),
 		LockMS: a.LockMS, Checkpoint: uint64(a.LSN.Checkpoint), End: uint64(a.LSN.End),
 		BytesRead: a.BytesRead, BytesStored: a.BytesStored,
@@ -50,6 +51,12 @@ func putRow(ctx context.Context, o Options, a repo.Attempt) error {
 	}
 	if b := a.Binlog; b != nil {
 		row.BinlogFile, row.BinlogPosition, row.GTID = b.File, b.Position, b.GTID
+	}
+	if a.Unchanged != nil {
+		row.BytesUnchanged = a.Unchanged.Bytes
+	}
+	if a.Resumed != nil {
+		row.BytesResumed = a.Resumed.Bytes
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rowTime)
 	defer cancel()

@@ -47,6 +47,9 @@ func (t HistoryTable) quoted() string { return quoteName(t.Database) + "." + quo
 type HistoryRow struct {
 	RepositoryID, ID, Repository                        string
 	Kind, Parent, Tool                                  string
+	Label, FullReason                                   string // BLAKE3 of the label; why the backup is full, if it is
+	Chain                                               int    // increments since the full backup
+	BytesUnchanged, BytesResumed                        int64
 	ServerVersion, Hostname                             string
 	Started, Finished                                   time.Time
 	Outcome, Error, Hints                               string
@@ -67,6 +70,11 @@ const historyColumns = "`repository_id` CHAR(36) CHARACTER SET ascii NOT NULL," 
 	"`repository` VARCHAR(1000) NOT NULL," +
 	"`kind` VARCHAR(20) NOT NULL," +
 	"`parent` VARCHAR(64) CHARACTER SET ascii NOT NULL," +
+	"`label` CHAR(64) CHARACTER SET ascii NOT NULL COMMENT 'BLAKE3 of the label; empty if there is no backup'," +
+	"`full_reason` TEXT NOT NULL COMMENT 'why no increment was made'," +
+	"`chain` INT NOT NULL COMMENT 'increments since the full backup'," +
+	"`bytes_unchanged` BIGINT NOT NULL COMMENT 'not read, as they are in the parent'," +
+	"`bytes_resumed` BIGINT NOT NULL COMMENT 'of interrupted attempts'," +
 	"`tool` VARCHAR(100) NOT NULL," +
 	"`server_version` VARCHAR(100) NOT NULL," +
 	"`hostname` VARCHAR(255) NOT NULL," +
@@ -96,7 +104,8 @@ const historyColumns = "`repository_id` CHAR(36) CHARACTER SET ascii NOT NULL," 
 func (r HistoryRow) values() []any {
 	const utc = "2006-01-02 15:04:05.000"
 	return []any{
-		r.RepositoryID, r.ID, r.Repository, r.Kind, r.Parent, r.Tool, r.ServerVersion, r.Hostname,
+		r.RepositoryID, r.ID, r.Repository, r.Kind, r.Parent, r.Label, r.FullReason, r.Chain, r.BytesUnchanged,
+		r.BytesResumed, r.Tool, r.ServerVersion, r.Hostname,
 		r.Started.UTC().Format(utc), r.Finished.UTC().Format(utc), r.Outcome, r.Error, r.Hints,
 		r.LockMS, r.Checkpoint, r.End, r.BytesRead, r.BytesStored, r.RedoBytes, r.RedoCapacity, r.LowestHeadroom,
 		r.BinlogFile, r.BinlogPosition, r.GTID, r.Tables, r.Files, r.LeftOut, r.DamagedPages, r.DDL, r.Warnings,

@@ -44,7 +44,8 @@ func TestHistoryTable(t *testing.T) {
 		row := stage.HistoryRow{
 			RepositoryID: "3527d339-c242-4a9f-9507-8c51f4d9d455", Repository: "/backup/db'1", Started: began,
 			Finished: began.Add(time.Minute),
-			Outcome:  "failed", Error: "it's broken \\ `", Hints: "a\nb", End: 1<<64 - 1, Warnings: 3,
+			Label:    strings.Repeat("0a", 32), FullReason: "the first", Chain: 2, BytesUnchanged: 1 << 40, BytesResumed: 7,
+			Outcome: "failed", Error: "it's broken \\ `", Hints: "a\nb", End: 1<<64 - 1, Warnings: 3,
 		}
 		put := func(s *stage.Server, table stage.HistoryTable, id string) error {
 			row := row

@@ -148,7 +148,7 @@ func runBackup(ctx context.Context, o *backupOptions, p *program) error {
 	if err != nil {
 		return err
 	}
-	err = p.ui.Result(describe(m, j.Around()), func() error { return printBackup(p.ui, m) })
+	err = p.ui.Result(describe(m, j.Label(), j.Around()), func() error { return printBackup(p.ui, m, j.Label()) })
 	if err != nil {
 		return hint.Wrap(fmt.Errorf("backup %s is whole and in the repository, but %w", m.ID, err),
 			hint.Textf("\"mbk show %s\" prints it again", m.ID))
@@ -194,7 +194,7 @@ func (o *backupOptions) job(p *program) (*job.Job, error) {
 	return job.New(job.Options{
 		Tool: tool(), Repo: path, Hooks: hooks, Notifications: notifications, UI: p.ui, Interrupted: p.interrupted,
 		Open: o.repository.open, ExitCode: exitCode, Advice: p.advice, Refused: p.refused,
-		Result: func(m *repo.Manifest, around repo.Around) any { return describe(m, around) },
+		Result: func(m *repo.Manifest, label string, around repo.Around) any { return describe(m, label, around) },
 	}), nil
 }
 

@@ -20,7 +20,7 @@ type command struct {
 	changes   bool // it is an error if its result cannot be printed, even to a closed pipe
 
 	options *options.Set
-	id      *string   // set to the only argument, the id of a backup or "latest"
+	id      *string   // set to the only argument, the id of a backup; or "latest", if arguments has that
 	args    *[]string // set to all arguments, if their number varies
 	run     func(ctx context.Context) error
 }
@@ -37,6 +37,8 @@ func (c *command) take(args []string) error {
 	switch {
 	case c.args != nil:
 		*c.args = args
+	case c.id != nil && len(args) == 0 && c.arguments == "ID":
+		return usagef("mbk %s needs the id of a backup", c.name)
 	case c.id != nil && len(args) == 0:
 		return usagef("mbk %s needs the id of a backup, or \"latest\"", c.name)
 	case c.id != nil && len(args) > 1:

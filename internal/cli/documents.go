@@ -48,7 +48,7 @@ func Documents() []Document {
 		{"backup", backupDocument{}},
 		{"check", checkDocument{}},
 		{"list", listDocument{}},
-		{"show", backupDocument{}},
+		{"show", showDocument{}},
 		{"history", historyDocument{}},
 		{"history", attemptDocument{}}, // of one attempt
 		{"report", reportDocument{}},
@@ -57,6 +57,9 @@ func Documents() []Document {
 		{"restore", restore.Plan{}}, // with --dry-run
 		{"extract", restore.Extracted{}},
 		{"expire", repo.Plan{}},
+		{"pin", pinDocument{}},
+		{"unpin", pinDocument{}},
+		{"remove", repo.Removal{}},
 		{"notify-test", notifyTestDocument{}},
 		{"notice", job.Notice{}}, // to programs and webhooks
 		{"config", configDocument{}},

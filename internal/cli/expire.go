@@ -23,6 +23,7 @@ type expireOptions struct {
 func (o *expireOptions) bind(s *options.Set, u *ui.UI) {
 	o.repository.bind(s, u)
 	s.Int(&o.policy.Last, "keep-last", 0, "keep the `N` newest backups")
+	s.Int(&o.policy.Full, "keep-full", 0, "keep the `N` newest full backups, and all increments on them")
 	s.Int(&o.policy.Days, "keep-days", 0, "keep all backups of the `N` days before the newest")
 	s.Int(&o.policy.Daily, "keep-daily", 0, "keep the newest of each of `N` days")
 	s.Int(&o.policy.Weekly, "keep-weekly", 0, "keep the newest of each of `N` weeks")
@@ -85,11 +86,11 @@ func runExpire(ctx context.Context, o *expireOptions, u *ui.UI) (err error) {
 	return u.Result(plan, func() error { return printPlan(u, plan, o.dryRun) })
 }
 
-// printPlan prints what expire has done, or would do.
+// printPlan prints what expire has done, or would do, and why.
 func printPlan(u *ui.UI, plan repo.Plan, dry bool) error {
 	var lines []string
 	for _, k := range plan.Keep {
-		lines = append(lines, "kept\t"+k.ID+"\t"+strings.Join(k.Reasons, ", "))
+		lines = append(lines, planLine("kept", &k.Summary, k.Reasons))
 	}
 	for _, s := range plan.Remove {
 		verb := "not removed"
@@ -101,7 +102,11 @@ func printPlan(u *ui.UI, plan repo.Plan, dry bool) error {
 		case slices.Contains(plan.Removed, s.ID):
 			verb = "removed"
 		}
-		lines = append(lines, verb+"\t"+s.ID+"\t"+ui.Size(s.BytesStored))
+		lines = append(lines, planLine(verb, &s.Summary, s.Reasons))
 	}
 	return u.Rows(lines)
+}
+
+func planLine(verb string, s *repo.Summary, reasons []string) string {
+	return strings.Join([]string{verb, s.ID, ui.Size(s.BytesStored), ui.OneLine(strings.Join(reasons, "; "))}, "\t")
 }

@@ -178,6 +178,12 @@ func printAttempt(u *ui.UI, d attemptDocument) error {
 	for _, h := range a.Hints {
 		lines = append(lines, "hint\t"+ui.OneLine(h))
 	}
+	for _, row := range report.Place(a) {
+		lines = append(lines, row.Label+"\t"+ui.OneLine(row.Text))
+	}
+	if a.Label != "" {
+		lines = append(lines, "label\t"+a.Label)
+	}
 	if a.ServerVersion != "" {
 		lines = append(lines, fmt.Sprintf("server\tMariaDB %s at %s, %s", a.ServerVersion, a.Hostname, a.Datadir))
 	}

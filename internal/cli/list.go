@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,20 +73,71 @@ func runList(ctx context.Context, o *listOptions, u *ui.UI) error {
 // minutes is the format of times in lists.
 const minutes = "2006-01-02 15:04"
 
-// printList prints the backups as text.
+// printList prints the backups as text: each full backup, and under it its increments.
 func printList(u *ui.UI, r *repo.Repository, list []repo.Summary) error {
 	if len(list) == 0 {
 		fmt.Fprintf(u.Stdout, "no backups in %s\n", r)
 		return nil
 	}
-	lines := []string{"ID\tSTARTED\tTOOK\tREAD\tSTORED\tLOCKED\tTABLES\tPROVEN"}
-	for _, b := range list {
+	return u.Rows(listLines(list))
+}
+
+// listLines draws the backups of a list.
+func listLines(list []repo.Summary) []string {
+	lines := []string{"ID\tSTARTED\tTOOK\tREAD\tSTORED\tNEEDS\tLOCKED\tTABLES\tPROVEN"}
+	above := ""
+	for _, b := range byChain(list) {
+		id := b.ID
+		if b.Kind != repo.KindFull {
+			id = "  " + id
+		}
 		lines = append(lines, strings.Join([]string{
-			b.ID, b.Started.Local().Format(minutes), took(&b.Attempt),
-			ui.Size(b.BytesRead), ui.Size(b.BytesStored), ui.Milliseconds(b.LockMS), heldTables(b), proven(b),
+			id, b.Started.Local().Format(minutes), took(&b.Attempt), ui.Size(b.BytesRead), ui.Size(b.BytesStored),
+			needs(b), ui.Milliseconds(b.LockMS), heldTables(*b), state(b, above),
 		}, "\t"))
+		above = b.ID
 	}
-	return u.Rows(lines)
+	return lines
+}
+
+// byChain sorts backups by the full backups at the beginnings of their chains, and those
+// with the same one by time.
+func byChain(list []repo.Summary) []*repo.Summary {
+	var sorted []*repo.Summary
+	for i := range list {
+		sorted = append(sorted, &list[i])
+	}
+	first := func(b *repo.Summary) string {
+		if len(b.Needs.IDs) == 0 {
+			return b.ID
+		}
+		return b.Needs.IDs[0]
+	}
+	slices.SortStableFunc(sorted, func(a, b *repo.Summary) int {
+		return cmp.Or(cmp.Compare(first(a), first(b)), cmp.Compare(a.ID, b.ID))
+	})
+	return sorted
+}
+
+// needs formats what a backup needs: its whole chain.
+func needs(b *repo.Summary) string {
+	if b.Parent == "" {
+		return "-"
+	}
+	return fmt.Sprintf("%s in %d", ui.Size(b.Needs.BytesStored), len(b.Needs.IDs))
+}
+
+// state describes in a few words what verifications found, on which backup an increment is
+// if not on the one in the line above, and whether the backup is pinned.
+func state(b *repo.Summary, above string) string {
+	text := proven(*b)
+	if b.Parent != "" && b.Parent != above && b.Broken == "" {
+		text += "; on " + b.Parent
+	}
+	if b.Pin != nil {
+		text += "; " + ui.OneLine(b.Pin.String())
+	}
+	return text
 }
 
 // took formats how long an attempt took, "-" if that is unknown.
@@ -106,19 +159,19 @@ func heldTables(b repo.Summary) string {
 // proven describes in a few words what verifications found.
 func proven(b repo.Summary) string {
 	switch v := b.Verified; {
-	case b.Denied:
-		return "not readable: " + b.Problem
-	case b.Newer:
+	case b.Denied, b.Newer:
 		return "not readable: " + b.Problem
 	case b.Problem != "":
 		return "DAMAGED: " + b.Problem
-	case b.Broken != "":
-		return "DAMAGED: " + b.Broken
-	case v == nil:
-		return "never verified"
-	case !v.OK:
+	case v != nil && !v.OK:
 		findings, day := ui.Count(v.FindingCount, "finding"), v.Time.Local().Format(time.DateOnly)
 		return fmt.Sprintf("DAMAGED: %s at depth %s, %s", findings, v.Depth, day)
+	case b.BrokenUnread:
+		return "not readable: " + b.Broken
+	case b.Broken != "":
+		return "BROKEN: " + b.Broken
+	case v == nil:
+		return "never verified"
 	default:
 		return fmt.Sprintf("%s, %s", v.Depth, v.Time.Local().Format(minutes))
 	}

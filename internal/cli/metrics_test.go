@@ -82,13 +82,13 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("exit code %d: %s", o.code, o.stderr)
 	}
 	read().want(t, "before the first backup",
-		scraped{"mbk_backup_last_success_timestamp_seconds": 0, "mbk_repository_backups": 0})
+		scraped{"mbk_backup_last_success_timestamp_seconds": 0, "mbk_repository_backups,full": 0})
 
 	must(t, backupArgs(srv, repository, "--metrics-file", file)...)
 	first := read()
 	first.want(t, "after a backup", scraped{
 		"mbk_backup_last_attempt_success": 1, "mbk_backup_attempts_total,ok": 1, "mbk_backup_attempts_total,failed": 0,
-		"mbk_backup_failures_since_success": 0, "mbk_repository_backups": 1, "mbk_repository_damaged_backups": 0,
+		"mbk_backup_failures_since_success": 0, "mbk_repository_backups,full": 1, "mbk_repository_damaged_backups": 0,
 		"mbk_verify_last_success_timestamp_seconds,boot": 0, "mbk_backup_damaged_pages": 0, "mbk_backup_left_out_tables": 0,
 		"mbk_build_info,0.1.0-dev": 1,
 	})
@@ -114,7 +114,7 @@ func TestMetrics(t *testing.T) {
 		scraped{"mbk_backup_last_attempt_success": 0, "mbk_backup_attempts_total,failed": 1,
 			"mbk_backup_failures_since_success":         1,
 			"mbk_backup_last_success_timestamp_seconds": first["mbk_backup_last_success_timestamp_seconds"],
-			"mbk_repository_backups":                    1})
+			"mbk_repository_backups,full":               1})
 
 	must(t, "verify", "latest", "--repo", repository, "--depth", "stored", "--quiet", "--metrics-file", file)
 	verified := read()
@@ -140,7 +140,7 @@ func TestMetrics(t *testing.T) {
 	must(t, "expire", "--repo", repository, "--keep-last", "1", "--quiet", "--metrics-file", file)
 	expired := read()
 	expired.want(t, "after an expiry",
-		scraped{"mbk_repository_backups": 1, "mbk_backup_attempts_total,ok": 2, "mbk_backup_failures_since_success": 0})
+		scraped{"mbk_repository_backups,full": 1, "mbk_backup_attempts_total,ok": 2, "mbk_backup_failures_since_success": 0})
 
 	printed := must(t, "metrics", "--repo", repository).stdout
 	must(t, "metrics", "--repo", repository, "--output", file)

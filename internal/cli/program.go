@@ -80,7 +80,8 @@ func newProgram(env Env) *program {
 	p := &program{ui: ui.New(env.Streams, inJSONPerhaps(env)), getenv: env.Getenv}
 	p.commands = []*command{
 		backupCommand(p), checkCommand(p), listCommand(p), showCommand(p), historyCommand(p), reportCommand(p),
-		verifyCommand(p), restoreCommand(p), extractCommand(p), expireCommand(p), metricsCommand(p), notifyTestCommand(p),
+		verifyCommand(p), restoreCommand(p), extractCommand(p), expireCommand(p), pinCommand(p), unpinCommand(p),
+		removeCommand(p), metricsCommand(p), notifyTestCommand(p),
 		configCommand(p), completionCommand(p), manCommand(p),
 	}
 	return p

@@ -42,22 +42,39 @@ func runShow(ctx context.Context, o *showOptions, u *ui.UI) error {
 	if err != nil {
 		return err
 	}
-	m, err := r.Manifest(ctx, o.id)
+	b, err := r.Backup(ctx, o.id)
 	if err != nil {
 		return err
+	}
+	m, label := b.Manifest(), ""
+	if l, err := b.Label(); err == nil { // else the list tells of it
+		label = l.Hash
 	}
 	around, err := r.Around(ctx, m.ID)
 	if err != nil {
 		return err
 	}
+	list, err := r.List(ctx)
+	if err != nil {
+		return err
+	}
+	d := showDocument{backupDocument: describe(m, label, around), NeededBy: repo.NeededBy(list, m.ID)}
+	for i := range list {
+		if list[i].ID == m.ID {
+			d.Place = list[i].Place
+		}
+	}
 	if u.JSON {
-		return u.Document(describe(m, around))
+		return u.Document(d)
 	}
 	proofs, err := r.Verifications(ctx, m.ID)
 	if err != nil {
 		return err
 	}
-	if err := printBackup(u, m); err != nil {
+	if err := printBackup(u, m, label); err != nil {
+		return err
+	}
+	if err := u.Rows(placeLines(d)); err != nil {
 		return err
 	}
 	if err := u.Rows(labelled("my.cnf", restore.Config(m))); err != nil {
@@ -75,6 +92,49 @@ func runShow(ctx context.Context, o *showOptions, u *ui.UI) error {
 		}
 	}
 	return printProofs(u, proofs)
+}
+
+// showDocument is what "show --json" prints.
+type showDocument struct {
+	backupDocument
+	repo.Place
+	NeededBy []string `json:"needed_by"` // ids of the backups that need this one, oldest first
+}
+
+// placeLines says what a backup needs and what needs it.
+func placeLines(d showDocument) []string {
+	var lines []string
+	for _, id := range d.Needs.IDs {
+		if id != d.ID {
+			lines = append(lines, "needs\t"+id)
+		}
+	}
+	if len(lines) > 0 {
+		lines = append(lines, fmt.Sprintf("chain\t%s stored, %s", ui.Size(d.Needs.BytesStored),
+			ui.Count(len(d.Needs.IDs), "backup")))
+	}
+	if d.Broken != "" {
+		lines = append(lines, "BROKEN\t"+d.Broken)
+	}
+	for _, id := range d.NeededBy {
+		lines = append(lines, "needed by\t"+id)
+	}
+	if d.Pin != nil {
+		lines = append(lines, "pinned\t"+pinText(d.Pin))
+	}
+	return lines
+}
+
+// pinText says who pinned a backup, when and why.
+func pinText(p *repo.Pin) string {
+	if p.Problem != "" {
+		return p.Problem
+	}
+	text := fmt.Sprintf("%s, by %s", p.Created.Local().Format(minutes), p.By)
+	if p.Reason != "" {
+		text += ": " + p.Reason
+	}
+	return ui.OneLine(text)
 }
 
 func printProofs(u *ui.UI, proofs []repo.Verification) error {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"mbk/internal/job/report"
 	"mbk/internal/repo"
 	"mbk/internal/restore"
 	"mbk/internal/ui"
@@ -17,6 +18,7 @@ type backupDocument struct {
 	ID            string    `json:"id"`
 	Kind          string    `json:"kind"`
 	Parent        string    `json:"parent"`
+	Label         string    `json:"label"` // BLAKE3 of the backup's label, which stands for all of it
 	Tool          string    `json:"tool"`
 	ServerVersion string    `json:"server_version"`
 	Hostname      string    `json:"hostname"`
@@ -25,6 +27,7 @@ type backupDocument struct {
 	Finished      time.Time `json:"finished"`
 	Codec         string    `json:"codec"`
 	repo.Volume
+	repo.Reuse
 	LockWindowMS   int64           `json:"lock_window_ms"`
 	Steps          []repo.Step     `json:"steps"`
 	Stages         []stageDocument `json:"stages"`
@@ -61,10 +64,11 @@ type lsnDocument struct {
 	End        uint64 `json:"end"`
 }
 
-// describe returns the document of a backup.
-func describe(m *repo.Manifest, around repo.Around) backupDocument {
+// describe returns the document of a backup. label is the hash of its label, "" if that
+// cannot be read.
+func describe(m *repo.Manifest, label string, around repo.Around) backupDocument {
 	d := backupDocument{
-		ID: m.ID, Kind: m.Kind, Parent: m.Parent, Tool: m.Tool, ServerVersion: m.Server.Version,
+		ID: m.ID, Kind: m.Kind, Parent: m.Parent, Label: label, Reuse: m.Reuse, Tool: m.Tool, ServerVersion: m.Server.Version,
 		Hostname: m.Server.Hostname, Datadir: m.Server.Datadir, Started: m.Started, Finished: m.Finished, Codec: m.Codec,
 		Volume: m.Volume, LockWindowMS: m.LockMS, Steps: m.Steps, Stages: []stageDocument{},
 		LSN:       lsnDocument{Checkpoint: uint64(m.LSN.Checkpoint), End: uint64(m.LSN.End)},
@@ -114,11 +118,19 @@ func linkLines(m *repo.Manifest) []string {
 	return []string{fmt.Sprintf("links\tfollowed to %d files and databases elsewhere: %s", len(names), shown)}
 }
 
-// printBackup prints a backup as text.
-func printBackup(u *ui.UI, m *repo.Manifest) error {
+// printBackup prints a backup as text. label is the hash of its label, "" if that cannot be
+// read.
+func printBackup(u *ui.UI, m *repo.Manifest, label string) error {
 	took := m.Finished.Sub(m.Started)
-	lines := []string{
-		"backup\t" + m.ID,
+	lines := []string{"backup\t" + m.ID}
+	if label != "" {
+		lines = append(lines, "label\t"+label)
+	}
+	a := repo.AttemptOf(m)
+	for _, row := range report.Place(&a) {
+		lines = append(lines, row.Label+"\t"+row.Text)
+	}
+	lines = append(lines,
 		fmt.Sprintf("server\tMariaDB %s at %s, %s", m.Server.Version, m.Server.Hostname, m.Server.Datadir),
 		fmt.Sprintf("holds\t%d tables in %d databases, %d files", len(m.Tables), len(m.Directories), len(m.Files)),
 		fmt.Sprintf("size\t%s read, %s stored (%.1f : 1, %s)",
@@ -128,7 +140,7 @@ func printBackup(u *ui.UI, m *repo.Manifest) error {
 		fmt.Sprintf("redo\t%s from checkpoint %d to LSN %d; lowest head-room %s of %s",
 			ui.Size(int64(m.LSN.End-m.LSN.Checkpoint)), m.LSN.Checkpoint, m.LSN.End,
 			ui.Size(m.Redo.LowestHeadroom), ui.Size(m.Redo.Capacity)),
-	}
+	)
 	if b := m.Binlog; b != nil {
 		lines = append(lines, fmt.Sprintf("binlog\t%s %d, GTID %s", b.File, b.Position, cmp.Or(b.GTID, "none")))
 	}

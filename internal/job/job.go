@@ -48,7 +48,7 @@ type Options struct {
 	// no attempt, so that the history has none.
 	Refused func(context.Context, error) bool
 	// Result returns what the command prints as JSON.
-	Result func(*repo.Manifest, repo.Around) any
+	Result func(m *repo.Manifest, label string, around repo.Around) any
 }
 
 // Job is one backup with its hooks and notifications.
@@ -101,6 +101,9 @@ func (j *Job) Backup(
 	finally(ctx, j, lastTime, func(ctx context.Context) (any, error) { return nil, j.record(ctx, repository) })
 	return j.whole, err
 }
+
+// Label returns the hash of the label of the backup, "" if there is none.
+func (j *Job) Label() string { return j.attempt.Label }
 
 // Around returns the record of hooks and notifications so far.
 func (j *Job) Around() repo.Around { return j.around }

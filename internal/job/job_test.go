@@ -35,7 +35,7 @@ func TestHangsAfterSignal(t *testing.T) {
 		ExitCode:      func(context.Context, error) int { return 130 },
 		Advice:        func(error) []string { return nil },
 		Refused:       func(context.Context, error) bool { return false },
-		Result:        func(*repo.Manifest, repo.Around) any { return nil },
+		Result:        func(*repo.Manifest, string, repo.Around) any { return nil },
 	})
 	hang := make(chan struct{})
 	t.Cleanup(func() { close(hang) })

@@ -115,7 +115,7 @@ func (j *Job) notice() Notice {
 		n.Finished = &a.Finished
 	}
 	if j.whole != nil {
-		n.Result = j.Result(j.whole, j.around)
+		n.Result = j.Result(j.whole, j.attempt.Label, j.around)
 	}
 	return n
 }

@@ -213,6 +213,7 @@ func TestListWithoutGoodHistory(t *testing.T) {
 				want[0].Attempt = Attempt{}
 				labelOf(t, r, first).describe(&want[0].Attempt)
 			}
+			Connect(want)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("List differs (-want +got):\n%s", diff)
 			}

@@ -122,7 +122,7 @@ func (r *Repository) holdBack(ctx context.Context, p Policy, plan *Plan) (string
 	}
 	oldest := time.Time{}
 	for i := range plan.Remove {
-		t := startOf(&plan.Remove[i])
+		t := startOf(&plan.Remove[i].Summary)
 		times = append(times, t)
 		if oldest.IsZero() || t.Before(oldest) {
 			oldest = t

@@ -3,7 +3,6 @@ package repo
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 
@@ -15,14 +14,16 @@ type Summary struct {
 	Attempt                // what the label and the history say of it
 	Verified *Verification `json:"verified"`          // as of Standing, nil: never
 	Problem  string        `json:"problem,omitempty"` // why its label cannot be read
-	Broken   string        `json:"broken,omitempty"`  // which of the backups that it needs is missing or damaged
 	Denied   bool          `json:"-"`                 // Problem is that this user lacks rights
 	Newer    bool          `json:"-"`                 // Problem is that a newer mbk made it
+	Place
 }
 
 // KnownDamaged reports whether a backup is known to be damaged: a verification found it so,
 // or its label is, or one that it needs is missing or damaged.
-func (s *Summary) KnownDamaged() bool { return s.ownDamage() != "" || s.Broken != "" }
+func (s *Summary) KnownDamaged() bool {
+	return s.ownDamage() != "" || s.Broken != "" && !s.BrokenUnread
+}
 
 // ownDamage says what is known to be wrong with the objects of the backup itself, "" if
 // nothing is.
@@ -75,7 +76,13 @@ func (r *Repository) summaries(ctx context.Context, records bool) ([]Summary, er
 	}
 	// An expiry may have removed some while we read.
 	summaries = slices.DeleteFunc(summaries, func(s Summary) bool { return s.ID == "" })
-	markBroken(summaries)
+	Connect(summaries)
+	if records {
+		err = r.addPins(ctx, summaries)
+	}
+	if err != nil {
+		return nil, err
+	}
 	return summaries, nil
 }
 
@@ -155,35 +162,4 @@ func (l *Label) describe(a *Attempt) {
 	if l.Filtered && a.Filter == nil {
 		a.Filter = &Filter{} // its patterns are in the manifest
 	}
-}
-
-// markBroken finds the backups of which another that they need is missing or known to be
-// damaged.
-func markBroken(all []Summary) {
-	byID := make(map[string]*Summary, len(all))
-	for i := range all {
-		byID[all[i].ID] = &all[i]
-	}
-	for i := range all {
-		all[i].Broken = brokenBy(&all[i], byID)
-	}
-}
-
-// brokenBy says which of the backups that s needs is missing or damaged, "" if none is as
-// far as is known.
-func brokenBy(s *Summary, byID map[string]*Summary) string {
-	for range byID {
-		if s.Parent == "" {
-			return ""
-		}
-		parent := byID[s.Parent]
-		if parent == nil {
-			return fmt.Sprintf("backup %s, which it needs, is missing", s.Parent)
-		}
-		if why := parent.ownDamage(); why != "" {
-			return fmt.Sprintf("backup %s, which it needs, is damaged: %s", parent.ID, why)
-		}
-		s = parent
-	}
-	return fmt.Sprintf("backup %s, which it needs, needs it, too", s.ID)
 }

@@ -242,12 +242,7 @@ func (r *Repository) write(ctx context.Context) error {
 // *store.LockedError and names the holder. The lock ends with release or with
 // the process.
 func (r *Repository) Lock(ctx context.Context) (release func() error, err error) {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown host" // the lock does not depend on its text
-	}
-	owner := fmt.Sprintf("%s pid %d since %s", host, os.Getpid(), time.Now().UTC().Format(time.RFC3339))
-	unlock, err := r.st.Lock(ctx, lockName, owner)
+	unlock, err := r.st.Lock(ctx, lockName, lockOwner())
 	if err != nil {
 		return nil, fmt.Errorf("lock repository %s: %w", r.st, err)
 	}
@@ -267,6 +262,15 @@ func (r *Repository) Lock(ctx context.Context) (release func() error, err error)
 		}
 		return nil
 	}), nil
+}
+
+// lockOwner is what this process says of itself to whoever finds a lock held.
+func lockOwner() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host" // the lock does not depend on its text
+	}
+	return fmt.Sprintf("%s pid %d since %s", host, os.Getpid(), time.Now().UTC().Format(time.RFC3339))
 }
 
 // Holder says who works on the repository now, "" if nobody does or the store cannot

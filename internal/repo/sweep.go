@@ -58,7 +58,7 @@ func (r *Repository) Sweep(ctx context.Context) (swept []string, err error) {
 // sweepTemp removes half-written objects and returns their names.
 func (r *Repository) sweepTemp(ctx context.Context) (swept []string, err error) {
 	var failed []error
-	for _, prefix := range []string{backupsPrefix, historyPrefix, configName} {
+	for _, prefix := range []string{backupsPrefix, historyPrefix, pinsPrefix, configName} {
 		temps, err := r.st.SweepTemp(ctx, prefix)
 		swept = append(swept, temps...)
 		failed = append(failed, err)

@@ -190,8 +190,12 @@ func attemptOf(m *Manifest, l *Label) Attempt {
 }
 
 // backUp does what a backup does to a repository, roll-back included.
-func backUp(ctx context.Context, r *Repository, id string) error {
+func backUp(ctx context.Context, r *Repository, id string) error { return backUpOn(ctx, r, id, "") }
+
+// backUpOn is backUp with a parent, "" for none.
+func backUpOn(ctx context.Context, r *Repository, id, parent string) error {
 	m, d := newManifest(id), r.Draft(id)
+	m.Parent = parent
 	err := func() error {
 		for _, p := range m.Packs {
 			err := d.Put(ctx, p.Name, func(w io.Writer) error {
@@ -215,6 +219,16 @@ func mustBackUp(t testing.TB, r *Repository, started string) string {
 	t.Helper()
 	id := NewID(at(t, started), KindFull)
 	if err := backUp(t.Context(), r, id); err != nil {
+		t.Fatalf("backup %s: %v", id, err)
+	}
+	return id
+}
+
+// mustBackUpOn adds an increment on a backup and returns its id.
+func mustBackUpOn(t testing.TB, r *Repository, started, parent string) string {
+	t.Helper()
+	id := NewID(at(t, started), KindIncremental)
+	if err := backUpOn(t.Context(), r, id, parent); err != nil {
 		t.Fatalf("backup %s: %v", id, err)
 	}
 	return id

@@ -30,6 +30,7 @@ func Of(ctx context.Context, r *repo.Repository, version string) ([]prom.Family,
 	m := &meter{labels: map[string]string{"repository": r.String(), "server": hostOf(attempts)}}
 	m.attempts(attempts)
 	m.newest(backups)
+	m.full(backups)
 	m.proofs(proofs)
 	m.backups(backups)
 	if space, err := r.Space(ctx); err != nil {
@@ -130,6 +131,7 @@ func (m *meter) newest(all []repo.Summary) {
 		return
 	}
 	b := all[len(all)-1]
+	m.gauge("mbk_backup_incremental", "Whether the newest backup is an increment.", truth(b.Kind != repo.KindFull))
 	for _, g := range []struct {
 		name, help string
 		value      float64
@@ -137,6 +139,8 @@ func (m *meter) newest(all []repo.Summary) {
 		{"duration_seconds", "How long the newest backup took.", report.Duration(&b.Attempt).Seconds()},
 		{"read_bytes", "Bytes that the newest backup read from the server's files.", float64(b.BytesRead)},
 		{"stored_bytes", "Bytes that the newest backup takes in the repository.", float64(b.BytesStored)},
+		{"needs_backups", "Backups that a restore of the newest backup needs, itself included.", float64(len(b.Needs.IDs))},
+		{"needs_bytes", "Bytes that these take in the repository.", float64(b.Needs.BytesStored)},
 		{"redo_bytes", "Bytes of redo log in the newest backup.", float64(b.RedoBytes)},
 		{"lock_window_seconds", "How long the newest backup blocked DDL.", float64(b.LockMS) / 1000},
 		{"redo_headroom_low_bytes", "Bytes of redo that the server could still write at the worst moment " +
@@ -150,6 +154,20 @@ func (m *meter) newest(all []repo.Summary) {
 	} {
 		m.gauge("mbk_backup_"+g.name, g.help, g.value)
 	}
+}
+
+// full adds the metrics of the newest full backup.
+func (m *meter) full(all []repo.Summary) {
+	var newest repo.Summary
+	for _, b := range all {
+		if b.Kind == repo.KindFull && !b.KnownDamaged() {
+			newest = b
+		}
+	}
+	m.gauge("mbk_backup_full_last_timestamp_seconds",
+		"When the newest good full backup ended; 0 if there is none.", unix(newest.Finished))
+	m.gauge("mbk_backup_full_stored_bytes",
+		"Bytes that the newest good full backup takes in the repository; 0 if there is none.", float64(newest.BytesStored))
 }
 
 // proofs adds the metrics of verifications by depth, the deepest first, because it
@@ -181,16 +199,25 @@ func (m *meter) proofs(all map[string]repo.Proof) {
 
 // backups adds the metrics of all backups.
 func (m *meter) backups(all []repo.Summary) {
-	var bytes int64
-	damaged := 0
+	bytes, number := map[string]int64{}, map[string]int{}
+	damaged, pinned := 0, 0
 	for _, b := range all {
-		bytes += b.BytesStored
-		if b.Problem != "" || b.KnownDamaged() {
+		bytes[b.Kind] += b.BytesStored
+		number[b.Kind]++
+		if b.Problem != "" || b.Broken != "" || b.KnownDamaged() {
 			damaged++
 		}
+		if b.Pin != nil {
+			pinned++
+		}
 	}
-	m.gauge("mbk_repository_backups", "Backups in the repository.", float64(len(all)))
+	for _, kind := range []string{repo.KindFull, repo.KindIncremental} {
+		m.gauge("mbk_repository_backups", "Backups in the repository by kind.", float64(number[kind]), "kind", kind)
+		m.gauge("mbk_repository_stored_bytes", "Bytes that all backups of a kind take in the repository.",
+			float64(bytes[kind]), "kind", kind)
+	}
 	m.gauge("mbk_repository_damaged_backups",
-		"Backups in the repository that are known to be damaged, or whose manifest this user cannot read.", float64(damaged))
-	m.gauge("mbk_repository_stored_bytes", "Bytes that all backups take in the repository.", float64(bytes))
+		"Backups in the repository that are known to be damaged, that need a damaged or missing one, "+
+			"or that this user cannot read.", float64(damaged))
+	m.gauge("mbk_repository_pinned_backups", "Backups in the repository that are pinned.", float64(pinned))
 }

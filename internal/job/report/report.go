@@ -46,6 +46,10 @@ func Text(repository string, a repo.Attempt, proofs []repo.Verification) string 
 	r.head()
 	r.item("server", r.server())
 	r.item("repository", repository)
+	for _, row := range Place(&a) {
+		r.item(row.Label, row.Text)
+	}
+	r.item("label", a.Label)
 	const layout = "Mon 2006-01-02 15:04:05 MST"
 	r.item("started", a.Started.Local().Format(layout))
 	switch {

@@ -116,11 +116,11 @@ func TestManualHasAPageForEachCommand(t *testing.T) {
 
 func TestManualHasEveryFieldOfJSON(t *testing.T) {
 	for _, d := range cli.Documents() {
-		page := pageOfDocument(d)
-		s := document(t, page)
+		pages := pagesOf(d)
+		s := textOn(t, pages)
 		for _, field := range fields(reflect.TypeOf(d.Zero), "", repo.Summary{}, repo.Attempt{}, repo.Verification{}) {
 			if !strings.Contains(s, "`"+field+"`") {
-				t.Errorf("%s: no field `%s`", page, field)
+				t.Errorf("%s: no field `%s`", strings.Join(pages, ", "), field)
 			}
 		}
 	}
@@ -137,6 +137,7 @@ func TestFormatHasEveryFieldOfTheRepository(t *testing.T) {
 	for title, zero := range map[string]any{
 		"mbk-repository.json":          repo.Config{},
 		"The label":                    repo.Label{},
+		"Pins":                         repo.Pin{},
 		"The manifest":                 repo.Manifest{},
 		"The record of an attempt":     repo.Attempt{},
 		"What ran around an attempt":   repo.Around{},

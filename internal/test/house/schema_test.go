@@ -29,7 +29,7 @@ func TestSchemas(t *testing.T) {
 	var names []string
 	for _, d := range cli.Documents() {
 		names = append(names, d.Schema+".json")
-		m := schemaMaker{described: descriptions(document(t, pageRecord), document(t, pageOfDocument(d)))}
+		m := schemaMaker{described: descriptions(document(t, pageRecord), textOn(t, pagesOf(d)))}
 		s := m.schema(reflect.TypeOf(d.Zero), "", false)
 		s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 		s["title"] = "mbk " + d.Command + " --json"
@@ -71,17 +71,27 @@ func TestSchemas(t *testing.T) {
 	}
 }
 
-// pageOfDocument is the page of the manual that has the fields of a document.
-func pageOfDocument(d cli.Document) string {
+// pagesOf are the pages of the manual that have the fields of a document.
+func pagesOf(d cli.Document) []string {
 	switch d.Command {
 	case "progress":
-		return pageOutput
+		return []string{pageOutput}
 	case "notice":
-		return pageNotice
-	case "show": // prints what backup prints
-		return pageOfCommand("backup")
+		return []string{pageNotice}
+	case "show": // prints what backup prints, and more
+		return []string{pageOfCommand("backup"), pageOfCommand("show")}
 	}
-	return pageOfCommand(d.Command)
+	return []string{pageOfCommand(d.Command)}
+}
+
+// textOn is the text of several pages.
+func textOn(t *testing.T, pages []string) string {
+	t.Helper()
+	all := ""
+	for _, page := range pages {
+		all += document(t, page)
+	}
+	return all
 }
 
 // fieldCells finds the first two cells of the row of a field.
