@@ -81,12 +81,12 @@ func (r *Repository) describe(ctx context.Context, id string) (Attempt, error) {
 	if err != nil || !has {
 		return a, err
 	}
-	m, l, _, err := r.openID(ctx, id)
+	b, err := r.openID(ctx, id)
 	switch {
 	case err == nil:
-		a = AttemptOf(m)
-		if l != nil {
-			l.describe(&a)
+		a = AttemptOf(b.manifest)
+		if b.label != nil {
+			b.label.describe(&a)
 		}
 	case errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrDamaged): // removed meanwhile
 	case !lost(err):

@@ -25,11 +25,14 @@ type Backup struct {
 // Backup opens a backup, which Resolve finds; for Latest one whose manifest can be read,
 // if there is one. Errors: *UnknownError, ErrNewerFormat, ErrDamaged.
 func (r *Repository) Backup(ctx context.Context, idOrLatest string) (*Backup, error) {
-	m, l, labelErr, err := r.open(ctx, idOrLatest)
+	if idOrLatest == Latest {
+		return newestThat(ctx, r, r.openID)
+	}
+	id, err := r.Resolve(ctx, idOrLatest)
 	if err != nil {
 		return nil, err
 	}
-	return &Backup{repository: r, manifest: m, label: l, labelErr: labelErr}, nil
+	return r.openID(ctx, id)
 }
 
 // ID returns the id of the backup.
@@ -94,36 +97,29 @@ func (b *Backup) Strangers(ctx context.Context) ([]string, error) {
 // Latest one that can be read, if there is one.
 // Errors: *UnknownError, ErrNewerFormat, ErrDamaged.
 func (r *Repository) Manifest(ctx context.Context, idOrLatest string) (*Manifest, error) {
-	m, _, _, err := r.open(ctx, idOrLatest)
-	return m, err
-}
-
-// open reads manifest and label of a backup as Manifest does. A label that cannot be read
-// does not hide the manifest: labelErr says why.
-func (r *Repository) open(ctx context.Context, idOrLatest string) (m *Manifest, l *Label, labelErr, err error) {
-	if idOrLatest == Latest {
-		return r.openLatest(ctx)
-	}
-	id, err := r.Resolve(ctx, idOrLatest)
+	b, err := r.Backup(ctx, idOrLatest)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	return r.openID(ctx, id)
+	return b.manifest, nil
 }
 
-func (r *Repository) openID(ctx context.Context, id string) (m *Manifest, l *Label, labelErr, err error) {
-	l, labelErr = r.Label(ctx, id)
+// openID reads manifest and label of a backup. A label that cannot be read does not hide
+// the manifest: Backup.Label says why.
+func (r *Repository) openID(ctx context.Context, id string) (*Backup, error) {
+	l, labelErr := r.Label(ctx, id)
 	if labelErr != nil && (!lost(labelErr) || errors.Is(labelErr, fs.ErrNotExist) ||
 		errors.Is(labelErr, ErrNewerFormat)) {
-		return nil, nil, nil, labelErr
+		return nil, labelErr
 	}
-	if m, err = r.manifest(ctx, id, l); err != nil {
-		return nil, nil, nil, err
+	m, err := r.manifest(ctx, id, l)
+	if err != nil {
+		return nil, err
 	}
 	if labelErr != nil {
 		r.warn(fmt.Errorf("backup %s has a manifest, but no label that can be read: %w", id, labelErr))
 	}
-	return m, l, labelErr, nil
+	return &Backup{repository: r, manifest: m, label: l, labelErr: labelErr}, nil
 }
 
 // manifest reads the manifest of a backup, and compares it with the label if there is one.

@@ -97,7 +97,8 @@ func (h *hashingWriter) Write(p []byte) (int, error) {
 }
 
 // Commit makes the backup exist: it checks manifest and lineage, writes them, compares all
-// objects of the backup with what is there, and writes the label. If Commit returns an
+// objects of the backup with what is there, and writes the label, with the hash of that of
+// the parent. If Commit returns an
 // error the backup may exist nevertheless (see store.Store.Put): Discard it.
 func (d *Draft) Commit(ctx context.Context, m *Manifest, l *Lineage) error {
 	if err := d.commit(ctx, m, l); err != nil {
@@ -144,7 +145,15 @@ func (d *Draft) commit(ctx context.Context, m *Manifest, l *Lineage) error {
 	if err := d.repository.compare(ctx, d.id, objects); err != nil {
 		return err
 	}
-	return d.putLabel(ctx, newLabel(m, objects))
+	label := newLabel(m, objects)
+	if m.Parent != "" {
+		parent, err := d.repository.Label(ctx, m.Parent)
+		if err != nil {
+			return fmt.Errorf("the parent %s: %w", m.Parent, err)
+		}
+		label.ParentBLAKE3 = parent.Hash
+	}
+	return d.putLabel(ctx, label)
 }
 
 // putLabel writes the label. From then on the backup exists.

@@ -22,14 +22,17 @@ const (
 // It is small and names no table, host or folder, so that backups can be listed, copied,
 // compared with what was stored and removed without their manifests.
 type Label struct {
-	FormatVersion int       `json:"format_version"`
-	ID            string    `json:"id"`
-	Kind          string    `json:"kind"`
-	Parent        string    `json:"parent"` // "" of a full backup
-	Tool          string    `json:"tool"`
-	Started       time.Time `json:"started"`
-	Finished      time.Time `json:"finished"`
-	LSN           LSNs      `json:"lsn"`
+	FormatVersion int    `json:"format_version"`
+	ID            string `json:"id"`
+	Kind          string `json:"kind"`
+	Parent        string `json:"parent"` // "" of a full backup
+	// ParentBLAKE3 is the Hash of the parent's label: of another backup that goes by the
+	// same id, a chain is not made.
+	ParentBLAKE3 string    `json:"parent_blake3,omitempty"`
+	Tool         string    `json:"tool"`
+	Started      time.Time `json:"started"`
+	Finished     time.Time `json:"finished"`
+	LSN          LSNs      `json:"lsn"`
 	Volume
 	Size      int64    `json:"size"` // bytes of the files that a restore creates
 	Databases int      `json:"databases"`
@@ -40,7 +43,8 @@ type Label struct {
 	Objects   []Object `json:"objects"` // all other objects of the backup, by name
 
 	// Hash is the BLAKE3 of the label as it is stored, 64 hex digits. Since the label has
-	// the hashes of all other objects, it stands for the whole backup.
+	// the hashes of all other objects, and that of the parent's label, it stands for the
+	// whole backup and those that it needs.
 	Hash string `json:"-"`
 }
 
@@ -164,6 +168,9 @@ func checkKinship(id, kind, parent string) error {
 }
 
 func (l *Label) checkFacts() error {
+	if (l.Parent == "") != (l.ParentBLAKE3 == "") || l.ParentBLAKE3 != "" && !isHash(l.ParentBLAKE3) {
+		return fmt.Errorf("parent_blake3 %q of parent %q", l.ParentBLAKE3, l.Parent)
+	}
 	if l.Started.IsZero() || l.Finished.IsZero() {
 		return errors.New("no time of start or end")
 	}

@@ -48,24 +48,26 @@ func (r *Repository) NewestGood(ctx context.Context) (string, error) {
 	return good[0], nil
 }
 
-// openLatest is openID for the backup that Latest stands for: the newest that is not known
-// to be damaged and whose manifest is not. If there is none, the newest damaged one.
-func (r *Repository) openLatest(ctx context.Context) (m *Manifest, l *Label, labelErr, err error) {
+// newestThat opens the backup that Latest stands for: the newest that is not known to be
+// damaged and that open opens. If there is none, the newest damaged one that it opens.
+func newestThat[T any](
+	ctx context.Context, r *Repository, open func(ctx context.Context, id string) (T, error),
+) (none T, err error) {
 	good, damaged, err := r.latest(ctx)
 	if err != nil {
-		return nil, nil, nil, err
+		return none, err
 	}
 	var first error
 	for _, id := range slices.Concat(good, damaged) {
-		m, l, labelErr, err := r.openID(ctx, id)
+		opened, err := open(ctx, id)
 		switch {
 		case err == nil:
-			return m, l, labelErr, nil
+			return opened, nil
 		case errors.Is(err, ErrDamaged), errors.Is(err, syscall.EIO):
 			r.warn(fmt.Errorf("backup %s is passed over: %w", id, err))
-		case errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrDamaged): // removed meanwhile
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrRemoved): // removed meanwhile
 		default:
-			return nil, nil, nil, err
+			return none, err
 		}
 		if first == nil {
 			first = err
@@ -74,5 +76,5 @@ func (r *Repository) openLatest(ctx context.Context) (m *Manifest, l *Label, lab
 	if first == nil {
 		first = &UnknownError{Where: r.String(), What: "backup", ID: Latest}
 	}
-	return nil, nil, nil, first
+	return none, first
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -33,15 +34,18 @@ type outFile struct {
 	size  int64  // of the file on disk
 	head  []byte // what the file begins with before any extent
 
+	layers *repo.Layered
+
 	mu      sync.Mutex
 	created os.FileInfo // nil: not yet
-	left    int         // pieces
+	left    int         // pieces of this round
+	last    bool        // no round follows
 }
 
 // extraction writes files of a backup below a root. Nothing is written outside
 // of it whatever the manifest says, and no file is written twice.
 type extraction struct {
-	packs   pack.Opener
+	chain   *repo.Chain
 	root    *os.Root
 	as      fsuser.User // with whose rights files are made and opened
 	owner   *Owner      // nil: whoever makes them
@@ -51,23 +55,56 @@ type extraction struct {
 	made    []string        // those of them that this extraction made, the outer before the inner
 }
 
-// run extracts files. Every chunk's checksum is checked on the way; damage is
-// reported as a *pack.DamageError.
+// run extracts files, in rounds: the newest layer of each file first. Every chunk's
+// checksum is checked on the way; damage is reported as a *pack.DamageError, and bytes that
+// no layer holds as a *repo.GapError.
 func (x *extraction) run(ctx context.Context, files []*outFile) error {
 	if err := x.makeFolders(files); err != nil {
 		return err
 	}
-	var pieces []copier.Piece[*outFile]
 	for _, f := range files {
-		extents := f.Extents
-		if len(extents) == 0 {
-			extents = []pack.Extent{{}} // the file is made all the same
+		f.layers = x.chain.Layered(f.Number)
+	}
+	goesOn := func(f *outFile) bool { return !f.last }
+	for round := 0; slices.ContainsFunc(files, goesOn); round++ {
+		var pieces []copier.Piece[*outFile]
+		for _, f := range files {
+			pieces = append(pieces, f.pieces(round)...)
 		}
-		f.left = len(extents)
-		for _, e := range extents {
-			pieces = append(pieces, copier.Piece[*outFile]{From: x.packs, Number: f.Number, File: f, Extent: e})
+		if err := x.round(ctx, pieces); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// pieces returns what of the file is read in a round. In the last one there is at least one
+// piece, if only an empty one: it makes the file, if there is none yet, and completes it.
+func (f *outFile) pieces(round int) (pieces []copier.Piece[*outFile]) {
+	if f.last {
+		return nil
+	}
+	pieces, f.last = repo.Pieces(f.layers, round, f)
+	if f.last && len(pieces) == 0 {
+		pieces = []copier.Piece[*outFile]{{From: nowhere{}, File: f}}
+	}
+	f.left = len(pieces)
+	return pieces
+}
+
+// nowhere is where the pieces without bytes come from.
+type nowhere struct{}
+
+// Open implements pack.Opener.
+func (nowhere) Open(context.Context, string, int64, int64) (io.ReadCloser, error) {
+	return nil, fs.ErrNotExist
+}
+
+// String implements pack.Opener.
+func (nowhere) String() string { return "" }
+
+// round extracts the pieces of one round.
+func (x *extraction) round(ctx context.Context, pieces []copier.Piece[*outFile]) error {
 	return copier.Extract(ctx, x.workers, pieces,
 		func(ctx context.Context, r *pack.Reader, p copier.Piece[*outFile]) error {
 			if err := x.extract(ctx, r, p); err != nil {
@@ -126,17 +163,23 @@ func (x *extraction) extract(ctx context.Context, r *pack.Reader, p copier.Piece
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if e.Size > 0 {
-		to := &disk.Writer{File: f, Cached: e.Size < directFrom, WriteBack: writeBack}
+		// Fragments that newer layers leave of an extent are too small to go past the page cache.
+		cached := e.Size < directFrom || !file.layers.Single()
+		to := &disk.Writer{File: f, Cached: cached, WriteBack: writeBack}
 		sink := &copier.FileSink{File: f, Out: to, Sparse: file.Sparse, Fresh: true}
-		if err := r.Extent(ctx, p.From, p.Number, e, shiftedSink{sink, file.shift, x.meter}); err != nil {
+		if err := repo.Read(ctx, file.layers, r, p, shiftedSink{sink, file.shift, x.meter}); err != nil {
 			return err
 		}
 	}
 	file.mu.Lock()
 	defer file.mu.Unlock()
-	if file.left--; file.left > 0 {
+	if file.left--; file.left > 0 || !file.last {
 		return nil
 	}
+	if err := file.layers.Gap(); err != nil {
+		return err
+	}
+	file.layers = nil // it may be large
 	return x.as.Do(func() error { return x.complete(f, file) })
 }
 
@@ -298,7 +341,7 @@ func redoFile(m *repo.Manifest, f *repo.File, tool string) (*outFile, error) {
 
 // extractAll lays all files of a manifest down in the scratch folder.
 func (s *scratch) extractAll(
-	ctx context.Context, o Preparation, packs pack.Opener, m *repo.Manifest, ariaDir string, meter *meter.Meter,
+	ctx context.Context, o Preparation, chain *repo.Chain, m *repo.Manifest, ariaDir string, meter *meter.Meter,
 ) error {
 	files, err := outFiles(m, o.Tool)
 	if err != nil {
@@ -309,7 +352,7 @@ func (s *scratch) extractAll(
 		total += f.File.Size
 	}
 	meter.Begin(PhaseExtract, total)
-	x := &extraction{packs: packs, root: s.tree.root, as: s.tree.as, workers: o.extractors, meter: meter}
+	x := &extraction{chain: chain, root: s.tree.root, as: s.tree.as, workers: o.extractors, meter: meter}
 	if os.Geteuid() == 0 {
 		x.owner = &s.target.owner
 	}

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"mbk/copier/pack"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/internal/sys/fsuser"
@@ -42,11 +41,11 @@ func Extract(ctx context.Context, o Preparation, patterns []string, dir string) 
 		return nil, err
 	}
 	o = o.WithDefaults()
-	b, err := o.Repository.Backup(ctx, o.ID)
+	chain, err := o.Repository.Chain(ctx, o.ID)
 	if err != nil {
 		return nil, err
 	}
-	m := b.Manifest()
+	m := chain.Manifest()
 	what := fmt.Sprintf("extract from %s into %s", m.ID, dir)
 	all, err := outFiles(m, o.Tool)
 	if err != nil {
@@ -63,7 +62,7 @@ func Extract(ctx context.Context, o Preparation, patterns []string, dir string) 
 	if err := asError(what, objections); err != nil {
 		return nil, err
 	}
-	if err := r.write(ctx, o, b, files); err != nil {
+	if err := r.write(ctx, o, chain, files); err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	if slices.ContainsFunc(files, func(f *outFile) bool { return f.Class == repo.ClassRedo }) &&
@@ -128,7 +127,7 @@ func matchesTable(pattern string, t repo.Table) bool {
 }
 
 // write extracts the files, and removes them again if that fails.
-func (r *Extracted) write(ctx context.Context, o Preparation, packs pack.Opener, files []*outFile) (err error) {
+func (r *Extracted) write(ctx context.Context, o Preparation, chain *repo.Chain, files []*outFile) (err error) {
 	dir, err := extractTo(r.Dir)
 	if err != nil {
 		return err
@@ -142,7 +141,7 @@ func (r *Extracted) write(ctx context.Context, o Preparation, packs pack.Opener,
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	x := &extraction{packs: packs, root: root, workers: o.Workers, meter: meter.New(o.OnProgress)}
+	x := &extraction{chain: chain, root: root, workers: o.Workers, meter: meter.New(o.OnProgress)}
 	innodb := false
 	for _, f := range files {
 		r.Bytes += f.File.Size

@@ -147,8 +147,8 @@ func (p *Plan) checkOutside() {
 	need := map[string]int64{}
 	there, first := 0, ""
 	for _, f := range p.outside {
-		need[f.root] += room(f.File)
-		p.SpaceNeeded -= room(f.File)
+		need[f.root] += p.room(f.File)
+		p.SpaceNeeded -= p.room(f.File)
 		if _, err := os.Lstat(f.path); !errors.Is(err, fs.ErrNotExist) {
 			if there++; there == 1 {
 				first = f.path

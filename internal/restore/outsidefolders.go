@@ -122,7 +122,7 @@ func (o *outside) extract(ctx context.Context, x extraction) error {
 			files = append(files, &outFile{File: f.File, path: f.rel(), size: f.Size})
 		}
 		y := extraction{
-			packs: x.packs, root: folder.root, as: o.target.owner.user(), owner: x.owner, workers: x.workers, meter: x.meter,
+			chain: x.chain, root: folder.root, as: o.target.owner.user(), owner: x.owner, workers: x.workers, meter: x.meter,
 		}
 		if err := y.run(ctx, files); err != nil {
 			return err

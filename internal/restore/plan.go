@@ -28,6 +28,7 @@ type Plan struct {
 	KeepOld       string            `json:"keep_old"` // new name of a data directory in the target, or ""
 	Owner         Owner             `json:"owner"`
 	Raw           bool              `json:"raw"`
+	Members       []Member          `json:"members"` // the backups that it reads, the newest first
 	Files         int               `json:"files"`
 	Bytes         int64             `json:"bytes"`        // of the files
 	SpaceNeeded   int64             `json:"space_needed"` // estimate, in bytes
@@ -41,13 +42,19 @@ type Plan struct {
 	Notes         []hint.Text       `json:"notes"`
 
 	opts     Options
-	backup   *repo.Backup
+	chain    *repo.Chain
 	manifest *repo.Manifest // of what is restored of the backup
 	whole    bool           // all bytes of the packs are read, those that no file refers to as well
 	older    bool           // Mariadbd is an older maintenance release than the source's
 	outside  []outsideFile
 	target   target
 	settings mariadbd.Settings
+}
+
+// Member is a backup that a restore reads.
+type Member struct {
+	ID    string `json:"id"`
+	Bytes int64  `json:"bytes"` // of its packs, as far as they may be needed
 }
 
 // Manifest is the manifest of the backup.
@@ -66,14 +73,14 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 		return nil, err
 	}
 	o.Preparation = o.WithDefaults()
-	b, err := o.Repository.Backup(ctx, o.ID)
+	chain, err := o.Repository.Chain(ctx, o.ID)
 	if err != nil {
 		return nil, err
 	}
-	m := b.Manifest()
+	m := chain.Manifest()
 	f, unmatched := filterOf(o, m)
 	p := newPlan(o, applyFilter(m, f))
-	p.backup = b
+	p.read(chain)
 	p.whole = o.Filter.Empty() // else only what is needed is read
 	p.checkFilteredExternal(m)
 	p.addObjection(unmatched...)
@@ -92,7 +99,7 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	p.checkOutside()
 	p.checkGalera()
 	if o.upgrades() { // which may rebuild a table
-		p.SpaceNeeded += largest(p.manifest)
+		p.SpaceNeeded += p.largest()
 	}
 	if t.path != "" {
 		p.checkSpace(t.parent(), len(objections) == 0)
@@ -117,9 +124,9 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 // PlanIn plans to prepare a backup in a folder for scratch, and never to place it: the
 // target is not made, only its scratch folder is. An *ObjectionsError says what stands
 // against it.
-func PlanIn(ctx context.Context, o Preparation, b *repo.Backup, dir, purpose string) (*Plan, error) {
-	p := newPlan(Options{Preparation: o.WithDefaults()}, b.Manifest())
-	p.backup = b
+func PlanIn(ctx context.Context, o Preparation, chain *repo.Chain, dir, purpose string) (*Plan, error) {
+	p := newPlan(Options{Preparation: o.WithDefaults()}, chain.Manifest())
+	p.read(chain)
 	object := func(o ...Objection) error {
 		p.addObjection(o...)
 		return asError(fmt.Sprintf("start a server on it in %s", dir), p.Objections)
@@ -210,18 +217,11 @@ func newPlan(o Options, m *repo.Manifest) *Plan {
 	p := &Plan{
 		ID: m.ID, ServerVersion: m.Server.Version, Target: o.Target, Raw: o.Raw, opts: o,
 		Outside: []OutsideFile{}, Config: []string{}, Objections: []Objection{}, Warnings: []string{},
-		Notes: []hint.Text{}, manifest: m,
-	}
-	if m.Parent != "" || m.Kind != repo.KindFull {
-		p.addObjection(Objection{
-			Problem: fmt.Sprintf("backup %s is of kind %q, which this mbk does not restore", m.ID, m.Kind),
-			Hint:    hint.Text("use the mbk that made it: " + m.Tool),
-		})
+		Notes: []hint.Text{}, Members: []Member{}, manifest: m,
 	}
 	for _, f := range m.Files {
 		p.Files++
 		p.Bytes += f.Size
-		p.SpaceNeeded += room(&f)
 		if strings.HasSuffix(f.Path, ".isl") {
 			p.addObjection(Objection{Problem: fmt.Sprintf("%s leads the server to a file outside of the data directory, which "+
 				"the backup does not hold", f.Path)})
@@ -233,6 +233,24 @@ func newPlan(o Options, m *repo.Manifest) *Plan {
 		p.addObjection(Objection{Problem: err.Error()})
 	}
 	return p
+}
+
+// read makes the plan one of reading a chain, and works out what that takes.
+func (p *Plan) read(chain *repo.Chain) {
+	p.chain = chain
+	bytes := map[string]int64{}
+	for i := range p.manifest.Files {
+		f := &p.manifest.Files[i]
+		p.SpaceNeeded += p.room(f)
+		for _, l := range chain.LayersOf(f.Number) {
+			for _, e := range l.Extents {
+				bytes[l.Member] += e.Length
+			}
+		}
+	}
+	for _, m := range chain.Members() {
+		p.Members = append(p.Members, Member{ID: m.ID, Bytes: bytes[m.ID]})
+	}
 }
 
 // addObjection adds objections.
@@ -250,23 +268,25 @@ func (p *Plan) note(format string, args ...any) {
 
 // room is the space that a file will take. Of a file with holes its share of the
 // packs gives an idea.
-func room(f *repo.File) int64 {
+func (p *Plan) room(f *repo.File) int64 {
 	if !f.Sparse {
 		return f.Size
 	}
 	var stored int64
-	for _, e := range f.Extents {
-		stored += e.Length
+	for _, l := range p.chain.LayersOf(f.Number) {
+		for _, e := range l.Extents {
+			stored += e.Length
+		}
 	}
 	return min(f.Size, stored+stored/4)
 }
 
 // largest is the size of the largest tablespace.
-func largest(m *repo.Manifest) int64 {
+func (p *Plan) largest() int64 {
 	var size int64
-	for i := range m.Files {
-		if f := &m.Files[i]; f.Class == repo.ClassInnoDB && (f.Space == nil || *f.Space != 0) {
-			size = max(size, room(f))
+	for i := range p.manifest.Files {
+		if f := &p.manifest.Files[i]; f.Class == repo.ClassInnoDB && (f.Space == nil || *f.Space != 0) {
+			size = max(size, p.room(f))
 		}
 	}
 	return size
@@ -401,6 +421,22 @@ func readableFor(name string, owner Owner) error {
 	return nil
 }
 
+// describeChain notes what an increment needs.
+func (p *Plan) describeChain() {
+	if len(p.Members) == 1 {
+		return
+	}
+	var others []string
+	var bytes int64
+	for _, m := range p.Members {
+		if bytes += m.Bytes; m.ID != p.ID {
+			others = append(others, m.ID)
+		}
+	}
+	p.note("%s is an increment: %s are read, up to %s of %s and of %s", p.ID, printable.Count(len(p.Members), "backup"),
+		humanize.IBytes(uint64(bytes)), p.ID, printable.List(others))
+}
+
 // describe notes what whoever restores should know.
 func (p *Plan) describe() {
 	m := p.manifest
@@ -409,6 +445,7 @@ func (p *Plan) describe() {
 		p.Config = configLines(m, p.Upgrade.found.Release)
 	}
 	p.Config = withOptions(p.Config, p.opts.MariadbdArgs)
+	p.describeChain()
 	p.describeExternal()
 	p.Notes = append(p.Notes, hint.Plain(leftOutNotes(m)...)...)
 	if n := len(m.Damaged); n > 0 {

@@ -59,14 +59,14 @@ func (b *Prepared) extract(ctx context.Context) error {
 	if err := b.scratch.outside.open(p.outside); err != nil {
 		return err
 	}
-	if err := b.scratch.extractAll(ctx, p.opts.Preparation, p.backup, p.manifest, p.settings.AriaDir,
+	if err := b.scratch.extractAll(ctx, p.opts.Preparation, p.chain, p.manifest, p.settings.AriaDir,
 		b.meter); err != nil {
 		return err
 	}
 	if !p.whole {
 		return nil
 	}
-	return checkUnreferenced(ctx, p.backup, p.opts.Workers)
+	return checkUnreferenced(ctx, p.chain.Backup(), p.opts.Workers)
 }
 
 // recover has the real server recover the files.

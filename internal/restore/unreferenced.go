@@ -11,7 +11,9 @@ import (
 )
 
 // gap is a run of bytes of a pack that no file of the backup refers to: the first
-// copies of files that changed and were copied again.
+// copies of files that changed and were copied again. What the manifest refers to and a
+// newer layer covers is none, nor is anything that an older member of a chain holds: who
+// restores that one reads it.
 type gap struct {
 	pack           string
 	offset, length int64
@@ -23,6 +25,11 @@ func unreferenced(m *repo.Manifest) []gap {
 	for _, f := range m.Files {
 		for _, e := range f.Extents {
 			used[e.Pack] = append(used[e.Pack], e)
+		}
+		for _, p := range f.Earlier {
+			for _, e := range p.Extents {
+				used[e.Pack] = append(used[e.Pack], e)
+			}
 		}
 	}
 	var found []gap

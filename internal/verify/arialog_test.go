@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +71,19 @@ func TestVerifyAriaLog(t *testing.T) {
 	}
 }
 
+// stored reads files of a manifest that is in no repository.
+type stored struct {
+	m    *repo.Manifest
+	from pack.Opener
+}
+
+// Layered implements layered.
+func (s stored) Layered(number uint32) *repo.Layered {
+	i := slices.IndexFunc(s.m.Files, func(f repo.File) bool { return f.Number == number })
+	f := &s.m.Files[i]
+	return repo.NewLayered(f, []repo.Layer{{From: s.from, Number: number, Extents: f.Extents}}, []string{s.m.ID})
+}
+
 // storeLog stores log file 7 in a backup of nothing else.
 func storeLog(t *testing.T, log []byte) *verification {
 	t.Helper()
@@ -95,7 +109,7 @@ func storeLog(t *testing.T, log []byte) *verification {
 		Extents: r.Extents}}
 	o := Options{Preparation: restore.Preparation{Workers: 1}}
 	return &verification{
-		o: o.withDefaults(), m: m, packs: mem, meter: meter.New(nil), findings: newFindings(m.ID, repo.DepthPages,
+		o: o.withDefaults(), m: m, files: stored{m, mem}, meter: meter.New(nil), findings: newFindings(m.ID, repo.DepthPages,
 			time.Now()),
 	}
 }

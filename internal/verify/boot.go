@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 
-	"mbk/copier/pack"
 	"mbk/internal/hint"
 	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
@@ -24,12 +23,9 @@ type bootDepth struct {
 func (d *bootDepth) run(ctx context.Context) (err error) {
 	found := d.count()
 	d.files, err = d.plan.Prepare(ctx)
-	if _, ok := errors.AsType[*pack.DamageError](err); ok { // since it was read the first time
-		one, err := damageOf(err)
-		if one != nil {
-			d.add(*one)
-		}
-		return err
+	if one, _ := damageOf(err); one != nil { // since it was read the first time
+		d.add(*one)
+		return nil
 	}
 	if _, ran := errors.AsType[*mariadbd.RunError](err); ran || err == nil {
 		d.report.Server = d.plan.Mariadbd.Version

@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -24,6 +23,8 @@ type pageCheck struct {
 	full  bool                               // no page may be all zeros
 	fail  func(err error)                    // takes in a damaged page
 
+	layers          *repo.Layered // while it is read
+	damaged         atomic.Bool   // not all of it could be read
 	checked, failed atomic.Int64
 }
 
@@ -135,31 +136,6 @@ func (s *headFirst) Zero(off, n int64) error {
 		return err
 	}
 	return s.rest.Zero(off, n)
-}
-
-// errEnough ends an extraction of which only the beginning was wanted.
-var errEnough = errors.New("enough was read")
-
-// headSink keeps the first bytes of a file.
-type headSink struct{ b []byte }
-
-// WriteAt implements pack.Sink.
-func (s *headSink) WriteAt(p []byte, off int64) (int, error) {
-	if off < int64(len(s.b)) {
-		copy(s.b[off:], p)
-	}
-	return len(p), s.enough(off + int64(len(p)))
-}
-
-// Zero implements pack.Sink.
-func (s *headSink) Zero(off, n int64) error { return s.enough(off + n) }
-
-// enough reports whether the beginning is complete.
-func (s *headSink) enough(end int64) error {
-	if end >= int64(len(s.b)) {
-		return errEnough
-	}
-	return nil
 }
 
 // countedSink passes on what an Extractor delivers, and counts it.

@@ -184,30 +184,52 @@ func (d *pagesDepth) ariaCheck(c *pageCheck, head []byte) {
 	}
 }
 
-// beginning reads the first n bytes of a file.
-func (d *pagesDepth) beginning(ctx context.Context, x *pack.Reader, f *repo.File, n int64) ([]byte, error) {
-	head := &headSink{b: make([]byte, n)}
-	for _, e := range f.Extents {
-		err := x.Extent(ctx, d.packs, f.Number, e, head)
-		if errors.Is(err, errEnough) || e.Start+e.Size >= n && err == nil {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
+// readAll reads all files in rounds, the newest layer of each first: every page of the
+// final state once.
+func (d *pagesDepth) readAll(ctx context.Context, checks []*pageCheck) error {
+	for _, c := range checks {
+		c.layers = d.files.Layered(c.file.Number)
 	}
-	return head.b, nil
+	left := checks
+	for round := 0; len(left) > 0; round++ {
+		var pieces []copier.Piece[*pageCheck]
+		var ended, goOn []*pageCheck
+		for _, c := range left {
+			more, last := repo.Pieces(c.layers, round, c)
+			pieces = append(pieces, more...)
+			if last {
+				ended = append(ended, c)
+			} else {
+				goOn = append(goOn, c)
+			}
+		}
+		if err := copier.Extract(ctx, d.o.Workers, pieces, d.readPiece); err != nil {
+			return err
+		}
+		for _, c := range ended {
+			if !c.damaged.Load() {
+				if err := d.addDamage(c, c.layers.Gap()); err != nil {
+					return err
+				}
+			}
+			c.layers = nil // it may be large
+		}
+		// What an older layer has in the place of damaged bytes is not what was there.
+		left = slices.DeleteFunc(goOn, func(c *pageCheck) bool { return c.damaged.Load() })
+	}
+	return nil
 }
 
-// readAll reads every extent of the files, several at a time.
-func (d *pagesDepth) readAll(ctx context.Context, checks []*pageCheck) error {
-	var pieces []copier.Piece[*pageCheck]
-	for _, c := range checks {
-		for _, e := range c.file.Extents {
-			pieces = append(pieces, copier.Piece[*pageCheck]{From: d.packs, Number: c.file.Number, File: c, Extent: e})
-		}
+// addDamage makes a finding of an error that was met when a file was read, if it tells of
+// damage, else it returns the error.
+func (d *pagesDepth) addDamage(c *pageCheck, err error) error {
+	f, err := damageOf(err)
+	if f != nil {
+		c.damaged.Store(true)
+		f.File = c.file.Path
+		d.add(*f)
 	}
-	return copier.Extract(ctx, d.o.Workers, pieces, d.readPiece)
+	return err
 }
 
 // readPiece reads and checks one extent.
@@ -215,7 +237,8 @@ func (d *pagesDepth) readPiece(ctx context.Context, x *pack.Reader, p copier.Pie
 	c := p.File
 	var sink pack.Sink = &pageSink{check: c}
 	of, n := c.headOf()
-	if of == c.file && p.Extent.Start == 0 && p.Extent.Size >= n { // as most files begin, so that nothing is read twice
+	if of == c.file && c.layers.Single() && p.Extent.Start == 0 && p.Extent.Size >= n {
+		// Most files begin like this: so nothing is read twice.
 		sink = &headFirst{n: int(n), rest: sink, use: func(head []byte) {
 			c.once.Do(func() { d.prepare(c, head) })
 		}}
@@ -223,7 +246,7 @@ func (d *pagesDepth) readPiece(ctx context.Context, x *pack.Reader, p copier.Pie
 		c.once.Do(func() {
 			var head []byte
 			if of != nil {
-				head, err = d.beginning(ctx, x, of, n)
+				head, err = d.files.Layered(of.Number).Head(ctx, x, n)
 			}
 			if err == nil {
 				d.prepare(c, head)
@@ -231,12 +254,7 @@ func (d *pagesDepth) readPiece(ctx context.Context, x *pack.Reader, p copier.Pie
 		})
 	}
 	if err == nil {
-		err = x.Extent(ctx, p.From, p.Number, p.Extent, countedSink{sink, d.meter})
+		err = repo.Read(ctx, c.layers, x, p, countedSink{sink, d.meter})
 	}
-	f, err := damageOf(err)
-	if f != nil {
-		f.File = c.file.Path
-		d.add(*f)
-	}
-	return err
+	return d.addDamage(c, err)
 }

@@ -23,7 +23,7 @@ func (d *pagesDepth) redo(ctx context.Context) error {
 	defer e.Close()
 	sink := &logSink{log: log}
 	for _, x := range f.Extents {
-		err := e.Extent(ctx, d.packs, f.Number, x, countedSink{sink, d.meter})
+		err := e.Extent(ctx, d.chain.Backup(), f.Number, x, countedSink{sink, d.meter})
 		if err != nil && sink.err != nil {
 			d.add(repo.Finding{File: f.Path, Problem: sink.err.Error()})
 			return nil

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"golang.org/x/sync/errgroup"
@@ -10,58 +11,83 @@ import (
 	"mbk/copier/pack"
 	"mbk/internal/repo"
 	"mbk/internal/ui/meter"
+	"mbk/internal/ui/printable"
 )
 
 // storedDepth proves that the objects are as they were written.
 type storedDepth struct{ *verification }
 
-// run reads every object of the backup and compares it with the hash in the label. (The
-// label carries its own, and has been read.)
+// run reads every object of the backup and of those that it needs, and compares it with
+// the hash in the label. (The labels carry their own, and have been read.)
 func (d *storedDepth) run(ctx context.Context) error {
 	found := d.count()
-	label, err := d.backup.Label()
-	if errors.Is(err, repo.ErrDamaged) {
-		d.add(repo.Finding{Object: d.backup.String(), Problem: err.Error()})
+	members := d.chain.Members()
+	objects := make([][]repo.Object, len(members))
+	var total int64
+	for i := range members {
+		label, err := members[i].Label()
+		if errors.Is(err, repo.ErrDamaged) {
+			d.add(repo.Finding{Object: members[i].From.String(), Problem: err.Error()})
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		objects[i] = label.Objects
+		for _, o := range label.Objects {
+			total += o.Size
+		}
+	}
+	if d.count() > found {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	var total int64
-	for _, o := range label.Objects {
-		total += o.Size
-	}
 	d.meter.Begin(PhaseStored, total)
-	group, reading := errgroup.WithContext(ctx)
-	group.SetLimit(d.o.Workers)
-	packs := counted{d.packs, d.meter}
-	for _, o := range label.Objects {
-		group.Go(func() error {
-			err := pack.CheckHash(reading, packs, o.Name, o.Size, o.BLAKE3)
-			if f, err := damageOf(err); f != nil {
-				d.add(*f)
-				return nil
-			} else if err != nil {
-				return err
-			}
-			d.read(o.Size)
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
+	if err := d.objects(ctx, objects); err != nil {
 		return err
 	}
 	d.meter.End()
-	strangers, err := d.backup.Strangers(ctx)
-	if err != nil {
-		return err
+	named := 0
+	for i := range members {
+		strangers, err := members[i].Strangers(ctx)
+		if err != nil {
+			return err
+		}
+		for _, name := range strangers {
+			d.note("%s is not part of the backup", name)
+		}
+		d.read(0) // the label
+		named += len(objects[i])
 	}
-	for _, name := range strangers {
-		d.note("%s is not part of the backup", name)
+	what := fmt.Sprintf("the label and all %d objects that it names are", named)
+	if len(members) > 1 {
+		what = fmt.Sprintf("the labels of %d backups (%s) and all %d objects that they name are", len(members),
+			printable.List(d.chain.IDs()), named)
 	}
-	d.read(0) // the label
-	d.prove(found, "the label and all %d objects that it names are as they were written", len(label.Objects))
+	d.prove(found, "%s as they were written", what)
 	return nil
+}
+
+// objects compares the objects of each member with their hashes.
+func (d *storedDepth) objects(ctx context.Context, objects [][]repo.Object) error {
+	group, reading := errgroup.WithContext(ctx)
+	group.SetLimit(d.o.Workers)
+	for i, member := range d.chain.Members() {
+		packs := counted{member.From, d.meter}
+		for _, o := range objects[i] {
+			group.Go(func() error {
+				err := pack.CheckHash(reading, packs, o.Name, o.Size, o.BLAKE3)
+				if f, err := damageOf(err); f != nil {
+					d.add(*f)
+					return nil
+				} else if err != nil {
+					return err
+				}
+				d.read(o.Size)
+				return nil
+			})
+		}
+	}
+	return group.Wait()
 }
 
 // counted opens packs whose reads are counted by a meter.

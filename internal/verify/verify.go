@@ -77,11 +77,17 @@ type verification struct {
 	*findings
 
 	o        Options
-	backup   *repo.Backup
-	m        *repo.Manifest // of the backup
-	packs    pack.Opener    // of the backup
-	problems repo.Problems  // of the source
+	chain    *repo.Chain      // the backup and what it needs
+	files    layered          // of the backup
+	broken   *repo.ChainError // why there is no chain: because of another member
+	m        *repo.Manifest   // of the backup
+	problems repo.Problems    // of the source
 	meter    *meter.Meter
+}
+
+// layered reads files of a backup by their numbers: a *repo.Chain.
+type layered interface {
+	Layered(number uint32) *repo.Layered
 }
 
 // Verify proves that a backup can be restored, as far as Options.Depth goes, and keeps
@@ -120,19 +126,23 @@ func refused(err error) bool {
 // run goes from depth to depth.
 func (v *verification) run(ctx context.Context) error {
 	var err error
-	v.backup, err = v.o.Repository.Backup(ctx, v.report.ID)
+	v.chain, err = v.o.Repository.Chain(ctx, v.report.ID)
 	if errors.Is(err, repo.ErrDamaged) {
-		v.add(repo.Finding{Object: repo.Folder(v.report.ID), Problem: err.Error()})
+		of := v.report.ID
+		if broken, ok := errors.AsType[*repo.ChainError](err); ok {
+			v.broken, of = broken, broken.Parent
+		}
+		v.add(repo.Finding{Object: repo.Folder(of), Problem: err.Error()})
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	v.m, v.packs = v.backup.Manifest(), v.backup
+	v.m, v.files = v.chain.Manifest(), v.chain
 	v.problems = v.m.Problems()
 	boot := &bootDepth{verification: v}
 	if v.o.Depth == repo.DepthBoot { // before all is read, which may take hours
-		if boot.plan, err = restore.PlanIn(ctx, v.o.Preparation, v.backup, v.o.Scratch, "verify"); err != nil {
+		if boot.plan, err = restore.PlanIn(ctx, v.o.Preparation, v.chain, v.o.Scratch, "verify"); err != nil {
 			return err
 		}
 	}
@@ -187,6 +197,7 @@ func (v *verification) finish(ctx context.Context, failed error) (*Report, error
 		Objects: r.Objects, Bytes: r.Bytes, Pages: r.Pages, Tables: r.Tables,
 		FindingCount: len(r.Findings), Findings: r.Findings, AsOnSource: r.AsOnSource,
 	})
+	err = errors.Join(err, v.recordMembers(ctx))
 	if failed != nil && err != nil {
 		err = &UndoneError{err}
 	}
@@ -199,6 +210,9 @@ func (v *verification) finish(ctx context.Context, failed error) (*Report, error
 // gives an input/output error is none: the bytes may be whole, and it is only now that
 // they cannot be reached; if they are lost, the next verification meets it too.
 func damageOf(err error) (*repo.Finding, error) {
+	if gap, ok := errors.AsType[*repo.GapError](err); ok {
+		return &repo.Finding{File: gap.File, Problem: gap.Problem()}, nil
+	}
 	damage, ok := errors.AsType[*pack.DamageError](err)
 	switch {
 	case !ok:

@@ -205,12 +205,12 @@ func testVerifyFindings(t *testing.T, f *coldbackup.Fixture, _ string) {
 func testNewPages(t *testing.T, f *coldbackup.Fixture, _ string) {
 	m := *f.Manifest
 	m.LSN.End = 20000
-	b, err := f.Repository.Backup(t.Context(), m.ID)
+	chain, err := f.Repository.Chain(t.Context(), m.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	v := &verification{
-		o: options(f, repo.DepthPages).withDefaults(), m: &m, packs: b,
+		o: options(f, repo.DepthPages).withDefaults(), m: &m, chain: chain, files: chain,
 		meter: meter.New(nil), findings: newFindings(m.ID, repo.DepthPages, time.Now()),
 	}
 	if err := (&pagesDepth{v}).run(t.Context()); err != nil {
