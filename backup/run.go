@@ -73,7 +73,7 @@ func prepare(ctx context.Context, o Options) (found *preflight.Report, release f
 	if release, err = o.Repository.Lock(ctx); err != nil {
 		return found, nil, err
 	}
-	swept, err := o.Repository.Sweep(ctx)
+	swept, err := o.Repository.Sweep(ctx, repo.SweepOptions{})
 	if ctx.Err() != nil {
 		return found, nil, errors.Join(err, release())
 	}

@@ -251,7 +251,7 @@ func TestBackUpFailsAtEveryPoint(t *testing.T) {
 			if len(ids) == 0 || ids[0] != before {
 				t.Errorf("listed: %q, want the backup from before", ids)
 			}
-			if _, err := r.Sweep(t.Context()); err != nil {
+			if _, err := r.Sweep(t.Context(), SweepOptions{}); err != nil {
 				t.Fatalf("Sweep: %v", err)
 			}
 			if got := wantListedWhole(t, r); len(got) != len(ids) {
@@ -311,7 +311,7 @@ func TestSweep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	swept, err := r.Sweep(t.Context())
+	swept, err := r.Sweep(t.Context(), SweepOptions{})
 	if err != nil || strings.Join(swept, " ") != halfExpired+" "+dead {
 		t.Fatalf("Sweep = %q, %v; want %s and %s", swept, err, halfExpired, dead)
 	}
@@ -332,7 +332,7 @@ func TestSweep(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("history differs (-want +got):\n%s", diff)
 	}
-	if swept, err := r.Sweep(t.Context()); err != nil || len(swept) > 0 {
+	if swept, err := r.Sweep(t.Context(), SweepOptions{}); err != nil || len(swept) > 0 {
 		t.Errorf("second Sweep = %q, %v; want nothing", swept, err)
 	}
 }
@@ -349,10 +349,10 @@ func TestSweepFailsAtEveryPoint(t *testing.T) {
 				}
 			}
 		},
-		func(ctx context.Context, r *Repository) error { _, err := r.Sweep(ctx); return err },
+		func(ctx context.Context, r *Repository) error { _, err := r.Sweep(ctx, SweepOptions{}); return err },
 		func(t *testing.T, r *Repository) {
 			wantIDs(t, r, kept)
-			if _, err := r.Sweep(t.Context()); err != nil {
+			if _, err := r.Sweep(t.Context(), SweepOptions{}); err != nil {
 				t.Fatalf("next Sweep: %v", err)
 			}
 			wantIDs(t, r, kept)
@@ -385,7 +385,7 @@ func TestSweepTemporaryFiles(t *testing.T) {
 	if err := st.Delete(t.Context(), attemptName(id)); err != nil {
 		t.Fatal(err)
 	}
-	swept, err := r.Sweep(t.Context())
+	swept, err := r.Sweep(t.Context(), SweepOptions{})
 	if err != nil || len(swept) != 4 {
 		t.Errorf("Sweep = %q, %v; want four files", swept, err)
 	}

@@ -27,14 +27,17 @@ type Draft struct {
 	repository *Repository
 	id         string
 
-	mu      sync.Mutex
-	objects map[string]Object // that are stored, by name
-	label   *Label            // nil until Commit
+	mu       sync.Mutex
+	objects  map[string]Object // that are stored, by name
+	label    *Label            // nil until Commit
+	adopted  []string          // ids of the interrupted attempts on which it continues, newest first
+	progress int               // progress objects so far
+	recorded map[string]bool   // these and their packs
 }
 
 // Draft returns the draft of a backup of that id, which FreshID has found.
 func (r *Repository) Draft(id string) *Draft {
-	return &Draft{repository: r, id: id, objects: map[string]Object{}}
+	return &Draft{repository: r, id: id, objects: map[string]Object{}, recorded: map[string]bool{}}
 }
 
 // ID returns the id that the backup will have.
@@ -166,8 +169,9 @@ func (d *Draft) putLabel(ctx context.Context, l *Label) error {
 		return err
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.label = l
+	d.mu.Unlock()
+	d.forget(ctx, l)
 	return nil
 }
 
@@ -227,5 +231,10 @@ func (r *Repository) sizesIn(ctx context.Context, id string) (map[string]int64, 
 	return sizes, nil
 }
 
-// Discard removes all objects of the backup, written or not committed.
-func (d *Draft) Discard(ctx context.Context) error { return d.repository.Discard(ctx, d.id) }
+// Discard removes all objects of the draft, its label first. What it has adopted stays.
+func (d *Draft) Discard(ctx context.Context) error {
+	if err := d.repository.wantLocked(); err != nil {
+		return fmt.Errorf("discard %s: %w", d.id, err)
+	}
+	return d.repository.discard(ctx, d.id)
+}

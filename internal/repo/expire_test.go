@@ -95,7 +95,7 @@ func TestExpireFailsAtEveryPoint(t *testing.T) {
 			if !listed[ids[4]] || !listed[ids[3]] {
 				t.Errorf("a backup to be kept is gone; listed: %v", listed)
 			}
-			if _, err := r.Sweep(t.Context()); err != nil {
+			if _, err := r.Sweep(t.Context(), SweepOptions{}); err != nil {
 				t.Fatalf("Sweep: %v", err)
 			}
 			if _, err := r.Expire(t.Context(), Policy{Last: 2}, ExpireOptions{Now: late}); err != nil {

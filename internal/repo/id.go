@@ -10,6 +10,7 @@ import (
 
 	"mbk/internal/fault"
 	"mbk/internal/hint"
+	"mbk/internal/repo/store"
 	"mbk/internal/ui/printable"
 )
 
@@ -174,7 +175,7 @@ func (r *Repository) IDs(ctx context.Context) ([]string, error) {
 type stored struct {
 	id      string
 	whole   bool // has a label
-	objects []string
+	objects []store.Object
 	err     error // why it cannot be looked into, nil if it can
 }
 
@@ -200,7 +201,7 @@ func (r *Repository) folders(ctx context.Context) ([]stored, error) {
 			f.err = o.Err
 			continue
 		}
-		f.objects = append(f.objects, o.Name)
+		f.objects = append(f.objects, o)
 		f.whole = f.whole || base == labelBase
 	}
 	folders := make([]stored, 0, len(byID))

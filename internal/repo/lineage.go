@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"mbk/copier/pack"
 	"mbk/internal/hint"
 	"mbk/internal/innodb"
 	"mbk/internal/repo/store"
@@ -284,22 +283,4 @@ func (r *Repository) Lineage(ctx context.Context, id string) (*Lineage, error) {
 		err = hint.Wrap(err, hint.DamagedBackup)
 	}
 	return l, err
-}
-
-// Progress is what an attempt has stored in one pack, with what resuming must know of the
-// files in it. There is one object for each finished pack.
-type Progress struct {
-	Lineage          // of the files in this pack
-	Kind    string   // of the backup that was being made
-	Parent  string   // "" of a full backup
-	Adopted []string // ids of the interrupted attempts on which it continued, newest first
-	Object  Object   // the pack; without a name if nothing had to be stored
-	Pack    pack.Pack
-	Parts   []Part // what of which file was read, and is in the pack as far as it had to be
-}
-
-// Part is a part of a file that a pass has read.
-type Part struct {
-	Number uint32      // of the file
-	Extent pack.Extent // Length 0: nothing of it had to be stored
 }

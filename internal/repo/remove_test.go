@@ -226,7 +226,7 @@ func TestRemovalsFailAtEveryPoint(t *testing.T) {
 						t.Errorf("%s is gone; listed: %q", id, listed)
 					}
 				}
-				if _, err := r.Sweep(t.Context()); err != nil {
+				if _, err := r.Sweep(t.Context(), SweepOptions{}); err != nil {
 					t.Fatalf("Sweep: %v", err)
 				}
 				if err := remove.do(t.Context(), r); err != nil {

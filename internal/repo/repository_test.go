@@ -240,7 +240,7 @@ func TestChangesNeedTheLock(t *testing.T) {
 	for name, change := range map[string]func() error{
 		"Commit":  func() error { return unlocked.Draft(id).Commit(ctx, newManifest(id), newLineage(newManifest(id))) },
 		"Discard": func() error { return unlocked.Discard(ctx, id) },
-		"Sweep":   func() error { _, err := unlocked.Sweep(ctx); return err },
+		"Sweep":   func() error { _, err := unlocked.Sweep(ctx, SweepOptions{}); return err },
 		"Expire":  func() error { _, err := unlocked.Expire(ctx, Policy{Last: 1}, ExpireOptions{Now: late}); return err },
 	} {
 		if err := change(); !errors.Is(err, ErrNotLocked) {
@@ -262,7 +262,7 @@ func TestCancelled(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"Commit":          func() error { return r.Draft(id).Commit(ctx, newManifest(id), newLineage(newManifest(id))) },
 		"Discard":         func() error { return r.Discard(ctx, id) },
-		"Sweep":           func() error { _, err := r.Sweep(ctx); return err },
+		"Sweep":           func() error { _, err := r.Sweep(ctx, SweepOptions{}); return err },
 		"Expire":          func() error { _, err := r.Expire(ctx, Policy{Last: 1}, ExpireOptions{Now: late}); return err },
 		"List":            func() error { _, err := r.List(ctx); return err },
 		"Manifest":        func() error { _, err := r.Manifest(ctx, Latest); return err },

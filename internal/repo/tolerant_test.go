@@ -152,7 +152,7 @@ func TestOneBadObjectStopsNothing(t *testing.T) {
 			if slices.Sort(warnings); len(slices.Compact(slices.Clone(warnings))) != len(warnings) {
 				t.Errorf("a warning twice: %q", warnings)
 			}
-			if _, err := r.Sweep(t.Context()); tt.sweep == "" && err != nil || tt.sweep != "" &&
+			if _, err := r.Sweep(t.Context(), SweepOptions{}); tt.sweep == "" && err != nil || tt.sweep != "" &&
 				(err == nil || !strings.Contains(err.Error(), tt.sweep)) {
 				t.Errorf("Sweep = %v, want %q", err, tt.sweep)
 			}

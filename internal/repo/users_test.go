@@ -68,7 +68,7 @@ func useRepository(ctx context.Context, command, id, path string) error {
 			}
 			break
 		}
-		if _, err = r.Sweep(ctx); err == nil {
+		if _, err = r.Sweep(ctx, SweepOptions{}); err == nil {
 			err = backUp(ctx, r, id)
 		}
 	}
@@ -201,7 +201,7 @@ func TestWhatRootLeftBehind(t *testing.T) {
 					t.Errorf("%s: %+v", list[i].ID, list[i])
 				}
 			}
-			if _, err := r.Sweep(t.Context()); err != nil {
+			if _, err := r.Sweep(t.Context(), SweepOptions{}); err != nil {
 				t.Errorf("Sweep = %v", err)
 			}
 			if err := backUp(t.Context(), r, NewID(time.Now(), KindFull)); err != nil {
