@@ -37,7 +37,6 @@ type attempt struct {
 	redo    *redoCopy
 	imports *imports // what the redo does not tell
 	held    *heldTables
-	lineage *ancestry
 	final   *finalState
 }
 
@@ -74,11 +73,7 @@ func runAttempt(
 	ctx context.Context, o Options, found *preflight.Report, held *heldTables, try int,
 ) (m *repo.Manifest, err error) {
 	now := time.Now().UTC()
-	kind := repo.KindFull
-	if found.Parent != nil {
-		kind = repo.KindIncremental
-	}
-	id, err := o.Repository.FreshID(ctx, now, kind)
+	id, err := o.Repository.FreshID(ctx, now, repo.KindFull)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +81,6 @@ func runAttempt(
 		opts: o, found: found, draft: o.Repository.Draft(id), server: &connections{opts: o},
 		session: &session{log: o.Logger}, guard: newGuard(o),
 		held: held, journal: &journal{id: id, started: now, try: try, onStep: o.Progress.Step},
-		lineage: newAncestry(found.Layout, found.Parent),
 	}
 	outer := ctx
 	ctx, a.aborter.cancel = context.WithCancelCause(ctx)
@@ -124,7 +118,7 @@ func runAttempt(
 		return nil, err
 	}
 	// From here on the backup exists.
-	if err := a.draft.Commit(ctx, m, a.lineageOf(m)); err != nil {
+	if err := a.draft.Commit(ctx, m, a.lineage(m)); err != nil {
 		return nil, err
 	}
 	return m, nil
@@ -170,7 +164,7 @@ func (a *attempt) connect(ctx context.Context) error {
 		return err
 	}
 	a.aborter.watch(ctx, a.server.stages.Lost(), a.server.stages.Check)
-	return a.lineage.look(ctx, a.server.watch)
+	return nil
 }
 
 // start begins the backup on the server, and the copier.
@@ -194,7 +188,7 @@ func (a *attempt) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if a.copies, err = newCopies(l, c, a.lineage.bases(a.opts.Increment.ReadAll), int64(a.found.Descriptors)); err != nil {
+	if a.copies, err = newCopies(l, c, nil, int64(a.found.Descriptors)); err != nil {
 		c.Abort(err)
 		return err
 	}
@@ -284,9 +278,6 @@ func (a *attempt) copyAll(ctx context.Context) error {
 // checkpoint must be newer than the first and older than the second.
 func (a *attempt) beginCopying(ctx context.Context, s datadir.Scan) error {
 	if err := a.startRedo(ctx, s); err != nil {
-		return err
-	}
-	if err := a.lineage.prove(ctx, a.server.watch, a.aria.control.UUID); err != nil {
 		return err
 	}
 	a.session.lower(a.opts.Priority.Nice, a.found.Facts.PeerPID)

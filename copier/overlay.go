@@ -68,6 +68,23 @@ func (o *Overlay) Holds(start, size int64) bool {
 	return true
 }
 
+// Held returns how many bytes of a range were passed on, or lie beyond the end of the file.
+// A unit of which the range has only a part counts with that part.
+func (o *Overlay) Held(start, size int64) int64 {
+	held := size - max(min(start+size, o.size)-start, 0)
+	at, end := o.unitsOf(start, size)
+	for at < end {
+		word, mask := o.word(at, end)
+		base := at - at%64
+		for set := word.Load() & mask; set != 0; set &= set - 1 {
+			from := (base + int64(bits.TrailingZeros64(set))) * o.unit
+			held += min(from+o.unit, start+size, o.size) - max(from, start)
+		}
+		at = base + 64
+	}
+	return held
+}
+
 // Missing returns the first range that no sink has passed on. ok is false if there is none.
 func (o *Overlay) Missing() (start, size int64, ok bool) {
 	units := o.units()

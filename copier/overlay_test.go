@@ -74,6 +74,15 @@ func TestOverlayPassesOnEachPageOnce(t *testing.T) {
 				if sink.Wants(start, size) != fresh || o.Holds(start, size) == fresh {
 					t.Fatalf("layer %d: Wants(%d, %d) = %v, want %v", layer, start, size, !fresh, fresh)
 				}
+				held := size
+				for i := first; i < first+n; i++ {
+					if m.layer[i] == layer {
+						held -= min((i+1)*unit, tc.size) - i*unit
+					}
+				}
+				if got := o.Held(start, size); got != held {
+					t.Fatalf("layer %d: %d of the %d bytes at %d are held, want %d", layer, got, size, start, held)
+				}
 				var err error
 				if layer%3 == 0 {
 					err = sink.Zero(start, size)

@@ -41,8 +41,7 @@ func (r *Report) scanTables(ctx context.Context, o Options) error {
 	}
 	r.checkReadable()
 	r.checkFiles()
-	r.stats = r.Layout.StatAll(r.first.Entries)
-	for _, found := range r.stats {
+	for _, found := range r.Layout.StatAll(r.first.Entries) {
 		if errors.Is(found.Err, fs.ErrNotExist) {
 			continue
 		}

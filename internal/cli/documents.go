@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"mbk/internal/consolidate"
 	"mbk/internal/job"
 	"mbk/internal/repo"
 	"mbk/internal/restore"
@@ -60,6 +61,7 @@ func Documents() []Document {
 		{"pin", pinDocument{}},
 		{"unpin", pinDocument{}},
 		{"remove", repo.Removal{}},
+		{"consolidate", consolidate.Result{}},
 		{"notify-test", notifyTestDocument{}},
 		{"notice", job.Notice{}}, // to programs and webhooks
 		{"config", configDocument{}},

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"mbk/internal/cli/options"
+	"mbk/internal/consolidate"
 	"mbk/internal/hint"
 	"mbk/internal/input/bytesize"
 	"mbk/internal/restore"
@@ -90,6 +91,10 @@ func showProgress(u *ui.UI, o *restore.Preparation) ui.Progress {
 // phaseName describes a phase.
 func phaseName(phase string) string {
 	switch phase {
+	case consolidate.PhaseMerge:
+		return "putting the newer layers together"
+	case consolidate.PhaseCopy:
+		return "copying what they do not hold"
 	case verify.PhaseStored:
 		return "reading all objects"
 	case verify.PhasePages:

@@ -81,7 +81,7 @@ func newProgram(env Env) *program {
 	p.commands = []*command{
 		backupCommand(p), checkCommand(p), listCommand(p), showCommand(p), historyCommand(p), reportCommand(p),
 		verifyCommand(p), restoreCommand(p), extractCommand(p), expireCommand(p), pinCommand(p), unpinCommand(p),
-		removeCommand(p), metricsCommand(p), notifyTestCommand(p),
+		removeCommand(p), consolidateCommand(p), metricsCommand(p), notifyTestCommand(p),
 		configCommand(p), completionCommand(p), manCommand(p),
 	}
 	return p

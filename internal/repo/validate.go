@@ -192,7 +192,7 @@ func (f *File) checkLayers(m *Manifest, packs map[string]*pack.Pack) error {
 	case f.Base != nil:
 		return nil
 	}
-	return f.checkCoverage()
+	return f.checkCoverage(len(m.ConsolidatedFrom) > 0)
 }
 
 // maxPasses is how many interrupted attempts a backup can have continued on.
@@ -240,12 +240,13 @@ func (f *File) checkGapless() error {
 }
 
 // checkCoverage checks that the extents of all passes that hold all of their part cover the
-// file.
-func (f *File) checkCoverage() error {
+// file. In a consolidated backup the oldest pass lacks pages that newer ones hold, and all
+// extents together have to reach over the file.
+func (f *File) checkCoverage(consolidated bool) error {
 	whole := make([]pack.Extent, 0, len(f.Extents))
 	add := func(extents []pack.Extent) {
 		for _, x := range extents {
-			if !x.Partial {
+			if !x.Partial || consolidated {
 				whole = append(whole, x)
 			}
 		}

@@ -18,6 +18,7 @@ var rank = map[string]int{
 	"mbk/internal/job":                  7,
 	"mbk/backup":                        6,
 	"mbk/internal/verify":               6,
+	"mbk/internal/consolidate":          6,
 	"mbk/backup/preflight":              5,
 	"mbk/internal/restore":              5,
 	"mbk/internal/job/metrics":          5,
