@@ -31,7 +31,7 @@ func removeCommand(p *program) *command {
 	return &command{
 		name: "remove", summary: "remove one backup, whatever the rules of expire say of it",
 		usage:     "mbk remove ID --repo FOLDER",
-		examples:  "mbk remove 20261122T000658Z-full --repo /backup/db1 --with-dependents --dry-run",
+		examples:  "mbk remove 20261122T0006 --repo /backup/db1 --dry-run",
 		arguments: "ID", id: &o.id, changes: true, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run: func(ctx context.Context) error {
 			return o.metrics.after(ctx, o.repository, runRemove(ctx, &o, p.ui))
