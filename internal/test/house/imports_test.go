@@ -64,6 +64,7 @@ var rank = map[string]int{
 	"mbk/internal/ui/meter":             0,
 	"mbk/internal/test/mariadbtest":     2,
 	"mbk/internal/repo/store/storetest": 2,
+	"mbk/internal/repo/repotest":        4,
 	"mbk/internal/repo/store/folder":    2,
 }
 
@@ -87,6 +88,7 @@ var only = map[string][]string{
 var testOnly = []string{
 	"mbk/internal/test/executable", "mbk/internal/test/mariadbtest", "mbk/internal/test/rights",
 	"mbk/internal/test/coldbackup", "mbk/internal/test/smtptest", "mbk/internal/repo/store/storetest",
+	"mbk/internal/repo/repotest",
 	"mbk/copier/pack/packtest",
 }
 
