@@ -1,10 +1,12 @@
 package restore
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mbk/internal/repo"
 	"mbk/internal/test/coldbackup"
@@ -132,4 +134,65 @@ func TestOptionsValidate(t *testing.T) {
 			t.Errorf("%s: Validate = %v", name, err)
 		}
 	}
+}
+
+// Every member of a chain of backups of a real server is restored, and a table of the
+// newest alone. Between them the server writes, and tables are made, dropped, rebuilt and
+// emptied.
+func TestRestoreChain(t *testing.T) {
+	eachSeries(t, func(t *testing.T, series string) {
+		s, full := coldbackup.Fill(t, series)
+		members, want := []*coldbackup.Fixture{coldbackup.Of(t, s)}, []mariadbtest.Snapshot{full}
+		for n := range 2 {
+			if err := s.Restart(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			load, err := mariadbtest.Write(t.Context(), s, mariadbtest.WriteOptions{Pause: -1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(300 * time.Millisecond)
+			if _, err := load.Stop(); err != nil {
+				t.Fatal(err)
+			}
+			s.MustExec(t,
+				"CREATE DATABASE IF NOT EXISTS chain",
+				"CREATE OR REPLACE TABLE chain.rebuilt (id INT PRIMARY KEY, v VARCHAR(100))",
+				"CREATE TABLE IF NOT EXISTS chain.kept (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(100))",
+				"INSERT INTO chain.rebuilt SELECT seq, MD5(seq) FROM mysql.seq_1_to_2000",
+				"INSERT INTO chain.kept (v) SELECT MD5(seq) FROM mysql.seq_1_to_20000",
+				"UPDATE chain.kept SET v = 'changed' WHERE id % 501 = 0",
+				fmt.Sprintf("CREATE TABLE chain.new%d ENGINE=Aria AS SELECT seq FROM mysql.seq_1_to_100", n))
+			if n > 0 {
+				s.MustExec(t, "DROP TABLE chain.new0", "DELETE FROM chain.kept WHERE id > 100",
+					"ALTER TABLE chain.rebuilt ADD COLUMN w INT, ALGORITHM=COPY")
+			}
+			snapshot, err := mariadbtest.TakeSnapshot(t.Context(), s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.MustExec(t, "FLUSH TABLES", coldbackup.FlushLogs)
+			members, want = append(members, members[n].Next(t, s)), append(want, snapshot)
+		}
+		for i, f := range members {
+			o := options(f, filepath.Join(t.TempDir(), "restored"))
+			o.ID = f.Manifest.ID
+			if _, err := Restore(t.Context(), o); err != nil {
+				t.Fatalf("member %d: %v", i, err)
+			}
+			wantHolds(t, series, o.Target, want[i])
+		}
+		o := options(members[2], filepath.Join(t.TempDir(), "filtered"))
+		o.Filter.Tables = []string{"chain.kept"}
+		if _, err := Restore(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		r := mariadbtest.Open(t, series, o.Target)
+		if got := r.MustValue(t, "SELECT COUNT(*) FROM chain.kept"); got != "100" {
+			t.Errorf("%s rows of the one table", got)
+		}
+		if err := r.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }

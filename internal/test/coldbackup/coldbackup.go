@@ -137,6 +137,7 @@ type coldBackup struct {
 	datadir string
 	draft   *repo.Draft
 	m       *repo.Manifest
+	parent  *repo.Manifest // nil: it is a full backup
 	copier  *copier.Copier
 	next    uint32
 	pending []*copier.Pending
@@ -162,6 +163,9 @@ func (b *coldBackup) run(ctx context.Context, end innodb.LSN) (err error) {
 		return err
 	}
 	for i, p := range b.pending {
+		if p == nil {
+			continue
+		}
 		r, err := p.Wait(ctx)
 		if err != nil {
 			return err
@@ -237,9 +241,11 @@ func (b *coldBackup) file(ctx context.Context, rel string, info fs.FileInfo) err
 	if err != nil {
 		return err
 	}
-	p, err := b.copier.Add(ctx, source)
-	if err != nil {
-		return err
+	var p *copier.Pending
+	if !b.layOver(&file, &source) {
+		if p, err = b.copier.Add(ctx, source); err != nil {
+			return err
+		}
 	}
 	b.m.Files = append(b.m.Files, file)
 	b.pending = append(b.pending, p)
