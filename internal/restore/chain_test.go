@@ -684,3 +684,38 @@ func processorTime(b *testing.B) time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
+
+// Damage that a verification found in one member speaks against all that need it.
+func TestPlanOfAChainWithADamagedMember(t *testing.T) {
+	c := newChainMaker(t, 1)
+	c.grow(3)
+	err := c.r.PutVerification(t.Context(), repo.Verification{
+		ID: c.ids[1], Depth: repo.DepthStored, Started: time.Now().UTC(), Time: time.Now().UTC(), Tool: "mbk test",
+		Verdict: repo.Verdict{Outcome: repo.VerdictDamaged, Reason: "bytes"}, FindingCount: 1,
+		Findings: []repo.Finding{{Object: repo.Folder(c.ids[1]) + "/data-0001.pack", Problem: "other bytes"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := c.options(c.ids[2], filepath.Join(t.TempDir(), "data"))
+	p, err := NewPlan(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("backup %s needs %s, and a verification at depth stored found backup %s damaged",
+		c.ids[2], c.ids[1], c.ids[1])
+	if err := p.Err(); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("objections: %v", err)
+	}
+	if len(p.Objections) != 1 || !strings.Contains(string(p.Objections[0].Hint), "restore "+c.ids[0]) {
+		t.Errorf("objections %+v", p.Objections)
+	}
+	o.AllowDamaged = true
+	if p, err = NewPlan(t.Context(), o); err != nil || p.Err() != nil {
+		t.Errorf("%v, %v", p.Err(), err)
+	}
+	o.ID, o.AllowDamaged = repo.Latest, false
+	if p, err = NewPlan(t.Context(), o); err != nil || p.Err() != nil || p.ID != c.ids[0] {
+		t.Errorf("latest is %s: %v, %v", p.ID, p.Err(), err)
+	}
+}

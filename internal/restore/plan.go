@@ -176,12 +176,15 @@ func (p *Plan) checkStanding(ctx context.Context) error {
 			return err
 		}
 	}
-	v, err := r.Standing(ctx, p.ID)
-	if err != nil || v == nil || v.OK || p.onlySourceDamage(v) {
+	v, err := p.knownDamage(ctx)
+	if err != nil || v == nil {
 		return err
 	}
-	text := fmt.Sprintf("a verification at depth %s found backup %s damaged on %s", v.Depth, p.ID,
+	text := fmt.Sprintf("a verification at depth %s found backup %s damaged on %s", v.Depth, v.ID,
 		v.Time.UTC().Format("2006-01-02 15:04 UTC"))
+	if v.ID != p.ID {
+		text = fmt.Sprintf("backup %s needs %s, and %s", p.ID, v.ID, text)
+	}
 	if len(v.Findings) > 0 {
 		f := v.Findings[0]
 		text += ": " + strings.TrimSpace(cmp.Or(f.File, f.Table, f.Object)+" "+f.Problem)
@@ -200,16 +203,29 @@ func (p *Plan) checkStanding(ctx context.Context) error {
 	return err
 }
 
-// onlySourceDamage reports whether a verification found nothing but the pages that were
-// damaged on the source, with which the backup was wanted. They are noted anyway.
-func (p *Plan) onlySourceDamage(v *repo.Verification) bool {
-	damaged := map[string]bool{}
-	for _, page := range p.manifest.Damaged {
-		damaged[page.File] = true
+// knownDamage returns the verification that speaks against the backup, or against one that
+// it needs; nil if none does.
+func (p *Plan) knownDamage(ctx context.Context) (*repo.Verification, error) {
+	members := p.chain.Members()
+	for i := range members {
+		v, err := p.opts.Repository.Standing(ctx, members[i].ID)
+		if err != nil {
+			return nil, err
+		}
+		label, _ := members[i].Label()
+		if v != nil && !v.OK && !onlySourceDamage(v, label) {
+			return v, nil
+		}
 	}
-	return v.FindingCount == len(p.manifest.Damaged) && !slices.ContainsFunc(v.Findings, func(f repo.Finding) bool {
-		return f.Object != "" || f.Table != "" || !damaged[f.File]
-	})
+	return nil, nil
+}
+
+// onlySourceDamage reports whether a verification found nothing but the pages that were
+// damaged on the source, with which the backup of that label was wanted. They are noted
+// anyway.
+func onlySourceDamage(v *repo.Verification, label *repo.Label) bool {
+	return label != nil && v.FindingCount == label.Damaged && !slices.ContainsFunc(v.Findings,
+		func(f repo.Finding) bool { return f.Object != "" || f.Table != "" || f.File == "" })
 }
 
 // newPlan plans what does not depend on where the files go.

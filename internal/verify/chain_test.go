@@ -200,8 +200,8 @@ func testMissingMember(t *testing.T, chain []*coldbackup.Fixture) {
 			t.Fatal(err)
 		}
 		r, err := verifyNewest(t, g, repo.DepthStored)
-		if err != nil || r.Outcome != repo.VerdictDamaged || len(r.Findings) != 1 || r.Findings[0].Object != repo.Folder(id) ||
-			!strings.Contains(r.Findings[0].Problem, g.Manifest.ID+" needs "+id) {
+		if err != nil || r.Outcome != repo.VerdictDamaged || len(r.Findings) != 1 ||
+			r.Findings[0].Object != repo.Folder(id) || !strings.Contains(r.Findings[0].Problem, g.Manifest.ID+" needs "+id) {
 			t.Errorf("member %d: %+v, %v", i, r, err)
 		}
 		if got := standing(t, g, id); got != "-" { // it does not exist
@@ -236,7 +236,8 @@ func testDamagedMemberManifest(t *testing.T, chain []*coldbackup.Fixture) {
 		}
 		replaceObject(t, g, object, flipped(b, len(b)/2))
 		r, err := verifyNewest(t, g, repo.DepthPages)
-		if err != nil || r.Outcome != repo.VerdictDamaged || len(r.Findings) != 1 || r.Findings[0].Object != repo.Folder(id) {
+		if err != nil || r.Outcome != repo.VerdictDamaged || len(r.Findings) != 1 ||
+			r.Findings[0].Object != repo.Folder(id) {
 			t.Errorf("member %d: %+v, %v", i, r, err)
 		}
 		wantStanding(t, g, chain, i, "damaged")
