@@ -37,6 +37,7 @@ type attempt struct {
 	redo    *redoCopy
 	imports *imports // what the redo does not tell
 	held    *heldTables
+	lineage *ancestry
 	final   *finalState
 }
 
@@ -73,7 +74,11 @@ func runAttempt(
 	ctx context.Context, o Options, found *preflight.Report, held *heldTables, try int,
 ) (m *repo.Manifest, err error) {
 	now := time.Now().UTC()
-	id, err := o.Repository.FreshID(ctx, now, repo.KindFull)
+	kind := repo.KindFull
+	if found.Parent != nil {
+		kind = repo.KindIncremental
+	}
+	id, err := o.Repository.FreshID(ctx, now, kind)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +86,7 @@ func runAttempt(
 		opts: o, found: found, draft: o.Repository.Draft(id), server: &connections{opts: o},
 		session: &session{log: o.Logger}, guard: newGuard(o),
 		held: held, journal: &journal{id: id, started: now, try: try, onStep: o.Progress.Step},
+		lineage: newAncestry(found.Layout, found.Parent),
 	}
 	outer := ctx
 	ctx, a.aborter.cancel = context.WithCancelCause(ctx)
@@ -118,7 +124,7 @@ func runAttempt(
 		return nil, err
 	}
 	// From here on the backup exists.
-	if err := a.draft.Commit(ctx, m, a.lineage(m)); err != nil {
+	if err := a.draft.Commit(ctx, m, a.lineageOf(m)); err != nil {
 		return nil, err
 	}
 	return m, nil
@@ -164,7 +170,7 @@ func (a *attempt) connect(ctx context.Context) error {
 		return err
 	}
 	a.aborter.watch(ctx, a.server.stages.Lost(), a.server.stages.Check)
-	return nil
+	return a.lineage.look(ctx, a.server.watch)
 }
 
 // start begins the backup on the server, and the copier.
@@ -188,7 +194,7 @@ func (a *attempt) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if a.copies, err = newCopies(l, c, nil, int64(a.found.Descriptors)); err != nil {
+	if a.copies, err = newCopies(l, c, a.lineage.bases(a.opts.Increment.ReadAll), int64(a.found.Descriptors)); err != nil {
 		c.Abort(err)
 		return err
 	}
@@ -278,6 +284,9 @@ func (a *attempt) copyAll(ctx context.Context) error {
 // checkpoint must be newer than the first and older than the second.
 func (a *attempt) beginCopying(ctx context.Context, s datadir.Scan) error {
 	if err := a.startRedo(ctx, s); err != nil {
+		return err
+	}
+	if err := a.lineage.prove(ctx, a.server.watch, a.aria.control.UUID); err != nil {
 		return err
 	}
 	a.session.lower(a.opts.Priority.Nice, a.found.Facts.PeerPID)

@@ -50,16 +50,19 @@ func newBases(now boot.ID, parent *repo.Lineage, attempts ...[]repo.Progress) *b
 	}
 	if parent != nil {
 		b.passes = append(b.passes, basePass{
-			since: parent.Checkpoint, sameBoot: parent.BootID == now, files: repo.NewLineageIndex(parent),
+			since: parent.Checkpoint, sameBoot: sameBoot(parent, now), files: repo.NewLineageIndex(parent),
 		})
 	}
 	return b
 }
 
+// sameBoot reports whether a pass ran under the kernel that runs now.
+func sameBoot(l *repo.Lineage, now boot.ID) bool { return now != boot.ID{} && l.BootID == now }
+
 // attemptPass puts together what the packs of an interrupted attempt hold.
 func attemptPass(now boot.ID, progress []repo.Progress) basePass {
 	first := &progress[0]
-	p := basePass{since: first.Checkpoint, sameBoot: first.BootID == now, parts: map[uint32][]pack.Extent{}}
+	p := basePass{since: first.Checkpoint, sameBoot: sameBoot(&first.Lineage, now), parts: map[uint32][]pack.Extent{}}
 	var files []repo.LineageFile
 	for i := range progress {
 		files = append(files, progress[i].Files...)

@@ -40,7 +40,7 @@ func known(t *testing.T, name, class string, vars map[string]string) (*copies, d
 	if class == repo.ClassInnoDB {
 		f.HasSpace, f.Space, f.PageSize, f.Flags = true, 5, testPage, 0x15
 	}
-	b := newBases(boot.ID{}, &repo.Lineage{Checkpoint: 1000, Files: []repo.LineageFile{f}})
+	b := newBases(boot.ID{1}, &repo.Lineage{Checkpoint: 1000, BootID: boot.ID{1}, Files: []repo.LineageFile{f}})
 	b.keeps[s.ID.Dev] = true
 	cp, err := copier.New(t.Context(), storetest.NewMem(), copier.Options{})
 	if err != nil {

@@ -32,6 +32,10 @@ func (a *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 			Late: a.final.lateCopies(), DDL: a.copies.baseline.ddl(a.final, a.redo.tail.Journal().Spaces()),
 		},
 	}
+	if p := a.found.Parent; p != nil {
+		m.Parent = p.ID
+	}
+	m.Reuse = a.lineage.reuse(a.found.FullReason, a.copied())
 	if a.found.Layout.Selection != nil {
 		m.Filter = describeFilter(a.opts.Filter, a.final.leftDatabases)
 	}
@@ -174,6 +178,21 @@ func (o *outcome) add(more outcome) {
 		o.maxPage, o.maxFile = more.maxPage, more.maxFile
 	}
 	o.damaged = append(o.damaged, more.damaged...)
+}
+
+// copied are the copies of all files but the redo log.
+func (a *attempt) copied() []*fileCopy {
+	all := slices.Clone(a.copies.system)
+	all = slices.AppendSeq(all, maps.Values(a.aria.logs))
+	for _, ff := range a.final.files {
+		all = append(all, ff.copy)
+	}
+	return all
+}
+
+// lineageOf returns the numbers that the next increment needs of the backup.
+func (a *attempt) lineageOf(m *repo.Manifest) *repo.Lineage {
+	return a.lineage.lineage(m, a.found.Facts.Version, len(a.copies.page), a.copied())
 }
 
 // list puts all files of a backup into the manifest, in the order of their

@@ -14,6 +14,9 @@ type innodbPages struct {
 	first    innodb.PageNo // number of the file's first page in its tablespace
 	max      atomic.Uint64
 	imported atomic.Bool // there are pages as only an import writes them
+
+	// pages that an earlier pass has read, and those of them that are stored again and not zeros
+	examined, changed atomic.Int64
 }
 
 func (p *innodbPages) PageSize() int { return p.space.PageSize }
@@ -49,8 +52,13 @@ const systemPages = 8
 // checksum that could be tested may be half of a newer one.
 func (p *innodbPages) Changed(page []byte, no uint32, since uint64) bool {
 	lsn := innodb.PageLSN(page)
-	return lsn == 0 || uint64(lsn) >= since || !p.space.Verifiable(page) ||
+	changed := lsn == 0 || uint64(lsn) >= since || !p.space.Verifiable(page) ||
 		p.space.ID == 0 && innodb.PageNo(no)+p.first < systemPages
+	p.examined.Add(1)
+	if changed && (lsn != 0 || !innodb.PageIsZero(page)) {
+		p.changed.Add(1)
+	}
+	return changed
 }
 
 // ariaBlocks checks the blocks of one of the two files of an Aria table.

@@ -10,7 +10,7 @@ import (
 	"mbk/internal/repo"
 )
 
-// Run takes one full backup and returns its manifest, which is in the
+// Run takes one backup, full or an increment, and returns its manifest, which is in the
 // repository by then. After any error the server holds no lock of ours and the
 // repository does not list the backup. The history has the attempt in both cases.
 func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
@@ -31,6 +31,11 @@ func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
 	for try := 1; ; try++ {
 		m, err := runAttempt(ctx, o, found, held, try)
 		held.release()
+		if doubt, ok := errors.AsType[*preflight.Doubt](err); ok && o.Increment.Parent == "" && try < maxAttempts {
+			o.Logger.Warn("starting over with a full backup", "reason", doubt)
+			found.DropParent(doubt)
+			continue
+		}
 		if !startsOver(err) || try == maxAttempts {
 			return m, err
 		}
@@ -73,6 +78,9 @@ func prepare(ctx context.Context, o Options) (found *preflight.Report, release f
 	if release, err = o.Repository.Lock(ctx); err != nil {
 		return found, nil, err
 	}
+	if err := keepParent(ctx, o, found); err != nil {
+		return found, nil, errors.Join(err, release())
+	}
 	swept, err := o.Repository.Sweep(ctx, repo.SweepOptions{})
 	if ctx.Err() != nil {
 		return found, nil, errors.Join(err, release())
@@ -85,4 +93,18 @@ func prepare(ctx context.Context, o Options) (found *preflight.Report, release f
 		o.Logger.Info("removed what an interrupted backup left", "object", name)
 	}
 	return found, release, nil
+}
+
+// keepParent makes sure that the parent was not removed before the repository was locked.
+func keepParent(ctx context.Context, o Options, found *preflight.Report) error {
+	if found.Parent == nil {
+		return nil
+	}
+	err := found.Parent.StillThere(ctx, o.Repository)
+	if doubt, ok := errors.AsType[*preflight.Doubt](err); ok && o.Increment.Parent == "" {
+		o.Logger.Warn("making a full backup", "reason", doubt)
+		found.DropParent(doubt)
+		return nil
+	}
+	return err
 }

@@ -28,6 +28,9 @@ type Options struct {
 	// that. Otherwise the backup is refused.
 	SkipUnsupported bool
 
+	// Increment says whether the backup is to be an increment, and of what.
+	Increment Increment
+
 	// Codec compresses the packs. Without one the backup is as large as its files.
 	Codec pack.Codec
 

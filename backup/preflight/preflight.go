@@ -39,12 +39,16 @@ type Report struct {
 	Facts       stage.Facts
 	Layout      datadir.Layout
 	first       datadir.Scan
-	scanned     bool  // first is complete
-	Bytes       int64 // of all files to copy
+	stats       []datadir.StatResult // of the files of first
+	scanned     bool                 // first is complete
+	Bytes       int64                // of all files to read
 	Descriptors int
 	leftOut     []repo.LeftOut
 	Unlisted    []datadir.TableName // tables that the server does not list
 	Fileless    []repo.LeftOut      // tables of engines that keep no file here
+
+	Parent     *Parent // of the increment that is to be made, nil: a full backup is
+	FullReason string  // why, if an increment was wanted
 }
 
 // Errors joins the findings that forbid a backup, nil if there are none.
@@ -159,7 +163,7 @@ func check(ctx context.Context, o Options, sample time.Duration) (_ *Report, err
 	}
 	r.checkDescriptors()
 	for _, check := range []func(context.Context, Options) error{
-		r.checkRepository, r.checkSource, r.checkSpace, r.checkSpool, r.checkClock, r.checkObstacles,
+		r.checkRepository, r.checkSource, r.checkParent, r.checkSpace, r.checkSpool, r.checkClock, r.checkObstacles,
 	} {
 		if err := check(ctx, o); err != nil {
 			return nil, err

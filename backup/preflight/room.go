@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -106,17 +107,34 @@ func (r *Report) checkSpool(_ context.Context, o Options) error {
 
 // expectedSize is in bytes.
 func (r *Report) expectedSize(ctx context.Context, o Options) (int64, error) {
-	if o.Codec == pack.None {
-		return r.Bytes, nil
-	}
+	const (
+		carefulRatio = 4  // few data sets compress better
+		carefulShare = 10 // few increments store more than this part of what they read
+	)
 	list, err := o.Repository.List(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if n := len(list); n > 0 && list[n-1].BytesRead > 0 && list[n-1].BytesStored > 0 {
-		last := list[n-1]
-		return int64(float64(r.Bytes) * float64(last.BytesStored) / float64(last.BytesRead)), nil
+	newest := func(kind string) *repo.Summary {
+		for i := range slices.Backward(list) {
+			if s := &list[i]; s.Kind == kind && s.BytesRead > 0 && s.BytesStored > 0 {
+				return s
+			}
+		}
+		return nil
 	}
-	const carefulRatio = 4 // few data sets compress better
-	return r.Bytes / carefulRatio, nil
+	need := r.Bytes
+	if full := newest(repo.KindFull); full != nil && o.Codec != pack.None {
+		need = int64(float64(r.Bytes) * float64(full.BytesStored) / float64(full.BytesRead))
+	} else if o.Codec != pack.None {
+		need = r.Bytes / carefulRatio
+	}
+	if r.Parent == nil {
+		return need, nil
+	}
+	// The most that it could be would forbid increments where there is room for thirty.
+	if last := newest(repo.KindIncremental); last != nil {
+		return min(need, 2*last.BytesStored), nil
+	}
+	return need / carefulShare, nil
 }

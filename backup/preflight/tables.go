@@ -41,7 +41,8 @@ func (r *Report) scanTables(ctx context.Context, o Options) error {
 	}
 	r.checkReadable()
 	r.checkFiles()
-	for _, found := range r.Layout.StatAll(r.first.Entries) {
+	r.stats = r.Layout.StatAll(r.first.Entries)
+	for _, found := range r.stats {
 		if errors.Is(found.Err, fs.ErrNotExist) {
 			continue
 		}

@@ -24,6 +24,7 @@ type backupOptions struct {
 	repository
 	connection
 	source        source
+	increment     increment
 	threads       int
 	damagedPages  bool
 	keepFailed    bool
@@ -39,6 +40,8 @@ func (o *backupOptions) bind(s *options.Set, p *program) {
 	rare := s.In(categoryRare)
 	o.repository.bind(s, p.ui)
 	o.source.bindDatadir(s)
+	o.increment.bindKind(s)
+	o.increment.bind(s)
 	o.source.bindCompress(s, "compress with `CODEC`: zstd, zstd:LEVEL (1 to 22), s2 or none")
 	threadsOption(s, &o.threads, "copy with `N` threads (default: one for each CPU)")
 	rare.Bool(&o.damagedPages, "allow-damaged-pages", "record damaged pages and go on; the backup is marked as damaged")
@@ -56,6 +59,40 @@ func (o *backupOptions) bind(s *options.Set, p *program) {
 	o.notifications.bind(s, p)
 	o.connection.bind(s, p)
 	progressOptions(s, p.ui)
+}
+
+// increment holds the options about increments. check has those that decide when one
+// becomes a full backup.
+type increment struct {
+	of        string
+	fullEvery time.Duration
+	maxChain  int
+	readAll   bool
+}
+
+func (o *increment) bindKind(s *options.Set) {
+	s = s.In(categoryIncrements)
+	s.String(&o.of, "incremental", "",
+		"store what has changed since the newest backup, or with =`ID` since that one").MayBeBare(repo.Latest)
+	s.Bool(&o.readAll, "read-all", "read files, too, whose times say that they have not changed")
+}
+
+func (o *increment) bind(s *options.Set) {
+	s = s.In(categoryIncrements)
+	s.Duration(&o.fullEvery, "full-every", 0,
+		"make a full backup instead of an increment if the last is older than `DURATION`, such as 7d").MoreThanNothing()
+	s.Int(&o.maxChain, "max-chain", 0, "make a full backup instead if there are `N` increments since the last")
+}
+
+// options returns the options of preflight.
+func (o *increment) options() preflight.Increment {
+	p := preflight.Increment{
+		Wanted: o.of != "", Parent: o.of, FullEvery: o.fullEvery, MaxChain: o.maxChain, ReadAll: o.readAll,
+	}
+	if p.Parent == repo.Latest {
+		p.Parent = ""
+	}
+	return p
 }
 
 // source holds the options about what is backed up, which backup and check share.
@@ -125,10 +162,11 @@ func (o *locks) bind(s *options.Set) {
 func backupCommand(p *program) *command {
 	var o backupOptions
 	return &command{
-		name: "backup", summary: "take a full backup of a running server",
-		usage:    "mbk backup --repo FOLDER [OPTIONS]",
-		examples: "mbk backup --repo /backup/db1\nmbk backup --repo /backup/db1 --socket /run/mysqld/b.sock --user backup",
-		changes:  true, options: bind(func(s *options.Set) { o.bind(s, p) }),
+		name: "backup", summary: "take a backup of a running server, full or incremental",
+		usage: "mbk backup --repo FOLDER [OPTIONS]",
+		examples: "mbk backup --repo /backup/db1 --socket /run/mysqld/b.sock --user backup\n" +
+			"mbk backup --repo /backup/db1 --incremental --full-every 7d",
+		changes: true, options: bind(func(s *options.Set) { o.bind(s, p) }),
 		run: func(ctx context.Context) error {
 			return o.metrics.after(ctx, o.repository, runBackup(ctx, &o, p))
 		},
@@ -159,7 +197,7 @@ func runBackup(ctx context.Context, o *backupOptions, p *program) error {
 // backup returns the options of the backup.
 func (o *backupOptions) backup(p *program) (backup.Options, error) {
 	b := backup.Options{
-		Options: preflight.Options{SpoolDir: o.spoolDir},
+		Options: preflight.Options{SpoolDir: o.spoolDir, Increment: o.increment.options()},
 		Tool:    tool(), Workers: o.threads, LockWait: o.locks.wait, LockBudget: o.locks.budget,
 		AllowDamagedPages: o.damagedPages, KeepFailed: o.keepFailed,
 		Logger: p.ui.Logger(),

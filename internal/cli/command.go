@@ -54,6 +54,7 @@ func (c *command) take(args []string) error {
 // Headings of options in the help.
 const (
 	categoryRare         = "Rarely needed"
+	categoryIncrements   = "Increments"
 	categoryRecords      = "Records"
 	categoryOutput       = "Output"
 	categoryNotification = "Notification"

@@ -1,0 +1,154 @@
+package cli_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"mbk/internal/repo"
+	"mbk/internal/test/mariadbtest"
+)
+
+// increments is what the tests of increments read of "backup --json".
+type increments struct {
+	ID         string   `json:"id"`
+	Kind       string   `json:"kind"`
+	Parent     string   `json:"parent"`
+	BytesRead  int64    `json:"bytes_read"`
+	Chain      int      `json:"chain"`
+	FullReason string   `json:"full_reason"`
+	Warnings   []string `json:"warnings"`
+	Unchanged  *struct {
+		Files int   `json:"files"`
+		Bytes int64 `json:"bytes"`
+	} `json:"unchanged"`
+	Pages *struct {
+		Examined int64 `json:"examined"`
+		Changed  int64 `json:"changed"`
+	} `json:"pages"`
+}
+
+// chained is a server with a repository for a chain of its backups.
+type chained struct {
+	t          *testing.T
+	server     *mariadbtest.Server
+	repository string
+	args       []string // of each backup
+}
+
+// backup takes a backup with these arguments.
+func (c *chained) backup(args ...string) increments {
+	c.t.Helper()
+	all := []string{"backup", "--repo", c.repository, "--socket", c.server.Socket, "--user", "root", "--quiet"}
+	return document[increments](c.t, slices.Concat(all, c.args, args)...)
+}
+
+// rest has the server write all it has, and waits until its files count as left alone:
+// until its last checkpoint covers all that was done more than a second before.
+func (c *chained) rest() {
+	c.t.Helper()
+	c.server.MustExec(c.t, "FLUSH TABLES", "SET GLOBAL innodb_max_dirty_pages_pct=0",
+		"SET GLOBAL innodb_stats_auto_recalc=0")
+	begun, quiet := time.Now(), time.Now()
+	for ; time.Since(quiet) < 1500*time.Millisecond; time.Sleep(50 * time.Millisecond) {
+		var engine, name, status string
+		row := c.server.DB().QueryRowContext(c.t.Context(), "SHOW ENGINE INNODB STATUS")
+		if err := row.Scan(&engine, &name, &status); err != nil {
+			c.t.Fatal(err)
+		}
+		number := func(label string) (n int64) {
+			_, rest, _ := strings.Cut(status, label)
+			if _, err := fmt.Sscan(rest, &n); err != nil {
+				c.t.Fatalf("%q of the server's status: %v", label, err)
+			}
+			return n
+		}
+		if number("Log sequence number") > number("Last checkpoint at")+30 {
+			quiet = time.Now()
+		}
+		if time.Since(begun) > time.Minute {
+			c.t.Fatal("the server has not written its dirty pages and made a checkpoint within a minute")
+		}
+	}
+}
+
+// file is a file of a backup, by its path.
+func (c *chained) file(id, path string) *repo.File {
+	c.t.Helper()
+	m := manifestOf(c.t, c.repository, id)
+	i := slices.IndexFunc(m.Files, func(f repo.File) bool { return f.Path == path })
+	if i < 0 {
+		c.t.Fatalf("backup %s has no %s", id, path)
+	}
+	return &m.Files[i]
+}
+
+// how a file is in an increment.
+const (
+	asWhole     = "whole"
+	asPages     = "pages"
+	asReference = "reference"
+)
+
+// want checks how a file is in an increment.
+func (c *chained) want(id, path, want string) {
+	c.t.Helper()
+	f := c.file(id, path)
+	got := asWhole
+	switch {
+	case f.Base != nil && len(f.Extents) == 0:
+		got = asReference
+	case f.Base != nil:
+		got = asPages
+	}
+	if got != want {
+		c.t.Errorf("%s has %s: %s, want %s (%+v)", id, path, got, want, f.Extents)
+	}
+}
+
+func TestIncrement(t *testing.T) {
+	t.Parallel()
+	for _, version := range []string{newest()} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			c := &chained{t: t, server: mariadbtest.New(t, version), repository: t.TempDir()}
+			c.server.MustExec(t, statements(filled("big", 8, ""), filled("idle", 2, ""), []string{
+				"CREATE TABLE my (a INT) ENGINE=MyISAM", "INSERT INTO my VALUES (1)",
+				"CREATE TABLE mytoo (a INT) ENGINE=MyISAM", "INSERT INTO mytoo VALUES (1)",
+				"CREATE TABLE ar (a INT) ENGINE=Aria", "INSERT INTO ar VALUES (1)",
+				"CREATE TABLE artoo (a INT) ENGINE=Aria", "INSERT INTO artoo VALUES (1)",
+			})...)
+			c.rest()
+			full := c.backup("--incremental")
+			if full.Kind != "full" || !strings.Contains(full.FullReason, "no backup yet") {
+				t.Fatalf("the first backup: %+v", full)
+			}
+			c.server.MustExec(t, "UPDATE d.big SET n = 1 WHERE id BETWEEN 100 AND 110", "INSERT INTO d.my VALUES (2)",
+				"INSERT INTO d.ar VALUES (2)")
+			c.rest()
+			first := c.backup("--incremental")
+			if first.Kind != "incr" || first.Parent != full.ID || first.Chain != 1 || first.FullReason != "" {
+				t.Fatalf("the second backup: %+v", first)
+			}
+			for path, want := range map[string]string{
+				"d/big.ibd": asPages, "d/idle.ibd": asReference, "d/my.MYD": asWhole, "d/mytoo.MYD": asReference,
+				"d/mytoo.MYI": asReference, "d/ar.MAD": asWhole, "d/artoo.MAD": asReference, "d/big.frm": asReference,
+				"ibdata1": asPages, "ib_logfile0": asWhole,
+			} {
+				c.want(first.ID, path, want)
+			}
+			if first.Pages.Changed == 0 || first.Pages.Changed > first.Pages.Examined/2 {
+				t.Errorf("%d of %d pages were stored", first.Pages.Changed, first.Pages.Examined)
+			}
+			if first.Unchanged.Files < 50 {
+				t.Errorf("%d files were unchanged", first.Unchanged.Files)
+			}
+			second := c.backup("--incremental", "--read-all")
+			if second.Parent != first.ID || second.Chain != 2 || second.Unchanged.Files != 0 {
+				t.Errorf("the third backup, which reads all: %+v", second)
+			}
+		})
+	}
+}
