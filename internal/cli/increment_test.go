@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -108,47 +109,64 @@ func (c *chained) want(id, path, want string) {
 	}
 }
 
+// restored restores a backup, starts a server on it and compares it with the source, which
+// has not been changed since.
+func (c *chained) restored(id string, args ...string) {
+	c.t.Helper()
+	must(c.t, "verify", id, "--repo", c.repository, "--depth", "pages", "--quiet")
+	target := filepath.Join(c.t.TempDir(), "restored")
+	must(c.t, restoreArgs(id, c.repository, target)...)
+	wantSame(c.t, c.server, mariadbtest.Open(c.t, c.server.Dist.Series, target, args...))
+}
+
+// An increment stores the pages that have changed and the files that have, and refers to
+// its parent for all others.
 func TestIncrement(t *testing.T) {
 	t.Parallel()
-	for _, version := range []string{newest()} {
-		t.Run(version, func(t *testing.T) {
-			t.Parallel()
-			c := &chained{t: t, server: mariadbtest.New(t, version), repository: t.TempDir()}
-			c.server.MustExec(t, statements(filled("big", 8, ""), filled("idle", 2, ""), []string{
-				"CREATE TABLE my (a INT) ENGINE=MyISAM", "INSERT INTO my VALUES (1)",
-				"CREATE TABLE mytoo (a INT) ENGINE=MyISAM", "INSERT INTO mytoo VALUES (1)",
-				"CREATE TABLE ar (a INT) ENGINE=Aria", "INSERT INTO ar VALUES (1)",
-				"CREATE TABLE artoo (a INT) ENGINE=Aria", "INSERT INTO artoo VALUES (1)",
-			})...)
-			c.rest()
-			full := c.backup("--incremental")
-			if full.Kind != "full" || !strings.Contains(full.FullReason, "no backup yet") {
-				t.Fatalf("the first backup: %+v", full)
-			}
-			c.server.MustExec(t, "UPDATE d.big SET n = 1 WHERE id BETWEEN 100 AND 110", "INSERT INTO d.my VALUES (2)",
-				"INSERT INTO d.ar VALUES (2)")
-			c.rest()
-			first := c.backup("--incremental")
-			if first.Kind != "incr" || first.Parent != full.ID || first.Chain != 1 || first.FullReason != "" {
-				t.Fatalf("the second backup: %+v", first)
-			}
-			for path, want := range map[string]string{
-				"d/big.ibd": asPages, "d/idle.ibd": asReference, "d/my.MYD": asWhole, "d/mytoo.MYD": asReference,
-				"d/mytoo.MYI": asReference, "d/ar.MAD": asWhole, "d/artoo.MAD": asReference, "d/big.frm": asReference,
-				"ibdata1": asPages, "ib_logfile0": asWhole,
-			} {
-				c.want(first.ID, path, want)
-			}
-			if first.Pages.Changed == 0 || first.Pages.Changed > first.Pages.Examined/2 {
-				t.Errorf("%d of %d pages were stored", first.Pages.Changed, first.Pages.Examined)
-			}
-			if first.Unchanged.Files < 50 {
-				t.Errorf("%d files were unchanged", first.Unchanged.Files)
-			}
-			second := c.backup("--incremental", "--read-all")
-			if second.Parent != first.ID || second.Chain != 2 || second.Unchanged.Files != 0 {
-				t.Errorf("the third backup, which reads all: %+v", second)
-			}
-		})
+	t.Log(increment(t, newest()))
+}
+
+func increment(t *testing.T, version string) string {
+	c := &chained{t: t, server: mariadbtest.New(t, version), repository: t.TempDir()}
+	c.server.MustExec(t, statements(filled("big", 8, ""), filled("idle", 2, ""), []string{
+		"CREATE TABLE my (a INT) ENGINE=MyISAM", "INSERT INTO my VALUES (1)",
+		"CREATE TABLE mytoo (a INT) ENGINE=MyISAM", "INSERT INTO mytoo VALUES (1)",
+		"CREATE TABLE ar (a INT) ENGINE=Aria", "INSERT INTO ar VALUES (1)",
+		"CREATE TABLE artoo (a INT) ENGINE=Aria", "INSERT INTO artoo VALUES (1)",
+	})...)
+	c.rest()
+	full := c.backup("--incremental")
+	if full.Kind != "full" || !strings.Contains(full.FullReason, "no backup yet") {
+		t.Fatalf("the first backup: %+v", full)
 	}
+	c.server.MustExec(t, "UPDATE d.big SET n = 1 WHERE id BETWEEN 100 AND 110", "INSERT INTO d.my VALUES (2)",
+		"INSERT INTO d.ar VALUES (2)")
+	c.rest()
+	first := c.backup("--incremental")
+	if first.Kind != "incr" || first.Parent != full.ID || first.Chain != 1 || first.FullReason != "" {
+		t.Fatalf("the second backup: %+v", first)
+	}
+	for path, want := range map[string]string{
+		"d/big.ibd": asPages, "d/idle.ibd": asReference, "d/my.MYD": asWhole, "d/mytoo.MYD": asReference,
+		"d/mytoo.MYI": asReference, "d/ar.MAD": asWhole, "d/artoo.MAD": asReference, "d/big.frm": asReference,
+		"ibdata1": asPages, "ib_logfile0": asWhole,
+	} {
+		c.want(first.ID, path, want)
+	}
+	if first.Pages.Changed == 0 || first.Pages.Changed > first.Pages.Examined/2 {
+		t.Errorf("%d of %d pages were stored", first.Pages.Changed, first.Pages.Examined)
+	}
+	if first.Unchanged.Files < 50 {
+		t.Errorf("%d files were unchanged", first.Unchanged.Files)
+	}
+	c.restored(first.ID)
+	c.server.MustExec(t, "DELETE FROM d.big WHERE id > 5000", "UPDATE d.idle SET n = 7", "INSERT INTO d.mytoo VALUES (3)",
+		"DROP TABLE d.my", "CREATE TABLE d.my (a INT) ENGINE=InnoDB", "INSERT INTO d.artoo VALUES (3)")
+	second := c.backup("--incremental", "--read-all")
+	if second.Parent != first.ID || second.Chain != 2 || second.Unchanged.Files != 0 {
+		t.Errorf("the third backup, which reads all: %+v", second)
+	}
+	c.restored(second.ID)
+	return fmt.Sprintf("%d files unchanged, %d of %d pages stored", first.Unchanged.Files, first.Pages.Changed,
+		first.Pages.Examined)
 }
