@@ -195,7 +195,9 @@ func backUp(ctx context.Context, r *Repository, id string) error { return backUp
 // backUpOn is backUp with a parent, "" for none.
 func backUpOn(ctx context.Context, r *Repository, id, parent string) error {
 	m, d := newManifest(id), r.Draft(id)
-	m.Parent = parent
+	if m.Parent = parent; parent != "" {
+		m.Chain = 1
+	}
 	err := func() error {
 		for _, p := range m.Packs {
 			err := d.Put(ctx, p.Name, func(w io.Writer) error {
