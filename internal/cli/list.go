@@ -38,6 +38,8 @@ type listDocument struct {
 	Repository string         `json:"repository"`
 	Backups    []repo.Summary `json:"backups"` // newest last
 	Failed     *repo.Attempt  `json:"failed"`  // the attempt that ended last, if it failed
+
+	Unfinished []repo.Unfinished `json:"unfinished"` // what interrupted attempts have left
 }
 
 func runList(ctx context.Context, o *listOptions, u *ui.UI) error {
@@ -57,8 +59,14 @@ func runList(ctx context.Context, o *listOptions, u *ui.UI) error {
 	if failed != nil && failed.Outcome != repo.OutcomeFailed {
 		failed = nil
 	}
+	unfinished, err := r.Unfinished(ctx)
+	if err != nil {
+		return err
+	}
 	if u.JSON {
-		return u.Document(listDocument{Repository: r.String(), Backups: append([]repo.Summary{}, list...), Failed: failed})
+		return u.Document(listDocument{
+			Repository: r.String(), Backups: append([]repo.Summary{}, list...), Failed: failed, Unfinished: unfinished,
+		})
 	}
 	if err := printList(u, r, list); err != nil {
 		return err
@@ -66,6 +74,14 @@ func runList(ctx context.Context, o *listOptions, u *ui.UI) error {
 	if failed != nil {
 		u.Warn(fmt.Sprintf("the newest attempt, %s, failed: %s (see \"mbk history %s\")",
 			failed.ID, ui.Shorten(failed.Error, 200), failed.ID))
+	}
+	for _, a := range unfinished {
+		if a.Running {
+			u.Note("%s may be under way: %s so far", a.ID, ui.Size(a.Bytes))
+			continue
+		}
+		u.Note("the interrupted attempt %s has left %s, for the next backup to continue on; \"mbk remove %s\" removes it",
+			a.ID, ui.Size(a.Bytes), a.ID)
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func (o *removeOptions) bind(s *options.Set, u *ui.UI) {
 func removeCommand(p *program) *command {
 	var o removeOptions
 	return &command{
-		name: "remove", summary: "remove one backup, whatever the rules of expire say of it",
+		name: "remove", summary: "remove one backup, or what an interrupted one has left",
 		usage:     "mbk remove ID --repo FOLDER",
 		examples:  "mbk remove 20261122T0006 --repo /backup/db1 --dry-run",
 		arguments: "ID", id: &o.id, changes: true, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
@@ -54,7 +54,7 @@ func runRemove(ctx context.Context, o *removeOptions, u *ui.UI) error {
 		}
 		defer release() //nolint:errcheck // the lock ends with the process in any case
 	}
-	id, err := r.Resolve(ctx, o.id)
+	id, err := r.RemovableID(ctx, o.id)
 	if err != nil {
 		return err
 	}

@@ -69,11 +69,12 @@ func (e *PinnedError) Hints() []hint.Text {
 	return []hint.Text{hint.Text(`if it may go: "mbk unpin ` + e.Pins[0].ID + `"`)}
 }
 
-// Remove removes one backup, whatever a policy says of it; with Dependents those that need it, too,
-// and these first. Unless it only plans the lock must be held. If it fails or is
-// cancelled half-way, what was not removed is still whole.
+// Remove removes one backup, whatever a policy says of it, or what an interrupted attempt
+// has left; with Dependents those that need it, too, and these first. Unless it only plans
+// the lock must be held. If it fails or is cancelled half-way, what was not removed is
+// still whole.
 //
-// Errors: *NeededError, *PinnedError.
+// Errors: *NeededError, *ContinuedError, *PinnedError.
 func (r *Repository) Remove(ctx context.Context, id string, o RemoveOptions) (Removal, error) {
 	plan := Removal{ID: id, Remove: []Summary{}, Removed: []string{}}
 	err := r.removing(ctx, o.DryRun, func() error {
@@ -81,12 +82,16 @@ func (r *Repository) Remove(ctx context.Context, id string, o RemoveOptions) (Re
 		if err != nil {
 			return err
 		}
-		f := newFamily(backups)
-		if err := plan.choose(f, o.Dependents); err != nil || o.DryRun {
+		if err := plan.choose(ctx, r, newFamily(backups), o.Dependents); err != nil || o.DryRun {
 			return err
 		}
 		for i := range plan.Remove {
 			one := plan.Remove[i].ID
+			if plan.Remove[i].Outcome == OutcomeFailed { // one that was killed has no record yet
+				if err := r.recordDead(ctx, one); err != nil {
+					return err
+				}
+			}
 			if err := r.Discard(ctx, one); err != nil {
 				return err
 			}
@@ -101,16 +106,31 @@ func (r *Repository) Remove(ctx context.Context, id string, o RemoveOptions) (Re
 }
 
 // choose fills in what is to be removed.
-func (p *Removal) choose(f *family, dependents bool) error {
-	if f.byID[p.ID] == nil {
-		return fmt.Errorf("%s: %w", p.ID, ErrRemoved)
+func (p *Removal) choose(ctx context.Context, r *Repository, f *family, dependents bool) error {
+	for _, s := range f.all {
+		if f.whole(s) {
+			p.Left++
+		}
 	}
+	if f.byID[p.ID] != nil {
+		return p.chooseBackup(f, dependents)
+	}
+	found, err := p.chooseAttempt(ctx, r, dependents)
+	if err == nil && !found {
+		err = fmt.Errorf("%s: %w", p.ID, ErrRemoved)
+	}
+	return err
+}
+
+// chooseBackup fills in the backup that is to be removed, and those that need it.
+func (p *Removal) chooseBackup(f *family, dependents bool) error {
 	var pinned []*Pin
 	needed := &NeededError{ID: p.ID}
-	chosen := map[string]bool{}
 	for _, s := range f.dependents(p.ID) {
 		p.Remove = append(p.Remove, *s)
-		chosen[s.ID] = true
+		if f.whole(s) {
+			p.Left--
+		}
 		switch {
 		case s.ID == p.ID:
 		case s.ParentUnknown:
@@ -120,11 +140,6 @@ func (p *Removal) choose(f *family, dependents bool) error {
 		}
 		if s.Pin != nil && (dependents || s.ID == p.ID) {
 			pinned = append(pinned, s.Pin)
-		}
-	}
-	for _, s := range f.all {
-		if f.whole(s) && !chosen[s.ID] {
-			p.Left++
 		}
 	}
 	switch {

@@ -196,7 +196,11 @@ func backUp(ctx context.Context, r *Repository, id string) error { return backUp
 func backUpOn(ctx context.Context, r *Repository, id, parent string) error {
 	m, d := newManifest(id), r.Draft(id)
 	if m.Parent = parent; parent != "" {
-		m.Chain = 1
+		below, err := r.Manifest(ctx, parent)
+		if err != nil {
+			return err
+		}
+		m.Chain = below.Chain + 1
 	}
 	err := func() error {
 		for _, p := range m.Packs {

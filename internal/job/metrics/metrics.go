@@ -33,6 +33,16 @@ func Of(ctx context.Context, r *repo.Repository, version string) ([]prom.Family,
 	m.full(backups)
 	m.proofs(proofs)
 	m.backups(backups)
+	unfinished, err := r.Unfinished(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var left int64
+	for _, u := range unfinished {
+		left += u.Bytes
+	}
+	m.gauge("mbk_repository_unfinished_bytes",
+		"Bytes of interrupted attempts that another can continue on, and of a backup that is under way.", float64(left))
 	if space, err := r.Space(ctx); err != nil {
 		return nil, err
 	} else if space.Known {
