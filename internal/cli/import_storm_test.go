@@ -19,7 +19,11 @@ func TestImportStorm(t *testing.T) {
 		encrypted bool
 	}{{"10.5", false}, {newest(), false}, {"10.11", true}} {
 		t.Run(fmt.Sprintf("%s encrypted=%v", c.version, c.encrypted), func(t *testing.T) {
-			t.Log(importStorm(t, c.version, c.encrypted))
+			storm := plainStorm
+			if c.encrypted {
+				storm = encryptedStorm
+			}
+			t.Log(storm(t, c.version))
 		})
 	}
 }

@@ -18,9 +18,8 @@ import (
 
 // An attempt at a backup, whose pack n holds the n-th quarter of the tablespace.
 type trial struct {
-	draft  *Draft
-	m      *Manifest
-	parent string
+	draft *Draft
+	m     *Manifest
 }
 
 // attemptAt begins an attempt that continues on others.
