@@ -57,19 +57,18 @@ func soakIncrements() []soaked {
 
 // changedFiles changes files in all ways that there are between two backups.
 func changedFiles(t *testing.T, version string) string {
-	far := t.TempDir()
+	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
 	c := &chained{t: t, repository: t.TempDir(), server: mariadbtest.New(t, version,
 		"--innodb-undo-tablespaces=3", "--innodb-max-undo-log-size=10M", "--innodb-undo-log-truncate=ON",
 		"--innodb-purge-rseg-truncate-frequency=1")}
-	far = filepath.Join(far, "far")
-	if err := os.Mkdir(far, 0o777); err != nil {
+	if err := os.Mkdir(elsewhere, 0o777); err != nil {
 		t.Fatal(err)
 	}
 	c.server.MustExec(t, statements(
 		filled("imported", 2, ""), filled("dropped", 2, ""), filled("kept", 2, ""), filled("rebuilt", 2, ""),
 		filled("truncated", 2, ""), filled("renamed", 2, ""), filled("undone", 4, ""), filled("shrunk", 8, ""),
 		filled("compressed", 4, "PAGE_COMPRESSED=1"), filled("zip", 4, "ROW_FORMAT=COMPRESSED"),
-		filled("away", 4, externalOption(far)),
+		filled("away", 4, externalOption(elsewhere)),
 		[]string{"SET GLOBAL innodb_file_per_table=OFF"}, filled("system", 2, ""), []string{
 			"SET GLOBAL innodb_file_per_table=ON", "CREATE TABLE parts (a INT PRIMARY KEY, b INT) " +
 				"PARTITION BY RANGE (a) (PARTITION p VALUES LESS THAN (1000), PARTITION q VALUES LESS THAN MAXVALUE)",

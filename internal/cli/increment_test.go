@@ -207,7 +207,8 @@ func TestParentOfIncrement(t *testing.T) {
 	}
 	check := func(want string, args ...string) {
 		t.Helper()
-		r := must(t, append([]string{"check", "--repo", c.repository, "--socket", c.server.Socket, "--user", "root"}, args...)...)
+		r := must(t, append([]string{"check", "--repo", c.repository, "--socket", c.server.Socket, "--user", "root"},
+			args...)...)
 		if !strings.Contains(r.stdout, want) {
 			t.Errorf("mbk check does not print %q:\n%s", want, r.stdout)
 		}
@@ -284,7 +285,8 @@ func TestIncrementOfRestoredServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Its log has got further than the parent's end, as if nothing had happened.
-	c.server.MustExec(t, "CREATE TABLE d.u (s TEXT)", "INSERT INTO d.u SELECT REPEAT(MD5(seq), 10) FROM mysql.seq_1_to_2000")
+	c.server.MustExec(t, "CREATE TABLE d.u (s TEXT)",
+		"INSERT INTO d.u SELECT REPEAT(MD5(seq), 10) FROM mysql.seq_1_to_2000")
 	again := c.wantFull("the data directory is another than that of " + full.ID)
 	c.wantIncrement(again)
 }
