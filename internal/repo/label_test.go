@@ -253,7 +253,8 @@ func TestManifestMissing(t *testing.T) {
 	r, st := newRepository(t)
 	first, second := mustBackUp(t, r, "2026-11-19 00:00:00"), mustBackUp(t, r, "2026-11-20 00:00:00")
 	must(t, st.Delete(t.Context(), manifestName(second)))
-	if _, err := r.Backup(t.Context(), second); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "is missing") {
+	_, err := r.Backup(t.Context(), second)
+	if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "is missing") {
 		t.Errorf("Backup = %v, want ErrDamaged", err)
 	}
 	if b, err := r.Backup(t.Context(), Latest); err != nil || b.ID() != first {
