@@ -58,6 +58,28 @@ func TestCookbook(t *testing.T) {
 				t.Errorf("metrics:\n%s", metrics)
 			}
 		}},
+		{"Nightly increments", order, func(t *testing.T, printed string) {
+			if !regexp.MustCompile(`(?m)^20\S+-full .*\n  20\S+-incr .* in 2 .* pages, `).MatchString(printed) {
+				t.Errorf("printed:\n%s", printed)
+			}
+		}},
+		{"A full backup without the server", order, func(t *testing.T, printed string) {
+			list := k.cook(t, "mbk list --repo /backup/db1", false)
+			if !strings.Contains(printed, "would remove") || strings.Count(list, "-full") != 2 {
+				t.Errorf("printed:\n%s", printed)
+			}
+		}},
+		{"Before an upgrade", order, func(t *testing.T, printed string) {
+			if !strings.Contains(printed, "; pinned: before the upgrade to 11.8\n") ||
+				!strings.Contains(printed, "\nunpinned ") {
+				t.Errorf("printed:\n%s", printed)
+			}
+		}},
+		{"A backup was interrupted", order, func(t *testing.T, printed string) {
+			if !strings.Contains(printed, "-incr") {
+				t.Errorf("printed:\n%s", printed)
+			}
+		}},
 		{"Monitoring", func() { k.cook(t, "mbk verify latest --repo /backup/db1 --quiet", false) },
 			func(t *testing.T, printed string) {
 				if !strings.Contains(printed, "-full") {
@@ -134,7 +156,7 @@ func TestCookbook(t *testing.T) {
 			return // the next one may build on it
 		}
 	}
-	if n, have := strings.Count(string(text), "\n## "), 8; n != have {
+	if n, have := strings.Count(string(text), "\n## "), 12; n != have {
 		t.Errorf("the cookbook has %d recipes, this test %d", n, have)
 	}
 }

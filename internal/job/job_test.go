@@ -59,3 +59,22 @@ func TestHangsAfterSignal(t *testing.T) {
 		t.Errorf("it took %s", took)
 	}
 }
+
+// A subject says what is special about a backup.
+func TestSubject(t *testing.T) {
+	started := time.Date(2026, 11, 22, 0, 30, 0, 0, time.UTC)
+	for want, a := range map[string]repo.Attempt{
+		"lock window 12ms": {Kind: repo.KindFull},
+		"lock window 12ms, increment 3, 2 warnings": {
+			Kind: repo.KindIncremental, Reuse: repo.Reuse{Chain: 3}, WarningCount: 2},
+		"lock window 12ms, full: the parent is damaged, resumed": {
+			Kind: repo.KindFull, Reuse: repo.Reuse{FullReason: "the parent is damaged", Resumed: &repo.Resumed{}}},
+	} {
+		a.Outcome, a.Hostname, a.LockMS = repo.OutcomeOK, "db1", 12
+		a.Started, a.Finished, a.BytesRead = started, started.Add(12*time.Second), 96<<20
+		j := &Job{attempt: a}
+		if got, want := j.subject(), "mbk: backup of db1 ok, 96 MiB in 12s, "+want; got != want {
+			t.Errorf("subject %q, want %q", got, want)
+		}
+	}
+}

@@ -137,6 +137,15 @@ func (j *Job) subject() string {
 	}
 	text := fmt.Sprintf("mbk: backup of %s ok, %s in %s, lock window %s",
 		host, ui.Size(a.BytesRead), ui.Span(a.Finished.Sub(a.Started)), ui.Milliseconds(a.LockMS))
+	switch {
+	case a.Kind == repo.KindIncremental:
+		text += fmt.Sprintf(", increment %d", a.Chain)
+	case a.FullReason != "":
+		text += ", full: " + ui.Shorten(a.FullReason, MaxSubject)
+	}
+	if a.Resumed != nil {
+		text += ", resumed"
+	}
 	if a.WarningCount > 0 {
 		text += ", " + ui.Count(a.WarningCount, "warning")
 	}
