@@ -12,6 +12,7 @@ import (
 
 	"mbk/backup/preflight"
 	"mbk/copier"
+	"mbk/copier/pack"
 	"mbk/internal/datadir"
 	"mbk/internal/datadir/filename"
 	"mbk/internal/hint"
@@ -38,6 +39,8 @@ type attempt struct {
 	imports *imports // what the redo does not tell
 	held    *heldTables
 	lineage *ancestry
+	resume  *resume   // what it goes on with
+	written *progress // what the next one can go on with
 	final   *finalState
 }
 
@@ -71,7 +74,7 @@ type step struct {
 }
 
 func runAttempt(
-	ctx context.Context, o Options, found *preflight.Report, held *heldTables, try int,
+	ctx context.Context, o Options, found *preflight.Report, from *resume, held *heldTables, try int,
 ) (m *repo.Manifest, err error) {
 	now := time.Now().UTC()
 	kind := repo.KindFull
@@ -86,8 +89,10 @@ func runAttempt(
 		opts: o, found: found, draft: o.Repository.Draft(id), server: &connections{opts: o},
 		session: &session{log: o.Logger}, guard: newGuard(o),
 		held: held, journal: &journal{id: id, started: now, try: try, onStep: o.Progress.Step},
-		lineage: newAncestry(found.Layout, found.Parent),
+		lineage: newAncestry(found.Layout, found.Parent, from), resume: from,
 	}
+	from.adopt(a.draft)
+	a.written = newProgress(a.draft, o.AllowDamagedPages)
 	outer := ctx
 	ctx, a.aborter.cancel = context.WithCancelCause(ctx)
 	defer a.aborter.stop()
@@ -198,6 +203,7 @@ func (a *attempt) start(ctx context.Context) error {
 		c.Abort(err)
 		return err
 	}
+	a.copies.progress = a.written
 	a.aria = newAriaLogs(a.copies.feeder, control, func(ctx context.Context) error {
 		_, err := a.opts.Server.FlushEngineLogs(ctx)
 		return err
@@ -230,7 +236,8 @@ func proveDatadir(l datadir.Layout, before datadir.FileStat, version stage.Versi
 func (a *attempt) copierOptions() copier.Options {
 	return copier.Options{
 		Workers: a.opts.Workers, Codec: a.opts.Codec, Level: a.opts.Level, BytesPerSecond: a.opts.BytesPerSecond,
-		DamagedOK:     a.opts.AllowDamagedPages,
+		DamagedOK: a.opts.AllowDamagedPages,
+		PackTime:  packTime, PackLimit: a.opts.PackLimit, OnPack: a.onPack(),
 		PreserveCache: true, Priority: a.opts.Priority,
 		OnProgress: func(read, stored int64) {
 			a.journal.read.Add(read)
@@ -238,6 +245,17 @@ func (a *attempt) copierOptions() copier.Options {
 			a.opts.Progress.Bytes(read, stored, a.found.Bytes)
 		},
 	}
+}
+
+// packTime is how much of the work is lost if the process dies.
+const packTime = time.Minute
+
+// onPack is what is to be done with each pack, nil if nobody will go on with this attempt.
+func (a *attempt) onPack() func(context.Context, pack.Pack, []copier.Part) error {
+	if a.opts.ResumeWithin == 0 {
+		return nil
+	}
+	return a.written.packed
 }
 
 // scan is a scan of the data directory, which fails if a table's file cannot be read.
@@ -289,6 +307,8 @@ func (a *attempt) beginCopying(ctx context.Context, s datadir.Scan) error {
 	if err := a.lineage.prove(ctx, a.server.watch, a.aria.control.UUID); err != nil {
 		return err
 	}
+	a.written.begin(a.lineage.progress(a.draft, a.found, a.redo.checkpoint, a.aria.control.UUID, len(a.copies.page)),
+		a.lineage.arrived(a.redo.checkpoint))
 	a.session.lower(a.opts.Priority.Nice, a.found.Facts.PeerPID)
 	return a.copies.copySystem(ctx)
 }
@@ -417,31 +437,54 @@ func (a *attempt) close(ctx context.Context, m *repo.Manifest, err error) error 
 	errs := []error{err, a.server.release(ctx, err)}
 	a.session.raise() // it may take a moment
 	if a.redo != nil {
-		errs = append(errs, a.redo.close())
+		errs = append(errs, a.redo.close(err))
 	}
 	a.session.wait()
 	a.server.close()
-	if err != nil && a.copies != nil {
-		a.copies.copier.Abort(err)
-	}
+	keep := a.end(err)
 	// The time that an unresponsive server takes does not count here.
 	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
-	if err != nil && !a.opts.KeepFailed {
+	switch {
+	case keep:
+		errs = append(errs, limit.Explain(a.draft.Suspend(ctx), endTime))
+	case err != nil:
 		errs = append(errs, limit.Explain(a.draft.Discard(ctx), endTime))
 	}
-	errs = append(errs, limit.Explain(a.record(ctx, m, err), endTime))
+	errs = append(errs, limit.Explain(a.record(ctx, m, err, keep), endTime))
 	return errors.Join(errs...)
 }
 
+// end ends the copying of a failed attempt, and reports whether the next one can go on
+// with what was stored.
+func (a *attempt) end(failed error) (keep bool) {
+	if failed == nil || a.copies == nil {
+		return false
+	}
+	if a.opts.ResumeWithin == 0 || errors.Is(failed, errInconsistent) {
+		a.copies.copier.Abort(failed)
+		return false
+	}
+	a.copies.copier.Stop(failed)
+	return a.written.stored() > 0
+}
+
 // record puts the attempt into the history.
-func (a *attempt) record(ctx context.Context, m *repo.Manifest, failed error) error {
+func (a *attempt) record(ctx context.Context, m *repo.Manifest, failed error, kept bool) error {
 	if failed == nil {
 		record := repo.AttemptOf(m)
 		record.Label = a.draft.Label().Hash
 		return putAttempt(ctx, a.opts, record)
 	}
-	return putAttempt(ctx, a.opts, a.failureRecord(failed))
+	record := a.failureRecord(failed)
+	if kept {
+		until := time.Now().Add(a.opts.ResumeWithin).UTC()
+		record.Resumable = &repo.Resumable{Bytes: a.written.stored(), Until: until}
+		record.Resumed = a.resume.resumed(nil)
+		a.opts.Logger.Info("what was stored is kept, and the next backup continues on it", "attempt", a.journal.id,
+			"bytes", a.written.stored(), "until", until.Format(time.RFC3339))
+	}
+	return putAttempt(ctx, a.opts, record)
 }
 
 // failureRecord is the record of this attempt, as far as it has come.

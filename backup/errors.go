@@ -2,6 +2,7 @@ package backup
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 
 	"mbk/internal/datadir"
@@ -27,6 +28,19 @@ var ErrMadeLast = fault.New(fault.Busy, "an ALTER TABLE began in the last moment
 // ErrNoCheckpoint is returned when a backup has to begin after a checkpoint that
 // it cannot force and that the server did not make in time.
 var ErrNoCheckpoint = fault.New(fault.Busy, "no checkpoint")
+
+// errInconsistent marks an error after which nobody is to go on with what was stored: it
+// may be the reason.
+var errInconsistent = errors.New("what was copied does not fit together")
+
+// inconsistent marks an error so. Its text stays.
+func inconsistent(err error) error { return inconsistentError{err} }
+
+type inconsistentError struct{ error }
+
+func (e inconsistentError) Unwrap() error { return e.error }
+
+func (inconsistentError) Is(target error) bool { return target == errInconsistent }
 
 // replacedError is ErrReplaced with the tables that it is about.
 type replacedError struct {

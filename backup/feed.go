@@ -39,7 +39,8 @@ type openFile struct {
 type feeder struct {
 	layout      datadir.Layout
 	copier      *copier.Copier
-	bases       *bases // the passes under this one
+	bases       *bases    // the passes under this one
+	progress    *progress // of this one; nil: nobody will go on with it
 	descriptors *semaphore.Weighted
 	budget      int64  // of descriptors
 	last        uint32 // number of a file
@@ -156,6 +157,7 @@ func (feed *feeder) number(e datadir.Entry, class string, s datadir.FileStat) *f
 // add hands a source to the copier, as a part of fc.
 func (feed *feeder) add(ctx context.Context, fc *fileCopy, source copier.Source) error {
 	source.Number, source.Name = fc.number, fc.entry.Path()
+	feed.progress.note(fc)
 	pending, err := feed.copier.Add(ctx, source)
 	if err != nil {
 		return err

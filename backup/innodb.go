@@ -87,6 +87,7 @@ func (c *copies) copySpace(ctx context.Context, f *os.File, fc *fileCopy, source
 	c.system = append(c.system, fc)
 	if to, ok := c.bases.unchanged(fc.stat, repo.ClassInnoDB); ok {
 		fc.refer(to, fc.stat)
+		c.progress.note(fc)
 		return f.Close()
 	}
 	source.Cached = cachedBefore(f, fc.stat.Size)

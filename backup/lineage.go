@@ -18,6 +18,7 @@ import (
 // those that will be increments of it.
 type ancestry struct {
 	parent *preflight.Parent // nil: it makes a full backup
+	resume *resume
 	layout datadir.Layout
 	boot   boot.ID // zero: not known
 
@@ -27,18 +28,22 @@ type ancestry struct {
 }
 
 // newAncestry begins an attempt.
-func newAncestry(l datadir.Layout, parent *preflight.Parent) *ancestry {
-	an := &ancestry{layout: l, parent: parent}
+func newAncestry(l datadir.Layout, parent *preflight.Parent, from *resume) *ancestry {
+	an := &ancestry{layout: l, parent: parent, resume: from}
 	an.boot, _ = boot.Present() // else no file counts as unchanged
 	return an
 }
 
 // bases are the passes under the attempt.
 func (an *ancestry) bases(readAll bool) *bases {
-	if an.parent == nil {
+	if an.parent == nil && an.resume == nil {
 		return nil
 	}
-	b := newBases(an.boot, an.parent.Lineage)
+	var parent *repo.Lineage
+	if an.parent != nil {
+		parent = an.parent.Lineage
+	}
+	b := newBases(an.boot, parent, an.resume.progress()...)
 	b.readAll = readAll
 	return b
 }
@@ -54,14 +59,37 @@ func (an *ancestry) look(ctx context.Context, watch *stage.Watch) error {
 // prove is called when the redo log is open and no page is copied yet. It makes sure that
 // this is still the server of the parent; else the error is a *preflight.Doubt.
 func (an *ancestry) prove(ctx context.Context, watch *stage.Watch, aria [16]byte) (err error) {
-	if an.redo, err = preflight.RedoFile(an.layout); err != nil || an.parent == nil {
+	if an.redo, err = preflight.RedoFile(an.layout); err != nil || an.parent == nil && an.resume == nil {
 		return err
 	}
 	lsns, err := watch.LSNs(ctx)
 	if err != nil {
 		return err
 	}
-	return an.parent.Doubt(aria, lsns.Current, an.redo)
+	if an.parent != nil {
+		if err := an.parent.Doubt(aria, lsns.Current, an.redo); err != nil {
+			return err
+		}
+	}
+	return an.resume.prove(an.boot, aria, lsns.Current, an.redo)
+}
+
+// progress is what each object of progress begins with.
+func (an *ancestry) progress(
+	d *repo.Draft, found *preflight.Report, c innodb.Checkpoint, aria [16]byte, pageSize int,
+) repo.Progress {
+	v := found.Facts.Version
+	p := repo.Progress{
+		Lineage: repo.Lineage{
+			ID: d.ID(), Checkpoint: c.LSN, End: max(c.LSN, an.resume.reached()), BootID: an.boot, AriaUUID: aria,
+			Series: [2]uint16{uint16(v.Major), uint16(v.Minor)}, PageSize: uint32(pageSize), Redo: an.redo,
+		},
+		Kind: d.Kind(), Adopted: an.resume.ids(),
+	}
+	if an.parent != nil {
+		p.Parent, p.End = an.parent.ID, max(p.End, an.parent.Lineage.End)
+	}
+	return p
 }
 
 // arrived is a moment before which the server had no write on its way to a file when that
@@ -116,10 +144,11 @@ func (fc *fileCopy) lineage(arrived time.Time) repo.LineageFile {
 
 // reuse is what the backup has of its parent.
 func (an *ancestry) reuse(fullReason string, files []*fileCopy) repo.Reuse {
+	resumed := an.resume.resumed(files)
 	if an.parent == nil {
-		return repo.Reuse{FullReason: fullReason}
+		return repo.Reuse{FullReason: fullReason, Resumed: resumed}
 	}
-	r := repo.Reuse{Chain: an.parent.Chain, Unchanged: &repo.Amount{}, Pages: &repo.PageCounts{}}
+	r := repo.Reuse{Chain: an.parent.Chain, Unchanged: &repo.Amount{}, Pages: &repo.PageCounts{}, Resumed: resumed}
 	for _, fc := range files {
 		if fc.below.unread {
 			r.Unchanged.Files++

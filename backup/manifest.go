@@ -48,16 +48,17 @@ func (a *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 	if m.LSN.MaxPage > m.LSN.End {
 		err := fmt.Errorf("%s has a page with LSN %d, which is after the end of the copied redo at %d: "+
 			"it is of another server, or of another time", found.maxFile, m.LSN.MaxPage, m.LSN.End)
-		return nil, a.strange(found.maxFile, err)
+		return nil, inconsistent(a.strange(found.maxFile, err))
 	}
 	if err := reconcileTables(m, a.final, a.found.Layout, a.found.Unlisted); err != nil {
-		return nil, err
+		return nil, inconsistent(err)
 	}
 	m.Warnings = a.warnings(m, a.noteProblems(m))
 	for _, p := range m.Packs {
 		m.BytesRead += p.Raw
 		m.BytesStored += p.Size
 	}
+	m.Packs = append(m.Packs, a.resume.packs(m.Files)...)
 	m.Finished = time.Now().UTC()
 	return m, nil
 }

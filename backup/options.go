@@ -42,9 +42,13 @@ type Options struct {
 
 	// AllowDamagedPages records damaged pages and goes on, where a backup fails otherwise.
 	AllowDamagedPages bool
-	// KeepFailed leaves the objects of a failed backup in the repository, for a
-	// look at them. The next backup sweeps them.
-	KeepFailed bool
+
+	// ResumeWithin is how long what a failed attempt has stored is kept, for the next backup
+	// to go on with; 0: not at all. NoResume begins anew, and removes what was kept.
+	ResumeWithin time.Duration
+	NoResume     bool
+	// PackLimit is the size in bytes of a pack, 0: copier.DefaultPackLimit.
+	PackLimit int64
 
 	Logger   *slog.Logger // nil: none
 	Progress Progress     // nil fields: none
@@ -70,7 +74,7 @@ func (o *Options) Validate() error {
 		return err
 	}
 	if o.Workers < 0 || o.Level < 0 || o.BytesPerSecond < 0 ||
-		o.LockWait < 0 || o.LockSlice < 0 || o.LockBudget < 0 || o.MaxLag < 0 {
+		o.LockWait < 0 || o.ResumeWithin < 0 || o.PackLimit < 0 || o.LockSlice < 0 || o.LockBudget < 0 || o.MaxLag < 0 {
 		return errors.New("backup: a number of the options is negative")
 	}
 	if o.LockWait == 0 {

@@ -103,7 +103,7 @@ func reconcileSpaces(f *finalState, spaces []innodb.SpaceHistory, l datadir.Layo
 		case problem.Kind == innodb.ProblemDeleted:
 			replaced.add(problem.String(), ff.entry.Key().SQL())
 		default:
-			return fmt.Errorf("the copied files and the redo log do not fit together: %s", problem)
+			return inconsistent(fmt.Errorf("the copied files and the redo log do not fit together: %s", problem))
 		}
 	}
 	return replaced.orNil()

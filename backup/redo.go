@@ -171,8 +171,8 @@ func (rc *redoCopy) wait(ctx context.Context) error {
 }
 
 // close ends both goroutines and closes what they used. Nobody else may use the copy
-// any more.
-func (rc *redoCopy) close() error {
+// any more. Of an attempt that has failed it stores no more.
+func (rc *redoCopy) close(failed error) error {
 	defer rc.leaveCache()
 	if rc.tail == nil {
 		return nil
@@ -180,6 +180,9 @@ func (rc *redoCopy) close() error {
 	if rc.started() {
 		rc.cancel()
 		<-rc.tailed
+		if failed != nil {
+			rc.spool.fail(failed)
+		}
 		rc.spool.finish()
 		<-rc.stored
 	}

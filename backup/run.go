@@ -20,7 +20,7 @@ func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
 	if o.Repository == nil {
 		return nil, o.NoRepository
 	}
-	found, release, err := prepare(ctx, o)
+	found, from, release, err := prepare(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -29,30 +29,50 @@ func Run(ctx context.Context, o Options) (*repo.Manifest, error) {
 	held := &heldTables{opts: o}
 	defer held.release()
 	for try := 1; ; try++ {
-		m, err := runAttempt(ctx, o, found, held, try)
+		from.tell(o, found.Bytes)
+		m, err := runAttempt(ctx, o, found, from, held, try)
 		held.release()
-		if doubt, ok := errors.AsType[*preflight.Doubt](err); ok && o.Increment.Parent == "" && try < maxAttempts {
-			o.Logger.Warn("starting over with a full backup", "reason", doubt)
-			found.DropParent(doubt)
-			continue
-		}
-		if !startsOver(err) || try == maxAttempts {
+		if err == nil || try == maxAttempts {
 			return m, err
 		}
-		o.Logger.Warn("starting over from a fresh checkpoint", "reason", err)
-		held.note(err)
-		if err := held.hold(ctx); err != nil {
+		if err := startOver(ctx, o, found, held, err); err != nil {
 			return nil, err
 		}
-		if err := waitForCheckpoint(ctx, o, err); err != nil {
+		if from, err = chooseResume(ctx, o, found); err != nil {
 			return nil, err
 		}
 	}
 }
 
+// startOver prepares another attempt after one that failed. If there is to be none, it
+// returns why that failed.
+func startOver(ctx context.Context, o Options, found *preflight.Report, held *heldTables, failed error) error {
+	if _, stale := errors.AsType[staleError](failed); stale {
+		o.Logger.Warn("starting over without what interrupted backups have stored", "reason", failed)
+		_, err := o.Repository.Sweep(ctx, repo.SweepOptions{})
+		return err
+	}
+	if doubt, ok := errors.AsType[*preflight.Doubt](failed); ok && o.Increment.Parent == "" {
+		o.Logger.Warn("starting over with a full backup", "reason", doubt)
+		found.DropParent(doubt)
+		return nil
+	}
+	if !startsOver(failed) {
+		return failed
+	}
+	o.Logger.Warn("starting over from a fresh checkpoint", "reason", failed)
+	held.note(failed)
+	if err := held.hold(ctx); err != nil {
+		return err
+	}
+	return waitForCheckpoint(ctx, o, failed)
+}
+
 // prepare makes all checks and takes the repository's lock. What fails here is an
 // attempt too, and the history has it, unless Options.Unrecorded says otherwise.
-func prepare(ctx context.Context, o Options) (found *preflight.Report, release func() error, err error) {
+func prepare(ctx context.Context, o Options) (
+	found *preflight.Report, from *resume, release func() error, err error,
+) {
 	const step = "checking the server and the repository"
 	began := time.Now()
 	defer func() {
@@ -70,20 +90,24 @@ func prepare(ctx context.Context, o Options) (found *preflight.Report, release f
 	}()
 	o.Progress.Step(step)
 	if found, err = preflight.Run(ctx, o.Options); err != nil {
-		return found, nil, err
+		return found, nil, nil, err
 	}
 	if err := found.Errors(); err != nil {
-		return found, nil, err
+		return found, nil, nil, err
 	}
 	if release, err = o.Repository.Lock(ctx); err != nil {
-		return found, nil, err
+		return found, nil, nil, err
 	}
 	if err := keepParent(ctx, o, found); err != nil {
-		return found, nil, errors.Join(err, release())
+		return found, nil, nil, errors.Join(err, release())
 	}
-	swept, err := o.Repository.Sweep(ctx, repo.SweepOptions{})
+	leave := repo.SweepOptions{Resumable: o.ResumeWithin}
+	if o.NoResume {
+		leave.Resumable = 0
+	}
+	swept, err := o.Repository.Sweep(ctx, leave)
 	if ctx.Err() != nil {
-		return found, nil, errors.Join(err, release())
+		return found, nil, nil, errors.Join(err, release())
 	}
 	if err != nil { // it takes up room, and no backup depends on it
 		found.Add("repository", preflight.GradeWarning, "what an interrupted backup or expiry left cannot be removed: "+
@@ -92,7 +116,10 @@ func prepare(ctx context.Context, o Options) (found *preflight.Report, release f
 	for _, name := range swept {
 		o.Logger.Info("removed what an interrupted backup left", "object", name)
 	}
-	return found, release, nil
+	if from, err = chooseResume(ctx, o, found); err != nil {
+		return found, nil, nil, errors.Join(err, release())
+	}
+	return found, from, release, nil
 }
 
 // keepParent makes sure that the parent was not removed before the repository was locked.

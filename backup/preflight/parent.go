@@ -53,6 +53,9 @@ type Doubt struct {
 // Error says what it is.
 func (d *Doubt) Error() string { return d.text }
 
+// Doubtf makes a Doubt.
+func Doubtf(format string, args ...any) error { return doubtf(format, args...) }
+
 func doubtf(format string, args ...any) *Doubt { return &Doubt{text: fmt.Sprintf(format, args...)} }
 
 // CheckIncrement names the check of the parent of an increment.
@@ -229,6 +232,15 @@ func doubtOf(s *repo.Summary) *Doubt {
 		return doubtf("backup %s is damaged, as a verification has found", s.ID)
 	}
 	return nil
+}
+
+// SameServer returns a *Doubt unless the server's files are the ones that an interrupted
+// attempt has copied, as they have become since.
+func (r *Report) SameServer(ctx context.Context, o Options, l *repo.Lineage) error {
+	bytes := r.Bytes
+	err := r.compareLineage(ctx, o, &Parent{ID: l.ID, Lineage: l})
+	r.Bytes = bytes // what has to be read is another question
+	return err
 }
 
 // compareLineage returns a *Doubt unless the server's files are the ones of the parent, as

@@ -71,6 +71,14 @@ func (r *Report) checkSpace(ctx context.Context, o Options) error {
 	}
 	text := fmt.Sprintf("%s free in %s, about %s needed", humanize.IBytes(uint64(space.Free)), o.Repository,
 		humanize.IBytes(uint64(need)))
+	kept, err := keptBytes(ctx, o.Repository)
+	if err != nil {
+		return err
+	}
+	if kept > 0 {
+		text += fmt.Sprintf(", of which interrupted backups have stored %s or take that room", humanize.IBytes(uint64(kept)))
+		space.Free += kept
+	}
 	keep := o.MinFree.Of(space.Total)
 	if keep > 0 {
 		text += fmt.Sprintf(", %s to be kept free (%s)", humanize.IBytes(uint64(keep)), o.MinFree)
@@ -85,6 +93,18 @@ func (r *Report) checkSpace(ctx context.Context, o Options) error {
 	}
 	r.Add("space", GradeOK, text)
 	return nil
+}
+
+// keptBytes is the room that interrupted attempts take. A backup either continues on them or
+// removes them first.
+func keptBytes(ctx context.Context, r *repo.Repository) (bytes int64, err error) {
+	all, err := r.Unfinished(ctx)
+	for _, a := range all {
+		if !a.Running {
+			bytes += a.Bytes
+		}
+	}
+	return bytes, err
 }
 
 // checkSpool checks the space for redo that the repository does not take fast enough. It

@@ -397,8 +397,8 @@ func TestRenamedTablespaceIsKept(t *testing.T) {
 	}
 }
 
-// manifestOf is the manifest of a backup.
-func manifestOf(t *testing.T, repository, id string) *repo.Manifest {
+// opened opens a repository.
+func opened(t *testing.T, repository string) *repo.Repository {
 	t.Helper()
 	st, err := folder.Open(repository)
 	if err != nil {
@@ -408,7 +408,13 @@ func manifestOf(t *testing.T, repository, id string) *repo.Manifest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := r.Manifest(t.Context(), id)
+	return r
+}
+
+// manifestOf is the manifest of a backup.
+func manifestOf(t *testing.T, repository, id string) *repo.Manifest {
+	t.Helper()
+	m, err := opened(t, repository).Manifest(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ type backupOptions struct {
 	increment     increment
 	threads       int
 	damagedPages  bool
-	keepFailed    bool
+	resume        resuming
 	spoolDir      string
 	locks         locks
 	load          load
@@ -46,7 +46,7 @@ func (o *backupOptions) bind(s *options.Set, p *program) {
 	threadsOption(s, &o.threads, "copy with `N` threads (default: one for each CPU)")
 	rare.Bool(&o.damagedPages, "allow-damaged-pages", "record damaged pages and go on; the backup is marked as damaged")
 	o.source.bindUnsupported(rare, "leave out tables of engines that cannot be copied, and record them")
-	rare.Bool(&o.keepFailed, "keep-failed", "keep the objects of a failed backup until the next one")
+	o.resume.bind(s)
 	rare.String(&o.spoolDir, "spool-dir", "",
 		"keep redo in `FOLDER` while the repository is too slow for it (default: $TMPDIR or /var/tmp)")
 	o.source.bindNewServer(s)
@@ -199,14 +199,17 @@ func (o *backupOptions) backup(p *program) (backup.Options, error) {
 	b := backup.Options{
 		Options: preflight.Options{SpoolDir: o.spoolDir, Increment: o.increment.options()},
 		Tool:    tool(), Workers: o.threads, LockWait: o.locks.wait, LockBudget: o.locks.budget,
-		AllowDamagedPages: o.damagedPages, KeepFailed: o.keepFailed,
-		Logger: p.ui.Logger(),
+		AllowDamagedPages: o.damagedPages,
+		Logger:            p.ui.Logger(),
 	}
 	if info, err := os.Stat(o.spoolDir); o.spoolDir != "" && (err != nil || !info.IsDir()) {
 		return b, hint.Wrap(&configError{hint.Errorf("%s: %s is not a folder", hint.Option("spool-dir"), o.spoolDir)},
 			"name a folder with "+hint.Option("spool-dir")+", on a disk with some room")
 	}
 	if err := o.source.apply(&b, p.ui); err != nil {
+		return b, err
+	}
+	if err := o.resume.apply(&b); err != nil {
 		return b, err
 	}
 	return b, o.load.apply(&b)

@@ -113,22 +113,29 @@ func TestRollBack(t *testing.T) {
 		srv.MustExec(t, "DROP TABLE d.r")
 		return slices.DeleteFunc(files(t, repository), func(name string) bool { return slices.Contains(was, name) })
 	}
-	left := fail()
+	left := fail("--resume-within", "0")
 	history := historyOf(t, repository)
-	if len(history) != 2 || history[1].Outcome != repo.OutcomeFailed ||
+	if len(history) != 2 || history[1].Outcome != repo.OutcomeFailed || history[1].Resumable != nil ||
 		!slices.Equal(left, []string{"history/" + history[1].ID + ".json"}) {
 		t.Errorf("the failed attempt has left %q, the history has %+v", left, history)
 	}
-	left = fail("--keep-failed")
+	left = fail()
 	if packs := slices.DeleteFunc(left,
-		func(name string) bool { return !strings.HasSuffix(name, ".pack") }); len(packs) < 2 {
-		t.Errorf("with --keep-failed it has left %q", left)
+		func(name string) bool { return !strings.Contains(name, "/data-") }); len(packs) < 2 {
+		t.Errorf("what can be continued on is %q", left)
+	}
+	if history = historyOf(t, repository); len(history) != 3 || history[2].Resumable == nil ||
+		history[2].Resumable.Bytes < 16<<20 {
+		t.Errorf("the history has %+v", history)
 	}
 	if have := ids(t, repository); !slices.Equal(have, []string{first}) {
 		t.Errorf("listed: %v", have)
 	}
-	must(t, backupArgs(srv, repository)...)
-	if folders, err := os.ReadDir(filepath.Join(repository, "backups")); err != nil || len(folders) != 2 {
+	next := document[measured](t, backupArgs(srv, repository)...)
+	if next.Resumed == nil || next.BytesStored > next.Resumed.Bytes/4 {
+		t.Errorf("the next backup has stored %d bytes, and has of the failed one %+v", next.BytesStored, next.Resumed)
+	}
+	if folders, err := os.ReadDir(filepath.Join(repository, "backups")); err != nil || len(folders) != 3 {
 		t.Errorf("after the next backup there are %v, %v", folders, err)
 	}
 	wantUnchanged(t, kept, folder)

@@ -302,7 +302,8 @@ func TestOptionFilesOfOthers(t *testing.T) {
 		"backup": {
 			"hook-before = /bin/true", "hook_success = /bin/true", "hook-failure = /bin/true", "repo = /r", "metrics-file = /m",
 			"spool-dir = /s", "history-table = a.b", "datadir = /d", "table-file = /t", "mail-password-file = /p",
-			"webhook = https://x.invalid/", "keep-failed", "password-file = /p", "enable-cleartext-plugin", "ssl-ca = /c",
+			"webhook = https://x.invalid/",
+			"allow-damaged-pages", "password-file = /p", "enable-cleartext-plugin", "ssl-ca = /c",
 			"ssl-capath = /c", "skip-ssl-verify-server-cert",
 		},
 		"restore": {"mariadbd = /bin/true", "loose-mariadbd-option = --x", "owner = root", "target = /t", "map-dir = /a=/b"},

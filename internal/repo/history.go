@@ -69,6 +69,8 @@ type Attempt struct {
 	RedoMeasures
 	Changes
 	Reuse
+	// Resumable is what the next backup can go on with. Nil: nothing.
+	Resumable *Resumable `json:"resumable,omitempty"`
 
 	Databases int         `json:"databases"`
 	Tables    int         `json:"tables"`

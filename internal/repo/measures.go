@@ -3,6 +3,7 @@ package repo
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // What a backup measures of itself is in four records, which the manifest, the history
@@ -60,6 +61,12 @@ func (r *Resumed) amount() *Amount {
 		return nil
 	}
 	return &r.Amount
+}
+
+// Resumable is what is kept of a failed attempt.
+type Resumable struct {
+	Bytes int64     `json:"bytes"` // of files that are stored
+	Until time.Time `json:"until"`
 }
 
 // RedoMeasures are about the redo log, in bytes.

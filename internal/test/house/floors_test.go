@@ -25,6 +25,7 @@ const floors = `
 	manifest
 	lineage record
 	held
+	resume
 	reconcile
 	guard connect
 	imports open
@@ -38,6 +39,7 @@ const floors = `
 	redo
 	feed
 	filecopy pages
+	progress
 	bases journal position session source spool
 	options bound errors
 `
