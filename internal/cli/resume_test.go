@@ -190,7 +190,8 @@ func (x *interruptions) finished(t *testing.T, args []string) measured {
 			for _, pass := range f.Earlier {
 				for _, e := range pass.Extents {
 					if own.Start < e.Start+e.Size && e.Start < own.Start+own.Size {
-						t.Errorf("%s: %d bytes at %d were stored again in %s, %d bytes", f.Path, e.Size, e.Start, own.Pack, own.Length)
+						t.Errorf("%s: %d bytes at %d were stored again in %s, %d bytes", f.Path, e.Size, e.Start, own.Pack,
+							own.Length)
 					}
 				}
 			}
