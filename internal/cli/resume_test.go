@@ -173,8 +173,8 @@ func (x *interruptions) finished(t *testing.T, args []string) measured {
 	kept := x.kept(t)
 	b := document[measured](t, args...)
 	stored := dataStored(t, x.repository, b.ID)
-	x.tell(t, fmt.Sprintf("%s stored %.1f MiB of data beside %.1f MiB that were kept; a full backup alone stores %.1f MiB", b.ID,
-		mebibytes(stored), mebibytes(kept), mebibytes(x.full)))
+	x.tell(t, fmt.Sprintf("%s stored %.1f MiB of data beside %.1f MiB that were kept; a full backup alone stores %.1f MiB",
+		b.ID, mebibytes(stored), mebibytes(kept), mebibytes(x.full)))
 	if (kept > 0) != (b.Resumed != nil) {
 		t.Errorf("%d bytes are kept, and of these the backup has %+v", kept, b.Resumed)
 	}
