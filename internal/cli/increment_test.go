@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -116,7 +117,8 @@ func (c *chained) restored(id string, args ...string) {
 	must(c.t, "verify", id, "--repo", c.repository, "--depth", "pages", "--quiet")
 	target := filepath.Join(c.t.TempDir(), "restored")
 	must(c.t, restoreArgs(id, c.repository, target)...)
-	wantSame(c.t, c.server, mariadbtest.Open(c.t, c.server.Dist.Series, target, args...))
+	local := func(definition string) string { return directories.ReplaceAllString(definition, "") }
+	wantSameBut(c.t, c.server, mariadbtest.Open(c.t, c.server.Dist.Series, target, args...), local)
 }
 
 // An increment stores the pages that have changed and the files that have, and refers to
@@ -169,4 +171,130 @@ func increment(t *testing.T, version string) string {
 	c.restored(second.ID)
 	return fmt.Sprintf("%d files unchanged, %d of %d pages stored", first.Unchanged.Files, first.Pages.Changed,
 		first.Pages.Examined)
+}
+
+// wantFull takes a backup that was to be an increment, and must be a full one for a reason.
+func (c *chained) wantFull(reason string, args ...string) increments {
+	c.t.Helper()
+	b := c.backup(append([]string{"--incremental"}, args...)...)
+	if b.Kind != "full" || b.Parent != "" || !strings.Contains(b.FullReason, reason) {
+		c.t.Errorf("%s, because of %q; want a full backup because of %q", b.ID, b.FullReason, reason)
+	}
+	return b
+}
+
+// wantIncrement takes an increment of a backup.
+func (c *chained) wantIncrement(parent increments, args ...string) increments {
+	c.t.Helper()
+	b := c.backup(append([]string{"--incremental"}, args...)...)
+	if b.Kind != "incr" || b.Parent != parent.ID {
+		c.t.Errorf("%s of %q, a full backup because of %q; want an increment of %s", b.ID, b.Parent, b.FullReason, parent.ID)
+	}
+	return b
+}
+
+// Which backup an increment is made of, and when none can be made.
+func TestParentOfIncrement(t *testing.T) {
+	t.Parallel()
+	c := &chained{t: t, server: mariadbtest.New(t, newest()), repository: t.TempDir()}
+	c.server.MustExec(t, statements([]string{"CREATE TABLE t (a INT)", "CREATE TABLE u (a INT)"})...)
+	full := c.wantFull("no backup yet")
+	only := c.wantFull("the same databases and tables", "--table", "d.t")
+	first := c.wantIncrement(full, "--full-every", "7d", "--max-chain", "1")
+	filtered := c.wantIncrement(only, "--table", "d.t")
+	if filtered.Chain != 1 {
+		t.Errorf("the chain of %s has %d increments", filtered.ID, filtered.Chain)
+	}
+	check := func(want string, args ...string) {
+		t.Helper()
+		r := must(t, append([]string{"check", "--repo", c.repository, "--socket", c.server.Socket, "--user", "root"},
+			args...)...)
+		if !strings.Contains(r.stdout, want) {
+			t.Errorf("mbk check does not print %q:\n%s", want, r.stdout)
+		}
+	}
+	check("an increment of " + first.ID)
+	check("a full one: there are 1 increments since the full backup "+full.ID, "--max-chain", "1")
+	c.wantFull("there are 1 increments", "--max-chain", "1")
+	c.wantFull("and one is wanted every 1s", "--full-every", "1s")
+	sibling := c.backup("--incremental="+first.ID, "--full-every", "1s")
+	if sibling.Parent != first.ID || sibling.Chain != 2 {
+		t.Errorf("%s of %s with a chain of %d; want an increment of %s", sibling.ID, sibling.Parent, sibling.Chain, first.ID)
+	}
+	for id, want := range map[string]string{
+		only.ID: "it holds other databases and tables than this filter keeps", "20010101": "no backup",
+	} {
+		r := mbk(t, "backup", "--repo", c.repository, "--socket", c.server.Socket, "--user", "root", "--quiet",
+			"--incremental="+id)
+		if r.code != 2 || !strings.Contains(r.stderr, want) {
+			t.Errorf("--incremental=%s: exit code %d, want 2 and %q:\n%s", id, r.code, want, r.stderr)
+		}
+	}
+}
+
+// A data directory that is put back to an earlier state, file by file, has the files of the
+// parent, and another history.
+func TestIncrementOfDatadirThatWasPutBack(t *testing.T) {
+	t.Parallel()
+	c := &chained{t: t, server: mariadbtest.New(t, newest()), repository: t.TempDir()}
+	stop := func() {
+		if err := c.server.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start := func() {
+		if err := c.server.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	saved := filepath.Join(t.TempDir(), "saved")
+	shell(t, "cp -a "+c.server.Datadir+" "+saved)
+	start()
+	c.server.MustExec(t, statements([]string{"CREATE TABLE t (a INT)", "INSERT INTO t VALUES (1)"})...)
+	full := c.wantFull("no backup yet")
+	stop()
+	start()
+	first := c.wantIncrement(full) // after a start of the server
+	stop()
+	// With the contents of the files as they were, but the same inodes.
+	shell(t, "cd "+saved+" && find . -type f | while read f; do cat \"$f\" > \""+c.server.Datadir+"/$f\"; done; rm -r "+
+		c.server.Datadir+"/d")
+	start()
+	c.wantFull("the server was put back to an earlier state: its log is at LSN")
+	r := mbk(t, "backup", "--repo", c.repository, "--socket", c.server.Socket, "--user", "root", "--quiet",
+		"--incremental="+first.ID)
+	if want := "no increment of " + first.ID + " can be made: the server was put back"; r.code != 2 ||
+		!strings.Contains(r.stderr, want) {
+		t.Errorf("exit code %d, want 2 and %q:\n%s", r.code, want, r.stderr)
+	}
+}
+
+// A server that was restored has a history of its own from then on.
+func TestIncrementOfRestoredServer(t *testing.T) {
+	t.Parallel()
+	c := &chained{t: t, server: mariadbtest.New(t, newest()), repository: t.TempDir()}
+	c.server.MustExec(t, statements([]string{"CREATE TABLE t (a INT)", "INSERT INTO t VALUES (1)"})...)
+	full := c.wantFull("no backup yet")
+	if err := c.server.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	shell(t, "mv "+c.server.Datadir+" "+c.server.Datadir+".old")
+	must(t, restoreArgs(full.ID, c.repository, c.server.Datadir)...)
+	if err := c.server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// Its log has got further than the parent's end, as if nothing had happened.
+	c.server.MustExec(t, "CREATE TABLE d.u (s TEXT)",
+		"INSERT INTO d.u SELECT REPEAT(MD5(seq), 10) FROM mysql.seq_1_to_2000")
+	again := c.wantFull("the data directory is another than that of " + full.ID)
+	c.wantIncrement(again)
+}
+
+// shell runs a script.
+func shell(t *testing.T, script string) {
+	t.Helper()
+	if out, err := exec.Command("sh", "-ec", script).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", script, err, out)
+	}
 }

@@ -98,6 +98,7 @@ type profile struct {
 	backup    []string                                                    // further arguments of the backup
 	told      []string                                                    // lines in the output of the restore
 	probe     bool                                                        // measure how long others have to wait
+	chain     int                                                         // backups before, each an increment of the last
 }
 
 // oracle does one run with writers on all engines and tells how it went.
@@ -125,6 +126,7 @@ func oracle(t *testing.T, version string, p profile) string {
 	time.Sleep(500 * time.Millisecond)
 
 	repository := t.TempDir()
+	p.takeChain(t, source, repository)
 	var b taken
 	stalls := ""
 	during := func() { b = taking(t, source, repository, p) }
@@ -141,14 +143,29 @@ func oracle(t *testing.T, version string, p profile) string {
 		}
 	}
 	must(t, "verify", "latest", "--repo", repository, "--depth", "pages", "--quiet")
-	if n := attempts(t, repository); n != 1 {
-		t.Errorf("the backup took %d attempts; want one, as nothing was imported", n)
+	if n := attempts(t, repository); n != 1+p.chain {
+		t.Errorf("%d backups took %d attempts; want one each, as nothing was imported", 1+p.chain, n)
+	}
+	if p.chain > 0 && !strings.HasSuffix(b.ID, "-incr") {
+		t.Errorf("%s is no increment", b.ID)
 	}
 	wantClosedCSV(t, repository)
 	restored := caughtUp(t, source, repository, b, p)
 	wantSame(t, source, restored)
 	wantInvariants(t, restored)
 	return b.String() + stalls
+}
+
+// takeChain takes the backups of which the one that is restored is an increment.
+func (p *profile) takeChain(t *testing.T, source *mariadbtest.Server, repository string) {
+	t.Helper()
+	if p.chain > 0 {
+		p.backup = append(slices.Clone(p.backup), "--incremental")
+	}
+	for range p.chain {
+		taking(t, source, repository, *p)
+		time.Sleep(time.Second)
+	}
 }
 
 // wantClosedCSV checks that the CSV tables in a backup, the log tables among them, are as

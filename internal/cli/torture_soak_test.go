@@ -19,6 +19,7 @@ import (
 func soakProfiles() []soaked {
 	all := []soaked{{name: "DDL storm", run: stormy}, {name: "file times", run: fileTimesEverywhere}}
 	all = append(all, soakOracles()...)
+	all = append(all, soakIncrements()...)
 	return append(all, soakCases()...)
 }
 
