@@ -373,9 +373,13 @@ func (files *parentFiles) find(s datadir.FileStat) *repo.LineageFile {
 func (files *parentFiles) compare(name string, s datadir.FileStat) error {
 	f := files.find(s)
 	if f != nil && s.WentBack(f) {
-		return doubtf("the file system, or the clock, was put back to an earlier state since %s was taken: "+
-			"%s was changed at %s, and then at %s", files.ID, name, time.Unix(0, f.Changed).UTC().Format(time.RFC3339Nano),
-			s.Changed.UTC().Format(time.RFC3339Nano))
+		was, is := time.Unix(0, f.Changed), s.Changed
+		if s.Modified.UnixNano() < f.Modified {
+			was, is = time.Unix(0, f.Modified), s.Modified
+		}
+		return doubtf("the file system, the clock or a file was put back to an earlier state since %s was taken: "+
+			"%s was changed at %s, and then at %s", files.ID, name, was.UTC().Format(time.RFC3339Nano),
+			is.UTC().Format(time.RFC3339Nano))
 	}
 	if f == nil || !files.SameBoot || !s.UnchangedSince(f) {
 		files.toRead += s.Blocks

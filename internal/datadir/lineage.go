@@ -18,8 +18,10 @@ func (s FileStat) UnchangedSince(f *repo.LineageFile) bool {
 		s.Modified.UnixNano() == f.Modified && s.Changed.UnixNano() == f.Changed
 }
 
-// WentBack reports whether a file was changed earlier than a pass of copying has seen it
-// changed: the file system was put back to an earlier state since, or the clock.
+// WentBack reports whether one of a file's times is earlier than a pass of copying has seen
+// it: the file system or the clock was put back since, or an older file was copied over
+// this one, with its times. A server sets no time back.
 func (s FileStat) WentBack(f *repo.LineageFile) bool {
-	return s.ID.Born != 0 && s.ID.Born == f.Born && s.ID.Inode == f.Inode && s.Changed.UnixNano() < f.Changed
+	return s.ID.Born != 0 && s.ID.Born == f.Born && s.ID.Inode == f.Inode &&
+		(s.Changed.UnixNano() < f.Changed || s.Modified.UnixNano() < f.Modified)
 }

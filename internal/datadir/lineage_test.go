@@ -23,6 +23,7 @@ func TestUnchangedSince(t *testing.T) {
 		{"written to", func(s *FileStat, _ *repo.LineageFile) { s.Modified = s.Modified.Add(1) }, false, false},
 		{"its owner changed", func(s *FileStat, _ *repo.LineageFile) { s.Changed = s.Changed.Add(1) }, false, false},
 		{"changed earlier", func(s *FileStat, _ *repo.LineageFile) { s.Changed = s.Changed.Add(-1) }, false, true},
+		{"written to earlier", func(s *FileStat, _ *repo.LineageFile) { s.Modified = s.Modified.Add(-1) }, false, true},
 		{"grown", func(s *FileStat, _ *repo.LineageFile) { s.Size++ }, false, false},
 		{"another inode", func(s *FileStat, _ *repo.LineageFile) { s.ID.Inode++ }, false, false},
 		{"another device", func(s *FileStat, _ *repo.LineageFile) { s.ID.Dev++ }, false, false},
