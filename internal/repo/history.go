@@ -72,6 +72,7 @@ type Attempt struct {
 	// Resumable is what the next backup can go on with. Nil: nothing.
 	Resumable *Resumable `json:"resumable,omitempty"`
 
+	Size      int64       `json:"size"` // bytes of the files that a restore creates
 	Databases int         `json:"databases"`
 	Tables    int         `json:"tables"`
 	Files     int         `json:"files"`
@@ -110,7 +111,7 @@ func AttemptOf(m *Manifest) Attempt {
 		Hostname: m.Server.Hostname, ServerVersion: m.Server.Version, ServerID: m.Server.ServerID, Datadir: m.Server.Datadir,
 		Steps: m.Steps, Stages: m.Stages, LockMS: m.LockMS, LSN: m.LSN, Binlog: m.Binlog,
 		Codec: m.Codec, Volume: m.Volume, RedoMeasures: m.Redo.measures(), Changes: m.Changes, Reuse: m.Reuse,
-		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files), Largest: m.largest(),
+		Size: m.size(), Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files), Largest: m.largest(),
 		LeftOut: len(m.LeftOut), Filter: m.Filter, Damaged: len(m.Damaged),
 	}
 	if m.Aria.Control != nil {
@@ -118,6 +119,14 @@ func AttemptOf(m *Manifest) Attempt {
 	}
 	a.Warn(m.Warnings...)
 	return a
+}
+
+// size is how many bytes the files have that a restore creates.
+func (m *Manifest) size() (bytes int64) {
+	for i := range m.Files {
+		bytes += m.Files[i].Size
+	}
+	return bytes
 }
 
 // Warn adds warnings to the record, as far as there is room.

@@ -81,10 +81,7 @@ func newLabel(m *Manifest, objects []Object) *Label {
 		FormatVersion: FormatVersion, ID: m.ID, Kind: m.Kind, Parent: m.Parent, Tool: m.Tool,
 		Started: m.Started, Finished: m.Finished, LSN: m.LSN, Volume: m.Volume,
 		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files), Damaged: len(m.Damaged),
-		Filtered: m.Filter != nil, Objects: objects,
-	}
-	for i := range m.Files {
-		l.Size += m.Files[i].Size
+		Filtered: m.Filter != nil, Objects: objects, Size: m.size(),
 	}
 	return l
 }

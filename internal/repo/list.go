@@ -146,7 +146,7 @@ func (r *Repository) addRecord(ctx context.Context, s *Summary) error {
 	}
 	s.FormatVersion, s.Kind, s.Parent, s.Tool, s.Label = of.FormatVersion, of.Kind, of.Parent, of.Tool, of.Label
 	s.Started, s.Finished, s.LSN, s.Volume = of.Started, of.Finished, of.LSN, of.Volume
-	s.Databases, s.Tables, s.Files, s.Damaged = of.Databases, of.Tables, of.Files, of.Damaged
+	s.Size, s.Databases, s.Tables, s.Files, s.Damaged = of.Size, of.Databases, of.Tables, of.Files, of.Damaged
 	if (s.Filter == nil) != (of.Filter == nil) {
 		s.Filter = of.Filter
 	}
@@ -158,7 +158,7 @@ func (l *Label) describe(a *Attempt) {
 	a.FormatVersion, a.ID, a.Kind, a.Parent, a.Tool = l.FormatVersion, l.ID, l.Kind, l.Parent, l.Tool
 	a.Started, a.Finished, a.Outcome, a.Label = l.Started, l.Finished, OutcomeOK, l.Hash
 	a.LSN, a.Volume = l.LSN, l.Volume
-	a.Databases, a.Tables, a.Files, a.Damaged = l.Databases, l.Tables, l.Files, l.Damaged
+	a.Size, a.Databases, a.Tables, a.Files, a.Damaged = l.Size, l.Databases, l.Tables, l.Files, l.Damaged
 	if l.Filtered && a.Filter == nil {
 		a.Filter = &Filter{} // its patterns are in the manifest
 	}

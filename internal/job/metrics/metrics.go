@@ -148,6 +148,7 @@ func (m *meter) newest(all []repo.Summary) {
 	}{
 		{"duration_seconds", "How long the newest backup took.", report.Duration(&b.Attempt).Seconds()},
 		{"read_bytes", "Bytes that the newest backup read from the server's files.", float64(b.BytesRead)},
+		{"size_bytes", "Bytes of the files that a restore of the newest backup creates.", float64(b.Size)},
 		{"stored_bytes", "Bytes that the newest backup takes in the repository.", float64(b.BytesStored)},
 		{"needs_backups", "Backups that a restore of the newest backup needs, itself included.", float64(len(b.Needs.IDs))},
 		{"needs_bytes", "Bytes that these take in the repository.", float64(b.Needs.BytesStored)},

@@ -155,8 +155,8 @@ func (r *reporter) sizes() {
 	}
 	r.section("size")
 	if a.Tables > 0 {
-		r.item("  holds", fmt.Sprintf("%s in %s, %s",
-			ui.Count(a.Tables, "table"), ui.Count(a.Databases, "database"), ui.Count(a.Files, "file")))
+		r.item("  holds", fmt.Sprintf("%s in %s, %s, %s",
+			ui.Count(a.Tables, "table"), ui.Count(a.Databases, "database"), ui.Count(a.Files, "file"), ui.Size(a.Size)))
 	}
 	r.item("  read", fmt.Sprintf("%s, %s", ui.Size(a.BytesRead), ui.Rate(a.BytesRead, Duration(a))))
 	r.item("  stored", fmt.Sprintf("%s (%.1f : 1, %s)", ui.Size(a.BytesStored), Ratio(a), a.Codec))
@@ -231,7 +231,7 @@ func (r *reporter) largest() {
 	r.section("largest tables")
 	for _, t := range r.a.Largest {
 		name := printable.Text(t.Database + "." + t.Name)
-		share := ui.Percent(t.Bytes, max(r.a.BytesRead, t.Bytes))
+		share := ui.Percent(t.Bytes, max(r.a.Size, t.Bytes))
 		fmt.Fprintf(&r.b, "  %-36s %-8s %9s  %s\n", ui.Shorten(name, 36), ui.Shorten(t.Engine, 8), ui.Size(t.Bytes), share)
 	}
 }
