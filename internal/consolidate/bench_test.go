@@ -18,7 +18,7 @@ func BenchmarkConsolidate(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := newServer(b, st, 1)
+	s := newServer(b, st, 1, 700)
 	s.create("a/large.ibd", 32<<10) // 128 MiB
 	s.backUp()
 	for range 6 {

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,7 +53,8 @@ type server struct {
 	small  bool   // segments, so that extents are many
 }
 
-func newServer(t testing.TB, st store.Store, seed uint64) *server {
+// newServer returns a server with files of up to so many pages.
+func newServer(t testing.TB, st store.Store, seed uint64, most int) *server {
 	t.Helper()
 	r, err := repo.Init(t.Context(), st, "mbk test")
 	if err != nil {
@@ -62,9 +64,9 @@ func newServer(t testing.TB, st store.Store, seed uint64) *server {
 		t: t, st: st, r: r, rand: rand.New(rand.NewPCG(seed, 1)), lsn: 1000, files: map[string][]byte{},
 		inodes: map[string]uint64{}, states: map[string]map[string][]byte{},
 	}
-	s.create("ibdata1", 300)
-	s.create("a/idle.ibd", 100)
-	s.create("a/t.ibd", 700)
+	s.create("ibdata1", most/2)
+	s.create("a/idle.ibd", most/6)
+	s.create("a/t.ibd", most)
 	return s
 }
 
@@ -121,7 +123,7 @@ func (s *server) work(round int) {
 	case 0:
 		s.resize("a/t.ibd", len(s.files["a/t.ibd"])/pageSize+s.rand.IntN(200))
 	case 1:
-		s.resize("a/t.ibd", len(s.files["a/t.ibd"])/pageSize-s.rand.IntN(100))
+		s.resize("a/t.ibd", len(s.files["a/t.ibd"])*6/7/pageSize)
 	case 2:
 		s.create(fmt.Sprintf("a/new%d.ibd", round-1), 30) // rebuilt
 	case 3:
@@ -373,7 +375,7 @@ func TestChainsBecomeFullBackups(t *testing.T) {
 		{"divided files", 5, true, Options{Workers: 3, taskSize: 50 << 10}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := newServer(t, storetest.NewMem(), uint64(tc.members))
+			s := newServer(t, storetest.NewMem(), uint64(tc.members), 700)
 			s.small = tc.small
 			for i := range tc.members {
 				if s.backUp(); i < tc.members-1 {
@@ -410,7 +412,7 @@ func TestChainsBecomeFullBackups(t *testing.T) {
 // A consolidated backup is the parent of the next increment, and is consolidated again. The
 // layers do not become more with time.
 func TestConsolidatedAgainAndAgain(t *testing.T) {
-	s := newServer(t, storetest.NewMem(), 77)
+	s := newServer(t, storetest.NewMem(), 77, 400)
 	s.backUp()
 	round := 0
 	for range 4 {
@@ -442,7 +444,7 @@ func TestConsolidatedAgainAndAgain(t *testing.T) {
 // and the next run works.
 func TestFailsAtEveryPoint(t *testing.T) {
 	mem := storetest.NewMem()
-	s := newServer(t, mem, 5)
+	s := newServer(t, mem, 5, 100)
 	for i := range 3 {
 		if s.backUp(); i < 2 {
 			s.work(i)
@@ -465,7 +467,7 @@ func TestFailsAtEveryPoint(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o := Options{Repository: r, ID: newest, Tool: "mbk test 2", Workers: 2, packLimit: 400 << 10}
+		o := Options{Repository: r, ID: newest, Tool: "mbk test 2", Workers: 2, packLimit: 200 << 10}
 		result, err := Run(t.Context(), o)
 		if release := release(); release != nil && !errors.Is(release, storetest.ErrInjected) {
 			t.Fatal(release)
@@ -504,7 +506,7 @@ func TestFailsAtEveryPoint(t *testing.T) {
 // Damage in a chunk that is copied as it is is found, and no backup is made of it.
 func TestDamageIsNotCopied(t *testing.T) {
 	mem := storetest.NewMem()
-	s := newServer(t, mem, 5)
+	s := newServer(t, mem, 5, 100)
 	s.backUp()
 	s.work(0)
 	s.backUp()
@@ -540,13 +542,13 @@ func TestDamageIsNotCopied(t *testing.T) {
 
 // A page that no backup holds is damage, and not zeros.
 func TestGapIsFound(t *testing.T) {
-	s := newServer(t, storetest.NewMem(), 5)
+	s := newServer(t, storetest.NewMem(), 5, 100)
 	s.backUp()
-	s.resize("a/t.ibd", 900)
+	s.resize("a/t.ibd", 150)
 	before := s.before.Files
 	for i := range before {
 		if before[i].Path == "a/t.ibd" {
-			before[i].Size = 900 * pageSize // so the next takes the parent to have all of it
+			before[i].Size = 150 * pageSize // so the next takes the parent to have all of it
 		}
 	}
 	s.since = s.lsn + 1
@@ -554,14 +556,14 @@ func TestGapIsFound(t *testing.T) {
 	defer lock(t, s.r)()
 	_, err := Run(t.Context(), Options{Repository: s.r, ID: repo.Latest, Tool: "mbk test"})
 	gap, ok := errors.AsType[*repo.GapError](err)
-	if !ok || gap.File != "a/t.ibd" || gap.Start != 700*pageSize || fault.Of(err) != fault.Damage {
+	if !ok || gap.File != "a/t.ibd" || gap.Start != 100*pageSize || fault.Of(err) != fault.Damage {
 		t.Errorf("error %v", err)
 	}
 }
 
 func TestDryRun(t *testing.T) {
 	mem := storetest.NewMem()
-	s := newServer(t, mem, 5)
+	s := newServer(t, mem, 5, 100)
 	s.backUp()
 	s.work(0)
 	s.backUp()
@@ -590,7 +592,7 @@ func TestDryRun(t *testing.T) {
 // fullStore has no room.
 type fullStore struct {
 	*storetest.Mem
-	puts int
+	puts atomic.Int64
 }
 
 func (s *fullStore) Space(context.Context) (store.Space, error) {
@@ -598,28 +600,28 @@ func (s *fullStore) Space(context.Context) (store.Space, error) {
 }
 
 func (s *fullStore) Put(ctx context.Context, name string, write func(io.Writer) error) error {
-	s.puts++
+	s.puts.Add(1)
 	return s.Mem.Put(ctx, name, write)
 }
 
 func TestNoSpace(t *testing.T) {
 	st := &fullStore{Mem: storetest.NewMem()}
-	s := newServer(t, st, 5)
+	s := newServer(t, st, 5, 100)
 	s.create("a/large.ibd", 0)
 	s.files["a/large.ibd"] = packtest.Noise(5<<20, 1)
 	s.backUp()
 	s.work(0)
 	s.backUp()
 	defer lock(t, s.r)()
-	puts := st.puts
+	puts := st.puts.Load()
 	_, err := Run(t.Context(), Options{Repository: s.r, ID: repo.Latest, Tool: "mbk test"})
-	if !errors.Is(err, ErrNoSpace) || fault.Of(err) != fault.Config || st.puts != puts {
-		t.Errorf("error %v, %d objects were written", err, st.puts-puts)
+	if !errors.Is(err, ErrNoSpace) || fault.Of(err) != fault.Config || st.puts.Load() != puts {
+		t.Errorf("error %v, %d objects were written", err, st.puts.Load()-puts)
 	}
 }
 
 func TestCancelled(t *testing.T) {
-	s := newServer(t, storetest.NewMem(), 5)
+	s := newServer(t, storetest.NewMem(), 5, 100)
 	s.backUp()
 	s.work(0)
 	s.backUp()
