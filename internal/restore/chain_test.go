@@ -44,7 +44,8 @@ type chainMaker struct {
 	files   map[string][]byte       // as they are now
 	was     map[string]*repo.File   // in the newest backup
 	states  []map[string][]byte     // of each backup
-	present map[string]map[int]bool // pages that were changed since the newest backup
+	present map[string]map[int]bool // pages that were changed since the newest backup or attempt
+	earlier map[string]*repo.File   // in an interrupted attempt on which the next backup continues
 }
 
 func newChainMaker(t testing.TB, seed uint64) *chainMaker {
@@ -81,6 +82,7 @@ func (c *chainMaker) create(name string, pages int) {
 	}
 	c.files[name] = b
 	delete(c.was, name)
+	delete(c.earlier, name)
 	delete(c.present, name)
 }
 
@@ -151,10 +153,14 @@ func (c *chainMaker) backUp(full bool, alter func(m *repo.Manifest)) *repo.Manif
 	if full {
 		was = nil
 	}
+	if err = c.adopt(d, m); err != nil {
+		c.t.Fatal(err)
+	}
 	err = d.Put(c.t.Context(), "data-0001.pack", func(w io.Writer) (err error) {
-		made, err = c.store(w, m, was)
+		made, err = c.store(w, m, was, 0)
 		return err
 	})
+	c.earlier = nil
 	if err == nil {
 		m.Packs = append(m.Packs, made)
 		err = d.Put(c.t.Context(), "redo.pack", func(w io.Writer) (err error) {
@@ -187,6 +193,61 @@ func (c *chainMaker) backUp(full bool, alter func(m *repo.Manifest)) *repo.Manif
 	return m
 }
 
+// interrupt stores what an attempt has stored that ended early: all that has changed.
+func (c *chainMaker) interrupt(full bool) {
+	c.t.Helper()
+	kind, parent, was := repo.KindIncremental, "", c.was
+	if full {
+		kind, was = repo.KindFull, nil
+	} else {
+		parent = c.ids[len(c.ids)-1]
+	}
+	release, err := c.r.Lock(c.t.Context())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	m := &repo.Manifest{ID: repo.NewID(time.Date(2026, 11, 1+len(c.ids), 0, 0, -60, 0, time.UTC), kind)}
+	m.LSN.Checkpoint = innodb.LSN(1_000_000*len(c.ids) + 900_000)
+	d := c.r.Draft(m.ID)
+	var made pack.Pack
+	err = d.Put(c.t.Context(), "data-0001.pack", func(w io.Writer) (err error) {
+		made, err = c.store(w, m, was, 50)
+		return err
+	})
+	p := &repo.Progress{Lineage: *lineageOf(m), Parent: parent, Pack: made}
+	c.earlier, c.present = map[string]*repo.File{}, map[string]map[int]bool{}
+	for i := range m.Files {
+		f := &m.Files[i]
+		for j := range f.Extents {
+			p.Parts = append(p.Parts, repo.Part{Number: f.Number, Extent: f.Extents[j]})
+			f.Extents[j].Pack = m.ID + "/" + f.Extents[j].Pack
+		}
+		c.earlier[f.Path] = f
+	}
+	if err == nil {
+		err = d.PutProgress(c.t.Context(), p)
+	}
+	if err = errors.Join(err, release()); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// adopt makes what an interrupted attempt has stored part of a backup.
+func (c *chainMaker) adopt(d *repo.Draft, m *repo.Manifest) error {
+	if c.earlier == nil {
+		return nil
+	}
+	attempts, err := c.r.Interrupted(c.t.Context())
+	if err != nil || len(attempts) != 1 {
+		return fmt.Errorf("%d interrupted attempts, %w", len(attempts), err)
+	}
+	d.Adopt(attempts)
+	p := attempts[0].Progress[0].Pack
+	p.Name = attempts[0].ID + "/" + p.Name
+	m.Packs = append(m.Packs, p)
+	return nil
+}
+
 // fileOf finds a file of a manifest.
 func fileOf(m *repo.Manifest, path string) *repo.File {
 	return &m.Files[slices.IndexFunc(m.Files, func(f repo.File) bool { return f.Path == path })]
@@ -194,6 +255,11 @@ func fileOf(m *repo.Manifest, path string) *repo.File {
 
 // commitDraft makes the backup exist.
 func commitDraft(ctx context.Context, d *repo.Draft, m *repo.Manifest) error {
+	return d.Commit(ctx, m, lineageOf(m))
+}
+
+// lineageOf makes the lineage of a manifest.
+func lineageOf(m *repo.Manifest) *repo.Lineage {
 	l := &repo.Lineage{ID: m.ID, Checkpoint: m.LSN.Checkpoint, End: m.LSN.End, Series: [2]uint16{10, 11},
 		PageSize: chainPage}
 	for _, f := range m.Files {
@@ -204,11 +270,12 @@ func commitDraft(ctx context.Context, d *repo.Draft, m *repo.Manifest) error {
 		}
 		l.Files = append(l.Files, x)
 	}
-	return d.Commit(ctx, m, l)
+	return l
 }
 
-// store writes all files into a pack, of those that the parent has only what has changed.
-func (c *chainMaker) store(out io.Writer, m *repo.Manifest, was map[string]*repo.File) (pack.Pack, error) {
+// store writes all files into a pack, of those that the parent or an interrupted attempt has
+// only what has changed. The numbers of the files begin with first.
+func (c *chainMaker) store(out io.Writer, m *repo.Manifest, was map[string]*repo.File, first int) (pack.Pack, error) {
 	w, err := pack.NewWriter(pack.Zstd, 1, c.chunk)
 	if err != nil {
 		return pack.Pack{}, err
@@ -224,12 +291,19 @@ func (c *chainMaker) store(out io.Writer, m *repo.Manifest, was map[string]*repo
 		if name != "ibdata1" {
 			space = innodb.SpaceID(name[0])
 		}
-		f := repo.File{Number: uint32(len(c.ids)*100 + i), Path: name, Class: repo.ClassInnoDB, Space: &space,
+		f := repo.File{Number: uint32(len(c.ids)*100 + first + i), Path: name, Class: repo.ClassInnoDB, Space: &space,
 			PageSize: chainPage, Size: int64(len(c.files[name])), Mode: 0o660, Sparse: i%2 == 0, Extents: []pack.Extent{}}
-		if parent := was[name]; parent != nil {
-			f.Base = &parent.Number
+		below := was[name]
+		if below != nil {
+			f.Base = &below.Number
 		}
-		if err := c.storeFile(w, &f, was[name]); err != nil {
+		if e := c.earlier[name]; e != nil {
+			below, f.Base = e, e.Base
+			if len(e.Extents) > 0 {
+				f.Earlier = []repo.Pass{{Number: e.Number, Extents: e.Extents}}
+			}
+		}
+		if err := c.storeFile(w, &f, below); err != nil {
 			return pack.Pack{}, err
 		}
 		m.Files = append(m.Files, f)
@@ -341,6 +415,9 @@ func (c *chainMaker) grow(members int) {
 	c.create("b.ibd", 45)
 	c.create("still.ibd", 33)
 	c.create("empty.ibd", 0)
+	c.interrupt(true)
+	c.change("a.ibd", 7, 8, 99)
+	c.resize("b.ibd", 44)
 	c.backUp(true, nil)
 	for n := 1; n < members; n++ {
 		for range 12 {
@@ -356,6 +433,8 @@ func (c *chainMaker) grow(members int) {
 			c.resize("a.ibd", 60)
 			c.create(fmt.Sprintf("new%d.ibd", n), 5)
 		case 3:
+			c.interrupt(false)
+			c.change("a.ibd", 1, 2, 59)
 			c.resize("a.ibd", 100)
 			delete(c.files, fmt.Sprintf("new%d.ibd", n-1))
 			delete(c.was, fmt.Sprintf("new%d.ibd", n-1))
@@ -717,5 +796,39 @@ func TestPlanOfAChainWithADamagedMember(t *testing.T) {
 	o.ID, o.AllowDamaged = repo.Latest, false
 	if p, err = NewPlan(t.Context(), o); err != nil || p.Err() != nil || p.ID != c.ids[0] {
 		t.Errorf("latest is %s: %v, %v", p.ID, p.Err(), err)
+	}
+}
+
+// An object of an interrupted attempt belongs to the backup that continued on it: damage in
+// it speaks against that one.
+func TestOwnerOfAdoptedObjects(t *testing.T) {
+	c := newChainMaker(t, 1)
+	c.grow(5)
+	chain, err := c.r.Chain(t.Context(), repo.Latest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	adopted := 0
+	for _, m := range chain.Members() {
+		l, err := m.Label()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range l.Objects {
+			object := m.From.String() + "/" + o.Name
+			if id, base, ok := strings.Cut(o.Name, "/"); ok {
+				object = repo.Folder(id) + "/" + base
+				adopted++
+			}
+			if got := chain.Owner(object); got != m.ID {
+				t.Errorf("%s belongs to %q, want %s", object, got, m.ID)
+			}
+		}
+	}
+	if adopted != 2 {
+		t.Errorf("%d adopted objects", adopted)
+	}
+	if got := chain.Owner("backups/20200101T000000Z-full/data-0001.pack"); got != "" {
+		t.Errorf("a stranger belongs to %s", got)
 	}
 }
