@@ -54,8 +54,8 @@ func (a *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 		return nil, inconsistent(err)
 	}
 	m.Warnings = a.warnings(m, a.noteProblems(m))
+	m.BytesRead = a.journal.read.Load() + a.redo.pack.Raw // of pages that had not changed nothing is in the packs
 	for _, p := range m.Packs {
-		m.BytesRead += p.Raw
 		m.BytesStored += p.Size
 	}
 	m.Packs = append(m.Packs, a.resume.packs(m.Files)...)
