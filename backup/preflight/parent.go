@@ -41,7 +41,8 @@ type Parent struct {
 	Started  time.Time
 	Chain    int // increments from the full backup to the new one, that included
 	Lineage  *repo.Lineage
-	SameBoot bool // the machine has not been started since
+	Unread   int64 // bytes of the files that have not changed
+	SameBoot bool  // the machine has not been started since
 }
 
 // Doubt is why no increment is made.
@@ -94,7 +95,10 @@ func (r *Report) checkParent(ctx context.Context, o Options) error {
 }
 
 // DropParent makes a full backup of what was to be an increment.
-func (r *Report) DropParent(why error) { r.Parent, r.FullReason = nil, why.Error() }
+func (r *Report) DropParent(why error) {
+	r.Bytes += r.Parent.Unread
+	r.Parent, r.FullReason = nil, why.Error()
+}
 
 // StillThere returns a *Doubt if the parent is in the repository no more. Whoever holds the
 // repository's lock keeps it there.
@@ -347,7 +351,7 @@ func (r *Report) compareFiles(p *Parent) error {
 			return err
 		}
 	}
-	r.Bytes = files.toRead
+	p.Unread, r.Bytes = r.Bytes-files.toRead, files.toRead
 	return nil
 }
 

@@ -32,7 +32,7 @@ func soakIncrements() []soaked {
 	add("", "DDL storm", profile{storm: 2})
 	add("", "read all", profile{storm: 2, backup: []string{"--read-all"}})
 	undo := []string{"--innodb-max-undo-log-size=10M", "--innodb-undo-log-truncate=ON",
-		"--innodb-purge-rseg-truncate-frequency=1", "--innodb-undo-tablespaces=3"}
+		"--innodb-purge-rseg-truncate-frequency=1", "--innodb-undo-tablespaces=3", "--innodb-log-file-size=512M"}
 	add("", "undo truncated", profile{storm: 1, args: undo, prepare: statements(filled("rewritten", 10, "")),
 		during: truncating("d.rewritten", "DO SLEEP(0.05)")})
 	add("", "2 files of ibdata", profile{storm: 1,
