@@ -96,7 +96,8 @@ func TestDoubtOfServer(t *testing.T) {
 		want   string
 	}{
 		{name: "as it was", change: func(*[16]byte, *innodb.LSN, *repo.RedoFile, *repo.RedoFile) {}},
-		{name: "another uuid", change: func(u *[16]byte, _ *innodb.LSN, _, _ *repo.RedoFile) { u[0]++ }, want: "Aria's control"},
+		{name: "another uuid",
+			change: func(u *[16]byte, _ *innodb.LSN, _, _ *repo.RedoFile) { u[0]++ }, want: "Aria's control"},
 		{name: "LSN back", change: func(_ *[16]byte, l *innodb.LSN, _, _ *repo.RedoFile) { *l = 1999 }, want: "LSN 1999"},
 		{name: "at the parent's end", change: func(_ *[16]byte, l *innodb.LSN, _, _ *repo.RedoFile) { *l = 2000 }},
 		{name: "log made anew behind the parent's checkpoint",
@@ -152,7 +153,8 @@ func TestFilesThatWentBack(t *testing.T) {
 		{name: "changed earlier", change: func(s *datadir.FileStat) { s.Changed = at.Add(-1) }, want: "put back"},
 		{name: "changed earlier, after a start", change: func(s *datadir.FileStat) { s.Changed = at.Add(-1) }, reboot: true,
 			want: "put back"},
-		{name: "another file, older", change: func(s *datadir.FileStat) { s.ID.Inode, s.Changed = 5, at.Add(-1) }, read: 4096},
+		{name: "another file, older", read: 4096,
+			change: func(s *datadir.FileStat) { s.ID.Inode, s.Changed = 5, at.Add(-1) }},
 	} {
 		files := parentFiles{
 			Parent: &Parent{ID: "P", SameBoot: !c.reboot},
