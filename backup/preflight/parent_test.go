@@ -25,9 +25,11 @@ func TestDue(t *testing.T) {
 		chain int
 		want  string
 	}{
-		"nothing is asked for":                  {Increment{}, 100 * day, 100, ""},
-		"young":                                 {Increment{FullEvery: 7 * day}, 6 * day, 6, ""},
-		"old":                                   {Increment{FullEvery: 7 * day}, 7*day + 1, 7, "is 7d old, and one is wanted every 7d"},
+		"nothing is asked for": {Increment{}, 100 * day, 100, ""},
+		"young":                {Increment{FullEvery: 7 * day}, 6 * day, 6, ""},
+		"old": {
+			Increment{FullEvery: 7 * day}, 7*day + 1, 7, "is 7d old, and one is wanted every 7d",
+		},
 		"the timer fires a little early":        {Increment{FullEvery: 7 * day}, 7*day - 50*time.Minute, 7, "one is wanted"},
 		"the timer fires two hours early":       {Increment{FullEvery: 7 * day}, 7*day - 2*time.Hour, 7, ""},
 		"every hour, a few minutes early":       {Increment{FullEvery: time.Hour}, 56 * time.Minute, 1, ""},

@@ -80,7 +80,9 @@ func TestKilledConsolidation(t *testing.T) {
 	srv := mariadbtest.New(t, newest())
 	srv.MustExec(t, statements(filled("big", 8, ""))...)
 	repository := t.TempDir()
-	backup := []string{"backup", "--repo", repository, "--socket", srv.Socket, "--user", "root", "--quiet", "--incremental"}
+	backup := []string{
+		"backup", "--repo", repository, "--socket", srv.Socket, "--user", "root", "--quiet", "--incremental",
+	}
 	must(t, backup...)
 	srv.MustExec(t, "UPDATE d.big SET n = 1 WHERE id % 100 = 0")
 	b := document[taken](t, backup...)
@@ -125,5 +127,6 @@ func TestKilledConsolidation(t *testing.T) {
 	if o := must(t, "consolidate", b.ID, "--repo", repository, "--dry-run"); !strings.Contains(o.stdout, "would become") {
 		t.Errorf("consolidate --dry-run prints %q", o.stdout)
 	}
-	mbk(t, "consolidate", "20200101T000000Z-full", "--repo", repository).wantRefusal(t, 2, "mbk list", "no backup \"20200101T000000Z-full\"")
+	const unknown = "20200101T000000Z-full"
+	mbk(t, "consolidate", unknown, "--repo", repository).wantRefusal(t, 2, "mbk list", `no backup "`+unknown+`"`)
 }
