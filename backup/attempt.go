@@ -18,6 +18,7 @@ import (
 	"mbk/internal/hint"
 	"mbk/internal/input/limit"
 	"mbk/internal/repo"
+	"mbk/internal/repo/store"
 	"mbk/internal/ui/printable"
 	"mbk/stage"
 )
@@ -442,6 +443,10 @@ func (a *attempt) close(ctx context.Context, m *repo.Manifest, err error) error 
 	a.session.wait()
 	a.server.close()
 	keep := a.end(err)
+	if keep {
+		err = a.tellKept(err)
+		errs[0] = err
+	}
 	// The time that an unresponsive server takes does not count here.
 	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
@@ -467,6 +472,17 @@ func (a *attempt) end(failed error) (keep bool) {
 	}
 	a.copies.copier.Stop(failed)
 	return a.written.stored() > 0
+}
+
+// tellKept adds to an error about a lack of room how to get that back which is kept.
+func (a *attempt) tellKept(failed error) error {
+	_, full := errors.AsType[*store.NoSpaceError](failed)
+	_, little := errors.AsType[*preflight.SpaceError](failed)
+	if !full && !little {
+		return failed
+	}
+	return hint.Wrap(failed, hint.Textf(`what is stored is kept for the next backup to continue on: "mbk remove %s" `+
+		"gives that room back", a.journal.id))
 }
 
 // record puts the attempt into the history.

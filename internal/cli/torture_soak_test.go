@@ -132,6 +132,13 @@ func soakCases() []soaked {
 		{name: "Galera node", run: one(galeraNode)},
 		{name: "frozen server", run: one(frozenServer)},
 		{name: "mbk killed 50 times", run: killedOften},
+		{name: "mbk killed 20 times and continued", run: func(t *testing.T, version string, round int) string {
+			return resumedOften(t, version, 20, uint64(round))
+		}},
+		{name: "every call of the store fails", run: func(t *testing.T, version string, _ int) string {
+			return resumeFails(t, version, 1)
+		}},
+		{name: "other ways to die", run: one(otherDeaths)},
 		{name: "server killed 10 times", run: serverKilledOften},
 		{name: "locks held by others", run: one(lockHolders)},
 		{name: "20,000 tables", run: one(thousands)},

@@ -325,7 +325,8 @@ func redoReplaced(t *testing.T, version string) string {
 	}
 	b := document[taken](t, "show", "latest", "--repo", repository)
 	wantSame(t, source, caughtUp(t, source, repository, b, profile{}))
-	return fmt.Sprintf("exit code 0 after %s: %s", took.Round(time.Millisecond), firstLine(o.stderr))
+	return fmt.Sprintf("exit code 0 after %s: %s; stored %.1f MiB beside %.1f MiB", took.Round(time.Millisecond),
+		firstLine(o.stderr), mebibytes(dataStored(t, repository, b.ID)), mebibytes(adoptedBytes(t, repository, b.ID)))
 }
 
 // overwritten are statements that write more redo than smallLog's log holds.

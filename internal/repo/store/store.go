@@ -193,7 +193,7 @@ func (e *NoSpaceError) Unwrap() error { return e.Err }
 
 // Hints says how to make room.
 func (e *NoSpaceError) Hints() []hint.Text {
-	return []hint.Text{`remove old backups with "mbk expire", or make room otherwise; what this run wrote is removed`}
+	return []hint.Text{`remove old backups with "mbk expire", or make room otherwise`}
 }
 
 // WriteError is the cause of a Put, or of a lock, that failed for another reason than
