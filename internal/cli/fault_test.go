@@ -288,6 +288,12 @@ func TestFullDisk(t *testing.T) {
 	repository := mount(t, "12m")
 	o := mbk(t, backupArgs(srv, repository)...)
 	o.wantRefusal(t, 1, `with "mbk expire"`, repository+" is full: no space left on device")
+	// What is stored is kept, and the error says how to get its room back.
+	left := interrupted(t, repository)
+	if len(left) != 1 || !strings.Contains(o.stderr, `"mbk remove `+left[0].ID+`"`) {
+		t.Fatalf("of interrupted attempts there are %d, stderr:\n%s", len(left), o.stderr)
+	}
+	must(t, "remove", left[0].ID, "--repo", repository)
 	if a := wantNoBackup(t, repository, 1); !strings.Contains(a[0].Error, "is full") {
 		t.Errorf("the history says %q", a[0].Error)
 	}
