@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
+
+	"mbk/internal/sys/disk"
 )
 
 // changing is how a data set changes between a full backup and the increment.
@@ -37,6 +40,19 @@ func oneOfMany(ctx context.Context, x *caseRun) error {
 	return x.rest(ctx)
 }
 
+// wantTimes fails where an increment has to read every file.
+func wantTimes(datadir string) error {
+	d, err := os.Open(datadir)
+	if err != nil {
+		return err
+	}
+	defer d.Close() //nolint:errcheck // only looked at
+	if !disk.KeepsTimes(d) {
+		return fmt.Errorf("%s is on a file system whose times mbk does not trust: take a -dir on ext4, XFS or Btrfs", datadir)
+	}
+	return nil
+}
+
 // rest lets the server write all changes to its files, and leaves them alone for longer
 // than a file must be to be known as unchanged.
 func (x *caseRun) rest(ctx context.Context) error {
@@ -54,6 +70,9 @@ func (x *caseRun) rest(ctx context.Context) error {
 // fullsBefore takes a full backup with each tool and changes the data then.
 func fullsBefore(codec string, change changing) func(ctx context.Context, x *caseRun) error {
 	return func(ctx context.Context, x *caseRun) error {
+		if err := wantTimes(x.server.Datadir); err != nil {
+			return err
+		}
 		if err := x.rest(ctx); err != nil {
 			return err
 		}

@@ -71,6 +71,7 @@ func TestBytesPerTable(t *testing.T) {
 		}
 		return all
 	})
+	runtime.KeepAlive(stored) // it is not to be given back while the rest is measured
 	t.Logf("%d bytes stored of the lineage, %d in memory, %d for overlays, per table", len(stored)/tables, index/tables,
 		overlays/tables)
 	if n := int64(len(stored)) / tables; n > perTable {
