@@ -34,7 +34,8 @@ func resumeFails(t *testing.T, version string, step int) string {
 	srv := mariadbtest.New(t, version)
 	srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.i (a INT PRIMARY KEY, b BLOB)",
 		"CREATE TABLE d.m (a INT PRIMARY KEY, b BLOB) ENGINE=MyISAM",
-		"INSERT INTO d.i SELECT seq, "+noise(16)+" FROM mysql.seq_1_to_3000", "INSERT INTO d.m SELECT * FROM d.i WHERE a < 1000")
+		"INSERT INTO d.i SELECT seq, "+noise(16)+" FROM mysql.seq_1_to_3000",
+		"INSERT INTO d.m SELECT * FROM d.i WHERE a < 1000")
 	server, err := stage.Connect(t.Context(), stage.Config{Socket: srv.Socket, User: "root"})
 	if err != nil {
 		t.Fatal(err)
