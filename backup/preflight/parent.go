@@ -23,6 +23,8 @@ import (
 // backup.
 type Increment struct {
 	Wanted bool
+	// Told is for a full backup of which it is only said whether an increment could be made.
+	Told bool
 	// Parent is the id of a backup, or the beginning of one. If no increment of it can be
 	// made, that is an error. "": the newest of the same filter; if no increment of that
 	// can be made, the backup becomes a full one.
@@ -65,8 +67,11 @@ const CheckIncrement = "increment"
 // checkParent chooses the parent of an increment. If there is none that will do, the backup
 // is to be a full one, and FullReason says why.
 func (r *Report) checkParent(ctx context.Context, o Options) error {
-	if !o.Increment.Wanted || o.Repository == nil {
+	if o.Repository == nil {
 		return nil
+	}
+	if !o.Increment.Wanted {
+		return r.tellParent(ctx, o)
 	}
 	parent, err := r.chooseParent(ctx, o)
 	why, isDoubt := errors.AsType[*Doubt](err)
@@ -90,6 +95,29 @@ func (r *Report) checkParent(ctx context.Context, o Options) error {
 		r.Parent = parent
 		r.note(CheckIncrement, GradeOK, fmt.Sprintf("the backup will be an increment of %s, with about %s to read", parent.ID,
 			humanize.IBytes(uint64(r.Bytes))))
+	}
+	return nil
+}
+
+// tellParent says whether an increment could be made, if that is wanted. It changes nothing
+// about the full backup that the other checks are about.
+func (r *Report) tellParent(ctx context.Context, o Options) error {
+	if !o.Increment.Told {
+		return nil
+	}
+	full := r.Bytes
+	parent, err := r.chooseParent(ctx, o)
+	size := r.Bytes
+	r.Bytes = full
+	why, isDoubt := errors.AsType[*Doubt](err)
+	switch {
+	case isDoubt:
+		r.note(CheckIncrement, GradeOK, "no increment could be made, but a full backup: "+why.text)
+	case err != nil:
+		return err
+	default:
+		r.note(CheckIncrement, GradeOK, fmt.Sprintf("an increment could be made of %s, with about %s to read", parent.ID,
+			humanize.IBytes(uint64(size))))
 	}
 	return nil
 }

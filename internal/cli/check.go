@@ -26,6 +26,7 @@ func (o *checkOptions) bind(s *options.Set, p *program) {
 	o.source.bindDatadir(s)
 	o.source.bindCompress(s, "expect a backup with `CODEC`: zstd, zstd:LEVEL, s2 or none")
 	o.minFree.bind(s)
+	o.increment.bindKind(s)
 	o.increment.bind(s)
 	o.source.bindUnsupported(s, "tables of engines that cannot be copied are no error")
 	o.source.bindNewServer(s)
@@ -63,7 +64,7 @@ func runCheck(ctx context.Context, o *checkOptions, u *ui.UI) error {
 	}
 	b := backup.Options{Tool: tool(), Logger: u.Logger()}
 	b.Increment = o.increment.options()
-	b.Increment.Wanted = true // it is said whether there could be one
+	b.Increment.Told = !b.Increment.Wanted
 	if err := errors.Join(o.source.apply(&b, u), o.minFree.apply(&b)); err != nil {
 		return err
 	}

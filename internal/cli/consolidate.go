@@ -30,7 +30,7 @@ func (o *consolidateOptions) bind(s *options.Set, u *ui.UI) {
 func consolidateCommand(p *program) *command {
 	var o consolidateOptions
 	return &command{
-		name: "consolidate", summary: "make a full backup of an increment and the backups that it needs",
+		name: "consolidate", summary: "make a full backup of an increment and what it needs",
 		usage:    "mbk consolidate ID|latest --repo FOLDER",
 		examples: "mbk consolidate latest --repo /backup/db1",
 		changes:  true, arguments: "ID|latest", id: &o.id, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),

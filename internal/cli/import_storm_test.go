@@ -75,7 +75,7 @@ func importStorm(t *testing.T, version string, encrypted bool) string {
 	}
 	wantSame(t, source, caughtUp(t, source, repository, b, p))
 	own, adopted := dataStored(t, repository, b.ID), adoptedBytes(t, repository, b.ID)
-	if own > adopted/2 {
+	if own > adopted { // little of either: most of it is the server's own
 		t.Errorf("the last attempt has stored %d bytes beside %d that the ones before have stored", own, adopted)
 	}
 	return fmt.Sprintf("%s in %s, %d attempts, %d imports; the last one stored %.1f MiB beside %.1f MiB", b, took, tries,

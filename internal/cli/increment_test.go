@@ -213,11 +213,12 @@ func TestParentOfIncrement(t *testing.T) {
 			t.Errorf("mbk check does not print %q:\n%s", want, r.stdout)
 		}
 	}
-	check("an increment of " + first.ID)
-	check("a full one: there are 1 increments since the full backup "+full.ID, "--max-chain", "1")
+	check("an increment could be made of " + first.ID)
+	check("an increment of "+first.ID, "--incremental")
+	check("a full one: there are 1 increments since the full backup "+full.ID, "--incremental", "--max-chain", "1")
 	c.wantFull("there are 1 increments", "--max-chain", "1")
-	c.wantFull("and one is wanted every 1s", "--full-every", "1s")
-	sibling := c.backup("--incremental="+first.ID, "--full-every", "1s")
+	c.wantFull("and one is wanted every 1ms", "--full-every", "1ms")
+	sibling := c.backup("--incremental="+first.ID, "--full-every", "1ms")
 	if sibling.Parent != first.ID || sibling.Chain != 2 {
 		t.Errorf("%s of %s with a chain of %d; want an increment of %s", sibling.ID, sibling.Parent, sibling.Chain, first.ID)
 	}

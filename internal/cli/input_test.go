@@ -596,7 +596,7 @@ func TestHelp(t *testing.T) {
 	for command, text := range help {
 		wantHelp(t, command, text, 55)
 		if command != "" {
-			wantHelp(t, command, long[command], 150)
+			wantHelp(t, command, long[command], 165)
 		}
 	}
 }
