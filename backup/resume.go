@@ -219,6 +219,7 @@ func (fc *fileCopy) resumed() int64 {
 		for _, e := range pass.Extents {
 			one := ranges{{Start: e.Start, Size: e.Size}}
 			earlier = append(earlier, one.without(earlier)...)
+			slices.SortFunc(earlier, func(a, b copier.Range) int { return cmp.Compare(a.Start, b.Start) })
 		}
 	}
 	earlier = earlier.within(ranges{copier.Range{Size: fc.size}})

@@ -41,17 +41,11 @@ func consolidateCommand(p *program) *command {
 }
 
 func runConsolidate(ctx context.Context, o *consolidateOptions, u *ui.UI) error {
-	r, err := o.open(ctx)
+	r, release, err := o.openToChange(ctx, o.dryRun)
 	if err != nil {
 		return err
 	}
-	if !o.dryRun {
-		release, err := r.Lock(ctx)
-		if err != nil {
-			return err
-		}
-		defer release() //nolint:errcheck // the lock ends with the process in any case
-	}
+	defer release()
 	shown := u.NewProgress()
 	result, err := consolidate.Run(ctx, consolidate.Options{
 		Repository: r, ID: o.id, Tool: tool(), Workers: o.threads, DryRun: o.dryRun,

@@ -55,17 +55,11 @@ func runExpire(ctx context.Context, o *expireOptions, u *ui.UI) (err error) {
 	} else if err != nil {
 		return options.Usage(err)
 	}
-	r, err := o.open(ctx)
+	r, release, err := o.openToChange(ctx, o.dryRun)
 	if err != nil {
 		return err
 	}
-	if !o.dryRun {
-		release, err := r.Lock(ctx)
-		if err != nil {
-			return err
-		}
-		defer release() //nolint:errcheck // the lock ends with the process in any case
-	}
+	defer release()
 	plan, err := r.Expire(ctx, o.policy, repo.ExpireOptions{DryRun: o.dryRun, Force: o.force})
 	var future *repo.FutureError
 	if errors.As(err, &future) {

@@ -43,17 +43,11 @@ func runRemove(ctx context.Context, o *removeOptions, u *ui.UI) error {
 	if o.id == repo.Latest { // twice in the history of a shell, and two backups are gone
 		return usagef("mbk remove needs the id of a backup; %q is not the same backup the next time", o.id)
 	}
-	r, err := o.open(ctx)
+	r, release, err := o.openToChange(ctx, o.dryRun)
 	if err != nil {
 		return err
 	}
-	if !o.dryRun {
-		release, err := r.Lock(ctx)
-		if err != nil {
-			return err
-		}
-		defer release() //nolint:errcheck // the lock ends with the process in any case
-	}
+	defer release()
 	id, err := r.RemovableID(ctx, o.id)
 	if err != nil {
 		return err

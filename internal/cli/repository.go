@@ -47,6 +47,19 @@ func (o repository) open(ctx context.Context) (*repo.Repository, error) {
 	return o.openWith(ctx, repo.Open)
 }
 
+// openToChange opens a repository, and locks it unless nothing is to be changed. release
+// gives the lock back; it ends with the process in any case.
+func (o repository) openToChange(ctx context.Context, dryRun bool) (r *repo.Repository, release func(), err error) {
+	if r, err = o.open(ctx); err != nil || dryRun {
+		return r, func() {}, err
+	}
+	unlock, err := r.Lock(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return r, func() { _ = unlock() }, nil
+}
+
 // openOrNew opens the repository for a backup: an empty folder becomes a repository when
 // the first backup begins. A missing folder is an error, because it may be a disk that is
 // not mounted.

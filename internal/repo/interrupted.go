@@ -42,6 +42,16 @@ func (i *Interrupted) Lineage() *Lineage {
 // first: they have no label, belong to no backup, and of those on which they continued
 // themselves all is there. The lock must be held, and no attempt be under way.
 func (r *Repository) Interrupted(ctx context.Context) ([]Interrupted, error) {
+	left, err := r.leftovers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.interrupted(ctx, left)
+}
+
+// leftovers returns what attempts have left that made no backup and belongs to none, oldest
+// first.
+func (r *Repository) leftovers(ctx context.Context) ([]stored, error) {
 	folders, err := r.folders(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("look for interrupted attempts: %w", err)
@@ -50,18 +60,22 @@ func (r *Repository) Interrupted(ctx context.Context) ([]Interrupted, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for interrupted attempts: %w", err)
 	}
-	return r.interrupted(ctx, folders, owned)
+	return owned.leave(folders), nil
 }
 
-// interrupted is Interrupted for a listing.
-func (r *Repository) interrupted(ctx context.Context, folders []stored, owned *claims) ([]Interrupted, error) {
+// leave returns the folders without a label that belong to no backup.
+func (c *claims) leave(folders []stored) []stored {
+	return slices.DeleteFunc(slices.Clone(folders), func(f stored) bool {
+		return f.whole || f.err != nil || c.maybe(f.id) != ""
+	})
+}
+
+// interrupted is Interrupted for what leftovers has found.
+func (r *Repository) interrupted(ctx context.Context, folders []stored) ([]Interrupted, error) {
 	var all []Interrupted
 	whole := map[string]bool{} // nothing of what these stored has been lost
 	for i := range folders {   // the oldest first: an attempt continues on older ones
 		f := &folders[i]
-		if f.whole || f.err != nil || owned.maybe(f.id) != "" {
-			continue
-		}
 		a, complete, err := r.readProgress(ctx, f)
 		if err != nil {
 			return nil, fmt.Errorf("look for interrupted attempts: %w", err)

@@ -81,7 +81,7 @@ func (r *Repository) resumable(
 	if o.Resumable <= 0 {
 		return keep, nil
 	}
-	all, err := r.interrupted(ctx, folders, owned)
+	all, err := r.interrupted(ctx, owned.leave(folders))
 	if err != nil {
 		return nil, err
 	}

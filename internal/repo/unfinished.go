@@ -1,7 +1,6 @@
 package repo
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -36,20 +35,13 @@ func (r *Repository) Unfinished(ctx context.Context) ([]Unfinished, error) {
 }
 
 func (r *Repository) unfinished(ctx context.Context) ([]Unfinished, error) {
-	folders, err := r.folders(ctx)
+	left, err := r.leftovers(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("look for interrupted attempts: %w", err)
-	}
-	owned, err := r.claims(ctx, folders)
-	if err != nil {
-		return nil, fmt.Errorf("look for interrupted attempts: %w", err)
+		return nil, err
 	}
 	all := []Unfinished{}
-	for i := range folders {
-		f := &folders[i]
-		if f.whole || f.err != nil || owned.maybe(f.id) != "" {
-			continue
-		}
+	for i := range left {
+		f := &left[i]
 		u := Unfinished{ID: f.id}
 		for _, o := range f.objects {
 			u.Bytes += o.Size
@@ -59,7 +51,6 @@ func (r *Repository) unfinished(ctx context.Context) ([]Unfinished, error) {
 		}
 		all = append(all, u)
 	}
-	slices.SortFunc(all, func(a, b Unfinished) int { return cmp.Compare(a.ID, b.ID) })
 	return all, nil
 }
 
