@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"mbk/backup/preflight"
 	"mbk/copier"
 	"mbk/copier/pack"
 	"mbk/internal/datadir"
@@ -29,6 +30,7 @@ type bases struct {
 
 // basePass is a pass of copying as those above it need it.
 type basePass struct {
+	id       string     // of the backup or attempt
 	since    innodb.LSN // its checkpoint
 	sameBoot bool       // the kernel has not been started since
 	files    repo.LineageIndex
@@ -50,7 +52,7 @@ func newBases(now boot.ID, parent *repo.Lineage, attempts ...[]repo.Progress) *b
 	}
 	if parent != nil {
 		b.passes = append(b.passes, basePass{
-			since: parent.Checkpoint, sameBoot: sameBoot(parent, now), files: repo.NewLineageIndex(parent),
+			id: parent.ID, since: parent.Checkpoint, sameBoot: sameBoot(parent, now), files: repo.NewLineageIndex(parent),
 		})
 	}
 	return b
@@ -62,8 +64,11 @@ func sameBoot(l *repo.Lineage, now boot.ID) bool { return now != boot.ID{} && l.
 // attemptPass puts together what the packs of an interrupted attempt hold.
 func attemptPass(now boot.ID, progress []repo.Progress) basePass {
 	first := &progress[0]
-	p := basePass{since: first.Checkpoint, sameBoot: sameBoot(&first.Lineage, now), parts: map[uint32][]pack.Extent{}}
+	p := basePass{
+		id: first.ID, since: first.Checkpoint, sameBoot: sameBoot(&first.Lineage, now), parts: map[uint32][]pack.Extent{},
+	}
 	var files []repo.LineageFile
+	lsns := map[uint32][]repo.Part{}
 	for i := range progress {
 		files = append(files, progress[i].Files...)
 		for _, part := range progress[i].Parts {
@@ -72,11 +77,19 @@ func attemptPass(now boot.ID, progress []repo.Progress) basePass {
 				e.Pack = first.ID + "/" + e.Pack
 			}
 			p.parts[part.Number] = append(p.parts[part.Number], e)
+			if len(part.LSNs) > 0 {
+				lsns[part.Number] = append(lsns[part.Number], part)
+			}
 		}
 	}
 	// A file lies in several packs, and each says what it was.
 	slices.SortFunc(files, func(a, b repo.LineageFile) int { return cmp.Compare(a.Number, b.Number) })
 	files = slices.CompactFunc(files, func(a, b repo.LineageFile) bool { return a.Number == b.Number })
+	for i := range files {
+		for _, part := range lsns[files[i].Number] {
+			files[i].LSNs = putLSNs(files[i].LSNs, groupsOfPart(&files[i], part.Extent), part.LSNs)
+		}
+	}
 	p.files = repo.NewLineageIndex(&repo.Lineage{Files: files})
 	for _, parts := range p.parts {
 		slices.SortFunc(parts, func(a, b pack.Extent) int { return cmp.Compare(a.Start, b.Start) })
@@ -108,6 +121,7 @@ type below struct {
 	base    *uint32       // repo.File.Base
 	earlier []repo.Pass   // repo.File.Earlier
 	ranges  []copier.Base // copier.Source.Bases
+	lsns    []uint32      // of a tablespace: the sums of LSNs as the passes have read it, 0 if not known
 
 	// unread says that the file is still what the newest of the passes has read, which
 	// is then was: nothing of it need be read.
@@ -177,6 +191,9 @@ func (b *bases) layers(id datadir.Identity, size int64, same func(*basePass, *re
 		has := p.covers(f)
 		for _, r := range rest.within(has) {
 			l.ranges = append(l.ranges, copier.Base{Range: r, Since: uint64(p.since)})
+			if groups := groupsOf(f, r, size); groups.end <= len(f.LSNs) {
+				l.lsns = putLSNs(l.lsns, groups, f.LSNs[groups.first:groups.end])
+			}
 		}
 		rest = rest.without(has)
 		switch parts := p.parts[f.Number]; {
@@ -191,6 +208,55 @@ func (b *bases) layers(id datadir.Identity, size int64, same func(*basePass, *re
 	}
 	slices.SortFunc(l.ranges, func(a, b copier.Base) int { return cmp.Compare(a.Start, b.Start) })
 	return l
+}
+
+// otherHistory is the error about a file that an earlier pass has read in a state that is
+// not one of its past. page is where that shows, counted from 0 in the file.
+func (b *bases) otherHistory(file string, page int64) error {
+	newest := &b.passes[0]
+	err := preflight.Doubtf("%s was put back to an earlier state since %s was taken: its page %d, or one soon after "+
+		"it, is not as it was read then, and no LSN says that it has been changed since", file, newest.id, page)
+	if newest.parts != nil {
+		return staleError{err}
+	}
+	return err
+}
+
+// lsnGroups are groups [first, end) of pages that have a sum of LSNs.
+type lsnGroups struct{ first, end int }
+
+// groupsOf returns the groups of a file whose pages lie in a range, and are the same in the
+// copy of the file and in the file as it is now, of size bytes.
+func groupsOf(f *repo.LineageFile, r copier.Range, size int64) lsnGroups {
+	page := int64(f.PageSize)
+	if page == 0 {
+		return lsnGroups{}
+	}
+	was, is := f.Copied/page, size/page
+	first, end := innodb.LSNGroupsWithin((r.Start+page-1)/page, (r.Start+r.Size)/page, is)
+	if end > first && was != is {
+		if _, last := innodb.LSNGroupPages(end - 1); last > min(was, is) {
+			end--
+		}
+	}
+	return lsnGroups{first, end}
+}
+
+// groupsOfPart returns the groups whose pages a part of a file has.
+func groupsOfPart(f *repo.LineageFile, e pack.Extent) lsnGroups {
+	return groupsOf(f, copier.Range{Start: e.Start, Size: e.Size}, f.Copied)
+}
+
+// putLSNs puts the sums of groups into those of a file. There may be none of them.
+func putLSNs(all []uint32, groups lsnGroups, sums []uint32) []uint32 {
+	if len(sums) == 0 || len(sums) != groups.end-groups.first {
+		return all
+	}
+	if missing := groups.end - len(all); missing > 0 {
+		all = append(all, make([]uint32, missing)...)
+	}
+	copy(all[groups.first:], sums)
+	return all
 }
 
 // find returns the file of that identity, nil if the pass does not have it. The number of

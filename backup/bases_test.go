@@ -2,10 +2,13 @@ package backup
 
 import (
 	"encoding/binary"
+	"errors"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
+	"mbk/backup/preflight"
 	"mbk/copier"
 	"mbk/copier/pack"
 	"mbk/internal/datadir"
@@ -203,6 +206,122 @@ func TestUnchangedBelow(t *testing.T) {
 	}
 }
 
+// The sums of LSNs that hold for a file now are those of groups of pages that one pass has
+// read as a whole, and that have the same pages now.
+func TestLSNsBelow(t *testing.T) {
+	const many = 8192 + 100 // from page 8192 on groups have two pages
+	sums := func(n int, first uint32) (all []uint32) {
+		for i := range n {
+			all = append(all, first+uint32(i))
+		}
+		return all
+	}
+	now, f := tracked(3, repo.ClassInnoDB)
+	f.LSNs = sums(10, 100)
+	_, large := tracked(3, repo.ClassInnoDB)
+	large.Copied, large.LSNs = many*testPage, sums(8192+50, 1)
+	_, odd := tracked(3, repo.ClassInnoDB)
+	odd.Copied, odd.LSNs = (8192+1)*testPage, sums(8192+1, 1)
+	inAttempt := f
+	inAttempt.LSNs = nil
+	attempt := attemptOf(inAttempt, part(2, 3, 100), part(5, 1, 0))
+	attempt[0].Parts[0].LSNs, attempt[1].Parts[0].LSNs = sums(3, 500), sums(1, 600)
+	without := attemptOf(inAttempt, part(2, 3, 100))
+	for _, tt := range []struct {
+		name    string
+		parent  *repo.Lineage
+		attempt []repo.Progress
+		pages   int64
+		want    []uint32
+	}{
+		{"of the parent", parentOf(f), nil, 10, sums(10, 100)},
+		{"grown", parentOf(f), nil, 30, sums(10, 100)},
+		{"shrunk", parentOf(f), nil, 4, sums(4, 100)},
+		{"some read by an attempt", parentOf(f), attempt, 10, []uint32{100, 101, 500, 501, 502, 600, 106, 107, 108, 109}},
+		{"without a parent", nil, attempt, 10, []uint32{0, 0, 500, 501, 502, 600}},
+		{"an attempt that tells nothing", parentOf(f), without, 10, []uint32{100, 101, 0, 0, 0, 105, 106, 107, 108, 109}},
+		{"large", parentOf(large), nil, many, sums(8192+50, 1)},
+		{"large, grown by a whole group", parentOf(large), nil, many + 2, sums(8192+50, 1)},
+		{"large, grown within a group", parentOf(odd), nil, 8192 + 2, sums(8192, 1)},
+		{"large, shrunk within a group", parentOf(large), nil, 8192 + 1, sums(8192, 1)},
+	} {
+		got := newBases(thisBoot, tt.parent, tt.attempt).
+			pages(now, innodb.Space{ID: 7, PageSize: testPage}, tt.pages*testPage)
+		if !reflect.DeepEqual(got.lsns, tt.want) {
+			t.Errorf("%s: %d sums, want %d: %v, want %v", tt.name, len(got.lsns), len(tt.want), got.lsns, tt.want)
+		}
+	}
+}
+
+// Pages of another history are noticed unless the groups they are in are stored anyway.
+func TestOtherHistory(t *testing.T) {
+	const pages, since = 8192 + 64, 1000
+	space := innodb.Space{ID: 7, Flags: 0x15, PageSize: testPage}
+	read := func(lsn func(no uint32) innodb.LSN, was []uint32, damaged ...uint32) *innodbPages {
+		p := newInnodbPages(space, 0, pages*testPage)
+		p.compareWith(was)
+		b := make([]byte, testPage)
+		for no := range uint32(pages) {
+			binary.BigEndian.PutUint64(b[16:], uint64(lsn(no)))
+			p.Copied(b, no, !slices.Contains(damaged, no))
+			p.Changed(b, no, since)
+		}
+		return p
+	}
+	old := func(no uint32) innodb.LSN { return innodb.LSN(100 + no%800) }
+	groups := innodb.LSNGroups(pages)
+	was := read(old, nil).sums(0, groups)
+	but := func(changed innodb.LSN, pages ...uint32) func(no uint32) innodb.LSN {
+		return func(no uint32) innodb.LSN {
+			if slices.Contains(pages, no) {
+				return changed
+			}
+			return old(no)
+		}
+	}
+	for _, tt := range []struct {
+		name    string
+		lsn     func(no uint32) innodb.LSN
+		was     []uint32
+		damaged []uint32
+		want    int64 // -1: nothing is wrong
+	}{
+		{"as it was", old, was, nil, -1},
+		{"written to since", but(5000, 0, 17, 8200), was, nil, -1},
+		{"became zeros", but(0, 17, 8200), was, nil, -1},
+		{"an older page", but(99, 17), was, nil, 17},
+		{"an older page in a group of two", but(99, 8201), was, nil, 8200},
+		{"a page that was not changed since, and is newer", but(950, 3), was, nil, 3},
+		{"an older page that is damaged", but(99, 17), was, []uint32{17}, -1},
+		{"an older page, and another one is damaged", but(99, 17), was, []uint32{18}, 17},
+		{"nothing is known", but(99, 17), nil, nil, -1},
+	} {
+		no, found := read(tt.lsn, tt.was, tt.damaged...).otherHistory()
+		if found != (tt.want >= 0) || found && no != tt.want {
+			t.Errorf("%s: page %d, %t; want page %d", tt.name, no, found, tt.want)
+		}
+	}
+	if sums := read(old, nil, 5, 8201).sums(3, groups); sums[2] != 0 || sums[8192+4-3] != 0 || sums[0] != was[3] {
+		t.Errorf("the sums of groups with a damaged page are %d and %d, want 0; another is %d, want %d", sums[2],
+			sums[8192+4-3], sums[0], was[3])
+	}
+}
+
+// Of other histories of a file there is another kind of error, by who has read it.
+func TestErrorOfOtherHistory(t *testing.T) {
+	_, f := tracked(3, repo.ClassInnoDB)
+	var stale staleError
+	var doubt *preflight.Doubt
+	err := newBases(thisBoot, parentOf(f)).otherHistory("a/b.ibd", 7)
+	if !errors.As(err, &doubt) || errors.As(err, &stale) {
+		t.Errorf("of the parent: %T %v", err, err)
+	}
+	err = newBases(thisBoot, parentOf(f), attemptOf(f, part(0, 1, 1))).otherHistory("a/b.ibd", 7)
+	if !errors.As(err, &stale) {
+		t.Errorf("of an attempt: %T %v", err, err)
+	}
+}
+
 // An interrupted attempt has read what the parent does not hold as it is now.
 func TestUnchangedInAttempt(t *testing.T) {
 	now, f := tracked(3, repo.ClassInnoDB)
@@ -298,7 +417,7 @@ func TestPageChanged(t *testing.T) {
 		{"older, of the second file of the system tablespace", 0, full, 768, 3, page(999, 0), false},
 		{"older, of the first pages of another", 7, full, 0, 3, page(999, 0), false},
 	} {
-		p := &innodbPages{space: innodb.Space{ID: tt.space, Flags: tt.flags, PageSize: testPage}, first: tt.first}
+		p := newInnodbPages(innodb.Space{ID: tt.space, Flags: tt.flags, PageSize: testPage}, tt.first, 100*testPage)
 		if got := p.Changed(tt.page, tt.no, 1000); got != tt.want {
 			t.Errorf("%s: %t, want %t", tt.name, got, tt.want)
 		}

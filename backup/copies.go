@@ -201,12 +201,18 @@ func (c *copies) describeSpace(fc *fileCopy, opened openFile, source *copier.Sou
 		return err
 	}
 	fc.space, fc.id = &space, &space.ID
-	fc.pages = &innodbPages{space: space}
 	fc.size = fc.size / int64(space.PageSize) * int64(space.PageSize)
-	source.Size, source.Pages = fc.size, fc.pages
-	fc.below = c.bases.pages(now, space, fc.size)
-	source.Bases = fc.below.ranges
+	c.examine(fc, source)
 	return nil
+}
+
+// examine makes the source one of pages of InnoDB, of which only those are stored that
+// earlier passes do not have.
+func (c *copies) examine(fc *fileCopy, source *copier.Source) {
+	fc.pages = newInnodbPages(*fc.space, fc.first, fc.size)
+	fc.below = c.bases.pages(fc.stat, *fc.space, fc.size)
+	fc.pages.compareWith(fc.below.lsns)
+	source.Size, source.Pages, source.Bases = fc.size, fc.pages, fc.below.ranges
 }
 
 // ariaIndex is what the index file of a table says of it. The index file
@@ -250,14 +256,42 @@ func (c *copies) presentIndex(e datadir.Entry) (aria.Index, error) {
 	return readIndex(f, stem+aria.IndexExt)
 }
 
-// wait waits until all copies are complete.
+// wait waits until all copies are complete, and makes sure that the files which earlier
+// passes have read were only written to since.
 func (c *copies) wait(ctx context.Context) error {
+	return c.each(func(fc *fileCopy) error {
+		if err := fc.done(ctx); err != nil {
+			return err
+		}
+		return c.proveHistory(fc)
+	})
+}
+
+// each calls do for all copies, until there is an error.
+func (c *copies) each(do func(fc *fileCopy) error) error {
+	for _, fc := range c.system {
+		if err := do(fc); err != nil {
+			return err
+		}
+	}
 	for _, fc := range c.newest {
 		for ; fc != nil; fc = fc.twin {
-			if err := fc.done(ctx); err != nil {
+			if err := do(fc); err != nil {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// proveHistory returns an error if an earlier pass has read a file in a state that is not
+// one of its past.
+func (c *copies) proveHistory(fc *fileCopy) error {
+	if fc.pages == nil {
+		return nil
+	}
+	if page, found := fc.pages.otherHistory(); found {
+		return c.bases.otherHistory(fc.entry.Path(), page)
 	}
 	return nil
 }
@@ -285,10 +319,12 @@ func (c *copies) missing(
 	return missing, size, nil
 }
 
-// close ends the packs.
+// close ends the packs, when all copies are complete.
 func (c *copies) close(ctx context.Context) (err error) {
-	c.packs, err = c.copier.Close(ctx)
-	return err
+	if c.packs, err = c.copier.Close(ctx); err != nil {
+		return err
+	}
+	return c.each(c.proveHistory)
 }
 
 // holds returns the copy of the file that is at e's place now, if there is one,

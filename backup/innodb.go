@@ -118,10 +118,8 @@ func (c *copies) describeSystem(f *os.File, fc *fileCopy, source *copier.Source)
 			return err
 		}
 	}
-	fc.pages = &innodbPages{space: *fc.space, first: fc.first}
 	fc.size = fc.stat.Size / int64(fc.space.PageSize) * int64(fc.space.PageSize)
-	fc.below = c.bases.pages(fc.stat, *fc.space, fc.size)
-	source.Size, source.Pages, source.Bases = fc.size, fc.pages, fc.below.ranges
+	c.examine(fc, source)
 	return nil
 }
 

@@ -124,6 +124,7 @@ func (an *ancestry) lineage(m *repo.Manifest, version stage.Version, pageSize in
 	for _, fc := range files {
 		f := fc.lineage(arrived)
 		f.Quiescent = f.Quiescent && !spoilt[f.Number]
+		f.LSNs = fc.lsns()
 		l.Files = append(l.Files, f)
 	}
 	slices.SortFunc(l.Files, func(a, b repo.LineageFile) int { return cmp.Compare(a.Number, b.Number) })
@@ -140,6 +141,17 @@ func (fc *fileCopy) lineage(arrived time.Time) repo.LineageFile {
 	f.Quiescent = fc.below.unread ||
 		fc.stat.Quiescent() && (fc.class != repo.ClassInnoDB || fc.stat.WritesArrived(arrived)) && !fc.entry.OfLogTable()
 	return f
+}
+
+// lsns returns the sums of LSNs of the copy, which is complete.
+func (fc *fileCopy) lsns() []uint32 {
+	switch {
+	case fc.below.unread:
+		return fc.below.lsns
+	case fc.pages != nil:
+		return fc.pages.sums(0, innodb.LSNGroups(fc.size/int64(fc.space.PageSize)))
+	}
+	return nil
 }
 
 // reuse is what the backup has of its parent.

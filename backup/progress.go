@@ -33,6 +33,16 @@ type noted struct {
 	pages *innodbPages // nil: not of InnoDB
 }
 
+// part is what is kept of a part of the file that was read.
+func (n *noted) part(read copier.Part) repo.Part {
+	p := repo.Part{Number: read.Number, Extent: read.Extent}
+	if n.pages != nil {
+		groups := groupsOfPart(&n.file, read.Extent)
+		p.LSNs = n.pages.sums(groups.first, groups.end)
+	}
+	return p
+}
+
 func newProgress(d *repo.Draft, damagedOK bool) *progress {
 	return &progress{draft: d, damagedOK: damagedOK, files: map[uint32]noted{}}
 }
@@ -94,7 +104,7 @@ func (pr *progress) record(p pack.Pack, parts []copier.Part) (*repo.Progress, bo
 		if !known {
 			continue
 		}
-		record.Parts = append(record.Parts, repo.Part(part))
+		record.Parts = append(record.Parts, of.part(part))
 		numbers = append(numbers, part.Number)
 		if of.pages != nil {
 			// The server's log had got that far.

@@ -52,10 +52,8 @@ func startOver(ctx context.Context, o Options, found *preflight.Report, held *he
 		_, err := o.Repository.Sweep(ctx, repo.SweepOptions{})
 		return err
 	}
-	if doubt, ok := errors.AsType[*preflight.Doubt](failed); ok && o.Increment.Parent == "" {
-		o.Logger.Warn("starting over with a full backup", "reason", doubt)
-		found.DropParent(doubt)
-		return nil
+	if doubt, ok := errors.AsType[*preflight.Doubt](failed); ok {
+		return dropParent(o, found, doubt)
 	}
 	if !startsOver(failed) {
 		return failed
@@ -128,10 +126,19 @@ func keepParent(ctx context.Context, o Options, found *preflight.Report) error {
 		return nil
 	}
 	err := found.Parent.StillThere(ctx, o.Repository)
-	if doubt, ok := errors.AsType[*preflight.Doubt](err); ok && o.Increment.Parent == "" {
-		o.Logger.Warn("making a full backup", "reason", doubt)
-		found.DropParent(doubt)
-		return nil
+	if doubt, ok := errors.AsType[*preflight.Doubt](err); ok {
+		return dropParent(o, found, doubt)
 	}
 	return err
+}
+
+// dropParent makes a full backup of what was to be an increment, unless the options name
+// the parent.
+func dropParent(o Options, found *preflight.Report, why *preflight.Doubt) error {
+	if o.Increment.Parent != "" {
+		return &preflight.UnfitParentError{Parent: o.Increment.Parent, Why: why}
+	}
+	o.Logger.Warn("making a full backup", "reason", why)
+	found.DropParent(why)
+	return nil
 }

@@ -71,6 +71,13 @@ type Changes interface {
 	Changed(page []byte, no uint32, since uint64) bool
 }
 
+// Copied is an optional method of Pages. It is called once for each complete page of the
+// source that was read, with the bytes that are copied; valid is false if the page stayed
+// damaged. It comes before Changed.
+type Copied interface {
+	Copied(page []byte, no uint32, valid bool)
+}
+
 // PageError is returned for a page that was not valid however often it was read.
 type PageError struct {
 	File string // Source.Name
@@ -108,6 +115,21 @@ type pageReader struct {
 // read fills p with the source's bytes at off, checked.
 func (r *pageReader) read(ctx context.Context, job *Pending, p []byte, off int64) error {
 	r.damaged = r.damaged[:0]
+	if err := r.fill(ctx, job, p, off); err != nil {
+		return err
+	}
+	if to, ok := job.src.Pages.(Copied); ok {
+		size := job.src.Pages.PageSize()
+		no := uint32(off / int64(size))
+		for at := 0; at+size <= len(p); at, no = at+size, no+1 {
+			to.Copied(p[at:at+size:at+size], no, !slices.Contains(r.damaged, no))
+		}
+	}
+	return nil
+}
+
+// fill is read without telling anybody.
+func (r *pageReader) fill(ctx context.Context, job *Pending, p []byte, off int64) error {
 	if err := readAt(&job.src, p, off); err != nil {
 		if job.src.Pages == nil || !errors.Is(err, syscall.EIO) {
 			return err

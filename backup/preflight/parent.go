@@ -12,6 +12,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"mbk/internal/datadir"
+	"mbk/internal/fault"
 	"mbk/internal/hint"
 	"mbk/internal/innodb"
 	"mbk/internal/input/period"
@@ -61,6 +62,27 @@ func Doubtf(format string, args ...any) error { return doubtf(format, args...) }
 
 func doubtf(format string, args ...any) *Doubt { return &Doubt{text: fmt.Sprintf(format, args...)} }
 
+// UnfitParentError is returned for the parent that the options name if it cannot be that.
+type UnfitParentError struct {
+	Parent string // as it was named
+	Why    *Doubt
+}
+
+// Error says what cannot be made, and why.
+func (e *UnfitParentError) Error() string {
+	return fmt.Sprintf("no increment of %s can be made: %s", e.Parent, e.Why.text)
+}
+
+// Fault says that another parent must be named.
+func (e *UnfitParentError) Fault() fault.Kind { return fault.Config }
+
+// Hints says what to do.
+func (e *UnfitParentError) Hints() []hint.Text {
+	return []hint.Text{
+		"name another backup, or none: " + hint.Option("incremental") + " alone makes a full backup if it has to",
+	}
+}
+
 // CheckIncrement names the check of the parent of an increment.
 const CheckIncrement = "increment"
 
@@ -82,8 +104,8 @@ func (r *Report) checkParent(ctx context.Context, o Options) error {
 	case err != nil && !isDoubt:
 		return err
 	case isDoubt && o.Increment.Parent != "":
-		r.Add(CheckIncrement, GradeError, fmt.Sprintf("no increment of %s can be made: %s", o.Increment.Parent, why.text),
-			"name another backup, or none: "+hint.Option("incremental")+" alone makes a full backup if it has to")
+		unfit := &UnfitParentError{o.Increment.Parent, why}
+		r.Add(CheckIncrement, GradeError, unfit.Error(), unfit.Hints()...)
 	case isDoubt:
 		r.FullReason = why.text
 		grade := GradeWarning

@@ -50,6 +50,9 @@ type LineageFile struct {
 	// FileStat.Quiescent alone overlooks a write on its way.
 	Quiescent bool
 	Copied    int64 // bytes of the copy
+	// LSNs has, of a tablespace, the sum of LSNs of each group of pages of the copy
+	// (innodb.LSNSums); 0 if it is not known. It may be shorter than there are groups.
+	LSNs []uint32
 }
 
 // Names and sizes of what is in the documents of records. docs/format.md has the fields.
@@ -129,6 +132,7 @@ func (f *LineageFile) write(w *recordWriter) {
 	w.i64(f.Modified)
 	w.i64(f.Changed)
 	w.i64(f.Copied)
+	w.list(f.LSNs)
 }
 
 // DecodeLineage reads what Encode returned. The bytes may be hostile. The error is
@@ -203,6 +207,7 @@ func readLineageFile(r *recordReader) LineageFile {
 	f.Space, f.PageSize, f.Flags = innodb.SpaceID(r.u32()), r.u32(), r.u32()
 	f.Dev, f.Inode = r.u64(), r.u64()
 	f.Born, f.Size, f.Modified, f.Changed, f.Copied = r.i64(), r.i64(), r.i64(), r.i64(), r.i64()
+	f.LSNs = r.list()
 	return f
 }
 
@@ -230,9 +235,20 @@ func (l *Lineage) Validate() error {
 			return fmt.Errorf("lineage: file number %d: page size %d", f.Number, f.PageSize)
 		case !f.HasSpace && (f.Space != 0 || f.Flags != 0):
 			return fmt.Errorf("lineage: file number %d: no tablespace %d", f.Number, f.Space)
+		case len(f.LSNs) > f.groups():
+			return fmt.Errorf("lineage: file number %d: sums of %d groups of pages, and it has %d", f.Number, len(f.LSNs),
+				f.groups())
 		}
 	}
 	return nil
+}
+
+// groups is the number of groups of pages of the copy that have sums of LSNs.
+func (f *LineageFile) groups() int {
+	if f.PageSize == 0 {
+		return 0
+	}
+	return innodb.LSNGroups(f.Copied / int64(f.PageSize))
 }
 
 // checkAgainst checks that a lineage is that of a manifest.

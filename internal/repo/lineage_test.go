@@ -23,9 +23,17 @@ func largeLineage(files int) *Lineage {
 		l.Files = append(l.Files, LineageFile{Number: uint32(i + 1), Class: ClassInnoDB, HasSpace: true,
 			Space: innodb.SpaceID(r.Uint32()), PageSize: 16384, Flags: r.Uint32(), Dev: 2049, Inode: r.Uint64(),
 			Born: r.Int64(), Size: r.Int64N(maxFileSize), Modified: r.Int64(), Changed: r.Int64(), Quiescent: r.IntN(2) > 0,
-			Copied: r.Int64N(maxFileSize)})
+			Copied: 7<<14 + r.Int64N(maxFileSize-7<<14), LSNs: sumsOf(r, 7)})
 	}
 	return l
+}
+
+// sumsOf returns n sums.
+func sumsOf(r *rand.Rand, n int) (sums []uint32) {
+	for range n {
+		sums = append(sums, r.Uint32())
+	}
+	return sums
 }
 
 // A lineage takes at most 120 bytes a file, however little its files have in common.
@@ -62,6 +70,7 @@ func newProgress(id string) *Progress {
 	}
 	p.Parts = append(p.Parts, Part{Number: 2, Extent: pack.Extent{Start: 65536, Size: 16384}})
 	p.Parts[1].Extent.Partial = true
+	p.Parts[1].LSNs = []uint32{5, 0}
 	if kind == KindIncremental {
 		p.Parent = "20261101T000000Z-full"
 	}

@@ -25,14 +25,18 @@ type Progress struct {
 type Part struct {
 	Number uint32      // of the file
 	Extent pack.Extent // Length 0: nothing of it had to be stored
+	// LSNs has, of a tablespace, the sums of LSNs of the groups of pages that lie in the
+	// part as a whole (innodb.LSNGroupsWithin); 0 if one is not known.
+	LSNs []uint32
 }
 
 // What is in a progress object besides the records of a lineage.
 const (
 	progressMagic   = "mbkp"
 	progressVersion = 1
-	nameField       = 128 // bytes of the name of a pack
-	flagPartial     = 1   // of a Part
+	nameField       = 128     // bytes of the name of a pack
+	flagPartial     = 1       // of a Part
+	minPage         = 1 << 10 // bytes of the smallest page of a tablespace
 )
 
 // progressName is the name of the n-th progress object of an attempt, from 1.
@@ -81,6 +85,7 @@ func (p *Part) write(w *recordWriter) {
 	w.i64(p.Extent.Length)
 	w.i64(p.Extent.Start)
 	w.i64(p.Extent.Size)
+	w.list(p.LSNs)
 }
 
 // DecodeProgress reads what Encode returned. The bytes may be hostile. The error is
@@ -151,6 +156,7 @@ func readPart(r *recordReader, name string) Part {
 	if p.Extent.Length > 0 {
 		p.Extent.Pack = name
 	}
+	p.LSNs = r.list()
 	return p
 }
 
@@ -216,6 +222,8 @@ func (p *Progress) checkParts() error {
 			return fmt.Errorf("part %d: %d bytes at %d of a pack that has %d", i, x.Length, x.Offset, p.Pack.Size)
 		case x.Start < 0 || x.Start > maxFileSize || x.Size <= 0 || x.Size > maxFileSize:
 			return fmt.Errorf("part %d: %d bytes at %d", i, x.Size, x.Start)
+		case int64(len(p.Parts[i].LSNs)) > x.Size/minPage:
+			return fmt.Errorf("part %d: sums of %d groups of pages in %d bytes", i, len(p.Parts[i].LSNs), x.Size)
 		}
 	}
 	return nil

@@ -37,6 +37,14 @@ func (w *recordWriter) text(s string, size int) {
 	w.b = append(w.b, make([]byte, size-1-len(s))...)
 }
 
+// list appends a list of numbers, after how many there are.
+func (w *recordWriter) list(all []uint32) {
+	w.u32(uint32(len(all)))
+	for _, v := range all {
+		w.u32(v)
+	}
+}
+
 func (w *recordWriter) fail(err error) {
 	if w.err == nil {
 		w.err = err
@@ -107,6 +115,14 @@ func (r *recordReader) text(size int) string {
 		}
 	}
 	return string(b[1 : 1+n])
+}
+
+// list reads a list of numbers, nil if there are none.
+func (r *recordReader) list() (all []uint32) {
+	for n := r.u32(); n > 0 && r.err == nil; n-- {
+		all = append(all, r.u32())
+	}
+	return all
 }
 
 func (r *recordReader) fail(err error) {

@@ -125,6 +125,7 @@ func newLineage(m *Manifest) *Lineage {
 			Born:  1 << 60, Size: f.Size, Modified: 1<<60 + 1, Changed: 1<<60 + 2, Quiescent: true, Copied: f.Size}
 		if f.Space != nil {
 			x.HasSpace, x.Space = true, *f.Space
+			x.LSNs = []uint32{7, 0, 9}[:min(3, x.groups())]
 		}
 		l.Files = append(l.Files, x)
 	}

@@ -42,7 +42,7 @@ func smallChain(t *testing.T) []*coldbackup.Fixture {
 		if err := s.Restart(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		s.MustExec(t, "UPDATE shop.orders SET v = 'changed' WHERE id % 5000 = 0",
+		s.MustExec(t, fmt.Sprintf("UPDATE shop.orders SET v = 'changed %d' WHERE id %% 5000 = 0", n),
 			"INSERT INTO shop.notes SELECT seq + (SELECT COUNT(*) FROM shop.notes), MD5(seq) FROM mysql.seq_1_to_100",
 			"FLUSH TABLES shop.orders FOR EXPORT", "UNLOCK TABLES", // its pages are on the disk
 			"FLUSH TABLES", coldbackup.FlushLogs)
