@@ -329,10 +329,14 @@ func (r *Report) compareLineage(ctx context.Context, o Options, p *Parent) error
 	if uint32(page) != p.Lineage.PageSize {
 		return doubtf("innodb_page_size was %d when %s was taken, and is %d now", p.Lineage.PageSize, p.ID, page)
 	}
+	files := parentFiles{Parent: p, index: repo.NewLineageIndex(p.Lineage)}
+	if err := files.compareFirst(r.Layout); err != nil {
+		return err
+	}
 	if d := p.Doubt(control.UUID, lsns.Current, redo); d != nil {
 		return d
 	}
-	return r.compareFiles(p)
+	return r.compareFiles(&files)
 }
 
 // Doubt compares the parent with what the server is at one moment. Nil: it is the server of
@@ -373,18 +377,26 @@ func RedoFile(l datadir.Layout) (repo.RedoFile, error) {
 	return f, nil
 }
 
-// compareFiles returns a *Doubt if the system tablespace is not that of the parent, or if a
-// file was changed earlier than the parent has seen it changed. It sums up what has to be
-// read.
-func (r *Report) compareFiles(p *Parent) error {
-	files := parentFiles{Parent: p, index: repo.NewLineageIndex(p.Lineage)}
-	for i, file := range r.Layout.System {
+// compareFirst returns a *Doubt if the system tablespace is not that of the parent.
+func (files *parentFiles) compareFirst(l datadir.Layout) error {
+	first := l.System[0]
+	s, err := l.Stat(first)
+	if err != nil {
+		return err
+	}
+	if f := files.find(s); f == nil || !f.HasSpace || f.Space != 0 {
+		return doubtf("the data directory is another than that of %s: the file %s is", files.ID, path.Base(first))
+	}
+	return nil
+}
+
+// compareFiles returns a *Doubt if a file was changed earlier than the parent has seen it
+// changed. It sums up what has to be read.
+func (r *Report) compareFiles(files *parentFiles) error {
+	for _, file := range r.Layout.System {
 		s, err := r.Layout.Stat(file)
 		if err != nil {
 			return err
-		}
-		if f := files.find(s); i == 0 && (f == nil || !f.HasSpace || f.Space != 0) {
-			return doubtf("the data directory is another than that of %s: the file %s is", p.ID, path.Base(file))
 		}
 		if err := files.compare(file, s); err != nil {
 			return err
@@ -401,7 +413,7 @@ func (r *Report) compareFiles(p *Parent) error {
 			return err
 		}
 	}
-	p.Unread, r.Bytes = r.Bytes-files.toRead, files.toRead
+	files.Unread, r.Bytes = r.Bytes-files.toRead, files.toRead
 	return nil
 }
 

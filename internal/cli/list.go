@@ -107,9 +107,13 @@ func listLines(list []repo.Summary) []string {
 		if b.Kind != repo.KindFull {
 			id = "  " + id
 		}
+		duration, locked := took(&b.Attempt), ui.Milliseconds(b.LockMS)
+		if len(b.ConsolidatedFrom) > 0 { // what is on record is of the increment
+			duration, locked = "-", "-"
+		}
 		lines = append(lines, strings.Join([]string{
-			id, b.Started.Local().Format(minutes), took(&b.Attempt), ui.Size(b.BytesRead), ui.Size(b.BytesStored),
-			needs(b), ui.Milliseconds(b.LockMS), heldTables(*b), state(b, above),
+			id, b.Started.Local().Format(minutes), duration, ui.Size(b.BytesRead), ui.Size(b.BytesStored),
+			needs(b), locked, heldTables(*b), state(b, above),
 		}, "\t"))
 		above = b.ID
 	}

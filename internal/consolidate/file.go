@@ -22,12 +22,9 @@ type file struct {
 	bottom []pack.Extent // what the oldest holds of the rest, and a little more
 }
 
-// pageWithout is the unit in which layers of a file without pages are laid over each other.
-const pageWithout = 4096
-
 // newFile returns a file that has layers.
 func newFile(f *repo.File, layers []repo.Layer) *file {
-	n := &file{File: f, layers: layers, page: cmp.Or(f.PageSize, pageWithout)}
+	n := &file{File: f, layers: layers, page: f.Unit()}
 	if f.Class == repo.ClassRedo || f.Size == 0 || len(layers) == 1 && holdsAll(layers[0].Extents, f.Size) {
 		return n
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"mbk/copier"
 	"mbk/copier/pack"
@@ -12,8 +13,12 @@ import (
 	"mbk/internal/ui/printable"
 )
 
-// unitWithoutPages is in what units a file without pages is laid over its older layers.
-const unitWithoutPages = 4096
+// unitWithoutPages is in what units a file without pages is laid over its older layers. It
+// is larger for one of more than maxUnits of them, so that no file takes more than 512 MiB.
+const (
+	unitWithoutPages = 4096
+	maxUnits         = math.MaxUint32
+)
 
 // Layered is a file of a chain that is being read. All files are read in rounds: in each
 // round one layer of each file, the newest first. So of an older layer only what no newer
@@ -40,15 +45,20 @@ func NewLayered(f *File, layers []Layer, members []string) *Layered {
 	if l.file.Class == ClassRedo || l.file.Size == 0 || len(l.layers) == 1 && l.layers[0].holdsAll(l.file.Size) {
 		return l
 	}
-	l.over = copier.NewOverlay(l.file.Size, l.unit())
+	l.over = copier.NewOverlay(l.file.Size, l.file.Unit())
 	return l
 }
 
-func (l *Layered) unit() int {
-	if l.file.PageSize > 0 {
-		return l.file.PageSize
+// Unit returns in what units of bytes the layers of a file are laid over each other.
+func (f *File) Unit() int {
+	if f.PageSize > 0 {
+		return f.PageSize
 	}
-	return unitWithoutPages
+	unit := unitWithoutPages
+	for f.Size/int64(unit) > maxUnits {
+		unit *= 2
+	}
+	return unit
 }
 
 // holdsAll reports whether the extents of a layer follow each other and end where a file
@@ -129,7 +139,7 @@ var errHead = errors.New("the beginning is complete")
 func (l *Layered) Head(ctx context.Context, x *pack.Reader, n int64) ([]byte, error) {
 	h := &headSink{b: make([]byte, min(n, l.file.Size))}
 	h.missing = int64(len(h.b))
-	over := copier.NewOverlay(h.missing, l.unit())
+	over := copier.NewOverlay(h.missing, l.file.Unit())
 	for _, layer := range l.layers {
 		for _, e := range layer.Extents {
 			if over.Holds(e.Start, e.Size) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -148,6 +149,8 @@ func (f *File) check() error {
 		return fmt.Errorf("page size %d", f.PageSize)
 	case f.Class == ClassInnoDB && f.Space != nil && f.PageSize < 1024:
 		return fmt.Errorf("page size %d of tablespace %d", f.PageSize, *f.Space)
+	case f.PageSize > 0 && f.Size/int64(f.PageSize) > math.MaxUint32:
+		return fmt.Errorf("size %d: more pages of %d bytes than have numbers", f.Size, f.PageSize)
 	case f.Origin != "" && !isOrigin(f.Origin):
 		return fmt.Errorf("origin %q", f.Origin)
 	case f.Link != "" && (f.Origin == "" || f.Link != LinkISL && f.Link != LinkSymbolic):

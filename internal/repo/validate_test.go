@@ -49,6 +49,7 @@ func TestValidate(t *testing.T) {
 		{"negative size", func(m *Manifest) { m.Files[0].Size = -10 }, "size -10"},
 		{"absurd size", func(m *Manifest) { m.Files[1].Size = 1 << 60 }, "size"},
 		{"mode with file type bits", func(m *Manifest) { m.Files[0].Mode = 0o120777 }, "mode 0120777"},
+		{"more pages than have numbers", func(m *Manifest) { m.Files[1].Size = 1 << 47 }, "more pages of 16384 bytes"},
 		{"page size not a power of two", func(m *Manifest) { m.Files[1].PageSize = 10000 }, "page size 10000"},
 		{"page size zero of a tablespace", func(m *Manifest) { m.Files[1].PageSize = 0 }, "page size 0 of tablespace 7"},
 		{"negative page size", func(m *Manifest) { m.Files[1].PageSize = -16384 }, "page size -16384"},
