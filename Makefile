@@ -17,8 +17,9 @@ help: ## this list
 build: ## the program, as ./mbk
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o $(PROGRAM) .
 
+# The flags are those of build, so that nothing is compiled twice.
 test: ## all tests, against real servers that they fetch from Debian's archive
-	go test -timeout 25m -parallel 3 ./...
+	CGO_ENABLED=0 GOFLAGS=-trimpath go test -vet=off -timeout 25m -parallel 3 ./...
 
 race: ## all tests with the race detector
 	go test -race -timeout 40m ./...

@@ -17,7 +17,7 @@ import (
 // keeps both inodes.
 func TestAriaTablesChangedBehindTheLog(t *testing.T) {
 	t.Parallel()
-	for _, version := range mariadbtest.Versions() {
+	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {
 		t.Run(version, func(t *testing.T) {
 			srv := mariadbtest.New(t, version)
 			srv.MustExec(t, "CREATE DATABASE a", "CREATE DATABASE z",

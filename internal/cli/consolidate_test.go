@@ -7,71 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"mbk/internal/consolidate"
 	"mbk/internal/test/mariadbtest"
 )
-
-// consolidates consolidates the newest backup of a repository.
-func consolidates(t *testing.T, repository string) consolidate.Result {
-	t.Helper()
-	r := document[consolidate.Result](t, "consolidate", "latest", "--repo", repository, "--quiet")
-	if !r.Done() || !strings.HasSuffix(r.ID, "-full") || r.BytesStored > r.BytesNeeded {
-		t.Fatalf("consolidate prints %+v", r)
-	}
-	return r
-}
-
-// While writers and DDL go on, a chain is taken, consolidated, continued and consolidated
-// again. What has become of it, alone in the repository, is restored, the rest of the
-// source's binary log replayed, and everything must be as on the source.
-func TestOracleOfConsolidatedChain(t *testing.T) {
-	t.Parallel()
-	ctx := t.Context()
-	source := mariadbtest.New(t, newest(), "--innodb-flush-log-at-trx-commit=2")
-	if err := mariadbtest.Populate(ctx, source, mariadbtest.Fill{InnoDBMiB: 8, MyISAMMiB: 1, AriaMiB: 1}); err != nil {
-		t.Fatal(err)
-	}
-	writers, err := mariadbtest.Write(ctx, source, mariadbtest.WriteOptions{Pause: 20 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	storm, err := mariadbtest.Storm(ctx, source, mariadbtest.StormOptions{Sessions: 1, Seed: 7})
-	if err != nil {
-		t.Fatal(err)
-	}
-	repository := t.TempDir()
-	p := profile{backup: []string{"--incremental", "--nice", "0"}}
-	var b taken
-	for round := range 2 {
-		for range 3 {
-			time.Sleep(time.Second)
-			b = taking(t, source, repository, p)
-		}
-		if !strings.HasSuffix(b.ID, "-incr") {
-			t.Fatalf("%s is no increment", b.ID)
-		}
-		r := consolidates(t, repository)
-		// A full backup and two increments; then the consolidated one and three.
-		if want := 3 + round; len(r.From) != want || r.From[0] != b.ID {
-			t.Errorf("made of %v, want %d backups, the newest %s", r.From, want, b.ID)
-		}
-		b.ID = r.ID
-	}
-	for _, l := range []*mariadbtest.Load{writers, storm} {
-		if _, err := l.Stop(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	must(t, "verify", "latest", "--repo", repository, "--depth", "pages", "--quiet")
-	must(t, "expire", "--repo", repository, "--keep-last", "1", "--quiet")
-	if folders, err := filepath.Glob(filepath.Join(repository, "backups", "*")); err != nil || len(folders) != 1 ||
-		filepath.Base(folders[0]) != b.ID {
-		t.Fatalf("the repository holds %v, %v; want only %s", folders, err, b.ID)
-	}
-	restored := caughtUp(t, source, repository, b, p)
-	wantSame(t, source, restored)
-	wantInvariants(t, restored)
-}
 
 // mbk is killed while it consolidates. Nothing half may be listed, the increment restores as
 // before, and the next consolidation removes what was left and works.

@@ -43,6 +43,9 @@ func TestFlippedByteInEveryObject(t *testing.T) {
 				!strings.Contains(v.stdout+v.stderr, "manifest") {
 				t.Errorf("%s, byte %d flipped: verify exits %d: %s%s", o.Name(), at, v.code, v.stdout, v.stderr)
 			}
+			if at != len(whole)/2 {
+				continue // a restore reads it in the same way
+			}
 			target := filepath.Join(t.TempDir(), "restored")
 			if o.Name() != "manifest.json.zst" { // which nobody can read
 				r := mbk(t, restoreArgs(b.ID, repository, target)...)
@@ -175,6 +178,7 @@ func TestObjectMissingOrCut(t *testing.T) {
 // A restore is interrupted or killed: the target stays as it was, and the next
 // restore works and removes what was left.
 func TestInterruptedRestore(t *testing.T) {
+	t.Parallel()
 	srv := newBusyServer(t, mariadbtest.Versions()[0])
 	repository := t.TempDir()
 	must(t, backupArgs(srv, repository)...)

@@ -28,6 +28,7 @@ const (
 // option but --repo. What it restores belongs to the user mysql, and the server
 // starts on it with Debian's own configuration.
 func TestDebianStockServer(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to install and start Debian's server")
 	}

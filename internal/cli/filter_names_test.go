@@ -14,7 +14,7 @@ import (
 // restored, and nothing had said so.
 func TestFilterWithFoldedNames(t *testing.T) {
 	for _, version := range mariadbtest.Versions() {
-		for _, fold := range []string{"0", "1", "2"} {
+		for _, fold := range mariadbtest.Some(t, "0", "1", "2") {
 			if fold != "1" && version != newest() {
 				continue // 2 is as 0 where file names have upper-case letters
 			}
@@ -79,7 +79,7 @@ func filterWithFoldedNames(t *testing.T, version, fold string) {
 // A server that was given lower_case_table_names=1 when it had names with upper-case
 // letters cannot open those tables, nor drop them.
 func TestFilterWithNamesThatCannotBeOpened(t *testing.T) {
-	for _, version := range mariadbtest.Versions() {
+	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			s := mariadbtest.New(t, version)

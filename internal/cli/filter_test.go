@@ -253,7 +253,7 @@ type filteredDocument struct {
 // A filtered backup, and a filtered restore of a full one, make a working server
 // without a trace of what was left out, whatever was going on.
 func TestFilter(t *testing.T) {
-	for _, version := range append([]string{"10.5"}, mariadbtest.Versions()...) {
+	for _, version := range mariadbtest.Some(t, append([]string{"10.5"}, mariadbtest.Versions()...)...) {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			source := mariadbtest.New(t, version)

@@ -204,7 +204,8 @@ func TestRefusedCalls(t *testing.T) {
 // The files of another server must never be taken for those of the one that
 // answers.
 func TestDatadirOfAnotherServer(t *testing.T) {
-	for _, version := range mariadbtest.Versions() {
+	t.Parallel()
+	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {
 		t.Run(version, func(t *testing.T) {
 			ours, other := mariadbtest.New(t, version), mariadbtest.New(t, version)
 			const advice = "--datadir and --socket: they must belong to the same server"
@@ -331,7 +332,7 @@ func TestRightsOnThisMachine(t *testing.T) {
 // lacks. With them a backup works.
 func TestLeastPrivileges(t *testing.T) {
 	t.Parallel()
-	for _, version := range mariadbtest.Versions() {
+	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {
 		t.Run(version, func(t *testing.T) {
 			srv := mariadbtest.New(t, version)
 			srv.MustExec(t, "CREATE USER 'mbk'@'localhost' IDENTIFIED BY 'secret'", "CREATE DATABASE d",

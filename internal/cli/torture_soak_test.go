@@ -56,6 +56,13 @@ func soakOracles() []soaked {
 		profile{args: append(slices.Clone(undo), "--innodb-undo-tablespaces=4"), prepare: rewritten, during: truncating})
 	add("", "0 undo tablespaces", profile{args: []string{"--innodb-undo-tablespaces=0"}})
 	add("", "2 files of ibdata", profile{args: []string{"--innodb-data-file-path=ibdata1:12M;ibdata2:12M:autoextend"}})
+	// Log tables are written to whatever is locked, and undo tablespaces may lie in a folder
+	// that looks like a database.
+	add("", "log tables and folders", profile{storm: 1, args: []string{
+		"--log-output=TABLE", "--general-log=1", "--slow-query-log=1", "--long-query-time=0",
+		"--innodb-undo-directory=undo", "--innodb-undo-tablespaces=3",
+		"--innodb-data-file-path=ibdata1:12M;ibdata2:12M:autoextend",
+	}})
 	add("10.9", "redo resized",
 		profile{during: churn("SET GLOBAL innodb_log_file_size=16777216", "DO SLEEP(0.3)",
 			"SET GLOBAL innodb_log_file_size=67108864", "DO SLEEP(0.3)")})

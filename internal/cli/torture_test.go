@@ -90,19 +90,16 @@ func statements(lists ...[]string) []string {
 
 // A tablespace that is imported while it is copied has no redo for what the
 // import did. Only a backup from a checkpoint behind it is sound.
-func TestImportDuringBackup(t *testing.T) { t.Log(imported(t, newest(), importing{})) }
+func TestImportDuringBackup(t *testing.T) {
+	t.Parallel()
+	t.Log(imported(t, newest(), importing{}))
+}
 
 // The file of a tablespace that waits for its import is not the server's, and the
 // import rewrites it in place.
 func TestImportOfFileAlreadyPlaced(t *testing.T) {
-	t.Log(imported(t, oldest(), importing{discarded: true, placed: true}))
-}
-
-// Nothing but its pages tells of the import of a table that was not there at the
-// checkpoint, if the redo log is encrypted.
-func TestImportOfNewTableWithEncryptedLog(t *testing.T) {
 	t.Parallel()
-	t.Log(imported(t, oldest(), importing{made: true, encrypted: true}))
+	t.Log(imported(t, oldest(), importing{discarded: true, placed: true}))
 }
 
 // importing is how a table comes to be imported during a backup.

@@ -13,9 +13,9 @@ import (
 	"mbk/internal/test/mariadbtest"
 )
 
-// eachSeries runs a test against every series of servers.
+// eachSeries runs a test against some series of servers.
 func eachSeries(t *testing.T, run func(t *testing.T, series string)) {
-	for _, series := range mariadbtest.Versions() {
+	for _, series := range mariadbtest.Some(t, mariadbtest.Versions()...) {
 		t.Run(series, func(t *testing.T) { run(t, series) })
 	}
 }

@@ -45,10 +45,13 @@ type Dist struct {
 	folders []string // where Program looks
 }
 
+// versionsVariable is the environment variable with the versions to test.
+const versionsVariable = "MBK_TEST_VERSIONS"
+
 // Versions names the series that tests run against: those in the environment
 // variable MBK_TEST_VERSIONS, separated by spaces or commas, or 10.11 and 11.8.
 func Versions() []string {
-	set := strings.FieldsFunc(os.Getenv("MBK_TEST_VERSIONS"), func(r rune) bool {
+	set := strings.FieldsFunc(os.Getenv(versionsVariable), func(r rune) bool {
 		return r == ' ' || r == ','
 	})
 	if len(set) > 0 {

@@ -52,7 +52,7 @@ func ReplayBinlog(ctx context.Context, from, to *Server, file string, pos uint64
 		return fmt.Errorf("replay binary log: %w", err)
 	}
 	if encrypted == "1" { // only the server can read it
-		args = append(args, "--read-from-remote-server", "--user=root", "--socket="+from.Socket)
+		args = append(args, "--read-from-remote-server", "--skip-ssl", "--user=root", "--socket="+from.Socket)
 	} else {
 		for i := range files {
 			files[i] = filepath.Join(from.Datadir, files[i])
@@ -60,8 +60,8 @@ func ReplayBinlog(ctx context.Context, from, to *Server, file string, pos uint64
 	}
 	return pipe(
 		exec.CommandContext(ctx, from.Dist.Program("mariadb-binlog"), append(args, files...)...),
-		exec.CommandContext(ctx, to.Dist.Program("mariadb"), "--no-defaults", "--user=root", "--socket="+to.Socket,
-			"--binary-mode", "--max-allowed-packet=1G"))
+		exec.CommandContext(ctx, to.Dist.Program("mariadb"), "--no-defaults", "--skip-ssl", "--user=root",
+			"--socket="+to.Socket, "--binary-mode", "--max-allowed-packet=1G"))
 }
 
 // binlogsFrom closes the binary log file that is being written and returns the

@@ -1,6 +1,8 @@
 package mariadbtest
 
 import (
+	"hash/fnv"
+	"os"
 	"strings"
 	"testing"
 )
@@ -9,7 +11,9 @@ import (
 // when the test ends. The files go with the test's temporary folder. A test
 // that has failed logs the end of the server's error log. The server calls no
 // fsync, which for small tests is most of the time; only a crash of the machine would
-// show the difference. The argument --debug-no-sync=0 turns that off.
+// show the difference. The argument --debug-no-sync=0 turns that off. Nor does it speak TLS:
+// from 11.4 on it makes itself a key for that, which takes longer than all else; --ssl turns
+// it on.
 func New(t testing.TB, series string, args ...string) *Server {
 	t.Helper()
 	return Open(t, series, "", args...)
@@ -19,7 +23,7 @@ func New(t testing.TB, series string, args ...string) *Server {
 // They stay when the test ends.
 func Open(t testing.TB, series, datadir string, args ...string) *Server {
 	t.Helper()
-	args = append([]string{"--debug-no-sync"}, args...)
+	args = append([]string{"--debug-no-sync", "--skip-ssl"}, args...)
 	return start(t, Options{Dist: get(t, series), Dir: t.TempDir(), Datadir: datadir, Args: args})
 }
 
@@ -29,6 +33,19 @@ func Listen(t testing.TB, series, datadir string, args ...string) *Server {
 	t.Helper()
 	args = append([]string{"--debug-no-sync"}, args...)
 	return start(t, Options{Dist: get(t, series), Dir: t.TempDir(), Datadir: datadir, Args: args, Network: true})
+}
+
+// Some returns the versions, out of several, that a test is to run on, or other ways to run
+// it: all if MBK_TEST_VERSIONS is set, else one. Which one depends on the test's name, so that
+// among many tests each version has its turn.
+func Some[T any](t testing.TB, all ...T) []T {
+	if os.Getenv(versionsVariable) != "" || len(all) == 0 {
+		return all
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(t.Name())) // never fails
+	n := int(h.Sum32() % uint32(len(all)))
+	return all[n : n+1]
 }
 
 // MustExec runs statements as root and fails the test at the first error.
