@@ -76,8 +76,8 @@ func (i Instance) Upgrade(ctx context.Context, tool string, tell func(line strin
 	// Option files of the user's must not decide which server it talks to. It keeps what
 	// it has done in a file of the data directory, which may say that of this release
 	// already; so it is forced.
-	cmd := i.run(tool, "--no-defaults", "--user=root", "--protocol=socket", "--socket="+s.socket,
-		"--tmpdir="+i.beside(), "--force", "--verbose")
+	cmd := i.run(tool, "--no-defaults", "--loose-skip-ssl", "--user=root", "--protocol=socket",
+		"--socket="+s.socket, "--tmpdir="+i.beside(), "--force", "--verbose")
 	log, err := i.newLog(tell)
 	if err != nil {
 		return err
