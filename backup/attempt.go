@@ -309,9 +309,14 @@ func (a *attempt) beginCopying(ctx context.Context, s datadir.Scan) error {
 		return err
 	}
 	a.written.begin(a.lineage.progress(a.draft, a.found, a.redo.checkpoint, a.aria.control.UUID, len(a.copies.page)),
-		a.lineage.arrived(a.redo.checkpoint))
+		a.arrived())
 	a.session.lower(a.opts.Priority.Nice, a.found.Facts.PeerPID)
 	return a.copies.copySystem(ctx)
+}
+
+// arrived is a moment before which no write was on its way to a file that was copied.
+func (a *attempt) arrived() time.Time {
+	return a.lineage.arrived(a.redo.checkpoint, a.redo.tail.Journal())
 }
 
 // startRedo reads the newest checkpoint and begins to copy the log after it. It

@@ -94,9 +94,9 @@ func (an *ancestry) progress(
 
 // arrived is a moment before which the server had no write on its way to a file when that
 // was copied (datadir.FileStat.WritesArrived), zero if none is known.
-func (an *ancestry) arrived(c innodb.Checkpoint) time.Time {
+func (an *ancestry) arrived(c innodb.Checkpoint, redo *innodb.Journal) time.Time {
 	switch p := an.parent; {
-	case c.Covers(an.reached):
+	case c.Covers(an.reached), an.reached <= redo.CheckpointOnly():
 		return an.before
 	case p != nil && c.LSN >= p.Lineage.End:
 		return p.Started // the log had not got as far then
@@ -104,8 +104,11 @@ func (an *ancestry) arrived(c innodb.Checkpoint) time.Time {
 	return time.Time{}
 }
 
-// lineage returns the numbers that the next increment needs of this backup.
-func (an *ancestry) lineage(m *repo.Manifest, version stage.Version, pageSize int, files []*fileCopy) *repo.Lineage {
+// lineage returns the numbers that the next increment needs of this backup. arrived is as
+// arrived returns it.
+func (an *ancestry) lineage(
+	m *repo.Manifest, version stage.Version, pageSize int, files []*fileCopy, arrived time.Time,
+) *repo.Lineage {
 	l := &repo.Lineage{
 		ID: m.ID, Checkpoint: m.LSN.Checkpoint, End: m.LSN.End, BootID: an.boot, AriaUUID: m.Aria.Control.UUID,
 		Series: [2]uint16{uint16(version.Major), uint16(version.Minor)}, PageSize: uint32(pageSize), Redo: an.redo,
@@ -120,7 +123,6 @@ func (an *ancestry) lineage(m *repo.Manifest, version stage.Version, pageSize in
 			spoilt[f.Number] = true
 		}
 	}
-	arrived := an.arrived(m.Redo.Checkpoint)
 	for _, fc := range files {
 		f := fc.lineage(arrived)
 		f.Quiescent = f.Quiescent && !spoilt[f.Number]

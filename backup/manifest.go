@@ -193,7 +193,7 @@ func (a *attempt) copied() []*fileCopy {
 
 // lineageOf returns the numbers that the next increment needs of the backup.
 func (a *attempt) lineageOf(m *repo.Manifest) *repo.Lineage {
-	return a.lineage.lineage(m, a.found.Facts.Version, len(a.copies.page), a.copied())
+	return a.lineage.lineage(m, a.found.Facts.Version, len(a.copies.page), a.copied(), a.arrived())
 }
 
 // list puts all files of a backup into the manifest, in the order of their

@@ -49,6 +49,9 @@ func (w *mtrWalk) take(b []byte, stop LSN) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if proven && !w.proven && w.checkpoint.End == w.checkpoint.LSN && w.parser.unit() == 1 {
+		w.journal.checkpointOnly(next)
+	}
 	pos := w.pos()
 	w.end, w.next, w.proven = end, next, proven
 	w.mtrs += w.parser.found().mtrs

@@ -15,6 +15,7 @@ type Journal struct {
 	hidden   bool // some operations may be hidden
 	spaces   map[SpaceID]*SpaceHistory
 	counts   FileCounts
+	own      LSN // as CheckpointOnly
 }
 
 // FileCounts are the numbers of file operations in a stretch of redo log. They
@@ -55,6 +56,22 @@ func (j *Journal) Counts() FileCounts {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.counts
+}
+
+// CheckpointOnly returns the LSN up to which the log, from a checkpoint on, has nothing but
+// the checkpoint's own records: the names of the files that were changed since the one
+// before. 0 if that is not known, as always in the formats before Format108.
+func (j *Journal) CheckpointOnly() LSN {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.own
+}
+
+// checkpointOnly notes what CheckpointOnly returns.
+func (j *Journal) checkpointOnly(end LSN) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.own = end
 }
 
 // Space returns what happened to one tablespace, and whether anything did.

@@ -293,6 +293,37 @@ func TestTailerWantsTheCheckpointsRecords(t *testing.T) {
 	}
 }
 
+// The names of changed files follow a checkpoint, and tell of no change themselves.
+func TestJournalKnowsTheCheckpointsOwnRecords(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		before int // mini-transactions between the checkpoint and its records
+		want   bool
+	}{{"nothing else", 0, true}, {"what was written meanwhile", 3, false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newFakeLog(t, 1<<20, 50000, plainHeader)
+			var own LSN
+			l.do(func() {
+				l.fill(10, 100)
+				at := l.end()
+				l.fill(tt.before, 100)
+				l.checkpointLocked(at)
+				own = l.end()
+				l.fill(10, 100)
+			})
+			x := startTail(t, l)
+			x.catchUp()
+			want := LSN(0)
+			if tt.want {
+				want = own
+			}
+			if got := x.Journal().CheckpointOnly(); got != want {
+				t.Errorf("the checkpoint has records up to %d, want %d", got, want)
+			}
+		})
+	}
+}
+
 // statusFunc is a Status made of a function.
 type statusFunc func(ctx context.Context) (LSNs, error)
 
