@@ -38,29 +38,37 @@ func main() {
 	}
 }
 
+// backup is what "backup --json" prints.
+type backup struct {
+	ID           string  `json:"id"`
+	Version      string  `json:"server_version"`
+	Tables       int     `json:"tables"`
+	Databases    int     `json:"databases"`
+	BytesRead    float64 `json:"bytes_read"`
+	BytesStored  float64 `json:"bytes_stored"`
+	LockWindowMS int64   `json:"lock_window_ms"`
+	RedoBytes    float64 `json:"redo_bytes"`
+	Binlog       struct {
+		File     string `json:"file"`
+		Position uint64 `json:"position"`
+		GTID     string `json:"gtid"`
+	} `json:"binlog"`
+	Pages struct {
+		Examined int64 `json:"examined"`
+		Changed  int64 `json:"changed"`
+	} `json:"pages"` // of an increment
+}
+
 // demo is one run.
 type demo struct {
-	mbk    string
-	dir    string
-	source *mariadbtest.Server
-	loads  []*mariadbtest.Load
-	probe  *mariadbtest.Probe
-	backup struct {
-		ID           string  `json:"id"`
-		Version      string  `json:"server_version"`
-		Tables       int     `json:"tables"`
-		Databases    int     `json:"databases"`
-		BytesRead    float64 `json:"bytes_read"`
-		BytesStored  float64 `json:"bytes_stored"`
-		LockWindowMS int64   `json:"lock_window_ms"`
-		RedoBytes    float64 `json:"redo_bytes"`
-		Binlog       struct {
-			File     string `json:"file"`
-			Position uint64 `json:"position"`
-			GTID     string `json:"gtid"`
-		} `json:"binlog"`
-	}
-	verify struct {
+	mbk       string
+	dir       string
+	source    *mariadbtest.Server
+	loads     []*mariadbtest.Load
+	probe     *mariadbtest.Probe
+	backup    backup // a full one
+	increment backup // of it
+	verify    struct {
 		Tables int64    `json:"tables"`
 		Pages  int64    `json:"pages"`
 		Proved []string `json:"proved"`
@@ -89,6 +97,7 @@ func run(ctx context.Context, mbk string) (err error) {
 		{"Starting a throw-away server with tables of every engine", d.start},
 		{"Letting writers and DDL loose on it", d.load},
 		{"Taking a hot backup meanwhile", d.back},
+		{"Taking an increment, of what has changed since", d.backAgain},
 		{"Proving the backup: every object, every page, and a server started on it", d.prove},
 		{"Restoring it, and replaying the source's binary log from the recorded position", d.restore},
 	} {
@@ -143,7 +152,16 @@ func (d *demo) back(ctx context.Context) error {
 		d.source.Socket, "--user", "root"); err != nil {
 		return err
 	}
-	var err error
+	time.Sleep(time.Second)
+	return nil
+}
+
+func (d *demo) backAgain(ctx context.Context) error {
+	err := d.run(ctx, &d.increment, "backup", "--repo", filepath.Join(d.dir, "repository"), "--datadir", d.source.Datadir,
+		"--socket", d.source.Socket, "--user", "root", "--incremental="+d.backup.ID)
+	if err != nil {
+		return err
+	}
 	if d.stalls, err = d.probe.Stop(); err != nil {
 		return err
 	}
@@ -164,8 +182,8 @@ func (d *demo) prove(ctx context.Context) error {
 func (d *demo) restore(ctx context.Context) (err error) {
 	target := filepath.Join(d.dir, "restored")
 	var result struct{}
-	if err := d.run(ctx, &result, "restore", d.backup.ID, "--repo", filepath.Join(d.dir, "repository"), "--target", target,
-		"--owner", strconv.Itoa(os.Getuid())); err != nil {
+	if err := d.run(ctx, &result, "restore", d.increment.ID, "--repo", filepath.Join(d.dir, "repository"), "--target",
+		target, "--owner", strconv.Itoa(os.Getuid())); err != nil {
 		return err
 	}
 	restored, err := mariadbtest.Start(ctx,
@@ -174,8 +192,8 @@ func (d *demo) restore(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, restored.Close()) }()
-	if err := mariadbtest.ReplayBinlog(ctx, d.source, restored, d.backup.Binlog.File,
-		d.backup.Binlog.Position); err != nil {
+	if err := mariadbtest.ReplayBinlog(ctx, d.source, restored, d.increment.Binlog.File,
+		d.increment.Binlog.Position); err != nil {
 		return err
 	}
 	want, err := mariadbtest.TakeSnapshot(ctx, d.source)
@@ -209,18 +227,21 @@ func (d *demo) run(ctx context.Context, result any, args ...string) error {
 
 func (d *demo) summary() {
 	const mib = 1 << 20
-	b := d.backup
+	b, i := d.backup, d.increment
 	fmt.Printf("\n\033[1mWhat you have just seen\033[0m\n\n")
 	for _, line := range [][2]string{
 		{"source", "MariaDB " + b.Version + ", being written to by 9 sessions"},
 		{"backup", fmt.Sprintf("%s: %d tables in %d databases", b.ID, b.Tables, b.Databases)},
 		{"size", fmt.Sprintf("%.0f MiB read, %.0f MiB stored (%.1f : 1), %.1f MiB of it redo", b.BytesRead/mib,
 			b.BytesStored/mib, b.BytesRead/b.BytesStored, b.RedoBytes/mib)},
-		{"locked", fmt.Sprintf("%d ms, from BLOCK_DDL to END", b.LockWindowMS)},
+		{"increment", fmt.Sprintf("%s: %d of %d pages, %.0f MiB stored, %.1f MiB of it redo", i.ID, i.Pages.Changed,
+			i.Pages.Examined, i.BytesStored/mib, i.RedoBytes/mib)},
+		{"locked", fmt.Sprintf("%d ms and %d ms, from BLOCK_DDL to END", b.LockWindowMS, i.LockWindowMS)},
 		{"longest stalls", fmt.Sprintf("commit %s, CREATE or DROP TABLE %s, MyISAM insert %s", round(d.stalls.Commit.Longest),
 			round(d.stalls.DDL.Longest), round(d.stalls.MyISAM.Longest))},
-		{"verified", fmt.Sprintf("%d pages; %d tables checked by a server started on them", d.verify.Pages, d.verify.Tables)},
-		{"position", fmt.Sprintf("%s %d, GTID %s", b.Binlog.File, b.Binlog.Position, b.Binlog.GTID)},
+		{"verified", fmt.Sprintf("both together: %d pages; %d tables checked by a server started on them", d.verify.Pages,
+			d.verify.Tables)},
+		{"position", fmt.Sprintf("%s %d, GTID %s", i.Binlog.File, i.Binlog.Position, i.Binlog.GTID)},
 		{"proof", fmt.Sprintf("after the binary log from there on, %d objects (tables by checksum, views, routines,",
 			d.equal)},
 		{"", "triggers, events) are the same on the source and on the restored server"},
