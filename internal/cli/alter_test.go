@@ -14,6 +14,7 @@ import (
 // An ALTER that copies its table goes on while the server is locked. Only its end
 // is held up, and what it has made so far is in nobody's way.
 func TestAlterAcrossTheLock(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	t.Log(alterAcross(t, newest()))
 }

@@ -84,6 +84,7 @@ func externalWork(folder string) func(context.Context, *mariadbtest.Server) erro
 // source's own machine while the source runs. Neither the restore nor the server on
 // what it has made touches the source's files.
 func TestTablesElsewhere(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	t.Log(tablesElsewhere(t, newest()))
 }

@@ -15,6 +15,7 @@ import (
 // what is missing from the others. First it is the node that is written to, and then
 // one that gets it all from there.
 func TestGaleraNode(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	t.Log(galeraNode(t, newest()))
 }

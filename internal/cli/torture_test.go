@@ -98,6 +98,7 @@ func TestImportDuringBackup(t *testing.T) {
 // The file of a tablespace that waits for its import is not the server's, and the
 // import rewrites it in place.
 func TestImportOfFileAlreadyPlaced(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	t.Log(imported(t, oldest(), importing{discarded: true, placed: true}))
 }
@@ -252,6 +253,7 @@ func (x transport) place(t *testing.T) {
 // Undo tablespaces outside of the data directory are restored into it, and are
 // truncated while they are copied.
 func TestUndoElsewhere(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	t.Log(undoElsewhere(t, oldest()))
 }
@@ -351,6 +353,7 @@ func afterStop(t *testing.T, args []string, repository string, source *mariadbte
 
 // The redo log is in another file system, small, and resized all the time.
 func TestRedoResizedElsewhere(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	t.Log(redoResized(t, newest()))
 }
@@ -427,6 +430,7 @@ func TestEncrypted(t *testing.T) {
 
 // The log of 10.5 shows nothing without its key, and no checkpoint can be forced there.
 func TestEncryptedLogOfBlocks(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	t.Log(allEncrypted(t, "10.5"))
 }
@@ -469,6 +473,7 @@ func allEncrypted(t *testing.T, version string) string {
 
 // Pages are compressed by each of the server's libraries.
 func TestCompressionProviders(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	t.Log(compressed(t, oldest()))
 }
@@ -488,6 +493,7 @@ func compressed(t *testing.T, version string) string {
 
 // Pages of the largest size, with checksums of the old form.
 func TestLargePages(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	t.Log(pages(t, newest(), "64k"))
 }
@@ -538,6 +544,7 @@ func onDisk(t *testing.T, srv *mariadbtest.Server, name string) int64 {
 
 // Log sequence numbers beyond 2^44 are in nobody's tests and in some servers.
 func TestHugeLSN(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	t.Log(hugeLSN(t, oldest()))
 }

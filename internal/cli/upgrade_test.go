@@ -11,6 +11,7 @@ import (
 // Files keep the checksums of the server that wrote them, however old, until a page
 // is changed. Servers since 10.6 read the forms "innodb" and "none" and write neither.
 func TestChecksumsOfOldServers(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	for _, algorithm := range mariadbtest.Some(t, "innodb", "none") {
 		t.Run(algorithm, func(t *testing.T) { t.Log(oldChecksums(t, newest(), algorithm)) })

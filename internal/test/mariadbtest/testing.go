@@ -35,6 +35,14 @@ func Listen(t testing.TB, series, datadir string, args ...string) *Server {
 	return start(t, Options{Dist: get(t, series), Dir: t.TempDir(), Datadir: datadir, Args: args, Network: true})
 }
 
+// Rare skips a test of a rare case, which the soak has, too, unless MBK_TEST_VERSIONS is set.
+func Rare(t testing.TB) {
+	t.Helper()
+	if os.Getenv(versionsVariable) == "" {
+		t.Skip("a rare case: make soak has it, and this test runs if " + versionsVariable + " is set")
+	}
+}
+
 // Some returns the versions, out of several, that a test is to run on, or other ways to run
 // it: all if MBK_TEST_VERSIONS is set, else one. Which one depends on the test's name, so that
 // among many tests each version has its turn.
