@@ -85,6 +85,15 @@ func (p *innodbPages) Copied(page []byte, no uint32, valid bool) {
 	p.damaged[group] = true
 }
 
+// Skipped takes in pages that became zeros, or have always been.
+func (p *innodbPages) Skipped(first, end uint32) {
+	if first < end {
+		for group := innodb.LSNGroup(int64(first)); group <= innodb.LSNGroup(int64(end)-1); group++ {
+			p.forget(group)
+		}
+	}
+}
+
 // forget says that the sum of a group cannot be what it was.
 func (p *innodbPages) forget(group int) {
 	if group < len(p.was) {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -558,6 +559,27 @@ func TestDamagedPageOfABase(t *testing.T) {
 	}
 }
 
+// namedPages counts how often each page is named as copied or skipped.
+type namedPages struct {
+	Pages
+	Changes
+	times   []atomic.Int32
+	skipped atomic.Int32
+}
+
+func (p *namedPages) Copied(_ []byte, no uint32, valid bool) {
+	if valid {
+		p.times[no].Add(1)
+	}
+}
+
+func (p *namedPages) Skipped(first, end uint32) {
+	for no := first; no < end; no++ {
+		p.times[no].Add(1)
+		p.skipped.Add(1)
+	}
+}
+
 // Of a hole a page filter is not asked: it may be new.
 func TestHoleInABase(t *testing.T) {
 	const size = 16 << 10
@@ -579,8 +601,17 @@ func TestHoleInABase(t *testing.T) {
 		}
 	}
 	s := p.lsnSource(nil)
-	s.File, s.Size = f, int64(len(after))
+	named := &namedPages{Pages: s.Pages, Changes: s.Pages.(Changes), times: make([]atomic.Int32, 64)}
+	s.File, s.Size, s.Pages = f, int64(len(after)), named
 	incr := pass(t, opts, s, Base{Range{0, s.Size}, 200})
+	for no := range named.times {
+		if n := named.times[no].Load(); n != 1 {
+			t.Errorf("page %d was named %d times as copied or skipped", no, n)
+		}
+	}
+	if n := named.skipped.Load(); n < 16 || n > 32 {
+		t.Errorf("%d pages were skipped", n)
+	}
 	if got := layers(t, s.Size, size, incr, full); !bytes.Equal(got, after) {
 		t.Error("the file differs")
 	}

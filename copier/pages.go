@@ -71,11 +71,15 @@ type Changes interface {
 	Changed(page []byte, no uint32, since uint64) bool
 }
 
-// Copied is an optional method of Pages. It is called once for each complete page of the
-// source that was read, with the bytes that are copied; valid is false if the page stayed
-// damaged. It comes before Changed.
+// Copied are optional methods of Pages. Each complete page of the source is named once.
 type Copied interface {
+	// Copied is called for a page that was read, with the bytes that are copied; valid is
+	// false if the page stayed damaged. It comes before Changed.
 	Copied(page []byte, no uint32, valid bool)
+
+	// Skipped is called for the pages [first, end), which lie at least in part in a hole of
+	// the file: they are zeros there, and are not read.
+	Skipped(first, end uint32)
 }
 
 // PageError is returned for a page that was not valid however often it was read.
@@ -126,6 +130,14 @@ func (r *pageReader) read(ctx context.Context, job *Pending, p []byte, off int64
 		}
 	}
 	return nil
+}
+
+// skipped is called for n bytes of a source that lie in a hole.
+func skipped(s *Source, off, n int64) {
+	if to, ok := s.Pages.(Copied); ok {
+		size := int64(s.Pages.PageSize())
+		to.Skipped(uint32(off/size), uint32((off+n+size-1)/size))
+	}
 }
 
 // fill is read without telling anybody.

@@ -189,6 +189,7 @@ func (w *worker) copy(s segment) error {
 			return false, nil
 		}
 		c.opts.OnProgress(n, 0)
+		skipped(src, s.start+at, n)
 		at += n
 		return true, p.AddHole(n)
 	}

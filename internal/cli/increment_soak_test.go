@@ -99,6 +99,9 @@ func changedFiles(t *testing.T, version string) string {
 	}
 	c.rest()
 	first := c.backup("--incremental")
+	if first.Kind != "incr" {
+		t.Fatalf("a full backup because %s", first.FullReason)
+	}
 	for path, want := range map[string]string{
 		"d/imported.ibd": asWhole, "d/dropped.ibd": asWhole, "d/kept.ibd": asReference, "d/rebuilt.ibd": asWhole,
 		"d/truncated.ibd": asWhole, "d/compressed.ibd": asPages, "d/zip.ibd": asPages, "d/away.ibd": asPages,
