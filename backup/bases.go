@@ -211,7 +211,8 @@ func (b *bases) layers(id datadir.Identity, size int64, same func(*basePass, *re
 }
 
 // otherHistory is the error about a file that an earlier pass has read in a state that is
-// not one of its past. page is where that shows, counted from 0 in the file.
+// not one of its past. page is where that shows, counted from 0 in the file. Which pass it
+// was is not known: interrupted attempts are given up first, and then the parent.
 func (b *bases) otherHistory(file string, page int64) error {
 	newest := &b.passes[0]
 	err := preflight.Doubtf("%s was put back to an earlier state since %s was taken: its page %d, or one soon after "+

@@ -104,8 +104,8 @@ func (an *ancestry) arrived(c innodb.Checkpoint, redo *innodb.Journal) time.Time
 	return time.Time{}
 }
 
-// lineage returns the numbers that the next increment needs of this backup. arrived is as
-// arrived returns it.
+// lineage returns the numbers that the next increment needs of this backup. arrived is what
+// ancestry.arrived returned.
 func (an *ancestry) lineage(
 	m *repo.Manifest, version stage.Version, pageSize int, files []*fileCopy, arrived time.Time,
 ) *repo.Lineage {

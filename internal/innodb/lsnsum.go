@@ -21,7 +21,7 @@ const (
 // LSNGroup returns the number of the group that a page is in, from 0. no counts from the
 // file's first page.
 func LSNGroup(no int64) int {
-	shift := min(max(bits.Len64(uint64(no)/(2*groupsPerSize)), 0), maxGroupShift)
+	shift := min(bits.Len64(uint64(no)/(2*groupsPerSize)), maxGroupShift)
 	return shift*groupsPerSize + int(no>>shift)
 }
 
