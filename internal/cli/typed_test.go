@@ -78,11 +78,11 @@ func testTypedCommands(t *testing.T, repository, socket, id string) {
 		for _, typed := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, at a terminal: %v", name, typed), func(t *testing.T) {
 				if c.busy {
-					release, err := st.Lock(t.Context(), "repository", "the nightly backup")
+					lock, err := st.Lock(t.Context(), "repository", "the nightly backup")
 					if err != nil {
 						t.Fatal(err)
 					}
-					defer release()
+					defer lock.Release()
 				}
 				_ = os.Remove(ran)
 				cmd := command(t, append([]string{"backup", "--repo", repository, "--socket", socket, "--user", "root", "--quiet",

@@ -60,13 +60,16 @@ func (d *Draft) Label() *Label {
 // Put makes an object of the backup, as store.Store.Put does, and hashes what is stored.
 // The name is that within the backup: "data-0001.pack".
 func (d *Draft) Put(ctx context.Context, name string, write func(io.Writer) error) error {
-	if err := d.repository.wantLocked(); err != nil {
+	if err := d.repository.CheckLock(); err != nil {
 		return fmt.Errorf("write %s of %s: %w", name, d.id, err)
 	}
 	var sum *hashingWriter
 	err := d.repository.st.Put(ctx, Folder(d.id)+"/"+name, func(w io.Writer) error {
-		sum = &hashingWriter{w: w, hash: blake3.New()}
-		return write(sum)
+		sum = &hashingWriter{w: w, hash: blake3.New(), may: d.repository.CheckLock}
+		if err := write(sum); err != nil {
+			return err
+		}
+		return sum.may() // before the object gets its name
 	})
 	if err != nil {
 		return err
@@ -85,14 +88,18 @@ func (d *Draft) put(ctx context.Context, name string, b []byte) error {
 	})
 }
 
-// hashingWriter hashes what it passes on.
+// hashingWriter hashes what it passes on, as long as it may.
 type hashingWriter struct {
 	w    io.Writer
 	hash hash.Hash
 	size int64
+	may  func() error
 }
 
 func (h *hashingWriter) Write(p []byte) (int, error) {
+	if err := h.may(); err != nil {
+		return 0, err
+	}
 	n, err := h.w.Write(p)
 	h.hash.Write(p[:n])
 	h.size += int64(n)
@@ -101,8 +108,10 @@ func (h *hashingWriter) Write(p []byte) (int, error) {
 
 // Commit makes the backup exist: it checks manifest and lineage, writes them, compares all
 // objects of the backup with what is there, and writes the label, with the hash of that of
-// the parent. If Commit returns an
-// error the backup may exist nevertheless (see store.Store.Put): Discard it.
+// the parent. The store confirms the lock before the label is written, and again after
+// that: a label that was written although the lock was lost in that moment is removed. If
+// Commit returns an error the backup may exist nevertheless (see store.Store.Put): Discard
+// it.
 func (d *Draft) Commit(ctx context.Context, m *Manifest, l *Lineage) error {
 	if err := d.commit(ctx, m, l); err != nil {
 		return fmt.Errorf("commit %s: %w", d.id, err)
@@ -111,7 +120,7 @@ func (d *Draft) Commit(ctx context.Context, m *Manifest, l *Lineage) error {
 }
 
 func (d *Draft) commit(ctx context.Context, m *Manifest, l *Lineage) error {
-	if err := d.repository.wantLocked(); err != nil {
+	if err := d.repository.CheckLock(); err != nil {
 		return err
 	}
 	if m.ID != d.id {
@@ -165,7 +174,17 @@ func (d *Draft) putLabel(ctx context.Context, l *Label) error {
 	if err != nil {
 		return err
 	}
-	if err := store.PutBytes(ctx, d.repository.st, labelName(d.id), b); err != nil {
+	if err := d.repository.confirmLock(ctx); err != nil {
+		return err
+	}
+	err = d.repository.st.Put(ctx, labelName(d.id), func(w io.Writer) error {
+		_, err := w.Write(b)
+		return errors.Join(err, d.repository.CheckLock())
+	})
+	if err == nil {
+		err = d.stillLocked(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	d.mu.Lock()
@@ -173,6 +192,17 @@ func (d *Draft) putLabel(ctx context.Context, l *Label) error {
 	d.mu.Unlock()
 	d.forget(ctx, l)
 	return nil
+}
+
+// stillLocked is called when the label was written. If the lock is lost, another process
+// may already have removed what it did not know to be a backup: then the label goes, too. No
+// other process writes one of that name.
+func (d *Draft) stillLocked(ctx context.Context) error {
+	err := d.repository.confirmLock(ctx)
+	if _, lost := errors.AsType[*store.LostError](err); lost {
+		return errors.Join(err, d.repository.st.Delete(context.WithoutCancel(ctx), labelName(d.id)))
+	}
+	return err
 }
 
 // objectsOf returns the objects of the backup: manifest and lineage, and the packs of the
@@ -233,7 +263,7 @@ func (r *Repository) sizesIn(ctx context.Context, id string) (map[string]int64, 
 
 // Discard removes all objects of the draft, its label first. What it has adopted stays.
 func (d *Draft) Discard(ctx context.Context) error {
-	if err := d.repository.wantLocked(); err != nil {
+	if err := d.repository.CheckLock(); err != nil {
 		return fmt.Errorf("discard %s: %w", d.id, err)
 	}
 	return d.repository.discard(ctx, d.id)

@@ -212,7 +212,7 @@ func (d *Draft) Adopt(attempts []Interrupted) {
 // attempt to continue on. All else is removed, first of all the label, which Commit may
 // have written although it returned an error.
 func (d *Draft) Suspend(ctx context.Context) error {
-	if err := d.repository.wantLocked(); err != nil {
+	if err := d.repository.CheckLock(); err != nil {
 		return fmt.Errorf("suspend %s: %w", d.id, err)
 	}
 	if err := d.repository.st.Delete(ctx, labelName(d.id)); err != nil {

@@ -27,7 +27,7 @@ func killAtEvery(t *testing.T, prepare func(t *testing.T, r *Repository),
 				r, mem := newRepository(t)
 				prepare(t, r)
 				failing := wrap(mem, n)
-				err := run(t.Context(), &Repository{st: failing, config: r.config, locked: true})
+				err := run(t.Context(), lockedIn(failing, r))
 				if !failing.Fired() {
 					if err != nil {
 						t.Fatalf("without a failure: %v", err)
@@ -301,7 +301,7 @@ func TestOrderOfRemoval(t *testing.T) {
 	must(t, c.store(t.Context(), 4), c.commit(t.Context()),
 		store.PutBytes(t.Context(), st, Folder(try3)+"/"+progressName(1), []byte("x")))
 	o := &ordered{Mem: st}
-	must(t, (&Repository{st: o, config: r.config, locked: true}).Discard(t.Context(), try3))
+	must(t, lockedIn(o, r).Discard(t.Context(), try3))
 	place := func(name string) int { return slices.Index(o.removed, name) }
 	if place(labelName(try3)) != 0 || place(Folder(try3)+"/"+progressName(1)) != 1 ||
 		place(Folder(try1)+"/data-0001.pack") < place(Folder(try3)+"/redo.pack") ||

@@ -127,10 +127,13 @@ func (r *Repository) Pin(ctx context.Context, id, reason, by string) (*Pin, erro
 	}
 	pin := &Pin{FormatVersion: FormatVersion, ID: id, Reason: reason, By: by,
 		Created: time.Now().UTC().Truncate(time.Second)}
-	err := r.pinning(ctx, func() error {
+	err := r.whilePinning(ctx, func(sure func() error) error {
 		has, err := r.Has(ctx, id)
 		if err == nil && !has {
 			err = ErrRemoved
+		}
+		if err == nil {
+			err = sure()
 		}
 		if err != nil {
 			return err
@@ -145,8 +148,11 @@ func (r *Repository) Pin(ctx context.Context, id, reason, by string) (*Pin, erro
 
 // Unpin removes the pin of a backup, and returns it; nil if there was none.
 func (r *Repository) Unpin(ctx context.Context, id string) (was *Pin, err error) {
-	err = r.pinning(ctx, func() error {
+	err = r.whilePinning(ctx, func(sure func() error) error {
 		if was, err = r.pin(ctx, id); err != nil || was == nil {
+			return err
+		}
+		if err := sure(); err != nil {
 			return err
 		}
 		return r.st.Delete(ctx, pinName(id))
@@ -160,25 +166,28 @@ func (r *Repository) Unpin(ctx context.Context, id string) (was *Pin, err error)
 // Tries to get the lock of the pins, which everybody holds for a short time: one pin is
 // written, or some backups are removed.
 const (
-	pinTries = 20
+	pinWait  = 5 * time.Second
 	pinPause = 250 * time.Millisecond
 )
 
-// pinning calls do while nobody else pins or removes backups.
-func (r *Repository) pinning(ctx context.Context, do func() error) error {
-	release, err := r.lockPins(ctx)
+// whilePinning calls do while nobody else pins or removes backups, with a function that
+// says whether that is still so.
+func (r *Repository) whilePinning(ctx context.Context, do func(sure func() error) error) error {
+	lock, err := r.lockPins(ctx)
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(), release())
+	r.hold(&r.pinning, lock)
+	err = do(func() error { return lock.Confirm(ctx) })
+	r.hold(&r.pinning, nil)
+	return errors.Join(err, lock.Release())
 }
 
 // lockPins takes the lock of the pins.
-func (r *Repository) lockPins(ctx context.Context) (release func() error, err error) {
-	for range pinTries {
-		release, err = r.st.Lock(ctx, pinsLock, lockOwner())
-		var held *store.LockedError
-		if err == nil || !errors.As(err, &held) {
+func (r *Repository) lockPins(ctx context.Context) (lock store.Lock, err error) {
+	for began := time.Now(); ; {
+		lock, err = r.st.Lock(ctx, pinsLock, lockOwner())
+		if _, held := errors.AsType[*store.LockedError](err); !held || time.Since(began) > pinWait {
 			break
 		}
 		select {
@@ -190,7 +199,7 @@ func (r *Repository) lockPins(ctx context.Context) (release func() error, err er
 	if err != nil {
 		return nil, fmt.Errorf("lock the pins of %s: %w", r, err)
 	}
-	return release, nil
+	return lock, nil
 }
 
 // PinnedID is Resolve for Unpin: it also finds the pin of a backup that is gone.

@@ -137,7 +137,7 @@ func (u *unlisted) List(ctx context.Context, prefix string) ([]store.Object, err
 func TestPinWhileBackupsAreRemoved(t *testing.T) {
 	r, st := newRepository(t)
 	first, _ := mustBackUp(t, r, "2026-11-01 00:00:00"), mustBackUp(t, r, "2026-11-02 00:00:00")
-	release, err := st.Lock(t.Context(), pinsLock, "another mbk")
+	lock, err := st.Lock(t.Context(), pinsLock, "another mbk")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestPinWhileBackupsAreRemoved(t *testing.T) {
 	if _, err := r.Expire(ctx, Policy{Last: 1}, ExpireOptions{Now: late}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Expire = %v", err)
 	}
-	time.AfterFunc(50*time.Millisecond, func() { _ = release() })
+	time.AfterFunc(50*time.Millisecond, func() { _ = lock.Release() })
 	if _, err := r.Pin(t.Context(), first, "", ""); err != nil {
 		t.Errorf("Pin when the lock is free: %v", err)
 	}

@@ -157,8 +157,8 @@ func (r *Repository) removing(ctx context.Context, dry bool, do func() error) er
 	if dry {
 		return do()
 	}
-	if err := r.wantLocked(); err != nil {
+	if err := r.CheckLock(); err != nil {
 		return err
 	}
-	return r.pinning(ctx, do)
+	return r.whilePinning(ctx, func(func() error) error { return do() })
 }

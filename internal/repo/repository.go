@@ -86,8 +86,9 @@ type Repository struct {
 	sealed bool // mbk-repository.json has its checksum
 
 	mu      sync.Mutex
-	locked  bool
-	fresh   bool // not written yet
+	lock    store.Lock // nil: not taken
+	pinning store.Lock // that of the pins
+	fresh   bool       // not written yet
 	warner  func(text string)
 	warning sync.Mutex // while it is called
 
@@ -237,31 +238,42 @@ func (r *Repository) write(ctx context.Context) error {
 	return nil
 }
 
-// Lock takes the lock that everything needs that changes the repository, without
-// waiting. If another process or Repository holds it, the error wraps a
-// *store.LockedError and names the holder. The lock ends with release or with
-// the process.
+// Lock takes the lock that everything needs that changes the repository. If another
+// process or Repository holds it, the error wraps a *store.LockedError and names the
+// holder. The lock ends with release or with the process; it can be lost before, see
+// LockLost.
 func (r *Repository) Lock(ctx context.Context) (release func() error, err error) {
-	unlock, err := r.st.Lock(ctx, lockName, lockOwner())
+	lock, err := r.st.Lock(ctx, lockName, lockOwner())
 	if err != nil {
 		return nil, fmt.Errorf("lock repository %s: %w", r.st, err)
 	}
 	if r.New() {
 		if err := r.write(ctx); err != nil {
-			return nil, errors.Join(err, unlock())
+			return nil, errors.Join(err, lock.Release())
 		}
 	}
 	if !r.sealed {
 		r.sealed = r.putConfig(ctx) == nil // without a checksum it was good enough until now
 	}
-	r.setLocked(true)
+	r.hold(&r.lock, lock)
 	return sync.OnceValue(func() error {
-		r.setLocked(false)
-		if err := unlock(); err != nil {
+		r.hold(&r.lock, nil)
+		if err := lock.Release(); err != nil {
 			return fmt.Errorf("unlock repository %s: %w", r.st, err)
 		}
 		return nil
 	}), nil
+}
+
+// LockLost is closed when this Repository has lost the lock that it holds; CheckLock says
+// why. It is nil if that cannot happen.
+func (r *Repository) LockLost() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lock == nil {
+		return nil
+	}
+	return r.lock.Lost()
 }
 
 // lockOwner is what this process says of itself to whoever finds a lock held.
@@ -283,20 +295,39 @@ func (r *Repository) Holder(ctx context.Context) (string, error) {
 	return owner, nil
 }
 
-func (r *Repository) setLocked(locked bool) {
+// hold notes that a lock was taken, or, with nil, that it is given back.
+func (r *Repository) hold(place *store.Lock, lock store.Lock) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.locked = locked
+	*place = lock
 }
 
-// wantLocked returns ErrNotLocked unless this Repository holds its lock.
-func (r *Repository) wantLocked() error {
+// CheckLock returns ErrNotLocked unless this Repository has taken its lock, and a
+// *store.LostError if it has lost that, or the lock of the pins that it took besides. It
+// asks no store.
+func (r *Repository) CheckLock() error {
+	return r.eachLock(store.Lock.Check)
+}
+
+// confirmLock is CheckLock after the store was asked.
+func (r *Repository) confirmLock(ctx context.Context) error {
+	return r.eachLock(func(lock store.Lock) error { return lock.Confirm(ctx) })
+}
+
+// eachLock calls do for the locks that are held. The error is ErrNotLocked if that of the
+// repository is not.
+func (r *Repository) eachLock(do func(store.Lock) error) error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.locked {
+	lock, pinning := r.lock, r.pinning
+	r.mu.Unlock()
+	if lock == nil {
 		return ErrNotLocked
 	}
-	return nil
+	err := do(lock)
+	if err == nil && pinning != nil {
+		err = do(pinning)
+	}
+	return err
 }
 
 // putJSON writes a small object for people and programs.

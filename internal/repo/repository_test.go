@@ -210,7 +210,7 @@ func TestLock(t *testing.T) {
 	if !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("message %q, want %q...", err, want)
 	}
-	if err := other.wantLocked(); !errors.Is(err, ErrNotLocked) {
+	if err := other.CheckLock(); !errors.Is(err, ErrNotLocked) {
 		t.Errorf("the other one believes that it holds the lock: %v", err)
 	}
 	for range 2 {

@@ -25,7 +25,7 @@ type SweepOptions struct {
 // removed keeps nobody from removing the rest; the errors name it, and no backup depends
 // on it.
 func (r *Repository) Sweep(ctx context.Context, o SweepOptions) (swept []string, err error) {
-	if err := r.wantLocked(); err != nil {
+	if err := r.confirmLock(ctx); err != nil {
 		return nil, fmt.Errorf("sweep: %w", err)
 	}
 	if o.Now.IsZero() {
@@ -154,7 +154,7 @@ func (r *Repository) recordDead(ctx context.Context, id string) error {
 // interrupted attempts have left that belongs to it. Its history stays. The lock must be
 // held. What an interrupted Discard leaves is removed by Sweep.
 func (r *Repository) Discard(ctx context.Context, id string) error {
-	if err := r.wantLocked(); err != nil {
+	if err := r.CheckLock(); err != nil {
 		return fmt.Errorf("discard %s: %w", id, err)
 	}
 	if _, _, err := ParseID(id); err != nil {
@@ -177,7 +177,10 @@ func (r *Repository) Discard(ctx context.Context, id string) error {
 
 // discard removes all objects of one folder, the label first.
 func (r *Repository) discard(ctx context.Context, id string) error {
-	err := r.st.Delete(ctx, labelName(id))
+	err := r.confirmLock(ctx)
+	if err == nil {
+		err = r.st.Delete(ctx, labelName(id))
+	}
 	if err == nil {
 		err = r.clear(ctx, id, func(string) bool { return false })
 	}
@@ -239,6 +242,9 @@ func (r *Repository) clearListed(ctx context.Context, f *stored, keep func(base 
 			base := strings.TrimPrefix(o.Name, Folder(f.id)+"/")
 			if isProgress(base) != progress || keep(base) {
 				continue
+			}
+			if err := r.CheckLock(); err != nil {
+				return err
 			}
 			if err := r.st.Delete(ctx, o.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err

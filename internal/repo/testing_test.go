@@ -73,6 +73,22 @@ func newRepository(t testing.TB) (*Repository, *storetest.Mem) {
 	return r, st
 }
 
+// lockedIn returns a repository in a store that wraps the one of r, which is locked.
+func lockedIn(st store.Store, r *Repository) *Repository {
+	return &Repository{st: st, config: r.config, lock: askingLock{store.UntilReleased(nil), st}}
+}
+
+// askingLock is a lock whose Confirm fails if the store does.
+type askingLock struct {
+	store.Lock
+	st store.Store
+}
+
+func (l askingLock) Confirm(ctx context.Context) error {
+	_, err := l.st.Holder(ctx, lockName)
+	return err
+}
+
 // packSize is the size of every pack of a test.
 const packSize = 1000
 
@@ -324,7 +340,7 @@ func failAtEvery(t *testing.T, prepare func(t *testing.T, r *Repository),
 				r, mem := newRepository(t)
 				prepare(t, r)
 				failing := wrap(mem, n)
-				err := run(t.Context(), &Repository{st: failing, config: r.config, locked: true})
+				err := run(t.Context(), lockedIn(failing, r))
 				if !failing.Fired() {
 					if err != nil {
 						t.Fatalf("without a failure: %v", err)

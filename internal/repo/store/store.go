@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -68,18 +69,51 @@ type Objects interface {
 }
 
 // Locker keeps writers apart. A store does it in its own way: a folder by a lock of the
-// kernel's, a store behind a network would need a lease that its holder renews.
+// kernel's, a store behind a network by a lease that its holder renews (package lease).
 type Locker interface {
-	// Lock takes the lock of that name without waiting. If it is held, by this
-	// process or another, the error is a *LockedError. The lock ends with
-	// release, and without one when the process dies, however that is, or a while
-	// after. The owner's text is shown to whoever finds the lock held.
-	Lock(ctx context.Context, name, owner string) (release func() error, err error)
+	// Lock takes the lock of that name. If it is held, by this process or another, the
+	// error is a *LockedError; a store that has to watch a lock to learn whether its
+	// holder is alive may take some seconds to say so, and a few minutes to take over
+	// that of a dead one. The lock ends with Release, and without one when the process
+	// dies, however that is, or a while after. The owner's text is shown to whoever
+	// finds the lock held.
+	Lock(ctx context.Context, name, owner string) (Lock, error)
 
 	// Holder returns the owner's text of the lock of that name without taking it,
 	// "" if nobody holds it or the owner is not known.
 	Holder(ctx context.Context, name string) (owner string, err error)
 }
+
+// Lock is a lock that was taken. Its methods may be called from several goroutines.
+// Whoever holds it calls Check before each change, Confirm before one that others rely
+// on, and stops when Lost is closed.
+type Lock interface {
+	// Check returns nil as long as nobody else can have the lock, and a *LostError from
+	// the moment on when somebody could. It asks a clock and no store: it can be called
+	// for each write.
+	Check() error
+
+	// Confirm is Check after the store was asked. It also fails if the store does not
+	// answer.
+	Confirm(ctx context.Context) error
+
+	// Lost is closed when the lock is lost; it is nil if the lock cannot be.
+	Lost() <-chan struct{}
+
+	// Release gives the lock back. Again, or after the lock was lost, it does nothing.
+	Release() error
+}
+
+// UntilReleased returns a lock that cannot be lost, for stores whose lock ends only with
+// release or with the process. Release calls release once.
+func UntilReleased(release func() error) Lock { return lasting{sync.OnceValue(release)} }
+
+type lasting struct{ release func() error }
+
+func (lasting) Check() error                      { return nil }
+func (lasting) Confirm(ctx context.Context) error { return ctx.Err() }
+func (lasting) Lost() <-chan struct{}             { return nil }
+func (l lasting) Release() error                  { return l.release() }
 
 // Upkeep tells how a store is doing and cleans up in it. Not every kind of store can do
 // all of it: what one answers that cannot is said at each method.
@@ -118,7 +152,7 @@ type Upkeep interface {
 // Capabilities is what one kind of store can do and another cannot.
 type Capabilities struct {
 	ConditionalPut bool   `json:"conditional_put"` // it can refuse to replace an object
-	Lock           string `json:"lock"`            // how it keeps writers apart: LockFlock
+	Lock           string `json:"lock"`            // how it keeps writers apart: LockFlock, LockLease
 	FreeSpace      bool   `json:"free_space"`      // it knows its Space
 	Retention      bool   `json:"retention"`       // it can keep objects from being removed for a time
 }
@@ -126,6 +160,7 @@ type Capabilities struct {
 // Ways in which a store keeps writers apart.
 const (
 	LockFlock   = "flock"   // a lock of the kernel on an open file
+	LockLease   = "lease"   // an object that its holder renews
 	LockProcess = "process" // within one process only
 )
 
@@ -151,8 +186,9 @@ var ErrName = errors.New("not a plain object name")
 
 // LockedError is returned by Lock when somebody holds the lock.
 type LockedError struct {
-	Name  string // of the lock
-	Owner string // what the holder gave as owner, "" if it is not known
+	Name  string        // of the lock
+	Owner string        // what the holder gave as owner, "" if it is not known
+	Lease time.Duration // how long the lock outlives a dead holder; 0 if it ends with it
 }
 
 // Error names the holder.
@@ -168,7 +204,39 @@ func (e *LockedError) Fault() fault.Kind { return fault.Busy }
 
 // Hints says what to wait for.
 func (e *LockedError) Hints() []hint.Text {
+	if e.Lease > 0 {
+		return []hint.Text{hint.Text(fmt.Sprintf("wait until that mbk has ended; if it was killed or lost its machine, "+
+			"nothing has to be removed: the next mbk waits until it has given no sign of life for %s, and takes over", e.Lease))}
+	}
 	return []hint.Text{"wait until that mbk has ended; its lock ends with it, however it ends"}
+}
+
+// LostError is returned by the methods of a Lock that another process may have taken
+// over.
+type LostError struct {
+	Name   string // of the lock
+	Reason string // "it was taken over by db2 pid 7"
+	Err    error  // why it could not be renewed, nil if it is not that
+}
+
+// Error says how the lock was lost.
+func (e *LostError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("the lock %q was lost: %s", e.Name, e.Reason)
+	}
+	return fmt.Sprintf("the lock %q was lost: %s: %v", e.Name, e.Reason, e.Err)
+}
+
+// Unwrap returns why the lock could not be renewed.
+func (e *LostError) Unwrap() error { return e.Err }
+
+// Fault says that another try may succeed, whatever kept this one from renewing.
+func (e *LostError) Fault() fault.Kind { return fault.Busy }
+
+// Hints says where to look.
+func (e *LostError) Hints() []hint.Text {
+	return []hint.Text{"find out what stopped this process or its machine, or the network to the repository, and start " +
+		"again; without its lock mbk lists no backup and removes none"}
 }
 
 // NoSpaceError is returned by Put when the store is full. Its cause is found by

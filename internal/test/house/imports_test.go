@@ -66,6 +66,7 @@ var rank = map[string]int{
 	"mbk/internal/repo/store/storetest": 2,
 	"mbk/internal/repo/repotest":        4,
 	"mbk/internal/repo/store/folder":    2,
+	"mbk/internal/repo/store/lease":     2,
 }
 
 // only says who may import a library, tests of other packages included. The rest
@@ -134,7 +135,7 @@ func TestFormatsKnowNoOtherPackage(t *testing.T) {
 	for _, s := range all {
 		formats := []string{
 			"mbk/internal/innodb", "mbk/internal/aria", "mbk/internal/repo/store", "mbk/internal/repo/store/folder",
-			"mbk/copier/pack",
+			"mbk/internal/repo/store/lease", "mbk/copier/pack",
 		}
 		if s.test || !slices.Contains(formats, s.pkg) {
 			continue

@@ -84,9 +84,9 @@ func snapshot(t *testing.T, dir string) string {
 
 // useAll does with a repository what commands do. Errors are no matter here.
 func useAll(ctx context.Context, st *folder.Store, midway func()) {
-	release, err := st.Lock(ctx, "repository", "root")
+	lock, err := st.Lock(ctx, "repository", "root")
 	if err == nil {
-		defer release()
+		defer lock.Release()
 	}
 	_, _ = st.Holder(ctx, "repository")
 	_, _ = st.SweepTemp(ctx, "backups/")
@@ -290,12 +290,12 @@ func TestRootWritesForTheOwner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	release, err := st.Lock(t.Context(), "repository", "root")
+	lock, err := st.Lock(t.Context(), "repository", "root")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(store.PutBytes(t.Context(), st, "backups/b1/x", []byte("x")),
-		store.PutBytes(t.Context(), st, "history/b1.json", []byte("x")), release()); err != nil {
+		store.PutBytes(t.Context(), st, "history/b1.json", []byte("x")), lock.Release()); err != nil {
 		t.Fatal(err)
 	}
 	err = filepath.WalkDir(s.repository, func(path string, _ fs.DirEntry, err error) error {

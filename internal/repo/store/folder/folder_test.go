@@ -289,11 +289,11 @@ func TestFolderKilledProcess(t *testing.T) {
 	}
 	_ = cmd.Wait() // "signal: killed"
 
-	release, err := st.Lock(t.Context(), "repository", "me")
+	lock, err := st.Lock(t.Context(), "repository", "me")
 	if err != nil {
 		t.Fatalf("Lock after the holder was killed: %v", err)
 	}
-	defer release()
+	defer lock.Release()
 	if swept, err := st.SweepTemp(t.Context(), "history/"); err != nil || len(swept) > 0 {
 		t.Errorf("SweepTemp(history/) = %q, %v, want nothing there", swept, err)
 	}
@@ -331,7 +331,7 @@ func TestFolderSweepsEmptyFolders(t *testing.T) {
 // A child process that outlives us, a mariadbd, must not inherit the lock.
 func TestFolderLockIsNotInherited(t *testing.T) {
 	st := newStore(t)
-	release, err := st.Lock(t.Context(), "repository", "me")
+	lock, err := st.Lock(t.Context(), "repository", "me")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -343,14 +343,14 @@ func TestFolderLockIsNotInherited(t *testing.T) {
 		cmd.Process.Kill()
 		cmd.Wait()
 	}()
-	if err := release(); err != nil {
+	if err := lock.Release(); err != nil {
 		t.Fatal(err)
 	}
-	release, err = st.Lock(t.Context(), "repository", "me")
+	lock, err = st.Lock(t.Context(), "repository", "me")
 	if err != nil {
 		t.Fatalf("Lock after release, with a child running: %v", err)
 	}
-	if err := release(); err != nil {
+	if err := lock.Release(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -358,11 +358,11 @@ func TestFolderLockIsNotInherited(t *testing.T) {
 func TestFolderLockOwnerText(t *testing.T) {
 	st := newStore(t)
 	lockFile := filepath.Join(st.String(), ".lock-repository")
-	release, err := st.Lock(t.Context(), "repository", "me")
+	lock, err := st.Lock(t.Context(), "repository", "me")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer release()
+	defer lock.Release()
 	for _, c := range []struct{ name, text, want string }{
 		{"not yet written", "", "held by another process"},
 		{"hostile", "a\x1b[31m\xff\x00b\nline two", "held by a[31mb"},
@@ -388,12 +388,12 @@ func TestFolderHolder(t *testing.T) {
 		}
 	}
 	wants("")
-	release, err := st.Lock(t.Context(), "repository", "me")
+	lock, err := st.Lock(t.Context(), "repository", "me")
 	if err != nil {
 		t.Fatal(err)
 	}
 	wants("me")
-	if err := release(); err != nil {
+	if err := lock.Release(); err != nil {
 		t.Fatal(err)
 	}
 	wants("")
@@ -496,11 +496,11 @@ func TestFolderFull(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "fill"), make([]byte, 2<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("filling the disk: %v", err)
 	}
-	release, err := st.Lock(t.Context(), "repository", "me")
+	lock, err := st.Lock(t.Context(), "repository", "me")
 	if err != nil {
 		t.Fatalf("Lock on a full disk: %v", err)
 	}
-	if err := release(); err != nil {
+	if err := lock.Release(); err != nil {
 		t.Errorf("release on a full disk: %v", err)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -25,7 +24,7 @@ const (
 
 // Lock takes a flock on a file of its own in the folder. The file stays, and its
 // text outlives the holder: only the flock counts.
-func (f *Store) Lock(ctx context.Context, name, owner string) (func() error, error) {
+func (f *Store) Lock(ctx context.Context, name, owner string) (store.Lock, error) {
 	if err := errors.Join(ctx.Err(), store.CheckLockName(name)); err != nil {
 		return nil, err
 	}
@@ -41,12 +40,12 @@ func (f *Store) Lock(ctx context.Context, name, owner string) (func() error, err
 	// The text is for people. A full disk must not stop an expiry that would
 	// make room, so a failure to write it is none of the lock's.
 	if !ours {
-		return sync.OnceValue(file.Close), nil
+		return store.UntilReleased(file.Close), nil
 	}
 	if file.Truncate(0) == nil {
 		_, _ = file.WriteAt([]byte(owner+"\n"), 0) // see above
 	}
-	return sync.OnceValue(func() error {
+	return store.UntilReleased(func() error {
 		if err := file.Truncate(0); err != nil {
 			return errors.Join(f.explain("unlock "+name, err), file.Close())
 		}

@@ -159,12 +159,28 @@ func (f *Failing) Delete(ctx context.Context, name string) error {
 	return f.point()
 }
 
-// Lock can fail. Releasing cannot: a lock always ends with its process.
-func (f *Failing) Lock(ctx context.Context, name, owner string) (func() error, error) {
+// Lock can fail, and so can Confirm. Releasing cannot: a lock always ends with its process.
+func (f *Failing) Lock(ctx context.Context, name, owner string) (store.Lock, error) {
 	if err := f.point(); err != nil {
 		return nil, err
 	}
-	return f.st.Lock(ctx, name, owner)
+	lock, err := f.st.Lock(ctx, name, owner)
+	if err != nil {
+		return nil, err
+	}
+	return &failingLock{Lock: lock, f: f}, nil
+}
+
+type failingLock struct {
+	store.Lock
+	f *Failing
+}
+
+func (l *failingLock) Confirm(ctx context.Context) error {
+	if err := l.f.point(); err != nil {
+		return err
+	}
+	return l.Lock.Confirm(ctx)
 }
 
 // Holder can fail.

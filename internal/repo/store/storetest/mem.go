@@ -123,7 +123,7 @@ func (m *Mem) Delete(ctx context.Context, name string) error {
 }
 
 // Lock takes a lock among the users of this Mem.
-func (m *Mem) Lock(ctx context.Context, name, owner string) (func() error, error) {
+func (m *Mem) Lock(ctx context.Context, name, owner string) (store.Lock, error) {
 	if err := errors.Join(ctx.Err(), store.CheckLockName(name)); err != nil {
 		return nil, err
 	}
@@ -133,7 +133,7 @@ func (m *Mem) Lock(ctx context.Context, name, owner string) (func() error, error
 		return nil, &store.LockedError{Name: name, Owner: holder}
 	}
 	m.locks[name] = owner
-	return sync.OnceValue(func() error {
+	return store.UntilReleased(func() error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		delete(m.locks, name)

@@ -37,6 +37,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"cancelled in the middle of a put", testCancelledPut},
 		{"cancelled in the middle of a read", testCancelledRead},
 		{"lock excludes and names its holder", testLock},
+		{"many want the lock at once", testTakers},
 		{"many writers, readers and listers at once", testConcurrent},
 		{"space", testSpace},
 		{"capabilities", testCapabilities},
@@ -317,9 +318,9 @@ func testCancelled(t *testing.T, st store.Store) {
 			t.Errorf("%s = %v, want context.Canceled", name, err)
 		}
 	}
-	if release, err := st.Lock(ctx, "l", "me"); !errors.Is(err, context.Canceled) {
+	if lock, err := st.Lock(ctx, "l", "me"); !errors.Is(err, context.Canceled) {
 		if err == nil {
-			release()
+			lock.Release()
 		}
 		t.Errorf("Lock = %v, want context.Canceled", err)
 	}
@@ -359,33 +360,73 @@ func testCancelledRead(t *testing.T, st store.Store) {
 }
 
 func testLock(t *testing.T, st store.Store) {
-	release, err := st.Lock(t.Context(), "repository", "db1 pid 812")
+	lock, err := st.Lock(t.Context(), "repository", "db1 pid 812")
 	if err != nil {
 		t.Fatalf("Lock: %v", err)
 	}
 	_, err = st.Lock(t.Context(), "repository", "db2 pid 1")
 	var locked *store.LockedError
-	if !errors.As(err, &locked) || locked.Name != "repository" || locked.Owner != "db1 pid 812" {
+	if !errors.As(err, &locked) || locked.Name != "repository" || !strings.HasPrefix(locked.Owner, "db1 pid 812") {
 		t.Errorf("second Lock = %v, want *LockedError with the holder's text", err)
 	}
 	other, err := st.Lock(t.Context(), "other", "x")
 	if err != nil {
 		t.Errorf("Lock of another name: %v", err)
-	} else if err := other(); err != nil {
-		t.Errorf("release: %v", err)
+	} else if err := other.Release(); err != nil {
+		t.Errorf("Release: %v", err)
 	}
 	wantNames(t, st, "") // a lock is no object
-	for range 2 {        // the second release does nothing
-		if err := release(); err != nil {
-			t.Errorf("release: %v", err)
+	if err := errors.Join(lock.Check(), lock.Confirm(t.Context())); err != nil {
+		t.Errorf("a lock that is held: %v", err)
+	}
+	select {
+	case <-lock.Lost():
+		t.Error("a lock that is held is lost")
+	default:
+	}
+	for range 2 { // the second release does nothing
+		if err := lock.Release(); err != nil {
+			t.Errorf("Release: %v", err)
 		}
 	}
-	release, err = st.Lock(t.Context(), "repository", "db2 pid 1")
+	lock, err = st.Lock(t.Context(), "repository", "db2 pid 1")
 	if err != nil {
-		t.Fatalf("Lock after release: %v", err)
+		t.Fatalf("Lock after Release: %v", err)
 	}
-	if err := release(); err != nil {
-		t.Errorf("release: %v", err)
+	if err := lock.Release(); err != nil {
+		t.Errorf("Release: %v", err)
+	}
+}
+
+// Of many who want a lock at the same time one gets it, and the next one when that one
+// gives it back.
+func testTakers(t *testing.T, st store.Store) {
+	for range 3 {
+		const takers = 16
+		var wg sync.WaitGroup
+		won, begin := make(chan store.Lock, takers), make(chan struct{})
+		for i := range takers {
+			wg.Go(func() {
+				<-begin
+				lock, err := st.Lock(t.Context(), "repository", fmt.Sprintf("taker %d", i))
+				var locked *store.LockedError
+				switch {
+				case err == nil:
+					won <- lock
+				case !errors.As(err, &locked):
+					t.Errorf("Lock = %v, want a lock or *LockedError", err)
+				}
+			})
+		}
+		close(begin)
+		wg.Wait()
+		if len(won) != 1 {
+			t.Fatalf("%d of %d got the lock", len(won), takers)
+		}
+		lock := <-won
+		if err := errors.Join(lock.Confirm(t.Context()), lock.Release()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -436,7 +477,7 @@ func testCapabilities(t *testing.T, st store.Store) {
 	if err != nil {
 		t.Fatalf("Capabilities: %v", err)
 	}
-	if c.Lock != store.LockFlock && c.Lock != store.LockProcess {
+	if c.Lock != store.LockFlock && c.Lock != store.LockLease && c.Lock != store.LockProcess {
 		t.Errorf("Capabilities = %+v: no known way to keep writers apart", c)
 	}
 	if space, err := st.Space(t.Context()); err != nil || space.Known != c.FreeSpace {
@@ -485,14 +526,15 @@ func testUpkeep(t *testing.T, st store.Store) {
 			t.Errorf("%s = %v", name, err)
 		}
 	}
-	release, err := st.Lock(t.Context(), "repository", "db1 pid 812")
+	lock, err := st.Lock(t.Context(), "repository", "db1 pid 812")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if holder, err := st.Holder(t.Context(), "repository"); holder != "db1 pid 812" || err != nil {
+	wantEmpty(true) // a lock is no object
+	if holder, err := st.Holder(t.Context(), "repository"); !strings.HasPrefix(holder, "db1 pid 812") || err != nil {
 		t.Errorf("Holder = %q, %v", holder, err)
 	}
-	if err := release(); err != nil {
+	if err := lock.Release(); err != nil {
 		t.Error(err)
 	}
 	if holder, err := st.Holder(t.Context(), "repository"); holder != "" || err != nil {
