@@ -98,6 +98,7 @@ func runAttempt(
 	ctx, a.aborter.cancel = context.WithCancelCause(ctx)
 	defer a.aborter.stop()
 	defer func() { err = a.close(outer, m, err) }()
+	a.aborter.watch(ctx, o.Repository.LockLost(), o.Repository.CheckLock)
 	steps := []step{
 		// The connections for the stages, for table locks and for polling live until the
 		// end: the server drops stages and locks with the connection that holds them.
@@ -455,7 +456,8 @@ func (a *attempt) close(ctx context.Context, m *repo.Manifest, err error) error 
 	// The time that an unresponsive server takes does not count here.
 	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
-	switch {
+	switch _, lost := errors.AsType[*store.LostError](err); {
+	case lost: // cleaning up is the matter of whoever has the lock now
 	case keep:
 		errs = append(errs, limit.Explain(a.draft.Suspend(ctx), endTime))
 	case err != nil:

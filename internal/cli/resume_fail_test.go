@@ -14,7 +14,9 @@ import (
 
 	"mbk/backup"
 	"mbk/backup/preflight"
+	"mbk/internal/fault"
 	"mbk/internal/repo"
+	"mbk/internal/repo/repotest"
 	"mbk/internal/repo/store"
 	"mbk/internal/repo/store/folder"
 	"mbk/internal/repo/store/storetest"
@@ -78,6 +80,65 @@ func resumeFails(t *testing.T, version string, step int) string {
 		_ = os.RemoveAll(repository)
 	}
 	return fmt.Sprintf("each %dth of %d calls failed", step, n)
+}
+
+// The lock of the repository is lost in the middle of a backup, as a lease is whose holder
+// was frozen, and another mbk takes it over and cleans up. The backup ends with an error that
+// says so, is not listed, and holds nothing of the server.
+func TestLockLostDuringBackup(t *testing.T) {
+	t.Parallel()
+	srv := newBusyServer(t, newest())
+	server, err := stage.Connect(t.Context(), stage.Config{Socket: srv.Socket, User: "root"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	x := &failures{t: t, server: server}
+	repository := t.TempDir()
+	if err := x.backup(x.open(repository)); err != nil {
+		t.Fatal(err)
+	}
+	for n := 8; ; n += 7 {
+		release := func() error { return nil }
+		losing := storetest.LoseAt(x.open(repository), n, func() {
+			r, err := repo.Open(t.Context(), x.open(repository))
+			if err == nil {
+				release, err = r.Lock(t.Context())
+			}
+			if err == nil {
+				_, err = r.Sweep(t.Context(), repo.SweepOptions{})
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		before := len(repotest.WantListedWhole(t, x.open(repository)))
+		err := x.backup(losing)
+		if !losing.Lost() {
+			if err != nil {
+				t.Error(err)
+			}
+			break
+		}
+		lost, ok := errors.AsType[*store.LostError](err)
+		if _, early := errors.AsType[*store.LockedError](err); early { // it had no lock yet
+			ok = true
+		} else if ok && (!strings.Contains(lost.Error(), "taken over by a test") || fault.Of(err) != fault.Busy) {
+			t.Errorf("call %d: %v", n, err)
+		}
+		after := len(repotest.WantListedWhole(t, x.open(repository)))
+		if after > before != (err == nil) || !ok && err != nil {
+			t.Errorf("call %d: %d backups before, %d after, and %v", n, before, after, err)
+		}
+		wantFree(t, srv)
+		if err := release(); err != nil {
+			t.Error(err)
+		}
+		if n > 200 {
+			t.Fatal("the backup does not end")
+		}
+	}
+	must(t, "verify", "latest", "--repo", repository, "--depth", "pages", "--quiet")
 }
 
 // failures makes backups into stores that fail.

@@ -20,6 +20,7 @@ import (
 	"mbk/copier/pack"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
+	"mbk/internal/repo/store"
 	"mbk/internal/ui"
 	"mbk/internal/ui/meter"
 )
@@ -162,6 +163,9 @@ func (c *consolidation) make(ctx context.Context) error {
 	}
 	draft := r.Draft(id)
 	m, err := c.write(ctx, draft, *lineage)
+	if _, lost := errors.AsType[*store.LostError](err); lost {
+		return err // the next Sweep removes what was written
+	}
 	if err != nil {
 		return errors.Join(err, discard(ctx, draft))
 	}
