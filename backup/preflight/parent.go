@@ -234,6 +234,10 @@ func sameFilter(ctx context.Context, o Options, s *repo.Summary) (bool, error) {
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
+	if repo.Concealed(err) {
+		return false, &Doubt{planned: true, text: fmt.Sprintf("the filter of %s is encrypted, and whether it is this one "+
+			"cannot be told", s.ID)}
+	}
 	if err != nil {
 		return false, doubtf("the manifest of %s cannot be read: %v", s.ID, err)
 	}

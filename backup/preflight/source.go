@@ -42,8 +42,11 @@ func (r *Report) compareSource(last *repo.Attempt, uuid string, o Options) {
 	sameData, sameID := last.DataUUID == uuid, last.ServerID == r.Facts.ServerID
 	samePlace := last.Hostname == r.Facts.Hostname && filepath.Clean(last.Datadir) == filepath.Clean(r.Facts.Datadir)
 	newest := fmt.Sprintf("the newest backup, %s, is of %s", last.ID, placeOf(last.Hostname, last.Datadir, last.ServerID))
+	if last.Encrypted { // where it was is not known
+		newest = fmt.Sprintf("the newest backup, %s, is of a server with server_id %d", last.ID, last.ServerID)
+	}
 	switch {
-	case sameData && samePlace:
+	case sameData && (samePlace || last.Encrypted && sameID):
 		return
 	case samePlace:
 		r.Add("repository", GradeWarning, newest+", but the data directory has been created again since")

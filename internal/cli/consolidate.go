@@ -20,6 +20,7 @@ type consolidateOptions struct {
 
 func (o *consolidateOptions) bind(s *options.Set, u *ui.UI) {
 	o.repository.bind(s, u)
+	o.bindIdentities(s)
 	s.Bool(&o.dryRun, "dry-run", "print what would be made, change nothing")
 	threadsOption(s, &o.threads, "copy with `N` threads (default: one for each CPU)")
 	o.metrics.bind(s)

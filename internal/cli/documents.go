@@ -46,6 +46,7 @@ func Documents() []Document {
 		command string
 		zero    any
 	}{
+		{"init", initDocument{}},
 		{"backup", backupDocument{}},
 		{"check", checkDocument{}},
 		{"list", listDocument{}},

@@ -20,6 +20,7 @@ type extractOptions struct {
 
 func (o *extractOptions) bind(s *options.Set, u *ui.UI) {
 	o.repository.bind(s, u)
+	o.bindIdentities(s)
 	s.String(&o.to, "to", "", "write the files below `FOLDER`")
 	threadsOption(s, &o.threads, "extract with `N` threads (default: one for each CPU)")
 	fileOptions(s)

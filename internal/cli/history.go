@@ -27,6 +27,7 @@ type historyOptions struct {
 func (o *historyOptions) bind(s *options.Set, u *ui.UI) {
 	o.set = s
 	o.repository.bind(s, u)
+	o.bindIdentities(s)
 	s.Bool(&o.failed, "failed", "only attempts that failed")
 	s.Int(&o.last, "last", 0, "only the `N` newest of them")
 	s.String(&o.since, "since", "", "only those begun since `WHEN`: a time such as 2026-11-20 or \"2026-11-20 15:04\", "+
@@ -174,6 +175,9 @@ func printAttempt(u *ui.UI, d attemptDocument) error {
 	}
 	if a.Error != "" {
 		lines = append(lines, "error\t"+ui.OneLine(a.Error))
+	}
+	if a.Encrypted {
+		lines = append(lines, "encrypted\tthe rest can be read with an identity")
 	}
 	for _, h := range a.Hints {
 		lines = append(lines, "hint\t"+ui.OneLine(h))

@@ -72,8 +72,11 @@ func runList(ctx context.Context, o *listOptions, u *ui.UI) error {
 		return err
 	}
 	if failed != nil {
-		u.Warn(fmt.Sprintf("the newest attempt, %s, failed: %s (see \"mbk history %s\")",
-			failed.ID, ui.Shorten(failed.Error, 200), failed.ID))
+		why := ui.Shorten(failed.Error, 200)
+		if failed.Encrypted {
+			why = "why is encrypted"
+		}
+		u.Warn(fmt.Sprintf("the newest attempt, %s, failed: %s (see \"mbk history %s\")", failed.ID, why, failed.ID))
 	}
 	for _, a := range unfinished {
 		if a.Running {

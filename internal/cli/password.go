@@ -56,20 +56,36 @@ func readPassword(u *ui.UI, option, path string) (word string, err error) {
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
-// askPassword reads a password from the terminal. A signal ends it.
+// errNoTerminal is returned by askSecret.
+var errNoTerminal = errors.New("no terminal to ask at")
+
+// askPassword reads a password from the terminal.
 func askPassword(ctx context.Context) (string, error) {
-	f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
-	if err != nil {
+	word, err := askSecret(ctx, "Enter password: ")
+	if errors.Is(err, errNoTerminal) {
 		return "", hint.Wrap(&configError{errors.New("no terminal to ask for the password")},
 			hint.Text("put it into an option file, into the file of --"+passwordFileOption+
 				", or into $"+options.Variable(options.PasswordOption)))
 	}
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("read the password: %w", err)
+	}
+	return word, err
+}
+
+// askSecret reads what is typed at the terminal, without showing it. A signal ends it. The
+// error is errNoTerminal if there is none.
+func askSecret(ctx context.Context, prompt string) (string, error) {
+	f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return "", errNoTerminal
+	}
 	defer f.Close() //nolint:errcheck // nothing important is written
 	before, err := term.GetState(int(f.Fd()))
 	if err != nil {
-		return "", fmt.Errorf("read the password: %w", err)
+		return "", err
 	}
-	fmt.Fprint(f, "Enter password: ")
+	fmt.Fprint(f, prompt)
 	type answer struct {
 		word []byte
 		err  error
@@ -86,9 +102,6 @@ func askPassword(ctx context.Context) (string, error) {
 		return "", ctx.Err()
 	case got := <-done:
 		fmt.Fprintln(f)
-		if got.err != nil {
-			return "", fmt.Errorf("read the password: %w", got.err)
-		}
-		return string(got.word), nil
+		return string(got.word), got.err
 	}
 }

@@ -17,6 +17,7 @@ type reportOptions struct {
 
 func (o *reportOptions) bind(s *options.Set, u *ui.UI) {
 	o.repository.bind(s, u)
+	o.bindIdentities(s)
 	fileOptions(s)
 	outputOptions(s, u)
 }

@@ -17,13 +17,20 @@ import (
 
 // repository is the option of commands that need a repository.
 type repository struct {
-	path string // as the user names it
-	ui   *ui.UI
+	path       string   // as the user names it
+	identities []string // files of identities, of commands that read what may be encrypted
+	ui         *ui.UI
 }
 
 func (o *repository) bind(s *options.Set, u *ui.UI) {
 	o.ui = u
 	s.String(&o.path, "repo", "", "`FOLDER` that holds this server's backups").WithShort("r")
+}
+
+// bindIdentities adds the option of commands that read what may be encrypted.
+func (o *repository) bindIdentities(s *options.Set) {
+	s.Strings(&o.identities, "identity",
+		"decrypt with the identity in `FILE`, of age or OpenSSH; may be repeated")
 }
 
 // mostWarnings limits warnings about objects of a repository.
@@ -105,9 +112,14 @@ func (o repository) openWith(
 		return nil, hint.Wrap(&configError{hint.Errorf("repository: %w", err)},
 			"check "+hint.Option("repo")+", and who may read that folder")
 	}
+	with, err := readIdentities(ctx, o.identities, o.ui)
+	if err != nil {
+		return nil, err
+	}
 	r, err := open(ctx, st)
 	if err == nil {
 		r.OnWarning(warner(o.ui))
+		r.UseIdentities(with)
 	}
 	switch {
 	case errors.Is(err, repo.ErrNotRepository):

@@ -41,6 +41,7 @@ type restoreOptions struct {
 func (o *restoreOptions) bind(s *options.Set, u *ui.UI) {
 	rare := s.In(categoryRare)
 	o.repository.bind(s, u)
+	o.bindIdentities(s)
 	s.String(&o.target, "target", "", "make `FOLDER` the data directory; it must be missing or empty")
 	s.Strings(&o.mapDirs, "map-dir",
 		"restore tables' files that lay below the folder OLD below NEW (`OLD=NEW`), "+

@@ -22,6 +22,7 @@ type showOptions struct {
 
 func (o *showOptions) bind(s *options.Set, u *ui.UI) {
 	o.repository.bind(s, u)
+	o.bindIdentities(s)
 	s.Bool(&o.tables, "tables", "list the tables too")
 	fileOptions(s)
 	outputOptions(s, u)
@@ -130,7 +131,10 @@ func pinText(p *repo.Pin) string {
 	if p.Problem != "" {
 		return p.Problem
 	}
-	text := fmt.Sprintf("%s, by %s", p.Created.Local().Format(minutes), p.By)
+	text := p.Created.Local().Format(minutes)
+	if p.By != "" { // else it is encrypted
+		text += ", by " + p.By
+	}
 	if p.Reason != "" {
 		text += ": " + p.Reason
 	}

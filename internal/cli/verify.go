@@ -36,6 +36,7 @@ type verifyOptions struct {
 func (o *verifyOptions) bind(s *options.Set, p *program) {
 	o.set = s
 	o.repository.bind(s, p.ui)
+	o.bindIdentities(s)
 	s.String(&o.depth, "depth", repo.DepthPages, "how `FAR`: stored (every object), pages (every page and the redo log) "+
 		"or boot (restore it, start a server, check all tables)")
 	s.Bool(&o.extended, "extended", "CHECK TABLE ... EXTENDED with --depth boot")

@@ -54,7 +54,7 @@ func (r *Repository) PutAround(ctx context.Context, a Around) error {
 		return fmt.Errorf("record the hooks: %w", err)
 	}
 	a.FormatVersion = FormatVersion
-	if err := putJSON(ctx, r.st, aroundName(a.ID), a); err != nil {
+	if err := r.putRecord(ctx, aroundName(a.ID), a); err != nil {
 		return fmt.Errorf("record the hooks of %s in the history: %w", a.ID, err)
 	}
 	return nil
@@ -64,10 +64,7 @@ func (r *Repository) PutAround(ctx context.Context, a Around) error {
 // it that can be read.
 func (r *Repository) Around(ctx context.Context, id string) (Around, error) {
 	var around Around
-	b, err := store.ReadAll(ctx, r.st, aroundName(id), maxRecord)
-	if err == nil {
-		err = decodeJSON(b, &around)
-	}
+	err := readRecord(ctx, r, aroundName(id), &around)
 	switch {
 	case err != nil && !lost(err):
 		return Around{}, fmt.Errorf("hooks of %s: %w", id, err)

@@ -83,6 +83,8 @@ func (r *Repository) describe(ctx context.Context, id string) (Attempt, error) {
 	}
 	b, err := r.openID(ctx, id)
 	switch {
+	case Concealed(err):
+		return r.describeByLabel(ctx, id)
 	case err == nil:
 		a = AttemptOf(b.manifest)
 		if b.label != nil {
@@ -94,6 +96,20 @@ func (r *Repository) describe(ctx context.Context, id string) (Attempt, error) {
 	default:
 		a = unreadable(id, err)
 	}
+	return a, nil
+}
+
+// describeByLabel returns what the label of a backup tells of it. Its manifest is encrypted.
+func (r *Repository) describeByLabel(ctx context.Context, id string) (Attempt, error) {
+	l, err := r.Label(ctx, id)
+	if err != nil && !lost(err) {
+		return Attempt{}, err
+	}
+	if err != nil {
+		return unreadable(id, err), nil
+	}
+	a := Attempt{Encrypted: true}
+	l.describe(&a)
 	return a, nil
 }
 

@@ -33,6 +33,7 @@ type Member struct {
 	Kind   string
 	Parent string      // "" of a full backup
 	From   pack.Opener // reads its objects
+	Stored pack.Opener // reads them as they are stored: encrypted, if the backup is
 
 	backup *Backup // its manifest has no lists but that of packs
 }
@@ -209,7 +210,8 @@ func (w *chainWalk) add(whole *Backup) *layerSource {
 	// Of the manifest only what is needed for reading objects stays.
 	b := &Backup{repository: w.r, manifest: &Manifest{ID: m.ID, Packs: slices.Clone(m.Packs)},
 		label: whole.label, labelErr: whole.labelErr}
-	w.c.members = append(w.c.members, Member{ID: m.ID, Kind: m.Kind, Parent: m.Parent, From: b, backup: b})
+	w.c.members = append(w.c.members, Member{ID: m.ID, Kind: m.Kind, Parent: m.Parent, From: b,
+		Stored: storedObjects{b}, backup: b})
 	w.c.ids = append(w.c.ids, m.ID)
 	s := &layerSource{from: b, names: map[string]string{}}
 	for _, p := range b.manifest.Packs {
@@ -242,8 +244,7 @@ func (w *chainWalk) parent(ctx context.Context, child *Manifest) (*Manifest, err
 	m := b.manifest
 	if label := w.c.members[len(w.c.members)-1].backup.label; label != nil && b.label != nil &&
 		label.ParentBLAKE3 != b.label.Hash {
-		return nil, broken(fmt.Sprintf("it is another backup than the one that %s was made of: "+
-			"the BLAKE3 of its label is %s, not %s", child.ID, b.label.Hash, label.ParentBLAKE3), nil)
+		return nil, broken(otherParent(label, b.label), nil)
 	}
 	if m.Chain != child.Chain-1 {
 		return nil, broken(fmt.Sprintf("it is not the parent that %s was made of: "+

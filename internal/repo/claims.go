@@ -96,11 +96,7 @@ var errUnread = errors.New("neither its label nor its manifest can be read")
 func (r *Repository) namesOf(ctx context.Context, id string) ([]string, error) {
 	l, err := r.Label(ctx, id)
 	if err == nil {
-		names := make([]string, len(l.Objects))
-		for i := range l.Objects {
-			names[i] = l.Objects[i].Name
-		}
-		return names, nil
+		return l.names(), nil
 	}
 	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrDamaged) {
 		return nil, nil
@@ -109,16 +105,19 @@ func (r *Repository) namesOf(ctx context.Context, id string) ([]string, error) {
 		return nil, err
 	}
 	m, manifestErr := r.manifest(ctx, id, nil)
-	if manifestErr != nil && lost(manifestErr) {
+	if manifestErr != nil && (lost(manifestErr) || Concealed(manifestErr)) {
 		return nil, fmt.Errorf("%w: %w", errUnread, err)
 	}
 	if manifestErr != nil {
 		return nil, manifestErr
 	}
 	r.warn(err)
-	names := make([]string, len(m.Packs))
+	var names []string
 	for i := range m.Packs {
-		names[i] = m.Packs[i].Name
+		names = append(names, m.Packs[i].Name)
+		if owner, _ := splitObject(id, m.Packs[i].Name); owner != id && r.Encrypted() {
+			names = append(names, owner+"/"+keyBase)
+		}
 	}
 	return names, nil
 }
@@ -139,8 +138,6 @@ func (r *Repository) endOf(ctx context.Context, f *stored) time.Time {
 // namedIn returns the objects that a label names in other folders, by their ids.
 func (l *Label) namedIn() map[string]map[string]bool {
 	c := &claims{named: map[string]map[string]bool{}, by: map[string]string{}}
-	for i := range l.Objects {
-		c.add(l.ID, []string{l.Objects[i].Name})
-	}
+	c.add(l.ID, l.names())
 	return c.named
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/zeebo/blake3"
 
 	"mbk/copier/pack"
+	"mbk/internal/repo/agefile"
 	"mbk/internal/repo/store"
 )
 
@@ -27,17 +28,29 @@ type Draft struct {
 	repository *Repository
 	id         string
 
+	keying sync.Mutex
+	key    *agefile.Key // nil until the first Put, or if the repository is not encrypted
+	begun  bool         // key is as it is to be
+
 	mu       sync.Mutex
-	objects  map[string]Object // that are stored, by name
-	label    *Label            // nil until Commit
-	adopted  []string          // ids of the interrupted attempts on which it continues, newest first
-	progress int               // progress objects so far
-	recorded map[string]bool   // these and their packs
+	objects  map[string]draftObject // that are stored, by name
+	keys     map[string]string      // LabelKey.BLAKE3 by LabelKey.Name
+	label    *Label                 // nil until Commit
+	adopted  []string               // ids of the interrupted attempts on which it continues, newest first
+	progress int                    // progress objects so far
+	recorded map[string]bool        // these and their packs
+}
+
+// draftObject is an object that is stored.
+type draftObject struct {
+	Object
+	plain int64 // bytes before it was encrypted
 }
 
 // Draft returns the draft of a backup of that id, which FreshID has found.
 func (r *Repository) Draft(id string) *Draft {
-	return &Draft{repository: r, id: id, objects: map[string]Object{}, recorded: map[string]bool{}}
+	return &Draft{repository: r, id: id, objects: map[string]draftObject{}, keys: map[string]string{},
+		recorded: map[string]bool{}}
 }
 
 // ID returns the id that the backup will have.
@@ -57,16 +70,69 @@ func (d *Draft) Label() *Label {
 	return d.label
 }
 
-// Put makes an object of the backup, as store.Store.Put does, and hashes what is stored.
+// Put makes an object of the backup, as store.Store.Put does, and hashes what is stored: in an
+// encrypted repository the object is an age file to the key of the backup.
 // The name is that within the backup: "data-0001.pack".
 func (d *Draft) Put(ctx context.Context, name string, write func(io.Writer) error) error {
-	if err := d.repository.CheckLock(); err != nil {
+	key, err := d.begin(ctx)
+	if err != nil {
 		return fmt.Errorf("write %s of %s: %w", name, d.id, err)
 	}
+	return d.store(ctx, name, key, write)
+}
+
+// begin makes the key of an encrypted backup, and stores it sealed before anything that is
+// encrypted to it. Its private half is in memory only, as long as the draft.
+func (d *Draft) begin(ctx context.Context) (*agefile.Key, error) {
+	r := d.repository
+	if err := r.CheckLock(); err != nil {
+		return nil, err
+	}
+	d.keying.Lock()
+	defer d.keying.Unlock()
+	if d.begun {
+		return d.key, nil
+	}
+	if !r.Encrypted() {
+		err := r.wantRecipients(ctx)
+		d.begun = err == nil
+		return nil, err
+	}
+	to, err := r.recipients()
+	if err != nil {
+		return nil, err
+	}
+	key, err := agefile.NewKey(to)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := key.Seal(to)
+	if err != nil {
+		return nil, err
+	}
+	if err := store.PutBytes(ctx, r.st, Folder(d.id)+"/"+keyBase, sealed); err != nil {
+		return nil, err
+	}
+	d.key, d.begun = key, true
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.keys[keyBase] = hashOf([]byte(key.Public()))
+	return key, nil
+}
+
+// store makes an object, encrypted unless the key is nil.
+func (d *Draft) store(ctx context.Context, name string, key *agefile.Key, write func(io.Writer) error) error {
 	var sum *hashingWriter
-	err := d.repository.st.Put(ctx, Folder(d.id)+"/"+name, func(w io.Writer) error {
+	var plain int64
+	err := d.repository.st.Put(ctx, Folder(d.id)+"/"+name, func(w io.Writer) (err error) {
 		sum = &hashingWriter{w: w, hash: blake3.New(), may: d.repository.CheckLock}
-		if err := write(sum); err != nil {
+		if key == nil {
+			err = write(sum)
+			plain = sum.size
+		} else {
+			plain, err = key.Encrypt(sum, write)
+		}
+		if err != nil {
 			return err
 		}
 		return sum.may() // before the object gets its name
@@ -76,16 +142,24 @@ func (d *Draft) Put(ctx context.Context, name string, write func(io.Writer) erro
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.objects[name] = Object{Name: name, Size: sum.size, BLAKE3: hex.EncodeToString(sum.hash.Sum(nil))}
+	d.objects[name] = draftObject{Object{name, sum.size, hex.EncodeToString(sum.hash.Sum(nil))}, plain}
 	return nil
 }
 
-// put makes an object of b.
-func (d *Draft) put(ctx context.Context, name string, b []byte) error {
-	return d.Put(ctx, name, func(w io.Writer) error {
+// putClear makes an object of b that is not encrypted.
+func (d *Draft) putClear(ctx context.Context, name string, b []byte) error {
+	if _, err := d.begin(ctx); err != nil {
+		return fmt.Errorf("write %s of %s: %w", name, d.id, err)
+	}
+	return d.store(ctx, name, nil, writing(b))
+}
+
+// writing returns a function that writes b.
+func writing(b []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
 		_, err := w.Write(b)
 		return err
-	})
+	}
 }
 
 // hashingWriter hashes what it passes on, as long as it may.
@@ -144,20 +218,24 @@ func (d *Draft) commit(ctx context.Context, m *Manifest, l *Lineage) error {
 	if err != nil {
 		return err
 	}
-	if err := d.put(ctx, manifestBase, document); err != nil {
+	if err := d.Put(ctx, manifestBase, writing(document)); err != nil {
 		return err
 	}
-	if err := d.put(ctx, lineageBase, numbers); err != nil {
+	if err := d.putClear(ctx, lineageBase, numbers); err != nil {
 		return err
 	}
 	objects, err := d.objectsOf(m)
 	if err != nil {
 		return err
 	}
-	if err := d.repository.compare(ctx, d.id, objects); err != nil {
+	keys, err := d.keysOf(objects)
+	if err != nil {
 		return err
 	}
-	label := newLabel(m, objects)
+	label := newLabel(m, objects, keys)
+	if err := d.repository.compare(ctx, label); err != nil {
+		return err
+	}
 	if m.Parent != "" {
 		parent, err := d.repository.Label(ctx, m.Parent)
 		if err != nil {
@@ -210,27 +288,58 @@ func (d *Draft) stillLocked(ctx context.Context) error {
 func (d *Draft) objectsOf(m *Manifest) ([]Object, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	objects := []Object{d.objects[manifestBase], d.objects[lineageBase]}
+	objects := []Object{d.objects[manifestBase].Object, d.objects[lineageBase].Object}
 	for _, p := range m.Packs {
 		switch o, stored := d.objects[p.Name]; {
 		case !stored:
 			return nil, fmt.Errorf("pack %s was not stored by this attempt", p.Name)
-		case o.Size != p.Size:
-			return nil, fmt.Errorf("pack %s of %d bytes was stored with %d", p.Name, p.Size, o.Size)
+		case o.plain != p.Size:
+			return nil, fmt.Errorf("pack %s of %d bytes was stored with %d", p.Name, p.Size, o.plain)
 		default:
-			objects = append(objects, o)
+			objects = append(objects, o.Object)
 		}
 	}
 	slices.SortFunc(objects, func(a, b Object) int { return cmp.Compare(a.Name, b.Name) })
 	return objects, nil
 }
 
-// compare looks for objects of the backup id in the repository.
-func (r *Repository) compare(ctx context.Context, id string, objects []Object) error {
-	sizes := map[string]map[string]int64{} // by folder and base
+// keysOf returns the keys with which objects of the backup can be read.
+func (d *Draft) keysOf(objects []Object) ([]LabelKey, error) {
+	if d.key == nil {
+		return nil, nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var keys []LabelKey
 	for i := range objects {
-		o := &objects[i]
-		owner, base := o.of(id)
+		name := keyBase
+		if owner, _ := objects[i].of(d.id); owner != d.id {
+			name = owner + "/" + keyBase
+		}
+		if slices.ContainsFunc(keys, func(k LabelKey) bool { return k.Name == name }) {
+			continue
+		}
+		if d.keys[name] == "" {
+			return nil, fmt.Errorf("the key of %s is not known", objects[i].Name)
+		}
+		keys = append(keys, LabelKey{name, d.keys[name]})
+	}
+	slices.SortFunc(keys, func(a, b LabelKey) int { return cmp.Compare(a.Name, b.Name) })
+	return keys, nil
+}
+
+// compare looks for the objects of a backup in the repository.
+func (r *Repository) compare(ctx context.Context, l *Label) error {
+	want := map[string]int64{} // -1: any size
+	for i := range l.Objects {
+		want[l.Objects[i].Name] = l.Objects[i].Size
+	}
+	for _, k := range l.Keys {
+		want[k.Name] = -1
+	}
+	sizes := map[string]map[string]int64{} // by folder and base
+	for _, name := range l.names() {
+		owner, base := splitObject(l.ID, name)
 		if sizes[owner] == nil {
 			var err error
 			if sizes[owner], err = r.sizesIn(ctx, owner); err != nil {
@@ -239,9 +348,9 @@ func (r *Repository) compare(ctx context.Context, id string, objects []Object) e
 		}
 		switch size, there := sizes[owner][base]; {
 		case !there:
-			return fmt.Errorf("%s is not in the repository", objectName(id, o.Name))
-		case size != o.Size:
-			return fmt.Errorf("%s has %d bytes in the repository, want %d", objectName(id, o.Name), size, o.Size)
+			return fmt.Errorf("%s is not in the repository", objectName(l.ID, name))
+		case want[name] >= 0 && size != want[name]:
+			return fmt.Errorf("%s has %d bytes in the repository, want %d", objectName(l.ID, name), size, want[name])
 		}
 	}
 	return nil

@@ -49,8 +49,10 @@ type Attempt struct {
 	Finished      time.Time `json:"finished"`
 	Outcome       string    `json:"outcome"`         // OutcomeOK, OutcomeFailed
 	Label         string    `json:"label,omitempty"` // Label.Hash of the backup, which stands for all of it
-	Error         string    `json:"error,omitempty"`
-	Hints         []string  `json:"hints,omitempty"`
+	// Encrypted says that only those can read the rest who have an identity: it is left out.
+	Encrypted bool     `json:"encrypted,omitempty"`
+	Error     string   `json:"error,omitempty"`
+	Hints     []string `json:"hints,omitempty"`
 
 	Hostname      string `json:"hostname"`
 	ServerVersion string `json:"server_version"`
@@ -178,7 +180,7 @@ func (r *Repository) PutAttempt(ctx context.Context, a Attempt) error {
 	}
 	a.FormatVersion = FormatVersion
 	a.Hooks, a.Notifications = nil, nil // PutAround keeps these
-	if err := putJSON(ctx, r.st, attemptName(a.ID), a); err != nil {
+	if err := r.putRecord(ctx, attemptName(a.ID), a); err != nil {
 		return fmt.Errorf("record attempt %s in the history: %w", a.ID, err)
 	}
 	return nil
@@ -188,10 +190,7 @@ func (r *Repository) PutAttempt(ctx context.Context, a Attempt) error {
 // there is none.
 func (r *Repository) attempt(ctx context.Context, id string) (Attempt, error) {
 	var a Attempt
-	b, err := store.ReadAll(ctx, r.st, attemptName(id), maxRecord)
-	if err == nil {
-		err = decodeJSON(b, &a)
-	}
+	err := readRecord(ctx, r, attemptName(id), &a)
 	if err == nil && a.ID != id {
 		err = fmt.Errorf("it is of %q: %w", a.ID, ErrDamaged)
 	}
@@ -278,6 +277,8 @@ type Verification struct {
 	Tool          string    `json:"tool"`
 	Server        string    `json:"server,omitempty"` // version that ran, with DepthBoot
 	OK            bool      `json:"ok"`               // Proves
+	// Encrypted says that only those can read what was found who have an identity.
+	Encrypted bool `json:"encrypted,omitempty"`
 
 	Verdict
 
@@ -324,7 +325,7 @@ func (r *Repository) PutVerification(ctx context.Context, v Verification) error 
 	v.FindingCount = max(v.FindingCount, len(v.Findings))
 	v.Findings = slices.Clone(v.Findings[:min(len(v.Findings), maxFindings)])
 	v.AsOnSource = slices.Clone(v.AsOnSource[:min(len(v.AsOnSource), maxFindings)])
-	if err := putJSON(ctx, r.st, verificationName{v.ID, v.Depth, v.Time, !v.CarriedOut()}.name(), v); err != nil {
+	if err := r.putRecord(ctx, verificationName{v.ID, v.Depth, v.Time, !v.CarriedOut()}.name(), v); err != nil {
 		return fmt.Errorf("record the verification of %s: %w", v.ID, err)
 	}
 	return nil
@@ -374,10 +375,7 @@ func parseVerification(name string) (v verificationName, ok bool) {
 // one of a verification that could not be carried out.
 func (r *Repository) readVerification(ctx context.Context, v verificationName) (*Verification, error) {
 	var record Verification
-	b, err := store.ReadAll(ctx, r.st, v.name(), maxRecord)
-	if err == nil {
-		err = decodeJSON(b, &record)
-	}
+	err := readRecord(ctx, r, v.name(), &record)
 	if err == nil && (record.ID != v.id || record.Depth != v.depth) {
 		err = fmt.Errorf("it is of %q at depth %q: %w", record.ID, record.Depth, ErrDamaged)
 	}

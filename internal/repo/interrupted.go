@@ -157,8 +157,13 @@ func (r *Repository) readOneProgress(ctx context.Context, id string, n int, size
 	switch size, there := sizes[p.Pack.Name]; {
 	case !there:
 		return nil, fmt.Errorf("its pack %s is missing: %w", p.Pack.Name, ErrDamaged)
-	case size != p.Pack.Size:
-		return nil, fmt.Errorf("its pack %s has %d bytes, want %d: %w", p.Pack.Name, size, p.Pack.Size, ErrDamaged)
+	case size != p.Object.Size:
+		return nil, fmt.Errorf("its pack %s has %d bytes, want %d: %w", p.Pack.Name, size, p.Object.Size, ErrDamaged)
+	case (p.Key != "") != r.Encrypted():
+		return nil, fmt.Errorf("its pack %s is not encrypted as the repository is: %w", p.Pack.Name, ErrDamaged)
+	}
+	if _, there := sizes[keyBase]; p.Key != "" && !there {
+		return nil, fmt.Errorf("the key of its pack %s is missing: %w", p.Pack.Name, ErrDamaged)
 	}
 	return p, nil
 }
@@ -168,7 +173,7 @@ func (r *Repository) readOneProgress(ctx context.Context, id string, n int, size
 // draft has adopted.
 func (d *Draft) PutProgress(ctx context.Context, p *Progress) error {
 	d.mu.Lock()
-	p.ID, p.Kind, p.Adopted = d.id, d.Kind(), d.adopted
+	p.ID, p.Kind, p.Adopted, p.Key = d.id, d.Kind(), d.adopted, d.keys[keyBase]
 	object, stored := d.objects[p.Pack.Name]
 	d.progress++
 	name := progressName(d.progress)
@@ -176,17 +181,17 @@ func (d *Draft) PutProgress(ctx context.Context, p *Progress) error {
 	if p.Pack.Name != "" && !stored {
 		return fmt.Errorf("record the progress of %s: pack %s was not stored by this attempt", d.id, p.Pack.Name)
 	}
-	p.Object = object
+	p.Object = object.Object
 	b, err := p.Encode()
 	if err == nil {
-		err = d.put(ctx, name, b)
+		err = d.putClear(ctx, name, b)
 	}
 	if err != nil {
 		return fmt.Errorf("record the progress of %s: %w", d.id, err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.recorded[name], d.recorded[p.Pack.Name] = true, true
+	d.recorded[name], d.recorded[p.Pack.Name], d.recorded[keyBase] = true, true, true
 	return nil
 }
 
@@ -202,7 +207,8 @@ func (d *Draft) Adopt(attempts []Interrupted) {
 		for n := range a.Progress {
 			if o := a.Progress[n].Object; o.Name != "" {
 				o.Name = a.ID + "/" + o.Name
-				d.objects[o.Name] = o
+				d.objects[o.Name] = draftObject{o, a.Progress[n].Pack.Size}
+				d.keys[a.ID+"/"+keyBase] = a.Progress[n].Key
 			}
 		}
 	}

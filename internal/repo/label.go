@@ -34,13 +34,15 @@ type Label struct {
 	Finished     time.Time `json:"finished"`
 	LSN          LSNs      `json:"lsn"`
 	Volume
-	Size      int64    `json:"size"` // bytes of the files that a restore creates
-	Databases int      `json:"databases"`
-	Tables    int      `json:"tables"`
-	Files     int      `json:"files"`
-	Damaged   int      `json:"damaged"` // pages that were damaged in the source
-	Filtered  bool     `json:"filtered"`
-	Objects   []Object `json:"objects"` // all other objects of the backup, by name
+	Size      int64 `json:"size"` // bytes of the files that a restore creates
+	Databases int   `json:"databases"`
+	Tables    int   `json:"tables"`
+	Files     int   `json:"files"`
+	Damaged   int   `json:"damaged"` // pages that were damaged in the source
+	Filtered  bool  `json:"filtered"`
+	// Keys are those with which the objects can be read, none if they are not encrypted.
+	Keys    []LabelKey `json:"keys,omitempty"`
+	Objects []Object   `json:"objects"` // all other objects of the backup, by name
 
 	// Hash is the BLAKE3 of the label as it is stored, 64 hex digits. Since the label has
 	// the hashes of all other objects, and that of the parent's label, it stands for the
@@ -76,12 +78,12 @@ func objectName(id, name string) string {
 }
 
 // newLabel returns the label of a backup with these objects.
-func newLabel(m *Manifest, objects []Object) *Label {
+func newLabel(m *Manifest, objects []Object, keys []LabelKey) *Label {
 	l := &Label{
 		FormatVersion: FormatVersion, ID: m.ID, Kind: m.Kind, Parent: m.Parent, Tool: m.Tool,
 		Started: m.Started, Finished: m.Finished, LSN: m.LSN, Volume: m.Volume,
 		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files), Damaged: len(m.Damaged),
-		Filtered: m.Filter != nil, Objects: objects, Size: m.size(),
+		Filtered: m.Filter != nil, Keys: keys, Objects: objects, Size: m.size(),
 	}
 	return l
 }
@@ -132,7 +134,7 @@ func (l *Label) Validate() error {
 		return err
 	}
 	for _, check := range []func() error{
-		func() error { return checkKinship(l.ID, l.Kind, l.Parent) }, l.checkFacts, l.checkObjects,
+		func() error { return checkKinship(l.ID, l.Kind, l.Parent) }, l.checkFacts, l.checkObjects, l.checkKeyNames,
 	} {
 		if err := check(); err != nil {
 			return fmt.Errorf("label: %w", err)
@@ -256,6 +258,18 @@ func (l *Label) wantObject(name string, b []byte) error {
 		return fmt.Errorf("it is not what the label names: %w", ErrDamaged)
 	}
 	return nil
+}
+
+// names returns the names of all objects of the backup but the label, as Object.Name.
+func (l *Label) names() []string {
+	names := make([]string, 0, len(l.Objects)+len(l.Keys))
+	for i := range l.Objects {
+		names = append(names, l.Objects[i].Name)
+	}
+	for _, k := range l.Keys {
+		names = append(names, k.Name)
+	}
+	return names
 }
 
 // Adopted returns the ids of the interrupted attempts whose objects belong to the backup.

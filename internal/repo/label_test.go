@@ -58,7 +58,7 @@ func TestLabelText(t *testing.T) {
 		{Name: "20261119T230000Z-full/data-0001.pack", Size: packSize, BLAKE3: hashOf([]byte("1"))},
 		{Name: lineageBase, Size: 300, BLAKE3: hashOf([]byte("2"))},
 		{Name: manifestBase, Size: 900, BLAKE3: hashOf([]byte("3"))},
-	})
+	}, nil)
 	b, err := l.encode()
 	must(t, err)
 	golden(t, "label.json", string(b))

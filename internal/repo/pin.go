@@ -98,10 +98,7 @@ func (r *Repository) addPins(ctx context.Context, backups []Summary) error {
 // pin reads a pin, nil if there is none.
 func (r *Repository) pin(ctx context.Context, id string) (*Pin, error) {
 	var pin Pin
-	b, err := store.ReadAll(ctx, r.st, pinName(id), maxRecord)
-	if err == nil {
-		err = decodeJSON(b, &pin)
-	}
+	err := readRecord(ctx, r, pinName(id), &pin)
 	if err == nil && pin.ID != id {
 		err = fmt.Errorf("it is of %q: %w", pin.ID, ErrDamaged)
 	}
@@ -138,7 +135,7 @@ func (r *Repository) Pin(ctx context.Context, id, reason, by string) (*Pin, erro
 		if err != nil {
 			return err
 		}
-		return putJSON(ctx, r.st, pinName(id), pin)
+		return r.putRecord(ctx, pinName(id), pin)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("pin %s: %w", id, err)
@@ -186,7 +183,7 @@ func (r *Repository) whilePinning(ctx context.Context, do func(sure func() error
 // lockPins takes the lock of the pins.
 func (r *Repository) lockPins(ctx context.Context) (lock store.Lock, err error) {
 	for began := time.Now(); ; {
-		lock, err = r.st.Lock(ctx, pinsLock, lockOwner())
+		lock, err = r.st.Lock(ctx, pinsLock, r.lockOwner())
 		if _, held := errors.AsType[*store.LockedError](err); !held || time.Since(began) > pinWait {
 			break
 		}

@@ -1,7 +1,6 @@
 package repo
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -16,6 +15,7 @@ type Progress struct {
 	Kind    string   // of the backup that was being made
 	Parent  string   // "" of a full backup
 	Adopted []string // ids of the interrupted attempts on which it continued, newest first
+	Key     string   // LabelKey.BLAKE3 of the attempt, "" if it is not encrypted
 	Object  Object   // the pack; without a name if nothing had to be stored
 	Pack    pack.Pack
 	Parts   []Part // what of which file was read, and is in the pack as far as it had to be
@@ -33,7 +33,7 @@ type Part struct {
 // What is in a progress object besides the records of a lineage.
 const (
 	progressMagic   = "mbkp"
-	progressVersion = 1
+	progressVersion = 2
 	nameField       = 128     // bytes of the name of a pack
 	flagPartial     = 1       // of a Part
 	minPage         = 1 << 10 // bytes of the smallest page of a tablespace
@@ -59,13 +59,11 @@ func (p *Progress) Encode() ([]byte, error) {
 	for _, id := range p.Adopted {
 		w.text(id, idField)
 	}
+	w.hash(p.Key)
 	w.text(p.Object.Name, nameField)
 	w.i64(p.Object.Size)
-	sum := make([]byte, 32)
-	if _, err := hex.Decode(sum, []byte(p.Object.BLAKE3)); err != nil {
-		return nil, err
-	}
-	w.raw(sum)
+	w.hash(p.Object.BLAKE3)
+	w.i64(p.Pack.Size)
 	w.i64(p.Pack.Raw)
 	w.u32(uint32(len(p.Parts)))
 	for i := range p.Parts {
@@ -129,11 +127,9 @@ func (p *Progress) readRest(r *recordReader) {
 		}
 		p.Adopted = append(p.Adopted, r.text(idField))
 	}
-	p.Object = Object{Name: r.text(nameField), Size: r.i64(), BLAKE3: hex.EncodeToString(r.next(32))}
-	p.Pack = pack.Pack{Name: p.Object.Name, Size: p.Object.Size, Raw: r.i64()}
-	if p.Object.Name == "" && strings.Trim(p.Object.BLAKE3, "0") == "" {
-		p.Object.BLAKE3 = ""
-	}
+	p.Key = r.hash()
+	p.Object = Object{Name: r.text(nameField), Size: r.i64(), BLAKE3: r.hash()}
+	p.Pack = pack.Pack{Name: p.Object.Name, Size: r.i64(), Raw: r.i64()}
 	n = r.u32()
 	if n > maxManifestList {
 		r.fail(fmt.Errorf("%d parts", n))
@@ -194,10 +190,11 @@ func (p *Progress) checkAdopted() error {
 
 func (p *Progress) checkPack() error {
 	switch {
-	case p.Pack.Name != p.Object.Name || p.Pack.Size != p.Object.Size:
+	case p.Pack.Name != p.Object.Name || p.Pack.Size > p.Object.Size,
+		p.Key == "" && p.Pack.Size != p.Object.Size:
 		return fmt.Errorf("pack %q of %d bytes in object %q of %d", p.Pack.Name, p.Pack.Size, p.Object.Name, p.Object.Size)
-	case p.Pack.Raw < 0:
-		return fmt.Errorf("pack for %d bytes", p.Pack.Raw)
+	case p.Pack.Raw < 0 || p.Pack.Size < 0:
+		return fmt.Errorf("pack of %d bytes for %d", p.Pack.Size, p.Pack.Raw)
 	case p.Object == Object{}:
 		return nil
 	case !isPackName(p.Object.Name):
@@ -234,6 +231,7 @@ func (p *Progress) wantSameAttempt(other *Progress) error {
 	a, b := &p.Lineage, &other.Lineage
 	if a.ID != b.ID || a.Checkpoint != b.Checkpoint || a.BootID != b.BootID || a.AriaUUID != b.AriaUUID ||
 		a.Series != b.Series || a.PageSize != b.PageSize || a.Redo != b.Redo || p.Parent != other.Parent ||
+		p.Key != other.Key ||
 		strings.Join(p.Adopted, " ") != strings.Join(other.Adopted, " ") {
 		return errors.New("it is not of the same attempt as the others beside it")
 	}

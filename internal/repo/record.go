@@ -3,9 +3,11 @@ package repo
 import (
 	"bufio"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"mbk/copier/pack"
 )
@@ -35,6 +37,17 @@ func (w *recordWriter) text(s string, size int) {
 	w.u8(uint8(len(s)))
 	w.b = append(w.b, s...)
 	w.b = append(w.b, make([]byte, size-1-len(s))...)
+}
+
+// hash appends a BLAKE3, zeros for "".
+func (w *recordWriter) hash(s string) {
+	sum := make([]byte, 32)
+	if s != "" && !isHash(s) {
+		w.fail(fmt.Errorf("%.100q is no BLAKE3", s))
+	} else if _, err := hex.Decode(sum, []byte(s)); err != nil {
+		w.fail(err)
+	}
+	w.raw(sum)
 }
 
 // list appends a list of numbers, after how many there are.
@@ -115,6 +128,15 @@ func (r *recordReader) text(size int) string {
 		}
 	}
 	return string(b[1 : 1+n])
+}
+
+// hash reads a BLAKE3, "" if it is zeros.
+func (r *recordReader) hash() string {
+	s := hex.EncodeToString(r.next(32))
+	if strings.Trim(s, "0") == "" {
+		return ""
+	}
+	return s
 }
 
 // list reads a list of numbers, nil if there are none.

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"mbk/internal/fault"
+	"mbk/internal/repo/agefile"
 	"mbk/internal/repo/store"
 )
 
@@ -71,9 +72,10 @@ type Config struct {
 	Created       time.Time `json:"created"`
 	Tool          string    `json:"tool"` // "mbk 0.1.0"
 
-	// Recipients are the public keys of those to whom the repository is encrypted.
-	// There are none yet.
-	Recipients []string `json:"recipients"`
+	// Recipients are the public keys of those to whom the repository is encrypted, none if
+	// it is not.
+	Recipients  []string     `json:"recipients"`
+	HistoryKeys []HistoryKey `json:"history_keys,omitempty"` // the last is the one in use
 
 	Capabilities store.Capabilities `json:"capabilities"` // of the store, when the file was written
 }
@@ -93,7 +95,12 @@ type Repository struct {
 	warning sync.Mutex // while it is called
 
 	decoding sync.Mutex // of manifests
-	warned   map[string]bool
+
+	identities  *agefile.Identities
+	keying      sync.Mutex              // while keys are opened
+	keys        map[string]*agefile.Key // of backups and attempts, by their ids
+	historyKeys map[string]*agefile.Key // by Config.HistoryKeys.Recipient; nil: it cannot be opened
+	warned      map[string]bool
 }
 
 // OnWarning makes warner be told, once for each, of objects that cannot be read or
@@ -130,6 +137,24 @@ func Init(ctx context.Context, st store.Store, tool string) (*Repository, error)
 		return nil, fmt.Errorf("make a repository in %s: %w", st, err)
 	}
 	r := blank(st, tool)
+	release, err := r.Lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r, release()
+}
+
+// InitEncrypted is Init for a repository of which all is encrypted to recipients.
+func InitEncrypted(ctx context.Context, st store.Store, tool string, to *agefile.Recipients) (*Repository, error) {
+	if err := wantEmpty(ctx, st); err != nil {
+		return nil, fmt.Errorf("make a repository in %s: %w", st, err)
+	}
+	r := blank(st, tool)
+	key, err := newHistoryKey(to) // which also shows whether the recipients can be used
+	if err != nil {
+		return nil, fmt.Errorf("make a repository in %s: %w", st, err)
+	}
+	r.config.Recipients, r.config.HistoryKeys = to.Texts(), []HistoryKey{key}
 	release, err := r.Lock(ctx)
 	if err != nil {
 		return nil, err
@@ -243,7 +268,7 @@ func (r *Repository) write(ctx context.Context) error {
 // holder. The lock ends with release or with the process; it can be lost before, see
 // LockLost.
 func (r *Repository) Lock(ctx context.Context) (release func() error, err error) {
-	lock, err := r.st.Lock(ctx, lockName, lockOwner())
+	lock, err := r.st.Lock(ctx, lockName, r.lockOwner())
 	if err != nil {
 		return nil, fmt.Errorf("lock repository %s: %w", r.st, err)
 	}
@@ -276,11 +301,15 @@ func (r *Repository) LockLost() <-chan struct{} {
 	return r.lock.Lost()
 }
 
-// lockOwner is what this process says of itself to whoever finds a lock held.
-func lockOwner() string {
+// lockOwner is what this process says of itself to whoever finds a lock held. In an
+// encrypted repository that names no host.
+func (r *Repository) lockOwner() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown host" // the lock does not depend on its text
+	}
+	if r.Encrypted() {
+		host = "mbk"
 	}
 	return fmt.Sprintf("%s pid %d since %s", host, os.Getpid(), time.Now().UTC().Format(time.RFC3339))
 }

@@ -89,6 +89,11 @@ func (l askingLock) Confirm(ctx context.Context) error {
 	return err
 }
 
+// put makes an object of b.
+func (d *Draft) put(ctx context.Context, name string, b []byte) error {
+	return d.Put(ctx, name, writing(b))
+}
+
 // packSize is the size of every pack of a test.
 const packSize = 1000
 

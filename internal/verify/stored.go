@@ -48,6 +48,11 @@ func (d *storedDepth) run(ctx context.Context) error {
 	d.meter.End()
 	named := 0
 	for i := range members {
+		if f, err := damageOf(members[i].CheckKeys(ctx)); f != nil {
+			d.add(*f)
+		} else if err != nil {
+			return err
+		}
 		strangers, err := members[i].Strangers(ctx)
 		if err != nil {
 			return err
@@ -72,7 +77,7 @@ func (d *storedDepth) objects(ctx context.Context, objects [][]repo.Object) erro
 	group, reading := errgroup.WithContext(ctx)
 	group.SetLimit(d.o.Workers)
 	for i, member := range d.chain.Members() {
-		packs := counted{member.From, d.meter}
+		packs := counted{member.Stored, d.meter}
 		for _, o := range objects[i] {
 			group.Go(func() error {
 				err := pack.CheckHash(reading, packs, o.Name, o.Size, o.BLAKE3)

@@ -120,13 +120,17 @@ func refused(err error) bool {
 	_, objections := errors.AsType[*restore.ObjectionsError](err)
 	_, busy := errors.AsType[*restore.BusyError](err)
 	_, unknown := errors.AsType[*repo.UnknownError](err)
-	return objections || busy || unknown
+	return objections || busy || unknown || repo.Concealed(err)
 }
 
 // run goes from depth to depth.
 func (v *verification) run(ctx context.Context) error {
 	var err error
 	v.chain, err = v.o.Repository.Chain(ctx, v.report.ID)
+	if v.o.Depth == repo.DepthStored && repo.Concealed(err) {
+		v.note("the manifest is encrypted, and was not read: no identity was given that opens it")
+		v.chain, err = v.o.Repository.StoredChain(ctx, v.report.ID)
+	}
 	if errors.Is(err, repo.ErrDamaged) {
 		of := v.report.ID
 		if broken, ok := errors.AsType[*repo.ChainError](err); ok {
@@ -166,6 +170,9 @@ func (v *verification) run(ctx context.Context) error {
 	}
 	for _, p := range v.m.Damaged {
 		v.add(repo.Finding{File: p.File, Problem: fmt.Sprintf("page %d was damaged on the source", p.Page)})
+	}
+	if label, err := v.chain.Backup().Label(); err == nil && label.Damaged > len(v.m.Damaged) { // no manifest was read
+		v.add(repo.Finding{Problem: fmt.Sprintf("%d pages were damaged on the source", label.Damaged)})
 	}
 	return nil
 }

@@ -33,6 +33,7 @@ var rank = map[string]int{
 	"mbk/internal/innodb":               1,
 	"mbk/internal/aria":                 1,
 	"mbk/internal/repo/store":           1,
+	"mbk/internal/repo/agefile":         1,
 	"mbk/internal/job/hook":             1,
 	"mbk/internal/job/notify":           1,
 	"mbk/internal/test/executable":      0,
@@ -74,6 +75,7 @@ var rank = map[string]int{
 var only = map[string][]string{
 	"github.com/go-sql-driver/mysql": {"mbk/stage", "mbk/internal/test/mariadbtest"},
 	"github.com/klauspost/compress":  {"mbk/copier/pack"},
+	"filippo.io/age":                 {"mbk/internal/repo/agefile"},
 	"github.com/urfave/cli":          {"mbk/internal/cli", "mbk/internal/cli/options"},
 	"github.com/schollz/progressbar": {"mbk/internal/ui"},
 	"golang.org/x/term":              {"mbk/internal/cli", "mbk/internal/ui"},
