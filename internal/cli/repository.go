@@ -30,7 +30,7 @@ func (o *repository) bind(s *options.Set, u *ui.UI) {
 // bindIdentities adds the option of commands that read what may be encrypted.
 func (o *repository) bindIdentities(s *options.Set) {
 	s.Strings(&o.identities, "identity",
-		"decrypt with the identity in `FILE`, of age or OpenSSH; may be repeated")
+		"decrypt with the identity in `FILE`; repeatable")
 }
 
 // mostWarnings limits warnings about objects of a repository.

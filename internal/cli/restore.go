@@ -55,7 +55,7 @@ func (o *restoreOptions) bind(s *options.Set, u *ui.UI) {
 	s.Bool(&o.upgrade, "upgrade",
 		"bring the data to the newer release series of MariaDB that is on this machine, with its mariadb-upgrade")
 	s.String(&o.upgradeWith, "upgrade-with", "", "the same, with the server program `FILE` of the newer series")
-	s.Bool(&o.dryRun, "dry-run", "print the plan and every objection, change nothing")
+	s.Bool(&o.dryRun, "dry-run", "print the plan and every objection only")
 	s.String(&o.owner, "owner", "", "give the files to `USER[:GROUP]` (default: the target's owner, else mysql)")
 	threadsOption(s, &o.threads, "extract with `N` threads (default: six more than CPUs)")
 	rare.Bool(&o.keepOnFailure, "keep-on-failure", "leave the scratch folder of a failed restore for a look")
