@@ -69,7 +69,7 @@ func Get(ctx context.Context, series string) (Dist, error) {
 	if series == SystemSeries {
 		return systemDist(ctx)
 	}
-	cache, err := cacheFolder()
+	cache, err := CacheFolder()
 	if err != nil {
 		return Dist{}, err
 	}
@@ -124,9 +124,9 @@ func newDist(ctx context.Context, series string, folders ...string) (Dist, error
 	return d, nil
 }
 
-// cacheFolder returns the folder that holds servers and template data
+// CacheFolder returns the folder that holds programs of servers and template data
 // directories for all test processes of this user.
-func cacheFolder() (string, error) {
+func CacheFolder() (string, error) {
 	folder := os.Getenv("MBK_TEST_SERVERS")
 	if folder == "" && os.Geteuid() == 0 {
 		folder = "/var/cache/mbk-test"

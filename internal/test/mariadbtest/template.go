@@ -104,7 +104,7 @@ func logsIn(datadir string) string {
 // templateDatadir returns the cached data directory of this shape. A lock on a
 // file lets only one process make it; it appears by a rename, whole.
 func templateDatadir(ctx context.Context, d Dist, shape []string) (_ string, err error) {
-	cache, err := cacheFolder()
+	cache, err := CacheFolder()
 	if err != nil {
 		return "", err
 	}

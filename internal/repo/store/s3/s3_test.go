@@ -1,0 +1,541 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+
+	"mbk/internal/fault"
+	"mbk/internal/hint"
+	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/lease"
+	"mbk/internal/repo/store/storetest"
+	"mbk/internal/test/s3test"
+)
+
+// quick are limits with which nothing takes long.
+func quick() limits {
+	return limits{
+		connect: time.Second, answer: time.Second, complete: time.Second, stall: time.Second,
+		opening: time.Second, patience: 10 * time.Second, pause: 10 * time.Millisecond, longest: 200 * time.Millisecond,
+		orphan: time.Hour, lookAgain: 100 * time.Millisecond,
+		lease: lease.Times{
+			Renew: 200 * time.Millisecond, Hold: 5 * time.Second, Dead: 6 * time.Second, Poll: 20 * time.Millisecond,
+		},
+	}
+}
+
+// environment has the credentials that a test server accepts, and nothing else that counts.
+func environment(t *testing.T) {
+	t.Helper()
+	t.Setenv("AWS_ACCESS_KEY_ID", s3test.AccessKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", s3test.SecretKey)
+	for _, name := range []string{"AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_REGION", "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE"} {
+		t.Setenv(name, "")
+	}
+}
+
+// openAt opens a store at an endpoint, below a prefix.
+func openAt(t *testing.T, endpoint, prefix string, change ...func(*Options, *limits)) *Store {
+	t.Helper()
+	o, l := Options{
+		Endpoint: endpoint, AllowHTTP: true, PartSize: MinPartSize, Region: "us-east-1",
+		CredentialsFile: s3test.CredentialsFile(t),
+	}, quick()
+	for _, c := range change {
+		c(&o, &l)
+	}
+	s, err := open(t.Context(), "s3://"+s3test.Bucket+"/"+prefix, o, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestStore(t *testing.T) {
+	t.Parallel()
+	server := s3test.New(t)
+	for _, checksum := range []string{ChecksumCRC32C, ChecksumMD5} {
+		t.Run(checksum, func(t *testing.T) {
+			n := 0
+			storetest.Run(t, func(t *testing.T) store.Store {
+				n++
+				return openAt(t, server.Endpoint(), fmt.Sprintf("%s/%d", checksum, n),
+					func(o *Options, _ *limits) { o.Checksum = checksum })
+			})
+		})
+	}
+	t.Run("without conditional writes", func(t *testing.T) {
+		n := 0
+		storetest.Run(t, func(t *testing.T) store.Store {
+			n++
+			s := openAt(t, server.Endpoint(), fmt.Sprintf("unconditional/%d", n))
+			s.conditional = new(bool)
+			return s
+		})
+	})
+}
+
+// content returns bytes that are not the same anywhere.
+func content(size int) []byte {
+	b := make([]byte, size)
+	rand.Read(b) // never fails
+	return b
+}
+
+// putPieces writes an object in pieces that do not fit its parts.
+func putPieces(ctx context.Context, s *Store, name string, b []byte) error {
+	return s.Put(ctx, name, func(w io.Writer) error {
+		for rest := b; len(rest) > 0; {
+			n, err := w.Write(rest[:min(len(rest), 700_001)])
+			if err != nil {
+				return err
+			}
+			rest = rest[n:]
+		}
+		return nil
+	})
+}
+
+func wantContent(t *testing.T, s *Store, name string, want []byte) {
+	t.Helper()
+	got, err := store.ReadAll(t.Context(), s, name, 64<<20)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%s has %d bytes, %v; want the %d that were written", name, len(got), err, len(want))
+	}
+}
+
+// wantNoUploads fails the test if there are parts of objects that are not complete.
+func wantNoUploads(t *testing.T, s *Store) {
+	t.Helper()
+	if all, err := s.unfinished(t.Context(), s.root); err != nil || len(all) > 0 {
+		t.Errorf("unfinished uploads: %d, %v", len(all), err)
+	}
+}
+
+// Objects of all lengths around the parts.
+func TestPutParts(t *testing.T) {
+	t.Parallel()
+	s := openAt(t, s3test.New(t).Endpoint(), "parts")
+	for _, size := range []int{0, 1, MinPartSize - 1, MinPartSize, MinPartSize + 1, 3*MinPartSize + 12345} {
+		want := content(size)
+		if err := putPieces(t.Context(), s, "x", want); err != nil {
+			t.Fatalf("%d bytes: %v", size, err)
+		}
+		wantContent(t, s, "x", want)
+	}
+	wantNoUploads(t, s)
+	if s.memory.used != 0 || len(s.uploads) != 0 {
+		t.Errorf("after all is written: %d parts in memory, %d uploads", s.memory.used, len(s.uploads))
+	}
+}
+
+// is matches requests by method and query: a part of an object has "partNumber".
+func is(method, query string) func(*http.Request) bool {
+	return func(r *http.Request) bool {
+		asked := r.URL.RawQuery
+		return r.Method == method && (query == asked || query != "" && strings.Contains(asked, query))
+	}
+}
+
+// Whatever goes wrong once or twice with a request, the work is done, and right.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	server := s3test.New(t)
+	proxy := s3test.NewProxy(t, server)
+	s := openAt(t, proxy.Endpoint, "faults", func(_ *Options, l *limits) {
+		l.answer, l.complete, l.stall = 500*time.Millisecond, 500*time.Millisecond, 500*time.Millisecond
+	})
+	small, large := content(30_000), content(2*MinPartSize+54321)
+	if err := putPieces(t.Context(), s, "large", large); err != nil {
+		t.Fatal(err)
+	}
+	put := func(b []byte) func(t *testing.T) {
+		return func(t *testing.T) {
+			if err := putPieces(t.Context(), s, "new", b); err != nil {
+				t.Errorf("Put: %v", err)
+			}
+			wantContent(t, s, "new", b)
+		}
+	}
+	lost := []s3test.Fault{
+		s3test.InternalError, s3test.SlowDown, s3test.BadGateway, s3test.Conflict, s3test.LoseAnswer, s3test.Hang,
+	}
+	sent := append([]s3test.Fault{s3test.CutRequest}, lost...)  // something with a body
+	got := append([]s3test.Fault{s3test.CutAnswer}, lost...)    // something that is answered with a body
+	made := append([]s3test.Fault{s3test.ErrorIn200}, got...)   // with a document
+	read := append([]s3test.Fault{s3test.HangInAnswer}, got...) // with much
+	for _, c := range []struct {
+		name   string
+		match  func(*http.Request) bool
+		faults []s3test.Fault
+		work   func(t *testing.T)
+	}{
+		{"put whole", is("PUT", ""), sent, put(small)},
+		{"begin an upload", is("POST", "uploads="), made, put(large)},
+		{"send a part", is("PUT", "partNumber=2"), append(sent, s3test.ErrorIn200), put(large)},
+		{"send the last part", is("PUT", "partNumber=3"), sent, put(large)},
+		{"complete an upload", is("POST", "uploadId="), made, put(large)},
+		{"look at what was uploaded", is("HEAD", ""), lost, put(large)},
+		{"read", is("GET", ""), append(read, s3test.Slow), func(t *testing.T) { wantContent(t, s, "large", large) }},
+		{"list", is("GET", "list-type=2"), read, func(t *testing.T) {
+			if list, err := s.List(t.Context(), "l"); err != nil || len(list) != 1 || list[0].Size != int64(len(large)) {
+				t.Errorf("List = %+v, %v", list, err)
+			}
+		}},
+		{"delete", is("DELETE", ""), lost, func(t *testing.T) {
+			if err := s.Delete(t.Context(), "new"); err != nil {
+				t.Errorf("Delete: %v", err)
+			}
+		}},
+	} {
+		for i, f := range c.faults {
+			t.Run(c.name+": "+string(f), func(t *testing.T) {
+				times := 1 + i%2
+				if c.name == "complete an upload" {
+					times = 1 // what was done is noticed
+				}
+				proxy.Break(f, times, c.match)
+				c.work(t)
+				if proxy.Hits() != times {
+					t.Errorf("%d requests failed, want %d", proxy.Hits(), times)
+				}
+				if c.name == "begin an upload" { // some begin, and nobody knows
+					openAt(t, server.Endpoint(), "faults", func(_ *Options, l *limits) { l.orphan = 0 }).SweepTemp(t.Context(), "")
+				}
+				wantNoUploads(t, s)
+			})
+		}
+	}
+}
+
+// A failure that does not pass ends the work in time, and nothing is left of it.
+func TestLastingFaults(t *testing.T) {
+	t.Parallel()
+	server := s3test.New(t)
+	proxy := s3test.NewProxy(t, server)
+	s := openAt(t, proxy.Endpoint, "lasting", func(_ *Options, l *limits) {
+		l.answer, l.complete, l.stall = 300*time.Millisecond, 300*time.Millisecond, 300*time.Millisecond
+		l.patience = 500 * time.Millisecond
+	})
+	large := content(2*MinPartSize + 1)
+	for _, f := range []s3test.Fault{s3test.SlowDown, s3test.Forbidden, s3test.CutRequest, s3test.Hang} {
+		for name, match := range map[string]func(*http.Request) bool{
+			"begin": is("POST", "uploads="), "part": is("PUT", "partNumber=1"), "complete": is("POST", "uploadId="),
+		} {
+			t.Run(name+": "+string(f), func(t *testing.T) {
+				proxy.Break(f, 1000, match)
+				err := putPieces(t.Context(), s, "x", large)
+				var explained *Error
+				if !errors.As(err, &explained) || !strings.Contains(err.Error(), "s3://backups/lasting") {
+					t.Errorf("Put = %v", err)
+				}
+				advice := hint.Attached(err)
+				config := fault.Of(err) == fault.Config
+				if config != (f == s3test.Forbidden) || (advice == nil) != (f == s3test.SlowDown) {
+					t.Errorf("Put = %v, of kind %v, with the advice %q", err, fault.Of(err), advice)
+				}
+				proxy.Break("", 0, nil)
+				if list, err := s.List(t.Context(), ""); err != nil || len(list) > 0 {
+					t.Errorf("List = %v, %v, want nothing", list, err)
+				}
+				wantNoUploads(t, s)
+			})
+		}
+	}
+	if err := putPieces(t.Context(), s, "x", large); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Break(s3test.CutRequest, 1000, is("GET", ""))
+	if _, err := store.ReadAll(t.Context(), s, "x", 64<<20); err == nil || errors.Is(err, io.ErrUnexpectedEOF) ||
+		fault.Of(err) == fault.Damage {
+		t.Errorf("reading with cut connections: %v, of kind %v", err, fault.Of(err))
+	}
+}
+
+// The store is killed in the middle of an upload and started again.
+func TestRestartInUpload(t *testing.T) {
+	t.Parallel()
+	server := s3test.New(t)
+	s := openAt(t, server.Endpoint(), "restart")
+	want := content(4*MinPartSize + 99)
+	err := s.Put(t.Context(), "x", func(w io.Writer) error {
+		for i := range 4 {
+			if _, err := w.Write(want[i*MinPartSize : (i+1)*MinPartSize]); err != nil {
+				return err
+			}
+			if i == 1 {
+				server.Kill()
+				time.AfterFunc(500*time.Millisecond, func() { server.Start(t) })
+			}
+		}
+		_, err := w.Write(want[4*MinPartSize:])
+		return err
+	})
+	if err != nil {
+		t.Fatalf("Put: %v", err)
+	}
+	wantContent(t, s, "x", want)
+}
+
+// A store that is gone in the middle of a reading is waited for; an object that was
+// replaced meanwhile is not read on.
+func TestRestartInReading(t *testing.T) {
+	t.Parallel()
+	server := s3test.New(t)
+	s := openAt(t, server.Endpoint(), "reading")
+	want := content(24 << 20) // more than what the connection holds
+	if err := putPieces(t.Context(), s, "x", want); err != nil {
+		t.Fatal(err)
+	}
+	for _, replaced := range []bool{false, true} {
+		r, err := s.Open(t.Context(), "x", 0, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := make([]byte, 1<<20)
+		if _, err := io.ReadFull(r, begin); err != nil {
+			t.Fatal(err)
+		}
+		server.Kill()
+		server.Start(t)
+		if replaced {
+			if err := putPieces(t.Context(), s, "x", content(24<<20)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rest, err := io.ReadAll(r)
+		_ = r.Close()
+		if same := bytes.Equal(append(begin, rest...), want); same == replaced || (err == nil) == replaced {
+			t.Errorf("replaced %v: %d bytes, %v, as written: %v", replaced, len(rest), err, same)
+		}
+	}
+}
+
+// What a killed writer leaves is swept when nobody has worked on it for long enough.
+func TestSweepTemp(t *testing.T) {
+	t.Parallel()
+	server := s3test.New(t)
+	s := openAt(t, server.Endpoint(), "sweep")
+	other := openAt(t, server.Endpoint(), "sweep")
+	began := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { // never killed in a test: its process would be ours
+		ended <- other.Put(ctx, "b/x", func(w io.Writer) error {
+			_, err := w.Write(content(2*MinPartSize + 1))
+			close(began)
+			<-ctx.Done()
+			return errors.Join(err, ctx.Err())
+		})
+	}()
+	<-began
+	wantSwept := func(by *Store, prefix string, want ...string) {
+		t.Helper()
+		got, err := by.SweepTemp(t.Context(), prefix)
+		if err != nil || strings.Join(got, " ") != strings.Join(want, " ") {
+			t.Errorf("SweepTemp(%q) = %q, %v; want %q", prefix, got, err, want)
+		}
+	}
+	wantSwept(s, "")
+	s.limits.orphan, other.limits.orphan = 0, 0
+	wantSwept(other, "") // knows that it is at work
+	wantSwept(s, "a/")
+	wantSwept(s, "b/", "b/x")
+	wantNoUploads(t, s)
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("Put = %v", err)
+	}
+	if list, err := s.List(t.Context(), ""); err != nil || len(list) > 0 {
+		t.Errorf("List = %v, %v", list, err)
+	}
+}
+
+// Two stores race for an object, many times: one of them makes it.
+func TestCreateRace(t *testing.T) {
+	t.Parallel()
+	server := s3test.New(t)
+	a, b := openAt(t, server.Endpoint(), "race"), openAt(t, server.Endpoint(), "race")
+	if can, err := a.probe(t.Context()); !can || err != nil {
+		t.Fatalf("versitygw honours conditions: %v, %v", can, err)
+	}
+	for i := range 20 {
+		won := make(chan error, 2)
+		for _, s := range []*Store{a, b} {
+			go func() { won <- s.create(t.Context(), s.key(fmt.Sprint("o", i)), []byte(fmt.Sprintf("%p", s))) }()
+		}
+		one, two := <-won, <-won
+		if (one == nil) == (two == nil) || !errors.Is(errors.Join(one, two), fs.ErrExist) {
+			t.Errorf("race %d: %v, %v; want one to win", i, one, two)
+		}
+	}
+}
+
+// Requests whose answers are wrong are noticed.
+func TestWrongAnswers(t *testing.T) {
+	r := reader{offset: 10, end: 20}
+	for text, want := range map[string]int64{
+		"bytes 10-19/100": 20, "bytes 10-12/13": 13, "": -1, "bytes 0-19/100": -1, "bytes 10-20/100": -1,
+		"bytes 10-9/100": -1, "bytes */100": -1,
+	} {
+		end, err := r.answered(true, 5, http.Header{"Content-Range": {text}})
+		if want < 0 && !errors.Is(err, errWrongAnswer) || want >= 0 && (end != want || err != nil) {
+			t.Errorf("%q: %d, %v, want %d", text, end, err, want)
+		}
+	}
+	if err := (&bounded{endless{}}).read(); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("an endless list: %v", err)
+	}
+}
+
+// endless answers with a body that has no end.
+type endless struct{}
+
+func (endless) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: 200, Body: io.NopCloser(zeros{})}, nil
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+func (b *bounded) read() error {
+	r, err := http.NewRequest(http.MethodGet, "http://x/?list-type=2", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := b.RoundTrip(r)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, answer.Body)
+	return err
+}
+
+// What is wrong with the call is said at once, and no secret is in it.
+func TestOpenErrors(t *testing.T) {
+	environment(t)
+	server := s3test.New(t)
+	noHome := t.TempDir()
+	for name, c := range map[string]struct {
+		url    string
+		change func(*Options)
+		env    map[string]string
+		want   string
+		kind   fault.Kind
+	}{
+		"no bucket": {url: "s3://not-there/x", want: "NoSuchBucket", kind: fault.Config},
+		"wrong key": {env: map[string]string{"AWS_ACCESS_KEY_ID": "nobody"}, want: "No user exists",
+			kind: fault.Config},
+		"wrong secret": {env: map[string]string{"AWS_SECRET_ACCESS_KEY": "hush-hush"}, want: "SignatureDoesNotMatch",
+			kind: fault.Config},
+		"plain http": {change: func(o *Options) { o.AllowHTTP = false }, want: "not encrypted", kind: fault.Config},
+		"TLS expected": {change: func(o *Options) { o.Endpoint = server.Addr }, want: "HTTP response to HTTPS",
+			kind: fault.Config},
+		"nobody listens": {change: func(o *Options) { o.Endpoint = "http://127.0.0.1:1" }, want: "connection refused",
+			kind: fault.Failed},
+		"secrets in URL": {url: "s3://me:hush-hush@bucket/x", want: "more in it than a bucket", kind: fault.Config},
+		"options in URL": {url: "s3://bucket/x?endpoint=hush-hush", want: "more in it than a bucket", kind: fault.Config},
+		"secrets in server": {change: func(o *Options) { o.Endpoint = "https://me:hush-hush@host" }, want: "is not HOST",
+			kind: fault.Config},
+		"profile": {change: func(o *Options) { o.Profile = "night" }, want: `profile "night"`, kind: fault.Config},
+		"missing file": {change: func(o *Options) { o.CredentialsFile = "/not/there" }, want: "no such file",
+			kind: fault.Config},
+		"nothing set": {env: map[string]string{"AWS_ACCESS_KEY_ID": "", "HOME": noHome, "AWS_EC2_METADATA_DISABLED": "true"},
+			want: "tried $AWS_ACCESS_KEY_ID with $AWS_SECRET_ACCESS_KEY: not set; profile", kind: fault.Config},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := Options{Endpoint: server.Endpoint(), AllowHTTP: true}
+			if c.change != nil {
+				c.change(&o)
+			}
+			for name, value := range c.env {
+				t.Setenv(name, value)
+			}
+			url := first(c.url, "s3://"+s3test.Bucket+"/x")
+			began := time.Now()
+			_, err := open(t.Context(), url, o, quick())
+			if err == nil || !strings.Contains(err.Error(), c.want) || fault.Of(err) != c.kind {
+				t.Fatalf("Open = %v, of kind %v; want %q", err, fault.Of(err), c.want)
+			}
+			told := err.Error() + fmt.Sprint(hint.Strings(hint.Attached(err)))
+			if strings.Contains(told, "hush-hush") || strings.Contains(told, s3test.SecretKey) {
+				t.Errorf("a secret is told: %s", told)
+			}
+			if c.kind == fault.Config && len(hint.Attached(err)) == 0 {
+				t.Errorf("no advice on %v", err)
+			}
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+}
+
+// A metadata service that does not answer is not waited for for long.
+func TestCredentialsAreBounded(t *testing.T) {
+	environment(t)
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "")
+	creds, err := Options{}.credentials()
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	_, err = creds.GetWithContext(nil)
+	if err == nil || !strings.Contains(err.Error(), "the metadata service of EC2: ") {
+		t.Errorf("credentials: %v", err)
+	}
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func TestURL(t *testing.T) {
+	for text, want := range map[string]string{
+		"s3://bucket": "bucket|", "s3://bucket/": "bucket|", "s3://bucket/a/b": "bucket|a/b/", "s3://bucket/a/": "bucket|a/",
+		"s3://b1/": "", "s3://bucket//a": "", "s3://bucket/../a": "", "s3://": "", "s3:///a": "", "s3://Bucket/a": "",
+		"s3://bucket:9000/a": "", "http://bucket/a": "", "s3://bucket/a b": "",
+	} {
+		bucket, prefix, err := ParseURL(text)
+		if got := bucket + "|" + prefix; err == nil && got != want || err != nil && want != "" {
+			t.Errorf("ParseURL(%q) = %q, %v; want %q", text, got, err, want)
+		}
+	}
+}
+
+func TestPartSizes(t *testing.T) {
+	var total int64
+	for n := range 10_000 {
+		total += Options{}.partSize(n + 1)
+	}
+	if one := (Options{}).partSize(1000); one != 16<<20 || total < 5<<40 {
+		t.Errorf("part 1000 has %d bytes, 10,000 parts have %d", one, total)
+	}
+	if largest := (Options{PartSize: MaxPartSize}).partSize(9999); largest > 5<<30 {
+		t.Errorf("a part of %d bytes", largest)
+	}
+}
+
+func TestFull(t *testing.T) {
+	s := &Store{bucket: "b"}
+	for code, full := range map[string]bool{"QuotaExceeded": true, "XMinioStorageFull": true, "InternalError": false} {
+		var none *store.NoSpaceError
+		if err := s.explain("write x", minio.ErrorResponse{Code: code, StatusCode: 500}); errors.As(err, &none) != full {
+			t.Errorf("%s: %v", code, err)
+		}
+	}
+}

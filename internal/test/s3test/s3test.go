@@ -1,0 +1,162 @@
+// Package s3test runs versitygw, an object store that speaks S3, for tests. Its program is
+// built once and kept beside the test servers of package mariadbtest.
+package s3test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"mbk/internal/test/mariadbtest"
+)
+
+// version of versitygw.
+const version = "v1.8.0"
+
+// Credentials that every Server accepts.
+const (
+	AccessKey = "mbk-test-access"
+	SecretKey = "mbk-test-secret-key"
+)
+
+// Bucket is a bucket that every Server has.
+const Bucket = "backups"
+
+// Server is a running store with its objects in a folder. It ends with the test, and with
+// the process. Its methods may not be called concurrently.
+type Server struct {
+	Addr string // 127.0.0.1:PORT
+	Dir  string // the objects are files in Dir/BUCKET
+
+	program string
+	command *exec.Cmd
+	log     *os.File
+}
+
+// New starts a server.
+func New(t testing.TB) *Server {
+	t.Helper()
+	program, err := build(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{Addr: freeAddress(t), Dir: t.TempDir(), program: program}
+	if err := os.Mkdir(filepath.Join(s.Dir, Bucket), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if s.log, err = os.Create(filepath.Join(t.TempDir(), "versitygw.log")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.Kill()
+		if text, err := os.ReadFile(s.log.Name()); t.Failed() && err == nil {
+			t.Logf("end of the log of versitygw:\n%s", text[max(0, len(text)-4000):])
+		}
+		_ = s.log.Close()
+	})
+	s.Start(t)
+	return s
+}
+
+// CredentialsFile writes a file of profiles with the credentials of every Server.
+func CredentialsFile(t testing.TB) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "credentials")
+	text := "[default]\naws_access_key_id = " + AccessKey + "\naws_secret_access_key = " + SecretKey + "\n"
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// Endpoint is the URL of the server.
+func (s *Server) Endpoint() string { return "http://" + s.Addr }
+
+// Start starts the server again after Kill, at the same address.
+func (s *Server) Start(t testing.TB) {
+	t.Helper()
+	s.command = exec.Command(s.program, "--port", s.Addr, "--quiet", "posix", s.Dir)
+	s.command.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+AccessKey, "ROOT_SECRET_KEY="+SecretKey)
+	s.command.Stdout, s.command.Stderr = s.log, s.log
+	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for until := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		c, err := net.DialTimeout("tcp", s.Addr, time.Second)
+		if err == nil {
+			_ = c.Close()
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("versitygw does not listen: %v", err)
+		}
+	}
+}
+
+// Kill ends the server at once.
+func (s *Server) Kill() {
+	if s.command != nil && s.command.Process != nil {
+		_ = s.command.Process.Kill() // it may have ended
+		_ = s.command.Wait()
+	}
+	s.command = nil
+}
+
+// freeAddress returns an address that nobody listens on.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // nobody has connected
+	return l.Addr().String()
+}
+
+// build returns the program, which it builds if it is not there yet. That takes minutes.
+func build(ctx context.Context) (string, error) {
+	cache, err := mariadbtest.CacheFolder()
+	if err != nil {
+		return "", err
+	}
+	folder := filepath.Join(cache, "versitygw-"+version)
+	program := filepath.Join(folder, "versitygw")
+	if _, err := os.Stat(program); err == nil {
+		return program, nil
+	}
+	lock, err := os.OpenFile(folder+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return "", fmt.Errorf("build versitygw: %w", err)
+	}
+	defer lock.Close() //nolint:errcheck // it ends the lock
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", fmt.Errorf("build versitygw: %w", err)
+	}
+	if _, err := os.Stat(program); err == nil {
+		return program, nil // another process was faster
+	}
+	temp, err := os.MkdirTemp(cache, ".versitygw-")
+	if err != nil {
+		return "", fmt.Errorf("build versitygw: %w", err)
+	}
+	defer os.RemoveAll(temp) //nolint:errcheck // it was renamed, or the next one makes another
+	install := exec.CommandContext(ctx, "go", "install", "-trimpath", "-ldflags=-s -w",
+		"github.com/versity/versitygw/cmd/versitygw@"+version)
+	install.Dir = temp // outside of this module
+	install.Env = append(os.Environ(), "GOBIN="+temp, "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := install.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build versitygw: %w:\n%s", err, out)
+	}
+	if err := errors.Join(os.Chmod(temp, 0o755), os.Rename(temp, folder)); err != nil {
+		return "", fmt.Errorf("build versitygw: %w", err)
+	}
+	return program, nil
+}
