@@ -60,6 +60,7 @@ const (
 	categoryNotification = "Notification"
 	categoryHooks        = "Hooks"
 	categoryFilter       = "Filter (* and ? are wildcards; each may be repeated)"
+	categoryS3           = "S3 repositories"
 	categoryConnection   = "Connection (as in MariaDB's own programs)"
 )
 

@@ -595,9 +595,9 @@ func TestHelp(t *testing.T) {
 	}
 	mbk(t, "help", "backups").wantRefusal(t, 2, `"mbk --help" lists the commands`, `no command "backups"`)
 	for command, text := range help {
-		wantHelp(t, command, text, 55)
+		wantHelp(t, command, text, 65)
 		if command != "" {
-			wantHelp(t, command, long[command], 165)
+			wantHelp(t, command, long[command], 200)
 		}
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"mbk/internal/cli/options"
@@ -12,19 +14,36 @@ import (
 	"mbk/internal/repo"
 	"mbk/internal/repo/store"
 	"mbk/internal/repo/store/folder"
+	"mbk/internal/repo/store/s3"
 	"mbk/internal/ui"
 )
 
 // repository is the option of commands that need a repository.
 type repository struct {
-	path       string   // as the user names it
+	path       string   // as the user names it: a folder or a URL
 	identities []string // files of identities, of commands that read what may be encrypted
+	s3         s3Options
 	ui         *ui.UI
 }
 
 func (o *repository) bind(s *options.Set, u *ui.UI) {
 	o.ui = u
-	s.String(&o.path, "repo", "", "`FOLDER` that holds this server's backups").WithShort("r")
+	s.String(&o.path, "repo", "", "`FOLDER` or s3://BUCKET/PREFIX that holds this server's backups").WithShort("r")
+	o.s3.bind(s)
+}
+
+// opener opens the store of a repository that is named by a URL.
+type opener struct {
+	check func(url string) error // says whether it is one, without any secret in the message
+	open  func(o repository, ctx context.Context) (store.Store, error)
+}
+
+// openers returns how repositories are opened, by the scheme of their URL. What has none
+// is a folder.
+func openers() map[string]opener {
+	return map[string]opener{
+		"s3": {func(url string) error { _, _, err := s3.ParseURL(url); return err }, repository.openS3},
+	}
 }
 
 // bindIdentities adds the option of commands that read what may be encrypted.
@@ -76,11 +95,24 @@ func (o repository) openOrNew(ctx context.Context) (*repo.Repository, error) {
 	})
 }
 
-// named returns an error unless a repository is named.
+// named returns an error unless a repository is named, by a path or by a URL that mbk knows.
 func (o repository) named() error {
 	if o.path == "" {
 		return hint.Wrap(usagef("no repository is named"),
 			"name it with "+hint.Option("repo")+" FOLDER, in $MBK_REPO, or as repo= in group [mbk] of an option file")
+	}
+	scheme, _, isURL := strings.Cut(o.path, "://")
+	if !isURL {
+		return nil
+	}
+	kind, known := openers()[scheme]
+	if !known {
+		return hint.Wrap(usagef("%s: mbk has no repositories at %q", hint.Option("repo"), scheme+"://"),
+			hint.Text("name a folder, or a URL that begins with "+
+				strings.Join(slices.Sorted(maps.Keys(openers())), ":// or ")+"://"))
+	}
+	if err := kind.check(o.path); err != nil {
+		return options.Usage(err)
 	}
 	return nil
 }
@@ -93,12 +125,14 @@ func (o repository) fullPath() (string, error) {
 	return filepath.Abs(o.path)
 }
 
-// openWith opens the repository, and adds hints to errors.
-func (o repository) openWith(
-	ctx context.Context, open func(context.Context, store.Store) (*repo.Repository, error),
-) (*repo.Repository, error) {
-	if err := o.named(); err != nil {
-		return nil, err
+// store opens the store in which the repository is or will be.
+func (o repository) store(ctx context.Context) (store.Store, error) {
+	if scheme, _, isURL := strings.Cut(o.path, "://"); isURL {
+		st, err := openers()[scheme].open(o, ctx)
+		if err != nil {
+			return nil, hint.Errorf("repository: %w", err)
+		}
+		return st, nil
 	}
 	st, err := folder.Open(o.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -112,6 +146,20 @@ func (o repository) openWith(
 		return nil, hint.Wrap(&configError{hint.Errorf("repository: %w", err)},
 			"check "+hint.Option("repo")+", and who may read that folder")
 	}
+	return st, nil
+}
+
+// openWith opens the repository, and adds hints to errors.
+func (o repository) openWith(
+	ctx context.Context, open func(context.Context, store.Store) (*repo.Repository, error),
+) (*repo.Repository, error) {
+	if err := o.named(); err != nil {
+		return nil, err
+	}
+	st, err := o.store(ctx)
+	if err != nil {
+		return nil, err
+	}
 	with, err := readIdentities(ctx, o.identities, o.ui)
 	if err != nil {
 		return nil, err
@@ -124,7 +172,7 @@ func (o repository) openWith(
 	switch {
 	case errors.Is(err, repo.ErrNotRepository):
 		err = hint.Wrap(err,
-			"check "+hint.Option("repo")+"; the first \"mbk backup\" into an empty folder makes it a repository")
+			"check "+hint.Option("repo")+"; the first \"mbk backup\" into an empty one makes it a repository")
 	case errors.Is(err, repo.ErrNewerFormat):
 		err = hint.Wrap(err, "use the mbk that made it, or a newer one")
 	case errors.Is(err, repo.ErrDamaged):

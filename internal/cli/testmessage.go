@@ -33,6 +33,9 @@ func notifyTestCommand(p *program) *command {
 		options:  bind(func(s *options.Set) { o.bind(s, p) }),
 		run: func(ctx context.Context) error {
 			n, err := o.notifications.resolve()
+			if err == nil && o.path != "" {
+				err = o.named() // it will be in the message
+			}
 			if err != nil {
 				return err
 			}

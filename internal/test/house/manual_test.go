@@ -26,6 +26,7 @@ const (
 	pageExit       = manual + "exit-codes.md"
 	pageHooks      = manual + "hooks.md"
 	pageNotice     = manual + "notification.md"
+	pageS3         = manual + "s3.md"
 	format         = "docs/format.md"
 )
 
@@ -51,6 +52,8 @@ func pageOf(f cli.Flag) string {
 		return pageHooks
 	case f.Category == "Notification":
 		return pageNotice
+	case f.Category == "S3 repositories":
+		return pageS3
 	}
 	return pageOfCommand(f.Command)
 }

@@ -1,0 +1,91 @@
+package cli_test
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"mbk/internal/test/mariadbtest"
+	"mbk/internal/test/s3test"
+)
+
+// A repository in a bucket is used as one in a folder is.
+func TestObjectStore(t *testing.T) {
+	t.Parallel()
+	store := s3test.New(t)
+	repository := "s3://" + s3test.Bucket + "/db1"
+	at := []string{
+		"--repo", repository, "--s3-endpoint", store.Endpoint(), "--s3-allow-http", "--s3-part-size", "5MiB",
+		"--s3-credentials-file", s3test.CredentialsFile(t),
+	}
+	with := func(args ...string) []string { return slices.Concat(args, at) }
+	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {
+		srv := mariadbtest.New(t, version)
+		srv.MustExec(t, "CREATE DATABASE shop", "CREATE TABLE shop.orders (id INT PRIMARY KEY AUTO_INCREMENT, b LONGTEXT)",
+			"INSERT INTO shop.orders (b) SELECT REPEAT(UUID(), 500) FROM shop.seq_1_to_2000",
+			"CREATE TABLE shop.notes (a INT) ENGINE=MyISAM", "INSERT INTO shop.notes VALUES (1),(2)")
+		backup := with("backup", "--socket", srv.Socket, "--user", "root", "--quiet", "--compress", "none")
+		full := document[increments](t, backup...)
+		srv.MustExec(t, "INSERT INTO shop.notes VALUES (3)", "UPDATE shop.orders SET b='changed' WHERE id=7")
+		second := document[increments](t, append(slices.Clone(backup), "--incremental")...)
+		if second.Parent != full.ID {
+			t.Errorf("the second backup has the parent %q, want %s: %s", second.Parent, full.ID, second.FullReason)
+		}
+		list := must(t, with("list")...).stdout
+		if !strings.Contains(list, full.ID) || !strings.Contains(list, second.ID) {
+			t.Errorf("list:\n%s", list)
+		}
+		must(t, with("verify", "latest", "--depth", "pages", "--quiet")...)
+		target := filepath.Join(t.TempDir(), "data")
+		must(t, with("restore", "latest", "--target", target, "--quiet", "--owner", self())...)
+		mariadbtest.MustEqual(t, mariadbtest.Open(t, version, target), srv)
+		if o := mbk(t, with("remove", full.ID)...); o.code == 0 || !strings.Contains(o.stderr, second.ID) {
+			t.Errorf("removing what another backup needs exits %d: %s", o.code, o.stderr)
+		}
+		must(t, with("check", "--max-age", "1h")...)
+		must(t, with("metrics")...)
+		must(t, with("history", "latest")...)
+		must(t, with("remove", full.ID, "--with-dependents", "--quiet")...)
+		if left := objects(t, store, "db1/backups"); len(left) > 0 {
+			t.Errorf("objects that are left of backups that were removed: %q", left)
+		}
+	}
+	t.Run("wrong credentials", func(t *testing.T) {
+		cmd := command(t, "list", "--repo", repository, "--s3-endpoint", store.Endpoint(), "--s3-allow-http")
+		cmd.Env = append(cmd.Env, "AWS_ACCESS_KEY_ID="+s3test.AccessKey, "AWS_SECRET_ACCESS_KEY=hush-hush")
+		o := launch(t, cmd).wait(t, time.Minute)
+		if o.code != 2 || !strings.Contains(o.stderr, "SignatureDoesNotMatch") || strings.Contains(o.stderr, "hush-hush") {
+			t.Errorf("exit code %d: %s", o.code, o.stderr)
+		}
+	})
+	for url, want := range map[string]string{
+		"gopher://x/y":           `no repositories at "gopher://"`,
+		"s3://me:hush-hush@b1/x": "more in it than a bucket",
+		"s3://b":                 "is no name of a bucket",
+	} {
+		o := mbk(t, "list", "--repo", url)
+		if o.code != 2 || !strings.Contains(o.stderr, want) || strings.Contains(o.stderr, "hush-hush") {
+			t.Errorf("--repo %s: exit code %d: %s", url, o.code, o.stderr)
+		}
+	}
+}
+
+// objects lists the files that a store keeps below a prefix.
+func objects(t *testing.T, s *s3test.Server, prefix string) (names []string) {
+	t.Helper()
+	root := filepath.Join(s.Dir, s3test.Bucket, prefix)
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			names = append(names, path)
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return names
+}
