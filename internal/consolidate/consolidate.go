@@ -18,10 +18,8 @@ import (
 
 	"mbk/copier"
 	"mbk/copier/pack"
-	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/internal/repo/store"
-	"mbk/internal/ui"
 	"mbk/internal/ui/meter"
 )
 
@@ -93,7 +91,8 @@ func run(ctx context.Context, o Options) (*Result, error) {
 	}
 	c := &consolidation{o: o, chain: chain, result: result, meter: meter.New(o.OnProgress)}
 	c.begin()
-	if err := c.checkSpace(ctx); err != nil || o.DryRun {
+	err = o.Repository.WantSpace(ctx, "the new backup", result.BytesNeeded+forManifest)
+	if err != nil || o.DryRun {
 		return result, err
 	}
 	if err := c.make(ctx); err != nil {
@@ -128,17 +127,6 @@ func (c *consolidation) begin() {
 
 // forManifest is what may be needed beside the packs: the manifest.
 const forManifest = 16 << 20
-
-// checkSpace returns an error if there is no room for the new backup.
-func (c *consolidation) checkSpace(ctx context.Context) error {
-	space, err := c.o.Repository.Space(ctx)
-	if err != nil || !space.Known || space.Free >= c.result.BytesNeeded+forManifest {
-		return err
-	}
-	return hint.Wrap(fmt.Errorf("%w: the new backup may take %s, and %s has %s", ErrNoSpace,
-		ui.Size(c.result.BytesNeeded+forManifest), c.o.Repository, ui.Size(space.Free)),
-		`remove backups that are no longer needed: "mbk expire"`)
-}
 
 // make writes the backup, and its record.
 func (c *consolidation) make(ctx context.Context) error {

@@ -615,7 +615,7 @@ func TestNoSpace(t *testing.T) {
 	defer lock(t, s.r)()
 	puts := st.puts.Load()
 	_, err := Run(t.Context(), Options{Repository: s.r, ID: repo.Latest, Tool: "mbk test"})
-	if !errors.Is(err, ErrNoSpace) || fault.Of(err) != fault.Config || st.puts.Load() != puts {
+	if !errors.Is(err, repo.ErrNoSpace) || fault.Of(err) != fault.Config || st.puts.Load() != puts {
 		t.Errorf("error %v, %d objects were written", err, st.puts.Load()-puts)
 	}
 }

@@ -3,12 +3,8 @@ package consolidate
 import (
 	"fmt"
 
-	"mbk/internal/fault"
 	"mbk/internal/hint"
 )
-
-// ErrNoSpace is returned if the repository has no room for the new backup.
-var ErrNoSpace = fault.New(fault.Config, "not enough free space")
 
 // RecordError is returned if the new backup is there, but the history does not say so.
 type RecordError struct {

@@ -166,10 +166,17 @@ func InitEncrypted(ctx context.Context, st store.Store, tool string, to *agefile
 // when that is locked for the first time; until then nothing is written.
 func OpenOrNew(ctx context.Context, st store.Store, tool string) (*Repository, error) {
 	r, err := Open(ctx, st)
-	if !errors.Is(err, ErrNotRepository) || wantEmpty(ctx, st) != nil {
+	if !errors.Is(err, ErrNotRepository) {
 		return r, err
 	}
-	return blank(st, tool), nil
+	switch full := wantEmpty(ctx, st); {
+	case full == nil:
+		return blank(st, tool), nil
+	case errors.Is(full, ErrNotEmpty):
+		return nil, err
+	default:
+		return nil, fmt.Errorf("open repository %s: %w", st, full)
+	}
 }
 
 func blank(st store.Store, tool string) *Repository {
