@@ -252,17 +252,7 @@ func (d *Draft) putLabel(ctx context.Context, l *Label) error {
 	if err != nil {
 		return err
 	}
-	if err := d.repository.confirmLock(ctx); err != nil {
-		return err
-	}
-	err = d.repository.st.Put(ctx, labelName(d.id), func(w io.Writer) error {
-		_, err := w.Write(b)
-		return errors.Join(err, d.repository.CheckLock())
-	})
-	if err == nil {
-		err = d.stillLocked(ctx)
-	}
-	if err != nil {
+	if err := d.repository.putLabel(ctx, d.id, b); err != nil {
 		return err
 	}
 	d.mu.Lock()
@@ -272,13 +262,23 @@ func (d *Draft) putLabel(ctx context.Context, l *Label) error {
 	return nil
 }
 
-// stillLocked is called when the label was written. If the lock is lost, another process
-// may already have removed what it did not know to be a backup: then the label goes, too. No
-// other process writes one of that name.
-func (d *Draft) stillLocked(ctx context.Context) error {
-	err := d.repository.confirmLock(ctx)
+// putLabel writes the text of a label. If the lock turns out to be lost when it is written,
+// another process may already have removed what it did not know to be a backup: then the
+// label goes, too. No other process writes one of that name.
+func (r *Repository) putLabel(ctx context.Context, id string, text []byte) error {
+	if err := r.confirmLock(ctx); err != nil {
+		return err
+	}
+	err := r.st.Put(ctx, labelName(id), func(w io.Writer) error {
+		_, err := w.Write(text)
+		return errors.Join(err, r.CheckLock())
+	})
+	if err != nil {
+		return err
+	}
+	err = r.confirmLock(ctx)
 	if _, lost := errors.AsType[*store.LostError](err); lost {
-		return errors.Join(err, d.repository.st.Delete(context.WithoutCancel(ctx), labelName(d.id)))
+		return errors.Join(err, r.st.Delete(context.WithoutCancel(ctx), labelName(id)))
 	}
 	return err
 }
@@ -337,16 +337,12 @@ func (r *Repository) compare(ctx context.Context, l *Label) error {
 	for _, k := range l.Keys {
 		want[k.Name] = -1
 	}
-	sizes := map[string]map[string]int64{} // by folder and base
+	sizes, err := r.sizesOf(ctx, l)
+	if err != nil {
+		return err
+	}
 	for _, name := range l.names() {
-		owner, base := splitObject(l.ID, name)
-		if sizes[owner] == nil {
-			var err error
-			if sizes[owner], err = r.sizesIn(ctx, owner); err != nil {
-				return err
-			}
-		}
-		switch size, there := sizes[owner][base]; {
+		switch size, there := sizes[name]; {
 		case !there:
 			return fmt.Errorf("%s is not in the repository", objectName(l.ID, name))
 		case want[name] >= 0 && size != want[name]:
@@ -354,6 +350,25 @@ func (r *Repository) compare(ctx context.Context, l *Label) error {
 		}
 	}
 	return nil
+}
+
+// sizesOf returns the sizes of those objects of a backup that are in the repository, by name.
+func (r *Repository) sizesOf(ctx context.Context, l *Label) (map[string]int64, error) {
+	folders := map[string]map[string]int64{} // by owner
+	sizes := map[string]int64{}
+	for _, name := range l.names() {
+		owner, base := splitObject(l.ID, name)
+		if folders[owner] == nil {
+			var err error
+			if folders[owner], err = r.sizesIn(ctx, owner); err != nil {
+				return nil, err
+			}
+		}
+		if size, there := folders[owner][base]; there {
+			sizes[name] = size
+		}
+	}
+	return sizes, nil
 }
 
 // sizesIn returns the sizes of the objects in the folder of a backup or attempt.

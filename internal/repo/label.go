@@ -288,11 +288,17 @@ func (l *Label) Adopted() []string {
 // Label reads the label of a backup. Errors: fs.ErrNotExist if there is no such backup,
 // ErrNewerFormat, ErrDamaged.
 func (r *Repository) Label(ctx context.Context, id string) (*Label, error) {
-	b, err := store.ReadAll(ctx, r.st, labelName(id), maxLabel)
+	_, l, err := r.labelText(ctx, id)
+	return l, err
+}
+
+// labelText reads the label of a backup, and its text as it is stored.
+func (r *Repository) labelText(ctx context.Context, id string) ([]byte, *Label, error) {
+	text, err := store.ReadAll(ctx, r.st, labelName(id), maxLabel)
 	if err != nil {
-		return nil, fmt.Errorf("read the label of %s in %s: %w", id, r, err)
+		return nil, nil, fmt.Errorf("read the label of %s in %s: %w", id, r, err)
 	}
-	l, err := decodeLabel(b)
+	l, err := decodeLabel(text)
 	if err == nil && l.ID != id {
 		err = fmt.Errorf("it is the label of %q: %w", l.ID, ErrDamaged)
 	}
@@ -302,5 +308,5 @@ func (r *Repository) Label(ctx context.Context, id string) (*Label, error) {
 	if errors.Is(err, ErrDamaged) {
 		err = hint.Wrap(err, hint.DamagedBackup)
 	}
-	return l, err
+	return text, l, err
 }

@@ -149,17 +149,40 @@ func InitEncrypted(ctx context.Context, st store.Store, tool string, to *agefile
 	if err := wantEmpty(ctx, st); err != nil {
 		return nil, fmt.Errorf("make a repository in %s: %w", st, err)
 	}
+	r, err := blankFor(st, tool, to)
+	if err != nil {
+		return nil, err
+	}
+	release, err := r.Lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r, release()
+}
+
+// blankFor is blank for a repository of which all is encrypted to recipients.
+func blankFor(st store.Store, tool string, to *agefile.Recipients) (*Repository, error) {
 	r := blank(st, tool)
 	key, err := newHistoryKey(to) // which also shows whether the recipients can be used
 	if err != nil {
 		return nil, fmt.Errorf("make a repository in %s: %w", st, err)
 	}
 	r.config.Recipients, r.config.HistoryKeys = to.Texts(), []HistoryKey{key}
-	release, err := r.Lock(ctx)
+	return r, nil
+}
+
+// OpenOrCopyOf is OpenOrNew for the copies of a repository: one that is made now is
+// encrypted to the same recipients.
+func OpenOrCopyOf(ctx context.Context, st store.Store, tool string, of *Repository) (*Repository, error) {
+	r, err := OpenOrNew(ctx, st, tool)
+	if err != nil || !r.New() || !of.Encrypted() {
+		return r, err
+	}
+	to, err := of.recipients()
 	if err != nil {
 		return nil, err
 	}
-	return r, release()
+	return blankFor(st, tool, to)
 }
 
 // OpenOrNew is Open, except that an empty store will do. It becomes a repository

@@ -12,9 +12,9 @@ import (
 	"mbk/internal/repo/store"
 )
 
-// StoredChain is Chain for an encrypted backup of which no manifest can be read, since there is
-// no identity. Its manifests have only what the labels tell, and it has no layers: it is for
-// looking at the objects as they are stored. A label that cannot be read is an error.
+// StoredChain is Chain as far as the labels tell, which takes no identity: it is for looking
+// at the objects as they are stored, and for copying them. Its manifests have only what is in
+// the labels, and it has no layers. A label that cannot be read is an error.
 func (r *Repository) StoredChain(ctx context.Context, id string) (*Chain, error) {
 	w := chainWalk{r: r, c: &Chain{}}
 	for child := (*Label)(nil); ; {

@@ -19,6 +19,7 @@ var rank = map[string]int{
 	"mbk/backup":                        6,
 	"mbk/internal/verify":               6,
 	"mbk/internal/consolidate":          6,
+	"mbk/internal/transfer":             6,
 	"mbk/backup/preflight":              5,
 	"mbk/internal/restore":              5,
 	"mbk/internal/job/metrics":          5,

@@ -1,0 +1,345 @@
+package repo
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"sync/atomic"
+
+	"github.com/zeebo/blake3"
+
+	"mbk/copier/pack"
+	"mbk/internal/fault"
+	"mbk/internal/hint"
+	"mbk/internal/repo/agefile"
+	"mbk/internal/repo/store"
+)
+
+// Imported says what Import did with a backup.
+type Imported struct {
+	ID      string `json:"id"`
+	Present bool   `json:"present"`       // it was in this repository already
+	Objects int    `json:"objects"`       // of the backup, without the label
+	Bytes   int64  `json:"bytes"`         // of these
+	Written int64  `json:"bytes_written"` // of these, written now; the others were there
+}
+
+// OtherBackupError is returned by Import if this repository has something under the name of
+// the backup that is not that backup. Nothing is replaced.
+type OtherBackupError struct {
+	ID     string // of the backup
+	Object string // that is there, as this repository names it
+	Where  string // this repository
+}
+
+// Error names the object.
+func (e *OtherBackupError) Error() string {
+	return fmt.Sprintf("%s in %s is not that of the backup %s to be copied", e.Object, e.Where, e.ID)
+}
+
+// Fault says that something is in the way.
+func (e *OtherBackupError) Fault() fault.Kind { return fault.Config }
+
+// Hints says how to go on.
+func (e *OtherBackupError) Hints() []hint.Text {
+	return []hint.Text{
+		"copy into a repository that has only copies of this one; or, if it is a damaged copy that is in the way, " +
+			hint.Text(`"mbk remove `+e.ID+`" there, and copy again`),
+	}
+}
+
+// Import makes a backup of another repository one of this one, byte for byte: its objects
+// first, each compared with what the label says of it, then the label. A backup that is
+// there is left as it is, and of one that is there in part, such as after an Import that
+// was killed, only what is missing is written; what is there is read and compared. The
+// parent of the backup must be there. The lock of this repository must be held; the other
+// one need not be locked.
+//
+// onBytes is called with numbers of bytes as they are read, by several goroutines; it may
+// be nil. Errors: *OtherBackupError, *pack.DamageError about an object of the other
+// repository, ErrRemoved, ErrDamaged about its label.
+func (r *Repository) Import(ctx context.Context, from *Repository, id string, onBytes func(int64)) (Imported, error) {
+	done, err := r.importBackup(ctx, from, id, onBytes)
+	if err != nil {
+		return done, fmt.Errorf("copy %s from %s to %s: %w", id, from, r, err)
+	}
+	return done, nil
+}
+
+func (r *Repository) importBackup(
+	ctx context.Context, from *Repository, id string, onBytes func(int64),
+) (Imported, error) {
+	done := Imported{ID: id}
+	if err := r.CheckLock(); err != nil {
+		return done, err
+	}
+	text, label, err := from.labelText(ctx, id)
+	if err != nil {
+		return done, err
+	}
+	done.Objects, done.Bytes = len(label.Objects), label.stored()
+	if done.Present, err = r.holds(ctx, label); err != nil || done.Present {
+		return done, err
+	}
+	if err := errors.Join(r.wantParent(ctx, label), r.wantEncrypted(label)); err != nil {
+		return done, err
+	}
+	x := importing{from: from, to: r, label: label, onBytes: onBytes}
+	if x.sizes, err = r.sizesOf(ctx, label); err != nil {
+		return done, err
+	}
+	err = x.keys(ctx)
+	if err == nil {
+		err = each(ctx, len(label.Objects), func(ctx context.Context, i int) error {
+			return x.object(ctx, &label.Objects[i])
+		})
+	}
+	done.Written = x.written.Load()
+	if err == nil {
+		err = r.compare(ctx, label)
+	}
+	if err == nil {
+		err = r.putLabel(ctx, id, text)
+	}
+	if err != nil {
+		return done, err
+	}
+	if err := r.importRecord(ctx, from, id); err != nil {
+		r.warn(err) // the backup is there, and its label says what matters
+	}
+	return done, nil
+}
+
+// Errors about copies of what is encrypted.
+var (
+	// ErrWouldExpose is returned by Import for an encrypted backup if this repository names
+	// no recipients.
+	ErrWouldExpose = fault.New(fault.Config, "it is encrypted, and the repository to copy it to names no recipients")
+	// ErrNotEncrypted is returned for one that is not, if this repository names some.
+	ErrNotEncrypted = fault.New(fault.Config, "it is not encrypted, and all is that is in the repository to copy it to")
+)
+
+// wantEncrypted returns an error unless a backup is encrypted if and only if all is that is
+// written to this repository.
+func (r *Repository) wantEncrypted(l *Label) error {
+	switch encrypted := len(l.Keys) > 0; {
+	case encrypted && !r.Encrypted():
+		return hint.Wrap(ErrWouldExpose, `make the other repository with "mbk init" and recipients`)
+	case !encrypted && r.Encrypted():
+		return hint.Wrap(ErrNotEncrypted, "copy it to a repository that is not encrypted; what is stored stays as it is")
+	}
+	return nil
+}
+
+// Holds says of a backup of another repository whether it is in this one, as Import would.
+// Nothing is read but the labels.
+func (r *Repository) Holds(ctx context.Context, from *Repository, id string) (Imported, error) {
+	_, label, err := from.labelText(ctx, id)
+	if err != nil {
+		return Imported{ID: id}, err
+	}
+	has, err := r.holds(ctx, label)
+	return Imported{ID: id, Present: has, Objects: len(label.Objects), Bytes: label.stored()}, err
+}
+
+// stored returns the number of bytes of all objects of the backup but the label.
+func (l *Label) stored() (n int64) {
+	for i := range l.Objects {
+		n += l.Objects[i].Size
+	}
+	return n
+}
+
+// holds reports whether the repository has the backup of a label. Another one that goes by
+// the same id is an *OtherBackupError.
+func (r *Repository) holds(ctx context.Context, l *Label) (bool, error) {
+	own, err := r.Label(ctx, l.ID)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil && !lost(err):
+		return false, err
+	case err != nil || own.Hash != l.Hash:
+		return false, &OtherBackupError{ID: l.ID, Object: labelName(l.ID), Where: r.String()}
+	}
+	return true, nil
+}
+
+// wantParent returns an error unless the parent of a backup is in the repository.
+func (r *Repository) wantParent(ctx context.Context, l *Label) error {
+	if l.Parent == "" {
+		return nil
+	}
+	parent, err := r.Label(ctx, l.Parent)
+	if err == nil && parent.Hash != l.ParentBLAKE3 {
+		err = &OtherBackupError{ID: l.Parent, Object: labelName(l.Parent), Where: r.String()}
+	}
+	if err != nil {
+		return fmt.Errorf("the parent of %s: %w", l.ID, err)
+	}
+	return nil
+}
+
+// importRecord copies what the history of the other repository says of a backup, as far as
+// it can be read, unless there is a record already.
+func (r *Repository) importRecord(ctx context.Context, from *Repository, id string) error {
+	if list, err := r.st.List(ctx, attemptName(id)); err != nil || len(list) > 0 {
+		return err
+	}
+	a, err := from.attempt(ctx, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = r.PutAttempt(ctx, a)
+	}
+	return err
+}
+
+// importing is a backup that is being copied from another repository.
+type importing struct {
+	from, to *Repository
+	label    *Label
+	sizes    map[string]int64 // of the objects that are there
+	onBytes  func(int64)
+	written  atomic.Int64
+}
+
+// keys copies the keys of an encrypted backup. If the repositories have different recipients
+// they are sealed again, which takes an identity; the backup stays as it is.
+func (x *importing) keys(ctx context.Context) error {
+	if len(x.label.Keys) == 0 {
+		return nil
+	}
+	to, err := x.to.recipients()
+	if err != nil {
+		return err
+	}
+	same := sameTexts(x.from.config.Recipients, x.to.config.Recipients)
+	for _, k := range x.label.Keys {
+		if _, there := x.sizes[k.Name]; there {
+			continue
+		}
+		name := objectName(x.label.ID, k.Name)
+		sealed, err := store.ReadAll(ctx, x.from.st, name, maxKey)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = x.lacks(ctx, name)
+		}
+		if err == nil && !same {
+			sealed, err = x.reseal(ctx, k, to)
+		}
+		if err == nil {
+			err = store.PutBytes(ctx, x.to.st, name, sealed)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reseal returns a key sealed to other recipients.
+func (x *importing) reseal(ctx context.Context, k LabelKey, to *agefile.Recipients) ([]byte, error) {
+	owner, _ := splitObject(x.label.ID, k.Name)
+	key, err := x.from.keyOf(ctx, owner, k.BLAKE3)
+	if err != nil {
+		return nil, err
+	}
+	return key.Seal(to)
+}
+
+// sameTexts reports whether two lists have the same elements, in any order.
+func sameTexts(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}
+
+// object copies one object, or compares it with the one that is there.
+func (x *importing) object(ctx context.Context, o *Object) error {
+	name := objectName(x.label.ID, o.Name)
+	size, there := x.sizes[o.Name]
+	if !there {
+		return x.copy(ctx, name, o)
+	}
+	sum := ""
+	if size == o.Size {
+		var err error
+		if sum, err = x.hash(ctx, name, o); err != nil {
+			return err
+		}
+	}
+	if sum != o.BLAKE3 {
+		return &OtherBackupError{ID: x.label.ID, Object: name, Where: x.to.String()}
+	}
+	return nil
+}
+
+// copy copies an object, which does not come to be if it is not what the label names.
+func (x *importing) copy(ctx context.Context, name string, o *Object) error {
+	return x.to.st.Put(ctx, name, func(w io.Writer) error {
+		source, err := x.from.st.Open(ctx, name, 0, -1)
+		if errors.Is(err, fs.ErrNotExist) {
+			return x.lacks(ctx, name)
+		}
+		if err != nil {
+			return err
+		}
+		sum := &hashingWriter{w: w, hash: blake3.New(), may: x.to.CheckLock}
+		err = x.pass(sum, source, o.Size, &x.written)
+		if err = errors.Join(err, source.Close()); err != nil {
+			return err
+		}
+		if sum.size != o.Size || hex.EncodeToString(sum.hash.Sum(nil)) != o.BLAKE3 {
+			return &pack.DamageError{Object: name, Reason: "it is not what the label of the backup names"}
+		}
+		return sum.may() // before the object gets its name
+	})
+}
+
+// lacks is the error for an object that the source of the copy does not have.
+func (x *importing) lacks(ctx context.Context, name string) error {
+	has, err := x.from.Has(ctx, x.label.ID)
+	switch {
+	case err != nil:
+		return err
+	case !has:
+		return fmt.Errorf("backup %s: %w", x.label.ID, ErrRemoved)
+	}
+	return &pack.DamageError{Object: name, Reason: "it is missing", Missing: true}
+}
+
+// hash returns the BLAKE3 of an object that is there.
+func (x *importing) hash(ctx context.Context, name string, o *Object) (string, error) {
+	r, err := x.to.st.Open(ctx, name, 0, -1)
+	if err != nil {
+		return "", err
+	}
+	sum := &hashingWriter{w: io.Discard, hash: blake3.New(), may: x.to.CheckLock}
+	err = x.pass(sum, r, o.Size, new(atomic.Int64))
+	return hex.EncodeToString(sum.hash.Sum(nil)), errors.Join(err, r.Close())
+}
+
+// importPiece is how much is read and written at a time.
+const importPiece = 1 << 20
+
+// pass passes bytes on up to the end, or one byte more than size, and counts them.
+func (x *importing) pass(to io.Writer, from io.Reader, size int64, count *atomic.Int64) error {
+	counted := writerFunc(func(p []byte) (int, error) {
+		n, err := to.Write(p)
+		count.Add(int64(n))
+		if x.onBytes != nil {
+			x.onBytes(int64(n))
+		}
+		return n, err
+	})
+	_, err := io.CopyBuffer(counted, io.LimitReader(from, size+1), make([]byte, importPiece))
+	return err
+}
+
+// writerFunc is a function as a Writer.
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
