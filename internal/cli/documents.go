@@ -47,6 +47,7 @@ func Documents() []Document {
 		zero    any
 	}{
 		{"init", initDocument{}},
+		{"recipients", recipientsDocument{}},
 		{"backup", backupDocument{}},
 		{"check", checkDocument{}},
 		{"list", listDocument{}},

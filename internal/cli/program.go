@@ -80,10 +80,9 @@ func newProgram(env Env) *program {
 	p := &program{ui: ui.New(env.Streams, inJSONPerhaps(env)), getenv: env.Getenv}
 	p.commands = []*command{
 		initCommand(p), backupCommand(p), checkCommand(p), listCommand(p), showCommand(p), historyCommand(p),
-		reportCommand(p),
-		verifyCommand(p), restoreCommand(p), extractCommand(p), expireCommand(p), pinCommand(p), unpinCommand(p),
-		removeCommand(p), consolidateCommand(p), metricsCommand(p), notifyTestCommand(p),
-		configCommand(p), completionCommand(p), manCommand(p),
+		reportCommand(p), verifyCommand(p), restoreCommand(p), extractCommand(p), expireCommand(p), pinCommand(p),
+		unpinCommand(p), removeCommand(p), consolidateCommand(p), recipientsCommand(p), metricsCommand(p),
+		notifyTestCommand(p), configCommand(p), completionCommand(p), manCommand(p),
 	}
 	return p
 }

@@ -62,5 +62,8 @@ func (r *Repository) putConfig(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", configName, err)
 	}
+	if len(b) > maxConfig {
+		return fmt.Errorf("write %s: it would have %d bytes: %w", configName, len(b), store.ErrTooLarge)
+	}
 	return store.PutBytes(ctx, r.st, configName, b)
 }

@@ -277,15 +277,11 @@ func (r *Repository) wantRecipients(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for i := range folders {
-		for _, o := range folders[i].objects {
-			if o.Name == Folder(folders[i].id)+"/"+keyBase {
-				return hint.Wrap(fmt.Errorf("repository %s: %w", r, ErrNoRecipients),
-					"bring mbk-repository.json back from a copy of the repository, or write the recipients into it")
-			}
-		}
+	if !slices.ContainsFunc(folders, func(f stored) bool { return f.has(keyBase) }) {
+		return nil
 	}
-	return nil
+	return hint.Wrap(fmt.Errorf("repository %s: %w", r, ErrNoRecipients),
+		"bring mbk-repository.json back from a copy of the repository, or write the recipients into it")
 }
 
 // public implements concealable.

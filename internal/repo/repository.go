@@ -302,10 +302,14 @@ func (r *Repository) Lock(ctx context.Context) (release func() error, err error)
 	if err != nil {
 		return nil, fmt.Errorf("lock repository %s: %w", r.st, err)
 	}
-	if r.New() {
-		if err := r.write(ctx); err != nil {
-			return nil, errors.Join(err, lock.Release())
-		}
+	switch {
+	case r.New():
+		err = r.write(ctx)
+	case r.Encrypted():
+		err = r.readRecipients(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Release())
 	}
 	if !r.sealed {
 		r.sealed = r.putConfig(ctx) == nil // without a checksum it was good enough until now
