@@ -61,6 +61,7 @@ const (
 	categoryHooks        = "Hooks"
 	categoryFilter       = "Filter (* and ? are wildcards; each may be repeated)"
 	categoryS3           = "S3 repositories"
+	categorySFTP         = "SFTP repositories"
 	categoryConnection   = "Connection (as in MariaDB's own programs)"
 )
 

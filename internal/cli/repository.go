@@ -15,6 +15,7 @@ import (
 	"mbk/internal/repo/store"
 	"mbk/internal/repo/store/folder"
 	"mbk/internal/repo/store/s3"
+	"mbk/internal/repo/store/sftp"
 	"mbk/internal/ui"
 )
 
@@ -23,13 +24,16 @@ type repository struct {
 	path       string   // as the user names it: a folder or a URL
 	identities []string // files of identities, of commands that read what may be encrypted
 	s3         s3Options
+	sftp       sftpOptions
 	ui         *ui.UI
 }
 
 func (o *repository) bind(s *options.Set, u *ui.UI) {
 	o.ui = u
-	s.String(&o.path, "repo", "", "`FOLDER` or s3://BUCKET/PREFIX that holds this server's backups").WithShort("r")
+	s.String(&o.path, "repo", "", "`FOLDER`, s3://BUCKET/PREFIX or sftp://USER@HOST/PATH that holds this server's backups").
+		WithShort("r")
 	o.s3.bind(s)
+	o.sftp.bind(s)
 }
 
 // opener opens the store of a repository that is named by a URL.
@@ -42,7 +46,8 @@ type opener struct {
 // is a folder.
 func openers() map[string]opener {
 	return map[string]opener{
-		"s3": {func(url string) error { _, _, err := s3.ParseURL(url); return err }, repository.openS3},
+		"s3":   {func(url string) error { _, _, err := s3.ParseURL(url); return err }, repository.openS3},
+		"sftp": {func(url string) error { _, err := sftp.ParseURL(url); return err }, repository.openSFTP},
 	}
 }
 

@@ -55,6 +55,9 @@ func Parse(line string) (*Command, error) {
 	return &Command{path: path, args: words}, nil
 }
 
+// Words returns the absolute path of the program, and its arguments.
+func (c *Command) Words() []string { return append([]string{c.path}, c.args[1:]...) }
+
 // reason removes the program's name from an error.
 func reason(err error) error {
 	var lookup *exec.Error

@@ -71,6 +71,8 @@ var rank = map[string]int{
 	"mbk/internal/repo/store/s3":        3,
 	"mbk/internal/test/s3test":          3,
 	"mbk/internal/repo/store/lease":     2,
+	"mbk/internal/repo/store/sftp":      3,
+	"mbk/internal/test/sshtest":         0,
 }
 
 // only says who may import a library, tests of other packages included. The rest
@@ -87,6 +89,8 @@ var only = map[string][]string{
 	"github.com/wneessen/go-mail":    {"mbk/internal/job/notify"},
 	"github.com/emersion":            {"mbk/internal/test/smtptest"},
 	"github.com/minio":               {"mbk/internal/repo/store/s3"},
+	"github.com/pkg/sftp":            {"mbk/internal/repo/store/sftp"},
+	"golang.org/x/crypto/ssh":        {"mbk/internal/repo/store/sftp", "mbk/internal/test/sshtest"},
 	"github.com/uudashr/gocognit":    {"mbk/internal/test/house"},
 	"mbk/internal/cli":               {"mbk", "mbk/internal/cli", "mbk/internal/test/house"},
 }
@@ -95,7 +99,7 @@ var only = map[string][]string{
 var testOnly = []string{
 	"mbk/internal/test/executable", "mbk/internal/test/mariadbtest", "mbk/internal/test/rights",
 	"mbk/internal/test/coldbackup", "mbk/internal/test/smtptest", "mbk/internal/repo/store/storetest",
-	"mbk/internal/repo/repotest", "mbk/internal/test/s3test",
+	"mbk/internal/repo/repotest", "mbk/internal/test/s3test", "mbk/internal/test/sshtest",
 	"mbk/copier/pack/packtest",
 }
 
@@ -141,7 +145,7 @@ func TestFormatsKnowNoOtherPackage(t *testing.T) {
 	for _, s := range all {
 		formats := []string{
 			"mbk/internal/innodb", "mbk/internal/aria", "mbk/internal/repo/store", "mbk/internal/repo/store/folder",
-			"mbk/internal/repo/store/lease", "mbk/internal/repo/store/s3", "mbk/copier/pack",
+			"mbk/internal/repo/store/lease", "mbk/internal/repo/store/s3", "mbk/internal/repo/store/sftp", "mbk/copier/pack",
 		}
 		if s.test || !slices.Contains(formats, s.pkg) {
 			continue

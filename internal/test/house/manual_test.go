@@ -27,6 +27,7 @@ const (
 	pageHooks      = manual + "hooks.md"
 	pageNotice     = manual + "notification.md"
 	pageS3         = manual + "s3.md"
+	pageSFTP       = manual + "sftp.md"
 	format         = "docs/format.md"
 )
 
@@ -54,6 +55,8 @@ func pageOf(f cli.Flag) string {
 		return pageNotice
 	case f.Category == "S3 repositories":
 		return pageS3
+	case f.Category == "SFTP repositories":
+		return pageSFTP
 	}
 	return pageOfCommand(f.Command)
 }
