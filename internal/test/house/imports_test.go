@@ -90,7 +90,9 @@ var only = map[string][]string{
 	"github.com/emersion":            {"mbk/internal/test/smtptest"},
 	"github.com/minio":               {"mbk/internal/repo/store/s3"},
 	"github.com/pkg/sftp":            {"mbk/internal/repo/store/sftp"},
-	"golang.org/x/crypto/ssh":        {"mbk/internal/repo/store/sftp", "mbk/internal/test/sshtest"},
+	"golang.org/x/crypto/ssh": {
+		"mbk/internal/repo/agefile", "mbk/internal/repo/store/sftp", "mbk/internal/test/sshtest",
+	},
 	"github.com/uudashr/gocognit":    {"mbk/internal/test/house"},
 	"mbk/internal/cli":               {"mbk", "mbk/internal/cli", "mbk/internal/test/house"},
 }
