@@ -93,8 +93,8 @@ var only = map[string][]string{
 	"golang.org/x/crypto/ssh": {
 		"mbk/internal/repo/agefile", "mbk/internal/repo/store/sftp", "mbk/internal/test/sshtest",
 	},
-	"github.com/uudashr/gocognit":    {"mbk/internal/test/house"},
-	"mbk/internal/cli":               {"mbk", "mbk/internal/cli", "mbk/internal/test/house"},
+	"github.com/uudashr/gocognit": {"mbk/internal/test/house"},
+	"mbk/internal/cli":            {"mbk", "mbk/internal/cli", "mbk/internal/test/house"},
 }
 
 // testOnly is imported by tests alone, and by what shows the program at work.
