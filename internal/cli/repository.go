@@ -30,8 +30,8 @@ type repository struct {
 
 func (o *repository) bind(s *options.Set, u *ui.UI) {
 	o.ui = u
-	s.String(&o.path, "repo", "", "`FOLDER`, s3://BUCKET/PREFIX or sftp://USER@HOST/PATH that holds this server's backups").
-		WithShort("r")
+	s.String(&o.path, "repo", "",
+		"`FOLDER`, s3://BUCKET/PREFIX or sftp://USER@HOST/PATH that holds this server's backups").WithShort("r")
 	o.s3.bind(s)
 	o.sftp.bind(s)
 }
