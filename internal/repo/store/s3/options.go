@@ -195,16 +195,25 @@ func (o Options) encryption() encrypt.ServerSide {
 	return nil
 }
 
-// partSize is the size of part n, from 1, in bytes. It is the same for the first 1000,
-// because some stores want that, and then doubles with each thousand: 10,000 parts, of
-// which no store takes more, are 16 TiB at least.
-func (o Options) partSize(n int) int64 {
+// firstPart is the size of the first part of an object in bytes. Of many objects that are
+// sent at once it is half as much, because a part of each is in memory.
+func (o Options) firstPart(objects int) int64 {
 	size := o.PartSize
 	if size == 0 {
 		size = defaultPartSize
 	}
+	if objects > mostParts {
+		size = max(size/2, MinPartSize)
+	}
+	return size
+}
+
+// partSize is the size of part n, from 1, in bytes. It is the same for the first 1000,
+// because some stores want that, and then doubles with each thousand: 10,000 parts, of
+// which no store takes more, are 4.8 TiB at least.
+func partSize(first int64, n int) int64 {
 	const maxPart = 5 << 30 // of S3
-	return min(size<<((n-1)/1000), maxPart)
+	return min(first<<((n-1)/1000), maxPart)
 }
 
 // first is the first text that is not empty.

@@ -83,11 +83,12 @@ type memory struct {
 
 func newMemory() *memory { return &memory{} }
 
-// begin counts the part of an object that begins.
-func (m *memory) begin() {
+// begin counts the part of an object that begins, and returns how many there are now.
+func (m *memory) begin() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.used++
+	return m.used
 }
 
 // more counts another part if there is room for it.

@@ -28,9 +28,9 @@ func (s *Store) Put(ctx context.Context, name string, write func(w io.Writer) er
 	if err := errors.Join(ctx.Err(), store.CheckName(name)); err != nil {
 		return err
 	}
-	s.memory.begin()
+	objects := s.memory.begin()
 	defer s.memory.done()
-	w := s.newWriter(ctx, name)
+	w := s.newWriter(ctx, name, s.opts.firstPart(objects))
 	defer w.close()
 	if err := write(w); err != nil {
 		return err
@@ -49,6 +49,7 @@ type writer struct {
 	key    string
 	token  string
 
+	first  int64 // size of the first part
 	part   *part // that is being gathered
 	number int   // its number, from 1
 	size   int64 // of all parts, in bytes
@@ -61,9 +62,9 @@ type writer struct {
 	err     error // the first failure
 }
 
-func (s *Store) newWriter(ctx context.Context, name string) *writer {
+func (s *Store) newWriter(ctx context.Context, name string, first int64) *writer {
 	w := &writer{
-		s: s, outer: ctx, name: name, key: s.key(name), token: rand.Text(), part: &part{}, number: 1,
+		s: s, outer: ctx, name: name, key: s.key(name), token: rand.Text(), first: first, part: &part{}, number: 1,
 		sent: map[int]minio.CompletePart{},
 	}
 	w.ctx, w.cancel = context.WithCancel(ctx)
@@ -98,7 +99,7 @@ func (w *writer) Write(p []byte) (int, error) {
 		if err := w.failure(); err != nil {
 			return n, err
 		}
-		room := w.s.opts.partSize(w.number) - w.part.size
+		room := partSize(w.first, w.number) - w.part.size
 		piece := p[n:min(int64(len(p)), int64(n)+room)]
 		w.part.append(piece)
 		n += len(piece)

@@ -520,13 +520,21 @@ func TestURL(t *testing.T) {
 func TestPartSizes(t *testing.T) {
 	var total int64
 	for n := range 10_000 {
-		total += Options{}.partSize(n + 1)
+		total += partSize(MinPartSize, n+1)
 	}
-	if one := (Options{}).partSize(1000); one != 16<<20 || total < 5<<40 {
+	if one := partSize(defaultPartSize, 1000); one != 16<<20 || total < 4<<40 {
 		t.Errorf("part 1000 has %d bytes, 10,000 parts have %d", one, total)
 	}
-	if largest := (Options{PartSize: MaxPartSize}).partSize(9999); largest > 5<<30 {
+	if largest := partSize(MaxPartSize, 9999); largest > 5<<30 {
 		t.Errorf("a part of %d bytes", largest)
+	}
+	for objects, want := range map[int]int64{1: 16 << 20, mostParts: 16 << 20, mostParts + 1: 8 << 20} {
+		if got := (Options{}).firstPart(objects); got != want {
+			t.Errorf("the first part of %d objects has %d bytes, want %d", objects, got, want)
+		}
+	}
+	if got := (Options{PartSize: MinPartSize}).firstPart(100); got != MinPartSize {
+		t.Errorf("the smallest first part has %d bytes", got)
 	}
 }
 
