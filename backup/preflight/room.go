@@ -34,6 +34,9 @@ func (r *Report) checkRepository(ctx context.Context, o Options) error {
 		return nil
 	}
 	text := repository.String() + " can be written to"
+	if repository.Dir() == "" {
+		text = repository.String() + " can be read; whether it can be written to, only a backup shows"
+	}
 	if repository.New() {
 		text = repository.String() + " is empty and becomes a new repository"
 	}

@@ -20,7 +20,7 @@ func TestObjectStore(t *testing.T) {
 	repository := "s3://" + s3test.Bucket + "/db1"
 	at := []string{
 		"--repo", repository, "--s3-endpoint", store.Endpoint(), "--s3-allow-http", "--s3-part-size", "5MiB",
-		"--s3-credentials-file", s3test.CredentialsFile(t),
+		"--s3-credentials-file", store.CredentialsFile,
 	}
 	with := func(args ...string) []string { return slices.Concat(args, at) }
 	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {

@@ -36,6 +36,7 @@ func dataSets() []dataSet {
 			{"plain", "Full backup, not compressed", nil, backups("none")},
 			{"zstd", "Full backup, zstd level 1", nil, backups("zstd")},
 			{"s2", "Full backup, s2 and lz4", nil, backups("s2")},
+			{"s3-zstd", "Full backup into an object store (versitygw on loopback), zstd level 1", nil, intoStore("zstd")},
 			{"stalls", "Longest stalls of other clients, idle server, not compressed", nil, stalls},
 			{"restore", "Restore of a zstd backup, to a server that answers", restoreBefore, restores},
 			{"verify", "verify --depth pages against a restore without recovery", verifyBefore, verifies},

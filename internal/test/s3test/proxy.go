@@ -163,16 +163,22 @@ type half struct {
 	p     *Proxy
 	r     *http.Request
 	fault Fault
+	ended bool
 }
 
-// Unwrap is for http.ResponseController.
-func (h *half) Unwrap() http.ResponseWriter { return h.ResponseWriter }
+// FlushError is for http.ResponseController, which flushes after each Write.
+func (h *half) FlushError() error {
+	if h.ended {
+		return net.ErrClosed
+	}
+	return http.NewResponseController(h.ResponseWriter).Flush()
+}
 
 // Write passes on the first half of p, and then does what the fault is.
 func (h *half) Write(p []byte) (int, error) {
 	flush := func(p []byte) {
 		_, _ = h.ResponseWriter.Write(p) // the client may be gone
-		_ = http.NewResponseController(h.ResponseWriter).Flush()
+		_ = h.FlushError()
 	}
 	if h.fault == Slow {
 		for i := 0; i < len(p); i += 16 << 10 {
@@ -185,6 +191,7 @@ func (h *half) Write(p []byte) (int, error) {
 	if h.fault == HangInAnswer {
 		h.p.wait(h.r)
 	}
+	h.ended = true
 	cut(h.ResponseWriter)
 	return 0, net.ErrClosed
 }

@@ -29,29 +29,23 @@ const (
 // Bucket is a bucket that every Server has.
 const Bucket = "backups"
 
-// Server is a running store with its objects in a folder. It ends with the test, and with
-// the process. Its methods may not be called concurrently.
+// Server is a running store with its objects in a folder. It ends with the process. Its
+// methods may not be called concurrently.
 type Server struct {
-	Addr string // 127.0.0.1:PORT
-	Dir  string // the objects are files in Dir/BUCKET
+	Addr            string // 127.0.0.1:PORT
+	Dir             string // the objects are files in Dir/BUCKET
+	CredentialsFile string // as programs of AWS read it
 
 	program string
 	command *exec.Cmd
 	log     *os.File
 }
 
-// New starts a server.
+// New starts a server, which ends with the test.
 func New(t testing.TB) *Server {
 	t.Helper()
-	program, err := build(t.Context())
+	s, err := Run(t.Context(), t.TempDir())
 	if err != nil {
-		t.Fatal(err)
-	}
-	s := &Server{Addr: freeAddress(t), Dir: t.TempDir(), program: program}
-	if err := os.Mkdir(filepath.Join(s.Dir, Bucket), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if s.log, err = os.Create(filepath.Join(t.TempDir(), "versitygw.log")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -61,19 +55,28 @@ func New(t testing.TB) *Server {
 		}
 		_ = s.log.Close()
 	})
-	s.Start(t)
 	return s
 }
 
-// CredentialsFile writes a file of profiles with the credentials of every Server.
-func CredentialsFile(t testing.TB) string {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "credentials")
-	text := "[default]\naws_access_key_id = " + AccessKey + "\naws_secret_access_key = " + SecretKey + "\n"
-	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+// Run starts a server with everything it has in a folder. The caller ends it with Kill.
+func Run(ctx context.Context, dir string) (s *Server, err error) {
+	s = &Server{Dir: filepath.Join(dir, "store"), CredentialsFile: filepath.Join(dir, "credentials")}
+	if s.program, err = build(ctx); err != nil {
+		return nil, err
 	}
-	return name
+	if s.Addr, err = freeAddress(); err != nil {
+		return nil, err
+	}
+	text := "[default]\naws_access_key_id = " + AccessKey + "\naws_secret_access_key = " + SecretKey + "\n"
+	err = errors.Join(os.MkdirAll(filepath.Join(s.Dir, Bucket), 0o700),
+		os.WriteFile(s.CredentialsFile, []byte(text), 0o600))
+	if err != nil {
+		return nil, err
+	}
+	if s.log, err = os.Create(filepath.Join(dir, "versitygw.log")); err != nil {
+		return nil, err
+	}
+	return s, s.start()
 }
 
 // Endpoint is the URL of the server.
@@ -82,21 +85,27 @@ func (s *Server) Endpoint() string { return "http://" + s.Addr }
 // Start starts the server again after Kill, at the same address.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
+	if err := s.start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Server) start() error {
 	s.command = exec.Command(s.program, "--port", s.Addr, "--quiet", "posix", s.Dir)
 	s.command.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+AccessKey, "ROOT_SECRET_KEY="+SecretKey)
 	s.command.Stdout, s.command.Stderr = s.log, s.log
 	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.command.Start(); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	for until := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		c, err := net.DialTimeout("tcp", s.Addr, time.Second)
 		if err == nil {
-			_ = c.Close()
-			return
+			return c.Close()
 		}
 		if time.Now().After(until) {
-			t.Fatalf("versitygw does not listen: %v", err)
+			s.Kill()
+			return fmt.Errorf("versitygw does not listen: %w", err)
 		}
 	}
 }
@@ -111,14 +120,12 @@ func (s *Server) Kill() {
 }
 
 // freeAddress returns an address that nobody listens on.
-func freeAddress(t testing.TB) string {
-	t.Helper()
+func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	defer l.Close() //nolint:errcheck // nobody has connected
-	return l.Addr().String()
+	return l.Addr().String(), l.Close()
 }
 
 // build returns the program, which it builds if it is not there yet. That takes minutes.

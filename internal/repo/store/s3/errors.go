@@ -24,16 +24,17 @@ import (
 // has failed for as long as patience.
 func (s *Store) retry(ctx context.Context, patience time.Duration, request func(ctx context.Context) error) error {
 	var since time.Time
+	var last error
 	for pause := s.limits.pause; ; pause = min(2*pause, s.limits.longest) {
-		if err := ctx.Err(); err != nil {
-			return err
+		if ctx.Err() != nil {
+			return ended(ctx, last)
 		}
 		err := request(ctx)
 		switch {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return ended(ctx, last)
 		case !mayPass(err), !since.IsZero() && time.Since(since) > patience:
 			return err
 		case since.IsZero():
@@ -42,10 +43,18 @@ func (s *Store) retry(ctx context.Context, patience time.Duration, request func(
 		if answer, ok := answerOf(err); ok && strings.HasPrefix(answer.Code, "ExpiredToken") {
 			s.creds.Expire()
 		}
-		if err := sleep(ctx, pause/2+rand.N(pause)); err != nil {
-			return err
-		}
+		last = err
+		_ = sleep(ctx, pause/2+rand.N(pause)) // the next round asks ctx
 	}
+}
+
+// ended returns the error of a context that has ended, with what went wrong before that.
+func ended(ctx context.Context, before error) error {
+	if before == nil {
+		return ctx.Err()
+	}
+	text := before.Error()
+	return fmt.Errorf("%w after %s", ctx.Err(), text[:min(len(text), mostText)])
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -169,7 +178,7 @@ func (s *Store) explain(what string, err error) error {
 	if answered {
 		e.Code, e.text = answer.Code, answer.Code+": "+answer.Error()
 	}
-	e.text = e.text[:min(len(e.text), mostText)]
+	e.text = strings.TrimRight(e.text[:min(len(e.text), mostText)], ". ")
 	if full := fullness(answer); full != nil {
 		return &store.NoSpaceError{Where: s.String(), Err: fmt.Errorf("%s: %w", e.text, full)}
 	}

@@ -45,12 +45,12 @@ func environment(t *testing.T) {
 	}
 }
 
-// openAt opens a store at an endpoint, below a prefix.
-func openAt(t *testing.T, endpoint, prefix string, change ...func(*Options, *limits)) *Store {
+// openAt opens a store at an endpoint of a server, below a prefix.
+func openAt(t *testing.T, server *s3test.Server, endpoint, prefix string, change ...func(*Options, *limits)) *Store {
 	t.Helper()
 	o, l := Options{
 		Endpoint: endpoint, AllowHTTP: true, PartSize: MinPartSize, Region: "us-east-1",
-		CredentialsFile: s3test.CredentialsFile(t),
+		CredentialsFile: server.CredentialsFile,
 	}, quick()
 	for _, c := range change {
 		c(&o, &l)
@@ -70,7 +70,7 @@ func TestStore(t *testing.T) {
 			n := 0
 			storetest.Run(t, func(t *testing.T) store.Store {
 				n++
-				return openAt(t, server.Endpoint(), fmt.Sprintf("%s/%d", checksum, n),
+				return openAt(t, server, server.Endpoint(), fmt.Sprintf("%s/%d", checksum, n),
 					func(o *Options, _ *limits) { o.Checksum = checksum })
 			})
 		})
@@ -79,7 +79,7 @@ func TestStore(t *testing.T) {
 		n := 0
 		storetest.Run(t, func(t *testing.T) store.Store {
 			n++
-			s := openAt(t, server.Endpoint(), fmt.Sprintf("unconditional/%d", n))
+			s := openAt(t, server, server.Endpoint(), fmt.Sprintf("unconditional/%d", n))
 			s.conditional = new(bool)
 			return s
 		})
@@ -126,7 +126,8 @@ func wantNoUploads(t *testing.T, s *Store) {
 // Objects of all lengths around the parts.
 func TestPutParts(t *testing.T) {
 	t.Parallel()
-	s := openAt(t, s3test.New(t).Endpoint(), "parts")
+	server := s3test.New(t)
+	s := openAt(t, server, server.Endpoint(), "parts")
 	for _, size := range []int{0, 1, MinPartSize - 1, MinPartSize, MinPartSize + 1, 3*MinPartSize + 12345} {
 		want := content(size)
 		if err := putPieces(t.Context(), s, "x", want); err != nil {
@@ -153,7 +154,7 @@ func TestFaults(t *testing.T) {
 	t.Parallel()
 	server := s3test.New(t)
 	proxy := s3test.NewProxy(t, server)
-	s := openAt(t, proxy.Endpoint, "faults", func(_ *Options, l *limits) {
+	s := openAt(t, server, proxy.Endpoint, "faults", func(_ *Options, l *limits) {
 		l.answer, l.complete, l.stall = 500*time.Millisecond, 500*time.Millisecond, 500*time.Millisecond
 	})
 	small, large := content(30_000), content(2*MinPartSize+54321)
@@ -211,7 +212,10 @@ func TestFaults(t *testing.T) {
 					t.Errorf("%d requests failed, want %d", proxy.Hits(), times)
 				}
 				if c.name == "begin an upload" { // some begin, and nobody knows
-					openAt(t, server.Endpoint(), "faults", func(_ *Options, l *limits) { l.orphan = 0 }).SweepTemp(t.Context(), "")
+					sweeper := openAt(t, server, server.Endpoint(), "faults", func(_ *Options, l *limits) { l.orphan = 0 })
+					if _, err := sweeper.SweepTemp(t.Context(), ""); err != nil {
+						t.Error(err)
+					}
 				}
 				wantNoUploads(t, s)
 			})
@@ -224,7 +228,7 @@ func TestLastingFaults(t *testing.T) {
 	t.Parallel()
 	server := s3test.New(t)
 	proxy := s3test.NewProxy(t, server)
-	s := openAt(t, proxy.Endpoint, "lasting", func(_ *Options, l *limits) {
+	s := openAt(t, server, proxy.Endpoint, "lasting", func(_ *Options, l *limits) {
 		l.answer, l.complete, l.stall = 300*time.Millisecond, 300*time.Millisecond, 300*time.Millisecond
 		l.patience = 500 * time.Millisecond
 	})
@@ -267,7 +271,7 @@ func TestLastingFaults(t *testing.T) {
 func TestRestartInUpload(t *testing.T) {
 	t.Parallel()
 	server := s3test.New(t)
-	s := openAt(t, server.Endpoint(), "restart")
+	s := openAt(t, server, server.Endpoint(), "restart")
 	want := content(4*MinPartSize + 99)
 	err := s.Put(t.Context(), "x", func(w io.Writer) error {
 		for i := range 4 {
@@ -293,7 +297,7 @@ func TestRestartInUpload(t *testing.T) {
 func TestRestartInReading(t *testing.T) {
 	t.Parallel()
 	server := s3test.New(t)
-	s := openAt(t, server.Endpoint(), "reading")
+	s := openAt(t, server, server.Endpoint(), "reading")
 	want := content(24 << 20) // more than what the connection holds
 	if err := putPieces(t.Context(), s, "x", want); err != nil {
 		t.Fatal(err)
@@ -326,8 +330,8 @@ func TestRestartInReading(t *testing.T) {
 func TestSweepTemp(t *testing.T) {
 	t.Parallel()
 	server := s3test.New(t)
-	s := openAt(t, server.Endpoint(), "sweep")
-	other := openAt(t, server.Endpoint(), "sweep")
+	s := openAt(t, server, server.Endpoint(), "sweep")
+	other := openAt(t, server, server.Endpoint(), "sweep")
 	began := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -367,7 +371,7 @@ func TestSweepTemp(t *testing.T) {
 func TestCreateRace(t *testing.T) {
 	t.Parallel()
 	server := s3test.New(t)
-	a, b := openAt(t, server.Endpoint(), "race"), openAt(t, server.Endpoint(), "race")
+	a, b := openAt(t, server, server.Endpoint(), "race"), openAt(t, server, server.Endpoint(), "race")
 	if can, err := a.probe(t.Context()); !can || err != nil {
 		t.Fatalf("versitygw honours conditions: %v, %v", can, err)
 	}
