@@ -30,6 +30,7 @@ type oracleChain struct {
 	repository string
 	folder     string // outside of the data directory
 	members    []chainMember
+	want       mariadbtest.Snapshot // what the source holds at the end
 }
 
 // chainMember is one backup, and what the tables held that the binary log does not tell of.
@@ -177,7 +178,8 @@ func (c *oracleChain) steps(t *testing.T) []chainStep {
 			"OPTIMIZE TABLE aria, idlemyisam")},
 		{"shut down slowly, moved back", func() {
 			c.unlogged(t, "USE unlogged", "ALTER TABLE parts REORGANIZE PARTITION p INTO (PARTITION p VALUES LESS THAN (500))",
-				"RENAME TABLE moved TO x, moved2 TO moved, x TO moved2")
+				"CREATE TABLE IF NOT EXISTS moved2 (id INT PRIMARY KEY, s VARCHAR(500))", // if this step comes first
+				"INSERT IGNORE INTO moved2 SELECT id, s FROM moved", "RENAME TABLE moved TO x, moved2 TO moved, x TO moved2")
 			exec("SET GLOBAL innodb_fast_shutdown=0")()
 			restart(c.source.Stop)()
 		}},
@@ -276,6 +278,10 @@ func unloggedSums(t *testing.T, s *mariadbtest.Server) string {
 func (c *oracleChain) check(t *testing.T) {
 	t.Helper()
 	c.unlogged(t, "DROP DATABASE unlogged")
+	var err error // the source is at rest from now on
+	if c.want, err = mariadbtest.TakeSnapshot(t.Context(), c.source); err != nil {
+		t.Fatal(err)
+	}
 	for i := len(c.members) - 1; i >= 0; i-- {
 		m := c.members[i]
 		name := fmt.Sprintf("member %d", i)
@@ -305,7 +311,7 @@ func (c *oracleChain) checkMember(t *testing.T, id string, m chainMember) {
 	if err := mariadbtest.ReplayBinlog(t.Context(), c.source, restored, m.Binlog.File, m.Binlog.Position); err != nil {
 		t.Fatal(err)
 	}
-	wantSame(t, c.source, restored)
+	wantSnapshot(t, c.want, restored)
 	c.invariants(t, restored)
 }
 

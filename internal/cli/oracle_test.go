@@ -309,7 +309,14 @@ func wantSameBut(t *testing.T, source, restored *mariadbtest.Server, change func
 	for o, definition := range want {
 		want[o] = change(definition)
 	}
-	got, err := mariadbtest.TakeSnapshot(ctx, restored)
+	wantSnapshot(t, want, restored)
+}
+
+// wantSnapshot compares a restored server with what another one holds, and checks all its
+// tables.
+func wantSnapshot(t *testing.T, want mariadbtest.Snapshot, restored *mariadbtest.Server) {
+	t.Helper()
+	got, err := mariadbtest.TakeSnapshot(t.Context(), restored)
 	if err != nil {
 		t.Fatal(err)
 	}
