@@ -9,6 +9,7 @@ import (
 	"mbk/internal/job"
 	"mbk/internal/repo"
 	"mbk/internal/restore"
+	"mbk/internal/transfer"
 	"mbk/internal/ui"
 	"mbk/internal/verify"
 )
@@ -64,6 +65,7 @@ func Documents() []Document {
 		{"unpin", pinDocument{}},
 		{"remove", repo.Removal{}},
 		{"consolidate", consolidate.Result{}},
+		{"copy", transfer.Result{}},
 		{"notify-test", notifyTestDocument{}},
 		{"notice", job.Notice{}}, // to programs and webhooks
 		{"config", configDocument{}},

@@ -13,6 +13,7 @@ import (
 	"mbk/internal/hint"
 	"mbk/internal/input/bytesize"
 	"mbk/internal/restore"
+	"mbk/internal/transfer"
 	"mbk/internal/ui"
 	"mbk/internal/verify"
 )
@@ -95,6 +96,8 @@ func phaseName(phase string) string {
 		return "putting the newer layers together"
 	case consolidate.PhaseCopy:
 		return "copying what they do not hold"
+	case transfer.PhaseCopy:
+		return "copying"
 	case verify.PhaseStored:
 		return "reading all objects"
 	case verify.PhasePages:

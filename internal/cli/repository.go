@@ -22,6 +22,7 @@ import (
 // repository is the option of commands that need a repository.
 type repository struct {
 	path       string   // as the user names it: a folder or a URL
+	option     string   // that names it: "repo", "to"
 	identities []string // files of identities, of commands that read what may be encrypted
 	s3         s3Options
 	sftp       sftpOptions
@@ -29,11 +30,17 @@ type repository struct {
 }
 
 func (o *repository) bind(s *options.Set, u *ui.UI) {
-	o.ui = u
-	s.String(&o.path, "repo", "",
+	o.ui, o.option = u, "repo"
+	s.String(&o.path, o.option, "",
 		"`FOLDER`, s3://BUCKET/PREFIX or sftp://USER@HOST/PATH that holds this server's backups").WithShort("r")
 	o.s3.bind(s)
 	o.sftp.bind(s)
+}
+
+// bindTarget adds the option of a second repository, which is written to.
+func (o *repository) bindTarget(s *options.Set, u *ui.UI, usage string) {
+	o.ui, o.option = u, "to"
+	s.String(&o.path, o.option, "", usage)
 }
 
 // opener opens the store of a repository that is named by a URL.
@@ -103,8 +110,9 @@ func (o repository) openOrNew(ctx context.Context) (*repo.Repository, error) {
 // named returns an error unless a repository is named, by a path or by a URL that mbk knows.
 func (o repository) named() error {
 	if o.path == "" {
-		return hint.Wrap(usagef("no repository is named"),
-			"name it with "+hint.Option("repo")+" FOLDER, in $MBK_REPO, or as repo= in group [mbk] of an option file")
+		return hint.Wrap(usagef("no repository is named with %s", hint.Option(o.option)),
+			"name it with "+hint.Option(o.option)+" FOLDER, in $"+hint.Text(options.Variable(o.option))+", or as "+
+				hint.Text(o.option)+"= in group [mbk] of an option file")
 	}
 	scheme, _, isURL := strings.Cut(o.path, "://")
 	if !isURL {
@@ -112,7 +120,7 @@ func (o repository) named() error {
 	}
 	kind, known := openers()[scheme]
 	if !known {
-		return hint.Wrap(usagef("%s: mbk has no repositories at %q", hint.Option("repo"), scheme+"://"),
+		return hint.Wrap(usagef("%s: mbk has no repositories at %q", hint.Option(o.option), scheme+"://"),
 			hint.Text("name a folder, or a URL that begins with "+
 				strings.Join(slices.Sorted(maps.Keys(openers())), ":// or ")+"://"))
 	}
@@ -149,7 +157,7 @@ func (o repository) store(ctx context.Context) (store.Store, error) {
 	}
 	if err != nil {
 		return nil, hint.Wrap(&configError{hint.Errorf("repository: %w", err)},
-			"check "+hint.Option("repo")+", and who may read that folder")
+			"check "+hint.Option(o.option)+", and who may read that folder")
 	}
 	return st, nil
 }
@@ -177,7 +185,7 @@ func (o repository) openWith(
 	switch {
 	case errors.Is(err, repo.ErrNotRepository):
 		err = hint.Wrap(err,
-			"check "+hint.Option("repo")+"; the first \"mbk backup\" into an empty one makes it a repository")
+			"check "+hint.Option(o.option)+"; the first \"mbk backup\" into an empty one makes it a repository")
 	case errors.Is(err, repo.ErrNewerFormat):
 		err = hint.Wrap(err, "use the mbk that made it, or a newer one")
 	case errors.Is(err, repo.ErrDamaged):

@@ -43,6 +43,12 @@ func TestObjectStore(t *testing.T) {
 		target := filepath.Join(t.TempDir(), "data")
 		must(t, with("restore", "latest", "--target", target, "--quiet", "--owner", self())...)
 		mariadbtest.MustEqual(t, mariadbtest.Open(t, version, target), srv)
+		// To a folder, and back to another place in the bucket.
+		copied, back := t.TempDir(), slices.Concat([]string{"--repo", repository + "-copy"}, at[2:])
+		must(t, with("copy", "latest", "--to", copied, "--quiet")...)
+		must(t, slices.Concat([]string{"copy", "--all", "--repo", copied, "--to", repository + "-copy", "--quiet"},
+			at[2:])...)
+		must(t, append([]string{"verify", second.ID, "--depth", "pages", "--quiet"}, back...)...)
 		if o := mbk(t, with("remove", full.ID)...); o.code == 0 || !strings.Contains(o.stderr, second.ID) {
 			t.Errorf("removing what another backup needs exits %d: %s", o.code, o.stderr)
 		}

@@ -48,9 +48,9 @@ func (o repository) openSFTP(ctx context.Context) (store.Store, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, hint.Wrap(&configError{err}, hint.Textf("check %s, and that the disk is mounted there; if the "+
-			"repository is new, make the folder there: mkdir -m 700 -p %s", hint.Option("repo"), target.Path))
+			"repository is new, make the folder there: mkdir -m 700 -p %s", hint.Option(o.option), target.Path))
 	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, fs.ErrPermission):
-		return nil, hint.Wrap(&configError{err}, "check "+hint.Option("repo")+", and which user logs in there")
+		return nil, hint.Wrap(&configError{err}, "check "+hint.Option(o.option)+", and which user logs in there")
 	case err != nil:
 		return nil, err
 	}

@@ -30,7 +30,7 @@ type Options struct {
 }
 
 // PhaseCopy counts bytes, in meter.Progress.
-const PhaseCopy = "copy"
+const PhaseCopy = "transfer"
 
 // Result is what was copied, or would be.
 type Result struct {

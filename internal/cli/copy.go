@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"mbk/internal/cli/options"
+	"mbk/internal/repo"
+	"mbk/internal/repo/store"
+	"mbk/internal/transfer"
+	"mbk/internal/ui"
+	"mbk/internal/ui/meter"
+	"mbk/internal/ui/printable"
+)
+
+type copyOptions struct {
+	repository
+	to     repository
+	ids    []string
+	all    bool
+	dryRun bool
+}
+
+func (o *copyOptions) bind(s *options.Set, u *ui.UI) {
+	o.repository.bind(s, u)
+	o.to.bindTarget(s, u, "copy to the repository in `FOLDER`, or at s3://... or sftp://...")
+	s.Bool(&o.all, "all", "copy all backups that the other repository does not have")
+	s.Bool(&o.dryRun, "dry-run", "print what would be copied, change nothing")
+	o.repository.bindIdentities(s)
+	fileOptions(s)
+	progressOptions(s, u)
+}
+
+func copyCommand(p *program) *command {
+	var o copyOptions
+	return &command{
+		name: "copy", summary: "copy backups to another repository, with those that they need",
+		usage: "mbk copy ID|latest|--all --repo FOLDER --to FOLDER",
+		examples: "mbk copy latest --repo /backup/db1 --to /mnt/usb/db1\n" +
+			"mbk copy --all --repo /backup/db1 --to s3://backups/db1",
+		changes: true, arguments: "ID|latest|--all", args: &o.ids, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		run: func(ctx context.Context) error { return runCopy(ctx, &o, p.ui) },
+	}
+}
+
+// chosen returns the id of the backup to copy, "" for all.
+func (o *copyOptions) chosen() (string, error) {
+	switch {
+	case o.all && len(o.ids) > 0:
+		return "", usagef("%s copies all backups, but %q was given too", "--all", o.ids[0])
+	case o.all:
+		return "", nil
+	case len(o.ids) == 0:
+		return "", usagef(`mbk copy needs the id of a backup, "latest" or --all`)
+	case len(o.ids) > 1:
+		return "", usagef("mbk copy takes one id, but %q was given too", o.ids[1])
+	}
+	return o.ids[0], nil
+}
+
+func runCopy(ctx context.Context, o *copyOptions, u *ui.UI) error {
+	id, err := o.chosen()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(o.named(), o.to.named()); err != nil {
+		return err
+	}
+	from, err := o.open(ctx)
+	if err != nil {
+		return err
+	}
+	to, release, err := o.openTarget(ctx, from)
+	if err != nil {
+		return err
+	}
+	defer release()
+	shown := u.NewProgress()
+	result, err := transfer.Run(ctx, transfer.Options{
+		From: from, To: to, ID: id, All: o.all, DryRun: o.dryRun,
+		OnProgress: func(p meter.Progress) {
+			if p.Done == 0 {
+				shown.Step(phaseName(p.Phase))
+			}
+			shown.At(p.Done, p.Total)
+		},
+	})
+	shown.End()
+	if left := (*transfer.LeftOutError)(nil); err != nil && !errors.As(err, &left) {
+		return err
+	}
+	return errors.Join(err, u.Result(result, func() error { return u.Rows(copiedLines(result)) }))
+}
+
+// openTarget opens the repository to copy to, which may be new, and locks it unless nothing
+// is to be changed.
+func (o *copyOptions) openTarget(ctx context.Context, from *repo.Repository) (*repo.Repository, func(), error) {
+	target := o.to
+	target.s3, target.sftp = o.s3, o.sftp // one set of options for both
+	to, err := target.openWith(ctx, func(ctx context.Context, st store.Store) (*repo.Repository, error) {
+		return repo.OpenOrCopyOf(ctx, st, tool(), from)
+	})
+	if err != nil || o.dryRun {
+		return to, func() {}, err
+	}
+	unlock, err := to.Lock(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return to, func() { _ = unlock() }, nil
+}
+
+// copiedLines says what was copied, or would be.
+func copiedLines(r *transfer.Result) []string {
+	verb, there := "copied", 0
+	if r.DryRun {
+		verb = "would copy"
+	}
+	var lines []string
+	var total int64
+	for _, b := range r.Backups {
+		if b.Present {
+			there++
+			continue
+		}
+		total += b.Bytes
+		lines = append(lines, verb+"\t"+b.ID+"\t"+ui.Size(b.Bytes))
+	}
+	for _, l := range r.LeftOut {
+		lines = append(lines, "left out\t"+l.ID+"\t"+ui.OneLine(l.Reason))
+	}
+	return append(lines, fmt.Sprintf("total\t%s\t%s; %s in %s already", printable.Count(len(r.Backups)-there, "backup"),
+		ui.Size(total), printable.Count(there, "backup"), r.To))
+}
