@@ -1,6 +1,7 @@
 package s3test
 
 import (
+	"encoding/pem"
 	"io"
 	"log"
 	"net"
@@ -8,6 +9,8 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -37,6 +40,7 @@ const (
 // requests. It ends with the test.
 type Proxy struct {
 	Endpoint string // its URL
+	CAFile   string // PEM of the certificate that it shows, "" if it speaks no TLS
 
 	pass  *httputil.ReverseProxy
 	ended chan struct{} // closed at the end of the test
@@ -50,6 +54,30 @@ type Proxy struct {
 
 // NewProxy starts a proxy in front of a server.
 func NewProxy(t testing.TB, s *Server) *Proxy {
+	t.Helper()
+	return newProxy(t, s, httptest.NewServer)
+}
+
+// NewTLSProxy starts a proxy that speaks TLS.
+func NewTLSProxy(t testing.TB, s *Server) *Proxy {
+	t.Helper()
+	var shown []byte
+	p := newProxy(t, s, func(handler http.Handler) *httptest.Server {
+		listening := httptest.NewUnstartedServer(handler)
+		listening.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that do not trust it
+		listening.StartTLS()
+		shown = listening.Certificate().Raw
+		return listening
+	})
+	p.CAFile = filepath.Join(t.TempDir(), "ca.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: shown})
+	if err := os.WriteFile(p.CAFile, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func newProxy(t testing.TB, s *Server, serve func(http.Handler) *httptest.Server) *Proxy {
 	t.Helper()
 	target, err := url.Parse(s.Endpoint())
 	if err != nil {
@@ -65,7 +93,7 @@ func NewProxy(t testing.TB, s *Server) *Proxy {
 		ErrorHandler:  func(w http.ResponseWriter, _ *http.Request, _ error) { cut(w) },
 		ErrorLog:      log.New(io.Discard, "", 0),
 	}
-	listening := httptest.NewServer(p)
+	listening := serve(p)
 	t.Cleanup(func() {
 		close(p.ended)
 		listening.CloseClientConnections()

@@ -9,6 +9,9 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +23,7 @@ import (
 	"mbk/internal/repo/store"
 	"mbk/internal/repo/store/lease"
 	"mbk/internal/repo/store/storetest"
+	"mbk/internal/test/executable"
 	"mbk/internal/test/s3test"
 )
 
@@ -65,21 +69,17 @@ func openAt(t *testing.T, server *s3test.Server, endpoint, prefix string, change
 func TestStore(t *testing.T) {
 	t.Parallel()
 	server := s3test.New(t)
-	for _, checksum := range []string{ChecksumCRC32C, ChecksumMD5} {
-		t.Run(checksum, func(t *testing.T) {
-			n := 0
-			storetest.Run(t, func(t *testing.T) store.Store {
-				n++
-				return openAt(t, server, server.Endpoint(), fmt.Sprintf("%s/%d", checksum, n),
-					func(o *Options, _ *limits) { o.Checksum = checksum })
-			})
-		})
+	n := 0
+	next := func(t *testing.T) *Store {
+		n++
+		return openAt(t, server, server.Endpoint(), fmt.Sprint("suite/", n))
 	}
-	t.Run("without conditional writes", func(t *testing.T) {
-		n := 0
+	t.Run("with conditional writes", func(t *testing.T) {
+		storetest.Run(t, func(t *testing.T) store.Store { return next(t) })
+	})
+	t.Run("without", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) store.Store {
-			n++
-			s := openAt(t, server, server.Endpoint(), fmt.Sprintf("unconditional/%d", n))
+			s := next(t)
 			s.conditional = new(bool)
 			return s
 		})
@@ -134,6 +134,16 @@ func TestPutParts(t *testing.T) {
 			t.Fatalf("%d bytes: %v", size, err)
 		}
 		wantContent(t, s, "x", want)
+	}
+	for _, checksum := range []string{ChecksumMD5, ChecksumNone} {
+		other := openAt(t, server, server.Endpoint(), "parts", func(o *Options, _ *limits) { o.Checksum = checksum })
+		for _, size := range []int{0, 1000, MinPartSize + 1} {
+			want := content(size)
+			if err := putPieces(t.Context(), other, "x", want); err != nil {
+				t.Errorf("%d bytes, %s: %v", size, checksum, err)
+			}
+			wantContent(t, other, "x", want)
+		}
 	}
 	wantNoUploads(t, s)
 	if s.memory.used != 0 || len(s.uploads) != 0 {
@@ -505,6 +515,159 @@ func TestCredentialsAreBounded(t *testing.T) {
 	}
 	if took := time.Since(began); took > 15*time.Second {
 		t.Errorf("it took %v", took)
+	}
+}
+
+// The certificate of the store is verified, and who has signed it can be named.
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	server := s3test.New(t)
+	proxy := s3test.NewTLSProxy(t, server)
+	o := Options{Endpoint: proxy.Endpoint, CredentialsFile: server.CredentialsFile}
+	_, err := open(t.Context(), "s3://"+s3test.Bucket, o, quick())
+	if fault.Of(err) != fault.Config || !strings.Contains(fmt.Sprint(hint.Strings(hint.Attached(err))), "--s3-ca-file") {
+		t.Errorf("Open = %v, of kind %v, with the advice %q", err, fault.Of(err), hint.Attached(err))
+	}
+	o.CAFile = server.CredentialsFile
+	if _, err := open(t.Context(), "s3://"+s3test.Bucket, o, quick()); err == nil ||
+		!strings.Contains(err.Error(), "no certificate in PEM format") {
+		t.Errorf("Open = %v", err)
+	}
+	o.CAFile = proxy.CAFile
+	s, err := open(t.Context(), "s3://"+s3test.Bucket, o, quick())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := content(MinPartSize + 1)
+	if err := putPieces(t.Context(), s, "x", want); err != nil {
+		t.Error(err)
+	}
+	wantContent(t, s, "x", want)
+}
+
+// What the options say of objects is in the requests that make them.
+func TestHeaders(t *testing.T) {
+	t.Parallel()
+	server := s3test.New(t)
+	proxy := s3test.NewProxy(t, server)
+	for _, c := range []struct {
+		options      Options
+		small, large string // one of whole objects, one of those in parts
+	}{
+		{Options{}, "X-Amz-Storage-Class: |X-Amz-Server-Side-Encryption: |Content-Md5: ", "X-Amz-Checksum-Algorithm: CRC32C"},
+		{Options{Checksum: ChecksumMD5}, "X-Amz-Checksum-Crc32c: ", "X-Amz-Checksum-Algorithm: "},
+		{Options{Checksum: ChecksumNone}, "X-Amz-Checksum-Crc32c: |Content-Md5: ", "X-Amz-Checksum-Algorithm: "},
+		{Options{StorageClass: "STANDARD_IA"}, "X-Amz-Storage-Class: ", "X-Amz-Storage-Class: STANDARD_IA"},
+		{Options{Encryption: EncryptionAES256}, "X-Amz-Server-Side-Encryption: AES256",
+			"X-Amz-Server-Side-Encryption: AES256"},
+		{Options{Encryption: EncryptionKMS, KMSKey: "k1"}, "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id: k1",
+			"X-Amz-Server-Side-Encryption: aws:kms"},
+	} {
+		o := c.options
+		o.Endpoint, o.AllowHTTP, o.CredentialsFile = proxy.Endpoint, true, server.CredentialsFile
+		s, err := open(t.Context(), "s3://"+s3test.Bucket, o, quick())
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantHeader := func(match func(*http.Request) bool, want string, size int) {
+			var seen http.Header
+			proxy.Break(s3test.Forbidden, 1, func(r *http.Request) bool { // what it would answer is of no interest
+				if match(r) {
+					seen = r.Header.Clone()
+				}
+				return match(r)
+			})
+			if err := putPieces(t.Context(), s, "x", content(size)); err == nil {
+				t.Error("Put succeeded")
+			}
+			for one := range strings.SplitSeq(want, "|") {
+				name, value, _ := strings.Cut(one, ": ")
+				if got := seen.Get(name); got != value {
+					t.Errorf("%+v: the header %s is %q, want %q", c.options, name, got, value)
+				}
+			}
+		}
+		wantHeader(is("PUT", ""), c.small, 10)
+		wantHeader(is("POST", "uploads="), c.large, defaultPartSize)
+	}
+}
+
+// A bucket that is gone is no reason to try again.
+func TestBucketVanishes(t *testing.T) {
+	t.Parallel()
+	server := s3test.New(t)
+	s := openAt(t, server, server.Endpoint(), "gone")
+	if err := os.RemoveAll(filepath.Join(server.Dir, s3test.Bucket)); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	err := putPieces(t.Context(), s, "x", content(10))
+	took := time.Since(began)
+	if fault.Of(err) != fault.Config || !strings.Contains(err.Error(), "NoSuchBucket") || took > 5*time.Second {
+		t.Errorf("Put = %v, of kind %v, after %v", err, fault.Of(err), took)
+	}
+	if _, err := s.Open(t.Context(), "x", 0, -1); errors.Is(err, fs.ErrNotExist) || fault.Of(err) != fault.Config {
+		t.Errorf("Open = %v: not that there is no such object", err)
+	}
+}
+
+// Credentials come from a program, a file, or the service of a container, as their
+// variables and files say.
+func TestCredentialSources(t *testing.T) {
+	environment(t)
+	dir := t.TempDir()
+	t.Setenv("HOME", dir)
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	const document = `"AccessKeyId": "id-%s", "SecretAccessKey": "hush-hush", "Expiration": "2100-01-01T00:00:00Z"`
+	script := filepath.Join(dir, "process")
+	err := executable.Write(script, []byte("#!/bin/sh\necho '{\"Version\": 1, "+fmt.Sprintf(document, "process")+"}'\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	container := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "{"+document+`, "Token": "t"}`, "container")
+	}))
+	defer container.Close()
+	file := filepath.Join(dir, "credentials")
+	text := "[default]\ncredential_process = " + script + " x\n" +
+		"[night]\naws_access_key_id = id-night\naws_secret_access_key = hush-hush\n" +
+		"[half]\naws_access_key_id = id-half\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		options Options
+		env     map[string]string
+		want    string
+	}{
+		"environment": {want: s3test.AccessKey},
+		"process": {env: map[string]string{"AWS_ACCESS_KEY_ID": "", "AWS_SHARED_CREDENTIALS_FILE": file},
+			want: "id-process"},
+		"profile by variable": {env: map[string]string{
+			"AWS_ACCESS_KEY_ID": "", "AWS_SHARED_CREDENTIALS_FILE": file, "AWS_PROFILE": "night"}, want: "id-night"},
+		"profile by option": {options: Options{Profile: "night", CredentialsFile: file}, want: "id-night"},
+		"container": {env: map[string]string{
+			"AWS_ACCESS_KEY_ID": "", "AWS_CONTAINER_CREDENTIALS_FULL_URI": container.URL}, want: "id-container"},
+		"half a profile": {options: Options{Profile: "half", CredentialsFile: file}, want: "error: profile has partial"},
+		"none":           {env: map[string]string{"AWS_ACCESS_KEY_ID": ""}, want: "error: no such file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for name, value := range c.env {
+				t.Setenv(name, value)
+			}
+			creds, err := c.options.credentials()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := creds.GetWithContext(nil)
+			wrong, fails := strings.CutPrefix(c.want, "error: ")
+			switch {
+			case fails && (err == nil || !strings.Contains(err.Error(), wrong) || strings.Contains(err.Error(), "hush")):
+				t.Errorf("credentials: %v, want %q", err, wrong)
+			case !fails && (err != nil || got.AccessKeyID != c.want):
+				t.Errorf("credentials of %q, %v; want %q", got.AccessKeyID, err, c.want)
+			}
+		})
 	}
 }
 
