@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"mbk/internal/repo/store"
 	"mbk/internal/repo/store/storetest"
@@ -40,6 +42,38 @@ func TestLockLostAtEveryCall(t *testing.T) {
 					}
 					return
 				}
+			}
+		})
+	}
+}
+
+// slowLock is a store that takes its time for a lock, as one does that watches a holder.
+type slowLock struct {
+	*storetest.Mem
+	takes time.Duration
+}
+
+func (s *slowLock) Lock(ctx context.Context, name, owner string) (store.Lock, error) {
+	time.Sleep(s.takes)
+	return s.Mem.Lock(ctx, name, owner)
+}
+
+// Who waits for a lock is told for whom, and only then.
+func TestWaitForLock(t *testing.T) {
+	for takes, want := range map[time.Duration]string{
+		2 * time.Second: "",
+		time.Minute:     "the repository is locked by db1 pid 7; waiting for a sign of life, or until it counts as dead",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			st := &slowLock{storetest.NewMem(), takes}
+			r, err := Init(t.Context(), st, "mbk test")
+			must(t, err)
+			_, err = st.Mem.Lock(t.Context(), lockName, "db1 pid 7")
+			must(t, err)
+			told := ""
+			r.OnWarning(func(text string) { told += text })
+			if _, err := r.Lock(t.Context()); err == nil || told != want {
+				t.Errorf("a lock that takes %s: %v, and told is %q, want %q", takes, err, told, want)
 			}
 		})
 	}

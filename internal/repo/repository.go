@@ -104,8 +104,8 @@ type Repository struct {
 }
 
 // OnWarning makes warner be told, once for each, of objects that cannot be read or
-// removed and that what is asked for does not depend on. It is called by several
-// goroutines, one at a time.
+// removed and that what is asked for does not depend on, and of a wait for the lock. It is
+// called by several goroutines, one at a time.
 func (r *Repository) OnWarning(warner func(text string)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -298,7 +298,7 @@ func (r *Repository) write(ctx context.Context) error {
 // holder. The lock ends with release or with the process; it can be lost before, see
 // LockLost.
 func (r *Repository) Lock(ctx context.Context) (release func() error, err error) {
-	lock, err := r.st.Lock(ctx, lockName, r.lockOwner())
+	lock, err := r.takeLock(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("lock repository %s: %w", r.st, err)
 	}
@@ -322,6 +322,29 @@ func (r *Repository) Lock(ctx context.Context) (release func() error, err error)
 		}
 		return nil
 	}), nil
+}
+
+// lockPatience is how long a store may take for a lock before somebody is told why.
+const lockPatience = 3 * time.Second
+
+// takeLock takes the lock. A store that has to watch whether its holder is alive may take
+// minutes: then the warner is told for whom.
+func (r *Repository) takeLock(ctx context.Context) (store.Lock, error) {
+	waiting, stop := context.WithTimeout(ctx, lockPatience)
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		<-waiting.Done()
+		if ctx.Err() != nil || !errors.Is(waiting.Err(), context.DeadlineExceeded) {
+			return
+		}
+		if holder, err := r.Holder(ctx); err == nil && holder != "" {
+			r.warn(fmt.Errorf("the repository is locked by %s; waiting for a sign of life, or until it counts as dead", holder))
+		}
+	})
+	lock, err := r.st.Lock(ctx, lockName, r.lockOwner())
+	stop()
+	telling.Wait()
+	return lock, err
 }
 
 // LockLost is closed when this Repository has lost the lock that it holds; CheckLock says

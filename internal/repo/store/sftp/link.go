@@ -55,8 +55,7 @@ func (e *ConnectionError) Hints() []hint.Text {
 	if fault.Of(e.Err) == fault.Config {
 		return nil
 	}
-	return []hint.Text{hint.Text("look at the network to that host, and at the log of its sshd; " +
-		"what is stored is kept, and the next backup continues on it")}
+	return []hint.Text{"look at the network to that host, and at the log of its sshd"}
 }
 
 // transport is a way to the SFTP server.
