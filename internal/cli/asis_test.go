@@ -408,7 +408,7 @@ func opened(t *testing.T, repository string) *repo.Repository {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return withIdentity(t, r)
 }
 
 // manifestOf is the manifest of a backup.

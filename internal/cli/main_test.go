@@ -58,6 +58,9 @@ func command(t testing.TB, args ...string) *exec.Cmd {
 	}
 	cmd := exec.Command(self, args...)
 	cmd.Env = append(os.Environ(), asMbk+"=1", "MBK_REPO=", "HOME="+t.TempDir())
+	if os.Getenv(inEncrypted) != "" {
+		cmd.Env = append(cmd.Env, encryptFirst(t, args)...)
+	}
 	// As cron and systemd start it. A backup also lowers its session's priority.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return cmd

@@ -108,6 +108,9 @@ func wrapError(err error) error {
 	if missing, ok := errors.AsType[*plugin.NotFoundError](err); ok {
 		return missingPlugin(missing)
 	}
+	if fault.Of(err) == fault.Config {
+		return err
+	}
 	if strings.Contains(err.Error(), "post-quantum") { // the error has no type
 		return mixed()
 	}

@@ -111,7 +111,10 @@ func parseIdentity(file, text string, t Terminal) (age.Identity, error) {
 	switch {
 	case strings.HasPrefix(text, "AGE-PLUGIN-"):
 		one, err := plugin.NewIdentity(text, t.client())
-		return &answering{file, one}, err
+		if err != nil {
+			return nil, err
+		}
+		return &answering{file, &limited{name: "age-plugin-" + one.Name(), limit: unwrapTime, open: one}}, nil
 	case strings.HasPrefix(text, "AGE-SECRET-KEY-PQ-1"):
 		return age.ParseHybridIdentity(text)
 	}

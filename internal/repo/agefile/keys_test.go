@@ -3,11 +3,14 @@ package agefile
 import (
 	"crypto/ed25519"
 	"encoding/pem"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"filippo.io/age"
 	"filippo.io/age/plugin"
 	"golang.org/x/crypto/ssh"
 
@@ -180,6 +183,14 @@ func TestIdentities(t *testing.T) {
 	}
 }
 
+// waiting is a recipient that answers when it is closed.
+type waiting <-chan struct{}
+
+func (w waiting) WrapWithLabels([]byte) ([]*age.Stanza, []string, error) {
+	<-w
+	return nil, nil, errors.New("too late")
+}
+
 // The program of a plugin is looked for in the PATH, and only there.
 func TestPlugins(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
@@ -205,6 +216,13 @@ func TestPlugins(t *testing.T) {
 	if _, err := OpenKey(b, with, nil); !isType[*IdentityError](err) ||
 		!strings.Contains(err.Error(), "age-plugin-nothere") {
 		t.Errorf("an identity without its plugin: %v", err)
+	}
+
+	// One that hangs.
+	hangs := &limited{name: "age-plugin-slow", limit: 10 * time.Millisecond, wrap: waiting(t.Context().Done())}
+	if _, err := (&Recipients{[]string{"slow"}, []age.Recipient{hangs}}).encrypt(nil); fault.Of(err) != fault.Config ||
+		!strings.Contains(err.Error(), "age-plugin-slow has not answered within 10ms") {
+		t.Errorf("a plugin that hangs: %v", err)
 	}
 
 	// One that breaks off.

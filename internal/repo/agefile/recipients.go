@@ -129,7 +129,7 @@ func parseRecipient(text string) (p parsed, err error) {
 	case strings.HasPrefix(text, "age1") && strings.Count(text, "1") > 1:
 		var r *plugin.Recipient
 		if r, err = plugin.NewRecipient(text, &plugin.ClientUI{}); err == nil {
-			p = parsed{text, r, kindPlugin}
+			p = parsed{text, &limited{name: "age-plugin-" + r.Name(), limit: wrapTime, wrap: r}, kindPlugin}
 		}
 	case strings.HasPrefix(text, "age1"):
 		var r *age.X25519Recipient

@@ -37,6 +37,7 @@ func dataSets() []dataSet {
 			{"zstd", "Full backup, zstd level 1", nil, backups("zstd")},
 			{"s2", "Full backup, s2 and lz4", nil, backups("s2")},
 			{"s3-zstd", "Full backup into an object store (versitygw on loopback), zstd level 1", nil, intoStore("zstd")},
+			{"encrypted", "Full backup, zstd level 1, encrypted and not", nil, encrypted},
 			{"stalls", "Longest stalls of other clients, idle server, not compressed", nil, stalls},
 			{"restore", "Restore of a zstd backup, to a server that answers", restoreBefore, restores},
 			{"verify", "verify --depth pages against a restore without recovery", verifyBefore, verifies},
@@ -168,6 +169,34 @@ func backups(codec string) func(x *caseRun) []contender {
 			list = append(list, x.limitOf("compressor alone", codec))
 		}
 		return list
+	}
+}
+
+// unencrypted is mbk without recipients.
+const unencrypted = "mbk, not encrypted"
+
+// encrypted compares backups into an encrypted repository and another one. Making the
+// repository does not count.
+func encrypted(x *caseRun) []contender {
+	return []contender{
+		{"mbk", func(ctx context.Context, dir string) (figures, error) {
+			identity := dir + ".key"
+			recipient, err := exec.CommandContext(ctx, x.bench.mbk, "init", "--new-identity", identity, "--quiet",
+				"--no-defaults").Output()
+			if err != nil {
+				return nil, fmt.Errorf("make an identity: %w", err)
+			}
+			defer os.Remove(identity) //nolint:errcheck // below the folder of the benchmark
+			made := exec.CommandContext(ctx, x.bench.mbk, "init", "--repo", dir, "--recipient",
+				strings.TrimSpace(string(recipient)), "--no-defaults")
+			if out, err := made.CombinedOutput(); err != nil {
+				return nil, fmt.Errorf("make an encrypted repository: %w: %s", err, out)
+			}
+			return backedUp(dir, func() (usage, error) { return pipe(ctx, "", x.mbkBackup("zstd", dir)) })
+		}},
+		{unencrypted, func(ctx context.Context, dir string) (figures, error) {
+			return backedUp(dir, func() (usage, error) { return pipe(ctx, "", x.mbkBackup("zstd", dir)) })
+		}},
 	}
 }
 

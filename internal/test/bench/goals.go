@@ -37,6 +37,7 @@ func goals(size int64) []goal {
 		{"zstd", peer, "wall", 0.65}, {"zstd", peer, "stored", 1}, {"zstd", alone, "wall", 1.15},
 		{"s2", peer, "wall", 0.4},
 		{"s3-zstd", intoFolder, "wall", 1.15},
+		{"encrypted", unencrypted, "wall", 1.07},
 		{"stalls", peer, "commit", 0.1}, {"stalls", peer, "ddl", 0.15}, {"stalls", peer, "myisam", 0.2},
 		{"restore", peer, "wall", 0.6},
 		{"verify", "mbk restore --no-recover", "wall", 1},
