@@ -69,6 +69,11 @@ func TestCookbook(t *testing.T) {
 				t.Errorf("printed:\n%s", printed)
 			}
 		}},
+		{"A second copy elsewhere", order, func(t *testing.T, printed string) {
+			if strings.Count(printed, "  pages, 20") != 1 || strings.Count(printed, "-full") < 2 {
+				t.Errorf("printed:\n%s", printed)
+			}
+		}},
 		{"Before an upgrade", order, func(t *testing.T, printed string) {
 			if !strings.Contains(printed, "; pinned: before the upgrade to 11.8\n") ||
 				!strings.Contains(printed, "\nunpinned ") {
@@ -156,7 +161,7 @@ func TestCookbook(t *testing.T) {
 			return // the next one may build on it
 		}
 	}
-	if n, have := strings.Count(string(text), "\n## "), 12; n != have {
+	if n, have := strings.Count(string(text), "\n## "), 13; n != have {
 		t.Errorf("the cookbook has %d recipes, this test %d", n, have)
 	}
 }
@@ -207,7 +212,7 @@ func newKitchen(t *testing.T, srv *mariadbtest.Server) *kitchen {
 			t.Fatal(err)
 		}
 	}
-	for _, folder := range []string{"backup/db1", "var/lib/prometheus/node-exporter", "run/mysqld"} {
+	for _, folder := range []string{"backup/db1", "mnt/other/db1", "var/lib/prometheus/node-exporter", "run/mysqld"} {
 		if err := os.MkdirAll(filepath.Join(k.source, folder), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -253,7 +258,8 @@ func (k *kitchen) cook(t *testing.T, commands string, onNew bool) string {
 		home = k.fresh
 	}
 	commands = strings.NewReplacer(
-		"/backup/", k.source+"/backup/", "/var/lib/", home+"/var/lib/", "/run/mysqld/", k.source+"/run/mysqld/",
+		"/backup/", k.source+"/backup/", "/mnt/", k.source+"/mnt/",
+		"/var/lib/", home+"/var/lib/", "/run/mysqld/", k.source+"/run/mysqld/",
 		"--user=mysql", "--user=root", "db1.example.org", "127.0.0.1",
 	).Replace(commands)
 	cmd := exec.Command("bash", "-e", "-c", commands)
