@@ -21,8 +21,12 @@ import (
 )
 
 // retry makes a request again, with growing pauses, until it succeeds, cannot succeed, or
-// has failed for as long as patience.
+// has failed for as long as patience. When that was so once, the patience is that of the
+// opening until a request succeeds: a store that is gone is not waited for again and again.
 func (s *Store) retry(ctx context.Context, patience time.Duration, request func(ctx context.Context) error) error {
+	if s.gone.Load() {
+		patience = min(patience, s.limits.opening)
+	}
 	var since time.Time
 	var last error
 	for pause := s.limits.pause; ; pause = min(2*pause, s.limits.longest) {
@@ -32,10 +36,14 @@ func (s *Store) retry(ctx context.Context, patience time.Duration, request func(
 		err := request(ctx)
 		switch {
 		case err == nil:
+			s.gone.Store(false)
 			return nil
 		case ctx.Err() != nil:
 			return ended(ctx, last)
-		case !mayPass(err), !since.IsZero() && time.Since(since) > patience:
+		case !mayPass(err):
+			return err
+		case !since.IsZero() && time.Since(since) > patience:
+			s.gone.Store(true)
 			return err
 		case since.IsZero():
 			since = time.Now()

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -32,6 +33,7 @@ type Store struct {
 	sse    encrypt.ServerSide // nil: as the bucket has it
 	limits limits
 	memory *memory
+	gone   atomic.Bool // requests have failed for long, and none has succeeded since
 
 	mu          sync.Mutex
 	uploads     map[string]bool // ids of the multipart uploads of this store

@@ -282,6 +282,7 @@ func TestRestartInUpload(t *testing.T) {
 	t.Parallel()
 	server := s3test.New(t)
 	s := openAt(t, server, server.Endpoint(), "restart")
+	started := make(chan struct{})
 	want := content(4*MinPartSize + 99)
 	err := s.Put(t.Context(), "x", func(w io.Writer) error {
 		for i := range 4 {
@@ -290,16 +291,44 @@ func TestRestartInUpload(t *testing.T) {
 			}
 			if i == 1 {
 				server.Kill()
-				time.AfterFunc(500*time.Millisecond, func() { server.Start(t) })
+				time.AfterFunc(500*time.Millisecond, func() {
+					defer close(started)
+					server.Start(t)
+				})
 			}
 		}
 		_, err := w.Write(want[4*MinPartSize:])
 		return err
 	})
+	<-started
 	if err != nil {
 		t.Fatalf("Put: %v", err)
 	}
 	wantContent(t, s, "x", want)
+}
+
+// A store that is gone is waited for once, and not for each request.
+func TestGone(t *testing.T) {
+	t.Parallel()
+	server := s3test.New(t)
+	s := openAt(t, server, server.Endpoint(), "gone", func(_ *Options, l *limits) {
+		l.patience, l.opening = 2*time.Second, 100*time.Millisecond
+	})
+	server.Kill()
+	took := func() time.Duration {
+		began := time.Now()
+		if err := putPieces(t.Context(), s, "x", content(10)); err == nil {
+			t.Error("Put succeeded")
+		}
+		return time.Since(began)
+	}
+	if first, second := took(), took(); first < 2*time.Second || second > first/2 {
+		t.Errorf("Put fails after %v and then after %v", first, second)
+	}
+	server.Start(t)
+	if err := putPieces(t.Context(), s, "x", content(10)); err != nil || s.gone.Load() {
+		t.Errorf("Put = %v, gone: %v", err, s.gone.Load())
+	}
 }
 
 // A store that is gone in the middle of a reading is waited for; an object that was
