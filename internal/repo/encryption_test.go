@@ -353,3 +353,28 @@ func TestEncryptedBackUpFailsAtEveryPoint(t *testing.T) {
 		}
 	}
 }
+
+// The record of a backup that is copied without an identity can be read with one.
+func TestImportedRecord(t *testing.T) {
+	r, st, with := newEncrypted(t)
+	id := mustBackUp(t, r, "2026-11-20 00:00:00")
+	must(t, r.PutAttempt(t.Context(), Attempt{ID: id, Outcome: OutcomeOK, Hostname: "db1"}))
+	from, copies := reopened(t, st, nil), storetest.NewMem()
+	to, err := OpenOrCopyOf(t.Context(), copies, "mbk test", from)
+	must(t, err)
+	release, err := to.Lock(t.Context())
+	must(t, err)
+	_, err = to.Import(t.Context(), from, id, nil)
+	must(t, err)
+	own := mustBackUp(t, to, "2026-11-21 00:00:00")
+	must(t, release())
+	for _, one := range []string{id, own} {
+		a, err := reopened(t, copies, with).Attempt(t.Context(), one)
+		if err != nil || a.Encrypted || a.Hostname != "db1" {
+			t.Errorf("record of %s: %+v, %v", one, a, err)
+		}
+		if a, err := reopened(t, copies, nil).Attempt(t.Context(), one); err != nil || !a.Encrypted || a.Hostname != "" {
+			t.Errorf("record of %s without an identity: %+v, %v", one, a, err)
+		}
+	}
+}

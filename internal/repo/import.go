@@ -184,8 +184,9 @@ func (r *Repository) wantParent(ctx context.Context, l *Label) error {
 	return nil
 }
 
-// importRecord copies what the history of the other repository says of a backup, as far as
-// it can be read, unless there is a record already.
+// importRecord copies what the history of the other repository says of a backup, unless there
+// is a record already. What is encrypted to the same recipients is copied as it is; else as far
+// as it can be read.
 func (r *Repository) importRecord(ctx context.Context, from *Repository, id string) error {
 	if list, err := r.st.List(ctx, attemptName(id)); err != nil || len(list) > 0 {
 		return err
@@ -194,10 +195,41 @@ func (r *Repository) importRecord(ctx context.Context, from *Repository, id stri
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil {
-		err = r.PutAttempt(ctx, a)
+	switch {
+	case err != nil:
+		return err
+	case !from.Encrypted() || !sameTexts(from.config.Recipients, r.config.Recipients):
+		return r.PutAttempt(ctx, a)
 	}
-	return err
+	if err := r.addHistoryKeys(ctx, from.config.HistoryKeys); err != nil {
+		return err
+	}
+	b, err := store.ReadAll(ctx, from.st, attemptName(id), maxRecord)
+	if err != nil {
+		return err
+	}
+	return store.PutBytes(ctx, r.st, attemptName(id), b)
+}
+
+// addHistoryKeys adds keys with which records of another repository can be read. They are
+// sealed to the same recipients. The newest key stays the one in use.
+func (r *Repository) addHistoryKeys(ctx context.Context, keys []HistoryKey) error {
+	before := r.config.HistoryKeys
+	var more []HistoryKey
+	for _, k := range keys {
+		if !slices.ContainsFunc(before, func(own HistoryKey) bool { return own.Recipient == k.Recipient }) {
+			more = append(more, k)
+		}
+	}
+	if len(more) == 0 {
+		return nil
+	}
+	r.config.HistoryKeys = slices.Concat(more, before)
+	if err := r.putConfig(ctx); err != nil {
+		r.config.HistoryKeys = before
+		return err
+	}
+	return nil
 }
 
 // importing is a backup that is being copied from another repository.
