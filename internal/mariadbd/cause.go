@@ -23,6 +23,7 @@ const (
 	CauseKey      Cause = "key"      // an encryption key or a plugin that it does not have
 	CauseVersion  Cause = "version"  // a release that cannot recover these files
 	CauseSignal   Cause = "signal"   // it was killed
+	CauseHang     Cause = "hang"     // it did nothing any more
 )
 
 // CauseOf returns what an error of the server's log, or of its answer to a statement, is

@@ -56,6 +56,9 @@ func (e *RunError) Advice() hint.Text {
 			hint.Option("mariadbd-option")
 	case CauseVersion:
 		return "use a mariadbd of the source's series: " + hint.Option("mariadbd")
+	case CauseHang:
+		return "try again: some releases of mariadbd hang now and then, and nothing is known to be wrong with the backup; " +
+			"if it happens each time, use another maintenance release"
 	case CauseSignal:
 		return "somebody killed mariadbd, perhaps the kernel because memory ran out: see its log (dmesg)"
 	}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,13 +19,15 @@ type process struct {
 	log   *errorLog
 	ended chan struct{} // closed at its end
 	err   error         // its exit, valid after ended
+
+	stillLimit time.Duration // see waitAtWork
 }
 
 // start runs a command, which cannot gain privileges. The kernel sends the parent-death
 // signal when the thread that forked ends, so a goroutine keeps that thread until the
 // server has ended.
 func start(cmd *exec.Cmd, log *errorLog) (*process, error) {
-	p := &process{cmd: cmd, log: log, ended: make(chan struct{})}
+	p := &process{cmd: cmd, log: log, ended: make(chan struct{}), stillLimit: stillLimit}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
@@ -83,7 +86,7 @@ func (p *process) wait(ctx context.Context) error {
 // stop asks the server to shut down, and kills it when ctx is done.
 func (p *process) stop(ctx context.Context) error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // an error means that it has ended
-	return p.wait(ctx)
+	return p.waitAtWork(ctx, p.stillLimit)
 }
 
 // kill ends the program and what it has started at once, and waits for its end.

@@ -75,6 +75,10 @@ func (i Instance) Recover(ctx context.Context, end innodb.LSN, damaged bool, pro
 // failed is the error of a run that did not do what it should. err is how it ended.
 func (i Instance) failed(log *errorLog, err error) *RunError {
 	r := &RunError{Program: i.Program.Path, Reason: err.Error(), Log: log.why(), Cause: log.cause(err)}
+	if _, hangs := errors.AsType[*stillError](err); hangs {
+		r.Cause = CauseHang
+		return r
+	}
 	if r.Cause == CauseDamage && slices.IndexFunc(log.damage, func(line string) bool { return !i.excused(line) }) < 0 {
 		r.Cause = CauseUnknown
 		if i.EncryptedRedo || slices.ContainsFunc(log.damage, i.MayLackKey) {
@@ -129,7 +133,7 @@ func (i Instance) bootstrap(ctx context.Context, logSize int64, option string, p
 	if err != nil {
 		return nil, err
 	}
-	err = p.wait(ctx)
+	err = p.waitAtWork(ctx, p.stillLimit)
 	return log, err
 }
 
