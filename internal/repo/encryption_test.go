@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -138,10 +139,11 @@ func TestEncryptedRecords(t *testing.T) {
 	must(t, err)
 	list, err := st.List(t.Context(), "")
 	must(t, err)
+	host := regexp.MustCompile(`(^|[^0-9A-Za-z+/])db1([^0-9A-Za-z+/=]|$)`) // and not in hex digits or base64
 	for _, o := range list {
 		b, err := store.ReadAll(t.Context(), st, o.Name, 1<<20)
 		must(t, err)
-		if bytes.Contains(b, []byte("shop")) || bytes.Contains(b, []byte("db1")) {
+		if bytes.Contains(b, []byte("shop")) || host.Match(b) {
 			t.Errorf("%s shows a name:\n%s", o.Name, b)
 		}
 	}
