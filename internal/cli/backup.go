@@ -163,7 +163,7 @@ func backupCommand(p *program) *command {
 	var o backupOptions
 	return &command{
 		name: "backup", summary: "take a backup of a running server, full or incremental",
-		usage: "mbk backup --repo FOLDER [OPTIONS]",
+		usage: "mbk backup --repo REPO [OPTIONS]",
 		examples: "mbk backup --repo /backup/db1 --socket /run/mysqld/b.sock --user backup\n" +
 			"mbk backup --repo /backup/db1 --incremental --full-every 7d",
 		changes: true, options: bind(func(s *options.Set) { o.bind(s, p) }),

@@ -41,7 +41,7 @@ func checkCommand(p *program) *command {
 	var o checkOptions
 	return &command{
 		name: "check", summary: "can a backup run here now? is the newest one young enough?",
-		usage:    "mbk check --repo FOLDER [OPTIONS]",
+		usage:    "mbk check --repo REPO [OPTIONS]",
 		examples: "mbk check --repo /backup/db1 --json\nmbk check --repo /backup/db1 --max-age 26h --max-verify-age 8d",
 		options:  bind(func(s *options.Set) { o.bind(s, p) }),
 		run:      func(ctx context.Context) error { return runCheck(ctx, &o, p.ui) },

@@ -43,7 +43,7 @@ type completed struct {
 }
 
 func (o completed) isFile() bool   { return o.value == "FILE" }
-func (o completed) isFolder() bool { return o.value == "FOLDER" }
+func (o completed) isFolder() bool { return o.value == "FOLDER" || o.value == "REPO" }
 
 // completions returns the options of a command, and those for help.
 func completions(c *command) []completed {

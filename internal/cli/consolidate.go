@@ -32,7 +32,7 @@ func consolidateCommand(p *program) *command {
 	var o consolidateOptions
 	return &command{
 		name: "consolidate", summary: "make a full backup of an increment and what it needs",
-		usage:    "mbk consolidate ID|latest --repo FOLDER",
+		usage:    "mbk consolidate ID|latest --repo REPO",
 		examples: "mbk consolidate latest --repo /backup/db1",
 		changes:  true, arguments: "ID|latest", id: &o.id, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run: func(ctx context.Context) error {

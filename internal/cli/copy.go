@@ -36,7 +36,7 @@ func copyCommand(p *program) *command {
 	var o copyOptions
 	return &command{
 		name: "copy", summary: "copy backups to another repository, with those that they need",
-		usage: "mbk copy ID|latest|--all --repo FOLDER --to FOLDER",
+		usage: "mbk copy ID|latest|--all --repo REPO --to REPO",
 		examples: "mbk copy latest --repo /backup/db1 --to /mnt/usb/db1\n" +
 			"mbk copy --all --repo /backup/db1 --to s3://backups/db1",
 		changes: true, arguments: "ID|latest|--all", args: &o.ids, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
@@ -96,9 +96,7 @@ func runCopy(ctx context.Context, o *copyOptions, u *ui.UI) error {
 // openTarget opens the repository to copy to, which may be new, and locks it unless nothing
 // is to be changed.
 func (o *copyOptions) openTarget(ctx context.Context, from *repo.Repository) (*repo.Repository, func(), error) {
-	target := o.to
-	target.s3, target.sftp = o.s3, o.sftp // one set of options for both
-	to, err := target.openWith(ctx, func(ctx context.Context, st store.Store) (*repo.Repository, error) {
+	to, err := o.to.openWith(ctx, func(ctx context.Context, st store.Store) (*repo.Repository, error) {
 		return repo.OpenOrCopyOf(ctx, st, tool(), from)
 	})
 	if err != nil || o.dryRun {

@@ -70,7 +70,7 @@ func TestCopyCalls(t *testing.T) {
 	}{
 		"nothing to copy":   {[]string{"--repo", from, "--to", t.TempDir()}, 2, "needs the id of a backup"},
 		"two things":        {[]string{"latest", "--all", "--repo", from, "--to", t.TempDir()}, 2, "copies all backups"},
-		"nowhere":           {[]string{"latest", "--repo", from}, 2, "--to FOLDER"},
+		"nowhere":           {[]string{"latest", "--repo", from}, 2, "--to REPO"},
 		"an unknown id":     {[]string{"2020", "--repo", from, "--to", t.TempDir()}, 2, "no backup"},
 		"a missing folder":  {[]string{"latest", "--repo", from, "--to", filepath.Join(from, "none")}, 2, "mkdir"},
 		"into itself":       {[]string{"latest", "--repo", from, "--to", from}, 2, "into itself"},

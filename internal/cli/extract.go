@@ -31,7 +31,7 @@ func extractCommand(p *program) *command {
 	var o extractOptions
 	return &command{
 		name: "extract", summary: "get files of single tables out of a backup, as they were copied",
-		usage:     "mbk extract ID|latest PATTERN... --repo FOLDER --to FOLDER",
+		usage:     "mbk extract ID|latest PATTERN... --repo REPO --to FOLDER",
 		examples:  "mbk extract latest 'shop.*' mysql.proc --repo /backup/db1 --to /tmp/files",
 		arguments: "ID|latest DATABASE.TABLE|FILE...", args: &o.args, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run: func(ctx context.Context) error { return runExtract(ctx, &o, p.ui) },

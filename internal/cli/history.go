@@ -40,7 +40,7 @@ func historyCommand(p *program) *command {
 	var o historyOptions
 	return &command{
 		name: "history", summary: "list all attempts, failed ones too, or show one",
-		usage:     "mbk history [ID|latest] --repo FOLDER [OPTIONS]",
+		usage:     "mbk history [ID|latest] --repo REPO [OPTIONS]",
 		examples:  "mbk history --repo /backup/db1 --failed --since 7d\nmbk history latest --repo /backup/db1",
 		arguments: "[ID|latest]", args: &o.ids, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run: func(ctx context.Context) error { return runHistory(ctx, &o, p.ui) },

@@ -44,7 +44,7 @@ func initCommand(p *program) *command {
 	var o initOptions
 	return &command{
 		name: "init", summary: "make a repository, encrypted or not, or an identity for one",
-		usage: "mbk init --repo FOLDER [--recipient RECIPIENT]...\n   mbk init --new-identity FILE",
+		usage: "mbk init --repo REPO [--recipient RECIPIENT]...\n   mbk init --new-identity FILE",
 		examples: "mbk init --new-identity backup.key\n" +
 			"mbk init --repo /backup/db1 --recipients-file backup.pub",
 		changes: true, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -15,10 +16,14 @@ import (
 	"mbk/internal/ui"
 )
 
-type listOptions struct{ repository }
+type listOptions struct {
+	repository // the first
+	names      []string
+	others     []repository
+}
 
 func (o *listOptions) bind(s *options.Set, u *ui.UI) {
-	o.repository.bind(s, u)
+	o.repository.bindEach(s, u, &o.names, &o.others)
 	fileOptions(s)
 	outputOptions(s, u)
 }
@@ -27,33 +32,95 @@ func listCommand(p *program) *command {
 	var o listOptions
 	return &command{
 		name: "list", summary: "list the backups of a repository and how far each is proven",
-		usage: "mbk list --repo FOLDER", examples: "mbk list --repo /backup/db1 --json",
+		usage: "mbk list --repo REPO [--repo REPO]...", examples: "mbk list --repo /backup/db1 --json",
 		options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run:     func(ctx context.Context) error { return runList(ctx, &o, p.ui) },
 	}
 }
 
-// listDocument is what "list --json" prints.
-type listDocument struct {
+// listed is what "list --json" prints of one repository.
+type listed struct {
 	Repository string         `json:"repository"`
-	Backups    []repo.Summary `json:"backups"` // newest last
-	Failed     *repo.Attempt  `json:"failed"`  // the attempt that ended last, if it failed
+	Name       string         `json:"name,omitempty"`  // in an option file
+	Error      string         `json:"error,omitempty"` // why it cannot be listed, if there are others
+	Backups    []repo.Summary `json:"backups"`         // newest last
+	Failed     *repo.Attempt  `json:"failed"`          // the attempt that ended last, if it failed
 
 	Unfinished []repo.Unfinished `json:"unfinished"` // what interrupted attempts have left
 }
 
+// listDocument is what "list --json" prints: the first repository, and the others.
+type listDocument struct {
+	listed
+	Others []listed `json:"others"`
+}
+
 func runList(ctx context.Context, o *listOptions, u *ui.UI) error {
-	r, err := o.open(ctx)
-	if err != nil {
+	all := append([]repository{o.repository}, o.others...)
+	if err := allNamed(all); err != nil {
 		return err
+	}
+	lists, failed := make([]listed, len(all)), error(nil)
+	for i, from := range all {
+		one, err := listOf(ctx, from)
+		if err != nil && len(all) == 1 || ctx.Err() != nil {
+			return err
+		}
+		if err != nil { // the others are listed all the same
+			place, _ := from.fullPath()
+			one = listed{Repository: place, Error: ui.OneLine(err.Error()), Backups: []repo.Summary{},
+				Unfinished: []repo.Unfinished{}}
+			failed = errors.Join(failed, err)
+		}
+		one.Name = from.name
+		lists[i] = one
+	}
+	if u.JSON {
+		return errors.Join(failed, u.Document(listDocument{lists[0], append([]listed{}, lists[1:]...)}))
+	}
+	for i := range lists {
+		if len(lists) > 1 {
+			heading(u, i, &lists[i])
+		}
+		if lists[i].Error != "" {
+			continue
+		}
+		if err := printList(u, &lists[i]); err != nil {
+			return err
+		}
+		tellRest(u, &lists[i])
+	}
+	return failed
+}
+
+// heading begins the list of one of several repositories.
+func heading(u *ui.UI, i int, l *listed) {
+	if i > 0 {
+		fmt.Fprintln(u.Stdout)
+	}
+	text := l.Repository
+	if l.Name != "" {
+		text = l.Name + ": " + text
+	}
+	if l.Error != "" {
+		text += ": cannot be listed"
+	}
+	fmt.Fprintln(u.Stdout, text)
+}
+
+// listOf returns what there is to list of a repository.
+func listOf(ctx context.Context, from repository) (listed, error) {
+	r, err := from.open(ctx)
+	if err != nil {
+		return listed{}, err
 	}
 	list, err := r.List(ctx)
 	if err != nil {
-		return err
+		return listed{}, err
 	}
 	attempts, err := r.Attempts(ctx)
 	if err != nil {
-		return err
+		return listed{}, err
 	}
 	failed := repo.NewestAttempt(attempts)
 	if failed != nil && failed.Outcome != repo.OutcomeFailed {
@@ -61,24 +128,23 @@ func runList(ctx context.Context, o *listOptions, u *ui.UI) error {
 	}
 	unfinished, err := r.Unfinished(ctx)
 	if err != nil {
-		return err
+		return listed{}, err
 	}
-	if u.JSON {
-		return u.Document(listDocument{
-			Repository: r.String(), Backups: append([]repo.Summary{}, list...), Failed: failed, Unfinished: unfinished,
-		})
-	}
-	if err := printList(u, r, list); err != nil {
-		return err
-	}
-	if failed != nil {
+	return listed{
+		Repository: r.String(), Backups: append([]repo.Summary{}, list...), Failed: failed, Unfinished: unfinished,
+	}, nil
+}
+
+// tellRest tells of attempts that made no backup.
+func tellRest(u *ui.UI, l *listed) {
+	if failed := l.Failed; failed != nil {
 		why := ui.Shorten(failed.Error, 200)
 		if failed.Encrypted {
 			why = "why is encrypted"
 		}
 		u.Warn(fmt.Sprintf("the newest attempt, %s, failed: %s (see \"mbk history %s\")", failed.ID, why, failed.ID))
 	}
-	for _, a := range unfinished {
+	for _, a := range l.Unfinished {
 		if a.Running {
 			u.Note("%s may be under way: %s so far", a.ID, ui.Size(a.Bytes))
 			continue
@@ -86,19 +152,18 @@ func runList(ctx context.Context, o *listOptions, u *ui.UI) error {
 		u.Note("the interrupted attempt %s has left %s, for the next backup to continue on; \"mbk remove %s\" removes it",
 			a.ID, ui.Size(a.Bytes), a.ID)
 	}
-	return nil
 }
 
 // minutes is the format of times in lists.
 const minutes = "2006-01-02 15:04"
 
 // printList prints the backups as text: each full backup, and under it its increments.
-func printList(u *ui.UI, r *repo.Repository, list []repo.Summary) error {
-	if len(list) == 0 {
-		fmt.Fprintf(u.Stdout, "no backups in %s\n", r)
+func printList(u *ui.UI, l *listed) error {
+	if len(l.Backups) == 0 {
+		fmt.Fprintf(u.Stdout, "no backups in %s\n", l.Repository)
 		return nil
 	}
-	return u.Rows(listLines(list))
+	return u.Rows(listLines(l.Backups))
 }
 
 // listLines draws the backups of a list.

@@ -29,7 +29,7 @@ func metricsCommand(p *program) *command {
 	var o metricsOptions
 	return &command{
 		name: "metrics", summary: "print measurements for Prometheus",
-		usage:    "mbk metrics --repo FOLDER [--output FILE]",
+		usage:    "mbk metrics --repo REPO [--output FILE]",
 		examples: "mbk metrics --repo /backup/db1 --output /var/lib/node_exporter/mbk-db1.prom",
 		options:  bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run:      func(ctx context.Context) error { return runMetrics(ctx, &o, p.ui) },

@@ -31,7 +31,7 @@ func pinCommand(p *program) *command {
 	var o pinOptions
 	return &command{
 		name: "pin", summary: "keep one backup, and what it needs, until it is unpinned",
-		usage:     "mbk pin ID|latest --repo FOLDER [--reason TEXT]",
+		usage:     "mbk pin ID|latest --repo REPO [--reason TEXT]",
 		examples:  `mbk pin latest --repo /backup/db1 --reason "before the upgrade to 11.8"`,
 		arguments: "ID|latest", id: &o.id, changes: true,
 		options: bind(func(s *options.Set) {
@@ -46,7 +46,7 @@ func unpinCommand(p *program) *command {
 	var o pinOptions
 	return &command{
 		name: "unpin", summary: "let the rules of expire decide about a backup again",
-		usage: "mbk unpin ID|latest --repo FOLDER", examples: "mbk unpin 20261122T000658Z --repo /backup/db1",
+		usage: "mbk unpin ID|latest --repo REPO", examples: "mbk unpin 20261122T000658Z --repo /backup/db1",
 		arguments: "ID|latest", id: &o.id, changes: true, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run: func(ctx context.Context) error { return runUnpin(ctx, &o, p.ui) },
 	}

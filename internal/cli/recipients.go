@@ -38,7 +38,7 @@ func recipientsCommand(p *program) *command {
 	var o recipientsOptions
 	return &command{
 		name: "recipients", summary: "list or change to whom a repository is encrypted",
-		usage:    "mbk recipients --repo FOLDER [--add RECIPIENT] [--remove RECIPIENT]",
+		usage:    "mbk recipients --repo REPO [--add RECIPIENT] [--remove RECIPIENT]",
 		examples: "mbk recipients --repo /backup/db1 --add-file new.pub --identity backup.key",
 		changes:  true, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run: func(ctx context.Context) error { return runRecipients(ctx, &o, p.ui) },

@@ -26,7 +26,7 @@ func reportCommand(p *program) *command {
 	var o reportOptions
 	return &command{
 		name: "report", summary: "tell all about one attempt, as for a mail",
-		usage: "mbk report ID|latest --repo FOLDER", examples: "mbk report latest --repo /backup/db1 | mail -s backup dba",
+		usage: "mbk report ID|latest --repo REPO", examples: "mbk report latest --repo /backup/db1 | mail -s backup dba",
 		arguments: "ID|latest", id: &o.id, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run: func(ctx context.Context) error { return runReport(ctx, &o, p.ui) },
 	}

@@ -22,6 +22,7 @@ import (
 // repository is the option of commands that need a repository.
 type repository struct {
 	path       string   // as the user names it: a folder or a URL
+	name       string   // of the group [mbk repo=NAME] that describes it, "" if none does
 	option     string   // that names it: "repo", "to"
 	identities []string // files of identities, of commands that read what may be encrypted
 	s3         s3Options
@@ -30,17 +31,99 @@ type repository struct {
 }
 
 func (o *repository) bind(s *options.Set, u *ui.UI) {
-	o.ui, o.option = u, "repo"
-	s.String(&o.path, o.option, "",
-		"`FOLDER`, s3://BUCKET/PREFIX or sftp://USER@HOST/PATH that holds this server's backups").WithShort("r")
+	o.ui = u
+	o.bindPlace(s)
+	s.Finally(func() error {
+		place, err := o.take(s)
+		if err == nil && o.name != "" {
+			s.TakeSources(place)
+		}
+		return err
+	})
+}
+
+// bindEach adds the options of a command that takes several repositories. The first is o, and
+// others are set to the rest.
+func (o *repository) bindEach(s *options.Set, u *ui.UI, names *[]string, others *[]repository) {
+	o.ui, o.option = u, options.NamedOption
+	s.Strings(names, o.option, repositoryUsage+"; may be repeated").WithShort("r").LastLine()
+	o.s3.bind(s)
+	o.sftp.bind(s)
+	s.Finally(func() error {
+		of, err := eachOf(s, o, *names)
+		if err == nil && len(of) > 0 {
+			*o, *others = of[0], of[1:]
+		}
+		return err
+	})
+}
+
+// eachOf returns the repositories of an option that may be repeated, with the rest as in of.
+func eachOf(s *options.Set, of *repository, names []string) ([]repository, error) {
+	all := make([]repository, len(names))
+	for i, name := range names {
+		all[i] = repository{path: name, option: of.option, ui: of.ui}
+		if _, err := all[i].take(s); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// allNamed returns an error unless each of several repositories is named.
+func allNamed(all []repository) error {
+	var errs []error
+	for _, one := range all {
+		errs = append(errs, one.named())
+	}
+	return errors.Join(errs...)
+}
+
+// bindPlace adds the options that say where a repository is and how it is reached.
+func (o *repository) bindPlace(s *options.Set) {
+	o.option = options.NamedOption
+	s.String(&o.path, o.option, "", repositoryUsage).WithShort("r")
 	o.s3.bind(s)
 	o.sftp.bind(s)
 }
+
+// repositoryUsage describes the option that names a repository.
+const repositoryUsage = "`REPO` holds this server's backups: a folder, s3://BUCKET/PREFIX, sftp://USER@HOST/PATH, " +
+	"or a name from an option file"
 
 // bindTarget adds the option of a second repository, which is written to.
 func (o *repository) bindTarget(s *options.Set, u *ui.UI, usage string) {
 	o.ui, o.option = u, "to"
 	s.String(&o.path, o.option, "", usage)
+	s.Finally(func() error {
+		_, err := o.take(s)
+		return err
+	})
+}
+
+// take finds out where the repository is if o.path is a name, and how it is reached: as the
+// command line says, else the group of that name, else what is set for all. It returns the
+// options of the repository.
+func (o *repository) take(s *options.Set) (*options.Set, error) {
+	var of repository
+	place := options.NewSet()
+	of.bindPlace(place)
+	of.bindIdentities(place)
+	if o.path == "" {
+		return place, nil
+	}
+	found, err := s.TakeNamed(o.path, place)
+	if err != nil {
+		return nil, err
+	}
+	if found {
+		o.name, o.path = o.path, of.path
+	}
+	o.s3, o.sftp = of.s3, of.sftp
+	if reads, _ := s.Find("identity"); reads != nil && o.option == options.NamedOption {
+		o.identities = of.identities
+	}
+	return place, nil
 }
 
 // opener opens the store of a repository that is named by a URL.
@@ -111,7 +194,7 @@ func (o repository) openOrNew(ctx context.Context) (*repo.Repository, error) {
 func (o repository) named() error {
 	if o.path == "" {
 		return hint.Wrap(usagef("no repository is named with %s", hint.Option(o.option)),
-			"name it with "+hint.Option(o.option)+" FOLDER, in $"+hint.Text(options.Variable(o.option))+", or as "+
+			"name it with "+hint.Option(o.option)+" REPO, in $"+hint.Text(options.Variable(o.option))+", or as "+
 				hint.Text(o.option)+"= in group [mbk] of an option file")
 	}
 	scheme, _, isURL := strings.Cut(o.path, "://")
@@ -138,25 +221,37 @@ func (o repository) fullPath() (string, error) {
 	return filepath.Abs(o.path)
 }
 
+// called says which repository an error is about.
+func (o repository) called() string {
+	if o.name == "" {
+		return "repository"
+	}
+	return "repository " + o.name
+}
+
 // store opens the store in which the repository is or will be.
 func (o repository) store(ctx context.Context) (store.Store, error) {
 	if scheme, _, isURL := strings.Cut(o.path, "://"); isURL {
 		st, err := openers()[scheme].open(o, ctx)
 		if err != nil {
-			return nil, hint.Errorf("repository: %w", err)
+			return nil, hint.Errorf("%s: %w", o.called(), err)
 		}
 		return st, nil
 	}
 	st, err := folder.Open(o.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, hint.Wrap(&configError{hint.Errorf("repository: %w", err)},
-			hint.Text("check that its disk is mounted; if the repository is new, make the folder: mkdir -m 700 -p "+o.path))
+		steps := []hint.Text{
+			hint.Text("check that its disk is mounted; if the repository is new, make the folder: mkdir -m 700 -p " + o.path)}
+		if options.IsName(o.path) {
+			steps = append(steps, hint.Text("if that is a name: no option file has a group [mbk repo="+o.path+"]"))
+		}
+		return nil, hint.Wrap(&configError{hint.Errorf("%s: %w", o.called(), err)}, steps...)
 	}
 	if len(hint.Attached(err)) > 0 {
-		return nil, &configError{hint.Errorf("repository: %w", err)}
+		return nil, &configError{hint.Errorf("%s: %w", o.called(), err)}
 	}
 	if err != nil {
-		return nil, hint.Wrap(&configError{hint.Errorf("repository: %w", err)},
+		return nil, hint.Wrap(&configError{hint.Errorf("%s: %w", o.called(), err)},
 			"check "+hint.Option(o.option)+", and who may read that folder")
 	}
 	return st, nil

@@ -69,7 +69,7 @@ func restoreCommand(p *program) *command {
 	var o restoreOptions
 	return &command{
 		name: "restore", summary: "restore a backup into a data directory",
-		usage:    "mbk restore ID|latest --repo FOLDER --target FOLDER",
+		usage:    "mbk restore ID|latest --repo REPO --target FOLDER",
 		examples: "mbk restore latest --repo /backup/db1 --target /var/lib/mysql --dry-run",
 		changes:  true, arguments: "ID|latest", id: &o.id, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run: func(ctx context.Context) error { return runRestore(ctx, &o, p.ui) },

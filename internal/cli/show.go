@@ -32,7 +32,7 @@ func showCommand(p *program) *command {
 	var o showOptions
 	return &command{
 		name: "show", summary: "show one backup: what is in it, its positions, its stages",
-		usage: "mbk show ID|latest --repo FOLDER", examples: "mbk show latest --repo /backup/db1 --tables",
+		usage: "mbk show ID|latest --repo REPO", examples: "mbk show latest --repo /backup/db1 --tables",
 		arguments: "ID|latest", id: &o.id, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run: func(ctx context.Context) error { return runShow(ctx, &o, p.ui) },
 	}

@@ -55,7 +55,7 @@ func verifyCommand(p *program) *command {
 	var o verifyOptions
 	return &command{
 		name: "verify", summary: "prove that a backup restores",
-		usage:    "mbk verify ID|latest --repo FOLDER [--depth stored|pages|boot]",
+		usage:    "mbk verify ID|latest --repo REPO [--depth stored|pages|boot]",
 		examples: "mbk verify latest --repo /backup/db1 --depth boot",
 		changes:  true, arguments: "ID|latest", id: &o.id, options: bind(func(s *options.Set) { o.bind(s, p) }),
 		run: func(ctx context.Context) error {

@@ -24,8 +24,10 @@ type Set struct {
 
 // registry is shared by all copies of a Set.
 type registry struct {
-	all   []*Option
-	files files
+	all      []*Option
+	files    files
+	named    named
+	finishes []func() error
 }
 
 // NewSet returns a set without options.
@@ -63,7 +65,9 @@ type Option struct {
 	shared   bool
 	withheld bool
 	positive bool
+	lastLine bool
 	most     int // of a number, 0 for no bound
+	given    given
 }
 
 // Kind is the type of an option's value.
@@ -150,6 +154,13 @@ func (o *Option) MoreThanNothing() *Option {
 // it is written --name=value, never as two words.
 func (o *Option) MayBeBare(value string) *Option {
 	o.bare = value
+	return o
+}
+
+// LastLine lets only the last line of the option files count, although the option may be
+// repeated.
+func (o *Option) LastLine() *Option {
+	o.lastLine = true
 	return o
 }
 

@@ -112,20 +112,24 @@ func (s *Set) Resolve(env Environment) error {
 	lines, err := optfile.Read(optfile.Options{
 		File: s.files.file, Extra: s.files.extra, Global: []string{ownFile},
 		Suffix: s.files.suffix, NoDefaults: s.files.none,
-		Groups: append(sharedGroups(), ownGroup, ownGroup+"-"+env.Command),
-		Warn:   env.Warn, Getenv: env.Getenv,
+		Groups: append(sharedGroups(), ownGroup, ownGroup+"-"+env.Command), Match: isNamed,
+		Warn: env.Warn, Getenv: env.Getenv,
 		Opened: func(path string, f *os.File) { opened[path] = originOf(path, f) },
 	})
 	if err != nil {
 		return Usage(err)
 	}
+	lines = s.keepNamed(env, lines, opened)
 	if err := s.judgeFiles(env, lines, opened); err != nil {
 		return err
 	}
 	if err := s.resolveLines(env, lines); err != nil {
 		return err
 	}
-	return s.check()
+	if err := s.check(); err != nil {
+		return err
+	}
+	return s.finish()
 }
 
 // resolveVariables sets options from the environment.
@@ -202,7 +206,7 @@ func (s *Set) resolveLines(env Environment, lines []optfile.Setting) error {
 		if err != nil {
 			return Usagef("%s: %s %v", here, line.Name, err)
 		}
-		if o.Kind != KindList {
+		if o.Kind != KindList || o.lastLine {
 			values[o] = nil
 		}
 		values[o], from[o] = append(values[o], text), here

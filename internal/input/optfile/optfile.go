@@ -54,6 +54,9 @@ type Options struct {
 	// Groups names the groups whose settings are wanted, such as "client".
 	// Neither their order nor the case of letters matters.
 	Groups []string
+	// Match, if set, reports whether a group is wanted that Groups does not name. Of its
+	// settings Group is the name as written, and Suffix does not count.
+	Match func(group string) bool
 	// Warn, if set, is called with each problem that is not an error: one line, lower
 	// case, with the name of the file.
 	Warn func(message string)
@@ -78,7 +81,8 @@ type Setting struct {
 	// Loose reports that the name began with "loose-": an unknown option is no error
 	// then.
 	Loose bool
-	// Group is the one of Options.Groups that it stands in, without the suffix.
+	// Group is the one of Options.Groups that it stands in, without the suffix, or one
+	// that Options.Match wants.
 	Group string
 	// File and Line are where it is written; lines count from 1.
 	File string
@@ -106,7 +110,7 @@ func Read(o Options) ([]Setting, error) {
 	if o.etc == nil {
 		o.etc = globalFolders()
 	}
-	r := reader{warn: o.Warn, opened: o.Opened, home: o.Getenv("HOME"), groups: groupSet(o)}
+	r := reader{warn: o.Warn, opened: o.Opened, home: o.Getenv("HOME"), groups: groupSet(o), match: o.Match}
 	if o.File != "" {
 		if err := r.required(o.File); err != nil {
 			return nil, err
@@ -179,6 +183,7 @@ type reader struct {
 	opened   func(string, *os.File)
 	home     string
 	groups   map[string]string // of groupSet
+	match    func(string) bool // may be nil
 	settings []Setting
 	files    int // opened so far
 }
@@ -281,7 +286,7 @@ func (r *reader) lines(src io.Reader, path string, depth int) (number int, err e
 		}
 		switch s.kind {
 		case group:
-			inGroup, wanted = true, r.groups[fold(s.name)]
+			inGroup, wanted = true, r.wanted(s.name)
 		case option:
 			if !inGroup {
 				return number, errors.New("option before the first [group]")
@@ -304,6 +309,14 @@ func (r *reader) lines(src io.Reader, path string, depth int) (number int, err e
 			return number, end
 		}
 	}
+}
+
+// wanted returns the name that the settings of a group get, "" if they are not wanted.
+func (r *reader) wanted(group string) string {
+	if name := r.groups[fold(group)]; name != "" || r.match == nil || !r.match(group) {
+		return name
+	}
+	return group
 }
 
 // include carries out a directive in line number of the file at path.
