@@ -16,6 +16,7 @@ import (
 	"mbk/internal/datadir"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
+	"mbk/internal/sys/pause"
 )
 
 // ariaLogs copies Aria's control file and logs. The control file is read once,
@@ -188,7 +189,7 @@ const (
 func (a *ariaLogs) waitForEnd(ctx context.Context, l ariaLog) (ariaLog, error) {
 	full, _ := strconv.ParseInt(a.feed.layout.Vars["aria_log_file_size"], 10, 64) // 0: not known
 	for since := time.Now(); !l.stat.Quiescent() && (full == 0 || l.size() != full) && time.Since(since) < a.standing; {
-		if err := pause(ctx, logPause); err != nil {
+		if err := pause.For(ctx, logPause); err != nil {
 			return l, err
 		}
 		now, err := a.feed.layout.Stat(l.path)
@@ -216,7 +217,7 @@ func (a *ariaLogs) waitForPages(ctx context.Context, l ariaLog, from, to int64) 
 				l.path, own/aria.LogPageSize), "try again; if it stays so, look for damage on the disk")
 		}
 		from = own
-		if err := pause(ctx, logPause); err != nil {
+		if err := pause.For(ctx, logPause); err != nil {
 			return err
 		}
 	}

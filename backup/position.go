@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mbk/internal/repo"
+	"mbk/internal/sys/pause"
 	"mbk/stage"
 )
 
@@ -30,7 +31,7 @@ func waitForCommits(ctx context.Context, server *stage.Server, log *slog.Logger)
 			log.Warn("statements take long to write the binary log; the position may be before them", "statements", n)
 			return nil
 		}
-		if err := pause(ctx, time.Millisecond); err != nil {
+		if err := pause.For(ctx, time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -68,14 +69,4 @@ func readPosition(ctx context.Context, server *stage.Server, logBin bool, log *s
 		p.galera = &repo.Galera{UUID: galera.UUID, SeqNo: galera.SeqNo}
 	}
 	return p, nil
-}
-
-// pause waits for a moment.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(d):
-		return nil
-	}
 }

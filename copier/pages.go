@@ -16,6 +16,7 @@ import (
 	"mbk/internal/fault"
 	"mbk/internal/hint"
 	"mbk/internal/sys/pagecache"
+	"mbk/internal/sys/pause"
 )
 
 // maxPageSize is the largest page of any engine, in bytes.
@@ -204,7 +205,7 @@ func (r *pageReader) check(ctx context.Context, job *Pending, p []byte, off int6
 	// Pages without a checksum are read a second time only now, so that a write
 	// that was under way at the first read has had time to end.
 	if len(r.suspect) > 0 {
-		if err := sleep(ctx, r.timeToWrite(s.File)); err != nil {
+		if err := pause.For(ctx, r.timeToWrite(s.File)); err != nil {
 			return err
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"mbk/copier/pack"
 )
@@ -136,16 +135,4 @@ func (p *Pending) damage(no uint32, cause error, ok bool) error {
 	}
 	p.damaged = append(p.damaged, no)
 	return nil
-}
-
-// sleep waits for a pause between two reads.
-func sleep(ctx context.Context, pause time.Duration) error {
-	t := time.NewTimer(pause)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"mbk/internal/sys/pause"
 )
 
 // waiting is the progress of the wait for one stage.
@@ -364,10 +366,8 @@ func (s *Stages) ConfirmReleased(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("confirm that connection %d has released its stages: %w", s.id, err)
 		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return fmt.Errorf("connection %d still holds its stages: %w", s.id, ctx.Err())
+		if err := pause.For(ctx, 100*time.Millisecond); err != nil {
+			return fmt.Errorf("connection %d still holds its stages: %w", s.id, err)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"mbk/internal/hint"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
+	"mbk/internal/sys/pause"
 	"mbk/stage"
 )
 
@@ -93,10 +94,8 @@ func (r *Report) watchRedo(ctx context.Context, server *stage.Server, least time
 		return nil, err
 	}
 	return func(ctx context.Context) error {
-		select {
-		case <-time.After(time.Until(begin.Add(least))):
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := pause.For(ctx, time.Until(begin.Add(least))); err != nil {
+			return err
 		}
 		last, err := server.LSNs(ctx)
 		if err != nil {

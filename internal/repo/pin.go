@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"mbk/internal/repo/store"
+	"mbk/internal/sys/pause"
 )
 
 const (
@@ -187,10 +188,8 @@ func (r *Repository) lockPins(ctx context.Context) (lock store.Lock, err error) 
 		if _, held := errors.AsType[*store.LockedError](err); !held || time.Since(began) > pinWait {
 			break
 		}
-		select {
-		case <-time.After(pinPause):
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if err := pause.For(ctx, pinPause); err != nil {
+			return nil, err
 		}
 	}
 	if err != nil {

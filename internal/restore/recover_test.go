@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"mbk/internal/sys/pause"
 	"mbk/internal/test/coldbackup"
 	"mbk/internal/test/mariadbtest"
 )
@@ -98,7 +99,7 @@ func awaitFile(t *testing.T, pattern string) {
 		if found, err := filepath.Glob(pattern); err != nil || len(found) > 0 {
 			return
 		}
-		if err := sleep(ctx, time.Millisecond); err != nil {
+		if err := pause.For(ctx, time.Millisecond); err != nil {
 			t.Fatalf("no %s: %v", pattern, err)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbk/internal/hint"
+	"mbk/internal/sys/pause"
 )
 
 // Names in a scratch folder.
@@ -71,7 +72,7 @@ func newScratch(ctx context.Context, t target, id string, now time.Time) (*scrat
 			s, err = makeScratch(t, id, now)
 		}
 		if len(busy) > 0 || errors.Is(err, errSwept) && !last {
-			if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			if err := pause.For(ctx, 20*time.Millisecond); err != nil {
 				return nil, err
 			}
 			continue
@@ -176,7 +177,7 @@ func (s *scratch) awaitTurn(ctx context.Context) error {
 		if first := slices.Min(busy); first < own || time.Now().After(deadline) {
 			return s.target.busy(first)
 		}
-		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -200,18 +201,6 @@ func plainID(id string) string {
 		}
 		return '_'
 	}, id[:min(len(id), 64)])
-}
-
-// sleep waits, and returns early with the context's error.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // own gives the data directory to its owner, and the folder for temporary files:

@@ -22,6 +22,7 @@ import (
 	"mbk/internal/repo"
 	"mbk/internal/repo/store/folder"
 	"mbk/internal/repo/store/storetest"
+	"mbk/internal/sys/pause"
 	"mbk/internal/test/coldbackup"
 	"mbk/internal/test/executable"
 	"mbk/internal/test/mariadbtest"
@@ -421,7 +422,7 @@ func testKilled(t *testing.T, f *coldbackup.Fixture, series string) {
 	target := filepath.Join(parent, "data")
 	for delay := 30 * time.Millisecond; delay < 10*time.Second; delay = delay * 7 / 3 {
 		cmd := child(t, f, target)
-		if err := sleep(t.Context(), delay); err != nil {
+		if err := pause.For(t.Context(), delay); err != nil {
 			t.Fatal(err)
 		}
 		_ = cmd.Process.Kill() // it may have ended

@@ -13,6 +13,7 @@ import (
 	"mbk/internal/innodb"
 	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
+	"mbk/internal/sys/pause"
 	"mbk/internal/test/coldbackup"
 	"mbk/internal/test/executable"
 	"mbk/stage"
@@ -169,7 +170,7 @@ func testFailingUpgrade(t *testing.T, f *coldbackup.Fixture, _ string) {
 			o.UpgradeWith = filepath.Join(dir, "mariadbd")
 			o.Mariadbd = o.UpgradeWith
 			go func() {
-				for sleep(ctx, 10*time.Millisecond) == nil {
+				for pause.For(ctx, 10*time.Millisecond) == nil {
 					if strings.Contains(readSmall(pids), " ") {
 						cancel()
 					}
@@ -195,7 +196,7 @@ func wantGone(t *testing.T, pid string) {
 			strings.Contains(readSmall("/proc/"+pid+"/stat"), ") Z ") {
 			return
 		}
-		if err := sleep(t.Context(), 20*time.Millisecond); err != nil {
+		if err := pause.For(t.Context(), 20*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
 	}

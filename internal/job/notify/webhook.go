@@ -15,6 +15,7 @@ import (
 	"unicode"
 
 	"mbk/internal/hint"
+	"mbk/internal/sys/pause"
 )
 
 // Webhook sends notifications to a URL.
@@ -55,7 +56,7 @@ func (w *Webhook) String() string {
 // Post sends the JSON of a message. Call Validate first. It tries again if the server
 // cannot be reached, is busy or fails.
 func (w *Webhook) Post(ctx context.Context, msg Message) error {
-	pause := w.Pause
+	wait := w.Pause
 	for try := 1; ; try++ {
 		again, err := w.post(ctx, msg.JSON)
 		if err == nil {
@@ -65,12 +66,10 @@ func (w *Webhook) Post(ctx context.Context, msg Message) error {
 			return hint.Wrap(fmt.Errorf("webhook %s: %w", w, err),
 				"check the address; mbk sends a POST with a JSON document, and expects a status from 200 to 299")
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return fmt.Errorf("webhook %s: %w", w, errors.Join(err, ctx.Err()))
+		if ended := pause.For(ctx, wait); ended != nil {
+			return fmt.Errorf("webhook %s: %w", w, errors.Join(err, ended))
 		}
-		pause *= 3
+		wait *= 3
 	}
 }
 

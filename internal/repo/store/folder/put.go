@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbk/internal/repo/store"
-	"mbk/internal/sys/disk"
 )
 
 // tempTries bounds how often a Put starts over because another process removed
@@ -34,16 +33,13 @@ func (f *Store) Put(ctx context.Context, name string, write func(w io.Writer) er
 		return f.explain("write "+name, err)
 	}
 	defer t.dir.Close() //nolint:errcheck // synced by name
-	w := &objectWriter{
-		ctx: ctx, folder: f, name: name, file: t.file,
-		out: disk.Writer{File: t.file, WriteBack: writeBack, Drop: true},
-	}
+	w := newObjectWriter(ctx, f, t)
 	err = write(w)
 	if err == nil {
-		err = w.finish()
+		err = w.finish(ctx)
 	}
 	if err != nil {
-		return errors.Join(err, w.wait(), f.dropTemp(t))
+		return errors.Join(err, w.Wait(), f.dropTemp(t))
 	}
 	return f.name(t)
 }

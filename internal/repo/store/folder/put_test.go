@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/pieces"
 	"mbk/internal/sys/disk"
 )
 
@@ -67,7 +68,7 @@ func failPutAt(t *testing.T, n int, cause error, before string) (failed string, 
 		}
 		return nil
 	}
-	after := strings.Repeat("after", piece/5+1) // a piece, which is written beside us, and a rest
+	after := strings.Repeat("after", pieces.Size/5+1) // a piece, which is written beside us, and a rest
 	err = f.Put(t.Context(), name, func(w io.Writer) error {
 		_, err := w.Write([]byte(after[:2]))
 		_, err2 := w.Write([]byte(after[2:]))
@@ -95,7 +96,7 @@ func failPutAt(t *testing.T, n int, cause error, before string) (failed string, 
 	if failed == "sync folder" {
 		want = after // in place, but not known to survive a crash
 	}
-	b, err := store.ReadAll(t.Context(), f, name, 2*piece)
+	b, err := store.ReadAll(t.Context(), f, name, 2*pieces.Size)
 	if string(b) != want || (err == nil) != (want != "") {
 		t.Errorf("%s failed: object reads %.9q, %v; want %.9q", failed, b, err, want)
 	}
@@ -232,10 +233,13 @@ func TestPutPieces(t *testing.T) {
 		"direct": func(w *objectWriter) {},
 		"cached": func(w *objectWriter) { w.out.Cached = true },
 		// The kernel refuses such a write where it cares.
-		"direct, not at a block": func(w *objectWriter) { w.gathered = make([]byte, piece+1)[1:1] },
+		"direct, not at a block": func(w *objectWriter) {
+			at := make([]byte, pieces.Size+1)[1:]
+			w.Writer = pieces.NewWriter(t.Context(), func(p []byte) error { return w.store(at[:copy(at, p)]) })
+		},
 	}
 	for way, prepare := range ways {
-		for _, size := range []int{0, 1, piece - 1, piece, piece + 1, 3*piece + 4096} {
+		for _, size := range []int{0, 1, pieces.Size - 1, pieces.Size, pieces.Size + 1, 3*pieces.Size + 4096} {
 			t.Run(fmt.Sprintf("%s, %d bytes", way, size), func(t *testing.T) {
 				f, err := Open(t.TempDir())
 				if err != nil {
@@ -255,7 +259,7 @@ func TestPutPieces(t *testing.T) {
 						}
 						rest = rest[n:]
 					}
-					direct = w.(*objectWriter).wait() == nil && pastCache(w.(*objectWriter).file)
+					direct = w.(*objectWriter).Wait() == nil && pastCache(w.(*objectWriter).file)
 					local = disk.IsLocal(w.(*objectWriter).file)
 					return nil
 				})
@@ -265,7 +269,7 @@ func TestPutPieces(t *testing.T) {
 				if got, err := store.ReadAll(t.Context(), f, "x", int64(size)); err != nil || !bytes.Equal(got, want) {
 					t.Errorf("ReadAll = %d bytes, %v, and not what was written", len(got), err)
 				}
-				if direct != (local && way == "direct" && size >= piece) {
+				if direct != (local && way == "direct" && size >= pieces.Size) {
 					t.Errorf("written past the page cache: %v", direct)
 				}
 			})

@@ -2,87 +2,39 @@ package folder
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
 
+	"mbk/internal/repo/store/pieces"
 	"mbk/internal/sys/disk"
 )
 
-const (
-	// piece is how many bytes of an object are written at a time, except for the last
-	// ones. It is large because a spinning disk may get several objects at once.
-	piece = 2 << 20
+// writeBack is how many bytes of an object may gather in the page cache,
+// where they have to pass through it, before the kernel is told to write them.
+// Left to itself the kernel gathers gigabytes, and the fsync at the end of a
+// pack would stop the server's writes on the same disk for as long as those take.
+const writeBack = 32 << 20
 
-	// writeBack is how many bytes of an object may gather in the page cache,
-	// where they have to pass through it, before the kernel is told to write them.
-	// Left to itself the kernel gathers gigabytes, and the fsync at the end of a
-	// pack would stop the server's writes on the same disk for as long as those take.
-	writeBack = 32 << 20
-)
-
-// objectWriter is what the callback of Put writes to. It gathers pieces, and one
-// is written while the next one fills. The writer counts, and remembers the
-// first error: an object whose callback overlooked one must not be kept.
+// objectWriter is what the callback of Put writes to.
 type objectWriter struct {
-	ctx    context.Context
+	*pieces.Writer
 	folder *Store
 	name   string
 	file   *os.File
-
-	gathered []byte     // not written yet
-	sent     []byte     // is being written if busy is not nil, else free
-	busy     chan error // gets the result of the write that is under way
-	written  int64      // bytes that the callback has written
-	err      error
 
 	// Of the goroutine that writes, if there is one.
 	out    disk.Writer // to the file
 	stored int64       // bytes in the file
 }
 
-// Write appends p to the object. The error may be that of an earlier piece.
-func (w *objectWriter) Write(p []byte) (int, error) {
-	n := 0
-	for n < len(p) && w.err == nil {
-		if w.gathered == nil {
-			// Direct writes need bytes that begin at a block's boundary. Slices of
-			// this size do; if one did not, its write would be made again without.
-			w.gathered = make([]byte, 0, piece)
-		}
-		part := p[n:min(len(p), n+piece-len(w.gathered))]
-		w.gathered = append(w.gathered, part...)
-		n += len(part)
-		if len(w.gathered) == piece {
-			w.err = w.send()
-		}
+func newObjectWriter(ctx context.Context, f *Store, t *temp) *objectWriter {
+	w := &objectWriter{
+		folder: f, name: t.name, file: t.file, out: disk.Writer{File: t.file, WriteBack: writeBack, Drop: true},
 	}
-	w.written += int64(n)
-	return n, w.err
-}
-
-// send starts the write of a full piece when the one before it has ended.
-func (w *objectWriter) send() error {
-	if err := errors.Join(w.wait(), w.ctx.Err()); err != nil {
-		return err
-	}
-	w.gathered, w.sent = w.sent[:0], w.gathered
-	busy, full := make(chan error, 1), w.sent
-	go func() { busy <- w.store(full) }()
-	w.busy = busy
-	return nil
-}
-
-// wait waits for the write that is under way. After that the file is nobody's.
-func (w *objectWriter) wait() error {
-	if w.busy == nil {
-		return nil
-	}
-	err := <-w.busy
-	w.busy = nil
-	return err
+	w.Writer = pieces.NewWriter(ctx, w.store)
+	return w
 }
 
 // store writes b at the end of the file.
@@ -98,15 +50,9 @@ func (w *objectWriter) store(b []byte) error {
 
 // finish writes what is left, makes everything durable and checks that all is
 // there.
-func (w *objectWriter) finish() error {
-	if w.err == nil {
-		w.err = errors.Join(w.wait(), w.ctx.Err())
-	}
-	if w.err == nil && len(w.gathered) > 0 {
-		w.err = w.store(w.gathered)
-	}
-	if w.err != nil {
-		return w.err
+func (w *objectWriter) finish(ctx context.Context) error {
+	if err := w.Flush(); err != nil {
+		return err
 	}
 	err := w.folder.step("sync")
 	if err == nil {
@@ -120,8 +66,8 @@ func (w *objectWriter) finish() error {
 	if err != nil {
 		return w.folder.explain("write "+w.name, err)
 	}
-	if info.Size() != w.written {
-		return fmt.Errorf("write %s: file has %d bytes after writing %d", w.name, info.Size(), w.written)
+	if info.Size() != w.Written() {
+		return fmt.Errorf("write %s: file has %d bytes after writing %d", w.name, info.Size(), w.Written())
 	}
-	return w.ctx.Err()
+	return ctx.Err()
 }

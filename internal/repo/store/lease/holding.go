@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mbk/internal/repo/store"
+	"mbk/internal/sys/pause"
 )
 
 const (
@@ -153,7 +154,7 @@ func (h *holding) cleanUp(ctx context.Context) {
 // renewAlways renews the lock until it is released or lost.
 func (h *holding) renewAlways(ctx context.Context) {
 	wait := h.locker.times.Renew
-	for pause(ctx, wait) == nil {
+	for pause.For(ctx, wait) == nil {
 		try, cancel := context.WithTimeout(ctx, h.locker.times.Hold/3)
 		err := h.renew(try)
 		cancel()
@@ -173,7 +174,7 @@ func (h *holding) noticeEnd(ctx context.Context) {
 		h.mu.Lock()
 		left := h.until - h.locker.alive()
 		h.mu.Unlock()
-		if pause(ctx, max(left, time.Millisecond)) != nil {
+		if pause.For(ctx, max(left, time.Millisecond)) != nil {
 			return
 		}
 	}
@@ -296,7 +297,7 @@ func (h *holding) Confirm(ctx context.Context) error {
 		if lost := h.Check(); lost != nil {
 			return lost
 		}
-		if pause(ctx, h.locker.times.Renew/4) != nil {
+		if pause.For(ctx, h.locker.times.Renew/4) != nil {
 			return fmt.Errorf("confirm lock %s: %w", h.name, err)
 		}
 	}

@@ -34,6 +34,7 @@ import (
 	"time"
 
 	"mbk/internal/repo/store"
+	"mbk/internal/sys/pause"
 )
 
 // Objects is what a lease needs of a store. Its methods are called from several
@@ -204,7 +205,7 @@ func (l *Locker) await(ctx context.Context, name string) (seen, error) {
 	}
 	began := l.watched()
 	for {
-		if err := pause(ctx, l.times.Poll); err != nil {
+		if err := pause.For(ctx, l.times.Poll); err != nil {
 			return seen{}, err
 		}
 		now, err := l.newest(ctx, name)
@@ -216,18 +217,6 @@ func (l *Locker) await(ctx context.Context, name string) (seen, error) {
 		case l.watched()-began > l.times.Dead:
 			return now, nil
 		}
-	}
-}
-
-// pause waits.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

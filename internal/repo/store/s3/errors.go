@@ -18,6 +18,7 @@ import (
 	"mbk/internal/fault"
 	"mbk/internal/hint"
 	"mbk/internal/repo/store"
+	"mbk/internal/sys/pause"
 )
 
 // retry makes a request again, with growing pauses, until it succeeds, cannot succeed, or
@@ -29,7 +30,7 @@ func (s *Store) retry(ctx context.Context, patience time.Duration, request func(
 	}
 	var since time.Time
 	var last error
-	for pause := s.limits.pause; ; pause = min(2*pause, s.limits.longest) {
+	for wait := s.limits.pause; ; wait = min(2*wait, s.limits.longest) {
 		if ctx.Err() != nil {
 			return ended(ctx, last)
 		}
@@ -52,7 +53,7 @@ func (s *Store) retry(ctx context.Context, patience time.Duration, request func(
 			s.creds.Expire()
 		}
 		last = err
-		_ = sleep(ctx, pause/2+rand.N(pause)) // the next round asks ctx
+		_ = pause.For(ctx, wait/2+rand.N(wait)) // the next round asks ctx
 	}
 }
 
@@ -63,17 +64,6 @@ func ended(ctx context.Context, before error) error {
 	}
 	text := before.Error()
 	return fmt.Errorf("%w after %s", ctx.Err(), text[:min(len(text), mostText)])
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // answerOf returns what the store answered, if it answered at all.

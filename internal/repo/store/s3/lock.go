@@ -11,6 +11,7 @@ import (
 
 	"mbk/internal/repo/store"
 	"mbk/internal/repo/store/lease"
+	"mbk/internal/sys/pause"
 )
 
 // probePrefix begins the names of objects that are written to find out what the store
@@ -52,7 +53,7 @@ func (l *leases) Create(ctx context.Context, name string, content []byte) error 
 	if err := l.Write(ctx, name, content); err != nil {
 		return err
 	}
-	if err := sleep(ctx, l.s.limits.lookAgain); err != nil {
+	if err := pause.For(ctx, l.s.limits.lookAgain); err != nil {
 		return err
 	}
 	there, err := l.Read(ctx, name, int64(len(content)))

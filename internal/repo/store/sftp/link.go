@@ -13,6 +13,7 @@ import (
 
 	"mbk/internal/fault"
 	"mbk/internal/hint"
+	"mbk/internal/sys/pause"
 )
 
 // Limits of what the server may take for one request. A server that answers nothing at all
@@ -265,9 +266,7 @@ func again[T any](ctx context.Context, l *link, try func(*session) (T, error)) (
 		if !isLost(err) || fault.Of(err) == fault.Config || n == reconnects || ctx.Err() != nil {
 			return value, err
 		}
-		select {
-		case <-time.After(time.Duration(n) * time.Second):
-		case <-ctx.Done():
+		if pause.For(ctx, time.Duration(n)*time.Second) != nil {
 			return value, err
 		}
 	}

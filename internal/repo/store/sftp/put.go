@@ -15,14 +15,11 @@ import (
 	"github.com/pkg/sftp"
 
 	"mbk/internal/repo/store"
+	"mbk/internal/repo/store/pieces"
 )
 
 const (
 	tempPrefix = ".put-"
-
-	// piece is how many bytes of an object are written at a time, except for the last
-	// ones. One is on its way while the next one fills.
-	piece = 2 << 20
 
 	// syncEvery is after how many bytes an object is made durable. A server that wrote a
 	// gigabyte in one fsync would answer nothing else meanwhile.
@@ -57,13 +54,13 @@ func (s *Store) Put(ctx context.Context, name string, write func(w io.Writer) er
 		return err
 	}
 	defer s.forgetTemp(t)
-	w := &writer{ctx: ctx, store: s, temp: t}
+	w := newWriter(ctx, s, t)
 	err = write(w)
 	if err == nil {
 		err = w.finish()
 	}
 	if err != nil {
-		return errors.Join(err, w.wait(), s.dropTemp(ctx, t))
+		return errors.Join(err, w.Wait(), s.dropTemp(ctx, t))
 	}
 	if err := s.rename(ctx, t); err != nil {
 		return errors.Join(s.explain(ctx, t.session, "write "+name, err), s.dropTemp(ctx, t))
@@ -224,60 +221,20 @@ func random() string {
 	return hex.EncodeToString(b[:])
 }
 
-// writer is what the callback of Put writes to. It counts, and remembers the first error:
-// an object whose callback overlooked one must not be kept.
+// writer is what the callback of Put writes to.
 type writer struct {
-	ctx   context.Context
-	store *Store
-	temp  *temp
-
-	gathered []byte     // not on its way yet
-	sent     []byte     // on its way if busy is not nil, else free
-	busy     chan error // gets the result of the write that is on its way
-	written  int64      // bytes that the callback has written
-	stored   int64      // bytes that the server has
-	synced   int64      // of these, durable
-	err      error
+	*pieces.Writer
+	ctx    context.Context
+	store  *Store
+	temp   *temp
+	stored int64 // bytes that the server has
+	synced int64 // of these, durable
 }
 
-// Write appends p to the object. The error may be that of an earlier piece.
-func (w *writer) Write(p []byte) (int, error) {
-	n := 0
-	for n < len(p) && w.err == nil {
-		if w.gathered == nil {
-			w.gathered = make([]byte, 0, piece)
-		}
-		part := p[n:min(len(p), n+piece-len(w.gathered))]
-		w.gathered = append(w.gathered, part...)
-		n += len(part)
-		if len(w.gathered) == piece {
-			w.err = w.send()
-		}
-	}
-	w.written += int64(n)
-	return n, w.err
-}
-
-// send sends a full piece when the one before it has arrived.
-func (w *writer) send() error {
-	if err := errors.Join(w.wait(), w.ctx.Err()); err != nil {
-		return err
-	}
-	w.gathered, w.sent = w.sent[:0], w.gathered
-	busy, full := make(chan error, 1), w.sent
-	go func() { busy <- w.storePiece(full) }()
-	w.busy = busy
-	return nil
-}
-
-// wait waits for the piece that is on its way.
-func (w *writer) wait() error {
-	if w.busy == nil {
-		return nil
-	}
-	err := <-w.busy
-	w.busy = nil
-	return err
+func newWriter(ctx context.Context, s *Store, t *temp) *writer {
+	w := &writer{ctx: ctx, store: s, temp: t}
+	w.Writer = pieces.NewWriter(ctx, w.storePiece)
+	return w
 }
 
 // storePiece writes b at the end of the file.
@@ -297,14 +254,8 @@ func (w *writer) storePiece(b []byte) error {
 
 // finish writes what is left, makes it durable and checks that all is there.
 func (w *writer) finish() error {
-	if w.err == nil {
-		w.err = errors.Join(w.wait(), w.ctx.Err())
-	}
-	if w.err == nil && len(w.gathered) > 0 {
-		w.err = w.storePiece(w.gathered)
-	}
-	if w.err != nil {
-		return w.err
+	if err := w.Flush(); err != nil {
+		return err
 	}
 	t := w.temp
 	info, err := ask(w.ctx, t.session, dataLimit, func(*sftp.Client) (fs.FileInfo, error) {
@@ -321,8 +272,8 @@ func (w *writer) finish() error {
 	if err != nil {
 		return w.store.explain(w.ctx, t.session, "write "+t.name, err)
 	}
-	if info.Size() != w.written {
-		return fmt.Errorf("write %s: the file has %d bytes after writing %d", t.name, info.Size(), w.written)
+	if info.Size() != w.Written() {
+		return fmt.Errorf("write %s: the file has %d bytes after writing %d", t.name, info.Size(), w.Written())
 	}
 	return w.ctx.Err()
 }
