@@ -34,6 +34,7 @@ type backupOptions struct {
 	hooks         hooks
 	notifications notifications
 	metrics       metricsFile
+	copies        copies
 }
 
 func (o *backupOptions) bind(s *options.Set, p *program) {
@@ -52,6 +53,7 @@ func (o *backupOptions) bind(s *options.Set, p *program) {
 	o.source.bindNewServer(s)
 	o.source.bindHistoryTable(s, "at the end, failed or not, write a row into `TABLE` (database.table) of the server")
 	o.metrics.bind(s)
+	o.copies.bind(s.In(categoryRecords), p.ui, "copy each backup, with those that it needs, to `REPO`; may be repeated")
 	o.source.filters.bind(s)
 	o.load.bind(s)
 	o.locks.bind(s)
@@ -186,12 +188,20 @@ func runBackup(ctx context.Context, o *backupOptions, p *program) error {
 	if err != nil {
 		return err
 	}
-	err = p.ui.Result(describe(m, j.Label(), j.Around()), func() error { return printBackup(p.ui, m, j.Label()) })
+	err = p.ui.Result(describe(m, j.Label(), j.Around()), func() error { return printTaken(p.ui, m, j) })
 	if err != nil {
-		return hint.Wrap(fmt.Errorf("backup %s is whole and in the repository, but %w", m.ID, err),
+		err = hint.Wrap(fmt.Errorf("backup %s is whole and in the repository, but %w", m.ID, err),
 			hint.Textf("\"mbk show %s\" prints it again", m.ID))
 	}
-	return nil
+	return errors.Join(j.Missing(), err)
+}
+
+// printTaken prints a backup that was just made, and its copies.
+func printTaken(u *ui.UI, m *repo.Manifest, j *job.Job) error {
+	if err := printBackup(u, m, j.Label()); err != nil {
+		return err
+	}
+	return u.Rows(job.Lines(repo.Around{Copies: j.Around().Copies}))
 }
 
 // backup returns the options of the backup.
@@ -220,6 +230,9 @@ func (o *backupOptions) job(p *program) (*job.Job, error) {
 	if err := o.repository.named(); err != nil {
 		return nil, err
 	}
+	if err := o.copies.check(o.repository); err != nil {
+		return nil, err
+	}
 	path, err := o.repository.fullPath()
 	if err != nil {
 		return nil, err
@@ -233,7 +246,8 @@ func (o *backupOptions) job(p *program) (*job.Job, error) {
 		return nil, err
 	}
 	return job.New(job.Options{
-		Tool: tool(), Repo: path, Hooks: hooks, Notifications: notifications, UI: p.ui, Interrupted: p.interrupted,
+		Tool: tool(), Repo: path, RepoName: o.repository.name, Hooks: hooks, Notifications: notifications,
+		Copies: o.copies.targets(), UI: p.ui, Interrupted: p.interrupted,
 		Open: o.repository.open, ExitCode: exitCode, Advice: p.advice, Refused: p.refused,
 		Result: func(m *repo.Manifest, label string, around repo.Around) any { return describe(m, label, around) },
 	}), nil

@@ -19,6 +19,7 @@ type checkOptions struct {
 	increment increment
 	minFree   minFree
 	freshness freshness
+	copies    copies
 }
 
 func (o *checkOptions) bind(s *options.Set, p *program) {
@@ -30,6 +31,7 @@ func (o *checkOptions) bind(s *options.Set, p *program) {
 	o.increment.bind(s)
 	o.source.bindUnsupported(s, "tables of engines that cannot be copied are no error")
 	o.source.bindNewServer(s)
+	o.copies.bind(s, p.ui, "can a backup be copied to `REPO`? may be repeated")
 	o.source.bindHistoryTable(s, "may the account write into `TABLE`?")
 	o.source.filters.bind(s)
 	o.freshness.bind(s)
@@ -62,6 +64,9 @@ func runCheck(ctx context.Context, o *checkOptions, u *ui.UI) error {
 	if ages != (ageLimits{}) {
 		return checkFreshness(ctx, o, ages, u)
 	}
+	if err := o.copies.check(o.repository); err != nil {
+		return err
+	}
 	b := backup.Options{Tool: tool(), Logger: u.Logger()}
 	b.Increment = o.increment.options()
 	b.Increment.Told = !b.Increment.Wanted
@@ -81,6 +86,9 @@ func runCheck(ctx context.Context, o *checkOptions, u *ui.UI) error {
 	found, err := preflight.Check(ctx, b.Options)
 	if err != nil {
 		return err
+	}
+	if b.Repository != nil {
+		o.copies.examine(ctx, b.Repository, found)
 	}
 	failed := found.Errors()
 	return errors.Join(failed, printFindings(u, found.Findings, failed == nil))

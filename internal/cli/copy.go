@@ -71,42 +71,42 @@ func runCopy(ctx context.Context, o *copyOptions, u *ui.UI) error {
 	if err != nil {
 		return err
 	}
-	to, release, err := o.openTarget(ctx, from)
-	if err != nil {
-		return err
-	}
-	defer release()
-	shown := u.NewProgress()
-	result, err := transfer.Run(ctx, transfer.Options{
-		From: from, To: to, ID: id, All: o.all, DryRun: o.dryRun,
-		OnProgress: func(p meter.Progress) {
-			if p.Done == 0 {
-				shown.Step(phaseName(p.Phase))
-			}
-			shown.At(p.Done, p.Total)
-		},
-	})
-	shown.End()
+	result, err := o.to.receive(ctx, transfer.Options{From: from, ID: id, All: o.all, DryRun: o.dryRun})
 	if left := (*transfer.LeftOutError)(nil); err != nil && !errors.As(err, &left) {
 		return err
 	}
 	return errors.Join(err, u.Result(result, func() error { return u.Rows(copiedLines(result)) }))
 }
 
-// openTarget opens the repository to copy to, which may be new, and locks it unless nothing
-// is to be changed.
-func (o *copyOptions) openTarget(ctx context.Context, from *repo.Repository) (*repo.Repository, func(), error) {
-	to, err := o.to.openWith(ctx, func(ctx context.Context, st store.Store) (*repo.Repository, error) {
+// receive copies backups to this repository, which may be new, and shows the progress. The
+// result is not nil, and empty if the copying did not begin.
+func (o repository) receive(ctx context.Context, t transfer.Options) (result *transfer.Result, err error) {
+	if t.To, err = o.openCopyOf(ctx, t.From); err != nil {
+		return &transfer.Result{}, err
+	}
+	if !t.DryRun {
+		release, err := t.To.Lock(ctx)
+		if err != nil {
+			return &transfer.Result{}, err
+		}
+		defer release() //nolint:errcheck // it ends with the process
+	}
+	shown := o.ui.NewProgress()
+	defer shown.End()
+	t.OnProgress = func(p meter.Progress) {
+		if p.Done == 0 {
+			shown.Step(phaseName(p.Phase))
+		}
+		shown.At(p.Done, p.Total)
+	}
+	return transfer.Run(ctx, t)
+}
+
+// openCopyOf opens the repository that gets copies of another one. It may be new.
+func (o repository) openCopyOf(ctx context.Context, from *repo.Repository) (*repo.Repository, error) {
+	return o.openWith(ctx, func(ctx context.Context, st store.Store) (*repo.Repository, error) {
 		return repo.OpenOrCopyOf(ctx, st, tool(), from)
 	})
-	if err != nil || o.dryRun {
-		return to, func() {}, err
-	}
-	unlock, err := to.Lock(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	return to, func() { _ = unlock() }, nil
 }
 
 // copiedLines says what was copied, or would be.

@@ -23,6 +23,7 @@ const (
 	exitUsage       = 2   // bad usage or configuration: the call must be changed
 	exitDamage      = 3   // damage found, in the source or in a backup
 	exitBusy        = 4   // another try may succeed: all errors that are fault.Busy
+	exitIncomplete  = 5   // the backup is whole and listed, but a copy of it is missing
 	exitInterrupted = 130 // by a signal
 )
 
@@ -43,6 +44,8 @@ func exitCode(ctx context.Context, err error) int {
 		return exitBusy
 	case fault.Config:
 		return exitUsage
+	case fault.Incomplete:
+		return exitIncomplete
 	}
 	return exitFailed
 }

@@ -13,6 +13,7 @@ import (
 	"mbk/copier"
 	"mbk/copier/pack"
 	"mbk/internal/innodb"
+	"mbk/internal/job"
 	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/internal/repo/store"
@@ -101,6 +102,9 @@ func TestExitCode(t *testing.T) {
 		{errors.Join(&preflight.FindingError{}, &stage.BusyError{}), 4},
 		{errors.Join(&copier.PageError{}, &ui.OutputError{Cause: syscall.EPIPE}), 1},
 		{&backup.BoundError{}, 4},
+		{&job.CopyError{Err: errors.New("disk full")}, 5},
+		{&job.CopyError{Err: &store.LockedError{}}, 5},
+		{&job.CopyError{Err: &pack.DamageError{}}, 3},
 		{&preflight.SpaceError{}, 1},
 		{&staleError{}, 1},
 		{stage.ErrTooManyConnections, 4},

@@ -22,7 +22,7 @@ const helpWidth = 80
 const exitStatus = `
 EXIT STATUS
    0 done   1 failed   2 bad usage or configuration   3 damage found
-   4 server busy, try again   130 interrupted
+   4 server busy, try again   5 a copy is missing   130 interrupted
 `
 
 // summary describes mbk.

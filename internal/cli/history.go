@@ -202,6 +202,9 @@ func printAttempt(u *ui.UI, d attemptDocument) error {
 	for _, h := range a.Hooks {
 		lines = append(lines, fmt.Sprintf("hook\t%s, %s: %s", h.When, h.Program, ui.OneLine(cmp.Or(h.Error, "ok"))))
 	}
+	for _, c := range a.Copies {
+		lines = append(lines, fmt.Sprintf("copied\t%s: %s", c.To, report.CopyText(c)))
+	}
 	for _, n := range a.Notifications {
 		lines = append(lines, fmt.Sprintf("notified\t%s, %s: %s", n.Channel, n.To, ui.OneLine(cmp.Or(n.Error, "ok"))))
 	}

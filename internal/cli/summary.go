@@ -49,6 +49,7 @@ type backupDocument struct {
 	Warnings []string       `json:"warnings"`
 
 	Hooks         []repo.Hook         `json:"hooks"`
+	Copies        []repo.Copy         `json:"copies"`
 	Notifications []repo.Notification `json:"notifications"`
 }
 
@@ -77,7 +78,8 @@ func describe(m *repo.Manifest, label string, around repo.Around) backupDocument
 		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files),
 		Changes: m.Changes, Damaged: len(m.Damaged), LeftOut: m.LeftOut, Filter: m.Filter,
 		Config: restore.Config(m), Warnings: m.Warnings,
-		Hooks: append([]repo.Hook{}, around.Hooks...), Notifications: append([]repo.Notification{}, around.Notifications...),
+		Hooks: append([]repo.Hook{}, around.Hooks...), Copies: append([]repo.Copy{}, around.Copies...),
+		Notifications: append([]repo.Notification{}, around.Notifications...),
 	}
 	for _, s := range m.Stages {
 		d.Stages = append(d.Stages, stageDocument{Name: s.Name, MS: s.HeldMS, WaitMS: s.WaitMS, Tries: s.Tries})

@@ -63,7 +63,7 @@ func runNotifyTest(ctx context.Context, n *job.Notifications, repository string,
 	notice := job.Notice{
 		Event: job.EventTest, Outcome: repo.OutcomeOK, Text: "mbk: a test message from " + job.Hostname(),
 		Tool: tool(), Hostname: job.Hostname(), Repo: repository,
-		Started: now, Finished: &now, Hints: []string{}, Hooks: []repo.Hook{},
+		Started: now, Finished: &now, Hints: []string{}, Hooks: []repo.Hook{}, Copies: []repo.Copy{},
 	}
 	text := fmt.Sprintf("This is a test. After backups and verifications %s tells you here: %s.\n", tool(), n.When)
 	d := notifyTestDocument{OK: true, Notifications: n.Send(ctx, notice, text, p.warnOf)}

@@ -147,7 +147,7 @@ func (v *verifyRun) notice(ctx context.Context, report *verify.Report, err error
 	notice = job.Notice{
 		Event: job.EventVerify, Outcome: repo.OutcomeOK, Tool: tool(), Hostname: job.Hostname(), Repo: v.options.path,
 		ID: v.options.id, Started: v.begun, Finished: &finished, ExitCode: exitCode(ctx, err),
-		Hints: []string{}, Hooks: []repo.Hook{},
+		Hints: []string{}, Hooks: []repo.Hook{}, Copies: []repo.Copy{},
 	}
 	verdict, b := "ok", bytes.Buffer{}
 	if report != nil {

@@ -10,11 +10,12 @@ type Kind int
 
 // The kinds, the gravest last.
 const (
-	Unknown Kind = iota // the error does not say
-	Failed              // the work failed, and the error answers for what it wraps
-	Config              // the configuration or the surroundings must be changed
-	Busy                // another try may succeed: something was in use, or the server was too fast
-	Damage              // data is damaged, at the source or in a backup
+	Unknown    Kind = iota // the error does not say
+	Failed                 // the work failed, and the error answers for what it wraps
+	Incomplete             // the work is done, but what was to follow it failed
+	Config                 // the configuration or the surroundings must be changed
+	Busy                   // another try may succeed: something was in use, or the server was too fast
+	Damage                 // data is damaged, at the source or in a backup
 )
 
 // An error of a type of its own has a method Fault.

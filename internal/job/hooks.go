@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -47,11 +48,12 @@ func (j *Job) facts(when string) map[string]string {
 		return t.UTC().Format(time.RFC3339)
 	}
 	facts := map[string]string{
-		"MBK_HOOK": when, "MBK_REPO": j.Repo, "MBK_ID": a.ID, "MBK_HOSTNAME": j.hostname(),
+		"MBK_HOOK": when, "MBK_REPO": cmp.Or(j.RepoName, j.Repo), "MBK_ID": a.ID, "MBK_HOSTNAME": j.hostname(),
 		"MBK_STARTED": stamp(j.started), "MBK_FINISHED": stamp(a.Finished), "MBK_OUTCOME": a.Outcome,
 		"MBK_ERROR": printable.Text(a.Error), "MBK_HINTS": printable.Lines(strings.Join(a.Hints, "\n")),
 		"MBK_EXIT_CODE": "", "MBK_BYTES_READ": "", "MBK_BYTES_STORED": "", "MBK_LOCK_WINDOW_MS": "", "MBK_WARNING_COUNT": "",
-		"MBK_BINLOG_FILE": "", "MBK_BINLOG_POSITION": "", "MBK_BINLOG_GTID": "",
+		"MBK_NOT_COPIED_TO": strings.Join(j.notCopied(), "\n"),
+		"MBK_BINLOG_FILE":   "", "MBK_BINLOG_POSITION": "", "MBK_BINLOG_GTID": "",
 	}
 	if a.Outcome != "" {
 		facts["MBK_EXIT_CODE"] = strconv.Itoa(j.code)

@@ -1,6 +1,6 @@
-// Package job runs a backup with hooks before and after it, sends notifications about
-// the outcome, and records both in the history. It takes no backup itself and reads no
-// options.
+// Package job runs a backup with hooks before and after it, has it copied to other
+// repositories, sends notifications about the outcome, and records all that in the
+// history. It takes no backup itself and reads no options.
 package job
 
 import (
@@ -14,6 +14,7 @@ import (
 	"mbk/backup"
 	"mbk/internal/hint"
 	"mbk/internal/input/limit"
+	"mbk/internal/job/report"
 	"mbk/internal/repo"
 	"mbk/internal/sys/interrupt"
 	"mbk/internal/ui"
@@ -32,9 +33,11 @@ const (
 // Options are what a job needs from its caller.
 type Options struct {
 	Tool          string // "mbk 0.1.0"
-	Repo          string // the repository as the user names it, a folder with its full path
+	Repo          string // where the repository is, a folder with its full path
+	RepoName      string // its name in an option file, "" if it has none
 	Hooks         Hooks
 	Notifications *Notifications
+	Copies        []Target
 	UI            *ui.UI
 	Interrupted   *interrupt.Interruption
 
@@ -61,14 +64,15 @@ type Job struct {
 	code    int            // exit code
 	last    *repo.Attempt  // the previous attempt; nil if there is none or it does not matter
 	around  repo.Around
+	missing error // of copies
 }
 
 // New returns a job that starts now.
 func New(o Options) *Job { return &Job{Options: o, started: time.Now().UTC()} }
 
-// Backup runs the hooks, take, and the notifications. The outcome is that of take:
-// hooks that fail after it and notifications that cannot be sent are warnings, because
-// they change nothing about the backup.
+// Backup runs the hooks, take, the copies, and the notifications. The outcome is that of
+// take: copies that fail are in Missing, and hooks that fail after it and notifications that
+// cannot be sent are warnings, because they change nothing about the backup.
 func (j *Job) Backup(
 	ctx context.Context, o *backup.Options, take func() (*repo.Manifest, error),
 ) (*repo.Manifest, error) {
@@ -78,7 +82,10 @@ func (j *Job) Backup(
 	if err == nil {
 		err = j.take(ctx, o, take)
 	}
-	j.code = j.ExitCode(ctx, err)
+	if err == nil { // the hooks that run now may unmount the repository
+		j.copyAll(ctx, o.Repository)
+	}
+	j.code = j.ExitCode(ctx, errors.Join(err, j.missing))
 	when := repo.HookSuccess
 	if err != nil {
 		j.failed(ctx, o, err)
@@ -105,7 +112,7 @@ func (j *Job) Backup(
 // Label returns the hash of the label of the backup, "" if there is none.
 func (j *Job) Label() string { return j.attempt.Label }
 
-// Around returns the record of hooks and notifications so far.
+// Around returns the record of hooks, copies and notifications so far.
 func (j *Job) Around() repo.Around { return j.around }
 
 // take takes the backup. After a signal it waits no longer than stopTime.
@@ -194,10 +201,11 @@ func (j *Job) previous(ctx context.Context, r *repo.Repository) (*repo.Attempt, 
 	return r.LastAttempt(ctx, j.started)
 }
 
-// record adds hooks and notifications to the history, if there were any and the attempt
+// record adds hooks, copies and notifications to the history, if there were any and the attempt
 // is in the history.
 func (j *Job) record(ctx context.Context, r *repo.Repository) error {
-	if len(j.around.Hooks)+len(j.around.Notifications) == 0 || j.attempt.ID == "" || r == nil || r.New() {
+	nothing := len(j.around.Hooks)+len(j.around.Copies)+len(j.around.Notifications) == 0
+	if nothing || j.attempt.ID == "" || r == nil || r.New() {
 		return nil
 	}
 	// If its disk has been unmounted, the path may now be an empty folder or missing.
@@ -223,12 +231,15 @@ func Hostname() string {
 	return name
 }
 
-// Lines describe hooks and notifications, one a line.
+// Lines describe hooks, copies and notifications, one a line.
 func Lines(around repo.Around) []string {
 	var lines []string
 	for _, h := range around.Hooks {
 		took := ui.Milliseconds(h.MS)
 		lines = append(lines, fmt.Sprintf("hook\t%s\t%s\t%s\t%s", h.When, h.Program, took, cmp.Or(h.Error, "ok")))
+	}
+	for _, c := range around.Copies {
+		lines = append(lines, fmt.Sprintf("copied\t%s\t%s", c.To, report.CopyText(c)))
 	}
 	for _, n := range around.Notifications {
 		lines = append(lines, fmt.Sprintf("notified\t%s\t%s\t%s", n.Channel, n.To, cmp.Or(n.Error, "ok")))

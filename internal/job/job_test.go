@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"mbk/backup"
+	"mbk/internal/fault"
+	"mbk/internal/hint"
 	"mbk/internal/job/hook"
 	"mbk/internal/repo"
 	"mbk/internal/sys/interrupt"
@@ -75,6 +77,52 @@ func TestSubject(t *testing.T) {
 		j := &Job{attempt: a}
 		if got, want := j.subject(), "mbk: backup of db1 ok, 96 MiB in 12s, "+want; got != want {
 			t.Errorf("subject %q, want %q", got, want)
+		}
+	}
+}
+
+// A copy that fails does not keep the others from being made, and an interrupted one does; the
+// backup is whole in any case.
+func TestCopies(t *testing.T) {
+	damage := fault.New(fault.Damage, "data-0001.pack is damaged")
+	for name, tt := range map[string]struct {
+		err  error // of the first copy, nil: it interrupts
+		kind fault.Kind
+		made int
+	}{
+		"a store that is gone": {errors.New("no answer"), fault.Incomplete, 1},
+		"a lock that is held":  {fault.New(fault.Busy, "held by another"), fault.Incomplete, 1},
+		"a damaged backup":     {damage, fault.Damage, 1},
+		"an interruption":      {nil, fault.Incomplete, 0},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		made := 0
+		j := New(Options{
+			Copies: []Target{
+				{To: "first", Copy: func(ctx context.Context, _ *repo.Repository, id string) (int, int64, error) {
+					if tt.err == nil {
+						cancel()
+						return 0, 10, ctx.Err()
+					}
+					return 0, 0, tt.err
+				}},
+				{To: "second", Copy: func(context.Context, *repo.Repository, string) (int, int64, error) {
+					made++
+					return 1, 7, nil
+				}},
+			},
+			Interrupted: interrupt.Watch(ctx), Advice: func(err error) []string { return hint.Strings(hint.Attached(err)) },
+		})
+		j.attempt = repo.Attempt{ID: "20261122T003000Z-full", Outcome: repo.OutcomeOK}
+		j.copyAll(ctx, nil)
+		cancel()
+		if kind := fault.Of(j.Missing()); kind != tt.kind || made != tt.made || len(j.around.Copies) != 2 ||
+			!strings.Contains(j.Missing().Error(), "is whole and in the repository, but it was not copied to first: ") {
+			t.Errorf("%s: kind %d, %d copies: %v\n%+v", name, kind, made, j.Missing(), j.around.Copies)
+		}
+		if !isBad(&repo.Attempt{Outcome: repo.OutcomeOK, Copies: j.around.Copies}) ||
+			!strings.Contains(j.subject(), "ok, but NOT COPIED to first") || len(j.around.Copies[0].Hints) == 0 {
+			t.Errorf("%s: subject %q, %+v", name, j.subject(), j.around.Copies)
 		}
 	}
 }

@@ -93,6 +93,7 @@ type Notice struct {
 	Error    string      `json:"error"`
 	Hints    []string    `json:"hints"`
 	Hooks    []repo.Hook `json:"hooks"`
+	Copies   []repo.Copy `json:"copies"`
 	Result   any         `json:"result"` // what the command prints with --json
 }
 
@@ -110,6 +111,7 @@ func (j *Job) notice() Notice {
 		Event: EventBackup, Outcome: a.Outcome, Text: printable.Text(j.subject()), Tool: j.Tool, Hostname: j.hostname(),
 		Repo: j.Repo, ID: a.ID, Started: j.started, ExitCode: j.code, Error: a.Error,
 		Hints: append([]string{}, a.Hints...), Hooks: append([]repo.Hook{}, j.around.Hooks...),
+		Copies: append([]repo.Copy{}, j.around.Copies...),
 	}
 	if !a.Finished.IsZero() {
 		n.Finished = &a.Finished
@@ -132,6 +134,9 @@ func (j *Job) subject() string {
 		return fmt.Sprintf("mbk: backup of %s begins", host)
 	case a.Outcome != repo.OutcomeOK:
 		return fmt.Sprintf("mbk: backup of %s FAILED: %s", host, ui.Shorten(a.Error, MaxSubject))
+	case j.missing != nil:
+		return fmt.Sprintf("mbk: backup of %s ok, but NOT COPIED to %s", host,
+			ui.Shorten(printable.List(j.notCopied()), MaxSubject))
 	case failed != nil:
 		return fmt.Sprintf("mbk: backup of %s ok, but a hook FAILED: %s", host, ui.Shorten(failed.Error, MaxSubject))
 	}
@@ -153,19 +158,21 @@ func (j *Job) subject() string {
 }
 
 // notify sends the notifications about the backup and records them. A failed hook counts
-// as a failure here.
+// as a failure here, and so does a copy that failed.
 func (j *Job) notify(ctx context.Context) error {
-	bad := isBad(j.attempt.Outcome, j.around.Hooks)
-	changed := func() bool { return j.last == nil || isBad(j.last.Outcome, j.last.Hooks) != bad }
+	a := j.attempt
+	a.Hooks, a.Copies = j.around.Hooks, j.around.Copies
+	bad := isBad(&a)
+	changed := func() bool { return j.last == nil || isBad(j.last) != bad }
 	if j.Notifications.Wanted(bad, changed) {
-		a := j.attempt
-		a.Hooks = j.around.Hooks
 		j.around.Notifications = j.Notifications.Send(ctx, j.notice(), report.Text(j.Repo, a, nil), j.warn)
 	}
 	return nil
 }
 
-// isBad reports whether an attempt or one of its hooks failed.
-func isBad(outcome string, hooks []repo.Hook) bool {
-	return outcome != repo.OutcomeOK || slices.ContainsFunc(hooks, func(h repo.Hook) bool { return h.Error != "" })
+// isBad reports whether an attempt, one of its hooks or one of its copies failed.
+func isBad(a *repo.Attempt) bool {
+	return a.Outcome != repo.OutcomeOK ||
+		slices.ContainsFunc(a.Hooks, func(h repo.Hook) bool { return h.Error != "" }) ||
+		slices.ContainsFunc(a.Copies, func(c repo.Copy) bool { return c.Error != "" })
 }

@@ -36,12 +36,24 @@ type Notification struct {
 	Error   string    `json:"error,omitempty"`
 }
 
+// Copy is what became of a copy of the backup to another repository.
+type Copy struct {
+	To      string    `json:"to"` // where that is, or its name in an option file
+	Started time.Time `json:"started"`
+	MS      int64     `json:"ms"`
+	Backups int       `json:"backups"`       // that were written there: the backup, and those that it needs
+	Bytes   int64     `json:"bytes_written"` // of these
+	Error   string    `json:"error,omitempty"`
+	Hints   []string  `json:"hints,omitempty"`
+}
+
 // Around is the record of what ran around an attempt. It is an object of its own
 // because it is known only when the record of the attempt is written.
 type Around struct {
 	FormatVersion int            `json:"format_version"`
 	ID            string         `json:"id"` // of the attempt
 	Hooks         []Hook         `json:"hooks"`
+	Copies        []Copy         `json:"copies"`
 	Notifications []Notification `json:"notifications"`
 }
 
@@ -86,7 +98,7 @@ func (r *Repository) addAround(ctx context.Context, history []store.Object, a *A
 		return nil
 	}
 	around, err := r.Around(ctx, a.ID)
-	a.Hooks, a.Notifications = around.Hooks, around.Notifications
+	a.Hooks, a.Copies, a.Notifications = around.Hooks, around.Copies, around.Notifications
 	return err
 }
 

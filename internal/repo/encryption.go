@@ -300,7 +300,15 @@ func (a Attempt) public() any {
 
 // public implements concealable.
 func (a Around) public() any {
-	return Around{FormatVersion: a.FormatVersion, ID: a.ID}
+	clear := Around{FormatVersion: a.FormatVersion, ID: a.ID}
+	for _, c := range a.Copies {
+		kept := Copy{Started: c.Started, MS: c.MS, Backups: c.Backups, Bytes: c.Bytes}
+		if c.Error != "" {
+			kept.Error = "why is encrypted"
+		}
+		clear.Copies = append(clear.Copies, kept)
+	}
+	return clear
 }
 
 // public implements concealable.

@@ -88,6 +88,7 @@ type Attempt struct {
 
 	// Out of the record of what ran around it, see Around.
 	Hooks         []Hook         `json:"hooks,omitempty"`
+	Copies        []Copy         `json:"copies,omitempty"`
 	Notifications []Notification `json:"notifications,omitempty"`
 }
 
@@ -179,7 +180,7 @@ func (r *Repository) PutAttempt(ctx context.Context, a Attempt) error {
 		return fmt.Errorf("record the attempt: %w", err)
 	}
 	a.FormatVersion = FormatVersion
-	a.Hooks, a.Notifications = nil, nil // PutAround keeps these
+	a.Hooks, a.Copies, a.Notifications = nil, nil, nil // PutAround keeps these
 	if err := r.putRecord(ctx, attemptName(a.ID), a); err != nil {
 		return fmt.Errorf("record attempt %s in the history: %w", a.ID, err)
 	}

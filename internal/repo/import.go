@@ -135,6 +135,16 @@ func (r *Repository) wantEncrypted(l *Label) error {
 	return nil
 }
 
+// WouldTake returns an error if Import would take no backup that another repository, or one
+// that is still to be made, gets now.
+func (r *Repository) WouldTake(from *Repository) error {
+	l := &Label{}
+	if from.Encrypted() {
+		l.Keys = []LabelKey{{}}
+	}
+	return r.wantEncrypted(l)
+}
+
 // Holds says of a backup of another repository whether it is in this one, as Import would.
 // Nothing is read but the labels.
 func (r *Repository) Holds(ctx context.Context, from *Repository, id string) (Imported, error) {

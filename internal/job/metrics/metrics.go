@@ -165,6 +165,16 @@ func (m *meter) newest(all []repo.Summary) {
 	} {
 		m.gauge("mbk_backup_"+g.name, g.help, g.value)
 	}
+	var failed int
+	for _, c := range b.Copies {
+		if c.Error != "" {
+			failed++
+		}
+	}
+	m.gauge("mbk_backup_copies", "Repositories to which the newest backup was copied after it was made.",
+		float64(len(b.Copies)-failed))
+	m.gauge("mbk_backup_copies_failed", "Repositories to which it should have been copied then, and was not.",
+		float64(failed))
 }
 
 // full adds the metrics of the newest full backup.

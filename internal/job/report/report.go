@@ -83,6 +83,9 @@ func (r *reporter) head() {
 	if verdict == "" {
 		verdict = "BACKUP: OUTCOME NOT KNOWN"
 	}
+	if r.a.Outcome == repo.OutcomeOK && slices.ContainsFunc(r.a.Copies, func(c repo.Copy) bool { return c.Error != "" }) {
+		verdict += ", NOT COPIED"
+	}
 	if r.a.Outcome == repo.OutcomeOK && r.a.WarningCount > 0 {
 		verdict += ", " + ui.Count(r.a.WarningCount, "warning")
 	}
@@ -286,7 +289,7 @@ func (r *reporter) warnings() {
 	}
 }
 
-// around writes the hooks and notifications.
+// around writes the hooks, copies and notifications.
 func (r *reporter) around() {
 	if len(r.a.Hooks) > 0 {
 		r.section("hooks")
@@ -297,12 +300,37 @@ func (r *reporter) around() {
 			fmt.Fprintf(&r.b, "      %s\n", strings.TrimRight(line, "\n"))
 		}
 	}
+	r.copies()
 	if len(r.a.Notifications) > 0 {
 		r.section("notified")
 	}
 	for _, n := range r.a.Notifications {
 		r.bullet(fmt.Sprintf("%s: %s: %s", n.Channel, n.To, cmp.Or(n.Error, "ok")))
 	}
+}
+
+// copies writes what became of the copies.
+func (r *reporter) copies() {
+	if len(r.a.Copies) > 0 {
+		r.section("copies")
+	}
+	for _, c := range r.a.Copies {
+		r.bullet(c.To + ": " + CopyText(c))
+		for _, h := range c.Hints {
+			r.bullet("hint: " + h)
+		}
+	}
+}
+
+// CopyText says in a line what became of a copy.
+func CopyText(c repo.Copy) string {
+	switch {
+	case c.Error != "":
+		return "FAILED: " + ui.OneLine(c.Error)
+	case c.Backups == 0:
+		return "was there already"
+	}
+	return fmt.Sprintf("%s, %s in %s", ui.Count(c.Backups, "backup"), ui.Size(c.Bytes), ui.Milliseconds(c.MS))
 }
 
 // proofs writes the results of verifications, the newest first.
