@@ -35,8 +35,9 @@ type session struct {
 type link struct {
 	db   *sql.DB // a pool of this one connection, only there to be closed
 	conn *sql.Conn
-	id   uint64 // CONNECTION_ID()
-	peer peer   // at the other end of the socket
+	raw  net.Conn // what conn speaks on
+	id   uint64   // CONNECTION_ID()
+	peer peer     // at the other end of the socket
 }
 
 // initialization is run on every new connection. Each setting undoes a global value that

@@ -169,6 +169,7 @@ func (c Config) watchPeer(d *mysql.Config, l *link) error {
 		if err != nil {
 			return nil, err
 		}
+		l.raw = conn
 		if u, ok := conn.(*net.UnixConn); ok {
 			l.peer = peerOf(u)
 			if err := c.admit(d.Addr, l.peer); err != nil {

@@ -33,6 +33,7 @@ var rank = map[string]int{
 	"mbk/copier/pack/packtest":          0,
 	"mbk/internal/innodb":               1,
 	"mbk/internal/aria":                 1,
+	"mbk/internal/binlog":               1,
 	"mbk/internal/repo/store":           1,
 	"mbk/internal/repo/agefile":         1,
 	"mbk/internal/job/hook":             1,
@@ -155,8 +156,9 @@ func TestFormatsKnowNoOtherPackage(t *testing.T) {
 	_, all := sources(t)
 	for _, s := range all {
 		formats := []string{
-			"mbk/internal/innodb", "mbk/internal/aria", "mbk/internal/repo/store", "mbk/internal/repo/store/folder",
-			"mbk/internal/repo/store/lease", "mbk/internal/repo/store/pieces", "mbk/internal/repo/store/s3",
+			"mbk/internal/innodb", "mbk/internal/aria", "mbk/internal/binlog", "mbk/internal/repo/store",
+			"mbk/internal/repo/store/folder", "mbk/internal/repo/store/lease", "mbk/internal/repo/store/pieces",
+			"mbk/internal/repo/store/s3",
 			"mbk/internal/repo/store/sftp", "mbk/copier/pack",
 		}
 		if s.test || !slices.Contains(formats, s.pkg) {
