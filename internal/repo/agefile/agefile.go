@@ -242,3 +242,61 @@ func damaged(err error) error {
 	}
 	return &DamageError{Reason: err.Error()}
 }
+
+// EncryptStream is Encrypt for the public half of a key, given as text.
+func EncryptStream(public string, w io.Writer, write func(io.Writer) error) (plain int64, err error) {
+	to, err := NewRecipients([]string{public})
+	if err != nil {
+		return 0, err
+	}
+	return encrypt(w, write, to.list...)
+}
+
+// DecryptStream returns a reader of the contents of an age file to the key. Each byte that it
+// returns is as it was encrypted; the error of a damaged file is a *DamageError, and those of r
+// are returned as they are.
+func (k *Key) DecryptStream(r io.Reader) (io.Reader, error) {
+	from := &failing{r: r}
+	plain, err := age.Decrypt(from, k.identity)
+	if err != nil {
+		return nil, from.cause(err)
+	}
+	return &decryption{plain, from}, nil
+}
+
+// failing is a reader that keeps its error.
+type failing struct {
+	r   io.Reader
+	err error
+}
+
+// Read implements io.Reader.
+func (f *failing) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	if err != nil && err != io.EOF {
+		f.err = err
+	}
+	return n, err
+}
+
+// cause returns the error of the reader if there was one, else that of a damaged file.
+func (f *failing) cause(err error) error {
+	if f.err != nil {
+		return f.err
+	}
+	return damaged(err)
+}
+
+type decryption struct {
+	plain io.Reader
+	from  *failing
+}
+
+// Read implements io.Reader.
+func (d *decryption) Read(p []byte) (int, error) {
+	n, err := d.plain.Read(p)
+	if err != nil && err != io.EOF {
+		err = d.from.cause(err)
+	}
+	return n, err
+}

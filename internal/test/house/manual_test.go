@@ -148,6 +148,8 @@ func TestFormatHasEveryFieldOfTheRepository(t *testing.T) {
 		"The record of an attempt":     repo.Attempt{},
 		"What ran around an attempt":   repo.Around{},
 		"The record of a verification": repo.Verification{},
+		"Timelines of the archive":     repo.Timeline{},
+		"Segments of the archive":      repo.Segment{},
 	} {
 		s := section(t, text, title)
 		for _, field := range fields(reflect.TypeOf(zero), "") {

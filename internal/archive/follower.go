@@ -1,0 +1,407 @@
+package archive
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/zeebo/blake3"
+
+	"mbk/internal/binlog"
+	"mbk/internal/repo"
+	"mbk/internal/sys/buffer"
+	"mbk/stage"
+)
+
+// follower is one run. It belongs to one goroutine.
+type follower struct {
+	o       Options
+	archive *repo.Archive
+	result  *Result
+
+	next     *repo.Timeline  // that is to begin when the server sends its log; nil: the newest goes on
+	position binlog.Position // of what was received whole
+	received int64           // transactions
+	server   uint32          // id of the server that is connected
+
+	refusals int  // of the server, one after another
+	accepted bool // the server has begun to send its log on this connection
+	unproven bool // what was received last is no longer there to be compared
+
+	cutter      binlog.Cutter
+	description []byte // the format description of the events; nil: none yet
+	fresh       bool   // the server was started before these events
+	started     uint32 // when it was started, 0 if unknown
+
+	raw      *buffer.Buffer // of the segment to come: a file of the binary log
+	mark     int64          // bytes of it before the transaction that is open
+	segment  repo.Segment
+	since    time.Time // when its first transaction was received
+	before   binlog.Position
+	hash     *blake3.Hasher // of the transaction that is open
+	last     last
+	expected *last // the first transaction that the server is to send, which is there already
+}
+
+// last is the last transaction that was received whole.
+type last struct {
+	gtid  binlog.GTID
+	had   bool        // its domain had another one before
+	prior binlog.GTID // that one
+	hash  string
+}
+
+// inMemory is how many bytes of the log are kept in memory.
+const inMemory = DefaultSize + 1<<20
+
+// newFollower opens the archive and finds out where it ends.
+func newFollower(ctx context.Context, o Options) (_ *follower, err error) {
+	source, err := o.Server.LogSource(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f := &follower{o: o, raw: buffer.New("", inMemory), hash: blake3.New(),
+		result: &Result{Gaps: []string{}, Warnings: append([]string{}, source.Gaps...)}}
+	for _, text := range source.Gaps {
+		o.Logger.Warn("not all changes can be archived: " + text)
+	}
+	if f.archive, err = o.Repository.OpenArchive(ctx); err != nil {
+		return nil, err
+	}
+	if err := f.resume(ctx, source); err != nil {
+		return nil, errors.Join(err, f.archive.Close())
+	}
+	return f, nil
+}
+
+// resume finds out where the archive ends, and what the server should have there.
+func (f *follower) resume(ctx context.Context, source stage.LogSource) error {
+	t, s := f.archive.End()
+	var err error
+	switch {
+	case t == nil:
+		if f.position = f.o.From; f.position == nil {
+			f.position, err = f.o.Server.OldestLog(ctx)
+		}
+		f.position = f.position.Clone()
+		f.next = &repo.Timeline{Tool: f.o.Tool, ServerID: source.ServerID, Start: f.position.String(),
+			Reason: repo.ReasonFirst}
+		return err
+	case s == nil:
+		f.position, err = binlog.ParsePosition(t.Start)
+		f.server = t.ServerID
+		return err
+	}
+	f.server, f.started = s.ServerID, s.ServerStarted
+	if f.position, err = binlog.ParsePosition(s.After); err != nil {
+		return err
+	}
+	earlier, err := binlog.ParsePosition(s.BeforeLast)
+	if err != nil {
+		return err
+	}
+	for domain, g := range f.position {
+		if prior, had := earlier[domain]; prior != g {
+			f.last = last{g, had, prior, s.LastBLAKE3}
+		}
+	}
+	return nil
+}
+
+// earlier returns the position before the last transaction.
+func (f *follower) earlier() binlog.Position {
+	p := f.position.Clone()
+	delete(p, f.last.gtid.Domain)
+	if f.last.had {
+		p.Add(f.last.prior)
+	}
+	return p
+}
+
+// connection follows the log on one connection. The error is io.EOF at the end of the log.
+func (f *follower) connection(ctx context.Context) error {
+	f.drop()
+	f.cutter = binlog.Cutter{}
+	source, err := f.o.Server.LogSource(ctx)
+	if err != nil {
+		return err
+	}
+	if source.ServerID != f.server {
+		if err := f.flush(ctx); err != nil { // a segment is of one server
+			return err
+		}
+	}
+	from := f.position
+	f.expected, f.accepted = nil, false
+	// A server that was reset, or brought back from a backup, can have given the number to
+	// another transaction. So it is asked for the last one again. (On another server of the same
+	// history that is the same, but does not look the same.)
+	if f.last.hash != "" && source.ServerID == f.server && !f.unproven {
+		from, f.expected = f.earlier(), &f.last
+	}
+	f.server = source.ServerID
+	d, err := f.o.Server.Dump(ctx, stage.DumpOptions{
+		From: from, Once: f.o.Once, Heartbeat: min(max(f.o.Every/3, time.Second), 10*time.Second)})
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	for {
+		event, err := d.Next(ctx, from)
+		if err == nil {
+			err = f.event(ctx, event)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// errOther is the error of a server that has another transaction under the GTID of one in the
+// archive.
+var errOther = errors.New("the server's history is another one")
+
+// again reports whether the server refused to send what follows, and is to be asked again, and
+// whether a new timeline has to begin before that.
+func (f *follower) again(err error) (again, begin bool) {
+	if errors.Is(err, errOther) {
+		return true, true
+	}
+	refusal, ok := errors.AsType[*stage.HistoryError](err)
+	if !ok {
+		return false, false
+	}
+	if f.expected != nil {
+		// The transaction that is known may be in a file that was purged, while all that
+		// follows is there. If the one before it was never there, it is another history.
+		f.unproven = refusal.Purged
+		return true, !refusal.Purged
+	}
+	// A purge or a reset while the log is read says nothing of what a new connection gets.
+	f.refusals++
+	return true, !f.accepted || f.refusals > 1
+}
+
+// newTimeline stores what there is of the old one, and has a new one begin where the server's
+// log begins.
+func (f *follower) newTimeline(ctx context.Context, why error) error {
+	refusal, _ := errors.AsType[*stage.HistoryError](why)
+	if f.next != nil && f.next.Reason == repo.ReasonFirst && f.o.From != nil {
+		return why
+	}
+	if err := f.flush(ctx); err != nil {
+		return err
+	}
+	oldest, err := f.o.Server.OldestLog(ctx)
+	if err != nil {
+		return err
+	}
+	t := &repo.Timeline{Tool: f.o.Tool, ServerID: f.server, Start: oldest.String(), Reason: repo.ReasonDiverged}
+	if refusal != nil && refusal.Purged {
+		t.Reason = repo.ReasonPurged
+	}
+	if f.next != nil { // not even begun
+		t.Reason = f.next.Reason
+	}
+	f.next, f.position, f.last, f.started, f.unproven, f.refusals = t, oldest, last{}, 0, false, 0
+	f.description = nil
+	return nil
+}
+
+// event takes one event.
+func (f *follower) event(ctx context.Context, e []byte) error {
+	part, dropped, err := f.cutter.Next(e)
+	if err != nil {
+		return err
+	}
+	if dropped {
+		f.o.Logger.Warn("the server did not finish a transaction: it was ended while it wrote its log")
+		f.drop()
+	}
+	switch {
+	case binlog.Type(e[4]) == binlog.TypeFormat:
+		return f.format(ctx, e)
+	case binlog.Type(e[4]) == binlog.TypeIncident:
+		return f.incident(ctx)
+	case part == binlog.Outside:
+		return f.perhapsFlush(ctx)
+	case part == binlog.Opening:
+		if err := f.open(); err != nil {
+			return err
+		}
+	}
+	head, body := f.cutter.Format.Content(e)
+	_, _ = f.hash.Write(head) // never fails
+	_, _ = f.hash.Write(body)
+	if f.expected == nil {
+		if _, err := f.raw.Write(e); err != nil {
+			return err
+		}
+	}
+	if part == binlog.Closing {
+		return f.close(ctx)
+	}
+	return nil
+}
+
+// format takes a format description: the server accepts the position, and has begun another file.
+func (f *follower) format(ctx context.Context, e []byte) error {
+	if f.next != nil {
+		if err := f.archive.Begin(ctx, *f.next); err != nil {
+			return err
+		}
+		t, _ := f.archive.End()
+		f.next = nil
+		f.o.Logger.Info("a timeline begins", "timeline", t.ID, "after", t.Start)
+		if t.Gap() {
+			f.result.Gaps = append(f.result.Gaps, t.Missing())
+			f.o.Logger.Error("a gap in the archive: " + t.Missing())
+		}
+	}
+	f.accepted = true
+	created := f.cutter.Format.Created
+	start := created != 0 && created != f.started
+	if f.description != nil && !start && binlog.Same(f.description, e) {
+		return nil
+	}
+	if err := f.flush(ctx); err != nil {
+		return err
+	}
+	f.description, f.fresh = append([]byte(nil), e...), f.fresh || start
+	if start {
+		f.started = created
+	}
+	return nil
+}
+
+// incident begins a timeline because the server says that its log is not complete.
+func (f *follower) incident(ctx context.Context) error {
+	t, s := f.archive.End()
+	if t.Reason == repo.ReasonIncident && s == nil && f.segment.Transactions == 0 {
+		return nil // it is known
+	}
+	if err := f.flush(ctx); err != nil {
+		return err
+	}
+	f.last = last{}
+	next := repo.Timeline{Tool: f.o.Tool, ServerID: f.server, Start: f.position.String(), Reason: repo.ReasonIncident}
+	if err := f.archive.Begin(ctx, next); err != nil {
+		return err
+	}
+	t, _ = f.archive.End()
+	f.result.Gaps = append(f.result.Gaps, t.Missing())
+	f.o.Logger.Error("a gap in the archive: " + t.Missing())
+	return nil
+}
+
+// open begins a transaction.
+func (f *follower) open() error {
+	f.hash.Reset()
+	if f.expected != nil {
+		return nil
+	}
+	if f.raw.Len() == 0 {
+		if _, err := f.raw.Write([]byte(binlog.Magic)); err != nil {
+			return err
+		}
+		if _, err := f.raw.Write(f.cutter.Format.Description(f.description, f.fresh)); err != nil {
+			return err
+		}
+	}
+	f.mark = f.raw.Len()
+	return nil
+}
+
+// drop forgets the transaction that is open.
+func (f *follower) drop() {
+	if f.segment.Transactions == 0 {
+		f.raw.Reset()
+	} else {
+		f.raw.Truncate(f.mark)
+	}
+}
+
+// close ends a transaction.
+func (f *follower) close(ctx context.Context) error {
+	begin, _ := f.cutter.Begun()
+	hash := hex.EncodeToString(f.hash.Sum(nil))
+	if f.expected != nil {
+		return f.compare(begin.GTID, hash)
+	}
+	f.refusals, f.unproven = 0, false
+	s, when := &f.segment, time.Unix(int64(begin.Time), 0).UTC()
+	if s.Transactions == 0 {
+		f.since, f.before, s.First = time.Now(), f.position.Clone(), when
+	}
+	s.Transactions++
+	s.Last = when
+	prior, had := f.position[begin.GTID.Domain]
+	f.last = last{begin.GTID, had, prior, hash}
+	f.position.Add(begin.GTID)
+	f.received++
+	f.mark = f.raw.Len()
+	if f.raw.Len() >= f.o.Size {
+		return f.flush(ctx)
+	}
+	return f.perhapsFlush(ctx)
+}
+
+// compare looks whether the server has the transaction that was received last.
+func (f *follower) compare(gtid binlog.GTID, hash string) error {
+	if gtid != f.expected.gtid || hash != f.expected.hash {
+		return fmt.Errorf("%w: it has another transaction as %s than the archive", errOther, f.expected.gtid)
+	}
+	f.expected, f.refusals = nil, 0
+	return nil
+}
+
+// perhapsFlush stores a segment whose time has come, unless a transaction is open.
+func (f *follower) perhapsFlush(ctx context.Context) error {
+	if f.segment.Transactions == 0 || time.Since(f.since) < f.o.Every {
+		return nil
+	}
+	if _, open := f.cutter.Begun(); open {
+		return nil
+	}
+	return f.flush(ctx)
+}
+
+// flush stores the transactions that were received whole as a segment.
+func (f *follower) flush(ctx context.Context) error {
+	f.drop()
+	if f.segment.Transactions == 0 {
+		return nil
+	}
+	s := f.segment
+	s.Before, s.BeforeLast, s.After = f.before.String(), f.earlier().String(), f.position.String()
+	s.ServerID, s.ServerStarted, s.LastBLAKE3 = f.server, f.started, f.last.hash
+	if err := f.store(ctx, &s); err != nil {
+		return err
+	}
+	f.result.Segments++
+	f.result.Transactions += s.Transactions
+	f.result.Bytes += s.Bytes
+	f.o.Logger.Debug("segment stored", "segment", s.Name(), "transactions", s.Transactions, "to", s.After)
+	f.segment, f.fresh = repo.Segment{}, false
+	f.raw.Reset()
+	return nil
+}
+
+// store writes a segment, again and again if the repository cannot be written: the server keeps
+// its log meanwhile.
+func (f *follower) store(ctx context.Context, s *repo.Segment) error {
+	for wait := firstWait; ; wait = min(2*wait, longWait) {
+		err := f.archive.Put(ctx, s, f.raw)
+		if err == nil || f.o.Once || ctx.Err() != nil || final(err) {
+			return err
+		}
+		f.o.Logger.Warn("the archive waits for the repository", "error", err, "wait", wait.String())
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
