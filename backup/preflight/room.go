@@ -23,8 +23,11 @@ func (r *Report) checkRepository(ctx context.Context, o Options) error {
 		return nil
 	}
 	if err := repository.Writable(ctx); err != nil {
-		r.Add("repository", GradeError, err.Error(), "run mbk as the user who owns the repository, or give it to the user "+
-			"who runs mbk")
+		steps := hint.Attached(err)
+		if len(steps) == 0 {
+			steps = []hint.Text{"run mbk as the user who owns the repository, or give it to the user who runs mbk"}
+		}
+		r.Add("repository", GradeError, err.Error(), steps...)
 		return nil
 	}
 	if dir := repository.Dir(); dir != "" && disk.Within(dir, r.Layout.Dir) {

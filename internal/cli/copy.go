@@ -85,6 +85,9 @@ func (o repository) receive(ctx context.Context, t transfer.Options) (result *tr
 		return &transfer.Result{}, err
 	}
 	if !t.DryRun {
+		if err := t.To.Writable(ctx); err != nil {
+			return &transfer.Result{}, err
+		}
 		release, err := t.To.Lock(ctx)
 		if err != nil {
 			return &transfer.Result{}, err
@@ -104,6 +107,9 @@ func (o repository) receive(ctx context.Context, t transfer.Options) (result *tr
 
 // openCopyOf opens the repository that gets copies of another one. It may be new.
 func (o repository) openCopyOf(ctx context.Context, from *repo.Repository) (*repo.Repository, error) {
+	if err := o.retainable(); err != nil {
+		return nil, err
+	}
 	return o.openWith(ctx, func(ctx context.Context, st store.Store) (*repo.Repository, error) {
 		return repo.OpenOrCopyOf(ctx, st, tool(), from)
 	})

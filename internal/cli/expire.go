@@ -89,6 +89,8 @@ func printPlan(u *ui.UI, plan repo.Plan, dry bool) error {
 	for _, s := range plan.Remove {
 		verb := "not removed"
 		switch {
+		case s.RetainedUntil != nil:
+			verb = "retained until " + s.RetainedUntil.Local().Format(minutes)
 		case plan.HeldBack != "":
 			verb = "held back"
 		case dry:

@@ -597,7 +597,7 @@ func TestHelp(t *testing.T) {
 	for command, text := range help {
 		wantHelp(t, command, text, 65)
 		if command != "" {
-			wantHelp(t, command, long[command], 200)
+			wantHelp(t, command, long[command], 230)
 		}
 	}
 }

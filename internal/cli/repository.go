@@ -185,6 +185,9 @@ func (o repository) openToChange(ctx context.Context, dryRun bool) (r *repo.Repo
 // the first backup begins. A missing folder is an error, because it may be a disk that is
 // not mounted.
 func (o repository) openOrNew(ctx context.Context) (*repo.Repository, error) {
+	if err := o.retainable(); err != nil {
+		return nil, err
+	}
 	return o.openWith(ctx, func(ctx context.Context, st store.Store) (*repo.Repository, error) {
 		return repo.OpenOrNew(ctx, st, tool())
 	})
@@ -211,6 +214,16 @@ func (o repository) named() error {
 		return options.Usage(err)
 	}
 	return nil
+}
+
+// retainable returns an error if objects are to be retained where they cannot be.
+func (o repository) retainable() error {
+	if o.s3.objectLock == 0 || strings.HasPrefix(o.path, "s3://") {
+		return nil
+	}
+	return hint.Wrap(usagef("%s is for repositories in an object store, and %s is none",
+		hint.Option(objectLockOption), o.path),
+		"set it in the group [mbk repo=NAME] of the repository that is in one, or leave it out")
 }
 
 // fullPath returns the absolute path of a folder, and a URL unchanged.

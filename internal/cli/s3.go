@@ -2,10 +2,13 @@ package cli
 
 import (
 	"context"
+	"strings"
+	"time"
 
 	"mbk/internal/cli/options"
 	"mbk/internal/hint"
 	"mbk/internal/input/bytesize"
+	"mbk/internal/repo"
 	"mbk/internal/repo/store"
 	"mbk/internal/repo/store/s3"
 )
@@ -14,7 +17,8 @@ import (
 // with s3:// only.
 type s3Options struct {
 	s3.Options
-	partSize string
+	partSize   string
+	objectLock time.Duration
 }
 
 func (o *s3Options) bind(s *options.Set) {
@@ -34,8 +38,15 @@ func (o *s3Options) bind(s *options.Set) {
 		"let the store encrypt with `METHOD`, AES256 or aws:kms (default: as the bucket)")
 	s.String(&o.KMSKey, "s3-sse-kms-key-id", "", "use the key `ID` for aws:kms (default: the account's)")
 	s.String(&o.Checksum, "s3-checksum", s3.ChecksumCRC32C, "send data with the `KIND`: crc32c, md5 or none")
+	s.Duration(&o.objectLock, objectLockOption, 0,
+		"nobody can remove what a backup stores for `DURATION`, such as 30d, by Object Lock").MoreThanNothing()
+	s.String(&o.RetainMode, "object-lock-mode", s3.RetainGovernance,
+		"protect it in `MODE`: governance or compliance")
 	s.String(&o.partSize, "s3-part-size", "16MiB", "send objects in parts of `SIZE`, 5MiB to 1GiB")
 }
+
+// objectLockOption says for how long objects are retained.
+const objectLockOption = "object-lock"
 
 // resolve returns the options of the store.
 func (o *s3Options) resolve() (s3.Options, error) {
@@ -45,6 +56,8 @@ func (o *s3Options) resolve() (s3.Options, error) {
 	}
 	resolved := o.Options
 	resolved.PartSize = size
+	resolved.RetainFor, resolved.Retained = o.objectLock, repo.Retainable
+	resolved.RetainMode = strings.ToLower(o.RetainMode)
 	return resolved, nil
 }
 

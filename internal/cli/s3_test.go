@@ -95,3 +95,62 @@ func objects(t *testing.T, s *s3test.Server, prefix string) (names []string) {
 	}
 	return names
 }
+
+// With Object Lock nobody can remove a backup before its time, and a chain lives as long as
+// its newest member.
+func TestObjectLock(t *testing.T) {
+	t.Parallel()
+	store := s3test.New(t)
+	store.Locking(t, "locked")
+	srv := mariadbtest.New(t, newest())
+	file := optionFile(t, "[client]", "socket="+srv.Socket, "user=root", "[mbk]", "quiet", "s3-endpoint="+store.Endpoint(),
+		"s3-allow-http", "s3-credentials-file="+store.CredentialsFile, "[mbk repo=locked]", "repo=s3://locked/db1",
+		"object-lock=30d", "[mbk repo=plain]", "repo=s3://"+s3test.Bucket+"/db1", "object-lock=30d")
+	with := func(args ...string) []string { return append(args, "--defaults-file="+file) }
+	for _, command := range []string{"backup", "check"} {
+		o := mbk(t, with(command, "--repo", "plain")...)
+		if o.code != 2 || !strings.Contains(o.stderr, "Object Lock is not enabled") ||
+			!strings.Contains(o.stderr, "when the bucket is made") {
+			t.Errorf("%s in a bucket without Object Lock exits with %d: %s", command, o.code, o.stderr)
+		}
+	}
+	o := mbk(t, with("backup", "--repo", t.TempDir(), "--object-lock", "1d")...)
+	if o.code != 2 || !strings.Contains(o.stderr, "--object-lock is for repositories in an object store") {
+		t.Errorf("a folder with Object Lock: exit code %d: %s", o.code, o.stderr)
+	}
+	must(t, with("check", "--repo", "locked")...)
+	first := document[increments](t, with("backup", "--repo", "locked")...).ID
+	short := document[retained](t, with("show", first, "--repo", "locked")...)
+	time.Sleep(time.Second)
+	second := document[increments](t, with("backup", "--repo", "locked", "--incremental", "--object-lock", "31d")...).ID
+	for _, id := range []string{first, second} {
+		until := document[retained](t, with("show", id, "--repo", "locked")...).Until
+		if !until.After(short.Until.Add(23*time.Hour)) || time.Until(until) > 32*24*time.Hour {
+			t.Errorf("%s is retained until %s, at first until %s", id, until, short.Until)
+		}
+	}
+	document[increments](t, with("backup", "--repo", "locked")...)
+	o = must(t, with("expire", "--repo", "locked", "--keep-last", "1", "--force")...)
+	if strings.Count(o.stdout, "retained until 20") != 2 || strings.Contains(o.stdout, "removed") {
+		t.Errorf("expire prints\n%s%s", o.stdout, o.stderr)
+	}
+	o = mbk(t, with("remove", second, "--repo", "locked")...)
+	if o.code != 2 || !strings.Contains(o.stderr, "backup "+second+" is retained until 20") {
+		t.Errorf("remove exits with %d: %s", o.code, o.stderr)
+	}
+	copied := t.TempDir()
+	must(t, with("copy", "--all", "--repo", "locked", "--to", copied)...)
+	must(t, with("copy", "--all", "--repo", copied, "--to", "s3://locked/again", "--object-lock", "1d")...)
+	again := document[retained](t, with("show", first, "--repo", "s3://locked/again")...).Until
+	if left := time.Until(again); left < 23*time.Hour || left > 25*time.Hour {
+		t.Errorf("the copy is retained for %s", left)
+	}
+	if o := mbk(t, with("copy", "--all", "--repo", copied, "--to", "plain")...); o.code != 2 {
+		t.Errorf("a copy into a bucket without Object Lock exits with %d: %s", o.code, o.stderr)
+	}
+}
+
+// retained is what "show --json" prints of Object Lock.
+type retained struct {
+	Until time.Time `json:"retained_until"`
+}

@@ -65,6 +65,13 @@ func runShow(ctx context.Context, o *showOptions, u *ui.UI) error {
 			d.Place = list[i].Place
 		}
 	}
+	until, err := r.RetainedUntil(ctx, m.ID)
+	if err != nil {
+		return err
+	}
+	if !until.IsZero() {
+		d.RetainedUntil = &until
+	}
 	if u.JSON {
 		return u.Document(d)
 	}
@@ -100,6 +107,8 @@ type showDocument struct {
 	backupDocument
 	repo.Place
 	NeededBy []string `json:"needed_by"` // ids of the backups that need this one, oldest first
+	// RetainedUntil is the time before which the store lets nobody remove it, nil if it may go.
+	RetainedUntil *time.Time `json:"retained_until"`
 }
 
 // placeLines says what a backup needs and what needs it.
@@ -119,6 +128,9 @@ func placeLines(d showDocument) []string {
 	}
 	for _, id := range d.NeededBy {
 		lines = append(lines, "needed by\t"+id)
+	}
+	if d.RetainedUntil != nil {
+		lines = append(lines, "retained\tuntil "+d.RetainedUntil.Local().Format(minutes))
 	}
 	if d.Pin != nil {
 		lines = append(lines, "pinned\t"+pinText(d.Pin))

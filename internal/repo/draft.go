@@ -243,6 +243,9 @@ func (d *Draft) commit(ctx context.Context, m *Manifest, l *Lineage) error {
 		}
 		label.ParentBLAKE3 = parent.Hash
 	}
+	if err := d.repository.retain(ctx, label); err != nil {
+		return err
+	}
 	return d.putLabel(ctx, label)
 }
 

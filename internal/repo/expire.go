@@ -81,8 +81,8 @@ func (r *Repository) Expire(ctx context.Context, p Policy, o ExpireOptions) (Pla
 				return err
 			}
 		}
-		if o.DryRun || plan.HeldBack != "" {
-			return nil
+		if err := r.markRetained(ctx, &plan); err != nil || o.DryRun || plan.HeldBack != "" {
+			return err
 		}
 		return r.remove(ctx, &plan)
 	})
@@ -90,6 +90,22 @@ func (r *Repository) Expire(ctx context.Context, p Policy, o ExpireOptions) (Pla
 		return plan, fmt.Errorf("expire: %w", err)
 	}
 	return plan, nil
+}
+
+// markRetained finds out which of the backups that a plan does not keep cannot be removed
+// yet. What these need is retained with them.
+func (r *Repository) markRetained(ctx context.Context, plan *Plan) error {
+	for i := range plan.Remove {
+		s := &plan.Remove[i]
+		until, err := r.RetainedUntil(ctx, s.ID)
+		if err != nil {
+			return err
+		}
+		if !until.IsZero() {
+			s.RetainedUntil = &until
+		}
+	}
+	return nil
 }
 
 // keepable lists the backups with all that says what may be removed: parents and pins.
@@ -115,6 +131,10 @@ func (r *Repository) remove(ctx context.Context, plan *Plan) error {
 	all := ""                    // a backup that cannot be removed and may need any other
 	for i := range plan.Remove {
 		s := &plan.Remove[i]
+		if s.RetainedUntil != nil {
+			stays[s.Parent] = s.ID
+			continue
+		}
 		if by := cmp.Or(stays[s.ID], all); by != "" {
 			plan.NotRemoved = append(plan.NotRemoved, fmt.Sprintf("%s is needed by %s, which cannot be removed", s.ID, by))
 			stays[s.Parent] = by

@@ -103,6 +103,9 @@ func (r *Repository) importBackup(
 		err = r.compare(ctx, label)
 	}
 	if err == nil {
+		err = r.retain(ctx, label)
+	}
+	if err == nil {
 		err = r.putLabel(ctx, id, text)
 	}
 	if err != nil {

@@ -60,6 +60,8 @@ type Kept struct {
 type Unkept struct {
 	Summary
 	Reasons []string `json:"reasons"`
+	// RetainedUntil is the time before which the store does not let it go, nil: it may go.
+	RetainedUntil *time.Time `json:"retained_until"`
 }
 
 // Plan applies the policy to all backups of a repository, as List returns them.

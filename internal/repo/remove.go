@@ -74,7 +74,7 @@ func (e *PinnedError) Hints() []hint.Text {
 // the lock must be held. If it fails or is cancelled half-way, what was not removed is
 // still whole.
 //
-// Errors: *NeededError, *ContinuedError, *PinnedError.
+// Errors: *NeededError, *ContinuedError, *PinnedError, *RetainedError.
 func (r *Repository) Remove(ctx context.Context, id string, o RemoveOptions) (Removal, error) {
 	plan := Removal{ID: id, Remove: []Summary{}, Removed: []string{}}
 	err := r.removing(ctx, o.DryRun, func() error {
@@ -82,8 +82,16 @@ func (r *Repository) Remove(ctx context.Context, id string, o RemoveOptions) (Re
 		if err != nil {
 			return err
 		}
-		if err := plan.choose(ctx, r, newFamily(backups), o.Dependents); err != nil || o.DryRun {
+		if err := plan.choose(ctx, r, newFamily(backups), o.Dependents); err != nil {
 			return err
+		}
+		for i := range plan.Remove { // before any is removed
+			if err := r.wantRemovable(ctx, plan.Remove[i].ID); err != nil {
+				return err
+			}
+		}
+		if o.DryRun {
+			return nil
 		}
 		for i := range plan.Remove {
 			one := plan.Remove[i].ID

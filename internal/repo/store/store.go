@@ -23,13 +23,14 @@ import (
 )
 
 // Store is all that a repository asks of the place in which it lives. A wrapper that
-// adds something to one of the three parts embeds the others, or names each method: the
+// adds something to one of the parts embeds the others, or names each method: the
 // compiler misses what it forgets. All methods may be called from several goroutines at
 // once. Called with a cancelled context a store changes nothing and returns the
 // context's error.
 type Store interface {
 	Objects
 	Locker
+	Retainer
 	Upkeep
 }
 
@@ -114,6 +115,37 @@ func (lasting) Check() error                      { return nil }
 func (lasting) Confirm(ctx context.Context) error { return ctx.Err() }
 func (lasting) Lost() <-chan struct{}             { return nil }
 func (l lasting) Release() error                  { return l.release() }
+
+// Retainer keeps objects from being removed for a time, by whomever. A store of another kind
+// embeds Removable.
+type Retainer interface {
+	// RetainFor returns for how long objects of backups are retained from now on; 0 if they
+	// are not. Put retains them so by itself.
+	RetainFor() time.Duration
+
+	// Retain makes sure that an object is retained until a time, or longer.
+	Retain(ctx context.Context, name string, until time.Time) error
+
+	// RetainedUntil returns the time before which an object cannot be removed, the zero
+	// time if it is not retained or if there is none.
+	RetainedUntil(ctx context.Context, name string) (time.Time, error)
+}
+
+// Removable is the Retainer of a store whose objects can always be removed.
+type Removable struct{}
+
+// RetainFor is 0.
+func (Removable) RetainFor() time.Duration { return 0 }
+
+// Retain fails: nobody asks for it after RetainFor.
+func (Removable) Retain(context.Context, string, time.Time) error {
+	return errors.New("this kind of store cannot keep objects from being removed")
+}
+
+// RetainedUntil is the zero time.
+func (Removable) RetainedUntil(ctx context.Context, _ string) (time.Time, error) {
+	return time.Time{}, ctx.Err()
+}
 
 // Upkeep tells how a store is doing and cleans up in it. Not every kind of store can do
 // all of it: what one answers that cannot is said at each method.

@@ -93,7 +93,7 @@ var only = map[string][]string{
 	"github.com/mattn/go-shellwords": {"mbk/internal/job/hook"},
 	"github.com/wneessen/go-mail":    {"mbk/internal/job/notify"},
 	"github.com/emersion":            {"mbk/internal/test/smtptest"},
-	"github.com/minio":               {"mbk/internal/repo/store/s3"},
+	"github.com/minio":               {"mbk/internal/repo/store/s3", "mbk/internal/test/s3test"},
 	"github.com/pkg/sftp":            {"mbk/internal/repo/store/sftp"},
 	"golang.org/x/crypto/ssh": {
 		"mbk/internal/repo/agefile", "mbk/internal/repo/store/sftp", "mbk/internal/test/sshtest",

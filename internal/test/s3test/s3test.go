@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
 	"mbk/internal/test/mariadbtest"
 )
 
@@ -36,9 +39,10 @@ type Server struct {
 	Dir             string // the objects are files in Dir/BUCKET
 	CredentialsFile string // as programs of AWS read it
 
-	program string
-	command *exec.Cmd
-	log     *os.File
+	versions string // the folder of objects that were replaced or removed in a bucket with versions
+	program  string
+	command  *exec.Cmd
+	log      *os.File
 }
 
 // New starts a server, which ends with the test.
@@ -60,7 +64,8 @@ func New(t testing.TB) *Server {
 
 // Run starts a server with everything it has in a folder. The caller ends it with Kill.
 func Run(ctx context.Context, dir string) (s *Server, err error) {
-	s = &Server{Dir: filepath.Join(dir, "store"), CredentialsFile: filepath.Join(dir, "credentials")}
+	s = &Server{Dir: filepath.Join(dir, "store"), CredentialsFile: filepath.Join(dir, "credentials"),
+		versions: filepath.Join(dir, "versions")}
 	if s.program, err = build(ctx); err != nil {
 		return nil, err
 	}
@@ -68,7 +73,7 @@ func Run(ctx context.Context, dir string) (s *Server, err error) {
 		return nil, err
 	}
 	text := "[default]\naws_access_key_id = " + AccessKey + "\naws_secret_access_key = " + SecretKey + "\n"
-	err = errors.Join(os.MkdirAll(filepath.Join(s.Dir, Bucket), 0o700),
+	err = errors.Join(os.MkdirAll(filepath.Join(s.Dir, Bucket), 0o700), os.Mkdir(s.versions, 0o700),
 		os.WriteFile(s.CredentialsFile, []byte(text), 0o600))
 	if err != nil {
 		return nil, err
@@ -91,7 +96,7 @@ func (s *Server) Start(t testing.TB) {
 }
 
 func (s *Server) start() error {
-	s.command = exec.Command(s.program, "--port", s.Addr, "--quiet", "posix", s.Dir)
+	s.command = exec.Command(s.program, "--port", s.Addr, "--quiet", "posix", "--versioning-dir", s.versions, s.Dir)
 	s.command.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+AccessKey, "ROOT_SECRET_KEY="+SecretKey)
 	s.command.Stdout, s.command.Stderr = s.log, s.log
 	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -108,6 +113,19 @@ func (s *Server) start() error {
 			return fmt.Errorf("versitygw does not listen: %w", err)
 		}
 	}
+}
+
+// Locking makes a bucket with Object Lock, and returns its client.
+func (s *Server) Locking(t testing.TB, bucket string) *minio.Client {
+	t.Helper()
+	client, err := minio.New(s.Addr, &minio.Options{Creds: credentials.NewStaticV4(AccessKey, SecretKey, "")})
+	if err == nil {
+		err = client.MakeBucket(t.Context(), bucket, minio.MakeBucketOptions{ObjectLocking: true})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
 }
 
 // Kill ends the server at once.

@@ -42,6 +42,7 @@ const (
 // owner: what it writes is the owner's, and a link that he has made leads it only to
 // where he could have gone himself. Nobody else's links lead anywhere, except root's.
 type Store struct {
+	store.Removable
 	root  string      // absolute
 	owner fsuser.User // of the folder
 	place place       // of the folder when it was opened

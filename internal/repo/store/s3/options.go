@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/encrypt"
@@ -32,7 +33,20 @@ type Options struct {
 	KMSKey       string // id of the key for EncryptionKMS, "" for the account's own
 	Checksum     string // that each part is sent with: ChecksumCRC32C (the default), ChecksumMD5 or ChecksumNone
 	PartSize     int64  // bytes of a part; 0 is 16 MiB
+
+	RetainFor  time.Duration          // objects cannot be removed for so long, by Object Lock; 0: they can
+	RetainMode string                 // RetainGovernance (the default) or RetainCompliance
+	Retained   func(name string) bool // of which objects that is so
 }
+
+// Modes of Object Lock.
+const (
+	RetainGovernance = "governance" // who has a special permission can remove objects nevertheless
+	RetainCompliance = "compliance" // nobody can
+)
+
+// mostRetained is as long as S3 retains objects.
+const mostRetained = 100 * 365 * 24 * time.Hour
 
 // How a bucket is addressed.
 const (
@@ -119,8 +133,25 @@ func (o Options) Validate() error {
 	if o.KMSKey != "" && o.Encryption != EncryptionKMS {
 		return wrongf("%s needs %s=%s", hint.Option("s3-sse-kms-key-id"), hint.Option("s3-sse"), EncryptionKMS)
 	}
+	if err := o.validateRetention(); err != nil {
+		return err
+	}
 	if o.PartSize != 0 && (o.PartSize < MinPartSize || o.PartSize > MaxPartSize) {
 		return wrongf("%s is %d bytes, want 5MiB to 1GiB", hint.Option("s3-part-size"), o.PartSize)
+	}
+	return nil
+}
+
+func (o Options) validateRetention() error {
+	switch {
+	case !oneOf(o.RetainMode, []string{RetainGovernance, RetainCompliance}):
+		return wrongf("%s %q is neither %s nor %s", hint.Option("object-lock-mode"), o.RetainMode, RetainGovernance,
+			RetainCompliance)
+	case o.RetainFor < 0 || o.RetainFor > mostRetained:
+		return wrongf("%s is longer than 100 years", hint.Option("object-lock"))
+	case o.RetainFor > 0 && o.Checksum == ChecksumNone:
+		return hint.Wrap(wrongf("%s needs a checksum with each write", hint.Option("object-lock")),
+			"set "+hint.Option("s3-checksum")+" to crc32c or md5")
 	}
 	return nil
 }

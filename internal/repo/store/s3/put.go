@@ -135,6 +135,7 @@ func (w *writer) send() error {
 // begin begins the upload in parts.
 func (w *writer) begin() (err error) {
 	options := w.s.putOptions(w.token)
+	options.Mode, options.RetainUntilDate = w.s.retention(w.name)
 	options.StorageClass = w.s.opts.StorageClass
 	if w.s.checksum() == ChecksumCRC32C {
 		options.UserMetadata["X-Amz-Checksum-Algorithm"] = "CRC32C"
@@ -186,7 +187,8 @@ func (w *writer) finish() error {
 		return err
 	}
 	if w.id == "" {
-		if err := w.s.putSmall(w.ctx, w.key, w.part, nil); err != nil {
+		retained := func(o *minio.PutObjectOptions) { o.Mode, o.RetainUntilDate = w.s.retention(w.name) }
+		if err := w.s.putSmall(w.ctx, w.key, w.part, retained); err != nil {
 			return w.fail(err)
 		}
 		w.whole = true
@@ -288,14 +290,14 @@ func (s *Store) create(ctx context.Context, key string, content []byte) error {
 	return err
 }
 
-// putSmall sends an object as a whole.
-func (s *Store) putSmall(ctx context.Context, key string, p *part, condition func(*minio.PutObjectOptions)) error {
+// putSmall sends an object as a whole. more sets further options; it may be nil.
+func (s *Store) putSmall(ctx context.Context, key string, p *part, more func(*minio.PutObjectOptions)) error {
 	options, headers := s.putOptions(rand.Text()), s.checksums(p)
 	if headers.crc32c != "" {
 		options.UserMetadata[headerCRC32C] = headers.crc32c
 	}
-	if condition != nil {
-		condition(&options)
+	if more != nil {
+		more(&options)
 	}
 	return s.retry(ctx, s.limits.patience, func(ctx context.Context) error {
 		return s.within(ctx, max(s.limits.stall, s.limits.answer), func(w *watch) error {

@@ -168,20 +168,22 @@ func (s *Store) Empty(ctx context.Context) (bool, error) {
 // Space is not known.
 func (s *Store) Space(ctx context.Context) (store.Space, error) { return store.Space{}, ctx.Err() }
 
-// Writable cannot be told without a write.
-func (s *Store) Writable(ctx context.Context) error { return ctx.Err() }
-
 // Exposed cannot be told: who may write to a bucket is for its owner to know.
 func (s *Store) Exposed(ctx context.Context) ([]string, error) { return nil, ctx.Err() }
 
 // Dir is none.
 func (s *Store) Dir() string { return "" }
 
-// Capabilities finds out, by three small writes, whether the store honours conditions.
+// Capabilities finds out, by three small writes, whether the store honours conditions, and
+// whether the bucket has Object Lock, as far as that may be known.
 func (s *Store) Capabilities(ctx context.Context) (store.Capabilities, error) {
 	conditional, err := s.probe(ctx)
 	if err != nil {
 		return store.Capabilities{}, fmt.Errorf("find out what the store can do: %w", s.explain("write", err))
 	}
-	return store.Capabilities{ConditionalPut: conditional, Lock: store.LockLease}, nil
+	retains, err := s.retains(ctx)
+	if ctx.Err() != nil {
+		return store.Capabilities{}, ctx.Err()
+	}
+	return store.Capabilities{ConditionalPut: conditional, Lock: store.LockLease, Retention: err == nil && retains}, nil
 }

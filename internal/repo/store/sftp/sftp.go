@@ -56,6 +56,7 @@ type Options struct {
 
 // Store is a folder on an SFTP server.
 type Store struct {
+	store.Removable
 	target Target
 	root   string
 	link   *link // for objects

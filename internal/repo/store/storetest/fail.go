@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"mbk/internal/repo/store"
 )
@@ -205,6 +206,25 @@ func (f *Failing) Writable(ctx context.Context) error {
 		return err
 	}
 	return f.st.Writable(ctx)
+}
+
+// RetainFor is that of the wrapped store.
+func (f *Failing) RetainFor() time.Duration { return f.st.RetainFor() }
+
+// Retain can fail.
+func (f *Failing) Retain(ctx context.Context, name string, until time.Time) error {
+	if err := f.point(); err != nil {
+		return err
+	}
+	return f.st.Retain(ctx, name, until)
+}
+
+// RetainedUntil can fail.
+func (f *Failing) RetainedUntil(ctx context.Context, name string) (time.Time, error) {
+	if err := f.point(); err != nil {
+		return time.Time{}, err
+	}
+	return f.st.RetainedUntil(ctx, name)
 }
 
 // Exposed can fail.

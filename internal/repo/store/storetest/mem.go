@@ -24,6 +24,53 @@ type Mem struct {
 	mu      sync.Mutex
 	objects map[string]memObject
 	locks   map[string]string // owner by name
+
+	retain   time.Duration // RetainFor
+	retained map[string]time.Time
+}
+
+// Retaining makes a store retain the objects of names that a function accepts, as an object
+// store with Object Lock does: a removed one is only hidden there.
+func (m *Mem) Retaining(d time.Duration, of func(name string) bool) *Retaining {
+	m.retain, m.retained = d, map[string]time.Time{}
+	return &Retaining{m, of}
+}
+
+// Retaining is a Mem that retains objects.
+type Retaining struct {
+	*Mem
+	of func(name string) bool
+}
+
+// Put retains the object.
+func (r *Retaining) Put(ctx context.Context, name string, write func(io.Writer) error) error {
+	if err := r.Mem.Put(ctx, name, write); err != nil || !r.of(name) {
+		return err
+	}
+	return r.Retain(ctx, name, time.Now().Add(r.retain))
+}
+
+// RetainFor is 0 unless the store is Retaining.
+func (m *Mem) RetainFor() time.Duration { return m.retain }
+
+// Retain notes it.
+func (m *Mem) Retain(ctx context.Context, name string, until time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, there := m.objects[name]; !there {
+		return fmt.Errorf("retain %s: %w", name, fs.ErrNotExist)
+	}
+	if m.retained[name].Before(until) {
+		m.retained[name] = until
+	}
+	return ctx.Err()
+}
+
+// RetainedUntil returns what was noted.
+func (m *Mem) RetainedUntil(ctx context.Context, name string) (time.Time, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.retained[name], ctx.Err()
 }
 
 type memObject struct {
