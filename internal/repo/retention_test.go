@@ -16,7 +16,7 @@ func TestRetention(t *testing.T) {
 	const old, full, incr = "20261101T000000Z-full", "20261102T000000Z-full", "20261103T000000Z-incr"
 	mem := storetest.NewMem()
 	repotest.Chains(t, mem, [2]string{old}, [2]string{full})
-	st := mem.Retaining(48*time.Hour, repo.Retainable)
+	st := storetest.NewRetaining(mem, 48*time.Hour, repo.Retainable)
 	r, err := repo.Open(t.Context(), st)
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func TestRetentionFailsAtEveryPoint(t *testing.T) {
 	for n := 0; ; n++ {
 		mem := storetest.NewMem()
 		repotest.Chains(t, mem, [2]string{full})
-		failing := storetest.FailAt(mem.Retaining(time.Hour, repo.Retainable), n)
+		failing := storetest.FailAt(storetest.NewRetaining(mem, time.Hour, repo.Retainable), n)
 		r, err := repo.Open(t.Context(), failing)
 		if err == nil {
 			var release func() error

@@ -64,12 +64,15 @@ var rank = map[string]int{
 	"mbk/internal/sys/interrupt":        0,
 	"mbk/internal/job/prom":             0,
 	"mbk/internal/sys/signals":          0,
+	"mbk/internal/sys/pipe":             0,
 	"mbk/internal/test/house":           0,
 	"mbk/internal/test/rights":          1,
 	"mbk/internal/test/coldbackup":      4,
 	"mbk/internal/ui/meter":             0,
 	"mbk/internal/test/mariadbtest":     2,
-	"mbk/internal/repo/store/storetest": 2,
+	"mbk/internal/repo/store/storetest": 3,
+	"mbk/internal/repo/store/memory":    2,
+	"mbk/internal/repo/store/stream":    3,
 	"mbk/internal/repo/repotest":        4,
 	"mbk/internal/repo/store/pieces":    0,
 	"mbk/internal/repo/store/folder":    2,
@@ -158,10 +161,16 @@ func TestFormatsKnowNoOtherPackage(t *testing.T) {
 	_, all := sources(t)
 	for _, s := range all {
 		formats := []string{
+<<<<<<< HEAD
 			"mbk/internal/innodb", "mbk/internal/aria", "mbk/internal/binlog", "mbk/internal/repo/store",
 			"mbk/internal/repo/store/folder", "mbk/internal/repo/store/lease", "mbk/internal/repo/store/pieces",
 			"mbk/internal/repo/store/s3",
 			"mbk/internal/repo/store/sftp", "mbk/copier/pack",
+=======
+			"mbk/internal/innodb", "mbk/internal/aria", "mbk/internal/repo/store", "mbk/internal/repo/store/folder",
+			"mbk/internal/repo/store/lease", "mbk/internal/repo/store/s3", "mbk/internal/repo/store/sftp", "mbk/copier/pack",
+			"mbk/internal/repo/store/memory", "mbk/internal/repo/store/stream",
+>>>>>>> 3c3271c (store/stream: objects through a pipe, several at once)
 		}
 		if s.test || !slices.Contains(formats, s.pkg) {
 			continue
