@@ -179,6 +179,9 @@ func (r *Repository) PutAttempt(ctx context.Context, a Attempt) error {
 	if _, _, err := ParseID(a.ID); err != nil {
 		return fmt.Errorf("record the attempt: %w", err)
 	}
+	if r.sent && a.Outcome != OutcomeOK {
+		return nil
+	}
 	a.FormatVersion = FormatVersion
 	a.Hooks, a.Copies, a.Notifications = nil, nil, nil // PutAround keeps these
 	if err := r.putRecord(ctx, attemptName(a.ID), a); err != nil {

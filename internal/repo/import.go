@@ -63,17 +63,15 @@ func (e *OtherBackupError) Hints() []hint.Text {
 // be nil. Errors: *OtherBackupError, *pack.DamageError about an object of the other
 // repository, ErrRemoved, ErrDamaged about its label.
 func (r *Repository) Import(ctx context.Context, from *Repository, id string, onBytes func(int64)) (Imported, error) {
-	done, err := r.importBackup(ctx, from, id, onBytes)
+	done, err := r.importBackup(ctx, id, &importing{from: from, to: r, onBytes: onBytes})
 	if err != nil {
 		return done, fmt.Errorf("copy %s from %s to %s: %w", id, from, r, err)
 	}
 	return done, nil
 }
 
-func (r *Repository) importBackup(
-	ctx context.Context, from *Repository, id string, onBytes func(int64),
-) (Imported, error) {
-	done := Imported{ID: id}
+func (r *Repository) importBackup(ctx context.Context, id string, x *importing) (Imported, error) {
+	done, from := Imported{ID: id}, x.from
 	if err := r.CheckLock(); err != nil {
 		return done, err
 	}
@@ -88,7 +86,7 @@ func (r *Repository) importBackup(
 	if err := errors.Join(r.wantParent(ctx, label), r.wantEncrypted(label)); err != nil {
 		return done, err
 	}
-	x := importing{from: from, to: r, label: label, onBytes: onBytes}
+	x.label = label
 	if x.sizes, err = r.sizesOf(ctx, label); err != nil {
 		return done, err
 	}
@@ -148,6 +146,20 @@ func (r *Repository) WouldTake(from *Repository) error {
 	return r.wantEncrypted(l)
 }
 
+// Presume makes Import take a backup of another repository for one of this one, as a parent.
+// It is for a repository that is sent to where that backup is. It is called before Import.
+func (r *Repository) Presume(ctx context.Context, from *Repository, id string) error {
+	l, err := from.Label(ctx, id)
+	if err != nil {
+		return err
+	}
+	if r.presumed == nil {
+		r.presumed = map[string]string{}
+	}
+	r.presumed[id] = l.Hash
+	return nil
+}
+
 // Holds says of a backup of another repository whether it is in this one, as Import would.
 // Nothing is read but the labels.
 func (r *Repository) Holds(ctx context.Context, from *Repository, id string) (Imported, error) {
@@ -184,7 +196,7 @@ func (r *Repository) holds(ctx context.Context, l *Label) (bool, error) {
 
 // wantParent returns an error unless the parent of a backup is in the repository.
 func (r *Repository) wantParent(ctx context.Context, l *Label) error {
-	if l.Parent == "" {
+	if l.Parent == "" || r.presumed[l.Parent] == l.ParentBLAKE3 {
 		return nil
 	}
 	parent, err := r.Label(ctx, l.Parent)
@@ -201,8 +213,14 @@ func (r *Repository) wantParent(ctx context.Context, l *Label) error {
 // is a record already. What is encrypted to the same recipients is copied as it is; else as far
 // as it can be read.
 func (r *Repository) importRecord(ctx context.Context, from *Repository, id string) error {
-	if list, err := r.st.List(ctx, attemptName(id)); err != nil || len(list) > 0 {
+	switch own, err := r.attempt(ctx, id); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil || own.Outcome == OutcomeOK:
 		return err
+	default: // of one that brought the backup here and was killed
+		if err := r.st.Delete(ctx, attemptName(id)); err != nil {
+			return err
+		}
 	}
 	a, err := from.attempt(ctx, id)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -251,6 +269,7 @@ type importing struct {
 	label    *Label
 	sizes    map[string]int64 // of the objects that are there
 	onBytes  func(int64)
+	arrived  map[string]arrived // objects that came as a stream, by their names in a repository; nil: from has all
 	written  atomic.Int64
 }
 
@@ -305,6 +324,16 @@ func sameTexts(a, b []string) bool {
 // object copies one object, or compares it with the one that is there.
 func (x *importing) object(ctx context.Context, o *Object) error {
 	name := objectName(x.label.ID, o.Name)
+	if x.arrived != nil {
+		came := x.arrived[name]
+		if err := came.want(name, o); err != nil {
+			return err
+		}
+		if came.written {
+			x.written.Add(came.size)
+			return nil
+		}
+	}
 	size, there := x.sizes[o.Name]
 	if !there {
 		return x.copy(ctx, name, o)

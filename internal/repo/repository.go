@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -86,6 +87,9 @@ type Repository struct {
 	st     store.Store
 	config Config
 	sealed bool // mbk-repository.json has its checksum
+
+	sent     bool              // see Fresh
+	presumed map[string]string // labels' hashes of backups that are taken for some of this one, by id
 
 	mu      sync.Mutex
 	lock    store.Lock // nil: not taken
@@ -200,6 +204,28 @@ func OpenOrNew(ctx context.Context, st store.Store, tool string) (*Repository, e
 	default:
 		return nil, fmt.Errorf("open repository %s: %w", st, full)
 	}
+}
+
+// Fresh returns a repository in an empty store, which is encrypted to recipients unless they
+// are nil. Nothing is written until it is locked. An encrypted one has no key for records:
+// of these it has only what everybody may read. Records of failures are not written: it is
+// for a backup that is sent away, and they have no reader.
+func Fresh(st store.Store, tool string, to *agefile.Recipients) *Repository {
+	r := blank(st, tool)
+	r.sent = true
+	if to != nil {
+		r.config.Recipients = to.Texts()
+	}
+	return r
+}
+
+// FreshCopyOf is Fresh for copies of backups of another repository. It has the same
+// recipients and keys for records.
+func FreshCopyOf(st store.Store, tool string, of *Repository) *Repository {
+	r := blank(st, tool)
+	r.config.Recipients = slices.Clone(of.config.Recipients)
+	r.config.HistoryKeys = slices.Clone(of.config.HistoryKeys)
+	return r
 }
 
 func blank(st store.Store, tool string) *Repository {

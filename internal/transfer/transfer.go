@@ -1,6 +1,7 @@
 // Package transfer copies backups from one repository to another: byte for byte, each
 // byte compared with what was stored, chains with all their members, and only what the
-// other repository does not have. Neither a server nor a decompression takes part.
+// other repository does not have. It also sends them through a pipe, and receives what
+// came through one. Neither a server nor a decompression takes part.
 package transfer
 
 import (
@@ -25,12 +26,16 @@ type Options struct {
 	ID     string           // of a backup, or repo.Latest; the backups that it needs are copied, too
 	All    bool             // all backups, instead of ID
 	DryRun bool             // find out what there is to copy, and change nothing
+	since  string           // id of a backup of the chain that is not copied, nor are those that it needs
 
 	OnProgress func(meter.Progress)
 }
 
-// PhaseCopy counts bytes, in meter.Progress.
-const PhaseCopy = "transfer"
+// Phases, in meter.Progress. Both count bytes.
+const (
+	PhaseCopy    = "transfer"
+	PhaseReceive = "receive"
+)
 
 // Result is what was copied, or would be.
 type Result struct {
@@ -132,7 +137,7 @@ func (t *transfer) choose(ctx context.Context) ([]string, error) {
 		}
 		ids := slices.Clone(chain.IDs())
 		slices.Reverse(ids)
-		return ids, nil
+		return since(ids, t.o.since)
 	}
 	list, err := t.o.From.List(ctx)
 	if err != nil {

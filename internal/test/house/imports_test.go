@@ -161,16 +161,10 @@ func TestFormatsKnowNoOtherPackage(t *testing.T) {
 	_, all := sources(t)
 	for _, s := range all {
 		formats := []string{
-<<<<<<< HEAD
 			"mbk/internal/innodb", "mbk/internal/aria", "mbk/internal/binlog", "mbk/internal/repo/store",
 			"mbk/internal/repo/store/folder", "mbk/internal/repo/store/lease", "mbk/internal/repo/store/pieces",
-			"mbk/internal/repo/store/s3",
+			"mbk/internal/repo/store/s3", "mbk/internal/repo/store/memory", "mbk/internal/repo/store/stream",
 			"mbk/internal/repo/store/sftp", "mbk/copier/pack",
-=======
-			"mbk/internal/innodb", "mbk/internal/aria", "mbk/internal/repo/store", "mbk/internal/repo/store/folder",
-			"mbk/internal/repo/store/lease", "mbk/internal/repo/store/s3", "mbk/internal/repo/store/sftp", "mbk/copier/pack",
-			"mbk/internal/repo/store/memory", "mbk/internal/repo/store/stream",
->>>>>>> 3c3271c (store/stream: objects through a pipe, several at once)
 		}
 		if s.test || !slices.Contains(formats, s.pkg) {
 			continue
