@@ -35,11 +35,13 @@ type backupOptions struct {
 	notifications notifications
 	metrics       metricsFile
 	copies        copies
+	out           streamTarget
 }
 
 func (o *backupOptions) bind(s *options.Set, p *program) {
 	rare := s.In(categoryRare)
 	o.repository.bind(s, p.ui)
+	o.out.bind(s)
 	o.source.bindDatadir(s)
 	o.increment.bindKind(s)
 	o.increment.bind(s)
@@ -165,17 +167,24 @@ func backupCommand(p *program) *command {
 	var o backupOptions
 	return &command{
 		name: "backup", summary: "take a backup of a running server, full or incremental",
-		usage: "mbk backup --repo REPO [OPTIONS]",
+		usage: "mbk backup --repo REPO [OPTIONS]\n   mbk backup --to - [OPTIONS]",
 		examples: "mbk backup --repo /backup/db1 --socket /run/mysqld/b.sock --user backup\n" +
-			"mbk backup --repo /backup/db1 --incremental --full-every 7d",
+			"mbk backup --repo /backup/db1 --incremental --full-every 7d\n" +
+			"mbk backup --to - | ssh backuphost mbk receive --repo /backup/db1",
 		changes: true, options: bind(func(s *options.Set) { o.bind(s, p) }),
 		run: func(ctx context.Context) error {
+			if o.out.wanted() {
+				return runBackup(ctx, &o, p)
+			}
 			return o.metrics.after(ctx, o.repository, runBackup(ctx, &o, p))
 		},
 	}
 }
 
 func runBackup(ctx context.Context, o *backupOptions, p *program) error {
+	if err := o.out.check(); err != nil {
+		return err
+	}
 	b, err := o.backup(p)
 	if err != nil {
 		return err
@@ -184,12 +193,19 @@ func runBackup(ctx context.Context, o *backupOptions, p *program) error {
 	if err != nil {
 		return err
 	}
-	m, err := j.Backup(ctx, &b, func() (*repo.Manifest, error) { return takeBackup(ctx, o, &b, p.ui) })
+	take := func() (*repo.Manifest, error) { return takeBackup(ctx, o, &b, p.ui) }
+	if o.out.wanted() {
+		take, err = o.out.taking(ctx, o, &b, p.ui)
+	}
+	if err != nil {
+		return err
+	}
+	m, err := j.Backup(ctx, &b, take)
 	if err != nil {
 		return err
 	}
 	err = p.ui.Result(describe(m, j.Label(), j.Around()), func() error { return printTaken(p.ui, m, j) })
-	if err != nil {
+	if err != nil && !o.out.wanted() {
 		err = hint.Wrap(fmt.Errorf("backup %s is whole and in the repository, but %w", m.ID, err),
 			hint.Textf("\"mbk show %s\" prints it again", m.ID))
 	}
@@ -222,18 +238,26 @@ func (o *backupOptions) backup(p *program) (backup.Options, error) {
 	if err := o.resume.apply(&b); err != nil {
 		return b, err
 	}
+	if o.out.wanted() {
+		o.out.apply(&b)
+	}
 	return b, o.load.apply(&b)
 }
 
 // job returns the job with its hooks and notifications.
 func (o *backupOptions) job(p *program) (*job.Job, error) {
-	if err := o.repository.named(); err != nil {
-		return nil, err
+	path, open, err := standardOutput, noHistory, error(nil)
+	if o.out.wanted() { // whatever option files say about other backups
+		o.copies.to, o.repository.name = nil, ""
+	} else {
+		open, err = o.repository.open, o.repository.named()
+		if err == nil {
+			err = o.copies.check(o.repository)
+		}
+		if err == nil {
+			path, err = o.repository.fullPath()
+		}
 	}
-	if err := o.copies.check(o.repository); err != nil {
-		return nil, err
-	}
-	path, err := o.repository.fullPath()
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +272,7 @@ func (o *backupOptions) job(p *program) (*job.Job, error) {
 	return job.New(job.Options{
 		Tool: tool(), Repo: path, RepoName: o.repository.name, Hooks: hooks, Notifications: notifications,
 		Copies: o.copies.targets(), UI: p.ui, Interrupted: p.interrupted,
-		Open: o.repository.open, ExitCode: exitCode, Advice: p.advice, Refused: p.refused,
+		Open: open, ExitCode: exitCode, Advice: p.advice, Refused: p.refused,
 		Result: func(m *repo.Manifest, label string, around repo.Around) any { return describe(m, label, around) },
 	}), nil
 }
@@ -268,14 +292,16 @@ func (p *program) refused(ctx context.Context, err error) bool {
 
 // takeBackup takes a backup and shows its progress.
 func takeBackup(ctx context.Context, o *backupOptions, b *backup.Options, u *ui.UI) (m *repo.Manifest, err error) {
-	if b.Repository, err = o.repository.openOrNew(ctx); err != nil {
-		return nil, err
+	if b.Repository == nil { // else it is a stream
+		if b.Repository, err = o.repository.openOrNew(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if b.Server, err = o.connection.connect(ctx); err != nil {
 		return nil, err
 	}
 	defer b.Server.Close()
-	if b.Repository.New() {
+	if b.Repository.New() && !o.out.wanted() {
 		u.Note("%s becomes a new repository", b.Repository)
 	}
 	shown := u.NewProgress()

@@ -21,6 +21,7 @@ type command struct {
 
 	options *options.Set
 	id      *string   // set to the only argument, the id of a backup; or "latest", if arguments has that
+	noID    *string   // an option that stands for the id: it is not needed if this is not empty
 	args    *[]string // set to all arguments, if their number varies
 	run     func(ctx context.Context) error
 }
@@ -37,6 +38,7 @@ func (c *command) take(args []string) error {
 	switch {
 	case c.args != nil:
 		*c.args = args
+	case c.noID != nil && *c.noID != "" && len(args) == 0:
 	case c.id != nil && len(args) == 0 && c.arguments == "ID":
 		return usagef("mbk %s needs the id of a backup", c.name)
 	case c.id != nil && len(args) == 0:

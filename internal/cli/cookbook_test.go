@@ -69,6 +69,11 @@ func TestCookbook(t *testing.T) {
 				t.Errorf("printed:\n%s", printed)
 			}
 		}},
+		{"A backup through a pipe", order, func(t *testing.T, printed string) {
+			if !strings.Contains(printed, "-full") {
+				t.Errorf("printed:\n%s", printed)
+			}
+		}},
 		{"A second copy elsewhere", order, func(t *testing.T, printed string) {
 			if strings.Count(printed, "  pages, 20") != 1 || strings.Count(printed, "-full") < 2 {
 				t.Errorf("printed:\n%s", printed)
@@ -196,6 +201,7 @@ func newKitchen(t *testing.T, srv *mariadbtest.Server) *kitchen {
 	for path, text := range map[string]string{
 		filepath.Join(bin, "mbk"):          "#!/bin/sh\n" + asMbk + "=1 exec " + program + " \"$@\"\n",
 		filepath.Join(bin, "systemctl"):    systemctl,
+		filepath.Join(bin, "ssh"):          "#!/bin/sh\nshift\nexec sh -c \"$*\"\n",
 		filepath.Join(k.source, ".my.cnf"): "[client]\nuser=root\nsocket=" + srv.Socket + "\n",
 		filepath.Join(k.fresh, ".my.cnf"):  "[client]\nuser=root\nsocket=" + k.socket() + "\n",
 		filepath.Join(k.source, "server"): fmt.Sprintf("--server-id=1 --log-bin=binlog2 --port=%d --socket=%s",
@@ -212,7 +218,8 @@ func newKitchen(t *testing.T, srv *mariadbtest.Server) *kitchen {
 			t.Fatal(err)
 		}
 	}
-	for _, folder := range []string{"backup/db1", "mnt/other/db1", "var/lib/prometheus/node-exporter", "run/mysqld"} {
+	for _, folder := range []string{"backup/db1", "mnt/other/db1", "srv/backup/db1", "var/lib/prometheus/node-exporter",
+		"run/mysqld"} {
 		if err := os.MkdirAll(filepath.Join(k.source, folder), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -258,7 +265,7 @@ func (k *kitchen) cook(t *testing.T, commands string, onNew bool) string {
 		home = k.fresh
 	}
 	commands = strings.NewReplacer(
-		"/backup/", k.source+"/backup/", "/mnt/", k.source+"/mnt/",
+		"/srv/", k.source+"/srv/", "/backup/", k.source+"/backup/", "/mnt/", k.source+"/mnt/",
 		"/var/lib/", home+"/var/lib/", "/run/mysqld/", k.source+"/run/mysqld/",
 		"--user=mysql", "--user=root", "db1.example.org", "127.0.0.1",
 	).Replace(commands)

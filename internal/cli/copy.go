@@ -10,7 +10,6 @@ import (
 	"mbk/internal/repo/store"
 	"mbk/internal/transfer"
 	"mbk/internal/ui"
-	"mbk/internal/ui/meter"
 	"mbk/internal/ui/printable"
 )
 
@@ -96,12 +95,7 @@ func (o repository) receive(ctx context.Context, t transfer.Options) (result *tr
 	}
 	shown := o.ui.NewProgress()
 	defer shown.End()
-	t.OnProgress = func(p meter.Progress) {
-		if p.Done == 0 {
-			shown.Step(phaseName(p.Phase))
-		}
-		shown.At(p.Done, p.Total)
-	}
+	t.OnProgress = showTransfer(shown)
 	return transfer.Run(ctx, t)
 }
 

@@ -66,6 +66,8 @@ func Documents() []Document {
 		{"remove", repo.Removal{}},
 		{"consolidate", consolidate.Result{}},
 		{"copy", transfer.Result{}},
+		{"send", transfer.Result{}},
+		{"receive", transfer.Result{}},
 		{"notify-test", notifyTestDocument{}},
 		{"notice", job.Notice{}}, // to programs and webhooks
 		{"config", configDocument{}},

@@ -45,7 +45,7 @@ func runExtract(ctx context.Context, o *extractOptions, u *ui.UI) error {
 	if o.to == "" {
 		return usagef("mbk extract needs %s FOLDER", hint.Option("to"))
 	}
-	r, err := preparation(ctx, o.repository, serverProgram{}, o.args[0], o.threads, u)
+	r, err := preparationFrom(ctx, o.repository, serverProgram{}, o.args[0], o.threads)
 	if err != nil {
 		return err
 	}

@@ -51,23 +51,27 @@ func (o *serverProgram) bufferPool() (int64, error) {
 	return n, nil
 }
 
-// preparation opens the repository and returns the options that restore, verify and
-// extract share.
-func preparation(
-	ctx context.Context, from repository, server serverProgram, id string, threads int, u *ui.UI,
-) (o restore.Preparation, err error) {
+// preparation returns the options that restore, verify and extract share, but the
+// repository.
+func preparation(server serverProgram, id string, threads int) (o restore.Preparation, err error) {
 	memory, err := server.bufferPool()
 	if err != nil {
 		return o, err
 	}
-	r, err := from.open(ctx)
-	if err != nil {
+	return restore.Preparation{
+		ID: id, Tool: tool(), Workers: threads, Mariadbd: server.path, MariadbdArgs: server.args, Memory: memory,
+	}, nil
+}
+
+// preparationFrom opens the repository as well.
+func preparationFrom(
+	ctx context.Context, from repository, server serverProgram, id string, threads int,
+) (o restore.Preparation, err error) {
+	if o, err = preparation(server, id, threads); err != nil {
 		return o, err
 	}
-	return restore.Preparation{
-		Repository: r, ID: id, Tool: tool(), Workers: threads,
-		Mariadbd: server.path, MariadbdArgs: server.args, Memory: memory,
-	}, nil
+	o.Repository, err = from.open(ctx)
+	return o, err
 }
 
 // showProgress shows the progress of work with these options. The caller calls End.
@@ -98,6 +102,8 @@ func phaseName(phase string) string {
 		return "copying what they do not hold"
 	case transfer.PhaseCopy:
 		return "copying"
+	case transfer.PhaseReceive:
+		return "receiving"
 	case verify.PhaseStored:
 		return "reading all objects"
 	case verify.PhasePages:

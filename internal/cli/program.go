@@ -81,8 +81,8 @@ func newProgram(env Env) *program {
 	p.commands = []*command{
 		initCommand(p), backupCommand(p), checkCommand(p), listCommand(p), showCommand(p), historyCommand(p),
 		reportCommand(p), verifyCommand(p), restoreCommand(p), extractCommand(p), expireCommand(p), pinCommand(p),
-		unpinCommand(p), removeCommand(p), consolidateCommand(p), copyCommand(p), recipientsCommand(p),
-		metricsCommand(p), notifyTestCommand(p), configCommand(p), completionCommand(p), manCommand(p),
+		unpinCommand(p), removeCommand(p), consolidateCommand(p), copyCommand(p), sendCommand(p), receiveCommand(p),
+		recipientsCommand(p), metricsCommand(p), notifyTestCommand(p), configCommand(p), completionCommand(p), manCommand(p),
 	}
 	return p
 }

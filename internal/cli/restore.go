@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"mbk/internal/cli/options"
 	"mbk/internal/hint"
@@ -21,6 +22,7 @@ import (
 type restoreOptions struct {
 	repository
 	id            string
+	from          string
 	target        string
 	mapDirs       []string
 	originalDirs  bool
@@ -36,12 +38,16 @@ type restoreOptions struct {
 	keepOnFailure bool
 	filters       filters
 	server        serverProgram
+	set           *options.Set
 }
 
 func (o *restoreOptions) bind(s *options.Set, u *ui.UI) {
+	o.set = s
 	rare := s.In(categoryRare)
 	o.repository.bind(s, u)
 	o.bindIdentities(s)
+	s.String(&o.from, "from", "",
+		"restore the newest backup of the stream that comes from standard input (`-`)")
 	s.String(&o.target, "target", "", "make `FOLDER` the data directory; it must be missing or empty")
 	s.Strings(&o.mapDirs, "map-dir",
 		"restore tables' files that lay below the folder OLD below NEW (`OLD=NEW`), "+
@@ -69,17 +75,25 @@ func restoreCommand(p *program) *command {
 	var o restoreOptions
 	return &command{
 		name: "restore", summary: "restore a backup into a data directory",
-		usage:    "mbk restore ID|latest --repo REPO --target FOLDER",
-		examples: "mbk restore latest --repo /backup/db1 --target /var/lib/mysql --dry-run",
-		changes:  true, arguments: "ID|latest", id: &o.id, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
-		run: func(ctx context.Context) error { return runRestore(ctx, &o, p.ui) },
+		usage: "mbk restore ID|latest --repo REPO --target FOLDER\n   mbk restore --from - --target FOLDER",
+		examples: "mbk restore latest --repo /backup/db1 --target /var/lib/mysql --dry-run\n" +
+			"ssh db1 mbk backup --to - | mbk restore --from - --target /var/lib/mysql",
+		changes: true, arguments: "ID|latest", id: &o.id, noID: &o.from,
+		options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		run:     func(ctx context.Context) error { return runRestore(ctx, &o, p.ui) },
 	}
 }
 
-func runRestore(ctx context.Context, o *restoreOptions, u *ui.UI) error {
+func runRestore(ctx context.Context, o *restoreOptions, u *ui.UI) (err error) {
 	r, err := o.restore(ctx, u)
 	if err != nil {
 		return err
+	}
+	if o.from != "" {
+		defer func() { err = errors.Join(err, r.Inbox.Close(err != nil && o.keepOnFailure)) }()
+		if err := o.receive(ctx, &r, u); err != nil {
+			return err
+		}
 	}
 	if o.dryRun {
 		return dryRun(ctx, r, u)
@@ -98,7 +112,7 @@ func (o *restoreOptions) restore(ctx context.Context, u *ui.UI) (r restore.Optio
 	if o.target == "" {
 		return r, usagef("mbk restore needs %s FOLDER, the data directory to make", hint.Option("target"))
 	}
-	if r.Preparation, err = preparation(ctx, o.repository, o.server, o.id, o.threads, u); err != nil {
+	if r.Preparation, err = preparation(o.server, o.id, o.threads); err != nil {
 		return r, err
 	}
 	r.Target, r.Raw, r.KeepOnFailure = o.target, o.noRecover, o.keepOnFailure
@@ -111,15 +125,66 @@ func (o *restoreOptions) restore(ctx context.Context, u *ui.UI) (r restore.Optio
 	if r.DirMaps, err = o.dirMaps(); err != nil {
 		return r, err
 	}
-	if path, ok := inRepository(r.Repository, r.Target); ok {
-		return r, hint.Wrap(&configError{hint.Errorf("target %s lies in the repository", path)},
-			hint.Text("name a target outside of "+r.Repository.String()))
+	if r.Owner, err = parseOwner(o.owner); err != nil {
+		return r, err
+	}
+	if o.from != "" {
+		if err := o.checkStream(); err != nil {
+			return r, err
+		}
+		r.Filter, err = o.filters.spec(strings.NewReader("")) // standard input has the stream
+		if err == nil {
+			r.Inbox, err = restore.NewInbox(r)
+		}
+		return r, err
 	}
 	if r.Filter, err = o.filters.spec(u.Stdin); err != nil {
 		return r, err
 	}
-	r.Owner, err = parseOwner(o.owner)
-	return r, err
+	if r.Repository, err = o.open(ctx); err != nil {
+		return r, err
+	}
+	if path, ok := inRepository(r.Repository, r.Target); ok {
+		return r, hint.Wrap(&configError{hint.Errorf("target %s lies in the repository", path)},
+			hint.Text("name a target outside of "+r.Repository.String()))
+	}
+	return r, nil
+}
+
+// checkStream refuses what cannot be combined with a stream.
+func (o *restoreOptions) checkStream() error {
+	var wrong []hint.Text
+	for _, name := range []string{"repo", "dry-run"} {
+		if o.set.Source(name).Strength == options.ByFlag {
+			wrong = append(wrong, hint.Option(name))
+		}
+	}
+	if o.id != "" {
+		wrong = append(wrong, hint.Text(fmt.Sprintf("an id such as %q", o.id)))
+	}
+	switch {
+	case o.from != standard:
+		return usagef("%s takes %q only, which is standard input", hint.Option("from"), standard)
+	case len(wrong) > 0:
+		return usagef("%s - restores what comes from standard input: it cannot be combined with %s",
+			hint.Option("from"), hint.Join(wrong, ", "))
+	}
+	return nil
+}
+
+// receive stores the stream in the inbox.
+func (o *restoreOptions) receive(ctx context.Context, r *restore.Options, u *ui.UI) error {
+	in, err := streamIn(ctx, u)
+	if err != nil {
+		return err
+	}
+	inbox := repository{path: r.Inbox.Folder(), option: "from", identities: o.identities, ui: u}
+	result, to, err := receiveInto(ctx, inbox, in, u)
+	if err != nil {
+		return err
+	}
+	r.Repository, r.ID = to, result.Backups[len(result.Backups)-1].ID
+	return nil
 }
 
 // dirMaps returns where files go that were outside of the data directory.

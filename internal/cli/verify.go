@@ -106,7 +106,7 @@ type verifyRun struct {
 // another error if the verification could not be carried out.
 func (v *verifyRun) carryOut(ctx context.Context, owner *restore.Owner) (*verify.Report, error) {
 	o := v.options
-	prepared, err := preparation(ctx, o.repository, o.server, o.id, o.threads, v.program.ui)
+	prepared, err := preparationFrom(ctx, o.repository, o.server, o.id, o.threads)
 	if err != nil {
 		return nil, err
 	}

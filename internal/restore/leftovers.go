@@ -64,7 +64,7 @@ func sweep(t target, own string) (busy []string, err error) {
 		return nil, err
 	}
 	for _, l := range found {
-		if l.name == own {
+		if l.name == own || l.name == t.inbox {
 			continue
 		}
 		dir := filepath.Join(t.parent(), l.name)

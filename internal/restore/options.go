@@ -52,6 +52,9 @@ type Options struct {
 	// Target is the data directory to make. It must not exist, or be an empty
 	// directory, which may be a mount point.
 	Target string
+	// Inbox is where the repository is, if the backup has come as a stream for this restore.
+	// Nil: it has not.
+	Inbox *Inbox
 	// KeepOld moves a data directory that is in the target aside, to a name of its
 	// own beside it.
 	KeepOld bool

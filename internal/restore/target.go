@@ -31,6 +31,7 @@ type target struct {
 	owner  Owner
 	mode   os.FileMode // of the data directory itself
 	writer fsuser.User // with whose rights the scratch folder is made, and the target
+	inbox  string      // name of a folder beside the scratch folder that belongs to this restore, "" for none
 }
 
 // parent is the folder that holds the scratch folder.
@@ -75,7 +76,7 @@ func inspectTarget(o Options) (target, []Objection, error) {
 	if err != nil {
 		return t, nil, fmt.Errorf("look at target %s: %w", o.Target, err)
 	}
-	t.path, t.mode = path, 0o700
+	t.path, t.mode, t.inbox = path, 0o700, o.Inbox.name()
 	if path == "/" {
 		return t, []Objection{{Problem: "the target is the root directory", Hint: anotherTarget}}, nil
 	}

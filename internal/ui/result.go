@@ -46,6 +46,13 @@ func (r *results) write(text string) error {
 // Raw prints a result unchanged, for a program that reads it.
 func (u *UI) Raw(text []byte) error { return u.results.write(string(text)) }
 
+// TakeStdout returns stdout for something else than results. They go to stderr from now on.
+func (u *UI) TakeStdout() io.Writer {
+	out := u.results.to
+	u.results.to = u.stderr
+	return out
+}
+
 // OutputErr returns the first error of printing results, an *OutputError, or nil.
 func (u *UI) OutputErr() error { return u.results.err }
 

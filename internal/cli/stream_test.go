@@ -1,0 +1,386 @@
+package cli_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mbk/internal/repo"
+	"mbk/internal/test/mariadbtest"
+)
+
+// piped runs two programs, the output of one of which is the input of the other.
+type piped struct{ from, to *run }
+
+// pipe starts two runs of mbk with a pipe between them.
+func pipe(t *testing.T, from, to []string) *piped {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sender, receiver := command(t, from...), command(t, to...)
+	receiver.Stdin = r
+	p := &piped{to: launch(t, receiver)}
+	p.from = launchInto(t, sender, w)
+	// Only these two have it now.
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// launchInto starts a program that writes into a file.
+func launchInto(t *testing.T, cmd *exec.Cmd, out *os.File) *run {
+	t.Helper()
+	r := &run{cmd: cmd, done: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = out, &r.stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = cmd.Wait() // the exit code tells
+		close(r.done)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it has ended, as a rule
+		<-r.done
+	})
+	return r
+}
+
+// wait waits for both. They must succeed.
+func (p *piped) must(t *testing.T) (from, to outcome) {
+	t.Helper()
+	from, to = p.from.wait(t, 5*time.Minute), p.to.wait(t, 5*time.Minute)
+	if from.code != 0 || to.code != 0 {
+		t.Fatalf("%q exits %d: %s\n%q exits %d: %s", p.from.cmd.Args[1:], from.code, from.stderr,
+			p.to.cmd.Args[1:], to.code, to.stderr)
+	}
+	return from, to
+}
+
+// streaming is a backup of a server into a pipe.
+func streaming(srv *mariadbtest.Server, more ...string) []string {
+	return append([]string{"backup", "--to", "-", "--socket", srv.Socket, "--user", "root", "--quiet"}, more...)
+}
+
+// receivedIDs are the backups that "receive --json" has received.
+func receivedIDs(t *testing.T, text string) (ids []string) {
+	t.Helper()
+	wantValid(t, "receive", text)
+	var d struct {
+		Backups []struct{ ID string }
+	}
+	if err := json.Unmarshal([]byte(text), &d); err != nil {
+		t.Fatalf("receive prints %q: %v", text, err)
+	}
+	for _, b := range d.Backups {
+		ids = append(ids, b.ID)
+	}
+	return ids
+}
+
+// Backups of a server under load go through pipes: into a repository, into a data directory,
+// and from one repository into another with their chain. Each restores to what the source was.
+func TestStream(t *testing.T) {
+	t.Parallel()
+	source := mariadbtest.New(t, newest())
+	fill := mariadbtest.Fill{InnoDBMiB: 4, MyISAMMiB: 1, AriaMiB: 1}
+	if err := mariadbtest.Populate(t.Context(), source, fill); err != nil {
+		t.Fatal(err)
+	}
+	load, err := mariadbtest.Write(t.Context(), source, mariadbtest.WriteOptions{Pause: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	received, chain, further := t.TempDir(), t.TempDir(), t.TempDir()
+
+	// Into a repository.
+	from, to := pipe(t, streaming(source, "--json"), []string{"receive", "--repo", received, "--json", "--quiet"}).must(t)
+	wantValid(t, "backup", from.stderr)
+	var streamed taken
+	if err := json.Unmarshal([]byte(from.stderr), &streamed); err != nil {
+		t.Fatal(err)
+	}
+	if ids := receivedIDs(t, to.stdout); len(ids) != 1 || ids[0] != streamed.ID {
+		t.Errorf("received %v, want %s", ids, streamed.ID)
+	}
+	if h := historyOf(t, received); len(h) != 1 || h[0].Outcome != repo.OutcomeOK || h[0].Label == "" {
+		t.Errorf("the history of what was received: %+v", h)
+	}
+	must(t, "verify", "latest", "--repo", received, "--depth", "pages", "--quiet")
+
+	// Into a data directory.
+	target := filepath.Join(t.TempDir(), "restored")
+	from, _ = pipe(t, streaming(source, "--json"),
+		[]string{"restore", "--from", "-", "--target", target, "--quiet", "--owner", self()}).must(t)
+	var direct taken
+	if err := json.Unmarshal([]byte(from.stderr), &direct); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(target), ".*")); err != nil || len(left) > 0 {
+		t.Errorf("the restore leaves %v (%v)", left, err)
+	}
+
+	// From one repository into another.
+	first := taking(t, source, chain, profile{})
+	must(t, "backup", "--repo", chain, "--socket", source.Socket, "--user", "root", "--quiet", "--incremental")
+	last := taking(t, source, chain, profile{backup: []string{"--incremental"}})
+	stored := []string{"receive", "--repo", further, "--json", "--quiet"}
+	_, to = pipe(t, []string{"send", first.ID, "--repo", chain, "--quiet"}, stored).must(t)
+	if ids := receivedIDs(t, to.stdout); len(ids) != 1 {
+		t.Errorf("received %v, want the full backup", ids)
+	}
+	_, to = pipe(t, []string{"send", "latest", "--since", first.ID, "--repo", chain, "--quiet"}, stored).must(t)
+	if ids := receivedIDs(t, to.stdout); len(ids) != 2 || ids[1] != last.ID {
+		t.Errorf("received %v, want two increments", ids)
+	}
+	if _, err := load.Stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	wantSame(t, source, caughtUp(t, source, received, streamed, profile{}))
+	wantSame(t, source, caughtUp(t, source, further, last, profile{}))
+	restored := mariadbtest.Open(t, source.Dist.Series, target)
+	err = mariadbtest.ReplayBinlog(t.Context(), source, restored, direct.Binlog.File, direct.Binlog.Position)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, source, restored)
+}
+
+// An encrypted stream can be stored by whoever has no identity, and restored by nobody else.
+func TestStreamEncrypted(t *testing.T) {
+	t.Parallel()
+	srv := mariadbtest.New(t, newest())
+	srv.MustExec(t, statements(filled("t", 1, ""))...)
+	dir := t.TempDir()
+	key, stream, received := filepath.Join(dir, "key"), filepath.Join(dir, "stream"), t.TempDir()
+	recipient := strings.TrimSpace(must(t, "init", "--new-identity", key, "--quiet").stdout)
+	f, err := os.Create(stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := launchInto(t, command(t, streaming(srv, "--recipient", recipient)...), f).wait(t, time.Minute); o.code != 0 {
+		t.Fatal(o.stderr)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range []string{"ibdata1", "d/t.ibd", srv.Dir} {
+		if bytes.Contains(text, []byte(word)) {
+			t.Errorf("the stream shows %q", word)
+		}
+	}
+	feed := func(args ...string) outcome {
+		cmd := command(t, args...)
+		cmd.Stdin = bytes.NewReader(text)
+		return launch(t, cmd).wait(t, time.Minute)
+	}
+	for range 2 {
+		if o := feed("receive", "--repo", received, "--quiet"); o.code != 0 {
+			t.Fatal(o.stderr)
+		}
+	}
+	must(t, "verify", "latest", "--repo", received, "--depth", "stored", "--quiet")
+	must(t, "verify", "latest", "--repo", received, "--depth", "pages", "--identity", key, "--quiet")
+	restore := []string{"restore", "--from", "-", "--target", filepath.Join(dir, "data"), "--quiet", "--owner", self()}
+	feed(restore...).wantRefusal(t, 2, "--identity", "encrypted")
+	if o := feed(append(restore, "--identity", key)...); o.code != 0 {
+		t.Fatal(o.stderr)
+	}
+	restored := mariadbtest.Open(t, newest(), filepath.Join(dir, "data"))
+	wantValue(t, restored, "SELECT COUNT(*) FROM d.t", "1800")
+}
+
+// Whatever ends either side, nothing half is listed, the server is free, and the next try works.
+func TestStreamBreaks(t *testing.T) {
+	t.Parallel()
+	srv := mariadbtest.New(t, newest())
+	srv.MustExec(t, statements(filled("t", 24, ""))...)
+	repository := t.TempDir()
+	slow := streaming(srv, "--rate-limit", "4MB", "--compress", "none", "--no-defaults")
+	receive := []string{"receive", "--repo", repository, "--quiet"}
+	free := func(t *testing.T) {
+		t.Helper()
+		until(t, "DDL that succeeds", func() bool {
+			return srv.Exec(t.Context(), "SET lock_wait_timeout=5", "CREATE TABLE d.x (a INT)", "DROP TABLE d.x") == nil
+		})
+		if listed := must(t, "list", "--repo", repository).stdout; !strings.HasPrefix(listed, "no backups") {
+			t.Errorf("list prints %q", listed)
+		}
+	}
+	packs := func() []string {
+		list, _ := filepath.Glob(filepath.Join(repository, "backups", "*", "*")) // no bad pattern
+		return list
+	}
+	t.Run("the sender is killed", func(t *testing.T) {
+		p := pipe(t, slow, receive)
+		untilCopying(t, repository)
+		_ = p.from.cmd.Process.Kill()
+		p.to.wait(t, time.Minute).wantRefusal(t, 1, "sender", "breaks off")
+		free(t)
+		if list := packs(); len(list) > 0 {
+			t.Errorf("the receiver leaves %v", list)
+		}
+	})
+	t.Run("the receiver is killed", func(t *testing.T) {
+		p := pipe(t, slow, receive)
+		untilCopying(t, repository)
+		_ = p.to.cmd.Process.Kill()
+		p.from.wait(t, time.Minute).wantRefusal(t, 1, "the other end", "standard output: broken pipe")
+		free(t)
+		if len(packs()) == 0 {
+			t.Error("a receiver that was killed has left nothing")
+		}
+	})
+	t.Run("the sender is interrupted while nobody reads", func(t *testing.T) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close() //nolint:errcheck // of a test
+		p := launchInto(t, command(t, streaming(srv, "--compress", "none")...), w)
+		time.Sleep(2 * time.Second) // until the pipe is full
+		began := time.Now()
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		if o := p.wait(t, time.Minute); o.code != 130 || time.Since(began) > 8*time.Second {
+			t.Errorf("exits %d after %s: %s", o.code, time.Since(began), o.stderr)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		free(t)
+	})
+	t.Run("the receiver is interrupted while nobody sends", func(t *testing.T) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close() //nolint:errcheck // of a test
+		cmd := command(t, receive...)
+		cmd.Stdin = r
+		p := launch(t, cmd)
+		time.Sleep(time.Second)
+		began := time.Now()
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		if o := p.wait(t, time.Minute); o.code != 130 || time.Since(began) > 8*time.Second {
+			t.Errorf("exits %d after %s: %s", o.code, time.Since(began), o.stderr)
+		}
+	})
+	t.Run("a restore is killed", func(t *testing.T) {
+		target := filepath.Join(t.TempDir(), "data")
+		restore := []string{"restore", "--from", "-", "--target", target, "--quiet", "--owner", self()}
+		inbox := func() []string {
+			list, _ := filepath.Glob(filepath.Join(filepath.Dir(target), ".data.mbk-restore-*")) // no bad pattern
+			return list
+		}
+		p := pipe(t, slow, restore)
+		until(t, "inbox", func() bool { return len(inbox()) > 0 })
+		o := pipe(t, slow, restore).to.wait(t, time.Minute)
+		if o.code != 4 || !strings.Contains(o.stderr, "another restore") {
+			t.Errorf("a second restore exits %d: %s", o.code, o.stderr)
+		}
+		_ = p.to.cmd.Process.Kill()
+		p.from.wait(t, time.Minute)
+		if len(inbox()) != 1 {
+			t.Errorf("a killed restore leaves %v", inbox())
+		}
+		pipe(t, streaming(srv), restore).must(t)
+		if left := inbox(); len(left) > 0 {
+			t.Errorf("the next one leaves %v", left)
+		}
+	})
+	t.Run("and then one succeeds", func(t *testing.T) {
+		pipe(t, streaming(srv), receive).must(t)
+		must(t, "verify", "latest", "--repo", repository, "--quiet")
+		wantNothingLeft(t, repository, 1)
+	})
+}
+
+func TestStreamCalls(t *testing.T) {
+	t.Parallel()
+	repository := t.TempDir()
+	target := filepath.Join(t.TempDir(), "data")
+	for name, tt := range map[string]struct {
+		args  []string
+		wants [2]string
+	}{
+		"a repository as well": {[]string{"backup", "--to", "-", "--repo", repository, "--incremental", "--no-resume"},
+			[2]string{"--repo, --incremental, --no-resume", ""}},
+		"to a file": {[]string{"backup", "--to", "/tmp/x"}, [2]string{"--to", "--repo"}},
+		"recipients of a repository": {[]string{"backup", "--repo", repository, "--recipient", "age1x"},
+			[2]string{"--recipient", "mbk init"}},
+		"send elsewhere": {[]string{"send", "latest", "--to", "/tmp/x", "--repo", repository},
+			[2]string{"--to", "mbk copy"}},
+		"restore from a file": {[]string{"restore", "--from", "/tmp/x", "--target", target}, [2]string{"--from", ""}},
+		"restore from both": {
+			[]string{"restore", "latest", "--from", "-", "--repo", repository, "--target", target, "--dry-run"},
+			[2]string{`--repo, --dry-run, an id such as "latest"`, ""}},
+		"restore without an id": {[]string{"restore", "--repo", repository, "--target", target},
+			[2]string{"needs the id", ""}},
+	} {
+		t.Run(name, func(t *testing.T) { mbk(t, tt.args...).wantRefusal(t, 2, tt.wants[1], tt.wants[0]) })
+	}
+	for text, code := range map[string]int{"": 1, "something else, of some length": 2} {
+		for _, args := range [][]string{{"receive", "--repo", repository},
+			{"restore", "--from", "-", "--target", target, "--owner", self()}} {
+			cmd := command(t, args...)
+			cmd.Stdin = strings.NewReader(text)
+			if o := launch(t, cmd).wait(t, time.Minute); o.code != code || !strings.Contains(o.stderr, "stream") ||
+				!strings.Contains(o.stderr, "hint") {
+				t.Errorf("mbk %s of %q exits %d: %s", args[0], text, o.code, o.stderr)
+			}
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(target), "*")); err != nil || len(left) > 0 {
+		t.Errorf("refused restores leave %v (%v)", left, err)
+	}
+	t.Run("a terminal", func(t *testing.T) {
+		end := pseudoTerminal(t)
+		for _, args := range [][]string{{"backup", "--to", "-", "--socket", "/nowhere"}, {"receive", "--repo", repository}} {
+			cmd := command(t, args...)
+			cmd.Stdin = end
+			launchInto(t, cmd, end).wait(t, time.Minute).wantRefusal(t, 2, "mbk", "is a terminal")
+		}
+	})
+}
+
+// pseudoTerminal returns a terminal.
+func pseudoTerminal(t *testing.T) *os.File {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = end.Close(), master.Close() })
+	return end
+}
