@@ -53,6 +53,7 @@ func Documents() []Document {
 		{"check", checkDocument{}},
 		{"list", listDocument{}},
 		{"show", showDocument{}},
+		{"repo", repoDocument{}},
 		{"history", historyDocument{}},
 		{"history", attemptDocument{}}, // of one attempt
 		{"report", reportDocument{}},

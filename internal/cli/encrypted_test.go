@@ -298,7 +298,7 @@ func TestInitRefuses(t *testing.T) {
 	}{
 		{[]string{"--new-identity", file}, "exists"}, {[]string{"--new-identity", "/nowhere/key"}, "/nowhere/key"},
 		{[]string{"--new-identity", filepath.Join(dir, "x"), "--recipient", recipient}, "and no repository"},
-		{[]string{"--repo", full}, "not empty"}, {[]string{"--repo", made, "--recipient", recipient}, "not empty"},
+		{[]string{"--repo", full}, "not empty"}, {[]string{"--repo", made, "--recipient", classic}, "not empty"},
 		{[]string{"--repo", empty(), "--recipient", recipient, "--recipient", classic}, "post-quantum"},
 		{[]string{"--repo", empty(), "--recipients-file", bad}, "line 3"},
 		{[]string{"--repo", empty(), "--recipients-file", filepath.Join(dir, "none")}, "none"},

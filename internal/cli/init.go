@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"mbk/internal/cli/options"
 	"mbk/internal/hint"
@@ -55,6 +57,7 @@ func initCommand(p *program) *command {
 // initDocument is what "init --json" prints.
 type initDocument struct {
 	Repository string   `json:"repository,omitempty"`
+	Existed    bool     `json:"existed"`      // and was left as it is
 	ID         string   `json:"id,omitempty"` // of the repository
 	Recipients []string `json:"recipients"`
 	Identity   string   `json:"identity,omitempty"` // file of the new identity
@@ -86,25 +89,56 @@ func runInit(ctx context.Context, o *initOptions, u *ui.UI) error {
 		}
 	}
 	r, err := o.openWith(ctx, create)
-	if errors.Is(err, repo.ErrNotEmpty) {
-		return hint.Wrap(&configError{err}, "name an empty folder; a repository in use stays as it is, encrypted or not")
+	existed := errors.Is(err, repo.ErrNotEmpty)
+	if existed {
+		r, err = o.existing(ctx, texts, err)
 	}
 	if err != nil {
 		return err
 	}
-	d := initDocument{Repository: r.String(), ID: r.Config().ID, Recipients: r.Config().Recipients}
-	return u.Result(d, func() error { return u.Rows(initLines(d)) })
+	exposed, err := r.Exposed(ctx)
+	if err != nil {
+		return err
+	}
+	for _, text := range exposed {
+		u.Warn(text + ": whoever can write there can exchange or remove backups")
+		u.Hint("leave a repository to one user: chmod -R go-w " + r.String())
+	}
+	d := initDocument{Repository: r.String(), Existed: existed, ID: r.Config().ID, Recipients: r.Config().Recipients}
+	if err := u.Result(d, func() error { return u.Rows(initLines(d)) }); err != nil {
+		return err
+	}
+	named := cmp.Or(o.name, o.path)
+	if existed {
+		u.Note("it is a repository already, and stays as it is; \"mbk repo --repo %s\" shows it", named)
+		return nil
+	}
+	u.Note("next: \"mbk check --repo %s\" says whether a backup can run, and \"mbk backup --repo %s\" makes it",
+		named, named)
+	return nil
+}
+
+// existing opens the repository that is where one was to be made. It must be as it would have
+// been made: encrypted to the same recipients, or not at all. Else the error is notEmpty.
+func (o *initOptions) existing(ctx context.Context, recipients []string, notEmpty error) (*repo.Repository, error) {
+	r, err := o.open(ctx)
+	switch {
+	case errors.Is(err, repo.ErrNotRepository):
+		return nil, hint.Wrap(&configError{notEmpty}, "name an empty folder")
+	case err != nil:
+		return nil, err
+	}
+	have := slices.Sorted(slices.Values(r.Config().Recipients))
+	if want := slices.Sorted(slices.Values(recipients)); len(want) > 0 && !slices.Equal(have, want) {
+		return nil, hint.Wrap(&configError{notEmpty}, "name an empty folder; a repository in use stays as it is, and "+
+			"\"mbk recipients\" changes to whom an encrypted one is encrypted")
+	}
+	return r, nil
 }
 
 func initLines(d initDocument) []string {
 	lines := []string{"repository\t" + d.Repository}
-	for _, text := range d.Recipients {
-		lines = append(lines, "encrypted to\t"+agefile.Name(text))
-	}
-	if len(d.Recipients) == 0 {
-		lines = append(lines, "encrypted to\tnobody: whoever can read the folder can read the backups")
-	}
-	return lines
+	return append(lines, recipientLines(d.Recipients)...)
 }
 
 // gatherRecipients returns recipients and those in files.

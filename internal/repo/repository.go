@@ -291,6 +291,11 @@ func (r *Repository) Exposed(ctx context.Context) ([]string, error) { return r.s
 // if it does not live in one.
 func (r *Repository) Dir() string { return r.st.Dir() }
 
+// Capabilities asks the store what it can do, which may write and remove small objects.
+func (r *Repository) Capabilities(ctx context.Context) (store.Capabilities, error) {
+	return r.st.Capabilities(ctx)
+}
+
 // Config returns what mbk-repository.json says.
 func (r *Repository) Config() Config { return r.config }
 
