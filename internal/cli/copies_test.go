@@ -41,6 +41,13 @@ func TestCopyAfterBackup(t *testing.T) {
 			t.Errorf("%s has %q, the first repository %q", r, ids(t, r), ids(t, main))
 		}
 	}
+	identity, recipient := newIdentity(t)
+	sealed := newEncrypted(t, recipient) // the copy is encrypted on its way, and read like any other
+	must(t, "copy", "latest", "--repo", main, "--to", sealed, "--quiet")
+	must(t, "verify", "latest", "--depth", "pages", "--repo", sealed, "--identity", identity, "--quiet")
+	if o := mbk(t, "verify", "latest", "--depth", "pages", "--repo", sealed); o.code != 2 {
+		t.Errorf("the encrypted copy is read without an identity: exit code %d", o.code)
+	}
 	e := w.environment(t, "after")
 	if e["MBK_NOT_COPIED_TO"] != "" || e["MBK_REPO"] != "main" || e["MBK_EXIT_CODE"] != "0" {
 		t.Errorf("the program saw %q", e)

@@ -199,7 +199,7 @@ func (a *Arrival) keep(ctx context.Context, name string, limit int64, content io
 	}
 	a.to, err = a.open(ctx, a.from)
 	if err == nil {
-		err = a.to.WouldTake(a.from)
+		err = a.to.wantEncryptedStream(a.from)
 	}
 	return err
 }

@@ -52,7 +52,9 @@ func (e *OtherBackupError) Hints() []hint.Text {
 	}
 }
 
-// Import makes a backup of another repository one of this one, byte for byte: its objects
+// Import makes a backup of another repository one of this one, byte for byte, unless this
+// repository is encrypted and the backup is not: then it is encrypted on the way, and
+// Label.CopiedFrom names the original. Its objects are written
 // first, each compared with what the label says of it, then the label. A backup that is
 // there is left as it is, and of one that is there in part, such as after an Import that
 // was killed, only what is missing is written; what is there is read and compared. The
@@ -83,18 +85,18 @@ func (r *Repository) importBackup(ctx context.Context, id string, x *importing) 
 	if done.Present, err = r.holds(ctx, label); err != nil || done.Present {
 		return done, err
 	}
-	if err := errors.Join(r.wantParent(ctx, label), r.wantEncrypted(label)); err != nil {
+	parent, err := r.wantParent(ctx, label)
+	if err = errors.Join(err, r.wantEncrypted(label)); err != nil {
 		return done, err
 	}
 	x.label = label
-	if x.sizes, err = r.sizesOf(ctx, label); err != nil {
-		return done, err
-	}
-	err = x.keys(ctx)
-	if err == nil {
-		err = each(ctx, len(label.Objects), func(ctx context.Context, i int) error {
-			return x.object(ctx, &label.Objects[i])
-		})
+	switch {
+	case !r.encrypts(label):
+		err = x.asItIs(ctx)
+	case x.arrived != nil || r.presumed != nil: // a new label could not name what is elsewhere
+		return done, errNotEncrypted()
+	default:
+		label, text, err = x.encrypted(ctx, parent)
 	}
 	done.Written = x.written.Load()
 	if err == nil {
@@ -109,10 +111,23 @@ func (r *Repository) importBackup(ctx context.Context, id string, x *importing) 
 	if err != nil {
 		return done, err
 	}
-	if err := r.importRecord(ctx, from, id); err != nil {
+	if err := r.importRecord(ctx, from, label); err != nil {
 		r.warn(err) // the backup is there, and its label says what matters
 	}
 	return done, nil
+}
+
+// asItIs copies all objects but the label, byte for byte.
+func (x *importing) asItIs(ctx context.Context) (err error) {
+	if x.sizes, err = x.to.sizesOf(ctx, x.label); err != nil {
+		return err
+	}
+	if err := x.keys(ctx); err != nil {
+		return err
+	}
+	return each(ctx, len(x.label.Objects), func(ctx context.Context, i int) error {
+		return x.object(ctx, &x.label.Objects[i])
+	})
 }
 
 // Errors about copies of what is encrypted.
@@ -120,21 +135,21 @@ var (
 	// ErrWouldExpose is returned by Import for an encrypted backup if this repository names
 	// no recipients.
 	ErrWouldExpose = fault.New(fault.Config, "it is encrypted, and the repository to copy it to names no recipients")
-	// ErrNotEncrypted is returned for one that is not, if this repository names some.
+	// ErrNotEncrypted is returned for one that is not and goes or comes through a pipe, if this
+	// repository names some.
 	ErrNotEncrypted = fault.New(fault.Config, "it is not encrypted, and all is that is in the repository to copy it to")
 )
 
-// wantEncrypted returns an error unless a backup is encrypted if and only if all is that is
-// written to this repository.
+// wantEncrypted returns an error for an encrypted backup if this repository is not encrypted.
 func (r *Repository) wantEncrypted(l *Label) error {
-	switch encrypted := len(l.Keys) > 0; {
-	case encrypted && !r.Encrypted():
+	if len(l.Keys) > 0 && !r.Encrypted() {
 		return hint.Wrap(ErrWouldExpose, `make the other repository with "mbk init" and recipients`)
-	case !encrypted && r.Encrypted():
-		return hint.Wrap(ErrNotEncrypted, "copy it to a repository that is not encrypted; what is stored stays as it is")
 	}
 	return nil
 }
+
+// encrypts reports whether Import encrypts a backup.
+func (r *Repository) encrypts(l *Label) bool { return r.Encrypted() && len(l.Keys) == 0 }
 
 // WouldTake returns an error if Import would take no backup that another repository, or one
 // that is still to be made, gets now.
@@ -144,6 +159,21 @@ func (r *Repository) WouldTake(from *Repository) error {
 		l.Keys = []LabelKey{{}}
 	}
 	return r.wantEncrypted(l)
+}
+
+// wantEncryptedStream is WouldTake for backups that come through a pipe: these are written as
+// they come.
+func (r *Repository) wantEncryptedStream(from *Repository) error {
+	if r.Encrypted() && !from.Encrypted() {
+		return errNotEncrypted()
+	}
+	return r.WouldTake(from)
+}
+
+// errNotEncrypted is ErrNotEncrypted with its advice.
+func errNotEncrypted() error {
+	return hint.Wrap(ErrNotEncrypted,
+		`receive it in a repository that is not encrypted, and copy it from there with "mbk copy", which encrypts it`)
 }
 
 // Presume makes Import take a backup of another repository for one of this one, as a parent.
@@ -188,31 +218,37 @@ func (r *Repository) holds(ctx context.Context, l *Label) (bool, error) {
 		return false, nil
 	case err != nil && !lost(err):
 		return false, err
-	case err != nil || own.Hash != l.Hash:
+	case err != nil || !own.isCopyOf(l.Hash):
 		return false, &OtherBackupError{ID: l.ID, Object: labelName(l.ID), Where: r.String()}
 	}
 	return true, nil
 }
 
-// wantParent returns an error unless the parent of a backup is in the repository.
-func (r *Repository) wantParent(ctx context.Context, l *Label) error {
+// isCopyOf reports whether a backup is the one of which the label has that hash, or an
+// encrypted copy of it.
+func (l *Label) isCopyOf(hash string) bool { return l.Hash == hash || l.CopiedFrom == hash }
+
+// wantParent returns the label of the parent of a backup, nil if there is none. It is an error
+// if it is not in the repository.
+func (r *Repository) wantParent(ctx context.Context, l *Label) (*Label, error) {
 	if l.Parent == "" || r.presumed[l.Parent] == l.ParentBLAKE3 {
-		return nil
+		return nil, nil
 	}
 	parent, err := r.Label(ctx, l.Parent)
-	if err == nil && parent.Hash != l.ParentBLAKE3 {
+	if err == nil && parent.Hash != l.ParentBLAKE3 && !(r.encrypts(l) && parent.isCopyOf(l.ParentBLAKE3)) {
 		err = &OtherBackupError{ID: l.Parent, Object: labelName(l.Parent), Where: r.String()}
 	}
 	if err != nil {
-		return fmt.Errorf("the parent of %s: %w", l.ID, err)
+		return nil, fmt.Errorf("the parent of %s: %w", l.ID, err)
 	}
-	return nil
+	return parent, nil
 }
 
 // importRecord copies what the history of the other repository says of a backup, unless there
 // is a record already. What is encrypted to the same recipients is copied as it is; else as far
-// as it can be read.
-func (r *Repository) importRecord(ctx context.Context, from *Repository, id string) error {
+// as it can be read. label is that of the copy.
+func (r *Repository) importRecord(ctx context.Context, from *Repository, label *Label) error {
+	id := label.ID
 	switch own, err := r.attempt(ctx, id); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil || own.Outcome == OutcomeOK:
@@ -230,6 +266,9 @@ func (r *Repository) importRecord(ctx context.Context, from *Repository, id stri
 	case err != nil:
 		return err
 	case !from.Encrypted() || !sameTexts(from.config.Recipients, r.config.Recipients):
+		if label.CopiedFrom != "" {
+			a.Label = label.Hash
+		}
 		return r.PutAttempt(ctx, a)
 	}
 	if err := r.addHistoryKeys(ctx, from.config.HistoryKeys); err != nil {
@@ -353,24 +392,7 @@ func (x *importing) object(ctx context.Context, o *Object) error {
 
 // copy copies an object, which does not come to be if it is not what the label names.
 func (x *importing) copy(ctx context.Context, name string, o *Object) error {
-	return x.to.st.Put(ctx, name, func(w io.Writer) error {
-		source, err := x.from.st.Open(ctx, name, 0, -1)
-		if errors.Is(err, fs.ErrNotExist) {
-			return x.lacks(ctx, name)
-		}
-		if err != nil {
-			return err
-		}
-		sum := &hashingWriter{w: w, hash: blake3.New(), may: x.to.CheckLock}
-		err = x.pass(sum, source, o.Size, &x.written)
-		if err = errors.Join(err, source.Close()); err != nil {
-			return err
-		}
-		if sum.size != o.Size || hex.EncodeToString(sum.hash.Sum(nil)) != o.BLAKE3 {
-			return &pack.DamageError{Object: name, Reason: "it is not what the label of the backup names"}
-		}
-		return sum.may() // before the object gets its name
-	})
+	return x.to.st.Put(ctx, name, func(w io.Writer) error { return x.original(ctx, name, o, w) })
 }
 
 // lacks is the error for an object that the source of the copy does not have.

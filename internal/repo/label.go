@@ -28,11 +28,14 @@ type Label struct {
 	Parent        string `json:"parent"` // "" of a full backup
 	// ParentBLAKE3 is the Hash of the parent's label: of another backup that goes by the
 	// same id, a chain is not made.
-	ParentBLAKE3 string    `json:"parent_blake3,omitempty"`
-	Tool         string    `json:"tool"`
-	Started      time.Time `json:"started"`
-	Finished     time.Time `json:"finished"`
-	LSN          LSNs      `json:"lsn"`
+	ParentBLAKE3 string `json:"parent_blake3,omitempty"`
+	// CopiedFrom is the Hash of the label of which this backup is an encrypted copy, "" if it
+	// is none.
+	CopiedFrom string    `json:"copied_from_blake3,omitempty"`
+	Tool       string    `json:"tool"`
+	Started    time.Time `json:"started"`
+	Finished   time.Time `json:"finished"`
+	LSN        LSNs      `json:"lsn"`
 	Volume
 	Size      int64 `json:"size"` // bytes of the files that a restore creates
 	Databases int   `json:"databases"`
@@ -169,6 +172,9 @@ func checkKinship(id, kind, parent string) error {
 func (l *Label) checkFacts() error {
 	if (l.Parent == "") != (l.ParentBLAKE3 == "") || l.ParentBLAKE3 != "" && !isHash(l.ParentBLAKE3) {
 		return fmt.Errorf("parent_blake3 %q of parent %q", l.ParentBLAKE3, l.Parent)
+	}
+	if l.CopiedFrom != "" && (!isHash(l.CopiedFrom) || len(l.Keys) == 0) {
+		return fmt.Errorf("copied_from_blake3 %q with %d keys", l.CopiedFrom, len(l.Keys))
 	}
 	if l.Started.IsZero() || l.Finished.IsZero() {
 		return errors.New("no time of start or end")

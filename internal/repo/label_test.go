@@ -128,7 +128,7 @@ func TestLabelDamage(t *testing.T) {
 // Labels with a good checksum that no backup can have.
 func TestHostileLabels(t *testing.T) {
 	const id = "20261120T000000Z-full"
-	good := storedLabel(t)
+	good, hash := storedLabel(t), strings.Repeat("0", 64)
 	for _, c := range []struct {
 		name   string
 		change func(l *Label)
@@ -141,6 +141,8 @@ func TestHostileLabels(t *testing.T) {
 		{"its own parent", func(l *Label) { incremental(l); l.Parent = l.ID }, "its own parent"},
 		{"a parent that is a path", func(l *Label) { incremental(l); l.Parent = "../../x" }, "is not the id"},
 		{"a parent without its hash", func(l *Label) { incremental(l); l.ParentBLAKE3 = "" }, "parent_blake3"},
+		{"a copy of nothing", func(l *Label) { l.CopiedFrom, l.Keys = "00", []LabelKey{{keyBase, hash}} }, "copied_from"},
+		{"a clear copy", func(l *Label) { l.CopiedFrom = hash }, "copied_from_blake3"},
 		{"no start", func(l *Label) { l.Started = time.Time{} }, "no time"},
 		{"a tool that moves the cursor", func(l *Label) { l.Tool = "mbk\x1b[2J" }, "tool"},
 		{"a long tool", func(l *Label) { l.Tool = strings.Repeat("x", 300) }, "tool"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -454,9 +455,6 @@ func TestEncrypted(t *testing.T) {
 			repotest.Chains(t, st)
 			return st
 		}, func(err error) bool { return errors.Is(err, repo.ErrWouldExpose) }},
-		"what is not encrypted to one that is": {func() *repo.Repository { _, r := source(t); return r }(),
-			func() place { p, _ := encrypted(t, "target", bob); return p },
-			func(err error) bool { return errors.Is(err, repo.ErrNotEncrypted) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			to := tt.to()
@@ -468,5 +466,102 @@ func TestEncrypted(t *testing.T) {
 				t.Errorf("the target has %d objects of backups, %v", len(list), err)
 			}
 		})
+	}
+}
+
+// What is not encrypted is encrypted on its way into a repository that is: nothing but the
+// numbers of the lineage and the label can be read without an identity then. A second run
+// copies only what is missing, and a copy of the copy is the copy.
+func TestEncryptedOnTheWay(t *testing.T) {
+	alice := newPerson(t)
+	_, r := source(t)
+	to, _ := encrypted(t, "target", alice)
+	for _, id := range []string{full, two, two} {
+		result, err := copying(t.Context(), to, Options{From: r, ID: id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := map[string]int{full: 1, two: 2}[id]; len(result.ids()) > want || result.BytesWritten == 0 &&
+			len(result.ids()) > 0 {
+			t.Errorf("%s: copied %q, %d bytes", id, result.ids(), result.BytesWritten)
+		}
+	}
+	if has := repotest.WantListedWhole(t, to); !slices.Equal(has, []string{full, one, two}) {
+		t.Errorf("the target has %v", has)
+	}
+	list, err := to.List(t.Context(), "backups/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range list {
+		b, err := store.ReadAll(t.Context(), to, o.Name, 1<<20)
+		isAge := strings.HasPrefix(string(b), "age-encryption.org/")
+		clear := strings.HasSuffix(o.Name, "/label.json") || strings.HasSuffix(o.Name, "/lineage.bin.zst")
+		if err != nil || isAge == clear {
+			t.Errorf("%s is an age file: %t, %v", o.Name, isAge, err)
+		}
+	}
+	for _, id := range []string{full, one, two} {
+		original, err := r.Manifest(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened, err := repo.Open(t.Context(), to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened.UseIdentities(alice.identities)
+		copied, err := opened.Manifest(t.Context(), id)
+		if err != nil || !reflect.DeepEqual(original, copied) || reads(t, to, id, newPerson(t)) {
+			t.Errorf("the manifest of %s: %v\n%+v, want\n%+v", id, err, copied, original)
+		}
+		if _, err := opened.Chain(t.Context(), id); err != nil {
+			t.Errorf("the chain of %s: %v", id, err)
+		}
+	}
+	opened, err := repo.Open(t.Context(), to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := place{storetest.NewMem(), "again"}
+	if _, err := copying(t.Context(), again, Options{From: opened, All: true}); err != nil {
+		t.Fatal(err)
+	}
+	wantSameBytes(t, to, again)
+}
+
+// With each operation of an encrypted target failing in turn, what it lists is whole, and the
+// next run copies the rest.
+func TestEncryptedOnTheWayFailsAtEveryPoint(t *testing.T) {
+	alice := newPerson(t)
+	_, r := source(t)
+	run := func(ctx context.Context, st store.Store) error {
+		_, err := copying(ctx, st, Options{From: r, ID: one})
+		return err
+	}
+	repotest.FailAtEvery(t, func(t *testing.T) store.Store { st, _ := encrypted(t, "target", alice); return st }, run,
+		func(t *testing.T, st store.Store) {
+			if err := run(t.Context(), st); err != nil {
+				t.Fatalf("the run after it: %v", err)
+			}
+			if has := repotest.WantListedWhole(t, st); !slices.Equal(has, []string{full, one}) || !reads(t, st, one, alice) {
+				t.Errorf("after another run the target has %v", has)
+			}
+		})
+}
+
+// Damage of the original is found before its copy is listed.
+func TestDamageOnTheWay(t *testing.T) {
+	from, r := source(t)
+	if err := storetest.Flip(t.Context(), from, "backups/"+full+"/data-0001.pack", 40, 1); err != nil {
+		t.Fatal(err)
+	}
+	to, _ := encrypted(t, "target", newPerson(t))
+	_, err := copying(t.Context(), to, Options{From: r, ID: full})
+	if fault.Of(err) != fault.Damage || !strings.Contains(err.Error(), full+"/data-0001.pack") {
+		t.Errorf("error %v", err)
+	}
+	if has := repotest.WantListedWhole(t, to); len(has) > 0 {
+		t.Errorf("the target lists %v", has)
 	}
 }
