@@ -17,9 +17,9 @@ help: ## this list
 build: ## the program, as ./mbk
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o $(PROGRAM) .
 
-# The flags are those of build, so that nothing is compiled twice. With MBK_TEST_ENCRYPTED=1 the
-# tests of internal/cli back up into encrypted repositories, which those cannot that look at single
-# objects.
+# The flags are those of build, so that nothing is compiled twice. MBK_TEST_REPOSITORY says into
+# what kind of repositories the tests of internal/cli back up: folder, encrypted, s3, sftp,
+# s3-encrypted or sftp-encrypted. Without it some choose one each, and the others take folders.
 test: ## the tests, on one version each and without rare cases; MBK_TEST_VERSIONS="10.5 10.11 11.8": all
 	CGO_ENABLED=0 GOFLAGS=-trimpath go test -vet=off -timeout 25m -parallel 3 ./...
 

@@ -13,6 +13,7 @@ import (
 // mbk is killed while it consolidates. Nothing half may be listed, the increment restores as
 // before, and the next consolidation removes what was left and works.
 func TestKilledConsolidation(t *testing.T) {
+	onlyIn(t, leaseOfTheDead, inFolder, inEncrypted)
 	t.Parallel()
 	srv := mariadbtest.New(t, newest())
 	srv.MustExec(t, statements(filled("big", 8, ""))...)

@@ -13,14 +13,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"mbk/copier/pack"
 	"mbk/internal/repo"
-	"mbk/internal/repo/agefile"
-	"mbk/internal/repo/store/folder"
 	"mbk/internal/test/mariadbtest"
 )
 
@@ -463,71 +460,4 @@ func TestReadEncryptedWithoutMbk(t *testing.T) {
 	if out, err := exec.Command("zstd", "-t", filepath.Join(work, "data-0001.pack")).CombinedOutput(); err != nil {
 		t.Errorf("zstd -t of the decrypted pack: %v %s", err, out)
 	}
-}
-
-// inEncrypted makes all tests of this package back up into encrypted repositories. Not all of
-// them can: some count the objects of a repository, or read its records as they are stored.
-const inEncrypted = "MBK_TEST_ENCRYPTED"
-
-// testIdentity is the identity for that: its file, and its recipient.
-var testIdentity = sync.OnceValues(func() ([2]string, error) {
-	text, recipient, err := agefile.Identity(false)
-	if err != nil {
-		return [2]string{}, err
-	}
-	f, err := os.CreateTemp("", "mbk-test-identity-")
-	if err != nil {
-		return [2]string{}, err
-	}
-	_, err = f.Write(text)
-	return [2]string{f.Name(), recipient}, errors.Join(err, f.Close())
-})
-
-// encryptFirst makes an encrypted repository of an empty folder into which a backup is to go,
-// and returns the variables with which mbk reads it.
-func encryptFirst(t testing.TB, args []string) []string {
-	t.Helper()
-	identity, err := testIdentity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	variables := []string{"MBK_IDENTITY=" + identity[0]}
-	i := slices.Index(args, "--repo")
-	if i < 0 || i+1 >= len(args) || !slices.Contains(args, "backup") {
-		return variables
-	}
-	st, err := folder.Open(args[i+1])
-	if err != nil {
-		return variables // as the test wants it
-	}
-	to, err := agefile.NewRecipients([]string{identity[1]})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := repo.InitEncrypted(t.Context(), st, "mbk test", to); err != nil && !errors.Is(err, repo.ErrNotEmpty) {
-		t.Log(err)
-	}
-	return variables
-}
-
-// withIdentity lets a repository be read by a test that may be one of inEncrypted.
-func withIdentity(t *testing.T, r *repo.Repository) *repo.Repository {
-	t.Helper()
-	if os.Getenv(inEncrypted) == "" {
-		return r
-	}
-	identity, err := testIdentity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(identity[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	with := &agefile.Identities{}
-	if err := with.Add(identity[0], text, nil, agefile.Terminal{}); err != nil {
-		t.Fatal(err)
-	}
-	r.UseIdentities(with)
-	return r
 }

@@ -14,6 +14,7 @@ import (
 // seconds, nothing half may be listed, and the next backup must succeed and
 // use or remove what was left.
 func TestKilledAtEveryStage(t *testing.T) {
+	onlyIn(t, leaseOfTheDead, inFolder, inEncrypted)
 	for _, version := range mariadbtest.Versions() {
 		t.Run(version, func(t *testing.T) {
 			srv := mariadbtest.New(t, version)

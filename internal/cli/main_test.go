@@ -40,7 +40,9 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	endShared()
+	os.Exit(code)
 }
 
 // outcome is a finished run of mbk.
@@ -56,11 +58,9 @@ func command(t testing.TB, args ...string) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
+	args, variables := inKind(t, args)
 	cmd := exec.Command(self, args...)
-	cmd.Env = append(os.Environ(), asMbk+"=1", "MBK_REPO=", "HOME="+t.TempDir())
-	if os.Getenv(inEncrypted) != "" {
-		cmd.Env = append(cmd.Env, encryptFirst(t, args)...)
-	}
+	cmd.Env = append(append(os.Environ(), asMbk+"=1", "MBK_REPO=", "HOME="+t.TempDir()), variables...)
 	// As cron and systemd start it. A backup also lowers its session's priority.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return cmd
@@ -143,7 +143,7 @@ func historyOf(t *testing.T, repository string) []repo.Attempt {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := r.Attempts(t.Context())
+	all, err := withIdentity(t, r).Attempts(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func scrape(t *testing.T, text, repository string) scraped {
 					key += "," + l.GetValue()
 				}
 			}
-			if labels["repository"] != repository {
+			if labels["repository"] != nameOf(t, repository) {
 				t.Errorf("%s has the labels %v", name, labels)
 			}
 			all[key] = m.GetGauge().GetValue() + m.GetCounter().GetValue()

@@ -20,12 +20,14 @@ import (
 // mbk is killed at random moments of full backups and of increments, and the next one
 // continues. What it ends with is a backup like any other.
 func TestResume(t *testing.T) {
+	onlyIn(t, leaseOfTheDead, inFolder, inEncrypted)
 	t.Parallel()
 	resumedOften(t, newest(), 3, 1)
 }
 
 // After any other death than that by SIGKILL the next backup continues, too.
 func TestResumeAfterOtherDeaths(t *testing.T) {
+	onlyIn(t, leaseOfTheDead, inFolder, inEncrypted)
 	t.Parallel()
 	t.Log(otherDeaths(t, newest()))
 }

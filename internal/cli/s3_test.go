@@ -24,38 +24,20 @@ func TestObjectStore(t *testing.T) {
 	}
 	with := func(args ...string) []string { return slices.Concat(args, at) }
 	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {
-		srv := mariadbtest.New(t, version)
-		srv.MustExec(t, "CREATE DATABASE shop", "CREATE TABLE shop.orders (id INT PRIMARY KEY AUTO_INCREMENT, b LONGTEXT)",
-			"INSERT INTO shop.orders (b) SELECT REPEAT(UUID(), 500) FROM shop.seq_1_to_2000",
-			"CREATE TABLE shop.notes (a INT) ENGINE=MyISAM", "INSERT INTO shop.notes VALUES (1),(2)")
-		backup := with("backup", "--socket", srv.Socket, "--user", "root", "--quiet", "--compress", "none")
-		full := document[increments](t, backup...)
-		srv.MustExec(t, "INSERT INTO shop.notes VALUES (3)", "UPDATE shop.orders SET b='changed' WHERE id=7")
-		second := document[increments](t, append(slices.Clone(backup), "--incremental")...)
-		if second.Parent != full.ID {
-			t.Errorf("the second backup has the parent %q, want %s: %s", second.Parent, full.ID, second.FullReason)
-		}
-		list := must(t, with("list")...).stdout
-		if !strings.Contains(list, full.ID) || !strings.Contains(list, second.ID) {
-			t.Errorf("list:\n%s", list)
-		}
-		must(t, with("verify", "latest", "--depth", "pages", "--quiet")...)
-		target := filepath.Join(t.TempDir(), "data")
-		must(t, with("restore", "latest", "--target", target, "--quiet", "--owner", self())...)
-		mariadbtest.MustEqual(t, mariadbtest.Open(t, version, target), srv)
+		full, second := shopTwice(t, version, with)
 		// To a folder, and back to another place in the bucket.
 		copied, back := t.TempDir(), slices.Concat([]string{"--repo", repository + "-copy"}, at[2:])
 		must(t, with("copy", "latest", "--to", copied, "--quiet")...)
 		must(t, slices.Concat([]string{"copy", "--all", "--repo", copied, "--to", repository + "-copy", "--quiet"},
 			at[2:])...)
-		must(t, append([]string{"verify", second.ID, "--depth", "pages", "--quiet"}, back...)...)
-		if o := mbk(t, with("remove", full.ID)...); o.code == 0 || !strings.Contains(o.stderr, second.ID) {
+		must(t, append([]string{"verify", second, "--depth", "pages", "--quiet"}, back...)...)
+		if o := mbk(t, with("remove", full)...); o.code == 0 || !strings.Contains(o.stderr, second) {
 			t.Errorf("removing what another backup needs exits %d: %s", o.code, o.stderr)
 		}
 		must(t, with("check", "--max-age", "1h")...)
 		must(t, with("metrics")...)
 		must(t, with("history", "latest")...)
-		must(t, with("remove", full.ID, "--with-dependents", "--quiet")...)
+		must(t, with("remove", full, "--with-dependents", "--quiet")...)
 		if left := objects(t, store, "db1/backups"); len(left) > 0 {
 			t.Errorf("objects that are left of backups that were removed: %q", left)
 		}

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"mbk/internal/test/mariadbtest"
 	"mbk/internal/test/sshtest"
 )
 
@@ -21,33 +20,14 @@ func sftpArgs(ssh *sshtest.Server, folder string) func(args ...string) []string 
 // A repository on an SSH server is used as one in a folder is.
 func TestSFTPRepository(t *testing.T) {
 	t.Parallel()
-	ssh, folder, version := sshtest.New(t), t.TempDir(), newest()
+	ssh, folder := sshtest.New(t), t.TempDir()
 	with := sftpArgs(ssh, folder)
-	srv := mariadbtest.New(t, version)
-	srv.MustExec(t, "CREATE DATABASE shop", "CREATE TABLE shop.orders (id INT PRIMARY KEY AUTO_INCREMENT, b LONGTEXT)",
-		"INSERT INTO shop.orders (b) SELECT REPEAT(UUID(), 500) FROM shop.seq_1_to_2000",
-		"CREATE TABLE shop.notes (a INT) ENGINE=MyISAM", "INSERT INTO shop.notes VALUES (1),(2)")
-	must(t, with("check", "--socket", srv.Socket, "--user", "root")...)
-	backup := with("backup", "--socket", srv.Socket, "--user", "root", "--quiet", "--compress", "none")
-	full := document[increments](t, backup...)
-	srv.MustExec(t, "INSERT INTO shop.notes VALUES (3)", "UPDATE shop.orders SET b='changed' WHERE id=7")
-	second := document[increments](t, append(slices.Clone(backup), "--incremental")...)
-	if second.Parent != full.ID {
-		t.Errorf("the second backup has the parent %q, want %s: %s", second.Parent, full.ID, second.FullReason)
-	}
-	list := must(t, with("list")...).stdout
-	if !strings.Contains(list, full.ID) || !strings.Contains(list, second.ID) {
-		t.Errorf("list:\n%s", list)
-	}
-	must(t, with("verify", "latest", "--depth", "pages", "--quiet")...)
-	target := filepath.Join(t.TempDir(), "data")
-	must(t, with("restore", "latest", "--target", target, "--quiet", "--owner", self())...)
-	mariadbtest.MustEqual(t, mariadbtest.Open(t, version, target), srv)
-	must(t, with("pin", full.ID)...)
-	must(t, with("unpin", full.ID)...)
+	full, _ := shopTwice(t, newest(), with)
+	must(t, with("pin", full)...)
+	must(t, with("unpin", full)...)
 	must(t, with("consolidate", "latest", "--quiet")...)
 	must(t, with("expire", "--keep-last", "1", "--quiet")...)
-	must(t, with("remove", full.ID, "--with-dependents", "--quiet")...)
+	must(t, with("remove", full, "--with-dependents", "--quiet")...)
 	must(t, "verify", "latest", "--repo", folder, "--depth", "pages", "--quiet") // the format is that of a folder
 	if labels, err := filepath.Glob(folder + "/backups/*/label.json"); err != nil || len(labels) != 1 {
 		t.Errorf("there are %q, %v, want one backup", labels, err)

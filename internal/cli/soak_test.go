@@ -19,6 +19,7 @@ import (
 type soaked struct {
 	name  string
 	since string                                               // the oldest series that can do it, "": all
+	local bool                                                 // not with repositories behind a server
 	run   func(t *testing.T, version string, round int) string // returns what its line shall tell
 }
 
@@ -50,7 +51,8 @@ func (l soakLimit) reached(round int) bool {
 // TestSoak does what the tests do that everybody runs, and more, on all versions
 // and for as long as MBK_SOAK says. Each round is in another order, which
 // MBK_SOAK_SEED repeats; MBK_SOAK_ONLY is a regular expression for the names of
-// the profiles. One line is printed per run.
+// the profiles. One line is printed per run. The kinds of repositories have their turn with
+// each profile, one per round.
 func TestSoak(t *testing.T) {
 	limit, err := newSoakLimit(os.Getenv("MBK_SOAK"))
 	only, wrong := regexp.Compile(os.Getenv("MBK_SOAK_ONLY"))
@@ -83,7 +85,7 @@ func TestSoak(t *testing.T) {
 			}
 			p := pairs[i]
 			seen[i], runs = true, runs+1
-			if !soak(t, p.soaked, p.version, round) {
+			if !soak(t, p.soaked, p.version, soakKind(p.local, i+round), round) {
 				failed++
 			}
 		}
@@ -92,16 +94,31 @@ func TestSoak(t *testing.T) {
 }
 
 // soak does one run and prints its line.
-func soak(t *testing.T, p soaked, version string, round int) bool {
+func soak(t *testing.T, p soaked, version, kind string, round int) bool {
 	begun := time.Now()
 	told, outcome := "", "FAILED"
-	ok := t.Run(fmt.Sprintf("%s %s %d", version, p.name, round+1), func(t *testing.T) { told = p.run(t, version, round) })
+	ok := t.Run(fmt.Sprintf("%s %s %d", version, p.name, round+1), func(t *testing.T) {
+		useKind(t, kind)
+		told = p.run(t, version, round)
+	})
 	if ok {
 		outcome = "ok"
 	}
-	fmt.Printf("%s  %-5s  %-38s  %-6s  %5.1f s  %s\n", begun.Format("15:04:05"), version, p.name, outcome,
-		time.Since(begun).Seconds(), told)
+	fmt.Printf("%s  %-5s  %-38s  %-14s  %-6s  %5.1f s  %s\n", begun.Format("15:04:05"), version, p.name, kind,
+		outcome, time.Since(begun).Seconds(), told)
 	return ok
+}
+
+// soakKind is the kind of the repositories of a run.
+func soakKind(local bool, turn int) string {
+	if kind := os.Getenv(kindVariable); kind != "" {
+		return kind
+	}
+	all := kinds()
+	if local {
+		all = []string{inFolder, inEncrypted}
+	}
+	return all[turn%len(all)]
 }
 
 func soakSeed(text string) (uint64, error) {

@@ -4,8 +4,11 @@ package s3test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -20,7 +23,7 @@ import (
 	"mbk/internal/test/mariadbtest"
 )
 
-// version of versitygw.
+// version is that of versitygw.
 const version = "v1.8.0"
 
 // Credentials that every Server accepts.
@@ -87,6 +90,17 @@ func Run(ctx context.Context, dir string) (s *Server, err error) {
 // Endpoint is the URL of the server.
 func (s *Server) Endpoint() string { return "http://" + s.Addr }
 
+// Link returns a bucket whose objects are the files of a folder. It may be called
+// concurrently.
+func (s *Server) Link(folder string) (bucket string, err error) {
+	sum := sha256.Sum256([]byte(folder))
+	bucket = hex.EncodeToString(sum[:16])
+	if err = os.Symlink(folder, filepath.Join(s.Dir, bucket)); errors.Is(err, fs.ErrExist) {
+		err = nil
+	}
+	return bucket, err
+}
+
 // Start starts the server again after Kill, at the same address.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
@@ -96,7 +110,8 @@ func (s *Server) Start(t testing.TB) {
 }
 
 func (s *Server) start() error {
-	s.command = exec.Command(s.program, "--port", s.Addr, "--quiet", "posix", "--versioning-dir", s.versions, s.Dir)
+	s.command = exec.Command(s.program, "--port", s.Addr, "--quiet", "posix", "--bucketlinks", "--versioning-dir",
+		s.versions, s.Dir)
 	s.command.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+AccessKey, "ROOT_SECRET_KEY="+SecretKey)
 	s.command.Stdout, s.command.Stderr = s.log, s.log
 	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

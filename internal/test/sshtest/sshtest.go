@@ -65,27 +65,10 @@ func (o *output) String() string {
 // its configuration, and so count.
 func New(t testing.TB, extra ...string) *Server {
 	t.Helper()
-	install(t)
-	me, err := user.Current()
+	s, err := Run(t.TempDir(), extra...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{User: me.Username, Dir: t.TempDir(), extra: extra, log: &output{}}
-	s.Key = filepath.Join(s.Dir, "id")
-	s.Signer = WriteKey(t, s.Key)
-	s.HostKey = WriteKey(t, filepath.Join(s.Dir, "host"))
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Port = listener.Addr().(*net.TCPAddr).Port
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s.KnownHosts = filepath.Join(s.Dir, "known_hosts")
-	write(t, s.KnownHosts, s.KnownLine(s.HostKey.PublicKey()))
-	write(t, filepath.Join(s.Dir, "authorized_keys"), string(ssh.MarshalAuthorizedKey(s.Signer.PublicKey())))
-	s.Start(t)
 	t.Cleanup(func() {
 		s.Stop()
 		if t.Failed() {
@@ -95,6 +78,38 @@ func New(t testing.TB, extra ...string) *Server {
 	return s
 }
 
+// Run starts a server with everything it has in a folder that only this user can read. The
+// caller ends it with Stop.
+func Run(dir string, extra ...string) (*Server, error) {
+	if err := install(); err != nil {
+		return nil, err
+	}
+	me, err := user.Current()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{User: me.Username, Dir: dir, extra: extra, log: &output{}}
+	s.Key = filepath.Join(s.Dir, "id")
+	var wrong error
+	s.Signer, wrong = newKey(s.Key)
+	s.HostKey, err = newKey(filepath.Join(s.Dir, "host"))
+	if err := errors.Join(wrong, err); err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s.Port = listener.Addr().(*net.TCPAddr).Port
+	s.KnownHosts = filepath.Join(s.Dir, "known_hosts")
+	err = errors.Join(listener.Close(), write(s.KnownHosts, s.KnownLine(s.HostKey.PublicKey())),
+		write(filepath.Join(s.Dir, "authorized_keys"), string(ssh.MarshalAuthorizedKey(s.Signer.PublicKey()))))
+	if err != nil {
+		return nil, err
+	}
+	return s, s.start()
+}
+
 // lastLines returns the end of a text.
 func lastLines(text string, n int) string {
 	lines := strings.Split(text, "\n")
@@ -102,8 +117,7 @@ func lastLines(text string, n int) string {
 }
 
 // install gets sshd from the package manager if it is not there.
-func install(t testing.TB) {
-	t.Helper()
+func install() error {
 	if _, err := os.Stat(program); err != nil {
 		for _, args := range [][]string{
 			{"update", "-qq"}, {"install", "-qq", "-y", "--no-install-recommends", "openssh-server"},
@@ -111,42 +125,42 @@ func install(t testing.TB) {
 			cmd := exec.Command("apt-get", args...)
 			cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
 			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Fatalf("install openssh-server: %v: %s", err, out)
+				return fmt.Errorf("install openssh-server: %w: %s", err, out)
 			}
 		}
 	}
 	if os.Geteuid() == 0 { // where it puts itself while it does not know who is there
-		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
-			t.Fatal(err)
-		}
+		return os.MkdirAll("/run/sshd", 0o755)
 	}
+	return nil
 }
 
 // WriteKey makes a new ed25519 key, and writes it into a file.
 func WriteKey(t testing.TB, file string) ssh.Signer {
 	t.Helper()
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, err := ssh.MarshalPrivateKey(private, "test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, file, string(pem.EncodeToMemory(block)))
-	signer, err := ssh.NewSignerFromKey(private)
+	signer, err := newKey(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return signer
 }
 
-func write(t testing.TB, file, text string) {
-	t.Helper()
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+func newKey(file string) (ssh.Signer, error) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
 	}
+	block, err := ssh.MarshalPrivateKey(private, "test")
+	if err != nil {
+		return nil, err
+	}
+	if err := write(file, string(pem.EncodeToMemory(block))); err != nil {
+		return nil, err
+	}
+	return ssh.NewSignerFromKey(private)
 }
+
+func write(file, text string) error { return os.WriteFile(file, []byte(text), 0o600) }
 
 // KnownLine returns the line of known_hosts that says that the server has a key.
 func (s *Server) KnownLine(key ssh.PublicKey) string {
@@ -161,6 +175,12 @@ func (s *Server) URL(path string) string {
 // Start starts the server again after Stop.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
+	if err := s.start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Server) start() error {
 	lines := append(slices.Clone(s.extra),
 		"ListenAddress 127.0.0.1", "Port "+strconv.Itoa(s.Port), "PidFile none", "UsePAM no", "StrictModes no",
 		"HostKey "+filepath.Join(s.Dir, "host"), "AuthorizedKeysFile "+filepath.Join(s.Dir, "authorized_keys"),
@@ -170,22 +190,25 @@ func (s *Server) Start(t testing.TB) {
 		lines = append(lines, "Subsystem sftp internal-sftp")
 	}
 	config := filepath.Join(s.Dir, "sshd_config")
-	write(t, config, strings.Join(lines, "\n")+"\n")
+	if err := write(config, strings.Join(lines, "\n")+"\n"); err != nil {
+		return err
+	}
 	s.cmd = exec.Command(program, "-D", "-e", "-f", config)
 	s.cmd.Stderr = s.log
 	s.cmd.WaitDelay = time.Second // sessions have its stderr, too
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	for range 200 {
 		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.Port))
 		if err == nil {
-			_ = conn.Close()
-			return
+			return conn.Close()
 		}
 		time.Sleep(25 * time.Millisecond)
 	}
-	t.Fatalf("sshd does not answer: %s", s.log)
+	s.Stop()
+	return fmt.Errorf("sshd does not answer: %s", s.log)
 }
 
 // Stop ends the server and all connections.
