@@ -19,12 +19,19 @@ import (
 	"mbk/internal/repo"
 	"mbk/internal/repo/store/folder"
 	"mbk/internal/sys/signals"
+	"mbk/internal/test/sshtest"
 )
 
 // asMbk makes the test binary run as mbk.
 const asMbk = "MBK_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == bridge {
+		if err := sshtest.Bridge(os.Args[2]); err != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if os.Getenv(asMbk) != "" {
 		os.Exit(cli.Run(signals.Notify(context.Background()), cli.Process())) // as in main.go
 	}

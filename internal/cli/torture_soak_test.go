@@ -139,15 +139,16 @@ func soakCases() []soaked {
 		{name: "replica as the source", run: one(replicated)},
 		{name: "Galera node", run: one(galeraNode)},
 		{name: "frozen server", run: one(frozenServer)},
-		{name: "mbk killed 50 times", run: killedOften},
-		{name: "mbk killed 20 times and continued", run: func(t *testing.T, version string, round int) string {
+		{name: "mbk killed 50 times", local: true, run: killedOften},
+		{name: "mbk killed 20 times and continued", local: true, run: func(t *testing.T, version string, round int) string {
 			return resumedOften(t, version, 20, uint64(round))
 		}},
-		{name: "every call of the store fails", run: func(t *testing.T, version string, _ int) string {
+		{name: "every call of the store fails", local: true, run: func(t *testing.T, version string, _ int) string {
 			return resumeFails(t, version, 1)
 		}},
-		{name: "other ways to die", run: one(otherDeaths)},
-		{name: "server killed 10 times", run: serverKilledOften},
+		{name: "requests of commands fail", run: commandsFail},
+		{name: "other ways to die", local: true, run: one(otherDeaths)},
+		{name: "server killed 10 times", local: true, run: serverKilledOften},
 		{name: "locks held by others", run: one(lockHolders)},
 		{name: "20,000 tables", run: one(thousands)},
 		{name: "filter while tables move",
@@ -172,6 +173,11 @@ func soakCases() []soaked {
 			})})
 	}
 	return cases
+}
+
+// commandsFail lets 40 requests of each command fail, in a bucket or on an SSH server.
+func commandsFail(t *testing.T, version string, round int) string {
+	return newStoreFaults(t, version).everywhere(t, []string{inS3, inSFTP}[round%2], 40, round/2)
 }
 
 // importHow is an import of which some things are true.
