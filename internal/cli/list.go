@@ -118,9 +118,12 @@ func listOf(ctx context.Context, from repository) (listed, error) {
 	if err != nil {
 		return listed{}, err
 	}
-	attempts, err := r.Attempts(ctx)
+	attempts, err := r.AttemptsBeside(ctx, list)
 	if err != nil {
 		return listed{}, err
+	}
+	for i := range list {
+		attempts = append(attempts, list[i].Attempt)
 	}
 	failed := repo.NewestAttempt(attempts)
 	if failed != nil && failed.Outcome != repo.OutcomeFailed {

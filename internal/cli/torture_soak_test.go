@@ -147,6 +147,9 @@ func soakCases() []soaked {
 			return resumeFails(t, version, 1)
 		}},
 		{name: "requests of commands fail", run: commandsFail},
+		{name: "100,000 small files in a bucket", run: one(func(t *testing.T, version string) string {
+			return manySmallFiles(t, version, 33_400)
+		})},
 		{name: "other ways to die", local: true, run: one(otherDeaths)},
 		{name: "server killed 10 times", local: true, run: serverKilledOften},
 		{name: "locks held by others", run: one(lockHolders)},

@@ -33,7 +33,7 @@ const (
 const (
 	maxRecord   = 4 << 20 // bytes of an object of the history
 	maxFindings = 100     // kept of a verification
-	readers     = 8       // objects of the history read at a time
+	readers     = 32      // small objects read at a time; each may take as long as a network does
 	verifyTime  = "20060102T150405.000Z"
 )
 
@@ -211,10 +211,20 @@ func (r *Repository) attempt(ctx context.Context, id string) (Attempt, error) {
 // does not hide the others: its backup is described by the manifest, and without
 // one its outcome is OutcomeUnknown and its error says why.
 func (r *Repository) Attempts(ctx context.Context) ([]Attempt, error) {
+	return r.AttemptsBeside(ctx, nil)
+}
+
+// AttemptsBeside is Attempts without those of some backups, whose records were read before.
+func (r *Repository) AttemptsBeside(ctx context.Context, backups []Summary) ([]Attempt, error) {
 	list, ids, err := r.history(ctx)
 	if err != nil {
 		return nil, err
 	}
+	known := map[string]bool{}
+	for i := range backups {
+		known[backups[i].ID] = true
+	}
+	ids = slices.DeleteFunc(ids, func(id string) bool { return known[id] })
 	attempts := make([]Attempt, len(ids))
 	err = each(ctx, len(ids), func(ctx context.Context, i int) (err error) {
 		attempts[i], err = r.readAttempt(ctx, list, ids[i])

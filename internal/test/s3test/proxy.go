@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -34,6 +35,7 @@ const (
 	Hang          Fault = "nothing is answered, and the connection stays"
 	HangInAnswer  Fault = "the answer stands still in the middle, and the connection stays"
 	Slow          Fault = "a few bytes at a time"
+	SlowRequest   Fault = "the request arrives with 1 MiB/s at most"
 )
 
 // Proxy stands between a client and a store, and does what it is told to a number of
@@ -50,6 +52,8 @@ type Proxy struct {
 	fault Fault
 	left  int
 	hit   int
+
+	latency atomic.Int64 // time.Duration before each request is passed on
 }
 
 // NewProxy starts a proxy in front of a server.
@@ -110,6 +114,9 @@ func (p *Proxy) Break(f Fault, n int, match func(*http.Request) bool) {
 	p.fault, p.left, p.match, p.hit = f, n, match, 0
 }
 
+// Delay makes each request from now on take so much longer.
+func (p *Proxy) Delay(d time.Duration) { p.latency.Store(int64(d)) }
+
 // Hits is how many requests have failed since Break.
 func (p *Proxy) Hits() int {
 	p.mu.Lock()
@@ -131,6 +138,7 @@ func (p *Proxy) next(r *http.Request) Fault {
 
 // ServeHTTP passes a request on, or not.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	time.Sleep(time.Duration(p.latency.Load()))
 	switch f := p.next(r); f {
 	case "":
 		p.pass.ServeHTTP(w, r)
@@ -147,6 +155,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case LoseAnswer:
 		p.pass.ServeHTTP(discard{w.Header().Clone()}, r)
 		cut(w)
+	case SlowRequest:
+		r.Body = slowBody{r.Body}
+		p.pass.ServeHTTP(w, r)
 	case CutAnswer, HangInAnswer, Slow:
 		p.pass.ServeHTTP(&half{ResponseWriter: w, p: p, r: r, fault: f}, r)
 	case Hang:
@@ -176,6 +187,15 @@ func answer(w http.ResponseWriter, status int, code string) {
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>`+code+
 		`</Code><Message>made by a test</Message></Error>`) // the client may be gone
+}
+
+// slowBody is a body that arrives slowly.
+type slowBody struct{ io.ReadCloser }
+
+func (b slowBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p[:min(len(p), 32<<10)])
+	time.Sleep(time.Duration(n) * time.Second >> 20)
+	return n, err
 }
 
 // discard takes an answer that nobody gets.
