@@ -18,6 +18,7 @@ import (
 // extracted and restored.
 func TestUseOfAChain(t *testing.T) {
 	t.Parallel()
+	anyKind(t)
 	version := newest()
 	source := mariadbtest.New(t, version, "--innodb-data-file-path=ibdata1:12M;ibdata2:12M:autoextend",
 		"--innodb-undo-tablespaces=3", "--innodb-log-file-size=64M")

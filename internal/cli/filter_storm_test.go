@@ -171,6 +171,7 @@ func wantWhole(t *testing.T, r *mariadbtest.Server) {
 // has: the restored server catches up as a replica that ignores what was left out.
 func TestFilterOracle(t *testing.T) {
 	t.Parallel()
+	anyKind(t)
 	filterOracle(t, newest())
 }
 

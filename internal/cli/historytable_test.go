@@ -37,7 +37,7 @@ func TestHistoryTableOfAReplica(t *testing.T) {
 	}](t, backupArgs(replica, repository, "--history-table")...)
 	if id := replica.MustValue(t,
 		"SELECT CONCAT(id, ' ', repository, ' ', repository_id) FROM mysql.mbk_history"); !strings.HasPrefix(id,
-		taken.ID+" "+repository+" ") {
+		taken.ID+" "+nameOf(t, repository)+" ") {
 		t.Errorf("the row is of %s, the backup is %s", id, taken.ID)
 	}
 	// Set in an option file; this attempt fails before it begins.

@@ -129,6 +129,7 @@ func (c *chained) restored(id string, args ...string) {
 // its parent for all others.
 func TestIncrement(t *testing.T) {
 	t.Parallel()
+	anyKind(t)
 	t.Log(increment(t, newest()))
 }
 
@@ -200,6 +201,7 @@ func (c *chained) wantIncrement(parent increments, args ...string) increments {
 // Which backup an increment is made of, and when none can be made.
 func TestParentOfIncrement(t *testing.T) {
 	t.Parallel()
+	onlyIn(t, "the filter of a parent cannot be read without an identity", inFolder, inS3, inSFTP)
 	c := &chained{t: t, server: mariadbtest.New(t, newest()), repository: t.TempDir()}
 	c.server.MustExec(t, statements([]string{"CREATE TABLE t (a INT)", "CREATE TABLE u (a INT)"})...)
 	full := c.wantFull("no backup yet")

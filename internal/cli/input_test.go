@@ -14,7 +14,6 @@ import (
 
 	"mbk/internal/cli"
 	"mbk/internal/repo"
-	"mbk/internal/repo/store/folder"
 	"mbk/internal/test/mariadbtest"
 )
 
@@ -473,15 +472,7 @@ func wantNoBackup(t *testing.T, repository string, attempts int) []repo.Attempt 
 	if err != nil || len(hidden) > 0 {
 		t.Errorf("left behind: %v, %v", hidden, err)
 	}
-	st, err := folder.Open(repository)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := repo.Open(t.Context(), st)
-	if err != nil {
-		t.Fatal(err)
-	}
-	all, err := r.Attempts(t.Context())
+	all, err := opened(t, repository).Attempts(t.Context())
 	if err != nil || len(all) != attempts {
 		t.Fatalf("the history has %d attempts, %v; want %d", len(all), err, attempts)
 	}

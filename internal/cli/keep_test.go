@@ -63,6 +63,7 @@ func idsOf(t *testing.T, repository string) []string {
 // A pin keeps a backup with all that it needs, and every command tells of it.
 func TestPinnedBackups(t *testing.T) {
 	t.Parallel()
+	anyKind(t)
 	at := newChains(t)
 	reason := "before the\tupgrade"
 	must(t, "pin", oldIncr, "--repo", at, "--reason", reason, "--dry-run")
@@ -119,6 +120,7 @@ func TestPinnedBackups(t *testing.T) {
 // A backup that others need is not removed without them, and a dry run removes nothing.
 func TestRemovedBackups(t *testing.T) {
 	t.Parallel()
+	anyKind(t)
 	at := newChains(t)
 	before := idsOf(t, at)
 	mbk(t, "remove", oldIncr, "--repo", at).wantRefusal(t, 2, "or all of them with --with-dependents",

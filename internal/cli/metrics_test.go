@@ -63,6 +63,7 @@ func (s scraped) want(t *testing.T, when string, want scraped) {
 }
 
 func TestMetrics(t *testing.T) {
+	onlyIn(t, "it has the free space of a file system, and a repository that the first backup makes", inFolder)
 	srv := mariadbtest.New(t, newest())
 	srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT)", "INSERT INTO d.t VALUES (1)")
 	repository, place := t.TempDir(), t.TempDir()

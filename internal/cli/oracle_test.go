@@ -53,6 +53,7 @@ func (b taken) String() string {
 // from the recorded position; then everything must be as on the source.
 func TestOracle(t *testing.T) {
 	t.Parallel()
+	anyKind(t)
 	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {
 		t.Run(version, func(t *testing.T) {
 			t.Log(oracle(t, version, profile{flush: 1, storm: 1})) // the soak flushes in all ways
@@ -64,6 +65,7 @@ func TestOracle(t *testing.T) {
 // make a tablespace out of the redo.
 func TestOracleWithLogOfBlocks(t *testing.T) {
 	t.Parallel()
+	anyKind(t)
 	t.Log(oracle(t, "10.5", profile{flush: 1, storm: 2}))
 }
 
