@@ -254,32 +254,40 @@ func (s *session) rows(ctx context.Context, text string, args ...any) ([]row, er
 	var all []row
 	err := s.do(ctx, func(ctx context.Context, c *sql.Conn) error {
 		all = nil
-		answer, err := c.QueryContext(ctx, text, args...)
-		if err != nil {
-			return err
-		}
-		defer answer.Close()
-		names, err := answer.Columns()
-		if err != nil {
-			return err
-		}
-		targets := make([]any, len(names))
-		for answer.Next() {
-			r := row{names: names, values: make([]sql.NullString, len(names))}
-			for i := range targets {
-				targets[i] = &r.values[i]
-			}
-			if err := answer.Scan(targets...); err != nil {
-				return err
-			}
-			all = append(all, r)
-		}
-		return answer.Err()
+		var err error
+		all, err = queryRows(ctx, c, text, args...)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return all, nil
+}
+
+// queryRows runs a query on a connection and returns its whole answer.
+func queryRows(ctx context.Context, c *sql.Conn, text string, args ...any) ([]row, error) {
+	var all []row
+	answer, err := c.QueryContext(ctx, text, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Close()
+	names, err := answer.Columns()
+	if err != nil {
+		return nil, err
+	}
+	targets := make([]any, len(names))
+	for answer.Next() {
+		r := row{names: names, values: make([]sql.NullString, len(names))}
+		for i := range targets {
+			targets[i] = &r.values[i]
+		}
+		if err := answer.Scan(targets...); err != nil {
+			return nil, err
+		}
+		all = append(all, r)
+	}
+	return all, answer.Err()
 }
 
 // values runs a query of one row and returns its columns.

@@ -333,10 +333,15 @@ func (f *follower) close(ctx context.Context) error {
 	f.refusals, f.unproven = 0, false
 	s, when := &f.segment, time.Unix(int64(begin.Time), 0).UTC()
 	if s.Transactions == 0 {
-		f.since, f.before, s.First = time.Now(), f.position.Clone(), when
+		f.since, f.before, s.First, s.Last = time.Now(), f.position.Clone(), when, when
 	}
 	s.Transactions++
-	s.Last = when
+	if s.First.After(when) { // a long statement has the time at which it began
+		s.First = when
+	}
+	if s.Last.Before(when) {
+		s.Last = when
+	}
 	prior, had := f.position[begin.GTID.Domain]
 	f.last = last{begin.GTID, had, prior, hash}
 	f.position.Add(begin.GTID)

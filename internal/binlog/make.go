@@ -44,10 +44,3 @@ func (f Format) artificial(kind Type, server uint32, body []byte) []byte {
 	f.Seal(b)
 	return b
 }
-
-// Place writes the offset of what follows an event in the file that a replica believes to read,
-// and the checksum that changes with it.
-func (f Format) Place(b []byte, end uint32) {
-	binary.LittleEndian.PutUint32(b[13:], end)
-	f.Seal(b)
-}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"mbk/internal/archive"
 	"mbk/internal/consolidate"
 	"mbk/internal/job"
 	"mbk/internal/repo"
@@ -69,6 +70,8 @@ func Documents() []Document {
 		{"copy", transfer.Result{}},
 		{"send", transfer.Result{}},
 		{"receive", transfer.Result{}},
+		{"archive", archive.Result{}},
+		{"archive", repo.ArchiveState{}}, // with --status
 		{"notify-test", notifyTestDocument{}},
 		{"notice", job.Notice{}}, // to programs and webhooks
 		{"config", configDocument{}},

@@ -10,9 +10,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"mbk/internal/cli/options"
 	"mbk/internal/hint"
+	"mbk/internal/moment"
 	"mbk/internal/repo"
 	"mbk/internal/restore"
 	"mbk/internal/sys/disk"
@@ -26,6 +28,7 @@ type restoreOptions struct {
 	target        string
 	mapDirs       []string
 	originalDirs  bool
+	until         string
 	noRecover     bool
 	keepOld       bool
 	galeraNode    bool
@@ -54,6 +57,8 @@ func (o *restoreOptions) bind(s *options.Set, u *ui.UI) {
 			"not into the data directory; may be repeated")
 	s.Bool(&o.originalDirs, "original-dirs",
 		"restore tables' files that lay outside of the data directory to where they were")
+	s.String(&o.until, "until", "", "go on from the end of the backup to `MOMENT`, with the archive of binary logs: "+
+		"a time, gtid:GTID, before-gtid:GTID, or end")
 	s.Bool(&o.noRecover, "no-recover", "lay the files down only; the first start of the server recovers them")
 	s.Bool(&o.keepOld, "keep-old", "move the data directory that is in the target aside, to FOLDER.old-TIME")
 	s.Bool(&o.galeraNode, "galera-node", "make it a node of the source's Galera cluster, which need not copy another one")
@@ -77,6 +82,7 @@ func restoreCommand(p *program) *command {
 		name: "restore", summary: "restore a backup into a data directory",
 		usage: "mbk restore ID|latest --repo REPO --target FOLDER\n   mbk restore --from - --target FOLDER",
 		examples: "mbk restore latest --repo /backup/db1 --target /var/lib/mysql --dry-run\n" +
+			"mbk restore latest --repo /backup/db1 --target /srv/copy --until 2026-11-30T11:59:00Z\n" +
 			"ssh db1 mbk backup --to - | mbk restore --from - --target /var/lib/mysql",
 		changes: true, arguments: "ID|latest", id: &o.id, noID: &o.from,
 		options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
@@ -122,6 +128,13 @@ func (o *restoreOptions) restore(ctx context.Context, u *ui.UI) (r restore.Optio
 		return r, usagef("%s needs the recovery, which %s leaves to the server",
 			hint.Option("upgrade"), hint.Option("no-recover"))
 	}
+	if o.until != "" {
+		until, err := moment.Parse(o.until, time.Local)
+		if err != nil {
+			return r, options.Usage(err)
+		}
+		r.Until = &until
+	}
 	if r.DirMaps, err = o.dirMaps(); err != nil {
 		return r, err
 	}
@@ -154,7 +167,7 @@ func (o *restoreOptions) restore(ctx context.Context, u *ui.UI) (r restore.Optio
 // checkStream refuses what cannot be combined with a stream.
 func (o *restoreOptions) checkStream() error {
 	var wrong []hint.Text
-	for _, name := range []string{"repo", "dry-run"} {
+	for _, name := range []string{"repo", "dry-run", "until"} {
 		if o.set.Source(name).Strength == options.ByFlag {
 			wrong = append(wrong, hint.Option(name))
 		}
@@ -238,6 +251,7 @@ func planLines(p *restore.Plan) []string {
 	if p.Mariadbd != nil {
 		lines = append(lines, fmt.Sprintf("recovery\tby %s, %s", p.Mariadbd.Path, p.Mariadbd.Version))
 	}
+	lines = append(lines, replayLines("would go on", p.Replay)...)
 	for _, f := range p.Outside {
 		lines = append(lines, "outside\t"+f.Path+" to "+f.To)
 	}
@@ -247,6 +261,24 @@ func planLines(p *restore.Plan) []string {
 	lines = append(lines, labelled("my.cnf", p.Config)...)
 	lines = append(lines, labelled("warning", p.Warnings)...)
 	lines = append(lines, labelled("note", hint.Strings(p.Notes))...)
+	return lines
+}
+
+// replayLines say to which moment a restore goes on.
+func replayLines(verb string, r *restore.Replay) []string {
+	if r == nil {
+		return nil
+	}
+	lines := []string{
+		fmt.Sprintf("%s\tto GTID %s, for %q", verb, r.To, r.Moment),
+		fmt.Sprintf("with\t%s", r),
+	}
+	if r.Last != "" {
+		lines = append(lines, fmt.Sprintf("last\tGTID %s of %s", r.Last, r.LastTime.Format(time.RFC3339)))
+	}
+	if r.Next != "" {
+		lines = append(lines, fmt.Sprintf("not any more\tGTID %s of %s", r.Next, r.NextTime.Format(time.RFC3339)))
+	}
 	return lines
 }
 
@@ -297,6 +329,7 @@ func printRestore(u *ui.UI, r *restore.Result) error {
 	} else {
 		lines = append(lines, fmt.Sprintf("recovered\tto LSN %d", r.LSN))
 	}
+	lines = append(lines, replayLines("went on", r.Replay)...)
 	if r.UpgradedTo != "" {
 		lines = append(lines, fmt.Sprintf("upgraded\tto %s, in %s", r.UpgradedTo, ui.Milliseconds(r.Elapsed.Upgrade)))
 	}

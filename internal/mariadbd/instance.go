@@ -23,6 +23,7 @@ type Instance struct {
 	Log      string      // file to which the error logs of all runs are appended
 	Buffer   int64       // bytes of InnoDB's buffer pool
 	Options  []string    // the user's own; they win
+	Grants   bool        // Serve heeds the grants in the data: statements about accounts and events need that
 	Partial  bool        // the dictionary knows tables of which there are no files
 	Known    []Known     // tables with which something was wrong before
 
@@ -41,8 +42,8 @@ type Known struct {
 func (i Instance) common(logSize int64) []string {
 	args := slices.Concat([]string{"--no-defaults"}, i.Program.args, []string{
 		"--datadir=" + i.Data,
-		"--tmpdir=" + i.beside(), // a list, whose folders are separated by colons
-		"--slave-load-tmpdir=" + i.beside(),
+		"--tmpdir=" + i.Beside(), // a list, whose folders are separated by colons
+		"--slave-load-tmpdir=" + i.Beside(),
 		"--pid-file=" + filepath.Join(i.Temp, "pid"),
 		"--skip-networking",
 		"--skip-grant-tables",
@@ -71,9 +72,9 @@ func (i Instance) common(logSize int64) []string {
 	return args
 }
 
-// beside is the folder for temporary files as seen from the data directory, in which
+// Beside is the folder for temporary files as seen from the data directory, in which
 // the server runs. Whatever a path on this machine holds, this one is plain.
-func (i Instance) beside() string {
+func (i Instance) Beside() string {
 	return "../" + filepath.Base(i.Temp)
 }
 

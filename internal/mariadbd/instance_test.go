@@ -106,7 +106,7 @@ func TestOtherServerAtTheSocket(t *testing.T) {
 	}
 	s := &Server{instance: i, process: p, log: log}
 	defer s.Close()
-	if _, err := s.connect(t.Context(), link); !errors.Is(err, stage.ErrOtherServer) {
+	if _, err := s.connect(t.Context(), link, login{}); !errors.Is(err, stage.ErrOtherServer) {
 		t.Errorf("connect = %v, want %v", err, stage.ErrOtherServer)
 	}
 }

@@ -3,6 +3,8 @@ package mariadbd
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -18,7 +20,8 @@ import (
 // Server is a private server that accepts connections. The caller calls Close, after
 // Stop if the files shall be clean.
 type Server struct {
-	SQL *stage.Server // the connections to it
+	SQL     *stage.Server // the connections to it
+	Account string        // with Instance.Grants, the account of these: "'mbk-...'@'localhost'"; drop it in the end
 
 	instance Instance
 	process  *process
@@ -43,10 +46,18 @@ func (i Instance) Serve(ctx context.Context, options ...string) (_ *Server, err 
 		return nil, err
 	}
 	args := append(i.common(i.Settings.LogSize), "--socket="+s.socket, "--max-connections=50")
+	var login login
+	if i.Grants {
+		if login, err = i.makeAccount(); err != nil {
+			return nil, err
+		}
+		s.Account = login.account()
+		args = append(args, "--skip-grant-tables=0", "--init-file="+login.file)
+	}
 	if s.process, err = start(i.command(append(args, options...)), s.log); err != nil {
 		return nil, err
 	}
-	if s.SQL, err = s.connect(ctx, s.socket); err != nil {
+	if s.SQL, err = s.connect(ctx, s.socket, login); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -57,10 +68,11 @@ func (i Instance) Serve(ctx context.Context, options ...string) (_ *Server, err 
 }
 
 // connect waits until the server lets us in.
-func (s *Server) connect(ctx context.Context, socket string) (*stage.Server, error) {
+func (s *Server) connect(ctx context.Context, socket string, login login) (*stage.Server, error) {
 	// The socket's folder belongs to the server's user, who could put a link to another
 	// server's socket there; that would let us in as root.
-	cfg := stage.Config{Protocol: stage.ProtocolSocket, Socket: socket, User: "root",
+	cfg := stage.Config{Protocol: stage.ProtocolSocket, Socket: socket, User: cmp.Or(login.user, "root"),
+		Password:    login.password,
 		ServerGroup: s.process.cmd.Process.Pid}
 	for {
 		server, err := stage.Connect(ctx, cfg)
@@ -79,6 +91,32 @@ func (s *Server) connect(ctx context.Context, socket string) (*stage.Server, err
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// login is an account that exists as long as the server runs.
+type login struct {
+	user, password string
+	file           string // with the statements that make it
+}
+
+// account returns the account as SQL writes it.
+func (l login) account() string { return "'" + l.user + "'@'localhost'" }
+
+// makeAccount writes the statements that make an account, with a random name and password, into
+// a file that the server reads when it starts.
+func (i Instance) makeAccount() (l login, err error) {
+	var random [20]byte
+	rand.Read(random[:]) // never fails
+	l.user = "mbk-" + hex.EncodeToString(random[:4])
+	l.password = "Mbk-" + hex.EncodeToString(random[4:]) + "-Z9" // which pleases who wants all kinds of characters
+	l.file = filepath.Join(i.Temp, "account.sql")
+	text := "CREATE USER " + l.account() + " IDENTIFIED BY '" + l.password + "';\n" +
+		"GRANT ALL ON *.* TO " + l.account() + " WITH GRANT OPTION;\n"
+	err = i.Owner.Do(func() error { return os.WriteFile(l.file, []byte(text), 0o600) })
+	if err != nil {
+		return l, fmt.Errorf("make an account for the private server: %w", err)
+	}
+	return l, nil
 }
 
 // Blame returns the error of the server's end, if that is why err happened, else

@@ -77,7 +77,7 @@ func (i Instance) Upgrade(ctx context.Context, tool string, tell func(line strin
 	// it has done in a file of the data directory, which may say that of this release
 	// already; so it is forced.
 	cmd := i.run(tool, "--no-defaults", "--loose-skip-ssl", "--user=root", "--protocol=socket",
-		"--socket="+s.socket, "--tmpdir="+i.beside(), "--force", "--verbose")
+		"--socket="+s.socket, "--tmpdir="+i.Beside(), "--force", "--verbose")
 	log, err := i.newLog(tell)
 	if err != nil {
 		return err

@@ -48,8 +48,8 @@ type Segment struct {
 	Before       string    `json:"before"`
 	BeforeLast   string    `json:"before_last"`
 	After        string    `json:"after"`
-	First        time.Time `json:"first"` // time of the first transaction, in seconds
-	Last         time.Time `json:"last"`  // of the last one
+	First        time.Time `json:"first"` // earliest time of a transaction, in seconds
+	Last         time.Time `json:"last"`  // latest time of one
 	Transactions int64     `json:"transactions"`
 	// LastBLAKE3 is that of the events of the last transaction, each without its flags, its place in the
 	// file and its checksum: whether a server has the same one.

@@ -9,6 +9,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"mbk/internal/datadir/filter"
+	"mbk/internal/moment"
 	"mbk/internal/repo"
 	"mbk/internal/ui/meter"
 )
@@ -69,6 +70,9 @@ type Options struct {
 	// AllowDamaged restores a backup although a verification found it damaged. It fails
 	// where it comes across damage of objects.
 	AllowDamaged bool
+	// Until has the server go on from the end of the backup to a moment, with the archive of
+	// binary logs. With repo.Latest as ID the newest backup that leads there is restored.
+	Until *moment.Moment
 	// Raw leaves recovery to the first start of the server.
 	Raw bool
 	// Upgrade brings the files to a newer release series.
@@ -92,6 +96,7 @@ const (
 	PhaseExtract = "extract" // files are written
 	PhaseRecover = "recover" // mariadbd applies the redo log
 	PhaseDrop    = "drop"    // mariadbd drops what is left out or unfinished
+	PhaseReplay  = "replay"  // mariadbd goes on to a moment after the backup
 	PhaseUpgrade = "upgrade" // mariadb-upgrade brings the tables to a newer series
 	PhasePlace   = "place"   // the result is made durable and renamed
 )

@@ -14,6 +14,7 @@ import (
 
 	"mbk/internal/hint"
 	"mbk/internal/mariadbd"
+	"mbk/internal/moment"
 	"mbk/internal/repo"
 	"mbk/internal/sys/disk"
 	"mbk/internal/sys/fsuser"
@@ -37,11 +38,13 @@ type Plan struct {
 	Upgrade       *Upgrade          `json:"upgrade,omitempty"`  // nil: the series stays, or nothing was found
 	Config        []string          `json:"config"`             // lines that the server's configuration needs
 	Outside       []OutsideFile     `json:"outside"`            // files that go outside of the data directory
+	Replay        *Replay           `json:"replay,omitempty"`   // nil: the backup is restored as it is
 	Objections    []Objection       `json:"objections"`
 	Warnings      []string          `json:"warnings"` // what may go wrong
 	Notes         []hint.Text       `json:"notes"`
 
 	opts     Options
+	path     *moment.Path // of Replay
 	chain    *repo.Chain
 	manifest *repo.Manifest // of what is restored of the backup
 	whole    bool           // all bytes of the packs are read, those that no file refers to as well
@@ -73,6 +76,10 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 		return nil, err
 	}
 	o.Preparation = o.WithDefaults()
+	path, err := o.findMoment(ctx) // which may say what backup it is
+	if err != nil {
+		return nil, err
+	}
 	chain, err := o.Repository.Chain(ctx, o.ID)
 	if err != nil {
 		return nil, err
@@ -82,6 +89,7 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	p := newPlan(o, applyFilter(m, f))
 	p.read(chain)
 	p.whole = o.Filter.Empty() // else only what is needed is read
+	p.goOn(path)
 	p.checkFilteredExternal(m)
 	p.addObjection(unmatched...)
 	if err := p.checkStanding(ctx); err != nil {

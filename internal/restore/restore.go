@@ -31,6 +31,7 @@ type Result struct {
 	Bytes      int64        `json:"bytes"`
 	Elapsed    Elapsed      `json:"elapsed"`
 	Binlog     *repo.Binlog `json:"binlog,omitempty"` // every transaction up to here is in the data
+	Replay     *Replay      `json:"replay,omitempty"` // the moment to which it was brought; Binlog is before that
 	Config     []string     `json:"config"`           // lines that the server's configuration needs
 	// Statements that make the restored server a replica: of the backup's source,
 	// or of the servers whose replica that was.
@@ -44,6 +45,7 @@ type Result struct {
 type Elapsed struct {
 	Extract int64 `json:"extract_ms"`
 	Recover int64 `json:"recover_ms"`
+	Replay  int64 `json:"replay_ms"`
 	Upgrade int64 `json:"upgrade_ms"`
 	Place   int64 `json:"place_ms"`
 	Total   int64 `json:"total_ms"`
@@ -105,6 +107,8 @@ func (p *Plan) carryOut(ctx context.Context) (*Result, error) {
 	}
 	r := p.result(b)
 	err = inOrder(ctx, []step{
+		// The log was written by a server of the source's series.
+		{&r.Elapsed.Replay, func(ctx context.Context) error { return b.replay(ctx, r) }},
 		// A newer server starts only on files that are consistent.
 		{&r.Elapsed.Upgrade, func(ctx context.Context) error { return b.upgrade(ctx, r) }},
 		// The state of a cluster is part of the data directory, and is placed with it.

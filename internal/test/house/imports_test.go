@@ -27,6 +27,8 @@ var rank = map[string]int{
 	"mbk/internal/job/report":           4,
 	"mbk/internal/cli/options":          4,
 	"mbk/internal/mariadbd":             4,
+	"mbk/internal/moment":               4,
+	"mbk/internal/primary":              2,
 	"mbk/internal/repo":                 3,
 	"mbk/stage":                         3,
 	"mbk/copier":                        2,

@@ -1,0 +1,288 @@
+package moment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sort"
+	"time"
+
+	"mbk/internal/binlog"
+	"mbk/internal/fault"
+	"mbk/internal/hint"
+	"mbk/internal/repo"
+)
+
+// UnreachableError is returned by Find for a moment to which no timeline leads.
+type UnreachableError struct {
+	Moment Moment
+	From   binlog.Position
+	Reason string
+}
+
+// Error says why.
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("the archive does not lead from %s to %q: %s", place(e.From), e.Moment.text, e.Reason)
+}
+
+// Fault says that another moment, or another backup, has to be named.
+func (e *UnreachableError) Fault() fault.Kind { return fault.Config }
+
+// Hints says where to look.
+func (e *UnreachableError) Hints() []hint.Text {
+	return []hint.Text{`"mbk archive --status" says how far the archive goes, "mbk list" which backups there are; ` +
+		`"end" is all that is archived`}
+}
+
+// place formats a position.
+func place(p binlog.Position) string {
+	if len(p) == 0 {
+		return "the beginning of the log"
+	}
+	return "GTID " + p.String()
+}
+
+// ErrTooLate is the cause of an UnreachableError if the position is after the moment: an older
+// backup may lead to it.
+var ErrTooLate = errors.New("the moment is before the end of the backup")
+
+// errElsewhere is the cause if the position is not on a timeline.
+var errElsewhere = errors.New("not on this timeline")
+
+// tooLate is an UnreachableError for ErrTooLate.
+type tooLate struct{ UnreachableError }
+
+// Unwrap returns ErrTooLate.
+func (*tooLate) Unwrap() error { return ErrTooLate }
+
+// Find finds the part of the archive that leads from a position to a moment. The newest timeline
+// that does is taken. Errors: *UnreachableError, by errors.Is ErrTooLate if an older position
+// may lead there; damage of segments that are needed, such as repo.ErrDamaged and
+// *pack.DamageError; repo.Concealed if an identity is needed.
+func Find(ctx context.Context, r *repo.Repository, m Moment, from binlog.Position) (*Path, error) {
+	all, err := r.Timelines(ctx)
+	if err != nil {
+		return nil, err
+	}
+	reason := "there is no archive"
+	var failed error
+	for i := len(all) - 1; i >= 0; i-- {
+		f := finding{r: r, m: m, from: from, t: &all[i], heads: map[int]*repo.Segment{}}
+		p, err := f.find(ctx)
+		var unreachable *UnreachableError
+		switch {
+		case err == nil:
+			return p, nil
+		case errors.Is(err, ErrTooLate):
+			return nil, err
+		case errors.As(err, &unreachable):
+			failed = err // why on the timeline that it is on
+		case errors.Is(err, errElsewhere):
+			if reason = "no timeline contains the end of the backup"; i > 0 || len(all) == 1 {
+				continue
+			}
+		default:
+			return nil, err
+		}
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	return nil, &UnreachableError{m, from, reason}
+}
+
+// finding looks for a path on one timeline.
+type finding struct {
+	r     *repo.Repository
+	m     Moment
+	from  binlog.Position
+	t     *repo.StoredTimeline
+	heads map[int]*repo.Segment
+
+	path *Path
+	walk *reading
+	done bool // the moment was found
+	seen bool // the transaction of the moment was seen before the position
+}
+
+// head returns the head of the segment with an index.
+func (f *finding) head(ctx context.Context, i int) (*repo.Segment, error) {
+	if s := f.heads[i]; s != nil {
+		return s, nil
+	}
+	s, err := f.r.Segment(ctx, f.t.ID, f.t.Segments[i].Number)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, repo.MissingSegment(f.t.ID, f.t.Segments[i].Number)
+	}
+	f.heads[i] = s
+	return s, err
+}
+
+// find looks for the path.
+func (f *finding) find(ctx context.Context) (*Path, error) {
+	if f.t.Err != nil {
+		return nil, f.t.Err
+	}
+	f.path = &Path{Timeline: f.t.ID, From: f.from, To: f.from.Clone(), r: f.r}
+	first, err := f.first(ctx)
+	if g, named := f.m.GTID(); err == nil && named && f.m.kind == kindGTID && f.from[g.Domain] == g {
+		return f.path, nil // the backup ends with it
+	}
+	if err != nil {
+		return nil, err
+	}
+	var before *repo.Segment
+	for i := first; i < len(f.t.Segments) && !f.done; i++ {
+		s, err := f.head(ctx, i)
+		if err == nil && before != nil {
+			if s.Number != before.Number+1 {
+				err = repo.MissingSegment(f.t.ID, before.Number+1)
+			} else {
+				err = s.Follows(before)
+			}
+		}
+		if err == nil {
+			err = f.segment(ctx, s)
+		}
+		if err != nil {
+			return nil, err
+		}
+		before = s
+	}
+	return f.end()
+}
+
+// first returns the index of the segment in which the position is.
+func (f *finding) first(ctx context.Context) (int, error) {
+	start, err := binlog.ParsePosition(f.t.Start)
+	if err != nil {
+		return 0, err
+	}
+	if len(f.t.Segments) == 0 {
+		if !f.from.Equal(start) {
+			return 0, errElsewhere
+		}
+		return 0, nil
+	}
+	var failed error
+	n := sort.Search(len(f.t.Segments), func(i int) bool { // the first that begins after it
+		s, err := f.head(ctx, i)
+		if err != nil {
+			failed = err
+			return true
+		}
+		before, err := binlog.ParsePosition(s.Before)
+		if err != nil {
+			failed = err
+		}
+		return !f.from.Reached(before)
+	})
+	if failed != nil {
+		return 0, failed
+	}
+	if n == 0 {
+		return 0, errElsewhere
+	}
+	s, err := f.head(ctx, n-1)
+	if err == nil {
+		f.walk, err = newReading(f.from, s)
+	}
+	return n - 1, err
+}
+
+// segment takes the next segment.
+func (f *finding) segment(ctx context.Context, s *repo.Segment) error {
+	f.path.heads = append(f.path.heads, s)
+	f.path.Segments++
+	f.path.Bytes += s.Bytes
+	f.path.Transactions += s.Transactions
+	after, err := binlog.ParsePosition(s.After)
+	if err != nil {
+		return err
+	}
+	if f.walk.met() && f.beyond(s, after) {
+		for _, g := range after {
+			f.walk.at.Add(g)
+		}
+		last, err := binlog.ParsePosition(s.BeforeLast)
+		if err != nil {
+			return err
+		}
+		for domain, g := range after {
+			if last[domain] != g {
+				f.path.Last, f.path.LastTime = g, s.Last
+			}
+		}
+		return nil
+	}
+	return scan(ctx, f.r, s, func(_ []byte, part binlog.Part, begin binlog.Begin) error {
+		if part != binlog.Opening {
+			return nil
+		}
+		return f.transaction(begin)
+	})
+}
+
+// beyond reports whether the moment is after all of a segment, as far as its head says.
+func (f *finding) beyond(s *repo.Segment, after binlog.Position) bool {
+	switch f.m.kind {
+	case kindEnd:
+		return true
+	case kindTime:
+		return s.Last.Before(f.m.time)
+	}
+	g, _ := f.m.GTID()
+	return after[g.Domain].Sequence < g.Sequence
+}
+
+// transaction looks whether the moment is before or after a transaction.
+func (f *finding) transaction(begin binlog.Begin) error {
+	g, _ := f.m.GTID()
+	this := f.m.kind != kindEnd && f.m.kind != kindTime && g == begin.GTID
+	known, ok := f.from[begin.GTID.Domain]
+	if ok && !f.walk.passed[begin.GTID.Domain] {
+		f.walk.passed[begin.GTID.Domain] = known == begin.GTID
+		f.seen = f.seen || this && (f.m.kind == kindBefore || known != g)
+		return nil
+	}
+	when := time.Unix(int64(begin.Time), 0)
+	if f.m.kind == kindTime && !when.Before(f.m.time) || f.m.kind == kindBefore && this {
+		f.path.Next, f.path.NextTime, f.done = begin.GTID, when.UTC(), true
+		return errStop
+	}
+	f.walk.at.Add(begin.GTID)
+	f.path.Last, f.path.LastTime = begin.GTID, when.UTC()
+	if f.m.kind == kindGTID && this {
+		f.done = true
+		return errStop
+	}
+	return nil
+}
+
+// end makes the path of what was found.
+func (f *finding) end() (*Path, error) {
+	unreachable := UnreachableError{Moment: f.m, From: f.from}
+	if f.walk != nil {
+		if !f.walk.met() {
+			return nil, errElsewhere
+		}
+		f.path.To = f.walk.at
+	}
+	g, named := f.m.GTID()
+	switch at, known := f.from[g.Domain]; {
+	case f.done, f.m.kind == kindEnd:
+		return f.path, nil
+	case f.seen, named && known && at.Sequence >= g.Sequence:
+		unreachable.Reason = "it is before the end of the backup"
+		return nil, &tooLate{unreachable}
+	case f.m.kind == kindTime:
+		unreachable.Reason = fmt.Sprintf("the archive ends with %s", place(f.path.To))
+		if !f.path.LastTime.IsZero() {
+			unreachable.Reason += " of " + f.path.LastTime.UTC().Format(time.RFC3339)
+		}
+		return nil, &unreachable
+	}
+	unreachable.Reason = fmt.Sprintf("%s is not in the timeline %s, which goes on to %s", g, f.t.ID, place(f.path.To))
+	return nil, &unreachable
+}
