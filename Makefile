@@ -49,7 +49,7 @@ demo: build server ## the main job on a throw-away server of this machine's Mari
 	go run ./internal/test/demo "$(CURDIR)/mbk"
 
 bench: build ## mbk and mariadb-backup in turn, into docs/benchmarks.md; BENCH="-size 1GiB -rounds 5"
-	@for p in sysbench zstd lz4; do command -v $$p >/dev/null || { \
+	@for p in sysbench zstd lz4 rclone; do command -v $$p >/dev/null || { \
 	  echo "==> Installing $$p from the package manager"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$p >/dev/null; }; done
 	go run ./internal/test/bench -mbk "$(CURDIR)/mbk" -docs docs $(BENCH)

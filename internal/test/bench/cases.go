@@ -37,6 +37,9 @@ func dataSets() []dataSet {
 			{"zstd", "Full backup, zstd level 1", nil, backups("zstd")},
 			{"s2", "Full backup, s2 and lz4", nil, backups("s2")},
 			{"s3-zstd", "Full backup into an object store (versitygw on loopback), zstd level 1", nil, intoStore("zstd")},
+			{"s3-restore", "Restore of a zstd backup from an object store and from a folder", storeBefore, fromStore},
+			{"s3-threads", "Full backup into an object store by 16 threads in parts of 16 MiB, zstd level 1", nil,
+				intoStoreWide},
 			{"encrypted", "Full backup, zstd level 1, encrypted and not", nil, encrypted},
 			{"stalls", "Longest stalls of other clients, idle server, not compressed", nil, stalls},
 			{"restore", "Restore of a zstd backup, to a server that answers", restoreBefore, restores},
@@ -88,6 +91,7 @@ type caseRun struct {
 	files    fileList
 	folders  int     // made so far
 	fromMbk  string  // a repository with a zstd backup
+	store    string  // a folder of an object store with a zstd backup
 	fromPeer string  // a zstd stream of mariadb-backup, or a folder with its files
 	fullOf   string  // a repository with a full backup of the state of a chain
 	full     int64   // bytes of mbk's full backup
@@ -122,7 +126,7 @@ func (x *caseRun) folder() (string, error) {
 // clean removes what lasted for the whole case.
 func (x *caseRun) clean() error {
 	var err error
-	for _, path := range []string{x.fromMbk, x.fromPeer, x.fullOf} {
+	for _, path := range []string{x.fromMbk, x.store, x.fromPeer, x.fullOf} {
 		if path != "" {
 			err = errors.Join(err, os.RemoveAll(path))
 		}
@@ -284,7 +288,7 @@ func restores(x *caseRun) []contender {
 	return []contender{
 		{"mbk", func(ctx context.Context, dir string) (figures, error) {
 			target := filepath.Join(dir, "data")
-			u, err := pipe(ctx, "", x.mbkRestore(target))
+			u, err := pipe(ctx, "", x.mbkRestore(x.fromMbk, target))
 			if err != nil {
 				return nil, err
 			}
@@ -314,8 +318,8 @@ func restores(x *caseRun) []contender {
 	}
 }
 
-func (x *caseRun) mbkRestore(target string, more ...string) []string {
-	args := []string{x.bench.mbk, "restore", "latest", "--repo", x.fromMbk, "--target", target,
+func (x *caseRun) mbkRestore(repository, target string, more ...string) []string {
+	args := []string{x.bench.mbk, "restore", "latest", "--repo", repository, "--target", target,
 		"--mariadbd", x.bench.dist.Program("mariadbd"), "--owner", strconv.Itoa(os.Getuid()), "--no-defaults", "--quiet"}
 	return append(args, more...)
 }
@@ -347,7 +351,7 @@ func verifies(x *caseRun) []contender {
 			return u.figures(), err
 		}},
 		{"mbk restore --no-recover", func(ctx context.Context, dir string) (figures, error) {
-			u, err := pipe(ctx, "", x.mbkRestore(filepath.Join(dir, "data"), "--no-recover"))
+			u, err := pipe(ctx, "", x.mbkRestore(x.fromMbk, filepath.Join(dir, "data"), "--no-recover"))
 			return u.figures(), err
 		}},
 	}

@@ -201,7 +201,7 @@ func chains(x *caseRun) []contender {
 	restore := func(repository *string) func(ctx context.Context, dir string) (figures, error) {
 		return func(ctx context.Context, dir string) (figures, error) {
 			target := filepath.Join(dir, "data")
-			args := x.mbkRestore(target)
+			args := x.mbkRestore(x.fromMbk, target)
 			for i := range args {
 				if args[i] == "--repo" {
 					args[i+1] = *repository
@@ -240,7 +240,7 @@ func consolidations(x *caseRun) []contender {
 		}},
 		{"mbk restore", func(ctx context.Context, dir string) (figures, error) {
 			target := filepath.Join(dir, "data")
-			u, err := pipe(ctx, "", x.mbkRestore(target))
+			u, err := pipe(ctx, "", x.mbkRestore(x.fromMbk, target))
 			if err != nil {
 				return nil, err
 			}

@@ -4,8 +4,8 @@
 // measures what the machine itself can do with the same bytes.
 //
 // The results go to the standard output as a table, to docs/benchmarks.json, and
-// from there to docs/benchmarks.md. "bench -h" lists the flags. The programs zstd, lz4
-// and sysbench must be installed; mariadb-backup and mbstream come with the server.
+// from there to docs/benchmarks.md. "bench -h" lists the flags. The programs zstd, lz4,
+// sysbench and rclone must be installed; mariadb-backup and mbstream come with the server.
 package main
 
 import (

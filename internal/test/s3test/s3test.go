@@ -76,7 +76,7 @@ func Run(ctx context.Context, dir string) (s *Server, err error) {
 		return nil, err
 	}
 	text := "[default]\naws_access_key_id = " + AccessKey + "\naws_secret_access_key = " + SecretKey + "\n"
-	err = errors.Join(os.MkdirAll(filepath.Join(s.Dir, Bucket), 0o700), os.Mkdir(s.versions, 0o700),
+	err = errors.Join(os.MkdirAll(filepath.Join(s.Dir, Bucket), 0o700), os.MkdirAll(s.versions, 0o700),
 		os.WriteFile(s.CredentialsFile, []byte(text), 0o600))
 	if err != nil {
 		return nil, err
