@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -742,4 +743,45 @@ func TestFull(t *testing.T) {
 			t.Errorf("%s: %v", code, err)
 		}
 	}
+}
+
+// BenchmarkPut writes packs of 256 MiB as the copier does. ms-cpu is what it costs this
+// process, the store not counted.
+func BenchmarkPut(b *testing.B) {
+	server, err := s3test.Run(b.Context(), b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer server.Kill()
+	o := Options{Endpoint: server.Endpoint(), AllowHTTP: true, CredentialsFile: server.CredentialsFile}
+	s, err := Open(b.Context(), "s3://"+s3test.Bucket+"/bench", o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	piece, pieces := content(512<<10), 512
+	b.SetBytes(int64(len(piece) * pieces))
+	before := cpuTime(b)
+	for b.Loop() {
+		err := s.Put(b.Context(), "x", func(w io.Writer) error {
+			for range pieces {
+				if _, err := w.Write(piece); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64((cpuTime(b)-before).Milliseconds())/float64(b.N), "ms-cpu/op")
+}
+
+// cpuTime is what this process has used so far.
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
