@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"mbk/internal/cli/options"
@@ -47,6 +48,9 @@ func runConsolidate(ctx context.Context, o *consolidateOptions, u *ui.UI) error 
 		return err
 	}
 	defer release()
+	if err := errors.Join(o.retainable(), r.Writable(ctx)); err != nil && !o.dryRun {
+		return err
+	}
 	shown := u.NewProgress()
 	result, err := consolidate.Run(ctx, consolidate.Options{
 		Repository: r, ID: o.id, Tool: tool(), Workers: o.threads, DryRun: o.dryRun,

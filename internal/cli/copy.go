@@ -23,7 +23,7 @@ type copyOptions struct {
 
 func (o *copyOptions) bind(s *options.Set, u *ui.UI) {
 	o.repository.bind(s, u)
-	o.to.bindTarget(s, u, "copy to the repository in `FOLDER`, or at s3://... or sftp://...")
+	o.to.bindTarget(s, u, "copy to the repository `REPO`: a folder, s3://..., sftp://... or a name")
 	s.Bool(&o.all, "all", "copy all backups that the other repository does not have")
 	s.Bool(&o.dryRun, "dry-run", "print what would be copied, change nothing")
 	o.repository.bindIdentities(s)

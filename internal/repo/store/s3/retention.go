@@ -94,7 +94,7 @@ func (s *Store) RetainedUntil(ctx context.Context, name string) (time.Time, erro
 // question cannot.
 func (s *Store) retains(ctx context.Context) (bool, error) {
 	var enabled string
-	err := s.retry(ctx, s.limits.patience, func(ctx context.Context) error {
+	err := s.retry(ctx, s.limits.opening, func(ctx context.Context) error {
 		return s.within(ctx, s.limits.answer, func(w *watch) (err error) {
 			enabled, _, _, _, err = s.client.GetObjectLockConfig(w.ctx, s.bucket)
 			return err
