@@ -88,8 +88,7 @@ func (o *repository) bindPlace(s *options.Set) {
 }
 
 // repositoryUsage describes the option that names a repository.
-const repositoryUsage = "`REPO` holds this server's backups: a folder, s3://BUCKET/PREFIX, sftp://USER@HOST/PATH, " +
-	"or a name from an option file"
+const repositoryUsage = "`REPO` holds the backups: a folder, s3://BUCKET/PREFIX, sftp://USER@HOST/PATH or a name"
 
 // bindTarget adds the option of a second repository, which is written to.
 func (o *repository) bindTarget(s *options.Set, u *ui.UI, usage string) {

@@ -30,10 +30,10 @@ func (o *sendOptions) bind(s *options.Set, u *ui.UI) {
 func sendCommand(p *program) *command {
 	var o sendOptions
 	return &command{
-		name: "send", summary: "write a stored backup, with those that it needs, as a stream to standard output",
+		name: "send", summary: "write a stored backup as a stream to standard output",
 		usage: "mbk send ID|latest --repo REPO [--since ID]",
-		examples: "mbk send latest --repo /backup/db1 | ssh backuphost mbk receive --repo /backup/db1\n" +
-			"mbk send latest --repo /backup/db1 | mbk restore --from - --target /var/lib/mysql",
+		examples: "mbk send latest --repo /backup/db1 | ssh host2 mbk receive --repo /backup/db1\n" +
+			"mbk send latest --repo /db1 | mbk restore --from - --target /var/lib/mysql",
 		changes: true, arguments: "ID|latest", id: &o.id, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run: func(ctx context.Context) error { return runSend(ctx, &o, p.ui) },
 	}

@@ -19,7 +19,7 @@ func TestNameOf(t *testing.T) {
 			t.Errorf("nameOf(%q) = %q, want %q", group, got, want)
 		}
 	}
-	for _, group := range []string{"mbk", "mbk-backup", "mbk-repo x", "client", "", " ", "mysqld mbk repo=x", "mbkrepo=x"} {
+	for _, group := range []string{"mbk", "mbk-backup", "mbk-repo x", "client", "", " ", "mysqld mbk repo=x", "mbkrepo"} {
 		if isNamed(group) {
 			t.Errorf("isNamed(%q) = true", group)
 		}
