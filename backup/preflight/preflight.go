@@ -163,7 +163,8 @@ func check(ctx context.Context, o Options, sample time.Duration) (_ *Report, err
 	}
 	r.checkDescriptors()
 	for _, check := range []func(context.Context, Options) error{
-		r.checkRepository, r.checkSource, r.checkParent, r.checkSpace, r.checkSpool, r.checkClock, r.checkObstacles,
+		r.checkRepository, r.checkSource, r.checkParent, r.checkSpace, r.checkSpool, r.checkBinlog, r.checkClock,
+		r.checkObstacles,
 	} {
 		if err := check(ctx, o); err != nil {
 			return nil, err

@@ -10,6 +10,7 @@ import (
 	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/internal/ui"
+	"mbk/internal/ui/printable"
 )
 
 type expireOptions struct {
@@ -99,6 +100,13 @@ func printPlan(u *ui.UI, plan repo.Plan, dry bool) error {
 			verb = "removed"
 		}
 		lines = append(lines, planLine(verb, &s.Summary, s.Reasons))
+	}
+	if plan.Segments > 0 {
+		verb := "removed"
+		if dry {
+			verb = "would remove"
+		}
+		lines = append(lines, verb+"\tarchive\t"+printable.Count(plan.Segments, "segment")+"\tall backups are newer")
 	}
 	return u.Rows(lines)
 }

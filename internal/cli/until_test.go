@@ -5,12 +5,17 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"mbk/internal/binlog"
+	"mbk/internal/moment"
+	"mbk/internal/repo"
+	"mbk/internal/repo/store/folder"
 	"mbk/internal/test/mariadbtest"
 )
 
@@ -116,22 +121,22 @@ func restoreUntil(t *testing.T, version string) {
 		t.Fatalf("only %d transactions after the backup", len(after))
 	}
 	some := []string{"gtid:" + after[rand.IntN(len(after))], "before-gtid:" + after[rand.IntN(len(after)-5)+5]}
-	for i, moment := range []string{some[rand.IntN(2)], "end"} {
+	for i, to := range []string{some[rand.IntN(2)], "end"} {
 		target := filepath.Join(t.TempDir(), fmt.Sprint("restored", i))
-		args := append(restoreArgs("latest", repository, target), "--until", moment)
+		args := append(restoreArgs("latest", repository, target), "--until", to)
 		plan := document[untilDocument](t, append(args, "--dry-run")...)
 		got := document[untilDocument](t, args...)
 		if got.Replay != plan.Replay || got.ID != b.ID || got.Replay.From != b.Binlog.GTID ||
-			i == 0 && "gtid:"+got.Replay.Last != moment && "before-gtid:"+got.Replay.Next != moment {
-			t.Errorf("to %s: %+v, the plan was %+v", moment, got, plan)
+			i == 0 && "gtid:"+got.Replay.Last != to && "before-gtid:"+got.Replay.Next != to {
+			t.Errorf("to %s: %+v, the plan was %+v", to, got, plan)
 		}
 		wantAsReplica(t, source, target, version, got.Replay.To)
 	}
-	for moment, code := range map[string]int{"gtid:0-1-999999": 2, "gtid:0-1-1": 2, "2020-01-01T00:00:00Z": 2,
+	for to, code := range map[string]int{"gtid:0-1-999999": 2, "gtid:0-1-1": 2, "2020-01-01T00:00:00Z": 2,
 		"2099-01-01T00:00:00Z": 2, "tomorrow": 2} {
-		o := mbk(t, append(restoreArgs("latest", repository, filepath.Join(t.TempDir(), "none")), "--until", moment)...)
+		o := mbk(t, append(restoreArgs("latest", repository, filepath.Join(t.TempDir(), "none")), "--until", to)...)
 		if o.code != code {
-			t.Errorf("to %s: exit code %d, want %d: %s", moment, o.code, code, o.stderr)
+			t.Errorf("to %s: exit code %d, want %d: %s", to, o.code, code, o.stderr)
 		}
 	}
 }
@@ -179,4 +184,99 @@ func wantAsReplica(t *testing.T, source *mariadbtest.Server, target, version, po
 	if err := errors.Join(restored.Close(), replica.Close(), os.RemoveAll(target)); err != nil {
 		t.Error(err)
 	}
+}
+
+// The service is killed at random moments and goes on: no transaction is missing, and none is there
+// twice. What the commands around it say of an archive is true, and what no backup needs goes.
+func TestArchiveKilled(t *testing.T) {
+	t.Parallel()
+	program := built(t)
+	source := mariadbtest.New(t, mariadbtest.Some(t, "10.5", "10.11", "11.8")[0])
+	source.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT AUTO_INCREMENT PRIMARY KEY, b TEXT)")
+	repository := t.TempDir()
+	connection := []string{"--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet"}
+	for range 5 {
+		cmd := exec.Command(program, append([]string{"archive", "--every", "1s"}, connection...)...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		end := time.Now().Add(time.Duration(500+rand.IntN(2500)) * time.Millisecond)
+		for i := 0; time.Now().Before(end); i++ {
+			source.MustExec(t, fmt.Sprintf("SET gtid_domain_id=%d", i%2), "INSERT INTO d.t (b) VALUES (REPEAT('x', 500))")
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // it was killed
+	}
+	archiving(t, source, repository)
+	want := loggedSince(t, source, "")
+	if got := archivedIn(t, repository); !slices.Equal(got, want) {
+		t.Errorf("%d transactions are archived, the server has %d", len(got), len(want))
+	}
+	if o := must(t, "archive", "--status", "--repo", repository); !strings.Contains(o.stdout, "running      no") ||
+		!strings.Contains(o.stdout, source.MustValue(t, "SELECT @@gtid_binlog_pos")) {
+		t.Errorf("status: %s", o.stdout)
+	}
+	if o := must(t, append([]string{"check"}, connection...)...); !strings.Contains(o.stdout, "binlog") {
+		t.Errorf("check: %s", o.stdout)
+	}
+
+	// Another history is a gap, until a backup was taken after it.
+	source.MustExec(t, "RESET MASTER", "INSERT INTO d.t (b) VALUES (1)")
+	if o := mbk(t, append([]string{"archive", "--once"}, connection...)...); o.code != 1 ||
+		!strings.Contains(o.stderr, "another history") {
+		t.Errorf("after RESET MASTER: %d: %s", o.code, o.stderr)
+	}
+	if o := mbk(t, "archive", "--status", "--repo", repository); o.code != 1 {
+		t.Errorf("status after a gap: %d: %s", o.code, o.stdout)
+	}
+	if o := must(t, "metrics", "--repo", repository); !strings.Contains(o.stdout, "mbk_archive_gap{") ||
+		!strings.Contains(o.stdout, "} 1\n# HELP mbk_archive_segments") {
+		t.Errorf("metrics: %s", o.stdout)
+	}
+	time.Sleep(time.Second)
+	must(t, append([]string{"backup"}, connection...)...)
+	must(t, "archive", "--status", "--repo", repository)
+	plan := document[struct {
+		Segments int `json:"segments"`
+	}](t, "expire", "--repo", repository, "--keep-last", "1")
+	all, err := filepath.Glob(filepath.Join(repository, "binlog", "*", "*"))
+	if err != nil || plan.Segments < 2 || len(all) != 2 {
+		t.Errorf("%d segments expired, left: %v, %v", plan.Segments, all, err)
+	}
+}
+
+// archivedIn lists the transactions of the newest timeline of a repository, in their order.
+func archivedIn(t *testing.T, repository string) []string {
+	t.Helper()
+	st, err := folder.Open(repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := repo.Open(t.Context(), st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := moment.Parse("end", time.UTC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := moment.Find(t.Context(), r, end, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	var c binlog.Cutter
+	_, err = path.Send(t.Context(), nil, func(event []byte) error {
+		part, _, err := c.Next(event)
+		if begin, _ := c.Begun(); part == binlog.Closing {
+			list = append(list, begin.GTID.String())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -81,10 +83,15 @@ func (r *Repository) Expire(ctx context.Context, p Policy, o ExpireOptions) (Pla
 				return err
 			}
 		}
-		if err := r.markRetained(ctx, &plan); err != nil || o.DryRun || plan.HeldBack != "" {
+		if err := r.markRetained(ctx, &plan); err != nil || plan.HeldBack != "" {
 			return err
 		}
-		return r.remove(ctx, &plan)
+		if !o.DryRun {
+			if err := r.remove(ctx, &plan); err != nil {
+				return err
+			}
+		}
+		return r.pruneFor(ctx, &plan, o.DryRun)
 	})
 	if err != nil {
 		return plan, fmt.Errorf("expire: %w", err)
@@ -106,6 +113,31 @@ func (r *Repository) markRetained(ctx context.Context, plan *Plan) error {
 		}
 	}
 	return nil
+}
+
+// pruneFor removes what no backup that stays needs of the archive of binary logs.
+func (r *Repository) pruneFor(ctx context.Context, plan *Plan, dryRun bool) error {
+	var oldest time.Time
+	stays := func(s *Summary) {
+		if oldest.IsZero() || s.Started.Before(oldest) {
+			oldest = s.Started
+		}
+	}
+	for i := range plan.Keep {
+		stays(&plan.Keep[i].Summary)
+	}
+	for i := range plan.Remove {
+		if u := &plan.Remove[i]; u.RetainedUntil != nil || !dryRun && !slices.Contains(plan.Removed, u.ID) {
+			stays(&u.Summary)
+		}
+	}
+	names, err := r.PruneArchive(ctx, oldest, dryRun)
+	for _, name := range names {
+		if strings.HasSuffix(name, segmentSuffix) {
+			plan.Segments++
+		}
+	}
+	return err
 }
 
 // keepable lists the backups with all that says what may be removed: parents and pins.

@@ -48,6 +48,9 @@ type Plan struct {
 
 	HeldBack   string   `json:"held_back,omitempty"` // why nothing is removed although the policy does not keep it
 	NotRemoved []string `json:"not_removed"`         // what could not be removed, and why
+	// Segments are parts of the archive of binary logs that no backup needs: they were removed, or
+	// in a dry run would be.
+	Segments int `json:"segments"`
 }
 
 // Kept is a backup that stays, and why.

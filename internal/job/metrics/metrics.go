@@ -3,6 +3,7 @@ package metrics
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -33,6 +34,9 @@ func Of(ctx context.Context, r *repo.Repository, version string) ([]prom.Family,
 	m.full(backups)
 	m.proofs(proofs)
 	m.backups(backups)
+	if err := m.archive(ctx, r); err != nil {
+		return nil, err
+	}
 	unfinished, err := r.Unfinished(ctx)
 	if err != nil {
 		return nil, err
@@ -241,4 +245,29 @@ func (m *meter) backups(all []repo.Summary) {
 		"Backups in the repository that are known to be damaged, that need a damaged or missing one, "+
 			"or that this user cannot read.", float64(damaged))
 	m.gauge("mbk_repository_pinned_backups", "Backups in the repository that are pinned.", float64(pinned))
+}
+
+// archive adds the metrics of the archive of binary logs, if there is one. One whose end cannot
+// be read is a gap.
+func (m *meter) archive(ctx context.Context, r *repo.Repository) error {
+	a, err := r.ArchiveState(ctx)
+	damaged := errors.Is(err, repo.ErrDamaged)
+	switch {
+	case damaged:
+		a = &repo.ArchiveState{}
+	case err != nil:
+		return err
+	case a.Timeline == "" && !a.Running:
+		return nil
+	}
+	m.gauge("mbk_archive_running", "Whether the binary log is being archived now.", truth(a.Running))
+	m.gauge("mbk_archive_last_stored_timestamp_seconds",
+		"When the newest segment of the archive of binary logs was stored; 0 if there is none.", unix(a.LastStored))
+	m.gauge("mbk_archive_last_event_timestamp_seconds",
+		"Time of the newest transaction in the archive of binary logs; 0 if there is none.", unix(a.LastEvent))
+	m.gauge("mbk_archive_gap", "Whether something may be missing before the newest timeline of the archive and no "+
+		"backup was taken since, or the end of the archive is damaged.", truth(a.Gap != "" || damaged))
+	m.gauge("mbk_archive_segments", "Segments of the archive of binary logs.", float64(a.Segments))
+	m.gauge("mbk_archive_stored_bytes", "Bytes that these take in the repository.", float64(a.Bytes))
+	return nil
 }
