@@ -44,6 +44,9 @@ func TestMain(m *testing.M) {
 	if err == nil {
 		err = os.Setenv("PATH", folder+":"+os.Getenv("PATH"))
 	}
+	if self, failed := os.Executable(); failed == nil {
+		err = errors.Join(err, os.Setenv("MBK_TEST_PROGRAM", self))
+	}
 	if err != nil {
 		panic(err)
 	}

@@ -138,6 +138,9 @@ func soakCases() []soaked {
 		{name: "prepared and open transactions", run: one(preparedAndOpen)},
 		{name: "replica as the source", run: one(replicated)},
 		{name: "Galera node", run: one(galeraNode)},
+		{name: "Galera state transfer", run: one(func(t *testing.T, version string) string {
+			return stateTransfer(t, version, 3)
+		})},
 		{name: "frozen server", run: one(frozenServer)},
 		{name: "mbk killed 50 times", local: true, run: killedOften},
 		{name: "mbk killed 20 times and continued", local: true, run: func(t *testing.T, version string, round int) string {

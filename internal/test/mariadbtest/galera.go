@@ -16,7 +16,7 @@ func GaleraArgs(d Dist, join string) (args []string, address string, err error) 
 	}
 	var ports [2]int
 	for i := range ports {
-		if ports[i], err = freePort(); err != nil {
+		if ports[i], err = FreePort(); err != nil {
 			return nil, "", fmt.Errorf("find a port for Galera: %w", err)
 		}
 	}

@@ -104,7 +104,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, fmt.Errorf("start server: %w", err)
 	}
 	if o.Network {
-		if s.Port, err = freePort(); err != nil {
+		if s.Port, err = FreePort(); err != nil {
 			return nil, fmt.Errorf("start server: %w", err)
 		}
 	}
@@ -401,8 +401,8 @@ func socketPath(dir string) string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("mbk-%d-%x.sock", os.Getpid(), time.Now().UnixNano()))
 }
 
-// freePort finds a TCP port that nobody uses at the moment.
-func freePort() (int, error) {
+// FreePort finds a TCP port that nobody uses at the moment.
+func FreePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
