@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -310,9 +311,60 @@ func TestStreamBreaks(t *testing.T) {
 	})
 	t.Run("and then one succeeds", func(t *testing.T) {
 		pipe(t, streaming(srv), receive).must(t)
-		must(t, "verify", "latest", "--repo", repository, "--quiet")
 		wantNothingLeft(t, repository, 1)
 	})
+	t.Run("the receiver stands still while the server writes its log several times over", func(t *testing.T) {
+		testStandstill(t, srv, repository)
+	})
+}
+
+// testStandstill takes a backup of which nothing is read until the server has written three times
+// what its redo log holds.
+func testStandstill(t *testing.T, srv *mariadbtest.Server, repository string) {
+	const capacity = 16 << 20 // the least that the server's buffer for the log allows
+	srv.MustExec(t, fmt.Sprintf("SET GLOBAL innodb_log_file_size=%d", capacity))
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := launchInto(t, command(t, streaming(srv, "--compress", "none", "--json")...), w)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before, since := 0, time.Now()
+	until(t, "full pipe", func() bool {
+		n, err := unix.IoctlGetInt(int(r.Fd()), unix.TIOCINQ)
+		if err != nil || n != before {
+			before, since = n, time.Now()
+		}
+		return before > 32<<10 && time.Since(since) > 2*time.Second
+	})
+	lsn := func() int {
+		n, err := strconv.Atoi(srv.MustValue(t, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS "+
+			"WHERE VARIABLE_NAME = 'INNODB_LSN_CURRENT'"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for begun := lsn(); lsn() < begun+3*capacity; {
+		srv.MustExec(t, "UPDATE d.t SET n = n + 1")
+	}
+	cmd := command(t, "receive", "--repo", repository, "--quiet")
+	cmd.Stdin = r
+	to := launch(t, cmd)
+	_ = r.Close() // the receiver has it
+	if o := from.wait(t, 5*time.Minute); o.code != 0 {
+		t.Fatalf("the backup exits %d: %s", o.code, o.stderr)
+	}
+	if o := to.wait(t, 5*time.Minute); o.code != 0 {
+		t.Fatalf("the receiver exits %d: %s", o.code, o.stderr)
+	}
+	var b taken
+	if err := json.Unmarshal(from.stderr.Bytes(), &b); err != nil || b.RedoBytes < 3*capacity {
+		t.Errorf("the backup has %d bytes of redo (%v)", b.RedoBytes, err)
+	}
+	must(t, "verify", b.ID, "--repo", repository, "--quiet")
 }
 
 func TestStreamCalls(t *testing.T) {
