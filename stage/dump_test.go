@@ -103,3 +103,32 @@ func TestDump(t *testing.T) {
 		}
 	})
 }
+
+// What the manual says that an account needs for an archive is enough, and what is said of one
+// that lacks it names it.
+func TestDumpNeedsLittle(t *testing.T) {
+	onEach(t, func(t *testing.T, srv *mariadbtest.Server) {
+		srv.MustExec(t, "CREATE USER little@localhost IDENTIFIED BY 'word'",
+			"GRANT BINLOG MONITOR, REPLICATION SLAVE, SLAVE MONITOR ON *.* TO little@localhost",
+			"CREATE USER less@localhost IDENTIFIED BY 'word'", "GRANT BINLOG MONITOR, SLAVE MONITOR ON *.* TO less@localhost")
+		for user, enough := range map[string]bool{"little": true, "less": false} {
+			s, err := stage.Connect(t.Context(), stage.Config{Socket: srv.Socket, User: user, Password: "word"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			source, err := s.LogSource(t.Context())
+			if err == nil {
+				_, err = s.OldestLog(t.Context())
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", user, err)
+			}
+			got := dumpAll(t, s, nil)
+			if enough && (got.err != io.EOF || !got.position.Equal(source.Position)) ||
+				!enough && !errors.Is(got.err, stage.ErrPrivilege) {
+				t.Errorf("%s: %+v", user, got)
+			}
+		}
+	}, "--log-slave-updates=OFF")
+}
