@@ -129,7 +129,7 @@ func (m schemaMaker) schema(typ reflect.Type, path string, omitted bool) map[str
 	switch {
 	case typ == reflect.TypeFor[time.Time]():
 		return map[string]any{"type": "string", "format": "date-time"}
-	case typ.Implements(reflect.TypeFor[encoding.TextMarshaler]()):
+	case typ.Kind() != reflect.Pointer && typ.Implements(reflect.TypeFor[encoding.TextMarshaler]()):
 		return map[string]any{"type": "string"}
 	}
 	switch typ.Kind() {
