@@ -82,7 +82,7 @@ func restoreCommand(p *program) *command {
 		name: "restore", summary: "restore a backup into a data directory",
 		usage: "mbk restore ID|latest --repo REPO --target FOLDER\n   mbk restore --from - --target FOLDER",
 		examples: "mbk restore latest --repo /backup/db1 --target /var/lib/mysql --dry-run\n" +
-			"mbk restore latest --repo /backup/db1 --target /srv/copy --until 2026-11-30T11:59:00Z\n" +
+			"mbk restore latest --repo /db1 --target /x --until 2026-11-30T11:59:00Z\n" +
 			"ssh db1 mbk backup --to - | mbk restore --from - --target /var/lib/mysql",
 		changes: true, arguments: "ID|latest", id: &o.id, noID: &o.from,
 		options: bind(func(s *options.Set) { o.bind(s, p.ui) }),

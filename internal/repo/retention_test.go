@@ -70,7 +70,8 @@ func TestRetentionFailsAtEveryPoint(t *testing.T) {
 	for n := 0; ; n++ {
 		mem := storetest.NewMem()
 		repotest.Chains(t, mem, [2]string{full})
-		failing := storetest.FailAt(storetest.NewRetaining(mem, time.Hour, repo.Retainable), n)
+		retaining := storetest.NewRetaining(mem, time.Hour, repo.Retainable)
+		failing := storetest.FailAt(retaining, n)
 		r, err := repo.Open(t.Context(), failing)
 		if err == nil {
 			var release func() error
@@ -90,7 +91,7 @@ func TestRetentionFailsAtEveryPoint(t *testing.T) {
 				continue
 			}
 			for _, o := range list {
-				if until, _ := mem.RetainedUntil(t.Context(), o.Name); until.IsZero() {
+				if until, _ := retaining.RetainedUntil(t.Context(), o.Name); until.IsZero() {
 					t.Errorf("point %d: %s is listed, and %s is not retained", n, id, o.Name)
 				}
 			}
