@@ -280,3 +280,46 @@ func archivedIn(t *testing.T, repository string) []string {
 	}
 	return list
 }
+
+// A server whose files and log are encrypted, into an encrypted repository: archived without an
+// identity, and restored with one to the second before a mistake.
+func TestRestoreUntilEncrypted(t *testing.T) {
+	t.Parallel()
+	keys, err := mariadbtest.EncryptionArgs(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := append(keys, "--encrypt-binlog=ON", "--innodb-encrypt-log=OFF") // the redo log is another matter
+	version := mariadbtest.Some(t, "10.5", "10.11", "11.8")[0]
+	source := mariadbtest.New(t, version, args...)
+	identity, recipient := newIdentity(t)
+	repository := newEncrypted(t, recipient)
+	source.MustExec(t, "CREATE DATABASE zebraledger", "CREATE TABLE zebraledger.t (a INT PRIMARY KEY)")
+	must(t, "backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet")
+	time.Sleep(1100 * time.Millisecond) // the log has whole seconds
+	source.MustExec(t, "INSERT INTO zebraledger.t VALUES (1), (2)")
+	time.Sleep(1100 * time.Millisecond)
+	mistake := time.Now().UTC().Truncate(time.Second)
+	source.MustExec(t, "DROP TABLE zebraledger.t")
+	archiving(t, source, repository)
+
+	target := filepath.Join(t.TempDir(), "restored")
+	to := append(restoreArgs("latest", repository, target), "--until", mistake.Format(time.RFC3339Nano))
+	if o := mbk(t, to...); o.code != 2 {
+		t.Errorf("without an identity: exit code %d: %s", o.code, o.stderr)
+	}
+	must(t, append(to, "--identity", identity)...)
+	restored := mariadbtest.Open(t, version, target, args...)
+	if n := restored.MustValue(t, "SELECT COUNT(*) FROM zebraledger.t"); n != "2" {
+		t.Errorf("%s rows, want 2", n)
+	}
+	segments, err := filepath.Glob(filepath.Join(repository, "binlog", "*", "*"))
+	if err != nil || len(segments) < 2 {
+		t.Fatal(segments, err)
+	}
+	for _, name := range segments {
+		if b, err := os.ReadFile(name); err != nil || strings.Contains(string(b), "zebra") {
+			t.Errorf("%s shows a name: %v", name, err)
+		}
+	}
+}
