@@ -61,6 +61,7 @@ const (
 	categoryOutput       = "Output"
 	categoryNotification = "Notification"
 	categoryHooks        = "Hooks"
+	categoryIntoServer   = "Tables into a running server"
 	categoryFilter       = "Filter (* and ? are wildcards; each may be repeated)"
 	categoryS3           = "S3 repositories"
 	categorySFTP         = "SFTP repositories"

@@ -10,6 +10,7 @@ import (
 	"mbk/internal/job"
 	"mbk/internal/repo"
 	"mbk/internal/restore"
+	"mbk/internal/tablerestore"
 	"mbk/internal/transfer"
 	"mbk/internal/ui"
 	"mbk/internal/verify"
@@ -60,7 +61,8 @@ func Documents() []Document {
 		{"report", reportDocument{}},
 		{"verify", verify.Report{}},
 		{"restore", restore.Result{}},
-		{"restore", restore.Plan{}}, // with --dry-run
+		{"restore", restore.Plan{}},        // with --dry-run
+		{"restore", tablerestore.Report{}}, // with --into-server
 		{"extract", restore.Extracted{}},
 		{"expire", repo.Plan{}},
 		{"pin", pinDocument{}},

@@ -13,6 +13,7 @@ import (
 	"mbk/internal/hint"
 	"mbk/internal/input/bytesize"
 	"mbk/internal/restore"
+	"mbk/internal/tablerestore"
 	"mbk/internal/transfer"
 	"mbk/internal/ui"
 	"mbk/internal/verify"
@@ -120,6 +121,10 @@ func phaseName(phase string) string {
 		return "mariadbd checks all tables"
 	case restore.PhasePlace:
 		return "syncing and placing"
+	case tablerestore.PhaseImport:
+		return "bringing tables into the running server"
+	case tablerestore.PhaseSwap:
+		return "giving them their names"
 	}
 	return phase
 }

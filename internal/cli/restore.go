@@ -41,12 +41,13 @@ type restoreOptions struct {
 	keepOnFailure bool
 	filters       filters
 	server        serverProgram
+	intoServer    intoServer
 	set           *options.Set
 }
 
-func (o *restoreOptions) bind(s *options.Set, u *ui.UI) {
+func (o *restoreOptions) bind(s *options.Set, p *program) {
 	o.set = s
-	rare := s.In(categoryRare)
+	rare, u := s.In(categoryRare), p.ui
 	o.repository.bind(s, u)
 	o.bindIdentities(s)
 	s.String(&o.from, "from", "",
@@ -72,25 +73,33 @@ func (o *restoreOptions) bind(s *options.Set, u *ui.UI) {
 	rare.Bool(&o.keepOnFailure, "keep-on-failure", "leave the scratch folder of a failed restore for a look")
 	o.filters.bind(s)
 	o.server.bind(s)
-	fileOptions(s)
+	o.intoServer.bind(s, p)
 	progressOptions(s, u)
 }
 
 func restoreCommand(p *program) *command {
 	var o restoreOptions
 	return &command{
-		name: "restore", summary: "restore a backup into a data directory",
-		usage: "mbk restore ID|latest --repo REPO --target FOLDER\n   mbk restore --from - --target FOLDER",
+		name: "restore", summary: "restore a backup into a data directory, or tables of it into a running server",
+		usage: "mbk restore ID|latest --repo REPO --target FOLDER\n   mbk restore --from - --target FOLDER\n" +
+			"   mbk restore ID|latest --repo REPO --table DB.NAME --into-server",
 		examples: "mbk restore latest --repo /backup/db1 --target /var/lib/mysql --dry-run\n" +
 			"mbk restore latest --repo /db1 --target /x --until 2026-11-30T11:59:00Z\n" +
+			"mbk restore latest --repo /db1 --table shop.orders --into-server --replace\n" +
 			"ssh db1 mbk backup --to - | mbk restore --from - --target /var/lib/mysql",
 		changes: true, arguments: "ID|latest", id: &o.id, noID: &o.from,
-		options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		options: bind(func(s *options.Set) { o.bind(s, p) }),
 		run:     func(ctx context.Context) error { return runRestore(ctx, &o, p.ui) },
 	}
 }
 
 func runRestore(ctx context.Context, o *restoreOptions, u *ui.UI) (err error) {
+	if o.intoServer.wanted {
+		return runRestoreTables(ctx, o, u)
+	}
+	if err := o.intoServer.unused(); err != nil {
+		return err
+	}
 	r, err := o.restore(ctx, u)
 	if err != nil {
 		return err
@@ -116,7 +125,8 @@ func runRestore(ctx context.Context, o *restoreOptions, u *ui.UI) (err error) {
 // restore returns the options of the restore.
 func (o *restoreOptions) restore(ctx context.Context, u *ui.UI) (r restore.Options, err error) {
 	if o.target == "" {
-		return r, usagef("mbk restore needs %s FOLDER, the data directory to make", hint.Option("target"))
+		return r, usagef("mbk restore needs %s FOLDER, the data directory to make, or %s with tables to restore",
+			hint.Option("target"), hint.Option("into-server"))
 	}
 	if r.Preparation, err = preparation(o.server, o.id, o.threads); err != nil {
 		return r, err

@@ -15,6 +15,8 @@ import (
 // schemaOf is the name of the schema for what a call prints with --json.
 func schemaOf(args []string) string {
 	switch {
+	case args[0] == "restore" && slices.Contains(args, "--into-server"):
+		return "restore-report"
 	case args[0] == "restore" && slices.Contains(args, "--dry-run"):
 		return "restore-plan"
 	case args[0] == "history" && !strings.HasPrefix(args[1], "-"): // of one attempt

@@ -135,13 +135,33 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 func PlanIn(ctx context.Context, o Preparation, chain *repo.Chain, dir, purpose string) (*Plan, error) {
 	p := newPlan(Options{Preparation: o.WithDefaults()}, chain.Manifest())
 	p.read(chain)
+	return p, p.scratchIn(ctx, dir, purpose)
+}
+
+// PlanPart is PlanIn for what Options.Filter keeps of a backup, which must not be known to
+// be damaged unless Options.AllowDamaged is set.
+func PlanPart(ctx context.Context, o Options, chain *repo.Chain, dir, purpose string) (*Plan, error) {
+	o.Preparation = o.WithDefaults()
+	m := chain.Manifest()
+	f, unmatched := filterOf(o, m)
+	p := newPlan(o, applyFilter(m, f))
+	p.read(chain)
+	p.addObjection(unmatched...)
+	if err := p.checkStanding(ctx); err != nil {
+		return nil, err
+	}
+	return p, p.scratchIn(ctx, dir, purpose)
+}
+
+// scratchIn makes the plan one of work in a folder for scratch.
+func (p *Plan) scratchIn(ctx context.Context, dir, purpose string) error {
 	object := func(o ...Objection) error {
 		p.addObjection(o...)
 		return asError(fmt.Sprintf("start a server on it in %s", dir), p.Objections)
 	}
-	path, err := fsuser.Resolve(filepath.Join(dir, "mbk-"+purpose+"-"+plainID(o.Repository.Config().ID)))
+	path, err := fsuser.Resolve(filepath.Join(dir, "mbk-"+purpose+"-"+plainID(p.opts.Repository.Config().ID)))
 	if mariadbd.Lacking(err) {
-		return nil, err
+		return err
 	}
 	if err != nil {
 		o := Objection{
@@ -151,16 +171,16 @@ func PlanIn(ctx context.Context, o Preparation, chain *repo.Chain, dir, purpose 
 		if link, ok := errors.AsType[*fsuser.ForeignLinkError](err); ok {
 			o.Hint = hint.Text(link.Advice())
 		}
-		return nil, object(o)
+		return object(o)
 	}
 	p.target, p.Target = target{path: path, mode: 0o700}, path
 	if err := p.findServer(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	p.settings.LogSize = min(p.settings.LogSize, 96<<20) // nobody will work on it
 	var objection *Objection
 	if p.target.owner, objection = chooseOwner(p.opts, nil); objection != nil {
-		return nil, object(*objection)
+		return object(*objection)
 	}
 	objections := p.target.inspectParent()
 	p.addObjection(objections...)
@@ -168,7 +188,7 @@ func PlanIn(ctx context.Context, o Preparation, chain *repo.Chain, dir, purpose 
 		p.checkSpace(filepath.Dir(path), true)
 	}
 	p.checkServers()
-	return p, object()
+	return object()
 }
 
 // checkStanding objects to a backup that a verification found damaged, and notes that

@@ -10,8 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"mbk/copier/pack"
@@ -56,20 +54,9 @@ func (o Options) Validate() error {
 func (o Options) withDefaults() Options {
 	o.Preparation = o.WithDefaults()
 	if o.Scratch == "" {
-		o.Scratch = scratchDefault()
+		o.Scratch = restore.ScratchDefault()
 	}
 	return o
-}
-
-// scratchDefault is where large temporary files belong on this machine.
-func scratchDefault() string {
-	if dir := os.Getenv("TMPDIR"); filepath.IsAbs(dir) {
-		return dir
-	}
-	if info, err := os.Stat("/var/tmp"); err == nil && info.IsDir() {
-		return "/var/tmp"
-	}
-	return os.TempDir()
 }
 
 // verification is what the depths have in common.

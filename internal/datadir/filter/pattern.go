@@ -2,6 +2,7 @@ package filter
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -45,6 +46,19 @@ func parseTable(text string) (pattern, error) {
 		err = errors.New("goes on after the closing backquote")
 	}
 	return pattern{database: d, table: t}, err
+}
+
+// ParseName reads the name of one table, "database.table", parts of which may be in
+// backquotes.
+func ParseName(text string) (Name, error) {
+	p, err := parseTable(text)
+	if err == nil && !p.literal() {
+		err = errors.New("is a pattern")
+	}
+	if err != nil {
+		return Name{}, fmt.Errorf("%w: %q %w", ErrPattern, text, err)
+	}
+	return Name{Database: p.database.text, Table: p.table.text}, nil
 }
 
 // parsePart reads one name: in backquotes, or up to a character of stop.

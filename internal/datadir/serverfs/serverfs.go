@@ -7,7 +7,7 @@
 //
 // Links are followed, since the server follows them, except those of /proc: for the
 // kernel they lead to what this process has open, whatever its rights are. What is
-// opened is only read.
+// opened is only read; new files can be made, and files be removed (write.go).
 package serverfs
 
 import (

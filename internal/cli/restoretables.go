@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"mbk/internal/cli/options"
+	"mbk/internal/datadir/filter"
+	"mbk/internal/hint"
+	"mbk/internal/tablerestore"
+	"mbk/internal/ui"
+)
+
+// intoServer holds the options of a restore of tables into a running server.
+type intoServer struct {
+	wanted  bool
+	as      string
+	replace bool
+	dropOld bool
+	logBin  bool
+	scratch string
+	datadir string
+	connection
+
+	set *options.Set
+}
+
+func (o *intoServer) bind(s *options.Set, p *program) {
+	o.set = s
+	s = s.In(categoryIntoServer)
+	s.Bool(&o.wanted, "into-server", "restore the tables that --table or --database names into the running server")
+	s.String(&o.as, "as", "", "give the only table the name `DB.NAME`")
+	s.Bool(&o.replace, "replace", "put tables in the place of those of the same name, which are kept as NAME__before_TIME")
+	s.Bool(&o.dropOld, "drop-old", "do not keep what --replace takes out of its place")
+	s.Bool(&o.logBin, "log-bin", "load the rows through the server's binary log, so that replicas get them too")
+	s.String(&o.scratch, "scratch", "",
+		"recover the tables in `FOLDER`; it needs room for them (default: $TMPDIR or /var/tmp)")
+	s.String(&o.datadir, "datadir", "", "`FOLDER` is the server's data directory (default: what the server says)")
+	o.connection.bind(s, p)
+}
+
+// unused returns an error for an option that means nothing without --into-server.
+func (o *intoServer) unused() error {
+	for _, name := range []string{"as", "replace", "drop-old", "log-bin", "scratch"} {
+		if o.set.Source(name).Strength == options.ByFlag {
+			return usagef("%s is for %s", hint.Option(name), hint.Option("into-server"))
+		}
+	}
+	return nil
+}
+
+// alone returns an error for an option that means nothing with --into-server.
+func (o *restoreOptions) alone() error {
+	for _, name := range []string{
+		"target", "map-dir", "original-dirs", "no-recover", "keep-old", "galera-node", "upgrade", "upgrade-with", "from",
+	} {
+		if o.intoServer.set.Source(name).Strength == options.ByFlag {
+			return usagef("%s is for a restore into a data directory, not for %s", hint.Option(name),
+				hint.Option("into-server"))
+		}
+	}
+	if o.intoServer.dropOld && !o.intoServer.replace {
+		return usagef("%s needs %s", hint.Option("drop-old"), hint.Option("replace"))
+	}
+	return nil
+}
+
+// runRestoreTables restores tables into a running server.
+func runRestoreTables(ctx context.Context, o *restoreOptions, u *ui.UI) error {
+	t, err := o.tables(ctx, u)
+	if err != nil {
+		return err
+	}
+	if t.Server, err = o.intoServer.connect(ctx); err != nil {
+		return err
+	}
+	defer t.Server.Close()
+	if o.dryRun {
+		r, err := tablerestore.Preview(ctx, t)
+		if err != nil {
+			return err
+		}
+		return u.Result(r, func() error { return u.Rows(tableLines("would restore", r)) })
+	}
+	shown := showProgress(u, &t.Preparation)
+	r, err := tablerestore.Restore(ctx, t)
+	shown.End()
+	if err != nil {
+		return err
+	}
+	return u.Result(r, func() error { return u.Rows(tableLines("restored", r)) })
+}
+
+// tables returns the options of the restore, without the connection.
+func (o *restoreOptions) tables(ctx context.Context, u *ui.UI) (t tablerestore.Options, err error) {
+	into := &o.intoServer
+	if err := o.alone(); err != nil {
+		return t, err
+	}
+	if t.Filter, err = o.filters.spec(u.Stdin); err != nil {
+		return t, err
+	}
+	if len(t.Filter.Tables)+len(t.Filter.Databases) == 0 {
+		return t, usagef("%s needs %s DB.NAME or %s NAME: what is to be restored", hint.Option("into-server"),
+			hint.Option("table"), hint.Option("database"))
+	}
+	if into.as != "" {
+		name, err := filter.ParseName(into.as)
+		if err != nil {
+			return t, usagef("%s: %v", hint.Option("as"), err)
+		}
+		t.As = &name
+	}
+	if t.Preparation, err = preparation(ctx, o.repository, o.server, o.id, o.threads, u); err != nil {
+		return t, err
+	}
+	t.AllowDamaged, t.KeepOnFailure, t.Scratch, t.Datadir = o.allowDamaged, o.keepOnFailure, into.scratch, into.datadir
+	t.Replace, t.DropOld, t.LogBin = into.replace, into.dropOld, into.logBin
+	t.Owner, err = parseOwner(o.owner)
+	return t, err
+}
+
+// tableLines describe a restore of tables, done or to be done.
+func tableLines(what string, r *tablerestore.Report) []string {
+	lines := []string{what + "\tfrom " + r.ID, "into\tMariaDB " + r.Server}
+	for _, t := range r.Tables {
+		text := t.Table
+		if t.From != t.Table {
+			text += " (" + t.From + ")"
+		}
+		switch {
+		case r.DryRun:
+			text += ", " + ui.Size(t.Bytes)
+		case t.Way == tablerestore.WayDefinition:
+			text += ": its definition"
+		case t.Way == tablerestore.WayRows:
+			text += ": " + ui.Count(int(t.Rows), "row") + ", loaded"
+		default:
+			text += ": " + ui.Count(int(t.Rows), "row") + ", files imported"
+		}
+		lines = append(lines, "table\t"+text)
+		if t.Reason != "" {
+			lines = append(lines, "note\t"+t.Table+": its rows were loaded since its files could not be imported: "+t.Reason)
+		}
+		if t.KeptAs != "" {
+			lines = append(lines, "kept\t"+t.KeptAs)
+		}
+	}
+	if r.Triggers+r.Programs > 0 {
+		lines = append(lines, fmt.Sprintf("made\t%s, %s", ui.Count(r.Triggers, "trigger"),
+			ui.Count(r.Programs, "routine or event")))
+	}
+	if !r.DryRun {
+		lines = append(lines, "time\t"+ui.Milliseconds(r.ElapsedMS))
+	}
+	lines = append(lines, labelled("dropped", r.OldTriggers)...)
+	lines = append(lines, labelled("note", r.Notes)...)
+	return append(lines, labelled("warning", r.Warnings)...)
+}

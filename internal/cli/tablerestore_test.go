@@ -1,0 +1,169 @@
+package cli_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"mbk/internal/tablerestore"
+	"mbk/internal/test/mariadbtest"
+)
+
+// shop is a database with tables of all kinds that a restore into a server has to deal
+// with, and what belongs to them.
+func shop(version string) []string {
+	statements := []string{
+		"CREATE DATABASE shop CHARACTER SET utf8mb4",
+		"CREATE TABLE shop.customers (id INT PRIMARY KEY AUTO_INCREMENT, name VARCHAR(40), KEY (name))",
+		"CREATE TABLE shop.orders (id INT PRIMARY KEY, customer INT, KEY (customer), " +
+			"CONSTRAINT of_customer FOREIGN KEY (customer) REFERENCES customers (id) ON DELETE CASCADE)",
+		"CREATE TABLE shop.`lines` (id INT PRIMARY KEY, `order` INT, FOREIGN KEY (`order`) REFERENCES orders (id))",
+		"INSERT INTO shop.customers (name) SELECT CONCAT('name ', seq) FROM shop.seq_1_to_1000",
+		"INSERT INTO shop.orders SELECT seq, seq FROM shop.seq_1_to_1000",
+		"INSERT INTO shop.`lines` SELECT seq, seq FROM shop.seq_1_to_500",
+		// Columns that were added, dropped and moved in an instant.
+		"CREATE TABLE shop.instant (id INT PRIMARY KEY, a INT, b INT)",
+		"INSERT INTO shop.instant VALUES (1,1,1),(2,2,2)",
+		"ALTER TABLE shop.instant ADD c INT DEFAULT 7 FIRST, DROP a, ALGORITHM=INSTANT",
+		"CREATE TABLE shop.generated (a INT, v INT AS (a + 1) VIRTUAL, s INT AS (a * 2) STORED, KEY (v))",
+		"INSERT INTO shop.generated (a) VALUES (1), (2)",
+		"CREATE TABLE shop.texts (id INT PRIMARY KEY, t TEXT, FULLTEXT words (t), FULLTEXT again (t))",
+		"INSERT INTO shop.texts VALUES (1, 'the quick brown fox'), (2, 'jumps over the lazy dog')",
+		"CREATE TABLE shop.places (p POINT NOT NULL, SPATIAL KEY (p))", "INSERT INTO shop.places VALUES (POINT(1, 2))",
+		"CREATE TABLE shop.versioned (a INT) WITH SYSTEM VERSIONING", "INSERT INTO shop.versioned VALUES (1)",
+		"UPDATE shop.versioned SET a = 2",
+		"CREATE TABLE shop.small (a INT PRIMARY KEY, b TEXT) ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=4",
+		"INSERT INTO shop.small SELECT seq, REPEAT('x', 500) FROM shop.seq_1_to_300",
+		"CREATE TABLE shop.holes (a INT PRIMARY KEY, b TEXT) PAGE_COMPRESSED=1",
+		"INSERT INTO shop.holes SELECT seq, REPEAT('y', 500) FROM shop.seq_1_to_300",
+		"CREATE TABLE shop.parts (a INT PRIMARY KEY, b INT) PARTITION BY RANGE (a) SUBPARTITION BY HASH (a) SUBPARTITIONS 2 " +
+			"(PARTITION low VALUES LESS THAN (100), PARTITION `hi gh` VALUES LESS THAN MAXVALUE)",
+		"INSERT INTO shop.parts SELECT seq, seq FROM shop.seq_1_to_300",
+		"CREATE TABLE shop.`it's / a ``näme``` (`a,b)` INT COMMENT 'x, `y` (', c ENUM('a,(''b', 'c\\\\') DEFAULT 'c\\\\', " +
+			"CHECK (`a,b)` < 10))", "INSERT INTO shop.`it's / a ``näme``` (`a,b)`) VALUES (1)",
+		// Engines whose rows are loaded.
+		"CREATE TABLE shop.aria (a FLOAT, b DOUBLE, c BIT(9), d BLOB, e DATETIME(6), f TIMESTAMP NULL, g JSON, h INET6, " +
+			"i SET('x', 'y'), j DECIMAL(30, 10), k YEAR, l TIME(3), m BIGINT UNSIGNED, n CHAR(3) CHARACTER SET ucs2) ENGINE=Aria",
+		`INSERT INTO shop.aria VALUES (1/3, 1e300/7, b'101010101', CONCAT(CHAR(0,9,10,13,92), 'N\\'), '2020-02-29 1:2:3.456789',
+			'2021-03-04 5:6:7', '{"a": [1, "\\t"]}', '2001:db8::1', 'x,y', 12345678901234567890.0123456789, 1999, '-12:34:56.789',
+			18446744073709551615, 'äöü'), (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)`,
+		"CREATE TABLE shop.isam (a INT PRIMARY KEY AUTO_INCREMENT, b VARCHAR(20), FULLTEXT (b)) ENGINE=MyISAM",
+		"SET SESSION sql_mode='NO_AUTO_VALUE_ON_ZERO'", "INSERT INTO shop.isam VALUES (0, 'zero'), (5, '\\\\N')",
+		"CREATE TABLE shop.csv (a INT NOT NULL, b VARCHAR(20) NOT NULL) ENGINE=CSV", "INSERT INTO shop.csv VALUES (1, 'a,\"b')",
+		"CREATE TABLE shop.part1 (a INT) ENGINE=MyISAM", "INSERT INTO shop.part1 VALUES (1)",
+		"CREATE TABLE shop.merged (a INT) ENGINE=MERGE UNION=(shop.part1)",
+		"CREATE SEQUENCE shop.numbers START WITH 100 INCREMENT BY 5", "SELECT NEXTVAL(shop.numbers)",
+		"CREATE TABLE shop.numbered (a INT DEFAULT NEXTVAL(shop.numbers), b INT)", "INSERT INTO shop.numbered (b) VALUES (1)",
+		"CREATE FUNCTION shop.twice(x INT) RETURNS INT DETERMINISTIC RETURN x * 2",
+		"CREATE PROCEDURE shop.nothing() BEGIN END",
+		"CREATE VIEW shop.a_view AS SELECT * FROM shop.b_view",
+		"CREATE OR REPLACE VIEW shop.b_view AS SELECT id, shop.twice(id) AS t FROM shop.customers",
+		"CREATE TRIGGER shop.first BEFORE INSERT ON shop.customers FOR EACH ROW SET NEW.name = UPPER(NEW.name)",
+		"CREATE TRIGGER shop.second BEFORE INSERT ON shop.customers FOR EACH ROW SET NEW.name = CONCAT(NEW.name, '!')",
+		"CREATE EVENT shop.never ON SCHEDULE EVERY 1 YEAR STARTS '2030-01-01 00:00:00' DISABLE DO DO 1",
+	}
+	if i := slices.Index(statements, "CREATE VIEW shop.a_view AS SELECT * FROM shop.b_view"); i >= 0 {
+		statements[i], statements[i+1] = strings.Replace(statements[i+1], "CREATE OR REPLACE", "CREATE", 1), statements[i]
+	}
+	if !older(version, "11.7") {
+		statements = append(statements, "CREATE TABLE shop.vectors (a INT PRIMARY KEY, v VECTOR(3) NOT NULL, VECTOR INDEX (v))",
+			"INSERT INTO shop.vectors VALUES (1, VEC_FromText('[1,2,3]'))")
+	}
+	return statements
+}
+
+// into restores into a running server.
+func into(srv *mariadbtest.Server, repository string, more ...string) []string {
+	return append([]string{"restore", "latest", "--repo", repository, "--into-server", "--socket", srv.Socket, "--user", "root",
+		"--no-defaults", "--quiet", "--owner", self()}, more...)
+}
+
+// Tables of all kinds are restored into the running server: a whole database that was
+// dropped, tables in place of those that are there, and one beside the original.
+func TestTablesIntoServer(t *testing.T) {
+	t.Parallel()
+	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {
+		srv := mariadbtest.New(t, version)
+		srv.MustExec(t, shop(version)...)
+		repository := t.TempDir()
+		document[taken](t, backupArgs(srv, repository)...)
+		want := tablesOf(t, srv)
+		before, err := mariadbtest.CheckTables(t.Context(), srv)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		srv.MustExec(t, "DROP DATABASE shop")
+		whole := document[tablerestore.Report](t, into(srv, repository, "--database", "shop")...)
+		wantShop(t, "after the database was dropped", srv, want)
+		for _, one := range whole.Tables {
+			if files := one.Way == tablerestore.WayFiles; files != (one.Engine == "InnoDB" && one.Table != "shop.numbers" &&
+				one.Table != "shop.vectors") {
+				t.Errorf("%s (%s) was restored by %s: %s", one.Table, one.Engine, one.Way, one.Reason)
+			}
+		}
+		srv.MustExec(t, "UPDATE shop.customers SET name='wrong'", "DELETE FROM shop.`lines`", "DROP TRIGGER shop.first",
+			"TRUNCATE shop.parts", "DELETE FROM shop.aria", "DROP TABLE shop.texts", "SELECT NEXTVAL(shop.numbers)")
+		beside := document[tablerestore.Report](t, into(srv, repository, "--table", "shop.customers", "--as", "shop.before")...)
+		if n, err := srv.Value(t.Context(), "SELECT COUNT(*) FROM shop.`before` WHERE name LIKE 'name %'"); err != nil || n != "1000" {
+			t.Errorf("shop.before has %s rows as they were (%v): %+v", n, err, beside)
+		}
+		o := mbk(t, into(srv, repository, "--table", "shop.*")...)
+		if o.code != 2 || !strings.Contains(o.stderr, "the server has `shop`.`customers` already") ||
+			!strings.Contains(o.stderr, "--replace") {
+			t.Errorf("tables that are there: exit code %d\n%s", o.code, o.stderr)
+		}
+		replaced := document[tablerestore.Report](t, into(srv, repository, "--table", "shop.*", "--exclude-table", "shop.?_view",
+			"--replace")...)
+		for _, one := range replaced.Tables {
+			if (one.KeptAs == "") != (one.Table == "shop.texts") {
+				t.Errorf("%s was kept as %q", one.Table, one.KeptAs)
+			}
+			if one.KeptAs != "" {
+				kind := "TABLE "
+				if one.Table == "shop.numbers" {
+					kind = "SEQUENCE "
+				}
+				database, table, _ := strings.Cut(one.KeptAs, ".")
+				srv.MustExec(t, "DROP "+kind+"`"+database+"`.`"+strings.ReplaceAll(table, "`", "``")+"`")
+			}
+		}
+		srv.MustExec(t, "DROP TABLE shop.`before`")
+		wantShop(t, "after all tables were replaced", srv, want)
+		// What was imported outlives the server's caches.
+		if err := srv.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantShop(t, "after a restart", srv, want)
+		findings, err := mariadbtest.CheckTables(t.Context(), srv)
+		if err != nil || !slices.Equal(findings, before) {
+			t.Errorf("CHECK TABLE: %q, want %q: %v", findings, before, err)
+		}
+		srv.MustExec(t, "DELETE FROM shop.customers WHERE id=900") // by the foreign key of orders, which has no line
+		if n, err := srv.Value(t.Context(), "SELECT COUNT(*) FROM shop.orders"); err != nil || n != "999" {
+			t.Errorf("after a customer was deleted there are %s orders (%v), want 999", n, err)
+		}
+	}
+}
+
+// tablesOf is a snapshot of the database shop.
+func tablesOf(t *testing.T, srv *mariadbtest.Server) mariadbtest.Snapshot {
+	t.Helper()
+	all, err := mariadbtest.TakeSnapshot(t.Context(), srv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for o := range all {
+		if !strings.HasPrefix(o.Name, "`shop`") {
+			delete(all, o)
+		}
+	}
+	return all
+}
+
+func wantShop(t *testing.T, when string, srv *mariadbtest.Server, want mariadbtest.Snapshot) {
+	t.Helper()
+	if diff := mariadbtest.Diff(tablesOf(t, srv), want); len(diff) > 0 {
+		t.Errorf("%s:\n%s", when, strings.Join(diff, "\n"))
+	}
+}

@@ -1,0 +1,198 @@
+package tablerestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"mbk/stage"
+)
+
+// setting is what a stored program or a view was made with.
+type setting struct{ mode, client, collation string }
+
+// run runs a statement under such settings.
+func (s setting) run(ctx context.Context, c *stage.Client, text string) error {
+	before := "SET SESSION sql_mode=" + stage.QuoteText(s.mode) + ", character_set_client=" + s.client +
+		", collation_connection=" + s.collation
+	if err := c.Exec(ctx, before); err != nil {
+		return err
+	}
+	err := c.Exec(ctx, text)
+	return errors.Join(err, c.Exec(ctx, "SET NAMES utf8mb4, SESSION sql_mode="+stage.QuoteText(workMode)))
+}
+
+// trigger is a trigger of a table.
+type trigger struct {
+	setting
+	name, create string // create names the table, with its database or without
+}
+
+// triggersOf lists a table's triggers, in the order in which they must be made.
+func triggersOf(ctx context.Context, c *stage.Client, database, table string) ([]trigger, error) {
+	names, err := c.Rows(ctx, "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS "+
+		"WHERE EVENT_OBJECT_SCHEMA=? AND EVENT_OBJECT_TABLE=? "+
+		"ORDER BY EVENT_MANIPULATION, ACTION_TIMING, ACTION_ORDER", database, table)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]trigger, len(names))
+	for i, name := range names {
+		text := "SHOW CREATE TRIGGER " + qualified(database, name[0])
+		rows, err := c.Rows(ctx, text)
+		if err == nil && len(rows) != 1 {
+			err = fmt.Errorf("%s: %d rows in place of one", text, len(rows))
+		}
+		if err != nil {
+			return nil, err
+		}
+		found[i] = trigger{setting{rows[0][1], rows[0][3], rows[0][4]}, name[0], rows[0][2]}
+	}
+	return found, nil
+}
+
+// run makes a trigger in its database.
+func (t trigger) run(ctx context.Context, c *stage.Client, database string) error {
+	if err := c.Exec(ctx, "USE "+stage.QuoteName(database)); err != nil {
+		return err
+	}
+	return t.setting.run(ctx, c, t.create)
+}
+
+// quotedAccount quotes "user@host". A role has no host.
+func quotedAccount(account string) string {
+	at := strings.LastIndexByte(account, '@')
+	if at < 0 {
+		return stage.QuoteName(account)
+	}
+	return stage.QuoteName(account[:at]) + "@" + stage.QuoteName(account[at+1:])
+}
+
+// makeViews makes views. One may use another, so they are tried until none can be made.
+func (g *target) makeViews(ctx context.Context, s *source, views []*table) error {
+	for len(views) > 0 {
+		var left []*table
+		var last error
+		for _, v := range views {
+			row, err := s.one(ctx, "SELECT CHARACTER_SET_CLIENT, COLLATION_CONNECTION FROM information_schema.VIEWS "+
+				"WHERE TABLE_SCHEMA="+stage.QuoteText(v.Database)+" AND TABLE_NAME="+stage.QuoteText(v.Name))
+			if err != nil {
+				return err
+			}
+			err = (setting{"", row[0], row[1]}).run(ctx, g.client, v.create)
+			if err != nil && stage.Number(err) == 0 {
+				return err
+			}
+			if err != nil {
+				left, last = append(left, v), err
+			}
+		}
+		if len(left) == len(views) {
+			return last
+		}
+		views = left
+	}
+	return nil
+}
+
+// makeRoutines makes the stored functions, procedures and packages of a database, those
+// that are not there.
+func (g *target) makeRoutines(ctx context.Context, s *source, database string, r *Report) error {
+	all, err := s.client.Rows(ctx, "SELECT ROUTINE_TYPE, ROUTINE_NAME FROM information_schema.ROUTINES "+
+		"WHERE ROUTINE_SCHEMA=? AND ROUTINE_TYPE IN ('FUNCTION', 'PROCEDURE', 'PACKAGE', 'PACKAGE BODY') "+
+		"ORDER BY ROUTINE_TYPE = 'PACKAGE BODY', ROUTINE_NAME", database)
+	if err != nil {
+		return err
+	}
+	for _, one := range all {
+		row, err := s.one(ctx, "SHOW CREATE "+one[0]+" "+qualified(database, one[1]))
+		if err != nil {
+			return err
+		}
+		if err := g.makeProgram(ctx, database, one[0], one[1], setting{row[1], row[3], row[4]}, row[2], r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeEvents makes the events of a database, those that are not there. A server without
+// accounts, such as the private one, has no events; but the table is there that keeps them.
+func (g *target) makeEvents(ctx context.Context, s *source, database string, r *Report) error {
+	local := func(column string) string { return "CONVERT_TZ(" + column + ", '+00:00', time_zone)" }
+	all, err := s.client.Rows(ctx, "SELECT name, definer, "+local("execute_at")+", interval_value, interval_field, "+
+		local("starts")+", "+local("ends")+", on_completion, status, comment, body, time_zone, sql_mode, "+
+		"character_set_client, collation_connection FROM mysql.event WHERE db=? ORDER BY name", database)
+	if err != nil {
+		return err
+	}
+	for _, one := range all {
+		if err := g.client.Exec(ctx, "SET SESSION time_zone="+stage.QuoteText(one[11])); err != nil {
+			return err
+		}
+		err = g.makeProgram(ctx, database, "EVENT", one[0], setting{one[12], one[13], one[14]}, eventText(database, one), r)
+		if err := errors.Join(err, g.client.Exec(ctx, "SET SESSION time_zone='+00:00'")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eventText is the statement that makes an event, of the columns that makeEvents reads.
+func eventText(database string, c []string) string {
+	schedule := "AT " + stage.QuoteText(c[2])
+	if c[2] == "" {
+		// The value is a number of the smallest of several units (Events::reconstruct_interval_expression
+		// in MariaDB's sql/events.cc).
+		unit := c[4][strings.LastIndexByte(c[4], '_')+1:]
+		schedule = "EVERY " + c[3] + " " + unit
+		if c[5] != "" {
+			schedule += " STARTS " + stage.QuoteText(c[5])
+		}
+		if c[6] != "" {
+			schedule += " ENDS " + stage.QuoteText(c[6])
+		}
+	}
+	completion, status := "NOT PRESERVE", "ENABLE"
+	if c[7] == "PRESERVE" {
+		completion = "PRESERVE"
+	}
+	switch c[8] {
+	case "DISABLED":
+		status = "DISABLE"
+	case "SLAVESIDE_DISABLED":
+		status = "DISABLE ON SLAVE"
+	}
+	return fmt.Sprintf("CREATE DEFINER=%s EVENT %s ON SCHEDULE %s ON COMPLETION %s %s COMMENT %s DO %s", quotedAccount(c[1]),
+		qualified(database, c[0]), schedule, completion, status, stage.QuoteText(c[9]), c[10])
+}
+
+// The server's numbers for a routine and an event that are there already.
+const (
+	erRoutineExists = 1304
+	erEventExists   = 1537
+)
+
+// makeProgram makes one routine or event. One that is there stays as it is.
+func (g *target) makeProgram(
+	ctx context.Context, database, kind, name string, s setting, text string, r *Report,
+) error {
+	if text == "" {
+		return fmt.Errorf("the backup does not show the text of %s %s", strings.ToLower(kind), qualified(database, name))
+	}
+	if err := g.client.Exec(ctx, "USE "+stage.QuoteName(database)); err != nil {
+		return err
+	}
+	err := s.run(ctx, g.client, text)
+	switch stage.Number(err) {
+	case erRoutineExists, erEventExists:
+		r.Notes = append(r.Notes, fmt.Sprintf("%s %s is there, and was left as it is", strings.ToLower(kind),
+			qualified(database, name)))
+		return nil
+	}
+	if err == nil {
+		r.Programs++
+	}
+	return err
+}

@@ -1,0 +1,228 @@
+package tablerestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"mbk/internal/ui/meter"
+)
+
+// Phases of a restore of tables, in meter.Progress, after those of restore.Prepared.
+const (
+	PhaseImport = "import" // tables are filled under temporary names, in bytes
+	PhaseSwap   = "swap"   // they get their names
+)
+
+// finalTime is for what must be done in any case: removing what was made.
+const finalTime = 2 * time.Minute
+
+// Table is a table that was restored.
+type Table struct {
+	Table  string `json:"table"`            // its name in the server: "shop.orders"
+	From   string `json:"from"`             // its name in the backup
+	Engine string `json:"engine"`           // "" for a view
+	Way    string `json:"way"`              // WayFiles, WayRows, WayDefinition
+	Reason string `json:"reason,omitempty"` // why rows were loaded, where files were tried first
+	Rows   int64  `json:"rows"`
+	Bytes  int64  `json:"bytes"` // of its files in the backup
+	// KeptAs is the name of the table that was in its place, "" if there was none or if it
+	// was dropped.
+	KeptAs string `json:"kept_as,omitempty"`
+}
+
+// Report is what a restore of tables has done.
+type Report struct {
+	ID          string   `json:"id"`
+	Server      string   `json:"server"`  // version of the running server
+	DryRun      bool     `json:"dry_run"` // nothing was done: this is what would be
+	Tables      []Table  `json:"tables"`
+	Triggers    int      `json:"triggers"`     // that were made
+	Programs    int      `json:"programs"`     // functions, procedures, packages and events that were made
+	OldTriggers []string `json:"old_triggers"` // of replaced tables: they were dropped
+	BytesCopied int64    `json:"bytes_copied"` // into the data directory
+	ElapsedMS   int64    `json:"elapsed_ms"`
+	Notes       []string `json:"notes"`
+	Warnings    []string `json:"warnings"`
+}
+
+// Restore brings tables of a backup back into a running server. If it fails, the server's
+// tables are as they were, unless the error says that the restored ones are in their place.
+//
+// Errors: *restore.ObjectionsError before anything was written or changed,
+// *restore.BusyError, *pack.DamageError and repo.ErrDamaged for damage in the repository,
+// *mariadbd.RunError.
+func Restore(ctx context.Context, o Options) (*Report, error) {
+	began := time.Now()
+	return planned(ctx, o, func(p *plan, r *Report) error {
+		if err := p.carryOut(ctx, r); err != nil {
+			return fmt.Errorf("restore tables of %s: %w", r.ID, err)
+		}
+		r.BytesCopied, r.ElapsedMS = p.bytes, time.Since(began).Milliseconds()
+		return nil
+	})
+}
+
+// Preview is Restore without doing anything. The errors are those of Restore that come
+// before anything is written.
+func Preview(ctx context.Context, o Options) (*Report, error) {
+	return planned(ctx, o, func(p *plan, r *Report) error {
+		r.DryRun = true
+		for _, t := range slices.Concat(p.tables, p.views) {
+			r.Tables = append(r.Tables, t.report())
+		}
+		return nil
+	})
+}
+
+// planned works out a restore and, if nothing stands against it, calls do.
+func planned(ctx context.Context, o Options, do func(*plan, *Report) error) (_ *Report, err error) {
+	p, err := newPlan(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	if err := p.err(o.ID); err != nil {
+		return nil, err
+	}
+	r := &Report{
+		ID: p.part.ID, Server: p.server.Version.String(), Tables: []Table{}, OldTriggers: []string{},
+		Notes: append([]string{}, p.notes...), Warnings: append([]string{}, p.part.Warnings...),
+	}
+	return r, do(p, r)
+}
+
+// carryOut restores.
+func (p *plan) carryOut(ctx context.Context, r *Report) (err error) {
+	// What the backup holds of the tables, as the source had it when the backup ended.
+	files, err := p.part.Prepare(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, files.Close(p.o.KeepOnFailure && err != nil)) }()
+	private, err := files.Serve(ctx)
+	if err != nil {
+		return p.part.Advise(err)
+	}
+	defer private.Close()
+	s, err := openSource(ctx, private, files.Instance())
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	g, err := openTarget(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		final, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalTime)
+		defer cancel()
+		err = errors.Join(err, g.close(final, err != nil))
+	}()
+	return p.restoreTables(ctx, s, g, r)
+}
+
+// restoreTables makes the tables in the running server.
+func (p *plan) restoreTables(ctx context.Context, s *source, g *target, r *Report) error {
+	swept, err := g.sweep(ctx)
+	if err != nil {
+		return err
+	}
+	if swept > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("%d temporary tables that an interrupted restore had left were dropped", swept))
+	}
+	for _, t := range slices.Concat(p.tables, p.views) {
+		if err := s.describe(ctx, t); err != nil {
+			return err
+		}
+		if err := g.makeDatabase(ctx, s, t.Database, t.as.Database); err != nil {
+			return err
+		}
+	}
+	// A table's columns may take their defaults from a sequence, by its name.
+	sequence := func(t *table) bool { return t.Type == "SEQUENCE" }
+	sequences := slices.DeleteFunc(slices.Clone(p.tables), func(t *table) bool { return !sequence(t) })
+	tables := slices.DeleteFunc(slices.Clone(p.tables), sequence)
+	for _, group := range [][]*table{sequences, tables} {
+		if err := p.fillAndSwap(ctx, s, g, group, r); err != nil {
+			return err
+		}
+	}
+	return p.restorePrograms(ctx, s, g, r)
+}
+
+// fillAndSwap fills tables under temporary names, and then gives them their own.
+func (p *plan) fillAndSwap(ctx context.Context, s *source, g *target, tables []*table, r *Report) error {
+	var total int64
+	for _, t := range tables {
+		total += t.bytes
+	}
+	p.meter = meter.New(p.o.OnProgress)
+	p.meter.Begin(PhaseImport, total)
+	for _, t := range tables {
+		p.number++
+		if err := g.fill(ctx, s, t, p.number); err != nil {
+			return fmt.Errorf("%s: %w", label(t), err)
+		}
+		if t.way == WayRows {
+			p.meter.Add(t.bytes)
+		}
+	}
+	p.meter.Begin(PhaseSwap, 0)
+	if err := g.swap(ctx, s, tables, r); err != nil {
+		return err
+	}
+	p.meter.End()
+	for _, t := range tables {
+		r.Tables = append(r.Tables, t.report())
+		for _, text := range t.problems {
+			r.Warnings = append(r.Warnings, fmt.Sprintf("%s is as it was in the backup: %s", label(t), text))
+		}
+	}
+	return nil
+}
+
+// restorePrograms makes what is no table: functions first, which views may use.
+func (p *plan) restorePrograms(ctx context.Context, s *source, g *target, r *Report) error {
+	for _, database := range p.databases {
+		if err := g.makeDatabase(ctx, s, database, database); err != nil {
+			return err
+		}
+		if err := g.makeRoutines(ctx, s, database, r); err != nil {
+			return err
+		}
+	}
+	if err := g.makeViews(ctx, s, p.views); err != nil {
+		return err
+	}
+	for _, v := range p.views {
+		v.way = WayDefinition
+		r.Tables = append(r.Tables, v.report())
+	}
+	for _, database := range p.databases {
+		if err := g.makeEvents(ctx, s, database, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// report says what became of a table.
+func (t *table) report() Table {
+	one := Table{
+		Table: t.as.Database + "." + t.as.Table, From: t.Database + "." + t.Name, Engine: t.Engine,
+		Way: t.way, Reason: t.reason, Rows: t.rows, Bytes: t.bytes,
+	}
+	if t.exists && t.kept != "" {
+		one.KeptAs = t.as.Database + "." + t.kept
+	}
+	return one
+}
+
+// copied counts bytes that were written into the data directory.
+func (p *plan) copied(n int64) {
+	p.bytes += n
+	p.meter.Add(n)
+}

@@ -1,0 +1,197 @@
+package tablerestore
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"mbk/internal/datadir/filename"
+	"mbk/internal/datadir/serverfs"
+	"mbk/internal/mariadbd"
+	"mbk/stage"
+)
+
+// source is the private server, which has recovered the tables.
+type source struct {
+	server *mariadbd.Server
+	client *stage.Client
+	files  *serverfs.FS
+	data   string // its data directory
+}
+
+// openSource connects to the private server.
+func openSource(ctx context.Context, server *mariadbd.Server, i mariadbd.Instance) (*source, error) {
+	s := &source{server: server, data: i.Data}
+	var err error
+	if s.files, err = serverfs.New(i.Data, i.Owner); err != nil {
+		return nil, err
+	}
+	s.client, err = server.SQL.Client(ctx, "SET SESSION time_zone='+00:00', foreign_key_checks=0, "+
+		"character_set_results=NULL", "SET GLOBAL innodb_file_per_table=ON")
+	if err != nil {
+		_ = s.files.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// close ends the connection.
+func (s *source) close() {
+	s.client.Close()
+	_ = s.files.Close()
+}
+
+// describe reads what a table is.
+func (s *source) describe(ctx context.Context, t *table) error {
+	name := qualified(t.Database, t.Name)
+	kind := "TABLE"
+	switch t.Type {
+	case "VIEW":
+		kind = "VIEW"
+	case "SEQUENCE":
+		kind = "SEQUENCE"
+	}
+	row, err := s.one(ctx, "SHOW CREATE "+kind+" "+name)
+	if err != nil {
+		return err
+	}
+	t.create = row[1]
+	if kind != "TABLE" {
+		return nil
+	}
+	if t.def, err = parseDefinition(t.create); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	parts, err := s.client.Rows(ctx, "SELECT COALESCE(SUBPARTITION_NAME, PARTITION_NAME) FROM information_schema.PARTITIONS "+
+		"WHERE TABLE_SCHEMA=? AND TABLE_NAME=? AND PARTITION_NAME IS NOT NULL", t.Database, t.Name)
+	if err != nil {
+		return err
+	}
+	for _, r := range parts {
+		t.parts = append(t.parts, r[0])
+	}
+	columns, err := s.client.Rows(ctx, "SELECT COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS "+
+		"WHERE TABLE_SCHEMA=? AND TABLE_NAME=? AND IS_GENERATED='NEVER' ORDER BY ORDINAL_POSITION", t.Database, t.Name)
+	if err != nil {
+		return err
+	}
+	for _, r := range columns {
+		t.fields = append(t.fields, column{name: r[0], kind: strings.ToLower(r[1])})
+	}
+	t.rows, err = countRows(ctx, s.client, name, t.Type)
+	return err
+}
+
+// one runs a query whose answer has one row.
+func (s *source) one(ctx context.Context, text string) ([]string, error) {
+	all, err := s.client.Rows(ctx, text)
+	if err == nil && len(all) != 1 {
+		err = fmt.Errorf("%s: %d rows in place of one", text, len(all))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// countRows counts the rows of a table, those of its history too.
+func countRows(ctx context.Context, c *stage.Client, name, kind string) (int64, error) {
+	text := "SELECT COUNT(*) FROM " + name
+	if kind == "SYSTEM VERSIONED" {
+		text += " FOR SYSTEM_TIME ALL"
+	}
+	all, err := c.Rows(ctx, text)
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	if _, err := fmt.Sscan(all[0][0], &n); err != nil {
+		return 0, fmt.Errorf("%s: %w", text, err)
+	}
+	return n, nil
+}
+
+// rebuild brings a table of InnoDB into a form whose files any server takes: without
+// full-text indexes and what they leave behind, in a tablespace of its own, and without
+// what instant changes of columns have left in it, if old says that the running server may
+// not read that right (MDEV-33512).
+func (s *source) rebuild(ctx context.Context, t *table, old bool) error {
+	paths, err := s.tablespaces(t)
+	if err != nil {
+		return err
+	}
+	if len(paths) > 0 && len(t.def.fulltext) == 0 && !old {
+		return nil
+	}
+	var changes []string
+	for _, k := range t.def.fulltext {
+		changes = append(changes, "DROP INDEX "+stage.QuoteName(k.name))
+	}
+	return s.client.Exec(ctx, "ALTER TABLE "+qualified(t.Database, t.Name)+" "+strings.Join(append(changes, "FORCE"), ", "))
+}
+
+// tablespaces returns the paths of a table's files of InnoDB without their extension, by the
+// names of its partitions; by "" if it has none.
+func (s *source) tablespaces(t *table) (map[string]string, error) {
+	dir := filepath.Join(s.data, filename.Encode(t.Database))
+	list, err := s.files.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	base := filename.Encode(t.Name)
+	found := map[string]string{}
+	for _, e := range list {
+		name, ok := strings.CutSuffix(e.Name(), ".ibd")
+		if !ok || filename.Base(name) != base {
+			continue
+		}
+		part := ""
+		if name != base {
+			part = filename.SQL(name[strings.LastIndexByte(strings.ToLower(name), '#')+1:])
+		}
+		found[part] = filepath.Join(dir, name)
+	}
+	return found, nil
+}
+
+// export holds the table's files still while f copies them, by the names of its partitions.
+func (s *source) export(ctx context.Context, t *table, f func(paths map[string]string) error) (err error) {
+	if err := s.client.Exec(ctx, "FLUSH TABLES "+qualified(t.Database, t.Name)+" FOR EXPORT"); err != nil {
+		return err
+	}
+	paths, err := s.tablespaces(t)
+	if err == nil && len(paths) != max(1, len(t.parts)) {
+		err = fmt.Errorf("%s has %d tablespaces, want %d", qualified(t.Database, t.Name), len(paths), max(1, len(t.parts)))
+	}
+	if err == nil {
+		err = f(paths)
+	}
+	if unlockErr := s.client.Exec(ctx, "UNLOCK TABLES"); err == nil {
+		err = unlockErr
+	}
+	return err
+}
+
+// copyFile copies a file between the data directories of two servers.
+func copyFile(from *serverfs.FS, path string, to *serverfs.FS, target string) (n int64, err error) {
+	in, err := from.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer in.Close() //nolint:errcheck // only read
+	var out *os.File
+	if out, err = to.Create(target); err != nil {
+		return 0, err
+	}
+	n, err = io.Copy(out, in)
+	if err == nil {
+		err = out.Sync()
+	}
+	if closeErr := out.Close(); err == nil {
+		err = closeErr
+	}
+	return n, err
+}
