@@ -1,9 +1,14 @@
 package cli_test
 
 import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mbk/internal/tablerestore"
 	"mbk/internal/test/mariadbtest"
@@ -165,5 +170,161 @@ func wantShop(t *testing.T, when string, srv *mariadbtest.Server, want mariadbte
 	t.Helper()
 	if diff := mariadbtest.Diff(tablesOf(t, srv), want); len(diff) > 0 {
 		t.Errorf("%s:\n%s", when, strings.Join(diff, "\n"))
+	}
+}
+
+// struckShop is a small shop with a table for each way, and changes to it.
+var (
+	struckShop = []string{
+		"CREATE DATABASE shop", "CREATE TABLE shop.customers (id INT PRIMARY KEY, name TEXT, FULLTEXT (name))",
+		"CREATE TABLE shop.orders (id INT PRIMARY KEY, c INT, FOREIGN KEY (c) REFERENCES customers (id))",
+		"CREATE TABLE shop.visits (id INT PRIMARY KEY, c INT, FOREIGN KEY (c) REFERENCES customers (id))",
+		"CREATE TABLE shop.parts (a INT PRIMARY KEY) PARTITION BY HASH (a) PARTITIONS 2",
+		"CREATE TABLE shop.aria (a INT) ENGINE=Aria",
+		"CREATE TRIGGER shop.t BEFORE INSERT ON shop.customers FOR EACH ROW SET NEW.name = 'x'",
+		"INSERT INTO shop.customers (id) SELECT seq FROM shop.seq_1_to_100", "INSERT INTO shop.visits VALUES (1, 1)",
+		"INSERT INTO shop.orders SELECT seq, seq FROM shop.seq_1_to_100", "INSERT INTO shop.parts VALUES (1), (2)",
+		"INSERT INTO shop.aria SELECT seq FROM shop.seq_1_to_100",
+	}
+	struckChanges = []string{
+		"UPDATE shop.customers SET name = 'changed'", "DELETE FROM shop.orders WHERE id > 1", "INSERT INTO shop.parts VALUES (3)",
+		"TRUNCATE shop.aria",
+	}
+)
+
+// A restore into a server that ends at any moment, because mbk or the server is killed,
+// leaves every table as it was or restored, and nothing that the next one does not remove.
+func TestTablesIntoServerKilled(t *testing.T) {
+	t.Parallel()
+	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {
+		tablesKilled(t, version, []int{2, 7, 12, 18, 25}, []int{4, 15})
+	}
+}
+
+// tablesKilled kills mbk, and the server, when so many statements of a restore were seen.
+func tablesKilled(t *testing.T, version string, client, server []int) string {
+	srv := mariadbtest.New(t, version)
+	srv.MustExec(t, struckShop...)
+	repository := t.TempDir()
+	document[taken](t, backupArgs(srv, repository)...)
+	want, sums := tablesOf(t, srv), sumsOf(t, srv)
+	reached := 0
+	for _, killed := range []struct {
+		name    string
+		moments []int
+		kill    func(r *run)
+	}{
+		{"mbk", client, func(r *run) { _ = r.cmd.Process.Kill() }},
+		{"server", server, func(*run) {
+			if err := srv.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		for _, moment := range killed.moments {
+			srv.MustExec(t, struckChanges...)
+			changed := sumsOf(t, srv)
+			p := launch(t, command(t, into(srv, repository, "--table", "shop.*", "--replace", "--drop-old")...))
+			if !statementsSeen(t, srv, p, moment) {
+				p.wait(t, time.Minute)
+				break
+			}
+			reached++
+			killed.kill(p)
+			o := p.wait(t, time.Minute)
+			if killed.name == "server" {
+				if o.code == 0 {
+					t.Errorf("the server was killed at statement %d, and mbk exits 0", moment)
+				}
+				if err := srv.Restart(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			wantOneOrOther(t, fmt.Sprintf("%s killed at statement %d", killed.name, moment), sumsOf(t, srv), changed, sums)
+			must(t, into(srv, repository, "--table", "shop.*", "--replace", "--drop-old")...)
+			wantShop(t, fmt.Sprintf("%s killed at statement %d, and restored once more", killed.name, moment), srv, want)
+			wantNoWork(t, srv)
+		}
+	}
+	if reached == 0 {
+		t.Error("no restore was killed")
+	}
+	return fmt.Sprintf("%d restores killed", reached)
+}
+
+// statementsSeen waits until so many different statements of a restore have been seen at
+// work, and reports false if it ended before.
+func statementsSeen(t *testing.T, srv *mariadbtest.Server, r *run, n int) bool {
+	t.Helper()
+	seen := map[string]bool{}
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		select {
+		case <-r.done:
+			return false
+		default:
+		}
+		rows, err := srv.DB().QueryContext(t.Context(),
+			"SELECT INFO FROM information_schema.PROCESSLIST WHERE INFO LIKE '%mbk\\_restore\\_%' AND ID<>CONNECTION_ID()")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rows.Next() {
+			var text string
+			if err := rows.Scan(&text); err != nil {
+				t.Fatal(err)
+			}
+			seen[text] = true
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if len(seen) >= n {
+			return true
+		}
+	}
+	t.Fatal("the restore does not end")
+	return false
+}
+
+// sumsOf are the checksums of the small shop's tables, or what CHECK TABLE finds wrong.
+func sumsOf(t *testing.T, srv *mariadbtest.Server) map[string]string {
+	t.Helper()
+	sums := map[string]string{}
+	for _, table := range []string{"customers", "orders", "visits", "parts", "aria"} {
+		var name, kind, text string
+		check := srv.DB().QueryRowContext(t.Context(), "CHECK TABLE shop."+table+" EXTENDED")
+		if err := check.Scan(&name, &kind, &kind, &text); err != nil || text != "OK" {
+			t.Errorf("%s: %s %s (%v)", table, kind, text, err)
+		}
+		sum := srv.DB().QueryRowContext(t.Context(), "CHECKSUM TABLE shop."+table)
+		if err := sum.Scan(&name, &text); err != nil {
+			t.Fatal(err)
+		}
+		sums[table] = text
+	}
+	return sums
+}
+
+// wantOneOrOther wants every table to be as in one or in the other.
+func wantOneOrOther(t *testing.T, when string, got, one, other map[string]string) {
+	t.Helper()
+	for name, sum := range got {
+		if sum != one[name] && sum != other[name] {
+			t.Errorf("%s: %s has the checksum %s, want %s or %s", when, name, sum, one[name], other[name])
+		}
+	}
+}
+
+// wantNoWork wants nothing of a restore to be left in the database shop.
+func wantNoWork(t *testing.T, srv *mariadbtest.Server) {
+	t.Helper()
+	files, err := os.ReadDir(filepath.Join(srv.Datadir, "shop"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if strings.Contains(f.Name(), "mbk_restore") {
+			t.Errorf("%s is left", f.Name())
+		}
 	}
 }
