@@ -41,20 +41,22 @@ func shop(version string) []string {
 		"INSERT INTO shop.small SELECT seq, REPEAT('x', 500) FROM shop.seq_1_to_300",
 		"CREATE TABLE shop.holes (a INT PRIMARY KEY, b TEXT) PAGE_COMPRESSED=1",
 		"INSERT INTO shop.holes SELECT seq, REPEAT('y', 500) FROM shop.seq_1_to_300",
-		"CREATE TABLE shop.parts (a INT PRIMARY KEY, b INT) PARTITION BY RANGE (a) SUBPARTITION BY HASH (a) SUBPARTITIONS 2 " +
-			"(PARTITION low VALUES LESS THAN (100), PARTITION `hi gh` VALUES LESS THAN MAXVALUE)",
+		"CREATE TABLE shop.parts (a INT PRIMARY KEY, b INT) PARTITION BY RANGE (a) SUBPARTITION BY HASH (a) " +
+			"SUBPARTITIONS 2 (PARTITION low VALUES LESS THAN (100), PARTITION `hi gh` VALUES LESS THAN MAXVALUE)",
 		"INSERT INTO shop.parts SELECT seq, seq FROM shop.seq_1_to_300",
 		"CREATE TABLE shop.`it's / a ``näme``` (`a,b)` INT COMMENT 'x, `y` (', c ENUM('a,(''b', 'c\\\\') DEFAULT 'c\\\\', " +
 			"CHECK (`a,b)` < 10))", "INSERT INTO shop.`it's / a ``näme``` (`a,b)`) VALUES (1)",
 		// Engines whose rows are loaded.
 		"CREATE TABLE shop.aria (a FLOAT, b DOUBLE, c BIT(9), d BLOB, e DATETIME(6), f TIMESTAMP NULL, g JSON, h INET6, " +
-			"i SET('x', 'y'), j DECIMAL(30, 10), k YEAR, l TIME(3), m BIGINT UNSIGNED, n CHAR(3) CHARACTER SET ucs2) ENGINE=Aria",
+			"i SET('x', 'y'), j DECIMAL(30, 10), k YEAR, l TIME(3), m BIGINT UNSIGNED, " +
+			"n CHAR(3) CHARACTER SET ucs2) ENGINE=Aria",
 		`INSERT INTO shop.aria VALUES (1/3, 1e300/7, b'101010101', CONCAT(CHAR(0,9,10,13,92), 'N\\'), '2020-02-29 1:2:3.456789',
 			'2021-03-04 5:6:7', '{"a": [1, "\\t"]}', '2001:db8::1', 'x,y', 12345678901234567890.0123456789, 1999, '-12:34:56.789',
 			18446744073709551615, 'äöü'), (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)`,
 		"CREATE TABLE shop.isam (a INT PRIMARY KEY AUTO_INCREMENT, b VARCHAR(20), FULLTEXT (b)) ENGINE=MyISAM",
 		"SET SESSION sql_mode='NO_AUTO_VALUE_ON_ZERO'", "INSERT INTO shop.isam VALUES (0, 'zero'), (5, '\\\\N')",
-		"CREATE TABLE shop.csv (a INT NOT NULL, b VARCHAR(20) NOT NULL) ENGINE=CSV", "INSERT INTO shop.csv VALUES (1, 'a,\"b')",
+		"CREATE TABLE shop.csv (a INT NOT NULL, b VARCHAR(20) NOT NULL) ENGINE=CSV",
+		"INSERT INTO shop.csv VALUES (1, 'a,\"b')",
 		"CREATE TABLE shop.part1 (a INT) ENGINE=MyISAM", "INSERT INTO shop.part1 VALUES (1)",
 		"CREATE TABLE shop.merged (a INT) ENGINE=MERGE UNION=(shop.part1)",
 		"CREATE SEQUENCE shop.numbers START WITH 100 INCREMENT BY 5", "SELECT NEXTVAL(shop.numbers)",
@@ -71,7 +73,8 @@ func shop(version string) []string {
 		statements[i], statements[i+1] = strings.Replace(statements[i+1], "CREATE OR REPLACE", "CREATE", 1), statements[i]
 	}
 	if !older(version, "11.7") {
-		statements = append(statements, "CREATE TABLE shop.vectors (a INT PRIMARY KEY, v VECTOR(3) NOT NULL, VECTOR INDEX (v))",
+		statements = append(statements,
+			"CREATE TABLE shop.vectors (a INT PRIMARY KEY, v VECTOR(3) NOT NULL, VECTOR INDEX (v))",
 			"INSERT INTO shop.vectors VALUES (1, VEC_FromText('[1,2,3]'))")
 	}
 	return statements
@@ -79,8 +82,8 @@ func shop(version string) []string {
 
 // into restores into a running server.
 func into(srv *mariadbtest.Server, repository string, more ...string) []string {
-	return append([]string{"restore", "latest", "--repo", repository, "--into-server", "--socket", srv.Socket, "--user", "root",
-		"--no-defaults", "--quiet", "--owner", self()}, more...)
+	return append([]string{"restore", "latest", "--repo", repository, "--into-server", "--socket", srv.Socket,
+		"--user", "root", "--no-defaults", "--quiet", "--owner", self()}, more...)
 }
 
 // Tables of all kinds are restored into the running server: a whole database that was
@@ -99,8 +102,12 @@ func TestTablesIntoServer(t *testing.T) {
 		}
 
 		srv.MustExec(t, "DROP DATABASE shop")
+		gtid := srv.MustValue(t, "SELECT @@gtid_binlog_pos")
 		whole := document[tablerestore.Report](t, into(srv, repository, "--database", "shop")...)
 		wantShop(t, "after the database was dropped", srv, want)
+		if now := srv.MustValue(t, "SELECT @@gtid_binlog_pos"); now != gtid {
+			t.Errorf("the restore is in the binary log: %s, before it was %s", now, gtid)
+		}
 		for _, one := range whole.Tables {
 			if files := one.Way == tablerestore.WayFiles; files != (one.Engine == "InnoDB" && one.Table != "shop.numbers" &&
 				one.Table != "shop.vectors") {
@@ -109,17 +116,18 @@ func TestTablesIntoServer(t *testing.T) {
 		}
 		srv.MustExec(t, "UPDATE shop.customers SET name='wrong'", "DELETE FROM shop.`lines`", "DROP TRIGGER shop.first",
 			"TRUNCATE shop.parts", "DELETE FROM shop.aria", "DROP TABLE shop.texts", "SELECT NEXTVAL(shop.numbers)")
-		beside := document[tablerestore.Report](t, into(srv, repository, "--table", "shop.customers", "--as", "shop.before")...)
-		if n, err := srv.Value(t.Context(), "SELECT COUNT(*) FROM shop.`before` WHERE name LIKE 'name %'"); err != nil || n != "1000" {
-			t.Errorf("shop.before has %s rows as they were (%v): %+v", n, err, beside)
+		beside := document[tablerestore.Report](t, into(srv, repository, "--table", "shop.customers",
+			"--as", "shop.before")...)
+		if n := srv.MustValue(t, "SELECT COUNT(*) FROM shop.`before` WHERE name LIKE 'name %'"); n != "1000" {
+			t.Errorf("shop.before has %s rows as they were: %+v", n, beside)
 		}
 		o := mbk(t, into(srv, repository, "--table", "shop.*")...)
 		if o.code != 2 || !strings.Contains(o.stderr, "the server has `shop`.`customers` already") ||
 			!strings.Contains(o.stderr, "--replace") {
 			t.Errorf("tables that are there: exit code %d\n%s", o.code, o.stderr)
 		}
-		replaced := document[tablerestore.Report](t, into(srv, repository, "--table", "shop.*", "--exclude-table", "shop.?_view",
-			"--replace")...)
+		replaced := document[tablerestore.Report](t, into(srv, repository, "--table", "shop.*",
+			"--exclude-table", "shop.?_view", "--replace")...)
 		for _, one := range replaced.Tables {
 			if (one.KeptAs == "") != (one.Table == "shop.texts") {
 				t.Errorf("%s was kept as %q", one.Table, one.KeptAs)
@@ -143,6 +151,13 @@ func TestTablesIntoServer(t *testing.T) {
 		findings, err := mariadbtest.CheckTables(t.Context(), srv)
 		if err != nil || !slices.Equal(findings, before) {
 			t.Errorf("CHECK TABLE: %q, want %q: %v", findings, before, err)
+		}
+		gtid = srv.MustValue(t, "SELECT @@gtid_binlog_pos")
+		logged := document[tablerestore.Report](t, into(srv, repository, "--table", "shop.customers", "--table", "shop.parts",
+			"--replace", "--drop-old", "--log-bin")...)
+		wantShop(t, "after two tables were replaced by their rows", srv, want)
+		if now := srv.MustValue(t, "SELECT @@gtid_binlog_pos"); now == gtid || logged.Tables[0].Way != tablerestore.WayRows {
+			t.Errorf("the binary log is still at %s after %+v", now, logged)
 		}
 		srv.MustExec(t, "DELETE FROM shop.customers WHERE id=900") // by the foreign key of orders, which has no line
 		if n, err := srv.Value(t.Context(), "SELECT COUNT(*) FROM shop.orders"); err != nil || n != "999" {
@@ -187,7 +202,8 @@ var (
 		"INSERT INTO shop.aria SELECT seq FROM shop.seq_1_to_100",
 	}
 	struckChanges = []string{
-		"UPDATE shop.customers SET name = 'changed'", "DELETE FROM shop.orders WHERE id > 1", "INSERT INTO shop.parts VALUES (3)",
+		"UPDATE shop.customers SET name = 'changed'", "DELETE FROM shop.orders WHERE id > 1",
+		"INSERT INTO shop.parts VALUES (3)",
 		"TRUNCATE shop.aria",
 	}
 )

@@ -164,8 +164,8 @@ func eventText(database string, c []string) string {
 	case "SLAVESIDE_DISABLED":
 		status = "DISABLE ON SLAVE"
 	}
-	return fmt.Sprintf("CREATE DEFINER=%s EVENT %s ON SCHEDULE %s ON COMPLETION %s %s COMMENT %s DO %s", quotedAccount(c[1]),
-		qualified(database, c[0]), schedule, completion, status, stage.QuoteText(c[9]), c[10])
+	return fmt.Sprintf("CREATE DEFINER=%s EVENT %s ON SCHEDULE %s ON COMPLETION %s %s COMMENT %s DO %s",
+		quotedAccount(c[1]), qualified(database, c[0]), schedule, completion, status, stage.QuoteText(c[9]), c[10])
 }
 
 // The server's numbers for a routine and an event that are there already.

@@ -171,7 +171,7 @@ func (p *plan) fillAndSwap(ctx context.Context, s *source, g *target, tables []*
 		}
 	}
 	p.meter.Begin(PhaseSwap, 0)
-	if err := g.settle(ctx, tables); err != nil {
+	if err := g.checkpoint(ctx, tables); err != nil {
 		return err
 	}
 	if err := g.swap(ctx, s, tables, r); err != nil {

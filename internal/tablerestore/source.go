@@ -65,8 +65,9 @@ func (s *source) describe(ctx context.Context, t *table) error {
 	if t.def, err = parseDefinition(t.create); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	parts, err := s.client.Rows(ctx, "SELECT COALESCE(SUBPARTITION_NAME, PARTITION_NAME) FROM information_schema.PARTITIONS "+
-		"WHERE TABLE_SCHEMA=? AND TABLE_NAME=? AND PARTITION_NAME IS NOT NULL", t.Database, t.Name)
+	parts, err := s.client.Rows(ctx, "SELECT COALESCE(SUBPARTITION_NAME, PARTITION_NAME) "+
+		"FROM information_schema.PARTITIONS WHERE TABLE_SCHEMA=? AND TABLE_NAME=? AND PARTITION_NAME IS NOT NULL",
+		t.Database, t.Name)
 	if err != nil {
 		return err
 	}
@@ -130,7 +131,8 @@ func (s *source) rebuild(ctx context.Context, t *table, old bool) error {
 	for _, k := range t.def.fulltext {
 		changes = append(changes, "DROP INDEX "+stage.QuoteName(k.name))
 	}
-	return s.client.Exec(ctx, "ALTER TABLE "+qualified(t.Database, t.Name)+" "+strings.Join(append(changes, "FORCE"), ", "))
+	changes = append(changes, "FORCE")
+	return s.client.Exec(ctx, "ALTER TABLE "+qualified(t.Database, t.Name)+" "+strings.Join(changes, ", "))
 }
 
 // tablespaces returns the paths of a table's files of InnoDB without their extension, by the

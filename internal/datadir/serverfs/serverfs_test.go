@@ -417,3 +417,34 @@ func TestUserOf(t *testing.T) {
 		t.Errorf("no data directory: %v", err)
 	}
 }
+
+// Files are made and removed with the rights of the server's user, and never through a link.
+func TestCreateAndRemove(t *testing.T) {
+	needRoot(t)
+	dir, secret, closed := datadir(t)
+	f := open(t, dir)
+	path := filepath.Join(dir, "shop.cfg")
+	file, err := f.Create(path)
+	must(t, err)
+	must(t, file.Close())
+	if owner, err := fsuser.OwnerOf(path); err != nil || owner.UID == 0 {
+		t.Errorf("the new file belongs to %v (%v)", owner, err)
+	}
+	link := filepath.Join(dir, "link.cfg")
+	must(t, os.Symlink(filepath.Join(dir, "made.cfg"), link))
+	for _, taken := range []string{path, link, secret, filepath.Join(closed, "x"), "/proc/self/cwd/x"} {
+		if file, err := f.Create(taken); err == nil {
+			t.Errorf("%s was made", file.Name())
+			must(t, file.Close())
+		}
+	}
+	for _, kept := range []string{secret, filepath.Join(closed, "x")} {
+		if err := f.Remove(kept); err == nil {
+			t.Errorf("%s was removed", kept)
+		}
+	}
+	must(t, f.Remove(path), f.Remove(link))
+	if err := f.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what is not there: %v", err)
+	}
+}

@@ -15,12 +15,12 @@ import (
 // them; the imported rows would be gone, without an error. So the checkpoint is made before
 // the tables get their names.
 
-// settleTime is how long a checkpoint is waited for on a server that cannot be told to make
+// checkpointTime is how long a checkpoint is waited for on a server that cannot be told to make
 // one.
-const settleTime = 10 * time.Minute
+const checkpointTime = 10 * time.Minute
 
-// settle makes the server make a checkpoint, if a table was imported.
-func (g *target) settle(ctx context.Context, tables []*table) error {
+// checkpoint makes the server make a checkpoint, if a table was imported.
+func (g *target) checkpoint(ctx context.Context, tables []*table) error {
 	imported := false
 	for _, t := range tables {
 		imported = imported || t.way == WayFiles
@@ -64,12 +64,12 @@ func (g *target) writePages(ctx context.Context, done func(context.Context) (boo
 		v := g.plan.server.Variables
 		err = errors.Join(err, g.client.Exec(final, "SET GLOBAL "+high+"="+v[high]+", "+low+"="+v[low]))
 	}()
-	for deadline := time.Now().Add(settleTime); ; {
+	for deadline := time.Now().Add(checkpointTime); ; {
 		if ok, err := done(ctx); ok || err != nil {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return hint.Wrap(fmt.Errorf("the server made no checkpoint within %s", settleTime),
+			return hint.Wrap(fmt.Errorf("the server made no checkpoint within %s", checkpointTime),
 				"try when the server has less to do")
 		}
 		select {
