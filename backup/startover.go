@@ -72,15 +72,21 @@ const makeCheckpoints = "try when the server has little to do; " +
 	"or SET GLOBAL innodb_max_dirty_pages_pct=0 before the backup, which makes it write its dirty pages " +
 	"and so a checkpoint, and set it back afterwards"
 
-// checkpointPatience is how long a checkpoint of the server's own making is
-// waited for.
-const checkpointPatience = 30 * time.Second
+// checkpointPatience is how long a checkpoint of the server's own making is waited for,
+// and longestPatience how long if the server makes checkpoints, but none yet that lies far
+// enough: a busy one writes its oldest changes first.
+const (
+	checkpointPatience = 30 * time.Second
+	longestPatience    = 5 * time.Minute
+)
 
 // awaitCheckpoint waits until the server has made a checkpoint after lsn, or has nothing
 // left to make one of, or the patience is over.
 func awaitCheckpoint(ctx context.Context, watch *stage.Watch, lsn innodb.LSN) (bool, error) {
 	var q quiet
-	deadline := time.Now().Add(checkpointPatience)
+	var last innodb.LSN
+	began := time.Now()
+	deadline := began.Add(checkpointPatience)
 	for {
 		lsns, err := watch.LSNs(ctx)
 		if err != nil {
@@ -92,7 +98,10 @@ func awaitCheckpoint(ctx context.Context, watch *stage.Watch, lsn innodb.LSN) (b
 		}
 		idle := q.lasts(time.Now(), lsns, dirty)
 		made := idle || innodb.Checkpoint{LSN: lsns.Checkpoint, End: lsns.Checkpoint}.Covers(lsn)
-		if made || time.Now().After(deadline) {
+		if lsns.Checkpoint > last {
+			last, deadline = lsns.Checkpoint, time.Now().Add(checkpointPatience)
+		}
+		if now := time.Now(); made || now.After(deadline) || now.Sub(began) > longestPatience {
 			return made, nil
 		}
 		select {
