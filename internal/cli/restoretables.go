@@ -111,7 +111,7 @@ func (o *restoreOptions) tables(ctx context.Context, u *ui.UI) (t tablerestore.O
 		}
 		t.As = &name
 	}
-	if t.Preparation, err = preparation(ctx, o.repository, o.server, o.id, o.threads, u); err != nil {
+	if t.Preparation, err = preparationFrom(ctx, o.repository, o.server, o.id, o.threads); err != nil {
 		return t, err
 	}
 	t.AllowDamaged, t.KeepOnFailure, t.Scratch, t.Datadir = o.allowDamaged, o.keepOnFailure, into.scratch, into.datadir

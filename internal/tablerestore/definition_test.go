@@ -9,7 +9,8 @@ import (
 )
 
 func TestParseDefinition(t *testing.T) {
-	const text = "CREATE TABLE `t``(,` (\n  `a,)` int(11) DEFAULT NULL COMMENT 'it''s \\'(, ``',\n  `b` enum('x,(','\\\\') NOT NULL,\n" +
+	const text = "CREATE TABLE `t``(,` (\n  `a,)` int(11) DEFAULT NULL COMMENT 'it''s \\'(, ``',\n" +
+		"  `b` enum('x,(','\\\\') NOT NULL,\n" +
 		"  PRIMARY KEY (`b`),\n  FULLTEXT KEY `w ``1` (`b`) WITH PARSER p,\n  KEY `k` (`a,)`),\n  VECTOR KEY `v` (`b`),\n" +
 		"  CONSTRAINT `f``1` FOREIGN KEY (`a,)`) REFERENCES `o REFERENCES x` (`b`) ON DELETE CASCADE,\n" +
 		"  CONSTRAINT `c` CHECK (`b` <> 'FOREIGN KEY (')\n) ENGINE=InnoDB COMMENT='(' \n PARTITION BY HASH (`a,)`)"
@@ -95,7 +96,8 @@ func TestKeptName(t *testing.T) {
 }
 
 func TestEventText(t *testing.T) {
-	c := []string{"e", "me@%", "", "90", "HOUR_MINUTE", "2030-01-01 00:00:00", "", "PRESERVE", "SLAVESIDE_DISABLED", "it's",
+	c := []string{"e", "me@%", "", "90", "HOUR_MINUTE", "2030-01-01 00:00:00", "", "PRESERVE", "SLAVESIDE_DISABLED",
+		"it's",
 		"DO 1", "SYSTEM", "", "", ""}
 	const want = "CREATE DEFINER=`me`@`%` EVENT `d`.`e` ON SCHEDULE EVERY 90 MINUTE STARTS '2030-01-01 00:00:00' " +
 		"ON COMPLETION PRESERVE DISABLE ON SLAVE COMMENT 'it''s' DO DO 1"
