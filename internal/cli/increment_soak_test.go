@@ -50,7 +50,8 @@ func soakIncrements() []soaked {
 		add("", "pages of "+size, profile{args: []string{"--innodb-page-size=" + size, "--innodb-strict-mode=OFF"}})
 	}
 	add("", "checksum crc32", profile{storm: 1, args: []string{"--innodb-checksum-algorithm=crc32"}})
-	add("", "no file per table", profile{storm: 1, args: []string{"--innodb-file-per-table=OFF"}})
+	add("", "no file per table", profile{storm: 1,
+		args: []string{"--innodb-file-per-table=OFF", "--innodb-strict-mode=OFF"}})
 	add("", "all encrypted", profile{storm: 1, encrypted: true})
 	add("", "keys rotating", profile{storm: 1, encrypted: true,
 		args: []string{"--innodb-encryption-threads=4", "--innodb-encryption-rotate-key-age=1"},
