@@ -52,7 +52,8 @@ func (o *intoServer) unused() error {
 // alone returns an error for an option that means nothing with --into-server.
 func (o *restoreOptions) alone() error {
 	for _, name := range []string{
-		"target", "map-dir", "original-dirs", "no-recover", "keep-old", "galera-node", "upgrade", "upgrade-with", "from", "until",
+		"target", "map-dir", "original-dirs", "no-recover", "keep-old", "galera-node", "upgrade", "upgrade-with", "from",
+		"until",
 	} {
 		if o.intoServer.set.Source(name).Strength == options.ByFlag {
 			return usagef("%s is for a restore into a data directory, not for %s", hint.Option(name),
