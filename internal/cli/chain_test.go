@@ -312,7 +312,34 @@ func (c *oracleChain) checkMember(t *testing.T, id string, m chainMember) {
 		t.Fatal(err)
 	}
 	wantSnapshot(t, c.want, restored)
+	if t.Failed() {
+		c.explain(t, restored)
+	}
 	c.invariants(t, restored)
+}
+
+// explain logs the rows in which a restored server differs, and keeps what else could tell
+// why in the folder MBK_TEST_KEEP.
+func (c *oracleChain) explain(t *testing.T, restored *mariadbtest.Server) {
+	t.Helper()
+	got, err := mariadbtest.TakeSnapshot(t.Context(), restored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for o, text := range c.want {
+		if o.Kind != "rows" || got[o] == text {
+			continue
+		}
+		rows, err := mariadbtest.DiffRows(t.Context(), restored, c.source, o.Name, 20)
+		t.Logf("%s (%v):\n%s", o.Name, err, strings.Join(rows, "\n"))
+	}
+	if to := os.Getenv("MBK_TEST_KEEP"); to != "" {
+		to = filepath.Join(to, strings.ReplaceAll(t.Name(), "/", "-"))
+		err := errors.Join(os.CopyFS(filepath.Join(to, "repository"), os.DirFS(c.repository)),
+			os.CopyFS(filepath.Join(to, "source"), os.DirFS(c.source.Datadir)),
+			os.CopyFS(filepath.Join(to, "restored"), os.DirFS(restored.Datadir)))
+		t.Logf("kept in %s (%v)", to, err)
+	}
 }
 
 // invariants checks what holds at every instant of the work of the writers on all engines.
