@@ -43,6 +43,7 @@ type attempt struct {
 	resume  *resume   // what it goes on with
 	written *progress // what the next one can go on with
 	final   *finalState
+	logged  *stage.Binlog // where the binary log was just before BLOCK_DDL; nil: there is none
 }
 
 // aborter ends an attempt when a part of it fails that the attempt does not wait for.

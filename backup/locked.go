@@ -15,8 +15,13 @@ import (
 )
 
 // blockDDL waits for the stage from which on others have to wait.
-func (a *attempt) blockDDL(ctx context.Context) error {
-	err := a.server.stages.Advance(ctx, stage.BlockDDL)
+func (a *attempt) blockDDL(ctx context.Context) (err error) {
+	if a.found.Layout.On("log_bin") {
+		if a.logged, err = a.opts.Server.Binlog(ctx); err != nil {
+			return err
+		}
+	}
+	err = a.server.stages.Advance(ctx, stage.BlockDDL)
 	a.held.release() // from here on nobody can import anything
 	return err
 }
@@ -40,7 +45,10 @@ func (a *attempt) locked(ctx context.Context) error {
 		return err
 	}
 	// END may not be cut short; it does not wait for anything.
-	return a.server.stages.End(context.WithoutCancel(ctx))
+	if err := a.server.stages.End(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	return a.checkHalfDone(ctx)
 }
 
 // underBlockDDL fixes the names: no DDL can end any more, and tables without

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	"mbk/internal/fault"
+	"mbk/internal/hint"
 	"mbk/internal/repo"
 	"mbk/internal/sys/pause"
 	"mbk/stage"
@@ -15,6 +17,9 @@ type position struct {
 	binlog   *repo.Binlog
 	replicas []repo.Source
 	galera   *repo.Galera
+
+	at      *stage.Binlog // as binlog
+	waiting []string      // statements that waited for the end of the stage
 }
 
 // commitWait bounds the wait for statements that write the binary log.
@@ -50,6 +55,10 @@ func readPosition(ctx context.Context, server *stage.Server, logBin bool, log *s
 	}
 	if binlog != nil {
 		p.binlog = &repo.Binlog{File: binlog.File, Position: binlog.Position, GTID: binlog.GTID, State: binlog.State}
+		p.at = binlog
+		if p.waiting, err = server.WaitingForStage(ctx); err != nil {
+			return position{}, err
+		}
 	}
 	replicas, err := server.Replicas(ctx)
 	if err != nil {
@@ -69,4 +78,19 @@ func readPosition(ctx context.Context, server *stage.Server, logBin bool, log *s
 		p.galera = &repo.Galera{UUID: galera.UUID, SeqNo: galera.SeqNo}
 	}
 	return p, nil
+}
+
+// errHalfDone is the cause of an attempt that must be followed by another one, because a
+// statement about accounts was in the binary log and not committed at the position.
+var errHalfDone = fault.New(fault.Busy,
+	"a statement about accounts was in the binary log, and not committed yet, when the backup fixed its moment")
+
+// checkHalfDone looks for such a statement. It is called when no lock is held any more.
+func (a *attempt) checkHalfDone(ctx context.Context) error {
+	p := &a.final.position
+	found, err := a.opts.Server.HalfDone(ctx, a.logged, p.at, p.waiting)
+	if err == nil && found {
+		err = hint.Wrap(errHalfDone, "try again when no accounts or privileges are being changed")
+	}
+	return err
 }

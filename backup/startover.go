@@ -28,14 +28,16 @@ func startsOver(failed error) bool {
 			return false
 		}
 	}
-	return errors.Is(failed, ErrReplaced) || errors.Is(failed, ErrMadeLast) || errors.Is(failed, innodb.ErrRedoReplaced)
+	return errors.Is(failed, ErrReplaced) || errors.Is(failed, ErrMadeLast) || errors.Is(failed, errHalfDone) ||
+		errors.Is(failed, innodb.ErrRedoReplaced)
 }
 
 // waitForCheckpoint waits until the server has made a checkpoint after what failed an
 // attempt: at once where the account may force it, else when the server makes one
-// by itself. After an ALTER that still runs none is needed.
+// by itself. After an ALTER that still runs, and a statement that was not committed, none is
+// needed.
 func waitForCheckpoint(ctx context.Context, o Options, failed error) error {
-	if errors.Is(failed, ErrMadeLast) {
+	if errors.Is(failed, ErrMadeLast) || errors.Is(failed, errHalfDone) {
 		return nil
 	}
 	because := func(err error) error { return fmt.Errorf("%w (wanted to start over: %v)", err, failed) }

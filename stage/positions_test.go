@@ -198,3 +198,81 @@ func TestGalera(t *testing.T) {
 	contains(t, hint.Join(hint.Attached(err), " ").String(), "wsrep_ready", "wsrep_reject_queries")
 	srv.MustExec(t, "SET GLOBAL wsrep_reject_queries=NONE")
 }
+
+// A statement about accounts that is in the binary log and waits for the end of
+// BLOCK_COMMIT with its rows is found. One that began later has written nothing yet.
+func TestHalfDone(t *testing.T) {
+	onEach(t, func(t *testing.T, srv *mariadbtest.Server) {
+		const text = "BEGIN NOT ATOMIC FOR i IN 1..30000 DO INSERT INTO d.i VALUES (i, " +
+			"'0123456789012345678901234567890123456789'); END FOR; COMMIT; END"
+		srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.i (a INT, b CHAR(40)) ENGINE=InnoDB",
+			"CREATE USER u@localhost", "SET binlog_format=STATEMENT, autocommit=0", text)
+		s := connect(t, srv)
+		st := begin(t, s, stage.StageOptions{})
+		from, err := s.Binlog(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		advance(t, st, stage.Start, stage.Flush, stage.BlockDDL)
+		// Whoever reads the log keeps others from writing it.
+		reader := session(t, srv)
+		sent, err := reader.conn.QueryContext(t.Context(), "SHOW BINLOG EVENTS")
+		if err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, srv, "SELECT COALESCE(MAX(STATE), '') FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SHOW BINLOG%'",
+			"Writing to net")
+		granted := session(t, srv).start("GRANT SELECT ON d.* TO u@localhost")
+		waitFor(t, srv, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'GRANT%' AND "+
+			"STATE <> 'Waiting for backup lock'", "1")
+		time.Sleep(200 * time.Millisecond)
+		blocked := make(chan error, 1)
+		go func() { blocked <- st.Advance(t.Context(), stage.BlockCommit) }()
+		waitFor(t, srv, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'BACKUP STAGE%'", "1")
+		if err := sent.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-blocked; err != nil {
+			t.Fatal(err)
+		}
+		halfDone := func() (found bool, waiting []string) {
+			to, err := s.Binlog(t.Context())
+			if err == nil {
+				waiting, err = s.WaitingForStage(t.Context())
+			}
+			if err == nil {
+				found, err = s.HalfDone(t.Context(), from, to, waiting)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return found, waiting
+		}
+		if found, waiting := halfDone(); !found {
+			t.Errorf("the GRANT was not found; these wait: %q", waiting)
+		}
+		if err := st.End(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-granted; got.err != nil {
+			t.Error(got.err)
+		}
+		if from, err = s.Binlog(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		st = begin(t, s, stage.StageOptions{})
+		advance(t, st, stage.Start, stage.Flush, stage.BlockDDL, stage.BlockCommit)
+		later := session(t, srv).start("GRANT INSERT ON d.* TO u@localhost")
+		waitFor(t, srv, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'GRANT%' AND "+
+			"STATE = 'Waiting for backup lock'", "1")
+		if found, waiting := halfDone(); found || len(waiting) != 1 {
+			t.Errorf("a GRANT that has written nothing is taken for one that has: %q", waiting)
+		}
+		if err := st.End(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-later; got.err != nil {
+			t.Error(got.err)
+		}
+	})
+}

@@ -586,7 +586,7 @@ func TestHelp(t *testing.T) {
 	}
 	mbk(t, "help", "backups").wantRefusal(t, 2, `"mbk --help" lists the commands`, `no command "backups"`)
 	for command, text := range help {
-		wantHelp(t, command, text, 75)
+		wantHelp(t, command, text, 90)
 		if command != "" {
 			wantHelp(t, command, long[command], 230)
 		}

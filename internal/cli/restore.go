@@ -80,7 +80,7 @@ func (o *restoreOptions) bind(s *options.Set, p *program) {
 func restoreCommand(p *program) *command {
 	var o restoreOptions
 	return &command{
-		name: "restore", summary: "restore a backup into a data directory, or tables of it into a running server",
+		name: "restore", summary: "restore a backup, or tables of it into a running server",
 		usage: "mbk restore ID|latest --repo REPO --target FOLDER\n   mbk restore --from - --target FOLDER\n" +
 			"   mbk restore ID|latest --repo REPO --table DB.NAME --into-server",
 		examples: "mbk restore latest --repo /backup/db1 --target /var/lib/mysql --dry-run\n" +

@@ -257,6 +257,9 @@ func (x *interruptions) finished(t *testing.T, args []string) measured {
 		t.Errorf("of %d bytes that are kept the backup has %d", kept, adopted)
 	}
 	for _, f := range manifestOf(t, x.repository, b.ID).Files {
+		if !strings.Contains(f.Path, "idle") { // somebody may have changed every page of a piece
+			continue
+		}
 		for _, own := range f.Extents {
 			if zeros := own.Length < own.Size/100; own.Partial || zeros { // they are stored each time
 				continue

@@ -128,6 +128,7 @@ func manySmallFiles(t *testing.T, version string, tables int) string {
 			}
 		}
 	}
+	time.Sleep(1200 * time.Millisecond) // what changed just now is copied twice, and lies in two places
 	o, stored := c.run(t, backupArgs(srv, repository, "--json")...)
 	if o.code != 0 {
 		t.Fatalf("backup exits %d: %s", o.code, o.stderr)
@@ -167,7 +168,7 @@ func TestSlowStore(t *testing.T) {
 		"INSERT INTO d.t SELECT seq, "+noise(16)+" FROM mysql.seq_1_to_20000")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	work := churn("CREATE OR REPLACE TABLE d.redo SELECT REPEAT('redo', 250) a FROM mysql.seq_1_to_4000", "DO SLEEP(0.2)")
+	work := churn("CREATE OR REPLACE TABLE d.redo SELECT REPEAT('redo', 250) a FROM mysql.seq_1_to_8000", "DO SLEEP(0.02)")
 	written := make(chan error, 1)
 	go func() { written <- work(ctx, srv) }()
 	c.proxy.Break(s3test.SlowRequest, 1<<30, func(r *http.Request) bool { return r.Method == http.MethodPut })

@@ -137,7 +137,8 @@ func attackRestore(t *testing.T, f *coldbackup.Fixture, p placeCase, s rights.Tr
 	if refused != p.refused || p.safe && !s.Inner && (err != nil || n > 0) || ctx.Err() != nil {
 		t.Errorf("Restore = %v", err)
 	}
-	if n == 0 && !refused && err != nil {
+	// The last try may have taken a folder away, and been ended before it put a link there.
+	if n == 0 && !refused && err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Restore = %v", err)
 	}
 	if err == nil && n == 0 {
