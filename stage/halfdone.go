@@ -42,7 +42,7 @@ func (s *Server) WaitingForStage(ctx context.Context) ([]string, error) {
 func (s *Server) HalfDone(ctx context.Context, from, to *Binlog, waiting []string) (bool, error) {
 	var suspects []string
 	for _, text := range waiting {
-		if accountStatement.MatchString(text) || !isRows(text) {
+		if accountStatement.MatchString(text) {
 			suspects = append(suspects, text)
 		}
 	}
@@ -72,25 +72,11 @@ func (s *Server) HalfDone(ctx context.Context, from, to *Binlog, waiting []strin
 	return false, nil
 }
 
-// isRows reports whether a statement changes rows itself, so that it is not about accounts
-// in disguise.
-func isRows(text string) bool {
-	word, _, _ := strings.Cut(strings.TrimSpace(text), " ")
-	switch strings.ToUpper(word) {
-	case "INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "COMMIT", "SELECT", "WITH":
-		return true
-	}
-	return false
-}
+// setPassword matches a statement that is written to the binary log in other words.
+var setPassword = regexp.MustCompile(`(?i)\bSET\s+PASSWORD\b`)
 
-// isOf reports whether an event of the binary log may be what a statement wrote: it has its
-// text, or the statement is one of those that are written in other words (passwords, and
-// what runs others).
+// isOf reports whether an event of the binary log may be what a statement wrote. Within a
+// stored program or a prepared statement, the list of processes shows the statement itself.
 func isOf(event, statement string) bool {
-	if strings.Contains(event, strings.TrimSpace(statement)) {
-		return true
-	}
-	upper := strings.ToUpper(statement)
-	return strings.Contains(upper, "PASSWORD") || strings.Contains(upper, "IDENTIFIED") ||
-		!accountStatement.MatchString(statement)
+	return strings.Contains(event, strings.TrimSpace(statement)) || setPassword.MatchString(statement)
 }
