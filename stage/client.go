@@ -39,10 +39,10 @@ func (s *Server) Client(ctx context.Context, setup ...string) (*Client, error) {
 // Close ends the connection.
 func (c *Client) Close() { c.own.close() }
 
-// Exec runs a statement without a result. The error names the statement.
+// Exec runs a statement without a result. The error has the statement, without values.
 func (c *Client) Exec(ctx context.Context, text string) error {
 	if err := c.own.exec(ctx, text); err != nil {
-		return fmt.Errorf("%s: %w", shortStatement(text), err)
+		return fmt.Errorf("%s: %w", shorten(text), err)
 	}
 	return nil
 }
@@ -51,7 +51,7 @@ func (c *Client) Exec(ctx context.Context, text string) error {
 func (c *Client) Rows(ctx context.Context, text string, args ...any) ([][]string, error) {
 	all, err := c.own.rows(ctx, text, args...)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", shortStatement(text), err)
+		return nil, fmt.Errorf("%s: %w", shorten(text), err)
 	}
 	found := make([][]string, len(all))
 	for i, r := range all {
@@ -93,7 +93,7 @@ func (c *Client) Each(ctx context.Context, text string, row func(columns []sql.R
 		return answer.Err()
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", shortStatement(text), err)
+		return fmt.Errorf("%s: %w", shorten(text), err)
 	}
 	return nil
 }
@@ -117,7 +117,7 @@ func (c *Client) Load(ctx context.Context, text string, r io.Reader) (int64, err
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", shortStatement(text), err)
+		return 0, fmt.Errorf("%s: %w", shorten(text), err)
 	}
 	return stored, nil
 }
@@ -126,21 +126,12 @@ func (c *Client) Load(ctx context.Context, text string, r io.Reader) (int64, err
 // none of those.
 func Number(err error) uint16 { return number(err) }
 
-// shownStatement limits a statement in an error, in bytes.
-const shownStatement = 200
-
-// shortStatement returns a statement in one line, or its beginning.
-func shortStatement(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
-	if len(text) > shownStatement {
-		text = strings.ToValidUTF8(text[:shownStatement], "") + "..."
-	}
-	return text
-}
-
 // QuoteName quotes an identifier.
 func QuoteName(s string) string { return quoteName(s) }
 
 // QuoteText quotes a string. The server's sql_mode must not have NO_BACKSLASH_ESCAPES,
 // which no connection of this package has.
 func QuoteText(s string) string { return quoteText(s) }
+
+// QuoteAccount quotes "user@host", or a role.
+func QuoteAccount(account string) string { return quoteAccount(account) }

@@ -6,7 +6,8 @@
 // makes: what the server is (facts.go), what the account may do (grants.go), which
 // tables and tablespaces there are (tables.go, spaces.go), where its binary log,
 // replication and cluster are (positions.go), who would be in the way of a backup
-// (blockers.go).
+// (blockers.go), which statement about accounts was half done when a backup fixed its
+// moment (halfdone.go).
 //
 // Whatever acts on the server, or is asked again and again, has a connection of its
 // own, none of them from a pool:
@@ -19,6 +20,8 @@
 //   - Server.PutHistory writes a row into the history table (history.go), and
 //     Server.FlushEngineLogs and Server.Checkpoint have logs and pages written
 //     (flush.go),
+//   - Client runs the statements that export and import tables (client.go),
+//   - Dump gets the binary log as a replica does (dump.go),
 //   - Checker and Dropper check and drop tables of a server that mbk has started
 //     itself (checker.go, dropper.go).
 //

@@ -320,7 +320,7 @@ func TestDataDirectoryAsItIs(t *testing.T) {
 	if err := os.WriteFile(keys, []byte(keysOfTest), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	must(t, "verify", b.ID, "--repo", repository, "--depth", "boot", "--quiet",
+	must(t, "verify", b.ID, "--repo", repository, "--depth", "boot", "--quiet", "--owner", self(),
 		"--mariadbd-option=--file-key-management-filename="+keys)
 	target := filepath.Join(t.TempDir(), "restored")
 	must(t, restoreArgs(b.ID, repository, target)...)

@@ -67,7 +67,8 @@ func TestUseOfAChain(t *testing.T) {
 	for i, id := range ids[1:] {
 		t.Run(fmt.Sprintf("member %d", i), func(t *testing.T) {
 			useOfAMember(t, version, repository, outside, ids[:i+2], snapshots[i+1])
-			t.Log(must(t, "verify", id, "--repo", repository, "--depth", "boot", "--quiet").stdout)
+			t.Log(must(t, "verify", id, "--repo", repository, "--depth", "boot", "--owner", self(),
+				"--quiet").stdout)
 		})
 	}
 }

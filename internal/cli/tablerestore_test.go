@@ -152,6 +152,15 @@ func TestTablesIntoServer(t *testing.T) {
 		if err != nil || !slices.Equal(findings, before) {
 			t.Errorf("CHECK TABLE: %q, want %q: %v", findings, before, err)
 		}
+		// Files that cannot be brought to the server are no hindrance, and nothing of the attempt is left.
+		srv.MustExec(t, "TRUNCATE shop.parts")
+		loaded := document[tablerestore.Report](t, into(srv, repository, "--table", "shop.parts", "--replace", "--drop-old",
+			"--datadir", t.TempDir())...)
+		wantShop(t, "after a table was loaded since its files could not be imported", srv, want)
+		if one := loaded.Tables[0]; one.Way != tablerestore.WayRows || one.Reason == "" {
+			t.Errorf("with a wrong data directory: %+v", one)
+		}
+		wantNoWork(t, srv)
 		gtid = srv.MustValue(t, "SELECT @@gtid_binlog_pos")
 		logged := document[tablerestore.Report](t, into(srv, repository, "--table", "shop.customers", "--table", "shop.parts",
 			"--replace", "--drop-old", "--log-bin")...)

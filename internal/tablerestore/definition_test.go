@@ -99,7 +99,7 @@ func TestEventText(t *testing.T) {
 	c := []string{"e", "me@%", "", "90", "HOUR_MINUTE", "2030-01-01 00:00:00", "", "PRESERVE", "SLAVESIDE_DISABLED",
 		"it's",
 		"DO 1", "SYSTEM", "", "", ""}
-	const want = "CREATE DEFINER=`me`@`%` EVENT `d`.`e` ON SCHEDULE EVERY 90 MINUTE STARTS '2030-01-01 00:00:00' " +
+	const want = "CREATE DEFINER='me'@'%' EVENT `d`.`e` ON SCHEDULE EVERY 90 MINUTE STARTS '2030-01-01 00:00:00' " +
 		"ON COMPLETION PRESERVE DISABLE ON SLAVE COMMENT 'it''s' DO DO 1"
 	if got := eventText("d", c); got != want {
 		t.Errorf("%s", got)

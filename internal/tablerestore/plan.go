@@ -137,9 +137,6 @@ func (p *plan) object(advice hint.Text, format string, args ...any) {
 	p.objections = append(p.objections, restore.Objection{Problem: fmt.Sprintf(format, args...), Hint: advice})
 }
 
-// own are the databases of the server itself.
-var own = []string{"mysql", "sys", "performance_schema", "information_schema"}
-
 // choose takes the tables that the filter names. Those of the server itself are kept by every
 // filter, and are not meant.
 func (p *plan) choose(full *repo.Manifest) {
@@ -149,7 +146,7 @@ func (p *plan) choose(full *repo.Manifest) {
 		return // the plan of the part has said so
 	}
 	for _, t := range p.part.Manifest().Tables {
-		if slices.Contains(own, t.Database) {
+		if filter.Own(t.Database) {
 			continue
 		}
 		one := &table{Table: t, as: filter.Name{Database: t.Database, Table: t.Name}}
@@ -164,7 +161,7 @@ func (p *plan) choose(full *repo.Manifest) {
 	}
 	if len(p.o.Filter.Databases) > 0 {
 		for _, d := range full.Directories {
-			if !slices.Contains(own, d.Name) && f.Database(d.Name) {
+			if !filter.Own(d.Name) && f.Database(d.Name) {
 				p.databases = append(p.databases, d.Name)
 			}
 		}

@@ -60,15 +60,6 @@ func (t trigger) run(ctx context.Context, c *stage.Client, database string) erro
 	return t.setting.run(ctx, c, t.create)
 }
 
-// quotedAccount quotes "user@host". A role has no host.
-func quotedAccount(account string) string {
-	at := strings.LastIndexByte(account, '@')
-	if at < 0 {
-		return stage.QuoteName(account)
-	}
-	return stage.QuoteName(account[:at]) + "@" + stage.QuoteName(account[at+1:])
-}
-
 // makeViews makes views. One may use another, so they are tried until none can be made.
 func (g *target) makeViews(ctx context.Context, s *source, views []*table) error {
 	for len(views) > 0 {
@@ -165,7 +156,7 @@ func eventText(database string, c []string) string {
 		status = "DISABLE ON SLAVE"
 	}
 	return fmt.Sprintf("CREATE DEFINER=%s EVENT %s ON SCHEDULE %s ON COMPLETION %s %s COMMENT %s DO %s",
-		quotedAccount(c[1]), qualified(database, c[0]), schedule, completion, status, stage.QuoteText(c[9]), c[10])
+		stage.QuoteAccount(c[1]), qualified(database, c[0]), schedule, completion, status, stage.QuoteText(c[9]), c[10])
 }
 
 // The server's numbers for a routine and an event that are there already.

@@ -18,6 +18,9 @@ import (
 // maker lives.
 const workPrefix = "mbk_restore_"
 
+// partSuffix ends the name of the table through which a partition is imported.
+const partSuffix = "_p"
+
 // workMode is the sql_mode under which tables are made and filled.
 const workMode = "NO_AUTO_VALUE_ON_ZERO,NO_DIR_IN_CREATE"
 
@@ -96,7 +99,7 @@ func (g *target) fill(ctx context.Context, s *source, t *table, number int) erro
 			return err
 		}
 		t.reason = err.Error()
-		if err := g.drop(ctx, t.as.Database, t.work); err != nil {
+		if err := g.dropWork(ctx, t); err != nil {
 			return err
 		}
 	}
@@ -207,7 +210,7 @@ func (g *target) readsInstant() bool {
 
 // importPart imports a tablespace and exchanges it for a partition.
 func (g *target) importPart(ctx context.Context, s *source, t *table, part, path string) error {
-	name := t.work + "_p"
+	name := t.work + partSuffix
 	alone := qualified(t.as.Database, name)
 	if err := g.client.Exec(ctx, "CREATE TABLE "+alone+" LIKE "+g.worked(t)); err != nil {
 		return err
@@ -314,6 +317,11 @@ func checked(ctx context.Context, c *stage.Client, name string) ([]string, error
 	return problems, nil
 }
 
+// dropWork removes what was made to fill a table.
+func (g *target) dropWork(ctx context.Context, t *table) error {
+	return errors.Join(g.drop(ctx, t.as.Database, t.work+partSuffix), g.drop(ctx, t.as.Database, t.work))
+}
+
 // drop removes a temporary table, and the files that an import has left of it.
 func (g *target) drop(ctx context.Context, database, name string) error {
 	if err := g.client.Exec(ctx, "DROP TABLE IF EXISTS "+qualified(database, name)); err != nil {
@@ -370,7 +378,7 @@ func (g *target) close(ctx context.Context, failed bool) error {
 	var errs []error
 	for _, t := range g.plan.tables {
 		if t.work != "" {
-			errs = append(errs, g.drop(ctx, t.as.Database, t.work+"_p"), g.drop(ctx, t.as.Database, t.work))
+			errs = append(errs, g.dropWork(ctx, t))
 		}
 	}
 	for _, name := range g.made {

@@ -103,7 +103,7 @@ func (f *Filter) Check(databases []string, tables []Name) []error {
 func (f *Filter) keepsAny(databases []string, tables []Name) bool {
 	included := func(database string) bool {
 		f.names(&database)
-		return !own(database) || slices.ContainsFunc(slices.Concat(f.databases, f.tables),
+		return !Own(database) || slices.ContainsFunc(slices.Concat(f.databases, f.tables),
 			func(p pattern) bool { return p.covers(database, false) })
 	}
 	return len(f.databases)+len(f.tables) == 0 ||

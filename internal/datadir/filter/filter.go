@@ -68,15 +68,15 @@ func New(s Spec, fold bool) (*Filter, error) {
 	return f, nil
 }
 
-// own reports whether a database is one of the server's own.
-func own(database string) bool {
+// Own reports whether a database is one of the server's own.
+func Own(database string) bool {
 	return database == "mysql" || database == "sys" || database == "performance_schema"
 }
 
 // covers reports whether a pattern's first part is about a database. Of an exclude
 // the server's own databases need to be named.
 func (p pattern) covers(database string, exclude bool) bool {
-	if exclude && own(database) && !p.database.literal {
+	if exclude && Own(database) && !p.database.literal {
 		return false
 	}
 	return p.database.matches(database)
@@ -128,7 +128,7 @@ func (f *Filter) excluded(database string) bool {
 
 // wanted reports whether all of a database is included.
 func (f *Filter) wanted(database string) bool {
-	if len(f.databases)+len(f.tables) == 0 || own(database) {
+	if len(f.databases)+len(f.tables) == 0 || Own(database) {
 		return true
 	}
 	for _, p := range f.databases {

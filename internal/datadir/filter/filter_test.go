@@ -177,7 +177,7 @@ func FuzzPatterns(f *testing.F) {
 		// A name that was quoted is a pattern of just that name.
 		if d != "" && n != "" {
 			exact, err := New(Spec{Tables: []string{Name{d, n}.String()}}, false)
-			if err != nil || !exact.Table(d, n) || !own(d) && exact.Table(d, n+"x") {
+			if err != nil || !exact.Table(d, n) || !Own(d) && exact.Table(d, n+"x") {
 				t.Errorf("%q is a pattern for %v, not for %q.%q alone", Name{d, n}.String(), exact, d, n)
 			}
 		}
