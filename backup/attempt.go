@@ -449,7 +449,7 @@ func (a *attempt) close(ctx context.Context, m *repo.Manifest, err error) error 
 	}
 	a.session.wait()
 	a.server.close()
-	keep := a.end(err)
+	keep := a.end(ctx, err)
 	if keep {
 		err = a.tellKept(err)
 		errs[0] = err
@@ -470,7 +470,7 @@ func (a *attempt) close(ctx context.Context, m *repo.Manifest, err error) error 
 
 // end ends the copying of a failed attempt, and reports whether the next one can go on
 // with what was stored.
-func (a *attempt) end(failed error) (keep bool) {
+func (a *attempt) end(ctx context.Context, failed error) (keep bool) {
 	if failed == nil || a.copies == nil {
 		return false
 	}
@@ -479,6 +479,11 @@ func (a *attempt) end(failed error) (keep bool) {
 		return false
 	}
 	a.copies.copier.Stop(failed)
+	if _, lost := errors.AsType[*store.LostError](failed); !lost {
+		within, cancel := context.WithTimeout(ctx, endTime)
+		defer cancel()
+		a.written.again(within)
+	}
 	return a.written.stored() > 0
 }
 

@@ -25,6 +25,7 @@ type progress struct {
 	files   map[uint32]noted
 	always  []uint32 // numbers of the files by which the server is known, in every object
 	raw     int64    // bytes of files that are on record
+	missed  []*repo.Progress
 }
 
 // noted is a file as it was before its copy was begun.
@@ -82,13 +83,29 @@ func (pr *progress) packed(ctx context.Context, p pack.Pack, parts []copier.Part
 	if !ok {
 		return nil
 	}
-	if err := pr.draft.PutProgress(ctx, record); err != nil {
-		return err
-	}
+	err := pr.draft.PutProgress(ctx, record)
 	pr.mu.Lock()
 	defer pr.mu.Unlock()
+	if err != nil {
+		pr.missed = append(pr.missed, record)
+		return err
+	}
 	pr.raw += p.Raw
 	return nil
+}
+
+// again records the packs that could not be recorded, as far as possible now: after the
+// failure of an attempt that has filled the disk, what it had not ended is removed, and
+// there is room again.
+func (pr *progress) again(ctx context.Context) {
+	pr.mu.Lock()
+	defer pr.mu.Unlock()
+	for _, record := range pr.missed {
+		if pr.draft.PutProgress(ctx, record) == nil {
+			pr.raw += record.Pack.Raw
+		}
+	}
+	pr.missed = nil
 }
 
 // record is what the repository keeps of a pack, if there is anything in it that the next
