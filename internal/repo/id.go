@@ -51,21 +51,21 @@ func plainKind(kind string) bool {
 		!slices.ContainsFunc([]byte(kind), func(c byte) bool { return c < 'a' || c > 'z' })
 }
 
-// FreshID returns NewID, or if an attempt with that id is on record the id of the
-// next free second.
+// FreshID returns NewID of the first second from t on in which nothing on record was started,
+// so that ids sort by time whatever their kinds are.
 func (r *Repository) FreshID(ctx context.Context, t time.Time, kind string) (string, error) {
 	for ; ; t = t.Add(time.Second) {
-		id := NewID(t, kind)
-		data, err := r.st.List(ctx, Folder(id)+"/")
+		second := NewID(t, "")
+		data, err := r.st.List(ctx, Folder(second))
 		if err != nil {
 			return "", fmt.Errorf("find a free id: %w", err)
 		}
-		past, err := r.st.List(ctx, historyPrefix+id+".")
+		past, err := r.st.List(ctx, historyPrefix+second)
 		if err != nil {
 			return "", fmt.Errorf("find a free id: %w", err)
 		}
 		if len(data)+len(past) == 0 {
-			return id, nil
+			return NewID(t, kind), nil
 		}
 	}
 }

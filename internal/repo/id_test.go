@@ -113,4 +113,13 @@ func TestFreshID(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("20261122T000001Z-full")
+	// Ids sort by time, so two kinds of backups are not begun in one second either.
+	if err := st.Put(t.Context(), "backups/20261122T000001Z-incr/manifest.json", noWrite); err != nil {
+		t.Fatal(err)
+	}
+	want("20261122T000002Z-full")
+	if err := r.PutAttempt(t.Context(), Attempt{ID: "20261122T000002Z-failed", Outcome: OutcomeFailed}); err != nil {
+		t.Fatal(err)
+	}
+	want("20261122T000003Z-full")
 }

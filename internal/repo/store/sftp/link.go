@@ -66,6 +66,26 @@ type transport struct {
 	end func() error // closes it at once, and says why it ended if that is known
 }
 
+// requests is the way out of a transport. What cannot be sent is an *unsentError: the
+// connection is lost, though nothing that was read has told of it yet.
+type requests struct{ io.WriteCloser }
+
+// Write sends a part of a request.
+func (r requests) Write(p []byte) (int, error) {
+	n, err := r.WriteCloser.Write(p)
+	if err != nil {
+		err = &unsentError{err}
+	}
+	return n, err
+}
+
+// unsentError says why a request could not be sent.
+type unsentError struct{ err error }
+
+func (e *unsentError) Error() string { return e.err.Error() }
+
+func (e *unsentError) Unwrap() error { return e.err }
+
 // session is one connection to the SFTP server. When it is lost it stays so.
 type session struct {
 	where  string
@@ -104,7 +124,8 @@ func begin(ctx context.Context, where string, dial func(context.Context) (*trans
 	s := &session{where: where, end: t.end, gone: make(chan struct{}), known: map[string]bool{}}
 	stop := context.AfterFunc(ctx, func() { _ = t.end() }) // the answer shows it
 	defer stop()
-	s.client, err = sftp.NewClientPipe(t.in, t.out, sftp.UseConcurrentWrites(true), sftp.MaxPacketUnchecked(packet))
+	s.client, err = sftp.NewClientPipe(t.in, requests{t.out},
+		sftp.UseConcurrentWrites(true), sftp.MaxPacketUnchecked(packet))
 	if err != nil {
 		return nil, &ConnectionError{where, errors.Join(context.Cause(ctx), fmt.Errorf("begin SFTP: %w", err), t.end())}
 	}
@@ -197,6 +218,10 @@ func (s *session) explain(err error) error {
 	}
 	if _, answered := errors.AsType[*sftp.StatusError](err); answered {
 		return err
+	}
+	if _, unsent := errors.AsType[*unsentError](err); unsent {
+		s.close(err)
+		<-s.gone
 	}
 	if errors.Is(err, sftp.ErrSSHFxConnectionLost) {
 		<-s.gone
