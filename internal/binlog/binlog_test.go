@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 )
@@ -231,6 +232,27 @@ func FuzzPosition(f *testing.F) {
 		}
 		if q, err := ParsePosition(p.String()); err != nil || !q.Equal(p) {
 			t.Errorf("%q became %q", s, p)
+		}
+	})
+}
+
+func FuzzReader(f *testing.F) {
+	f.Add([]byte(Magic))
+	f.Add(append([]byte(Magic), formatEvent(true, 1)...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := NewReader(bytes.NewReader(b), int64(len(b)))
+		total := int64(len(Magic))
+		for {
+			e, err := r.Next()
+			if err != nil {
+				if err == io.EOF && total != int64(len(b)) {
+					t.Errorf("%d bytes of %d were read", total, len(b))
+				}
+				return
+			}
+			if total += int64(len(e)); total != r.End() {
+				t.Errorf("an event ends at %d, the reader is at %d", total, r.End())
+			}
 		}
 	})
 }

@@ -216,7 +216,7 @@ func (f *finding) segment(ctx context.Context, s *repo.Segment) error {
 		}
 		return nil
 	}
-	return scan(ctx, f.r, s, func(_ []byte, part binlog.Part, begin binlog.Begin) error {
+	return f.r.ScanSegment(ctx, s, func(_ []byte, part binlog.Part, begin binlog.Begin) error {
 		if part != binlog.Opening {
 			return nil
 		}
@@ -249,13 +249,13 @@ func (f *finding) transaction(begin binlog.Begin) error {
 	when := time.Unix(int64(begin.Time), 0)
 	if f.m.kind == kindTime && !when.Before(f.m.time) || f.m.kind == kindBefore && this {
 		f.path.Next, f.path.NextTime, f.done = begin.GTID, when.UTC(), true
-		return errStop
+		return repo.ErrStop
 	}
 	f.walk.at.Add(begin.GTID)
 	f.path.Last, f.path.LastTime = begin.GTID, when.UTC()
 	if f.m.kind == kindGTID && this {
 		f.done = true
-		return errStop
+		return repo.ErrStop
 	}
 	return nil
 }

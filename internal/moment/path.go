@@ -1,15 +1,10 @@
 package moment
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"slices"
 	"time"
 
-	"mbk/copier/pack"
 	"mbk/internal/binlog"
 	"mbk/internal/repo"
 )
@@ -84,93 +79,6 @@ func (w *reading) met() bool {
 	return true
 }
 
-// bufferSize is how much of a segment is read at a time.
-const bufferSize = 256 << 10
-
-// scan reads a segment, and calls each for the events in it with where they stand. begin is the
-// transaction to which an event belongs. It stops without an error when each returns errStop.
-func scan(ctx context.Context, r *repo.Repository, s *repo.Segment,
-	each func(event []byte, part binlog.Part, begin binlog.Begin) error,
-) (err error) {
-	body, err := r.OpenSegment(ctx, s)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, body.Close()) }()
-	in := bufio.NewReaderSize(body, bufferSize)
-	damaged := func(reason error) error { return &pack.DamageError{Object: s.Name(), Reason: reason.Error()} }
-	magic := make([]byte, len(binlog.Magic))
-	if _, err := io.ReadFull(in, magic); err != nil || string(magic) != binlog.Magic {
-		return readError(err, damaged)
-	}
-	var c binlog.Cutter
-	var event []byte
-	for {
-		if event, err = next(in, event, s.Raw); err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return readError(err, damaged)
-		}
-		part, dropped, err := c.Next(event)
-		if err == nil && dropped {
-			err = errors.New("a transaction is not whole")
-		}
-		if err != nil {
-			return damaged(err)
-		}
-		begin, _ := c.Begun()
-		if err := each(event, part, begin); err != nil {
-			if !errors.Is(err, errStop) {
-				return err
-			}
-			_, err := io.Copy(io.Discard, in) // what was read is proven at the end only
-			return err
-		}
-	}
-}
-
-// errStop ends a scan.
-var errStop = errors.New("enough")
-
-// readError makes damage of a segment that ends within an event, and leaves other errors.
-func readError(err error, damaged func(error) error) error {
-	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, binlog.ErrDamaged) {
-		return damaged(errors.New("it does not consist of whole events"))
-	}
-	return err
-}
-
-// next reads one event into b. limit bounds its size.
-func next(in *bufio.Reader, b []byte, limit int64) ([]byte, error) {
-	if cap(b) > 4<<20 {
-		b = nil
-	}
-	b = slices.Grow(b[:0], binlog.HeaderSize)[:binlog.HeaderSize]
-	if _, err := io.ReadFull(in, b); err != nil {
-		return b, err
-	}
-	h, err := binlog.ParseHeader(b)
-	if err != nil {
-		return b, err
-	}
-	if int64(h.Size) > limit {
-		return b, fmt.Errorf("%w: an event of %d bytes in %d", binlog.ErrDamaged, h.Size, limit)
-	}
-	for len(b) < int(h.Size) { // no more memory than there are bytes
-		at := len(b)
-		n := min(int(h.Size)-at, 1<<20)
-		b = slices.Grow(b, n)[:at+n]
-		if _, err := io.ReadFull(in, b[at:]); err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return b, err
-		}
-	}
-	return b, nil
-}
-
 // Send implements primary.Source: it sends what follows a position on the path, and returns
 // the end of the path. A position that is not on it is an error.
 func (p *Path) Send(ctx context.Context, from binlog.Position, send func(event []byte) error) (binlog.Position, error) {
@@ -208,13 +116,13 @@ func (p *Path) sendSegment(
 	ctx context.Context, w *reading, s *repo.Segment, send func(event []byte) error,
 ) error {
 	wanted := false
-	return scan(ctx, p.r, s, func(event []byte, part binlog.Part, begin binlog.Begin) error {
+	return p.r.ScanSegment(ctx, s, func(event []byte, part binlog.Part, begin binlog.Begin) error {
 		if part == binlog.Outside {
 			return send(event) // a format description
 		}
 		if part == binlog.Opening {
 			if w.at.Equal(p.To) && w.met() {
-				return errStop
+				return repo.ErrStop
 			}
 			wanted = w.wants(begin.GTID)
 		}

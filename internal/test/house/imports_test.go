@@ -38,6 +38,7 @@ var rank = map[string]int{
 	"mbk/internal/innodb":               1,
 	"mbk/internal/aria":                 1,
 	"mbk/internal/binlog":               1,
+	"mbk/internal/binlog/logfiles":      2,
 	"mbk/internal/repo/store":           1,
 	"mbk/internal/repo/agefile":         1,
 	"mbk/internal/job/hook":             1,
