@@ -15,7 +15,7 @@ func fileTimesEverywhere(t *testing.T, version string, round int) string {
 	all := writings(version)
 	var mu sync.Mutex
 	var told []string
-	turns := make(chan bool, 2) // servers at a time
+	turns := make(chan bool, 4) // servers at a time; most of their time is rest
 	t.Run("all", func(t *testing.T) {
 		for i, system := range fileSystems() {
 			how := all[(round+i)%len(all)]
