@@ -155,6 +155,6 @@ func tableLines(what string, r *tablerestore.Report) []string {
 		lines = append(lines, "time\t"+ui.Milliseconds(r.ElapsedMS))
 	}
 	lines = append(lines, labelled("dropped", r.OldTriggers)...)
-	lines = append(lines, labelled("note", r.Notes)...)
+	lines = append(lines, labelled("note", hint.Strings(r.Notes))...)
 	return append(lines, labelled("warning", r.Warnings)...)
 }

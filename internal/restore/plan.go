@@ -146,6 +146,7 @@ func PlanPart(ctx context.Context, o Options, chain *repo.Chain, dir, purpose st
 	f, unmatched := filterOf(o, m)
 	p := newPlan(o, applyFilter(m, f))
 	p.read(chain)
+	p.checkFilteredExternal(m)
 	p.addObjection(unmatched...)
 	if err := p.checkStanding(ctx); err != nil {
 		return nil, err

@@ -54,7 +54,7 @@ type plan struct {
 	databases  []string // that are restored as a whole
 	galera     bool
 	objections []restore.Objection
-	notes      []string
+	notes      []hint.Text
 
 	meter  *meter.Meter
 	number int   // of the last temporary table
@@ -269,6 +269,11 @@ func (p *plan) checkServer(context.Context) error {
 	return nil
 }
 
+// wholeElsewhere is advice for a table that does not go into a running server.
+func wholeElsewhere() hint.Text {
+	return "restore the whole backup elsewhere with " + hint.Option("target") + ", and read the table there"
+}
+
 // checkLogging looks at what replicas and a cluster get of the restore.
 func (p *plan) checkLogging(ctx context.Context) error {
 	logs := on(p.server.Variables["log_bin"])
@@ -281,7 +286,7 @@ func (p *plan) checkLogging(ctx context.Context) error {
 			"the server is a node of a Galera cluster, and the other nodes would not get what is imported as files")
 	case logs && !p.o.LogBin:
 		p.notes = append(p.notes, "nothing of this is in the server's binary log: replicas do not get it ("+
-			string(hint.Option("log-bin"))+" is for that)")
+			hint.Option("log-bin")+" is for that)")
 	}
 	replicas, err := p.o.Server.Replicas(ctx)
 	if err != nil {
@@ -292,8 +297,7 @@ func (p *plan) checkLogging(ctx context.Context) error {
 	}
 	for _, t := range p.tables {
 		if t.Type == "SYSTEM VERSIONED" && (p.o.LogBin || !strings.EqualFold(t.Engine, "InnoDB")) {
-			p.object("restore the whole backup with "+hint.Option("target")+", and copy the table from there",
-				"%s is system-versioned, and would lose its history when its rows are loaded",
+			p.object(wholeElsewhere(), "%s is system-versioned, and would lose its history when its rows are loaded",
 				printable.Table(t.Database, t.Name))
 		}
 	}

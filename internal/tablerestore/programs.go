@@ -178,8 +178,7 @@ func (g *target) makeProgram(
 	err := s.run(ctx, g.client, text)
 	switch stage.Number(err) {
 	case erRoutineExists, erEventExists:
-		r.Notes = append(r.Notes, fmt.Sprintf("%s %s is there, and was left as it is", strings.ToLower(kind),
-			qualified(database, name)))
+		r.note("%s %s is there, and was left as it is", strings.ToLower(kind), qualified(database, name))
 		return nil
 	}
 	if err == nil {

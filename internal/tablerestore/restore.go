@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"mbk/internal/hint"
 	"mbk/internal/ui/meter"
 )
 
@@ -35,17 +36,22 @@ type Table struct {
 
 // Report is what a restore of tables has done.
 type Report struct {
-	ID          string   `json:"id"`
-	Server      string   `json:"server"`  // version of the running server
-	DryRun      bool     `json:"dry_run"` // nothing was done: this is what would be
-	Tables      []Table  `json:"tables"`
-	Triggers    int      `json:"triggers"`     // that were made
-	Programs    int      `json:"programs"`     // functions, procedures, packages and events that were made
-	OldTriggers []string `json:"old_triggers"` // of replaced tables: they were dropped
-	BytesCopied int64    `json:"bytes_copied"` // into the data directory
-	ElapsedMS   int64    `json:"elapsed_ms"`
-	Notes       []string `json:"notes"`
-	Warnings    []string `json:"warnings"`
+	ID          string      `json:"id"`
+	Server      string      `json:"server"`  // version of the running server
+	DryRun      bool        `json:"dry_run"` // nothing was done: this is what would be
+	Tables      []Table     `json:"tables"`
+	Triggers    int         `json:"triggers"`     // that were made
+	Programs    int         `json:"programs"`     // functions, procedures, packages and events that were made
+	OldTriggers []string    `json:"old_triggers"` // of replaced tables: they were dropped
+	BytesCopied int64       `json:"bytes_copied"` // into the data directory
+	ElapsedMS   int64       `json:"elapsed_ms"`
+	Notes       []hint.Text `json:"notes"`
+	Warnings    []string    `json:"warnings"`
+}
+
+// note adds a note.
+func (r *Report) note(format string, args ...any) {
+	r.Notes = append(r.Notes, hint.Textf(format, args...))
 }
 
 // Restore brings tables of a backup back into a running server. If it fails, the server's
@@ -89,7 +95,7 @@ func planned(ctx context.Context, o Options, do func(*plan, *Report) error) (_ *
 	}
 	r := &Report{
 		ID: p.part.ID, Server: p.server.Version.String(), Tables: []Table{}, OldTriggers: []string{},
-		Notes: append([]string{}, p.notes...), Warnings: append([]string{}, p.part.Warnings...),
+		Notes: append([]hint.Text{}, p.notes...), Warnings: append([]string{}, p.part.Warnings...),
 	}
 	return r, do(p, r)
 }
@@ -131,11 +137,14 @@ func (p *plan) restoreTables(ctx context.Context, s *source, g *target, r *Repor
 		return err
 	}
 	if swept > 0 {
-		r.Notes = append(r.Notes, fmt.Sprintf("%d temporary tables that an interrupted restore had left were dropped", swept))
+		r.note("%d temporary tables that an interrupted restore had left were dropped", swept)
 	}
 	for _, t := range slices.Concat(p.tables, p.views) {
 		if err := s.describe(ctx, t); err != nil {
 			return err
+		}
+		if findOutsideQuotes(t.def.tail, "DATA DIRECTORY") >= 0 {
+			r.note("%s had files elsewhere (DATA DIRECTORY), and is in the data directory now", label(t))
 		}
 		if err := g.makeDatabase(ctx, s, t.Database, t.as.Database); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -21,14 +22,33 @@ var (
 	floats = []string{"float"}
 	// For these a string without a character set is the value itself, not its text.
 	spelled = []string{"uuid", "inet4", "inet6"}
+	// A wrong value of an enumeration prints as an empty string, which may be a right one.
+	members = []string{"enum", "set"}
+	// Of these a number is read right. The string "0000" would be the year 2000.
+	numbers = append([]string{"year"}, members...)
 )
 
 // selected is what is read of a column.
 func (c column) selected() string {
-	if slices.Contains(floats, c.kind) {
-		return "CAST(" + stage.QuoteName(c.name) + " AS DOUBLE)"
+	switch name := stage.QuoteName(c.name); {
+	case slices.Contains(floats, c.kind):
+		return "CAST(" + name + " AS DOUBLE)"
+	case slices.Contains(members, c.kind):
+		return "CAST(" + name + " AS UNSIGNED)"
+	default:
+		return name
 	}
-	return stage.QuoteName(c.name)
+}
+
+// loaded is the value of a column that was read into a variable, "" if it is read as it is.
+func (c column) loaded(variable string) string {
+	switch {
+	case slices.Contains(spelled, c.kind):
+		return "CONVERT(" + variable + " USING ascii)"
+	case slices.Contains(numbers, c.kind):
+		return "CAST(" + variable + " AS UNSIGNED)"
+	}
+	return ""
 }
 
 // readText is the query for the rows of a table, given by its quoted name.
@@ -46,9 +66,9 @@ func loadText(table string, columns []column) string {
 	var set []string
 	for i, c := range columns {
 		into[i] = stage.QuoteName(c.name)
-		if slices.Contains(spelled, c.kind) {
-			variable := "@mbk_" + strings.Repeat("c", i+1)
-			set = append(set, into[i]+" = CONVERT("+variable+" USING ascii)")
+		variable := fmt.Sprintf("@mbk_%d", i+1)
+		if value := c.loaded(variable); value != "" {
+			set = append(set, into[i]+" = "+value)
 			into[i] = variable
 		}
 	}

@@ -6,10 +6,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"mbk/internal/datadir/filename"
 	"mbk/internal/datadir/serverfs"
+	"mbk/internal/hint"
 	"mbk/internal/mariadbd"
 	"mbk/stage"
 )
@@ -55,6 +57,9 @@ func (s *source) describe(ctx context.Context, t *table) error {
 		kind = "SEQUENCE"
 	}
 	row, err := s.one(ctx, "SHOW CREATE "+kind+" "+name)
+	if stage.Number(err) == erWrongMerge {
+		return hint.Wrap(err, "restore the tables that it is made of with it: name them with "+hint.Option("table")+", too")
+	}
 	if err != nil {
 		return err
 	}
@@ -64,6 +69,10 @@ func (s *source) describe(ctx context.Context, t *table) error {
 	}
 	if t.def, err = parseDefinition(t.create); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
+	}
+	if slices.ContainsFunc(t.def.elements, byTransactions) {
+		return hint.Wrap(fmt.Errorf("%s is versioned by transactions (BIGINT columns as ROW START and ROW END), of which "+
+			"only the source has the times, in mysql.transaction_registry", name), wholeElsewhere())
 	}
 	parts, err := s.client.Rows(ctx, "SELECT COALESCE(SUBPARTITION_NAME, PARTITION_NAME) "+
 		"FROM information_schema.PARTITIONS WHERE TABLE_SCHEMA=? AND TABLE_NAME=? AND PARTITION_NAME IS NOT NULL",
@@ -82,8 +91,21 @@ func (s *source) describe(ctx context.Context, t *table) error {
 	for _, r := range columns {
 		t.fields = append(t.fields, column{name: r[0], kind: strings.ToLower(r[1])})
 	}
+	if withoutRows(t.Engine) {
+		return nil // and whoever asked would ask another server, or tables that are not here
+	}
 	t.rows, err = countRows(ctx, s.client, name, t.Type)
 	return err
+}
+
+// erWrongMerge is the server's number for a table of MERGE of which the parts are not there.
+const erWrongMerge = 1168
+
+// byTransactions reports whether a column is the id of the transaction that made a version of a
+// row.
+func byTransactions(element string) bool {
+	_, rest, err := cutName(element)
+	return err == nil && strings.HasPrefix(rest, "bigint") && findOutsideQuotes(rest, " GENERATED ALWAYS AS ROW ") > 0
 }
 
 // one runs a query whose answer has one row.
@@ -124,7 +146,13 @@ func (s *source) rebuild(ctx context.Context, t *table, old bool) error {
 	if err != nil {
 		return err
 	}
-	if len(paths) > 0 && len(t.def.fulltext) == 0 && !old {
+	hidden, err := s.client.Rows(ctx, "SELECT 1 FROM information_schema.INNODB_SYS_INDEXES i JOIN "+
+		"information_schema.INNODB_SYS_TABLES t ON i.TABLE_ID = t.TABLE_ID "+
+		"WHERE t.NAME=? AND i.NAME='FTS_DOC_ID_INDEX'", filename.Encode(t.Database)+"/"+filename.Encode(t.Name))
+	if err != nil {
+		return err
+	}
+	if len(paths) > 0 && len(hidden) == 0 && !old {
 		return nil
 	}
 	var changes []string

@@ -222,7 +222,7 @@ func (g *target) freeForeignKeys(ctx context.Context, t *table, r *Report) error
 		return nil
 	}
 	if t.kept != "" {
-		r.Notes = append(r.Notes, fmt.Sprintf("%s has lost its %d foreign keys", g.old(t), len(drop)))
+		r.note("%s has lost its %d foreign keys", g.old(t), len(drop))
 	}
 	return g.client.Exec(ctx, "ALTER TABLE "+g.old(t)+" "+strings.Join(drop, ", "))
 }
@@ -236,8 +236,7 @@ func (g *target) addTriggers(ctx context.Context, s *source, tables []*table, r 
 			return err
 		}
 		if len(all) > 0 && (t.as.Database != t.Database || t.as.Table != t.Name) {
-			r.Notes = append(r.Notes, fmt.Sprintf("%s has none of the %d triggers of %s", label(t), len(all),
-				qualified(t.Database, t.Name)))
+			r.note("%s has none of the %d triggers of %s", label(t), len(all), qualified(t.Database, t.Name))
 			continue
 		}
 		for _, one := range all {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"mbk/internal/datadir/filename"
+	"mbk/internal/hint"
 	"mbk/stage"
 )
 
@@ -97,6 +98,9 @@ func (g *target) fill(ctx context.Context, s *source, t *table, number int) erro
 		}
 		if ctx.Err() != nil || !answered(err) {
 			return err
+		}
+		if t.Type == "SYSTEM VERSIONED" { // loaded rows would all be new, and without history
+			return hint.Wrap(err, wholeElsewhere())
 		}
 		t.reason = err.Error()
 		if err := g.dropWork(ctx, t); err != nil {
