@@ -27,11 +27,11 @@ type copies struct {
 	newest   map[datadir.Identity]*fileCopy
 	stems    map[string]aria.Index // of Aria tables whose index file was read, by path without extension
 	foreign  foreignFiles
-	system   []*fileCopy // of the system tablespace and the undo tablespaces
-	baseline *baseline   // the tables when the copying began
-	awoken   []openFile  // idle ones that have been written to before the checkpoint was read
-	packs    []pack.Pack // when it is closed
-	page     []byte      // for page 0 of a tablespace, innodb_page_size long
+	system   []*fileCopy                 // of the system tablespace and the undo tablespaces
+	baseline *baseline                   // the tables when the copying began
+	later    map[string]datadir.Identity // files that were opened and left to a later pass, by path
+	packs    []pack.Pack                 // when it is closed
+	page     []byte                      // for page 0 of a tablespace, innodb_page_size long
 }
 
 func newCopies(l datadir.Layout, c *copier.Copier, b *bases, descriptors int64) (*copies, error) {
@@ -41,14 +41,15 @@ func newCopies(l datadir.Layout, c *copier.Copier, b *bases, descriptors int64) 
 	}
 	return &copies{
 		feeder: newFeeder(l, c, b, descriptors), foreign: foreignFiles{layout: l},
-		newest: map[datadir.Identity]*fileCopy{}, stems: map[string]aria.Index{}, page: make([]byte, size),
+		newest: map[datadir.Identity]*fileCopy{}, later: map[string]datadir.Identity{}, stems: map[string]aria.Index{},
+		page: make([]byte, size),
 	}, nil
 }
 
 // submit hands an opened file to the copier. It may wait for room in the
 // copier's queue, so no table's lock may be held. A file that is not the server's
-// is not copied, and one that was idle and is so no more has to be opened again; nil is
-// returned for them.
+// is not copied, one that was idle and is so no more has to be opened again, and one that
+// may wait does so if its copy would be in vain; nil is returned for them.
 func (c *copies) submit(ctx context.Context, opened openFile) (*fileCopy, error) {
 	if c.foreign.has(opened.entry) {
 		c.release(opened)
@@ -66,7 +67,7 @@ func (c *copies) submit(ctx context.Context, opened openFile) (*fileCopy, error)
 	switch {
 	case opened.idle:
 		if !c.stillIdle(fc) {
-			c.awoken = append(c.awoken, opened)
+			c.later[opened.entry.Path()] = opened.stat.ID
 			return nil, nil
 		}
 	case opened.file == nil:
@@ -79,6 +80,11 @@ func (c *copies) submit(ctx context.Context, opened openFile) (*fileCopy, error)
 	if err != nil {
 		c.release(opened)
 		return nil, err
+	}
+	if opened.mayWait && fc.inVain() {
+		c.release(opened)
+		c.later[opened.entry.Path()] = fc.stat.ID
+		return nil, nil
 	}
 	if fc.below.unread {
 		c.release(opened)
@@ -310,13 +316,20 @@ func (c *copies) missing(
 			return nil, 0, err
 		}
 		copied, holds := c.holds(e, now)
-		if holds || c.foreign.has(e) || copied != nil && !now.Quiescent() {
+		known := copied != nil || c.waits(e, now)
+		if holds || c.foreign.has(e) || known && !now.Quiescent() {
 			continue
 		}
 		missing = append(missing, e)
 		size += now.Size
 	}
 	return missing, size, nil
+}
+
+// waits reports whether a file was opened and not copied, because it had changed just before.
+func (c *copies) waits(e datadir.Entry, now datadir.FileStat) bool {
+	id, left := c.later[e.Path()]
+	return left && id == now.ID && !e.IsInnoDB()
 }
 
 // close ends the packs, when all copies are complete.

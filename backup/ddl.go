@@ -2,6 +2,7 @@ package backup
 
 import (
 	"cmp"
+	"maps"
 	"path"
 	"path/filepath"
 	"slices"
@@ -42,9 +43,7 @@ func (c *copies) noteTables(s datadir.Scan) *baseline {
 			opened[fc.entry.Path()] = id
 		}
 	}
-	for _, f := range c.awoken {
-		opened[f.entry.Path()] = f.stat.ID
-	}
+	maps.Copy(opened, c.later)
 	b := &baseline{databases: map[string]bool{}, names: map[datadir.Identity]datadir.TableKey{}}
 	for _, dir := range s.Databases {
 		b.databases[dir] = true

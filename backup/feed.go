@@ -24,10 +24,15 @@ const smallFile = 64 << 10
 
 // openFile is a file that has been opened and whose copy has not begun.
 type openFile struct {
-	entry  datadir.Entry
-	file   *os.File // nil when bytes holds all of it, and of an idle file
-	bytes  []byte
-	idle   bool // it is a tablespace that looks as if it need not be read
+	entry datadir.Entry
+	file  *os.File // nil when bytes holds all of it, and of an idle file
+	bytes []byte
+	idle  bool // it is a tablespace that looks as if it need not be read
+
+	// mayWait says that it will be opened again before the backup ends, unless a copy of it
+	// holds.
+	mayWait bool
+
 	stat   datadir.FileStat
 	origin string
 	tail   []byte // of a log table: the last bytes

@@ -81,6 +81,12 @@ func (fc *fileCopy) judge(now datadir.FileStat) holdState {
 	return changed
 }
 
+// inVain reports whether a copy that is begun now will not hold, whatever becomes of the
+// file: it changed so shortly before that its times would not tell of another change.
+func (fc *fileCopy) inVain() bool {
+	return fc.class == repo.ClassPlain && !fc.entry.HoldsLogRows() && !fc.stat.Quiescent()
+}
+
 // lineCounter counts the lines that are read of a file. Each byte is read once.
 type lineCounter struct {
 	*os.File

@@ -199,6 +199,7 @@ func (o *opener) start(ctx context.Context) error {
 		for len(o.before[0]) > 0 {
 			opened := o.before[0][0]
 			o.before[0] = o.before[0][1:]
+			opened.mayWait = true
 			if _, err := o.copies.submit(ctx, opened); err != nil {
 				o.drop()
 				return err

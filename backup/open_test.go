@@ -93,6 +93,7 @@ func TestOpenWithSeveralLocks(t *testing.T) {
 			entries = append(entries, datadir.Entry{Dir: "d", Name: table + ext, Table: table})
 		}
 	}
+	time.Sleep(1100 * time.Millisecond) // what changed just now is not copied yet
 	for name, c := range map[string]struct {
 		locks       int
 		descriptors int64

@@ -17,6 +17,11 @@ const (
 	runPieces = 100
 )
 
+// smallGap is how many bytes between two pieces are passed over rather than that the pack
+// is opened once more: a request takes as long as reading some megabytes, but what is read
+// of an object store in vain may be paid for.
+const smallGap = 128 << 10
+
 // Piece is an extent of a file that is to be extracted.
 type Piece[File any] struct {
 	From   pack.Opener // the backup that the extent lies in
@@ -27,8 +32,8 @@ type Piece[File any] struct {
 
 // Extract calls extract for each piece, on several goroutines, in the order in which the
 // pieces lie in the packs. extract is to read the piece by x.Extent, at most once; it
-// may read other extents before. Pieces that follow each other in a pack are read with
-// one Open.
+// may read other extents before. Pieces that follow each other in a pack, without a gap or
+// with a small one, are read with one Open.
 //
 // After an error no more pieces are begun. Extract waits for those that are, and returns
 // the error of the first one in the order of the packs, so it is the same every time.
@@ -103,11 +108,12 @@ func runLength[File any](pieces []Piece[File]) int {
 	for i, p := range pieces {
 		if i > 0 {
 			before := &pieces[i-1]
-			end := before.Extent.Offset + before.Extent.Length
-			adjacent := p.From.String() == before.From.String() && p.Extent.Pack == before.Extent.Pack && p.Extent.Offset == end
-			if !adjacent || size >= runBytes || i == runPieces {
+			gap := p.Extent.Offset - (before.Extent.Offset + before.Extent.Length)
+			same := p.From.String() == before.From.String() && p.Extent.Pack == before.Extent.Pack
+			if !same || gap < 0 || gap > smallGap || size >= runBytes || i == runPieces {
 				return i
 			}
+			size += gap
 		}
 		size += p.Extent.Length
 	}

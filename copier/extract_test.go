@@ -115,6 +115,41 @@ func TestExtract(t *testing.T) {
 	}
 }
 
+// What lies between two pieces is passed over, if it is less than a request is worth.
+func TestExtractPassesOverGaps(t *testing.T) {
+	for _, tc := range []struct {
+		name      string
+		gap, most int
+	}{{"small gaps", 1000, 8}, {"large gaps", 200 << 10, 1 << 30}} {
+		t.Run(tc.name, func(t *testing.T) {
+			const n = 200 // every second one is read
+			files := make([][]byte, 2*n)
+			for i := range files {
+				files[i] = packtest.Noise(500+i%2*tc.gap, uint64(i))
+			}
+			st, results := copyAll(t, Options{Workers: 1, Codec: pack.None, PackLimit: 1 << 30}, files)
+			from := &countedOpens{Opener: st}
+			var wanted []Piece[*extractedFile]
+			for _, p := range piecesOf(from, files, results) {
+				if p.Number%2 == 0 {
+					wanted = append(wanted, p)
+				}
+			}
+			if err := Extract(t.Context(), 2, wanted, readPiece); err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range wanted {
+				if !bytes.Equal(p.File.got.Bytes, files[p.Number]) {
+					t.Fatalf("%s differs from the source", p.File.name)
+				}
+			}
+			if got := int(from.opens.Load()); got > tc.most || tc.most > n && got < n {
+				t.Errorf("packs were opened %d times for %d pieces", got, len(wanted))
+			}
+		})
+	}
+}
+
 // Damage in one piece costs the others nothing, if the caller goes on after it.
 func TestExtractAroundDamage(t *testing.T) {
 	files := smallFiles(300)

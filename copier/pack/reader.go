@@ -115,8 +115,8 @@ func (x *Reader) Close() {
 	x.dec.close()
 }
 
-// Ahead announces that extents of a pack up to byte end will be read in their order.
-// Extent then opens the pack once for all that follow each other without a gap.
+// Ahead announces that extents of a pack up to byte end will be read in their order. Extent
+// then opens the pack once for all of them, and passes over what lies between them.
 func (x *Reader) Ahead(st Opener, name string, end int64) {
 	x.ahead, x.aheadEnd = fullName(st, name), end
 }
@@ -226,8 +226,11 @@ func (x *Reader) seek(ctx context.Context, st Opener, name string, offset, n int
 	if n >= 0 {
 		limit = offset + n
 	}
-	if x.open != nil && x.object == object && x.at == offset && limit <= x.end {
+	if x.open != nil && x.object == object && x.at <= offset && limit <= x.end {
 		x.limit = limit
+		if err := x.pass(offset - x.at); err != nil && !errors.Is(err, io.EOF) { // whoever reads on finds that
+			return err
+		}
 		return nil
 	}
 	if err := x.leave(); err != nil {
@@ -339,13 +342,18 @@ func (x *Reader) leap(h *header) error {
 	if n > left {
 		return x.damage(fmt.Sprintf("ends after %d of the %d bytes of a chunk", left, n))
 	}
-	rest := n - int64(x.br.Buffered())
-	if x.src.seeker == nil {
-		return x.skip(h)
+	if x.src.seeker != nil {
+		x.src.most = leapRead
 	}
-	x.src.most = leapRead
-	if rest <= 0 {
-		return x.skip(h)
+	return x.pass(n)
+}
+
+// pass passes over n bytes. Those that are not in the buffer are not read if that can be
+// avoided.
+func (x *Reader) pass(n int64) error {
+	rest := n - int64(x.br.Buffered())
+	if x.src.seeker == nil || rest <= 0 {
+		return x.discard(int(n))
 	}
 	if _, err := x.src.seeker.Seek(rest, io.SeekCurrent); err != nil {
 		return fmt.Errorf("read %s: %w", x.object, err)
@@ -357,7 +365,12 @@ func (x *Reader) leap(h *header) error {
 
 // skip goes on after a chunk.
 func (x *Reader) skip(h *header) error {
-	n, err := x.br.Discard(headerSize + int(h.stored))
+	return x.discard(headerSize + int(h.stored))
+}
+
+// discard reads n bytes for nobody.
+func (x *Reader) discard(n int) error {
+	n, err := x.br.Discard(n)
 	x.at += int64(n)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", x.object, err)

@@ -244,7 +244,8 @@ func TestAhead(t *testing.T) {
 		{"from the middle on", []int{2, 3}, made.Size, -1, 1},
 		{"not announced", []int{0, 1, 2, 3}, 0, -1, 4},
 		{"announced in part", []int{0, 1, 2, 3}, extents[1].Offset + extents[1].Length, -1, 3},
-		{"one is left out", []int{0, 2, 3}, made.Size, -1, 2},
+		{"one is left out", []int{0, 2, 3}, made.Size, -1, 1},
+		{"back to one before", []int{0, 2, 1}, made.Size, -1, 2},
 		{"one is read twice", []int{0, 0, 1}, made.Size, -1, 2},
 		{"after an error", []int{0, 1, 2, 3}, made.Size, 1, 2},
 	} {

@@ -56,7 +56,11 @@ func (x *Reader) Check(ctx context.Context, st Opener, name string, offset, leng
 	if err := x.seek(ctx, st, name, offset, length); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, x.leave()) }()
+	defer func() {
+		if err != nil || x.at >= x.end { // otherwise the next extent may follow
+			err = errors.Join(err, x.leave())
+		}
+	}()
 	for x.at < offset+length {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)

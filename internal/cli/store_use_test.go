@@ -128,11 +128,21 @@ func manySmallFiles(t *testing.T, version string, tables int) string {
 			}
 		}
 	}
-	time.Sleep(1200 * time.Millisecond) // what changed just now is copied twice, and lies in two places
+	time.Sleep(1200 * time.Millisecond)
+	// Every second table was changed just now, so that only a copy under the lock is sure to hold.
+	for i := 0; i < tables; i += 2 {
+		for _, ending := range []string{".frm", ".MYD", ".MYI"} {
+			soon := time.Now().Add(time.Hour)
+			if err := os.Chtimes(fmt.Sprintf("%s/d/t%d%s", srv.Datadir, i, ending), soon, soon); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	o, stored := c.run(t, backupArgs(srv, repository, "--json")...)
 	if o.code != 0 {
 		t.Fatalf("backup exits %d: %s", o.code, o.stderr)
 	}
+	wantStoredOnce(t, repository)
 	target := filepath.Join(t.TempDir(), "data")
 	o, read := c.run(t, append(restoreArgs("latest", repository, target), "--no-recover")...)
 	if o.code != 0 {
@@ -156,6 +166,29 @@ func manySmallFiles(t *testing.T, version string, tables int) string {
 		t.Errorf("%s; want %d at most", told, most)
 	}
 	return told
+}
+
+// wantStoredOnce fails the test if the packs of the newest backup hold more than a few bytes
+// that no file of it refers to.
+func wantStoredOnce(t *testing.T, repository string) {
+	t.Helper()
+	id, err := opened(t, repository).NewestGood(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := manifestOf(t, repository, id)
+	var stored, used int64
+	for _, p := range m.Packs {
+		stored += p.Size
+	}
+	for _, f := range m.Files {
+		for _, e := range f.Extents {
+			used += e.Length
+		}
+	}
+	if in := stored - used; in < 0 || in > stored/20 {
+		t.Errorf("%d of %d bytes in the packs belong to no file", in, stored)
+	}
 }
 
 // An object store that is too slow for what the server writes: the backup ends before the

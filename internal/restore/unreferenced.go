@@ -4,8 +4,7 @@ import (
 	"context"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
-
+	"mbk/copier"
 	"mbk/copier/pack"
 	"mbk/internal/repo"
 )
@@ -50,14 +49,12 @@ func unreferenced(m *repo.Manifest) []gap {
 // checkUnreferenced reads what an extraction leaves out. Damage there harms no file, but
 // whoever keeps the objects has lost bytes.
 func checkUnreferenced(ctx context.Context, b *repo.Backup, workers int) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(workers)
-	for _, g := range unreferenced(b.Manifest()) {
-		group.Go(func() error {
-			x := pack.NewReader()
-			defer x.Close()
-			return x.Check(ctx, b, g.pack, g.offset, g.length)
-		})
+	gaps := unreferenced(b.Manifest())
+	pieces := make([]copier.Piece[gap], len(gaps))
+	for i, g := range gaps {
+		pieces[i] = copier.Piece[gap]{From: b, File: g, Extent: pack.Extent{Pack: g.pack, Offset: g.offset, Length: g.length}}
 	}
-	return group.Wait()
+	return copier.Extract(ctx, workers, pieces, func(ctx context.Context, x *pack.Reader, p copier.Piece[gap]) error {
+		return x.Check(ctx, b, p.File.pack, p.File.offset, p.File.length)
+	})
 }
