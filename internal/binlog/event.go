@@ -23,6 +23,7 @@ const (
 	TypeFormat        Type = 15
 	TypeXID           Type = 16
 	TypeBeginLoad     Type = 17
+	TypeExecuteLoad   Type = 18
 	TypeTableMap      Type = 19
 	TypeIncident      Type = 26
 	TypeHeartbeat     Type = 27

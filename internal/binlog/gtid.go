@@ -144,8 +144,19 @@ const gtidBody = 8 + 4 + 1
 
 // Flags of a GTID event.
 const (
-	flagStandalone = 0x1 // one statement, and no event that ends the transaction
-	flagDDL        = 0x20
+	flagStandalone  = 0x1 // one statement, and no event that ends the transaction
+	flagGroupCommit = 0x2 // with the number of the group that was committed together
+	flagDDL         = 0x20
+	flagPreparedXA  = 0x40 // with the name of the transaction, as the next one
+	flagEndedXA     = 0x80
+)
+
+// More flags, of newer servers, in a byte of their own.
+const (
+	flagMoreEngines  = 0x1  // a byte
+	flagCommitAlter  = 0x4  // 8 bytes
+	flagRollbackAltr = 0x8  // 8 bytes
+	flagThread       = 0x10 // 4 bytes
 )
 
 // Begin is what a GTID event says of the transaction that it begins.
@@ -153,6 +164,8 @@ type Begin struct {
 	GTID GTID
 	Time uint32 // when it was committed, or its last statement began: seconds since 1970
 	DDL  bool
+	// Thread is the id of the connection that committed it, 0 if the server is too old to say.
+	Thread uint32
 
 	standalone bool
 }
@@ -170,7 +183,36 @@ func (f Format) Begin(b []byte) (t Begin, err error) {
 	t.GTID = GTID{Sequence: binary.LittleEndian.Uint64(body), Domain: binary.LittleEndian.Uint32(body[8:]),
 		Server: h.ServerID}
 	t.Time, t.standalone, t.DDL = h.Time, body[12]&flagStandalone != 0, body[12]&flagDDL != 0
+	t.Thread = beginThread(body[12], body[gtidBody:])
 	return t, nil
+}
+
+// beginThread returns the id of the connection in what follows the flags of a GTID event, 0 if it
+// is not there: Gtid_log_event::Gtid_log_event in sql/log_event.cc.
+func beginThread(flags byte, rest []byte) uint32 {
+	c := cursor{rest: rest}
+	if flags&flagGroupCommit != 0 {
+		c.take(8)
+	}
+	if flags&(flagPreparedXA|flagEndedXA) != 0 {
+		c.take(4)
+		c.take(int(c.number(1) + c.number(1)))
+	}
+	more := c.number(1)
+	if more&flagMoreEngines != 0 {
+		c.take(1)
+	}
+	if more&(flagCommitAlter|flagRollbackAltr) != 0 {
+		c.take(8)
+	}
+	if more&flagThread == 0 {
+		return 0
+	}
+	thread := c.number(4)
+	if c.bad {
+		return 0
+	}
+	return uint32(thread)
 }
 
 // Flags in the number of GTIDs of a list.
