@@ -1,6 +1,7 @@
 package binlog
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 )
@@ -163,7 +164,11 @@ func (s *Summarizer) query(event []byte) {
 	if len(found.Kinds) == 0 {
 		return
 	}
-	s.text(q.Text, q.Cut)
+	text := q.Text
+	if slices.Contains(found.Kinds, KindAccount) {
+		text = withoutSecret(text)
+	}
+	s.text(text, q.Cut || len(text) < len(q.Text))
 	for _, k := range found.Kinds {
 		s.kinds[k] = true
 		if k == KindInsert || k == KindUpdate || k == KindDelete || k == KindOther {
@@ -174,6 +179,17 @@ func (s *Summarizer) query(event []byte) {
 	for _, name := range found.Tables {
 		s.table(name)
 	}
+}
+
+// withoutSecret returns a statement about an account up to where a password may follow.
+func withoutSecret(text []byte) []byte {
+	upper := bytes.ToUpper(text)
+	for _, word := range []string{"IDENTIFIED", "PASSWORD"} {
+		if at := bytes.Index(upper, []byte(word)); at >= 0 {
+			text = text[:min(at, len(text))] // upper case may have other lengths
+		}
+	}
+	return text
 }
 
 // text keeps a statement to be shown.

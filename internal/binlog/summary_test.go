@@ -150,6 +150,9 @@ func summarize(t *testing.T, s *mariadbtest.Server, annotated bool) {
 		if statement := step[len(step)-2]; annotated && !ddl && len(step) == 2 && !strings.HasPrefix(shown, statement[:15]) {
 			t.Errorf("%s: %.100s is shown as %.200q", s.Dist.Version, statement, shown)
 		}
+		if strings.Contains(shown, "secret") {
+			t.Errorf("%s: a password is shown: %q", s.Dist.Version, shown)
+		}
 		if ddl && got[0].Thread == 0 {
 			t.Errorf("%s: %.100s has no thread", s.Dist.Version, step[0])
 		}

@@ -7,6 +7,7 @@ import (
 
 	"mbk/internal/archive"
 	"mbk/internal/consolidate"
+	"mbk/internal/events"
 	"mbk/internal/job"
 	"mbk/internal/repo"
 	"mbk/internal/restore"
@@ -74,6 +75,7 @@ func Documents() []Document {
 		{"receive", transfer.Result{}},
 		{"archive", archive.Result{}},
 		{"archive", repo.ArchiveState{}}, // with --status
+		{"events", events.Result{}},
 		{"notify-test", notifyTestDocument{}},
 		{"notice", job.Notice{}}, // to programs and webhooks
 		{"config", configDocument{}},

@@ -72,6 +72,9 @@ func Parse(text string, zone *time.Location) (Moment, error) {
 	return m, nil
 }
 
+// ParseTime reads a time as Parse does.
+func ParseTime(text string, zone *time.Location) (time.Time, error) { return parseTime(text, zone) }
+
 // parseTime reads a time.
 func parseTime(text string, zone *time.Location) (time.Time, error) {
 	for _, layout := range layouts() {

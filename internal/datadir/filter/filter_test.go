@@ -183,3 +183,26 @@ func FuzzPatterns(f *testing.F) {
 		}
 	})
 }
+
+func TestTables(t *testing.T) {
+	some, err := ParseTables([]string{"Shop.order*", "mysql.user"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := ParseTables(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		database, table string
+		want            bool
+	}{{"shop", "Orders", true}, {"shop", "o", false}, {"shop", "", true}, {"mysql", "user", true}, {"mysql", "db", false},
+		{"x", "", false}} {
+		if got := some.Match(c.database, c.table); got != c.want || !all.Match(c.database, c.table) {
+			t.Errorf("%s.%s: %v, want %v", c.database, c.table, got, c.want)
+		}
+	}
+	if _, err := ParseTables([]string{"orders"}); err == nil {
+		t.Error("a pattern without a database")
+	}
+}

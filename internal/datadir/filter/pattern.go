@@ -136,3 +136,27 @@ func match(pattern, name []rune) bool {
 	}
 	return i == len(pattern)
 }
+
+// Tables matches names of tables, without regard to case.
+type Tables struct{ f *Filter }
+
+// ParseTables reads patterns as of Spec.Tables. Unlike a Filter they match none of the
+// server's own tables unless they do. No pattern at all matches every table.
+func ParseTables(patterns []string) (Tables, error) {
+	f, err := New(Spec{Tables: patterns}, true)
+	return Tables{f}, err
+}
+
+// Match reports whether a table is matched; with the name "" whether any of a database may be.
+func (t Tables) Match(database, table string) bool {
+	if t.f == nil {
+		return true
+	}
+	t.f.names(&database, &table)
+	for _, p := range t.f.tables {
+		if p.database.matches(database) && (table == "" || p.table.matches(table)) {
+			return true
+		}
+	}
+	return false
+}

@@ -29,6 +29,7 @@ var rank = map[string]int{
 	"mbk/internal/cli/options":          4,
 	"mbk/internal/mariadbd":             4,
 	"mbk/internal/moment":               4,
+	"mbk/internal/events":               4,
 	"mbk/internal/primary":              2,
 	"mbk/internal/repo":                 3,
 	"mbk/stage":                         3,
