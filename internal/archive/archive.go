@@ -108,6 +108,11 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
 	defer cancel()
 	err = errors.Join(err, f.flush(flushing), f.archive.Close())
+	return f.outcome(err)
+}
+
+// outcome returns what Run returns.
+func (f *follower) outcome(err error) (*Result, error) {
 	if n := len(f.result.Gaps); err == nil && n > 0 {
 		err = &GapError{Missing: f.result.Gaps[n-1]}
 	}

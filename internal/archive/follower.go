@@ -62,8 +62,8 @@ func newFollower(ctx context.Context, o Options) (_ *follower, err error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &follower{o: o, raw: buffer.New("", inMemory), hash: blake3.New(),
-		result: &Result{Gaps: []string{}, Warnings: append([]string{}, source.Gaps...)}}
+	f := newFollowerOf(o)
+	f.result.Warnings = append(f.result.Warnings, source.Gaps...)
 	for _, text := range source.Gaps {
 		o.Logger.Warn("not all changes can be archived: " + text)
 	}
@@ -76,12 +76,22 @@ func newFollower(ctx context.Context, o Options) (_ *follower, err error) {
 	return f, nil
 }
 
+// newFollowerOf returns a follower that knows nothing of the archive and its source yet.
+func newFollowerOf(o Options) *follower {
+	return &follower{o: o, raw: buffer.New("", inMemory), hash: newTransactionHash(),
+		result: &Result{Gaps: []string{}, Warnings: []string{}}}
+}
+
+// newTransactionHash returns the hash of a transaction's events.
+func newTransactionHash() *blake3.Hasher { return blake3.New() }
+
+// sum returns the hash of the transaction that has ended.
+func (f *follower) sum() string { return hex.EncodeToString(f.hash.Sum(nil)) }
+
 // resume finds out where the archive ends, and what the server should have there.
 func (f *follower) resume(ctx context.Context, source stage.LogSource) error {
-	t, s := f.archive.End()
 	var err error
-	switch {
-	case t == nil:
+	if t, _ := f.archive.End(); t == nil {
 		if f.position = f.o.From; f.position == nil {
 			f.position, err = f.o.Server.OldestLog(ctx)
 		}
@@ -89,7 +99,15 @@ func (f *follower) resume(ctx context.Context, source stage.LogSource) error {
 		f.next = &repo.Timeline{Tool: f.o.Tool, ServerID: source.ServerID, Start: f.position.String(),
 			Reason: repo.ReasonFirst}
 		return err
-	case s == nil:
+	}
+	return f.resumeAtEnd()
+}
+
+// resumeAtEnd goes on where the archive ends, which has a timeline.
+func (f *follower) resumeAtEnd() error {
+	t, s := f.archive.End()
+	var err error
+	if s == nil {
 		f.position, err = binlog.ParsePosition(t.Start)
 		f.server = t.ServerID
 		return err
@@ -326,7 +344,7 @@ func (f *follower) drop() {
 // close ends a transaction.
 func (f *follower) close(ctx context.Context) error {
 	begin, _ := f.cutter.Begun()
-	hash := hex.EncodeToString(f.hash.Sum(nil))
+	hash := f.sum()
 	if f.expected != nil {
 		return f.compare(begin.GTID, hash)
 	}

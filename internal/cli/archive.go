@@ -8,6 +8,7 @@ import (
 
 	"mbk/internal/archive"
 	"mbk/internal/binlog"
+	"mbk/internal/binlog/logfiles"
 	"mbk/internal/cli/options"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
@@ -21,6 +22,7 @@ type archiveOptions struct {
 	status  bool
 	every   time.Duration
 	from    string
+	files   string
 	metrics metricsFile
 }
 
@@ -31,6 +33,7 @@ func (o *archiveOptions) bind(s *options.Set, p *program) {
 		"store a transaction at most `DURATION` after it was committed").MoreThanNothing()
 	s.String(&o.from, "from", "",
 		"begin a new archive where the backup `ID|latest` ends (default: where the server's oldest log begins)")
+	s.String(&o.files, "from-files", "", "add what the log in `DIR` of a dead server has after the archive, and end")
 	s.Bool(&o.status, "status", "say how far the archive goes, and end; exit code 1 if there is a gap")
 	o.bindIdentities(s)
 	o.metrics.bind(s)
@@ -47,8 +50,11 @@ func archiveCommand(p *program) *command {
 			"mbk archive --repo /backup/db1 --status",
 		changes: true, options: bind(func(s *options.Set) { o.bind(s, p) }),
 		run: func(ctx context.Context) error {
-			if o.status {
+			switch {
+			case o.status:
 				return archiveStatus(ctx, &o, p.ui)
+			case o.files != "":
+				return o.metrics.after(ctx, o.repository, salvageFiles(ctx, &o, p.ui))
 			}
 			return o.metrics.after(ctx, o.repository, runArchive(ctx, &o, p.ui))
 		},
@@ -75,10 +81,34 @@ func runArchive(ctx context.Context, o *archiveOptions, u *ui.UI) error {
 	result, err := archive.Run(ctx, archive.Options{
 		Repository: r, Server: server, From: from, Every: o.every, Once: o.once, Tool: tool(), Logger: u.Logger(),
 	})
+	return archived(result, err, u)
+}
+
+// archived prints what was archived, unless that failed.
+func archived(result *archive.Result, err error, u *ui.UI) error {
 	if _, gap := errors.AsType[*archive.GapError](err); err != nil && !gap {
 		return err
 	}
 	return errors.Join(err, u.Result(result, func() error { return u.Rows(archivedLines(result)) }))
+}
+
+// salvageFiles archives what is in the files of a dead server.
+func salvageFiles(ctx context.Context, o *archiveOptions, u *ui.UI) error {
+	if o.once || o.from != "" {
+		return usagef("%s takes all that is there: it does not go with %s and %s", hint.Option("from-files"),
+			hint.Option("once"), hint.Option("from"))
+	}
+	log, err := logfiles.Open(o.files)
+	if err != nil {
+		return &configError{hint.Errorf("%s: %w", hint.Option("from-files"), err)}
+	}
+	defer log.Close() //nolint:errcheck // it was only read
+	r, err := o.openOrNew(ctx)
+	if err != nil {
+		return err
+	}
+	result, err := archive.Salvage(ctx, archive.SalvageOptions{Repository: r, Log: log, Tool: tool(), Logger: u.Logger()})
+	return archived(result, err, u)
 }
 
 // start returns the position at which a backup ends, nil if none is named.

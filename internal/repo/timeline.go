@@ -28,6 +28,7 @@ const (
 	ReasonPurged   = "purged"   // the server no longer had what follows the one before
 	ReasonDiverged = "diverged" // the server's log did not contain where the one before ends
 	ReasonIncident = "incident" // the server wrote that changes are missing in its log
+	ReasonLost     = "lost"     // the files of a dead server were not all there, or not whole
 )
 
 // Timeline is one history of a server, as its binary log tells it without a gap. A new one
@@ -58,6 +59,9 @@ func (t *Timeline) Missing() string {
 	case ReasonDiverged:
 		return fmt.Sprintf("the server's binary log does not contain %s, with which the timeline %s ends: "+
 			"it is of another history, which begins after %s", placeOf(t.Reached), t.Previous, placeOf(t.Start))
+	case ReasonLost:
+		return fmt.Sprintf("the files of the server's log are not whole: what was committed after %s up to %s is missing",
+			placeOf(t.Reached), placeOf(t.Start))
 	case ReasonIncident:
 		return fmt.Sprintf("the server wrote that changes after %s are missing in its binary log", placeOf(t.Start))
 	}
@@ -109,7 +113,7 @@ func (t *Timeline) Validate() error {
 			return fmt.Errorf("timeline %s: after the timeline %.100q", t.ID, t.Previous)
 		}
 	}
-	if !slices.Contains([]string{ReasonFirst, ReasonPurged, ReasonDiverged, ReasonIncident}, t.Reason) {
+	if !slices.Contains([]string{ReasonFirst, ReasonPurged, ReasonDiverged, ReasonIncident, ReasonLost}, t.Reason) {
 		return fmt.Errorf("timeline %s: unknown reason %.50q", t.ID, t.Reason)
 	}
 	if t.Created.IsZero() || len(t.Tool) > 200 || printable.Text(t.Tool) != t.Tool {
