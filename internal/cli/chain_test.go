@@ -76,7 +76,7 @@ func newOracleChain(t *testing.T, version string, how chainProfile) *oracleChain
 		"--innodb-max-undo-log-size=10M",
 		"--innodb-undo-log-truncate=ON", "--innodb-purge-rseg-truncate-frequency=1",
 	}}
-	c.p.keys(t)
+	c.p.keys(t, version)
 	c.source = mariadbtest.New(t, version, c.p.args...)
 	if how.fill != nil {
 		if err := mariadbtest.Populate(t.Context(), c.source, *how.fill); err != nil {

@@ -39,7 +39,7 @@ func importStorm(t *testing.T, version string, encrypted bool) string {
 	if !forcesCheckpoint(version) {
 		p.args = append(p.args, "--innodb-max-dirty-pages-pct=0") // as mbk advises
 	}
-	p.keys(t)
+	p.keys(t, version)
 	source := mariadbtest.New(t, version, p.args...)
 	source.MustExec(t, statements(filled("big", 8, ""), filled("t", 1, ""), filled("other", 1, ""),
 		[]string{"UPDATE other SET n = id"})...)

@@ -89,7 +89,7 @@ type profile struct {
 // oracle does one run with writers on all engines and tells how it went.
 func oracle(t *testing.T, version string, p profile) string {
 	ctx := t.Context()
-	p.keys(t)
+	p.keys(t, version)
 	args := append([]string{fmt.Sprintf("--innodb-flush-log-at-trx-commit=%d", p.flush)}, p.args...)
 	source := mariadbtest.New(t, version, args...)
 	if err := mariadbtest.Populate(ctx, source, mariadbtest.Fill{InnoDBMiB: 16, MyISAMMiB: 4, AriaMiB: 4}); err != nil {
@@ -217,8 +217,10 @@ func stalled(t *testing.T, source *mariadbtest.Server, during func()) string {
 		ms(s.MyISAM.Longest))
 }
 
-// keys gives the server keys if the profile wants it encrypted.
-func (p *profile) keys(t *testing.T) {
+// keys gives the server keys if the profile wants it encrypted. Aria's tables of 10.5 are not:
+// that server calls an encrypted table damaged whose page of keys is full to the last byte,
+// which happens to busy tables.
+func (p *profile) keys(t *testing.T, version string) {
 	t.Helper()
 	if !p.encrypted {
 		return
@@ -226,6 +228,9 @@ func (p *profile) keys(t *testing.T) {
 	args, err := mariadbtest.EncryptionArgs(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if older(version, "10.6") {
+		args = append(args, "--aria-encrypt-tables=OFF")
 	}
 	p.args = append(args, p.args...)
 }

@@ -23,7 +23,7 @@ import (
 // make and its work changes. It is quick.
 func light(t *testing.T, version string, p profile) (b taken, source, restored *mariadbtest.Server) {
 	t.Helper()
-	p.keys(t)
+	p.keys(t, version)
 	source = mariadbtest.New(t, version, p.args...)
 	source.MustExec(t, p.prepare...)
 	repository := t.TempDir()
