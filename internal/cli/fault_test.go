@@ -490,7 +490,7 @@ func TestRestoreWithoutKeys(t *testing.T) {
 			// The plugin is not where the server looks for it.
 			o := mbk(t, append(restoreArgs("latest", repository, target), "--mariadbd-option",
 				"--file-key-management-filename="+keys, "--mariadbd-option", "--plugin-dir="+moved)...)
-			o.wantRefusal(t, 1, "", "recovery by ", "file_key_management")
+			o.wantRefusal(t, 2, "install the package of that plugin", "plugin file_key_management is missing", moved)
 			wantUnchanged(t, before, place)
 
 			must(t, append(restoreArgs("latest", repository, target), "--mariadbd-option",

@@ -271,6 +271,19 @@ func keyVariable(name string, options []string) bool {
 	return false
 }
 
+// WithOptions returns the program as it is when it gets options: they may name another
+// plugin directory.
+func (p Program) WithOptions(options []string) Program {
+	for _, o := range options {
+		name, dir, ok := strings.Cut(strings.TrimLeft(o, "-"), "=")
+		name = strings.TrimPrefix(strings.ReplaceAll(name, "_", "-"), "loose-")
+		if ok && name == "plugin-dir" {
+			p.PluginDir = dir
+		}
+	}
+	return p
+}
+
 // HasPlugin reports whether a library is in the program's plugin directory.
 func (p Program) HasPlugin(library string) (bool, error) {
 	_, err := os.Stat(filepath.Join(p.PluginDir, library))

@@ -28,6 +28,9 @@ func (p *Plan) findServer(ctx context.Context) error {
 			", or leave that option out"})
 		return nil
 	}
+	for i := range found {
+		found[i].Program = found[i].WithOptions(p.opts.MariadbdArgs)
+	}
 	if p.opts.upgrades() {
 		if err := p.findUpgrade(ctx, found, source); err != nil {
 			return err
