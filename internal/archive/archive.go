@@ -32,6 +32,8 @@ type Options struct {
 	Every time.Duration // a transaction is stored at most so long after it was committed; 0: a minute
 	Size  int64         // bytes of the log in a segment, without the transaction that passes it; 0: 16 MiB
 	Once  bool          // end where the log ends now
+	// Gap is told of each gap, once and when it is found, in a goroutine that Run waits for; nil: nobody.
+	Gap func(ctx context.Context, timeline string, err *GapError)
 
 	Tool   string // "mbk 0.1.0"
 	Logger *slog.Logger
@@ -108,6 +110,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
 	defer cancel()
 	err = errors.Join(err, f.flush(flushing), f.archive.Close())
+	f.alarms.Wait()
 	return f.outcome(err)
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/zeebo/blake3"
@@ -20,6 +21,7 @@ type follower struct {
 	o       Options
 	archive *repo.Archive
 	result  *Result
+	alarms  sync.WaitGroup // about gaps
 
 	next     *repo.Timeline  // that is to begin when the server sends its log; nil: the newest goes on
 	position binlog.Position // of what was received whole
@@ -274,8 +276,7 @@ func (f *follower) format(ctx context.Context, e []byte) error {
 		f.next = nil
 		f.o.Logger.Info("a timeline begins", "timeline", t.ID, "after", t.Start)
 		if t.Gap() {
-			f.result.Gaps = append(f.result.Gaps, t.Missing())
-			f.o.Logger.Error("a gap in the archive: " + t.Missing())
+			f.gap(ctx, t)
 		}
 	}
 	f.accepted = true
@@ -309,9 +310,17 @@ func (f *follower) incident(ctx context.Context) error {
 		return err
 	}
 	t, _ = f.archive.End()
+	f.gap(ctx, t)
+	return nil
+}
+
+// gap tells of a gap before a timeline that has begun now.
+func (f *follower) gap(ctx context.Context, t *repo.Timeline) {
 	f.result.Gaps = append(f.result.Gaps, t.Missing())
 	f.o.Logger.Error("a gap in the archive: " + t.Missing())
-	return nil
+	if f.o.Gap != nil {
+		f.alarms.Go(func() { f.o.Gap(ctx, t.ID, &GapError{Missing: t.Missing()}) })
+	}
 }
 
 // open begins a transaction.

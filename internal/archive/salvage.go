@@ -20,6 +20,8 @@ type SalvageOptions struct {
 	Log        *logfiles.Log // of a server that is dead
 	Size       int64         // as of Options
 
+	Gap func(ctx context.Context, timeline string, err *GapError) // as of Options
+
 	Tool   string
 	Logger *slog.Logger
 }
@@ -35,7 +37,7 @@ func Salvage(ctx context.Context, o SalvageOptions) (*Result, error) {
 		o.Size = DefaultSize
 	}
 	f := newFollowerOf(Options{Repository: o.Repository, Every: MaxEvery, Size: o.Size, Once: true, Tool: o.Tool,
-		Logger: o.Logger})
+		Gap: o.Gap, Logger: o.Logger})
 	var err error
 	if f.archive, err = o.Repository.OpenArchive(ctx); err != nil {
 		return nil, err
@@ -45,6 +47,7 @@ func Salvage(ctx context.Context, o SalvageOptions) (*Result, error) {
 	flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
 	defer cancel()
 	err = errors.Join(err, f.flush(flushing), f.archive.Close())
+	f.alarms.Wait()
 	return f.outcome(err)
 }
 

@@ -11,6 +11,7 @@ import (
 	"mbk/internal/binlog/logfiles"
 	"mbk/internal/cli/options"
 	"mbk/internal/hint"
+	"mbk/internal/job"
 	"mbk/internal/repo"
 	"mbk/internal/ui"
 )
@@ -24,6 +25,9 @@ type archiveOptions struct {
 	from    string
 	files   string
 	metrics metricsFile
+
+	hooks         hooks
+	notifications notifications
 }
 
 func (o *archiveOptions) bind(s *options.Set, p *program) {
@@ -37,6 +41,8 @@ func (o *archiveOptions) bind(s *options.Set, p *program) {
 	s.Bool(&o.status, "status", "say how far the archive goes, and end; exit code 1 if there is a gap")
 	o.bindIdentities(s)
 	o.metrics.bind(s)
+	o.hooks.bindFailure(s, "run `PROGRAM` once at a gap")
+	o.notifications.bind(s, p)
 	o.connection.bind(s, p)
 	outputOptions(s, p.ui)
 }
@@ -54,16 +60,20 @@ func archiveCommand(p *program) *command {
 			case o.status:
 				return archiveStatus(ctx, &o, p.ui)
 			case o.files != "":
-				return o.metrics.after(ctx, o.repository, salvageFiles(ctx, &o, p.ui))
+				return o.metrics.after(ctx, o.repository, salvageFiles(ctx, &o, p))
 			}
-			return o.metrics.after(ctx, o.repository, runArchive(ctx, &o, p.ui))
+			return o.metrics.after(ctx, o.repository, runArchive(ctx, &o, p))
 		},
 	}
 }
 
-func runArchive(ctx context.Context, o *archiveOptions, u *ui.UI) error {
+func runArchive(ctx context.Context, o *archiveOptions, p *program) error {
 	if o.every < archive.MinEvery || o.every > archive.MaxEvery {
 		return usagef("%s is %s, want %s to %s", hint.Option("every"), o.every, archive.MinEvery, archive.MaxEvery)
+	}
+	alarm, err := o.alarm(p)
+	if err != nil {
+		return err
 	}
 	r, err := o.openOrNew(ctx)
 	if err != nil {
@@ -79,9 +89,35 @@ func runArchive(ctx context.Context, o *archiveOptions, u *ui.UI) error {
 	}
 	defer server.Close()
 	result, err := archive.Run(ctx, archive.Options{
-		Repository: r, Server: server, From: from, Every: o.every, Once: o.once, Tool: tool(), Logger: u.Logger(),
+		Repository: r, Server: server, From: from, Every: o.every, Once: o.once, Gap: alarm, Tool: tool(),
+		Logger: p.ui.Logger(),
 	})
-	return archived(result, err, u)
+	return archived(result, err, p.ui)
+}
+
+// alarm returns what is done at a gap.
+func (o *archiveOptions) alarm(p *program) (func(ctx context.Context, timeline string, err *archive.GapError), error) {
+	path, err := o.fullPath()
+	if err != nil {
+		return nil, err
+	}
+	hooks, err := o.hooks.resolve()
+	if err != nil {
+		return nil, err
+	}
+	notifications, err := o.notifications.resolve()
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, timeline string, err *archive.GapError) {
+		job.New(job.Options{
+			Tool: tool(), Repo: path, RepoName: o.name, Hooks: hooks, Notifications: notifications,
+			UI: p.ui, Interrupted: p.interrupted, Advice: p.advice,
+		}).Raise(ctx, job.Alarm{
+			Event: job.EventArchive, ID: timeline, Err: err, Code: exitFailed,
+			Text: fmt.Sprintf("mbk: archive of %s has a GAP: %s", job.Hostname(), ui.Shorten(err.Missing, job.MaxSubject)),
+		})
+	}, nil
 }
 
 // archived prints what was archived, unless that failed.
@@ -93,7 +129,7 @@ func archived(result *archive.Result, err error, u *ui.UI) error {
 }
 
 // salvageFiles archives what is in the files of a dead server.
-func salvageFiles(ctx context.Context, o *archiveOptions, u *ui.UI) error {
+func salvageFiles(ctx context.Context, o *archiveOptions, p *program) error {
 	if o.once || o.from != "" {
 		return usagef("%s takes all that is there: it does not go with %s and %s", hint.Option("from-files"),
 			hint.Option("once"), hint.Option("from"))
@@ -103,12 +139,17 @@ func salvageFiles(ctx context.Context, o *archiveOptions, u *ui.UI) error {
 		return &configError{hint.Errorf("%s: %w", hint.Option("from-files"), err)}
 	}
 	defer log.Close() //nolint:errcheck // it was only read
+	alarm, err := o.alarm(p)
+	if err != nil {
+		return err
+	}
 	r, err := o.openOrNew(ctx)
 	if err != nil {
 		return err
 	}
-	result, err := archive.Salvage(ctx, archive.SalvageOptions{Repository: r, Log: log, Tool: tool(), Logger: u.Logger()})
-	return archived(result, err, u)
+	result, err := archive.Salvage(ctx, archive.SalvageOptions{Repository: r, Log: log, Gap: alarm, Tool: tool(),
+		Logger: p.ui.Logger()})
+	return archived(result, err, p.ui)
 }
 
 // start returns the position at which a backup ends, nil if none is named.

@@ -20,10 +20,16 @@ type hooks struct {
 }
 
 func (o *hooks) bind(s *options.Set) {
+	o.bindFailure(s, "run `PROGRAM` after a failed one")
 	s = s.In(categoryHooks)
 	s.Strings(&o.before, "hook-before", "run `PROGRAM` first; if it fails there is no backup")
 	s.Strings(&o.success, "hook-success", "run `PROGRAM` after a backup")
-	s.Strings(&o.failure, "hook-failure", "run `PROGRAM` after a failed one")
+}
+
+// bindFailure adds the options of commands that have no other hooks.
+func (o *hooks) bindFailure(s *options.Set, usage string) {
+	s = s.In(categoryHooks)
+	s.Strings(&o.failure, "hook-failure", usage)
 	s.Duration(&o.timeout, "hook-timeout", 5*time.Minute, "kill a program that runs for longer than `DURATION`")
 }
 

@@ -65,6 +65,7 @@ type Job struct {
 	last    *repo.Attempt  // the previous attempt; nil if there is none or it does not matter
 	around  repo.Around
 	missing error // of copies
+	alarm   *Alarm
 }
 
 // New returns a job that starts now.

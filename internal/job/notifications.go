@@ -102,6 +102,8 @@ const (
 	EventBackup = "backup"
 	EventVerify = "verify"
 	EventTest   = "test"
+
+	EventArchive = "archive" // an alarm
 )
 
 // notice describes the attempt.
@@ -115,6 +117,9 @@ func (j *Job) notice() Notice {
 	}
 	if !a.Finished.IsZero() {
 		n.Finished = &a.Finished
+	}
+	if j.alarm != nil {
+		n.Event, n.Text = j.alarm.Event, printable.Text(j.alarm.Text)
 	}
 	if j.whole != nil {
 		n.Result = j.Result(j.whole, j.attempt.Label, j.around)
