@@ -301,7 +301,8 @@ func (c *oracleChain) checkMember(t *testing.T, id string, m chainMember) {
 	if err := os.Chmod(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	must(t, append(restoreArgs(id, c.repository, target), "--map-dir", c.folder+"="+folder)...)
+	c.keep(t, filepath.Dir(target))
+	must(t, append(restoreArgs(id, c.repository, target), "--map-dir", c.folder+"="+folder, "--keep-on-failure")...)
 	restored := mariadbtest.Open(t, c.source.Dist.Series, target, c.p.args...)
 	if got := unloggedSums(t, restored); got != m.sums {
 		t.Errorf("the tables that the binary log does not tell of are %s, want %s", got, m.sums)
@@ -318,8 +319,7 @@ func (c *oracleChain) checkMember(t *testing.T, id string, m chainMember) {
 	c.invariants(t, restored)
 }
 
-// explain logs the rows in which a restored server differs, and keeps what else could tell
-// why in the folder MBK_TEST_KEEP.
+// explain logs the rows in which a restored server differs.
 func (c *oracleChain) explain(t *testing.T, restored *mariadbtest.Server) {
 	t.Helper()
 	got, err := mariadbtest.TakeSnapshot(t.Context(), restored)
@@ -333,13 +333,26 @@ func (c *oracleChain) explain(t *testing.T, restored *mariadbtest.Server) {
 		rows, err := mariadbtest.DiffRows(t.Context(), restored, c.source, o.Name, 20)
 		t.Logf("%s (%v):\n%s", o.Name, err, strings.Join(rows, "\n"))
 	}
-	if to := os.Getenv("MBK_TEST_KEEP"); to != "" {
-		to = filepath.Join(to, strings.ReplaceAll(t.Name(), "/", "-"))
-		err := errors.Join(os.CopyFS(filepath.Join(to, "repository"), os.DirFS(c.repository)),
-			os.CopyFS(filepath.Join(to, "source"), os.DirFS(c.source.Datadir)),
-			os.CopyFS(filepath.Join(to, "restored"), os.DirFS(restored.Datadir)))
-		t.Logf("kept in %s (%v)", to, err)
+}
+
+// keep copies what could tell why a member failed into the folder MBK_TEST_KEEP.
+func (c *oracleChain) keep(t *testing.T, restored string) {
+	t.Helper()
+	to := os.Getenv("MBK_TEST_KEEP")
+	if to == "" {
+		return
 	}
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		to := filepath.Join(to, strings.ReplaceAll(t.Name(), "/", "-"))
+		for name, from := range map[string]string{"repository": c.repository, "source": c.source.Datadir,
+			"keys": c.p.keyFolder, "restored": restored} {
+			err := os.CopyFS(filepath.Join(to, name), os.DirFS(from))
+			t.Logf("%s of %s kept in %s (%v)", name, from, to, err)
+		}
+	})
 }
 
 // invariants checks what holds at every instant of the work of the writers on all engines.

@@ -75,6 +75,7 @@ type profile struct {
 	storm     int                                                         // sessions of DDL
 	seed      uint64                                                      // of the writers and of DDL
 	encrypted bool                                                        // everything; args may take some of it back
+	keyFolder string                                                      // where its keys are
 	args      []string                                                    // of the server
 	restored  []string                                                    // of the restored server, nil: args
 	prepare   []string                                                    // statements before the writers start
@@ -225,7 +226,8 @@ func (p *profile) keys(t *testing.T, version string) {
 	if !p.encrypted {
 		return
 	}
-	args, err := mariadbtest.EncryptionArgs(t.TempDir())
+	p.keyFolder = t.TempDir()
+	args, err := mariadbtest.EncryptionArgs(p.keyFolder)
 	if err != nil {
 		t.Fatal(err)
 	}
