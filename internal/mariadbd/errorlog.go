@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,8 @@ type errorLog struct {
 	errors    []string // lines that begin as errors, without time and thread
 	damage    []string // lines that speak of damage
 	last      []string // the last lines
+	frames    []string // functions in which it died of a signal, the innermost first
+	died      bool     // of a signal
 
 	patience patience
 	evidence map[Cause]bool  // of what errors are evidence
@@ -109,6 +112,7 @@ func (l *errorLog) line(s string) {
 	}
 	l.watch(s)
 	l.pass(s)
+	l.frame(s)
 	if _, text, ok := strings.Cut(s, saysEndOfLog); ok {
 		if n, err := strconv.ParseUint(digits(text), 10, 64); err == nil {
 			l.endOfLog = n
@@ -143,6 +147,24 @@ func (l *errorLog) pass(s string) {
 	}
 	if l.last = append(l.last, message(s)); len(l.last) > maxLines {
 		l.last = l.last[1:]
+	}
+}
+
+// frameFunction matches a line of a stack, as "/usr/sbin/mariadbd(fil_open+0x1c2)[0x55d5c2]".
+var frameFunction = regexp.MustCompile(`^\S+\((.+)\+0x[0-9a-f]+\)\[0x[0-9a-f]+\]$`)
+
+// frame notes the function that a line of a stack names. Those of the handler of the signal
+// come first, and say nothing.
+func (l *errorLog) frame(s string) {
+	l.died = l.died || strings.Contains(s, saysError) && strings.Contains(s, " got signal ")
+	match := frameFunction.FindStringSubmatch(s)
+	if !l.died || match == nil || len(l.frames) >= maxLines {
+		return
+	}
+	switch match[1] {
+	case "my_print_stacktrace", "handle_fatal_signal":
+	default:
+		l.frames = append(l.frames, message(match[1]))
 	}
 }
 
@@ -199,7 +221,10 @@ func (l *errorLog) close() {
 
 // why returns the lines that best explain why a run failed.
 func (l *errorLog) why() []string {
-	if len(l.errors) > 0 {
+	switch {
+	case len(l.errors) > 0 && len(l.frames) > 0:
+		return append(slices.Clone(l.errors), "in "+strings.Join(l.frames, " < "))
+	case len(l.errors) > 0:
 		return l.errors
 	}
 	return l.last

@@ -56,6 +56,23 @@ func TestErrorLogOfAssertion(t *testing.T) {
 	}
 }
 
+// Where a server died of a signal is what its makers will ask for.
+func TestErrorLogOfSignal(t *testing.T) {
+	l := &errorLog{}
+	l.read(strings.NewReader("261130 21:54:40 [ERROR] mysqld got signal 11 ;\n" +
+		"Attempting backtrace. You can use the following information to find out\n" +
+		"/usr/sbin/mariadbd(my_print_stacktrace+0x2e)[0x55d5c2a1b2c3]\n" +
+		"/usr/sbin/mariadbd(handle_fatal_signal+0x475)[0x55d5c2a1b2c3]\n" +
+		"/lib/x86_64-linux-gnu/libpthread.so.0(+0x13140)[0x7f1122334455]\n" +
+		"/usr/sbin/mariadbd(+0xd2f3a1)[0x55d5c2a1b2c3]\n" +
+		"/usr/sbin/mariadbd(maria_recovery_from_log+0x12)[0x55d5c2a1b2c3]\n" +
+		"/usr/sbin/mariadbd(_Z11plugin_initPiPPci+0x8d2)[0x55d5c2a1b2c3]\n"))
+	want := []string{"[ERROR] mysqld got signal 11 ;", "in maria_recovery_from_log < _Z11plugin_initPiPPci"}
+	if got := l.why(); !slices.Equal(got, want) {
+		t.Errorf("why = %q, want %q", got, want)
+	}
+}
+
 func FuzzErrorLog(f *testing.F) {
 	f.Add("2026-11-21 23:12:20 0 [Note] InnoDB: End of log at LSN=6702234\n[ERROR] x")
 	f.Add("[ERROR] Found 1 prepared transactions! It means that corrupt [Warning] LSN=")
