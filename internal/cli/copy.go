@@ -95,7 +95,7 @@ func (o repository) receive(ctx context.Context, t transfer.Options) (result *tr
 	}
 	shown := o.ui.NewProgress()
 	defer shown.End()
-	t.OnProgress = showTransfer(shown)
+	t.OnProgress, t.Archive = showTransfer(shown), true
 	return transfer.Run(ctx, t)
 }
 
@@ -127,6 +127,13 @@ func copiedLines(r *transfer.Result) []string {
 	}
 	for _, l := range r.LeftOut {
 		lines = append(lines, "left out\t"+l.ID+"\t"+ui.OneLine(l.Reason))
+	}
+	if n := r.Archive.Segments; n > 0 {
+		lines = append(lines, fmt.Sprintf("%s\tarchive\t%s, %s", verb, printable.Count(n, "segment"),
+			ui.Size(r.Archive.Bytes)))
+	}
+	for _, text := range r.Archive.Missing {
+		lines = append(lines, "missing\tarchive\t"+text)
 	}
 	return append(lines, fmt.Sprintf("total\t%s\t%s; %s in %s already", printable.Count(len(r.Backups)-there, "backup"),
 		ui.Size(total), printable.Count(there, "backup"), r.To))

@@ -48,6 +48,18 @@ func (r *Repository) OpenArchive(ctx context.Context) (*Archive, error) {
 			return nil, err
 		}
 	}
+	a, err := r.lockArchive(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.findEnd(ctx); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+// lockArchive takes the lock of the archive.
+func (r *Repository) lockArchive(ctx context.Context) (*Archive, error) {
 	lock, err := r.st.Lock(ctx, archiveLock, r.lockOwner())
 	if held, ok := errors.AsType[*store.LockedError](err); ok {
 		return nil, hint.Wrap(fmt.Errorf("archive into %s: %w, %w", r, ErrArchived, held),
@@ -56,11 +68,7 @@ func (r *Repository) OpenArchive(ctx context.Context) (*Archive, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the archive in %s: %w", r, err)
 	}
-	a := &Archive{r: r, lock: lock}
-	if err := a.findEnd(ctx); err != nil {
-		return nil, errors.Join(err, lock.Release())
-	}
-	return a, nil
+	return &Archive{r: r, lock: lock}, nil
 }
 
 // Close gives the lock back.
@@ -150,12 +158,17 @@ func (a *Archive) Put(ctx context.Context, s *Segment, raw *buffer.Buffer) error
 	if err := a.followRecipients(ctx); err != nil {
 		return err
 	}
+	s.Written = time.Now().UTC().Truncate(time.Millisecond)
+	return a.write(ctx, s, raw)
+}
+
+// write stores a segment of which all is known but how it is stored.
+func (a *Archive) write(ctx context.Context, s *Segment, raw *buffer.Buffer) error {
 	body := buffer.New("", spooled)
 	defer body.Reset()
 	if err := a.compress(s, raw, body); err != nil {
 		return fmt.Errorf("archive segment %d of %s: %w", s.Number, s.Timeline, err)
 	}
-	s.Written = time.Now().UTC().Truncate(time.Millisecond)
 	head, err := s.encode()
 	if err != nil {
 		return err
@@ -251,9 +264,28 @@ func (r *Repository) prunable(ctx context.Context, t *StoredTimeline, oldest tim
 	if t.Err != nil {
 		return nil, nil // what it is worth is not known
 	}
+	n, whole, err := r.expired(ctx, t, oldest, newest)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, s := range t.Segments[:n] {
+		names = append(names, segmentName(t.ID, s.Number))
+	}
+	if whole {
+		names = append(names, timelineFolder(t.ID)+timelineBase)
+	}
+	return names, nil
+}
+
+// expired returns how many of the first segments of a timeline nobody needs, and whether that is so
+// of the timeline itself.
+func (r *Repository) expired(ctx context.Context, t *StoredTimeline, oldest time.Time, newest bool) (
+	n int, whole bool, err error,
+) {
 	// Segments are stored in their order: the first one that is needed is found by halves.
 	var failed error
-	n, _ := slices.BinarySearchFunc(t.Segments, oldest, func(s StoredSegment, oldest time.Time) int {
+	n, _ = slices.BinarySearchFunc(t.Segments, oldest, func(s StoredSegment, oldest time.Time) int {
 		head, err := r.Segment(ctx, t.ID, s.Number)
 		if err != nil {
 			failed = err
@@ -265,19 +297,12 @@ func (r *Repository) prunable(ctx context.Context, t *StoredTimeline, oldest tim
 		return 1
 	})
 	if failed != nil && !lost(failed) {
-		return nil, failed
+		return 0, false, failed
 	}
 	if newest {
 		n = min(n, len(t.Segments)-1)
 	}
-	var names []string
-	for _, s := range t.Segments[:max(n, 0)] {
-		names = append(names, segmentName(t.ID, s.Number))
-	}
-	if !newest && n == len(t.Segments) && failed == nil && t.Created.Before(oldest) {
-		names = append(names, timelineFolder(t.ID)+timelineBase)
-	}
-	return names, nil
+	return max(n, 0), !newest && n == len(t.Segments) && failed == nil && t.Created.Before(oldest), nil
 }
 
 // EndOf returns the position at which a timeline ends. Errors are those of Segment.

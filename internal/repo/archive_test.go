@@ -328,3 +328,62 @@ func FuzzDecompressor(f *testing.F) {
 		_ = r.Close()
 	})
 }
+
+// An operation of the store fails while an archive is copied, each in its turn: what was copied
+// before is whole, and another run copies the rest. A damaged segment is not copied.
+func TestImportArchiveFailsAtEachOperation(t *testing.T) {
+	from, fromStore := newRepository(t)
+	if err := newArchive(t, from, 3).Close(); err != nil {
+		t.Fatal(err)
+	}
+	failures := 0
+	for n := range 25 {
+		r, st := newRepository(t)
+		broken := &Repository{st: storetest.FailAt(st, n), config: r.config, lock: r.lock}
+		if _, err := broken.ImportArchive(t.Context(), from, false, nil); err != nil {
+			failures++
+		}
+		if got, err := readArchive(t, r); err != nil && got == "" {
+			if list, _ := st.List(t.Context(), binlogPrefix); len(list) > 0 {
+				t.Fatalf("operation %d: %v in %v", n, err, list)
+			}
+		} else if err != nil || !strings.HasPrefix(wantArchive(3), got) {
+			t.Fatalf("operation %d: %q, %v", n, got, err)
+		}
+		done, err := r.ImportArchive(t.Context(), from, false, nil)
+		if err != nil {
+			t.Fatalf("operation %d, again: %v", n, err)
+		}
+		if got, err := readArchive(t, r); err != nil || got != wantArchive(3) {
+			t.Fatalf("operation %d, again: %q, %v", n, got, err)
+		}
+		if done, err = r.ImportArchive(t.Context(), from, false, nil); err != nil || done.Segments != 0 {
+			t.Fatalf("operation %d, a third time: %+v, %v", n, done, err)
+		}
+	}
+	if failures < 8 {
+		t.Errorf("only %d operations have failed", failures)
+	}
+	list, err := fromStore.List(t.Context(), binlogPrefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := store.ReadAll(t.Context(), fromStore, list[1].Name, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int{20, len(b) - 1} {
+		wrong := bytes.Clone(b)
+		wrong[at] ^= 1
+		if err := store.PutBytes(t.Context(), fromStore, list[1].Name, wrong); err != nil {
+			t.Fatal(err)
+		}
+		r, st := newRepository(t)
+		if _, err := r.ImportArchive(t.Context(), from, false, nil); fault.Of(err) != fault.Damage {
+			t.Errorf("byte %d: %v", at, err)
+		}
+		if list, err := st.List(t.Context(), binlogPrefix); err != nil || len(list) != 2 {
+			t.Errorf("byte %d: %v, %v", at, list, err)
+		}
+	}
+}

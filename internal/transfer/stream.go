@@ -110,7 +110,7 @@ type ReceiveOptions struct {
 func Receive(ctx context.Context, o ReceiveOptions) (*Result, error) {
 	began := time.Now()
 	counted := meter.New(o.OnProgress)
-	result := &Result{From: o.Name, Backups: []repo.Imported{}, LeftOut: []LeftOut{}}
+	result := &Result{From: o.Name, Backups: []repo.Imported{}, LeftOut: []LeftOut{}, Archive: noArchive()}
 	open := func(ctx context.Context, from *repo.Repository) (*repo.Repository, error) {
 		to, err := o.Open(ctx, from)
 		if err == nil {

@@ -26,7 +26,9 @@ type Options struct {
 	ID     string           // of a backup, or repo.Latest; the backups that it needs are copied, too
 	All    bool             // all backups, instead of ID
 	DryRun bool             // find out what there is to copy, and change nothing
-	since  string           // id of a backup of the chain that is not copied, nor are those that it needs
+	// Archive says that the archive of binary logs is copied, too, as far as backups of To need it.
+	Archive bool
+	since   string // id of a backup of the chain that is not copied, nor are those that it needs
 
 	OnProgress func(meter.Progress)
 }
@@ -39,13 +41,14 @@ const (
 
 // Result is what was copied, or would be.
 type Result struct {
-	From         string          `json:"from"`
-	To           string          `json:"to"`
-	DryRun       bool            `json:"dry_run"`
-	Backups      []repo.Imported `json:"backups"`  // in the order of copying: none before the one that it needs
-	LeftOut      []LeftOut       `json:"left_out"` // of all backups
-	BytesWritten int64           `json:"bytes_written"`
-	MS           int64           `json:"ms"`
+	From         string               `json:"from"`
+	To           string               `json:"to"`
+	DryRun       bool                 `json:"dry_run"`
+	Backups      []repo.Imported      `json:"backups"`  // in the order of copying: none before the one that it needs
+	LeftOut      []LeftOut            `json:"left_out"` // of all backups
+	Archive      repo.ImportedArchive `json:"archive"`
+	BytesWritten int64                `json:"bytes_written"`
+	MS           int64                `json:"ms"`
 }
 
 // LeftOut is a backup that could not be copied, while others were.
@@ -84,7 +87,7 @@ var ErrSame = fault.New(fault.Config, "a repository cannot be copied into itself
 func Run(ctx context.Context, o Options) (*Result, error) {
 	began := time.Now()
 	t := &transfer{o: o, meter: meter.New(o.OnProgress), result: &Result{From: o.From.String(), To: o.To.String(),
-		DryRun: o.DryRun, Backups: []repo.Imported{}, LeftOut: []LeftOut{}}}
+		DryRun: o.DryRun, Backups: []repo.Imported{}, LeftOut: []LeftOut{}, Archive: noArchive()}}
 	if err := t.run(ctx); err != nil {
 		return t.result, fmt.Errorf("copy: %w", err)
 	}
@@ -108,6 +111,9 @@ func (t *transfer) run(ctx context.Context) error {
 		return err
 	}
 	if ids, err = t.missing(ctx, ids); err != nil || t.o.DryRun {
+		if err == nil {
+			err = t.archive(ctx)
+		}
 		return errors.Join(err, t.leftOut())
 	}
 	for _, id := range ids {
@@ -121,7 +127,32 @@ func (t *transfer) run(ctx context.Context) error {
 		}
 		t.result.Backups = append(t.result.Backups, done)
 	}
-	return t.leftOut()
+	return errors.Join(t.archive(ctx), t.leftOut())
+}
+
+// noArchive is what is said of the archive if it is not copied.
+func noArchive() repo.ImportedArchive { return repo.ImportedArchive{Missing: []string{}} }
+
+// archive copies the archive. What is missing in it is an alarm, and what is there is kept.
+func (t *transfer) archive(ctx context.Context) (err error) {
+	if !t.o.Archive {
+		return nil
+	}
+	if !t.o.DryRun {
+		plan, err := t.o.To.ImportArchive(ctx, t.o.From, true, nil)
+		if err != nil || plan.Segments == 0 {
+			return err
+		}
+		if err := t.o.To.WantSpace(ctx, "the archive", plan.Bytes); err != nil {
+			return err
+		}
+		t.meter.Begin(PhaseCopy, plan.Bytes)
+	}
+	t.result.Archive, err = t.o.To.ImportArchive(ctx, t.o.From, t.o.DryRun, t.meter.Add)
+	if !t.o.DryRun {
+		t.result.BytesWritten += t.result.Archive.Bytes
+	}
+	return err
 }
 
 // choose returns the ids of the backups to copy, those that others need before these.
