@@ -18,11 +18,14 @@ import (
 // soakProfiles are all ways in which TestSoak puts backups under fire.
 func soakProfiles() []soaked {
 	all := []soaked{{name: "DDL storm", run: stormy}, {name: "file times", run: fileTimesEverywhere},
-		{name: "chain of 6", run: chainOfRound}}
+		{name: "chain of 6", run: chainOfRound}, {name: "archive under fire", run: archiveSoak}}
 	all = append(all, soakOracles()...)
 	all = append(all, soakIncrements()...)
 	return append(all, soakCases()...)
 }
+
+// archiveSoak ends the archive, the server and the store forty times.
+func archiveSoak(t *testing.T, version string, _ int) string { return archiveUnderFire(t, version, 40) }
 
 // stormy is the oracle with four sessions of DDL, and tells how long others had to wait.
 func stormy(t *testing.T, version string, round int) string {
