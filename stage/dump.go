@@ -105,10 +105,11 @@ func (d *Dump) request(ctx context.Context, o DumpOptions) error {
 			return err
 		}
 	}
-	const command, atOnce = 0x12, 1 // COM_BINLOG_DUMP; BINLOG_DUMP_NON_BLOCK
-	flags := 0
+	// COM_BINLOG_DUMP; BINLOG_DUMP_NON_BLOCK, BINLOG_SEND_ANNOTATE_ROWS_EVENT
+	const command, atOnce, annotations = 0x12, 1, 2
+	flags := annotations
 	if o.Once {
-		flags = atOnce
+		flags |= atOnce
 	}
 	// A server has no two replicas of one id: the older connection is ended.
 	id := 1<<31 + rand.Uint32N(1<<31-1)

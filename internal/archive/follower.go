@@ -252,9 +252,7 @@ func (f *follower) event(ctx context.Context, e []byte) error {
 			return err
 		}
 	}
-	head, body := f.cutter.Format.Content(e)
-	_, _ = f.hash.Write(head) // never fails
-	_, _ = f.hash.Write(body)
+	f.add(e)
 	if f.expected == nil {
 		if _, err := f.raw.Write(e); err != nil {
 			return err
@@ -264,6 +262,16 @@ func (f *follower) event(ctx context.Context, e []byte) error {
 		return f.close(ctx)
 	}
 	return nil
+}
+
+// add adds an event to the hash of its transaction. Annotations do not count: a server sends them
+// to whom it is asked for them only.
+func (f *follower) add(e []byte) {
+	if binlog.Type(e[4]) != binlog.TypeAnnotate {
+		head, body := f.cutter.Format.Content(e)
+		_, _ = f.hash.Write(head) // never fails
+		_, _ = f.hash.Write(body)
+	}
 }
 
 // format takes a format description: the server accepts the position, and has begun another file.

@@ -158,12 +158,10 @@ func (s *salvage) look(ctx context.Context, names []string) (int, error) {
 	w, server := newMeeting(s.position, start), s.server
 	other := false
 	err = s.read(ctx, names, func(event []byte, part binlog.Part, begin binlog.Begin) error {
-		head, body := s.cutter.Format.Content(event)
 		if part == binlog.Opening {
 			s.hash.Reset()
 		}
-		_, _ = s.hash.Write(head)
-		_, _ = s.hash.Write(body)
+		s.add(event)
 		if part != binlog.Closing {
 			return nil
 		}

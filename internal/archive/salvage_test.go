@@ -65,6 +65,7 @@ func TestSalvage(t *testing.T) {
 	x.once(t, false)
 	x.MustExec(t, "FLUSH BINARY LOGS")
 	x.write(t, 10)
+	x.MustExec(t, "INSERT INTO d.i (b) VALUES ('a row with an annotation')")
 	x.once(t, false)
 	x.write(t, 3)
 	x.MustExec(t, "FLUSH BINARY LOGS")

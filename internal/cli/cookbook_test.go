@@ -169,8 +169,54 @@ func TestCookbook(t *testing.T) {
 			return // the next one may build on it
 		}
 	}
-	if n, have := strings.Count(string(text), "\n## "), 14; n != have {
-		t.Errorf("the cookbook has %d recipes, this test %d", n, have)
+	if n, have := strings.Count(string(text), "\n## "), 14+4; n != have { // TestCookbookOfMoments has four
+		t.Errorf("the cookbook has %d recipes, the tests %d", n, have)
+	}
+}
+
+// The recipes with the archive of binary logs, on a server of their own.
+func TestCookbookOfMoments(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/cookbook.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := mariadbtest.Listen(t, newest(), "")
+	srv.MustExec(t, "CREATE DATABASE shop", "CREATE TABLE shop.orders (id INT PRIMARY KEY AUTO_INCREMENT, b TEXT)",
+		"INSERT INTO shop.orders SELECT seq, 'right' FROM shop.seq_1_to_200")
+	k := newKitchen(t, srv)
+	k.cook(t, "mbk backup --repo /backup/db1 --quiet", false)
+	for _, recipe := range []struct {
+		title  string
+		before []string
+		want   string // printed
+	}{
+		{"The table is gone", []string{"INSERT INTO shop.orders (b) VALUES ('right')", "DROP TABLE shop.orders"},
+			`\| *201 `},
+		{"The row is wrong since yesterday", []string{"UPDATE shop.orders SET b='wrong'"}, `(?s)UPDATE shop.*\| *7 \| right `},
+		{"A clone as of 11:59", []string{"DO SLEEP(3.1)", "DELETE FROM shop.orders"}, "UTC|20[0-9-]*T"},
+		{"The server is lost, and nothing else", []string{"INSERT INTO shop.orders (b) VALUES ('the last')"}, "transactions"},
+	} {
+		_, rest, found := strings.Cut(string(text), "\n## "+recipe.title+"\n")
+		if !found {
+			t.Fatalf("no recipe %q", recipe.title)
+		}
+		rest, _, _ = strings.Cut(rest, "\n## ")
+		rest = strings.ReplaceAll(rest, "today 11:59", "2 seconds ago")
+		srv.MustExec(t, recipe.before...)
+		printed := ""
+		for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(rest, -1) {
+			printed += k.cook(t, block[1], false)
+		}
+		if !regexp.MustCompile(recipe.want).MatchString(printed) {
+			t.Errorf("%s: printed:\n%s", recipe.title, printed)
+		}
+	}
+	clone := mariadbtest.Open(t, newest(), k.path("/var/lib/mysql-test"))
+	wantValue(t, clone, "SELECT COUNT(*) FROM shop.orders WHERE b='wrong'", "201")
+	got := k.cook(t, `mariadb -N -e "SELECT GROUP_CONCAT(b) FROM shop.orders"`, false)
+	if strings.TrimSpace(got) != "the last" {
+		t.Errorf("after the server was lost: %q", got)
 	}
 }
 

@@ -51,8 +51,8 @@ type Segment struct {
 	First        time.Time `json:"first"` // earliest time of a transaction, in seconds
 	Last         time.Time `json:"last"`  // latest time of one
 	Transactions int64     `json:"transactions"`
-	// LastBLAKE3 is that of the events of the last transaction, each without its flags, its place in the
-	// file and its checksum: whether a server has the same one.
+	// LastBLAKE3 is that of the events of the last transaction without annotations, each without its flags,
+	// its place in the file and its checksum: whether a server has the same one.
 	LastBLAKE3 string `json:"last_blake3"`
 	// ServerStarted is when the server that wrote its events was started, in seconds since 1970; 0 if unknown.
 	ServerStarted uint32 `json:"server_started,omitempty"`
