@@ -114,7 +114,11 @@ func listOf(ctx context.Context, from repository) (listed, error) {
 	if err != nil {
 		return listed{}, err
 	}
-	list, err := r.List(ctx)
+	read := r.ListLabels // all that is shown as text
+	if from.ui.JSON {
+		read = r.List
+	}
+	list, err := read(ctx)
 	if err != nil {
 		return listed{}, err
 	}

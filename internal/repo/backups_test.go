@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -218,6 +219,33 @@ func TestListWithoutGoodHistory(t *testing.T) {
 				t.Errorf("List differs (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Labels tell all that a list shows as text.
+func TestListLabels(t *testing.T) {
+	r, _ := newRepository(t)
+	mustBackUp(t, r, "2026-11-20 20:18:06")
+	m := newManifest("20261121T201806Z-full")
+	m.LockMS, m.ConsolidatedFrom, m.Filter = 77, []string{"20261101T201806Z-incr", "20261031T201806Z-full"}, &Filter{}
+	m.LeftOut = []LeftOut{{Database: "d", Name: "t", Engine: "InnoDB", Reason: LeftByFilter}}
+	must(t, commit(t, r, m))
+	full, err := r.List(t.Context())
+	must(t, err)
+	list, err := r.ListLabels(t.Context())
+	must(t, err)
+	if len(list) != 2 || len(full) != 2 {
+		t.Fatalf("%d and %d backups, want 2", len(list), len(full))
+	}
+	for i := range list {
+		l, f := &list[i], &full[i]
+		if l.LockMS != f.LockMS || l.LeftOut != f.LeftOut || !slices.Equal(l.ConsolidatedFrom, f.ConsolidatedFrom) ||
+			!l.Started.Equal(f.Started) || !l.Finished.Equal(f.Finished) || l.Volume != f.Volume || l.Tables != f.Tables {
+			t.Errorf("the label tells %+v, the record %+v", l.Attempt, f.Attempt)
+		}
+	}
+	if list[1].LockMS != 77 || list[1].LeftOut != 1 || len(list[1].ConsolidatedFrom) != 2 {
+		t.Errorf("the label tells %+v", list[1].Attempt)
 	}
 }
 

@@ -43,6 +43,10 @@ type Label struct {
 	Files     int   `json:"files"`
 	Damaged   int   `json:"damaged"` // pages that were damaged in the source
 	Filtered  bool  `json:"filtered"`
+	LeftOut   int   `json:"left_out"`       // tables that it does not hold
+	LockMS    int64 `json:"lock_window_ms"` // as Manifest.LockMS
+	// ConsolidatedFrom are the ids of the chain that the backup was made of, newest first.
+	ConsolidatedFrom []string `json:"consolidated_from,omitempty"`
 	// Keys are those with which the objects can be read, none if they are not encrypted.
 	Keys    []LabelKey `json:"keys,omitempty"`
 	Objects []Object   `json:"objects"` // all other objects of the backup, by name
@@ -86,7 +90,8 @@ func newLabel(m *Manifest, objects []Object, keys []LabelKey) *Label {
 		FormatVersion: FormatVersion, ID: m.ID, Kind: m.Kind, Parent: m.Parent, Tool: m.Tool,
 		Started: m.Started, Finished: m.Finished, LSN: m.LSN, Volume: m.Volume,
 		Databases: len(m.Directories), Tables: len(m.Tables), Files: len(m.Files), Damaged: len(m.Damaged),
-		Filtered: m.Filter != nil, Keys: keys, Objects: objects, Size: m.size(),
+		Filtered: m.Filter != nil, LeftOut: len(m.LeftOut), LockMS: m.LockMS, ConsolidatedFrom: m.ConsolidatedFrom,
+		Keys: keys, Objects: objects, Size: m.size(),
 	}
 	return l
 }
@@ -187,6 +192,7 @@ func (l *Label) checkFacts() error {
 	}
 	for name, n := range map[string]int64{
 		"bytes_read": l.BytesRead, "bytes_stored": l.BytesStored, "size": l.Size,
+		"lock_window_ms": l.LockMS,
 	} {
 		if n < 0 {
 			return fmt.Errorf("%s is %d", name, n)
@@ -194,9 +200,15 @@ func (l *Label) checkFacts() error {
 	}
 	for name, n := range map[string]int{
 		"databases": l.Databases, "tables": l.Tables, "files": l.Files, "damaged": l.Damaged,
+		"left_out": l.LeftOut,
 	} {
 		if n < 0 || n > maxCount {
 			return fmt.Errorf("%s is %d", name, n)
+		}
+	}
+	for _, id := range l.ConsolidatedFrom {
+		if _, _, err := ParseID(id); err != nil {
+			return fmt.Errorf("consolidated_from: %w", err)
 		}
 	}
 	return nil

@@ -40,9 +40,28 @@ func (s *Summary) ownDamage() string {
 // List returns all backups, newest last. It reads two small objects for each and one for
 // each depth of verification. A backup whose label cannot be read is listed with its
 // Problem.
-func (r *Repository) List(ctx context.Context) ([]Summary, error) { return r.summaries(ctx, true) }
+func (r *Repository) List(ctx context.Context) ([]Summary, error) { return r.listWith(ctx, true) }
 
-// summaries is List, without what only the history knows unless records are asked for.
+// ListLabels is List with what the labels tell of the backups, and what the history tells only
+// of one whose label cannot be read. It reads one small object for each.
+func (r *Repository) ListLabels(ctx context.Context) ([]Summary, error) {
+	return r.listWith(ctx, false)
+}
+
+// listWith lists backups with their pins.
+func (r *Repository) listWith(ctx context.Context, records bool) ([]Summary, error) {
+	list, err := r.summaries(ctx, records)
+	if err == nil {
+		err = r.addPins(ctx, list)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+// summaries is List without pins, and without what only the history knows unless records are
+// asked for.
 func (r *Repository) summaries(ctx context.Context, records bool) ([]Summary, error) {
 	folders, err := r.folders(ctx)
 	if err != nil {
@@ -65,7 +84,7 @@ func (r *Repository) summaries(ctx context.Context, records bool) ([]Summary, er
 			return err
 		}
 		s.Verified = Standing(verified)
-		if records {
+		if records || s.Problem != "" {
 			err = errors.Join(r.addRecord(ctx, &s), r.addAround(ctx, history, &s.Attempt))
 		}
 		summaries[i] = s
@@ -77,12 +96,6 @@ func (r *Repository) summaries(ctx context.Context, records bool) ([]Summary, er
 	// An expiry may have removed some while we read.
 	summaries = slices.DeleteFunc(summaries, func(s Summary) bool { return s.ID == "" })
 	Connect(summaries)
-	if records {
-		err = r.addPins(ctx, summaries)
-	}
-	if err != nil {
-		return nil, err
-	}
 	return summaries, nil
 }
 
@@ -159,6 +172,7 @@ func (l *Label) describe(a *Attempt) {
 	a.Started, a.Finished, a.Outcome, a.Label = l.Started, l.Finished, OutcomeOK, l.Hash
 	a.LSN, a.Volume = l.LSN, l.Volume
 	a.Size, a.Databases, a.Tables, a.Files, a.Damaged = l.Size, l.Databases, l.Tables, l.Files, l.Damaged
+	a.LeftOut, a.LockMS, a.ConsolidatedFrom = l.LeftOut, l.LockMS, l.ConsolidatedFrom
 	if l.Filtered && a.Filter == nil {
 		a.Filter = &Filter{} // its patterns are in the manifest
 	}
