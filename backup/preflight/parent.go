@@ -201,14 +201,14 @@ func (r *Report) candidate(ctx context.Context, o Options, list []repo.Summary) 
 		if i < 0 {
 			return nil, &repo.UnknownError{Where: o.Repository.String(), What: "backup", ID: id}
 		}
-		same, err := sameFilter(ctx, o, &list[i])
+		same, err := r.sameFilter(ctx, o, &list[i])
 		if err == nil && !same {
 			err = doubtf("it holds other databases and tables than this filter keeps")
 		}
 		return &list[i], err
 	}
 	for i := range slices.Backward(list) {
-		switch same, err := sameFilter(ctx, o, &list[i]); {
+		switch same, err := r.sameFilter(ctx, o, &list[i]); {
 		case err != nil:
 			return nil, err
 		case same:
@@ -223,7 +223,7 @@ func (r *Report) candidate(ctx context.Context, o Options, list []repo.Summary) 
 
 // sameFilter reports whether a backup has the filter of this one. Of one whose label cannot
 // be read that is assumed, so that the damage shows.
-func sameFilter(ctx context.Context, o Options, s *repo.Summary) (bool, error) {
+func (r *Report) sameFilter(ctx context.Context, o Options, s *repo.Summary) (bool, error) {
 	switch {
 	case s.Problem != "":
 		return true, nil
@@ -235,8 +235,7 @@ func sameFilter(ctx context.Context, o Options, s *repo.Summary) (bool, error) {
 		return false, context.Cause(ctx)
 	}
 	if repo.Concealed(err) {
-		return false, &Doubt{planned: true, text: fmt.Sprintf("the filter of %s is encrypted, and whether it is this one "+
-			"cannot be told", s.ID)}
+		return r.keepsFilesOf(ctx, o, s)
 	}
 	if err != nil {
 		return false, doubtf("the manifest of %s cannot be read: %v", s.ID, err)
@@ -245,6 +244,72 @@ func sameFilter(ctx context.Context, o Options, s *repo.Summary) (bool, error) {
 	return f != nil && slices.Equal(f.Databases, o.Filter.Databases) && slices.Equal(f.Tables, o.Filter.Tables) &&
 		slices.Equal(f.ExcludeDatabases, o.Filter.ExcludeDatabases) &&
 		slices.Equal(f.ExcludeTables, o.Filter.ExcludeTables), nil
+}
+
+// keepsFilesOf reports whether this filter keeps the definitions of tables that a backup holds,
+// as far as they are still there, and no others that were there when it was made. That is
+// said by the numbers in its lineage, where its filter is encrypted. An increment is right
+// with any filter, so two that do the same with these tables may differ otherwise.
+func (r *Report) keepsFilesOf(ctx context.Context, o Options, s *repo.Summary) (bool, error) {
+	l, err := o.Repository.Lineage(ctx, s.ID)
+	switch {
+	case ctx.Err() != nil:
+		return false, context.Cause(ctx)
+	case err != nil:
+		return false, doubtf("the lineage of %s cannot be read: %v", s.ID, err)
+	}
+	if r.definitions == nil {
+		if r.definitions, err = r.listDefinitions(ctx); err != nil {
+			return false, err
+		}
+	}
+	type file struct {
+		inode uint64
+		born  int64
+	}
+	held := map[file]bool{}
+	for i := range l.Files {
+		held[file{l.Files[i].Inode, l.Files[i].Born}] = true
+	}
+	for _, d := range r.definitions {
+		holds := held[file{d.id.Inode, d.id.Born}]
+		isNew := d.id.Born == 0 || d.id.Born >= s.Started.UnixNano() // or may be
+		if d.kept != holds && (holds || !isNew) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// definition is the definition of a table, which the filter keeps or not.
+type definition struct {
+	id   datadir.Identity
+	kept bool
+}
+
+// listDefinitions lists the definitions of all tables that a backup can hold.
+func (r *Report) listDefinitions(ctx context.Context) ([]definition, error) {
+	everything := r.Layout
+	everything.Selection = nil
+	all, err := everything.Scan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	kept, leftOut := map[string]bool{}, map[datadir.TableKey]bool{}
+	for _, e := range r.first.Entries {
+		kept[e.Path()] = true
+	}
+	for _, t := range r.leftOut {
+		leftOut[datadir.TableName{Database: t.Database, Name: t.Name}.Key()] = true
+	}
+	entries := slices.DeleteFunc(all.Entries, func(e datadir.Entry) bool { return !e.IsDefinition() || leftOut[e.Key()] })
+	var list []definition
+	for i, found := range everything.StatAll(entries) {
+		if found.Err == nil { // otherwise it is gone by now
+			list = append(list, definition{found.Stat.ID, kept[entries[i].Path()]})
+		}
+	}
+	return list, nil
 }
 
 // chainOf returns the full backup that a backup needs, nil if that is not known, and the

@@ -44,6 +44,7 @@ type Report struct {
 	Bytes       int64                // of all files to read
 	Descriptors int
 	leftOut     []repo.LeftOut
+	definitions []definition        // of all tables, nil: not asked for yet
 	Unlisted    []datadir.TableName // tables that the server does not list
 	Fileless    []repo.LeftOut      // tables of engines that keep no file here
 

@@ -132,6 +132,42 @@ func TestEncryptedRepository(t *testing.T) {
 	wantNoName(t, repository, names)
 }
 
+// An increment of a filtered backup needs no identity: that the filter is the same is told by
+// the files that it keeps.
+func TestEncryptedFilteredIncrement(t *testing.T) {
+	t.Parallel()
+	identity, recipient := newIdentity(t)
+	repository := newEncrypted(t, recipient)
+	source := mariadbtest.New(t, newest())
+	for _, db := range []string{"zebraledger", "quagga"} {
+		source.MustExec(t, "CREATE DATABASE "+db, "CREATE TABLE "+db+".t (a INT PRIMARY KEY)",
+			"INSERT INTO "+db+".t VALUES (1)", "CREATE VIEW "+db+".v AS SELECT * FROM "+db+".t",
+			"CREATE TABLE "+db+".m (a INT) ENGINE=MyISAM")
+	}
+	backUp := func(want string, args ...string) {
+		t.Helper()
+		made := document[struct {
+			Kind       string `json:"kind"`
+			FullReason string `json:"full_reason"`
+		}](t, backupArgs(source, repository, append(args, "--incremental")...)...)
+		if made.Kind != want {
+			t.Errorf("with %q the backup is %s, want %s: %s", args, made.Kind, want, made.FullReason)
+		}
+	}
+	backUp(repo.KindFull, "--database", "zebraledger")
+	backUp(repo.KindIncremental, "--database", "zebraledger")
+	source.MustExec(t, "CREATE TABLE zebraledger.later (a INT)", "CREATE TABLE quagga.later (a INT)",
+		"ALTER TABLE zebraledger.t ADD b INT, FORCE", "DROP VIEW zebraledger.v")
+	backUp(repo.KindIncremental, "--database", "zebraledger")
+	backUp(repo.KindFull, "--database", "quagga")
+	backUp(repo.KindFull)
+	backUp(repo.KindIncremental, "--database", "quagga")
+	backUp(repo.KindFull, "--table", "zebraledger.t")
+	backUp(repo.KindIncremental)
+	wantNoName(t, repository, namesOf(source))
+	must(t, "verify", "latest", "--repo", repository, "--depth", "pages", "--quiet", "--identity", identity)
+}
+
 // adopted counts the objects of a backup that lie in folders of interrupted attempts.
 func adopted(t *testing.T, repository, id string) (n int) {
 	t.Helper()
