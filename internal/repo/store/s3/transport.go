@@ -1,6 +1,8 @@
 package s3
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -74,8 +76,37 @@ func (b *bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 		(answer.StatusCode == http.StatusOK || answer.StatusCode == http.StatusPartialContent)
 	if !object {
 		answer.Body = &boundedBody{answer.Body, maxAnswer}
+		showError(answer)
 	}
 	return answer, nil
+}
+
+// showError gives an answer of success whose document is an error the status of one: a
+// store may notice an error after it has sent the status. Without that a list would be
+// empty, since nobody looks at the name of a document.
+func showError(answer *http.Response) {
+	if answer.StatusCode != http.StatusOK || answer.ContentLength == 0 || answer.Request.Method == http.MethodHead {
+		return
+	}
+	body := bufio.NewReaderSize(answer.Body, 4<<10)
+	head, _ := body.Peek(512) // whoever reads the body gets the error
+	answer.Body = struct {
+		io.Reader
+		io.Closer
+	}{body, answer.Body}
+	if isError(head) {
+		answer.StatusCode, answer.Status = http.StatusServiceUnavailable, "503 in an answer of 200"
+	}
+}
+
+// isError reports whether a document begins as that of an error.
+func isError(head []byte) bool {
+	head = bytes.TrimSpace(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")))
+	if bytes.HasPrefix(head, []byte("<?xml")) {
+		_, head, _ = bytes.Cut(head, []byte("?>"))
+		head = bytes.TrimSpace(head)
+	}
+	return bytes.HasPrefix(head, []byte("<Error>")) || bytes.HasPrefix(head, []byte("<Error "))
 }
 
 type boundedBody struct {
