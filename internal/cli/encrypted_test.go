@@ -112,6 +112,8 @@ func TestEncryptedRepository(t *testing.T) {
 		}
 	}
 
+	other, _ := newIdentity(t) // opens nothing, and is not needed
+	must(t, "verify", full.ID, "--repo", repository, "--depth", "stored", "--identity", other)
 	t.Setenv("MBK_IDENTITY", identity)
 	must(t, "verify", full.ID, "--repo", repository, "--depth", "stored")
 	must(t, "verify", incr.ID, "--repo", repository, "--depth", "pages")

@@ -214,6 +214,7 @@ func TestStreamEncrypted(t *testing.T) {
 // Whatever ends either side, nothing half is listed, the server is free, and the next try works.
 func TestStreamBreaks(t *testing.T) {
 	t.Parallel()
+	onlyIn(t, "of an upload nothing shows before it is complete", inFolder, inEncrypted, inSFTP, inSFTPEncrypted)
 	srv := mariadbtest.New(t, newest())
 	srv.MustExec(t, statements(filled("t", 24, ""))...)
 	repository := t.TempDir()
