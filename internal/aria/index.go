@@ -3,6 +3,7 @@ package aria
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 )
 
 // Extensions of the two files of a table.
@@ -153,6 +154,29 @@ func ParseIndex(b []byte) (Index, error) {
 // be read twice.
 func (ix Index) OnlineSafe() bool {
 	return ix.Transactional && ix.Data == DataBlocks
+}
+
+// MarkClosed sets the OpenCount in an index file to 0, if it has another: for a table of
+// which recovery has made up for all changes. The error wraps ErrFormat if it is none.
+func MarkClosed(file interface {
+	io.ReaderAt
+	io.WriterAt
+}) error {
+	b := make([]byte, indexChanged)
+	if _, err := file.ReadAt(b, 0); err != nil {
+		return fmt.Errorf("read aria index header: %w", err)
+	}
+	if string(b[:4]) != indexMagic {
+		return fmt.Errorf("aria index header: starts with %x, want %x: %w", b[:4], indexMagic, ErrFormat)
+	}
+	count := b[indexOpenCount:indexChanged]
+	if count[0] == 0 && count[1] == 0 {
+		return nil
+	}
+	if _, err := file.WriteAt([]byte{0, 0}, indexOpenCount); err != nil {
+		return fmt.Errorf("write aria index header: %w", err)
+	}
+	return nil
 }
 
 // Continues reports whether the log makes up for all that the server did to the

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"mbk/internal/aria"
 	"mbk/internal/test/mariadbtest"
 )
 
@@ -134,4 +135,47 @@ func TestAriaTableOfALaterTransaction(t *testing.T) {
 	repository := t.TempDir()
 	must(t, backupArgs(srv, repository)...)
 	must(t, "verify", "latest", "--repo", repository, "--depth", "boot", "--owner", self(), "--quiet")
+}
+
+// An idle table that was changed before the last checkpoint of Aria's log is open in its header,
+// and the log does not tell when the server closes it. It was reported as crashed, and could not
+// be opened, when it was used first after the restore.
+func TestIdleAriaTable(t *testing.T) {
+	t.Parallel()
+	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {
+		t.Run(version, func(t *testing.T) {
+			srv := mariadbtest.New(t, version, "--aria-checkpoint-interval=1", "--aria-checkpoint-log-activity=65536")
+			srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.idle (a INT PRIMARY KEY, b INT) ENGINE=Aria",
+				"CREATE TABLE d.busy (a INT, s TEXT) ENGINE=Aria", "INSERT INTO d.idle SELECT seq, seq FROM mysql.seq_1_to_5000")
+			for range 4 { // checkpoints
+				srv.MustExec(t, "INSERT INTO d.busy SELECT seq, REPEAT('x', 1000) FROM mysql.seq_1_to_500")
+				time.Sleep(1100 * time.Millisecond)
+			}
+			if openCount(t, filepath.Join(srv.Datadir, "d", "idle.MAI")) == 0 {
+				t.Error("the table is not open in its header: nothing is shown")
+			}
+			repository, target := t.TempDir(), filepath.Join(t.TempDir(), "restored")
+			must(t, backupArgs(srv, repository)...)
+			must(t, restoreArgs("latest", repository, target)...)
+			if n := openCount(t, filepath.Join(target, "d", "idle.MAI")); n != 0 {
+				t.Errorf("the restored table is open %d times in its header", n)
+			}
+			restored := mariadbtest.Open(t, version, target, "--aria-recover-options=OFF")
+			mariadbtest.MustEqual(t, restored, srv)
+		})
+	}
+}
+
+// openCount reads from the header of an index file how often its table is open and changed.
+func openCount(t *testing.T, name string) uint16 {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := aria.ParseIndex(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return index.OpenCount
 }

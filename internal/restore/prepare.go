@@ -97,6 +97,9 @@ func (b *Prepared) recoverFiles(ctx context.Context) (err error) {
 		return err
 	}
 	b.meter.End()
+	if err := data.as.Do(func() error { return closeAria(data.path, m) }); err != nil {
+		return err
+	}
 	if err := data.as.Do(external{data, &b.scratch.outside, m}.forgetDataDirs); err != nil {
 		return err
 	}
