@@ -122,6 +122,18 @@ func runRestore(ctx context.Context, o *restoreOptions, u *ui.UI) (err error) {
 	return u.Result(result, func() error { return printRestore(u, result) })
 }
 
+// moment returns the moment that --until names, nil without one.
+func (o *restoreOptions) moment() (*moment.Moment, error) {
+	if o.until == "" {
+		return nil, nil
+	}
+	until, err := moment.Parse(o.until, time.Local)
+	if err != nil {
+		return nil, options.Usage(err)
+	}
+	return &until, nil
+}
+
 // restore returns the options of the restore.
 func (o *restoreOptions) restore(ctx context.Context, u *ui.UI) (r restore.Options, err error) {
 	if o.target == "" {
@@ -138,12 +150,8 @@ func (o *restoreOptions) restore(ctx context.Context, u *ui.UI) (r restore.Optio
 		return r, usagef("%s needs the recovery, which %s leaves to the server",
 			hint.Option("upgrade"), hint.Option("no-recover"))
 	}
-	if o.until != "" {
-		until, err := moment.Parse(o.until, time.Local)
-		if err != nil {
-			return r, options.Usage(err)
-		}
-		r.Until = &until
+	if r.Until, err = o.moment(); err != nil {
+		return r, err
 	}
 	if r.DirMaps, err = o.dirMaps(); err != nil {
 		return r, err

@@ -53,7 +53,6 @@ func (o *intoServer) unused() error {
 func (o *restoreOptions) alone() error {
 	for _, name := range []string{
 		"target", "map-dir", "original-dirs", "no-recover", "keep-old", "galera-node", "upgrade", "upgrade-with", "from",
-		"until",
 	} {
 		if o.intoServer.set.Source(name).Strength == options.ByFlag {
 			return usagef("%s is for a restore into a data directory, not for %s", hint.Option(name),
@@ -115,6 +114,9 @@ func (o *restoreOptions) tables(ctx context.Context, u *ui.UI) (t tablerestore.O
 	if t.Preparation, err = preparationFrom(ctx, o.repository, o.server, o.id, o.threads); err != nil {
 		return t, err
 	}
+	if t.Until, err = o.moment(); err != nil {
+		return t, err
+	}
 	t.AllowDamaged, t.KeepOnFailure, t.Scratch, t.Datadir = o.allowDamaged, o.keepOnFailure, into.scratch, into.datadir
 	t.Replace, t.DropOld, t.LogBin = into.replace, into.dropOld, into.logBin
 	t.Owner, err = parseOwner(o.owner)
@@ -124,6 +126,7 @@ func (o *restoreOptions) tables(ctx context.Context, u *ui.UI) (t tablerestore.O
 // tableLines describe a restore of tables, done or to be done.
 func tableLines(what string, r *tablerestore.Report) []string {
 	lines := []string{what + "\tfrom " + r.ID, "into\tMariaDB " + r.Server}
+	lines = append(lines, replayLines(map[bool]string{true: "would go on", false: "went on"}[r.DryRun], r.Replay)...)
 	for _, t := range r.Tables {
 		text := t.Table
 		if t.From != t.Table {

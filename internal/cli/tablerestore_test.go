@@ -353,3 +353,47 @@ func wantNoWork(t *testing.T, srv *mariadbtest.Server) {
 		}
 	}
 }
+
+// Tables come back as they were at a moment after the backup, those too that were made after it, and
+// with what foreign keys changed, which is in no log.
+func TestTablesIntoServerUntil(t *testing.T) {
+	t.Parallel()
+	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {
+		srv := mariadbtest.New(t, version)
+		srv.MustExec(t, "CREATE DATABASE shop", "CREATE TABLE shop.parent (a INT PRIMARY KEY)",
+			"CREATE TABLE shop.child (a INT, FOREIGN KEY (a) REFERENCES parent (a) ON DELETE CASCADE)",
+			"INSERT INTO shop.parent VALUES (1), (2)", "INSERT INTO shop.child VALUES (1), (2)",
+			"CREATE TABLE shop.other (a INT) ENGINE=Aria")
+		repository := t.TempDir()
+		document[taken](t, backupArgs(srv, repository)...)
+		srv.MustExec(t, "DELETE FROM shop.parent WHERE a = 1", "INSERT INTO shop.other VALUES (7)",
+			"CREATE TABLE shop.`later` AS SELECT * FROM shop.other", "ALTER TABLE shop.child ADD b INT DEFAULT 5, ALGORITHM=INSTANT",
+			"CREATE EVENT shop.e ON SCHEDULE EVERY 1 YEAR STARTS '2037-01-01 00:00:00' DO DO 1")
+		want := tablesOf(t, srv)
+		srv.MustExec(t, "DROP DATABASE shop")
+		gtid := srv.MustValue(t, "SELECT @@gtid_binlog_pos")
+		archiving(t, srv, repository)
+		plan := document[tablerestore.Report](t, into(srv, repository, "--table", "shop.later", "--until", "before-gtid:"+gtid,
+			"--dry-run")...)
+		if plan.Replay == nil || plan.Replay.Next != gtid {
+			t.Errorf("%s: the plan is %+v", version, plan)
+		}
+		srv.MustExec(t, "CREATE DATABASE shop", "CREATE TABLE shop.parent (a INT PRIMARY KEY)")
+		r := document[tablerestore.Report](t, into(srv, repository, "--table", "shop.later", "--table", "shop.child", "--until",
+			"before-gtid:"+gtid)...)
+		if len(r.Tables) != 2 || r.Replay == nil || r.Tables[0].Way != tablerestore.WayFiles {
+			t.Errorf("%s: the report is %+v", version, r)
+		}
+		if n := srv.MustValue(t, "SELECT CONCAT(SUM(a), ' ', SUM(b)) FROM shop.child"); n != "2 5" {
+			t.Errorf("%s: child has %s", version, n)
+		}
+		o := mbk(t, into(srv, repository, "--table", "shop.*", "--until", "end", "--replace")...)
+		o.wantRefusal(t, 2, "mbk events", "at that moment", "shop.*")
+		o = mbk(t, into(srv, repository, "--table", "shop.*", "--until", "before-gtid:"+gtid)...)
+		o.wantRefusal(t, 2, "--replace", "has `shop`.`parent` already")
+		srv.MustExec(t, "DROP DATABASE shop")
+		must(t, into(srv, repository, "--database", "shop", "--until", "before-gtid:"+gtid)...)
+		srv.MustExec(t, "ALTER EVENT shop.e ENABLE")
+		wantShop(t, version+", the whole database before it was dropped", srv, want)
+	}
+}

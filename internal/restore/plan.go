@@ -60,8 +60,11 @@ type Member struct {
 	Bytes int64  `json:"bytes"` // of its packs, as far as they may be needed
 }
 
-// Manifest is the manifest of the backup.
+// Manifest is the manifest of the backup, as far as it is restored.
 func (p *Plan) Manifest() *repo.Manifest { return p.manifest }
+
+// Full is the manifest of the whole backup.
+func (p *Plan) Full() *repo.Manifest { return p.chain.Manifest() }
 
 // Err is nil if nothing stands against the plan, else an *ObjectionsError.
 func (p *Plan) Err() error {
@@ -139,13 +142,23 @@ func PlanIn(ctx context.Context, o Preparation, chain *repo.Chain, dir, purpose 
 }
 
 // PlanPart is PlanIn for what Options.Filter keeps of a backup, which must not be known to
-// be damaged unless Options.AllowDamaged is set.
-func PlanPart(ctx context.Context, o Options, chain *repo.Chain, dir, purpose string) (*Plan, error) {
+// be damaged unless Options.AllowDamaged is set. With Options.Until it is for all of a backup,
+// and Prepared.GoOn leads to that moment.
+func PlanPart(ctx context.Context, o Options, dir, purpose string) (*Plan, error) {
 	o.Preparation = o.WithDefaults()
+	path, err := o.findMoment(ctx) // which may say what backup it is
+	if err != nil {
+		return nil, err
+	}
+	chain, err := o.Repository.Chain(ctx, o.ID)
+	if err != nil {
+		return nil, err
+	}
 	m := chain.Manifest()
 	f, unmatched := filterOf(o, m)
 	p := newPlan(o, applyFilter(m, f))
 	p.read(chain)
+	p.goOn(path)
 	p.checkFilteredExternal(m)
 	p.addObjection(unmatched...)
 	if err := p.checkStanding(ctx); err != nil {
@@ -178,7 +191,9 @@ func (p *Plan) scratchIn(ctx context.Context, dir, purpose string) error {
 	if err := p.findServer(ctx); err != nil {
 		return err
 	}
-	p.settings.LogSize = min(p.settings.LogSize, 96<<20) // nobody will work on it
+	if p.path == nil {
+		p.settings.LogSize = min(p.settings.LogSize, 96<<20) // nobody will work on it
+	}
 	var objection *Objection
 	if p.target.owner, objection = chooseOwner(p.opts, nil); objection != nil {
 		return object(*objection)

@@ -114,6 +114,14 @@ func (b *Prepared) recoverFiles(ctx context.Context) (err error) {
 	return err
 }
 
+// GoOn has the server go on to the moment of Options.Until, and returns what it did, with notes; nil
+// without a moment.
+func (b *Prepared) GoOn(ctx context.Context) (*Replay, []hint.Text, error) {
+	var r Result
+	err := b.replay(ctx, &r)
+	return r.Replay, r.Notes, err
+}
+
 // Instance is the server that recovered the files.
 func (b *Prepared) Instance() mariadbd.Instance { return b.instance }
 

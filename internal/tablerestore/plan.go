@@ -15,6 +15,7 @@ import (
 	"mbk/internal/datadir/filter"
 	"mbk/internal/datadir/serverfs"
 	"mbk/internal/hint"
+	"mbk/internal/moment"
 	"mbk/internal/repo"
 	"mbk/internal/restore"
 	"mbk/internal/sys/disk"
@@ -28,14 +29,15 @@ import (
 type Options struct {
 	restore.Preparation
 
-	Filter       filter.Spec   // the tables, or whole databases
-	AllowDamaged bool          // try a backup although a verification found it damaged
-	Scratch      string        // folder with room for the tables and what recovery needs; empty: restore.ScratchDefault
-	Server       *stage.Server // that is running; the caller closes it
-	Datadir      string        // path of its data directory on this machine; empty: what the server says
-	As           *filter.Name  // the new name of the only table; nil: its own
-	Replace      bool          // a table of that name is renamed, and kept
-	DropOld      bool          // it is dropped instead
+	Filter       filter.Spec    // the tables, or whole databases
+	Until        *moment.Moment // restores them as they were then, with the archive; nil: as they are in the backup
+	AllowDamaged bool           // try a backup although a verification found it damaged
+	Scratch      string         // folder with room for the tables and what recovery needs; empty: restore.ScratchDefault
+	Server       *stage.Server  // that is running; the caller closes it
+	Datadir      string         // path of its data directory on this machine; empty: what the server says
+	As           *filter.Name   // the new name of the only table; nil: its own
+	Replace      bool           // a table of that name is renamed, and kept
+	DropOld      bool           // it is dropped instead
 	// LogBin writes what is done into the server's binary log, for its replicas. All tables
 	// are loaded by their rows then.
 	LogBin bool
@@ -52,6 +54,7 @@ type plan struct {
 	tables     []*table // without views
 	views      []*table
 	databases  []string // that are restored as a whole
+	replayed   bool     // the tables are those of the moment that was asked for, not those of the backup
 	galera     bool
 	objections []restore.Objection
 	notes      []hint.Text
@@ -94,14 +97,12 @@ func newPlan(ctx context.Context, o Options) (_ *plan, err error) {
 	if o.Scratch == "" {
 		o.Scratch = restore.ScratchDefault()
 	}
-	chain, err := o.Repository.Chain(ctx, o.ID)
-	if err != nil {
-		return nil, err
-	}
 	p := &plan{o: o}
-	p.part, err = restore.PlanPart(ctx, restore.Options{
-		Preparation: o.Preparation, Filter: o.Filter, AllowDamaged: o.AllowDamaged,
-	}, chain, o.Scratch, "tables")
+	part := restore.Options{Preparation: o.Preparation, Until: o.Until, AllowDamaged: o.AllowDamaged}
+	if o.Until == nil {
+		part.Filter = o.Filter
+	}
+	p.part, err = restore.PlanPart(ctx, part, o.Scratch, "tables")
 	if found, ok := errors.AsType[*restore.ObjectionsError](err); ok {
 		p.objections = append(p.objections, found.Objections...)
 	} else if err != nil {
@@ -111,14 +112,36 @@ func newPlan(ctx context.Context, o Options) (_ *plan, err error) {
 		return nil, err
 	}
 	if p.part != nil {
-		p.choose(chain.Manifest())
+		p.choose(p.part.Manifest().Tables, databasesOf(p.part.Full()), func(t repo.Table) (size int64) {
+			for _, i := range t.Files {
+				size += p.part.Manifest().Files[i].Size
+			}
+			return size
+		})
 	}
-	for _, check := range []func(context.Context) error{p.checkNames, p.checkServer, p.checkLogging, p.checkFiles} {
-		if err := check(ctx); err != nil {
-			return nil, errors.Join(err, p.close())
-		}
+	if err := p.check(ctx); err != nil {
+		return nil, errors.Join(err, p.close())
 	}
 	return p, nil
+}
+
+// check looks at what stands against restoring the chosen tables.
+func (p *plan) check(ctx context.Context) error {
+	for _, check := range []func(context.Context) error{p.checkNames, p.checkServer, p.checkLogging, p.checkFiles} {
+		if err := check(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// databasesOf are the databases of a backup.
+func databasesOf(m *repo.Manifest) []string {
+	var names []string
+	for _, d := range m.Directories {
+		names = append(names, d.Name)
+	}
+	return names
 }
 
 // close gives back what the plan has opened.
@@ -137,22 +160,24 @@ func (p *plan) object(advice hint.Text, format string, args ...any) {
 	p.objections = append(p.objections, restore.Objection{Problem: fmt.Sprintf(format, args...), Hint: advice})
 }
 
-// choose takes the tables that the filter names. Those of the server itself are kept by every
-// filter, and are not meant.
-func (p *plan) choose(full *repo.Manifest) {
-	fold := full.Server.Variables["lower_case_table_names"]
-	f, err := filter.New(p.o.Filter, fold != "0" && fold != "")
+// filter is what chooses the tables.
+func (p *plan) filter() (*filter.Filter, error) {
+	fold := p.part.Manifest().Server.Variables["lower_case_table_names"]
+	return filter.New(p.o.Filter, fold != "0" && fold != "")
+}
+
+// choose takes the tables and databases that the filter names. Those of the server itself are kept
+// by every filter, and are not meant.
+func (p *plan) choose(tables []repo.Table, databases []string, size func(repo.Table) int64) {
+	f, err := p.filter()
 	if err != nil {
 		return // the plan of the part has said so
 	}
-	for _, t := range p.part.Manifest().Tables {
-		if filter.Own(t.Database) {
+	for _, t := range tables {
+		if filter.Own(t.Database) || !f.Table(t.Database, t.Name) {
 			continue
 		}
-		one := &table{Table: t, as: filter.Name{Database: t.Database, Table: t.Name}}
-		for _, i := range t.Files {
-			one.bytes += p.part.Manifest().Files[i].Size
-		}
+		one := &table{Table: t, as: filter.Name{Database: t.Database, Table: t.Name}, bytes: size(t)}
 		if t.Type == "VIEW" {
 			p.views = append(p.views, one)
 		} else {
@@ -160,13 +185,17 @@ func (p *plan) choose(full *repo.Manifest) {
 		}
 	}
 	if len(p.o.Filter.Databases) > 0 {
-		for _, d := range full.Directories {
-			if !filter.Own(d.Name) && f.Database(d.Name) {
-				p.databases = append(p.databases, d.Name)
+		for _, name := range databases {
+			if !filter.Own(name) && f.Database(name) {
+				p.databases = append(p.databases, name)
 			}
 		}
 	}
-	if len(p.tables)+len(p.views)+len(p.databases) == 0 && len(p.objections) == 0 {
+	none := len(p.tables)+len(p.views)+len(p.databases) == 0
+	if none && p.o.Until != nil && !p.replayed {
+		return // they may be made after the backup
+	}
+	if none && len(p.objections) == 0 {
 		p.object("name tables of users with "+hint.Option("table")+"; the server's own are restored with "+
 			hint.Option("target"), "the filter leaves no table but those of the server itself")
 	}
@@ -320,6 +349,9 @@ func (p *plan) checkFiles(context.Context) error {
 	advice := "run mbk on the server's machine, as root or as the server's user, and name its data directory with " +
 		hint.Option("datadir") + " if it is mounted elsewhere"
 	user, err := serverfs.UserOf(dir, p.server.PeerUser)
+	if err == nil {
+		err = p.close() // of a check before
+	}
 	if err == nil {
 		p.files, err = serverfs.New(dir, user)
 	}

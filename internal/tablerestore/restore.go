@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
+	"mbk/internal/datadir/filter"
 	"mbk/internal/hint"
+	"mbk/internal/repo"
+	"mbk/internal/restore"
 	"mbk/internal/ui/meter"
 )
 
@@ -36,17 +40,18 @@ type Table struct {
 
 // Report is what a restore of tables has done.
 type Report struct {
-	ID          string      `json:"id"`
-	Server      string      `json:"server"`  // version of the running server
-	DryRun      bool        `json:"dry_run"` // nothing was done: this is what would be
-	Tables      []Table     `json:"tables"`
-	Triggers    int         `json:"triggers"`     // that were made
-	Programs    int         `json:"programs"`     // functions, procedures, packages and events that were made
-	OldTriggers []string    `json:"old_triggers"` // of replaced tables: they were dropped
-	BytesCopied int64       `json:"bytes_copied"` // into the data directory
-	ElapsedMS   int64       `json:"elapsed_ms"`
-	Notes       []hint.Text `json:"notes"`
-	Warnings    []string    `json:"warnings"`
+	ID          string          `json:"id"`
+	Server      string          `json:"server"`           // version of the running server
+	Replay      *restore.Replay `json:"replay,omitempty"` // that leads to the moment of the tables
+	DryRun      bool            `json:"dry_run"`          // nothing was done: this is what would be
+	Tables      []Table         `json:"tables"`
+	Triggers    int             `json:"triggers"`     // that were made
+	Programs    int             `json:"programs"`     // functions, procedures, packages and events that were made
+	OldTriggers []string        `json:"old_triggers"` // of replaced tables: they were dropped
+	BytesCopied int64           `json:"bytes_copied"` // into the data directory
+	ElapsedMS   int64           `json:"elapsed_ms"`
+	Notes       []hint.Text     `json:"notes"`
+	Warnings    []string        `json:"warnings"`
 }
 
 // note adds a note.
@@ -95,7 +100,7 @@ func planned(ctx context.Context, o Options, do func(*plan, *Report) error) (_ *
 	}
 	r := &Report{
 		ID: p.part.ID, Server: p.server.Version.String(), Tables: []Table{}, OldTriggers: []string{},
-		Notes: append([]hint.Text{}, p.notes...), Warnings: append([]string{}, p.part.Warnings...),
+		Replay: p.part.Replay, Notes: append([]hint.Text{}, p.notes...), Warnings: append([]string{}, p.part.Warnings...),
 	}
 	return r, do(p, r)
 }
@@ -108,6 +113,10 @@ func (p *plan) carryOut(ctx context.Context, r *Report) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, files.Close(p.o.KeepOnFailure && err != nil)) }()
+	_, notes, err := files.GoOn(ctx)
+	if err != nil {
+		return err
+	}
 	private, err := files.Serve(ctx)
 	if err != nil {
 		return p.part.Advise(err)
@@ -118,6 +127,14 @@ func (p *plan) carryOut(ctx context.Context, r *Report) (err error) {
 		return err
 	}
 	defer s.close()
+	if p.o.Until != nil {
+		if err := p.chooseReplayed(ctx, s); err != nil {
+			return err
+		}
+	}
+	if len(p.databases) > 0 { // they are about events
+		r.Notes = append(r.Notes, notes...)
+	}
 	g, err := openTarget(ctx, p)
 	if err != nil {
 		return err
@@ -128,6 +145,28 @@ func (p *plan) carryOut(ctx context.Context, r *Report) (err error) {
 		err = errors.Join(err, g.close(final, err != nil))
 	}()
 	return p.restoreTables(ctx, s, g, r)
+}
+
+// chooseReplayed takes the tables as they are at the moment that was asked for. There may be others
+// than in the backup.
+func (p *plan) chooseReplayed(ctx context.Context, s *source) error {
+	tables, databases, sizes, err := s.list(ctx)
+	if err != nil {
+		return err
+	}
+	f, err := p.filter()
+	if err != nil {
+		return err
+	}
+	for _, unmatched := range f.Check(databases, slices.Collect(maps.Keys(sizes))) {
+		p.object("\"mbk events\" tells when it was made and dropped", "at that moment: %v", unmatched)
+	}
+	p.replayed, p.tables, p.views, p.databases, p.notes = true, nil, nil, nil, nil
+	p.choose(tables, databases, func(t repo.Table) int64 { return sizes[filter.Name{Database: t.Database, Table: t.Name}] })
+	if err := p.check(ctx); err != nil {
+		return err
+	}
+	return p.err(p.part.ID)
 }
 
 // restoreTables makes the tables in the running server.

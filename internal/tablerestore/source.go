@@ -7,12 +7,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"mbk/internal/datadir/filename"
+	"mbk/internal/datadir/filter"
 	"mbk/internal/datadir/serverfs"
 	"mbk/internal/hint"
 	"mbk/internal/mariadbd"
+	"mbk/internal/repo"
 	"mbk/stage"
 )
 
@@ -44,6 +47,30 @@ func openSource(ctx context.Context, server *mariadbd.Server, i mariadbd.Instanc
 func (s *source) close() {
 	s.client.Close()
 	_ = s.files.Close()
+}
+
+// list returns all tables, with their sizes in bytes, and databases.
+func (s *source) list(ctx context.Context) (
+	tables []repo.Table, databases []string, sizes map[filter.Name]int64, err error,
+) {
+	found, err := s.client.Rows(ctx, "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA "+
+		"WHERE SCHEMA_NAME NOT IN ('information_schema', 'performance_schema')")
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for _, r := range found {
+		databases = append(databases, r[0])
+	}
+	found, err = s.client.Rows(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE, "+
+		"COALESCE(DATA_LENGTH + INDEX_LENGTH, 0) FROM information_schema.TABLES "+
+		"WHERE TABLE_SCHEMA NOT IN ('information_schema', 'performance_schema') ORDER BY 1, 2")
+	sizes = map[filter.Name]int64{}
+	for _, r := range found {
+		tables = append(tables, repo.Table{Database: r[0], Name: r[1], Type: r[2], Engine: r[3]})
+		size, _ := strconv.ParseInt(r[4], 10, 64) // the server writes numbers
+		sizes[filter.Name{Database: r[0], Table: r[1]}] = size
+	}
+	return tables, databases, sizes, err
 }
 
 // describe reads what a table is.
