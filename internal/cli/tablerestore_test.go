@@ -1,12 +1,15 @@
 package cli_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -222,13 +225,19 @@ var (
 func TestTablesIntoServerKilled(t *testing.T) {
 	t.Parallel()
 	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {
-		tablesKilled(t, version, []int{2, 7, 12, 18, 25}, []int{4, 15})
+		tablesKilled(t, version, []int{2, 7, 12, 18, 25}, []int{4, 15}, false)
 	}
 }
 
-// tablesKilled kills mbk, and the server, when so many statements of a restore were seen.
-func tablesKilled(t *testing.T, version string, client, server []int) string {
+// tablesKilled kills mbk, and the server, when so many statements of a restore were seen; with busy
+// while others write and change definitions.
+func tablesKilled(t *testing.T, version string, client, server []int, busy bool) string {
 	srv := mariadbtest.New(t, version)
+	if busy {
+		if err := mariadbtest.Populate(t.Context(), srv, mariadbtest.Fill{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	srv.MustExec(t, struckShop...)
 	repository := t.TempDir()
 	document[taken](t, backupArgs(srv, repository)...)
@@ -249,14 +258,20 @@ func tablesKilled(t *testing.T, version string, client, server []int) string {
 		for _, moment := range killed.moments {
 			srv.MustExec(t, struckChanges...)
 			changed := sumsOf(t, srv)
+			stop := func() {}
+			if busy {
+				stop = busied(t, srv)
+			}
 			p := launch(t, command(t, into(srv, repository, "--table", "shop.*", "--replace", "--drop-old")...))
 			if !statementsSeen(t, srv, p, moment) {
-				p.wait(t, time.Minute)
+				p.wait(t, 3*time.Minute)
+				stop()
 				break
 			}
 			reached++
 			killed.kill(p)
-			o := p.wait(t, time.Minute)
+			o := p.wait(t, 3*time.Minute)
+			stop()
 			if killed.name == "server" {
 				if o.code == 0 {
 					t.Errorf("the server was killed at statement %d, and mbk exits 0", moment)
@@ -275,6 +290,28 @@ func tablesKilled(t *testing.T, version string, client, server []int) string {
 		t.Error("no restore was killed")
 	}
 	return fmt.Sprintf("%d restores killed", reached)
+}
+
+// busied starts writers and a storm of DDL, and returns what ends them. The server may be killed
+// meanwhile.
+func busied(t *testing.T, srv *mariadbtest.Server) (stop func()) {
+	t.Helper()
+	write, err := mariadbtest.Write(t.Context(), srv, mariadbtest.WriteOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	storm, err := mariadbtest.Storm(t.Context(), srv, mariadbtest.StormOptions{Sessions: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if _, err := write.Stop(); err != nil && srv.Pid() != 0 {
+			t.Error(err)
+		}
+		if _, err := storm.Stop(); err != nil && srv.Pid() != 0 {
+			t.Error(err)
+		}
+	}
 }
 
 // statementsSeen waits until so many different statements of a restore have been seen at
@@ -395,5 +432,80 @@ func TestTablesIntoServerUntil(t *testing.T) {
 		must(t, into(srv, repository, "--database", "shop", "--until", "before-gtid:"+gtid)...)
 		srv.MustExec(t, "ALTER EVENT shop.e ENABLE")
 		wantShop(t, version+", the whole database before it was dropped", srv, want)
+	}
+}
+
+// A table that is replaced while others write to it loses no row that was committed: each is in the
+// table or in the one that is kept.
+func TestTableReplacedUnderWrites(t *testing.T) {
+	t.Parallel()
+	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {
+		srv := mariadbtest.New(t, version)
+		srv.MustExec(t, "CREATE DATABASE shop", "CREATE TABLE shop.orders (id INT PRIMARY KEY AUTO_INCREMENT, w VARCHAR(9))",
+			"CREATE TABLE shop.`lines` (o INT, KEY (o), CONSTRAINT c FOREIGN KEY (o) REFERENCES orders (id) ON DELETE CASCADE)",
+			"INSERT INTO shop.orders SELECT seq, 'before' FROM shop.seq_1_to_5000", "INSERT INTO shop.`lines` VALUES (1)")
+		repository := t.TempDir()
+		document[taken](t, backupArgs(srv, repository)...)
+		ctx, stop := context.WithCancel(t.Context())
+		var written atomic.Int64
+		var writers sync.WaitGroup
+		for i := range 3 {
+			writers.Go(func() {
+				for n := 0; ctx.Err() == nil; n++ {
+					err := srv.Exec(t.Context(), fmt.Sprintf("INSERT INTO shop.orders VALUES (%d, 'new')", 10_000+3*n+i))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					written.Add(1)
+				}
+			})
+		}
+		r := document[tablerestore.Report](t, into(srv, repository, "--table", "shop.orders", "--replace")...)
+		stop()
+		writers.Wait()
+		kept := strings.TrimPrefix(r.Tables[0].KeptAs, "shop.")
+		got := srv.MustValue(t, "SELECT CONCAT((SELECT COUNT(*) FROM shop.orders WHERE w='before'), ' ', (SELECT COUNT(DISTINCT id) "+
+			"FROM (SELECT id, w FROM shop.orders UNION ALL SELECT id, w FROM shop."+kept+") a WHERE w='new'))")
+		if want := fmt.Sprintf("5000 %d", written.Load()); got != want || written.Load() == 0 {
+			t.Errorf("%s: rows of before and new ones: %s, want %s", version, got, want)
+		}
+		srv.MustExec(t, "DELETE FROM shop.orders WHERE id = 1")
+		if n := srv.MustValue(t, "SELECT COUNT(*) FROM shop.`lines`"); n != "0" {
+			t.Errorf("%s: the foreign key of lines does not refer to the restored table", version)
+		}
+	}
+}
+
+// A small table of a large backup in an object store costs little more than itself: the dictionary, the
+// undo logs and the redo.
+func TestOneTableOfManyFromStore(t *testing.T) {
+	t.Parallel()
+	c, repository := newCounted(t), t.TempDir()
+	srv := newBusyServer(t, newest())
+	srv.MustExec(t, "INSERT INTO d.i SELECT a + 16000, b FROM d.i", "INSERT INTO d.i SELECT a + 32000, b FROM d.i",
+		"CREATE TABLE d.small (a INT PRIMARY KEY, b BLOB)", "INSERT INTO d.small SELECT a, b FROM d.i WHERE a <= 500")
+	if err := srv.Restart(t.Context()); err != nil { // so that the redo log of the backup is short
+		t.Fatal(err)
+	}
+	must(t, backupArgs(srv, repository)...)
+	var stored int64
+	err := filepath.WalkDir(repository, func(_ string, e os.DirEntry, err error) error {
+		if info, failed := e.Info(); err == nil && failed == nil && e.Type().IsRegular() {
+			stored += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, requests := c.run(t, into(srv, repository, "--table", "d.small", "--replace")...)
+	if o.code != 0 {
+		t.Fatalf("restore exits %d: %s", o.code, o.stderr)
+	}
+	read := c.proxy.Read()
+	t.Logf("%d requests and %d KiB of %d KiB", requests, read>>10, stored>>10)
+	if stored < 50<<20 || read > stored/10 || requests > 60 {
+		t.Errorf("%d requests read %d bytes of %d for a table of 500 KiB", requests, read, stored)
 	}
 }

@@ -54,6 +54,20 @@ type Proxy struct {
 	hit   int
 
 	latency atomic.Int64 // time.Duration before each request is passed on
+	read    atomic.Int64 // bytes of answers that were passed on
+}
+
+// countedBody is an answer of which the bytes are counted.
+type countedBody struct {
+	io.ReadCloser
+	n *atomic.Int64
+}
+
+// Read counts.
+func (b countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.n.Add(int64(n))
+	return n, err
 }
 
 // NewProxy starts a proxy in front of a server.
@@ -93,6 +107,10 @@ func newProxy(t testing.TB, s *Server, serve func(http.Handler) *httptest.Server
 			r.SetURL(target)
 			r.Out.Host = r.In.Host // it is signed
 		},
+		ModifyResponse: func(r *http.Response) error {
+			r.Body = countedBody{r.Body, &p.read}
+			return nil
+		},
 		FlushInterval: -1,
 		ErrorHandler:  func(w http.ResponseWriter, _ *http.Request, _ error) { cut(w) },
 		ErrorLog:      log.New(io.Discard, "", 0),
@@ -116,6 +134,9 @@ func (p *Proxy) Break(f Fault, n int, match func(*http.Request) bool) {
 
 // Delay makes each request from now on take so much longer.
 func (p *Proxy) Delay(d time.Duration) { p.latency.Store(int64(d)) }
+
+// Read is how many bytes of answers were passed on so far.
+func (p *Proxy) Read() int64 { return p.read.Load() }
 
 // Hits is how many requests have failed since Break.
 func (p *Proxy) Hits() int {
