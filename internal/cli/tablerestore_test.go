@@ -404,20 +404,21 @@ func TestTablesIntoServerUntil(t *testing.T) {
 		repository := t.TempDir()
 		document[taken](t, backupArgs(srv, repository)...)
 		srv.MustExec(t, "DELETE FROM shop.parent WHERE a = 1", "INSERT INTO shop.other VALUES (7)",
-			"CREATE TABLE shop.`later` AS SELECT * FROM shop.other", "ALTER TABLE shop.child ADD b INT DEFAULT 5, ALGORITHM=INSTANT",
+			"CREATE TABLE shop.`later` AS SELECT * FROM shop.other",
+			"ALTER TABLE shop.child ADD b INT DEFAULT 5, ALGORITHM=INSTANT",
 			"CREATE EVENT shop.e ON SCHEDULE EVERY 1 YEAR STARTS '2037-01-01 00:00:00' DO DO 1")
 		want := tablesOf(t, srv)
 		srv.MustExec(t, "DROP DATABASE shop")
 		gtid := srv.MustValue(t, "SELECT @@gtid_binlog_pos")
 		archiving(t, srv, repository)
-		plan := document[tablerestore.Report](t, into(srv, repository, "--table", "shop.later", "--until", "before-gtid:"+gtid,
-			"--dry-run")...)
+		plan := document[tablerestore.Report](t, into(srv, repository, "--table", "shop.later", "--until",
+			"before-gtid:"+gtid, "--dry-run")...)
 		if plan.Replay == nil || plan.Replay.Next != gtid {
 			t.Errorf("%s: the plan is %+v", version, plan)
 		}
 		srv.MustExec(t, "CREATE DATABASE shop", "CREATE TABLE shop.parent (a INT PRIMARY KEY)")
-		r := document[tablerestore.Report](t, into(srv, repository, "--table", "shop.later", "--table", "shop.child", "--until",
-			"before-gtid:"+gtid)...)
+		r := document[tablerestore.Report](t, into(srv, repository, "--table", "shop.later", "--table", "shop.child",
+			"--until", "before-gtid:"+gtid)...)
 		if len(r.Tables) != 2 || r.Replay == nil || r.Tables[0].Way != tablerestore.WayFiles {
 			t.Errorf("%s: the report is %+v", version, r)
 		}
@@ -465,8 +466,8 @@ func TestTableReplacedUnderWrites(t *testing.T) {
 		stop()
 		writers.Wait()
 		kept := strings.TrimPrefix(r.Tables[0].KeptAs, "shop.")
-		got := srv.MustValue(t, "SELECT CONCAT((SELECT COUNT(*) FROM shop.orders WHERE w='before'), ' ', (SELECT COUNT(DISTINCT id) "+
-			"FROM (SELECT id, w FROM shop.orders UNION ALL SELECT id, w FROM shop."+kept+") a WHERE w='new'))")
+		got := srv.MustValue(t, "SELECT CONCAT((SELECT COUNT(*) FROM shop.orders WHERE w='before'), ' ', "+
+			"(SELECT COUNT(DISTINCT id) FROM (SELECT id, w FROM shop.orders UNION ALL SELECT id, w FROM shop."+kept+") a WHERE w='new'))")
 		if want := fmt.Sprintf("5000 %d", written.Load()); got != want || written.Load() == 0 {
 			t.Errorf("%s: rows of before and new ones: %s, want %s", version, got, want)
 		}

@@ -162,7 +162,9 @@ func (p *plan) chooseReplayed(ctx context.Context, s *source) error {
 		p.object("\"mbk events\" tells when it was made and dropped", "at that moment: %v", unmatched)
 	}
 	p.replayed, p.tables, p.views, p.databases, p.notes = true, nil, nil, nil, nil
-	p.choose(tables, databases, func(t repo.Table) int64 { return sizes[filter.Name{Database: t.Database, Table: t.Name}] })
+	p.choose(tables, databases, func(t repo.Table) int64 {
+		return sizes[filter.Name{Database: t.Database, Table: t.Name}]
+	})
 	if err := p.check(ctx); err != nil {
 		return err
 	}
