@@ -467,7 +467,8 @@ func TestTableReplacedUnderWrites(t *testing.T) {
 		writers.Wait()
 		kept := strings.TrimPrefix(r.Tables[0].KeptAs, "shop.")
 		got := srv.MustValue(t, "SELECT CONCAT((SELECT COUNT(*) FROM shop.orders WHERE w='before'), ' ', "+
-			"(SELECT COUNT(DISTINCT id) FROM (SELECT id, w FROM shop.orders UNION ALL SELECT id, w FROM shop."+kept+") a WHERE w='new'))")
+			"(SELECT COUNT(DISTINCT id) FROM (SELECT id, w FROM shop.orders UNION ALL "+
+			"SELECT id, w FROM shop."+kept+") a WHERE w='new'))")
 		if want := fmt.Sprintf("5000 %d", written.Load()); got != want || written.Load() == 0 {
 			t.Errorf("%s: rows of before and new ones: %s, want %s", version, got, want)
 		}
