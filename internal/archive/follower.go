@@ -39,6 +39,7 @@ type follower struct {
 
 	raw      *buffer.Buffer // of the segment to come: a file of the binary log
 	mark     int64          // bytes of it before the transaction that is open
+	named    string         // the file of the server's log that raw names last
 	segment  repo.Segment
 	since    time.Time // when its first transaction was received
 	before   binlog.Position
@@ -248,7 +249,7 @@ func (f *follower) event(ctx context.Context, e []byte) error {
 	case part == binlog.Outside:
 		return f.perhapsFlush(ctx)
 	case part == binlog.Opening:
-		if err := f.open(); err != nil {
+		if err := f.open(ctx); err != nil {
 			return err
 		}
 	}
@@ -332,10 +333,16 @@ func (f *follower) gap(ctx context.Context, t *repo.Timeline) {
 }
 
 // open begins a transaction.
-func (f *follower) open() error {
+func (f *follower) open(ctx context.Context) error {
 	f.hash.Reset()
 	if f.expected != nil {
 		return nil
+	}
+	// In a segment places go forward. They go back if the server was made anew.
+	if f.segment.Transactions > 0 && f.place().Compare(f.segment.LastLog) < 0 {
+		if err := f.flush(ctx); err != nil {
+			return err
+		}
 	}
 	if f.raw.Len() == 0 {
 		if _, err := f.raw.Write([]byte(binlog.Magic)); err != nil {
@@ -344,9 +351,23 @@ func (f *follower) open() error {
 		if _, err := f.raw.Write(f.cutter.Format.Description(f.description, f.fresh)); err != nil {
 			return err
 		}
+		f.named = ""
+	}
+	if file := f.cutter.Place().File; file != f.named { // which the server says once
+		if _, err := f.raw.Write(f.cutter.Format.Rotate(f.server, file)); err != nil {
+			return err
+		}
+		f.named = file
 	}
 	f.mark = f.raw.Len()
 	return nil
+}
+
+// place is where the transaction that began last begins in the server's files.
+func (f *follower) place() repo.LogPlace {
+	p := f.cutter.Place()
+	number, _ := binlog.FileNumber(p.File) // 0: the server has not named it
+	return repo.LogPlace{File: number, Offset: p.Begin}
 }
 
 // drop forgets the transaction that is open.
@@ -371,6 +392,10 @@ func (f *follower) close(ctx context.Context) error {
 		f.since, f.before, s.First, s.Last = time.Now(), f.position.Clone(), when, when
 	}
 	s.Transactions++
+	if s.Transactions == 1 {
+		s.FirstLog = f.place()
+	}
+	s.LastLog = repo.LogPlace{File: f.place().File, Offset: f.cutter.Place().End}
 	if s.First.After(when) { // a long statement has the time at which it began
 		s.First = when
 	}

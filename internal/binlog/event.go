@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"strings"
 	"time"
 )
 
@@ -234,4 +235,35 @@ func whole(b []byte, want Type) (Header, error) {
 		return h, fmt.Errorf("%w: %d bytes of type %d, want %d bytes of type %d", ErrDamaged, len(b), h.Type, h.Size, want)
 	}
 	return h, nil
+}
+
+// maxFile limits the name of a file of the log in bytes.
+const maxFile = 512
+
+// NextFile reads the name of the file that a rotate event begins, without folders. The server sends one
+// before any format description: whether that has a checksum shows by itself. The error is
+// ErrDamaged.
+func (f Format) NextFile(b []byte) (string, error) {
+	if _, err := whole(b, TypeRotate); err != nil {
+		return "", err
+	}
+	if checkSum(b) == nil {
+		f.Checksum = true
+	}
+	body := f.body(b)
+	if len(body) < 8+1 || len(body) > 8+maxFile {
+		return "", fmt.Errorf("%w: a rotate event of %d bytes", ErrDamaged, len(b))
+	}
+	name := string(body[8:])
+	return name[strings.LastIndexByte(name, '/')+1:], nil
+}
+
+// FileNumber returns the number at the end of a file's name, "binlog.000012".
+func FileNumber(name string) (uint64, bool) {
+	dot := strings.LastIndexByte(name, '.')
+	if dot < 1 || len(name)-dot-1 < 6 {
+		return 0, false
+	}
+	n, err := number(name[dot+1:], 64)
+	return n, err == nil && n > 0
 }

@@ -59,7 +59,7 @@ func (o *restoreOptions) bind(s *options.Set, p *program) {
 	s.Bool(&o.originalDirs, "original-dirs",
 		"restore tables' files that lay outside of the data directory to where they were")
 	s.String(&o.until, "until", "", "go on from the end of the backup to `MOMENT`, with the archive of binary logs: "+
-		"a time, gtid:GTID, before-gtid:GTID, or end")
+		"a time, gtid:GTID, before-gtid:GTID, position:FILE:OFFSET, or end")
 	s.Bool(&o.noRecover, "no-recover", "lay the files down only; the first start of the server recovers them")
 	s.Bool(&o.keepOld, "keep-old", "move the data directory that is in the target aside, to FOLDER.old-TIME")
 	s.Bool(&o.galeraNode, "galera-node", "make it a node of the source's Galera cluster, which need not copy another one")

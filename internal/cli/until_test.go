@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +48,27 @@ func loggedSince(t *testing.T, source *mariadbtest.Server, position string) []st
 		t.Fatal(err)
 	}
 	var list []string
+	for _, p := range placesOf(t, source) {
+		g, err := binlog.ParseGTID(p.gtid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g.Sequence > at[g.Domain].Sequence {
+			list = append(list, p.gtid)
+		}
+	}
+	return list
+}
+
+// placed is a transaction in the files of a server's log, from and to offsets, as the server says.
+type placed struct {
+	gtid, file, from, to string
+}
+
+// placesOf lists the transactions of a server's log.
+func placesOf(t *testing.T, source *mariadbtest.Server) []placed {
+	t.Helper()
+	var list []placed
 	rows, err := source.DB().QueryContext(t.Context(), "SHOW BINARY LOGS")
 	if err != nil {
 		t.Fatal(err)
@@ -71,10 +94,13 @@ func loggedSince(t *testing.T, source *mariadbtest.Server, position string) []st
 			if err := events.Scan(&name, &pos, &kind, &server, &end, &info); err != nil {
 				t.Fatal(err)
 			}
-			_, text, found := strings.Cut(info, "GTID ")
-			text, _, _ = strings.Cut(text, " ")
-			if g, err := binlog.ParseGTID(text); kind == "Gtid" && found && err == nil && g.Sequence > at[g.Domain].Sequence {
-				list = append(list, text)
+			if kind == "Gtid" {
+				_, text, _ := strings.Cut(info, "GTID ")
+				text, _, _ = strings.Cut(text, " ")
+				list = append(list, placed{gtid: text, file: file, from: pos})
+			}
+			if n := len(list) - 1; n >= 0 && list[n].file == file && slices.Contains(inTransaction(), kind) {
+				list[n].to = end
 			}
 		}
 		if err := events.Close(); err != nil {
@@ -82,6 +108,11 @@ func loggedSince(t *testing.T, source *mariadbtest.Server, position string) []st
 		}
 	}
 	return list
+}
+
+// inTransaction lists kinds of events that end transactions, in the server's words.
+func inTransaction() []string {
+	return []string{"Query", "Query_compressed", "Xid", "XA_prepare"}
 }
 
 // At any moment that is asked for, the restored server is what a replica of the source is that
@@ -121,6 +152,7 @@ func restoreUntil(t *testing.T, version string) {
 		t.Fatalf("only %d transactions after the backup", len(after))
 	}
 	some := []string{"gtid:" + after[rand.IntN(len(after))], "before-gtid:" + after[rand.IntN(len(after)-5)+5]}
+	atPlaces(t, source, b, repository)
 	for i, to := range []string{some[rand.IntN(2)], "end"} {
 		target := filepath.Join(t.TempDir(), fmt.Sprint("restored", i))
 		args := append(restoreArgs("latest", repository, target), "--until", to)
@@ -138,6 +170,91 @@ func restoreUntil(t *testing.T, version string) {
 		if o.code != code {
 			t.Errorf("to %s: exit code %d, want %d: %s", to, o.code, code, o.stderr)
 		}
+	}
+}
+
+// atPlaces names moments by files and offsets, which are found as transactions.
+func atPlaces(t *testing.T, source *mariadbtest.Server, b taken, repository string) {
+	t.Helper()
+	all := placesOf(t, source)
+	after := loggedSince(t, source, b.Binlog.GTID)
+	all = slices.DeleteFunc(all, func(p placed) bool { return !slices.Contains(after, p.gtid) })
+	last := all[len(all)-1]
+	some := []placed{all[0], last, all[rand.IntN(len(all))], all[rand.IntN(len(all))]}
+	for i, p := range all[1:] { // the beginnings and ends of files
+		if p.file != all[i].file {
+			some = append(some, all[i], p)
+		}
+	}
+	plan := func(file, offset string, more ...string) outcome {
+		return mbk(t, append(append(restoreArgs("latest", repository, filepath.Join(t.TempDir(), "none")), more...),
+			"--dry-run", "--until", "position:"+file+":"+offset)...)
+	}
+	for _, p := range some {
+		var got untilDocument
+		o := plan(p.file, p.to, "--json")
+		if err := json.Unmarshal([]byte(o.stdout), &got); err != nil || got.Replay.Last != p.gtid {
+			t.Errorf("%+v: %+v, %v: %s", p, got.Replay, err, o.stderr)
+		}
+	}
+	from, err := strconv.Atoi(last.from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, o := range map[string]outcome{
+		"is within the transaction " + last.gtid: plan(last.file, strconv.Itoa(from+19)),
+		"there is no such place":                 plan(last.file, "1000000000"),
+		"no such place in the archive":           plan("other.000001", last.to),
+		"before the end of the backup":           plan(placesOf(t, source)[0].file, placesOf(t, source)[0].to),
+	} {
+		if o.code != 2 || !strings.Contains(o.stderr, want) {
+			t.Errorf("exit code %d, want 2 and %q: %s", o.code, want, o.stderr)
+		}
+	}
+}
+
+// Files of one name in two histories: the backup says which is meant, and if none is named both
+// are listed.
+func TestRestoreUntilAmbiguous(t *testing.T) {
+	t.Parallel()
+	source := mariadbtest.New(t, mariadbtest.Some(t, "10.5", "10.11", "11.8")[0])
+	repository := t.TempDir()
+	var ids, firsts []string
+	for range 2 {
+		source.MustExec(t, "RESET MASTER", "CREATE OR REPLACE DATABASE d", "CREATE TABLE d.t (a INT)")
+		ids = append(ids, document[taken](t, "backup", "--repo", repository, "--socket", source.Socket, "--user", "root",
+			"--quiet").ID)
+		source.MustExec(t, "INSERT INTO d.t VALUES (1)", "INSERT INTO d.t VALUES (2)")
+		firsts = append(firsts, placesOf(t, source)[2].to)
+		// The second history is a gap.
+		_ = mbk(t, "archive", "--once", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet")
+		time.Sleep(1100 * time.Millisecond) // the log has whole seconds
+	}
+	if firsts[0] != firsts[1] {
+		t.Fatalf("the histories differ: %v", firsts)
+	}
+	to := "position:" + placesOf(t, source)[0].file + ":" + firsts[0]
+	target := filepath.Join(t.TempDir(), "none")
+	o := mbk(t, append(restoreArgs("latest", repository, target), "--until", to)...)
+	if o.code != 2 || strings.Count(o.stderr, "gtid:") < 2 || !strings.Contains(o.stderr, "more than once") {
+		t.Errorf("exit code %d: %s", o.code, o.stderr)
+	}
+	seen := map[string]bool{}
+	for _, id := range ids {
+		got := document[untilDocument](t, append(restoreArgs(id, repository, target), "--until", to, "--dry-run")...)
+		seen[got.Replay.Timeline] = true
+		if got.ID != id {
+			t.Errorf("backup %s, want %s", got.ID, id)
+		}
+	}
+	if len(seen) != 2 {
+		t.Errorf("timelines %v", seen)
+	}
+	// So it is with GTIDs, which began again as well.
+	got := document[untilDocument](t, append(restoreArgs(ids[0], repository, target), "--until", "end", "--dry-run")...)
+	if seen[got.Replay.Timeline] = false; !seen[document[untilDocument](t, append(restoreArgs(ids[1], repository, target),
+		"--until", "end", "--dry-run")...).Replay.Timeline] {
+		t.Errorf("both backups lead along the timeline %s", got.Replay.Timeline)
 	}
 }
 
@@ -179,11 +296,41 @@ func wantAsReplica(t *testing.T, source *mariadbtest.Server, target, version, po
 	if at := restored.MustValue(t, "SELECT @@gtid_slave_pos"); at != position {
 		t.Errorf("gtid_slave_pos = %s, want %s", at, position)
 	}
+	// Transactions that are prepared are there, and would keep purge waiting.
+	if got, want := rollBackPrepared(t, restored), rollBackPrepared(t, replica); !slices.Equal(got, want) {
+		t.Errorf("prepared: %v, want %v", got, want)
+	}
 	wantSame(t, replica, restored)
 	wantInvariants(t, restored)
 	if err := errors.Join(restored.Close(), replica.Close(), os.RemoveAll(target)); err != nil {
 		t.Error(err)
 	}
+}
+
+// rollBackPrepared rolls back the prepared transactions of a server, and lists them.
+func rollBackPrepared(t *testing.T, s *mariadbtest.Server) []string {
+	t.Helper()
+	rows, err := s.DB().QueryContext(t.Context(), "XA RECOVER")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for rows.Next() {
+		var format, length, branch int
+		var name string
+		if err := rows.Scan(&format, &length, &branch, &name); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, name)
+	}
+	if err := rows.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range list {
+		s.MustExec(t, "SET sql_log_bin=0", "XA ROLLBACK '"+name+"'")
+	}
+	slices.Sort(list)
+	return list
 }
 
 // The service is killed at random moments and goes on: no transaction is missing, and none is there
@@ -262,7 +409,7 @@ func archivedIn(t *testing.T, repository string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path, err := moment.Find(t.Context(), r, end, nil)
+	path, err := moment.Find(t.Context(), r, end, moment.Start{})
 	if err != nil {
 		t.Fatal(err)
 	}

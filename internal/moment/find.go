@@ -17,12 +17,15 @@ import (
 // UnreachableError is returned by Find for a moment to which no timeline leads.
 type UnreachableError struct {
 	Moment Moment
-	From   binlog.Position
+	From   binlog.Position // of the backup; nil: that does not matter
 	Reason string
 }
 
 // Error says why.
 func (e *UnreachableError) Error() string {
+	if e.From == nil {
+		return fmt.Sprintf("%q cannot be reached: %s", e.Moment.text, e.Reason)
+	}
 	return fmt.Sprintf("the archive does not lead from %s to %q: %s", place(e.From), e.Moment.text, e.Reason)
 }
 
@@ -48,7 +51,11 @@ func place(p binlog.Position) string {
 var ErrTooLate = errors.New("the moment is before the end of the backup")
 
 // errElsewhere is the cause if the position is not on a timeline.
-var errElsewhere = errors.New("not on this timeline")
+var errElsewhere = errors.New("on no timeline of the archive")
+
+// errOther is an errElsewhere: the GTID is there, but it is not that transaction.
+var errOther = fmt.Errorf("%w: what has the same GTID was committed after the backup ended, in another history",
+	errElsewhere)
 
 // tooLate is an UnreachableError for ErrTooLate.
 type tooLate struct{ UnreachableError }
@@ -56,54 +63,89 @@ type tooLate struct{ UnreachableError }
 // Unwrap returns ErrTooLate.
 func (*tooLate) Unwrap() error { return ErrTooLate }
 
-// Find finds the part of the archive that leads from a position to a moment. The newest timeline
-// that does is taken. Errors: *UnreachableError, by errors.Is ErrTooLate if an older position
-// may lead there; damage of segments that are needed, such as repo.ErrDamaged and
-// *pack.DamageError; repo.Concealed if an identity is needed.
-func Find(ctx context.Context, r *repo.Repository, m Moment, from binlog.Position) (*Path, error) {
+// Start is where a path begins: the end of a backup.
+type Start struct {
+	At       binlog.Position
+	Finished time.Time // when the backup ended, zero if that is not known
+}
+
+// clockSkew is how much later than a backup ended a transaction that is in it may be stamped, by
+// the clock of another server.
+const clockSkew = time.Minute
+
+// Find finds the part of the archive that leads from the end of a backup to a moment. The newest
+// timeline that does is taken. A transaction that was committed after the backup ended is of
+// another history than one with the same GTID that is in the backup. Errors: *UnreachableError, by
+// errors.Is ErrTooLate if an older backup may lead there; *AmbiguousError; damage of segments that
+// are needed, such as repo.ErrDamaged and *pack.DamageError; repo.Concealed if an identity is needed.
+func Find(ctx context.Context, r *repo.Repository, m Moment, from Start) (*Path, error) {
 	all, err := r.Timelines(ctx)
 	if err != nil {
 		return nil, err
 	}
-	reason := "there is no archive"
-	var failed error
+	candidates := []Candidate{{Moment: m}}
+	if m.kind == kindPosition {
+		if candidates, err = locate(ctx, r, m); err != nil {
+			return nil, err
+		}
+	}
+	latest := from.Finished
+	p, err := findOne(ctx, r, all, candidates, from.At, latest)
+	if errors.Is(err, errElsewhere) && !latest.IsZero() {
+		p, err = findOne(ctx, r, all, candidates, from.At, latest.Add(clockSkew))
+	}
+	if errors.Is(err, errElsewhere) {
+		reason := "there is no archive"
+		if len(all) > 0 {
+			reason = err.Error()
+		}
+		return nil, &UnreachableError{m, from.At, reason}
+	}
+	return p, err
+}
+
+// findIn looks through timelines. latest is when the last transaction of the backup may have been
+// committed, zero if that does not matter. The error is errElsewhere if none contains the end of the backup.
+func findIn(ctx context.Context, r *repo.Repository, all []repo.StoredTimeline, m Moment, from binlog.Position,
+	latest time.Time,
+) (*Path, error) {
+	failed := fmt.Errorf("the end of the backup is %w", errElsewhere)
 	for i := len(all) - 1; i >= 0; i-- {
-		f := finding{r: r, m: m, from: from, t: &all[i], heads: map[int]*repo.Segment{}}
+		if m.timeline != "" && all[i].ID != m.timeline {
+			continue
+		}
+		f := finding{r: r, m: m, from: from, latest: latest, t: &all[i], heads: map[int]*repo.Segment{}}
 		p, err := f.find(ctx)
-		var unreachable *UnreachableError
+		_, unreachable := errors.AsType[*UnreachableError](err)
 		switch {
 		case err == nil:
 			return p, nil
 		case errors.Is(err, ErrTooLate):
 			return nil, err
-		case errors.As(err, &unreachable):
+		case unreachable, errors.Is(err, errOther) && errors.Is(failed, errElsewhere):
 			failed = err // why on the timeline that it is on
-		case errors.Is(err, errElsewhere):
-			if reason = "no timeline contains the end of the backup"; i > 0 || len(all) == 1 {
-				continue
-			}
-		default:
+		case !errors.Is(err, errElsewhere):
 			return nil, err
 		}
 	}
-	if failed != nil {
-		return nil, failed
-	}
-	return nil, &UnreachableError{m, from, reason}
+	return nil, failed
 }
 
 // finding looks for a path on one timeline.
 type finding struct {
-	r     *repo.Repository
-	m     Moment
-	from  binlog.Position
-	t     *repo.StoredTimeline
-	heads map[int]*repo.Segment
+	r      *repo.Repository
+	m      Moment
+	from   binlog.Position
+	latest time.Time
+	t      *repo.StoredTimeline
+	heads  map[int]*repo.Segment
 
 	path *Path
 	walk *reading
 	done bool // the moment was found
 	seen bool // the transaction of the moment was seen before the position
+
+	metAt time.Time // when the last transaction of the backup was committed, zero if that is not seen
 }
 
 // head returns the head of the segment with an index.
@@ -185,9 +227,17 @@ func (f *finding) first(ctx context.Context) (int, error) {
 		return 0, errElsewhere
 	}
 	s, err := f.head(ctx, n-1)
-	if err == nil {
-		f.walk, err = newReading(f.from, s)
+	if err != nil {
+		return 0, err
 	}
+	if before, err := binlog.ParsePosition(s.Before); err == nil && before.Equal(f.from) && n > 1 {
+		last, err := f.head(ctx, n-2)
+		if err != nil {
+			return 0, err
+		}
+		f.metAt = last.Last
+	}
+	f.walk, err = newReading(f.from, s)
 	return n - 1, err
 }
 
@@ -216,10 +266,11 @@ func (f *finding) segment(ctx context.Context, s *repo.Segment) error {
 		}
 		return nil
 	}
-	return f.r.ScanSegment(ctx, s, func(_ []byte, part binlog.Part, begin binlog.Begin) error {
+	return f.r.ScanSegment(ctx, s, func(_ []byte, part binlog.Part, c *binlog.Cutter) error {
 		if part != binlog.Opening {
 			return nil
 		}
+		begin, _ := c.Begun()
 		return f.transaction(begin)
 	})
 }
@@ -242,7 +293,9 @@ func (f *finding) transaction(begin binlog.Begin) error {
 	this := f.m.kind != kindEnd && f.m.kind != kindTime && g == begin.GTID
 	known, ok := f.from[begin.GTID.Domain]
 	if ok && !f.walk.passed[begin.GTID.Domain] {
-		f.walk.passed[begin.GTID.Domain] = known == begin.GTID
+		if known == begin.GTID {
+			f.walk.passed[begin.GTID.Domain], f.metAt = true, time.Unix(int64(begin.Time), 0)
+		}
 		f.seen = f.seen || this && (f.m.kind == kindBefore || known != g)
 		return nil
 	}
@@ -266,6 +319,9 @@ func (f *finding) end() (*Path, error) {
 	if f.walk != nil {
 		if !f.walk.met() {
 			return nil, errElsewhere
+		}
+		if !f.latest.IsZero() && f.metAt.After(f.latest) {
+			return nil, errOther
 		}
 		f.path.To = f.walk.at
 	}

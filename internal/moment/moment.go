@@ -5,6 +5,7 @@ package moment
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,15 +20,20 @@ type Moment struct {
 	kind  kind
 	gtids binlog.Position // of kindGTID and kindBefore
 	time  time.Time       // of kindTime
+
+	file     string // of kindPosition
+	offset   int64
+	timeline string // the only one that is meant; "": any
 }
 
 type kind int
 
 const (
-	kindEnd    kind = iota // all that is archived
-	kindGTID               // after a transaction
-	kindBefore             // before one
-	kindTime               // before the first transaction of that time or a later one
+	kindEnd      kind = iota // all that is archived
+	kindGTID                 // after a transaction
+	kindBefore               // before one
+	kindPosition             // between two, by a place in the server's files
+	kindTime                 // before the first transaction of that time or a later one
 )
 
 // String returns the moment as it was given.
@@ -42,12 +48,13 @@ func layouts() []string {
 		"2006-01-02 15:04:05.999999999 MST"}
 }
 
-// Parse reads a moment: "end", "gtid:0-1-23", "before-gtid:0-1-23", or a time, such as
-// "2026-11-30T11:59:00Z" or, in the zone, "2026-11-30 11:59:00.5". The error is ErrMoment.
+// Parse reads a moment: "end", "gtid:0-1-23", "before-gtid:0-1-23", "position:binlog.000012:345", or
+// a time, such as "2026-11-30T11:59:00Z" or, in the zone, "2026-11-30 11:59:00.5". The error is ErrMoment.
 func Parse(text string, zone *time.Location) (Moment, error) {
 	m := Moment{text: text}
 	list, isGTID := strings.CutPrefix(text, "gtid:")
 	before, isBefore := strings.CutPrefix(text, "before-gtid:")
+	place, isPosition := strings.CutPrefix(text, "position:")
 	var err error
 	switch {
 	case text == "end":
@@ -58,11 +65,14 @@ func Parse(text string, zone *time.Location) (Moment, error) {
 	case isBefore:
 		m.kind = kindBefore
 		m.gtids, err = binlog.ParsePosition(before)
+	case isPosition:
+		m.kind = kindPosition
+		m.file, m.offset, err = parsePlace(place)
 	default:
 		m.kind = kindTime
 		m.time, err = parseTime(text, zone)
 	}
-	if err == nil && m.kind != kindTime && len(m.gtids) != 1 {
+	if err == nil && (isGTID || isBefore) && len(m.gtids) != 1 {
 		err = fmt.Errorf("%d GTIDs, want one", len(m.gtids))
 	}
 	if err != nil {
@@ -74,6 +84,20 @@ func Parse(text string, zone *time.Location) (Moment, error) {
 
 // ParseTime reads a time as Parse does.
 func ParseTime(text string, zone *time.Location) (time.Time, error) { return parseTime(text, zone) }
+
+// parsePlace reads the name of a file of the binary log and an offset in it.
+func parsePlace(text string) (file string, offset int64, err error) {
+	colon := strings.LastIndexByte(text, ':')
+	file = text[:max(colon, 0)]
+	if _, ok := binlog.FileNumber(file); !ok || strings.Contains(file, "/") {
+		return "", 0, fmt.Errorf("%.100q is not the name of a file of the binary log, as SHOW BINARY LOGS has it", file)
+	}
+	offset, err = strconv.ParseInt(text[colon+1:], 10, 64)
+	if err != nil || offset < int64(len(binlog.Magic)) {
+		return "", 0, fmt.Errorf("%.30q is not an offset in bytes, from %d on", text[colon+1:], len(binlog.Magic))
+	}
+	return file, offset, nil
+}
 
 // parseTime reads a time.
 func parseTime(text string, zone *time.Location) (time.Time, error) {

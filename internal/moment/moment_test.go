@@ -41,7 +41,9 @@ func TestParse(t *testing.T) {
 		}
 	}
 	for text, ok := range map[string]bool{"end": true, "gtid:0-1-5": true, "before-gtid:0-1-5": true, "gtid:": false,
-		"gtid:0-1-5,1-1-1": false, "gtid:0-1": false, "END": false, "position:binlog.000001:4": false} {
+		"gtid:0-1-5,1-1-1": false, "gtid:0-1": false, "END": false, "position:binlog.000001:4": true,
+		"position:binlog.000001": false, "position:binlog:4": false, "position:/var/lib/binlog.000001:4": false,
+		"position:binlog.000001:3": false, "position:binlog.000001:x": false, "position:b.1.000001:4294967400": true} {
 		m, err := Parse(text, time.UTC)
 		if (err == nil) != ok || err != nil && !errors.Is(err, ErrMoment) || m.String() != text {
 			t.Errorf("Parse(%q) = %v, %v", text, m, err)

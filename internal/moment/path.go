@@ -116,14 +116,18 @@ func (p *Path) sendSegment(
 	ctx context.Context, w *reading, s *repo.Segment, send func(event []byte) error,
 ) error {
 	wanted := false
-	return p.r.ScanSegment(ctx, s, func(event []byte, part binlog.Part, begin binlog.Begin) error {
+	return p.r.ScanSegment(ctx, s, func(event []byte, part binlog.Part, c *binlog.Cutter) error {
 		if part == binlog.Outside {
-			return send(event) // a format description
+			if binlog.Type(event[4]) != binlog.TypeFormat {
+				return nil // the name of a file
+			}
+			return send(event)
 		}
 		if part == binlog.Opening {
 			if w.at.Equal(p.To) && w.met() {
 				return repo.ErrStop
 			}
+			begin, _ := c.Begun()
 			wanted = w.wants(begin.GTID)
 		}
 		if !wanted {

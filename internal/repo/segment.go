@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -57,6 +58,11 @@ type Segment struct {
 	// ServerStarted is when the server that wrote its events was started, in seconds since 1970; 0 if unknown.
 	ServerStarted uint32 `json:"server_started,omitempty"`
 
+	// Where its first transaction begins and its last one ends in the server's own files. Their name is
+	// in the body.
+	FirstLog LogPlace `json:"first_log"`
+	LastLog  LogPlace `json:"last_log"`
+
 	Raw        int64  `json:"raw_bytes"`     // of the file of the binary log that the body is
 	Bytes      int64  `json:"bytes"`         // of the body, as it is stored
 	BodyBLAKE3 string `json:"body_blake3"`   // of these
@@ -64,6 +70,17 @@ type Segment struct {
 
 	Hash string `json:"-"` // checksum of the head
 	size int64  // of the head with its frame, in bytes
+}
+
+// LogPlace is a place in the files of a server's binary log.
+type LogPlace struct {
+	File   uint64 `json:"file"`   // the number at the end of the file's name; 0 if it has none
+	Offset int64  `json:"offset"` // in bytes
+}
+
+// Compare is -1 if a place is before another one of the same server, 1 if it is after it, else 0.
+func (p LogPlace) Compare(q LogPlace) int {
+	return cmp.Or(cmp.Compare(p.File, q.File), cmp.Compare(p.Offset, q.Offset))
 }
 
 // segmentName returns the name of a segment.
@@ -96,6 +113,8 @@ func (s *Segment) Validate() error {
 		return fmt.Errorf("segment %d: %d transactions in %d bytes, stored in %d", s.Number, s.Transactions, s.Raw, s.Bytes)
 	case !isHash(s.LastBLAKE3) || !isHash(s.BodyBLAKE3):
 		return fmt.Errorf("segment %d: last_blake3 %.100q, body_blake3 %.100q", s.Number, s.LastBLAKE3, s.BodyBLAKE3)
+	case s.FirstLog.Offset < 0 || s.LastLog.Compare(s.FirstLog) < 0:
+		return fmt.Errorf("segment %d: it begins at %v of the log and ends at %v", s.Number, s.FirstLog, s.LastLog)
 	case s.Written.IsZero():
 		return fmt.Errorf("segment %d: no time", s.Number)
 	}

@@ -13,10 +13,10 @@ import (
 var ErrStop = errors.New("enough")
 
 // ScanSegment reads a segment, and calls each for the events in it, in their order, with where they stand.
-// begin is the transaction to which an event belongs. When each returns ErrStop the rest is
+// c knows the transaction to which an event belongs. When each returns ErrStop the rest is
 // read, since what was read is proven at the end only, but not shown. Damage is a *pack.DamageError.
 func (r *Repository) ScanSegment(ctx context.Context, s *Segment,
-	each func(event []byte, part binlog.Part, begin binlog.Begin) error,
+	each func(event []byte, part binlog.Part, c *binlog.Cutter) error,
 ) (err error) {
 	body, err := r.OpenSegment(ctx, s)
 	if err != nil {
@@ -43,8 +43,7 @@ func (r *Repository) ScanSegment(ctx context.Context, s *Segment,
 		if err != nil {
 			return damaged(err)
 		}
-		begin, _ := c.Begun()
-		if err := each(event, part, begin); err != nil {
+		if err := each(event, part, &c); err != nil {
 			if !errors.Is(err, ErrStop) {
 				return err
 			}

@@ -67,6 +67,12 @@ func (o *Options) findMoment(ctx context.Context) (*moment.Path, error) {
 	if len(ids) == 0 {
 		return o.pathFrom(ctx, o.ID) // which says so
 	}
+	// The newest backup must not decide which of two histories is meant.
+	until, err := moment.Resolve(ctx, o.Repository, *o.Until)
+	if err != nil {
+		return nil, err
+	}
+	o.Until = &until
 	var first error
 	for _, id := range slices.Backward(ids) {
 		v, err := o.Repository.Standing(ctx, id)
@@ -120,7 +126,7 @@ func (o *Options) pathFrom(ctx context.Context, id string) (*moment.Path, error)
 	if err != nil {
 		return nil, fmt.Errorf("backup %s: position of the binary log: %w", m.ID, err)
 	}
-	path, err := moment.Find(ctx, o.Repository, *o.Until, from)
+	path, err := moment.Find(ctx, o.Repository, *o.Until, moment.Start{At: from, Finished: m.Finished})
 	if err != nil {
 		return nil, fmt.Errorf("backup %s: %w", m.ID, err)
 	}
