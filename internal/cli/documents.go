@@ -76,6 +76,7 @@ func Documents() []Document {
 		{"archive", archive.Result{}},
 		{"archive", repo.ArchiveState{}}, // with --status
 		{"events", events.Result{}},
+		{"points", pointsDocument{}},
 		{"notify-test", notifyTestDocument{}},
 		{"notice", job.Notice{}}, // to programs and webhooks
 		{"config", configDocument{}},

@@ -256,6 +256,56 @@ func TestRestoreUntilAmbiguous(t *testing.T) {
 		"--until", "end", "--dry-run")...).Replay.Timeline] {
 		t.Errorf("both backups lead along the timeline %s", got.Replay.Timeline)
 	}
+	wantPoints(t, repository, ids)
+}
+
+// pointsOf is what the tests read of "points --json".
+type pointsOf struct {
+	Spans []struct {
+		ID        string `json:"id"`
+		Timeline  string `json:"timeline"`
+		FromGTID  string `json:"from_gtid"`
+		UntilGTID string `json:"until_gtid"`
+		Next      string `json:"next"`
+	} `json:"spans"`
+	Gaps []struct {
+		Missing string `json:"missing"`
+	} `json:"gaps"`
+	Without []struct {
+		ID     string `json:"id"`
+		Reason string `json:"reason"`
+	} `json:"without"`
+}
+
+// wantPoints checks the points of two backups in two histories, and then without what leads on from
+// the first one.
+func wantPoints(t *testing.T, repository string, ids []string) {
+	t.Helper()
+	p := document[pointsOf](t, "points", "--repo", repository)
+	if len(p.Spans) != 2 || len(p.Gaps) != 1 || p.Spans[0].ID != ids[0] || p.Spans[1].ID != ids[1] ||
+		p.Spans[0].Timeline == p.Spans[1].Timeline || p.Spans[0].UntilGTID != "0-1-4" ||
+		p.Spans[1].UntilGTID != "0-1-4" ||
+		!strings.Contains(p.Gaps[0].Missing, "another history") || p.Spans[0].Next != p.Gaps[0].Missing ||
+		p.Spans[1].Next != "" {
+		t.Errorf("points: %+v", p)
+	}
+	target := filepath.Join(t.TempDir(), "none")
+	o := mbk(t, append(restoreArgs("latest", repository, target), "--until", "2099-01-01T00:00:00Z")...)
+	if o.code != 2 || strings.Count(o.stderr, "what can be reached: from "+ids[0]) != 1 ||
+		!strings.Contains(o.stderr, "(GTID 0-1-4)") {
+		t.Errorf("a moment in a far future: %d: %s", o.code, o.stderr)
+	}
+	segments, err := filepath.Glob(filepath.Join(repository, "binlog", p.Spans[0].Timeline, "*.seg"))
+	if err != nil || len(segments) != 1 {
+		t.Fatal(segments, err)
+	}
+	if err := os.Remove(segments[0]); err != nil {
+		t.Fatal(err)
+	}
+	p = document[pointsOf](t, "points", "--repo", repository)
+	if len(p.Spans) != 1 || len(p.Without) != 1 || p.Without[0].ID != ids[0] || len(p.Gaps) != 1 {
+		t.Errorf("points without a segment: %+v", p)
+	}
 }
 
 // domains makes transactions in several domains, of all kinds.

@@ -78,7 +78,8 @@ func (s *search) timeline(ctx context.Context, t *repo.StoredTimeline) error {
 		if head.Last.Before(s.o.From) || !s.o.To.IsZero() && !head.First.Before(s.o.To) {
 			continue
 		}
-		err = s.o.Repository.ScanSegment(ctx, head, func(event []byte, part binlog.Part, begin binlog.Begin) error {
+		err = s.o.Repository.ScanSegment(ctx, head, func(event []byte, part binlog.Part, c *binlog.Cutter) error {
+			begin, _ := c.Begun()
 			return s.take(event, part, begin, head.Name(), 0)
 		})
 		if err != nil {

@@ -10,7 +10,6 @@ import (
 
 	"mbk/internal/binlog"
 	"mbk/internal/fault"
-	"mbk/internal/hint"
 	"mbk/internal/repo"
 )
 
@@ -31,12 +30,6 @@ func (e *UnreachableError) Error() string {
 
 // Fault says that another moment, or another backup, has to be named.
 func (e *UnreachableError) Fault() fault.Kind { return fault.Config }
-
-// Hints says where to look.
-func (e *UnreachableError) Hints() []hint.Text {
-	return []hint.Text{`"mbk archive --status" says how far the archive goes, "mbk list" which backups there are; ` +
-		`"end" is all that is archived`}
-}
 
 // place formats a position.
 func place(p binlog.Position) string {
@@ -67,6 +60,32 @@ func (*tooLate) Unwrap() error { return ErrTooLate }
 type Start struct {
 	At       binlog.Position
 	Finished time.Time // when the backup ended, zero if that is not known
+	ServerID uint32    // of the server of the backup
+}
+
+// limits lists the bounds of what can be in the backup, in the order in which they are tried.
+func (s Start) limits() []limit {
+	if s.Finished.IsZero() {
+		return []limit{{}}
+	}
+	return []limit{{finished: s.Finished}, {s.Finished, s.ServerID, clockSkew}}
+}
+
+// limit is the bound after which no transaction of a backup can have been committed: by the clock of its
+// machine, or, for one of another server, by another clock. The zero value is no bound.
+type limit struct {
+	finished time.Time
+	server   uint32
+	skew     time.Duration
+}
+
+// passed reports whether a transaction was committed too late to be in the backup.
+func (l limit) passed(g binlog.GTID, at time.Time) bool {
+	skew := l.skew
+	if g.Server == l.server {
+		skew = 0
+	}
+	return !l.finished.IsZero() && at.After(l.finished.Add(skew))
 }
 
 // clockSkew is how much later than a backup ended a transaction that is in it may be stamped, by
@@ -78,21 +97,22 @@ const clockSkew = time.Minute
 // another history than one with the same GTID that is in the backup. Errors: *UnreachableError, by
 // errors.Is ErrTooLate if an older backup may lead there; *AmbiguousError; damage of segments that
 // are needed, such as repo.ErrDamaged and *pack.DamageError; repo.Concealed if an identity is needed.
-func Find(ctx context.Context, r *repo.Repository, m Moment, from Start) (*Path, error) {
-	all, err := r.Timelines(ctx)
+func Find(ctx context.Context, log Log, m Moment, from Start) (*Path, error) {
+	all, err := log.Timelines(ctx)
 	if err != nil {
 		return nil, err
 	}
 	candidates := []Candidate{{Moment: m}}
 	if m.kind == kindPosition {
-		if candidates, err = locate(ctx, r, m); err != nil {
+		if candidates, err = locate(ctx, log, m); err != nil {
 			return nil, err
 		}
 	}
-	latest := from.Finished
-	p, err := findOne(ctx, r, all, candidates, from.At, latest)
-	if errors.Is(err, errElsewhere) && !latest.IsZero() {
-		p, err = findOne(ctx, r, all, candidates, from.At, latest.Add(clockSkew))
+	var p *Path
+	for _, limit := range from.limits() {
+		if p, err = findOne(ctx, log, all, candidates, from.At, limit); !errors.Is(err, errElsewhere) {
+			break
+		}
 	}
 	if errors.Is(err, errElsewhere) {
 		reason := "there is no archive"
@@ -104,17 +124,17 @@ func Find(ctx context.Context, r *repo.Repository, m Moment, from Start) (*Path,
 	return p, err
 }
 
-// findIn looks through timelines. latest is when the last transaction of the backup may have been
-// committed, zero if that does not matter. The error is errElsewhere if none contains the end of the backup.
-func findIn(ctx context.Context, r *repo.Repository, all []repo.StoredTimeline, m Moment, from binlog.Position,
-	latest time.Time,
+// findIn looks through timelines. The error is errElsewhere if none contains the end of the backup.
+func findIn(ctx context.Context, log Log, all []repo.StoredTimeline, m Moment, from binlog.Position,
+	limit limit,
 ) (*Path, error) {
 	failed := fmt.Errorf("the end of the backup is %w", errElsewhere)
 	for i := len(all) - 1; i >= 0; i-- {
 		if m.timeline != "" && all[i].ID != m.timeline {
 			continue
 		}
-		f := finding{r: r, m: m, from: from, latest: latest, t: &all[i], heads: map[int]*repo.Segment{}}
+		f := finding{log: log, m: m, from: from, limit: limit, t: &all[i], next: missingAfter(all, all[i].ID),
+			heads: map[int]*repo.Segment{}}
 		p, err := f.find(ctx)
 		_, unreachable := errors.AsType[*UnreachableError](err)
 		switch {
@@ -133,19 +153,20 @@ func findIn(ctx context.Context, r *repo.Repository, all []repo.StoredTimeline, 
 
 // finding looks for a path on one timeline.
 type finding struct {
-	r      *repo.Repository
-	m      Moment
-	from   binlog.Position
-	latest time.Time
-	t      *repo.StoredTimeline
-	heads  map[int]*repo.Segment
+	log   Log
+	m     Moment
+	from  binlog.Position
+	limit limit
+	t     *repo.StoredTimeline
+	heads map[int]*repo.Segment
 
 	path *Path
 	walk *reading
 	done bool // the moment was found
 	seen bool // the transaction of the moment was seen before the position
 
-	metAt time.Time // when the last transaction of the backup was committed, zero if that is not seen
+	next string // why the timeline goes no further
+	late bool   // a transaction of the backup was committed after it
 }
 
 // head returns the head of the segment with an index.
@@ -153,7 +174,7 @@ func (f *finding) head(ctx context.Context, i int) (*repo.Segment, error) {
 	if s := f.heads[i]; s != nil {
 		return s, nil
 	}
-	s, err := f.r.Segment(ctx, f.t.ID, f.t.Segments[i].Number)
+	s, err := f.log.Segment(ctx, f.t.ID, f.t.Segments[i].Number)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, repo.MissingSegment(f.t.ID, f.t.Segments[i].Number)
 	}
@@ -166,7 +187,7 @@ func (f *finding) find(ctx context.Context) (*Path, error) {
 	if f.t.Err != nil {
 		return nil, f.t.Err
 	}
-	f.path = &Path{Timeline: f.t.ID, From: f.from, To: f.from.Clone(), r: f.r}
+	f.path = &Path{Timeline: f.t.ID, From: f.from, To: f.from.Clone(), log: f.log}
 	first, err := f.first(ctx)
 	if g, named := f.m.GTID(); err == nil && named && f.m.kind == kindGTID && f.from[g.Domain] == g {
 		return f.path, nil // the backup ends with it
@@ -235,7 +256,9 @@ func (f *finding) first(ctx context.Context) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		f.metAt = last.Last
+		for _, g := range before {
+			f.late = f.late || f.limit.passed(g, last.Last)
+		}
 	}
 	f.walk, err = newReading(f.from, s)
 	return n - 1, err
@@ -266,7 +289,7 @@ func (f *finding) segment(ctx context.Context, s *repo.Segment) error {
 		}
 		return nil
 	}
-	return f.r.ScanSegment(ctx, s, func(_ []byte, part binlog.Part, c *binlog.Cutter) error {
+	return f.log.ScanSegment(ctx, s, func(_ []byte, part binlog.Part, c *binlog.Cutter) error {
 		if part != binlog.Opening {
 			return nil
 		}
@@ -294,7 +317,8 @@ func (f *finding) transaction(begin binlog.Begin) error {
 	known, ok := f.from[begin.GTID.Domain]
 	if ok && !f.walk.passed[begin.GTID.Domain] {
 		if known == begin.GTID {
-			f.walk.passed[begin.GTID.Domain], f.metAt = true, time.Unix(int64(begin.Time), 0)
+			f.walk.passed[begin.GTID.Domain] = true
+			f.late = f.late || f.limit.passed(known, time.Unix(int64(begin.Time), 0))
 		}
 		f.seen = f.seen || this && (f.m.kind == kindBefore || known != g)
 		return nil
@@ -313,6 +337,13 @@ func (f *finding) transaction(begin binlog.Begin) error {
 	return nil
 }
 
+// addNext adds why the timeline goes no further.
+func (f *finding) addNext(e *UnreachableError) {
+	if f.next != "" {
+		e.Reason += "; then " + f.next
+	}
+}
+
 // end makes the path of what was found.
 func (f *finding) end() (*Path, error) {
 	unreachable := UnreachableError{Moment: f.m, From: f.from}
@@ -320,7 +351,7 @@ func (f *finding) end() (*Path, error) {
 		if !f.walk.met() {
 			return nil, errElsewhere
 		}
-		if !f.latest.IsZero() && f.metAt.After(f.latest) {
+		if f.late {
 			return nil, errOther
 		}
 		f.path.To = f.walk.at
@@ -337,8 +368,10 @@ func (f *finding) end() (*Path, error) {
 		if !f.path.LastTime.IsZero() {
 			unreachable.Reason += " of " + f.path.LastTime.UTC().Format(time.RFC3339)
 		}
+		f.addNext(&unreachable)
 		return nil, &unreachable
 	}
 	unreachable.Reason = fmt.Sprintf("%s is not in the timeline %s, which goes on to %s", g, f.t.ID, place(f.path.To))
+	f.addNext(&unreachable)
 	return nil, &unreachable
 }

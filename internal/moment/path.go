@@ -22,7 +22,7 @@ type Path struct {
 	Bytes        int64           // of these, as they are stored
 	Transactions int64           // in them, with those before and after what is wanted
 
-	r     *repo.Repository
+	log   Log
 	heads []*repo.Segment
 }
 
@@ -116,7 +116,7 @@ func (p *Path) sendSegment(
 	ctx context.Context, w *reading, s *repo.Segment, send func(event []byte) error,
 ) error {
 	wanted := false
-	return p.r.ScanSegment(ctx, s, func(event []byte, part binlog.Part, c *binlog.Cutter) error {
+	return p.log.ScanSegment(ctx, s, func(event []byte, part binlog.Part, c *binlog.Cutter) error {
 		if part == binlog.Outside {
 			if binlog.Type(event[4]) != binlog.TypeFormat {
 				return nil // the name of a file

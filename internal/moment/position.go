@@ -84,11 +84,11 @@ func (e *insideError) Hints() []hint.Text {
 // Resolve returns a moment that names a file as the same one by its transaction, and any other
 // as it is. Errors: *UnreachableError if it is not in the archive, *AmbiguousError if it is there more
 // than once; damage of segments that are needed; repo.Concealed if an identity is needed.
-func Resolve(ctx context.Context, r *repo.Repository, m Moment) (Moment, error) {
+func Resolve(ctx context.Context, log Log, m Moment) (Moment, error) {
 	if m.kind != kindPosition {
 		return m, nil
 	}
-	candidates, err := locate(ctx, r, m)
+	candidates, err := locate(ctx, log, m)
 	switch {
 	case err != nil:
 		return m, err
@@ -100,14 +100,14 @@ func Resolve(ctx context.Context, r *repo.Repository, m Moment) (Moment, error) 
 
 // findOne finds the path to the one of the candidates to which there is one. The error is
 // errElsewhere if no timeline contains the end of the backup.
-func findOne(ctx context.Context, r *repo.Repository, all []repo.StoredTimeline, candidates []Candidate,
-	from binlog.Position, latest time.Time,
+func findOne(ctx context.Context, log Log, all []repo.StoredTimeline, candidates []Candidate,
+	from binlog.Position, limit limit,
 ) (*Path, error) {
 	var found *Path
 	var reached []Candidate
 	var failed error
 	for _, c := range candidates {
-		p, err := findIn(ctx, r, all, c.Moment, from, latest)
+		p, err := findIn(ctx, log, all, c.Moment, from, limit)
 		if err == nil {
 			if found != nil && found.Timeline < p.Timeline { // the newest counts, as with any moment
 				reached = nil
@@ -133,12 +133,12 @@ func findOne(ctx context.Context, r *repo.Repository, all []repo.StoredTimeline,
 }
 
 // locate finds all places in the archive that may be meant; at least one, or there is an error.
-func locate(ctx context.Context, r *repo.Repository, m Moment) ([]Candidate, error) {
-	all, err := r.Timelines(ctx)
+func locate(ctx context.Context, log Log, m Moment) ([]Candidate, error) {
+	all, err := log.Timelines(ctx)
 	if err != nil {
 		return nil, err
 	}
-	l := locating{r: r, m: m}
+	l := locating{log: log, m: m}
 	l.at.File, _ = binlog.FileNumber(m.file)
 	l.at.Offset = m.offset
 	for i := range all {
@@ -161,7 +161,7 @@ func locate(ctx context.Context, r *repo.Repository, m Moment) ([]Candidate, err
 
 // locating looks for a place in the server's files.
 type locating struct {
-	r     *repo.Repository
+	log   Log
 	m     Moment
 	at    repo.LogPlace
 	found []Candidate
@@ -177,7 +177,7 @@ func (l *locating) timeline(ctx context.Context, t *repo.StoredTimeline) error {
 	}
 	var before *repo.Segment
 	for _, stored := range t.Segments {
-		s, err := l.r.Segment(ctx, t.ID, stored.Number)
+		s, err := l.log.Segment(ctx, t.ID, stored.Number)
 		if errors.Is(err, fs.ErrNotExist) {
 			before = nil // it has expired meanwhile
 			continue
@@ -215,7 +215,7 @@ func (l *locating) within(before, s *repo.Segment) bool {
 func (l *locating) segment(ctx context.Context, s *repo.Segment) error {
 	c := Candidate{Timeline: s.Timeline, ServerID: s.ServerID}
 	base := baseOf(l.m.file)
-	err := l.r.ScanSegment(ctx, s, func(_ []byte, part binlog.Part, cutter *binlog.Cutter) error {
+	err := l.log.ScanSegment(ctx, s, func(_ []byte, part binlog.Part, cutter *binlog.Cutter) error {
 		if part != binlog.Closing {
 			return nil
 		}

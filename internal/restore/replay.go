@@ -57,6 +57,39 @@ func (o *Options) findMoment(ctx context.Context) (*moment.Path, error) {
 	if o.Until == nil {
 		return nil, nil
 	}
+	path, err := o.findPath(ctx)
+	if err != nil && passable(err) {
+		err = o.withReachable(ctx, err)
+	}
+	return path, err
+}
+
+// shownSpans limits the spans that an error lists.
+const shownSpans = 4
+
+// withReachable adds to an error which moments can be reached.
+func (o *Options) withReachable(ctx context.Context, err error) error {
+	backups, _, failed := moment.Backups(ctx, o.Repository)
+	if failed != nil {
+		return err
+	}
+	points, failed := moment.Reachable(ctx, o.Repository, backups)
+	if failed != nil {
+		return err
+	}
+	spans := slices.DeleteFunc(points.Spans, func(s moment.Span) bool { return s.Last.IsZero() })
+	if len(spans) == 0 {
+		return hint.Wrap(err, `no backup leads to any later moment; "mbk points" says why`)
+	}
+	text := "what can be reached:"
+	for i := range spans[max(len(spans)-shownSpans, 0):] {
+		text += " " + spans[max(len(spans)-shownSpans, 0)+i].String() + ";"
+	}
+	return hint.Wrap(err, hint.Text(text+` "mbk points" lists all`))
+}
+
+// findPath finds the path to Until.
+func (o *Options) findPath(ctx context.Context) (*moment.Path, error) {
 	if o.ID != repo.Latest {
 		return o.pathFrom(ctx, o.ID)
 	}
@@ -126,7 +159,8 @@ func (o *Options) pathFrom(ctx context.Context, id string) (*moment.Path, error)
 	if err != nil {
 		return nil, fmt.Errorf("backup %s: position of the binary log: %w", m.ID, err)
 	}
-	path, err := moment.Find(ctx, o.Repository, *o.Until, moment.Start{At: from, Finished: m.Finished})
+	path, err := moment.Find(ctx, o.Repository, *o.Until, moment.Start{
+		At: from, Finished: m.Finished, ServerID: m.Server.ServerID})
 	if err != nil {
 		return nil, fmt.Errorf("backup %s: %w", m.ID, err)
 	}

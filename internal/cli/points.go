@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"strings"
+	"time"
+
+	"mbk/internal/cli/options"
+	"mbk/internal/moment"
+	"mbk/internal/ui"
+)
+
+type pointsOptions struct{ repository }
+
+func (o *pointsOptions) bind(s *options.Set, u *ui.UI) {
+	o.repository.bind(s, u)
+	o.bindIdentities(s)
+	fileOptions(s)
+	outputOptions(s, u)
+}
+
+func pointsCommand(p *program) *command {
+	var o pointsOptions
+	return &command{
+		name: "points", summary: "list the moments to which backups can be restored",
+		usage: "mbk points --repo REPO", examples: "mbk points --repo /backup/db1",
+		options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		run:     func(ctx context.Context) error { return runPoints(ctx, &o, p.ui) },
+	}
+}
+
+// pointsDocument is what "points --json" prints.
+type pointsDocument struct {
+	Repository string          `json:"repository"`
+	Spans      []pointsSpan    `json:"spans"`   // the oldest backup first
+	Gaps       []pointsGap     `json:"gaps"`    // that no earlier backup can be brought across
+	Without    []pointsWithout `json:"without"` // backups that can be restored to their end only
+}
+
+// pointsSpan says how far a backup can be brought.
+type pointsSpan struct {
+	ID        string    `json:"id"`
+	Timeline  string    `json:"timeline"`
+	From      time.Time `json:"from"` // the end of the backup
+	FromGTID  string    `json:"from_gtid"`
+	Until     time.Time `json:"until,omitzero"` // time of the last transaction; absent if none follows the backup
+	UntilGTID string    `json:"until_gtid"`
+	Segments  int       `json:"segments"`
+	Bytes     int64     `json:"bytes"`
+	Unproven  string    `json:"unproven,omitempty"` // why it is not known that the backup is on the timeline
+	Next      string    `json:"next,omitempty"`     // why it goes no further
+}
+
+// pointsGap is a gap in the archive.
+type pointsGap struct {
+	Timeline  string    `json:"timeline"` // that begins after it
+	Missing   string    `json:"missing"`
+	After     time.Time `json:"after,omitzero"` // time of the last transaction before it, as far as it is known
+	AfterGTID string    `json:"after_gtid"`
+	Until     time.Time `json:"until,omitzero"` // time of the first one after it
+	UntilGTID string    `json:"until_gtid"`
+}
+
+// pointsWithout is a backup that can be restored to its end only.
+type pointsWithout struct {
+	ID     string `json:"id"`
+	Reason string `json:"reason"`
+}
+
+func runPoints(ctx context.Context, o *pointsOptions, u *ui.UI) error {
+	r, err := o.open(ctx)
+	if err != nil {
+		return err
+	}
+	backups, without, err := moment.Backups(ctx, r)
+	if err != nil {
+		return err
+	}
+	points, err := moment.Reachable(ctx, r, backups)
+	if err != nil {
+		return err
+	}
+	d := newPointsDocument(r.String(), points, backups, without)
+	return u.Result(d, func() error { return u.Rows(pointsLines(d)) })
+}
+
+// newPointsDocument makes the document.
+func newPointsDocument(
+	repository string, p *moment.Points, backups []moment.Backup, without []moment.Without,
+) *pointsDocument {
+	d := &pointsDocument{Repository: repository, Spans: []pointsSpan{}, Gaps: []pointsGap{}, Without: []pointsWithout{}}
+	on := map[string]bool{}
+	for _, s := range p.Spans {
+		on[s.Backup] = true
+		d.Spans = append(d.Spans, pointsSpan{
+			ID: s.Backup, Timeline: s.Timeline, From: s.Finished.UTC(), FromGTID: s.At.String(), Until: s.Last,
+			UntilGTID: s.To.String(), Segments: s.Segments, Bytes: s.Bytes, Unproven: s.Unproven, Next: s.Next,
+		})
+	}
+	for _, g := range p.Gaps {
+		d.Gaps = append(d.Gaps, pointsGap{Timeline: g.Timeline, Missing: g.Missing, After: g.From,
+			AfterGTID: g.After.String(), Until: g.To, UntilGTID: g.Until.String()})
+	}
+	for _, w := range without {
+		d.Without = append(d.Without, pointsWithout{w.ID, w.Reason})
+	}
+	for _, b := range backups {
+		if !on[b.ID] {
+			d.Without = append(d.Without, pointsWithout{b.ID, "its end is on no timeline of the archive"})
+		}
+	}
+	return d
+}
+
+// pointsLines are the spans as a table, and below it what is missing.
+func pointsLines(d *pointsDocument) []string {
+	lines := []string{"BACKUP\tFROM\tUNTIL\tFROM GTID\tUNTIL GTID\tTIMELINE"}
+	for _, s := range d.Spans {
+		until := "no further"
+		if !s.Until.IsZero() {
+			until = s.Until.Local().Format(time.DateTime)
+		}
+		lines = append(lines, strings.Join([]string{s.ID, s.From.Local().Format(time.DateTime), until,
+			cmp.Or(s.FromGTID, "-"), cmp.Or(s.UntilGTID, "-"), s.Timeline}, "\t"))
+	}
+	for _, g := range d.Gaps {
+		text := g.Missing
+		if !g.After.IsZero() && !g.Until.IsZero() {
+			text += " (" + g.After.Local().Format(time.DateTime) + " to " + g.Until.Local().Format(time.DateTime) + ")"
+		}
+		lines = append(lines, "gap\t"+ui.OneLine(text))
+	}
+	for _, w := range d.Without {
+		lines = append(lines, w.ID+"\tto its end only: "+ui.OneLine(w.Reason))
+	}
+	for _, s := range d.Spans {
+		if s.Unproven != "" {
+			lines = append(lines, s.ID+"\tas far as numbers tell: "+s.Unproven)
+		}
+	}
+	return lines
+}
