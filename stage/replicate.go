@@ -76,6 +76,14 @@ func replicate(ctx context.Context, c *sql.Conn, r Replication) error {
 	return nil
 }
 
+// SetReplicated says what the server has replicated, if it got that otherwise.
+func (s *Server) SetReplicated(ctx context.Context, p binlog.Position) error {
+	if err := s.control.exec(ctx, "SET GLOBAL gtid_slave_pos='"+p.String()+"'"); err != nil {
+		return fmt.Errorf("set the position of the replication: %w", err)
+	}
+	return nil
+}
+
 // replicated waits until the server has stopped to replicate, and compares where it is.
 func replicated(ctx context.Context, c *sql.Conn, r Replication) error {
 	for {

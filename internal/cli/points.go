@@ -8,6 +8,7 @@ import (
 
 	"mbk/internal/cli/options"
 	"mbk/internal/moment"
+	"mbk/internal/repo"
 	"mbk/internal/ui"
 )
 
@@ -50,6 +51,8 @@ type pointsSpan struct {
 	Bytes     int64     `json:"bytes"`
 	Unproven  string    `json:"unproven,omitempty"` // why it is not known that the backup is on the timeline
 	Next      string    `json:"next,omitempty"`     // why it goes no further
+
+	Proven *repo.Replayed `json:"proven,omitempty"` // what the newest verification found that replayed the archive
 }
 
 // pointsGap is a gap in the archive.
@@ -82,6 +85,17 @@ func runPoints(ctx context.Context, o *pointsOptions, u *ui.UI) error {
 		return err
 	}
 	d := newPointsDocument(r.String(), points, backups, without)
+	list, err := r.List(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		for j := range d.Spans {
+			if s := &d.Spans[j]; s.ID == list[i].ID && list[i].Verified != nil {
+				s.Proven = list[i].Verified.Replay
+			}
+		}
+	}
 	return u.Result(d, func() error { return u.Rows(pointsLines(d)) })
 }
 
@@ -115,14 +129,15 @@ func newPointsDocument(
 
 // pointsLines are the spans as a table, and below it what is missing.
 func pointsLines(d *pointsDocument) []string {
-	lines := []string{"BACKUP\tFROM\tUNTIL\tFROM GTID\tUNTIL GTID\tTIMELINE"}
+	lines := []string{"BACKUP\tFROM\tUNTIL\tFROM GTID\tUNTIL GTID\tTIMELINE\tPROVEN"}
 	for _, s := range d.Spans {
 		until := "no further"
 		if !s.Until.IsZero() {
 			until = s.Until.Local().Format(time.DateTime)
 		}
 		lines = append(lines, strings.Join([]string{s.ID, s.From.Local().Format(time.DateTime), until,
-			cmp.Or(s.FromGTID, "-"), cmp.Or(s.UntilGTID, "-"), s.Timeline}, "\t"))
+			cmp.Or(s.FromGTID, "-"), cmp.Or(s.UntilGTID, "-"), s.Timeline,
+			cmp.Or(strings.TrimPrefix(provenUntil(s.Proven), "; "), "never")}, "\t"))
 	}
 	for _, g := range d.Gaps {
 		text := g.Missing

@@ -123,16 +123,7 @@ func runRestore(ctx context.Context, o *restoreOptions, u *ui.UI) (err error) {
 }
 
 // moment returns the moment that --until names, nil without one.
-func (o *restoreOptions) moment() (*moment.Moment, error) {
-	if o.until == "" {
-		return nil, nil
-	}
-	until, err := moment.Parse(o.until, time.Local)
-	if err != nil {
-		return nil, options.Usage(err)
-	}
-	return &until, nil
-}
+func (o *restoreOptions) moment() (*moment.Moment, error) { return parseUntil(o.until) }
 
 // restore returns the options of the restore.
 func (o *restoreOptions) restore(ctx context.Context, u *ui.UI) (r restore.Options, err error) {
@@ -180,6 +171,18 @@ func (o *restoreOptions) restore(ctx context.Context, u *ui.UI) (r restore.Optio
 			hint.Text("name a target outside of "+r.Repository.String()))
 	}
 	return r, nil
+}
+
+// parseUntil reads a moment, nil if none is named.
+func parseUntil(text string) (*moment.Moment, error) {
+	if text == "" {
+		return nil, nil
+	}
+	m, err := moment.Parse(text, time.Local)
+	if err != nil {
+		return nil, options.Usage(err)
+	}
+	return &m, nil
 }
 
 // checkStream refuses what cannot be combined with a stream.
@@ -290,6 +293,9 @@ func replayLines(verb string, r *restore.Replay) []string {
 	lines := []string{
 		fmt.Sprintf("%s\tto GTID %s, for %q", verb, r.To, r.Moment),
 		fmt.Sprintf("with\t%s", r),
+	}
+	if r.Way != "" {
+		lines = append(lines, "way\t"+string(r.Way))
 	}
 	if r.Last != "" {
 		lines = append(lines, fmt.Sprintf("last\tGTID %s of %s", r.Last, r.LastTime.Format(time.RFC3339)))

@@ -165,6 +165,7 @@ func printProofs(u *ui.UI, proofs []repo.Verification) error {
 		case repo.VerdictDamaged:
 			outcome = ui.Count(v.FindingCount, "finding")
 		}
+		outcome += provenUntil(v.Replay)
 		lines = append(lines, fmt.Sprintf("verified\t%s\t%s\t%s", v.Time.Local().Format(time.DateTime), v.Depth, outcome))
 	}
 	return u.Rows(lines)

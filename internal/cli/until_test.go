@@ -351,7 +351,10 @@ func wantAsReplica(t *testing.T, source *mariadbtest.Server, target, version, po
 		t.Errorf("prepared: %v, want %v", got, want)
 	}
 	wantSame(t, replica, restored)
-	wantInvariants(t, restored)
+	const loaded = "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'mbk_load'"
+	if restored.MustValue(t, loaded) == "1" {
+		wantInvariants(t, restored)
+	}
 	if err := errors.Join(restored.Close(), replica.Close(), os.RemoveAll(target)); err != nil {
 		t.Error(err)
 	}
@@ -518,5 +521,113 @@ func TestRestoreUntilEncrypted(t *testing.T) {
 		if b, err := os.ReadFile(name); err != nil || strings.Contains(string(b), "zebra") {
 			t.Errorf("%s shows a name: %v", name, err)
 		}
+	}
+}
+
+// verified is what the tests read of "verify --until --json".
+type verifiedUntil struct {
+	OK     bool     `json:"ok"`
+	Proved []string `json:"proved"`
+	Replay struct {
+		Verdict string `json:"verdict"`
+		To      string `json:"to"`
+	} `json:"replay"`
+}
+
+// A verification replays the archive and records what that proves. Damage of the archive is none of
+// the backup.
+func TestVerifyUntil(t *testing.T) {
+	t.Parallel()
+	source := mariadbtest.New(t, mariadbtest.Some(t, "10.5", "10.11", "11.8")[0])
+	repository := t.TempDir()
+	source.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY)")
+	b := document[taken](t, "backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet")
+	source.MustExec(t, "INSERT INTO d.t VALUES (1)", "CREATE TABLE d.u (a INT PRIMARY KEY) ENGINE=Aria")
+	archiving(t, source, repository)
+	end := source.MustValue(t, "SELECT @@gtid_binlog_pos")
+	verify := []string{"verify", "latest", "--repo", repository, "--depth", "boot", "--owner", strconv.Itoa(os.Getuid()),
+		"--quiet", "--until"}
+	got := document[verifiedUntil](t, append(verify, "end")...)
+	if !got.OK || got.Replay.Verdict != "proven" || got.Replay.To != end {
+		t.Errorf("%+v", got)
+	}
+	for _, args := range [][]string{{"list"}, {"show", b.ID}, {"points"}} {
+		if o := must(t, append(args, "--repo", repository)...); !strings.Contains(o.stdout, "GTID "+end) {
+			t.Errorf("%s does not say what is proven: %s", args[0], o.stdout)
+		}
+	}
+	if o := mbk(t, append(verify, "gtid:0-1-999999")...); o.code != 2 {
+		t.Errorf("to nowhere: exit code %d: %s", o.code, o.stderr)
+	}
+
+	segments, err := filepath.Glob(filepath.Join(repository, "binlog", "*", "*.seg"))
+	if err != nil || len(segments) != 1 {
+		t.Fatal(segments, err)
+	}
+	damage(t, segments[0])
+	o := mbk(t, append(verify, "end", "--json")...)
+	got = verifiedUntil{}
+	err = json.Unmarshal([]byte(o.stdout), &got)
+	if err != nil || o.code != 3 || !got.OK || got.Replay.Verdict != "damaged" {
+		t.Errorf("a damaged segment: exit code %d, %+v, %v: %s", o.code, got, err, o.stderr)
+	}
+	if o := must(t, "list", "--repo", repository); !strings.Contains(o.stdout, "DAMAGED: the log after it") {
+		t.Errorf("list: %s", o.stdout)
+	}
+	target := filepath.Join(t.TempDir(), "restored")
+	must(t, restoreArgs("latest", repository, target)...) // the backup is not damaged
+}
+
+// damage changes the last byte but eight of a file.
+func damage(t *testing.T, path string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)-8] ^= 1
+	if err := errors.Join(os.Chmod(path, 0o600), os.WriteFile(path, b, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A replay that fails is done again in simpler ways, from the backup on. Here the server that is given
+// fails to replicate in parallel, or at all.
+func TestRestoreUntilSimpler(t *testing.T) {
+	t.Parallel()
+	version := mariadbtest.Some(t, "10.5", "10.11", "11.8")[0]
+	source := mariadbtest.New(t, version)
+	repository := t.TempDir()
+	source.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY)",
+		"CREATE TABLE d.m (a INT) ENGINE=MyISAM")
+	must(t, "backup", "--repo", repository, "--socket", source.Socket, "--user", "root", "--quiet")
+	source.MustExec(t, "INSERT INTO d.t VALUES (1)", "INSERT INTO d.m VALUES (1)", "SET gtid_domain_id=3",
+		"INSERT INTO d.t VALUES (2)", "UPDATE d.t SET a=a+10")
+	archiving(t, source, repository)
+	end := source.MustValue(t, "SELECT @@gtid_binlog_pos")
+	patterns := map[string]string{"single": "*--slave-parallel-threads=[1-9]*", "session": "*--relay-log=*"}
+	for way, pattern := range patterns {
+		server := filepath.Join(t.TempDir(), "mariadbd")
+		script := "#!/bin/sh\ncase \"$*\" in " + pattern + ") exec " + source.Dist.Program("mariadbd") +
+			" \"$@\" --init-slave='SELECT * FROM no.table';; esac\nexec " + source.Dist.Program("mariadbd") + " \"$@\"\n"
+		if err := os.WriteFile(server, []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"mariadb-binlog", "mariadb"} {
+			if err := os.Symlink(source.Dist.Program(name), filepath.Join(filepath.Dir(server), name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		target := filepath.Join(t.TempDir(), "restored")
+		got := document[struct {
+			Notes  []string `json:"notes"`
+			Replay struct {
+				Way string `json:"way"`
+			} `json:"replay"`
+		}](t, append(restoreArgs("latest", repository, target), "--until", "end", "--mariadbd", server)...)
+		if got.Replay.Way != way || !strings.Contains(strings.Join(got.Notes, " "), "the replay failed") {
+			t.Errorf("%+v, want the way %s", got, way)
+		}
+		wantAsReplica(t, source, target, version, end)
 	}
 }

@@ -23,6 +23,7 @@ type verifyOptions struct {
 	id            string
 	depth         string
 	extended      bool
+	until         string
 	scratch       string
 	owner         string
 	threads       int
@@ -40,6 +41,8 @@ func (o *verifyOptions) bind(s *options.Set, p *program) {
 	s.String(&o.depth, "depth", repo.DepthPages, "how `FAR`: stored (every object), pages (every page and the redo log) "+
 		"or boot (restore it, start a server, check all tables)")
 	s.Bool(&o.extended, "extended", "CHECK TABLE ... EXTENDED with --depth boot")
+	s.String(&o.until, "until", "", "with --depth boot, go on to `MOMENT` as restore does, and prove that the archive "+
+		"leads there")
 	s.String(&o.scratch, "scratch", "",
 		"restore into `FOLDER` with --depth boot; it needs room for all files (default: $TMPDIR or /var/tmp)")
 	s.String(&o.owner, "owner", "", "run the server as `USER[:GROUP]` with --depth boot (default: mysql)")
@@ -72,6 +75,9 @@ func runVerify(ctx context.Context, o *verifyOptions, p *program) error {
 	// An option file may have --extended for other calls.
 	if o.extended && o.depth != repo.DepthBoot && o.set.Source("extended").Strength == options.ByFlag {
 		return usagef("%s is about %s boot, not %s", hint.Option("extended"), hint.Option("depth"), o.depth)
+	}
+	if o.until != "" && o.depth != repo.DepthBoot {
+		return usagef("%s is about %s boot, not %s", hint.Option("until"), hint.Option("depth"), o.depth)
 	}
 	owner, err := parseOwner(o.owner)
 	if err != nil {
@@ -106,6 +112,10 @@ type verifyRun struct {
 // another error if the verification could not be carried out.
 func (v *verifyRun) carryOut(ctx context.Context, owner *restore.Owner) (*verify.Report, error) {
 	o := v.options
+	until, err := parseUntil(o.until)
+	if err != nil {
+		return nil, err
+	}
 	prepared, err := preparationFrom(ctx, o.repository, o.server, o.id, o.threads)
 	if err != nil {
 		return nil, err
@@ -114,9 +124,10 @@ func (v *verifyRun) carryOut(ctx context.Context, owner *restore.Owner) (*verify
 	shown := showProgress(v.program.ui, &prepared)
 	report, err := verify.Verify(ctx, verify.Options{
 		Preparation: prepared, Depth: o.depth, Scratch: o.scratch, Extended: o.extended,
+		Until: until,
 	})
 	shown.End()
-	if err == nil && !report.OK {
+	if err == nil && (!report.OK || report.Replay != nil && !report.Replay.Proves()) {
 		err = errFindings
 	}
 	return report, err
@@ -194,6 +205,9 @@ func printReport(out io.Writer, r *verify.Report) error {
 	}
 	for _, t := range r.AsOnSource {
 		lines = append(lines, fmt.Sprintf("as on source\t%s: %s", t.Table, t.Problem))
+	}
+	if a := r.Replay; a != nil && !a.Proves() {
+		lines = append(lines, fmt.Sprintf("the log after it\t%s: %s", inCapitals(a.Verdict), a.Reason))
 	}
 	for _, f := range r.Findings {
 		where := strings.Join(strings.Fields(f.Object+" "+f.File+" "+f.Table), " ")

@@ -27,6 +27,7 @@ type Server struct {
 	process  *process
 	log      *errorLog
 	socket   string
+	login    login
 	remove   func() error // of the socket's folder
 }
 
@@ -46,18 +47,17 @@ func (i Instance) Serve(ctx context.Context, options ...string) (_ *Server, err 
 		return nil, err
 	}
 	args := append(i.common(i.Settings.LogSize), "--socket="+s.socket, "--max-connections=50")
-	var login login
 	if i.Grants {
-		if login, err = i.makeAccount(); err != nil {
+		if s.login, err = i.makeAccount(); err != nil {
 			return nil, err
 		}
-		s.Account = login.account()
-		args = append(args, "--skip-grant-tables=0", "--init-file="+login.file)
+		s.Account = s.login.account()
+		args = append(args, "--skip-grant-tables=0", "--init-file="+s.login.file)
 	}
 	if s.process, err = start(i.command(append(args, options...)), s.log); err != nil {
 		return nil, err
 	}
-	if s.SQL, err = s.connect(ctx, s.socket, login); err != nil {
+	if s.SQL, err = s.connect(ctx, s.socket, s.login); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}

@@ -315,7 +315,7 @@ func (a Around) public() any {
 func (v Verification) public() any {
 	p := v
 	p.Encrypted = true
-	p.Server, p.Reason, p.Findings, p.AsOnSource = "", "", nil, nil
+	p.Server, p.Reason, p.Findings, p.AsOnSource, p.Replay = "", "", nil, nil, nil
 	return p
 }
 

@@ -305,6 +305,18 @@ type Verification struct {
 	Findings     []Finding `json:"findings"` // the first 100
 
 	AsOnSource []TableNote `json:"as_on_source,omitempty"` // the first 100 tables
+
+	Replay *Replayed `json:"replay,omitempty"` // nil: the binary log was not replayed
+}
+
+// Replayed is what a verification found about the binary log after a backup. It says nothing of the
+// backup itself.
+type Replayed struct {
+	Verdict
+	Moment   string    `json:"moment"` // to which the server went on, as it was named
+	Timeline string    `json:"timeline"`
+	To       string    `json:"to"`                 // GTIDs at the moment
+	Last     time.Time `json:"last_time,omitzero"` // when the last transaction was committed; zero if there is none
 }
 
 // Finding is one thing that a verification found wrong.

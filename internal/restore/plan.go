@@ -92,7 +92,7 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	p := newPlan(o, applyFilter(m, f))
 	p.read(chain)
 	p.whole = o.Filter.Empty() // else only what is needed is read
-	p.goOn(path)
+	p.addReplay(path)
 	p.checkFilteredExternal(m)
 	p.addObjection(unmatched...)
 	if err := p.checkStanding(ctx); err != nil {
@@ -136,14 +136,27 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 // target is not made, only its scratch folder is. An *ObjectionsError says what stands
 // against it.
 func PlanIn(ctx context.Context, o Preparation, chain *repo.Chain, dir, purpose string) (*Plan, error) {
-	p := newPlan(Options{Preparation: o.WithDefaults()}, chain.Manifest())
+	return PlanUntil(ctx, Options{Preparation: o}, chain, dir, purpose)
+}
+
+// PlanUntil is PlanIn for Plan.GoOn, to Options.Until. Errors are those of PlanIn, and of a moment
+// to which no log leads from this backup.
+func PlanUntil(ctx context.Context, o Options, chain *repo.Chain, dir, purpose string) (*Plan, error) {
+	o.Preparation = o.WithDefaults()
+	o.ID = chain.Manifest().ID
+	path, err := o.findMoment(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := newPlan(o, chain.Manifest())
 	p.read(chain)
+	p.addReplay(path)
 	return p, p.scratchIn(ctx, dir, purpose)
 }
 
 // PlanPart is PlanIn for what Options.Filter keeps of a backup, which must not be known to
 // be damaged unless Options.AllowDamaged is set. With Options.Until it is for all of a backup,
-// and Prepared.GoOn leads to that moment.
+// and Plan.GoOn leads to that moment.
 func PlanPart(ctx context.Context, o Options, dir, purpose string) (*Plan, error) {
 	o.Preparation = o.WithDefaults()
 	path, err := o.findMoment(ctx) // which may say what backup it is
@@ -158,7 +171,7 @@ func PlanPart(ctx context.Context, o Options, dir, purpose string) (*Plan, error
 	f, unmatched := filterOf(o, m)
 	p := newPlan(o, applyFilter(m, f))
 	p.read(chain)
-	p.goOn(path)
+	p.addReplay(path)
 	p.checkFilteredExternal(m)
 	p.addObjection(unmatched...)
 	if err := p.checkStanding(ctx); err != nil {

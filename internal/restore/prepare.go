@@ -19,6 +19,8 @@ import (
 type Prepared struct {
 	mariadbd.Recovery // of a raw restore, empty
 
+	Notes []hint.Text // about the replay
+
 	plan     *Plan
 	scratch  *scratch
 	instance mariadbd.Instance // the server that recovered the files
@@ -112,14 +114,6 @@ func (b *Prepared) recoverFiles(ctx context.Context) (err error) {
 	warnings, err := o.drop(ctx, b.meter)
 	b.Warnings = append(slices.Clone(b.Warnings), warnings...)
 	return err
-}
-
-// GoOn has the server go on to the moment of Options.Until, and returns what it did, with notes; nil
-// without a moment.
-func (b *Prepared) GoOn(ctx context.Context) (*Replay, []hint.Text, error) {
-	var r Result
-	err := b.replay(ctx, &r)
-	return r.Replay, r.Notes, err
 }
 
 // Instance is the server that recovered the files.

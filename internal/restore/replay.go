@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"mbk/internal/binlog"
 	"mbk/internal/fault"
 	"mbk/internal/hint"
+	"mbk/internal/mariadbd"
 	"mbk/internal/moment"
 	"mbk/internal/primary"
 	"mbk/internal/repo"
@@ -36,7 +38,18 @@ type Replay struct {
 	Segments int       `json:"segments"`             // of the archive that are read
 	Bytes    int64     `json:"bytes"`                // of these, as they are stored
 	Most     int64     `json:"transactions_at_most"` // in these segments
+	Way      Way       `json:"way,omitempty"`        // how it was replayed; "" in a plan, or if there was nothing to do
 }
+
+// Way is how a log is replayed.
+type Way string
+
+// The ways, in the order in which they are tried.
+const (
+	WayParallel Way = "parallel" // as a replica, several transactions at a time
+	WaySingle   Way = "single"   // as a replica, one after another
+	WaySession  Way = "session"  // by mariadb-binlog and a client, in one session
+)
 
 // newReplay describes a path.
 func newReplay(m moment.Moment, p *moment.Path) *Replay {
@@ -179,8 +192,8 @@ func (e *tooLateError) Fault() fault.Kind { return fault.Config }
 // relayRoom is the most bytes that the server keeps of the log while it works on it.
 const relayRoom = 1 << 30
 
-// goOn adds the replay to the plan, and what stands against it.
-func (p *Plan) goOn(path *moment.Path) {
+// addReplay adds the replay to the plan, and what stands against it.
+func (p *Plan) addReplay(path *moment.Path) {
 	if path == nil {
 		return
 	}
@@ -201,31 +214,56 @@ func (p *Plan) goOn(path *moment.Path) {
 	p.note("the replay adds data: how much room it takes in the end is not known")
 }
 
-// replay has the server go on from the end of the backup to the moment of the plan: it replicates
-// that part of the archive, and has exactly that in the end.
-func (b *Prepared) replay(ctx context.Context, r *Result) (err error) {
-	path := b.plan.path
-	if path == nil {
-		return nil
+// GoOn has the server go on from the end of the backup to the moment of the plan, and returns
+// what has exactly that. What fails is done again, from the backup on, in a simpler way. The caller
+// closes what is returned, and no longer b. After an error both are closed.
+func (p *Plan) GoOn(ctx context.Context, b *Prepared) (*Prepared, error) {
+	if p.path == nil || p.path.To.Equal(p.path.From) {
+		return b, nil // the backup is of that moment
 	}
-	r.Replay = b.plan.Replay
-	if path.To.Equal(path.From) {
-		return nil // the backup is of that moment
+	began := time.Now()
+	ways := []Way{WayParallel, WaySingle, WaySession}
+	var notes []hint.Text
+	for i, way := range ways {
+		err := b.replay(ctx, way)
+		if err == nil {
+			p.Replay.Way = way
+			b.Notes, b.elapsed.Replay = append(b.Notes, notes...), time.Since(began).Milliseconds()
+			return b, nil
+		}
+		again := i+1 < len(ways) && ctx.Err() == nil && simpler(err)
+		if again && ways[i+1] == WaySession {
+			if _, lacking := p.Mariadbd.Clients(); lacking != nil {
+				again, err = false, hint.Wrap(err, hint.Textf("%v: with them it could be tried in one session", lacking))
+			}
+		}
+		if err2 := b.Close(p.opts.KeepOnFailure && !again); err2 != nil || !again {
+			return nil, errors.Join(err, err2)
+		}
+		notes = append(notes, hint.Textf("the replay failed in the way %q, and began again from the backup on in the "+
+			"way %q: %v", way, ways[i+1], err))
+		if b, err = p.Prepare(ctx); err != nil {
+			return nil, err
+		}
 	}
+	return b, nil
+}
+
+// simpler reports whether a replay may succeed in a simpler way.
+func simpler(err error) bool {
+	stopped, ok := errors.AsType[*stage.ReplicationError](err)
+	_, died := errors.AsType[*mariadbd.RunError](err)
+	return ok && stopped.Thread == "SQL" || died && fault.Of(err) != fault.Damage
+}
+
+// replay replays the log in one way.
+func (b *Prepared) replay(ctx context.Context, way Way) error {
 	b.meter.Begin(PhaseReplay, 0)
 	defer b.meter.End()
-	ids := rand.Uint32N(1<<31 - 1) // two ids that no server of a human being has
-	from, err := primary.Listen(primary.Options{Source: path, ServerID: 1<<31 + ids,
-		Version: b.plan.manifest.Server.Version})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, from.Close()) }()
-	serving, stop := context.WithCancel(ctx)
-	defer stop()
-	go from.Serve(serving)
+	id := 1<<31 + rand.Uint32N(1<<31-1) // that no server of a human being has
+	options := b.replayOptions(id, way)
 	b.instance.Grants = true // statements about accounts and events fail otherwise
-	server, err := b.Serve(ctx, b.replayOptions(1<<31+ids+1)...)
+	server, err := b.Serve(ctx, options...)
 	b.instance.Grants = false
 	if err != nil {
 		return b.plan.Advise(err)
@@ -235,12 +273,13 @@ func (b *Prepared) replay(ctx context.Context, r *Result) (err error) {
 	if before, err = server.SQL.DisabledEvents(ctx); err != nil {
 		return err
 	}
-	err = server.SQL.Replicate(ctx, stage.Replication{
-		Port: from.Port(), User: primary.User, Password: from.Password(), From: path.From, To: path.To,
-		Failure: from.Failure, Progress: func(at binlog.Position) { b.meter.Say("at GTID "+at.String(), 0, 0) },
-	})
+	if way == WaySession {
+		err = b.applyIn(ctx, server)
+	} else {
+		err = b.replicate(ctx, server, id+1)
+	}
 	if err != nil {
-		return b.replayError(ctx, errors.Join(from.Failure(), err), server.Blame)
+		return b.replayError(ctx, err, server.Blame)
 	}
 	after, err := server.SQL.DisabledEvents(ctx)
 	if err != nil {
@@ -248,11 +287,10 @@ func (b *Prepared) replay(ctx context.Context, r *Result) (err error) {
 	}
 	for _, name := range after {
 		if !slices.Contains(before, name) {
-			r.Notes = append(r.Notes, hint.Textf("the event %s was created or altered by the replay, and does not run: "+
+			b.Notes = append(b.Notes, hint.Textf("the event %s was created or altered by the replay, and does not run: "+
 				"if it did on the source, ALTER EVENT %s ENABLE", name, name))
 		}
 	}
-	stop()
 	if err := server.SQL.DropAccount(ctx, server.Account); err != nil {
 		return err
 	}
@@ -260,6 +298,52 @@ func (b *Prepared) replay(ctx context.Context, r *Result) (err error) {
 		return err
 	}
 	return b.dropReplication()
+}
+
+// replicate has the server replicate the log from a primary, which we are.
+func (b *Prepared) replicate(ctx context.Context, server *mariadbd.Server, id uint32) (err error) {
+	path := b.plan.path
+	from, err := primary.Listen(primary.Options{Source: path, ServerID: id, Version: b.plan.manifest.Server.Version})
+	if err != nil {
+		return err
+	}
+	serving, stop := context.WithCancel(ctx)
+	defer func() {
+		stop()
+		err = errors.Join(err, from.Close())
+	}()
+	go from.Serve(serving)
+	err = server.SQL.Replicate(ctx, stage.Replication{
+		Port: from.Port(), User: primary.User, Password: from.Password(), From: path.From, To: path.To,
+		Failure: from.Failure, Progress: func(at binlog.Position) { b.meter.Say("at GTID "+at.String(), 0, 0) },
+	})
+	if err != nil {
+		err = errors.Join(from.Failure(), err)
+	}
+	return err
+}
+
+// applyIn has a client carry out the log in one session.
+func (b *Prepared) applyIn(ctx context.Context, server *mariadbd.Server) error {
+	clients, err := b.instance.Program.Clients()
+	if err != nil {
+		return err
+	}
+	path := b.plan.path
+	err = server.Apply(ctx, clients, func(w io.Writer) error {
+		if _, err := io.WriteString(w, binlog.Magic); err != nil {
+			return err
+		}
+		_, err := path.Send(ctx, path.From, func(event []byte) error {
+			_, err := w.Write(event)
+			return err
+		})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return server.SQL.SetReplicated(ctx, path.To)
 }
 
 // replicationList is the file in which a server lists what it replicates, by names.
@@ -296,8 +380,11 @@ func (b *Prepared) replayError(ctx context.Context, err error, blame func(error)
 
 // replayOptions are the options of the server that replicates. Nothing of it is in the data
 // directory, and if the machine crashes everything is done again.
-func (b *Prepared) replayOptions(id uint32) []string {
-	threads := min(max(runtime.GOMAXPROCS(0), 2), 16)
+func (b *Prepared) replayOptions(id uint32, way Way) []string {
+	threads := 0
+	if way == WayParallel {
+		threads = min(max(runtime.GOMAXPROCS(0), 2), 16)
+	}
 	tmp := b.instance.Beside()
 	return []string{
 		fmt.Sprintf("--server-id=%d", id),

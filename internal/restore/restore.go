@@ -105,10 +105,12 @@ func (p *Plan) carryOut(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The log was written by a server of the source's series: it is replayed before any upgrade.
+	if b, err = p.GoOn(ctx, b); err != nil {
+		return nil, err
+	}
 	r := p.result(b)
 	err = inOrder(ctx, []step{
-		// The log was written by a server of the source's series.
-		{&r.Elapsed.Replay, func(ctx context.Context) error { return b.replay(ctx, r) }},
 		// A newer server starts only on files that are consistent.
 		{&r.Elapsed.Upgrade, func(ctx context.Context) error { return b.upgrade(ctx, r) }},
 		// The state of a cluster is part of the data directory, and is placed with it.
@@ -134,7 +136,8 @@ func (p *Plan) result(b *Prepared) *Result {
 		ID: m.ID, Target: p.target.path, KeptOld: p.target.old, Owner: p.target.owner, Raw: p.Raw,
 		LSN: b.LSN, RolledBack: b.RolledBack, Files: p.Files, Bytes: p.Bytes, Elapsed: b.elapsed, Binlog: m.Binlog,
 		Config: p.Config, ReplicaOfSource: replicaOfSource(m), ReplicaLikeSource: replicaLikeSource(m),
-		Notes: p.Notes, Warnings: append(slices.Clone(p.Warnings), b.Warnings...),
+		Notes: append(slices.Clone(p.Notes), b.Notes...), Warnings: append(slices.Clone(p.Warnings), b.Warnings...),
+		Replay: p.Replay,
 	}
 	if !p.opts.Filter.Empty() {
 		// A part of a server is rarely meant to replicate the whole.

@@ -112,11 +112,11 @@ func (p *plan) carryOut(ctx context.Context, r *Report) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, files.Close(p.o.KeepOnFailure && err != nil)) }()
-	_, notes, err := files.GoOn(ctx)
-	if err != nil {
+	if files, err = p.part.GoOn(ctx, files); err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, files.Close(p.o.KeepOnFailure && err != nil)) }()
+	notes := files.Notes
 	private, err := files.Serve(ctx)
 	if err != nil {
 		return p.part.Advise(err)

@@ -3,12 +3,15 @@ package verify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
+	"mbk/internal/fault"
 	"mbk/internal/hint"
 	"mbk/internal/mariadbd"
 	"mbk/internal/repo"
 	"mbk/internal/restore"
+	"mbk/stage"
 )
 
 // bootDepth proves that the real server recovers the backup, and finds its tables right.
@@ -37,6 +40,9 @@ func (d *bootDepth) run(ctx context.Context) (err error) {
 		return d.weighRun(err)
 	}
 	defer func() {
+		if d.files == nil {
+			return
+		}
 		err = errors.Join(err, d.files.Close(d.o.KeepOnFailure && (err != nil || d.count() > found)))
 	}()
 	d.report.LSN = d.files.LSN
@@ -45,7 +51,73 @@ func (d *bootDepth) run(ctx context.Context) (err error) {
 		d.note("recovery: %s", w)
 	}
 	d.prove(found, "mariadbd %s recovered the files up to LSN %d", d.report.Server, d.files.LSN)
-	return d.check(ctx)
+	if err = d.check(ctx); err == nil && d.plan.Replay != nil && d.count() == found {
+		err = d.goOn(ctx)
+	}
+	return err
+}
+
+// goOn has the server go on to the moment of the plan, and checks the tables that it has then. What
+// is wrong with the log is no damage of the backup.
+func (d *bootDepth) goOn(ctx context.Context) error {
+	planned := d.plan.Replay
+	r := &repo.Replayed{Moment: planned.Moment, Timeline: planned.Timeline, To: planned.To, Last: planned.LastTime,
+		Verdict: repo.Verdict{Outcome: repo.VerdictProven}}
+	files, err := d.plan.GoOn(ctx, d.files)
+	if err != nil {
+		d.files = nil // closed
+	} else {
+		d.files, err = files, d.checkMoment(ctx, files)
+	}
+	_, refused := errors.AsType[*stage.ReplicationError](err)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err == nil:
+		found := d.count()
+		d.prove(found, "the server went on to GTID %s with the timeline %s, has exactly that, and CHECK TABLE finds nothing "+
+			"wrong", r.To, r.Timeline)
+	case fault.Of(err) == fault.Damage || refused || errors.Is(err, errTables):
+		r.Verdict = repo.Verdict{Outcome: repo.VerdictDamaged, Reason: err.Error()}
+	default:
+		r.Verdict = repo.Verdict{Outcome: repo.VerdictUndone, Reason: err.Error()}
+	}
+	d.report.Replay = r
+	if r.Outcome == repo.VerdictUndone {
+		return err
+	}
+	return nil
+}
+
+// errTables is returned by checkMoment for tables that the server finds wrong.
+var errTables = errors.New("CHECK TABLE finds something wrong after the replay")
+
+// checkMoment has a server check all tables that there are after the replay.
+func (d *bootDepth) checkMoment(ctx context.Context, files *restore.Prepared) error {
+	s, err := files.Serve(ctx)
+	if err != nil {
+		return d.plan.Advise(err)
+	}
+	defer s.Close()
+	tables, err := s.SQL.Tables(ctx)
+	if err != nil {
+		return s.Blame(err)
+	}
+	// What is found here must not speak against the backup.
+	of := *d.verification
+	of.findings = newFindings(d.report.ID, d.report.Depth, d.o.Now())
+	checks := &tableChecks{&of, s.SQL, files.Instance(), d.adviceOn}
+	if err = checks.awaitPurge(ctx); err == nil {
+		_, err = checks.checkTables(ctx, tables)
+	}
+	if err != nil {
+		return s.Blame(err)
+	}
+	if of.count() > 0 {
+		f := of.report.Findings[0]
+		return fmt.Errorf("%w: %s: %s", errTables, f.Table, f.Problem)
+	}
+	return s.Stop(ctx)
 }
 
 // weighRun makes a finding of a failure of the server that speaks against the backup.

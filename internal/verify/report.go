@@ -34,6 +34,8 @@ type Report struct {
 	Server  string     `json:"server,omitempty"`
 	LSN     innodb.LSN `json:"lsn,omitempty"` // that recovery has reached; with DepthBoot
 
+	Replay *repo.Replayed `json:"replay,omitempty"` // what became of Options.Until
+
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished"`
 }

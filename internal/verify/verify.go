@@ -13,7 +13,9 @@ import (
 	"slices"
 
 	"mbk/copier/pack"
+	"mbk/internal/fault"
 	"mbk/internal/hint"
+	"mbk/internal/moment"
 	"mbk/internal/repo"
 	"mbk/internal/restore"
 	"mbk/internal/ui/meter"
@@ -29,6 +31,8 @@ type Options struct {
 	// /var/tmp or what TMPDIR says.
 	Scratch  string
 	Extended bool // at DepthBoot: CHECK TABLE EXTENDED
+	// Until has the server go on to a moment after the backup, at DepthBoot. Nil: it does not.
+	Until *moment.Moment
 }
 
 // Phases of a verification, in meter.Progress; at DepthBoot there are those of
@@ -46,6 +50,9 @@ func (o Options) Validate() error {
 	}
 	if !slices.Contains([]string{repo.DepthStored, repo.DepthPages, repo.DepthBoot}, o.Depth) {
 		return fmt.Errorf("verify: unknown depth %q", o.Depth)
+	}
+	if o.Until != nil && o.Depth != repo.DepthBoot {
+		return fmt.Errorf("verify: a moment after the backup takes depth boot, not %s", o.Depth)
 	}
 	return nil
 }
@@ -107,7 +114,8 @@ func refused(err error) bool {
 	_, objections := errors.AsType[*restore.ObjectionsError](err)
 	_, busy := errors.AsType[*restore.BusyError](err)
 	_, unknown := errors.AsType[*repo.UnknownError](err)
-	return objections || busy || unknown || repo.Concealed(err)
+	_, unreachable := errors.AsType[*moment.UnreachableError](err)
+	return objections || busy || unknown || unreachable || errors.Is(err, moment.ErrTooLate) || repo.Concealed(err)
 }
 
 // run goes from depth to depth.
@@ -133,7 +141,7 @@ func (v *verification) run(ctx context.Context) error {
 	v.problems = v.m.Problems()
 	boot := &bootDepth{verification: v}
 	if v.o.Depth == repo.DepthBoot { // before all is read, which may take hours
-		if boot.plan, err = restore.PlanIn(ctx, v.o.Preparation, v.chain, v.o.Scratch, "verify"); err != nil {
+		if boot.plan, err = v.plan(ctx); err != nil {
 			return err
 		}
 	}
@@ -164,6 +172,19 @@ func (v *verification) run(ctx context.Context) error {
 	return nil
 }
 
+// plan plans the restore of the depth boot.
+func (v *verification) plan(ctx context.Context) (*restore.Plan, error) {
+	o := restore.Options{Preparation: v.o.Preparation, Until: v.o.Until}
+	p, err := restore.PlanUntil(ctx, o, v.chain, v.o.Scratch, "verify")
+	if err == nil || v.o.Until == nil || fault.Of(err) != fault.Damage {
+		return p, err
+	}
+	// It was met in the log, while the way to the moment was looked for: the backup is another matter.
+	v.report.Replay = &repo.Replayed{Moment: v.o.Until.String(),
+		Verdict: repo.Verdict{Outcome: repo.VerdictDamaged, Reason: err.Error()}}
+	return restore.PlanIn(ctx, v.o.Preparation, v.chain, v.o.Scratch, "verify")
+}
+
 // finish completes the report and keeps it. failed is why the verification ended early.
 func (v *verification) finish(ctx context.Context, failed error) (*Report, error) {
 	r := v.report
@@ -190,6 +211,7 @@ func (v *verification) finish(ctx context.Context, failed error) (*Report, error
 		OK: r.OK, Verdict: r.Verdict,
 		Objects: r.Objects, Bytes: r.Bytes, Pages: r.Pages, Tables: r.Tables,
 		FindingCount: len(r.Findings), Findings: r.Findings, AsOnSource: r.AsOnSource,
+		Replay: r.Replay,
 	})
 	err = errors.Join(err, v.recordMembers(ctx))
 	if failed != nil && err != nil {
