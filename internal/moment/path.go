@@ -35,6 +35,17 @@ func (p *Path) RawBytes() int64 {
 	return n
 }
 
+// Domains returns how many GTID domains have transactions on the path.
+func (p *Path) Domains() int {
+	n := 0
+	for domain, g := range p.To {
+		if p.From[domain] != g {
+			n++
+		}
+	}
+	return n
+}
+
 // reading is a walk through the segments of a path.
 type reading struct {
 	from   binlog.Position // what the walk begins after
