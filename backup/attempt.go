@@ -324,7 +324,7 @@ func (a *attempt) arrived() time.Time {
 // startRedo reads the newest checkpoint and begins to copy the log after it. It
 // returns when everything that was durable by then is copied.
 func (a *attempt) startRedo(ctx context.Context, s datadir.Scan) error {
-	a.redo = newRedoCopy(a.found.Layout, a.opts.SpoolDir, a.copies.nextNumber())
+	a.redo = newRedoCopy(a.found.Layout, a.opts, a.copies.nextNumber())
 	a.guard.redo.Store(a.redo)
 	if err := a.redo.open(a.server.watch, a.session.mindLag, a.opts.Logger); err != nil {
 		return err

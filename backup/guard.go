@@ -106,11 +106,16 @@ func (g *guard) lookAtRoom(ctx context.Context) error {
 	if redo.spool.waiting() == 0 {
 		return nil
 	}
-	spool, err := disk.SpaceOf(g.opts.SpoolDir)
+	return g.opts.spoolRoom()
+}
+
+// spoolRoom compares what is left on the disk of the spool with the reserve.
+func (o Options) spoolRoom() error {
+	spool, err := disk.SpaceOf(o.SpoolDir)
 	if err != nil {
 		return fmt.Errorf("spool folder: %w", err)
 	}
-	return g.opts.MinFree.WantRoom("spool folder "+g.opts.SpoolDir, spool.Free, spool.Total)
+	return o.MinFree.WantRoom("spool folder "+o.SpoolDir, spool.Free, spool.Total)
 }
 
 // lookAtLag compares how far replication is behind with the bound.

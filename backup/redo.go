@@ -51,9 +51,9 @@ type redoCopy struct {
 }
 
 // newRedoCopy makes the copy of a redo log, whose file has that number.
-func newRedoCopy(l datadir.Layout, spoolDir string, number uint32) *redoCopy {
+func newRedoCopy(l datadir.Layout, o Options, number uint32) *redoCopy {
 	rc := &redoCopy{
-		layout: l, spool: newSpool(spoolDir, spoolMemory), number: number,
+		layout: l, spool: newSpool(o.SpoolDir, spoolMemory, o.spoolRoom), number: number,
 		tailed: make(chan struct{}), stored: make(chan struct{}),
 	}
 	rc.cold, rc.before = coldLog(l)

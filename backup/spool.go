@@ -17,7 +17,9 @@ import (
 // One goroutine may write and one may read at the same time.
 type spool struct {
 	dir    string
-	limit  int64 // bytes kept in memory
+	limit  int64        // bytes kept in memory
+	room   func() error // why the file may not grow; nil: it may always
+	grown  int64        // bytes written since room was asked
 	mu     sync.Mutex
 	more   sync.Cond
 	queue  []span
@@ -36,9 +38,13 @@ type span struct {
 	length int64 // in the file, 0 for a span in memory
 }
 
-// newSpool makes a spool that spills into an unlinked file of dir.
-func newSpool(dir string, limitBytes int64) *spool {
-	s := &spool{dir: dir, limit: limitBytes}
+// roomEvery is after how many bytes a spool asks again whether its file may grow.
+const roomEvery = 1 << 20
+
+// newSpool makes a spool that spills into an unlinked file of dir. It asks room, if there is
+// one, before the file grows: a store that has become slow fills a disk in a moment.
+func newSpool(dir string, limitBytes int64, room func() error) *spool {
+	s := &spool{dir: dir, limit: limitBytes, room: room, grown: roomEvery}
 	s.more.L = &s.mu
 	return s
 }
@@ -74,6 +80,12 @@ func (s *spool) spill(b []byte) error {
 		if err := os.Remove(f.Name()); err != nil {
 			return fmt.Errorf("unlink the spool file of the redo: %w", err)
 		}
+	}
+	if s.grown += int64(len(b)); s.room != nil && s.grown >= roomEvery {
+		if err := s.room(); err != nil {
+			return err
+		}
+		s.grown = 0
 	}
 	if s.onDisk == 0 {
 		s.end = 0

@@ -14,7 +14,7 @@ import (
 func TestSpoolKeepsOrderThroughMemoryAndFile(t *testing.T) {
 	for _, limit := range []int64{0, 1000, 1 << 30} {
 		dir := t.TempDir()
-		s := newSpool(dir, limit)
+		s := newSpool(dir, limit, nil)
 		random := rand.New(rand.NewPCG(1, uint64(limit)))
 		var want []byte
 		for range 400 {
@@ -58,7 +58,7 @@ func TestSpoolKeepsOrderThroughMemoryAndFile(t *testing.T) {
 }
 
 func TestSpoolWriterNeverWaits(t *testing.T) {
-	s := newSpool(t.TempDir(), 1<<10)
+	s := newSpool(t.TempDir(), 1<<10, nil)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -79,7 +79,7 @@ func TestSpoolWriterNeverWaits(t *testing.T) {
 }
 
 func TestSpoolFailureReachesBothEnds(t *testing.T) {
-	s := newSpool(t.TempDir(), 1<<20)
+	s := newSpool(t.TempDir(), 1<<20, nil)
 	cause := errors.New("the repository is full")
 	read := make(chan error, 1)
 	go func() {
@@ -96,8 +96,32 @@ func TestSpoolFailureReachesBothEnds(t *testing.T) {
 }
 
 func TestSpoolWithoutRoomSaysWhere(t *testing.T) {
-	s := newSpool("/nonexistent/folder", 10)
+	s := newSpool("/nonexistent/folder", 10, nil)
 	if _, err := s.Write(make([]byte, 11)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Write = %v, want that the folder does not exist", err)
+	}
+}
+
+// The file of a spool does not grow once there is no room.
+func TestSpoolAsksForRoom(t *testing.T) {
+	full := errors.New("less is free than the reserve")
+	asked := 0
+	s := newSpool(t.TempDir(), 0, func() error {
+		if asked++; asked > 3 {
+			return full
+		}
+		return nil
+	})
+	defer s.Close() //nolint:errcheck // nothing of it is wanted
+	var err error
+	part := make([]byte, 100<<10)
+	for err == nil && s.end < 100<<20 {
+		_, err = s.Write(part)
+	}
+	if !errors.Is(err, full) || s.end < 2*roomEvery || s.end > 4*roomEvery {
+		t.Errorf("after %d bytes: %v", s.end, err)
+	}
+	if _, err := s.Write(part); !errors.Is(err, full) {
+		t.Errorf("a later Write = %v", err)
 	}
 }
