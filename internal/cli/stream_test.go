@@ -78,6 +78,17 @@ func streaming(srv *mariadbtest.Server, more ...string) []string {
 	return append([]string{"backup", "--to", "-", "--socket", srv.Socket, "--user", "root", "--quiet"}, more...)
 }
 
+// sent is the result of a backup into a pipe, which comes on standard error after the warnings.
+func sent(t *testing.T, stderr string) (b taken) {
+	t.Helper()
+	document := stderr[max(strings.Index("\n"+stderr, "\n{"), 0):]
+	wantValid(t, "backup", document)
+	if err := json.Unmarshal([]byte(document), &b); err != nil {
+		t.Fatalf("the result is %q: %v", stderr, err)
+	}
+	return b
+}
+
 // receivedIDs are the backups that "receive --json" has received.
 func receivedIDs(t *testing.T, text string) (ids []string) {
 	t.Helper()
@@ -111,11 +122,7 @@ func TestStream(t *testing.T) {
 
 	// Into a repository.
 	from, to := pipe(t, streaming(source, "--json"), []string{"receive", "--repo", received, "--json", "--quiet"}).must(t)
-	wantValid(t, "backup", from.stderr)
-	var streamed taken
-	if err := json.Unmarshal([]byte(from.stderr), &streamed); err != nil {
-		t.Fatal(err)
-	}
+	streamed := sent(t, from.stderr)
 	if ids := receivedIDs(t, to.stdout); len(ids) != 1 || ids[0] != streamed.ID {
 		t.Errorf("received %v, want %s", ids, streamed.ID)
 	}
@@ -128,10 +135,7 @@ func TestStream(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "restored")
 	from, _ = pipe(t, streaming(source, "--json"),
 		[]string{"restore", "--from", "-", "--target", target, "--quiet", "--owner", self()}).must(t)
-	var direct taken
-	if err := json.Unmarshal([]byte(from.stderr), &direct); err != nil {
-		t.Fatal(err)
-	}
+	direct := sent(t, from.stderr)
 	if left, err := filepath.Glob(filepath.Join(filepath.Dir(target), ".*")); err != nil || len(left) > 0 {
 		t.Errorf("the restore leaves %v (%v)", left, err)
 	}
