@@ -101,19 +101,12 @@ func (o *archiveOptions) alarm(p *program) (func(ctx context.Context, timeline s
 	if err != nil {
 		return nil, err
 	}
-	hooks, err := o.hooks.resolve()
-	if err != nil {
-		return nil, err
-	}
-	notifications, err := o.notifications.resolve()
+	raising, err := p.jobOptions(path, o.name, &o.hooks, &o.notifications)
 	if err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context, timeline string, err *archive.GapError) {
-		job.New(job.Options{
-			Tool: tool(), Repo: path, RepoName: o.name, Hooks: hooks, Notifications: notifications,
-			UI: p.ui, Interrupted: p.interrupted, Advice: p.advice,
-		}).Raise(ctx, job.Alarm{
+		job.New(raising).Raise(ctx, job.Alarm{
 			Event: job.EventArchive, ID: timeline, Err: err, Code: exitFailed,
 			Text: fmt.Sprintf("mbk: archive of %s has a GAP: %s", job.Hostname(), ui.Shorten(err.Missing, job.MaxSubject)),
 		})

@@ -137,9 +137,9 @@ func TestAriaTableOfALaterTransaction(t *testing.T) {
 	must(t, "verify", "latest", "--repo", repository, "--depth", "boot", "--owner", self(), "--quiet")
 }
 
-// An idle table that was changed before the last checkpoint of Aria's log is open in its header,
-// and the log does not tell when the server closes it. It was reported as crashed, and could not
-// be opened, when it was used first after the restore.
+// A table that was filled in bulk before the last checkpoint of Aria's log, and is idle since, is
+// open in its header and not in the log that is recovered. The restored server reported it as
+// crashed.
 func TestIdleAriaTable(t *testing.T) {
 	t.Parallel()
 	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {

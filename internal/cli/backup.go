@@ -261,20 +261,23 @@ func (o *backupOptions) job(p *program) (*job.Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	hooks, err := o.hooks.resolve()
+	around, err := p.jobOptions(path, o.repository.name, &o.hooks, &o.notifications)
 	if err != nil {
 		return nil, err
 	}
-	notifications, err := o.notifications.resolve()
-	if err != nil {
-		return nil, err
+	around.Copies, around.Open, around.ExitCode, around.Refused = o.copies.targets(), open, exitCode, p.refused
+	around.Result = func(m *repo.Manifest, label string, around repo.Around) any { return describe(m, label, around) }
+	return job.New(around), nil
+}
+
+// jobOptions returns what every job needs to know: what it is about, who is told of it, and
+// what runs around it.
+func (p *program) jobOptions(path, name string, h *hooks, n *notifications) (o job.Options, err error) {
+	o = job.Options{Tool: tool(), Repo: path, RepoName: name, UI: p.ui, Interrupted: p.interrupted, Advice: p.advice}
+	if o.Hooks, err = h.resolve(); err == nil {
+		o.Notifications, err = n.resolve()
 	}
-	return job.New(job.Options{
-		Tool: tool(), Repo: path, RepoName: o.repository.name, Hooks: hooks, Notifications: notifications,
-		Copies: o.copies.targets(), UI: p.ui, Interrupted: p.interrupted,
-		Open: open, ExitCode: exitCode, Advice: p.advice, Refused: p.refused,
-		Result: func(m *repo.Manifest, label string, around repo.Around) any { return describe(m, label, around) },
-	}), nil
+	return o, err
 }
 
 // refused reports whether an error from before the backup began means that there was no
