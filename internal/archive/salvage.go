@@ -155,7 +155,7 @@ func (s *salvage) look(ctx context.Context, names []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	w, server := newMeeting(s.position, start), s.server
+	w, server := binlog.NewWalk(s.position, start), s.server
 	other := false
 	err = s.read(ctx, names, func(event []byte, part binlog.Part, begin binlog.Begin) error {
 		if part == binlog.Opening {
@@ -165,11 +165,11 @@ func (s *salvage) look(ctx context.Context, names []string) (int, error) {
 		if part != binlog.Closing {
 			return nil
 		}
-		w.meet(begin.GTID)
+		w.Pass(begin.GTID)
 		if begin.GTID == s.last.gtid && s.server == server && s.sum() != s.last.hash {
 			other = true // on another server the same transaction does not look the same
 		}
-		if w.met() || w.passed() {
+		if w.Met() || w.Missed() {
 			return repo.ErrStop
 		}
 		return nil
@@ -178,9 +178,9 @@ func (s *salvage) look(ctx context.Context, names []string) (int, error) {
 	switch {
 	case err != nil && !errors.Is(err, repo.ErrStop):
 		return 0, err
-	case other, w.passed():
+	case other, w.Missed():
 		return elsewhere, nil
-	case !w.met():
+	case !w.Met():
 		return behind, nil
 	}
 	return within, nil
@@ -192,7 +192,7 @@ func (s *salvage) take(ctx context.Context, names []string, from binlog.Position
 	if err != nil {
 		return err
 	}
-	w := newMeeting(from, start)
+	w := binlog.NewWalk(from, start)
 	for i, name := range names {
 		if i > 0 {
 			gap, err := s.gap(ctx, name)
@@ -200,15 +200,14 @@ func (s *salvage) take(ctx context.Context, names []string, from binlog.Position
 				return err
 			}
 			if gap {
-				w = newMeeting(s.position, s.position)
+				w = binlog.NewWalk(s.position, s.position)
 			}
 		}
 		wanted := false
 		err := s.file(ctx, name, i == len(names)-1, func(event []byte, part binlog.Part, c *binlog.Cutter) error {
 			begin, _ := c.Begun()
 			if part == binlog.Opening {
-				wanted = w.follows(begin.GTID)
-				w.meet(begin.GTID)
+				wanted = w.Pass(begin.GTID)
 			}
 			if part == binlog.Outside || wanted {
 				return s.event(ctx, event)

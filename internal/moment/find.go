@@ -161,7 +161,7 @@ type finding struct {
 	heads map[int]*repo.Segment
 
 	path *Path
-	walk *reading
+	walk *binlog.Walk
 	done bool // the moment was found
 	seen bool // the transaction of the moment was seen before the position
 
@@ -260,7 +260,7 @@ func (f *finding) first(ctx context.Context) (int, error) {
 			f.late = f.late || f.limit.passed(g, last.Last)
 		}
 	}
-	f.walk, err = newReading(f.from, s)
+	f.walk, err = newWalk(f.from, s)
 	return n - 1, err
 }
 
@@ -274,9 +274,9 @@ func (f *finding) segment(ctx context.Context, s *repo.Segment) error {
 	if err != nil {
 		return err
 	}
-	if f.walk.met() && f.beyond(s, after) {
+	if f.walk.Met() && f.beyond(s, after) {
 		for _, g := range after {
-			f.walk.at.Add(g)
+			f.walk.Pass(g)
 		}
 		last, err := binlog.ParsePosition(s.BeforeLast)
 		if err != nil {
@@ -314,12 +314,10 @@ func (f *finding) beyond(s *repo.Segment, after binlog.Position) bool {
 func (f *finding) transaction(begin binlog.Begin) error {
 	g, _ := f.m.GTID()
 	this := f.m.kind != kindEnd && f.m.kind != kindTime && g == begin.GTID
-	known, ok := f.from[begin.GTID.Domain]
-	if ok && !f.walk.passed[begin.GTID.Domain] {
-		if known == begin.GTID {
-			f.walk.passed[begin.GTID.Domain] = true
-			f.late = f.late || f.limit.passed(known, time.Unix(int64(begin.Time), 0))
-		}
+	known := f.from[begin.GTID.Domain]
+	if !f.walk.After(begin.GTID) {
+		f.walk.Pass(begin.GTID)
+		f.late = f.late || known == begin.GTID && f.limit.passed(known, time.Unix(int64(begin.Time), 0))
 		f.seen = f.seen || this && (f.m.kind == kindBefore || known != g)
 		return nil
 	}
@@ -328,7 +326,7 @@ func (f *finding) transaction(begin binlog.Begin) error {
 		f.path.Next, f.path.NextTime, f.done = begin.GTID, when.UTC(), true
 		return repo.ErrStop
 	}
-	f.walk.at.Add(begin.GTID)
+	f.walk.Pass(begin.GTID)
 	f.path.Last, f.path.LastTime = begin.GTID, when.UTC()
 	if f.m.kind == kindGTID && this {
 		f.done = true
@@ -348,13 +346,13 @@ func (f *finding) addNext(e *UnreachableError) {
 func (f *finding) end() (*Path, error) {
 	unreachable := UnreachableError{Moment: f.m, From: f.from}
 	if f.walk != nil {
-		if !f.walk.met() {
+		if !f.walk.Met() {
 			return nil, errElsewhere
 		}
 		if f.late {
 			return nil, errOther
 		}
-		f.path.To = f.walk.at
+		f.path.To = f.walk.At()
 	}
 	g, named := f.m.GTID()
 	switch at, known := f.from[g.Domain]; {

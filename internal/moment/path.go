@@ -46,48 +46,13 @@ func (p *Path) Domains() int {
 	return n
 }
 
-// reading is a walk through the segments of a path.
-type reading struct {
-	from   binlog.Position // what the walk begins after
-	passed map[uint32]bool // domains of which that was met
-	at     binlog.Position
-}
-
-// newReading begins a walk at a segment.
-func newReading(from binlog.Position, first *repo.Segment) (*reading, error) {
+// newWalk begins a walk at a segment.
+func newWalk(from binlog.Position, first *repo.Segment) (*binlog.Walk, error) {
 	before, err := binlog.ParsePosition(first.Before)
 	if err != nil {
 		return nil, err
 	}
-	w := &reading{from: from, passed: map[uint32]bool{}, at: from.Clone()}
-	for domain, g := range before {
-		// A domain that the position does not know begins after it.
-		if known, ok := from[domain]; !ok || known == g {
-			w.passed[domain] = true
-		}
-	}
-	return w, nil
-}
-
-// wants moves the walk behind a transaction, and reports whether it comes after the position.
-func (w *reading) wants(g binlog.GTID) bool {
-	known, ok := w.from[g.Domain]
-	if !ok || w.passed[g.Domain] {
-		w.at.Add(g)
-		return true
-	}
-	w.passed[g.Domain] = known == g
-	return false
-}
-
-// met reports whether the walk has come to all of the position.
-func (w *reading) met() bool {
-	for domain := range w.from {
-		if !w.passed[domain] {
-			return false
-		}
-	}
-	return true
+	return binlog.NewWalk(from, before), nil
 }
 
 // Send implements primary.Source: it sends what follows a position on the path, and returns
@@ -107,7 +72,7 @@ func (p *Path) Send(ctx context.Context, from binlog.Position, send func(event [
 			first = i
 		}
 	}
-	w, err := newReading(from, p.heads[first])
+	w, err := newWalk(from, p.heads[first])
 	if err != nil {
 		return nil, err
 	}
@@ -116,15 +81,15 @@ func (p *Path) Send(ctx context.Context, from binlog.Position, send func(event [
 			return nil, err
 		}
 	}
-	if !w.met() || !w.at.Equal(p.To) {
-		return nil, fmt.Errorf("the archive from %s on ends at %s, want %s", from, w.at, p.To)
+	if !w.Met() || !w.At().Equal(p.To) {
+		return nil, fmt.Errorf("the archive from %s on ends at %s, want %s", from, w.At(), p.To)
 	}
 	return p.To, nil
 }
 
 // sendSegment sends what is wanted of one segment.
 func (p *Path) sendSegment(
-	ctx context.Context, w *reading, s *repo.Segment, send func(event []byte) error,
+	ctx context.Context, w *binlog.Walk, s *repo.Segment, send func(event []byte) error,
 ) error {
 	wanted := false
 	return p.log.ScanSegment(ctx, s, func(event []byte, part binlog.Part, c *binlog.Cutter) error {
@@ -135,11 +100,11 @@ func (p *Path) sendSegment(
 			return send(event)
 		}
 		if part == binlog.Opening {
-			if w.at.Equal(p.To) && w.met() {
+			if w.At().Equal(p.To) && w.Met() {
 				return repo.ErrStop
 			}
 			begin, _ := c.Begun()
-			wanted = w.wants(begin.GTID)
+			wanted = w.Pass(begin.GTID)
 		}
 		if !wanted {
 			return nil

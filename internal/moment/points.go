@@ -201,7 +201,7 @@ func (f *finding) contains(ctx context.Context) (first int, unproven string, err
 	if first, err = f.first(ctx); err != nil {
 		return first, "", err
 	}
-	for i := first; f.walk != nil && !f.walk.met(); i++ {
+	for i := first; f.walk != nil && !f.walk.Met(); i++ {
 		if i == len(f.t.Segments) {
 			return first, "", errElsewhere
 		}
