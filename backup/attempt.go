@@ -30,6 +30,7 @@ type attempt struct {
 	found   *preflight.Report
 	draft   *repo.Draft  // what it writes
 	journal *journal     // what it tells of itself when it is over
+	sampler *sampler     // and how that came about
 	aborter aborter      // ends it at once
 	server  *connections // to the server
 	session *session     // of this process, and its priority
@@ -93,6 +94,7 @@ func runAttempt(
 		held: held, journal: &journal{id: id, started: now, try: try, onStep: o.Progress.Step},
 		lineage: newAncestry(found.Layout, found.Parent, from), resume: from,
 	}
+	a.sampler = newSampler(a.journal)
 	from.adopt(a.draft)
 	a.written = newProgress(a.draft, o.AllowDamagedPages)
 	outer := ctx
@@ -336,6 +338,7 @@ func (a *attempt) startRedo(ctx context.Context, s datadir.Scan) error {
 	if err := a.redo.start(ctx, a.opts, a.draft, a.aborter.cancel); err != nil {
 		return err
 	}
+	a.sampler.follow(a.redo.tail)
 	lsns, err := a.server.watch.LSNs(ctx)
 	if err != nil {
 		return err
@@ -442,6 +445,7 @@ const endTime = 30 * time.Second
 func (a *attempt) close(ctx context.Context, m *repo.Manifest, err error) error {
 	ctx = context.WithoutCancel(ctx)
 	a.guard.stop()
+	samples := a.sampler.stop()
 	errs := []error{err, a.server.release(ctx, err)}
 	a.session.raise() // it may take a moment
 	if a.redo != nil {
@@ -464,7 +468,7 @@ func (a *attempt) close(ctx context.Context, m *repo.Manifest, err error) error 
 	case err != nil:
 		errs = append(errs, limit.Explain(a.draft.Discard(ctx), endTime))
 	}
-	errs = append(errs, limit.Explain(a.record(ctx, m, err, keep), endTime))
+	errs = append(errs, limit.Explain(a.record(ctx, m, err, keep, samples), endTime))
 	return errors.Join(errs...)
 }
 
@@ -499,13 +503,16 @@ func (a *attempt) tellKept(failed error) error {
 }
 
 // record puts the attempt into the history.
-func (a *attempt) record(ctx context.Context, m *repo.Manifest, failed error, kept bool) error {
+func (a *attempt) record(
+	ctx context.Context, m *repo.Manifest, failed error, kept bool, samples *repo.Samples,
+) error {
 	if failed == nil {
 		record := repo.AttemptOf(m)
-		record.Label = a.draft.Label().Hash
+		record.Label, record.Samples = a.draft.Label().Hash, samples
 		return putAttempt(ctx, a.opts, record)
 	}
 	record := a.failureRecord(failed)
+	record.Samples = samples
 	if kept {
 		until := time.Now().Add(a.opts.ResumeWithin).UTC()
 		record.Resumable = &repo.Resumable{Bytes: a.written.stored(), Until: until}

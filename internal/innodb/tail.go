@@ -157,8 +157,8 @@ type TailProgress struct {
 //
 // Use it in this order: OpenTailer; Checkpoint when the files to be copied are
 // open and none is read yet; Run in a goroutine; CatchUp as often as needed;
-// Finish; then Run returns. CatchUp, Finish, Progress and Journal may be called
-// from any goroutine.
+// Finish; then Run returns. CatchUp, Finish, Progress, TakeLowest and Journal may
+// be called from any goroutine.
 type Tailer struct {
 	path    string
 	status  Status
@@ -183,6 +183,7 @@ type Tailer struct {
 
 	mu       sync.Mutex
 	progress TailProgress
+	lowest   int64 // head-room since TakeLowest
 	journal  *Journal
 	header   LogHeader
 	ring     Ring
@@ -313,6 +314,7 @@ func (t *Tailer) begin(c Checkpoint) {
 	defer t.mu.Unlock()
 	t.journal = t.walk.journal
 	t.progress = TailProgress{Copied: c.LSN, Headroom: t.ring.Capacity, LowestHeadroom: t.ring.Capacity}
+	t.lowest = t.ring.Capacity
 }
 
 // Run copies the log until Finish has its LSN, or an error, or ctx ends. It may be

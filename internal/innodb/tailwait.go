@@ -49,10 +49,20 @@ func (t *Tailer) publish(headroom int64) {
 	p.Bytes = int64(t.walk.end - t.walk.checkpoint.LSN)
 	p.Headroom = headroom
 	p.LowestHeadroom = min(p.LowestHeadroom, headroom)
+	t.lowest = min(t.lowest, headroom)
 	if moved {
 		t.trouble = nil
 		t.tell()
 	}
+}
+
+// TakeLowest returns the lowest head-room since it was last called, or since the checkpoint.
+func (t *Tailer) TakeLowest() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	lowest := t.lowest
+	t.lowest = t.progress.Headroom
+	return lowest
 }
 
 // stopAt returns the LSN at which Run ends, 0 if it is not known yet.

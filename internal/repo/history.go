@@ -73,6 +73,8 @@ type Attempt struct {
 	Reuse
 	// Resumable is what the next backup can go on with. Nil: nothing.
 	Resumable *Resumable `json:"resumable,omitempty"`
+	// Samples are nil in a list of attempts, and if there are none.
+	Samples *Samples `json:"samples,omitempty"`
 
 	Size      int64       `json:"size"` // bytes of the files that a restore creates
 	Databases int         `json:"databases"`
@@ -228,6 +230,7 @@ func (r *Repository) AttemptsBeside(ctx context.Context, backups []Summary) ([]A
 	attempts := make([]Attempt, len(ids))
 	err = each(ctx, len(ids), func(ctx context.Context, i int) (err error) {
 		attempts[i], err = r.readAttempt(ctx, list, ids[i])
+		attempts[i].Samples = nil
 		return err
 	})
 	if err != nil {

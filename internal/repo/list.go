@@ -154,6 +154,7 @@ func (r *Repository) addRecord(ctx context.Context, s *Summary) error {
 	}
 	of := s.Attempt
 	s.Attempt = a
+	s.Samples = nil
 	if s.Problem != "" {
 		return nil
 	}

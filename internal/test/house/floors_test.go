@@ -39,7 +39,7 @@ const floors = `
 	redo
 	feed
 	filecopy pages
-	progress
+	progress sampler
 	bases journal position session source spool
 	options bound errors
 `
