@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 
+	"mbk/internal/cli/options"
 	"mbk/internal/fault"
 	"mbk/internal/hint"
 	"mbk/internal/ui"
@@ -77,6 +78,9 @@ func (p *program) advice(err error) []string {
 	steps := hint.Strings(hint.WithKernel(err))
 	if p.command != nil {
 		steps = append(steps, p.command.options.WhereSet(hint.Options(err))...)
+	}
+	if unknown, ok := errors.AsType[*options.UnknownError](err); ok {
+		steps = append(steps, hint.Strings(p.optionAdvice(p.command, unknown.Name))...)
 	}
 	if isUsage(err) {
 		steps = append(steps, p.helpOf())

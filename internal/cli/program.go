@@ -202,7 +202,7 @@ func (p *program) noCommand(args []string) error {
 		word = args[1]
 	}
 	if !strings.HasPrefix(word, "-") {
-		return usagef("mbk has no command %q", word)
+		return hint.Wrap(usagef("mbk has no command %q", word), p.commandAdvice(word)...)
 	}
 	name, _, _ := strings.Cut(strings.TrimLeft(word, "-"), "=")
 	for _, c := range p.commands {
@@ -210,22 +210,28 @@ func (p *program) noCommand(args []string) error {
 			return usagef("%s is an option of commands, and no command is named", hint.Option(name))
 		}
 	}
-	return usagef("there is no option %s", hint.Option(name))
+	return hint.Wrap(usagef("there is no option %s", hint.Option(name)), p.optionAdvice(nil, name)...)
 }
 
 // commandFirst moves the command before options that precede it, as in
 // "mbk --repo /backup list".
 func (p *program) commandFirst(args []string) []string {
+	unknown := -1 // the first option that no command has; its value may be the next argument
 	for i := 0; i < len(args) && args[i] != "--"; i++ {
 		switch {
 		case strings.HasPrefix(args[i], "-"):
+			if unknown < 0 && !p.known(args[i]) {
+				unknown = i
+			}
 			if p.valueFollows(args[i]) {
 				i++
 			}
 		case i > 0 && p.find(args[i]) != nil:
 			return slices.Concat(args[i:i+1], args[:i], args[i+1:])
+		case unknown >= 0:
+			return args[unknown:] // noCommand reports it
 		case i > 0:
-			return args[i:] // noCommand reports it
+			return args[i:] // and this
 		default:
 			return args
 		}
@@ -237,4 +243,14 @@ func (p *program) commandFirst(args []string) []string {
 // the next argument.
 func (p *program) valueFollows(arg string) bool {
 	return slices.ContainsFunc(p.commands, func(c *command) bool { return c.options.ValueFollows(arg) })
+}
+
+// known reports whether some command has an option, or whether it is a short one.
+func (p *program) known(arg string) bool {
+	name, long := strings.CutPrefix(arg, "--")
+	name, _, _ = strings.Cut(strings.ReplaceAll(name, "_", "-"), "=")
+	return !long || slices.ContainsFunc(p.commands, func(c *command) bool {
+		o, _ := c.options.Find(name)
+		return o != nil
+	})
 }

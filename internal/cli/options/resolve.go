@@ -239,9 +239,9 @@ func (s *Set) unknownLine(env Environment, line optfile.Setting) error {
 		}
 	}
 	if line.Group == ownGroup {
-		return Usagef("%s: mbk has no option %q", where, line.Name)
+		return &UnknownError{line.Name, Usagef("%s: mbk has no option %q", where, line.Name)}
 	}
-	return Usagef("%s: mbk %s has no option %q", where, env.Command, line.Name)
+	return &UnknownError{line.Name, Usagef("%s: mbk %s has no option %q", where, env.Command, line.Name)}
 }
 
 // lineValue returns the value that a line of an option file sets.

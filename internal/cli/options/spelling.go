@@ -20,12 +20,29 @@ func (s *Set) Parsed(c *cli.Context) {
 	}
 }
 
+// UnknownError is the error of an option that does not exist. It is a UsageError.
+type UnknownError struct {
+	Name string // without dashes
+	error
+}
+
+// Unwrap returns the UsageError.
+func (e *UnknownError) Unwrap() error { return e.error }
+
+// noOption returns the error of an option of the command line that does not exist.
+func noOption(name string) error {
+	if len(name) == 1 {
+		return &UnknownError{name, Usagef("there is no option -%s", name)}
+	}
+	return &UnknownError{name, Usagef("there is no option %s", hint.Option(name))}
+}
+
 // ParseError returns an error of package flag, which parses the command line, in mbk's
 // words. That package has only texts for them.
 func ParseError(err error) error {
 	text := err.Error()
 	if name, found := strings.CutPrefix(text, "flag provided but not defined: -"); found {
-		return Usagef("there is no option %s", hint.Option(name))
+		return noOption(name)
 	}
 	if errors.Is(err, flag.ErrHelp) { // --help=3; without a value it is never parsed
 		return Usagef("option --help takes no value")

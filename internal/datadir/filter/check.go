@@ -1,13 +1,12 @@
 package filter
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/xrash/smetrics"
+	"mbk/internal/input/nearest"
 )
 
 // Name is a table, view or sequence.
@@ -76,7 +75,7 @@ func (f *Filter) Check(databases []string, tables []Name) []error {
 	for _, p := range slices.Concat(f.databases, f.excludedDatabases) {
 		if !slices.ContainsFunc(folded, p.database.matches) {
 			errs = append(errs, &UnmatchedError{What: "database", Pattern: p.text, Literal: p.literal(),
-				Nearest: nearest(p.text, databases)})
+				Nearest: nearest.Names(p.text, databases)})
 		}
 	}
 	for _, p := range slices.Concat(f.tables, f.excludedTables) {
@@ -91,7 +90,7 @@ func (f *Filter) Check(databases []string, tables []Name) []error {
 			names[i] = n.String()
 		}
 		errs = append(errs, &UnmatchedError{What: "table", Pattern: p.text, Literal: p.literal(),
-			Nearest: nearest(p.text, names)})
+			Nearest: nearest.Names(p.text, names)})
 	}
 	if len(errs) == 0 && !f.keepsAny(databases, tables) {
 		errs = append(errs, ErrNothing)
@@ -109,33 +108,4 @@ func (f *Filter) keepsAny(databases []string, tables []Name) bool {
 	return len(f.databases)+len(f.tables) == 0 ||
 		slices.ContainsFunc(databases, func(d string) bool { return included(d) && f.Database(d) }) ||
 		slices.ContainsFunc(tables, func(n Name) bool { return included(n.Database) && f.Table(n.Database, n.Table) })
-}
-
-// nearest returns the names that are most like a pattern.
-func nearest(pattern string, names []string) []string {
-	const (
-		most      = 3
-		likeness  = 0.75
-		threshold = 0.7 // parameters of the Jaro-Winkler distance
-		prefix    = 4
-	)
-	type scored struct {
-		name  string
-		score float64
-	}
-	var found []scored
-	for _, name := range names {
-		if score := smetrics.JaroWinkler(strings.ToLower(pattern), strings.ToLower(name), threshold,
-			prefix); score >= likeness {
-			found = append(found, scored{name, score})
-		}
-	}
-	slices.SortFunc(found, func(a, b scored) int {
-		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.name, b.name))
-	})
-	var best []string
-	for _, s := range found[:min(most, len(found))] {
-		best = append(best, s.name)
-	}
-	return best
 }

@@ -57,6 +57,7 @@ var rank = map[string]int{
 	"mbk/internal/hint":                 0,
 	"mbk/internal/fault":                -1,
 	"mbk/internal/input/limit":          0,
+	"mbk/internal/input/nearest":        0,
 	"mbk/internal/input/period":         0,
 	"mbk/internal/input/inputfile":      2,
 	"mbk/internal/input/optfile":        3,
@@ -97,6 +98,7 @@ var only = map[string][]string{
 	"github.com/urfave/cli":          {"mbk/internal/cli", "mbk/internal/cli/options"},
 	"github.com/schollz/progressbar": {"mbk/internal/ui"},
 	"golang.org/x/term":              {"mbk/internal/cli", "mbk/internal/ui"},
+	"github.com/xrash/smetrics":      {"mbk/internal/input/nearest"},
 	"github.com/prometheus":          {"mbk/internal/job/prom", "mbk/internal/cli"}, // cli: its tests read what it prints
 	"github.com/mattn/go-shellwords": {"mbk/internal/job/hook"},
 	"github.com/wneessen/go-mail":    {"mbk/internal/job/notify"},
