@@ -29,7 +29,8 @@ func (o *intoServer) bind(s *options.Set, p *program) {
 	o.set = s
 	s = s.In(categoryIntoServer)
 	s.Bool(&o.wanted, "into-server", "restore the tables that --table or --database names into the running server")
-	s.String(&o.as, "as", "", "give the only table the name `DB.NAME`")
+	s.String(&o.as, "as", "", "give the only table the name `DB.NAME`, or with --database "+
+		"the only database that name")
 	s.Bool(&o.replace, "replace", "put tables in the place of those of the same name, which are kept as NAME__before_TIME")
 	s.Bool(&o.dropOld, "drop-old", "do not keep what --replace takes out of its place")
 	s.Bool(&o.logBin, "log-bin", "load the rows through the server's binary log, so that replicas get them too")
@@ -104,12 +105,8 @@ func (o *restoreOptions) tables(ctx context.Context, u *ui.UI) (t tablerestore.O
 		return t, usagef("%s needs %s DB.NAME or %s NAME: what is to be restored", hint.Option("into-server"),
 			hint.Option("table"), hint.Option("database"))
 	}
-	if into.as != "" {
-		name, err := filter.ParseName(into.as)
-		if err != nil {
-			return t, usagef("%s: %v", hint.Option("as"), err)
-		}
-		t.As = &name
+	if err := o.named(&t); err != nil {
+		return t, err
 	}
 	if t.Preparation, err = preparationFrom(ctx, o.repository, o.server, o.id, o.threads); err != nil {
 		return t, err
@@ -121,6 +118,26 @@ func (o *restoreOptions) tables(ctx context.Context, u *ui.UI) (t tablerestore.O
 	t.Replace, t.DropOld, t.LogBin = into.replace, into.dropOld, into.logBin
 	t.Owner, err = parseOwner(o.owner)
 	return t, err
+}
+
+// named sets the new name of the table or the database.
+func (o *restoreOptions) named(t *tablerestore.Options) (err error) {
+	as := o.intoServer.as
+	switch {
+	case as == "":
+	case len(t.Filter.Databases) == 0:
+		t.As = new(filter.Name)
+		*t.As, err = filter.ParseName(as)
+	case len(t.Filter.Tables) > 0:
+		return usagef("%s names one table or one database: leave out %s or %s", hint.Option("as"), hint.Option("table"),
+			hint.Option("database"))
+	default:
+		t.AsDatabase, err = filter.ParseDatabase(as)
+	}
+	if err != nil {
+		return usagef("%s: %v", hint.Option("as"), err)
+	}
+	return nil
 }
 
 // tableLines describe a restore of tables, done or to be done.
@@ -156,6 +173,9 @@ func tableLines(what string, r *tablerestore.Report) []string {
 	}
 	if !r.DryRun {
 		lines = append(lines, "time\t"+ui.Milliseconds(r.ElapsedMS))
+	}
+	for _, one := range r.LeftOut {
+		lines = append(lines, fmt.Sprintf("left out\t%s %s: %s", one.Kind, one.Name, one.Reason))
 	}
 	lines = append(lines, labelled("dropped", r.OldTriggers)...)
 	lines = append(lines, labelled("note", hint.Strings(r.Notes))...)

@@ -36,6 +36,7 @@ type Options struct {
 	Server       *stage.Server  // that is running; the caller closes it
 	Datadir      string         // path of its data directory on this machine; empty: what the server says
 	As           *filter.Name   // the new name of the only table; nil: its own
+	AsDatabase   string         // the new name of the only database; empty: its own
 	Replace      bool           // a table of that name is renamed, and kept
 	DropOld      bool           // it is dropped instead
 	// LogBin writes what is done into the server's binary log, for its replicas. All tables
@@ -53,8 +54,9 @@ type plan struct {
 
 	tables     []*table // without views
 	views      []*table
-	databases  []string // that are restored as a whole
-	replayed   bool     // the tables are those of the moment that was asked for, not those of the backup
+	databases  []string  // that are restored as a whole
+	renaming   *renaming // gives the only database another name; nil: it keeps its own
+	replayed   bool      // the tables are those of the moment that was asked for, not those of the backup
 	galera     bool
 	objections []restore.Objection
 	notes      []hint.Text
@@ -199,6 +201,14 @@ func (p *plan) choose(tables []repo.Table, databases []string, size func(repo.Ta
 		p.object("name tables of users with "+hint.Option("table")+"; the server's own are restored with "+
 			hint.Option("target"), "the filter leaves no table but those of the server itself")
 	}
+	p.rename()
+}
+
+// rename gives the chosen table or database the name that it shall have.
+func (p *plan) rename() {
+	if p.o.AsDatabase != "" {
+		p.renameDatabase()
+	}
 	if as := p.o.As; as != nil {
 		if len(p.tables) != 1 || len(p.views) > 0 {
 			p.object("name one table with "+hint.Option("table"), "%s is a name for one table, and %d are to be restored",
@@ -207,6 +217,43 @@ func (p *plan) choose(tables []repo.Table, databases []string, size func(repo.Ta
 		}
 		p.tables[0].as = *as
 	}
+}
+
+// renameDatabase gives the only database another name, and with it its tables.
+func (p *plan) renameDatabase() {
+	name, lower := p.o.AsDatabase, p.server.Variables["lower_case_table_names"]
+	if lower == "1" {
+		name = strings.ToLower(name)
+	}
+	switch {
+	case len(p.databases) != 1:
+		p.object("name one database with "+hint.Option("database"),
+			"%s is a name for one database, and %d are to be restored", printable.Name(name), len(p.databases))
+		return
+	case filter.Own(strings.ToLower(name)) || strings.EqualFold(name, "information_schema"):
+		p.object("", "%s is a database of the server itself", printable.Name(name))
+		return
+	case len([]rune(name)) > maxName:
+		p.object("", "%q is longer than %d characters", name, maxName)
+		return
+	}
+	p.renaming = &renaming{from: p.databases[0], to: name, fold: lower != "0" && lower != ""}
+	for _, t := range slices.Concat(p.tables, p.views) {
+		t.as.Database = name
+	}
+}
+
+// database is the name that a database of the backup has in the running server.
+func (p *plan) database(name string) string {
+	if p.renaming != nil && name == p.renaming.from {
+		return p.renaming.to
+	}
+	return name
+}
+
+// alone reports whether a table has another name than in the backup, and nothing that belongs to it has.
+func (p *plan) alone(t *table) bool {
+	return t.as != filter.Name{Database: p.database(t.Database), Table: t.Name}
 }
 
 // token is what the temporary names of this run have in common.

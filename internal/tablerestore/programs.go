@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"mbk/stage"
@@ -60,31 +61,58 @@ func (t trigger) run(ctx context.Context, c *stage.Client, database string) erro
 	return t.setting.run(ctx, c, t.create)
 }
 
-// makeViews makes views. One may use another, so they are tried until none can be made.
-func (g *target) makeViews(ctx context.Context, s *source, views []*table) error {
-	for len(views) > 0 {
-		var left []*table
-		var last error
-		for _, v := range views {
-			row, err := s.one(ctx, "SELECT CHARACTER_SET_CLIENT, COLLATION_CONNECTION FROM information_schema.VIEWS "+
-				"WHERE TABLE_SCHEMA="+stage.QuoteText(v.Database)+" AND TABLE_NAME="+stage.QuoteText(v.Name))
-			if err != nil {
-				return err
-			}
-			err = (setting{"", row[0], row[1]}).run(ctx, g.client, v.create)
-			if err != nil && stage.Number(err) == 0 {
-				return err
-			}
-			if err != nil {
-				left, last = append(left, v), err
-			}
+// makeViews makes views, and returns those that it has made. One may use another, so they are tried
+// until none can be made. In a renamed database those that cannot be made are left out.
+func (g *target) makeViews(ctx context.Context, s *source, views []*table, r *Report) (made []*table, err error) {
+	texts := map[*table]string{}
+	var tried []*table
+	for _, v := range views {
+		text := v.create
+		if g.plan.renameProgram("view", v.Database+"."+v.Name, &text, "", r) {
+			texts[v], tried = text, append(tried, v)
 		}
-		if len(left) == len(views) {
-			return last
-		}
-		views = left
 	}
-	return nil
+	for len(tried) > 0 {
+		left := map[*table]error{}
+		for _, v := range tried {
+			err := g.makeView(ctx, s, v, texts[v])
+			switch {
+			case err == nil:
+				made = append(made, v)
+			case stage.Number(err) == 0:
+				return made, err
+			default:
+				left[v] = err
+			}
+		}
+		before := len(tried)
+		tried = slices.DeleteFunc(tried, func(v *table) bool { return left[v] == nil })
+		if len(tried) < before {
+			continue
+		}
+		for _, v := range tried {
+			if g.plan.renaming == nil {
+				return made, left[v]
+			}
+			r.leaveOut("view", v.Database+"."+v.Name, v.create, "the server does not make it: "+left[v].Error())
+		}
+		return made, nil
+	}
+	return made, nil
+}
+
+// makeView makes one view.
+func (g *target) makeView(ctx context.Context, s *source, v *table, text string) error {
+	row, err := s.one(ctx, "SELECT CHARACTER_SET_CLIENT, COLLATION_CONNECTION FROM information_schema.VIEWS "+
+		"WHERE TABLE_SCHEMA="+stage.QuoteText(v.Database)+" AND TABLE_NAME="+stage.QuoteText(v.Name))
+	if err != nil {
+		return err
+	}
+	// A function without a database is one of the view's.
+	if err := g.client.Exec(ctx, "USE "+stage.QuoteName(v.as.Database)); err != nil {
+		return err
+	}
+	return (setting{"", row[0], row[1]}).run(ctx, g.client, text)
 }
 
 // makeRoutines makes the stored functions, procedures and packages of a database, those
@@ -95,6 +123,11 @@ func (g *target) makeRoutines(ctx context.Context, s *source, database string, r
 		"ORDER BY ROUTINE_TYPE = 'PACKAGE BODY', ROUTINE_NAME", database)
 	if err != nil {
 		return err
+	}
+	if g.plan.renaming != nil {
+		g.plan.renaming.packaged = slices.ContainsFunc(all, func(one []string) bool {
+			return one[0] == "PACKAGE" && strings.EqualFold(one[1], database)
+		})
 	}
 	for _, one := range all {
 		row, err := s.one(ctx, "SHOW CREATE "+one[0]+" "+qualified(database, one[1]))
@@ -121,6 +154,11 @@ func (g *target) makeEvents(ctx context.Context, s *source, database string, r *
 	for _, one := range all {
 		if err := g.client.Exec(ctx, "SET SESSION time_zone="+stage.QuoteText(one[11])); err != nil {
 			return err
+		}
+		if g.plan.renaming != nil && one[8] == "ENABLED" {
+			one[8] = "DISABLED" // what it does may concern other databases, where the original's event does it
+			r.note("event %s is disabled, because the original's runs: ALTER EVENT ... ENABLE turns it on",
+				qualified(g.plan.database(database), one[0]))
 		}
 		err = g.makeProgram(ctx, database, "EVENT", one[0], setting{one[12], one[13], one[14]}, eventText(database, one), r)
 		if err := errors.Join(err, g.client.Exec(ctx, "SET SESSION time_zone='+00:00'")); err != nil {
@@ -172,13 +210,17 @@ func (g *target) makeProgram(
 	if text == "" {
 		return fmt.Errorf("the backup does not show the text of %s %s", strings.ToLower(kind), qualified(database, name))
 	}
-	if err := g.client.Exec(ctx, "USE "+stage.QuoteName(database)); err != nil {
+	if !g.plan.renameProgram(strings.ToLower(kind), database+"."+name, &text, s.mode, r) {
+		return nil
+	}
+	if err := g.client.Exec(ctx, "USE "+stage.QuoteName(g.plan.database(database))); err != nil {
 		return err
 	}
 	err := s.run(ctx, g.client, text)
 	switch stage.Number(err) {
 	case erRoutineExists, erEventExists:
-		r.note("%s %s is there, and was left as it is", strings.ToLower(kind), qualified(database, name))
+		r.note("%s %s is there, and was left as it is", strings.ToLower(kind),
+			qualified(g.plan.database(database), name))
 		return nil
 	}
 	if err == nil {

@@ -48,10 +48,20 @@ type Report struct {
 	Triggers    int             `json:"triggers"`     // that were made
 	Programs    int             `json:"programs"`     // functions, procedures, packages and events that were made
 	OldTriggers []string        `json:"old_triggers"` // of replaced tables: they were dropped
+	LeftOut     []LeftOut       `json:"left_out"`     // what a database that got another name has not
 	BytesCopied int64           `json:"bytes_copied"` // into the data directory
 	ElapsedMS   int64           `json:"elapsed_ms"`
 	Notes       []hint.Text     `json:"notes"`
 	Warnings    []string        `json:"warnings"`
+}
+
+// LeftOut is a view, a stored program or a foreign key that was not made, because it could not be
+// told how it is spelled in a database of another name.
+type LeftOut struct {
+	Kind      string `json:"kind"` // "view", "trigger", "function", "procedure", "event", "foreign key" ...
+	Name      string `json:"name"` // in the backup: "shop.p"
+	Reason    string `json:"reason"`
+	Statement string `json:"statement"` // that makes it in the backup
 }
 
 // note adds a note.
@@ -99,7 +109,7 @@ func planned(ctx context.Context, o Options, do func(*plan, *Report) error) (_ *
 		return nil, err
 	}
 	r := &Report{
-		ID: p.part.ID, Server: p.server.Version.String(), Tables: []Table{}, OldTriggers: []string{},
+		ID: p.part.ID, Server: p.server.Version.String(), Tables: []Table{}, OldTriggers: []string{}, LeftOut: []LeftOut{},
 		Replay: p.part.Replay, Notes: append([]hint.Text{}, p.notes...), Warnings: append([]string{}, p.part.Warnings...),
 	}
 	return r, do(p, r)
@@ -184,6 +194,9 @@ func (p *plan) restoreTables(ctx context.Context, s *source, g *target, r *Repor
 		if err := s.describe(ctx, t); err != nil {
 			return err
 		}
+		if err := p.renameTable(t, r); err != nil {
+			return err
+		}
 		if findOutsideQuotes(t.def.tail, "DATA DIRECTORY") >= 0 {
 			r.note("%s had files elsewhere (DATA DIRECTORY), and is in the data directory now", label(t))
 		}
@@ -240,17 +253,18 @@ func (p *plan) fillAndSwap(ctx context.Context, s *source, g *target, tables []*
 // restorePrograms makes what is no table: functions first, which views may use.
 func (p *plan) restorePrograms(ctx context.Context, s *source, g *target, r *Report) error {
 	for _, database := range p.databases {
-		if err := g.makeDatabase(ctx, s, database, database); err != nil {
+		if err := g.makeDatabase(ctx, s, database, p.database(database)); err != nil {
 			return err
 		}
 		if err := g.makeRoutines(ctx, s, database, r); err != nil {
 			return err
 		}
 	}
-	if err := g.makeViews(ctx, s, p.views); err != nil {
+	made, err := g.makeViews(ctx, s, p.views, r)
+	if err != nil {
 		return err
 	}
-	for _, v := range p.views {
+	for _, v := range made {
 		v.way = WayDefinition
 		r.Tables = append(r.Tables, v.report())
 	}
@@ -259,7 +273,7 @@ func (p *plan) restorePrograms(ctx context.Context, s *source, g *target, r *Rep
 			return err
 		}
 	}
-	return nil
+	return g.noteRenamed(ctx, r)
 }
 
 // report says what became of a table.

@@ -180,8 +180,17 @@ func (g *target) addForeignKeys(ctx context.Context, tables []*table, r *Report)
 	for _, t := range tables {
 		var add []string
 		for _, k := range t.def.foreign {
-			text := references(k.text, t.Database)
-			if t.as.Database != t.Database || t.as.Table != t.Name {
+			text := references(k.text, g.plan.database(t.Database))
+			missing, err := g.lacksParent(ctx, text)
+			if err != nil {
+				return err
+			}
+			if missing != "" {
+				r.leaveOut("foreign key", t.Database+"."+t.Name+"."+k.name, k.text,
+					"the table to which it refers is not in the renamed database: "+missing)
+				continue
+			}
+			if g.plan.alone(t) {
 				// The original may be there, with a constraint of that name.
 				add = append(add, "ADD "+text)
 				continue
@@ -235,11 +244,14 @@ func (g *target) addTriggers(ctx context.Context, s *source, tables []*table, r 
 		if err != nil {
 			return err
 		}
-		if len(all) > 0 && (t.as.Database != t.Database || t.as.Table != t.Name) {
+		if len(all) > 0 && g.plan.alone(t) {
 			r.note("%s has none of the %d triggers of %s", label(t), len(all), qualified(t.Database, t.Name))
 			continue
 		}
 		for _, one := range all {
+			if !g.plan.renameProgram("trigger", t.Database+"."+one.name, &one.create, one.mode, r) {
+				continue
+			}
 			if err := one.run(ctx, g.client, t.as.Database); err != nil {
 				return err
 			}

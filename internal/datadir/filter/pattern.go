@@ -61,6 +61,18 @@ func ParseName(text string) (Name, error) {
 	return Name{Database: p.database.text, Table: p.table.text}, nil
 }
 
+// ParseDatabase reads the name of one database, which may be in backquotes.
+func ParseDatabase(text string) (string, error) {
+	p, err := parseDatabase(text)
+	if err == nil && !p.literal() {
+		err = errors.New("is a pattern")
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w: %q %w", ErrPattern, text, err)
+	}
+	return p.database.text, nil
+}
+
 // parsePart reads one name: in backquotes, or up to a character of stop.
 func parsePart(text, stop string) (p part, rest string, err error) {
 	if text == "" {
