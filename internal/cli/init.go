@@ -74,16 +74,12 @@ func runInit(ctx context.Context, o *initOptions, u *ui.UI) error {
 	if o.classic {
 		return usagef("%s is about %s", hint.Option("classic"), hint.Option("new-identity"))
 	}
-	texts, err := gatherRecipients(o.recipients, "recipients-file", o.files)
+	to, err := chosenRecipients(o.recipients, o.files)
 	if err != nil {
 		return err
 	}
 	create := func(ctx context.Context, st store.Store) (*repo.Repository, error) { return repo.Init(ctx, st, tool()) }
-	if len(texts) > 0 {
-		to, err := agefile.NewRecipients(texts)
-		if err != nil {
-			return err
-		}
+	if to != nil {
 		create = func(ctx context.Context, st store.Store) (*repo.Repository, error) {
 			return repo.InitEncrypted(ctx, st, tool(), to)
 		}
@@ -91,7 +87,7 @@ func runInit(ctx context.Context, o *initOptions, u *ui.UI) error {
 	r, err := o.openWith(ctx, create)
 	existed := errors.Is(err, repo.ErrNotEmpty)
 	if existed {
-		r, err = o.existing(ctx, texts, err)
+		r, err = o.existing(ctx, to, err)
 	}
 	if err != nil {
 		return err
@@ -120,7 +116,7 @@ func runInit(ctx context.Context, o *initOptions, u *ui.UI) error {
 
 // existing opens the repository that is where one was to be made. It must be as it would have
 // been made: encrypted to the same recipients, or not at all. Else the error is notEmpty.
-func (o *initOptions) existing(ctx context.Context, recipients []string, notEmpty error) (*repo.Repository, error) {
+func (o *initOptions) existing(ctx context.Context, to *agefile.Recipients, notEmpty error) (*repo.Repository, error) {
 	r, err := o.open(ctx)
 	switch {
 	case errors.Is(err, repo.ErrNotRepository):
@@ -129,7 +125,7 @@ func (o *initOptions) existing(ctx context.Context, recipients []string, notEmpt
 		return nil, err
 	}
 	have := slices.Sorted(slices.Values(r.Config().Recipients))
-	if want := slices.Sorted(slices.Values(recipients)); len(want) > 0 && !slices.Equal(have, want) {
+	if to != nil && !slices.Equal(have, slices.Sorted(slices.Values(to.Texts()))) {
 		return nil, hint.Wrap(&configError{notEmpty}, "name an empty folder; a repository in use stays as it is, and "+
 			"\"mbk recipients\" changes to whom an encrypted one is encrypted")
 	}
@@ -139,6 +135,15 @@ func (o *initOptions) existing(ctx context.Context, recipients []string, notEmpt
 func initLines(d initDocument) []string {
 	lines := []string{"repository\t" + d.Repository}
 	return append(lines, recipientLines(d.Recipients)...)
+}
+
+// chosenRecipients returns what --recipient and --recipients-file say, nil if nothing.
+func chosenRecipients(texts, files []string) (*agefile.Recipients, error) {
+	all, err := gatherRecipients(texts, "recipients-file", files)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	return agefile.NewRecipients(all)
 }
 
 // gatherRecipients returns recipients and those in files.

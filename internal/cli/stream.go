@@ -14,7 +14,6 @@ import (
 	"mbk/internal/cli/options"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
-	"mbk/internal/repo/agefile"
 	"mbk/internal/repo/store/stream"
 	"mbk/internal/sys/pipe"
 	"mbk/internal/transfer"
@@ -100,15 +99,9 @@ func (o *streamTarget) apply(b *backup.Options) {
 func (o *streamTarget) taking(
 	ctx context.Context, all *backupOptions, b *backup.Options, u *ui.UI,
 ) (func() (*repo.Manifest, error), error) {
-	texts, err := gatherRecipients(o.recipients, "recipients-file", o.files)
+	to, err := chosenRecipients(o.recipients, o.files)
 	if err != nil {
 		return nil, err
-	}
-	var to *agefile.Recipients
-	if len(texts) > 0 {
-		if to, err = agefile.NewRecipients(texts); err != nil {
-			return nil, err
-		}
 	}
 	out, err := streamOut(ctx, u)
 	if err != nil {

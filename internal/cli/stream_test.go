@@ -215,6 +215,60 @@ func TestStreamEncrypted(t *testing.T) {
 	wantValue(t, restored, "SELECT COUNT(*) FROM d.t", "1800")
 }
 
+// A stream that is not encrypted is encrypted as it comes into a repository that is, chain and
+// all; and what is sent from a repository that is not may be encrypted on its way.
+func TestStreamIsEncryptedOnTheWay(t *testing.T) {
+	t.Parallel()
+	onlyIn(t, "there, all is encrypted from the beginning", inFolder, inS3, inSFTP)
+	source := newBusyServer(t, newest())
+	source.MustExec(t, "CREATE DATABASE zebraledger", "CREATE TABLE zebraledger.quaggainvoices (a INT PRIMARY KEY, "+
+		"b VARCHAR(100))", "INSERT INTO zebraledger.quaggainvoices SELECT seq, MD5(seq) FROM mysql.seq_1_to_5000")
+	identity, recipient := newIdentity(t)
+	clear, direct, chain := t.TempDir(), newEncrypted(t, recipient), newEncrypted(t, recipient)
+	stored := func(repository string) []string {
+		return []string{"receive", "--repo", repository, "--json", "--quiet"}
+	}
+
+	pipe(t, streaming(source), stored(direct)).must(t)
+	first := taking(t, source, clear, profile{})
+	pipe(t, []string{"send", "latest", "--repo", clear, "--quiet"}, stored(chain)).must(t)
+	source.MustExec(t, "INSERT INTO zebraledger.quaggainvoices VALUES (0, 'the increment')")
+	last := taking(t, source, clear, profile{backup: []string{"--incremental"}})
+	_, to := pipe(t, []string{"send", "latest", "--since", first.ID, "--repo", clear, "--quiet"}, stored(chain)).must(t)
+	if ids := receivedIDs(t, to.stdout); len(ids) != 1 || ids[0] != last.ID {
+		t.Errorf("received %v, want the increment", ids)
+	}
+	for _, repository := range []string{direct, chain} {
+		wantNoName(t, repository, namesOf(source))
+		must(t, "verify", "latest", "--repo", repository, "--depth", "stored", "--quiet")
+		must(t, "verify", "latest", "--repo", repository, "--depth", "pages", "--identity", identity, "--quiet")
+		mbk(t, "show", "latest", "--repo", repository).wantRefusal(t, 2, "--identity", "encrypted")
+	}
+	wantIncrement := func(folder string) {
+		restored := mariadbtest.Open(t, newest(), folder)
+		wantValue(t, restored, "SELECT b FROM zebraledger.quaggainvoices WHERE a = 0", "the increment")
+	}
+	target := filepath.Join(t.TempDir(), "data")
+	must(t, append(restoreArgs("latest", chain, target), "--identity", identity)...)
+	wantIncrement(target)
+
+	// Encrypted on the way out: each time with another key, and yet one chain.
+	out := []string{"send", "latest", "--repo", clear, "--recipient", recipient, "--quiet"}
+	further := t.TempDir() // becomes encrypted
+	for _, args := range [][]string{{"send", first.ID, "--repo", clear, "--recipient", recipient, "--quiet"},
+		append(out, "--since", first.ID), out} {
+		pipe(t, args, stored(further)).must(t)
+	}
+	wantNoName(t, further, namesOf(source))
+	target = filepath.Join(t.TempDir(), "data")
+	must(t, append(restoreArgs("latest", further, target), "--identity", identity)...)
+	wantIncrement(target)
+	o := mbk(t, append(out, "--recipient", "age1x")...)
+	if o.code != 2 || !strings.Contains(o.stderr, "age1x") {
+		t.Errorf("a recipient that is none: exit code %d: %s", o.code, o.stderr)
+	}
+}
+
 // Whatever ends either side, nothing half is listed, the server is free, and the next try works.
 func TestStreamBreaks(t *testing.T) {
 	t.Parallel()

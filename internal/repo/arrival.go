@@ -15,6 +15,7 @@ import (
 
 	"mbk/copier/pack"
 	"mbk/internal/fault"
+	"mbk/internal/repo/agefile"
 	"mbk/internal/repo/store"
 )
 
@@ -48,6 +49,9 @@ const maxKept = 128 << 20
 // are written under the names that they will have, and the labels last, by Commit. Until
 // then no backup is listed, and what a crash leaves is removed by Sweep. Object may be
 // called by several goroutines, once the first call has returned.
+//
+// What is not encrypted is encrypted as it comes if this repository is: each folder gets a
+// key of its own, since only the labels say which folders belong together.
 type Arrival struct {
 	kept    store.Store // small objects, by which the other repository is known
 	open    func(ctx context.Context, from *Repository) (*Repository, error)
@@ -59,7 +63,8 @@ type Arrival struct {
 	keeping int64                       // bytes
 	there   map[string]map[string]int64 // sizes of what was in this repository before, by folder and name in it
 	arrived map[string]arrived          // by name in the repository
-	ids     []string                    // of the backups whose labels came, in this order
+	keys    map[string]*agefile.Key     // of what is encrypted as it comes, by folder
+	ids     []string                    // of the backups whose labels came
 	begun   string                      // id of the backup whose label may have been written, although that failed
 	labels  []*Label                    // of the backups that are listed now
 }
@@ -68,7 +73,8 @@ type Arrival struct {
 type arrived struct {
 	size    int64
 	blake3  string
-	written bool // by this Arrival; otherwise it was there
+	written bool   // by this Arrival; otherwise it was there
+	sealed  Object // as it was encrypted and written; zero of what was written as it came
 }
 
 // NewArrival begins to take backups. kept is an empty store in memory, whose name stands for
@@ -82,7 +88,7 @@ func NewArrival(
 		onBytes = func(int64) {}
 	}
 	return &Arrival{kept: kept, open: open, onBytes: onBytes, there: map[string]map[string]int64{},
-		arrived: map[string]arrived{}}
+		arrived: map[string]arrived{}, keys: map[string]*agefile.Key{}}
 }
 
 // Object takes an object.
@@ -101,15 +107,18 @@ func (a *Arrival) Object(ctx context.Context, name string, content io.Reader) er
 	case err != nil || name != Folder(id)+"/"+base || !isPackName(base) && base != manifestBase && base != lineageBase:
 		return a.strange(name, "is none of a backup")
 	}
-	listed, there, err := a.known(ctx, name, id, base)
+	there, key, err := a.known(ctx, name, id, base)
 	if err != nil {
 		return err
 	}
-	o := arrived{written: !listed && !there}
-	if o.written {
-		err = a.to.st.Put(ctx, name, func(w io.Writer) error { return a.pass(w, content, &o) })
-	} else {
+	o := arrived{written: !there}
+	switch {
+	case there:
 		err = a.pass(io.Discard, content, &o)
+	case key != nil && base != lineageBase:
+		err = a.encrypt(ctx, name, key, content, &o)
+	default:
+		err = a.to.st.Put(ctx, name, func(w io.Writer) error { return a.pass(w, content, &o) })
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -125,25 +134,78 @@ func (a *Arrival) strange(name, why string) error {
 	return &pack.DamageError{Object: fmt.Sprintf("%q in %s", name, a.kept), Reason: "it " + why}
 }
 
-// known says whether the backup of an object is listed in this repository, and whether the
-// object is there.
-func (a *Arrival) known(ctx context.Context, name, id, base string) (listed, there bool, err error) {
+// known says whether an object stays as it is in this repository: it is there, or its backup is
+// listed. key is that of its folder if what comes is to be encrypted.
+func (a *Arrival) known(ctx context.Context, name, id, base string) (there bool, key *agefile.Key, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, twice := a.arrived[name]; twice {
-		return false, false, a.strange(name, "comes twice")
+		return false, nil, a.strange(name, "comes twice")
 	}
 	a.arrived[name] = arrived{}
 	if a.there[id] == nil {
 		sizes, err := a.to.sizesIn(ctx, id)
 		if err != nil {
-			return false, false, err
+			return false, nil, err
 		}
 		a.there[id] = sizes
 	}
-	_, listed = a.there[id][labelBase]
+	if a.encrypts() {
+		if len(a.there[id]) > 0 { // nobody can add to what another key opens
+			return true, nil, nil
+		}
+		key, err = a.key(ctx, id)
+		return false, key, err
+	}
+	_, listed := a.there[id][labelBase]
 	_, there = a.there[id][base]
-	return listed, there, nil
+	return listed || there, nil, nil
+}
+
+// encrypts reports whether what comes is encrypted on its way.
+func (a *Arrival) encrypts() bool { return a.to.Encrypted() && !a.from.Encrypted() }
+
+// key returns the key of the objects in a folder, which it makes and stores, sealed, before the
+// first of them.
+func (a *Arrival) key(ctx context.Context, id string) (*agefile.Key, error) {
+	if key := a.keys[id]; key != nil {
+		return key, nil
+	}
+	to, err := a.to.recipients()
+	if err != nil {
+		return nil, err
+	}
+	key, err := agefile.NewKey(to)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := key.Seal(to)
+	if err == nil {
+		err = a.to.CheckLock()
+	}
+	if err != nil {
+		return nil, err
+	}
+	name := Folder(id) + "/" + keyBase
+	if _, came := a.arrived[name]; came {
+		return nil, a.strange(name, "is the key of what is not encrypted")
+	}
+	a.arrived[name] = arrived{written: true} // or half
+	if err := store.PutBytes(ctx, a.to.st, name, sealed); err != nil {
+		return nil, err
+	}
+	a.keys[id] = key
+	return key, nil
+}
+
+// encrypt writes an object encrypted, and notes what came and what was written.
+func (a *Arrival) encrypt(ctx context.Context, name string, key *agefile.Key, content io.Reader, o *arrived) error {
+	return a.to.st.Put(ctx, name, func(w io.Writer) error {
+		out := &hashingWriter{w: w, hash: blake3.New(), may: a.to.CheckLock}
+		_, err := key.Encrypt(out, func(w io.Writer) error { return a.pass(w, content, o) })
+		o.sealed = Object{Size: out.size, BLAKE3: hex.EncodeToString(out.hash.Sum(nil))}
+		return err
+	})
 }
 
 // pass passes an object on, and notes what came.
@@ -199,7 +261,7 @@ func (a *Arrival) keep(ctx context.Context, name string, limit int64, content io
 	}
 	a.to, err = a.open(ctx, a.from)
 	if err == nil {
-		err = a.to.wantEncryptedStream(a.from)
+		err = a.to.WouldTake(a.from)
 	}
 	return err
 }
@@ -228,7 +290,7 @@ func (a *Arrival) Drop(ctx context.Context, name string) error {
 // ErrNoBackup is returned by Commit if no label came.
 var ErrNoBackup = fault.New(fault.Failed, "there is no backup in it")
 
-// Commit makes backups of what came, in the order in which their labels came, when all has
+// Commit makes backups of what came, none before the one that it needs, when all has
 // come: first each object is compared with what the labels say of it. A backup that this
 // repository has already stays as it is. After an error those that are in the result are
 // listed. The caller then calls Discard.
@@ -243,38 +305,59 @@ func (a *Arrival) Commit(ctx context.Context) ([]Imported, error) {
 		return nil, err
 	}
 	from.UseIdentities(a.to.identities)
-	for _, id := range a.ids {
-		if err := a.check(ctx, from, id); err != nil {
-			return nil, fmt.Errorf("%s: %w", a.kept, err)
-		}
+	ids, err := a.check(ctx, from)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", a.kept, err)
 	}
 	var done []Imported
-	for _, id := range a.ids {
+	for _, id := range ids {
 		if _, listed := a.there[id][labelBase]; !listed {
 			a.begun = id
 		}
-		one, err := a.to.importBackup(ctx, id, &importing{from: from, to: a.to, arrived: a.arrived})
+		x := &importing{from: from, to: a.to, arrived: a.arrived, arrivedKeys: a.keys}
+		one, err := a.to.importBackup(ctx, id, x)
 		if err != nil {
 			return done, fmt.Errorf("receive %s in %s: %w", id, a.to, err)
 		}
-		l, err := from.Label(ctx, id)
-		if err != nil {
-			return done, err
-		}
-		a.labels, a.begun = append(a.labels, l), ""
+		a.labels, a.begun = append(a.labels, x.stored), ""
 		done = append(done, one)
 	}
 	return done, nil
 }
 
-// check compares what came of a backup with its label.
-func (a *Arrival) check(ctx context.Context, from *Repository, id string) error {
-	l, err := from.Label(ctx, id)
-	if err != nil {
-		return err
+// check compares what came with the labels, and returns the ids of the backups, none before the
+// one that it needs. The labels may have come in any order.
+func (a *Arrival) check(ctx context.Context, from *Repository) (ids []string, err error) {
+	labels := map[string]*Label{}
+	for _, id := range a.ids {
+		if labels[id], err = from.Label(ctx, id); err != nil {
+			return nil, err
+		}
+		if err := a.whole(labels[id]); err != nil {
+			return nil, err
+		}
+	}
+	var add func(id string)
+	add = func(id string) {
+		l := labels[id]
+		if delete(labels, id); l != nil {
+			add(l.Parent)
+			ids = append(ids, id)
+		}
+	}
+	for _, id := range slices.Sorted(slices.Values(a.ids)) {
+		add(id)
+	}
+	return ids, nil
+}
+
+// whole compares what came of a backup with its label.
+func (a *Arrival) whole(l *Label) error {
+	if (len(l.Keys) > 0) != a.from.Encrypted() {
+		return a.strange(labelName(l.ID), "says of encryption what "+configName+" does not")
 	}
 	for i := range l.Objects {
-		name := objectName(id, l.Objects[i].Name)
+		name := objectName(l.ID, l.Objects[i].Name)
 		came := a.arrived[name]
 		if err := came.want(name, &l.Objects[i]); err != nil {
 			return err

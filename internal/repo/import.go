@@ -82,23 +82,23 @@ func (r *Repository) importBackup(ctx context.Context, id string, x *importing) 
 		return done, err
 	}
 	done.Objects, done.Bytes = len(label.Objects), label.stored()
+	x.label, x.stored = label, label
 	if done.Present, err = r.holds(ctx, label); err != nil || done.Present {
 		return done, err
 	}
-	parent, err := r.wantParent(ctx, label)
+	parent, err := r.wantParent(ctx, from, label)
 	if err = errors.Join(err, r.wantEncrypted(label)); err != nil {
 		return done, err
 	}
-	x.label = label
 	switch {
-	case !r.encrypts(label):
-		err = x.asItIs(ctx)
-	case x.arrived != nil || r.presumed != nil: // a new label could not name what is elsewhere
-		return done, errNotEncrypted()
-	default:
+	case r.encrypts(label):
 		label, text, err = x.encrypted(ctx, parent)
+	case parent != nil && parent.Hash != label.ParentBLAKE3:
+		label, text, err = x.onAnotherCopy(ctx, parent)
+	default:
+		err = x.asItIs(ctx)
 	}
-	done.Written = x.written.Load()
+	x.stored, done.Written = label, x.written.Load()
 	if err == nil {
 		err = r.compare(ctx, label)
 	}
@@ -130,15 +130,22 @@ func (x *importing) asItIs(ctx context.Context) (err error) {
 	})
 }
 
-// Errors about copies of what is encrypted.
-var (
-	// ErrWouldExpose is returned by Import for an encrypted backup if this repository names
-	// no recipients.
-	ErrWouldExpose = fault.New(fault.Config, "it is encrypted, and the repository to copy it to names no recipients")
-	// ErrNotEncrypted is returned for one that is not and goes or comes through a pipe, if this
-	// repository names some.
-	ErrNotEncrypted = fault.New(fault.Config, "it is not encrypted, and all is that is in the repository to copy it to")
-)
+// onAnotherCopy copies an increment that was encrypted on its way, whose parent is here as another
+// encrypted copy of the same original. It returns a label that names that one, and its text.
+func (x *importing) onAnotherCopy(ctx context.Context, parent *Label) (*Label, []byte, error) {
+	if err := x.asItIs(ctx); err != nil {
+		return nil, nil, err
+	}
+	label := *x.label
+	label.ParentBLAKE3 = parent.Hash
+	text, err := label.encode()
+	return &label, text, err
+}
+
+// ErrWouldExpose is returned by Import for an encrypted backup if this repository names no
+// recipients.
+var ErrWouldExpose = fault.New(fault.Config,
+	"it is encrypted, and the repository to copy it to names no recipients")
 
 // wantEncrypted returns an error for an encrypted backup if this repository is not encrypted.
 func (r *Repository) wantEncrypted(l *Label) error {
@@ -159,21 +166,6 @@ func (r *Repository) WouldTake(from *Repository) error {
 		l.Keys = []LabelKey{{}}
 	}
 	return r.wantEncrypted(l)
-}
-
-// wantEncryptedStream is WouldTake for backups that come through a pipe: these are written as
-// they come.
-func (r *Repository) wantEncryptedStream(from *Repository) error {
-	if r.Encrypted() && !from.Encrypted() {
-		return errNotEncrypted()
-	}
-	return r.WouldTake(from)
-}
-
-// errNotEncrypted is ErrNotEncrypted with its advice.
-func errNotEncrypted() error {
-	return hint.Wrap(ErrNotEncrypted,
-		`receive it in a repository that is not encrypted, and copy it from there with "mbk copy", which encrypts it`)
 }
 
 // Presume makes Import take a backup of another repository for one of this one, as a parent.
@@ -218,25 +210,34 @@ func (r *Repository) holds(ctx context.Context, l *Label) (bool, error) {
 		return false, nil
 	case err != nil && !lost(err):
 		return false, err
-	case err != nil || !own.isCopyOf(l.Hash):
+	case err != nil || !own.sameAs(l):
 		return false, &OtherBackupError{ID: l.ID, Object: labelName(l.ID), Where: r.String()}
 	}
 	return true, nil
 }
 
-// isCopyOf reports whether a backup is the one of which the label has that hash, or an
-// encrypted copy of it.
-func (l *Label) isCopyOf(hash string) bool { return l.Hash == hash || l.CopiedFrom == hash }
+// sameAs reports whether two labels are of one backup, or of encrypted copies of it.
+func (l *Label) sameAs(other *Label) bool {
+	return l.Hash == other.Hash || l.CopiedFrom == other.Hash ||
+		other.CopiedFrom != "" && (other.CopiedFrom == l.CopiedFrom || other.CopiedFrom == l.Hash)
+}
 
 // wantParent returns the label of the parent of a backup, nil if there is none. It is an error
-// if it is not in the repository.
-func (r *Repository) wantParent(ctx context.Context, l *Label) (*Label, error) {
+// if it is not in the repository. The parent of a backup that is encrypted on its way, or was,
+// may be another encrypted copy.
+func (r *Repository) wantParent(ctx context.Context, from *Repository, l *Label) (*Label, error) {
 	if l.Parent == "" || r.presumed[l.Parent] == l.ParentBLAKE3 {
 		return nil, nil
 	}
 	parent, err := r.Label(ctx, l.Parent)
-	if err == nil && parent.Hash != l.ParentBLAKE3 && !(r.encrypts(l) && parent.isCopyOf(l.ParentBLAKE3)) {
-		err = &OtherBackupError{ID: l.Parent, Object: labelName(l.Parent), Where: r.String()}
+	if err == nil && parent.Hash != l.ParentBLAKE3 {
+		named := &Label{Hash: l.ParentBLAKE3}
+		if its, err := from.Label(ctx, l.Parent); err == nil && its.Hash == l.ParentBLAKE3 {
+			named = its // which may say of what it is a copy
+		}
+		if !r.encrypts(l) && l.CopiedFrom == "" || !parent.sameAs(named) {
+			err = &OtherBackupError{ID: l.Parent, Object: labelName(l.Parent), Where: r.String()}
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the parent of %s: %w", l.ID, err)
@@ -245,8 +246,8 @@ func (r *Repository) wantParent(ctx context.Context, l *Label) (*Label, error) {
 }
 
 // importRecord copies what the history of the other repository says of a backup, unless there
-// is a record already. What is encrypted to the same recipients is copied as it is; else as far
-// as it can be read. label is that of the copy.
+// is a record already. What is encrypted to the same recipients is copied as it is, unless the
+// label is not; else as far as it can be read. label is that of the copy.
 func (r *Repository) importRecord(ctx context.Context, from *Repository, label *Label) error {
 	id := label.ID
 	switch own, err := r.attempt(ctx, id); {
@@ -265,7 +266,8 @@ func (r *Repository) importRecord(ctx context.Context, from *Repository, label *
 	switch {
 	case err != nil:
 		return err
-	case !from.Encrypted() || !sameTexts(from.config.Recipients, r.config.Recipients):
+	case !from.Encrypted() || !sameTexts(from.config.Recipients, r.config.Recipients) ||
+		label.CopiedFrom != "" && a.Label != label.Hash:
 		if label.CopiedFrom != "" {
 			a.Label = label.Hash
 		}
@@ -306,10 +308,13 @@ func (r *Repository) addHistoryKeys(ctx context.Context, keys []HistoryKey) erro
 type importing struct {
 	from, to *Repository
 	label    *Label
+	stored   *Label           // that of the copy, which is another one if it was encrypted on its way
 	sizes    map[string]int64 // of the objects that are there
 	onBytes  func(int64)
-	arrived  map[string]arrived // objects that came as a stream, by their names in a repository; nil: from has all
 	written  atomic.Int64
+
+	arrived     map[string]arrived      // objects that came as a stream, by their names in a repository; nil: from has all
+	arrivedKeys map[string]*agefile.Key // of those that were encrypted as they came, by folder
 }
 
 // keys copies the keys of an encrypted backup. If the repositories have different recipients

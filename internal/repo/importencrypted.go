@@ -16,11 +16,31 @@ import (
 	"mbk/internal/repo/store"
 )
 
-// encrypted copies all objects of a backup that is not encrypted but the label, encrypted to a
-// new key, and returns the label of the copy and its text. What an import that was killed has
-// left is removed first: its key was in memory only. parent is the label of the parent's copy,
-// nil if there is none.
+// encrypted copies all objects of a backup that is not encrypted but the label, encrypted, and
+// returns the label of the copy and its text. parent is the label of the parent's copy, nil if
+// there is none.
 func (x *importing) encrypted(ctx context.Context, parent *Label) (*Label, []byte, error) {
+	label := *x.label
+	label.CopiedFrom = x.label.Hash
+	if parent != nil {
+		label.ParentBLAKE3 = parent.Hash
+	}
+	encrypt := x.encryptedObjects
+	if x.arrived != nil {
+		encrypt = x.encryptedArrived
+	}
+	var err error
+	if label.Objects, label.Keys, err = encrypt(ctx); err != nil {
+		return nil, nil, err
+	}
+	text, err := label.encode()
+	return &label, text, err
+}
+
+// encryptedObjects copies all objects of a backup, encrypted to a new key, and returns what the
+// label says of the copies. What an import that was killed has left is removed first: its key
+// was in memory only.
+func (x *importing) encryptedObjects(ctx context.Context) ([]Object, []LabelKey, error) {
 	to, err := x.to.recipients()
 	if err != nil {
 		return nil, nil, err
@@ -29,23 +49,54 @@ func (x *importing) encrypted(ctx context.Context, parent *Label) (*Label, []byt
 	if err != nil {
 		return nil, nil, err
 	}
-	label := *x.label
-	label.CopiedFrom, label.Objects = x.label.Hash, make([]Object, len(x.label.Objects))
-	if label.Keys, err = x.newKeys(ctx, key, to); err != nil {
-		return nil, nil, err
-	}
-	if parent != nil {
-		label.ParentBLAKE3 = parent.Hash
-	}
-	err = each(ctx, len(label.Objects), func(ctx context.Context, i int) (err error) {
-		label.Objects[i], err = x.encryptedObject(ctx, &x.label.Objects[i], key)
-		return err
-	})
+	keys, err := x.newKeys(ctx, key, to)
 	if err != nil {
 		return nil, nil, err
 	}
-	text, err := label.encode()
-	return &label, text, err
+	objects := make([]Object, len(x.label.Objects))
+	err = each(ctx, len(objects), func(ctx context.Context, i int) (err error) {
+		objects[i], err = x.encryptedObject(ctx, &x.label.Objects[i], key)
+		return err
+	})
+	return objects, keys, err
+}
+
+// encryptedArrived returns what the label says of the objects of a backup that were encrypted as
+// they came.
+func (x *importing) encryptedArrived(context.Context) (objects []Object, keys []LabelKey, err error) {
+	for i := range x.label.Objects {
+		o := x.label.Objects[i]
+		name := objectName(x.label.ID, o.Name)
+		came := x.arrived[name]
+		if err := came.want(name, &o); err != nil {
+			return nil, nil, err
+		}
+		owner, base := o.of(x.label.ID)
+		key := x.arrivedKeys[owner]
+		if !came.written || key == nil {
+			return nil, nil, &OtherBackupError{ID: x.label.ID, Object: name, Where: x.to.String()}
+		}
+		x.written.Add(came.size)
+		if base != lineageBase {
+			o.Size, o.BLAKE3 = came.sealed.Size, came.sealed.BLAKE3
+		}
+		objects, keys = append(objects, o), addKey(keys, x.label.ID, owner, key)
+	}
+	return objects, keys, nil
+}
+
+// addKey adds the key of the objects in the folder of owner to those of the backup id, which stay
+// in the order of their names.
+func addKey(keys []LabelKey, id, owner string, key *agefile.Key) []LabelKey {
+	name := keyBase
+	if owner != id {
+		name = owner + "/" + keyBase
+	}
+	i, there := slices.BinarySearchFunc(keys, name, func(k LabelKey, name string) int { return cmp.Compare(k.Name, name) })
+	if there {
+		return keys
+	}
+	return slices.Insert(keys, i, LabelKey{name, hashOf([]byte(key.Public()))})
 }
 
 // newKeys stores a key, sealed, in each folder in which the backup has objects, and returns
@@ -58,11 +109,8 @@ func (x *importing) newKeys(ctx context.Context, key *agefile.Key, to *agefile.R
 	var keys []LabelKey
 	for i := range x.label.Objects {
 		owner, _ := x.label.Objects[i].of(x.label.ID)
-		name := keyBase
-		if owner != x.label.ID {
-			name = owner + "/" + keyBase
-		}
-		if slices.ContainsFunc(keys, func(k LabelKey) bool { return k.Name == name }) {
+		known := len(keys)
+		if keys = addKey(keys, x.label.ID, owner, key); len(keys) == known {
 			continue
 		}
 		if err := x.makeRoom(ctx, owner); err != nil {
@@ -71,9 +119,7 @@ func (x *importing) newKeys(ctx context.Context, key *agefile.Key, to *agefile.R
 		if err := store.PutBytes(ctx, x.to.st, Folder(owner)+"/"+keyBase, sealed); err != nil {
 			return nil, err
 		}
-		keys = append(keys, LabelKey{name, hashOf([]byte(key.Public()))})
 	}
-	slices.SortFunc(keys, func(a, b LabelKey) int { return cmp.Compare(a.Name, b.Name) })
 	return keys, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"mbk/internal/fault"
 	"mbk/internal/hint"
 	"mbk/internal/repo"
+	"mbk/internal/repo/agefile"
 	"mbk/internal/repo/store/memory"
 	"mbk/internal/repo/store/stream"
 	"mbk/internal/ui/meter"
@@ -21,9 +22,12 @@ type SendOptions struct {
 	From  *repo.Repository
 	ID    string // of a backup, or repo.Latest; the backups that it needs are sent before it
 	Since string // id of one of these, which the other end has, and those that it needs; "": none
-	Out   io.Writer
-	Name  string // of Out, for messages
-	Tool  string // "mbk 0.1.0"
+	// Recipients are those to whom what is sent is encrypted, nil: those of From. If From is
+	// encrypted to others, this takes an identity.
+	Recipients *agefile.Recipients
+	Out        io.Writer
+	Name       string // of Out, for messages
+	Tool       string // "mbk 0.1.0"
 
 	OnProgress func(meter.Progress)
 }
@@ -39,6 +43,9 @@ func Send(ctx context.Context, o SendOptions) (*Result, error) {
 	}
 	st := NewStream(o.Out, o.Name)
 	to := repo.FreshCopyOf(st, o.Tool, o.From)
+	if o.Recipients != nil {
+		to = repo.Fresh(st, o.Tool, o.Recipients)
+	}
 	to.OnWarning(func(string) {})
 	if o.Since != "" {
 		if o.Since, err = o.From.Resolve(ctx, o.Since); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -349,7 +350,6 @@ func TestEncryptedStream(t *testing.T) {
 			t.Error("the recipients of the copy are not those of its repository")
 		}
 	})
-	plain := sent(t, func() *repo.Repository { _, r := source(t); return r }(), full, "")
 	for name, tt := range map[string]struct {
 		stream []byte
 		to     func() place
@@ -362,8 +362,6 @@ func TestEncryptedStream(t *testing.T) {
 			repotest.Chains(t, st)
 			return st
 		}, func(err error) bool { return errors.Is(err, repo.ErrWouldExpose) }},
-		"what is not encrypted to one that is": {plain, func() place { p, _ := encrypted(t, "target", bob); return p },
-			func(err error) bool { return errors.Is(err, repo.ErrNotEncrypted) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			to := tt.to()
@@ -374,4 +372,289 @@ func TestEncryptedStream(t *testing.T) {
 			wantNoPacks(t, to)
 		})
 	}
+}
+
+// swept makes an encrypted repository, or what is left of a broken run, ready for a stream, as
+// "mbk receive" does.
+func swept(t *testing.T, st store.Store) {
+	t.Helper()
+	r, err := repo.Open(t.Context(), st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release, err := r.Lock(t.Context())
+	if err == nil {
+		_, err = r.Sweep(t.Context(), repo.SweepOptions{})
+	}
+	if err := errors.Join(err, release()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A stream that is not encrypted is encrypted on arrival in a repository that is, as a copy is:
+// with the chain, again, and without what is there.
+func TestEncryptedOnArrival(t *testing.T) {
+	alice := newPerson(t)
+	_, from := source(t)
+	to, _ := encrypted(t, "target", alice)
+	for _, tt := range []struct {
+		id, since string
+		want      []string
+	}{
+		{full, "", []string{full}}, {two, full, []string{one, two}}, {two, "", nil}, {other, "", []string{other}},
+	} {
+		r, err := receiving(t.Context(), to, bytes.NewReader(sent(t, from, tt.id, tt.since)), nil)
+		if err != nil || !slices.Equal(r.ids(), tt.want) || (r.BytesWritten == 0) != (tt.want == nil) {
+			t.Fatalf("%s since %q: received %v, %d bytes (%v)", tt.id, tt.since, r.ids(), r.BytesWritten, err)
+		}
+	}
+	if has := repotest.WantListedWhole(t, to); !slices.Equal(has, []string{full, one, two, other}) {
+		t.Errorf("the target has %v", has)
+	}
+	wantSealed(t, to)
+	wantSameManifests(t, from, to, alice, full, one, two, other)
+	opened, err := repo.Open(t.Context(), to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("is what a copy would be", func(t *testing.T) {
+		_, err := copying(t.Context(), to, Options{From: from, All: true})
+		if err != nil {
+			t.Error(err)
+		}
+		l, err := opened.Label(t.Context(), two)
+		original, err2 := from.Label(t.Context(), two)
+		if err := errors.Join(err, err2); err != nil || l.CopiedFrom != original.Hash {
+			t.Errorf("the label says that it is a copy of %q (%v)", l.CopiedFrom, err)
+		}
+	})
+	t.Run("the record tells as much, to whoever has an identity", func(t *testing.T) {
+		opened.UseIdentities(alice.identities)
+		h, err := opened.Attempts(t.Context())
+		if err != nil || len(h) != 4 {
+			t.Fatalf("%d records (%v)", len(h), err)
+		}
+		if l, err := opened.Label(t.Context(), h[0].ID); err != nil || h[0].Label != l.Hash {
+			t.Errorf("the record of %s names the label %q (%v)", h[0].ID, h[0].Label, err)
+		}
+	})
+}
+
+// wantSealed checks that all objects of backups but the clear ones are age files.
+func wantSealed(t *testing.T, st store.Store) {
+	t.Helper()
+	list, err := st.List(t.Context(), "backups/")
+	if err != nil || len(list) == 0 {
+		t.Fatalf("%d objects (%v)", len(list), err)
+	}
+	for _, o := range list {
+		b, err := store.ReadAll(t.Context(), st, o.Name, 1<<20)
+		isAge := strings.HasPrefix(string(b), "age-encryption.org/")
+		clear := strings.HasSuffix(o.Name, "/label.json") || strings.HasSuffix(o.Name, "/lineage.bin.zst")
+		if err != nil || isAge == clear {
+			t.Errorf("%s is an age file: %t, %v", o.Name, isAge, err)
+		}
+	}
+}
+
+// wantSameManifests compares what an encrypted copy has, read by somebody, with the originals.
+// Nobody else can read it.
+func wantSameManifests(t *testing.T, from *repo.Repository, to store.Store, by person, ids ...string) {
+	t.Helper()
+	opened, err := repo.Open(t.Context(), to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened.UseIdentities(by.identities)
+	for _, id := range ids {
+		original, err := from.Manifest(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		copied, err := opened.Manifest(t.Context(), id)
+		if err != nil || !reflect.DeepEqual(original, copied) || reads(t, to, id, newPerson(t)) {
+			t.Errorf("the manifest of %s: %v\n%+v, want\n%+v", id, err, copied, original)
+		}
+		if _, err := opened.Chain(t.Context(), id); err != nil {
+			t.Errorf("the chain of %s: %v", id, err)
+		}
+	}
+}
+
+// What is sent may be encrypted on its way, to recipients of its own.
+func TestSentToRecipients(t *testing.T) {
+	alice, bob := newPerson(t), newPerson(t)
+	_, plain := source(t)
+	to := func(who person) *agefile.Recipients {
+		r, err := agefile.NewRecipients([]string{who.recipient})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	send := func(from *repo.Repository, since string, who person) ([]byte, error) {
+		var out bytes.Buffer
+		_, err := Send(t.Context(), SendOptions{From: from, ID: two, Since: since, Recipients: to(who), Out: &out,
+			Name: "a pipe", Tool: "mbk test"})
+		return out.Bytes(), err
+	}
+	b, err := send(plain, "", alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := place{storetest.NewMem(), "target"}
+	for range 2 {
+		if _, err := receiving(t.Context(), st, bytes.NewReader(b), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantSealed(t, st)
+	wantSameManifests(t, plain, st, alice, full, one, two)
+	// Another time it is another copy: with the rest of a chain too, or as a whole.
+	rest, err1 := send(plain, one, alice)
+	again, err2 := send(plain, "", alice)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	second := place{storetest.NewMem(), "second"}
+	var first bytes.Buffer
+	_, err = Send(t.Context(), SendOptions{From: plain, ID: one, Recipients: to(alice), Out: &first, Name: "a pipe",
+		Tool: "mbk test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, b := range [][]byte{first.Bytes(), rest, again} {
+		r, err := receiving(t.Context(), second, bytes.NewReader(b), nil)
+		if err != nil || len(r.ids()) != 2-i {
+			t.Errorf("stream %d: received %v (%v)", i, r.ids(), err)
+		}
+	}
+	wantSameManifests(t, plain, second, alice, full, one, two)
+	opened, err := repo.Open(t.Context(), second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := copying(t.Context(), st, Options{From: opened, All: true}); err != nil || len(r.ids()) > 0 {
+		t.Errorf("copied %v between two copies (%v)", r.ids(), err)
+	}
+
+	// What is encrypted to alice, for bob.
+	sealed, err := repo.Open(t.Context(), st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := send(sealed, "", bob); !repo.Concealed(err) {
+		t.Errorf("without an identity: %v", err)
+	}
+	sealed.UseIdentities(alice.identities)
+	whole, err1 := send(sealed, "", bob)
+	rest, err2 = send(sealed, one, bob)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range [][]byte{whole, rest} {
+		further := place{storetest.NewMem(), "further"}
+		_, err := receiving(t.Context(), further, bytes.NewReader(b), nil)
+		if (err == nil) != (len(b) == len(whole)) {
+			t.Errorf("%d bytes: %v", len(b), err)
+		}
+		if err == nil && (!reads(t, further, two, bob) || reads(t, further, two, alice)) {
+			t.Error("the recipients are not those of the stream")
+		}
+	}
+}
+
+// With each operation of the encrypted target failing in turn.
+func TestEncryptedOnArrivalFailsAtEveryPoint(t *testing.T) {
+	alice := newPerson(t)
+	_, from := source(t)
+	whole := sent(t, from, full, "")
+	run := func(ctx context.Context, st store.Store) error {
+		_, err := receiving(ctx, st, bytes.NewReader(whole), nil)
+		return err
+	}
+	repotest.FailAtEvery(t, func(t *testing.T) store.Store { st, _ := encrypted(t, "target", alice); return st }, run,
+		func(t *testing.T, st store.Store) {
+			swept(t, st)
+			if err := run(t.Context(), st); err != nil {
+				t.Fatalf("the run after it: %v", err)
+			}
+			if has := repotest.WantListedWhole(t, st); !slices.Equal(has, []string{full}) || !reads(t, st, full, alice) {
+				t.Errorf("after another run the target has %v", has)
+			}
+		})
+}
+
+// A stream that breaks off, or is not what it says of itself, leaves nothing in an encrypted
+// repository.
+func TestBrokenOnArrival(t *testing.T) {
+	alice := newPerson(t)
+	_, from := source(t)
+	whole := sent(t, from, other, "")
+	try := func(name string, b []byte) {
+		to, _ := encrypted(t, "target", alice)
+		_, err := receiving(t.Context(), to, bytes.NewReader(b), nil)
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		wantNoPacks(t, to)
+	}
+	for n := 0; n < len(whole); n += 1 + len(whole)/30 {
+		try("cut", whole[:n])
+		flipped := bytes.Clone(whole)
+		flipped[n] ^= 1
+		try("flipped", flipped)
+	}
+	folder := "backups/" + other + "/"
+	for name, change := range map[string]func(name string, b []byte) (string, []byte){
+		"a key": func(name string, b []byte) (string, []byte) {
+			if name == "history/"+other+".json" {
+				return folder + "key.age", []byte("age-encryption.org/v1")
+			}
+			return name, b
+		},
+		"another byte in a pack": func(name string, b []byte) (string, []byte) {
+			if name == folder+"redo.pack" {
+				b = append(b[:9:9], b[8:]...)
+			}
+			return name, b
+		},
+		"no lineage": func(name string, b []byte) (string, []byte) {
+			if name == folder+"lineage.bin.zst" {
+				name = ""
+			}
+			return name, b
+		},
+	} {
+		try(name, rewritten(t, whole, change))
+	}
+	t.Run("a label that says that it is encrypted", func(t *testing.T) {
+		_, r := encrypted(t, "source", alice)
+		release, err := r.Lock(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(repotest.BackUp(t.Context(), r, full, ""), release()); err != nil {
+			t.Fatal(err)
+		}
+		plainConfig := firstObject(t, whole)
+		try("mixed", rewritten(t, sent(t, r, full, ""), func(name string, b []byte) (string, []byte) {
+			if name == "mbk-repository.json" {
+				b = plainConfig
+			}
+			return name, b
+		}))
+	})
+}
+
+// firstObject returns the mbk-repository.json of a stream.
+func firstObject(t *testing.T, b []byte) (config []byte) {
+	t.Helper()
+	rewritten(t, b, func(name string, b []byte) (string, []byte) {
+		if name == "mbk-repository.json" {
+			config = b
+		}
+		return name, b
+	})
+	return config
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -489,36 +488,8 @@ func TestEncryptedOnTheWay(t *testing.T) {
 	if has := repotest.WantListedWhole(t, to); !slices.Equal(has, []string{full, one, two}) {
 		t.Errorf("the target has %v", has)
 	}
-	list, err := to.List(t.Context(), "backups/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, o := range list {
-		b, err := store.ReadAll(t.Context(), to, o.Name, 1<<20)
-		isAge := strings.HasPrefix(string(b), "age-encryption.org/")
-		clear := strings.HasSuffix(o.Name, "/label.json") || strings.HasSuffix(o.Name, "/lineage.bin.zst")
-		if err != nil || isAge == clear {
-			t.Errorf("%s is an age file: %t, %v", o.Name, isAge, err)
-		}
-	}
-	for _, id := range []string{full, one, two} {
-		original, err := r.Manifest(t.Context(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		opened, err := repo.Open(t.Context(), to)
-		if err != nil {
-			t.Fatal(err)
-		}
-		opened.UseIdentities(alice.identities)
-		copied, err := opened.Manifest(t.Context(), id)
-		if err != nil || !reflect.DeepEqual(original, copied) || reads(t, to, id, newPerson(t)) {
-			t.Errorf("the manifest of %s: %v\n%+v, want\n%+v", id, err, copied, original)
-		}
-		if _, err := opened.Chain(t.Context(), id); err != nil {
-			t.Errorf("the chain of %s: %v", id, err)
-		}
-	}
+	wantSealed(t, to)
+	wantSameManifests(t, r, to, alice, full, one, two)
 	opened, err := repo.Open(t.Context(), to)
 	if err != nil {
 		t.Fatal(err)
