@@ -79,7 +79,7 @@ func TestCopyAfterBackup(t *testing.T) {
 		t.Errorf("the metrics, %v, are\n%s", err, text)
 	}
 	for args, want := range map[string]string{
-		"history latest": "copied off: FAILED: ", "report latest": "COPIES - off: FAILED: ",
+		"history latest": "COPIES - off: FAILED: ", "report latest": "COPIES - off: FAILED: ",
 		"show latest": "copied off FAILED: ",
 	} {
 		o := must(t, append(strings.Fields(args), "--repo", main)...)

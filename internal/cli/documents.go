@@ -58,7 +58,6 @@ func Documents() []Document {
 		{"show", showDocument{}},
 		{"repo", repoDocument{}},
 		{"history", historyDocument{}},
-		{"history", attemptDocument{}}, // of one attempt
 		{"report", reportDocument{}},
 		{"verify", verify.Report{}},
 		{"restore", restore.Result{}},

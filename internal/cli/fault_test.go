@@ -328,7 +328,7 @@ func TestFullDisk(t *testing.T) {
 	before := tree(t, backups)
 	mbk(t, backupArgs(srv, repository)...).wantRefusal(t, 2, "make room (mbk expire)", "space: ", "free in "+repository)
 	wantUnchanged(t, before, backups)
-	if last := must(t, "history", "latest", "--repo", repository).stdout; !strings.Contains(last,
+	if last := oneLine(must(t, "history", "latest", "--repo", repository).stdout); !strings.Contains(last,
 		"make room (mbk expire)") {
 		t.Errorf("the history says:\n%s", last)
 	}

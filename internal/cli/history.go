@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -9,7 +8,6 @@ import (
 
 	"mbk/internal/cli/options"
 	"mbk/internal/hint"
-	"mbk/internal/job/report"
 	"mbk/internal/repo"
 	"mbk/internal/ui"
 )
@@ -39,7 +37,7 @@ func (o *historyOptions) bind(s *options.Set, u *ui.UI) {
 func historyCommand(p *program) *command {
 	var o historyOptions
 	return &command{
-		name: "history", summary: "list all attempts, failed ones too, or show one",
+		name: "history", summary: "list all attempts, failed ones too, or report one",
 		usage:     "mbk history [ID|latest] --repo REPO [OPTIONS]",
 		examples:  "mbk history --repo /backup/db1 --failed --since 7d\nmbk history latest --repo /backup/db1",
 		arguments: "[ID|latest]", args: &o.ids, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
@@ -138,7 +136,7 @@ func printHistory(u *ui.UI, d historyDocument) error {
 	return u.Rows(lines)
 }
 
-// runHistoryOf prints one attempt.
+// runHistoryOf prints one attempt, as report does.
 func runHistoryOf(ctx context.Context, o *historyOptions, u *ui.UI) error {
 	for _, name := range []string{"failed", "last", "since"} {
 		if o.set.IsSet(name) {
@@ -152,78 +150,5 @@ func runHistoryOf(ctx context.Context, o *historyOptions, u *ui.UI) error {
 	if err != nil {
 		return err
 	}
-	d, err := attemptOf(ctx, r, o.ids[0])
-	if err != nil {
-		return err
-	}
-	return u.Result(d, func() error { return printAttempt(u, d) })
-}
-
-// printAttempt prints the record of an attempt as text.
-func printAttempt(u *ui.UI, d attemptDocument) error {
-	a := &d.Attempt
-	outcome := a.Outcome
-	if outcome == repo.OutcomeOK && !d.Kept {
-		outcome = "ok; the backup has been removed since"
-	}
-	lines := []string{"attempt\t" + a.ID, "outcome\t" + outcome, "started\t" + a.Started.Local().Format(time.DateTime)}
-	if a.Finished.IsZero() {
-		lines = append(lines, "ended\tnot known")
-	} else {
-		ended := a.Finished.Local().Format(time.DateTime)
-		lines = append(lines, fmt.Sprintf("ended\t%s, after %s", ended, ui.Span(report.Duration(a))))
-	}
-	if a.Error != "" {
-		lines = append(lines, "error\t"+ui.OneLine(a.Error))
-	}
-	if a.Encrypted {
-		lines = append(lines, "encrypted\tthe rest can be read with an identity")
-	}
-	for _, h := range a.Hints {
-		lines = append(lines, "hint\t"+ui.OneLine(h))
-	}
-	for _, row := range report.Place(a) {
-		lines = append(lines, row.Label+"\t"+ui.OneLine(row.Text))
-	}
-	if a.Label != "" {
-		lines = append(lines, "label\t"+a.Label)
-	}
-	if a.ServerVersion != "" {
-		lines = append(lines, fmt.Sprintf("server\tMariaDB %s at %s, %s", a.ServerVersion, a.Hostname, a.Datadir))
-	}
-	if a.BytesRead > 0 {
-		read, stored := ui.Size(a.BytesRead), ui.Size(a.BytesStored)
-		lines = append(lines, fmt.Sprintf("size\t%s read, %s stored (%s)", read, stored, a.Codec))
-	}
-	lines = append(lines, "locked\t"+ui.Milliseconds(a.LockMS)+" (BLOCK_DDL to END)")
-	for _, w := range a.Warnings {
-		lines = append(lines, "warning\t"+ui.OneLine(w))
-	}
-	for _, h := range a.Hooks {
-		lines = append(lines, fmt.Sprintf("hook\t%s, %s: %s", h.When, h.Program, ui.OneLine(cmp.Or(h.Error, "ok"))))
-	}
-	for _, c := range a.Copies {
-		lines = append(lines, fmt.Sprintf("copied\t%s: %s", c.To, report.CopyText(c)))
-	}
-	for _, n := range a.Notifications {
-		lines = append(lines, fmt.Sprintf("notified\t%s, %s: %s", n.Channel, n.To, ui.OneLine(cmp.Or(n.Error, "ok"))))
-	}
-	if err := u.Rows(lines); err != nil {
-		return err
-	}
-	if err := printSteps(u, a.Steps); err != nil {
-		return err
-	}
-	if err := printStages(u, a.Stages); err != nil {
-		return err
-	}
-	return printProofs(u, d.Verifications)
-}
-
-func printSteps(u *ui.UI, steps []repo.Step) error {
-	var lines []string
-	for _, s := range steps {
-		lines = append(lines, fmt.Sprintf("step\t%s\t%s", s.Name, ui.Milliseconds(s.MS)))
-	}
-	return u.Rows(lines)
+	return printReportOf(ctx, r, o.ids[0], u)
 }

@@ -268,19 +268,6 @@ func proven(b repo.Summary) string {
 	case v == nil:
 		return "never verified"
 	default:
-		return fmt.Sprintf("%s, %s", v.Depth, v.Time.Local().Format(minutes)) + provenUntil(v.Replay)
+		return fmt.Sprintf("%s, %s", v.Depth, v.Time.Local().Format(minutes)) + report.Until(v.Replay)
 	}
-}
-
-// provenUntil says what a verification found about the log after a backup, "" if it did not look.
-func provenUntil(r *repo.Replayed) string {
-	switch {
-	case r == nil || !r.CarriedOut():
-		return ""
-	case !r.Proves():
-		return "; DAMAGED: the log after it, to " + ui.OneLine(r.Moment)
-	case r.Last.IsZero():
-		return "; and all of the log after it"
-	}
-	return fmt.Sprintf("; until %s, GTID %s", r.Last.Local().Format(time.DateTime), r.To)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mbk/internal/cli/options"
+	"mbk/internal/job/report"
 	"mbk/internal/moment"
 	"mbk/internal/repo"
 	"mbk/internal/ui"
@@ -137,7 +138,7 @@ func pointsLines(d *pointsDocument) []string {
 		}
 		lines = append(lines, strings.Join([]string{s.ID, s.From.Local().Format(time.DateTime), until,
 			cmp.Or(s.FromGTID, "-"), cmp.Or(s.UntilGTID, "-"), s.Timeline,
-			cmp.Or(strings.TrimPrefix(provenUntil(s.Proven), "; "), "never")}, "\t"))
+			cmp.Or(strings.TrimPrefix(report.Until(s.Proven), "; "), "never")}, "\t"))
 	}
 	for _, g := range d.Gaps {
 		text := g.Missing

@@ -37,12 +37,24 @@ func runReport(ctx context.Context, o *reportOptions, u *ui.UI) error {
 	if err != nil {
 		return err
 	}
-	d, err := attemptOf(ctx, r, o.id)
+	return printReportOf(ctx, r, o.id, u)
+}
+
+// printReportOf prints the report of an attempt: what report prints, and history of one.
+func printReportOf(ctx context.Context, r *repo.Repository, id string, u *ui.UI) error {
+	d, err := attemptOf(ctx, r, id)
 	if err != nil {
 		return err
 	}
 	return u.Result(reportOf(d), func() error {
-		_, err := fmt.Fprint(u.Stdout, report.Text(r.String(), d.Attempt, d.Verifications))
+		text := report.Text(r.String(), d.Attempt, d.Verifications)
+		if d.Encrypted {
+			text += "\nThe rest is encrypted: it can be read with an identity (--identity).\n"
+		}
+		if d.Outcome == repo.OutcomeOK && !d.Kept {
+			text += "\nThe backup has been removed since.\n"
+		}
+		_, err := fmt.Fprint(u.Stdout, text)
 		return err
 	})
 }

@@ -20,7 +20,7 @@ func schemaOf(args []string) string {
 	case args[0] == "restore" && slices.Contains(args, "--dry-run"):
 		return "restore-plan"
 	case args[0] == "history" && !strings.HasPrefix(args[1], "-"): // of one attempt
-		return "history-attempt"
+		return "report"
 	}
 	return args[0]
 }

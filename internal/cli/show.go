@@ -8,6 +8,7 @@ import (
 
 	"mbk/internal/cli/options"
 	"mbk/internal/job"
+	"mbk/internal/job/report"
 	"mbk/internal/repo"
 	"mbk/internal/restore"
 	"mbk/internal/ui"
@@ -155,18 +156,10 @@ func pinText(p *repo.Pin) string {
 
 func printProofs(u *ui.UI, proofs []repo.Verification) error {
 	lines := []string{}
-	for _, v := range proofs {
-		outcome := "ok"
-		switch v.Outcome {
-		case repo.VerdictAsOnSource:
-			outcome = "ok, " + ui.Count(len(v.AsOnSource), "table") + " as on the source"
-		case repo.VerdictUndone:
-			outcome = "not carried out: " + ui.OneLine(v.Reason)
-		case repo.VerdictDamaged:
-			outcome = ui.Count(v.FindingCount, "finding")
-		}
-		outcome += provenUntil(v.Replay)
-		lines = append(lines, fmt.Sprintf("verified\t%s\t%s\t%s", v.Time.Local().Format(time.DateTime), v.Depth, outcome))
+	for i := range proofs {
+		v := &proofs[i]
+		at := v.Time.Local().Format(time.DateTime)
+		lines = append(lines, fmt.Sprintf("verified\t%s\t%s\t%s", at, v.Depth, report.Verdict(v)))
 	}
 	return u.Rows(lines)
 }

@@ -80,12 +80,15 @@ type standing struct {
 	exit               int
 }
 
+// oneLine lets a text be folded and spaced as it is.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
 // want compares that.
 func (c *court) want(t *testing.T, id string, w standing) {
 	t.Helper()
 	says := func(what, part string, args ...string) {
 		t.Helper()
-		if o := must(t, append(args, "--repo", c.repository)...); !strings.Contains(o.stdout, part) {
+		if o := must(t, append(args, "--repo", c.repository)...); !strings.Contains(oneLine(o.stdout), oneLine(part)) {
 			t.Errorf("%s does not say %q but\n%s", what, part, o.stdout)
 		}
 	}

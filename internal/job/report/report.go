@@ -340,15 +340,7 @@ func (r *reporter) proofs(proofs []repo.Verification) {
 	}
 	r.section("verified")
 	for _, v := range slices.Backward(proofs) {
-		outcome := "whole"
-		switch v.Outcome {
-		case repo.VerdictAsOnSource:
-			outcome = "whole, " + ui.Count(len(v.AsOnSource), "table") + " as on the source"
-		case repo.VerdictUndone:
-			outcome = "not carried out"
-		case repo.VerdictDamaged:
-			outcome = "DAMAGED, " + ui.Count(v.FindingCount, "finding")
-		}
-		fmt.Fprintf(&r.b, "  %s  %-6s  %s\n", v.Time.Local().Format("2006-01-02 15:04:05"), v.Depth, outcome)
+		lines := ui.Wrap(Verdict(&v), 31, reportWidth)
+		fmt.Fprintf(&r.b, "  %s  %-6s  %s", v.Time.Local().Format(time.DateTime), v.Depth, strings.TrimLeft(lines, " "))
 	}
 }

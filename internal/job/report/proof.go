@@ -1,0 +1,36 @@
+package report
+
+import (
+	"fmt"
+	"time"
+
+	"mbk/internal/repo"
+	"mbk/internal/ui"
+)
+
+// Verdict says in a few words what a verification found.
+func Verdict(v *repo.Verification) string {
+	outcome := "ok"
+	switch v.Outcome {
+	case repo.VerdictAsOnSource:
+		outcome = "ok, " + ui.Count(len(v.AsOnSource), "table") + " as on the source"
+	case repo.VerdictUndone:
+		outcome = "not carried out: " + ui.OneLine(v.Reason)
+	case repo.VerdictDamaged:
+		outcome = "DAMAGED, " + ui.Count(v.FindingCount, "finding")
+	}
+	return outcome + Until(v.Replay)
+}
+
+// Until says what a verification found about the log after a backup, "" if it did not look.
+func Until(r *repo.Replayed) string {
+	switch {
+	case r == nil || !r.CarriedOut():
+		return ""
+	case !r.Proves():
+		return "; DAMAGED: the log after it, to " + ui.OneLine(r.Moment)
+	case r.Last.IsZero():
+		return "; and all of the log after it"
+	}
+	return fmt.Sprintf("; until %s, GTID %s", r.Last.Local().Format(time.DateTime), r.To)
+}
