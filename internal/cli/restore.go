@@ -82,7 +82,8 @@ func restoreCommand(p *program) *command {
 	return &command{
 		name: "restore", summary: "restore a backup, or tables of it into a running server",
 		usage: "mbk restore ID|latest --repo REPO --target FOLDER\n   mbk restore --from - --target FOLDER\n" +
-			"   mbk restore ID|latest --repo REPO --table DB.NAME --into-server",
+			"   mbk restore ID|latest --repo REPO --table DB.NAME --into-server\n" +
+			"   mbk restore ID|latest --repo REPO --table DB.NAME --export FOLDER",
 		examples: "mbk restore latest --repo /backup/db1 --target /var/lib/mysql --dry-run\n" +
 			"mbk restore latest --repo /db1 --target /x --until 2026-11-30T11:59:00Z\n" +
 			"mbk restore latest --repo /db1 --table shop.orders --into-server --replace\n" +
@@ -94,7 +95,7 @@ func restoreCommand(p *program) *command {
 }
 
 func runRestore(ctx context.Context, o *restoreOptions, u *ui.UI) (err error) {
-	if o.intoServer.wanted {
+	if o.intoServer.wanted || o.intoServer.export != "" {
 		return runRestoreTables(ctx, o, u)
 	}
 	if err := o.intoServer.unused(); err != nil {

@@ -14,6 +14,7 @@ import (
 // intoServer holds the options of a restore of tables into a running server.
 type intoServer struct {
 	wanted  bool
+	export  string
 	as      string
 	replace bool
 	dropOld bool
@@ -29,6 +30,8 @@ func (o *intoServer) bind(s *options.Set, p *program) {
 	o.set = s
 	s = s.In(categoryIntoServer)
 	s.Bool(&o.wanted, "into-server", "restore the tables that --table or --database names into the running server")
+	s.String(&o.export, "export", "",
+		"write them into the new `FOLDER`, with SQL and a text on how to import them into any server without mbk")
 	s.String(&o.as, "as", "", "give the only table the name `DB.NAME`, or with --database "+
 		"the only database that name")
 	s.Bool(&o.replace, "replace", "put tables in the place of those of the same name, which are kept as NAME__before_TIME")
@@ -40,7 +43,8 @@ func (o *intoServer) bind(s *options.Set, p *program) {
 	o.connection.bind(s, p)
 }
 
-// unused returns an error for an option that means nothing without --into-server.
+// unused returns an error for an option that means nothing without --into-server, or without
+// --export.
 func (o *intoServer) unused() error {
 	for _, name := range []string{"as", "replace", "drop-old", "log-bin", "scratch"} {
 		if o.set.Source(name).Strength == options.ByFlag {
@@ -60,6 +64,13 @@ func (o *restoreOptions) alone() error {
 				hint.Option("into-server"))
 		}
 	}
+	if o.intoServer.export != "" {
+		for _, name := range []string{"into-server", "replace", "drop-old", "log-bin", "datadir"} {
+			if o.intoServer.set.Source(name).Strength == options.ByFlag {
+				return usagef("%s is for a restore into a server, not for %s", hint.Option(name), hint.Option("export"))
+			}
+		}
+	}
 	if o.intoServer.dropOld && !o.intoServer.replace {
 		return usagef("%s needs %s", hint.Option("drop-old"), hint.Option("replace"))
 	}
@@ -72,10 +83,12 @@ func runRestoreTables(ctx context.Context, o *restoreOptions, u *ui.UI) error {
 	if err != nil {
 		return err
 	}
-	if t.Server, err = o.intoServer.connect(ctx); err != nil {
-		return err
+	if t.Export == "" {
+		if t.Server, err = o.intoServer.connect(ctx); err != nil {
+			return err
+		}
+		defer t.Server.Close()
 	}
-	defer t.Server.Close()
 	if o.dryRun {
 		r, err := tablerestore.Preview(ctx, t)
 		if err != nil {
@@ -89,7 +102,9 @@ func runRestoreTables(ctx context.Context, o *restoreOptions, u *ui.UI) error {
 	if err != nil {
 		return err
 	}
-	return u.Result(r, func() error { return u.Rows(tableLines("restored", r)) })
+	return u.Result(r, func() error {
+		return u.Rows(tableLines(map[bool]string{true: "exported", false: "restored"}[t.Export != ""], r))
+	})
 }
 
 // tables returns the options of the restore, without the connection.
@@ -102,8 +117,8 @@ func (o *restoreOptions) tables(ctx context.Context, u *ui.UI) (t tablerestore.O
 		return t, err
 	}
 	if len(t.Filter.Tables)+len(t.Filter.Databases) == 0 {
-		return t, usagef("%s needs %s DB.NAME or %s NAME: what is to be restored", hint.Option("into-server"),
-			hint.Option("table"), hint.Option("database"))
+		return t, usagef("%s and %s need %s DB.NAME or %s NAME: what is to be restored", hint.Option("into-server"),
+			hint.Option("export"), hint.Option("table"), hint.Option("database"))
 	}
 	if err := o.named(&t); err != nil {
 		return t, err
@@ -115,7 +130,7 @@ func (o *restoreOptions) tables(ctx context.Context, u *ui.UI) (t tablerestore.O
 		return t, err
 	}
 	t.AllowDamaged, t.KeepOnFailure, t.Scratch, t.Datadir = o.allowDamaged, o.keepOnFailure, into.scratch, into.datadir
-	t.Replace, t.DropOld, t.LogBin = into.replace, into.dropOld, into.logBin
+	t.Export, t.Replace, t.DropOld, t.LogBin = into.export, into.replace, into.dropOld, into.logBin
 	t.Owner, err = parseOwner(o.owner)
 	return t, err
 }
@@ -143,6 +158,9 @@ func (o *restoreOptions) named(t *tablerestore.Options) (err error) {
 // tableLines describe a restore of tables, done or to be done.
 func tableLines(what string, r *tablerestore.Report) []string {
 	lines := []string{what + "\tfrom " + r.ID, "into\tMariaDB " + r.Server}
+	if r.Export != "" {
+		lines = []string{what + "\tfrom " + r.ID, "into\t" + r.Export, "how\tits README.txt says how to import them"}
+	}
 	lines = append(lines, replayLines(map[bool]string{true: "would go on", false: "went on"}[r.DryRun], r.Replay)...)
 	for _, t := range r.Tables {
 		text := t.Table
@@ -155,7 +173,9 @@ func tableLines(what string, r *tablerestore.Report) []string {
 		case t.Way == tablerestore.WayDefinition:
 			text += ": its definition"
 		case t.Way == tablerestore.WayRows:
-			text += ": " + ui.Count(int(t.Rows), "row") + ", loaded"
+			text += ": " + ui.Count(int(t.Rows), "row") + map[bool]string{true: ", as text", false: ", loaded"}[r.Export != ""]
+		case r.Export != "":
+			text += ": " + ui.Count(int(t.Rows), "row") + ", files"
 		default:
 			text += ": " + ui.Count(int(t.Rows), "row") + ", files imported"
 		}

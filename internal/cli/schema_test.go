@@ -15,7 +15,7 @@ import (
 // schemaOf is the name of the schema for what a call prints with --json.
 func schemaOf(args []string) string {
 	switch {
-	case args[0] == "restore" && slices.Contains(args, "--into-server"):
+	case args[0] == "restore" && (slices.Contains(args, "--into-server") || slices.Contains(args, "--export")):
 		return "restore-report"
 	case args[0] == "restore" && slices.Contains(args, "--dry-run"):
 		return "restore-plan"

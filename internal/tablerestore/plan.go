@@ -35,10 +35,13 @@ type Options struct {
 	Scratch      string         // folder with room for the tables and what recovery needs; empty: restore.ScratchDefault
 	Server       *stage.Server  // that is running; the caller closes it
 	Datadir      string         // path of its data directory on this machine; empty: what the server says
-	As           *filter.Name   // the new name of the only table; nil: its own
-	AsDatabase   string         // the new name of the only database; empty: its own
-	Replace      bool           // a table of that name is renamed, and kept
-	DropOld      bool           // it is dropped instead
+	// Export makes this folder in place of a restore, with files and SQL for an import into a server
+	// without mbk. Server is nil then.
+	Export     string
+	As         *filter.Name // the new name of the only table; nil: its own
+	AsDatabase string       // the new name of the only database; empty: its own
+	Replace    bool         // a table of that name is renamed, and kept
+	DropOld    bool         // it is dropped instead
 	// LogBin writes what is done into the server's binary log, for its replicas. All tables
 	// are loaded by their rows then.
 	LogBin bool
@@ -110,8 +113,10 @@ func newPlan(ctx context.Context, o Options) (_ *plan, err error) {
 	} else if err != nil {
 		return nil, err
 	}
-	if p.server, err = o.Server.Facts(ctx); err != nil {
-		return nil, err
+	if o.Server != nil {
+		if p.server, err = o.Server.Facts(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if p.part != nil {
 		p.choose(p.part.Manifest().Tables, databasesOf(p.part.Full()), func(t repo.Table) (size int64) {
@@ -129,7 +134,11 @@ func newPlan(ctx context.Context, o Options) (_ *plan, err error) {
 
 // check looks at what stands against restoring the chosen tables.
 func (p *plan) check(ctx context.Context) error {
-	for _, check := range []func(context.Context) error{p.checkNames, p.checkServer, p.checkLogging, p.checkFiles} {
+	checks := []func(context.Context) error{p.checkNames, p.checkServer, p.checkLogging, p.checkFiles}
+	if p.o.Export != "" {
+		checks = []func(context.Context) error{p.checkExport}
+	}
+	for _, check := range checks {
 		if err := check(ctx); err != nil {
 			return err
 		}
@@ -154,7 +163,11 @@ func (p *plan) err(id string) error {
 	if len(p.objections) == 0 {
 		return nil
 	}
-	return &restore.ObjectionsError{What: "restore tables of " + id + " into the server", Objections: p.objections}
+	what := "restore tables of " + id + " into the server"
+	if p.o.Export != "" {
+		what = "export tables of " + id
+	}
+	return &restore.ObjectionsError{What: what, Objections: p.objections}
 }
 
 // object adds an objection.
@@ -371,13 +384,18 @@ func (p *plan) checkLogging(ctx context.Context) error {
 	if len(replicas) > 0 {
 		p.notes = append(p.notes, "the server is a replica: from now on its tables differ from those of its primary")
 	}
+	p.checkVersioned()
+	return nil
+}
+
+// checkVersioned looks for tables that would lose their history.
+func (p *plan) checkVersioned() {
 	for _, t := range p.tables {
 		if t.Type == "SYSTEM VERSIONED" && (p.o.LogBin || !strings.EqualFold(t.Engine, "InnoDB")) {
 			p.object(wholeElsewhere(), "%s is system-versioned, and would lose its history when its rows are loaded",
 				printable.Table(t.Database, t.Name))
 		}
 	}
-	return nil
 }
 
 // on reports whether a variable of the server is set.
@@ -410,6 +428,12 @@ func (p *plan) checkFiles(context.Context) error {
 		return nil
 	}
 	p.datadir = dir
+	p.checkRoom(dir, advice)
+	return nil
+}
+
+// checkRoom looks whether the tables have room in a folder.
+func (p *plan) checkRoom(dir string, advice hint.Text) {
 	var needed int64
 	for _, t := range p.tables {
 		needed += t.bytes
@@ -419,8 +443,7 @@ func (p *plan) checkFiles(context.Context) error {
 	if err != nil {
 		p.object(advice, "%v", err)
 	} else if space.Free < needed+reserve {
-		p.object("make room in the data directory", "%s has %s free, and the tables need about %s", dir,
+		p.object("make room in that folder", "%s has %s free, and the tables need about %s", dir,
 			humanize.IBytes(uint64(space.Free)), humanize.IBytes(uint64(needed+reserve)))
 	}
-	return nil
 }

@@ -13,8 +13,13 @@ import (
 // setting is what a stored program or a view was made with.
 type setting struct{ mode, client, collation string }
 
+// executor carries statements out, or keeps them for somebody who does.
+type executor interface {
+	Exec(ctx context.Context, text string) error
+}
+
 // run runs a statement under such settings.
-func (s setting) run(ctx context.Context, c *stage.Client, text string) error {
+func (s setting) run(ctx context.Context, c executor, text string) error {
 	before := "SET SESSION sql_mode=" + stage.QuoteText(s.mode) + ", character_set_client=" + s.client +
 		", collation_connection=" + s.collation
 	if err := c.Exec(ctx, before); err != nil {
@@ -54,28 +59,97 @@ func triggersOf(ctx context.Context, c *stage.Client, database, table string) ([
 }
 
 // run makes a trigger in its database.
-func (t trigger) run(ctx context.Context, c *stage.Client, database string) error {
+func (t trigger) run(ctx context.Context, c executor, database string) error {
 	if err := c.Exec(ctx, "USE "+stage.QuoteName(database)); err != nil {
 		return err
 	}
 	return t.setting.run(ctx, c, t.create)
 }
 
+// programs makes what is no table.
+type programs struct {
+	plan *plan
+	to   executor
+}
+
+// make makes what is no table: functions first, which views may use.
+func (m programs) make(ctx context.Context, s *source, r *Report) error {
+	for _, database := range m.plan.databases {
+		if err := m.makeRoutines(ctx, s, database, r); err != nil {
+			return err
+		}
+	}
+	made, err := m.makeViews(ctx, s, usedFirst(m.plan.views), r)
+	if err != nil {
+		return err
+	}
+	for _, v := range made {
+		v.way = WayDefinition
+		r.Tables = append(r.Tables, v.report())
+	}
+	for _, database := range m.plan.databases {
+		if err := m.makeEvents(ctx, s, database, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// usedFirst puts views behind those that they use.
+func usedFirst(views []*table) []*table {
+	var ordered []*table
+	uses := func(v, other *table) bool {
+		return v != other && strings.Contains(v.create, qualified(other.Database, other.Name))
+	}
+	for left := slices.Clone(views); len(left) > 0; {
+		next := slices.IndexFunc(left, func(v *table) bool {
+			return !slices.ContainsFunc(left, func(other *table) bool { return uses(v, other) })
+		})
+		next = max(0, next) // views cannot use each other, but a text may look as if they did
+		ordered = append(ordered, left[next])
+		left = slices.Delete(left, next, next+1)
+	}
+	return ordered
+}
+
+// makeTriggers makes the triggers of a table. One that got another name has none: the names of
+// triggers belong to the original.
+func (m programs) makeTriggers(ctx context.Context, s *source, t *table, r *Report) error {
+	all, err := triggersOf(ctx, s.client, t.Database, t.Name)
+	if err != nil {
+		return err
+	}
+	if len(all) > 0 && m.plan.alone(t) {
+		r.note("%s has none of the %d triggers of %s", label(t), len(all), qualified(t.Database, t.Name))
+		return nil
+	}
+	for _, one := range all {
+		if !m.plan.renameProgram("trigger", t.Database+"."+one.name, &one.create, one.mode, r) {
+			continue
+		}
+		if err := one.run(ctx, m.to, t.as.Database); err != nil {
+			return err
+		}
+		r.Triggers++
+	}
+	return nil
+}
+
 // makeViews makes views, and returns those that it has made. One may use another, so they are tried
 // until none can be made. In a renamed database those that cannot be made are left out.
-func (g *target) makeViews(ctx context.Context, s *source, views []*table, r *Report) (made []*table, err error) {
+func (m programs) makeViews(ctx context.Context, s *source, views []*table, r *Report) (made []*table, err error) {
 	texts := map[*table]string{}
 	var tried []*table
 	for _, v := range views {
 		text := v.create
-		if g.plan.renameProgram("view", v.Database+"."+v.Name, &text, "", r) {
+		if m.plan.renameProgram("view", v.Database+"."+v.Name, &text, "", r) {
 			texts[v], tried = text, append(tried, v)
 		}
 	}
 	for len(tried) > 0 {
 		left := map[*table]error{}
 		for _, v := range tried {
-			err := g.makeView(ctx, s, v, texts[v])
+			err := m.makeView(ctx, s, v, texts[v])
 			switch {
 			case err == nil:
 				made = append(made, v)
@@ -91,7 +165,7 @@ func (g *target) makeViews(ctx context.Context, s *source, views []*table, r *Re
 			continue
 		}
 		for _, v := range tried {
-			if g.plan.renaming == nil {
+			if m.plan.renaming == nil {
 				return made, left[v]
 			}
 			r.leaveOut("view", v.Database+"."+v.Name, v.create, "the server does not make it: "+left[v].Error())
@@ -102,30 +176,30 @@ func (g *target) makeViews(ctx context.Context, s *source, views []*table, r *Re
 }
 
 // makeView makes one view.
-func (g *target) makeView(ctx context.Context, s *source, v *table, text string) error {
+func (m programs) makeView(ctx context.Context, s *source, v *table, text string) error {
 	row, err := s.one(ctx, "SELECT CHARACTER_SET_CLIENT, COLLATION_CONNECTION FROM information_schema.VIEWS "+
 		"WHERE TABLE_SCHEMA="+stage.QuoteText(v.Database)+" AND TABLE_NAME="+stage.QuoteText(v.Name))
 	if err != nil {
 		return err
 	}
 	// A function without a database is one of the view's.
-	if err := g.client.Exec(ctx, "USE "+stage.QuoteName(v.as.Database)); err != nil {
+	if err := m.to.Exec(ctx, "USE "+stage.QuoteName(v.as.Database)); err != nil {
 		return err
 	}
-	return (setting{"", row[0], row[1]}).run(ctx, g.client, text)
+	return (setting{"", row[0], row[1]}).run(ctx, m.to, text)
 }
 
 // makeRoutines makes the stored functions, procedures and packages of a database, those
 // that are not there.
-func (g *target) makeRoutines(ctx context.Context, s *source, database string, r *Report) error {
+func (m programs) makeRoutines(ctx context.Context, s *source, database string, r *Report) error {
 	all, err := s.client.Rows(ctx, "SELECT ROUTINE_TYPE, ROUTINE_NAME FROM information_schema.ROUTINES "+
 		"WHERE ROUTINE_SCHEMA=? AND ROUTINE_TYPE IN ('FUNCTION', 'PROCEDURE', 'PACKAGE', 'PACKAGE BODY') "+
 		"ORDER BY ROUTINE_TYPE = 'PACKAGE BODY', ROUTINE_NAME", database)
 	if err != nil {
 		return err
 	}
-	if g.plan.renaming != nil {
-		g.plan.renaming.packaged = slices.ContainsFunc(all, func(one []string) bool {
+	if m.plan.renaming != nil {
+		m.plan.renaming.packaged = slices.ContainsFunc(all, func(one []string) bool {
 			return one[0] == "PACKAGE" && strings.EqualFold(one[1], database)
 		})
 	}
@@ -134,7 +208,7 @@ func (g *target) makeRoutines(ctx context.Context, s *source, database string, r
 		if err != nil {
 			return err
 		}
-		if err := g.makeProgram(ctx, database, one[0], one[1], setting{row[1], row[3], row[4]}, row[2], r); err != nil {
+		if err := m.makeProgram(ctx, database, one[0], one[1], setting{row[1], row[3], row[4]}, row[2], r); err != nil {
 			return err
 		}
 	}
@@ -143,7 +217,7 @@ func (g *target) makeRoutines(ctx context.Context, s *source, database string, r
 
 // makeEvents makes the events of a database, those that are not there. A server without
 // accounts, such as the private one, has no events; but the table is there that keeps them.
-func (g *target) makeEvents(ctx context.Context, s *source, database string, r *Report) error {
+func (m programs) makeEvents(ctx context.Context, s *source, database string, r *Report) error {
 	local := func(column string) string { return "CONVERT_TZ(" + column + ", '+00:00', time_zone)" }
 	all, err := s.client.Rows(ctx, "SELECT name, definer, "+local("execute_at")+", interval_value, interval_field, "+
 		local("starts")+", "+local("ends")+", on_completion, status, comment, body, time_zone, sql_mode, "+
@@ -152,16 +226,16 @@ func (g *target) makeEvents(ctx context.Context, s *source, database string, r *
 		return err
 	}
 	for _, one := range all {
-		if err := g.client.Exec(ctx, "SET SESSION time_zone="+stage.QuoteText(one[11])); err != nil {
+		if err := m.to.Exec(ctx, "SET SESSION time_zone="+stage.QuoteText(one[11])); err != nil {
 			return err
 		}
-		if g.plan.renaming != nil && one[8] == "ENABLED" {
+		if m.plan.renaming != nil && one[8] == "ENABLED" {
 			one[8] = "DISABLED" // what it does may concern other databases, where the original's event does it
 			r.note("event %s is disabled, because the original's runs: ALTER EVENT ... ENABLE turns it on",
-				qualified(g.plan.database(database), one[0]))
+				qualified(m.plan.database(database), one[0]))
 		}
-		err = g.makeProgram(ctx, database, "EVENT", one[0], setting{one[12], one[13], one[14]}, eventText(database, one), r)
-		if err := errors.Join(err, g.client.Exec(ctx, "SET SESSION time_zone='+00:00'")); err != nil {
+		err = m.makeProgram(ctx, database, "EVENT", one[0], setting{one[12], one[13], one[14]}, eventText(database, one), r)
+		if err := errors.Join(err, m.to.Exec(ctx, "SET SESSION time_zone='+00:00'")); err != nil {
 			return err
 		}
 	}
@@ -204,23 +278,23 @@ const (
 )
 
 // makeProgram makes one routine or event. One that is there stays as it is.
-func (g *target) makeProgram(
+func (m programs) makeProgram(
 	ctx context.Context, database, kind, name string, s setting, text string, r *Report,
 ) error {
 	if text == "" {
 		return fmt.Errorf("the backup does not show the text of %s %s", strings.ToLower(kind), qualified(database, name))
 	}
-	if !g.plan.renameProgram(strings.ToLower(kind), database+"."+name, &text, s.mode, r) {
+	if !m.plan.renameProgram(strings.ToLower(kind), database+"."+name, &text, s.mode, r) {
 		return nil
 	}
-	if err := g.client.Exec(ctx, "USE "+stage.QuoteName(g.plan.database(database))); err != nil {
+	if err := m.to.Exec(ctx, "USE "+stage.QuoteName(m.plan.database(database))); err != nil {
 		return err
 	}
-	err := s.run(ctx, g.client, text)
+	err := s.run(ctx, m.to, text)
 	switch stage.Number(err) {
 	case erRoutineExists, erEventExists:
 		r.note("%s %s is there, and was left as it is", strings.ToLower(kind),
-			qualified(g.plan.database(database), name))
+			qualified(m.plan.database(database), name))
 		return nil
 	}
 	if err == nil {

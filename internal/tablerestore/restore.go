@@ -18,6 +18,7 @@ import (
 // Phases of a restore of tables, in meter.Progress, after those of restore.Prepared.
 const (
 	PhaseImport = "import" // tables are filled under temporary names, in bytes
+	PhaseExport = "export" // tables are written into a folder, in bytes
 	PhaseSwap   = "swap"   // they get their names
 )
 
@@ -41,7 +42,8 @@ type Table struct {
 // Report is what a restore of tables has done.
 type Report struct {
 	ID          string          `json:"id"`
-	Server      string          `json:"server"`           // version of the running server
+	Server      string          `json:"server"`           // version of the running server; of an export of the source
+	Export      string          `json:"export,omitempty"` // the folder that was made
 	Replay      *restore.Replay `json:"replay,omitempty"` // that leads to the moment of the tables
 	DryRun      bool            `json:"dry_run"`          // nothing was done: this is what would be
 	Tables      []Table         `json:"tables"`
@@ -108,15 +110,38 @@ func planned(ctx context.Context, o Options, do func(*plan, *Report) error) (_ *
 	if err := p.err(o.ID); err != nil {
 		return nil, err
 	}
+	server := p.part.Manifest().Server.Version
+	if o.Server != nil {
+		server = p.server.Version.String()
+	}
 	r := &Report{
-		ID: p.part.ID, Server: p.server.Version.String(), Tables: []Table{}, OldTriggers: []string{}, LeftOut: []LeftOut{},
+		ID: p.part.ID, Server: server, Tables: []Table{}, OldTriggers: []string{}, LeftOut: []LeftOut{},
 		Replay: p.part.Replay, Notes: append([]hint.Text{}, p.notes...), Warnings: append([]string{}, p.part.Warnings...),
 	}
 	return r, do(p, r)
 }
 
 // carryOut restores.
-func (p *plan) carryOut(ctx context.Context, r *Report) (err error) {
+func (p *plan) carryOut(ctx context.Context, r *Report) error {
+	return p.withSource(ctx, r, func(s *source) (err error) {
+		if p.o.Export != "" {
+			return p.export(ctx, s, r)
+		}
+		g, err := openTarget(ctx, p)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			final, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalTime)
+			defer cancel()
+			err = errors.Join(err, g.close(final, err != nil))
+		}()
+		return p.restoreTables(ctx, s, g, r)
+	})
+}
+
+// withSource calls do with a private server that has recovered the tables.
+func (p *plan) withSource(ctx context.Context, r *Report, do func(*source) error) (err error) {
 	// What the backup holds of the tables, as the source had it when the backup ended.
 	files, err := p.part.Prepare(ctx)
 	if err != nil {
@@ -145,16 +170,7 @@ func (p *plan) carryOut(ctx context.Context, r *Report) (err error) {
 	if len(p.databases) > 0 { // they are about events
 		r.Notes = append(r.Notes, notes...)
 	}
-	g, err := openTarget(ctx, p)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		final, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalTime)
-		defer cancel()
-		err = errors.Join(err, g.close(final, err != nil))
-	}()
-	return p.restoreTables(ctx, s, g, r)
+	return do(s)
 }
 
 // chooseReplayed takes the tables as they are at the moment that was asked for. There may be others
@@ -190,13 +206,10 @@ func (p *plan) restoreTables(ctx context.Context, s *source, g *target, r *Repor
 	if swept > 0 {
 		r.note("%d temporary tables that an interrupted restore had left were dropped", swept)
 	}
+	if err := p.describe(ctx, s, r); err != nil {
+		return err
+	}
 	for _, t := range slices.Concat(p.tables, p.views) {
-		if err := s.describe(ctx, t); err != nil {
-			return err
-		}
-		if err := p.renameTable(t, r); err != nil {
-			return err
-		}
 		if findOutsideQuotes(t.def.tail, "DATA DIRECTORY") >= 0 {
 			r.note("%s had files elsewhere (DATA DIRECTORY), and is in the data directory now", label(t))
 		}
@@ -204,16 +217,33 @@ func (p *plan) restoreTables(ctx context.Context, s *source, g *target, r *Repor
 			return err
 		}
 	}
-	// A table's columns may take their defaults from a sequence, by its name.
-	sequence := func(t *table) bool { return t.Type == "SEQUENCE" }
-	sequences := slices.DeleteFunc(slices.Clone(p.tables), func(t *table) bool { return !sequence(t) })
-	tables := slices.DeleteFunc(slices.Clone(p.tables), sequence)
-	for _, group := range [][]*table{sequences, tables} {
+	for _, group := range p.sequencesFirst() {
 		if err := p.fillAndSwap(ctx, s, g, group, r); err != nil {
 			return err
 		}
 	}
 	return p.restorePrograms(ctx, s, g, r)
+}
+
+// describe reads what the tables and views are, and gives their database its new name.
+func (p *plan) describe(ctx context.Context, s *source, r *Report) error {
+	for _, t := range slices.Concat(p.tables, p.views) {
+		if err := s.describe(ctx, t); err != nil {
+			return err
+		}
+		if err := p.renameTable(t, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sequencesFirst are the sequences and the other tables: a table's columns may take their defaults
+// from a sequence, by its name.
+func (p *plan) sequencesFirst() [][]*table {
+	sequence := func(t *table) bool { return t.Type == "SEQUENCE" }
+	sequences := slices.DeleteFunc(slices.Clone(p.tables), func(t *table) bool { return !sequence(t) })
+	return [][]*table{sequences, slices.DeleteFunc(slices.Clone(p.tables), sequence)}
 }
 
 // fillAndSwap fills tables under temporary names, and then gives them their own.
@@ -250,28 +280,15 @@ func (p *plan) fillAndSwap(ctx context.Context, s *source, g *target, tables []*
 	return nil
 }
 
-// restorePrograms makes what is no table: functions first, which views may use.
+// restorePrograms makes what is no table.
 func (p *plan) restorePrograms(ctx context.Context, s *source, g *target, r *Report) error {
 	for _, database := range p.databases {
 		if err := g.makeDatabase(ctx, s, database, p.database(database)); err != nil {
 			return err
 		}
-		if err := g.makeRoutines(ctx, s, database, r); err != nil {
-			return err
-		}
 	}
-	made, err := g.makeViews(ctx, s, p.views, r)
-	if err != nil {
+	if err := g.programs().make(ctx, s, r); err != nil {
 		return err
-	}
-	for _, v := range made {
-		v.way = WayDefinition
-		r.Tables = append(r.Tables, v.report())
-	}
-	for _, database := range p.databases {
-		if err := g.makeEvents(ctx, s, database, r); err != nil {
-			return err
-		}
 	}
 	return g.noteRenamed(ctx, r)
 }

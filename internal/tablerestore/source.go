@@ -125,6 +125,33 @@ func (s *source) describe(ctx context.Context, t *table) error {
 	return err
 }
 
+// defaults are the character set and the collation of a database, as CREATE DATABASE has them.
+func (s *source) defaults(ctx context.Context, database string) (string, error) {
+	row, err := s.one(ctx, "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA "+
+		"WHERE SCHEMA_NAME="+stage.QuoteText(database))
+	if err != nil {
+		return "", err
+	}
+	return " CHARACTER SET " + row[0] + " COLLATE " + row[1], nil
+}
+
+// sequence returns the statements that make a sequence of that quoted name, which goes on where the
+// source's was.
+func (s *source) sequence(ctx context.Context, t *table, name string) ([]string, error) {
+	_, rest, err := cutName(strings.TrimPrefix(t.create, "CREATE SEQUENCE "))
+	if err != nil {
+		return nil, err
+	}
+	row, err := s.one(ctx, "SELECT * FROM "+qualified(t.Database, t.Name))
+	if err != nil {
+		return nil, err
+	}
+	t.way, t.rows = WayRows, 1
+	return []string{
+		"CREATE SEQUENCE " + name + " " + rest, "INSERT INTO " + name + " VALUES (" + strings.Join(row, ", ") + ")",
+	}, nil
+}
+
 // erWrongMerge is the server's number for a table of MERGE of which the parts are not there.
 const erWrongMerge = 1168
 
@@ -232,8 +259,13 @@ func (s *source) export(ctx context.Context, t *table, f func(paths map[string]s
 	return err
 }
 
-// copyFile copies a file between the data directories of two servers.
-func copyFile(from *serverfs.FS, path string, to *serverfs.FS, target string) (n int64, err error) {
+// creator makes files: a data directory, or an exported folder.
+type creator interface {
+	Create(path string) (*os.File, error)
+}
+
+// copyFile copies a file of the private server's data directory.
+func copyFile(from *serverfs.FS, path string, to creator, target string) (n int64, err error) {
 	in, err := from.Open(path)
 	if err != nil {
 		return 0, err

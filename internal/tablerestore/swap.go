@@ -180,8 +180,7 @@ func (g *target) addForeignKeys(ctx context.Context, tables []*table, r *Report)
 	for _, t := range tables {
 		var add []string
 		for _, k := range t.def.foreign {
-			text := references(k.text, g.plan.database(t.Database))
-			missing, err := g.lacksParent(ctx, text)
+			missing, err := g.lacksParent(ctx, references(k.text, g.plan.database(t.Database)))
 			if err != nil {
 				return err
 			}
@@ -190,12 +189,7 @@ func (g *target) addForeignKeys(ctx context.Context, tables []*table, r *Report)
 					"the table to which it refers is not in the renamed database: "+missing)
 				continue
 			}
-			if g.plan.alone(t) {
-				// The original may be there, with a constraint of that name.
-				add = append(add, "ADD "+text)
-				continue
-			}
-			add = append(add, "ADD CONSTRAINT "+stage.QuoteName(k.name)+" "+text)
+			add = append(add, g.plan.addedKey(t, k))
 		}
 		if len(add) == 0 {
 			continue
@@ -205,6 +199,15 @@ func (g *target) addForeignKeys(ctx context.Context, tables []*table, r *Report)
 		}
 	}
 	return nil
+}
+
+// addedKey is the part of an ALTER TABLE that adds a foreign key.
+func (p *plan) addedKey(t *table, k namedText) string {
+	text := references(k.text, p.database(t.Database))
+	if p.alone(t) {
+		return "ADD " + text // the original may be there, with a constraint of that name
+	}
+	return "ADD CONSTRAINT " + stage.QuoteName(k.name) + " " + text
 }
 
 // freeForeignKeys drops the foreign keys of a table that was replaced.
@@ -236,26 +239,11 @@ func (g *target) freeForeignKeys(ctx context.Context, t *table, r *Report) error
 	return g.client.Exec(ctx, "ALTER TABLE "+g.old(t)+" "+strings.Join(drop, ", "))
 }
 
-// addTriggers makes the triggers of the restored tables. A table that got another name has
-// none: the names of triggers belong to the original.
+// addTriggers makes the triggers of the restored tables.
 func (g *target) addTriggers(ctx context.Context, s *source, tables []*table, r *Report) error {
 	for _, t := range tables {
-		all, err := triggersOf(ctx, s.client, t.Database, t.Name)
-		if err != nil {
+		if err := g.programs().makeTriggers(ctx, s, t, r); err != nil {
 			return err
-		}
-		if len(all) > 0 && g.plan.alone(t) {
-			r.note("%s has none of the %d triggers of %s", label(t), len(all), qualified(t.Database, t.Name))
-			continue
-		}
-		for _, one := range all {
-			if !g.plan.renameProgram("trigger", t.Database+"."+one.name, &one.create, one.mode, r) {
-				continue
-			}
-			if err := one.run(ctx, g.client, t.as.Database); err != nil {
-				return err
-			}
-			r.Triggers++
 		}
 	}
 	return nil

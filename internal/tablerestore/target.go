@@ -58,6 +58,9 @@ func openTarget(ctx context.Context, p *plan) (*target, error) {
 	return t, nil
 }
 
+// programs makes what is no table in the server.
+func (g *target) programs() programs { return programs{g.plan, g.client} }
+
 // label is the quoted name of a table as it will be.
 func label(t *table) string { return qualified(t.as.Database, t.as.Table) }
 
@@ -67,13 +70,12 @@ func (g *target) makeDatabase(ctx context.Context, s *source, from, name string)
 	if err != nil || len(found) > 0 {
 		return err
 	}
-	row, err := s.one(ctx, "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA "+
-		"WHERE SCHEMA_NAME="+stage.QuoteText(from))
+	defaults, err := s.defaults(ctx, from)
 	if err != nil {
 		return err
 	}
 	g.made = append(g.made, name)
-	return g.client.Exec(ctx, "CREATE DATABASE "+stage.QuoteName(name)+" CHARACTER SET "+row[0]+" COLLATE "+row[1])
+	return g.client.Exec(ctx, "CREATE DATABASE "+stage.QuoteName(name)+defaults)
 }
 
 // fill makes the table under its temporary name, and fills it. Files that the server does
@@ -150,20 +152,11 @@ func withoutRows(engine string) bool {
 
 // fillSequence makes a sequence that goes on where the source's was.
 func (g *target) fillSequence(ctx context.Context, s *source, t *table) error {
-	_, rest, err := cutName(strings.TrimPrefix(t.create, "CREATE SEQUENCE "))
-	if err != nil {
-		return err
+	statements, err := s.sequence(ctx, t, g.worked(t))
+	for i := 0; err == nil && i < len(statements); i++ {
+		err = g.client.Exec(ctx, statements[i])
 	}
-	t.way = WayRows
-	if err := g.client.Exec(ctx, "CREATE SEQUENCE "+g.worked(t)+" "+rest); err != nil {
-		return err
-	}
-	row, err := s.one(ctx, "SELECT * FROM "+qualified(t.Database, t.Name))
-	if err != nil {
-		return err
-	}
-	t.rows = 1
-	return g.client.Exec(ctx, "INSERT INTO "+g.worked(t)+" VALUES ("+strings.Join(row, ", ")+")")
+	return err
 }
 
 // importFiles fills the table with the files of the private server's.
