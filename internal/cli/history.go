@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"mbk/internal/cli/options"
@@ -121,19 +120,21 @@ func printHistory(u *ui.UI, d historyDocument) error {
 		_, err := fmt.Fprintf(u.Stdout, "no such attempt in %s\n", d.Repository)
 		return err
 	}
-	lines := []string{"ID\tSTARTED\tTOOK\tOUTCOME\tREAD\tLOCKED\tERROR"}
+	t := &ui.Table{Columns: []ui.Column{
+		{Title: "ID"}, {Title: "STARTED", Rank: 1}, {Title: "TOOK", Rank: 2}, {Title: "OUTCOME"},
+		{Title: "READ", Rank: 4}, {Title: "LOCKED", Rank: 3}, {Title: "ERROR"},
+	}}
+	now := time.Now()
 	for _, a := range d.Attempts {
 		outcome := a.Outcome
 		if outcome == repo.OutcomeOK && !a.Kept {
 			outcome = "ok, expired"
 		}
-		cells := []string{
-			a.ID, a.Started.Local().Format(minutes), took(&a.Attempt), outcome,
-			ui.Size(a.BytesRead), ui.Milliseconds(a.LockMS), ui.Shorten(ui.OneLine(a.Error), shownError),
-		}
-		lines = append(lines, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
+		row := t.Add(a.ID, ui.ShortTime(a.Started, now), took(&a.Attempt), outcome,
+			ui.Size(a.BytesRead), ui.Milliseconds(a.LockMS), ui.Shorten(ui.OneLine(a.Error), shownError))
+		row[3].Bad = a.Outcome == repo.OutcomeFailed
 	}
-	return u.Rows(lines)
+	return u.Table(t)
 }
 
 // runHistoryOf prints one attempt, as report does.

@@ -72,8 +72,8 @@ func TestPinnedBackups(t *testing.T) {
 	}
 	printsLines(t, must(t, "pin", "20261102", "--repo", at, "--reason", reason).stdout,
 		"pinned "+oldIncr+" before the upgrade", "needs "+oldFull)
-	if list := must(t, "list", "--repo", at).stdout; !strings.Contains(list,
-		"never verified; pinned: before the upgrade\n") || strings.Count(list, "\n  20") != 3 {
+	if list := must(t, "list", "--repo", at).stdout; !strings.Contains(list, "  never, pinned\n") ||
+		!strings.Contains(list, "\n"+oldIncr+"  pinned: before the upgrade\n") || strings.Count(list, "\n  20") != 3 {
 		t.Errorf("list prints\n%s", list)
 	}
 	show := must(t, "show", oldIncr, "--repo", at).stdout

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"mbk/internal/cli/options"
@@ -47,6 +46,7 @@ type listed struct {
 	Failed     *repo.Attempt  `json:"failed"`          // the attempt that ended last, if it failed
 
 	Unfinished []repo.Unfinished `json:"unfinished"` // what interrupted attempts have left
+	LockedBy   string            `json:"locked_by"`  // "": nobody holds the lock
 }
 
 // listDocument is what "list --json" prints: the first repository, and the others.
@@ -85,7 +85,7 @@ func runList(ctx context.Context, o *listOptions, u *ui.UI) error {
 		if lists[i].Error != "" {
 			continue
 		}
-		if err := printList(u, &lists[i]); err != nil {
+		if err := printList(u, &lists[i], time.Now()); err != nil {
 			return err
 		}
 		tellRest(u, &lists[i])
@@ -137,13 +137,18 @@ func listOf(ctx context.Context, from repository) (listed, error) {
 	if err != nil {
 		return listed{}, err
 	}
+	holder, err := r.Holder(ctx)
 	return listed{
 		Repository: r.String(), Backups: append([]repo.Summary{}, list...), Failed: failed, Unfinished: unfinished,
-	}, nil
+		LockedBy: holder,
+	}, err
 }
 
-// tellRest tells of attempts that made no backup.
+// tellRest tells of attempts that made no backup, and of who works on the repository.
 func tellRest(u *ui.UI, l *listed) {
+	if l.LockedBy != "" {
+		u.Note("%s is being worked on, by %s", l.Repository, ui.OneLine(l.LockedBy))
+	}
 	if failed := l.Failed; failed != nil {
 		why := ui.Shorten(failed.Error, 200)
 		if failed.Encrypted {
@@ -152,8 +157,7 @@ func tellRest(u *ui.UI, l *listed) {
 		u.Warn(fmt.Sprintf("the newest attempt, %s, failed: %s (see \"mbk history %s\")", failed.ID, why, failed.ID))
 	}
 	for _, a := range l.Unfinished {
-		if a.Running {
-			u.Note("%s may be under way: %s so far", a.ID, ui.Size(a.Bytes))
+		if a.Running { // in the list
 			continue
 		}
 		u.Note("the interrupted attempt %s has left %s, for the next backup to continue on; \"mbk remove %s\" removes it",
@@ -164,35 +168,118 @@ func tellRest(u *ui.UI, l *listed) {
 // minutes is the format of times in lists.
 const minutes = "2006-01-02 15:04"
 
-// printList prints the backups as text: each full backup, and under it its increments.
-func printList(u *ui.UI, l *listed) error {
-	if len(l.Backups) == 0 {
+// printList prints the backups as text: each full backup, and under it its increments; then
+// what is wrong with them, and how much there is.
+func printList(u *ui.UI, l *listed, now time.Time) error {
+	running := l.running()
+	if len(l.Backups) == 0 && running == nil {
 		fmt.Fprintf(u.Stdout, "no backups in %s\n", l.Repository)
 		return nil
 	}
-	return u.Rows(listLines(l.Backups))
+	t, notes := listTable(l.Backups, now)
+	if running != nil {
+		begun, _, _ := repo.ParseID(running.ID) // a name that the repository has checked
+		row := t.Add(running.ID, ui.ShortTime(begun, now), ui.Span(now.Sub(begun).Round(time.Second)), ui.Size(running.Bytes))
+		row[len(row)-1].Text = "under way"
+		notes = append(notes, note{running.ID, progressOf(running, l.Backups), false})
+	}
+	if err := u.Table(t); err != nil {
+		return err
+	}
+	for _, n := range notes {
+		if err := n.print(u); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintln(u.Stdout, total(l.Backups))
+	return err
 }
 
-// listLines draws the backups of a list.
-func listLines(list []repo.Summary) []string {
-	lines := []string{"ID\tSTARTED\tTOOK\tREAD\tSTORED\tNEEDS\tLOCKED\tTABLES\tPROVEN"}
+// note is a line under a list, about one backup.
+type note struct {
+	id, text string
+	bad      bool
+}
+
+func (n note) print(u *ui.UI) error {
+	text := n.id + "  " + n.text
+	if n.bad {
+		return u.Bad(text)
+	}
+	_, err := fmt.Fprintln(u.Stdout, text)
+	return err
+}
+
+// listTable draws the backups of a list. What does not fit into a column is a note.
+func listTable(list []repo.Summary, now time.Time) (*ui.Table, []note) {
+	t := &ui.Table{Columns: []ui.Column{
+		{Title: "ID"}, {Title: "STARTED", Rank: 1}, {Title: "TOOK", Rank: 3}, {Title: "STORED", Rank: 2},
+		{Title: "NEEDS", Rank: 4}, {Title: "LOCKED", Rank: 5}, {Title: "READ", Rank: 6}, {Title: "TABLES", Rank: 7},
+		{Title: "PROVEN"},
+	}}
+	var notes []note
 	above := ""
 	for _, b := range byChain(list) {
 		id := b.ID
-		if b.Kind != repo.KindFull {
-			id = "  " + id
-		}
 		duration, locked := took(&b.Attempt), ui.Milliseconds(b.LockMS)
 		if len(b.ConsolidatedFrom) > 0 { // what is on record is of the increment
 			duration, locked = "-", "-"
 		}
-		lines = append(lines, strings.Join([]string{
-			id, b.Started.Local().Format(minutes), duration, ui.Size(b.BytesRead), ui.Size(b.BytesStored),
-			needs(b), locked, heldTables(*b), state(b, above),
-		}, "\t"))
+		row := t.Add(id, ui.ShortTime(b.Started, now), duration, ui.Size(b.BytesStored), needs(b), locked,
+			ui.Size(b.BytesRead), heldTables(*b), "")
+		if b.Kind != repo.KindFull {
+			row[0].Text = "  " + id
+		}
+		short, whole := proven(*b, now)
+		last := &row[len(row)-1]
+		last.Text, last.Bad = short, b.KnownDamaged()
+		if whole != "" {
+			notes = append(notes, note{b.ID, whole, b.KnownDamaged()})
+		}
+		if b.Parent != "" && b.Parent != above && b.Broken == "" {
+			notes = append(notes, note{b.ID, "on " + b.Parent, false})
+		}
+		if b.Pin != nil {
+			last.Text += ", pinned"
+			notes = append(notes, note{b.ID, ui.OneLine(b.Pin.String()), false})
+		}
 		above = b.ID
 	}
-	return lines
+	return t, notes
+}
+
+// progressOf says how far a backup that is under way seems to be, by the newest one of its
+// kind.
+func progressOf(running *repo.Unfinished, list []repo.Summary) string {
+	text := "under way, " + ui.Size(running.Bytes) + " stored so far"
+	_, kind, _ := repo.ParseID(running.ID)
+	for i := range slices.Backward(list) {
+		if b := &list[i]; b.Kind == kind && b.BytesStored > 0 && len(b.ConsolidatedFrom) == 0 {
+			text += fmt.Sprintf(" (the last took %s for %s)", took(&b.Attempt), ui.Size(b.BytesStored))
+			break
+		}
+	}
+	return text
+}
+
+// total says how much there is.
+func total(list []repo.Summary) string {
+	var stored int64
+	checked, damaged := 0, 0
+	for i := range list {
+		stored += list[i].BytesStored
+		switch b := &list[i]; {
+		case b.KnownDamaged():
+			damaged++
+		case b.Verified != nil && b.Verified.OK:
+			checked++
+		}
+	}
+	text := fmt.Sprintf("%s, %s stored, %d proven", ui.Count(len(list), "backup"), ui.Size(stored), checked)
+	if damaged > 0 {
+		text += fmt.Sprintf(", %d DAMAGED", damaged)
+	}
+	return text
 }
 
 // byChain sorts backups by the full backups at the beginnings of their chains, and those
@@ -222,19 +309,6 @@ func needs(b *repo.Summary) string {
 	return fmt.Sprintf("%s in %d", ui.Size(b.Needs.BytesStored), len(b.Needs.IDs))
 }
 
-// state describes in a few words what verifications found, on which backup an increment is
-// if not on the one in the line above, and whether the backup is pinned.
-func state(b *repo.Summary, above string) string {
-	text := proven(*b)
-	if b.Parent != "" && b.Parent != above && b.Broken == "" {
-		text += "; on " + b.Parent
-	}
-	if b.Pin != nil {
-		text += "; " + ui.OneLine(b.Pin.String())
-	}
-	return text
-}
-
 // took formats how long an attempt took, "-" if that is unknown.
 func took(a *repo.Attempt) string {
 	if a.Finished.IsZero() {
@@ -251,23 +325,37 @@ func heldTables(b repo.Summary) string {
 	return fmt.Sprintf("%d of %d", b.Tables, b.Tables+b.LeftOut)
 }
 
-// proven describes in a few words what verifications found.
-func proven(b repo.Summary) string {
+// proven describes what verifications found, in a word or two, and if there is more to be
+// said, as a whole.
+func proven(b repo.Summary, now time.Time) (short, whole string) {
 	switch v := b.Verified; {
 	case b.Denied, b.Newer:
-		return "not readable: " + b.Problem
+		return "not readable", "not readable: " + b.Problem
 	case b.Problem != "":
-		return "DAMAGED: " + b.Problem
+		return "DAMAGED", "DAMAGED: " + b.Problem
 	case v != nil && !v.OK:
 		findings, day := ui.Count(v.FindingCount, "finding"), v.Time.Local().Format(time.DateOnly)
-		return fmt.Sprintf("DAMAGED: %s at depth %s, %s", findings, v.Depth, day)
+		return "DAMAGED", fmt.Sprintf("DAMAGED: %s at depth %s, %s", findings, v.Depth, day)
 	case b.BrokenUnread:
-		return "not readable: " + b.Broken
+		return "not readable", "not readable: " + b.Broken
 	case b.Broken != "":
-		return "BROKEN: " + b.Broken
+		return "BROKEN", "BROKEN: " + b.Broken
 	case v == nil:
-		return "never verified"
+		return "never", ""
 	default:
-		return fmt.Sprintf("%s, %s", v.Depth, v.Time.Local().Format(minutes)) + report.Until(v.Replay)
+		short = fmt.Sprintf("%s, %s", v.Depth, ui.ShortDay(v.Time, now))
+		if until := report.Until(v.Replay); until != "" {
+			whole = fmt.Sprintf("%s, %s", v.Depth, v.Time.Local().Format(minutes)) + until
+		}
+		return short, whole
 	}
+}
+
+// running returns the backup that may be under way, nil if none is.
+func (l *listed) running() *repo.Unfinished {
+	i := slices.IndexFunc(l.Unfinished, func(a repo.Unfinished) bool { return a.Running })
+	if i < 0 {
+		return nil
+	}
+	return &l.Unfinished[i]
 }

@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -48,15 +51,50 @@ func TestListDrawsChains(t *testing.T) {
 	add("20261108T003000Z-incr", "20261001T003000Z-full", mib, nil)
 	repo.Connect(list)
 
-	var b strings.Builder
-	if err := ui.Rows(&b, listLines(list)); err != nil {
-		t.Fatal(err)
+	l := &listed{Backups: list, Unfinished: []repo.Unfinished{
+		{ID: "20261107T013000Z-full", Bytes: mib}, {ID: "20261109T003000Z-incr", Bytes: mib / 2, Running: true},
+	}}
+	now := time.Date(2026, 11, 9, 0, 30, 7, 0, time.UTC)
+	for _, width := range []int{40, 80, 120, 200} {
+		t.Run(strconv.Itoa(width), func(t *testing.T) {
+			var b strings.Builder
+			if err := printList(ui.New(ui.Streams{Stdout: &b, Columns: width}, false), l, now); err != nil {
+				t.Fatal(err)
+			}
+			wantScreen(t, b.String(), fmt.Sprintf("list-%d.txt", width))
+			table, _, _ := strings.Cut(b.String(), "\n20261102T003000Z-incr  pinned") // the first note
+			for line := range strings.Lines(table) {
+				if n := len(strings.TrimSuffix(line, "\n")); n > width {
+					t.Errorf("%d columns: %s", n, line)
+				}
+			}
+		})
 	}
-	want, err := os.ReadFile("testdata/list-chains.txt")
+	t.Run("colors", func(t *testing.T) {
+		var b strings.Builder
+		if err := printList(ui.New(ui.Streams{Stdout: &b, Columns: 80, Colored: true}, false), l, now); err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(b.String(), "\x1b[31m"); n != 6 || !strings.Contains(b.String(), "\x1b[31mDAMAGED\x1b[0m\n") {
+			t.Errorf("%d times red:\n%q", n, b.String())
+		}
+	})
+}
+
+// wantScreen compares a text with one in testdata; with MBK_TEST_UPDATE that is written.
+func wantScreen(t *testing.T, got, name string) {
+	t.Helper()
+	name = filepath.Join("testdata", "screens", name)
+	if os.Getenv("MBK_TEST_UPDATE") != "" {
+		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.String() != string(want) {
-		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	if got != string(want) {
+		t.Errorf("got\n%s\nwant, from %s,\n%s", got, name, want)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,9 +36,14 @@ type Env struct {
 
 // Process returns the environment of this process.
 func Process() Env {
+	terminal := func(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+	smart := os.Getenv("TERM") != "dumb" // it can go back in a line
+	colors := smart && os.Getenv("NO_COLOR") == ""
+	columns, _ := strconv.Atoi(os.Getenv("COLUMNS")) // for a pipe into a pager
 	return Env{Args: os.Args[1:], Getenv: os.Getenv, Streams: ui.Streams{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Terminal: term.IsTerminal(int(os.Stderr.Fd())), Typed: term.IsTerminal(int(os.Stdin.Fd())),
+		Terminal: smart && terminal(os.Stderr), Typed: terminal(os.Stdin),
+		Colored: colors && terminal(os.Stdout), Alarming: colors && terminal(os.Stderr), Columns: max(columns, 0),
 	}}
 }
 

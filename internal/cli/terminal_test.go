@@ -142,6 +142,53 @@ func testTerminal(t *testing.T, program string, srv *mariadbtest.Server) {
 		}
 		term.tmux("resize-window", "-x", "200", "-y", "40")
 	})
+	t.Run("list at any width", func(t *testing.T) {
+		term := terminal{t, term.socket}
+		hidden := regexp.MustCompile(`[0-9]+`)
+		for width, want := range map[int]string{
+			40:  "ID PROVEN",
+			80:  "ID STARTED TOOK STORED NEEDS LOCKED READ PROVEN",
+			120: "ID STARTED TOOK STORED NEEDS LOCKED READ TABLES PROVEN",
+			200: "ID STARTED TOOK STORED NEEDS LOCKED READ TABLES PROVEN",
+		} {
+			term.tmux("resize-window", "-x", strconv.Itoa(width), "-y", "40")
+			term.run("until [ \"$(stty size)\" = \"40 " + strconv.Itoa(width) + "\" ]; do sleep 0.05; done; echo sized")
+			term.want("^sized$") // the shell learns of it a moment later
+			term.run("mbk list --repo " + repository)
+			term.want(`^\d+ backups?, .* stored, \d proven$`)
+			var screen []string
+			for line := range strings.Lines(term.tmux("capture-pane", "-p", "-J")) { // wrapped lines are joined
+				line = strings.TrimRight(line, " \n")
+				if strings.HasPrefix(line, "ID") || strings.HasPrefix(line, id) {
+					screen = append(screen, strings.Join(strings.Fields(hidden.ReplaceAllString(line, "0")), " "))
+					if len(line) > width {
+						t.Errorf("at %d columns: %q", width, line)
+					}
+				}
+			}
+			if len(screen) != 2 || screen[0] != want || !strings.HasSuffix(screen[1], " never") {
+				t.Errorf("at %d columns: %q, want %q", width, screen, want)
+			}
+		}
+		term.tmux("resize-window", "-x", "200", "-y", "40")
+		term.run("mbk history --repo " + repository + " --failed | cat -v; mbk show nonsense --repo " + repository)
+		if screen := term.want("^mbk: error: no backup"); strings.Contains(screen, "^[[") {
+			t.Errorf("colors in a pipe:\n%s", screen)
+		}
+		if screen := term.tmux("capture-pane", "-p", "-e"); !strings.Contains(screen, "mbk: \x1b[31merror:\x1b[39m") {
+			t.Errorf("no color:\n%q", screen)
+		}
+		term.run("NO_COLOR=1 mbk show nonsense --repo " + repository)
+		term.want("^mbk: error: no backup")
+		if screen := term.tmux("capture-pane", "-p", "-e"); strings.Contains(screen, "\x1b[31m") {
+			t.Errorf("colors with NO_COLOR:\n%q", screen)
+		}
+		term.run("TERM=dumb mbk verify " + id + " --depth stored --repo " + repository)
+		if screen := term.want("^" + id + " +whole"); !strings.Contains(screen, " reading all objects") ||
+			!strings.HasPrefix(strings.TrimSpace(strings.SplitN(screen, "\n", 2)[1]), "mbk: ") {
+			t.Errorf("on a dumb terminal:\n%s", screen)
+		}
+	})
 	t.Run("password", func(t *testing.T) {
 		term := terminal{t, term.socket}
 		term.run("mbk check" + server + `pat --password; echo "code=$?"`)

@@ -76,8 +76,7 @@ func (u *UI) Document(v any) error {
 func (u *UI) Rows(lines []string) error { return Rows(u.Stdout, lines) }
 
 // Rows prints lines, whose cells are separated by tabs, in columns. The caller makes
-// cells printable that may contain tabs. The standard library is enough here: tables
-// without borders and colors look right in mails, pipes and terminals.
+// cells printable that may contain tabs.
 func Rows(out io.Writer, lines []string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, line := range lines {

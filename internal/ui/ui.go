@@ -19,7 +19,10 @@ type Streams struct {
 	Stdin    io.Reader
 	Stdout   io.Writer
 	Stderr   io.Writer
-	Terminal bool // stderr is a terminal
+	Terminal bool // stderr is a terminal on which a line can be replaced
+	Colored  bool // stdout is a terminal, and shows colors
+	Alarming bool // so is stderr
+	Columns  int  // how wide lists may be, 0: as wide as the terminal that stdout is, or usualWidth
 	Typed    bool // stdin is a terminal: a person started mbk, not a timer
 }
 
@@ -42,6 +45,9 @@ type UI struct {
 	results      *results
 	stderr       io.Writer
 	terminal     bool
+	colored      bool
+	alarming     bool
+	columns      int
 	jsonMessages bool
 }
 
@@ -52,6 +58,7 @@ func New(s Streams, jsonMessages bool) *UI {
 		Settings: Settings{Progress: "auto"},
 		Stdin:    s.Stdin, Stdout: r, Typed: s.Typed,
 		results: r, stderr: s.Stderr, terminal: s.Terminal, jsonMessages: jsonMessages,
+		colored: s.Colored, alarming: s.Alarming, columns: s.Columns,
 	}
 }
 
@@ -99,6 +106,8 @@ func (u *UI) tell(kind, text string) {
 		_ = json.NewEncoder(u.stderr).Encode(m) // stderr is broken: nobody can be told
 	case kind == messageNote:
 		fmt.Fprintln(u.stderr, "mbk:", text)
+	case kind == messageError && u.alarming:
+		fmt.Fprintf(u.stderr, "mbk: %s%s:%s %s\n", red, kind, plain, text)
 	default:
 		fmt.Fprintf(u.stderr, "mbk: %s: %s\n", kind, text)
 	}
