@@ -50,6 +50,7 @@ func (o *backupOptions) bind(s *options.Set, p *program) {
 	rare.Bool(&o.damagedPages, "allow-damaged-pages", "record damaged pages and go on; the backup is marked as damaged")
 	o.source.bindUnsupported(rare, "leave out tables of engines that cannot be copied, and record them")
 	o.resume.bind(s)
+	o.bindLock(rare)
 	rare.String(&o.spoolDir, "spool-dir", "",
 		"keep redo in `FOLDER` while the repository is too slow for it (default: $TMPDIR or /var/tmp)")
 	o.source.bindNewServer(s)

@@ -25,6 +25,7 @@ func (o *consolidateOptions) bind(s *options.Set, u *ui.UI) {
 	s.Bool(&o.dryRun, "dry-run", "print what would be made, change nothing")
 	threadsOption(s, &o.threads, "copy with `N` threads (default: one for each CPU)")
 	o.metrics.bind(s)
+	o.bindLock(s)
 	fileOptions(s)
 	progressOptions(s, u)
 }

@@ -27,6 +27,7 @@ func (o *copyOptions) bind(s *options.Set, u *ui.UI) {
 	s.Bool(&o.all, "all", "copy all backups that the other repository does not have")
 	s.Bool(&o.dryRun, "dry-run", "print what would be copied, change nothing")
 	o.repository.bindIdentities(s)
+	o.to.bindLock(s)
 	fileOptions(s)
 	progressOptions(s, u)
 }

@@ -33,6 +33,7 @@ func (o *expireOptions) bind(s *options.Set, u *ui.UI) {
 	s.Bool(&o.dryRun, "dry-run", "print what would be removed, change nothing")
 	s.Bool(&o.force, "force", "remove backups though the clock seems to have jumped")
 	o.metrics.bind(s)
+	o.bindLock(s)
 	fileOptions(s)
 	outputOptions(s, u)
 }

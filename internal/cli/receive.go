@@ -20,6 +20,7 @@ type receiveOptions struct {
 func (o *receiveOptions) bind(s *options.Set, u *ui.UI) {
 	o.repository.bind(s, u)
 	o.bindIdentities(s)
+	o.bindLock(s)
 	fileOptions(s)
 	progressOptions(s, u)
 }

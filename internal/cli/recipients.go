@@ -29,6 +29,7 @@ func (o *recipientsOptions) bind(s *options.Set, u *ui.UI) {
 	s.Strings(&o.remove, "remove", "do not encrypt to `RECIPIENT`, or the one that begins so, any more; may be repeated")
 	s.Bool(&o.rewrap, "rewrap", "encrypt the keys of all backups to the recipients as they are now; it needs --identity")
 	o.bindIdentities(s)
+	o.bindLock(s)
 	s.Bool(&o.dryRun, "dry-run", "print what the recipients would be, change nothing")
 	fileOptions(s)
 	outputOptions(s, u)

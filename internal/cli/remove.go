@@ -22,6 +22,7 @@ func (o *removeOptions) bind(s *options.Set, u *ui.UI) {
 	s.Bool(&o.dependents, "with-dependents", "remove the backups that need it, too, and these first")
 	s.Bool(&o.dryRun, "dry-run", "print what would be removed, change nothing")
 	o.metrics.bind(s)
+	o.bindLock(s)
 	fileOptions(s)
 	outputOptions(s, u)
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"mbk/internal/cli/options"
 	"mbk/internal/hint"
@@ -25,9 +26,16 @@ type repository struct {
 	name       string   // of the group [mbk repo=NAME] that describes it, "" if none does
 	option     string   // that names it: "repo", "to"
 	identities []string // files of identities, of commands that read what may be encrypted
+	waitLock   time.Duration
 	s3         s3Options
 	sftp       sftpOptions
 	ui         *ui.UI
+}
+
+// bindLock adds the option of commands that take the lock of a repository.
+func (o *repository) bindLock(s *options.Set) {
+	s.Duration(&o.waitLock, "wait-lock", 0,
+		"wait so long, `DURATION`, for another mbk that works on the repository, instead of ending with 4 at once")
 }
 
 func (o *repository) bind(s *options.Set, u *ui.UI) {
@@ -288,6 +296,7 @@ func (o repository) openWith(
 	if err == nil {
 		r.OnWarning(warner(o.ui))
 		r.UseIdentities(with)
+		r.WaitForLock(o.waitLock)
 	}
 	switch {
 	case errors.Is(err, repo.ErrNotRepository):

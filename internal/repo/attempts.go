@@ -15,8 +15,8 @@ import (
 // record is lost is described by its manifest. The error is an *UnknownError if
 // there is none.
 func (r *Repository) Attempt(ctx context.Context, idOrLatest string) (Attempt, error) {
-	if idOrLatest == Latest {
-		return r.latestAttempt(ctx)
+	if before, ok := beforeLatest(idOrLatest); ok {
+		return r.latestAttempt(ctx, before)
 	}
 	list, history, err := r.history(ctx)
 	if err != nil {
@@ -41,14 +41,15 @@ func (r *Repository) Attempt(ctx context.Context, idOrLatest string) (Attempt, e
 	return a, r.addAround(ctx, list, &a)
 }
 
-// latestAttempt returns the attempt that ended last.
-func (r *Repository) latestAttempt(ctx context.Context) (Attempt, error) {
+// latestAttempt returns the attempt that ended last, or the one that was so many before it.
+func (r *Repository) latestAttempt(ctx context.Context, before int) (Attempt, error) {
 	all, err := r.Attempts(ctx)
 	if err != nil {
 		return Attempt{}, err
 	}
-	if newest := NewestAttempt(all); newest != nil {
-		return r.Attempt(ctx, newest.ID)
+	slices.SortStableFunc(all, func(a, b Attempt) int { return b.End().Compare(a.End()) })
+	if before < len(all) {
+		return r.Attempt(ctx, all[before].ID)
 	}
 	return Attempt{}, &UnknownError{Where: r.String(), What: "attempt", ID: Latest}
 }

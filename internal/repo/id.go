@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -101,7 +103,7 @@ func (e *UnknownError) Fault() fault.Kind { return fault.Config }
 func (e *UnknownError) Hints() []hint.Text {
 	switch {
 	case len(e.Matches) > 1:
-		return []hint.Text{`give more of the id, or "latest"`}
+		return []hint.Text{`give more of the id, or its time, such as 12:29, or "latest"`}
 	case len(e.Have) == 0:
 		return []hint.Text{"check " + hint.Option("repo") + `; "mbk backup" makes the first backup`}
 	case e.What == "attempt":
@@ -110,14 +112,18 @@ func (e *UnknownError) Hints() []hint.Text {
 	return []hint.Text{`"mbk list" names all backups; "latest" is the newest`}
 }
 
-// Resolve returns the id of the backup that is meant: an id, the beginning of
-// just one, or Latest for the newest that no verification has found damaged, or of
-// damaged ones only the newest. The error is an *UnknownError if there is none.
+// Resolve returns the id of the backup that is meant: an id, the beginning of just one, the
+// time of just one, or Latest for the newest that no verification has found damaged, or of
+// damaged ones only the newest; Latest and "~1" is the one before that. The error is an
+// *UnknownError if there is none.
 func (r *Repository) Resolve(ctx context.Context, idOrLatest string) (string, error) {
-	if idOrLatest == Latest {
+	if before, ok := beforeLatest(idOrLatest); ok {
 		good, damaged, err := r.latest(ctx)
-		if all := append(good, damaged...); err != nil || len(all) > 0 {
-			return append(all, "")[0], err
+		if err != nil {
+			return "", err
+		}
+		if all := append(good, damaged...); before < len(all) {
+			return all[before], nil
 		}
 	}
 	have, err := r.IDs(ctx)
@@ -138,8 +144,36 @@ func (r *Repository) Resolve(ctx context.Context, idOrLatest string) (string, er
 	return "", unknown
 }
 
-// choose returns the one id that unknown.ID is, or begins; else it completes the
-// error and returns that.
+// beforeLatest parses Latest, and Latest~N for the N-th one before it.
+func beforeLatest(id string) (n int, ok bool) {
+	rest, found := strings.CutPrefix(id, Latest)
+	if !found || rest == "" {
+		return 0, found
+	}
+	digits, found := strings.CutPrefix(rest, "~")
+	n, err := strconv.Atoi(digits)
+	return n, found && err == nil && n >= 0
+}
+
+// timeOfDay finds a time without a day: 1229 or 122900 as ids have it, in UTC, and 12:29 as
+// lists have it, in local time.
+var timeOfDay = regexp.MustCompile(`^T?([0-2][0-9][0-5][0-9](?:[0-5][0-9])?)Z?$|^([0-2][0-9]:[0-5][0-9])$`)
+
+// atTime reports whether an id is of a backup that was started at a time without a day.
+func atTime(id, text string) bool {
+	m := timeOfDay.FindStringSubmatch(text)
+	started, _, err := ParseID(id)
+	switch {
+	case m == nil || err != nil:
+		return false
+	case m[2] != "":
+		return started.Local().Format("15:04") == m[2]
+	}
+	return strings.HasPrefix(started.Format("150405"), m[1])
+}
+
+// choose returns the one id that unknown.ID is, or begins, or the time of which it is; else
+// it completes the error and returns that.
 func choose(have []string, unknown *UnknownError) (string, error) {
 	if slices.Contains(have, unknown.ID) {
 		return unknown.ID, nil
@@ -147,6 +181,13 @@ func choose(have []string, unknown *UnknownError) (string, error) {
 	for _, id := range have {
 		if unknown.ID != "" && strings.HasPrefix(id, unknown.ID) {
 			unknown.Matches = append(unknown.Matches, id)
+		}
+	}
+	if len(unknown.Matches) == 0 {
+		for _, id := range have {
+			if atTime(id, unknown.ID) {
+				unknown.Matches = append(unknown.Matches, id)
+			}
 		}
 	}
 	if len(unknown.Matches) == 1 {

@@ -62,6 +62,16 @@ func TestResolve(t *testing.T) {
 	}
 	for _, c := range []struct{ name, ask, want, says string }{
 		{"latest", Latest, third, ""},
+		{"the one before", Latest + "~1", second, ""},
+		{"the oldest", Latest + "~2", first, ""},
+		{"none before", Latest + "~3", "", `no backup "latest~3" in memory; there are ` + third},
+		{"no number", Latest + "~x", "", "no backup"},
+		{"a time", "0800", second, ""},
+		{"a time with seconds", "201806", third, ""},
+		{"a time as in an id", "T2018", third, ""},
+		{"a time as in lists", at(t, "2026-11-21 20:18:06").Local().Format("15:04"), third, ""},
+		{"a beginning, and no time", "2026", "", `"2026" stands for 3 backups`},
+		{"no time", "0801", "", "no backup"},
 		{"a whole id", second, second, ""},
 		{"a unique beginning", "20261120", first, ""},
 		{"a longer unique beginning", "20261121T08", second, ""},

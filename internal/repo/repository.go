@@ -26,6 +26,7 @@ import (
 	"mbk/internal/fault"
 	"mbk/internal/repo/agefile"
 	"mbk/internal/repo/store"
+	"mbk/internal/sys/pause"
 )
 
 // Names of the objects of a repository.
@@ -90,6 +91,7 @@ type Repository struct {
 
 	sent     bool              // see Fresh
 	presumed map[string]string // labels' hashes of backups that are taken for some of this one, by id
+	patience time.Duration     // see WaitForLock
 
 	mu      sync.Mutex
 	lock    store.Lock // nil: not taken
@@ -358,9 +360,36 @@ func (r *Repository) Lock(ctx context.Context) (release func() error, err error)
 // lockPatience is how long a store may take for a lock before somebody is told why.
 const lockPatience = 3 * time.Second
 
-// takeLock takes the lock. A store that has to watch whether its holder is alive may take
-// minutes: then the warner is told for whom.
+// WaitForLock makes Lock wait so long for another process that holds the lock. It is called
+// before Lock.
+func (r *Repository) WaitForLock(d time.Duration) { r.patience = d }
+
+// lockPause is between two tries to take the lock.
+const lockPause = 500 * time.Millisecond
+
+// takeLock takes the lock, and waits for whoever holds it as WaitForLock says.
 func (r *Repository) takeLock(ctx context.Context) (store.Lock, error) {
+	end := time.Now().Add(r.patience)
+	for told := false; ; {
+		lock, err := r.tryLock(ctx)
+		var held *store.LockedError
+		if !errors.As(err, &held) || !time.Now().Before(end) {
+			return lock, err
+		}
+		if !told {
+			told = true
+			r.warn(fmt.Errorf("the repository is locked by %s; waiting for it, until %s", held.Owner,
+				end.Local().Format(time.TimeOnly)))
+		}
+		if err := pause.For(ctx, lockPause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// tryLock takes the lock. A store that has to watch whether its holder is alive may take
+// minutes: then the warner is told for whom.
+func (r *Repository) tryLock(ctx context.Context) (store.Lock, error) {
 	waiting, stop := context.WithTimeout(ctx, lockPatience)
 	var telling sync.WaitGroup
 	telling.Go(func() {
