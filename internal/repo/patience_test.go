@@ -34,7 +34,8 @@ func TestPatience(t *testing.T) {
 		t.Fatalf("without patience: %v, %q", err, told)
 	}
 	other.WaitForLock(lockPause / 2)
-	if _, err := other.Lock(t.Context()); !errors.As(err, &held) || len(told) != 1 || !strings.Contains(told[0], held.Owner) {
+	if _, err := other.Lock(t.Context()); !errors.As(err, &held) || len(told) != 1 ||
+		!strings.Contains(told[0], held.Owner) {
 		t.Fatalf("with too little patience: %v, %q", err, told)
 	}
 	other.WaitForLock(time.Minute)
