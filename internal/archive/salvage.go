@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
@@ -204,7 +203,7 @@ func (s *salvage) take(ctx context.Context, names []string, from binlog.Position
 			}
 		}
 		wanted := false
-		err := s.file(ctx, name, i == len(names)-1, func(event []byte, part binlog.Part, c *binlog.Cutter) error {
+		err := s.file(ctx, name, func(event []byte, part binlog.Part, c *binlog.Cutter) error {
 			begin, _ := c.Begun()
 			if part == binlog.Opening {
 				wanted = w.Pass(begin.GTID)
@@ -242,10 +241,10 @@ func (s *salvage) gap(ctx context.Context, name string) (bool, error) {
 func (s *salvage) read(ctx context.Context, names []string,
 	each func(event []byte, part binlog.Part, begin binlog.Begin) error,
 ) error {
-	for i, name := range names {
+	for _, name := range names {
 		warnings, logger := s.result.Warnings, s.o.Logger
 		s.o.Logger = slog.New(slog.DiscardHandler) // they are read again
-		err := s.file(ctx, name, i == len(names)-1, func(event []byte, part binlog.Part, c *binlog.Cutter) error {
+		err := s.file(ctx, name, func(event []byte, part binlog.Part, c *binlog.Cutter) error {
 			if part == binlog.Outside {
 				return nil
 			}
@@ -262,7 +261,7 @@ func (s *salvage) read(ctx context.Context, names []string,
 }
 
 // file reads one file up to its last whole event that has the right checksum.
-func (s *salvage) file(ctx context.Context, name string, last bool,
+func (s *salvage) file(ctx context.Context, name string,
 	each func(event []byte, part binlog.Part, c *binlog.Cutter) error,
 ) error {
 	in, err := s.log.Open(name)
@@ -274,38 +273,27 @@ func (s *salvage) file(ctx context.Context, name string, last bool,
 		return err
 	}
 	defer in.Close() //nolint:errcheck // it was only read
-	path := filepath.Join(s.log.Dir, name)
-	r := binlog.NewReader(in, binlog.MaxEvent)
 	var c binlog.Cutter
-	for ctx.Err() == nil {
-		event, err := r.Next()
-		part := binlog.Outside
-		if err == nil {
-			part, _, err = c.Next(event)
-		}
-		switch {
-		case err == io.EOF:
-			return nil
-		case errors.Is(err, binlog.ErrDamaged):
-			where := max(r.Offset(), int64(len(binlog.Magic)))
-			if torn, ok := errors.AsType[*binlog.TornError](err); ok {
-				where = torn.Offset
-			}
-			s.warn("%s is whole up to byte %d only: %v", path, where, err)
-			return nil
-		case err != nil:
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		if h, err := binlog.ParseHeader(event); err == nil && h.Type == binlog.TypeFormat {
-			if err := s.enter(ctx, h.ServerID, name); err != nil {
-				return err
+	var taken error
+	err = c.Scan(ctx, in, binlog.MaxEvent, func(e binlog.Event) error {
+		if h, err := binlog.ParseHeader(e.Bytes); err == nil && h.Type == binlog.TypeFormat {
+			if taken = s.enter(ctx, h.ServerID, name); taken != nil {
+				return taken
 			}
 		}
-		if err := each(event, part, &c); err != nil {
-			return err
-		}
+		taken = each(e.Bytes, e.Part, &c)
+		return taken
+	})
+	path := filepath.Join(s.log.Dir, name)
+	torn, isTorn := errors.AsType[*binlog.TornError](err)
+	switch {
+	case taken != nil || err == nil || ctx.Err() != nil:
+		return err
+	case isTorn:
+		s.warn("%s is whole up to byte %d only: %v", path, torn.Offset, err)
+		return nil
 	}
-	return ctx.Err()
+	return fmt.Errorf("%s: %w", path, err)
 }
 
 // enter notes of which server a file is, and its name.

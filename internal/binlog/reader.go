@@ -23,6 +23,9 @@ const encryptedHint hint.Text = `only the server with its keys can read it: star
 type TornError struct {
 	Offset int64 // at which the last whole event ends
 	Reason string
+	// InUse is set if the file was not closed in good order, as far as is known: the server writes it
+	// now, or has crashed. What is damaged within a whole event is no matter of that.
+	InUse bool
 }
 
 // Error says what is there in place of an event.
@@ -70,6 +73,14 @@ func (r *Reader) InUse() bool { return r.inUse }
 // Next returns the next event. It is valid until the next call. The error is io.EOF at the
 // end of the file, a *TornError, which is ErrDamaged, ErrEncrypted, or that of the file.
 func (r *Reader) Next() ([]byte, error) {
+	event, err := r.next()
+	if torn, ok := errors.AsType[*TornError](err); ok {
+		torn.InUse = r.inUse
+	}
+	return event, err
+}
+
+func (r *Reader) next() ([]byte, error) {
 	if !r.begun {
 		magic := make([]byte, len(Magic))
 		if n, err := io.ReadFull(r.in, magic); err != nil || string(magic) != Magic {
@@ -83,11 +94,12 @@ func (r *Reader) Next() ([]byte, error) {
 	kind := Type(r.event[4])
 	switch {
 	case !r.begun && kind != TypeFormat:
-		return nil, &TornError{0, fmt.Sprintf("it begins with an event of type %d in place of a format description", kind)}
+		return nil, &TornError{Reason: fmt.Sprintf("it begins with an event of type %d in place of a format description",
+			kind)}
 	case kind == TypeFormat:
 		format, err := ParseFormat(r.event)
 		if err != nil {
-			return nil, &TornError{r.end, err.Error()}
+			return nil, &TornError{Offset: r.end, Reason: err.Error()}
 		}
 		r.format = format
 		if !r.begun {
@@ -117,10 +129,10 @@ func (r *Reader) read() error {
 	}
 	h, err := ParseHeader(b)
 	if err != nil {
-		return &TornError{r.end, err.Error()}
+		return &TornError{Offset: r.end, Reason: err.Error()}
 	}
 	if int64(h.Size) > r.limit {
-		return &TornError{r.end, fmt.Sprintf("an event of %d bytes in a file of %d", h.Size, r.limit)}
+		return &TornError{Offset: r.end, Reason: fmt.Sprintf("an event of %d bytes in a file of %d", h.Size, r.limit)}
 	}
 	for len(b) < int(h.Size) { // no more memory than there are bytes
 		at := len(b)
@@ -137,7 +149,7 @@ func (r *Reader) read() error {
 // torn returns the error of a file that ends too early, or does not begin right.
 func (r *Reader) torn(err error, reason string) error {
 	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return &TornError{r.end, reason}
+		return &TornError{Offset: r.end, Reason: reason}
 	}
 	return err
 }

@@ -8,7 +8,6 @@ import (
 
 	"mbk/internal/archive"
 	"mbk/internal/binlog"
-	"mbk/internal/binlog/logfiles"
 	"mbk/internal/cli/options"
 	"mbk/internal/hint"
 	"mbk/internal/job"
@@ -127,9 +126,9 @@ func salvageFiles(ctx context.Context, o *archiveOptions, p *program) error {
 		return usagef("%s takes all that is there: it does not go with %s and %s", hint.Option("from-files"),
 			hint.Option("once"), hint.Option("from"))
 	}
-	log, err := logfiles.Open(o.files)
+	log, err := openLog("from-files", o.files)
 	if err != nil {
-		return &configError{hint.Errorf("%s: %w", hint.Option("from-files"), err)}
+		return err
 	}
 	defer log.Close() //nolint:errcheck // it was only read
 	alarm, err := o.alarm(p)

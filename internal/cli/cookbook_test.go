@@ -193,6 +193,7 @@ func TestCookbookOfMoments(t *testing.T) {
 	}{
 		{"The table is gone", []string{"INSERT INTO shop.orders (b) VALUES ('right')", "DROP TABLE shop.orders"},
 			`\| *201 `},
+		{"A moment without an archive", []string{"DROP TABLE shop.orders"}, `table +shop.orders: 201 rows`},
 		{"The row is wrong since yesterday", []string{"UPDATE shop.orders SET b='wrong'"}, `(?s)UPDATE shop.*\| *7 \| right `},
 		{"A clone as of 11:59", []string{"DO SLEEP(3.1)", "DELETE FROM shop.orders"}, "UTC|20[0-9-]*T"},
 		{"The server is lost, and nothing else", []string{"INSERT INTO shop.orders (b) VALUES ('the last')"}, "transactions"},

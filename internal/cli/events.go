@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"mbk/internal/binlog"
-	"mbk/internal/binlog/logfiles"
 	"mbk/internal/cli/options"
 	"mbk/internal/datadir/filter"
 	"mbk/internal/events"
@@ -72,8 +71,8 @@ func runEvents(ctx context.Context, o *eventsOptions, u *ui.UI) error {
 	}
 	what.Statements = u.Verbose
 	if o.dir != "" {
-		if what.Log, err = logfiles.Open(o.dir); err != nil {
-			return &configError{hint.Errorf("%s: %w", hint.Option("binlog-dir"), err)}
+		if what.Log, err = openLog("binlog-dir", o.dir); err != nil {
+			return err
 		}
 		defer what.Log.Close() //nolint:errcheck // it was only read
 	} else if what.Repository, err = o.open(ctx); err != nil {

@@ -13,10 +13,14 @@ import (
 	"mbk/internal/ui"
 )
 
-type pointsOptions struct{ repository }
+type pointsOptions struct {
+	repository
+	binlog binlogDir
+}
 
 func (o *pointsOptions) bind(s *options.Set, u *ui.UI) {
 	o.repository.bind(s, u)
+	o.binlog.bind(s, "say what can be reached")
 	o.bindIdentities(s)
 	fileOptions(s)
 	outputOptions(s, u)
@@ -26,18 +30,21 @@ func pointsCommand(p *program) *command {
 	var o pointsOptions
 	return &command{
 		name: "points", summary: "list the moments to which backups can be restored",
-		usage: "mbk points --repo REPO", examples: "mbk points --repo /backup/db1",
-		options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
-		run:     func(ctx context.Context) error { return runPoints(ctx, &o, p.ui) },
+		usage:    "mbk points --repo REPO [--binlog-dir DIR]",
+		examples: "mbk points --repo /backup/db1\nmbk points --repo /backup/db1 --binlog-dir /var/lib/mysql",
+		options:  bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		run:      func(ctx context.Context) error { return runPoints(ctx, &o, p.ui) },
 	}
 }
 
 // pointsDocument is what "points --json" prints.
 type pointsDocument struct {
 	Repository string          `json:"repository"`
-	Spans      []pointsSpan    `json:"spans"`   // the oldest backup first
-	Gaps       []pointsGap     `json:"gaps"`    // that no earlier backup can be brought across
-	Without    []pointsWithout `json:"without"` // backups that can be restored to their end only
+	BinlogDir  string          `json:"binlog_dir,omitempty"` // whose files lead on; "": the archive does
+	Spans      []pointsSpan    `json:"spans"`                // the oldest backup first
+	Gaps       []pointsGap     `json:"gaps"`                 // that no earlier backup can be brought across
+	Without    []pointsWithout `json:"without"`              // backups that can be restored to their end only
+	Warnings   []string        `json:"warnings"`             // what of the files cannot be read
 }
 
 // pointsSpan says how far a backup can be brought.
@@ -81,11 +88,30 @@ func runPoints(ctx context.Context, o *pointsOptions, u *ui.UI) error {
 	if err != nil {
 		return err
 	}
-	points, err := moment.Reachable(ctx, r, backups)
+	files, done, err := o.binlog.open(ctx)
+	defer done()
+	if err != nil {
+		return err
+	}
+	var log moment.Log = r
+	if files != nil {
+		log = files
+	}
+	points, err := moment.Reachable(ctx, log, backups)
 	if err != nil {
 		return err
 	}
 	d := newPointsDocument(r.String(), points, backups, without)
+	if files != nil {
+		d.BinlogDir, d.Warnings = files.Dir(), append(d.Warnings, files.Warnings()...)
+	} else if err := d.addProven(ctx, r); err != nil {
+		return err
+	}
+	return u.Result(d, func() error { return u.Rows(pointsLines(d)) })
+}
+
+// addProven adds what verifications found about the archive.
+func (d *pointsDocument) addProven(ctx context.Context, r *repo.Repository) error {
 	list, err := r.List(ctx)
 	if err != nil {
 		return err
@@ -97,14 +123,15 @@ func runPoints(ctx context.Context, o *pointsOptions, u *ui.UI) error {
 			}
 		}
 	}
-	return u.Result(d, func() error { return u.Rows(pointsLines(d)) })
+	return nil
 }
 
 // newPointsDocument makes the document.
 func newPointsDocument(
 	repository string, p *moment.Points, backups []moment.Backup, without []moment.Without,
 ) *pointsDocument {
-	d := &pointsDocument{Repository: repository, Spans: []pointsSpan{}, Gaps: []pointsGap{}, Without: []pointsWithout{}}
+	d := &pointsDocument{Repository: repository, Spans: []pointsSpan{}, Gaps: []pointsGap{}, Without: []pointsWithout{},
+		Warnings: []string{}}
 	on := map[string]bool{}
 	for _, s := range p.Spans {
 		on[s.Backup] = true
@@ -122,7 +149,7 @@ func newPointsDocument(
 	}
 	for _, b := range backups {
 		if !on[b.ID] {
-			d.Without = append(d.Without, pointsWithout{b.ID, "its end is on no timeline of the archive"})
+			d.Without = append(d.Without, pointsWithout{b.ID, "its end is on no timeline of the log"})
 		}
 	}
 	return d
@@ -155,5 +182,5 @@ func pointsLines(d *pointsDocument) []string {
 			lines = append(lines, s.ID+"\tas far as numbers tell: "+s.Unproven)
 		}
 	}
-	return lines
+	return append(lines, labelled("warning", d.Warnings)...)
 }

@@ -29,6 +29,7 @@ type restoreOptions struct {
 	mapDirs       []string
 	originalDirs  bool
 	until         string
+	binlog        binlogDir
 	noRecover     bool
 	keepOld       bool
 	galeraNode    bool
@@ -60,6 +61,7 @@ func (o *restoreOptions) bind(s *options.Set, p *program) {
 		"restore tables' files that lay outside of the data directory to where they were")
 	s.String(&o.until, "until", "", "go on from the end of the backup to `MOMENT`, with the archive of binary logs: "+
 		"a time, gtid:GTID, before-gtid:GTID, position:FILE:OFFSET, or end")
+	o.binlog.bind(s, "go on")
 	s.Bool(&o.noRecover, "no-recover", "lay the files down only; the first start of the server recovers them")
 	s.Bool(&o.keepOld, "keep-old", "move the data directory that is in the target aside, to FOLDER.old-TIME")
 	s.Bool(&o.galeraNode, "galera-node", "make it a node of the source's Galera cluster, which need not copy another one")
@@ -95,6 +97,10 @@ func restoreCommand(p *program) *command {
 }
 
 func runRestore(ctx context.Context, o *restoreOptions, u *ui.UI) (err error) {
+	if o.binlog.dir != "" && o.until == "" {
+		return usagef("%s is the way to a moment after the backup: name that with %s", hint.Option("binlog-dir"),
+			hint.Option("until"))
+	}
 	if o.intoServer.wanted || o.intoServer.export != "" {
 		return runRestoreTables(ctx, o, u)
 	}
@@ -105,6 +111,12 @@ func runRestore(ctx context.Context, o *restoreOptions, u *ui.UI) (err error) {
 	if err != nil {
 		return err
 	}
+	binlog, done, err := o.binlog.open(ctx)
+	defer done()
+	if err != nil {
+		return err
+	}
+	r.Binlog = binlog
 	if o.from != "" {
 		defer func() { err = errors.Join(err, r.Inbox.Close(err != nil && o.keepOnFailure)) }()
 		if err := o.receive(ctx, &r, u); err != nil {

@@ -89,6 +89,12 @@ func runRestoreTables(ctx context.Context, o *restoreOptions, u *ui.UI) error {
 		}
 		defer t.Server.Close()
 	}
+	binlog, done, err := o.binlog.open(ctx)
+	defer done()
+	if err != nil {
+		return err
+	}
+	t.Binlog = binlog
 	if o.dryRun {
 		r, err := tablerestore.Preview(ctx, t)
 		if err != nil {

@@ -204,7 +204,7 @@ func atPlaces(t *testing.T, source *mariadbtest.Server, b taken, repository stri
 	for want, o := range map[string]outcome{
 		"is within the transaction " + last.gtid: plan(last.file, strconv.Itoa(from+19)),
 		"there is no such place":                 plan(last.file, "1000000000"),
-		"no such place in the archive":           plan("other.000001", last.to),
+		"no such place in the log":               plan("other.000001", last.to),
 		"before the end of the backup":           plan(placesOf(t, source)[0].file, placesOf(t, source)[0].to),
 	} {
 		if o.code != 2 || !strings.Contains(o.stderr, want) {

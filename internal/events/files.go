@@ -3,8 +3,6 @@ package events
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"path/filepath"
 	"time"
@@ -61,36 +59,22 @@ func (s *search) file(ctx context.Context, name string, last bool) error {
 		return err
 	}
 	defer f.Close() //nolint:errcheck // it was only read
-	r := binlog.NewReader(f, binlog.MaxEvent)
 	var c binlog.Cutter
 	var position int64
-	for ctx.Err() == nil {
-		event, err := r.Next()
-		torn, isTorn := errors.AsType[*binlog.TornError](err)
-		switch {
-		case err == io.EOF:
-			return nil
-		case isTorn && r.InUse():
-			if !last { // the server has crashed while it wrote it
-				s.warn("%s ends at byte %d: %s", name, torn.Offset, torn.Reason)
-			}
-			return nil
-		case err != nil:
-			return err
-		}
-		part, _, err := c.Next(event)
-		if err != nil {
-			return fmt.Errorf("byte %d: %w", r.Offset(), err)
-		}
-		if part == binlog.Opening {
-			position = r.Offset()
+	err = c.Scan(ctx, f, binlog.MaxEvent, func(e binlog.Event) error {
+		if e.Part == binlog.Opening {
+			position = e.Offset
 		}
 		begin, _ := c.Begun()
-		if err := s.take(event, part, begin, name, position); err != nil {
-			return err
+		return s.take(e.Bytes, e.Part, begin, name, position)
+	})
+	if torn, ok := errors.AsType[*binlog.TornError](err); ok && torn.InUse {
+		if !last { // the server has crashed while it wrote it
+			s.warn("%s ends at byte %d: %s", name, torn.Offset, torn.Reason)
 		}
+		return nil
 	}
-	return ctx.Err()
+	return err
 }
 
 // fileError is an error about a file of a binary log.

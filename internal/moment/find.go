@@ -25,7 +25,7 @@ func (e *UnreachableError) Error() string {
 	if e.From == nil {
 		return fmt.Sprintf("%q cannot be reached: %s", e.Moment.text, e.Reason)
 	}
-	return fmt.Sprintf("the archive does not lead from %s to %q: %s", place(e.From), e.Moment.text, e.Reason)
+	return fmt.Sprintf("the log does not lead from %s to %q: %s", place(e.From), e.Moment.text, e.Reason)
 }
 
 // Fault says that another moment, or another backup, has to be named.
@@ -39,16 +39,41 @@ func place(p binlog.Position) string {
 	return "GTID " + p.String()
 }
 
+// placeOf formats a position of a segment.
+func placeOf(position string) string {
+	p, _ := binlog.ParsePosition(position) // was validated
+	return place(p)
+}
+
+// isUnreachable reports whether an error is an UnreachableError.
+func isUnreachable(err error) bool {
+	_, ok := errors.AsType[*UnreachableError](err)
+	return ok
+}
+
 // ErrTooLate is the cause of an UnreachableError if the position is after the moment: an older
 // backup may lead to it.
 var ErrTooLate = errors.New("the moment is before the end of the backup")
 
 // errElsewhere is the cause if the position is not on a timeline.
-var errElsewhere = errors.New("on no timeline of the archive")
+var errElsewhere = errors.New("on no timeline of the log")
 
-// errOther is an errElsewhere: the GTID is there, but it is not that transaction.
-var errOther = fmt.Errorf("%w: what has the same GTID was committed after the backup ended, in another history",
-	errElsewhere)
+// historyError is an errElsewhere: the GTID is there, but it is not that transaction.
+type historyError struct{ reason string }
+
+// Error says why.
+func (e *historyError) Error() string {
+	return fmt.Sprintf("%v: what has the same GTID %s", errElsewhere, e.reason)
+}
+
+// Unwrap returns errElsewhere.
+func (*historyError) Unwrap() error { return errElsewhere }
+
+var (
+	errOther      = &historyError{"was committed after the backup ended, in another history"}
+	errOtherPlace = &historyError{"is at another place in files of the same names: they are of another server, or of " +
+		"another history of this one"}
+)
 
 // tooLate is an UnreachableError for ErrTooLate.
 type tooLate struct{ UnreachableError }
@@ -61,31 +86,56 @@ type Start struct {
 	At       binlog.Position
 	Finished time.Time // when the backup ended, zero if that is not known
 	ServerID uint32    // of the server of the backup
+	// Log and Offset are where the backup ended in the files of that server, "" if that is not known. Where
+	// the log is files, and not an archive, the end of the backup is known by its place, too.
+	Log    string
+	Offset int64
 }
 
 // limits lists the bounds of what can be in the backup, in the order in which they are tried.
-func (s Start) limits() []limit {
-	if s.Finished.IsZero() {
-		return []limit{{}}
+func (s Start) limits(log Log) []limit {
+	if _, files := log.(*Files); !files {
+		s.Log = ""
 	}
-	return []limit{{finished: s.Finished}, {s.Finished, s.ServerID, clockSkew}}
+	l := limit{at: s}
+	if s.Finished.IsZero() {
+		return []limit{l}
+	}
+	relaxed := l
+	relaxed.skew = clockSkew
+	return []limit{l, relaxed}
 }
 
 // limit is the bound after which no transaction of a backup can have been committed: by the clock of its
 // machine, or, for one of another server, by another clock. The zero value is no bound.
 type limit struct {
-	finished time.Time
-	server   uint32
-	skew     time.Duration
+	at   Start
+	skew time.Duration
 }
 
 // passed reports whether a transaction was committed too late to be in the backup.
 func (l limit) passed(g binlog.GTID, at time.Time) bool {
 	skew := l.skew
-	if g.Server == l.server {
+	if g.Server == l.at.ServerID {
 		skew = 0
 	}
-	return !l.finished.IsZero() && at.After(l.finished.Add(skew))
+	return !l.at.Finished.IsZero() && at.After(l.at.Finished.Add(skew))
+}
+
+// misplaced reports whether a transaction that is in the backup, or comes after it, is not on that side of
+// the backup's end in the files of its server.
+func (l limit) misplaced(after bool, server uint32, p binlog.Place) bool {
+	if l.at.Log == "" || server != l.at.ServerID || baseOf(p.File) != baseOf(l.at.Log) {
+		return false
+	}
+	end, file := repo.LogPlace{Offset: l.at.Offset}, repo.LogPlace{Offset: p.End}
+	end.File, _ = binlog.FileNumber(l.at.Log)
+	file.File, _ = binlog.FileNumber(p.File)
+	if after {
+		file.Offset = p.Begin
+		return file.Compare(end) < 0
+	}
+	return file.Compare(end) > 0
 }
 
 // clockSkew is how much later than a backup ended a transaction that is in it may be stamped, by
@@ -109,7 +159,7 @@ func Find(ctx context.Context, log Log, m Moment, from Start) (*Path, error) {
 		}
 	}
 	var p *Path
-	for _, limit := range from.limits() {
+	for _, limit := range from.limits(log) {
 		if p, err = findOne(ctx, log, all, candidates, from.At, limit); !errors.Is(err, errElsewhere) {
 			break
 		}
@@ -136,16 +186,19 @@ func findIn(ctx context.Context, log Log, all []repo.StoredTimeline, m Moment, f
 		f := finding{log: log, m: m, from: from, limit: limit, t: &all[i], next: missingAfter(all, all[i].ID),
 			heads: map[int]*repo.Segment{}}
 		p, err := f.find(ctx)
-		_, unreachable := errors.AsType[*UnreachableError](err)
+		_, other := errors.AsType[*historyError](err)
+		_, known := errors.AsType[*historyError](failed)
 		switch {
 		case err == nil:
 			return p, nil
 		case errors.Is(err, ErrTooLate):
 			return nil, err
-		case unreachable, errors.Is(err, errOther) && errors.Is(failed, errElsewhere):
+		case isUnreachable(err), other && errors.Is(failed, errElsewhere):
 			failed = err // why on the timeline that it is on
 		case !errors.Is(err, errElsewhere):
 			return nil, err
+		case err.Error() != errElsewhere.Error() && errors.Is(failed, errElsewhere) && !known:
+			failed = fmt.Errorf("the end of the backup is %w", err)
 		}
 	}
 	return nil, failed
@@ -165,8 +218,8 @@ type finding struct {
 	done bool // the moment was found
 	seen bool // the transaction of the moment was seen before the position
 
-	next string // why the timeline goes no further
-	late bool   // a transaction of the backup was committed after it
+	next  string // why the timeline goes no further
+	other error  // why what has the GTIDs of the backup is another history; nil if it is not
 }
 
 // head returns the head of the segment with an index.
@@ -216,6 +269,18 @@ func (f *finding) find(ctx context.Context) (*Path, error) {
 	return f.end()
 }
 
+// begins returns the position at the beginning of the segment with an index.
+func (f *finding) begins(ctx context.Context, i int) (binlog.Position, error) {
+	if before := f.t.Segments[i].Before; before != nil {
+		return before, nil
+	}
+	s, err := f.head(ctx, i)
+	if err != nil {
+		return nil, err
+	}
+	return binlog.ParsePosition(s.Before)
+}
+
 // first returns the index of the segment in which the position is.
 func (f *finding) first(ctx context.Context) (int, error) {
 	start, err := binlog.ParsePosition(f.t.Start)
@@ -230,12 +295,7 @@ func (f *finding) first(ctx context.Context) (int, error) {
 	}
 	var failed error
 	n := sort.Search(len(f.t.Segments), func(i int) bool { // the first that begins after it
-		s, err := f.head(ctx, i)
-		if err != nil {
-			failed = err
-			return true
-		}
-		before, err := binlog.ParsePosition(s.Before)
+		before, err := f.begins(ctx, i)
 		if err != nil {
 			failed = err
 		}
@@ -245,7 +305,12 @@ func (f *finding) first(ctx context.Context) (int, error) {
 		return 0, failed
 	}
 	if n == 0 {
-		return 0, errElsewhere
+		before, err := f.begins(ctx, 0)
+		if err != nil {
+			return 0, err
+		}
+		return 0, fmt.Errorf("%w: %s begins after %s, and what was committed between the two is not in the log",
+			errElsewhere, f.t.ID, place(before))
 	}
 	s, err := f.head(ctx, n-1)
 	if err != nil {
@@ -257,7 +322,9 @@ func (f *finding) first(ctx context.Context) (int, error) {
 			return 0, err
 		}
 		for _, g := range before {
-			f.late = f.late || f.limit.passed(g, last.Last)
+			if f.limit.passed(g, last.Last) {
+				f.other = errOther
+			}
 		}
 	}
 	f.walk, err = newWalk(f.from, s)
@@ -289,11 +356,18 @@ func (f *finding) segment(ctx context.Context, s *repo.Segment) error {
 		}
 		return nil
 	}
+	wanted := false
 	return f.log.ScanSegment(ctx, s, func(_ []byte, part binlog.Part, c *binlog.Cutter) error {
+		begin, _ := c.Begun()
+		if part == binlog.Opening {
+			wanted = f.walk.After(begin.GTID)
+		}
+		if (part == binlog.Opening && wanted || part == binlog.Closing) && f.limit.misplaced(wanted, s.ServerID, c.Place()) {
+			f.other = errOtherPlace
+		}
 		if part != binlog.Opening {
 			return nil
 		}
-		begin, _ := c.Begun()
 		return f.transaction(begin)
 	})
 }
@@ -310,6 +384,9 @@ func (f *finding) beyond(s *repo.Segment, after binlog.Position) bool {
 	return after[g.Domain].Sequence < g.Sequence
 }
 
+// committed returns when a transaction was committed, as far as the log says.
+func committed(begin binlog.Begin) time.Time { return time.Unix(int64(begin.Time), 0).UTC() }
+
 // transaction looks whether the moment is before or after a transaction.
 func (f *finding) transaction(begin binlog.Begin) error {
 	g, _ := f.m.GTID()
@@ -317,17 +394,19 @@ func (f *finding) transaction(begin binlog.Begin) error {
 	known := f.from[begin.GTID.Domain]
 	if !f.walk.After(begin.GTID) {
 		f.walk.Pass(begin.GTID)
-		f.late = f.late || known == begin.GTID && f.limit.passed(known, time.Unix(int64(begin.Time), 0))
+		if known == begin.GTID && f.limit.passed(known, committed(begin)) {
+			f.other = errOther
+		}
 		f.seen = f.seen || this && (f.m.kind == kindBefore || known != g)
 		return nil
 	}
-	when := time.Unix(int64(begin.Time), 0)
+	when := committed(begin)
 	if f.m.kind == kindTime && !when.Before(f.m.time) || f.m.kind == kindBefore && this {
-		f.path.Next, f.path.NextTime, f.done = begin.GTID, when.UTC(), true
+		f.path.Next, f.path.NextTime, f.done = begin.GTID, when, true
 		return repo.ErrStop
 	}
 	f.walk.Pass(begin.GTID)
-	f.path.Last, f.path.LastTime = begin.GTID, when.UTC()
+	f.path.Last, f.path.LastTime = begin.GTID, when
 	if f.m.kind == kindGTID && this {
 		f.done = true
 		return repo.ErrStop
@@ -342,15 +421,25 @@ func (f *finding) addNext(e *UnreachableError) {
 	}
 }
 
+// notMet says why the timeline does not contain the end of the backup, which it does not begin after.
+func (f *finding) notMet() error {
+	if f.walk.Missed() {
+		return fmt.Errorf("%w: %s has other transactions with its numbers, and is of another server or history",
+			errElsewhere, f.t.ID)
+	}
+	last := f.path.heads[len(f.path.heads)-1]
+	return fmt.Errorf("%w: %s ends with %s, before it", errElsewhere, f.t.ID, placeOf(last.After))
+}
+
 // end makes the path of what was found.
 func (f *finding) end() (*Path, error) {
 	unreachable := UnreachableError{Moment: f.m, From: f.from}
 	if f.walk != nil {
 		if !f.walk.Met() {
-			return nil, errElsewhere
+			return nil, f.notMet()
 		}
-		if f.late {
-			return nil, errOther
+		if f.other != nil {
+			return nil, f.other
 		}
 		f.path.To = f.walk.At()
 	}
@@ -362,7 +451,7 @@ func (f *finding) end() (*Path, error) {
 		unreachable.Reason = "it is before the end of the backup"
 		return nil, &tooLate{unreachable}
 	case f.m.kind == kindTime:
-		unreachable.Reason = fmt.Sprintf("the archive ends with %s", place(f.path.To))
+		unreachable.Reason = fmt.Sprintf("the log ends with %s", place(f.path.To))
 		if !f.path.LastTime.IsZero() {
 			unreachable.Reason += " of " + f.path.LastTime.UTC().Format(time.RFC3339)
 		}

@@ -164,7 +164,7 @@ func (r *run) before(earlier []run) *Gap {
 
 // spanOf finds out how far a backup can be brought, nil if it is on no timeline.
 func spanOf(ctx context.Context, log Log, runs []run, b Backup) (*Span, error) {
-	for _, limit := range b.limits() {
+	for _, limit := range b.limits(log) {
 		for i := range slices.Backward(runs) {
 			r := &runs[i]
 			f := finding{log: log, from: b.At, limit: limit, t: &r.StoredTimeline, heads: map[int]*repo.Segment{}}
@@ -216,8 +216,8 @@ func (f *finding) contains(ctx context.Context) (first int, unproven string, err
 			return first, "", err
 		}
 	}
-	if f.late {
-		return first, "", errOther
+	if f.other != nil {
+		return first, "", f.other
 	}
 	return first, "", nil
 }
@@ -278,7 +278,8 @@ func backup(ctx context.Context, r *repo.Repository, id string) (b Backup, reaso
 	case m.Filter != nil:
 		return b, "it holds a part of the tables", nil
 	}
-	b = Backup{ID: id, Start: Start{Finished: m.Finished, ServerID: m.Server.ServerID}}
+	b = Backup{ID: id, Start: Start{Finished: m.Finished, ServerID: m.Server.ServerID, Log: m.Binlog.File,
+		Offset: int64(m.Binlog.Position)}}
 	if b.At, err = binlog.ParsePosition(m.Binlog.GTID); err != nil {
 		return b, err.Error(), nil
 	}

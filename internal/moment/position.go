@@ -50,7 +50,7 @@ func (e *AmbiguousError) Error() string {
 	for i, c := range e.Candidates {
 		list[i] = c.String()
 	}
-	return fmt.Sprintf("%q is in the archive more than once: %s", e.Moment, strings.Join(list, "; "))
+	return fmt.Sprintf("%q is in the log more than once: %s", e.Moment, strings.Join(list, "; "))
 }
 
 // Fault says that the moment has to be named otherwise.
@@ -115,8 +115,7 @@ func findOne(ctx context.Context, log Log, all []repo.StoredTimeline, candidates
 			found, reached = p, append(reached, c)
 			continue
 		}
-		_, unreachable := errors.AsType[*UnreachableError](err)
-		if !unreachable && !errors.Is(err, ErrTooLate) && !errors.Is(err, errElsewhere) {
+		if !isUnreachable(err) && !errors.Is(err, ErrTooLate) && !errors.Is(err, errElsewhere) {
 			return nil, err
 		}
 		if failed == nil || !errors.Is(err, errElsewhere) {
@@ -150,7 +149,7 @@ func locate(ctx context.Context, log Log, m Moment) ([]Candidate, error) {
 		return nil, l.inside
 	}
 	if len(l.found) == 0 {
-		e := &UnreachableError{Moment: m, Reason: "there is no such place in the archive"}
+		e := &UnreachableError{Moment: m, Reason: "there is no such place in the log"}
 		if l.last != "" {
 			e.Reason += ", which ends with " + l.last
 		}
@@ -177,6 +176,9 @@ func (l *locating) timeline(ctx context.Context, t *repo.StoredTimeline) error {
 	}
 	var before *repo.Segment
 	for _, stored := range t.Segments {
+		if stored.File != "" && stored.File != l.m.file {
+			continue
+		}
 		s, err := l.log.Segment(ctx, t.ID, stored.Number)
 		if errors.Is(err, fs.ErrNotExist) {
 			before = nil // it has expired meanwhile
@@ -247,7 +249,7 @@ func (l *locating) segment(ctx context.Context, s *repo.Segment) error {
 
 // take makes the candidate the moment before or after a transaction.
 func (c *Candidate) take(m Moment, k kind, begin binlog.Begin) {
-	c.GTID, c.Time = begin.GTID, time.Unix(int64(begin.Time), 0).UTC()
+	c.GTID, c.Time = begin.GTID, committed(begin)
 	c.Moment = Moment{text: m.text, kind: k, gtids: binlog.Position{c.GTID.Domain: c.GTID}, timeline: c.Timeline}
 }
 

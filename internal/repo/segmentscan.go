@@ -24,31 +24,21 @@ func (r *Repository) ScanSegment(ctx context.Context, s *Segment,
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
 	damaged := func(reason error) error { return &pack.DamageError{Object: s.Name(), Reason: reason.Error()} }
-	events := binlog.NewReader(body, s.Raw)
 	var c binlog.Cutter
-	for {
-		event, err := events.Next()
-		switch {
-		case err == io.EOF:
-			return nil
-		case errors.Is(err, binlog.ErrDamaged):
-			return damaged(err)
-		case err != nil:
-			return err
+	stopped := false
+	err = c.Scan(ctx, body, s.Raw, func(e binlog.Event) error {
+		if e.Dropped {
+			return damaged(errors.New("a transaction is not whole"))
 		}
-		part, dropped, err := c.Next(event)
-		if err == nil && dropped {
-			err = errors.New("a transaction is not whole")
-		}
-		if err != nil {
-			return damaged(err)
-		}
-		if err := each(event, part, &c); err != nil {
-			if !errors.Is(err, ErrStop) {
-				return err
-			}
-			_, err := io.Copy(io.Discard, body)
-			return err
-		}
+		err := each(e.Bytes, e.Part, &c)
+		stopped = errors.Is(err, ErrStop)
+		return err
+	})
+	if _, torn := errors.AsType[*binlog.TornError](err); torn {
+		return damaged(err)
 	}
+	if stopped {
+		_, err = io.Copy(io.Discard, body)
+	}
+	return err
 }

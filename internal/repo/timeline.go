@@ -134,6 +134,11 @@ type StoredTimeline struct {
 type StoredSegment struct {
 	Number uint64
 	Bytes  int64
+
+	// Of a log that is not in a repository, but in a server's own files: the name of the file that it is, and the
+	// position at its beginning. "" and nil if only the head of the segment says that.
+	File   string
+	Before binlog.Position
 }
 
 // Timelines lists the timelines in a repository, the oldest first. One that is damaged is in the
@@ -157,7 +162,7 @@ func (r *Repository) Timelines(ctx context.Context) ([]StoredTimeline, error) {
 		}
 		t := &all[len(all)-1]
 		if number, ok := segmentNumber(base); ok {
-			t.Segments = append(t.Segments, StoredSegment{number, o.Size})
+			t.Segments = append(t.Segments, StoredSegment{Number: number, Bytes: o.Size})
 			t.Bytes += o.Size
 		}
 	}

@@ -70,9 +70,11 @@ type Options struct {
 	// AllowDamaged restores a backup although a verification found it damaged. It fails
 	// where it comes across damage of objects.
 	AllowDamaged bool
-	// Until has the server go on from the end of the backup to a moment, with the archive of
-	// binary logs. With repo.Latest as ID the newest backup that leads there is restored.
+	// Until has the server go on from the end of the backup to a moment. With repo.Latest as ID the newest
+	// backup that leads there is restored.
 	Until *moment.Moment
+	// Binlog is the binary log for that. Nil: the archive of the repository.
+	Binlog *moment.Files
 	// Raw leaves recovery to the first start of the server.
 	Raw bool
 	// Upgrade brings the files to a newer release series.

@@ -27,15 +27,16 @@ import (
 
 // Replay is the part of the binary log that leads from a backup to a moment.
 type Replay struct {
-	Moment   string    `json:"moment"` // as it was named
-	Timeline string    `json:"timeline"`
+	Moment   string    `json:"moment"`               // as it was named
+	Timeline string    `json:"timeline"`             // of the archive, or the first of the server's files
+	Files    string    `json:"binlog_dir,omitempty"` // the folder of these; "": it is the archive
 	From     string    `json:"from"`                 // GTIDs at the end of the backup
 	To       string    `json:"to"`                   // and at the moment
 	Last     string    `json:"last,omitempty"`       // the last transaction; "" if none is replayed
 	LastTime time.Time `json:"last_time,omitzero"`   // when that was committed
 	Next     string    `json:"next,omitempty"`       // the first transaction that is not wanted, as far as it is known
 	NextTime time.Time `json:"next_time,omitzero"`   // when that was committed
-	Segments int       `json:"segments"`             // of the archive that are read
+	Segments int       `json:"segments"`             // of the archive that are read, or files
 	Bytes    int64     `json:"bytes"`                // of these, as they are stored
 	Most     int64     `json:"transactions_at_most"` // in these segments
 	Way      Way       `json:"way,omitempty"`        // how it was replayed; "" in a plan, or if there was nothing to do
@@ -51,10 +52,13 @@ const (
 	WaySession  Way = "session"  // by mariadb-binlog and a client, in one session
 )
 
-// newReplay describes a path.
-func newReplay(m moment.Moment, p *moment.Path) *Replay {
+// newReplay describes a path through the archive, or through a server's files.
+func newReplay(m moment.Moment, p *moment.Path, files *moment.Files) *Replay {
 	r := &Replay{Moment: m.String(), Timeline: p.Timeline, From: p.From.String(), To: p.To.String(),
 		Segments: p.Segments, Bytes: p.Bytes, Most: p.Transactions}
+	if files != nil {
+		r.Files = files.Dir()
+	}
 	if !p.To.Equal(p.From) {
 		r.Last, r.LastTime = p.Last.String(), p.LastTime
 	}
@@ -77,6 +81,14 @@ func (o *Options) findMoment(ctx context.Context) (*moment.Path, error) {
 	return path, err
 }
 
+// log returns the binary log that leads to Until.
+func (o *Options) log() moment.Log {
+	if o.Binlog != nil {
+		return o.Binlog
+	}
+	return o.Repository
+}
+
 // shownSpans limits the spans that an error lists.
 const shownSpans = 4
 
@@ -86,12 +98,15 @@ func (o *Options) withReachable(ctx context.Context, err error) error {
 	if failed != nil {
 		return err
 	}
-	points, failed := moment.Reachable(ctx, o.Repository, backups)
+	points, failed := moment.Reachable(ctx, o.log(), backups)
 	if failed != nil {
 		return err
 	}
 	spans := slices.DeleteFunc(points.Spans, func(s moment.Span) bool { return s.Last.IsZero() })
 	if len(spans) == 0 {
+		if o.Binlog == nil {
+			err = hint.Wrap(err, "the server's own binary log may lead there: "+hint.Option("binlog-dir")+" DIR")
+		}
 		return hint.Wrap(err, `no backup leads to any later moment; "mbk points" says why`)
 	}
 	text := "what can be reached:"
@@ -114,7 +129,7 @@ func (o *Options) findPath(ctx context.Context) (*moment.Path, error) {
 		return o.pathFrom(ctx, o.ID) // which says so
 	}
 	// The newest backup must not decide which of two histories is meant.
-	until, err := moment.Resolve(ctx, o.Repository, *o.Until)
+	until, err := moment.Resolve(ctx, o.log(), *o.Until)
 	if err != nil {
 		return nil, err
 	}
@@ -172,8 +187,8 @@ func (o *Options) pathFrom(ctx context.Context, id string) (*moment.Path, error)
 	if err != nil {
 		return nil, fmt.Errorf("backup %s: position of the binary log: %w", m.ID, err)
 	}
-	path, err := moment.Find(ctx, o.Repository, *o.Until, moment.Start{
-		At: from, Finished: m.Finished, ServerID: m.Server.ServerID})
+	path, err := moment.Find(ctx, o.log(), *o.Until, moment.Start{At: from, Finished: m.Finished,
+		ServerID: m.Server.ServerID, Log: m.Binlog.File, Offset: int64(m.Binlog.Position)})
 	if err != nil {
 		return nil, fmt.Errorf("backup %s: %w", m.ID, err)
 	}
@@ -197,7 +212,12 @@ func (p *Plan) addReplay(path *moment.Path) {
 	if path == nil {
 		return
 	}
-	p.path, p.Replay = path, newReplay(*p.opts.Until, path)
+	p.path, p.Replay = path, newReplay(*p.opts.Until, path, p.opts.Binlog)
+	if p.opts.Binlog != nil {
+		for _, text := range p.opts.Binlog.Warnings() {
+			p.warn("the binary log: %s", text)
+		}
+	}
 	p.SpaceNeeded += min(path.RawBytes(), relayRoom) + path.RawBytes()
 	object := func(problem string, advice hint.Text) { p.addObjection(Objection{Problem: problem, Hint: advice}) }
 	switch {
@@ -411,9 +431,12 @@ func (b *Prepared) replayOptions(id uint32, way Way) []string {
 
 // String says what a replay does, for the plan and the result.
 func (r *Replay) String() string {
-	text := fmt.Sprintf("%d segments, %s, of the timeline %s", r.Segments, humanize.IBytes(uint64(r.Bytes)), r.Timeline)
-	if r.Last == "" {
+	size := humanize.IBytes(uint64(r.Bytes))
+	switch {
+	case r.Last == "":
 		return "nothing: the backup is of that moment"
+	case r.Files != "":
+		return fmt.Sprintf("%d files, %s, of the binary log in %s", r.Segments, size, r.Files)
 	}
-	return text
+	return fmt.Sprintf("%d segments, %s, of the timeline %s", r.Segments, size, r.Timeline)
 }

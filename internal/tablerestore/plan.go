@@ -30,7 +30,8 @@ type Options struct {
 	restore.Preparation
 
 	Filter       filter.Spec    // the tables, or whole databases
-	Until        *moment.Moment // restores them as they were then, with the archive; nil: as they are in the backup
+	Until        *moment.Moment // restores them as they were then; nil: as they are in the backup
+	Binlog       *moment.Files  // the binary log for that; nil: the archive of the repository
 	AllowDamaged bool           // try a backup although a verification found it damaged
 	Scratch      string         // folder with room for the tables and what recovery needs; empty: restore.ScratchDefault
 	Server       *stage.Server  // that is running; the caller closes it
@@ -103,7 +104,8 @@ func newPlan(ctx context.Context, o Options) (_ *plan, err error) {
 		o.Scratch = restore.ScratchDefault()
 	}
 	p := &plan{o: o}
-	part := restore.Options{Preparation: o.Preparation, Until: o.Until, AllowDamaged: o.AllowDamaged}
+	part := restore.Options{Preparation: o.Preparation, Until: o.Until, Binlog: o.Binlog,
+		AllowDamaged: o.AllowDamaged}
 	if o.Until == nil {
 		part.Filter = o.Filter
 	}

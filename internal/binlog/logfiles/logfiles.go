@@ -201,6 +201,15 @@ func (l *Log) withoutIndex(list []fs.DirEntry) map[string][]string {
 // Open opens a file of the log. The caller closes it.
 func (l *Log) Open(name string) (*os.File, error) { return l.files.Open(filepath.Join(l.Dir, name)) }
 
+// Size returns the bytes of a file of the log.
+func (l *Log) Size(name string) (int64, error) {
+	info, err := l.files.Stat(filepath.Join(l.Dir, name))
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
 // Start returns the position at the beginning of a file. The error is ErrDamaged, ErrEncrypted,
 // or that of the file.
 func (l *Log) Start(name string) (p binlog.Position, err error) {
