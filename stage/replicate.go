@@ -159,6 +159,21 @@ func (s *Server) DisabledEvents(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
+// MakeReader makes an account for connections from 127.0.0.1 that may read everything, and change
+// nothing: it has not even the privilege to run a routine. It returns the account as SQL writes it.
+func (s *Server) MakeReader(ctx context.Context, user, password string) (string, error) {
+	account := quoteText(user) + "@'127.0.0.1'"
+	for _, text := range []string{
+		"CREATE USER " + account + " IDENTIFIED BY " + quoteText(password),
+		"GRANT SELECT, SHOW DATABASES, SHOW VIEW, LOCK TABLES, TRIGGER, EVENT, PROCESS ON *.* TO " + account,
+	} {
+		if err := s.control.exec(ctx, text); err != nil {
+			return "", fmt.Errorf("make the account %s: %w", account, err)
+		}
+	}
+	return account, nil
+}
+
 // DropAccount drops an account, as SQL writes it. Connections of it go on.
 func (s *Server) DropAccount(ctx context.Context, account string) error {
 	if err := s.control.exec(ctx, "DROP USER "+account); err != nil {

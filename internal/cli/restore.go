@@ -30,6 +30,7 @@ type restoreOptions struct {
 	originalDirs  bool
 	until         string
 	binlog        binlogDir
+	looking       looking
 	noRecover     bool
 	keepOld       bool
 	galeraNode    bool
@@ -62,6 +63,7 @@ func (o *restoreOptions) bind(s *options.Set, p *program) {
 	s.String(&o.until, "until", "", "go on from the end of the backup to `MOMENT`, with the archive of binary logs: "+
 		"a time, gtid:GTID, before-gtid:GTID, position:FILE:OFFSET, or end")
 	o.binlog.bind(s, "go on")
+	o.looking.bind(s)
 	s.Bool(&o.noRecover, "no-recover", "lay the files down only; the first start of the server recovers them")
 	s.Bool(&o.keepOld, "keep-old", "move the data directory that is in the target aside, to FOLDER.old-TIME")
 	s.Bool(&o.galeraNode, "galera-node", "make it a node of the source's Galera cluster, which need not copy another one")
@@ -157,6 +159,9 @@ func (o *restoreOptions) restore(ctx context.Context, u *ui.UI) (r restore.Optio
 	if r.Until, err = o.moment(); err != nil {
 		return r, err
 	}
+	if r.Look, err = o.looking.look(o.target, u); err != nil {
+		return r, err
+	}
 	if r.DirMaps, err = o.dirMaps(); err != nil {
 		return r, err
 	}
@@ -201,7 +206,7 @@ func parseUntil(text string) (*moment.Moment, error) {
 // checkStream refuses what cannot be combined with a stream.
 func (o *restoreOptions) checkStream() error {
 	var wrong []hint.Text
-	for _, name := range []string{"repo", "dry-run", "until"} {
+	for _, name := range []string{"repo", "dry-run", "until", "keep-running-on"} {
 		if o.set.Source(name).Strength == options.ByFlag {
 			wrong = append(wrong, hint.Option(name))
 		}

@@ -58,6 +58,7 @@ func (o *intoServer) unused() error {
 func (o *restoreOptions) alone() error {
 	for _, name := range []string{
 		"target", "map-dir", "original-dirs", "no-recover", "keep-old", "galera-node", "upgrade", "upgrade-with", "from",
+		"keep-running-on", "login-file",
 	} {
 		if o.intoServer.set.Source(name).Strength == options.ByFlag {
 			return usagef("%s is for a restore into a data directory, not for %s", hint.Option(name),

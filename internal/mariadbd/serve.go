@@ -159,6 +159,9 @@ func (s *Server) Close() {
 	}
 }
 
+// Ended returns a channel that is closed when the server has ended.
+func (s *Server) Ended() <-chan struct{} { return s.process.ended }
+
 // Kill ends the server at once, if it runs. Its log is whole then.
 func (s *Server) Kill() { s.process.kill() }
 

@@ -75,6 +75,8 @@ type Options struct {
 	Until *moment.Moment
 	// Binlog is the binary log for that. Nil: the archive of the repository.
 	Binlog *moment.Files
+	// Look has somebody look at the data before they are placed. Nil: nobody does.
+	Look *Look
 	// Raw leaves recovery to the first start of the server.
 	Raw bool
 	// Upgrade brings the files to a newer release series.
@@ -99,6 +101,7 @@ const (
 	PhaseRecover = "recover" // mariadbd applies the redo log
 	PhaseDrop    = "drop"    // mariadbd drops what is left out or unfinished
 	PhaseReplay  = "replay"  // mariadbd goes on to a moment after the backup
+	PhaseLook    = "look"    // mariadbd runs for somebody to look
 	PhaseUpgrade = "upgrade" // mariadb-upgrade brings the tables to a newer series
 	PhasePlace   = "place"   // the result is made durable and renamed
 )

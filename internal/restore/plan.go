@@ -109,6 +109,7 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	p.addObjection(objections...)
 	p.checkOutside()
 	p.checkGalera()
+	p.checkLook()
 	if o.upgrades() { // which may rebuild a table
 		p.SpaceNeeded += p.largest()
 	}

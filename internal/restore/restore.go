@@ -46,6 +46,7 @@ type Elapsed struct {
 	Extract int64 `json:"extract_ms"`
 	Recover int64 `json:"recover_ms"`
 	Replay  int64 `json:"replay_ms"`
+	Look    int64 `json:"look_ms"`
 	Upgrade int64 `json:"upgrade_ms"`
 	Place   int64 `json:"place_ms"`
 	Total   int64 `json:"total_ms"`
@@ -111,6 +112,8 @@ func (p *Plan) carryOut(ctx context.Context) (*Result, error) {
 	}
 	r := p.result(b)
 	err = inOrder(ctx, []step{
+		// Who looks sees what the source was, by a server of its series.
+		{&r.Elapsed.Look, func(ctx context.Context) error { return b.look(ctx) }},
 		// A newer server starts only on files that are consistent.
 		{&r.Elapsed.Upgrade, func(ctx context.Context) error { return b.upgrade(ctx, r) }},
 		// The state of a cluster is part of the data directory, and is placed with it.

@@ -120,6 +120,9 @@ func (u *UI) Note(format string, args ...any) {
 	}
 }
 
+// Tell prints a note even with Quiet: something waits for an answer to it.
+func (u *UI) Tell(text string) { u.tell(messageNote, text) }
+
 // Warn prints a warning.
 func (u *UI) Warn(text string) { u.tell(messageWarning, text) }
 
