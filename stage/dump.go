@@ -22,6 +22,7 @@ type DumpOptions struct {
 	From      binlog.Position // what was received before; empty: all, if the server's log began with nothing
 	Once      bool            // end where the log ends now
 	Heartbeat time.Duration   // how often the server gives a sign of life while nothing happens; 0: 10 s
+	SemiSync  bool            // sessions of the server may wait until Acknowledge is called for what they committed
 }
 
 // Dump is a connection on which the server sends events of its binary log, as it does to a
@@ -32,6 +33,9 @@ type Dump struct {
 	in    *bufio.Reader
 	event []byte
 	quiet time.Duration // after which the server counts as dead
+
+	semiSync bool
+	waiting  bool // for the event that was returned last
 }
 
 // ErrNoSocket is returned by Server.Dump for a connection that is encrypted or goes through the
@@ -81,7 +85,8 @@ func (s *Server) Dump(ctx context.Context, o DumpOptions) (*Dump, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Dump{link: l, in: bufio.NewReaderSize(l.raw, 256<<10), quiet: 3*o.Heartbeat + 5*time.Second}
+	d := &Dump{link: l, in: bufio.NewReaderSize(l.raw, 256<<10), quiet: 3*o.Heartbeat + 5*time.Second,
+		semiSync: o.SemiSync}
 	if err := d.request(ctx, o); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("read the binary log: %w", refused(err))
@@ -92,7 +97,12 @@ func (s *Server) Dump(ctx context.Context, o DumpOptions) (*Dump, error) {
 // request asks for the log as a replica of MariaDB does: sql/slave.cc,
 // get_master_version_and_clock, and sql/sql_repl.cc for what the server makes of it.
 func (d *Dump) request(ctx context.Context, o DumpOptions) error {
+	semiSync := 0
+	if o.SemiSync {
+		semiSync = 1
+	}
 	for _, text := range []string{
+		fmt.Sprintf("SET @rpl_semi_sync_slave=%d", semiSync),
 		"SET SESSION net_write_timeout=600", // a repository may be slow
 		"SET @mariadb_slave_capability=4",   // knows GTIDs
 		"SET @master_binlog_checksum=@@GLOBAL.binlog_checksum",
@@ -145,15 +155,51 @@ func (d *Dump) Next(ctx context.Context, from binlog.Position) ([]byte, error) {
 		}
 		return nil, fmt.Errorf("read the binary log: %w", err)
 	}
+	d.waiting = false
 	switch payload[0] {
 	case 0:
-		return payload[1:], nil
+		event := payload[1:]
+		if d.semiSync {
+			if len(event) < semiSyncHeader || event[0] != semiSyncMagic {
+				return nil, fmt.Errorf("read the binary log: an event that begins with %x, not as one for semi-sync",
+					event[:min(len(event), semiSyncHeader)])
+			}
+			d.waiting, event = event[1]&1 != 0, event[semiSyncHeader:]
+		}
+		return event, nil
 	case 0xfe:
 		return nil, io.EOF
 	case 0xff:
 		return nil, dumpError(payload, from)
 	}
 	return nil, fmt.Errorf("read the binary log: a packet of kind %d from the server", payload[0])
+}
+
+// Before each event on a connection for semi-sync: sql/semisync.h.
+const (
+	semiSyncMagic  = 0xef
+	semiSyncHeader = 2 // bytes: that, and whether an acknowledgement is waited for
+)
+
+// Waiting reports whether a session of the server waits until the event that was returned last is
+// acknowledged.
+func (d *Dump) Waiting() bool { return d.waiting }
+
+// Buffered reports whether a part of what follows has arrived already.
+func (d *Dump) Buffered() bool { return d.in.Buffered() > 0 }
+
+// Acknowledge tells the server that all of its log up to an offset in a file is safe.
+func (d *Dump) Acknowledge(file string, offset int64) error {
+	payload := binary.LittleEndian.AppendUint64([]byte{semiSyncMagic}, uint64(offset))
+	payload = append(payload, file...)
+	if err := d.link.raw.SetDeadline(time.Now().Add(d.quiet)); err != nil {
+		return err
+	}
+	head := []byte{byte(len(payload)), byte(len(payload) >> 8), 0, 0}
+	if _, err := d.link.raw.Write(append(head, payload...)); err != nil {
+		return fmt.Errorf("acknowledge the binary log up to %s:%d: %w", file, offset, err)
+	}
+	return nil
 }
 
 // packet reads one packet, of which large ones come in parts.

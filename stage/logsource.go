@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"mbk/internal/binlog"
 	"mbk/internal/fault"
@@ -65,6 +66,19 @@ func (s *Server) LogSource(ctx context.Context) (LogSource, error) {
 		}
 	}
 	return o, s.addFiles(ctx, &o)
+}
+
+// SemiSync reports whether commits of the server wait for a semi-sync replica, and how long at most.
+func (s *Server) SemiSync(ctx context.Context) (on bool, timeout time.Duration, err error) {
+	v, err := s.control.values(ctx, "SELECT @@rpl_semi_sync_master_enabled, @@rpl_semi_sync_master_timeout")
+	if err != nil {
+		return false, 0, fmt.Errorf("read the settings of semi-sync replication: %w", err)
+	}
+	ms, err := strconv.ParseInt(v.at(1), 10, 64)
+	if err != nil {
+		return false, 0, fmt.Errorf("read rpl_semi_sync_master_timeout: %w", err)
+	}
+	return v.at(0) == "1", time.Duration(ms) * time.Millisecond, nil
 }
 
 // addUnlogged says what a server that does not log what it gets from others leaves out.

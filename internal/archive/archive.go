@@ -32,6 +32,9 @@ type Options struct {
 	Every time.Duration // a transaction is stored at most so long after it was committed; 0: a minute
 	Size  int64         // bytes of the log in a segment, without the transaction that passes it; 0: 16 MiB
 	Once  bool          // end where the log ends now
+	// SemiSync makes it a semi-sync replica: what a session of the server waits for is stored at once, and
+	// acknowledged when that is done. It does not go with Once.
+	SemiSync bool
 	// Gap is told of each gap, once and when it is found, in a goroutine that Run waits for; nil: nobody.
 	Gap func(ctx context.Context, timeline string, err *GapError)
 
@@ -54,6 +57,8 @@ func (o Options) Validate() error {
 		return errors.New("archive: no repository, or no server")
 	case o.Every != 0 && (o.Every < MinEvery || o.Every > MaxEvery):
 		return fmt.Errorf("archive: every %s: want %s to %s", o.Every, MinEvery, MaxEvery)
+	case o.SemiSync && o.Once:
+		return errors.New("archive: semi-sync, and to the end of the log only")
 	case o.Size < 0:
 		return fmt.Errorf("archive: segments of %d bytes", o.Size)
 	}

@@ -46,6 +46,10 @@ type follower struct {
 	hash     *blake3.Hasher // of the transaction that is open
 	last     last
 	expected *last // the first transaction that the server is to send, which is there already
+
+	owed    time.Time    // when the first event was received that waits to be acknowledged; zero if none does
+	reached binlog.Place // of the last transaction that was received whole
+	waiting bool         // semi-sync is on at the server
 }
 
 // last is the last transaction that was received whole.
@@ -149,13 +153,17 @@ func (f *follower) connection(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if source.ServerID != f.server {
-		if err := f.flush(ctx); err != nil { // a segment is of one server
+	if source.ServerID != f.server || f.o.SemiSync {
+		// A segment is of one server; and a server takes what is before the position for acknowledged.
+		if err := f.flush(ctx); err != nil {
 			return err
 		}
 	}
+	if err := f.checkSemiSync(ctx); err != nil {
+		return err
+	}
 	from := f.position
-	f.expected, f.accepted = nil, false
+	f.expected, f.accepted, f.owed = nil, false, time.Time{}
 	// A server that was reset, or brought back from a backup, can have given the number to
 	// another transaction. So it is asked for the last one again. (On another server of the same
 	// history that is the same, but does not look the same.)
@@ -164,7 +172,8 @@ func (f *follower) connection(ctx context.Context) error {
 	}
 	f.server = source.ServerID
 	d, err := f.o.Server.Dump(ctx, stage.DumpOptions{
-		From: from, Once: f.o.Once, Heartbeat: min(max(f.o.Every/3, time.Second), 10*time.Second)})
+		From: from, Once: f.o.Once, Heartbeat: min(max(f.o.Every/3, time.Second), 10*time.Second),
+		SemiSync: f.o.SemiSync})
 	if err != nil {
 		return err
 	}
@@ -173,6 +182,9 @@ func (f *follower) connection(ctx context.Context) error {
 		event, err := d.Next(ctx, from)
 		if err == nil {
 			err = f.event(ctx, event)
+		}
+		if err == nil && f.o.SemiSync {
+			err = f.acknowledge(ctx, d)
 		}
 		if err != nil {
 			return err
@@ -260,6 +272,7 @@ func (f *follower) event(ctx context.Context, e []byte) error {
 		}
 	}
 	if part == binlog.Closing {
+		f.reached = f.cutter.Place()
 		return f.close(ctx)
 	}
 	return nil

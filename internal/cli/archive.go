@@ -18,12 +18,13 @@ import (
 type archiveOptions struct {
 	repository
 	connection
-	once    bool
-	status  bool
-	every   time.Duration
-	from    string
-	files   string
-	metrics metricsFile
+	once     bool
+	status   bool
+	semiSync bool
+	every    time.Duration
+	from     string
+	files    string
+	metrics  metricsFile
 
 	hooks         hooks
 	notifications notifications
@@ -34,6 +35,8 @@ func (o *archiveOptions) bind(s *options.Set, p *program) {
 	s.Bool(&o.once, "once", "archive what the server's log holds now, and end")
 	s.Duration(&o.every, "every", archive.DefaultEvery,
 		"store a transaction at most `DURATION` after it was committed").MoreThanNothing()
+	s.Bool(&o.semiSync, "semi-sync",
+		"acknowledge what commits of the server wait for (semi-sync replication) as soon as it is stored")
 	s.String(&o.from, "from", "",
 		"begin a new archive where the backup `ID|latest` ends (default: where the server's oldest log begins)")
 	s.String(&o.files, "from-files", "", "add what the log in `DIR` of a dead server has after the archive, and end")
@@ -70,6 +73,9 @@ func runArchive(ctx context.Context, o *archiveOptions, p *program) error {
 	if o.every < archive.MinEvery || o.every > archive.MaxEvery {
 		return usagef("%s is %s, want %s to %s", hint.Option("every"), o.every, archive.MinEvery, archive.MaxEvery)
 	}
+	if o.once && o.semiSync {
+		return usagef("%s waits for what comes, and does not go with %s", hint.Option("semi-sync"), hint.Option("once"))
+	}
 	alarm, err := o.alarm(p)
 	if err != nil {
 		return err
@@ -88,8 +94,8 @@ func runArchive(ctx context.Context, o *archiveOptions, p *program) error {
 	}
 	defer server.Close()
 	result, err := archive.Run(ctx, archive.Options{
-		Repository: r, Server: server, From: from, Every: o.every, Once: o.once, Gap: alarm, Tool: tool(),
-		Logger: p.ui.Logger(),
+		Repository: r, Server: server, From: from, Every: o.every, Once: o.once, SemiSync: o.semiSync, Gap: alarm,
+		Tool: tool(), Logger: p.ui.Logger(),
 	})
 	return archived(result, err, p.ui)
 }
@@ -122,9 +128,9 @@ func archived(result *archive.Result, err error, u *ui.UI) error {
 
 // salvageFiles archives what is in the files of a dead server.
 func salvageFiles(ctx context.Context, o *archiveOptions, p *program) error {
-	if o.once || o.from != "" {
-		return usagef("%s takes all that is there: it does not go with %s and %s", hint.Option("from-files"),
-			hint.Option("once"), hint.Option("from"))
+	if o.once || o.from != "" || o.semiSync {
+		return usagef("%s takes all that is there: it does not go with %s, %s and %s", hint.Option("from-files"),
+			hint.Option("once"), hint.Option("from"), hint.Option("semi-sync"))
 	}
 	log, err := openLog("from-files", o.files)
 	if err != nil {
