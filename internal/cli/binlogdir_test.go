@@ -66,6 +66,7 @@ func TestRestoreUntilBinlogDir(t *testing.T) {
 		args := append(restoreArgs("latest", repository, dir), "--until", moment, "--binlog-dir", source.Datadir)
 		plan := document[untilDocument](t, append(args, "--dry-run")...)
 		got := document[untilDocument](t, args...)
+		plan.Replay.Way = got.Replay.Way // a plan has none
 		if got.Replay != plan.Replay || got.Replay.Timeline != "binlog.000001" || moment != "end" && got.Replay.Last != to {
 			t.Errorf("to %s: %+v, the plan was %+v", moment, got, plan)
 		}

@@ -18,7 +18,8 @@ import (
 // soakProfiles are all ways in which TestSoak puts backups under fire.
 func soakProfiles() []soaked {
 	all := []soaked{{name: "DDL storm", run: stormy}, {name: "file times", run: fileTimesEverywhere},
-		{name: "chain of 6", run: chainOfRound}, {name: "archive under fire", run: archiveSoak}}
+		{name: "chain of 6", run: chainOfRound}, {name: "archive under fire", run: archiveSoak},
+		{name: "10 moments", run: untilSoak}}
 	all = append(all, soakOracles()...)
 	all = append(all, soakIncrements()...)
 	return append(all, soakCases()...)
