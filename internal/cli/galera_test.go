@@ -79,7 +79,7 @@ func clusterDDL(ctx context.Context, s *mariadbtest.Server) error {
 
 // node starts a node of the cluster that it finds at an address, on files that may be
 // there already, and returns its own address.
-func node(t *testing.T, version, datadir, join string) (s *mariadbtest.Server, address string) {
+func node(t *testing.T, version, datadir, join string, more ...string) (s *mariadbtest.Server, address string) {
 	t.Helper()
 	dist, err := mariadbtest.Get(t.Context(), version)
 	if err != nil {
@@ -89,7 +89,8 @@ func node(t *testing.T, version, datadir, join string) (s *mariadbtest.Server, a
 	if err != nil {
 		t.Skip(err)
 	}
-	return mariadbtest.Open(t, version, datadir, append(args, "--wsrep-sst-method=cached")...), address
+	args = append(append(args, "--wsrep-sst-method=cached"), more...)
+	return mariadbtest.Open(t, version, datadir, args...), address
 }
 
 func galeraStatus(t *testing.T, s *mariadbtest.Server, name string) string {
