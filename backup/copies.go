@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 
 	"mbk/copier"
 	"mbk/copier/pack"
@@ -57,10 +56,10 @@ func (c *copies) submit(ctx context.Context, opened openFile) (*fileCopy, error)
 	}
 	fc := &fileCopy{
 		entry: opened.entry, number: c.nextNumber(), class: repo.ClassPlain, stat: opened.stat, origin: opened.origin,
-		size: opened.stat.Size, tail: opened.tail,
+		size: opened.stat.Size,
 	}
 	if opened.entry.HoldsLogRows() {
-		fc.lines = new(atomic.Int64)
+		fc.rows = &logRows{tail: opened.tail}
 	}
 	source := copier.Source{Size: fc.size, PadShort: true}
 	var err error
@@ -86,7 +85,7 @@ func (c *copies) submit(ctx context.Context, opened openFile) (*fileCopy, error)
 		c.later[opened.entry.Path()] = fc.stat.ID
 		return nil, nil
 	}
-	if fc.below.unread {
+	if fc.below().unread {
 		c.release(opened)
 	} else if err := c.add(ctx, fc, source); err != nil {
 		return nil, err
@@ -114,9 +113,9 @@ func (c *copies) stillIdle(fc *fileCopy) bool {
 
 // describeSmall finds out what a file says that was read whole.
 func (c *copies) describeSmall(fc *fileCopy, opened openFile, source *copier.Source) (err error) {
-	if fc.lines != nil {
+	if fc.rows != nil {
 		opened.bytes = opened.bytes[:bytes.LastIndexByte(opened.bytes, '\n')+1]
-		fc.lines.Add(int64(bytes.Count(opened.bytes, []byte{'\n'})))
+		fc.rows.lines.Add(int64(bytes.Count(opened.bytes, []byte{'\n'})))
 	}
 	source.File = bytes.NewReader(opened.bytes)
 	fc.size = int64(len(opened.bytes))
@@ -165,7 +164,7 @@ func (c *copies) describe(fc *fileCopy, opened openFile, source *copier.Source) 
 		if err != nil {
 			return err
 		}
-		fc.class, fc.index = repo.ClassAria, index
+		fc.class, fc.index = repo.ClassAria, &index
 		if to, ok := c.bases.unchanged(now, repo.ClassAria); ok {
 			fc.refer(to, now)
 			return nil
@@ -216,9 +215,11 @@ func (c *copies) describeSpace(fc *fileCopy, opened openFile, source *copier.Sou
 // earlier passes do not have.
 func (c *copies) examine(fc *fileCopy, source *copier.Source) {
 	fc.pages = newInnodbPages(*fc.space, fc.first, fc.size)
-	fc.below = c.bases.pages(fc.stat, *fc.space, fc.size)
-	fc.pages.compareWith(fc.below.lsns)
-	source.Size, source.Pages, source.Bases = fc.size, fc.pages, fc.below.ranges
+	if c.bases != nil {
+		fc.layers = new(c.bases.pages(fc.stat, *fc.space, fc.size))
+	}
+	fc.pages.compareWith(fc.below().lsns)
+	source.Size, source.Pages, source.Bases = fc.size, fc.pages, fc.below().ranges
 }
 
 // ariaIndex is what the index file of a table says of it. The index file
@@ -366,7 +367,7 @@ func (c *copies) holds(e datadir.Entry, now datadir.FileStat) (*fileCopy, bool) 
 		return fc, !c.lacksFirstPage(fc, e)
 	case byIndex:
 		present, err := c.presentIndex(e)
-		return fc, err == nil && fc.index.Continues(present)
+		return fc, err == nil && fc.continues(present)
 	}
 	return fc, false
 }

@@ -21,7 +21,7 @@ import (
 
 // leftAlone is the state of a file that was left alone for an hour when it was read.
 func leftAlone(inode uint64, size int64) datadir.FileStat {
-	now := time.Unix(1e9, 0)
+	now := datadir.TimestampOf(time.Unix(1e9, 0))
 	return datadir.FileStat{
 		ID: datadir.Identity{Inode: inode}, Size: size,
 		Modified: now.Add(-time.Hour), Changed: now.Add(-time.Hour), Taken: now,
@@ -150,7 +150,7 @@ func TestMissing(t *testing.T) {
 // Under BLOCK_COMMIT only what BLOCK_DDL does not protect is looked at again.
 func TestDue(t *testing.T) {
 	state := func(class string, paths ...string) *finalState {
-		f := newFinalState()
+		f := newFinalState(0)
 		for _, path := range paths {
 			f.put(&finalFile{entry: entryOf(path), copy: &fileCopy{class: class}})
 		}
@@ -213,37 +213,37 @@ func TestReconcileSpaces(t *testing.T) {
 		is        error
 		says      string
 	}{
-		"nothing happened": {final: newFinalState().space("d/t.ibd", 5), want: []string{"d/t.ibd"}},
+		"nothing happened": {final: newFinalState(0).space("d/t.ibd", 5), want: []string{"d/t.ibd"}},
 		"all changed": {
-			final:  newFinalState().space("d/t.ibd", 5),
+			final:  newFinalState(0).space("d/t.ibd", 5),
 			spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/t.ibd", Modified: 9}}, want: []string{"d/t.ibd"},
 		},
 		"created, its first page not written": {
-			final: newFinalState().space("d/t.ibd", 0), want: []string{"d/t.ibd"},
+			final: newFinalState(0).space("d/t.ibd", 0), want: []string{"d/t.ibd"},
 			spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/t.ibd", Created: 9}},
 		},
 		"changed, and not among the files": {
-			final: newFinalState(), says: "is not among the files",
+			final: newFinalState(0), says: "is not among the files",
 			spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/t.ibd", Modified: 9}},
 		},
 		"changed, and left out by the filter": {
-			final: newFinalState(), selection: without("d.t"),
+			final: newFinalState(0), selection: without("d.t"),
 			spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/t.ibd", Modified: 9}},
 		},
 		"discarded": {
-			final: newFinalState().space("d/t.ibd", 5), is: ErrReplaced,
+			final: newFinalState(0).space("d/t.ibd", 5), is: ErrReplaced,
 			spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/t.ibd", Deleted: 9}},
 		},
 		"an ALTER that gave up": {
-			final: newFinalState().space("d/#sql-1.ibd", 5).space("d/t.ibd", 6), want: []string{"d/t.ibd"},
+			final: newFinalState(0).space("d/#sql-1.ibd", 5).space("d/t.ibd", 6), want: []string{"d/t.ibd"},
 			spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/#sql-1.ibd", Created: 8, Deleted: 9}},
 		},
 		"renamed after the copy": {
-			final: newFinalState().space("d/t.ibd", 5), says: "is called ./d/u.ibd by the redo log",
+			final: newFinalState(0).space("d/t.ibd", 5), says: "is called ./d/u.ibd by the redo log",
 			spaces: []innodb.SpaceHistory{{Space: 5, Name: "./d/u.ibd", Renamed: 9}},
 		},
 		"in two files": {
-			final: newFinalState().space("d/t.ibd", 5).space("d/u.ibd", 5), says: "tablespace 5 is in two files",
+			final: newFinalState(0).space("d/t.ibd", 5).space("d/u.ibd", 5), says: "tablespace 5 is in two files",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -299,7 +299,7 @@ func TestReconcileTables(t *testing.T) {
 			ours: []string{"b"}, listed: table("a", "b"), unreadable: "c", says: preflight.WithoutFiles + "`d`.`a`",
 		},
 	} {
-		m, f := &repo.Manifest{}, newFinalState()
+		m, f := &repo.Manifest{}, newFinalState(0)
 		for _, name := range c.ours {
 			m.Tables = append(m.Tables, repo.Table{Database: "d", Name: name})
 		}

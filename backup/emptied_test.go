@@ -79,14 +79,14 @@ func TestAriaTableEmptiedAtTheEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 			i, d := last.files[index.Path()].copy, last.files[data.Path()].copy
-			if !i.index.Continues(d.index) {
+			if !i.continues(*d.index) {
 				t.Errorf("the copies are of two times: marks %s and %s", i.index.Skip, d.index.Skip)
 			}
 			if d.size != want {
 				t.Errorf("%d bytes of rows, want %d", d.size, want)
 			}
 			present, err := c.presentIndex(index)
-			if err != nil || when == "between the two files" && !i.index.Continues(present) {
+			if err != nil || when == "between the two files" && !i.continues(present) {
 				t.Errorf("the copies are of the mark %s, the file has %s, %v", i.index.Skip, present.Skip, err)
 			}
 		})

@@ -28,12 +28,15 @@ type finalState struct {
 	leftOut       []repo.LeftOut  // tables
 	loose         string          // what the last scan could not read, and no table needs
 
+	resolved  datadir.Scan      // that resolve has gone through, until there is another
+	unsettled [][]datadir.Entry // the files in it, by name, that due has to be asked about again
+
 	listed   datadir.Listing // of the server, under BLOCK_DDL
 	position position
 }
 
-func newFinalState() *finalState {
-	return &finalState{files: map[string]*finalFile{}, left: map[string]bool{}}
+func newFinalState(files int) *finalState {
+	return &finalState{files: make(map[string]*finalFile, files), left: map[string]bool{}}
 }
 
 // finalFile is a copy under its final name.
@@ -108,6 +111,17 @@ func (f *finalState) due(e datadir.Entry) (ours, again bool, err error) {
 	return true, false, fmt.Errorf("%s appeared although BACKUP STAGE BLOCK_DDL was held", e.Path())
 }
 
+// noteUnsettled keeps the files of one name that resolve has placed if due has to be asked
+// about one of them again.
+func (f *finalState) noteUnsettled(files []datadir.Entry) {
+	if slices.ContainsFunc(files, func(e datadir.Entry) bool {
+		_, again, err := f.due(e)
+		return again || err != nil
+	}) {
+		f.unsettled = append(f.unsettled, files)
+	}
+}
+
 // vanished decides what it means that a file is gone that a scan has just
 // listed. An ALTER in its copy phase goes on under BLOCK_DDL and may give up, and
 // InnoDB drops full-text tables in the background. No other file of a table may
@@ -153,7 +167,7 @@ func (f *finalState) exchanged(d *datadir.Dictionary) []*finalFile {
 // facts are those of a file that was copied.
 func (ff *finalFile) facts() datadir.FileFacts {
 	f := datadir.FileFacts{
-		Facts: ff.copy.facts, Entry: ff.entry, Size: ff.copy.size, Modified: ff.copy.stat.Modified,
+		Facts: ff.copy.facts, Entry: ff.entry, Size: ff.copy.size, Modified: ff.copy.stat.Modified.Time(),
 		Blank: ff.entry.IsInnoDB() && ff.copy.id == nil,
 	}
 	if ff.copy.id != nil {
@@ -166,7 +180,7 @@ func (ff *finalFile) facts() datadir.FileFacts {
 func (f *finalState) lateCopies() repo.Late {
 	var l repo.Late
 	for _, ff := range f.files {
-		if ff.copiedLocked && !ff.copy.below.unread {
+		if ff.copiedLocked && !ff.copy.below().unread {
 			l.Files++
 			l.Bytes += ff.copy.size
 		}

@@ -78,7 +78,7 @@ func TestIdleTablespace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if fc == nil || !fc.below.unread || *fc.below.base != 7 || len(fc.pending) > 0 {
+	if fc == nil || !fc.below().unread || *fc.below().base != 7 || len(fc.pending) > 0 {
 		t.Fatalf("the copy is %+v, want a reference to file 7", fc)
 	}
 	if fc.class != repo.ClassInnoDB || *fc.id != 5 || fc.space.PageSize != testPage || fc.size != 64<<10 {
@@ -145,8 +145,8 @@ func TestUnchangedFileIsReleased(t *testing.T) {
 		if err != nil {
 			t.Fatal(tt.name, err)
 		}
-		if fc.below.unread != tt.want || len(fc.pending) > 0 == tt.want {
-			t.Errorf("%s with %v: unread is %t with %d sources, want %t", tt.name, tt.vars, fc.below.unread,
+		if fc.below().unread != tt.want || len(fc.pending) > 0 == tt.want {
+			t.Errorf("%s with %v: unread is %t with %d sources, want %t", tt.name, tt.vars, fc.below().unread,
 				len(fc.pending), tt.want)
 		}
 		if tt.want {
@@ -159,7 +159,7 @@ func TestUnchangedFileIsReleased(t *testing.T) {
 	if log.stat, err = c.layout.Stat(filepath.Join(c.layout.Dir, "d", "t.CSV")); err != nil {
 		t.Fatal(err)
 	}
-	if c.referPlain(log); log.below.unread {
+	if c.referPlain(log); log.below().unread {
 		t.Error("a log table stands for what the parent has of it, whose last line may be cut off")
 	}
 }

@@ -123,6 +123,7 @@ func (an *ancestry) lineage(
 			spoilt[f.Number] = true
 		}
 	}
+	l.Files = make([]repo.LineageFile, 0, len(files))
 	for _, fc := range files {
 		f := fc.lineage(arrived)
 		f.Quiescent = f.Quiescent && !spoilt[f.Number]
@@ -140,7 +141,7 @@ func (fc *fileCopy) lineage(arrived time.Time) repo.LineageFile {
 	if fc.space != nil {
 		f.HasSpace, f.Space, f.PageSize, f.Flags = true, *fc.id, uint32(fc.space.PageSize), uint32(fc.space.Flags)
 	}
-	f.Quiescent = fc.below.unread ||
+	f.Quiescent = fc.below().unread ||
 		fc.stat.Quiescent() && (fc.class != repo.ClassInnoDB || fc.stat.WritesArrived(arrived)) && !fc.entry.OfLogTable()
 	return f
 }
@@ -148,8 +149,8 @@ func (fc *fileCopy) lineage(arrived time.Time) repo.LineageFile {
 // lsns returns the sums of LSNs of the copy, which is complete.
 func (fc *fileCopy) lsns() []uint32 {
 	switch {
-	case fc.below.unread:
-		return fc.below.lsns
+	case fc.below().unread:
+		return fc.below().lsns
 	case fc.pages != nil:
 		return fc.pages.sums(0, innodb.LSNGroups(fc.size/int64(fc.space.PageSize)))
 	}
@@ -164,7 +165,7 @@ func (an *ancestry) reuse(fullReason string, files []*fileCopy) repo.Reuse {
 	}
 	r := repo.Reuse{Chain: an.parent.Chain, Unchanged: &repo.Amount{}, Pages: &repo.PageCounts{}, Resumed: resumed}
 	for _, fc := range files {
-		if fc.below.unread {
+		if fc.below().unread {
 			r.Unchanged.Files++
 			r.Unchanged.Bytes += fc.size
 		}

@@ -71,7 +71,7 @@ func (a *attempt) underBlockDDL(ctx context.Context) error {
 		listed, err = preflight.ListTables(both, a.opts.Server)
 		return err
 	})
-	a.final = newFinalState()
+	a.final = newFinalState(len(s.Entries))
 	if err = a.resolver().resolve(both, s); err == nil {
 		err = a.aria.advance(both)
 	}
@@ -157,7 +157,7 @@ func (a *attempt) resolveLast(ctx context.Context) (innodb.LSN, error) {
 		if recreates(a.found.Layout) && a.redo.tail.Journal().Readable() {
 			return lsns.Current, nil
 		}
-		if s, err = a.found.Layout.Rescan(ctx, s); err != nil {
+		if s, err = a.scan(ctx); err != nil {
 			break
 		}
 		e, lacking := a.resolver().lacking(s)

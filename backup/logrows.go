@@ -19,7 +19,7 @@ import (
 // closeLogTables replaces the second files of the log tables, when their rows are copied.
 func (c *copies) closeLogTables(ctx context.Context, f *finalState) error {
 	for name, rows := range f.files {
-		if rows.copy.lines == nil {
+		if rows.copy.rows == nil {
 			continue
 		}
 		state := f.files[strings.TrimSuffix(name, path.Ext(name))+".CSM"]
@@ -29,7 +29,7 @@ func (c *copies) closeLogTables(ctx context.Context, f *finalState) error {
 		if err := rows.copy.done(ctx); err != nil {
 			return err
 		}
-		b := datadir.CSVState(rows.copy.lines.Load())
+		b := datadir.CSVState(rows.copy.rows.lines.Load())
 		fc := c.number(state.entry, repo.ClassPlain, state.copy.stat)
 		fc.size = int64(len(b))
 		if err := c.add(ctx, fc, copier.Source{File: bytes.NewReader(b), Size: fc.size}); err != nil {

@@ -136,9 +136,9 @@ func describeFilter(s filter.Spec, leftOut []string) *repo.Filter {
 func fileOf(ctx context.Context, path string, fc *fileCopy) (repo.File, outcome, error) {
 	f := repo.File{
 		Number: fc.number, Path: path, Origin: fc.origin, Class: fc.class, Size: fc.size, Sparse: fc.stat.Sparse(),
-		Mode: fc.stat.Mode & 0o7777, Modified: fc.stat.Modified.UTC(),
+		Mode: fc.stat.Mode & 0o7777, Modified: fc.stat.Modified.Time(),
 		Dev: fc.stat.ID.Dev, Inode: fc.stat.ID.Inode, First: uint32(fc.first),
-		Base: fc.below.base, Earlier: fc.below.earlier,
+		Base: fc.below().base, Earlier: fc.below().earlier,
 	}
 	if fc.stat.ID.Born != 0 {
 		f.Born = time.Unix(0, fc.stat.ID.Born).UTC()
@@ -209,6 +209,7 @@ func (a *attempt) list(ctx context.Context, m *repo.Manifest) (outcome, error) {
 		m.Files = append(m.Files, f)
 		return nil
 	}
+	m.Files = make([]repo.File, 0, len(a.copies.system)+len(a.aria.logs)+len(a.final.files)+1)
 	for _, fc := range a.copies.system {
 		if err := add(fc.entry.Path(), fc); err != nil {
 			return outcome{}, err

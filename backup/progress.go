@@ -115,7 +115,8 @@ func (pr *progress) record(p pack.Pack, parts []copier.Part) (*repo.Progress, bo
 	defer pr.mu.Unlock()
 	record := pr.header
 	record.Pack = p
-	numbers := slices.Clone(pr.always)
+	record.Parts = make([]repo.Part, 0, len(parts))
+	numbers := append(make([]uint32, 0, len(pr.always)+len(parts)), pr.always...)
 	for _, part := range parts {
 		of, known := pr.files[part.Number]
 		if !known {
@@ -129,13 +130,27 @@ func (pr *progress) record(p pack.Pack, parts []copier.Part) (*repo.Progress, bo
 		}
 	}
 	slices.Sort(numbers)
-	for _, number := range slices.Compact(numbers) {
+	numbers = slices.Compact(numbers)
+	record.Files = make([]repo.LineageFile, 0, len(numbers))
+	for _, number := range numbers {
 		record.Files = append(record.Files, pr.files[number].file)
 	}
+	pr.forget(record.Parts)
 	slices.SortFunc(record.Parts, func(a, b repo.Part) int {
 		return cmp.Or(cmp.Compare(a.Number, b.Number), cmp.Compare(a.Extent.Start, b.Extent.Start))
 	})
 	return &record, len(record.Parts) > 0
+}
+
+// forget drops the files of which these parts are the whole: no other record is to have them.
+// Of many small files nothing is left that way.
+func (pr *progress) forget(parts []repo.Part) {
+	for _, p := range parts {
+		whole := p.Extent.Start == 0 && p.Extent.Size >= pr.files[p.Number].file.Copied
+		if whole && !slices.Contains(pr.always, p.Number) {
+			delete(pr.files, p.Number)
+		}
+	}
 }
 
 // stored returns how many bytes of files are on record.

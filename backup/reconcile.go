@@ -49,7 +49,7 @@ func addRecreated(f *finalState, spaces []innodb.SpaceHistory, l datadir.Layout,
 			return fmt.Errorf("tablespace %d, %s: %w", s.Space, s.Name, ErrMadeLast)
 		}
 		fc := &fileCopy{entry: e, number: nextNumber(), class: repo.ClassInnoDB}
-		fc.stat = datadir.FileStat{Mode: unix.S_IFREG | 0o660, Modified: time.Now()}
+		fc.stat = datadir.FileStat{Mode: unix.S_IFREG | 0o660, Modified: datadir.TimestampOf(time.Now())}
 		f.files[e.Path()] = &finalFile{entry: e, copy: fc}
 	}
 	return nil

@@ -32,6 +32,7 @@ func (r *resolver) resolve(ctx context.Context, s datadir.Scan) error {
 	f := r.final
 	f.databases, f.leftDatabases, f.unnamable = s.Databases, s.ExcludedDatabases, s.Unnamable
 	f.noteLeftOut(s, r.copies.layout)
+	f.resolved = s
 	found := r.copies.layout.StatAll(s.Entries)
 	for rest := s.Entries; len(rest) > 0; {
 		files := tableFiles(rest)
@@ -43,6 +44,7 @@ func (r *resolver) resolve(ctx context.Context, s datadir.Scan) error {
 			}
 		}
 		f.bare = f.bare || f.lacksSpace(files)
+		f.noteUnsettled(files)
 		found = found[len(files):]
 	}
 	return f.waitLocked(ctx)
@@ -51,9 +53,8 @@ func (r *resolver) resolve(ctx context.Context, s datadir.Scan) error {
 // tableFiles returns the first of the entries and those after it that have the same name
 // except for the extension: the definition, the rows and the keys of a table or partition.
 func tableFiles(entries []datadir.Entry) []datadir.Entry {
-	stem := func(e datadir.Entry) string { return strings.TrimSuffix(e.Path(), filepath.Ext(e.Name)) }
 	n := 1
-	for n < len(entries) && stem(entries[n]) == stem(entries[0]) {
+	for n < len(entries) && entries[n].SameStem(entries[0]) {
 		n++
 	}
 	return entries[:n]
@@ -167,13 +168,16 @@ func (r *resolver) placeNow(ctx context.Context, e datadir.Entry, stale bool) er
 // onlyGrown reports whether a log table still has what was copied of it. TRUNCATE
 // keeps the file, and what is written after it may be longer than what was there.
 func (r *resolver) onlyGrown(fc *fileCopy) bool {
+	if fc.rows == nil {
+		return false // it was copied as the file of another table
+	}
 	f, err := r.copies.layout.Files.Open(filepath.Join(r.copies.layout.Dir, filepath.FromSlash(fc.entry.Path())))
 	if err != nil {
 		return false
 	}
 	defer f.Close() //nolint:errcheck // only read
 	now, err := fc.entry.ReadTail(f, fc.stat.Size)
-	return err == nil && bytes.Equal(now, fc.tail)
+	return err == nil && bytes.Equal(now, fc.rows.tail)
 }
 
 // extend copies what a log table has grown by since it was copied, however large
@@ -203,6 +207,10 @@ func (r *resolver) extend(ctx context.Context, fc *fileCopy, size int64) error {
 // an ALTER that runs on, and tables that only BLOCK_COMMIT protects.
 func (r *resolver) update(ctx context.Context, s datadir.Scan) error {
 	r.final.noteLeftOut(s, r.copies.layout)
+	if s.Same(r.final.resolved) {
+		return r.updateUnsettled(ctx)
+	}
+	r.final.resolved = datadir.Scan{}
 	seen := make(map[string]bool, len(s.Entries))
 	for rest := s.Entries; len(rest) > 0; {
 		files := tableFiles(rest)
@@ -219,6 +227,16 @@ func (r *resolver) update(ctx context.Context, s datadir.Scan) error {
 			return err
 		}
 		delete(r.final.files, path)
+	}
+	return r.final.waitLocked(ctx)
+}
+
+// updateUnsettled is update when no file has come or gone since resolve.
+func (r *resolver) updateUnsettled(ctx context.Context) error {
+	for _, files := range r.final.unsettled {
+		if err := r.updateTable(ctx, files, map[string]bool{}); err != nil {
+			return err
+		}
 	}
 	return r.final.waitLocked(ctx)
 }
@@ -304,7 +322,7 @@ func (r *resolver) changed() ([]datadir.Entry, error) {
 			return nil, fmt.Errorf("check %s at the end: %w", path, err)
 		}
 		was := ff.copy.stat
-		if now.ID != was.ID || now.Size != was.Size || !now.Modified.Equal(was.Modified) {
+		if now.ID != was.ID || now.Size != was.Size || now.Modified != was.Modified {
 			found = append(found, ff.entry)
 		}
 	}
@@ -334,10 +352,10 @@ func (r *resolver) emptied() ([]datadir.Entry, error) {
 		if err != nil {
 			return nil, fmt.Errorf("check %s at the end: %w", path, err)
 		}
-		if !ff.copy.index.Continues(present) {
+		if !ff.copy.continues(present) {
 			index = append(index, ff.entry)
 		}
-		if rows != nil && !rows.copy.index.Continues(present) {
+		if rows != nil && !rows.copy.continues(present) {
 			data = append(data, rows.entry)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 // A copy of a plain file holds only as long as nothing can have been written to
 // the file since, not even within one tick of the file system's clock.
 func TestCopiesThatStillHold(t *testing.T) {
-	now := time.Now()
+	now := datadir.TimestampOf(time.Now())
 	idle := datadir.FileStat{
 		ID: datadir.Identity{Dev: 1, Inode: 2, Born: 3}, Size: 10,
 		Modified: now.Add(-time.Hour), Changed: now.Add(-time.Hour), Taken: now,

@@ -215,7 +215,7 @@ func (r *resume) resumed(files []*fileCopy) *repo.Resumed {
 // stored again as a whole.
 func (fc *fileCopy) resumed() int64 {
 	var earlier ranges
-	for _, pass := range fc.below.earlier {
+	for _, pass := range fc.below().earlier {
 		for _, e := range pass.Extents {
 			one := ranges{{Start: e.Start, Size: e.Size}}
 			earlier = append(earlier, one.without(earlier)...)

@@ -131,18 +131,18 @@ func (c *Copier) Add(ctx context.Context, src Source) (*Pending, error) {
 	if err := src.validate(c.opts.ChunkSize); err != nil {
 		return nil, fmt.Errorf("copy %s: %w", src.Name, err)
 	}
-	p := &Pending{c: c, src: src, step: src.step(int64(c.opts.ChunkSize)), done: make(chan struct{})}
+	p := &Pending{c: c, src: &src, name: src.Name, size: src.Size, step: src.step(int64(c.opts.ChunkSize))}
 	per := c.opts.segment(src.Size)
 	per -= per % p.step
 	segments := src.segments(p, per)
-	p.left.Store(int64(len(segments)))
-	if src.Size == 0 {
-		p.complete()
-	}
+	p.left = len(segments)
 	c.adding.RLock()
 	defer c.adding.RUnlock()
 	if c.closed {
 		return nil, ErrClosed
+	}
+	if len(segments) == 0 {
+		p.complete()
 	}
 	for _, s := range segments {
 		select {

@@ -39,7 +39,7 @@ func holesOf(s segment) holes {
 	if err != nil || !sparse {
 		return holes{}
 	}
-	h := holes{file: f, src: &s.job.src, step: s.job.step}
+	h := holes{file: f, src: s.job.src, step: s.job.step}
 	if s.job.src.Pages != nil {
 		h.zero = make([]byte, s.job.src.Pages.PageSize())
 	}

@@ -143,13 +143,13 @@ func skipped(s *Source, off, n int64) {
 
 // fill is read without telling anybody.
 func (r *pageReader) fill(ctx context.Context, job *Pending, p []byte, off int64) error {
-	if err := readAt(&job.src, p, off); err != nil {
+	if err := readAt(job.src, p, off); err != nil {
 		if job.src.Pages == nil || !errors.Is(err, syscall.EIO) {
 			return err
 		}
 		return r.salvage(ctx, job, p, off)
 	}
-	blank(&job.src, p, off)
+	blank(job.src, p, off)
 	if job.src.Pages == nil {
 		return nil
 	}
@@ -159,7 +159,7 @@ func (r *pageReader) fill(ctx context.Context, job *Pending, p []byte, off int64
 // salvage reads a run page by page, after the device could not read all of it. A page
 // that it cannot read counts as damaged, and is all zeros in the copy.
 func (r *pageReader) salvage(ctx context.Context, job *Pending, p []byte, off int64) error {
-	s := &job.src
+	s := job.src
 	size := s.Pages.PageSize()
 	for at := 0; at < len(p); at += size {
 		page := p[at:min(at+size, len(p))]
@@ -182,7 +182,7 @@ func (r *pageReader) salvage(ctx context.Context, job *Pending, p []byte, off in
 
 // check checks all complete pages of p, which lies at off in the source.
 func (r *pageReader) check(ctx context.Context, job *Pending, p []byte, off int64) error {
-	s := &job.src
+	s := job.src
 	size := s.Pages.PageSize()
 	loose, _ := s.Pages.(Unverifiable)
 	r.suspect = r.suspect[:0]
@@ -255,7 +255,7 @@ func (r *pageReader) readAgain(ctx context.Context, job *Pending, page []byte, n
 				return err
 			}
 		}
-		unchanged, err := r.reread(&job.src, page, no)
+		unchanged, err := r.reread(job.src, page, no)
 		if errors.Is(err, syscall.EIO) {
 			bad = err
 			continue
@@ -263,7 +263,7 @@ func (r *pageReader) readAgain(ctx context.Context, job *Pending, page []byte, n
 		if err != nil {
 			return err
 		}
-		if bad = r.invalid(&job.src, page, no, unchanged); bad == nil {
+		if bad = r.invalid(job.src, page, no, unchanged); bad == nil {
 			if torn || !unchanged {
 				job.torn.Add(1)
 			}

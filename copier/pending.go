@@ -22,17 +22,19 @@ type Result struct {
 
 // Pending is a source on its way into the packs.
 type Pending struct {
-	c    *Copier // nil in StoreStream
-	src  Source
-	step int64 // bytes of a read
+	c    *Copier
+	src  *Source // nil when it is in the packs
+	name string  // of the source
+	size int64   // of the source
+	step int64   // bytes of a read
 
-	left atomic.Int64  // segments to copy
-	done chan struct{} // closed after the last
 	torn atomic.Int64
 
 	mu      sync.Mutex
+	left    int // segments to copy
 	extents []pack.Extent
 	damaged []uint32
+	waiting chan struct{} // closed after the last segment, nil as long as nobody waits
 }
 
 // Wait waits until the source is in the packs. They are not durable before Close
@@ -40,26 +42,39 @@ type Pending struct {
 // from, or that of ctx. When Wait returns a result, the source's file is no longer used;
 // after an error it may be for a moment, but can be closed.
 func (p *Pending) Wait(ctx context.Context) (Result, error) {
-	select {
-	case <-p.done:
+	last := p.last()
+	if last == nil {
 		return p.result(), nil
-	default:
 	}
 	select {
-	case <-p.done:
+	case <-last:
 		return p.result(), nil
 	case <-p.c.failed:
 		return Result{}, p.c.err
 	case <-ctx.Done():
-		return Result{}, fmt.Errorf("copy %s: %w", p.src.Name, context.Cause(ctx))
+		return Result{}, fmt.Errorf("copy %s: %w", p.name, context.Cause(ctx))
 	}
+}
+
+// last returns a channel that is closed when the last segment is in the packs, nil if it
+// is. Nobody waits that early for most sources of many, so they have none.
+func (p *Pending) last() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.left > 0 && p.waiting == nil {
+		p.waiting = make(chan struct{})
+	}
+	if p.left == 0 {
+		return nil
+	}
+	return p.waiting
 }
 
 // result returns the result of a source that is done.
 func (p *Pending) result() Result {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := Result{Extents: mergeExtents(p.extents), TornPages: p.torn.Load(), Read: p.src.Size}
+	r := Result{Extents: mergeExtents(p.extents), TornPages: p.torn.Load(), Read: p.size}
 	r.Damaged = slices.Clone(p.damaged)
 	slices.Sort(r.Damaged)
 	for _, e := range r.Extents {
@@ -105,18 +120,24 @@ func join(last, e *pack.Extent) bool {
 func (p *Pending) finish(e pack.Extent) {
 	p.mu.Lock()
 	p.extents = append(p.extents, e)
+	p.left--
+	over := p.left == 0
 	p.mu.Unlock()
-	if p.left.Add(-1) == 0 {
+	if over {
 		p.complete()
 	}
 }
 
-// complete ends the wait for the source, and drops its references: callers keep results
-// for a long time, and would keep the bytes of small files with them.
+// complete ends the wait for the source when no segment is left, and drops it: callers keep
+// results for a long time, and would keep the bytes of small files with them.
 func (p *Pending) complete() {
 	done := p.src.Done
-	p.src.File, p.src.Pages, p.src.Done = nil, nil, nil
-	close(p.done)
+	p.src = nil
+	p.mu.Lock()
+	if p.waiting != nil {
+		close(p.waiting)
+	}
+	p.mu.Unlock()
 	if done != nil {
 		done()
 	}
@@ -124,7 +145,7 @@ func (p *Pending) complete() {
 
 // damage records a page that stayed damaged, or returns the error.
 func (p *Pending) damage(no uint32, cause error, ok bool) error {
-	bad := &PageError{File: p.src.Name, Page: no, Err: cause}
+	bad := &PageError{File: p.name, Page: no, Err: cause}
 	if !ok {
 		return bad
 	}

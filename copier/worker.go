@@ -174,7 +174,7 @@ func (w *worker) giveUpPack() {
 // copy copies a segment.
 func (w *worker) copy(s segment) error {
 	c, p := w.c, w.writer
-	src := &s.job.src
+	src := s.job.src
 	page := 0
 	if src.Pages != nil {
 		page = src.Pages.PageSize()
@@ -240,7 +240,7 @@ func (w *worker) store(s segment, off int64, n int) error {
 	if s.base == nil {
 		return w.writer.Add(n)
 	}
-	w.spans = w.pages.changed(w.spans[:0], &s.job.src, w.writer.Buffer()[:n], off, s.base.Since)
+	w.spans = w.pages.changed(w.spans[:0], s.job.src, w.writer.Buffer()[:n], off, s.base.Since)
 	if len(w.spans) == 1 && w.spans[0].To-w.spans[0].From == n {
 		return w.writer.Add(n)
 	}

@@ -508,13 +508,13 @@ func (files *parentFiles) find(s datadir.FileStat) *repo.LineageFile {
 func (files *parentFiles) compare(name string, s datadir.FileStat) error {
 	f := files.find(s)
 	if f != nil && s.WentBack(f) {
-		was, is := time.Unix(0, f.Changed), s.Changed
-		if s.Modified.UnixNano() < f.Modified {
-			was, is = time.Unix(0, f.Modified), s.Modified
+		was, is := datadir.Timestamp(f.Changed), s.Changed
+		if int64(s.Modified) < f.Modified {
+			was, is = datadir.Timestamp(f.Modified), s.Modified
 		}
 		return doubtf("the file system, the clock or a file was put back to an earlier state since %s was taken: "+
-			"%s was changed at %s, and then at %s", files.ID, name, was.UTC().Format(time.RFC3339Nano),
-			is.UTC().Format(time.RFC3339Nano))
+			"%s was changed at %s, and then at %s", files.ID, name, was.Time().Format(time.RFC3339Nano),
+			is.Time().Format(time.RFC3339Nano))
 	}
 	if f == nil || !files.SameBoot || !s.UnchangedSince(f) {
 		files.toRead += s.Blocks

@@ -136,7 +136,7 @@ func TestDoubtOfServer(t *testing.T) {
 
 // A file whose times went back shows that the file system was put back, or the clock.
 func TestFilesThatWentBack(t *testing.T) {
-	at := time.Unix(1e9, 0)
+	at := datadir.TimestampOf(time.Unix(1e9, 0))
 	was := datadir.FileStat{
 		ID: datadir.Identity{Dev: 1, Inode: 2, Born: 3}, Size: 10, Blocks: 4096, Modified: at, Changed: at,
 	}

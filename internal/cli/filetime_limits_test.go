@@ -91,7 +91,7 @@ func TestFileTimesDoNotTellOfWritesOnTheirWay(t *testing.T) {
 				t.Fatal(err)
 			}
 			var before datadir.FileStat
-			for !before.Quiescent() || before.Modified.Equal(first.Modified) {
+			for !before.Quiescent() || before.Modified == first.Modified {
 				if before, err = datadir.StatFile(f); err != nil {
 					t.Fatal(err)
 				}

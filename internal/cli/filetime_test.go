@@ -150,21 +150,19 @@ func (f *filetimes) read(path string, buffer []byte) (s seenFile, err error) {
 func (f *filetimes) await(t *testing.T) {
 	t.Helper()
 	for deadline := time.Now().Add(f.rest + 5*time.Second); time.Now().Before(deadline); {
-		var newest time.Time
+		var newest datadir.Timestamp
 		err := filepath.WalkDir(f.Datadir, func(path string, e fs.DirEntry, err error) error {
 			if err != nil || !e.Type().IsRegular() || neverBackedUp(e.Name()) {
 				return err
 			}
 			s, err := datadir.Layout{}.Stat(path)
-			if s.Changed.After(newest) {
-				newest = s.Changed
-			}
+			newest = max(newest, s.Changed)
 			return err
 		})
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
 		}
-		left := f.rest - time.Since(newest)
+		left := f.rest - time.Since(newest.Time())
 		if err == nil && left < 0 {
 			return
 		}

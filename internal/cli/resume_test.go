@@ -64,7 +64,7 @@ func otherDeaths(t *testing.T, version string) string {
 		if err := os.Mkdir(x.repository, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		r := launch(t, command(t, x.args(x.repository, "--rate-limit", "8MB")...))
+		r := launch(t, command(t, x.args(x.repository, "--rate-limit", "4MB")...))
 		<-x.stored(1, 100*time.Millisecond)
 		death.by(t, r, x.repository)
 		if o := r.wait(t, time.Minute); o.code != death.code {

@@ -20,7 +20,16 @@ type Entry struct {
 }
 
 // Path is the entry's place below the data directory, with "/".
-func (e Entry) Path() string { return path.Join(e.Dir, e.Name) }
+func (e Entry) Path() string {
+	if e.Dir == "" || e.Name == "" {
+		return e.Dir + e.Name
+	}
+	return e.Dir + "/" + e.Name // both are clean
+}
+
+// SameStem reports whether the names of two files differ in their extensions at most, as
+// those of the definition, the rows and the keys of a table do.
+func (e Entry) SameStem(other Entry) bool { return e.Dir == other.Dir && e.stem() == other.stem() }
 
 // IsInnoDB reports whether the file is a tablespace of InnoDB.
 func (e Entry) IsInnoDB() bool { return path.Ext(e.Name) == ".ibd" }

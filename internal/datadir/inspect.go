@@ -17,7 +17,7 @@ func (l Layout) InspectFile(e Entry) (FileFacts, error) {
 	if err != nil {
 		return FileFacts{}, err
 	}
-	found := FileFacts{Entry: e, Size: s.Size, Modified: s.Modified}
+	found := FileFacts{Entry: e, Size: s.Size, Modified: s.Modified.Time()}
 	if e.IsInnoDB() {
 		size, err := l.PageSize()
 		if err != nil {

@@ -6,7 +6,7 @@ import "mbk/internal/repo"
 func (s FileStat) Lineage() repo.LineageFile {
 	return repo.LineageFile{
 		Dev: s.ID.Dev, Inode: s.ID.Inode, Born: s.ID.Born, Size: s.Size,
-		Modified: s.Modified.UnixNano(), Changed: s.Changed.UnixNano(),
+		Modified: int64(s.Modified), Changed: int64(s.Changed),
 	}
 }
 
@@ -15,7 +15,7 @@ func (s FileStat) Lineage() repo.LineageFile {
 // within one boot only.
 func (s FileStat) UnchangedSince(f *repo.LineageFile) bool {
 	return f.Quiescent && s.ID.Born != 0 && s.ID == Identity{f.Dev, f.Inode, f.Born} && s.Size == f.Size &&
-		s.Modified.UnixNano() == f.Modified && s.Changed.UnixNano() == f.Changed
+		int64(s.Modified) == f.Modified && int64(s.Changed) == f.Changed
 }
 
 // WentBack reports whether one of a file's times is earlier than a pass of copying has seen
@@ -23,5 +23,5 @@ func (s FileStat) UnchangedSince(f *repo.LineageFile) bool {
 // this one, with its times. A server sets no time back.
 func (s FileStat) WentBack(f *repo.LineageFile) bool {
 	return s.ID.Born != 0 && s.ID.Born == f.Born && s.ID.Inode == f.Inode &&
-		(s.Changed.UnixNano() < f.Changed || s.Modified.UnixNano() < f.Modified)
+		(int64(s.Changed) < f.Changed || int64(s.Modified) < f.Modified)
 }

@@ -8,7 +8,7 @@ import (
 )
 
 func TestUnchangedSince(t *testing.T) {
-	now := time.Unix(1e9, 123456789)
+	now := TimestampOf(time.Unix(1e9, 123456789))
 	was := FileStat{
 		ID: Identity{Dev: 1, Inode: 2, Born: 3}, Size: 4, Modified: now.Add(-time.Hour), Changed: now.Add(-time.Minute),
 	}

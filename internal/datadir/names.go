@@ -78,10 +78,15 @@ func (l Layout) holdsEngines(dir string) bool {
 	return slices.ContainsFunc(l.engineFiles(), func(file string) bool { return filepath.Dir(file) == dir })
 }
 
+// The first undo tablespace and Aria's control file.
+const (
+	undoFile    = "undo001"
+	ariaControl = "aria_log_control"
+)
+
 // engineFiles are such files, one for each directory at least.
 func (l Layout) engineFiles() []string {
-	return append(slices.Clone(l.System), filepath.Join(l.undo, "undo001"), l.Redo,
-		filepath.Join(l.Aria, "aria_log_control"))
+	return append(slices.Clone(l.System), filepath.Join(l.undo, undoFile), l.Redo, filepath.Join(l.Aria, ariaControl))
 }
 
 // holdsLogs reports whether the server writes logs or temporary files into a
@@ -106,16 +111,26 @@ func (l Layout) holdsLogs(dir string) bool {
 	return false
 }
 
-// ownFile reports whether a file is one that the server's variables name, whatever
-// its extension is.
-func (l Layout) ownFile(file string) bool {
-	if slices.Contains(l.engineFiles(), file) {
-		return true
+// ownFile reports whether a file of a directory is one that the server's variables name,
+// whatever its extension is. Nearly all files differ from these in their names already.
+func (l Layout) ownFile(dir, name string) bool {
+	place := func() string { return filepath.Join(l.Dir, dir, name) }
+	switch {
+	case name == undoFile, name == ariaControl, name == filepath.Base(l.Redo), slices.ContainsFunc(l.System,
+		func(file string) bool { return filepath.Base(file) == name }):
+		if slices.Contains(l.engineFiles(), place()) {
+			return true
+		}
 	}
-	return slices.ContainsFunc([]string{"log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket",
-		"file_key_management_filename"}, func(name string) bool {
-		return l.Vars[name] != "" && l.Resolve(l.Vars[name]) == file
+	return slices.ContainsFunc(ownVariables, func(variable string) bool {
+		file := l.Vars[variable]
+		return file != "" && filepath.Base(file) == name && l.Resolve(file) == place()
 	})
+}
+
+// ownVariables have the names of files that the server writes or reads for itself.
+var ownVariables = []string{
+	"log_error", "general_log_file", "slow_query_log_file", "pid_file", "socket", "file_key_management_filename",
 }
 
 // systemFiles are the names in innodb_data_file_path:

@@ -19,7 +19,7 @@ import (
 // Scan is what the data directory holds at one moment.
 type Scan struct {
 	Databases  []string            // directories
-	listed     map[string]FileStat // how these were before they were listed
+	listed     map[string]FileStat // directories as they were when they were listed, "." for the data directory
 	Entries    []Entry             // sorted by directory and name
 	Unknown    []string            // files in the data directory itself that are not known
 	Strays     []string            // what lies in directories of databases and is no file of a table or database
@@ -44,8 +44,17 @@ func (l Layout) Scan(ctx context.Context) (Scan, error) {
 	return s, l.Selection.apply(ctx, l, &s)
 }
 
+// Same reports whether Rescan has returned the other scan once more.
+func (s Scan) Same(other Scan) bool {
+	return len(s.Entries) > 0 && len(s.Entries) == len(other.Entries) && &s.Entries[0] == &other.Entries[0]
+}
+
 // scanFiles is Scan without the selection.
 func (l Layout) scanFiles(ctx context.Context, s *Scan) error {
+	var err error
+	if s.listed["."], err = l.Stat(l.Dir); err != nil {
+		return err
+	}
 	top, err := l.Files.ReadDir(l.Dir)
 	if err != nil {
 		return fmt.Errorf("list the data directory: %w", err)
@@ -58,6 +67,9 @@ func (l Layout) scanFiles(ctx context.Context, s *Scan) error {
 		case l.isDatabase(e):
 			s.Databases = append(s.Databases, name)
 		case e.IsDir():
+			if s.listed[name], err = l.Stat(filepath.Join(l.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
 		case rootFile(name):
 			if err := s.addRoot(l, e); err != nil {
 				return err
@@ -83,8 +95,12 @@ func (l Layout) scanFiles(ctx context.Context, s *Scan) error {
 // errChanged tells that a directory has changed.
 var errChanged = errors.New("changed")
 
-// Rescan returns a new scan, or s if no file has been added or removed since.
+// Rescan returns a new scan, or s if no file has been added or removed since. The zero Scan
+// is none.
 func (l Layout) Rescan(ctx context.Context, s Scan) (Scan, error) {
+	if s.listed == nil {
+		return l.Scan(ctx)
+	}
 	err := l.Do(func(l Layout) error {
 		for dir, was := range s.listed {
 			now, err := l.Stat(filepath.Join(l.Dir, dir))
@@ -136,7 +152,7 @@ func (l Layout) holdsTables(dir string) bool {
 // belongs reports whether a file of a directory is one of a table or database, and
 // none that the server keeps there for itself.
 func (l Layout) belongs(e Entry) bool {
-	return wanted(e.Name) && (e.Known() || path.Ext(e.Name) == ISLExt) && !l.ownFile(filepath.Join(l.Dir, e.Dir, e.Name))
+	return wanted(e.Name) && (e.Known() || path.Ext(e.Name) == ISLExt) && !l.ownFile(e.Dir, e.Name)
 }
 
 // scanDatabase adds what is to be copied of one database.

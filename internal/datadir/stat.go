@@ -3,11 +3,14 @@ package datadir
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"mbk/internal/datadir/serverfs"
 )
 
 // Identity tells one generation of a file from every other. An inode number
@@ -23,11 +26,27 @@ type FileStat struct {
 	ID       Identity
 	Size     int64 // bytes
 	Blocks   int64 // bytes on the disk
-	Modified time.Time
-	Changed  time.Time // ctime
-	Taken    time.Time // when this was read
+	Modified Timestamp
+	Changed  Timestamp // ctime
+	Taken    Timestamp // when this was read
 	Mode     uint32    // type and permission bits, as in st_mode
 }
+
+// Timestamp is a time in Unix nanoseconds. A server may have a million files: a time.Time
+// takes three times as much, and the garbage collector looks into it.
+type Timestamp int64
+
+// TimestampOf returns the timestamp of t.
+func TimestampOf(t time.Time) Timestamp { return Timestamp(t.UnixNano()) }
+
+// Time returns the time in UTC.
+func (t Timestamp) Time() time.Time { return time.Unix(0, int64(t)).UTC() }
+
+// Add returns the timestamp d later.
+func (t Timestamp) Add(d time.Duration) Timestamp { return t + Timestamp(d) }
+
+// Sub returns how much later t is than earlier.
+func (t Timestamp) Sub(earlier Timestamp) time.Duration { return time.Duration(t - earlier) }
 
 // Regular reports whether this is a plain file.
 func (s FileStat) Regular() bool { return s.Mode&unix.S_IFMT == unix.S_IFREG }
@@ -47,7 +66,7 @@ const quiescentAfter = time.Second
 // same generation of the file, and nothing was written since.
 func (s FileStat) UnchangedBy(now FileStat) bool {
 	return s.Quiescent() && s.ID == now.ID && s.Size == now.Size &&
-		s.Modified.Equal(now.Modified) && s.Changed.Equal(now.Changed)
+		s.Modified == now.Modified && s.Changed == now.Changed
 }
 
 // Quiescent reports whether the file had been left alone for a while when this was read.
@@ -69,10 +88,11 @@ const longestWrite = 10 * time.Minute
 // no such moment is known, and only a very long rest proves it. Files that nobody can be
 // writing to, such as those of tables locked for the backup, need Quiescent only.
 func (s FileStat) WritesArrived(arrived time.Time) bool {
-	if arrived.IsZero() || arrived.After(s.Taken) {
-		arrived = s.Taken.Add(quiescentAfter - longestWrite)
+	by := s.Taken.Add(quiescentAfter - longestWrite)
+	if !arrived.IsZero() && TimestampOf(arrived) <= s.Taken {
+		by = TimestampOf(arrived)
 	}
-	return arrived.Sub(s.Modified) > quiescentAfter && arrived.Sub(s.Changed) > quiescentAfter
+	return by.Sub(s.Modified) > quiescentAfter && by.Sub(s.Changed) > quiescentAfter
 }
 
 const statMask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
@@ -109,8 +129,10 @@ func (l Layout) StatAll(entries []Entry) []StatResult {
 	found := make([]StatResult, len(entries))
 	inParts(len(entries), func(from, to int) {
 		err := l.Do(func(l Layout) error {
+			looking := stater{layout: l}
+			defer looking.folder.Close()
 			for i := from; i < to; i++ {
-				found[i].Stat, found[i].Err = l.Stat(l.File(entries[i]))
+				found[i].Stat, found[i].Err = looking.stat(entries[i])
 			}
 			return nil
 		})
@@ -119,6 +141,36 @@ func (l Layout) StatAll(entries []Entry) []StatResult {
 		}
 	})
 	return found
+}
+
+// stater stats files one after another and keeps the directory of the last one open:
+// that takes a quarter of the calls of the kernel.
+type stater struct {
+	layout Layout
+	dir    string // of the database whose directory is open
+	folder *serverfs.Folder
+}
+
+// stat follows a symbolic link, as Layout.Stat does.
+func (s *stater) stat(e Entry) (FileStat, error) {
+	if e.Link.Kind == "" && e.Dir != "" && s.enter(e.Dir) {
+		taken := time.Now()
+		x, err := s.folder.Lstatx(e.Name, statMask)
+		if err != nil || x.Mode&unix.S_IFMT != unix.S_IFLNK {
+			return statOf(&x, taken), err
+		}
+	}
+	return s.layout.Stat(s.layout.File(e))
+}
+
+// enter opens the directory of a database, if that is possible.
+func (s *stater) enter(dir string) bool {
+	if s.folder == nil || s.dir != dir {
+		s.folder.Close()
+		s.dir = dir
+		s.folder, _ = s.layout.Files.OpenFolder(filepath.Join(s.layout.Dir, dir)) // Stat tells why not
+	}
+	return s.folder != nil
 }
 
 // Denied reports which files may not be read.
@@ -151,13 +203,17 @@ func statOf(x *unix.Statx_t, taken time.Time) FileStat {
 		ID:       Identity{Dev: unix.Mkdev(x.Dev_major, x.Dev_minor), Inode: x.Ino},
 		Size:     int64(x.Size),
 		Blocks:   int64(x.Blocks) * 512,
-		Modified: time.Unix(x.Mtime.Sec, int64(x.Mtime.Nsec)),
-		Changed:  time.Unix(x.Ctime.Sec, int64(x.Ctime.Nsec)),
-		Taken:    taken,
+		Modified: timestampOf(x.Mtime),
+		Changed:  timestampOf(x.Ctime),
+		Taken:    TimestampOf(taken),
 		Mode:     uint32(x.Mode),
 	}
 	if x.Mask&unix.STATX_BTIME != 0 {
-		s.ID.Born = x.Btime.Sec*int64(time.Second) + int64(x.Btime.Nsec)
+		s.ID.Born = int64(timestampOf(x.Btime))
 	}
 	return s
+}
+
+func timestampOf(t unix.StatxTimestamp) Timestamp {
+	return Timestamp(t.Sec*int64(time.Second) + int64(t.Nsec))
 }

@@ -1,6 +1,8 @@
 package datadir
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -8,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"mbk/internal/repo"
 )
 
 // Every thing is in one part, whatever the number of processors, and no part is empty.
@@ -29,6 +33,38 @@ func TestInParts(t *testing.T) {
 		slices.Sort(got)
 		if len(got) != n || n > 0 && (got[0] != 0 || got[n-1] != n-1 || len(slices.Compact(got)) != n) {
 			t.Errorf("%d things: %v", n, got)
+		}
+	}
+}
+
+// StatAll looks at files in their directories, and finds what Stat finds.
+func TestStatAll(t *testing.T) {
+	dir := t.TempDir()
+	elsewhere := filepath.Join(t.TempDir(), "t.ibd")
+	err := errors.Join(os.Mkdir(filepath.Join(dir, "a"), 0o700), os.Mkdir(filepath.Join(dir, "b"), 0o700),
+		os.WriteFile(elsewhere, []byte("elsewhere"), 0o600), os.Symlink(elsewhere, filepath.Join(dir, "a", "link.MYD")),
+		os.Symlink(filepath.Join(dir, "none"), filepath.Join(dir, "a", "broken.MYD")),
+		os.Symlink(filepath.Join(dir, "b"), filepath.Join(dir, "c")))
+	for i, name := range []string{"ib_buffer_pool", "a/x.frm", "b/x.frm", "b/y.frm"} {
+		err = errors.Join(err, os.WriteFile(filepath.Join(dir, name), make([]byte, i+1), 0o600))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := Layout{Dir: dir, ServerDir: dir}
+	entries := []Entry{
+		{Name: "ib_buffer_pool"}, {Dir: "a", Name: "x.frm"}, {Dir: "b", Name: "x.frm"}, {Dir: "a", Name: "link.MYD"},
+		{Dir: "a", Name: "broken.MYD"}, {Dir: "a", Name: "gone.frm"}, {Dir: "gone", Name: "x.frm"},
+		{Dir: "c", Name: "y.frm"}, {Dir: "a", Name: "t.ibd", Link: Link{Kind: repo.LinkISL, To: elsewhere}},
+		{Dir: "b", Name: "y.frm"},
+	}
+	for i, got := range l.StatAll(entries) {
+		want, err := l.Stat(l.File(entries[i]))
+		if got.Stat.Taken, want.Taken = 0, 0; got.Stat != want {
+			t.Errorf("%s: %+v, want %+v", entries[i].Path(), got.Stat, want)
+		}
+		if errors.Is(got.Err, fs.ErrNotExist) != errors.Is(err, fs.ErrNotExist) || (got.Err == nil) != (err == nil) {
+			t.Errorf("%s: %v, want %v", entries[i].Path(), got.Err, err)
 		}
 	}
 }
@@ -63,7 +99,7 @@ func TestIdentityOfReusedInode(t *testing.T) {
 // A copy holds if nothing can have been written since it began: times are coarse, so a
 // file that was changed just before it was looked at proves nothing.
 func TestUnchangedBy(t *testing.T) {
-	now := time.Unix(1e9, 0)
+	now := TimestampOf(time.Unix(1e9, 0))
 	was := FileStat{
 		ID: Identity{Dev: 1, Inode: 2, Born: 3}, Size: 10, Taken: now,
 		Modified: now.Add(-time.Minute), Changed: now.Add(-time.Minute),
@@ -120,7 +156,8 @@ func TestWritesArrived(t *testing.T) {
 		{"no moment, nearly long enough", longestWrite, longestWrite, -1, false},
 		{"a moment after the file was looked at proves nothing", 2 * time.Second, 2 * time.Second, -2, false},
 	} {
-		s := FileStat{Taken: taken, Modified: taken.Add(-tt.modified), Changed: taken.Add(-tt.changed)}
+		at := TimestampOf(taken)
+		s := FileStat{Taken: at, Modified: at.Add(-tt.modified), Changed: at.Add(-tt.changed)}
 		var arrived time.Time
 		if tt.arrived != -1 {
 			arrived = taken.Add(-tt.arrived)

@@ -280,6 +280,40 @@ func (f *FS) Statx(path string, flags, mask int) (unix.Statx_t, error) {
 	})
 }
 
+// Folder is a directory in which many files are looked at, each with one call of the
+// kernel. It belongs to one goroutine, and to the call of Do in which it was opened.
+type Folder struct {
+	fs     *FS
+	path   string
+	handle int
+}
+
+// OpenFolder opens a directory to look at its files. The caller closes it.
+func (f *FS) OpenFolder(path string) (*Folder, error) {
+	handle, _, err := f.handle(path, unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	return &Folder{f, path, handle}, nil
+}
+
+// Close closes the directory. A nil Folder has nothing to close.
+func (d *Folder) Close() {
+	if d != nil {
+		unix.Close(d.handle) //nolint:errcheck // a name only
+	}
+}
+
+// Lstatx is FS.Statx for the file of that name in the directory, which may be a symbolic
+// link: it does not follow it.
+func (d *Folder) Lstatx(name string, mask int) (x unix.Statx_t, err error) {
+	err = unix.Statx(d.handle, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_STATX_SYNC_AS_STAT, mask, &x)
+	if err != nil {
+		return x, d.fs.failed("stat", filepath.Join(d.path, name), err)
+	}
+	return x, nil
+}
+
 // Readlink reads where a symbolic link leads.
 func (f *FS) Readlink(path string) (string, error) {
 	return value(f, func(f *FS) (string, error) {
