@@ -23,6 +23,7 @@ type copyDocument struct {
 // runs, of which none sends what is there, and a restore from the copy goes to the end of it.
 func TestArchiveCopy(t *testing.T) {
 	t.Parallel()
+	ownEncryption(t)
 	version := mariadbtest.Some(t, "10.5", "10.11", "11.8")[0]
 	source := mariadbtest.New(t, version)
 	source.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT AUTO_INCREMENT PRIMARY KEY, b TEXT)")

@@ -15,6 +15,7 @@ import (
 // backup is whole all the same, and everything that tells of it says which copy is missing.
 func TestCopyAfterBackup(t *testing.T) {
 	t.Parallel()
+	ownEncryption(t)
 	srv := mariadbtest.New(t, newest())
 	srv.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT)", "INSERT INTO d.t VALUES (1)")
 	main, usb, off := t.TempDir(), t.TempDir(), t.TempDir()

@@ -44,6 +44,7 @@ func newEncrypted(t *testing.T, recipients ...string) string {
 // Full backups, one of which is killed and resumed, and an increment, all without an identity;
 // then everything that reads them. The last is restored, and is the server.
 func TestEncryptedRepository(t *testing.T) {
+	ownEncryption(t)
 	identity, recipient := newIdentity(t)
 	repository := newEncrypted(t, recipient)
 	source := newBusyServer(t, newest())
@@ -59,7 +60,7 @@ func TestEncryptedRepository(t *testing.T) {
 	r := launch(t, command(t, x.args(repository, "--rate-limit", "8MB")...))
 	<-x.stored(3, 0)
 	host, _ := os.Hostname()
-	if lock, err := os.ReadFile(filepath.Join(repository, ".lock-repository")); err != nil ||
+	if lock, err := os.ReadFile(lockOf(t, repository)); err != nil ||
 		!bytes.Contains(lock, []byte(" pid ")) || bytes.Contains(lock, []byte(host)) {
 		t.Errorf("the lock is held by %q, %v", lock, err)
 	}
@@ -138,6 +139,7 @@ func TestEncryptedRepository(t *testing.T) {
 // the files that it keeps.
 func TestEncryptedFilteredIncrement(t *testing.T) {
 	t.Parallel()
+	ownEncryption(t)
 	identity, recipient := newIdentity(t)
 	repository := newEncrypted(t, recipient)
 	source := mariadbtest.New(t, newest())
@@ -221,6 +223,19 @@ func namesIn(t *testing.T, repository string, names []string) (where []string) {
 	return where
 }
 
+// lockOf returns the file that says who works on a repository.
+func lockOf(t *testing.T, repository string) string {
+	t.Helper()
+	if !isRemote(kindFor(t)) {
+		return filepath.Join(repository, ".lock-repository")
+	}
+	leases, err := filepath.Glob(filepath.Join(repository, ".locks", "*"))
+	if err != nil || len(leases) == 0 {
+		t.Fatalf("leases: %q, %v", leases, err)
+	}
+	return leases[len(leases)-1]
+}
+
 func wantNoName(t *testing.T, repository string, names []string) {
 	t.Helper()
 	for _, text := range namesIn(t, repository, names) {
@@ -231,6 +246,7 @@ func wantNoName(t *testing.T, repository string, names []string) {
 // What TestEncryptedRepository looks for is there if a repository is not encrypted.
 func TestNamesAreFoundInTheClear(t *testing.T) {
 	t.Parallel()
+	ownEncryption(t)
 	source := newBusyServer(t, newest())
 	source.MustExec(t, "CREATE DATABASE zebraledger", "CREATE TABLE zebraledger.quaggainvoices (a INT PRIMARY KEY)")
 	x := &interruptions{source: source, repository: t.TempDir()}
@@ -247,6 +263,7 @@ func TestNamesAreFoundInTheClear(t *testing.T) {
 // To whom a repository is encrypted, seen from outside.
 func TestRecipientsCommand(t *testing.T) {
 	t.Parallel()
+	ownEncryption(t)
 	first, one := newIdentity(t)
 	second, two := newIdentity(t)
 	repository := newEncrypted(t, one)
@@ -385,6 +402,7 @@ func identitiesIn(t *testing.T, folders ...string) (all []string) {
 // with what a running one shows of itself.
 func TestBackupHostCompromised(t *testing.T) {
 	t.Parallel()
+	ownEncryption(t)
 	identity, recipient := newIdentity(t)
 	if len(identitiesIn(t, filepath.Dir(identity))) != 1 {
 		t.Fatal("the search does not find the identity where it is")
@@ -446,6 +464,7 @@ func filesOf(t *testing.T, folder string) (paths []string) {
 // makers build it.
 func TestReadEncryptedWithoutMbk(t *testing.T) {
 	t.Parallel()
+	ownEncryption(t)
 	for _, program := range []string{"jq", "zstd", "go"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("no %s here", program)

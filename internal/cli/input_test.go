@@ -258,6 +258,7 @@ func TestDatadirOfAnotherServer(t *testing.T) {
 // A user of the machine who may talk to the server, but not read its files, or
 // not write into the repository.
 func TestRightsOnThisMachine(t *testing.T) {
+	onlyIn(t, "it is about the rights to the repository's folder", inFolder)
 	place := publicFolder(t)
 	dist, err := mariadbtest.Get(t.Context(), mariadbtest.Versions()[0])
 	if err != nil {

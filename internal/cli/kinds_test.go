@@ -75,6 +75,20 @@ func anyKind(t testing.TB) {
 	t.Logf("kind of repository: %s", kindFor(t))
 }
 
+// ownEncryption is for tests that encrypt their repositories themselves: of an encrypted kind
+// they take the other half only.
+func ownEncryption(t testing.TB) {
+	t.Helper()
+	switch kindFor(t) {
+	case inEncrypted:
+		useKind(t, inFolder)
+	case inS3Encrypted:
+		useKind(t, inS3)
+	case inSFTPEncrypted:
+		useKind(t, inSFTP)
+	}
+}
+
 // leaseOfTheDead is why tests that kill mbk again and again need the lock of a folder.
 const leaseOfTheDead = "the next mbk waits for two minutes before it takes the lock of one that was killed"
 
@@ -205,7 +219,8 @@ func inKind(t testing.TB, args []string) (changed, variables []string) {
 		x := theShared(t)
 		url := x.url(t, kind, value)
 		variables = x.variables(kind)
-		if isEncrypted(kind) && name == "--repo" && slices.Contains(args, "backup") && !slices.Contains(args, "--dry-run") {
+		takes := slices.Contains(args, "backup") && !slices.Contains(args, "config") && !slices.Contains(args, "--dry-run")
+		if isEncrypted(kind) && name == "--repo" && takes {
 			x.encryptFirst(t, value, url, variables)
 		}
 		if joined {

@@ -249,12 +249,13 @@ func until(t *testing.T, what string, happened func() bool) {
 	}
 }
 
-// untilCopying waits until a backup into a repository copies.
+// untilCopying waits until a backup into a repository copies. Of an object store, parts show that.
 func untilCopying(t *testing.T, repository string) {
 	t.Helper()
 	until(t, "copying", func() bool {
-		packs, err := filepath.Glob(filepath.Join(repository, "backups", "*", ".put-*"))
-		return err == nil && len(packs) > 1
+		packs, err1 := filepath.Glob(filepath.Join(repository, "backups", "*", ".put-*"))
+		parts, err2 := filepath.Glob(filepath.Join(repository, ".sgwtmp", "multipart", "*", "*", "*"))
+		return err1 == nil && err2 == nil && len(packs)+2*len(parts) > 1
 	})
 }
 

@@ -170,6 +170,7 @@ func TestStream(t *testing.T) {
 // An encrypted stream can be stored by whoever has no identity, and restored by nobody else.
 func TestStreamEncrypted(t *testing.T) {
 	t.Parallel()
+	ownEncryption(t)
 	srv := mariadbtest.New(t, newest())
 	srv.MustExec(t, statements(filled("t", 1, ""))...)
 	dir := t.TempDir()
@@ -219,7 +220,7 @@ func TestStreamEncrypted(t *testing.T) {
 // all; and what is sent from a repository that is not may be encrypted on its way.
 func TestStreamIsEncryptedOnTheWay(t *testing.T) {
 	t.Parallel()
-	onlyIn(t, "there, all is encrypted from the beginning", inFolder, inS3, inSFTP)
+	ownEncryption(t)
 	source := newBusyServer(t, newest())
 	source.MustExec(t, "CREATE DATABASE zebraledger", "CREATE TABLE zebraledger.quaggainvoices (a INT PRIMARY KEY, "+
 		"b VARCHAR(100))", "INSERT INTO zebraledger.quaggainvoices SELECT seq, MD5(seq) FROM mysql.seq_1_to_5000")

@@ -487,6 +487,7 @@ func archivedIn(t *testing.T, repository string) []string {
 // identity, and restored with one to the second before a mistake.
 func TestRestoreUntilEncrypted(t *testing.T) {
 	t.Parallel()
+	ownEncryption(t)
 	keys, err := mariadbtest.EncryptionArgs(t.TempDir())
 	if err != nil {
 		t.Fatal(err)

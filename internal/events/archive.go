@@ -65,8 +65,12 @@ func (s *search) timeline(ctx context.Context, t *repo.StoredTimeline) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = repo.MissingSegment(t.ID, stored.Number)
 		}
-		if err == nil && before != nil && head.Number != before.Number+1 {
+		switch {
+		case err != nil || before == nil:
+		case head.Number != before.Number+1:
 			err = repo.MissingSegment(t.ID, before.Number+1)
+		default:
+			err = head.Follows(before)
 		}
 		if err != nil {
 			return err

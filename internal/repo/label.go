@@ -318,7 +318,7 @@ func (r *Repository) labelText(ctx context.Context, id string) ([]byte, *Label, 
 	}
 	l, err := decodeLabel(text)
 	if err == nil && l.ID != id {
-		err = fmt.Errorf("it is the label of %q: %w", l.ID, ErrDamaged)
+		l, err = nil, fmt.Errorf("it is the label of %q: %w", l.ID, ErrDamaged)
 	}
 	if err != nil {
 		err = fmt.Errorf("label %s: %w", labelName(id), err)

@@ -123,6 +123,16 @@ func TestLabelDamage(t *testing.T) {
 	if _, err := r.Lineage(t.Context(), id); !errors.Is(err, ErrDamaged) {
 		t.Errorf("Lineage = %v", err)
 	}
+
+	// That of another backup is no reason to doubt the manifest.
+	other, err := store.ReadAll(t.Context(), st, labelName(mustBackUp(t, r, "2026-11-21 00:00:00")), maxLabel)
+	must(t, err, store.PutBytes(t.Context(), st, labelName(id), other))
+	if backup, err = r.Backup(t.Context(), id); err != nil {
+		t.Fatalf("Backup with the label of another: %v", err)
+	}
+	if l, err := backup.Label(); l != nil || !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), labelName(id)) {
+		t.Errorf("Backup.Label = %+v, %v", l, err)
+	}
 }
 
 // Labels with a good checksum that no backup can have.
