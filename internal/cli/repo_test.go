@@ -10,6 +10,7 @@ import (
 // A repository is made once, is shown with what it holds, and another init changes nothing.
 func TestRepo(t *testing.T) {
 	t.Parallel()
+	onlyIn(t, "it is about what is said of folders", inFolder)
 	type made struct {
 		ID         string
 		Existed    bool
