@@ -134,6 +134,11 @@ func runAttempt(
 	if err != nil {
 		return nil, err
 	}
+	if a.opts.Card != nil {
+		if err := a.draft.PutCard(ctx, a.opts.Card(ctx, m)); err != nil {
+			return nil, err
+		}
+	}
 	// From here on the backup exists.
 	if err := a.draft.Commit(ctx, m, a.lineageOf(m)); err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ import (
 	"mbk/internal/hint"
 	"mbk/internal/innodb"
 	"mbk/internal/repo"
+	"mbk/internal/sys/fsuser"
 )
 
 // manifest describes the backup, once everything of it is stored.
@@ -31,6 +32,9 @@ func (a *attempt) manifest(ctx context.Context) (*repo.Manifest, error) {
 		Changes: repo.Changes{
 			Late: a.final.lateCopies(), DDL: a.copies.baseline.ddl(a.final, a.redo.tail.Journal().Spaces()),
 		},
+	}
+	if owner, err := fsuser.OwnerOf(a.found.Layout.Dir); err == nil { // else nobody needs to know
+		m.Server.Owner = preflight.OwnerName(owner)
 	}
 	if p := a.found.Parent; p != nil {
 		m.Parent = p.ID

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -16,6 +17,8 @@ type Options struct {
 	preflight.Options // what the checks need to know, too: the server, the repository, the filter
 
 	Tool string // "mbk 0.1.0", for the manifest
+	// Card returns the restore card that is stored with the backup. nil: none
+	Card func(context.Context, *repo.Manifest) string
 
 	Workers        int   // goroutines that copy, 0: one for each processor
 	Level          int   // of the codec, 0: its default

@@ -177,7 +177,7 @@ func (r *Report) deniedHints(folder string) []hint.Text {
 	if len(hints) > 0 {
 		return hints
 	}
-	hints = []hint.Text{hint.Textf("the server cannot read it either: chown -R %s %s", ownerName(owner), folder)}
+	hints = []hint.Text{hint.Textf("the server cannot read it either: chown -R %s %s", OwnerName(owner), folder)}
 	rel, err := filepath.Rel(r.Layout.Dir, folder)
 	if dir, _, _ := strings.Cut(filepath.ToSlash(rel), "/"); err == nil && slices.Contains(r.first.Databases, dir) {
 		hints = append(hints, hint.Textf("%s '%s' leaves it out", hint.Option("exclude-database"), filename.SQL(dir)))
@@ -192,7 +192,7 @@ func (r *Report) refusedHints(refused []datadir.Entry, files []string) []hint.Te
 	if len(hints) > 0 {
 		return hints
 	}
-	command := fmt.Sprintf("chown %s %s", ownerName(owner), strings.Join(files[:min(most, len(files))], " "))
+	command := fmt.Sprintf("chown %s %s", OwnerName(owner), strings.Join(files[:min(most, len(files))], " "))
 	if len(files) > most {
 		command += " ..."
 	}
@@ -237,8 +237,8 @@ func (r *Report) fixOwner(files ...string) (fsuser.User, []hint.Text) {
 	return owner, nil
 }
 
-// ownerName is a user as chown takes it, by name if there is one.
-func ownerName(u fsuser.User) string {
+// OwnerName is a user as chown takes it, by name if there is one.
+func OwnerName(u fsuser.User) string {
 	name, group := strconv.Itoa(u.UID), strconv.Itoa(u.GID)
 	if known, err := user.LookupId(name); err == nil {
 		name = known.Username

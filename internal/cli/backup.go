@@ -194,6 +194,8 @@ func runBackup(ctx context.Context, o *backupOptions, p *program) error {
 	if err != nil {
 		return err
 	}
+	b.Card = o.repository.cards(func() *repo.Repository { return b.Repository })
+	j.Card = b.Card
 	take := func() (*repo.Manifest, error) { return takeBackup(ctx, o, &b, p.ui) }
 	if o.out.wanted() {
 		take, err = o.out.taking(ctx, o, &b, p.ui)

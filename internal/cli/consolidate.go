@@ -7,6 +7,7 @@ import (
 
 	"mbk/internal/cli/options"
 	"mbk/internal/consolidate"
+	"mbk/internal/repo"
 	"mbk/internal/ui"
 	"mbk/internal/ui/meter"
 )
@@ -55,6 +56,7 @@ func runConsolidate(ctx context.Context, o *consolidateOptions, u *ui.UI) error 
 	shown := u.NewProgress()
 	result, err := consolidate.Run(ctx, consolidate.Options{
 		Repository: r, ID: o.id, Tool: tool(), Workers: o.threads, DryRun: o.dryRun,
+		Card: o.cards(func() *repo.Repository { return r }),
 		OnProgress: func(p meter.Progress) {
 			if p.Done == 0 {
 				shown.Step(phaseName(p.Phase))

@@ -319,6 +319,12 @@ func (k *kitchen) cook(t *testing.T, commands string, onNew bool) string {
 		"/var/lib/", home+"/var/lib/", "/run/mysqld/", k.source+"/run/mysqld/",
 		"--user=mysql", "--user=root", "db1.example.org", "127.0.0.1",
 	).Replace(commands)
+	return k.run(t, home, commands, onNew)
+}
+
+// run runs commands in a home as they stand, and returns what they print.
+func (k *kitchen) run(t *testing.T, home, commands string, onNew bool) string {
+	t.Helper()
 	cmd := exec.Command("bash", "-e", "-c", commands)
 	cmd.Dir, cmd.Env = home, append(k.env, "HOME="+home)
 	if onNew && k.newer != "" {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"mbk/internal/archive"
+	"mbk/internal/card"
 	"mbk/internal/consolidate"
 	"mbk/internal/events"
 	"mbk/internal/job"
@@ -76,6 +77,7 @@ func Documents() []Document {
 		{"archive", repo.ArchiveState{}}, // with --status
 		{"events", events.Result{}},
 		{"points", pointsDocument{}},
+		{"card", card.Card{}},
 		{"notify-test", notifyTestDocument{}},
 		{"notice", job.Notice{}}, // to programs and webhooks
 		{"config", configDocument{}},

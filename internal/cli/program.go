@@ -89,7 +89,7 @@ func newProgram(env Env) *program {
 		historyCommand(p),
 		reportCommand(p), verifyCommand(p), restoreCommand(p), extractCommand(p), expireCommand(p), pinCommand(p),
 		unpinCommand(p), removeCommand(p), consolidateCommand(p), copyCommand(p), sendCommand(p), receiveCommand(p),
-		archiveCommand(p), eventsCommand(p), pointsCommand(p), recipientsCommand(p), metricsCommand(p),
+		archiveCommand(p), eventsCommand(p), pointsCommand(p), cardCommand(p), recipientsCommand(p), metricsCommand(p),
 		notifyTestCommand(p), configCommand(p),
 		completionCommand(p), manCommand(p),
 	}

@@ -29,8 +29,10 @@ type Options struct {
 	Repository *repo.Repository // locked, unless DryRun
 	ID         string           // of a backup, or repo.Latest
 	Tool       string           // "mbk 0.1.0"
-	Workers    int              // 0: one for each processor
-	DryRun     bool             // find out what it would take, and change nothing
+	// Card returns the restore card of the new backup. nil: it has none
+	Card       func(context.Context, *repo.Manifest) string
+	Workers    int  // 0: one for each processor
+	DryRun     bool // find out what it would take, and change nothing
 	OnProgress func(meter.Progress)
 
 	packLimit  int64 // bytes after which a pack ends; 0: copier.DefaultPackLimit
@@ -174,6 +176,11 @@ func (c *consolidation) write(ctx context.Context, d *repo.Draft, lineage repo.L
 	}
 	m := c.manifest(d.ID(), packs)
 	lineage.ID = d.ID()
+	if c.o.Card != nil {
+		if err := d.PutCard(ctx, c.o.Card(ctx, m)); err != nil {
+			return nil, err
+		}
+	}
 	return m, d.Commit(ctx, m, &lineage)
 }
 

@@ -50,6 +50,8 @@ type Options struct {
 	// Refused reports whether an error from before the backup began means that there was
 	// no attempt, so that the history has none.
 	Refused func(context.Context, error) bool
+	// Card returns the restore card of a backup, which mails contain. nil: none
+	Card func(context.Context, *repo.Manifest) string
 	// Result returns what the command prints as JSON.
 	Result func(m *repo.Manifest, label string, around repo.Around) any
 }

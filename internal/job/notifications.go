@@ -170,7 +170,11 @@ func (j *Job) notify(ctx context.Context) error {
 	bad := isBad(&a)
 	changed := func() bool { return j.last == nil || isBad(j.last) != bad }
 	if j.Notifications.Wanted(bad, changed) {
-		j.around.Notifications = j.Notifications.Send(ctx, j.notice(), report.Text(j.Repo, a, nil), j.warn)
+		text := report.Text(j.Repo, a, nil)
+		if j.whole != nil && j.Card != nil {
+			text += "\n\n" + j.Card(ctx, j.whole)
+		}
+		j.around.Notifications = j.Notifications.Send(ctx, j.notice(), text, j.warn)
 	}
 	return nil
 }

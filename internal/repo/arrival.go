@@ -104,7 +104,7 @@ func (a *Arrival) Object(ctx context.Context, name string, content io.Reader) er
 	switch {
 	case strings.HasPrefix(name, historyPrefix), err == nil && name == Folder(id)+"/"+base && isProgress(base):
 		return nil // is of no use here
-	case err != nil || name != Folder(id)+"/"+base || !isPackName(base) && base != manifestBase && base != lineageBase:
+	case err != nil || name != Folder(id)+"/"+base || !isPackName(base) && !isDocument(base):
 		return a.strange(name, "is none of a backup")
 	}
 	there, key, err := a.known(ctx, name, id, base)

@@ -205,7 +205,9 @@ func (b *Backup) Strangers(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	known := map[string]bool{labelBase: true, manifestBase: true, lineageBase: true, keyBase: b.encrypted()}
+	known := map[string]bool{
+		labelBase: true, manifestBase: true, lineageBase: true, cardBase: true, keyBase: b.encrypted(),
+	}
 	for _, p := range b.manifest.Packs {
 		known[p.Name] = true
 	}

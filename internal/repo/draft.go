@@ -286,12 +286,15 @@ func (r *Repository) putLabel(ctx context.Context, id string, text []byte) error
 	return err
 }
 
-// objectsOf returns the objects of the backup: manifest and lineage, and the packs of the
-// manifest.
+// objectsOf returns the objects of the backup: manifest, lineage, a card if there is one, and
+// the packs of the manifest.
 func (d *Draft) objectsOf(m *Manifest) ([]Object, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	objects := []Object{d.objects[manifestBase].Object, d.objects[lineageBase].Object}
+	if card, stored := d.objects[cardBase]; stored {
+		objects = append(objects, card.Object)
+	}
 	for _, p := range m.Packs {
 		switch o, stored := d.objects[p.Name]; {
 		case !stored:

@@ -143,8 +143,11 @@ func (x *importing) encryptedObject(ctx context.Context, o *Object, key *agefile
 	err := x.to.st.Put(ctx, name, func(w io.Writer) error {
 		out = &hashingWriter{w: w, hash: blake3.New(), may: x.to.CheckLock}
 		write := func(w io.Writer) error { return x.original(ctx, name, o, w) }
-		if o.Name == lineageBase {
+		switch o.Name {
+		case lineageBase:
 			return write(out)
+		case cardBase: // the original has names
+			return writing([]byte(namelessCard(x.label.ID)))(out)
 		}
 		_, err := key.Encrypt(out, write)
 		return err

@@ -239,7 +239,7 @@ func checkObject(id string, o *Object) error {
 	owner, base := o.of(id)
 	known := isPackName(base)
 	if owner == id {
-		known = isPackName(o.Name) || o.Name == manifestBase || o.Name == lineageBase
+		known = isPackName(o.Name) || isDocument(o.Name)
 	} else if _, _, err := ParseID(owner); err != nil {
 		return fmt.Errorf("object name %q: %w", o.Name, err)
 	}
@@ -252,6 +252,11 @@ func checkObject(id string, o *Object) error {
 		return fmt.Errorf("object %s: blake3 %q", o.Name, o.BLAKE3)
 	}
 	return nil
+}
+
+// isDocument reports whether an object of a backup is one of those beside its packs.
+func isDocument(base string) bool {
+	return base == manifestBase || base == lineageBase || base == cardBase
 }
 
 // isHash reports whether s is a BLAKE3 as b3sum prints it: 64 lower-case hex digits.

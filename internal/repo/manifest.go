@@ -83,9 +83,10 @@ type Server struct {
 	Socket    string            `json:"socket"`
 	Datadir   string            `json:"datadir"`
 	ServerID  uint32            `json:"server_id"`
-	Program   string            `json:"program"`   // path of the mariadbd that ran, "" if not known
-	Variables map[string]string `json:"variables"` // global variables that recovery needs, by name
-	Plugins   []Plugin          `json:"plugins"`   // active plugins loaded from a library
+	Owner     string            `json:"owner,omitempty"` // user and group of the data directory, "mysql:mysql"
+	Program   string            `json:"program"`         // path of the mariadbd that ran, "" if not known
+	Variables map[string]string `json:"variables"`       // global variables that recovery needs, by name
+	Plugins   []Plugin          `json:"plugins"`         // active plugins loaded from a library
 }
 
 // Plugin is an active plugin that is not built into the server.

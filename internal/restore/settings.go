@@ -200,6 +200,15 @@ func keyFiles(m *repo.Manifest) []keyFile {
 	return files
 }
 
+// KeyFiles returns the paths of the files that the source's key plugins read their keys from.
+func KeyFiles(m *repo.Manifest) []string {
+	var paths []string
+	for _, k := range keyFiles(m) {
+		paths = append(paths, k.path)
+	}
+	return paths
+}
+
 // Advice is what can be done about a failed recovery. What an older maintenance release
 // takes for damage may be a form that it does not know yet.
 func (p *Plan) Advice(failed *mariadbd.RunError) hint.Text {

@@ -20,6 +20,7 @@ var rank = map[string]int{
 	"mbk/internal/verify":               6,
 	"mbk/internal/consolidate":          6,
 	"mbk/internal/transfer":             6,
+	"mbk/internal/card":                 6,
 	"mbk/internal/tablerestore":         6,
 	"mbk/internal/archive":              6,
 	"mbk/backup/preflight":              5,
