@@ -56,7 +56,7 @@ func archiveCommand(p *program) *command {
 		usage: "mbk archive --repo REPO [OPTIONS]",
 		examples: "mbk archive --repo /backup/db1 --every 10s\nmbk archive --repo /backup/db1 --once\n" +
 			"mbk archive --repo /backup/db1 --status",
-		changes: true, options: bind(func(s *options.Set) { o.bind(s, p) }),
+		changes: true, routine: true, options: bind(func(s *options.Set) { o.bind(s, p) }),
 		run: func(ctx context.Context) error {
 			switch {
 			case o.status:
@@ -123,6 +123,7 @@ func archived(result *archive.Result, err error, u *ui.UI) error {
 	if _, gap := errors.AsType[*archive.GapError](err); err != nil && !gap {
 		return err
 	}
+	u.Silent = u.Silent && err == nil
 	return errors.Join(err, u.Result(result, func() error { return u.Rows(archivedLines(result)) }))
 }
 
@@ -199,6 +200,7 @@ func archiveStatus(ctx context.Context, o *archiveOptions, u *ui.UI) error {
 	if s.Gap != "" {
 		err = &archive.GapError{Missing: s.Gap}
 	}
+	u.Silent = false // this is all that it is asked for
 	return errors.Join(err, u.Result(s, func() error { return u.Rows(stateLines(s, time.Now())) }))
 }
 

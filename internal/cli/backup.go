@@ -172,7 +172,7 @@ func backupCommand(p *program) *command {
 		examples: "mbk backup --repo /backup/db1 --socket /run/mysqld/b.sock --user backup\n" +
 			"mbk backup --repo /backup/db1 --incremental --full-every 7d\n" +
 			"mbk backup --to - | ssh backuphost mbk receive --repo /backup/db1",
-		changes: true, options: bind(func(s *options.Set) { o.bind(s, p) }),
+		changes: true, routine: true, options: bind(func(s *options.Set) { o.bind(s, p) }),
 		run: func(ctx context.Context) error {
 			if o.out.wanted() {
 				return runBackup(ctx, &o, p)

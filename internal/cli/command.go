@@ -6,6 +6,7 @@ import (
 
 	"mbk/internal/cli/options"
 	"mbk/internal/fault"
+	"mbk/internal/hint"
 	"mbk/internal/ui"
 )
 
@@ -18,11 +19,13 @@ type command struct {
 	arguments string // their names in the help, "" for none
 	hidden    bool
 	changes   bool // it is an error if its result cannot be printed, even to a closed pipe
+	routine   bool // it is run by timers: with --quiet it prints no result as text if all went well
 
 	options *options.Set
 	id      *string   // set to the only argument, the id of a backup; or "latest", if arguments has that
 	noID    *string   // an option that stands for the id: it is not needed if this is not empty
 	args    *[]string // set to all arguments, if their number varies
+	needs   []string  // options that it nearly always needs, besides the repository
 	run     func(ctx context.Context) error
 }
 
@@ -40,9 +43,9 @@ func (c *command) take(args []string) error {
 		*c.args = args
 	case c.noID != nil && *c.noID != "" && len(args) == 0:
 	case c.id != nil && len(args) == 0 && c.arguments == "ID":
-		return usagef("mbk %s needs the id of a backup", c.name)
+		return usagef("mbk %s needs the id of a backup%s", c.name, c.missing())
 	case c.id != nil && len(args) == 0:
-		return usagef("mbk %s needs the id of a backup, or \"latest\"", c.name)
+		return usagef("mbk %s needs the id of a backup, or \"latest\"%s", c.name, c.missing())
 	case c.id != nil && len(args) > 1:
 		return usagef("mbk %s takes one id, but %q was given too", c.name, args[1])
 	case c.id != nil:
@@ -51,6 +54,21 @@ func (c *command) take(args []string) error {
 		return usagef("mbk %s takes no argument, but %q was given", c.name, args[0])
 	}
 	return nil
+}
+
+// missing names the options that are missing too, ", and --repo and --target", so that one
+// call is enough to learn of them.
+func (c *command) missing() hint.Text {
+	var names []hint.Text
+	for _, name := range append([]string{options.NamedOption}, c.needs...) {
+		if o, _ := c.options.Find(name); o != nil && !o.IsSet() {
+			names = append(names, hint.Option(name))
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return ", and " + hint.Join(names, " and ")
 }
 
 // Headings of options in the help.
@@ -72,7 +90,8 @@ const (
 func outputOptions(s *options.Set, u *ui.UI) {
 	s = s.In(categoryOutput)
 	s.Bool(&u.JSON, "json", "print the result as one JSON document")
-	s.Bool(&u.Quiet, "quiet", "no progress and no notes; only the result and what is wrong").WithShort("q")
+	s.Bool(&u.Quiet, "quiet", "no progress, no notes, and no result of what only did its work; only what is wrong").
+		WithShort("q")
 	s.Bool(&u.Verbose, "verbose", "tell more on stderr").WithShort("v")
 	s.String(&u.LogFormat, "log-format", "",
 		"write what goes to stderr as `FORMAT`: text or json (default: as --progress)")

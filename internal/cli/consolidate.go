@@ -37,7 +37,8 @@ func consolidateCommand(p *program) *command {
 		name: "consolidate", summary: "make a full backup of an increment and what it needs",
 		usage:    "mbk consolidate ID|latest --repo REPO",
 		examples: "mbk consolidate latest --repo /backup/db1",
-		changes:  true, arguments: "ID|latest", id: &o.id, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		changes:  true, routine: true, arguments: "ID|latest", id: &o.id,
+		options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run: func(ctx context.Context) error {
 			return o.metrics.after(ctx, o.repository, runConsolidate(ctx, &o, p.ui))
 		},

@@ -59,7 +59,7 @@ func TestCookbook(t *testing.T) {
 			}
 		}},
 		{"Nightly increments", order, func(t *testing.T, printed string) {
-			if !regexp.MustCompile(`(?m)^20\S+-full .*\n  20\S+-incr .* in 2 .* pages, `).MatchString(printed) {
+			if !regexp.MustCompile(`(?m)^20\S+-full .*\n  20\S+-incr .* pages, `).MatchString(printed) {
 				t.Errorf("printed:\n%s", printed)
 			}
 		}},

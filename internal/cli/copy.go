@@ -39,8 +39,9 @@ func copyCommand(p *program) *command {
 		usage: "mbk copy ID|latest|--all --repo REPO --to REPO",
 		examples: "mbk copy latest --repo /backup/db1 --to /mnt/usb/db1\n" +
 			"mbk copy --all --repo /backup/db1 --to s3://backups/db1",
-		changes: true, arguments: "ID|latest|--all", args: &o.ids, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
-		run: func(ctx context.Context) error { return runCopy(ctx, &o, p.ui) },
+		changes: true, routine: true, arguments: "ID|latest|--all", args: &o.ids,
+		options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		run:     func(ctx context.Context) error { return runCopy(ctx, &o, p.ui) },
 	}
 }
 
@@ -75,6 +76,7 @@ func runCopy(ctx context.Context, o *copyOptions, u *ui.UI) error {
 	if left := (*transfer.LeftOutError)(nil); err != nil && !errors.As(err, &left) {
 		return err
 	}
+	u.Silent = u.Silent && err == nil
 	return errors.Join(err, u.Result(result, func() error { return u.Rows(copiedLines(result)) }))
 }
 

@@ -106,7 +106,7 @@ func TestFlippedByteInEveryObject(t *testing.T) {
 		b.ID) || !strings.Contains(d.stdout, newest.ID+" is newer, but damaged") {
 		t.Errorf("restore latest: %s", d.stdout)
 	}
-	if v := must(t, "verify", "latest", "--repo", repository, "--quiet"); !strings.Contains(v.stdout, b.ID) {
+	if v := must(t, "verify", "latest", "--repo", repository); !strings.Contains(v.stdout, b.ID) {
 		t.Errorf("verify latest once more: %s", v.stdout)
 	}
 	mbk(t, restoreArgs(newest.ID, repository, target)...).wantRefusal(t, 2,

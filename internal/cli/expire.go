@@ -44,7 +44,7 @@ func expireCommand(p *program) *command {
 		name: "expire", summary: "remove backups that no rule keeps",
 		usage:    "mbk expire --repo REPO --keep-... N",
 		examples: "mbk expire --repo /backup/db1 --keep-daily 7 --keep-weekly 4 --dry-run",
-		changes:  true, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		changes:  true, routine: true, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run: func(ctx context.Context) error {
 			return o.metrics.after(ctx, o.repository, runExpire(ctx, &o, p.ui))
 		},

@@ -178,6 +178,7 @@ func (p *program) read(c *command, args []string) error {
 	if err := p.ui.Start(); err != nil {
 		return options.Usage(err)
 	}
+	p.ui.Silent = p.ui.Quiet && c.routine && !c.options.IsSet("dry-run")
 	return c.take(args)
 }
 

@@ -31,7 +31,7 @@ func receiveCommand(p *program) *command {
 		name: "receive", summary: "store the backups of a stream from standard input in a repository",
 		usage:    "mbk receive --repo REPO",
 		examples: "ssh db1 mbk backup --to - | mbk receive --repo /backup/db1",
-		changes:  true, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		changes:  true, routine: true, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run: func(ctx context.Context) error { return runReceive(ctx, &o, p.ui) },
 	}
 }

@@ -33,7 +33,7 @@ func removeCommand(p *program) *command {
 		name: "remove", summary: "remove one backup, or what an interrupted one has left",
 		usage:     "mbk remove ID --repo REPO",
 		examples:  "mbk remove 20261122T0006 --repo /backup/db1 --dry-run",
-		arguments: "ID", id: &o.id, changes: true, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		arguments: "ID", id: &o.id, changes: true, routine: true, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run: func(ctx context.Context) error {
 			return o.metrics.after(ctx, o.repository, runRemove(ctx, &o, p.ui))
 		},

@@ -40,8 +40,9 @@ func sendCommand(p *program) *command {
 		examples: "mbk send latest --repo /backup/db1 | ssh host2 mbk receive --repo /backup/db1\n" +
 			"mbk send latest --repo /db1 | mbk restore --from - --target /var/lib/mysql\n" +
 			"mbk send latest --repo /db1 --recipient age1... >/mnt/usb/db1.mbk",
-		changes: true, arguments: "ID|latest", id: &o.id, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
-		run: func(ctx context.Context) error { return runSend(ctx, &o, p.ui) },
+		changes: true, routine: true, arguments: "ID|latest", id: &o.id,
+		options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		run:     func(ctx context.Context) error { return runSend(ctx, &o, p.ui) },
 	}
 }
 

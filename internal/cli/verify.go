@@ -60,7 +60,8 @@ func verifyCommand(p *program) *command {
 		name: "verify", summary: "prove that a backup restores",
 		usage:    "mbk verify ID|latest --repo REPO [--depth stored|pages|boot]",
 		examples: "mbk verify latest --repo /backup/db1 --depth boot",
-		changes:  true, arguments: "ID|latest", id: &o.id, options: bind(func(s *options.Set) { o.bind(s, p) }),
+		changes:  true, routine: true, arguments: "ID|latest", id: &o.id,
+		options: bind(func(s *options.Set) { o.bind(s, p) }),
 		run: func(ctx context.Context) error {
 			return o.metrics.after(ctx, o.repository, runVerify(ctx, &o, p))
 		},
@@ -96,6 +97,7 @@ func runVerify(ctx context.Context, o *verifyOptions, p *program) error {
 	if report == nil {
 		return err
 	}
+	p.ui.Silent = p.ui.Silent && err == nil
 	return errors.Join(err, p.ui.Result(report, func() error { return printReport(p.ui.Stdout, report) }))
 }
 

@@ -56,10 +56,13 @@ func (u *UI) TakeStdout() io.Writer {
 // OutputErr returns the first error of printing results, an *OutputError, or nil.
 func (u *UI) OutputErr() error { return u.results.err }
 
-// Result prints a result: document with --json, otherwise by calling text.
+// Result prints a result: document with --json, otherwise by calling text, unless u is silent.
 func (u *UI) Result(document any, text func() error) error {
-	if u.JSON {
+	switch {
+	case u.JSON:
 		return u.Document(document)
+	case u.Silent:
+		return nil
 	}
 	return text()
 }

@@ -41,6 +41,7 @@ type UI struct {
 	Stdin  io.Reader
 	Stdout io.Writer // replaces what a terminal could take for a command
 	Typed  bool      // a person started mbk, not a timer
+	Silent bool      // Result prints no text: all went well, and nobody wants to read so
 
 	results      *results
 	stderr       io.Writer
