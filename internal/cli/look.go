@@ -27,7 +27,7 @@ type looking struct {
 func (o *looking) bind(s *options.Set) {
 	s.Int(&o.port, "keep-running-on", 0, "let the recovered server run on `PORT` of 127.0.0.1, read only, for a look; "+
 		"Enter, or the signal USR1, then places the result")
-	s.String(&o.loginFile, "login-file", "",
+	s.In(categoryRare).String(&o.loginFile, "login-file", "",
 		"write to `FILE` how clients log in to it, as an option file (default: a new file)")
 }
 

@@ -55,10 +55,10 @@ func (o *restoreOptions) bind(s *options.Set, p *program) {
 	s.String(&o.from, "from", "",
 		"restore the newest backup of the stream that comes from standard input (`-`)")
 	s.String(&o.target, "target", "", "make `FOLDER` the data directory; it must be missing or empty")
-	s.Strings(&o.mapDirs, "map-dir",
+	rare.Strings(&o.mapDirs, "map-dir",
 		"restore tables' files that lay below the folder OLD below NEW (`OLD=NEW`), "+
 			"not into the data directory; may be repeated")
-	s.Bool(&o.originalDirs, "original-dirs",
+	rare.Bool(&o.originalDirs, "original-dirs",
 		"restore tables' files that lay outside of the data directory to where they were")
 	s.String(&o.until, "until", "", "go on from the end of the backup to `MOMENT`, with the archive of binary logs: "+
 		"a time, gtid:GTID, before-gtid:GTID, position:FILE:OFFSET, or end")
