@@ -151,5 +151,5 @@ func runHistoryOf(ctx context.Context, o *historyOptions, u *ui.UI) error {
 	if err != nil {
 		return err
 	}
-	return printReportOf(ctx, r, o.ids[0], u)
+	return printReportOf(ctx, r, o.ids[0], "", u)
 }

@@ -3,21 +3,25 @@ package cli
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"mbk/internal/cli/options"
 	"mbk/internal/job/report"
+	"mbk/internal/picture"
 	"mbk/internal/repo"
 	"mbk/internal/ui"
 )
 
 type reportOptions struct {
 	repository
-	id string
+	id   string
+	html htmlFile
 }
 
 func (o *reportOptions) bind(s *options.Set, u *ui.UI) {
 	o.repository.bind(s, u)
 	o.bindIdentities(s)
+	o.html.bind(s, "the stages to scale, throughput and redo over time, tables")
 	fileOptions(s)
 	outputOptions(s, u)
 }
@@ -26,7 +30,9 @@ func reportCommand(p *program) *command {
 	var o reportOptions
 	return &command{
 		name: "report", summary: "tell all about one attempt, as for a mail",
-		usage: "mbk report ID|latest --repo REPO", examples: "mbk report latest --repo /backup/db1 | mail -s backup dba",
+		usage: "mbk report ID|latest --repo REPO [--html FILE]",
+		examples: "mbk report latest --repo /backup/db1 | mail -s backup dba\n" +
+			"mbk report latest --repo /backup/db1 --html backup.html",
 		arguments: "ID|latest", id: &o.id, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run: func(ctx context.Context) error { return runReport(ctx, &o, p.ui) },
 	}
@@ -37,14 +43,24 @@ func runReport(ctx context.Context, o *reportOptions, u *ui.UI) error {
 	if err != nil {
 		return err
 	}
-	return printReportOf(ctx, r, o.id, u)
+	return printReportOf(ctx, r, o.id, o.html, u)
 }
 
-// printReportOf prints the report of an attempt: what report prints, and history of one.
-func printReportOf(ctx context.Context, r *repo.Repository, id string, u *ui.UI) error {
+// printReportOf prints the report of an attempt: what report prints, and history of one. With a
+// page it prints nothing, or JSON.
+func printReportOf(ctx context.Context, r *repo.Repository, id string, html htmlFile, u *ui.UI) error {
 	d, err := attemptOf(ctx, r, id)
 	if err != nil {
 		return err
+	}
+	if html != "" {
+		page := picture.Report{
+			Repository: r.String(), Attempt: d.Attempt, Kept: d.Kept, Proofs: d.Verifications,
+			Made: time.Now(), Tool: tool(),
+		}
+		if err := html.write(u, page.HTML); err != nil || !u.JSON {
+			return err
+		}
 	}
 	return u.Result(reportOf(d), func() error {
 		text := report.Text(r.String(), d.Attempt, d.Verifications)

@@ -2,8 +2,11 @@ package cli_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"mbk/internal/repo"
@@ -59,6 +62,25 @@ func TestSamplesOfABackup(t *testing.T) {
 	if r := document[reported](t, "report", "latest", "--repo", repository); r.Outcome != repo.OutcomeFailed ||
 		len(r.Samples.All()) == 0 {
 		t.Errorf("the failed attempt: %s, samples %+v", r.Outcome, r.Samples)
+	}
+	page := filepath.Join(t.TempDir(), "backup.html")
+	r = document[reported](t, "report", "latest", "--repo", repository, "--html", page)
+	html, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for field, n := range map[string]int64{"duration_ms": r.DurationMS, "bytes_read": r.BytesRead,
+		"bytes_stored": r.BytesStored, "headroom_low": r.LowestHeadroom} {
+		if want := fmt.Sprintf(`data-field="%s" value="%d"`, field, n); !strings.Contains(string(html), want) {
+			t.Errorf("the page has no %s", want)
+		}
+	}
+	if !strings.Contains(string(html), "Uptime") {
+		t.Error("the page does not say why the attempt failed")
+	}
+	o := mbk(t, "report", "latest", "--repo", repository, "--html", filepath.Join(page, "none"))
+	if o.code == 0 || !strings.Contains(o.stderr, "--html") {
+		t.Errorf("a page under a file: code %d, %s", o.code, o.stderr)
 	}
 	attempts := document[struct{ Attempts []repo.Attempt }](t, "history", "--repo", repository).Attempts
 	if len(attempts) != 2 || slices.ContainsFunc(attempts, func(a repo.Attempt) bool { return a.Samples != nil }) {

@@ -5,12 +5,12 @@ package prom
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
+
+	"mbk/internal/sys/replace"
 )
 
 // Family is a metric with its values. Its name follows the conventions of Prometheus:
@@ -74,31 +74,13 @@ func (f Family) message() *dto.MetricFamily {
 // WriteFile writes the families to a file that everybody may read. It replaces the file
 // as a whole, because node_exporter drops the metrics of the whole folder if it reads
 // half a file.
-func WriteFile(path string, families []Family) (err error) {
+func WriteFile(path string, families []Family) error {
 	b, err := Encode(families)
 	if err != nil {
 		return err
 	}
-	// node_exporter reads only files that end in ".prom".
-	f, err := os.CreateTemp(filepath.Dir(path), ".mbk-*.tmp")
-	if err != nil {
+	if err := replace.File(path, b); err != nil {
 		return fmt.Errorf("write metrics to %s: %w", path, err)
 	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("write metrics to %s: %w", path, err)
-			_ = os.Remove(f.Name()) // the first error is reported
-		}
-	}()
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	return err
+	return nil
 }

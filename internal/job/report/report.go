@@ -248,19 +248,7 @@ func (r *reporter) ddl() {
 		return
 	}
 	r.section("ddl during the backup")
-	var parts []string
-	for _, p := range []struct {
-		n    int
-		kind string
-	}{
-		{d.Created, repo.DDLCreated}, {d.Dropped, repo.DDLDropped}, {d.Renamed, repo.DDLRenamed},
-		{d.Rebuilt, repo.DDLRebuilt}, {d.Altered, repo.DDLAltered}, {d.Transient, "created and dropped"},
-	} {
-		if p.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.kind))
-		}
-	}
-	fmt.Fprint(&r.b, ui.Wrap(strings.Join(parts, ", "), 2, reportWidth))
+	fmt.Fprint(&r.b, ui.Wrap(DDLText(&d), 2, reportWidth))
 	for _, e := range d.Events[:min(len(d.Events), shownEvents)] {
 		text := e.Database
 		if e.Name != "" {
@@ -274,6 +262,23 @@ func (r *reporter) ddl() {
 	if more := d.Total() - min(len(d.Events), shownEvents); more > 0 {
 		fmt.Fprintf(&r.b, "  and %d more\n", more)
 	}
+}
+
+// DDLText counts in a line what happened to tables and databases.
+func DDLText(d *repo.DDL) string {
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		kind string
+	}{
+		{d.Created, repo.DDLCreated}, {d.Dropped, repo.DDLDropped}, {d.Renamed, repo.DDLRenamed},
+		{d.Rebuilt, repo.DDLRebuilt}, {d.Altered, repo.DDLAltered}, {d.Transient, "created and dropped"},
+	} {
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.kind))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (r *reporter) warnings() {

@@ -27,6 +27,7 @@ var rank = map[string]int{
 	"mbk/internal/restore":              5,
 	"mbk/internal/job/metrics":          5,
 	"mbk/internal/job/report":           4,
+	"mbk/internal/picture":              5,
 	"mbk/internal/cli/options":          4,
 	"mbk/internal/mariadbd":             4,
 	"mbk/internal/moment":               4,
@@ -65,11 +66,12 @@ var rank = map[string]int{
 	"mbk/internal/sys/pagecache":        0,
 	"mbk/internal/datadir/serverfs":     1,
 	"mbk/internal/sys/pause":            -1,
+	"mbk/internal/sys/replace":          0,
 	"mbk/internal/sys/priority":         0,
 	"mbk/internal/ui":                   1,
 	"mbk/internal/ui/printable":         0,
 	"mbk/internal/sys/interrupt":        0,
-	"mbk/internal/job/prom":             0,
+	"mbk/internal/job/prom":             1,
 	"mbk/internal/sys/signals":          0,
 	"mbk/internal/sys/pipe":             0,
 	"mbk/internal/test/house":           0,
@@ -88,6 +90,7 @@ var rank = map[string]int{
 	"mbk/internal/repo/store/lease":     2,
 	"mbk/internal/repo/store/sftp":      3,
 	"mbk/internal/test/sshtest":         0,
+	"mbk/internal/test/browser":         0,
 }
 
 // only says who may import a library, tests of other packages included. The rest
@@ -118,7 +121,7 @@ var testOnly = []string{
 	"mbk/internal/test/executable", "mbk/internal/test/mariadbtest", "mbk/internal/test/rights",
 	"mbk/internal/test/coldbackup", "mbk/internal/test/smtptest", "mbk/internal/repo/store/storetest",
 	"mbk/internal/repo/repotest", "mbk/internal/test/s3test", "mbk/internal/test/sshtest",
-	"mbk/copier/pack/packtest",
+	"mbk/copier/pack/packtest", "mbk/internal/test/browser",
 }
 
 func TestImportsGoOneWay(t *testing.T) {
