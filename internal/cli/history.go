@@ -17,8 +17,11 @@ type historyOptions struct {
 	failed bool
 	last   int
 	since  string
+	html   htmlFile
+	graph  bool
 
-	set *options.Set
+	set    *options.Set
+	getenv func(string) string
 }
 
 func (o *historyOptions) bind(s *options.Set, u *ui.UI) {
@@ -29,16 +32,18 @@ func (o *historyOptions) bind(s *options.Set, u *ui.UI) {
 	s.Int(&o.last, "last", 0, "only the `N` newest of them")
 	s.String(&o.since, "since", "", "only those begun since `WHEN`: a time such as 2026-11-20 or \"2026-11-20 15:04\", "+
 		"or so long ago, such as 7d or 36h")
+	o.html.bind(s, "what can be gone back to, sizes, durations and locks over time, room")
+	s.Bool(&o.graph, "graph", "draw the same in the terminal")
 	fileOptions(s)
 	outputOptions(s, u)
 }
 
 func historyCommand(p *program) *command {
-	var o historyOptions
+	o := historyOptions{getenv: p.getenv}
 	return &command{
 		name: "history", summary: "list all attempts, failed ones too, or report one",
 		usage:     "mbk history [ID|latest] --repo REPO [OPTIONS]",
-		examples:  "mbk history --repo /backup/db1 --failed --since 7d\nmbk history latest --repo /backup/db1",
+		examples:  "mbk history --repo /backup/db1 --failed --since 7d\nmbk history --repo /backup/db1 --html backups.html",
 		arguments: "[ID|latest]", args: &o.ids, options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run: func(ctx context.Context) error { return runHistory(ctx, &o, p.ui) },
 	}
@@ -90,7 +95,30 @@ func runHistory(ctx context.Context, o *historyOptions, u *ui.UI) error {
 	if o.last > 0 {
 		d.Attempts = d.Attempts[max(len(d.Attempts)-o.last, 0):]
 	}
-	return u.Result(d, func() error { return printHistory(u, d) })
+	if !o.graph && o.html == "" {
+		return u.Result(d, func() error { return printHistory(u, d) })
+	}
+	return drawHistory(ctx, r, o, d, u)
+}
+
+// drawHistory draws the history in place of a list, besides JSON.
+func drawHistory(ctx context.Context, r *repo.Repository, o *historyOptions, d historyDocument, u *ui.UI) error {
+	h, err := pictureOf(ctx, r, d.Attempts, u)
+	if err != nil {
+		return err
+	}
+	if o.html != "" {
+		if err := o.html.write(u, h.HTML); err != nil {
+			return err
+		}
+	}
+	if u.JSON {
+		return u.Document(d)
+	}
+	if o.graph {
+		_, err = fmt.Fprint(u.Stdout, h.Graph(graphWidth(o.getenv), showsUnicode(o.getenv)))
+	}
+	return err
 }
 
 // parseSince parses a local time, or a duration for how long ago.
@@ -139,7 +167,7 @@ func printHistory(u *ui.UI, d historyDocument) error {
 
 // runHistoryOf prints one attempt, as report does.
 func runHistoryOf(ctx context.Context, o *historyOptions, u *ui.UI) error {
-	for _, name := range []string{"failed", "last", "since"} {
+	for _, name := range []string{"failed", "last", "since", "graph"} {
 		if o.set.IsSet(name) {
 			return usagef("%s chooses among all attempts, but the attempt %q was named", hint.Option(name), o.ids[0])
 		}
@@ -151,5 +179,5 @@ func runHistoryOf(ctx context.Context, o *historyOptions, u *ui.UI) error {
 	if err != nil {
 		return err
 	}
-	return printReportOf(ctx, r, o.ids[0], "", u)
+	return printReportOf(ctx, r, o.ids[0], o.html, u)
 }

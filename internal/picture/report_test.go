@@ -19,6 +19,9 @@ func pages() map[string]func(io.Writer) error {
 	empty := &Report{Attempt: repo.Attempt{ID: "20261130T013000Z-failed", Outcome: repo.OutcomeUnknown}, Made: now()}
 	return map[string]func(io.Writer) error{
 		"report": sampleReport().HTML, "failure": sampleFailure().HTML, "unknown": empty.HTML,
+		"history": sampleHistory(120).HTML, "long-history": sampleHistory(400).HTML,
+		"no-history":   (&History{Made: now()}).HTML,
+		"first-backup": sampleHistory(1).HTML,
 	}
 }
 
@@ -55,6 +58,7 @@ func TestPagesInABrowser(t *testing.T) {
 			p.Evaluate(`({width: document.documentElement.scrollWidth, scripts: document.scripts.length,
 				images: document.images.length,
 				untitled: [...document.querySelectorAll("svg[role=img]")].filter(s =>
+					!s.getAttribute("aria-label") &&
 					!s.getAttribute("aria-labelledby").split(" ").every(id => document.getElementById(id)?.textContent)).length,
 				unnamed: [...document.querySelectorAll("[tabindex]")].filter(e =>
 					!e.getAttribute("aria-label") && e.tagName != "PRE").length,
@@ -79,7 +83,8 @@ func TestBrowserSeesProblems(t *testing.T) {
 	if err := sampleReport().HTML(&page); err != nil {
 		t.Fatal(err)
 	}
-	bad := strings.Replace(page.String(), "</main>", `<script>document.title = "run"</script><img src="http://127.0.0.1:1/x.png">
+	bad := strings.Replace(page.String(), "</main>", `<script>document.title = "run"</script>
+		<img src="http://127.0.0.1:1/x.png">
 		<svg width="2000" height="1"></svg></main>`, 1)
 	p := b.Open(written(t, "bad", func(w io.Writer) error { _, err := io.WriteString(w, bad); return err }), 375)
 	var width int

@@ -116,3 +116,36 @@ func sampleFailure() *Report {
 func idAt(t time.Time, kind string) string {
 	return fmt.Sprintf("%s-%s", t.UTC().Format("20060102T150405Z"), kind)
 }
+
+// sampleHistory has n attempts, one a day, of which some have failed.
+func sampleHistory(n int) *History {
+	h := &History{
+		Repository: "/backup/db1", Made: now(), Tool: "mbk 0.1.0", Archive: 41_000_000_000,
+		Space: &Space{Free: 900_000_000_000, Total: 2_000_000_000_000},
+	}
+	for i := range n {
+		t := now().AddDate(0, 0, i-n).Add(-8 * time.Hour).UTC()
+		kind, size := repo.KindIncremental, int64(1.1e9)+int64(i%5)*1e8
+		if i%7 == 0 {
+			kind, size = repo.KindFull, int64(22e9)+int64(i)*2e7
+		}
+		a := Attempt{Attempt: repo.Attempt{
+			ID: idAt(t, kind), Kind: kind, Started: t, Finished: t.Add(time.Duration(60+size/1e8) * time.Second),
+			Outcome: repo.OutcomeOK, Hostname: "db1", LockMS: 60 + int64(i*37%90),
+			Volume: repo.Volume{BytesRead: size * 41 / 10, BytesStored: size},
+		}, Kept: i >= n/2 || kind == repo.KindFull && i >= n/4}
+		switch {
+		case i%29 == 17:
+			a.Outcome, a.Error, a.Kept, a.LockMS = repo.OutcomeFailed, "no space left: "+hostile, false, 0
+		case i%7 == 0 || i%3 == 0:
+			a.Verified = &repo.Verification{
+				OK: i != n-28, Depth: repo.DepthBoot, Time: a.Finished.Add(time.Hour), FindingCount: 2,
+			}
+		}
+		h.Attempts = append(h.Attempts, a)
+	}
+	ago := func(part int) time.Time { return now().AddDate(0, 0, -n/part) }
+	h.Spans = []Span{{"one", ago(3), ago(6)}, {"two", ago(7), now().Add(-time.Minute)}}
+	h.Gaps = []Gap{{"the segment 7 of the timeline x is missing " + hostile, ago(6), ago(7)}}
+	return h
+}

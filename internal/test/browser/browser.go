@@ -87,13 +87,15 @@ func (b *Browser) Open(file string, width int) *Page {
 	b.call("Emulation.setDeviceMetricsOverride",
 		map[string]any{"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}, nil)
 	b.call("Page.navigate", map[string]any{"url": "file://" + file}, nil)
-	for {
+	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		var state string
-		b.page.Evaluate("document.readyState + ' ' + location.pathname", &state)
+		b.page.Evaluate("document.readyState + ' ' + decodeURI(location.pathname)", &state)
 		if state == "complete "+file {
 			return b.page
 		}
-		time.Sleep(20 * time.Millisecond)
+		if time.Since(begun) > patience {
+			b.t.Fatalf("%s is not shown: %s", file, state)
+		}
 	}
 }
 
