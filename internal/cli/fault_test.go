@@ -88,6 +88,7 @@ func TestFaultsInMidBackup(t *testing.T) {
 		}
 		for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 			t.Run(version+" mbk gets "+signal.String(), func(t *testing.T) {
+				onlyIn(t, "who holds a lease is said in other words", inFolder, inEncrypted)
 				repository := t.TempDir()
 				r := copying(t, srv, repository)
 				pid := strconv.Itoa(r.cmd.Process.Pid)

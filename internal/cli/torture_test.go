@@ -294,7 +294,6 @@ func truncating(table, wait string) func(context.Context, *mariadbtest.Server) e
 func TestRedoOverwritten(t *testing.T) { t.Log(redoOverwritten(t, oldest())) }
 
 func redoOverwritten(t *testing.T, version string) string {
-	onlyIn(t, "of an upload nothing shows before a part is complete", inFolder, inEncrypted, inSFTP, inSFTPEncrypted)
 	source, repository := smallLog(t, version), t.TempDir()
 	o, took := afterStop(t, backupArgs(source, repository), repository, source, overwritten...)
 	if o.code != 4 || !strings.Contains(o.stderr, "overwritten") || took > 10*time.Second {
@@ -345,6 +344,7 @@ func smallLog(t *testing.T, version string) *mariadbtest.Server {
 func afterStop(t *testing.T, args []string, repository string, source *mariadbtest.Server, do ...string) (o outcome,
 	took time.Duration) {
 	t.Helper()
+	onlyIn(t, "of an upload nothing shows before a part is complete", inFolder, inEncrypted, inSFTP, inSFTPEncrypted)
 	r := launch(t, command(t, append(args, "--rate-limit", "8MB")...))
 	untilCopying(t, repository)
 	r.whileStopped(t, func() { source.MustExec(t, do...) })
