@@ -78,6 +78,7 @@ func Documents() []Document {
 		{"events", events.Result{}},
 		{"points", pointsDocument{}},
 		{"card", card.Card{}},
+		{"setup", setupDocument{}},
 		{"notify-test", notifyTestDocument{}},
 		{"notice", job.Notice{}}, // to programs and webhooks
 		{"config", configDocument{}},

@@ -85,7 +85,7 @@ type program struct {
 func newProgram(env Env) *program {
 	p := &program{ui: ui.New(env.Streams, inJSONPerhaps(env)), getenv: env.Getenv}
 	p.commands = []*command{
-		initCommand(p), backupCommand(p), checkCommand(p), listCommand(p), showCommand(p), repoCommand(p),
+		setupCommand(p), initCommand(p), backupCommand(p), checkCommand(p), listCommand(p), showCommand(p), repoCommand(p),
 		historyCommand(p),
 		reportCommand(p), verifyCommand(p), restoreCommand(p), extractCommand(p), expireCommand(p), pinCommand(p),
 		unpinCommand(p), removeCommand(p), consolidateCommand(p), copyCommand(p), sendCommand(p), receiveCommand(p),

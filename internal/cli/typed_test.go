@@ -31,8 +31,9 @@ func wantAttempts(t *testing.T, repository string, want ...string) {
 	}
 }
 
-// atTerminal makes a terminal the standard input of a command.
-func atTerminal(t *testing.T, cmd *exec.Cmd) {
+// atTerminal makes a terminal the standard input of a command. What is written to the result
+// is typed there.
+func atTerminal(t *testing.T, cmd *exec.Cmd) (master *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -52,6 +53,7 @@ func atTerminal(t *testing.T, cmd *exec.Cmd) {
 	}
 	t.Cleanup(func() { slave.Close() })
 	cmd.Stdin = slave
+	return master
 }
 
 // What a person at a terminal has mistyped, and the nightly backup that is under way

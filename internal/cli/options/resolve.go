@@ -64,9 +64,9 @@ func (s *Set) Where(name string) string {
 // read too, only shared options are taken.
 const ownGroup = "mbk"
 
-// ownFile is mbk's own option file; the packages install it. It is not in /etc/mysql,
+// OwnFile is mbk's own option file; the packages install it. It is not in /etc/mysql,
 // because Debian restarts servers when something changes there.
-const ownFile = "/etc/mbk/mbk.cnf"
+const OwnFile = "/etc/mbk/mbk.cnf"
 
 func sharedGroups() []string { return []string{"client", "client-server", "client-mariadb"} }
 
@@ -110,7 +110,7 @@ func (s *Set) Resolve(env Environment) error {
 	}
 	opened := map[string]origin{}
 	lines, err := optfile.Read(optfile.Options{
-		File: s.files.file, Extra: s.files.extra, Global: []string{ownFile},
+		File: s.files.file, Extra: s.files.extra, Global: []string{OwnFile},
 		Suffix: s.files.suffix, NoDefaults: s.files.none,
 		Groups: append(sharedGroups(), ownGroup, ownGroup+"-"+env.Command), Match: isNamed,
 		Warn: env.Warn, Getenv: env.Getenv,
