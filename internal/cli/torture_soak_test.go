@@ -123,6 +123,8 @@ func soakCases() []soaked {
 		{name: "import of a new table", run: importing(importHow("made"))},
 		{name: "import, log encrypted", run: importing(importHow("encrypted"))},
 		{name: "import of a new table, log encrypted", run: importing(importHow("made", "encrypted"))},
+		{name: "tables into a server, killed", local: true, run: tablesKilledAtRandom},
+		{name: "server killed in an import of mbk", local: true, run: one(serverKilledInImports)},
 		{name: "imports without end", run: one(plainStorm)},
 		{name: "imports without end, log encrypted", run: one(encryptedStorm)},
 		{name: "import without SUPER", run: one(importWithoutSuper)},

@@ -275,3 +275,19 @@ func FuzzDoublewrite(f *testing.F) {
 		}
 	})
 }
+
+func TestSetID(t *testing.T) {
+	for _, flags := range []Flags{0x15, 0x35, 0, 0x21, 0x21 | 1<<1, 0x21 | 4<<1} {
+		page := header(7, flags, 6)
+		s, err := ParseSpace(page, 16384)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := s
+		s.SetID(page, 99)
+		again, err := ParseSpace(page, 16384)
+		if err != nil || again != s || again.ID != 99 || again.Size != before.Size {
+			t.Errorf("flags %#x: %+v is read as %+v: %v", flags, s, again, err)
+		}
+	}
+}

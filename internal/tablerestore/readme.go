@@ -43,6 +43,10 @@ func (e *export) readme(r *Report) string {
 
 // tell says what is in the folder, and what not.
 func (e *export) tell(line func(format string, args ...any), r *Report) {
+	if e.copied {
+		line("\nIf the server is killed between steps 2 and 3 and does not start again (\"Attempted to open a previously\n" +
+			"opened tablespace\"), remove the .ibd files that were copied, and begin again.")
+	}
 	line("\nIf a step fails, nothing else of the server is touched: drop the tables that it made, and begin again.")
 	line("The scripts write nothing into the binary log: replicas do not get the tables.")
 	line("Encrypted tables need the same keys on the server, and tables of plugins the plugins.")

@@ -2,6 +2,7 @@ package tablerestore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -266,16 +267,35 @@ type creator interface {
 
 // copyFile copies a file of the private server's data directory.
 func copyFile(from *serverfs.FS, path string, to creator, target string) (n int64, err error) {
+	return copyChanged(from, path, to, target, 0, func([]byte) error { return nil })
+}
+
+// copyChanged copies such a file, of which change may change the first bytes, as many as there are up
+// to size.
+func copyChanged(
+	from *serverfs.FS, path string, to creator, target string, size int, change func(first []byte) error,
+) (n int64, err error) {
 	in, err := from.Open(path)
 	if err != nil {
 		return 0, err
 	}
 	defer in.Close() //nolint:errcheck // only read
+	first := make([]byte, size)
+	have, err := io.ReadFull(in, first)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return 0, err
+	}
+	if err := change(first[:have]); err != nil {
+		return 0, err
+	}
 	var out *os.File
 	if out, err = to.Create(target); err != nil {
 		return 0, err
 	}
-	n, err = io.Copy(out, in)
+	if _, err = out.Write(first[:have]); err == nil {
+		n, err = io.Copy(out, in)
+		n += int64(have)
+	}
 	if err == nil {
 		err = out.Sync()
 	}

@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"mbk/internal/datadir/filename"
 	"mbk/internal/hint"
+	"mbk/internal/innodb"
 	"mbk/stage"
 )
 
@@ -236,15 +238,15 @@ func (g *target) importFile(ctx context.Context, s *source, database, name, path
 	if _, err := g.plan.files.Stat(base + ".ibd"); err != nil {
 		return fmt.Errorf("%w: the new table's file is not in its data directory: %w", errRefused, err)
 	}
+	id, err := g.spaceID(ctx, database, name)
+	if err != nil {
+		return err
+	}
 	if err := g.client.Exec(ctx, "ALTER TABLE "+qualified(database, name)+" DISCARD TABLESPACE"); err != nil {
 		return err
 	}
-	for _, extension := range []string{".ibd", ".cfg"} {
-		n, err := copyFile(s.files, path+extension, g.plan.files, base+extension)
-		if err != nil {
-			return err
-		}
-		g.plan.copied(n)
+	if err := g.placeFiles(s, path, base, id); err != nil {
+		return err
 	}
 	if err := g.client.Exec(ctx, "ALTER TABLE "+qualified(database, name)+" IMPORT TABLESPACE"); err != nil {
 		return err
@@ -257,6 +259,58 @@ func (g *target) importFile(ctx context.Context, s *source, database, name, path
 		return fmt.Errorf("%w: %s", errRefused, strings.Join(warnings[0], " "))
 	}
 	return g.remove(base + ".cfg")
+}
+
+// placeFiles copies a tablespace and its description to where the server looks for them. path and base
+// have no extension.
+//
+// A server that is killed before it has imported the file looks into it when it starts again, because
+// its log names it. There it must not find the id of a tablespace in use, as it would in a file of
+// its own backup: 10.5 would not start any more. Nor may it find half a file.
+func (g *target) placeFiles(s *source, path, base string, id innodb.SpaceID) error {
+	n, err := copyFile(s.files, path+".cfg", g.plan.files, base+".cfg")
+	if err != nil {
+		return err
+	}
+	g.plan.copied(n)
+	if n, err = g.copySpace(s, path+".ibd", base+partialExtension, id); err != nil {
+		return err
+	}
+	g.plan.copied(n)
+	return g.plan.files.Rename(base+partialExtension, base+".ibd")
+}
+
+// partialExtension ends the name of a tablespace that is being copied. The server opens no such file.
+const partialExtension = ".mbk"
+
+// copySpace copies a tablespace and gives it another id in its first page.
+func (g *target) copySpace(s *source, path, target string, id innodb.SpaceID) (int64, error) {
+	size, err := strconv.Atoi(g.plan.server.Variables["innodb_page_size"])
+	if err != nil {
+		return 0, err
+	}
+	return copyChanged(s.files, path, g.plan.files, target, size, func(first []byte) error {
+		space, err := innodb.ParseSpace(first, size)
+		if err != nil {
+			return fmt.Errorf("%w: %s: %w", errRefused, path, err)
+		}
+		space.SetID(first, id)
+		return nil
+	})
+}
+
+// spaceID asks the server for the id of a table's tablespace.
+func (g *target) spaceID(ctx context.Context, database, name string) (innodb.SpaceID, error) {
+	rows, err := g.client.Rows(ctx, "SELECT SPACE FROM information_schema.INNODB_SYS_TABLES WHERE NAME=?",
+		filename.Encode(database)+"/"+filename.Encode(name))
+	if err == nil && len(rows) != 1 {
+		err = fmt.Errorf("InnoDB's dictionary has %d tables %s", len(rows), qualified(database, name))
+	}
+	if err != nil {
+		return 0, err
+	}
+	id, err := strconv.ParseUint(rows[0][0], 10, 32)
+	return innodb.SpaceID(id), err
 }
 
 // path is where the server has the files of a table, without their extension.
@@ -327,7 +381,11 @@ func (g *target) drop(ctx context.Context, database, name string) error {
 	if g.plan.datadir == "" {
 		return nil
 	}
-	return errors.Join(g.remove(g.path(database, name)+".cfg"), g.remove(g.path(database, name)+".ibd"))
+	var errs []error
+	for _, extension := range []string{".cfg", ".ibd", partialExtension} {
+		errs = append(errs, g.remove(g.path(database, name)+extension))
+	}
+	return errors.Join(errs...)
 }
 
 // sweep removes what dead runs have left in the databases of the tables, and returns how

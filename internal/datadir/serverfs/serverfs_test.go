@@ -443,6 +443,11 @@ func TestCreateAndRemove(t *testing.T) {
 			t.Errorf("%s was removed", kept)
 		}
 	}
+	renamed := filepath.Join(dir, "shop.ibd")
+	if err := f.Rename(path, link); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a file takes the place of a link: %v", err)
+	}
+	must(t, f.Rename(path, renamed), f.Rename(renamed, path))
 	must(t, f.Remove(path), f.Remove(link))
 	if err := f.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("what is not there: %v", err)

@@ -40,3 +40,19 @@ func (f *FS) Remove(path string) error {
 		return nil
 	})
 }
+
+// Rename gives a file another name in the same folder, which nothing there may have.
+func (f *FS) Rename(path, to string) error {
+	return f.Do(func(f *FS) error {
+		folder, _, err := f.handle(filepath.Dir(path), unix.O_DIRECTORY)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(folder) //nolint:errcheck // a name only
+		err = unix.Renameat2(folder, filepath.Base(path), folder, filepath.Base(to), unix.RENAME_NOREPLACE)
+		if err != nil {
+			return f.failed("rename", path, err)
+		}
+		return nil
+	})
+}
