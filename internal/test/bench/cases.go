@@ -62,6 +62,10 @@ func dataSets() []dataSet {
 		{"one table", fillTables(1), []benchCase{
 			{"one-plain", "One large table, not compressed", nil, backups("none")},
 			{"one-zstd", "One large table, zstd level 1", nil, backups("zstd")},
+			{"table-back", "One large table back into the running server", verifyBefore, tableBack},
+		}},
+		{"small transactions", fillReplayed, []benchCase{
+			{"replay", "50,000 small transactions replayed onto a restored backup", replayedBefore, replays},
 		}},
 		{"many small tables", fillSmall, []benchCase{
 			{"many-plain", "Many small tables, not compressed", nil, backups("none")},
@@ -89,14 +93,16 @@ type caseRun struct {
 	bench    *bench
 	server   *mariadbtest.Server
 	files    fileList
-	folders  int     // made so far
-	fromMbk  string  // a repository with a zstd backup
-	store    string  // a folder of an object store with a zstd backup
-	fromPeer string  // a zstd stream of mariadb-backup, or a folder with its files
-	fullOf   string  // a repository with a full backup of the state of a chain
-	full     int64   // bytes of mbk's full backup
-	changes  int     // made so far by evenly
-	rate     float64 // transactions a second that are 60 % of sysbench's maximum
+	folders  int    // made so far
+	fromMbk  string // a repository with a zstd backup
+	store    string // a folder of an object store with a zstd backup
+	fromPeer string // a zstd stream of mariadb-backup, or a folder with its files
+	fullOf   string // a repository with a full backup of the state of a chain
+	full     int64  // bytes of mbk's full backup
+	changes  int    // made so far by evenly
+	// logsBefore is how many files of the binary log were written before the transactions that are replayed.
+	logsBefore int
+	rate       float64 // transactions a second that are 60 % of sysbench's maximum
 }
 
 // once runs a contender in a fresh folder that is removed afterwards. All files

@@ -44,6 +44,7 @@ func goals(size int64) []goal {
 		{"verify", "mbk restore --no-recover", "wall", 1},
 		{"load", "no backup", "p99", 3}, {"load", peer, "lost", 0.5},
 		{"one-plain", peer, "wall", 0.35}, {"one-zstd", peer, "wall", 0.65},
+		{"table-back", byDump, "wall", 0.4}, {"replay", byBinlog, "wall", 0.25},
 		{"many-plain", peer, "wall", 0.4}, {"many-zstd", peer, "wall", 0.4},
 		{"incr-even", peer, "wall", 0.3}, {"incr-even", "", "storedpart", 2.5},
 		{"incr-even-zstd", peer, "wall", 0.3}, {"incr-even-zstd", "", "storedpart", 2.5},
