@@ -60,6 +60,20 @@ func (c *Checker) check(ctx context.Context, text string) ([]CheckMessage, error
 	return messages, nil
 }
 
+// Rows counts the rows of a table.
+func (c *Checker) Rows(ctx context.Context, db, table string) (int64, error) {
+	text := "SELECT COUNT(*) FROM " + quoteName(db) + "." + quoteName(table)
+	row, err := c.own.values(ctx, text)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", text, err)
+	}
+	n, err := strconv.ParseInt(row.at(0), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", text, err)
+	}
+	return n, nil
+}
+
 // History returns the length of InnoDB's history list: transactions whose old
 // row versions purge has not yet removed.
 func (c *Checker) History(ctx context.Context) (int64, error) {

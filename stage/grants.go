@@ -76,6 +76,15 @@ func (s *Server) tablesHidden(ctx context.Context) (bool, error) {
 	return !has, err
 }
 
+// MaySelect reports whether the account may read the rows of all tables.
+func (s *Server) MaySelect(ctx context.Context) (bool, error) {
+	may, err := s.hasRight(ctx, "SELECT", "ALL PRIVILEGES")
+	if err != nil {
+		return false, fmt.Errorf("check privilege SELECT: %w", err)
+	}
+	return may, nil
+}
+
 // hasRight reports whether the account has one of these privileges everywhere. SHOW
 // GRANTS names the rights of the active roles too.
 func (s *Server) hasRight(ctx context.Context, enough ...string) (bool, error) {

@@ -111,8 +111,8 @@ func (o *archiveOptions) alarm(p *program) (func(ctx context.Context, timeline s
 		return nil, err
 	}
 	return func(ctx context.Context, timeline string, err *archive.GapError) {
-		job.New(raising).Raise(ctx, job.Alarm{
-			Event: job.EventArchive, ID: timeline, Err: err, Code: exitFailed,
+		job.New(raising).Tell(ctx, job.Event{
+			Kind: job.EventArchive, ID: timeline, Err: err, Code: exitFailed,
 			Text: fmt.Sprintf("mbk: archive of %s has a GAP: %s", job.Hostname(), ui.Shorten(err.Missing, job.MaxSubject)),
 		})
 	}, nil

@@ -61,6 +61,7 @@ func Documents() []Document {
 		{"history", historyDocument{}},
 		{"report", reportDocument{}},
 		{"verify", verify.Report{}},
+		{"drill", verify.Report{}},
 		{"restore", restore.Result{}},
 		{"restore", restore.Plan{}},        // with --dry-run
 		{"restore", tablerestore.Report{}}, // with --into-server

@@ -20,10 +20,14 @@ type hooks struct {
 }
 
 func (o *hooks) bind(s *options.Set) {
-	o.bindFailure(s, "run `PROGRAM` after a failed one")
-	s = s.In(categoryHooks)
-	s.Strings(&o.before, "hook-before", "run `PROGRAM` first; if it fails there is no backup")
-	s.Strings(&o.success, "hook-success", "run `PROGRAM` after a backup")
+	o.bindAfter(s, "run `PROGRAM` after a backup", "run `PROGRAM` after a failed one")
+	s.In(categoryHooks).Strings(&o.before, "hook-before", "run `PROGRAM` first; if it fails there is no backup")
+}
+
+// bindAfter adds the options of commands that have hooks at their end only.
+func (o *hooks) bindAfter(s *options.Set, success, failure string) {
+	o.bindFailure(s, failure)
+	s.In(categoryHooks).Strings(&o.success, "hook-success", success)
 }
 
 // bindFailure adds the options of commands that have no other hooks.

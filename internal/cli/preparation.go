@@ -119,6 +119,8 @@ func phaseName(phase string) string {
 		return "mariadb-upgrade brings the tables to the newer series"
 	case verify.PhaseCheck:
 		return "mariadbd checks all tables"
+	case verify.PhaseRows:
+		return "counting rows"
 	case restore.PhasePlace:
 		return "syncing and placing"
 	case tablerestore.PhaseImport:

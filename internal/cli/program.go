@@ -87,7 +87,8 @@ func newProgram(env Env) *program {
 	p.commands = []*command{
 		setupCommand(p), initCommand(p), backupCommand(p), checkCommand(p), listCommand(p), showCommand(p), repoCommand(p),
 		historyCommand(p),
-		reportCommand(p), verifyCommand(p), restoreCommand(p), extractCommand(p), expireCommand(p), pinCommand(p),
+		reportCommand(p), verifyCommand(p), drillCommand(p), restoreCommand(p), extractCommand(p),
+		expireCommand(p), pinCommand(p),
 		unpinCommand(p), removeCommand(p), consolidateCommand(p), copyCommand(p), sendCommand(p), receiveCommand(p),
 		archiveCommand(p), eventsCommand(p), pointsCommand(p), cardCommand(p), recipientsCommand(p), metricsCommand(p),
 		notifyTestCommand(p), configCommand(p),

@@ -39,6 +39,7 @@ func TestUnitsUnderSystemd(t *testing.T) {
 		"busy: exit-code activating 4", // tried again later
 		"moved: success inactive 0",
 		"drilled: success inactive 0",
+		"measured: success inactive 0",
 		"metrics: written",
 		"down: exit-code failed 1",
 		"finished",

@@ -16,6 +16,7 @@ import (
 	"mbk/internal/restore"
 	"mbk/internal/ui"
 	"mbk/internal/verify"
+	"mbk/stage"
 )
 
 type verifyOptions struct {
@@ -30,6 +31,10 @@ type verifyOptions struct {
 	server        serverProgram
 	metrics       metricsFile
 	notifications notifications
+
+	// Of a drill, which is one at depth boot.
+	drill   bool
+	compare *stage.Server
 
 	set *options.Set
 }
@@ -126,7 +131,7 @@ func (v *verifyRun) carryOut(ctx context.Context, owner *restore.Owner) (*verify
 	shown := showProgress(v.program.ui, &prepared)
 	report, err := verify.Verify(ctx, verify.Options{
 		Preparation: prepared, Depth: o.depth, Scratch: o.scratch, Extended: o.extended,
-		Until: until,
+		Until: until, Drill: o.drill, Compare: o.compare,
 	})
 	shown.End()
 	if err == nil && (!report.OK || report.Replay != nil && !report.Replay.Proves()) {
@@ -140,18 +145,22 @@ func (v *verifyRun) notify(ctx context.Context, report *verify.Report, err error
 	p := v.program
 	within, cancel := p.interrupted.Remaining(ctx, job.NoticeTime)
 	defer cancel()
-	changed := func() bool {
-		if v.repository == nil {
-			return true
-		}
-		last, readErr := v.repository.LastVerification(within, v.begun)
-		return readErr != nil || last == nil || last.Proves() != (err == nil) || last.CarriedOut() != carriedOut(ctx, err)
-	}
-	if !v.notifications.Wanted(err != nil, changed) {
+	if !v.notifications.Wanted(err != nil, v.changed(within, err)) {
 		return
 	}
 	notice, text := v.notice(ctx, report, err)
 	v.notifications.Send(within, notice, text, p.warnOf)
+}
+
+// changed returns what tells whether the previous verification ended otherwise.
+func (v *verifyRun) changed(ctx context.Context, err error) func() bool {
+	return func() bool {
+		if v.repository == nil {
+			return true
+		}
+		last, readErr := v.repository.LastVerification(ctx, v.begun)
+		return readErr != nil || last == nil || last.Proves() != (err == nil) || last.CarriedOut() != carriedOut(ctx, err)
+	}
 }
 
 // notice describes the verification, as a document and as text.
@@ -162,7 +171,7 @@ func (v *verifyRun) notice(ctx context.Context, report *verify.Report, err error
 		ID: v.options.id, Started: v.begun, Finished: &finished, ExitCode: exitCode(ctx, err),
 		Hints: []string{}, Hooks: []repo.Hook{}, Copies: []repo.Copy{},
 	}
-	verdict, b := "ok", bytes.Buffer{}
+	b := bytes.Buffer{}
 	if report != nil {
 		notice.ID, notice.Result = report.ID, report
 		_ = printReport(&b, report) // writing to a buffer cannot fail
@@ -170,23 +179,29 @@ func (v *verifyRun) notice(ctx context.Context, report *verify.Report, err error
 	if err != nil {
 		notice.Outcome, notice.Error = repo.OutcomeFailed, ui.OneLine(err.Error())
 		notice.Hints = append(notice.Hints, v.program.advice(err)...)
-		verdict = "NOT CARRIED OUT: " + ui.Shorten(notice.Error, job.MaxSubject)
-		if carriedOut(ctx, err) {
-			verdict = "DAMAGED: " + ui.Shorten(notice.Error, job.MaxSubject)
-		}
 		fmt.Fprintf(&b, "error: %s\n", notice.Error)
 		for _, step := range notice.Hints {
 			fmt.Fprintf(&b, "hint: %s\n", step)
 		}
 	}
-	if report != nil && len(report.Findings) > 0 {
-		verdict = "DAMAGED, " + ui.Count(len(report.Findings), "finding")
-	} else if report != nil && report.Outcome == repo.VerdictAsOnSource {
-		verdict = "ok, " + ui.Count(len(report.AsOnSource), "table") + " as on the source"
-	}
 	notice.Text = fmt.Sprintf("mbk: verify of %s at depth %s on %s %s",
-		notice.ID, v.options.depth, notice.Hostname, verdict)
+		notice.ID, v.options.depth, notice.Hostname, inSubject(ctx, report, err))
 	return notice, b.String()
+}
+
+// inSubject is the verdict for the subject of a mail. report is nil if there is none.
+func inSubject(ctx context.Context, report *verify.Report, err error) string {
+	switch {
+	case report != nil && len(report.Findings) > 0:
+		return "DAMAGED, " + ui.Count(len(report.Findings), "finding")
+	case report != nil && report.Outcome == repo.VerdictAsOnSource && err == nil:
+		return "ok, " + ui.Count(len(report.AsOnSource), "table") + " as on the source"
+	case err == nil:
+		return "ok"
+	case carriedOut(ctx, err):
+		return "DAMAGED: " + ui.Shorten(ui.OneLine(err.Error()), job.MaxSubject)
+	}
+	return "NOT CARRIED OUT: " + ui.Shorten(ui.OneLine(err.Error()), job.MaxSubject)
 }
 
 // carriedOut reports whether the verification was carried out: err is nil or tells of

@@ -71,6 +71,9 @@ func (j *Job) facts(when string) map[string]string {
 
 // document returns what a program gets on standard input.
 func (j *Job) document(when string) any {
+	if when == repo.HookSuccess && j.event != nil {
+		return j.event.Result
+	}
 	if when == repo.HookSuccess {
 		return j.Result(j.whole, j.attempt.Label, j.around)
 	}

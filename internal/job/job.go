@@ -66,8 +66,8 @@ type Job struct {
 	code    int            // exit code
 	last    *repo.Attempt  // the previous attempt; nil if there is none or it does not matter
 	around  repo.Around
-	missing error // of copies
-	alarm   *Alarm
+	missing error  // of copies
+	event   *Event // nil: it is about an attempt
 }
 
 // New returns a job that starts now.

@@ -103,7 +103,8 @@ const (
 	EventVerify = "verify"
 	EventTest   = "test"
 
-	EventArchive = "archive" // an alarm
+	EventArchive = "archive" // a gap
+	EventDrill   = "drill"
 )
 
 // notice describes the attempt.
@@ -118,8 +119,8 @@ func (j *Job) notice() Notice {
 	if !a.Finished.IsZero() {
 		n.Finished = &a.Finished
 	}
-	if j.alarm != nil {
-		n.Event, n.Text = j.alarm.Event, printable.Text(j.alarm.Text)
+	if e := j.event; e != nil {
+		n.Event, n.Text, n.Result = e.Kind, printable.Text(e.Text), e.Result
 	}
 	if j.whole != nil {
 		n.Result = j.Result(j.whole, j.attempt.Label, j.around)

@@ -316,6 +316,7 @@ func (v Verification) public() any {
 	p := v
 	p.Encrypted = true
 	p.Server, p.Reason, p.Findings, p.AsOnSource, p.Replay = "", "", nil, nil, nil
+	p.Drill = v.Drill.public()
 	return p
 }
 

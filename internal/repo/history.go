@@ -310,6 +310,7 @@ type Verification struct {
 	AsOnSource []TableNote `json:"as_on_source,omitempty"` // the first 100 tables
 
 	Replay *Replayed `json:"replay,omitempty"` // nil: the binary log was not replayed
+	Drill  *Drill    `json:"drill,omitempty"`  // nil: it was no drill, or the server did not come up
 }
 
 // Replayed is what a verification found about the binary log after a backup. It says nothing of the

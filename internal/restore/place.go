@@ -61,6 +61,11 @@ func (s *scratch) finish() error {
 			return err
 		}
 	}
+	return s.sync()
+}
+
+// sync waits until everything in the scratch folder is on stable storage.
+func (s *scratch) sync() error {
 	if err := unix.Syncfs(int(s.lock.Fd())); err != nil {
 		return fmt.Errorf("sync the file system of %s: %w", s.dir, err)
 	}

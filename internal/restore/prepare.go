@@ -116,6 +116,13 @@ func (b *Prepared) recoverFiles(ctx context.Context) (err error) {
 	return err
 }
 
+// Elapsed is how long the phases took so far.
+func (b *Prepared) Elapsed() Elapsed { return b.elapsed }
+
+// Sync waits until all files are on stable storage, as a restore does before it puts them in
+// place.
+func (b *Prepared) Sync() error { return b.scratch.sync() }
+
 // Instance is the server that recovered the files.
 func (b *Prepared) Instance() mariadbd.Instance { return b.instance }
 

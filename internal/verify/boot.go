@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"mbk/internal/fault"
 	"mbk/internal/hint"
@@ -25,6 +26,7 @@ type bootDepth struct {
 // checked and compares the list of tables with that of the manifest.
 func (d *bootDepth) run(ctx context.Context) (err error) {
 	found := d.count()
+	d.drill.planned(d.o.Now())
 	d.files, err = d.plan.Prepare(ctx)
 	if one, _ := damageOf(err); one != nil { // since it was read the first time
 		d.add(*one)
@@ -46,6 +48,7 @@ func (d *bootDepth) run(ctx context.Context) (err error) {
 		err = errors.Join(err, d.files.Close(d.o.KeepOnFailure && (err != nil || d.count() > found)))
 	}()
 	d.report.LSN = d.files.LSN
+	d.drill.prepared(d.files.Elapsed())
 	d.asKnown(d.files.Known)
 	for _, w := range d.files.Warnings {
 		d.note("recovery: %s", w)
@@ -63,7 +66,9 @@ func (d *bootDepth) goOn(ctx context.Context) error {
 	planned := d.plan.Replay
 	r := &repo.Replayed{Moment: planned.Moment, Timeline: planned.Timeline, To: planned.To, Last: planned.LastTime,
 		Verdict: repo.Verdict{Outcome: repo.VerdictProven}}
+	began := time.Now()
 	files, err := d.plan.GoOn(ctx, d.files)
+	d.drill.recovered(stepReplay, time.Since(began).Milliseconds())
 	if err != nil {
 		d.files = nil // closed
 	} else {
@@ -94,7 +99,7 @@ var errTables = errors.New("CHECK TABLE finds something wrong after the replay")
 
 // checkMoment has a server check all tables that there are after the replay.
 func (d *bootDepth) checkMoment(ctx context.Context, files *restore.Prepared) error {
-	s, err := files.Serve(ctx)
+	s, err := d.serve(ctx, files, true)
 	if err != nil {
 		return d.plan.Advise(err)
 	}
@@ -107,15 +112,21 @@ func (d *bootDepth) checkMoment(ctx context.Context, files *restore.Prepared) er
 	of := *d.verification
 	of.findings = newFindings(d.report.ID, d.report.Depth, d.o.Now())
 	checks := &tableChecks{&of, s.SQL, files.Instance(), d.adviceOn}
+	end := d.drill.checking(stepTables)
 	if err = checks.awaitPurge(ctx); err == nil {
 		_, err = checks.checkTables(ctx, tables)
 	}
+	end()
 	if err != nil {
 		return s.Blame(err)
 	}
 	if of.count() > 0 {
 		f := of.report.Findings[0]
 		return fmt.Errorf("%w: %s: %s", errTables, f.Table, f.Problem)
+	}
+	checks.findings = d.findings // notes about rows
+	if err = checks.countRows(ctx); err != nil {
+		return s.Blame(err)
 	}
 	return s.Stop(ctx)
 }
@@ -136,11 +147,15 @@ func (d *bootDepth) check(ctx context.Context) error {
 	found := d.count()
 	d.meter.Begin(PhaseCheck, 0)
 	// Damage is to be reported, not repaired.
-	s, err := d.files.Serve(ctx, "--aria-recover-options=OFF", "--myisam-recover-options=OFF")
+	last := d.plan.Replay == nil
+	s, err := d.serve(ctx, d.files, last, "--aria-recover-options=OFF", "--myisam-recover-options=OFF")
 	if err == nil {
 		defer s.Close()
 		tables := &tableChecks{d.verification, s.SQL, d.files.Instance(), d.adviceOn}
-		if err = tables.check(ctx); err != nil {
+		if err = tables.check(ctx); err == nil && last {
+			err = tables.countRows(ctx)
+		}
+		if err != nil {
 			err = s.Blame(err)
 		} else {
 			err = s.Stop(ctx)

@@ -35,6 +35,7 @@ type Report struct {
 	LSN     innodb.LSN `json:"lsn,omitempty"` // that recovery has reached; with DepthBoot
 
 	Replay *repo.Replayed `json:"replay,omitempty"` // what became of Options.Until
+	Drill  *repo.Drill    `json:"drill,omitempty"`  // what Options.Drill has measured, if the server came up
 
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished"`

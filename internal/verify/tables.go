@@ -31,6 +31,7 @@ type tableChecks struct {
 
 // check checks everything on a running server.
 func (d *tableChecks) check(ctx context.Context) error {
+	defer d.drill.checking(stepTables)()
 	tables, err := d.server.Tables(ctx)
 	if err != nil {
 		return err
@@ -162,11 +163,32 @@ func (d *tableChecks) checkTables(ctx context.Context, tables []stage.Table) (in
 	}
 	d.meter.Begin(PhaseCheck, int64(len(list)))
 	var checked atomic.Int64
+	err := onConnections(ctx, d.server, list, min(d.o.Workers, maxCheckers),
+		func(ctx context.Context, c *stage.Checker, t stage.Table) error {
+			messages, err := c.Check(ctx, t.Database, t.Name, d.o.Extended)
+			if err != nil {
+				return err
+			}
+			if d.judge(t, messages) {
+				checked.Add(1)
+			}
+			d.meter.Add(1)
+			return nil
+		})
+	d.meter.End()
+	return checked.Load(), err
+}
+
+// onConnections calls do for every table, over several connections to a server, until one fails.
+func onConnections(
+	ctx context.Context, server *stage.Server, tables []stage.Table, connections int,
+	do func(context.Context, *stage.Checker, stage.Table) error,
+) error {
 	queue := make(chan stage.Table)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer close(queue)
-		for _, t := range list {
+		for _, t := range tables {
 			select {
 			case queue <- t:
 			case <-ctx.Done():
@@ -175,29 +197,22 @@ func (d *tableChecks) checkTables(ctx context.Context, tables []stage.Table) (in
 		}
 		return nil
 	})
-	for range min(d.o.Workers, maxCheckers) {
+	for range connections {
 		group.Go(func() error {
-			c, err := d.server.Checker(ctx)
+			c, err := server.Checker(ctx)
 			if err != nil {
 				return err
 			}
 			defer c.Close()
 			for t := range queue {
-				messages, err := c.Check(ctx, t.Database, t.Name, d.o.Extended)
-				if err != nil {
+				if err := do(ctx, c, t); err != nil {
 					return err
 				}
-				if d.judge(t, messages) {
-					checked.Add(1)
-				}
-				d.meter.Add(1)
 			}
 			return nil
 		})
 	}
-	err := group.Wait()
-	d.meter.End()
-	return checked.Load(), err
+	return group.Wait()
 }
 
 // judge weighs what CHECK TABLE said, and reports whether it looked at the table. A table

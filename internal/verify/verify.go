@@ -19,6 +19,7 @@ import (
 	"mbk/internal/repo"
 	"mbk/internal/restore"
 	"mbk/internal/ui/meter"
+	"mbk/stage"
 )
 
 // Options say which backup is verified and how far. The zero value of every field but
@@ -33,6 +34,12 @@ type Options struct {
 	Extended bool // at DepthBoot: CHECK TABLE EXTENDED
 	// Until has the server go on to a moment after the backup, at DepthBoot. Nil: it does not.
 	Until *moment.Moment
+	// Drill makes it a drill, at DepthBoot: the restore comes first, as on the day when it is
+	// needed, and is measured; the rows are counted.
+	Drill bool
+	// Compare is the running server with whose rows and position those of a drill are
+	// compared. Nil: the rows are compared with those of the previous drill.
+	Compare *stage.Server
 }
 
 // Phases of a verification, in meter.Progress; at DepthBoot there are those of
@@ -41,6 +48,7 @@ const (
 	PhaseStored = "stored" // objects of the repository are read and hashed
 	PhasePages  = "pages"  // chunks are decompressed and pages checked
 	PhaseCheck  = "check"  // the scratch server checks tables, which are counted
+	PhaseRows   = "rows"   // it counts the rows of tables, which are counted
 )
 
 // Validate checks what can be checked without looking at the repository.
@@ -53,6 +61,9 @@ func (o Options) Validate() error {
 	}
 	if o.Until != nil && o.Depth != repo.DepthBoot {
 		return fmt.Errorf("verify: a moment after the backup takes depth boot, not %s", o.Depth)
+	}
+	if o.Drill && o.Depth != repo.DepthBoot {
+		return fmt.Errorf("verify: a drill takes depth boot, not %s", o.Depth)
 	}
 	return nil
 }
@@ -77,6 +88,7 @@ type verification struct {
 	m        *repo.Manifest   // of the backup
 	problems repo.Problems    // of the source
 	meter    *meter.Meter
+	drill    *drill
 }
 
 // layered reads files of a backup by their numbers: a *repo.Chain.
@@ -101,6 +113,9 @@ func Verify(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	v := &verification{o: o, meter: meter.New(o.OnProgress), findings: newFindings(id, o.Depth, o.Now())}
+	if v.drill, err = newDrill(ctx, o); err != nil {
+		return nil, err
+	}
 	err = v.run(ctx)
 	if err != nil && (ctx.Err() != nil || refused(err)) {
 		return nil, fmt.Errorf("verify %s: %w", id, err)
@@ -116,6 +131,12 @@ func refused(err error) bool {
 	_, unknown := errors.AsType[*repo.UnknownError](err)
 	_, unreachable := errors.AsType[*moment.UnreachableError](err)
 	return objections || busy || unknown || unreachable || errors.Is(err, moment.ErrTooLate) || repo.Concealed(err)
+}
+
+// depth is one of the depths of a verification.
+type depth struct {
+	name string
+	run  func(context.Context) error
 }
 
 // run goes from depth to depth.
@@ -145,21 +166,23 @@ func (v *verification) run(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, d := range []struct {
-		name string
-		run  func(context.Context) error
-	}{
+	depths := []depth{
 		// The bytes that are stored: whatever is wrong with them is wrong with the rest.
 		{repo.DepthStored, (&storedDepth{v}).run},
 		// What they mean, without a server: every page, and the redo log from end to end.
 		{repo.DepthPages, (&pagesDepth{v}).run},
 		// What the real server makes of it.
 		{repo.DepthBoot, boot.run},
-	} {
+	}
+	depths = depths[:1+slices.IndexFunc(depths, func(d depth) bool { return d.name == v.o.Depth })]
+	if v.o.Drill { // what was read before is in memory, and makes a restore faster than it will be
+		depths = []depth{depths[2], depths[0], depths[1]}
+	}
+	for _, d := range depths {
 		if err := d.run(ctx); err != nil {
 			return err
 		}
-		if d.name == v.o.Depth || v.count() > 0 {
+		if v.count() > 0 {
 			break
 		}
 	}
@@ -211,7 +234,7 @@ func (v *verification) finish(ctx context.Context, failed error) (*Report, error
 		OK: r.OK, Verdict: r.Verdict,
 		Objects: r.Objects, Bytes: r.Bytes, Pages: r.Pages, Tables: r.Tables,
 		FindingCount: len(r.Findings), Findings: r.Findings, AsOnSource: r.AsOnSource,
-		Replay: r.Replay,
+		Replay: r.Replay, Drill: r.Drill,
 	})
 	err = errors.Join(err, v.recordMembers(ctx))
 	if failed != nil && err != nil {

@@ -34,6 +34,11 @@ func Of(ctx context.Context, r *repo.Repository, version string) ([]prom.Family,
 	m.full(backups)
 	m.proofs(proofs)
 	m.backups(backups)
+	last, err := r.LastDrill(ctx, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	m.drill(last)
 	if err := m.archive(ctx, r); err != nil {
 		return nil, err
 	}
@@ -245,6 +250,28 @@ func (m *meter) backups(all []repo.Summary) {
 		"Backups in the repository that are known to be damaged, that need a damaged or missing one, "+
 			"or that this user cannot read.", float64(damaged))
 	m.gauge("mbk_repository_pinned_backups", "Backups in the repository that are pinned.", float64(pinned))
+}
+
+// drill adds the metrics of the newest drill; nil if there was none.
+func (m *meter) drill(last *repo.Verification) {
+	var ended time.Time
+	if last != nil {
+		ended = last.Time
+	}
+	m.gauge("mbk_drill_last_timestamp_seconds",
+		"When the newest drill ended in which the server came up; 0 if there was none.", unix(ended))
+	if last == nil {
+		return
+	}
+	m.gauge("mbk_drill_last_success", "Whether it found the backup whole.", truth(last.OK))
+	m.gauge("mbk_drill_recovery_seconds", "How long the restore took until the server answered.",
+		float64(last.Drill.RecoveryMS)/1000)
+	m.gauge("mbk_drill_point_age_seconds", "Age of the moment to which that led, when the drill began.",
+		float64(last.Drill.Point.AgeMS)/1000)
+	if lost := last.Drill.Point.Lost; lost != nil {
+		m.gauge("mbk_drill_transactions_lost",
+			"Transactions that the running server had committed after that moment.", float64(*lost))
+	}
 }
 
 // archive adds the metrics of the archive of binary logs, if there is one. One whose end cannot

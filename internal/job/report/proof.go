@@ -19,7 +19,16 @@ func Verdict(v *repo.Verification) string {
 	case repo.VerdictDamaged:
 		outcome = "DAMAGED, " + ui.Count(v.FindingCount, "finding")
 	}
-	return outcome + Until(v.Replay)
+	return outcome + Until(v.Replay) + drilled(v.Drill)
+}
+
+// drilled says what a drill has measured, "" if it was none.
+func drilled(d *repo.Drill) string {
+	if d == nil {
+		return ""
+	}
+	return fmt.Sprintf("; drill: back in %s, at a point %s old", ui.Milliseconds(d.RecoveryMS),
+		ui.Span(time.Duration(d.Point.AgeMS)*time.Millisecond))
 }
 
 // Until says what a verification found about the log after a backup, "" if it did not look.

@@ -58,7 +58,7 @@ func TestUnitsAreUnderstood(t *testing.T) {
 		t.Skip("no systemd-analyze here")
 	}
 	units, err := filepath.Glob(filepath.Join(root, "packaging/systemd/*"))
-	if err != nil || len(units) != 5 {
+	if err != nil || len(units) != 7 {
 		t.Fatalf("units: %v, %v", units, err)
 	}
 	out, err := exec.Command("systemd-analyze", append([]string{"verify", "--man=no"}, units...)...).CombinedOutput()

@@ -78,6 +78,8 @@ func pagesOf(d cli.Document) []string {
 		return []string{pageOutput}
 	case "notice":
 		return []string{pageNotice}
+	case "verify", "drill": // print the same
+		return []string{pageOfCommand("drill"), pageOfCommand("verify")}
 	case "show": // prints what backup prints, and more
 		return []string{pageOfCommand("backup"), pageOfCommand("show")}
 	}
