@@ -106,6 +106,7 @@ func drillIsKept(t *testing.T, repository, id string) {
 		t.Errorf("history %s:\n%s", id, shown)
 	}
 	metrics := must(t, "metrics", "--repo", repository).stdout
+	wantDocumented(t, metrics, "archive|drill")
 	for _, name := range []string{"mbk_drill_last_timestamp_seconds{", "mbk_drill_recovery_seconds{",
 		"mbk_drill_point_age_seconds{", "mbk_drill_last_success{"} {
 		if !strings.Contains(metrics, "\n"+name) {

@@ -149,7 +149,7 @@ func TestMetrics(t *testing.T) {
 		len(got) < 30 {
 		t.Errorf("mbk metrics prints %q, and writes %q", want, got)
 	}
-	wantDocumented(t, printed)
+	wantDocumented(t, printed, "backup|verify|repository|build")
 	other := filepath.Join(t.TempDir(), "mbk.txt")
 	if o := must(t, "expire", "--repo", repository, "--keep-last", "1", "--quiet", "--metrics-file",
 		other); !strings.Contains(o.stderr, "node_exporter does not read "+other) {
@@ -171,11 +171,16 @@ func TestMetrics(t *testing.T) {
 }
 
 // wantDocumented makes sure that the manual has every metric, and that the example
-// alerts name none that is not there.
-func wantDocumented(t *testing.T, printed string) {
+// alerts and the dashboard name none that is not there. What is printed has the metrics about
+// some subjects.
+func wantDocumented(t *testing.T, printed, subjects string) {
 	t.Helper()
-	metric := regexp.MustCompile(`\bmbk_(backup|verify|repository|build)_[a-z_]+`)
-	for file, other := range map[string]string{"../../docs/manual/metrics.md": printed, "../../docs/operations.md": ""} {
+	metric := regexp.MustCompile(`\bmbk_(` + subjects + `)_[a-z_]+`)
+	for file, other := range map[string]string{
+		"../../docs/manual/metrics.md": printed, "../../docs/operations.md": "",
+		"../../packaging/prometheus/mbk-rules.yml": "", "../../packaging/prometheus/mbk-rules.test.yml": "",
+		"../../packaging/grafana/mbk.json": "",
+	} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
