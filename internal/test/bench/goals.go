@@ -127,7 +127,7 @@ func goalsMarkdown(all []reached) string {
 		if g.Range.Greatest != 0 {
 			spread = fmt.Sprintf("%.2f to %.2f", g.Range.Least, g.Range.Greatest)
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %.2f | %.2f | %s | %s |\n", g.Case, titles[g.Metric], g.Against, g.Most,
+		fmt.Fprintf(&b, "| %s | %s | %s | %.2f | %.2f | %s | %s |\n", g.Case, titles[g.Metric], cell(g.Against), g.Most,
 			g.Ratio, spread, verdict)
 	}
 	var peak, limit float64

@@ -40,6 +40,10 @@ func TestGoals(t *testing.T) {
 			t.Errorf("got  %+v\nwant %+v", r.Goals[i], want[i])
 		}
 	}
+	piped := goalsMarkdown([]reached{{Case: "replay", Against: byBinlog, Metric: "wall"}})
+	if want := `| replay | wall s | mariadb-binlog \| mariadb | `; !strings.Contains(piped, want) {
+		t.Errorf("%q is not in %s", want, piped)
+	}
 	page := r.markdown()
 	for _, text := range []string{"| zstd | wall s | mariadb-backup | 0.65 | 0.75 | 0.25 to 1.00 | **missed** |",
 		"| 0.25 | 0.25 |  | met |",

@@ -236,6 +236,9 @@ func (r *results) addTo(folder, size string) error {
 	return nil
 }
 
+// cell is a text in a table of the page. Names of contenders may have a pipe.
+func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
+
 // markdown is the page for people.
 func (r *results) markdown() string {
 	var b strings.Builder
@@ -270,6 +273,9 @@ writing anything.
 	for _, c := range r.Cases {
 		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n", c.Name, c.heading())
 		for i, row := range c.table() {
+			for i := range row {
+				row[i] = cell(row[i])
+			}
 			fmt.Fprintf(&b, "| %s |\n", strings.Join(row, " | "))
 			if i == 0 {
 				b.WriteString("|---" + strings.Repeat("|---:", len(row)-1) + "|\n")
