@@ -17,11 +17,14 @@ import (
 type metricsOptions struct {
 	repository
 	output string
+	listen string
 }
 
 func (o *metricsOptions) bind(s *options.Set, u *ui.UI) {
 	o.repository.bind(s, u)
 	s.String(&o.output, "output", "", "write to `FILE`, which is replaced as a whole (default: standard output)")
+	s.String(&o.listen, "listen", "", "answer Prometheus at `ADDRESS`, such as 127.0.0.1:9470, until it is stopped; "+
+		"a port alone is one of this machine")
 	fileOptions(s)
 }
 
@@ -29,14 +32,21 @@ func metricsCommand(p *program) *command {
 	var o metricsOptions
 	return &command{
 		name: "metrics", summary: "print measurements for Prometheus",
-		usage:    "mbk metrics --repo REPO [--output FILE]",
-		examples: "mbk metrics --repo /backup/db1 --output /var/lib/node_exporter/mbk-db1.prom",
-		options:  bind(func(s *options.Set) { o.bind(s, p.ui) }),
-		run:      func(ctx context.Context) error { return runMetrics(ctx, &o, p.ui) },
+		usage: "mbk metrics --repo REPO [--output FILE | --listen ADDRESS]",
+		examples: "mbk metrics --repo /backup/db1 --output /var/lib/node_exporter/mbk-db1.prom\n" +
+			"mbk metrics --repo /backup/db1 --listen 9470",
+		options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
+		run:     func(ctx context.Context) error { return runMetrics(ctx, &o, p.ui) },
 	}
 }
 
 func runMetrics(ctx context.Context, o *metricsOptions, u *ui.UI) error {
+	if o.listen != "" && o.output != "" {
+		return usagef("%s and %s exclude each other", hint.Option("listen"), hint.Option("output"))
+	}
+	if o.listen != "" {
+		return o.serve(ctx, u)
+	}
 	r, err := o.open(ctx)
 	if err != nil {
 		return err
