@@ -65,3 +65,14 @@ func TestArchiveAlarm(t *testing.T) {
 		t.Errorf("--from-files with --once: exit code %d", o.code)
 	}
 }
+
+// Semi-sync waits for what comes: it means nothing where the archive ends by itself.
+func TestArchiveSemiSyncAlone(t *testing.T) {
+	t.Parallel()
+	for _, more := range [][]string{{"--once"}, {"--from-files", t.TempDir()}} {
+		o := mbk(t, append([]string{"archive", "--repo", filepath.Join(t.TempDir(), "none"), "--semi-sync"}, more...)...)
+		if o.code != 2 || !strings.Contains(o.stderr, "--semi-sync") {
+			t.Errorf("%v: exit code %d, want 2: %s", more, o.code, o.stderr)
+		}
+	}
+}

@@ -116,6 +116,11 @@ func wantFilesRefused(t *testing.T, source, other *mariadbtest.Server, repositor
 	for i := range 10 {
 		third.MustExec(t, fmt.Sprintf("CREATE DATABASE d%d", i))
 	}
+	keys, err := mariadbtest.EncryptionArgs(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := mariadbtest.New(t, source.Dist.Series, append(keys[:2:2], "--encrypt-binlog=ON")...)
 	middle := copiedLog(t, source, "binlog.000003")
 	flipped := copiedLog(t, source)
 	damaged := filepath.Join(flipped, "binlog.000003")
@@ -140,6 +145,7 @@ func wantFilesRefused(t *testing.T, source, other *mariadbtest.Server, repositor
 			2, []string{"ends with GTID 0-1-3, before it"}},
 		{"another server of the same id", other.Datadir, "end", 2, []string{"another place", "another server"}},
 		{"another server", third.Datadir, "end", 2, []string{"another server"}},
+		{"encrypted", secret.Datadir, "end", 2, []string{"has encrypted this file", "mbk archive --once"}},
 		{"a file is missing", middle, "gtid:0-1-999999", 2, []string{"what can be reached: from "}},
 		{"damage", flipped, "end", 3, []string{"binlog.000003 is damaged", "the checksum"}},
 		{"the future", source.Datadir, "2099-01-01T00:00:00Z", 2,

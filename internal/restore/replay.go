@@ -102,18 +102,22 @@ func (o *Options) withReachable(ctx context.Context, err error) error {
 	if failed != nil {
 		return err
 	}
+	list := hint.Text(`"mbk points"`)
+	if o.Binlog != nil {
+		list += " with " + hint.Option("binlog-dir")
+	}
 	spans := slices.DeleteFunc(points.Spans, func(s moment.Span) bool { return s.Last.IsZero() })
 	if len(spans) == 0 {
 		if o.Binlog == nil {
 			err = hint.Wrap(err, "the server's own binary log may lead there: "+hint.Option("binlog-dir")+" DIR")
 		}
-		return hint.Wrap(err, `no backup leads to any later moment; "mbk points" says why`)
+		return hint.Wrap(err, "no backup leads to any later moment; "+list+" says why")
 	}
 	text := "what can be reached:"
 	for i := range spans[max(len(spans)-shownSpans, 0):] {
 		text += " " + spans[max(len(spans)-shownSpans, 0)+i].String() + ";"
 	}
-	return hint.Wrap(err, hint.Text(text+` "mbk points" lists all`))
+	return hint.Wrap(err, hint.Text(text+" ")+list+" lists all")
 }
 
 // findPath finds the path to Until.
