@@ -32,7 +32,8 @@ func TestCardBringsTheServerBack(t *testing.T) {
 	if got := must(t, "card", "--repo", repository).stdout; got != string(stored) {
 		t.Errorf("mbk card prints\n%s\nthe repository has\n%s", got, stored)
 	}
-	if got := mails.Mails(); len(got) != 1 || !strings.Contains(got[0].Data, "mbk restore "+id+" --target ") {
+	if got := mails.Mails(); len(got) != 1 || !strings.Contains(got[0].Data, "mbk restore "+id+" --target ") ||
+		!strings.Contains(got[0].Data, "report.html") {
 		t.Errorf("%d mails, or one without the card: %+v", len(got), got)
 	}
 	orders := func(want string) {

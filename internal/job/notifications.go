@@ -1,6 +1,7 @@
 package job
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"mbk/internal/job/notify"
 	"mbk/internal/job/report"
+	"mbk/internal/picture"
 	"mbk/internal/repo"
 	"mbk/internal/ui"
 	"mbk/internal/ui/printable"
@@ -51,9 +53,11 @@ func (n *Notifications) Wanted(bad bool, changed func() bool) bool {
 }
 
 // Send sends a notification by every channel and returns the outcomes. It passes errors
-// to warn.
-func (n *Notifications) Send(ctx context.Context, notice Notice, text string, warn func(error)) []repo.Notification {
-	message := notify.Message{Subject: notice.Text, Text: text}
+// to warn. The page is attached to mails; nil: there is none.
+func (n *Notifications) Send(
+	ctx context.Context, notice Notice, text string, page []byte, warn func(error),
+) []repo.Notification {
+	message := notify.Message{Subject: notice.Text, Text: text, Page: page}
 	var sent []repo.Notification
 	note := func(channel, to string, err error) {
 		one := repo.Notification{Channel: channel, To: to, Time: time.Now().UTC()}
@@ -175,9 +179,25 @@ func (j *Job) notify(ctx context.Context) error {
 		if j.whole != nil && j.Card != nil {
 			text += "\n\n" + j.Card(ctx, j.whole)
 		}
-		j.around.Notifications = j.Notifications.Send(ctx, j.notice(), text, j.warn)
+		j.around.Notifications = j.Notifications.Send(ctx, j.notice(), text, j.page(a), j.warn)
 	}
 	return nil
+}
+
+// page draws the attempt for a browser, nil if that fails or nobody gets a mail.
+func (j *Job) page(a repo.Attempt) []byte {
+	if j.Notifications.Mail == nil {
+		return nil
+	}
+	var b bytes.Buffer
+	r := picture.Report{
+		Repository: j.Repo, Attempt: a, Kept: a.Outcome == repo.OutcomeOK, Made: time.Now(), Tool: j.Tool,
+	}
+	if err := r.HTML(&b); err != nil {
+		j.warn(fmt.Errorf("the mail has no page: %w", err))
+		return nil
+	}
+	return b.Bytes()
 }
 
 // isBad reports whether an attempt, one of its hooks or one of its copies failed.

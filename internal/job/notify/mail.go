@@ -52,6 +52,7 @@ type Message struct {
 	Subject string
 	Text    string
 	JSON    []byte // attached to a mail, and the body of a POST
+	Page    []byte // a page for a browser, attached to a mail as report.html; nil: none
 }
 
 // Validate completes and checks what can be checked without a connection.
@@ -197,6 +198,9 @@ func (m *Mail) compose(to string, msg Message) (*mail.Msg, error) {
 	one.SetBodyString(mail.TypeTextPlain, msg.Text)
 	if len(msg.JSON) > 0 {
 		one.AttachReadSeeker("mbk.json", bytes.NewReader(msg.JSON), mail.WithFileContentType("application/json"))
+	}
+	if len(msg.Page) > 0 {
+		one.AttachReadSeeker("report.html", bytes.NewReader(msg.Page), mail.WithFileContentType("text/html"))
 	}
 	return one, nil
 }

@@ -125,7 +125,9 @@ func TestMailContent(t *testing.T) {
 	}
 	subject := "mbk: backup of dbü FAILED: " + strings.Repeat("x", 200) + "\r\nBcc: all@example.com"
 	text := "table `größe`\n.\nend\n" + strings.Repeat("long ", 400)
-	if err := m.Send(t.Context(), Message{Subject: subject, Text: text, JSON: []byte(`{"id": "ü"}`)}); err != nil {
+	page := "<!DOCTYPE html>\n<p>ü " + strings.Repeat("long ", 400)
+	message := Message{Subject: subject, Text: text, JSON: []byte(`{"id": "ü"}`), Page: []byte(page)}
+	if err := m.Send(t.Context(), message); err != nil {
 		t.Fatal(err)
 	}
 	mails := srv.Mails()
@@ -165,6 +167,14 @@ func TestMailContent(t *testing.T) {
 	b, err = io.ReadAll(base64.NewDecoder(base64.StdEncoding, attached))
 	if err != nil || string(b) != `{"id": "ü"}` || attached.FileName() != "mbk.json" ||
 		!strings.HasPrefix(attached.Header.Get("Content-Type"), "application/json") {
+		t.Errorf("attached %q, %q, %v, %v", attached.FileName(), b, attached.Header, err)
+	}
+	if attached, err = parts.NextPart(); err != nil {
+		t.Fatal(err)
+	}
+	b, err = io.ReadAll(base64.NewDecoder(base64.StdEncoding, attached))
+	if err != nil || string(b) != page || attached.FileName() != "report.html" ||
+		!strings.HasPrefix(attached.Header.Get("Content-Type"), "text/html") {
 		t.Errorf("attached %q, %q, %v, %v", attached.FileName(), b, attached.Header, err)
 	}
 }
