@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -44,7 +45,18 @@ func Process() Env {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Terminal: smart && terminal(os.Stderr), Typed: terminal(os.Stdin),
 		Colored: colors && terminal(os.Stdout), Alarming: colors && terminal(os.Stderr), Columns: max(columns, 0),
+		Journal: isJournal(os.Stderr, os.Getenv("JOURNAL_STREAM")),
 	}}
+}
+
+// isJournal reports whether a file is the stream to systemd's journal, of which systemd says
+// device and inode.
+func isJournal(f *os.File, stream string) bool {
+	var at syscall.Stat_t
+	if stream == "" || syscall.Fstat(int(f.Fd()), &at) != nil {
+		return false
+	}
+	return stream == fmt.Sprintf("%d:%d", at.Dev, at.Ino)
 }
 
 // endTime is the time after a signal at which mbk exits, whatever hangs.

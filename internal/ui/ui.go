@@ -22,6 +22,7 @@ type Streams struct {
 	Terminal bool // stderr is a terminal on which a line can be replaced
 	Colored  bool // stdout is a terminal, and shows colors
 	Alarming bool // so is stderr
+	Journal  bool // stderr is systemd's journal, which takes a priority before each line
 	Columns  int  // how wide lists may be, 0: as wide as the terminal that stdout is, or usualWidth
 	Typed    bool // stdin is a terminal: a person started mbk, not a timer
 }
@@ -44,6 +45,7 @@ type UI struct {
 	Silent bool      // Result prints no text: all went well, and nobody wants to read so
 
 	results      *results
+	journal      bool
 	stderr       io.Writer
 	terminal     bool
 	colored      bool
@@ -58,7 +60,7 @@ func New(s Streams, jsonMessages bool) *UI {
 	return &UI{
 		Settings: Settings{Progress: "auto"},
 		Stdin:    s.Stdin, Stdout: r, Typed: s.Typed,
-		results: r, stderr: s.Stderr, terminal: s.Terminal, jsonMessages: jsonMessages,
+		results: r, stderr: s.Stderr, terminal: s.Terminal, jsonMessages: jsonMessages, journal: s.Journal,
 		colored: s.Colored, alarming: s.Alarming, columns: s.Columns,
 	}
 }
@@ -105,6 +107,10 @@ func (u *UI) tell(kind, text string) {
 	case u.jsonMessages:
 		m := Message{Time: time.Now().UTC(), Event: kind, Text: text}
 		_ = json.NewEncoder(u.stderr).Encode(m) // stderr is broken: nobody can be told
+	case u.journal && kind == messageNote:
+		fmt.Fprintf(u.stderr, "%smbk: %s\n", priority(kind), text)
+	case u.journal:
+		fmt.Fprintf(u.stderr, "%smbk: %s: %s\n", priority(kind), kind, text)
 	case kind == messageNote:
 		fmt.Fprintln(u.stderr, "mbk:", text)
 	case kind == messageError && u.alarming:
@@ -112,6 +118,19 @@ func (u *UI) tell(kind, text string) {
 	default:
 		fmt.Fprintf(u.stderr, "mbk: %s: %s\n", kind, text)
 	}
+}
+
+// priority is what the journal takes before a message, as syslog numbers it.
+func priority(kind string) string {
+	switch kind {
+	case messageError:
+		return "<3>"
+	case messageWarning:
+		return "<4>"
+	case messageHint:
+		return "<5>"
+	}
+	return "<6>"
 }
 
 // Note prints a note, except with --quiet.
