@@ -22,7 +22,7 @@ func TestCopyAfterBackup(t *testing.T) {
 	w := workshop{t.TempDir()}
 	after := w.program(t, "after", "true")
 	metrics := filepath.Join(t.TempDir(), "mbk.prom")
-	file := optionFile(t, "[client]", "socket="+srv.Socket, "user=root", "[mbk]", "quiet", "[mbk-backup]",
+	file := optionFile(t, "[client]", "socket="+srv.Socket, "user=root", "[mbk]", "progress=none", "[mbk-backup]",
 		"copy-after-backup=off", "copy-after-backup="+usb, "hook-success="+after, "metrics-file="+metrics,
 		"[mbk repo=main]", "repo="+main, "[mbk repo=off]", "repo="+off)
 	run := func(more ...string) outcome {
