@@ -294,7 +294,9 @@ func (g *target) copySpace(s *source, path, target string, id innodb.SpaceID) (i
 		if err != nil {
 			return fmt.Errorf("%w: %s: %w", errRefused, path, err)
 		}
-		space.SetID(first, id)
+		if !space.Encrypted { // whose pages are decrypted with the id
+			space.SetID(first, id)
+		}
 		return nil
 	})
 }
