@@ -197,13 +197,22 @@ func (s *setup) dropIns(units []string) map[string]string {
 		files[filepath.Join(systemdUnits, "mbk-backup.timer.d", dropIn)] =
 			"[Timer]\nOnCalendar=\nOnCalendar=*-*-* " + s.o.at + "\n"
 	}
+	backup := filepath.Join(systemdUnits, "mbk-backup.service.d", dropIn)
+	if s.o.encrypted() { // without an identity the objects can be compared, and no page be read
+		files[backup] = "[Service]\nExecStart=\nExecStart=/usr/bin/mbk backup --quiet\n" +
+			"ExecStart=/usr/bin/mbk verify latest --depth stored --quiet\nExecStart=/usr/bin/mbk expire --quiet\n"
+	}
 	if strings.Contains(s.repository, "://") || s.repository == "/var/lib/mbk" {
 		return files
 	}
 	for _, u := range units {
 		service := strings.TrimSuffix(u, ".timer")
 		service = strings.TrimSuffix(service, ".service") + ".service.d"
-		files[filepath.Join(systemdUnits, service, dropIn)] = "[Service]\nReadWritePaths=" + s.repository + "\n"
+		path := filepath.Join(systemdUnits, service, dropIn)
+		if files[path] == "" {
+			files[path] = "[Service]\n"
+		}
+		files[path] += "ReadWritePaths=" + s.repository + "\n"
 	}
 	return files
 }
