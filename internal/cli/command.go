@@ -22,10 +22,10 @@ type command struct {
 	routine   bool // it is run by timers: with --quiet it prints no result as text if all went well
 
 	options *options.Set
-	id      *string   // set to the only argument, the id of a backup; or "latest", if arguments has that
-	noID    *string   // an option that stands for the id: it is not needed if this is not empty
-	args    *[]string // set to all arguments, if their number varies
-	needs   []string  // options that it nearly always needs, besides the repository
+	id      *string     // set to the only argument, the id of a backup; or "latest", if arguments has that
+	noID    func() bool // an option stands for the id; nil if none does
+	args    *[]string   // set to all arguments, if their number varies
+	needs   []string    // options that it nearly always needs, besides the repository
 	run     func(ctx context.Context) error
 }
 
@@ -41,7 +41,9 @@ func (c *command) take(args []string) error {
 	switch {
 	case c.args != nil:
 		*c.args = args
-	case c.noID != nil && *c.noID != "" && len(args) == 0:
+	case c.noID != nil && c.noID() && len(args) > 0:
+		return usagef("mbk %s takes either an id or an option that chooses backups, but %q was given too", c.name, args[0])
+	case c.noID != nil && c.noID():
 	case c.id != nil && len(args) == 0 && c.arguments == "ID":
 		return usagef("mbk %s needs the id of a backup%s", c.name, c.missing())
 	case c.id != nil && len(args) == 0:

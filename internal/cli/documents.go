@@ -62,6 +62,7 @@ func Documents() []Document {
 		{"report", reportDocument{}},
 		{"verify", verify.Report{}},
 		{"drill", verify.Report{}},
+		{"verify", verifiedDocument{}}, // of several backups
 		{"restore", restore.Result{}},
 		{"restore", restore.Plan{}},        // with --dry-run
 		{"restore", tablerestore.Report{}}, // with --into-server

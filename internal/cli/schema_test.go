@@ -19,6 +19,8 @@ func schemaOf(args []string) string {
 		return "restore-report"
 	case args[0] == "restore" && slices.Contains(args, "--dry-run"):
 		return "restore-plan"
+	case args[0] == "verify" && (slices.Contains(args, "--all") || slices.Contains(args, "--sample")):
+		return "verify-verified"
 	case args[0] == "history" && !strings.HasPrefix(args[1], "-"): // of one attempt
 		return "report"
 	}

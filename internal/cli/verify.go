@@ -22,6 +22,8 @@ import (
 type verifyOptions struct {
 	repository
 	id            string
+	all           bool
+	sample        int
 	depth         string
 	extended      bool
 	until         string
@@ -45,6 +47,8 @@ func (o *verifyOptions) bind(s *options.Set, p *program) {
 	o.bindIdentities(s)
 	s.String(&o.depth, "depth", repo.DepthPages, "how `FAR`: stored (every object), pages (every page and the redo log) "+
 		"or boot (restore it, start a server, check all tables)")
+	s.Bool(&o.all, "all", "verify all backups, one after another")
+	s.Int(&o.sample, "sample", 0, "verify only `N` backups, those that have gone longest without it")
 	s.Bool(&o.extended, "extended", "CHECK TABLE ... EXTENDED with --depth boot")
 	s.String(&o.until, "until", "", "with --depth boot, go on to `MOMENT` as restore does, and prove that the archive "+
 		"leads there")
@@ -63,9 +67,10 @@ func verifyCommand(p *program) *command {
 	var o verifyOptions
 	return &command{
 		name: "verify", summary: "prove that a backup restores",
-		usage:    "mbk verify ID|latest --repo REPO [--depth stored|pages|boot]",
+		usage: "mbk verify ID|latest --repo REPO [--depth stored|pages|boot]\n" +
+			"   mbk verify --all|--sample N --repo REPO [--depth stored|pages|boot]",
 		examples: "mbk verify latest --repo /backup/db1 --depth boot",
-		changes:  true, routine: true, arguments: "ID|latest", id: &o.id,
+		changes:  true, routine: true, arguments: "ID|latest", id: &o.id, noID: o.several,
 		options: bind(func(s *options.Set) { o.bind(s, p) }),
 		run: func(ctx context.Context) error {
 			return o.metrics.after(ctx, o.repository, runVerify(ctx, &o, p))
@@ -93,17 +98,27 @@ func runVerify(ctx context.Context, o *verifyOptions, p *program) error {
 	if err != nil {
 		return err
 	}
-	v := verifyRun{options: o, program: p, notifications: notifications, begun: time.Now().UTC()}
-	report, err := v.carryOut(ctx, owner)
-	if isUsage(err) {
-		return err
+	if o.several() {
+		return verifySeveral(ctx, o, p, owner, notifications)
 	}
-	v.notify(ctx, report, err)
+	report, err := verifyOne(ctx, o, p, owner, notifications)
 	if report == nil {
 		return err
 	}
 	p.ui.Silent = p.ui.Silent && err == nil
 	return errors.Join(err, p.ui.Result(report, func() error { return printReport(p.ui.Stdout, report) }))
+}
+
+// verifyOne verifies the backup o.id, and tells of it.
+func verifyOne(
+	ctx context.Context, o *verifyOptions, p *program, owner *restore.Owner, notifications *job.Notifications,
+) (*verify.Report, error) {
+	v := verifyRun{options: o, program: p, notifications: notifications, begun: time.Now().UTC()}
+	report, err := v.carryOut(ctx, owner)
+	if !isUsage(err) {
+		v.notify(ctx, report, err)
+	}
+	return report, err
 }
 
 // verifyRun is one verification with its notifications.
