@@ -83,6 +83,9 @@ func (a *attempt) strange(file string, err error) error {
 		hint.Option("exclude-table"), table))
 }
 
+// WithoutBinlog is the warning of a backup of a server that writes no binary log.
+const WithoutBinlog = "the server writes no binary log: a restore ends at the moment of the backup"
+
 // warnings are what a DBA should know of a backup that is whole.
 func (a *attempt) warnings(m *repo.Manifest, outdated []datadir.TableName) []string {
 	warnings := append([]string{}, a.found.Warnings()...)
@@ -98,7 +101,7 @@ func (a *attempt) warnings(m *repo.Manifest, outdated []datadir.TableName) []str
 		warnings = append(warnings, preflight.OutdatedText(outdated))
 	}
 	if m.Binlog == nil {
-		warnings = append(warnings, "the server writes no binary log: a restore ends at the moment of the backup")
+		warnings = append(warnings, WithoutBinlog)
 	}
 	return warnings
 }

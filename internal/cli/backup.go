@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -207,7 +208,8 @@ func runBackup(ctx context.Context, o *backupOptions, p *program) error {
 	if err != nil {
 		return err
 	}
-	err = p.ui.Result(describe(m, j.Label(), j.Around()), func() error { return printTaken(p.ui, m, j) })
+	err = p.ui.ResultWith(describe(m, j.Label(), j.Around()), func() error { return printTaken(p.ui, m, j) },
+		labelled("warning", concerning(m.Warnings)))
 	if err != nil && !o.out.wanted() {
 		err = hint.Wrap(fmt.Errorf("backup %s is whole and in the repository, but %w", m.ID, err),
 			hint.Textf("\"mbk show %s\" prints it again", m.ID))
@@ -216,6 +218,11 @@ func runBackup(ctx context.Context, o *backupOptions, p *program) error {
 }
 
 // printTaken prints a backup that was just made, and its copies.
+// concerning returns the warnings of a backup that are no news of every night.
+func concerning(warnings []string) []string {
+	return slices.DeleteFunc(slices.Clone(warnings), func(w string) bool { return w == backup.WithoutBinlog })
+}
+
 func printTaken(u *ui.UI, m *repo.Manifest, j *job.Job) error {
 	if err := printBackup(u, m, j.Label()); err != nil {
 		return err

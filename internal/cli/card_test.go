@@ -94,7 +94,7 @@ func TestCardOfEncrypted(t *testing.T) {
 	must(t, "copy", copiedID, "--repo", clear, "--to", copied)
 	must(t, "verify", copiedID, "--repo", copied, "--depth", "stored")
 	for repository, id := range map[string]string{encrypted: id, copied: copiedID} {
-		wantNoName(t, repository, namesOf(source, filepath.Base(repository), source.Dist.Version))
+		wantNoName(t, repository, namesOf(source, repository, source.Dist.Version))
 		text, err := os.ReadFile(filepath.Join(repository, "backups", id, "RESTORE.txt"))
 		if err != nil {
 			t.Fatal(err)

@@ -125,7 +125,9 @@ func withoutWarning(t *testing.T, stderr, says string) string {
 }
 
 // notRestored reports whether an object of a backup is none that a restore needs.
-func notRestored(name string) bool { return name == "label.json" || name == "lineage.bin.zst" }
+func notRestored(name string) bool {
+	return name == "label.json" || name == "lineage.bin.zst" || name == "RESTORE.txt"
+}
 
 // An object of a backup is gone or has been cut off.
 func TestObjectMissingOrCut(t *testing.T) {

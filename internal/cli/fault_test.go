@@ -414,7 +414,7 @@ func TestDamagedSource(t *testing.T) {
 					says, "checksum")
 				wantNoBackup(t, repository, 1)
 
-				o := must(t, backupArgs(srv, repository, "--allow-damaged-pages")...)
+				o := must(t, backupArgs(srv, repository, "--allow-damaged-pages")...) // --quiet prints warnings
 				for _, text := range []string{o.stdout, must(t, "show", "latest", "--repo", repository).stdout} {
 					if !strings.Contains(text, "warning") || !strings.Contains(text, file+": "+says+" is damaged in the source") {
 						t.Errorf("backup and show print\n%s", text)

@@ -116,7 +116,7 @@ func drawHistory(ctx context.Context, r *repo.Repository, o *historyOptions, d h
 		return u.Document(d)
 	}
 	if o.graph {
-		_, err = fmt.Fprint(u.Stdout, h.Graph(graphWidth(o.getenv), showsUnicode(o.getenv)))
+		_, err = fmt.Fprint(u.Stdout, h.Graph(u.Width(), showsUnicode(o.getenv)))
 	}
 	return err
 }

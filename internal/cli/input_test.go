@@ -115,7 +115,7 @@ func TestRefusedCalls(t *testing.T) {
 
 		{"unknown command", []string{"backups"}, 2, `"mbk --help" lists the commands`, []string{`no command "backups"`}},
 		{"unknown option", b("--nonsense"), 2, help("backup"), []string{"no option --nonsense"}},
-		{"unknown short option", b("-x"), 2, help("backup"), []string{"no option --x"}},
+		{"unknown short option", b("-x"), 2, help("backup"), []string{"no option -x"}},
 		{"argument where none belongs", b("db1"), 2, help("backup"), []string{`takes no argument, but "db1" was given`}},
 		{"value missing at the end", []string{"backup", "--repo"}, 2, help("backup"), []string{"--repo needs a value"}},
 		{"codec that is none", b("--compress", "lzma"), 2, help("backup"), []string{`--compress: codec "lzma"`}},
@@ -553,8 +553,7 @@ func TestDocuments(t *testing.T) {
 	if o := must(t, "backup", "--defaults-file="+nightly); !strings.Contains(o.stdout, `"codec": "s2"`) || o.stderr != "" {
 		t.Errorf("mbk backup out of an option file prints %s%s", o.stdout, o.stderr)
 	}
-	if o := must(t, "verify", "latest", "--defaults-file="+nightly); !strings.Contains(o.stdout,
-		"whole at depth stored") || o.stderr != "" {
+	if o := must(t, "verify", "latest", "--defaults-file="+nightly); o.stdout+o.stderr != "" {
 		t.Errorf("mbk verify out of an option file prints %s%s", o.stdout, o.stderr)
 	}
 	// An error does not spoil the promise.

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -101,6 +102,11 @@ func must(t testing.TB, args ...string) outcome {
 		t.Fatalf("mbk %q exits %d\nstdout:\n%s\nstderr:\n%s", args, o.code, o.stdout, o.stderr)
 	}
 	return o
+}
+
+// loud returns a call without --quiet.
+func loud(args []string) []string {
+	return slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return arg == "--quiet" })
 }
 
 // document is must with --json, decoded. It must be as its schema says.

@@ -2,12 +2,8 @@ package cli
 
 import (
 	"context"
-	"os"
-	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/term"
 
 	"mbk/internal/moment"
 	"mbk/internal/picture"
@@ -79,19 +75,6 @@ func addReach(ctx context.Context, r *repo.Repository, h *picture.History, u *ui
 		h.Gaps = append(h.Gaps, picture.Gap{Missing: g.Missing, From: g.From, Until: g.To})
 	}
 	return nil
-}
-
-// graphWidth is how many columns a graph may have: those of the terminal, of a pager as $COLUMNS
-// has it, or those of any terminal.
-func graphWidth(getenv func(string) string) int {
-	if width, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil && width > 0 {
-		return width
-	}
-	if width, err := strconv.Atoi(getenv("COLUMNS")); err == nil && width > 0 {
-		return width
-	}
-	const any = 80
-	return any
 }
 
 // showsUnicode reports whether the locale shows more than ASCII.

@@ -135,7 +135,7 @@ func runRestore(ctx context.Context, o *restoreOptions, u *ui.UI) (err error) {
 	if err != nil {
 		return err
 	}
-	return u.Result(result, func() error { return printRestore(u, result) })
+	return u.ResultWith(result, func() error { return printRestore(u, result) }, concernOf(result))
 }
 
 // moment returns the moment that --until names, nil without one.
@@ -356,6 +356,13 @@ func roomFor(p *restore.Plan) string {
 	return text
 }
 
+// concernOf is what somebody has to know or to do about a restore.
+func concernOf(r *restore.Result) []string {
+	lines := labelled("my.cnf", r.Config)
+	lines = append(lines, labelled("note", hint.Strings(r.Notes))...)
+	return append(lines, labelled("warning", r.Warnings)...)
+}
+
 func printRestore(u *ui.UI, r *restore.Result) error {
 	lines := []string{
 		"restored\t" + r.ID, "into\t" + r.Target, "owner\t" + ownerName(r.Owner),
@@ -379,10 +386,7 @@ func printRestore(u *ui.UI, r *restore.Result) error {
 	if b := r.Binlog; b != nil {
 		lines = append(lines, fmt.Sprintf("binlog\t%s %d, GTID %s", b.File, b.Position, cmp.Or(b.GTID, "none")))
 	}
-	lines = append(lines, labelled("my.cnf", r.Config)...)
 	lines = append(lines, labelled("replica of the source", r.ReplicaOfSource)...)
 	lines = append(lines, labelled("replica as the source is", r.ReplicaLikeSource)...)
-	lines = append(lines, labelled("note", hint.Strings(r.Notes))...)
-	lines = append(lines, labelled("warning", r.Warnings)...)
-	return u.Rows(lines)
+	return u.Rows(append(lines, concernOf(r)...))
 }

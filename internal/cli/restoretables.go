@@ -109,9 +109,9 @@ func runRestoreTables(ctx context.Context, o *restoreOptions, u *ui.UI) error {
 	if err != nil {
 		return err
 	}
-	return u.Result(r, func() error {
+	return u.ResultWith(r, func() error {
 		return u.Rows(tableLines(map[bool]string{true: "exported", false: "restored"}[t.Export != ""], r))
-	})
+	}, concernOfTables(r))
 }
 
 // tables returns the options of the restore, without the connection.
@@ -201,6 +201,12 @@ func tableLines(what string, r *tablerestore.Report) []string {
 	if !r.DryRun {
 		lines = append(lines, "time\t"+ui.Milliseconds(r.ElapsedMS))
 	}
+	return append(lines, concernOfTables(r)...)
+}
+
+// concernOfTables is what somebody has to know or to do about a restore of tables.
+func concernOfTables(r *tablerestore.Report) []string {
+	var lines []string
 	for _, one := range r.LeftOut {
 		lines = append(lines, fmt.Sprintf("left out\t%s %s: %s", one.Kind, one.Name, one.Reason))
 	}

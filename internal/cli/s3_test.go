@@ -112,7 +112,7 @@ func TestObjectLock(t *testing.T) {
 		}
 	}
 	document[increments](t, with("backup", "--repo", "locked")...)
-	o = must(t, with("expire", "--repo", "locked", "--keep-last", "1", "--force")...)
+	o = must(t, with("expire", "--repo", "locked", "--keep-last", "1", "--force", "--skip-quiet")...)
 	if strings.Count(o.stdout, "retained until 20") != 2 || strings.Contains(o.stdout, "removed") {
 		t.Errorf("expire prints\n%s%s", o.stdout, o.stderr)
 	}

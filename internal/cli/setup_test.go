@@ -43,7 +43,7 @@ func TestSetupByOptions(t *testing.T) {
 	base := t.TempDir()
 	repository, file := filepath.Join(base, "backup", "db1"), filepath.Join(base, "etc", "mbk.cnf")
 	args := []string{"setup", "--repo", repository, "--option-file", file, "--socket", srv.Socket, "--user", "root",
-		"--archive", "--at", "03:15"}
+		"--archive", "--at", "03:15", "--protocol", "socket"}
 	run := func(code int, more ...string) (s setUp, o outcome) {
 		t.Helper()
 		cmd := command(t, slices.Concat(args, []string{"--json"}, more)...)
@@ -66,7 +66,7 @@ func TestSetupByOptions(t *testing.T) {
 	plan, _ := run(0, "--dry-run")
 	text := fmt.Sprint(plan)
 	for _, want := range []string{"CREATE USER 'mbk'@'localhost' IDENTIFIED BY '...'", "REPLICATION SLAVE", "repo = " +
-		repository, "DROP USER 'mbk'@'localhost'", "rmdir " + repository} {
+		repository, "protocol = socket", "DROP USER 'mbk'@'localhost'", "rmdir " + repository} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the plan does not say %q:\n%s", want, text)
 		}
@@ -189,4 +189,12 @@ func TestSetupAtTerminal(t *testing.T) {
 	// The machine needs no identity for the next one, and nobody else learns a name.
 	must(t, "backup", "--defaults-file", file, "--quiet")
 	wantNoName(t, filepath.Join(store.Dir, s3test.Bucket, filepath.Base(base)), namesOf(srv))
+	// Without the identity nothing is planned that needs it.
+	again := must(t, "setup", "--repo", repository, "--defaults-file", file, "--socket", srv.Socket, "--user", "root",
+		"--account", "nightly", "--option-file", filepath.Join(base, "other.cnf"), "--dry-run").stdout
+	for _, want := range []string{"repository: there", "first backup: there", "proof: by hand"} {
+		if !strings.Contains(again, want) {
+			t.Errorf("no %q in\n%s", want, again)
+		}
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"mbk/backup/preflight"
@@ -20,6 +21,10 @@ const (
 	setupBegins = "# What \"mbk setup\" has written begins here."
 	setupEnds   = "# What \"mbk setup\" has written ends here."
 )
+
+// wayToServer are the options of the connection, beside the socket and those of TLS, that do
+// not depend on the account.
+var wayToServer = map[string]bool{"host": true, "port": true, "protocol": true}
 
 // settings are the lines for the option file.
 func (s *setup) settings(isNew bool) []string {
@@ -39,28 +44,40 @@ func (s *setup) settings(isNew bool) []string {
 	for _, to := range s.o.notifications.to {
 		lines = append(lines, "mail-to = "+to)
 	}
+	login := s.login()
 	for _, command := range []string{"backup", "check", "archive"} {
-		var login []string
-		if s.o.socket != "" {
-			login = append(login, "socket = "+s.o.socket)
-		}
-		if s.o.wantsAccount() {
-			a, file := s.o.newAccount()
-			login = append(login, "user = "+a.Name, "password-file = "+file)
-		} else if s.o.user != "" {
-			login = append(login, "user = "+s.o.user)
-		}
+		its := login
 		if command == "backup" && isNew { // the file of the packages has such lines
-			login = append(login, "incremental", "full-every = 7d")
+			its = append(slices.Clone(login), "incremental", "full-every = 7d")
 		}
-		if len(login) > 0 {
-			lines = append(append(lines, "[mbk-"+command+"]"), login...)
+		if len(its) > 0 {
+			lines = append(append(lines, "[mbk-"+command+"]"), its...)
 		}
 	}
 	if isNew {
 		lines = append(lines, "[mbk-expire]", "keep-daily = 7", "keep-weekly = 4", "keep-monthly = 6")
 	}
 	return append(lines, setupEnds)
+}
+
+// login are the lines by which a command of the night connects to the server.
+func (s *setup) login() (lines []string) {
+	if s.o.socket != "" {
+		lines = append(lines, "socket = "+s.o.socket)
+	}
+	for _, o := range s.o.set.Options() {
+		if o.Category == categoryConnection && o.IsSet() && (wayToServer[o.Name] || strings.HasPrefix(o.Name, "ssl")) {
+			lines = append(lines, o.Name+" = "+o.Shown())
+		}
+	}
+	if s.o.wantsAccount() {
+		a, file := s.o.newAccount()
+		return append(lines, "user = "+a.Name, "password-file = "+file)
+	}
+	if s.o.user != "" {
+		lines = append(lines, "user = "+s.o.user)
+	}
+	return lines
 }
 
 // optionFile writes the settings: into a new file, or behind what is in one. Later lines count.
@@ -132,7 +149,7 @@ const (
 // schedule enables the units, or says what to do where there are none.
 func (s *setup) schedule() {
 	units := []string{"mbk-backup.timer"}
-	if !s.o.encrypted() { // the drill needs an identity
+	if !s.encrypted { // the drill needs an identity
 		units = append(units, "mbk-verify.timer")
 	}
 	if s.o.archive {
@@ -198,7 +215,7 @@ func (s *setup) dropIns(units []string) map[string]string {
 			"[Timer]\nOnCalendar=\nOnCalendar=*-*-* " + s.o.at + "\n"
 	}
 	backup := filepath.Join(systemdUnits, "mbk-backup.service.d", dropIn)
-	if s.o.encrypted() { // without an identity the objects can be compared, and no page be read
+	if s.encrypted { // without an identity the objects can be compared, and no page be read
 		files[backup] = "[Service]\nExecStart=\nExecStart=/usr/bin/mbk backup --quiet\n" +
 			"ExecStart=/usr/bin/mbk verify latest --depth stored --quiet\nExecStart=/usr/bin/mbk expire --quiet\n"
 	}
@@ -223,7 +240,7 @@ func (s *setup) crontab() []string {
 	with := strings.Join(s.configured("--quiet"), " ") + " >/dev/null"
 	user, _, _ := strings.Cut(preflight.OwnerName(s.owner), ":")
 	depth := "pages"
-	if s.o.encrypted() {
+	if s.encrypted {
 		depth = "stored"
 	}
 	lines := []string{fmt.Sprintf("%s %s * * *  %s  mbk backup %s && mbk verify latest --depth %s %s && mbk expire %s",

@@ -34,6 +34,7 @@ type setup struct {
 	dryRun bool
 
 	repository string // full path or URL
+	encrypted  bool   // it is, or will be
 	recipients []string
 	newest     string // id of the newest backup, "" before the first
 }
@@ -63,6 +64,11 @@ func newSetup(ctx context.Context, o *setupOptions, server *stage.Server, u *ui.
 	if s.repository, err = o.repository.fullPath(); err != nil {
 		return nil, err
 	}
+	existing, err := s.existing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.encrypted = o.encrypted() || existing != nil && existing.Encrypted()
 	s.identity()
 	s.folder()
 	s.account()
@@ -73,6 +79,18 @@ func newSetup(ctx context.Context, o *setupOptions, server *stage.Server, u *ui.
 	s.proof()
 	s.schedule()
 	return s, nil
+}
+
+// existing opens the repository, nil if there is none yet.
+func (s *setup) existing(ctx context.Context) (*repo.Repository, error) {
+	if _, err := os.Stat(s.repository); errors.Is(err, fs.ErrNotExist) && !strings.Contains(s.repository, "://") {
+		return nil, nil
+	}
+	r, err := s.o.open(ctx)
+	if errors.Is(err, repo.ErrNotRepository) {
+		return nil, nil
+	}
+	return r, err
 }
 
 func (s *setup) add(step setupStep) { s.steps = append(s.steps, step) }
@@ -255,14 +273,8 @@ func (s *setup) init() {
 		name: "repository", what: []string{"mbk init --repo " + s.repository},
 		undo: "remove what is in " + s.repository + ", with all backups",
 		there: func(ctx context.Context) (string, error) {
-			if _, err := os.Stat(s.repository); errors.Is(err, fs.ErrNotExist) && !strings.Contains(s.repository, "://") {
-				return "", nil // a dry run
-			}
-			r, err := s.o.open(ctx)
-			if errors.Is(err, repo.ErrNotRepository) {
-				return "", nil
-			}
-			if err != nil {
+			r, err := s.existing(ctx)
+			if r == nil || err != nil {
 				return "", err
 			}
 			if s.o.encrypted() && !r.Encrypted() {
@@ -337,7 +349,7 @@ func (s *setup) proof() {
 			return "backup " + s.newest + " is proven already", err
 		},
 	}
-	if s.o.newIdentity == "" && len(s.o.recipients) > 0 {
+	if s.encrypted && s.o.newIdentity == "" {
 		step.byHand, step.there = true, nil
 		step.what = []string{"where the identity is: mbk verify latest --depth boot --repo " + s.repository +
 			" --identity FILE"}

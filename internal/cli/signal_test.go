@@ -112,13 +112,13 @@ func testLostOutput(t *testing.T, program string, srv *mariadbtest.Server) {
 		says         string // "": cannot
 	}{
 		{"nobody reads stdout and stderr", `"$@" --progress plain 2>&1 | true; exit ${PIPESTATUS[0]}`, 1, ""},
-		{"nobody reads stdout", `"$@" -q | true; exit ${PIPESTATUS[0]}`, 1,
+		{"nobody reads stdout", `"$@" | true; exit ${PIPESTATUS[0]}`, 1,
 			"is whole and in the repository, but the result could not be printed"},
 		{"nobody reads stderr", `"$@" --progress plain 2>&1 >/dev/null | true; exit ${PIPESTATUS[0]}`, 0, ""},
-		{"stdout is full", `"$@" -q >/dev/full`, 1, "is whole and in the repository, but the result could not be printed"},
+		{"stdout is full", `"$@" >/dev/full`, 1, "is whole and in the repository, but the result could not be printed"},
 		{"both are full", `"$@" >/dev/full 2>&1`, 1, ""},
 		{"stdin, stdout and stderr are closed", `"$@" <&- >&- 2>&-`, 0, ""},
-		{"hangup is ignored", `trap "" HUP; "$@" -q & sleep 0.2; kill -HUP $!; wait $!`, 0, "locked"},
+		{"hangup is ignored", `trap "" HUP; "$@" & sleep 0.2; kill -HUP $!; wait $!`, 0, "locked"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			repository := t.TempDir()

@@ -29,11 +29,11 @@ func TestBackupsOfAnotherServer(t *testing.T) {
 		t.Errorf("listed: %q, were %q", after, before)
 	}
 	must(t, append(check, "--new-server")...)
-	if o := must(t, backupArgs(second, repository, "--new-server")...); !strings.Contains(o.stdout,
+	if o := must(t, loud(backupArgs(second, repository, "--new-server"))...); !strings.Contains(o.stdout,
 		"from now on the repository is for") {
 		t.Errorf("mbk prints\n%s", o.stdout)
 	}
-	if o := must(t, backupArgs(second, repository)...); strings.Contains(o.stdout, "server_id") {
+	if o := must(t, loud(backupArgs(second, repository))...); strings.Contains(o.stdout, "server_id") {
 		t.Errorf("mbk prints\n%s", o.stdout)
 	}
 	mbk(t, backupArgs(first, repository)...).wantRefusal(t, 2, "--new-server", "server_id 2", "is a copy", "server_id 1")

@@ -58,11 +58,17 @@ func (u *UI) OutputErr() error { return u.results.err }
 
 // Result prints a result: document with --json, otherwise by calling text, unless u is silent.
 func (u *UI) Result(document any, text func() error) error {
+	return u.ResultWith(document, text, nil)
+}
+
+// ResultWith is Result with the lines that are printed even if u is silent: what somebody has
+// to know or to do although all went well.
+func (u *UI) ResultWith(document any, text func() error, always []string) error {
 	switch {
 	case u.JSON:
 		return u.Document(document)
 	case u.Silent:
-		return nil
+		return u.Rows(always)
 	}
 	return text()
 }

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"math"
 	"strings"
 	"time"
 
@@ -138,10 +139,22 @@ func shortened(text string, width int) string {
 	return b.String() + dots[:max(min(len(dots), width), 0)]
 }
 
-// Table prints a table on stdout, as wide as the screen.
+// Table prints a table on stdout, as wide as the screen. In a pipe or a file it has all of its
+// columns.
 func (u *UI) Table(t *Table) error {
 	columns, screen := u.screen()
+	if !screen {
+		columns = math.MaxInt
+	}
 	return u.results.write(t.lines(columns, screen, u.colored))
+}
+
+// Width returns how many columns a picture on stdout may have.
+func (u *UI) Width() int {
+	if columns, screen := u.screen(); screen {
+		return columns
+	}
+	return usualWidth
 }
 
 // Bad prints a line of a result that tells of damage or a failure, and goes on below itself.
@@ -153,8 +166,8 @@ func (u *UI) Bad(text string) error {
 	return u.results.write(text + "\n")
 }
 
-// screen returns the number of columns that lists may have, and whether it is known because
-// a person looks at them: the width of the terminal that stdout is, or else usualWidth.
+// screen returns the number of columns of the terminal that stdout is, or that somebody has
+// named, and whether there is any.
 func (u *UI) screen() (columns int, known bool) {
 	if u.columns > 0 {
 		return u.columns, true
@@ -164,7 +177,7 @@ func (u *UI) screen() (columns int, known bool) {
 			return width, true
 		}
 	}
-	return usualWidth, false
+	return 0, false
 }
 
 // ShortTime formats a local time for lists in 12 columns: with the hour in the last months,

@@ -23,7 +23,7 @@ type Streams struct {
 	Colored  bool // stdout is a terminal, and shows colors
 	Alarming bool // so is stderr
 	Journal  bool // stderr is systemd's journal, which takes a priority before each line
-	Columns  int  // how wide lists may be, 0: as wide as the terminal that stdout is, or usualWidth
+	Columns  int  // how wide lists may be, 0: as wide as the terminal that stdout is
 	Typed    bool // stdin is a terminal: a person started mbk, not a timer
 }
 

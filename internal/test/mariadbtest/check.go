@@ -18,7 +18,7 @@ func CheckTables(ctx context.Context, s *Server) (findings []string, err error) 
 		return nil, err
 	}
 	tables, err := s.query(ctx,
-		"SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA NOT IN "+notSchemas+
+		"SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA "+realSchemas+
 			" ORDER BY 1, 2")
 	if err != nil {
 		return nil, fmt.Errorf("check tables: %w", err)

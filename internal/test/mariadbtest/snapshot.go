@@ -25,11 +25,16 @@ type Snapshot map[Object]string
 // and the number of rows of every table. Left out is what the binary log does
 // not carry and differs after a replay: the contents of MEMORY tables, of log
 // and statistics tables and of gtid_slave_pos, next AUTO_INCREMENT values, and
-// when events ran last. A table that cannot be read is an error.
-func TakeSnapshot(ctx context.Context, s *Server) (Snapshot, error) {
+// when events ran last. A table that cannot be read is an error. Of what is read only these
+// databases can be wanted, if others are in a state that cannot be read.
+func TakeSnapshot(ctx context.Context, s *Server, databases ...string) (Snapshot, error) {
 	found := Snapshot{}
+	schemas := realSchemas
+	if len(databases) > 0 {
+		schemas = "IN ('" + strings.Join(databases, "', '") + "')"
+	}
 	err := s.withConn(ctx, func(conn *sql.Conn) error {
-		t := &snapshotter{ctx: ctx, conn: conn, found: found}
+		t := &snapshotter{ctx: ctx, conn: conn, found: found, schemas: schemas}
 		for _, step := range []func() error{t.prepare, t.databases, t.tables, t.disabledKeys, t.routines,
 			t.triggers, t.events} {
 			if err := step(); err != nil {
@@ -66,14 +71,16 @@ func Diff(got, want Snapshot) []string {
 	return lines
 }
 
+// realSchemas is the condition for databases that have files.
+const realSchemas = "NOT IN ('information_schema', 'performance_schema')"
+
 // snapshotter fills a Snapshot.
 type snapshotter struct {
-	ctx   context.Context
-	conn  *sql.Conn
-	found Snapshot
+	ctx     context.Context
+	conn    *sql.Conn
+	found   Snapshot
+	schemas string // the condition on the names of databases
 }
-
-const notSchemas = "('information_schema', 'performance_schema')"
 
 // prepare makes results independent of the server's settings.
 func (t *snapshotter) prepare() error {
@@ -89,7 +96,7 @@ func (t *snapshotter) prepare() error {
 }
 
 func (t *snapshotter) databases() error {
-	names, err := t.rows("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME NOT IN " + notSchemas)
+	names, err := t.rows("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME " + t.schemas)
 	if err != nil {
 		return err
 	}
@@ -105,7 +112,7 @@ func (t *snapshotter) databases() error {
 // tables reads base tables, sequences and views, and the rows of the first two.
 func (t *snapshotter) tables() error {
 	all, err := t.rows("SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, IFNULL(ENGINE, '') FROM information_schema.TABLES " +
-		"WHERE TABLE_SCHEMA NOT IN " + notSchemas)
+		"WHERE TABLE_SCHEMA " + t.schemas)
 	if err != nil {
 		return err
 	}
@@ -163,7 +170,7 @@ func replayed(db, name string) bool {
 // number: those with columns that are not stored.
 func (t *snapshotter) virtualColumns() (map[string]bool, error) {
 	rows, err := t.rows("SELECT DISTINCT TABLE_SCHEMA, TABLE_NAME FROM information_schema.COLUMNS WHERE EXTRA LIKE " +
-		"'%VIRTUAL GENERATED%' AND TABLE_SCHEMA NOT IN " + notSchemas)
+		"'%VIRTUAL GENERATED%' AND TABLE_SCHEMA " + t.schemas)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +184,7 @@ func (t *snapshotter) virtualColumns() (map[string]bool, error) {
 // disabledKeys reads which keys are not kept up to date.
 func (t *snapshotter) disabledKeys() error {
 	rows, err := t.rows("SELECT DISTINCT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME FROM information_schema.STATISTICS WHERE " +
-		"COMMENT = 'disabled'")
+		"COMMENT = 'disabled' AND TABLE_SCHEMA " + t.schemas)
 	for _, row := range rows {
 		t.found[Object{"disabled key", quote(row[0], row[1], row[2])}] = ""
 	}
@@ -251,7 +258,8 @@ func (t *snapshotter) columns(db, table string) ([]string, error) {
 }
 
 func (t *snapshotter) routines() error {
-	rows, err := t.rows("SELECT ROUTINE_SCHEMA, ROUTINE_NAME, ROUTINE_TYPE FROM information_schema.ROUTINES")
+	rows, err := t.rows("SELECT ROUTINE_SCHEMA, ROUTINE_NAME, ROUTINE_TYPE FROM information_schema.ROUTINES WHERE " +
+		"ROUTINE_SCHEMA " + t.schemas)
 	if err != nil {
 		return err
 	}
@@ -265,7 +273,8 @@ func (t *snapshotter) routines() error {
 }
 
 func (t *snapshotter) triggers() error {
-	rows, err := t.rows("SELECT TRIGGER_SCHEMA, TRIGGER_NAME FROM information_schema.TRIGGERS")
+	rows, err := t.rows("SELECT TRIGGER_SCHEMA, TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA " +
+		t.schemas)
 	if err != nil {
 		return err
 	}
@@ -287,7 +296,7 @@ func (t *snapshotter) triggers() error {
 }
 
 func (t *snapshotter) events() error {
-	rows, err := t.rows("SELECT EVENT_SCHEMA, EVENT_NAME FROM information_schema.EVENTS")
+	rows, err := t.rows("SELECT EVENT_SCHEMA, EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA " + t.schemas)
 	if err != nil {
 		return err
 	}
