@@ -58,7 +58,7 @@ func TestEncryptedRepository(t *testing.T) {
 
 	// Killed, so that all that an attempt leaves is there.
 	r := launch(t, command(t, x.args(repository, "--rate-limit", "8MB")...))
-	<-x.stored(3, 0)
+	<-x.stored(1, 200*time.Millisecond)
 	host, _ := os.Hostname()
 	if lock, err := os.ReadFile(lockOf(t, repository)); err != nil ||
 		!bytes.Contains(lock, []byte(" pid ")) || bytes.Contains(lock, []byte(host)) {
