@@ -22,10 +22,10 @@ type command struct {
 	routine   bool // it is run by timers: with --quiet it prints no result as text if all went well
 
 	options *options.Set
-	id      *string     // set to the only argument, the id of a backup; or "latest", if arguments has that
-	noID    func() bool // an option stands for the id; nil if none does
-	args    *[]string   // set to all arguments, if their number varies
-	needs   []string    // options that it nearly always needs, besides the repository
+	id      *string       // set to the only argument, the id of a backup; or "latest", if arguments has that
+	noID    func() string // the option that was given in place of the id, "" if none; nil: there is none
+	args    *[]string     // set to all arguments, if their number varies
+	needs   []string      // options that it nearly always needs, besides the repository
 	run     func(ctx context.Context) error
 }
 
@@ -41,9 +41,9 @@ func (c *command) take(args []string) error {
 	switch {
 	case c.args != nil:
 		*c.args = args
-	case c.noID != nil && c.noID() && len(args) > 0:
-		return usagef("mbk %s takes either an id or an option that chooses backups, but %q was given too", c.name, args[0])
-	case c.noID != nil && c.noID():
+	case c.noID != nil && c.noID() != "" && len(args) > 0:
+		return usagef("mbk %s takes either an id or %s, but %q was given too", c.name, hint.Option(c.noID()), args[0])
+	case c.noID != nil && c.noID() != "":
 	case c.id != nil && len(args) == 0 && c.arguments == "ID":
 		return usagef("mbk %s needs the id of a backup%s", c.name, c.missing())
 	case c.id != nil && len(args) == 0:

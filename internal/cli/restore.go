@@ -93,7 +93,12 @@ func restoreCommand(p *program) *command {
 			"mbk restore latest --repo /db1 --table shop.orders --into-server --replace\n" +
 			"ssh db1 mbk backup --to - | mbk restore --from - --target /var/lib/mysql",
 		changes: true, routine: true, needs: []string{"target"}, arguments: "ID|latest", id: &o.id,
-		noID:    func() bool { return o.from != "" },
+		noID: func() string {
+			if o.from != "" {
+				return "from"
+			}
+			return ""
+		},
 		options: bind(func(s *options.Set) { o.bind(s, p) }),
 		run:     func(ctx context.Context) error { return runRestore(ctx, &o, p.ui) },
 	}

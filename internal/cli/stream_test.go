@@ -445,7 +445,7 @@ func TestStreamCalls(t *testing.T) {
 		"restore from a file": {[]string{"restore", "--from", "/tmp/x", "--target", target}, [2]string{"--from", ""}},
 		"restore from both": {
 			[]string{"restore", "latest", "--from", "-", "--repo", repository, "--target", target, "--dry-run"},
-			[2]string{`takes either an id or an option that chooses backups, but "latest"`, ""}},
+			[2]string{`takes either an id or --from, but "latest"`, ""}},
 		"restore without an id": {[]string{"restore", "--repo", repository, "--target", target},
 			[2]string{"needs the id", ""}},
 	} {

@@ -70,7 +70,7 @@ func verifyCommand(p *program) *command {
 		usage: "mbk verify ID|latest --repo REPO [--depth stored|pages|boot]\n" +
 			"   mbk verify --all|--sample N --repo REPO [--depth stored|pages|boot]",
 		examples: "mbk verify latest --repo /backup/db1 --depth boot",
-		changes:  true, routine: true, arguments: "ID|latest", id: &o.id, noID: o.several,
+		changes:  true, routine: true, arguments: "ID|latest", id: &o.id, noID: o.chooses,
 		options: bind(func(s *options.Set) { o.bind(s, p) }),
 		run: func(ctx context.Context) error {
 			return o.metrics.after(ctx, o.repository, runVerify(ctx, &o, p))

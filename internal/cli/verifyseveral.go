@@ -16,7 +16,18 @@ import (
 )
 
 // several reports whether an option chooses the backups to verify.
-func (o *verifyOptions) several() bool { return o.all || o.sample > 0 }
+func (o *verifyOptions) several() bool { return o.chooses() != "" }
+
+// chooses is the option that chooses the backups, "" if an id does.
+func (o *verifyOptions) chooses() string {
+	switch {
+	case o.all:
+		return "all"
+	case o.sample > 0:
+		return "sample"
+	}
+	return ""
+}
 
 // verifiedDocument is what "verify --json" prints of several backups.
 type verifiedDocument struct {

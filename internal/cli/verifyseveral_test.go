@@ -42,7 +42,7 @@ func TestVerifySeveral(t *testing.T) {
 	if o := mbk(t, append(all, "--all", "--quiet")...); o.code != 3 || strings.Contains(o.stdout, "whole at") {
 		t.Errorf("quietly it ends with %d and prints\n%s%s", o.code, o.stdout, o.stderr)
 	}
-	mbk(t, append(all, "--all", newIncr)...).wantRefusal(t, 2, "lists the options", "takes either an id or an option")
+	mbk(t, append(all, "--all", newIncr)...).wantRefusal(t, 2, "lists the options", "takes either an id or --all, but")
 	empty := t.TempDir()
 	must(t, "init", "--repo", empty)
 	mbk(t, "verify", "--all", "--repo", empty).wantRefusal(t, 2, "first backup", "no backup in "+empty)
