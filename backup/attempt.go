@@ -35,6 +35,7 @@ type attempt struct {
 	server  *connections // to the server
 	session *session     // of this process, and its priority
 	guard   *guard       // until the server is locked
+	scanned datadir.Scan // the last one
 	copies  *copies      // which file was copied, and which copy still holds
 	aria    *ariaLogs
 	redo    *redoCopy
@@ -268,12 +269,14 @@ func (a *attempt) onPack() func(context.Context, pack.Pack, []copier.Part) error
 	return a.written.packed
 }
 
-// scan is a scan of the data directory, which fails if a table's file cannot be read.
+// scan is a scan of the data directory, which fails if a table's file cannot be read. Under
+// the lock most servers are as they were just before.
 func (a *attempt) scan(ctx context.Context) (datadir.Scan, error) {
-	s, err := a.found.Layout.Scan(ctx)
+	s, err := a.found.Layout.Rescan(ctx, a.scanned)
 	if err != nil {
 		return datadir.Scan{}, err
 	}
+	a.scanned = s
 	needed, _ := a.found.Layout.SplitUnreadable(s.Unreadable)
 	if needed != "" {
 		err := fmt.Errorf("tables have files that cannot be read: %s", needed)
@@ -415,6 +418,7 @@ func (a *attempt) flush(ctx context.Context) error {
 
 // finish ends the packs and proves that what was copied is complete.
 func (a *attempt) finish(ctx context.Context) error {
+	a.scanned = datadir.Scan{} // what comes now needs room
 	if err := a.copies.closeLogTables(ctx, a.final); err != nil {
 		return err
 	}

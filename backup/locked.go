@@ -157,7 +157,7 @@ func (a *attempt) resolveLast(ctx context.Context) (innodb.LSN, error) {
 		if recreates(a.found.Layout) && a.redo.tail.Journal().Readable() {
 			return lsns.Current, nil
 		}
-		if s, err = a.found.Layout.Rescan(ctx, s); err != nil {
+		if s, err = a.scan(ctx); err != nil {
 			break
 		}
 		e, lacking := a.resolver().lacking(s)
