@@ -20,6 +20,7 @@ type mtrWalk struct {
 	journal *Journal
 	end     LSN   // of the last mini-transaction that was taken in
 	mtrs    int64 // mini-transactions taken in
+	open    bool  // the last one announces the next
 
 	checkpoint Checkpoint
 	next       LSN  // where the next mini-transaction of the checkpoint's end must begin
@@ -38,7 +39,7 @@ func newWalk(p logParser, c Checkpoint) *mtrWalk {
 func (w *mtrWalk) pos() LSN { return w.end - w.end%w.parser.unit() }
 
 // take scans b, whose first byte is at w.pos(), up to the first mini-transaction
-// end at or after stop, and returns by how many bytes that moved w.pos(). With an
+// end at or after stop that does not announce the next, and returns by how many bytes that moved w.pos(). With an
 // error nothing is taken in.
 func (w *mtrWalk) take(b []byte, stop LSN) (n int, err error) {
 	end, err := w.parser.walk(b, w.end, stop)
@@ -53,6 +54,7 @@ func (w *mtrWalk) take(b []byte, stop LSN) (n int, err error) {
 		w.journal.checkpointOnly(next)
 	}
 	pos := w.pos()
+	w.open = end == w.end && w.open || w.parser.found().announces(end)
 	w.end, w.next, w.proven = end, next, proven
 	w.mtrs += w.parser.found().mtrs
 	w.journal.add(w.parser.found().ops)

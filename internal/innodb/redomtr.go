@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 )
 
 const (
@@ -137,8 +138,9 @@ const (
 // for each way in which they are framed.
 type logParser interface {
 	// walk goes over the whole mini-transactions in b, the first of which begins
-	// at start, until one ends at or after stop or b ends. b begins at start,
-	// rounded down to a unit. It returns the end of the last, or start. It sets
+	// at start, until one ends at or after stop that does not announce the next, or b
+	// ends. b begins at start, rounded down to a unit. It returns the end of the last,
+	// or start. It sets
 	// sequence bits in b to 1, and leaves in finds what it found. An error says that
 	// something is not valid; nothing of b should be used then.
 	walk(b []byte, start, stop LSN) (end LSN, err error)
@@ -166,6 +168,15 @@ type finds struct {
 	ops      []FileOp
 	mtrs     int64
 	anchored bool // one does begin at anchor
+}
+
+// announces reports whether the mini-transaction that was found to end at end only names
+// files. The server writes it together with the one that follows: the first change of a
+// page since a checkpoint, perhaps the one with FILE_CREATE, or the next of a checkpoint's
+// records. No log should end in between: mtr_t::name_write and fil_names_clear.
+func (f *finds) announces(end LSN) bool {
+	n := len(f.ops)
+	return n > 0 && f.ops[n-1].End == end && f.ops[n-1].alone
 }
 
 // found returns f.
@@ -227,8 +238,8 @@ func (p *mtrParser) walk(b []byte, start, stop LSN) (end LSN, err error) {
 }
 
 // scan walks over the whole mini-transactions at the start of b, the first of
-// which is at LSN start, until one ends at or after stop or b ends in the
-// middle of one. It returns the bytes of those that are whole. It sets their
+// which is at LSN start, until one ends at or after stop that does not announce the
+// next, or b ends in the middle of one. It returns the bytes of those that are whole. It sets their
 // markers in b to 1, and leaves their number and file operations in p. An error
 // says that some mini-transaction is not valid; nothing of b should be used then.
 func (p *mtrParser) scan(b []byte, start, stop LSN) (n int, err error) {
@@ -237,7 +248,7 @@ func (p *mtrParser) scan(b []byte, start, stop LSN) (n int, err error) {
 	for n < len(b) {
 		rest := b[n:]
 		lsn := start + LSN(n)
-		if lsn >= stop {
+		if lsn >= stop && !p.announces(lsn) {
 			break
 		}
 		marker, state := frame(rest, maxMTR)
@@ -332,6 +343,7 @@ type FileOp struct {
 	Start, End LSN    // of the mini-transaction
 
 	complete bool // FileCheckpoint: no padding, the record carries an LSN
+	alone    bool // FileModify: the mini-transaction has nothing but such
 }
 
 const (
@@ -346,6 +358,7 @@ const (
 // fileRecords appends to f.ops the file operations with which a
 // mini-transaction begins. b is its records, which are well formed.
 func (f *finds) fileRecords(b []byte, start, end LSN) error {
+	first := len(f.ops)
 	for len(b) > 0 && b[0]&sameBit != 0 {
 		size, head := recordSize(b)
 		op := FileOp{Kind: FileOpKind(b[0] & kindBits), Start: start, End: end}
@@ -364,6 +377,8 @@ func (f *finds) fileRecords(b []byte, start, end LSN) error {
 		f.ops = append(f.ops, op)
 		b = b[size:]
 	}
+	other := func(op FileOp) bool { return op.Kind != FileModify }
+	f.ops[len(f.ops)-1].alone = len(b) == 0 && !slices.ContainsFunc(f.ops[first:], other)
 	return nil
 }
 

@@ -79,7 +79,7 @@ func (p *blockParser) walk(b []byte, start, stop LSN) (end LSN, err error) {
 // The blocks that are there end at limit.
 func (p *blockParser) groups(start, stop, limit LSN) (end LSN, err error) {
 	end = start
-	for n := 0; end < stop; {
+	for n := 0; end < stop || p.announces(end); {
 		rest := p.payload[n:]
 		marker, state := frame(rest, maxBlockMTR)
 		if state == frameEmpty {

@@ -363,9 +363,10 @@ func (t *Tailer) Written(lsn LSN) {
 }
 
 // Finish copies up to the first end of a mini-transaction at or above lsn, ends
-// the copying and returns that end. What was copied above lsn before Finish was
-// called stays. (In an encrypted log of blocks no end can be seen: it is lsn
-// itself.) lsn is normally the server's current LSN, taken while commits
+// the copying and returns that end. A mini-transaction that announces the next,
+// because it only names files, is not the last. What was copied above lsn before
+// Finish was called stays. (In an encrypted log of blocks no end can be seen: it is
+// lsn itself.) lsn is normally the server's current LSN, taken while commits
 // are blocked. The copy also goes on until it holds the FILE_CHECKPOINT record of
 // its checkpoint.
 func (t *Tailer) Finish(ctx context.Context, lsn LSN) (LSN, error) {

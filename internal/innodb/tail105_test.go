@@ -182,6 +182,21 @@ func TestTailerEndsInsideBlocks(t *testing.T) {
 	}
 }
 
+func TestTailerOfBlocksEndsBehindNoName(t *testing.T) {
+	l := newFakeBlocks(t, Format105, 1<<20, 8704)
+	var name LSN
+	l.do(func() {
+		l.fill(3, 100)
+		l.appendMTR(fileRecord(FileModify, 70, "./db/new.ibd"))
+		name = l.end
+		l.fill(3, 100)
+	})
+	x := tailBlocks(t, l, TailOptions{})
+	if end := x.finish(name); end <= name {
+		t.Errorf("end = %d, the end of a name", end)
+	}
+}
+
 func TestTailerOfBlocksFails(t *testing.T) {
 	tests := []struct {
 		name   string

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -627,6 +628,57 @@ func TestTailerFinish(t *testing.T) {
 			t.Errorf("end = %d, want at least %d", end, want)
 		}
 	})
+}
+
+// The server writes a name and the change that it announces at once, and its LSN may
+// be read in between. Recovery may miss a file of which the log has only the name.
+func TestTailerEndsBehindNoName(t *testing.T) {
+	modify := fileRecord(FileModify, 70, "./db/new.ibd")
+	create := slices.Concat(fileRecord(FileCreate, 70, "./db/new.ibd"), pageRecord(70, 0, make([]byte, 100)))
+	for _, when := range []string{"all is there", "all is copied", "only the name is there", "only the name is copied"} {
+		t.Run(when, func(t *testing.T) {
+			l := newFakeLog(t, 1<<20, 50000, plainHeader)
+			x := startTail(t, l)
+			x.catchUp()
+			var name, both LSN
+			l.do(func() {
+				l.fill(10, 100)
+				l.appendMTR(modify)
+				name = l.end()
+				l.flush()
+				l.appendMTR(create)
+				both = l.end()
+			})
+			switch when {
+			case "all is there":
+				l.do(l.flush)
+			case "all is copied":
+				l.do(l.flush)
+				x.catchUp()
+			case "only the name is copied":
+				x.catchUp()
+			}
+			l.do(func() {
+				if l.flushed == both {
+					l.fill(10, 100)
+					return
+				}
+				later := l.polls + 10
+				l.onPoll = func(n int) {
+					if n == later {
+						l.flush()
+					}
+				}
+			})
+			end := x.finish(name)
+			if h, _ := x.Journal().Space(70); end < both || h.Created == 0 {
+				t.Errorf("end = %d, want at least %d and not %d; history = %+v", end, both, name, h)
+			}
+			if strings.HasPrefix(when, "only") && end != both {
+				t.Errorf("end = %d, want %d", end, both)
+			}
+		})
+	}
 }
 
 func TestTailerMisuse(t *testing.T) {

@@ -148,6 +148,8 @@ func (t *Tailer) stop() LSN {
 		return maxLSN
 	case !t.walk.proven:
 		return max(final, t.walk.next+1)
+	case t.walk.open:
+		return max(final, t.walk.end+1)
 	}
 	return final
 }

@@ -75,7 +75,7 @@ func (t *Tailer) stopAt() LSN {
 // finished reports whether Run has done what Finish asked for.
 func (t *Tailer) finished() bool {
 	final := t.stopAt()
-	return final != 0 && t.walk.end >= final && t.walk.proven
+	return final != 0 && t.walk.end >= final && t.walk.proven && !t.walk.open
 }
 
 // complete reports whether the sink has it, too.
