@@ -36,26 +36,6 @@ func (x *fixture) trySalvage(t *testing.T, dir string) (*archive.Result, error) 
 		Tool: "mbk test", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 }
 
-// copyLog copies the files of a dead server's log to a folder, but for some.
-func (x *fixture) copyLog(t *testing.T, without ...string) string {
-	t.Helper()
-	dir := t.TempDir()
-	paths, err := filepath.Glob(filepath.Join(x.Datadir, "binlog.*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range paths {
-		b, err := os.ReadFile(path)
-		if err == nil && !slices.Contains(without, filepath.Base(path)) {
-			err = os.WriteFile(filepath.Join(dir, filepath.Base(path)), b, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
 // The tail of a dead server's log is archived to its last whole transaction: none is missing, and
 // none is there twice, whether the archive ends before, in or after the files.
 func TestSalvage(t *testing.T) {
@@ -93,7 +73,7 @@ func TestSalvage(t *testing.T) {
 	for _, c := range []struct {
 		cut, flip int
 	}{{cut: len(whole) - 3}, {cut: len(whole) / 2}, {cut: len(whole), flip: len(whole) / 2}} {
-		dir := x.copyLog(t)
+		dir := x.CopyLog(t)
 		b := slices.Clone(whole[:c.cut])
 		b[c.flip] ^= 4
 		if c.flip == 0 {
@@ -118,14 +98,14 @@ func TestSalvage(t *testing.T) {
 
 	// Files that are missing are a gap with a name; older files are nothing new.
 	x.repository = t.TempDir()
-	r := x.salvage(t, x.copyLog(t, "binlog.000002"), true)
+	r := x.salvage(t, x.CopyLog(t, "binlog.000002"), true)
 	if len(r.Gaps) != 1 || !strings.Contains(r.Gaps[0], "not whole") {
 		t.Errorf("a file is missing: %+v", r)
 	}
 	if got := x.archived(t); len(got) == 0 || got[len(got)-1] != want[len(want)-1] {
 		t.Errorf("after the gap: %v", got)
 	}
-	r = x.salvage(t, x.copyLog(t, "binlog.000002", "binlog.000003"), false)
+	r = x.salvage(t, x.CopyLog(t, "binlog.000002", "binlog.000003"), false)
 	if r.Transactions != 0 || !strings.Contains(strings.Join(r.Warnings, " "), "nothing to salvage") {
 		t.Errorf("files that end before the archive: %+v", r)
 	}

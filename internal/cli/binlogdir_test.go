@@ -11,26 +11,6 @@ import (
 	"mbk/internal/test/mariadbtest"
 )
 
-// copiedLog copies the files of a server's log to a folder, with the index, but for some.
-func copiedLog(t *testing.T, source *mariadbtest.Server, without ...string) string {
-	t.Helper()
-	dir := t.TempDir()
-	paths, err := filepath.Glob(filepath.Join(source.Datadir, "binlog.*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range paths {
-		b, err := os.ReadFile(path)
-		if err == nil && !slices.Contains(without, filepath.Base(path)) {
-			err = os.WriteFile(filepath.Join(dir, filepath.Base(path)), b, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
 // Without an archive the server's own files lead to any moment: while it runs, and when it is dead.
 func TestRestoreUntilBinlogDir(t *testing.T) {
 	t.Parallel()
@@ -93,7 +73,7 @@ func wantTorn(t *testing.T, source *mariadbtest.Server, until func(dir, moment s
 	last string,
 ) {
 	t.Helper()
-	dir := copiedLog(t, source)
+	dir := source.CopyLog(t)
 	path := filepath.Join(dir, "binlog.000005")
 	info, err := os.Stat(path)
 	if err != nil {
@@ -121,8 +101,8 @@ func wantFilesRefused(t *testing.T, source, other *mariadbtest.Server, repositor
 		t.Fatal(err)
 	}
 	secret := mariadbtest.New(t, source.Dist.Series, append(keys[:2:2], "--encrypt-binlog=ON")...)
-	middle := copiedLog(t, source, "binlog.000003")
-	flipped := copiedLog(t, source)
+	middle := source.CopyLog(t, "binlog.000003")
+	flipped := source.CopyLog(t)
 	damaged := filepath.Join(flipped, "binlog.000003")
 	content, err := os.ReadFile(damaged)
 	if err != nil {
@@ -139,9 +119,9 @@ func wantFilesRefused(t *testing.T, source, other *mariadbtest.Server, repositor
 	}{
 		{"no log", t.TempDir(), "end", 2, []string{"--binlog-dir", "no binary log"}},
 		{"no folder", filepath.Join(t.TempDir(), "none"), "end", 2, []string{"--binlog-dir", "no such file"}},
-		{"purged", copiedLog(t, source, "binlog.000001", "binlog.000002", "binlog.000003"), "end", 2,
+		{"purged", source.CopyLog(t, "binlog.000001", "binlog.000002", "binlog.000003"), "end", 2,
 			[]string{"binlog.000004 begins after GTID", "is not in the log"}},
-		{"before the backup", copiedLog(t, source, "binlog.000002", "binlog.000003", "binlog.000004", "binlog.000005"), "end",
+		{"before the backup", source.CopyLog(t, "binlog.000002", "binlog.000003", "binlog.000004", "binlog.000005"), "end",
 			2, []string{"ends with GTID 0-1-3, before it"}},
 		{"another server of the same id", other.Datadir, "end", 2, []string{"another place", "another server"}},
 		{"another server", third.Datadir, "end", 2, []string{"another server"}},

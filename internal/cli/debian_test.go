@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"mbk/internal/test/apt"
 )
 
 // Places of Debian's packages.
@@ -124,13 +126,8 @@ func installDebian(t *testing.T) {
 	if _, err := os.Stat(debianServer); err == nil {
 		return
 	}
-	for _, args := range [][]string{{"update", "-qq"},
-		{"install", "-qq", "-y", "--no-install-recommends", "mariadb-server"}} {
-		cmd := exec.Command("apt-get", args...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1") // it is not to be started
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("apt-get %s: %v\n%s", args[0], err, out)
-		}
+	if err := apt.Install("mariadb-server"); err != nil {
+		t.Fatal(err)
 	}
 	if debianAnswers() { // it was started all the same, by us
 		if out, err := exec.Command("service", "mariadb", "stop").CombinedOutput(); err != nil {

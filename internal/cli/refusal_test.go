@@ -196,8 +196,17 @@ type run struct {
 // launch starts a prepared command.
 func launch(t *testing.T, cmd *exec.Cmd) *run {
 	t.Helper()
+	return launchInto(t, cmd, nil)
+}
+
+// launchInto is launch with a file into which the program writes, nil for run.stdout.
+func launchInto(t *testing.T, cmd *exec.Cmd, out *os.File) *run {
+	t.Helper()
 	r := &run{cmd: cmd, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = &r.stdout, &r.stderr
+	if out != nil {
+		cmd.Stdout = out
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

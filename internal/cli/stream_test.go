@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -41,25 +40,6 @@ func pipe(t *testing.T, from, to []string) *piped {
 		t.Fatal(err)
 	}
 	return p
-}
-
-// launchInto starts a program that writes into a file.
-func launchInto(t *testing.T, cmd *exec.Cmd, out *os.File) *run {
-	t.Helper()
-	r := &run{cmd: cmd, done: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = out, &r.stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		_ = cmd.Wait() // the exit code tells
-		close(r.done)
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it has ended, as a rule
-		<-r.done
-	})
-	return r
 }
 
 // wait waits for both. They must succeed.

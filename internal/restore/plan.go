@@ -78,26 +78,11 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	o.Preparation = o.WithDefaults()
-	path, err := o.findMoment(ctx) // which may say what backup it is
+	p, err := planBackup(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	chain, err := o.Repository.Chain(ctx, o.ID)
-	if err != nil {
-		return nil, err
-	}
-	m := chain.Manifest()
-	f, unmatched := filterOf(o, m)
-	p := newPlan(o, applyFilter(m, f))
-	p.read(chain)
 	p.whole = o.Filter.Empty() // else only what is needed is read
-	p.addReplay(path)
-	p.checkFilteredExternal(m)
-	p.addObjection(unmatched...)
-	if err := p.checkStanding(ctx); err != nil {
-		return nil, err
-	}
 	t, objections, err := inspectTarget(o)
 	if mariadbd.Lacking(err) {
 		return nil, err
@@ -133,6 +118,31 @@ func NewPlan(ctx context.Context, o Options) (*Plan, error) {
 	return p, nil
 }
 
+// planBackup begins the plan for what Options.Filter keeps of the backup that Options.ID or the
+// moment names.
+func planBackup(ctx context.Context, o Options) (*Plan, error) {
+	o.Preparation = o.WithDefaults()
+	path, err := o.findMoment(ctx) // which may say what backup it is
+	if err != nil {
+		return nil, err
+	}
+	chain, err := o.Repository.Chain(ctx, o.ID)
+	if err != nil {
+		return nil, err
+	}
+	m := chain.Manifest()
+	f, unmatched := filterOf(o, m)
+	p := newPlan(o, applyFilter(m, f))
+	p.read(chain)
+	p.addReplay(path)
+	p.checkFilteredExternal(m)
+	p.addObjection(unmatched...)
+	if err := p.checkStanding(ctx); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
 // PlanIn plans to prepare a backup in a folder for scratch, and never to place it: the
 // target is not made, only its scratch folder is. An *ObjectionsError says what stands
 // against it.
@@ -159,23 +169,8 @@ func PlanUntil(ctx context.Context, o Options, chain *repo.Chain, dir, purpose s
 // be damaged unless Options.AllowDamaged is set. With Options.Until it is for all of a backup,
 // and Plan.GoOn leads to that moment.
 func PlanPart(ctx context.Context, o Options, dir, purpose string) (*Plan, error) {
-	o.Preparation = o.WithDefaults()
-	path, err := o.findMoment(ctx) // which may say what backup it is
+	p, err := planBackup(ctx, o)
 	if err != nil {
-		return nil, err
-	}
-	chain, err := o.Repository.Chain(ctx, o.ID)
-	if err != nil {
-		return nil, err
-	}
-	m := chain.Manifest()
-	f, unmatched := filterOf(o, m)
-	p := newPlan(o, applyFilter(m, f))
-	p.read(chain)
-	p.addReplay(path)
-	p.checkFilteredExternal(m)
-	p.addObjection(unmatched...)
-	if err := p.checkStanding(ctx); err != nil {
 		return nil, err
 	}
 	return p, p.scratchIn(ctx, dir, purpose)

@@ -89,7 +89,8 @@ var rank = map[string]int{
 	"mbk/internal/test/s3test":          3,
 	"mbk/internal/repo/store/lease":     2,
 	"mbk/internal/repo/store/sftp":      3,
-	"mbk/internal/test/sshtest":         0,
+	"mbk/internal/test/sshtest":         1,
+	"mbk/internal/test/apt":             0,
 	"mbk/internal/test/browser":         0,
 }
 
@@ -121,7 +122,7 @@ var testOnly = []string{
 	"mbk/internal/test/executable", "mbk/internal/test/mariadbtest", "mbk/internal/test/rights",
 	"mbk/internal/test/coldbackup", "mbk/internal/test/smtptest", "mbk/internal/repo/store/storetest",
 	"mbk/internal/repo/repotest", "mbk/internal/test/s3test", "mbk/internal/test/sshtest",
-	"mbk/copier/pack/packtest", "mbk/internal/test/browser",
+	"mbk/copier/pack/packtest", "mbk/internal/test/browser", "mbk/internal/test/apt",
 }
 
 func TestImportsGoOneWay(t *testing.T) {

@@ -3,6 +3,8 @@ package mariadbtest
 import (
 	"hash/fnv"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -135,4 +137,25 @@ func start(t testing.TB, o Options) *Server {
 func NewIn(t testing.TB, dir, series string, args ...string) *Server {
 	t.Helper()
 	return start(t, Options{Dist: get(t, series), Dir: dir, Args: args})
+}
+
+// CopyLog copies the files of the server's binary log, which has the name binlog, and its index
+// to a folder, but for those without.
+func (s *Server) CopyLog(t testing.TB, without ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	paths, err := filepath.Glob(filepath.Join(s.Datadir, "binlog.*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		if err == nil && !slices.Contains(without, filepath.Base(path)) {
+			err = os.WriteFile(filepath.Join(dir, filepath.Base(path)), b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"mbk/internal/test/apt"
 )
 
 // program is where Debian has it.
@@ -119,14 +121,8 @@ func lastLines(text string, n int) string {
 // install gets sshd from the package manager if it is not there.
 func install() error {
 	if _, err := os.Stat(program); err != nil {
-		for _, args := range [][]string{
-			{"update", "-qq"}, {"install", "-qq", "-y", "--no-install-recommends", "openssh-server"},
-		} {
-			cmd := exec.Command("apt-get", args...)
-			cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
-			if out, err := cmd.CombinedOutput(); err != nil {
-				return fmt.Errorf("install openssh-server: %w: %s", err, out)
-			}
+		if err := apt.Install("openssh-server"); err != nil {
+			return err
 		}
 	}
 	if os.Geteuid() == 0 { // where it puts itself while it does not know who is there
