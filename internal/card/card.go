@@ -78,15 +78,15 @@ func (p Place) In(ctx context.Context, r *repo.Repository) Place {
 func environment(p Place) []string {
 	lines := []string{"export MBK_REPO=REPOSITORY"}
 	if p.Repository != "" {
-		lines[0] = "export MBK_REPO=" + quoted(p.Repository)
+		lines[0] = "export MBK_REPO=" + printable.Word(p.Repository)
 	}
 	for _, v := range p.Variables {
 		name, value, _ := strings.Cut(v, "=")
-		lines = append(lines, "export "+name+"="+quoted(value))
+		lines = append(lines, "export "+name+"="+printable.Word(value))
 	}
 	switch {
 	case len(p.Identities) > 0:
-		lines = append(lines, "export MBK_IDENTITY="+quoted(p.Identities[0]))
+		lines = append(lines, "export MBK_IDENTITY="+printable.Word(p.Identities[0]))
 	case p.Encrypted:
 		lines = append(lines, "export MBK_IDENTITY=FILE")
 	}
@@ -138,9 +138,9 @@ func server(version string) string {
 
 // recipes are the ways of getting the server back, or a table of it.
 func recipes(m *repo.Manifest, p Place, c *Card) []Recipe {
-	target := flag("target", quoted(c.Datadir)) + flag("keep-old", "")
+	target := flag("target", printable.Word(c.Datadir)) + flag("keep-old", "")
 	if user, _, _ := strings.Cut(c.Owner, ":"); user != "" && user != "mysql" {
-		target += flag("owner", quoted(c.Owner))
+		target += flag("owner", printable.Word(c.Owner))
 	}
 	whole := func(command string) []string {
 		return []string{"systemctl stop mariadb", command, "systemctl start mariadb"}
@@ -224,15 +224,4 @@ func block(b *strings.Builder, title string, lines []string) {
 	for _, l := range lines {
 		b.WriteString("    " + l + "\n")
 	}
-}
-
-// quoted writes a word for a shell.
-func quoted(word string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-:@%+,=", r)
-	}
-	if word != "" && !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }) {
-		return word
-	}
-	return "'" + strings.ReplaceAll(printable.Text(word), "'", `'\''`) + "'"
 }

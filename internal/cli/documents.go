@@ -8,6 +8,7 @@ import (
 	"mbk/internal/archive"
 	"mbk/internal/card"
 	"mbk/internal/consolidate"
+	"mbk/internal/contents"
 	"mbk/internal/events"
 	"mbk/internal/job"
 	"mbk/internal/repo"
@@ -57,6 +58,8 @@ func Documents() []Document {
 		{"check", checkDocument{}},
 		{"list", listDocument{}},
 		{"show", showDocument{}},
+		{"find", contents.Found{}},
+		{"diff", contents.Difference{}},
 		{"repo", repoDocument{}},
 		{"history", historyDocument{}},
 		{"report", reportDocument{}},

@@ -82,7 +82,7 @@ func runEvents(ctx context.Context, o *eventsOptions, u *ui.UI) error {
 	if err != nil && (result == nil || len(result.Transactions) == 0) {
 		return err
 	}
-	err = errors.Join(err, u.Result(result, func() error { return u.Rows(eventLines(result)) }))
+	err = errors.Join(err, u.Result(result, func() error { return printEvents(u, result) }))
 	if !u.JSON {
 		o.tell(result, u)
 	}
@@ -133,12 +133,16 @@ func eventTime(option, text string, now time.Time) (time.Time, error) {
 	return t, nil
 }
 
-// eventLines draw the transactions that were found.
-func eventLines(r *events.Result) []string {
+// printEvents prints the transactions that were found, with the statements under each.
+func printEvents(u *ui.UI, r *events.Result) error {
 	if len(r.Transactions) == 0 {
-		return []string{fmt.Sprintf("nothing found in %s", ui.Count(int(r.Searched), "transaction"))}
+		_, err := fmt.Fprintf(u.Stdout, "nothing found in %s\n", ui.Count(int(r.Searched), "transaction"))
+		return err
 	}
-	lines := []string{"TIME\tGTID\tKIND\tROWS\tTHREAD\tTABLES"}
+	list := &ui.Table{Columns: []ui.Column{
+		{Title: "TIME"}, {Title: "GTID"}, {Title: "KIND"}, {Title: "ROWS", Rank: 1}, {Title: "THREAD", Rank: 2},
+		{Title: "TABLES"},
+	}}
 	for i := range r.Transactions {
 		t := &r.Transactions[i]
 		rows := fmt.Sprint(t.Rows)
@@ -149,13 +153,12 @@ func eventLines(r *events.Result) []string {
 		if t.Thread != 0 {
 			thread = fmt.Sprint(t.Thread)
 		}
-		lines = append(lines, strings.Join([]string{t.Time.UTC().Format(time.RFC3339), t.GTID,
-			strings.Join(t.Kinds, ","), rows, thread, tableNames(t)}, "\t"))
+		list.Add(t.Time.UTC().Format(time.RFC3339), t.GTID, strings.Join(t.Kinds, ","), rows, thread, tableNames(t))
 		for _, text := range t.Statements {
-			lines = append(lines, "\t\t\t\t\t  "+ui.OneLine(text))
+			list.Under(text)
 		}
 	}
-	return lines
+	return u.Table(list)
 }
 
 // shownTables is how many tables of a transaction are shown.
@@ -193,12 +196,4 @@ func (o *eventsOptions) tell(r *events.Result, u *ui.UI) {
 		u.Note("to restore to just before one: mbk restore latest --repo %s --target DIR --until before-gtid:%s",
 			o.shown(), gtid)
 	}
-}
-
-// shown is how the repository was named.
-func (o *eventsOptions) shown() string {
-	if o.name != "" {
-		return o.name
-	}
-	return o.path
 }

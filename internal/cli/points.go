@@ -107,7 +107,7 @@ func runPoints(ctx context.Context, o *pointsOptions, u *ui.UI) error {
 	} else if err := d.addProven(ctx, r); err != nil {
 		return err
 	}
-	return u.Result(d, func() error { return u.Rows(pointsLines(d)) })
+	return u.Result(d, func() error { return printPoints(u, d) })
 }
 
 // addProven adds what verifications found about the archive.
@@ -155,32 +155,51 @@ func newPointsDocument(
 	return d
 }
 
-// pointsLines are the spans as a table, and below it what is missing.
-func pointsLines(d *pointsDocument) []string {
-	lines := []string{"BACKUP\tFROM\tUNTIL\tFROM GTID\tUNTIL GTID\tTIMELINE\tPROVEN"}
+// printPoints prints the spans as a table, and below it what is missing.
+func printPoints(u *ui.UI, d *pointsDocument) error {
+	t := &ui.Table{Columns: []ui.Column{
+		{Title: "BACKUP"}, {Title: "FROM", Rank: 1}, {Title: "UNTIL"}, {Title: "FROM GTID", Rank: 3},
+		{Title: "UNTIL GTID", Rank: 2}, {Title: "TIMELINE", Rank: 4}, {Title: "PROVEN"},
+	}}
 	for _, s := range d.Spans {
 		until := "no further"
 		if !s.Until.IsZero() {
 			until = s.Until.Local().Format(time.DateTime)
 		}
-		lines = append(lines, strings.Join([]string{s.ID, s.From.Local().Format(time.DateTime), until,
-			cmp.Or(s.FromGTID, "-"), cmp.Or(s.UntilGTID, "-"), s.Timeline,
-			cmp.Or(strings.TrimPrefix(report.Until(s.Proven), "; "), "never")}, "\t"))
+		row := t.Add(s.ID, s.From.Local().Format(time.DateTime), until, cmp.Or(s.FromGTID, "-"), cmp.Or(s.UntilGTID, "-"),
+			s.Timeline, cmp.Or(strings.TrimPrefix(report.Until(s.Proven), "; "), "never"))
+		row[len(row)-1].Bad = s.Proven != nil && s.Proven.CarriedOut() && !s.Proven.Proves()
 	}
+	if len(t.Rows) > 0 {
+		if err := u.Table(t); err != nil {
+			return err
+		}
+	}
+	for _, n := range pointsNotes(d) {
+		if err := n.print(u); err != nil {
+			return err
+		}
+	}
+	return u.Rows(labelled("warning", d.Warnings))
+}
+
+// pointsNotes are what the table of the spans has no room for.
+func pointsNotes(d *pointsDocument) []note {
+	var notes []note
 	for _, g := range d.Gaps {
 		text := g.Missing
 		if !g.After.IsZero() && !g.Until.IsZero() {
 			text += " (" + g.After.Local().Format(time.DateTime) + " to " + g.Until.Local().Format(time.DateTime) + ")"
 		}
-		lines = append(lines, "gap\t"+ui.OneLine(text))
+		notes = append(notes, note{"gap", ui.OneLine(text), true})
 	}
 	for _, w := range d.Without {
-		lines = append(lines, w.ID+"\tto its end only: "+ui.OneLine(w.Reason))
+		notes = append(notes, note{w.ID, "to its end only: " + ui.OneLine(w.Reason), false})
 	}
 	for _, s := range d.Spans {
 		if s.Unproven != "" {
-			lines = append(lines, s.ID+"\tas far as numbers tell: "+s.Unproven)
+			notes = append(notes, note{s.ID, "as far as numbers tell: " + s.Unproven, false})
 		}
 	}
-	return append(lines, labelled("warning", d.Warnings)...)
+	return notes
 }

@@ -97,8 +97,8 @@ type program struct {
 func newProgram(env Env) *program {
 	p := &program{ui: ui.New(env.Streams, inJSONPerhaps(env)), getenv: env.Getenv}
 	p.commands = []*command{
-		setupCommand(p), initCommand(p), backupCommand(p), checkCommand(p), listCommand(p), showCommand(p), repoCommand(p),
-		historyCommand(p),
+		setupCommand(p), initCommand(p), backupCommand(p), checkCommand(p), listCommand(p), showCommand(p),
+		findCommand(p), diffCommand(p), repoCommand(p), historyCommand(p),
 		reportCommand(p), verifyCommand(p), drillCommand(p), restoreCommand(p), extractCommand(p),
 		expireCommand(p), pinCommand(p),
 		unpinCommand(p), removeCommand(p), consolidateCommand(p), copyCommand(p), sendCommand(p), receiveCommand(p),
@@ -125,6 +125,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	}
 	code := exitCode(ctx, err)
 	p.report(err, code)
+	p.ui.CloseLog(fmt.Sprintf("ends with exit code %d", code))
 	return code
 }
 
@@ -190,6 +191,11 @@ func (p *program) read(c *command, args []string) error {
 	}
 	if err := p.ui.Start(); err != nil {
 		return options.Usage(err)
+	}
+	if p.called == c {
+		if err := p.ui.OpenLog(tool() + " " + c.name + " begins"); err != nil {
+			return &configError{err}
+		}
 	}
 	p.ui.Silent = p.ui.Quiet && c.routine && !c.options.IsSet("dry-run")
 	return c.take(args)

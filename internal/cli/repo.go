@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -14,12 +15,14 @@ import (
 )
 
 type repoOptions struct {
-	repository
-	probe bool
+	repository // the first
+	names      []string
+	others     []repository
+	probe      bool
 }
 
 func (o *repoOptions) bind(s *options.Set, u *ui.UI) {
-	o.repository.bind(s, u)
+	o.repository.bindEach(s, u, &o.names, &o.others)
 	s.Bool(&o.probe, "probe", "ask the store anew what it can do, which may write and remove small objects")
 	fileOptions(s)
 	outputOptions(s, u)
@@ -29,17 +32,24 @@ func repoCommand(p *program) *command {
 	var o repoOptions
 	return &command{
 		name: "repo", summary: "show what a repository holds and what its store can do",
-		usage: "mbk repo --repo REPO [--probe]", examples: "mbk repo --repo s3://backups/db1 --json",
+		usage: "mbk repo --repo REPO [--repo REPO]... [--probe]", examples: "mbk repo --repo s3://backups/db1 --json",
 		options: bind(func(s *options.Set) { o.bind(s, p.ui) }),
 		run:     func(ctx context.Context) error { return runRepo(ctx, &o, p.ui) },
 	}
 }
 
-// repoDocument is what "repo --json" prints.
+// repoDocument is what "repo --json" prints: the first repository, and the others.
 type repoDocument struct {
+	shownRepository
+	Others []shownRepository `json:"others"`
+}
+
+// shownRepository is what "repo --json" prints of one repository.
+type shownRepository struct {
 	Repository   string             `json:"repository"`
-	Name         string             `json:"name"` // in an option file, "" if it has none
-	Kind         string             `json:"kind"` // "folder", "s3", "sftp"
+	Name         string             `json:"name"`            // in an option file, "" if it has none
+	Error        string             `json:"error,omitempty"` // why it cannot be shown, if there are others
+	Kind         string             `json:"kind"`            // "folder", "s3", "sftp"
 	ID           string             `json:"id"`
 	Format       int                `json:"format_version"`
 	Created      time.Time          `json:"created"`
@@ -67,31 +77,79 @@ type repoSpace struct {
 }
 
 func runRepo(ctx context.Context, o *repoOptions, u *ui.UI) error {
-	r, err := o.open(ctx)
-	if err != nil {
+	all := append([]repository{o.repository}, o.others...)
+	if err := allNamed(all); err != nil {
 		return err
 	}
-	c := r.Config()
-	d := repoDocument{
-		Repository: r.String(), Name: o.name, Kind: "folder", ID: c.ID, Format: c.FormatVersion, Created: c.Created,
-		Tool: c.Tool, Recipients: c.Recipients, Capabilities: c.Capabilities, Probed: o.probe,
+	shown, failed := make([]shownRepository, len(all)), error(nil)
+	for i := range all {
+		one, err := showRepository(ctx, &all[i], o.probe)
+		if err != nil && len(all) == 1 || ctx.Err() != nil {
+			return err
+		}
+		if err != nil { // the others are shown all the same
+			place, _ := all[i].fullPath()
+			one = shownRepository{Repository: place, Name: all[i].name, Error: ui.OneLine(err.Error()),
+				Recipients: []string{}, Unfinished: []repo.Unfinished{}}
+			failed = errors.Join(failed, err)
+		}
+		shown[i] = one
 	}
-	if scheme, _, isURL := strings.Cut(o.path, "://"); isURL {
+	d := repoDocument{shown[0], append([]shownRepository{}, shown[1:]...)}
+	return errors.Join(failed, u.Result(d, func() error { return printRepositories(u, shown) }))
+}
+
+// showRepository finds out about one repository.
+func showRepository(ctx context.Context, from *repository, probe bool) (d shownRepository, err error) {
+	r, err := from.open(ctx)
+	if err != nil {
+		return d, err
+	}
+	c := r.Config()
+	d = shownRepository{
+		Repository: r.String(), Name: from.name, Kind: "folder", ID: c.ID, Format: c.FormatVersion, Created: c.Created,
+		Tool: c.Tool, Recipients: c.Recipients, Capabilities: c.Capabilities, Probed: probe,
+	}
+	if scheme, _, isURL := strings.Cut(from.path, "://"); isURL {
 		d.Kind = scheme
 	}
-	if o.probe {
+	if probe {
 		if d.Capabilities, err = r.Capabilities(ctx); err != nil {
+			return d, err
+		}
+	}
+	return d, d.addContent(ctx, r)
+}
+
+// printRepositories prints each with an empty line between two, and last of each what is wrong.
+func printRepositories(u *ui.UI, all []shownRepository) error {
+	for i := range all {
+		d := &all[i]
+		if i > 0 {
+			fmt.Fprintln(u.Stdout)
+		}
+		lines, bad := repoLines(d), ""
+		if d.Error != "" {
+			lines, bad = []string{"repository\t" + d.Repository}, "cannot be shown: "+d.Error
+		}
+		if d.Damaged > 0 {
+			bad = "DAMAGED: " + ui.Count(d.Damaged, "backup") + ", see \"mbk list\""
+		}
+		if err := u.Rows(lines); err != nil {
+			return err
+		}
+		if bad == "" {
+			continue
+		}
+		if err := u.Bad(bad); err != nil {
 			return err
 		}
 	}
-	if err := d.addContent(ctx, r); err != nil {
-		return err
-	}
-	return u.Result(d, func() error { return u.Rows(repoLines(&d)) })
+	return nil
 }
 
 // addContent adds what is in the repository.
-func (d *repoDocument) addContent(ctx context.Context, r *repo.Repository) (err error) {
+func (d *shownRepository) addContent(ctx context.Context, r *repo.Repository) (err error) {
 	space, err := r.Space(ctx)
 	if err != nil {
 		return err
@@ -134,7 +192,7 @@ func (d *repoDocument) addContent(ctx context.Context, r *repo.Repository) (err 
 }
 
 // repoLines describes a repository.
-func repoLines(d *repoDocument) []string {
+func repoLines(d *shownRepository) []string {
 	lines := []string{"repository\t" + d.Repository}
 	if d.Name != "" {
 		lines = append(lines, "name\t"+d.Name)
@@ -148,9 +206,6 @@ func repoLines(d *repoDocument) []string {
 		fmt.Sprintf("backups\t%d full, %d incremental, %s", d.Full, d.Incremental, ui.Size(d.BytesStored)))
 	if d.Newest != "" {
 		lines = append(lines, "oldest\t"+d.Oldest, "newest\t"+d.Newest)
-	}
-	if d.Damaged > 0 {
-		lines = append(lines, "DAMAGED\t"+ui.Count(d.Damaged, "backup")+": see \"mbk list\"")
 	}
 	if d.Pinned > 0 {
 		lines = append(lines, "pinned\t"+ui.Count(d.Pinned, "backup"))

@@ -241,6 +241,14 @@ func (o repository) fullPath() (string, error) {
 	return filepath.Abs(o.path)
 }
 
+// shown is how the repository was named.
+func (o *repository) shown() string {
+	if o.name != "" {
+		return o.name
+	}
+	return o.path
+}
+
 // called says which repository an error is about.
 func (o repository) called() string {
 	if o.name == "" {

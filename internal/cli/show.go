@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mbk/internal/cli/options"
+	"mbk/internal/contents"
 	"mbk/internal/job"
 	"mbk/internal/job/report"
 	"mbk/internal/repo"
@@ -181,15 +182,14 @@ func printStages(u *ui.UI, stages []repo.Stage) error {
 	return u.Rows(lines)
 }
 
+// kindOf is the engine of a table, and of what has none its type.
+func kindOf(engine, kind string) string { return printable.Text(cmp.Or(engine, kind)) }
+
 func printTables(u *ui.UI, m *repo.Manifest) error {
 	lines := []string{}
 	for _, t := range m.Tables {
-		var bytes int64
-		for _, i := range t.Files {
-			bytes += m.Files[i].Size
-		}
 		line := fmt.Sprintf("table\t%s\t%s\t%s",
-			printable.Table(t.Database, t.Name), printable.Text(cmp.Or(t.Engine, t.Type)), ui.Size(bytes))
+			printable.Table(t.Database, t.Name), kindOf(t.Engine, t.Type), ui.Size(contents.Bytes(m, &t)))
 		if t.Problem != "" {
 			line += "\t" + t.Problem
 		}

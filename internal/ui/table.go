@@ -29,6 +29,16 @@ type Cell struct {
 type Table struct {
 	Columns []Column
 	Rows    [][]Cell // each as long as Columns
+
+	under map[int][]string // lines under a row, by its index
+}
+
+// Under adds a line under the row that was added last, which is not cut.
+func (t *Table) Under(text string) {
+	if t.under == nil {
+		t.under = map[int][]string{}
+	}
+	t.under[len(t.Rows)-1] = append(t.under[len(t.Rows)-1], OneLine(text))
 }
 
 // Add adds a row of texts, and returns its cells.
@@ -115,8 +125,11 @@ func (t *Table) lines(columns int, cut, colored bool) string {
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	draw(func(i int) Cell { return Cell{Text: t.Columns[i].Title} })
-	for _, row := range t.Rows {
+	for n, row := range t.Rows {
 		draw(func(i int) Cell { return row[i] })
+		for _, text := range t.under[n] {
+			b.WriteString("    " + text + "\n")
+		}
 	}
 	return b.String()
 }

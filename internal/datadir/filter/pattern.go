@@ -172,3 +172,6 @@ func (t Tables) Match(database, table string) bool {
 	}
 	return false
 }
+
+// Unmatched reports, each as an *UnmatchedError, the patterns that match none of the tables.
+func (t Tables) Unmatched(tables []Name) []error { return t.f.Check(nil, tables) }

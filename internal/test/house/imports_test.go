@@ -32,6 +32,7 @@ var rank = map[string]int{
 	"mbk/internal/mariadbd":             4,
 	"mbk/internal/moment":               4,
 	"mbk/internal/events":               4,
+	"mbk/internal/contents":             4,
 	"mbk/internal/primary":              2,
 	"mbk/internal/repo":                 3,
 	"mbk/stage":                         3,
