@@ -97,6 +97,7 @@ func outputOptions(s *options.Set, u *ui.UI) {
 	s.Bool(&u.Verbose, "verbose", "tell more on stderr").WithShort("v")
 	s.String(&u.LogFormat, "log-format", "",
 		"write what goes to stderr as `FORMAT`: text or json (default: as --progress)")
+	s.String(&u.LogFile, "log-file", "", "append messages, the log and the steps to `FILE`, too")
 }
 
 // progressOptions adds the options of commands that take long.

@@ -23,8 +23,15 @@ type Progress interface {
 	End()                 // the last step is over
 }
 
-// NewProgress returns the kind of progress that the user wants.
+// NewProgress returns the kind of progress that the user wants. Its steps are in the log file too.
 func (u *UI) NewProgress() Progress {
+	if u.log == nil {
+		return u.chosenProgress()
+	}
+	return &loggedProgress{Progress: u.chosenProgress(), log: u.log}
+}
+
+func (u *UI) chosenProgress() Progress {
 	kind := u.Progress
 	if kind == "auto" {
 		kind = "plain"
@@ -150,6 +157,9 @@ func (p *barProgress) End() {
 	p.finish()
 }
 
+// eventStep is the event of a step that begins.
+const eventStep = "step"
+
 // ProgressEvent is a line of --progress=json.
 type ProgressEvent struct {
 	Time  time.Time `json:"time"`
@@ -175,7 +185,7 @@ func (p *lineProgress) Step(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.name, p.last = name, time.Now()
-	p.write(ProgressEvent{Time: p.last.UTC(), Event: "step", Step: name})
+	p.write(ProgressEvent{Time: p.last.UTC(), Event: eventStep, Step: name})
 }
 
 func (p *lineProgress) At(done, total int64) { p.progress(done, total, "") }
@@ -198,7 +208,7 @@ func plainLine(w io.Writer) func(ProgressEvent) {
 	return func(e ProgressEvent) {
 		stamp := e.Time.Local().Format("15:04:05")
 		switch {
-		case e.Event == "step":
+		case e.Event == eventStep:
 			fmt.Fprintf(w, "mbk: %s %s\n", stamp, e.Step)
 		case e.Text != "":
 			fmt.Fprintf(w, "mbk: %s %s: %s\n", stamp, e.Step, e.Text)

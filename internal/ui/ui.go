@@ -32,7 +32,8 @@ type Settings struct {
 	JSON      bool   // the result as JSON
 	Quiet     bool   // no progress and no notes
 	Verbose   bool   // the log in detail
-	LogFormat string // of stderr: text, json, or "" to follow Progress
+	LogFormat string // of stderr and LogFile: text, json, or "" to follow Progress
+	LogFile   string // takes what goes to stderr and more, "": none
 	Progress  string // auto, bar, plain, json or none
 }
 
@@ -52,6 +53,7 @@ type UI struct {
 	alarming     bool
 	columns      int
 	jsonMessages bool
+	log          *logFile // nil: none
 }
 
 // New returns a UI. jsonMessages is the format of messages until Start.
@@ -103,6 +105,13 @@ type Message struct {
 // tell writes a message.
 func (u *UI) tell(kind, text string) {
 	text = printable.Text(strings.ReplaceAll(text, "\n", "; "))
+	u.toStderr(kind, text)
+	if u.log != nil {
+		u.log.message(kind, text)
+	}
+}
+
+func (u *UI) toStderr(kind, text string) {
 	switch {
 	case u.jsonMessages:
 		m := Message{Time: time.Now().UTC(), Event: kind, Text: text}
@@ -133,10 +142,13 @@ func priority(kind string) string {
 	return "<6>"
 }
 
-// Note prints a note, except with --quiet.
+// Note prints a note; with --quiet it is in the log file only.
 func (u *UI) Note(format string, args ...any) {
-	if !u.Quiet {
-		u.tell(messageNote, fmt.Sprintf(format, args...))
+	switch text := fmt.Sprintf(format, args...); {
+	case !u.Quiet:
+		u.tell(messageNote, text)
+	case u.log != nil:
+		u.log.message(messageNote, printable.Text(text))
 	}
 }
 
@@ -152,14 +164,24 @@ func (u *UI) Error(text string) { u.tell(messageError, text) }
 // Hint prints advice about the message before it.
 func (u *UI) Hint(text string) { u.tell(messageHint, text) }
 
-// Logger returns a logger that writes to stderr.
+// Logger returns a logger that writes to stderr, and to the log file.
 func (u *UI) Logger() *slog.Logger {
-	o := &slog.HandlerOptions{Level: slog.LevelWarn}
+	level := slog.LevelWarn
 	if u.Verbose {
-		o.Level = slog.LevelDebug
+		level = slog.LevelDebug
 	}
-	if !u.jsonMessages {
-		return slog.New(slog.NewTextHandler(u.stderr, o))
+	handler := newHandler(u.stderr, u.jsonMessages, level)
+	if u.log != nil {
+		handler = slog.NewMultiHandler(handler, u.log.logger.Handler())
+	}
+	return slog.New(handler)
+}
+
+// newHandler returns a handler for lines of the log.
+func newHandler(to io.Writer, inJSON bool, level slog.Level) slog.Handler {
+	o := &slog.HandlerOptions{Level: level}
+	if !inJSON {
+		return slog.NewTextHandler(to, o)
 	}
 	o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
 		switch {
@@ -171,5 +193,5 @@ func (u *UI) Logger() *slog.Logger {
 		}
 		return a
 	}
-	return slog.New(slog.NewJSONHandler(u.stderr, o)).With("event", messageLog).WithGroup("fields")
+	return slog.NewJSONHandler(to, o).WithAttrs([]slog.Attr{slog.String("event", messageLog)}).WithGroup("fields")
 }
