@@ -41,6 +41,7 @@ type follower struct {
 	mark     int64          // bytes of it before the transaction that is open
 	named    string         // the file of the server's log that raw names last
 	segment  repo.Segment
+	marked   time.Time // when it was noted last that the archive has all there is
 	since    time.Time // when its first transaction was received
 	before   binlog.Position
 	hash     *blake3.Hasher // of the transaction that is open
@@ -258,6 +259,12 @@ func (f *follower) event(ctx context.Context, e []byte) error {
 		return f.format(ctx, e)
 	case binlog.Type(e[4]) == binlog.TypeIncident:
 		return f.incident(ctx)
+	case binlog.Type(e[4]) == binlog.TypeHeartbeat:
+		if err := f.perhapsFlush(ctx); err != nil {
+			return err
+		}
+		f.perhapsMark(ctx)
+		return nil
 	case part == binlog.Outside:
 		return f.perhapsFlush(ctx)
 	case part == binlog.Opening:
@@ -444,6 +451,23 @@ func (f *follower) perhapsFlush(ctx context.Context) error {
 		return nil
 	}
 	return f.flush(ctx)
+}
+
+// markEvery is how often the archive of a server that writes nothing is marked.
+const markEvery = 5 * time.Minute
+
+// perhapsMark notes now and then that the archive has all that the server has, which has just said
+// that nothing follows. If that cannot be noted, an alert will say that the archive is behind.
+func (f *follower) perhapsMark(ctx context.Context) {
+	_, open := f.cutter.Begun()
+	if open || f.segment.Transactions > 0 || f.expected != nil || f.next != nil || time.Since(f.marked) < markEvery {
+		return
+	}
+	if err := f.archive.Mark(ctx); err != nil {
+		f.o.Logger.Warn(err.Error())
+		return
+	}
+	f.marked = time.Now()
 }
 
 // flush stores the transactions that were received whole as a segment.

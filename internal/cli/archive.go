@@ -220,6 +220,10 @@ func stateLines(s *repo.ArchiveState, now time.Time) []string {
 			fmt.Sprintf("last stored\t%s, %s ago", s.LastStored.UTC().Format(time.RFC3339),
 				ui.Span(now.Sub(s.LastStored).Round(time.Second))))
 	}
+	if s.Current.After(s.LastStored) {
+		lines = append(lines, fmt.Sprintf("complete\t%s, %s ago: the server had nothing more",
+			s.Current.UTC().Format(time.RFC3339), ui.Span(now.Sub(s.Current).Round(time.Second))))
+	}
 	lines = append(lines, fmt.Sprintf("segments\t%d, %s", s.Segments, ui.Size(s.Bytes)))
 	if s.Gap != "" {
 		lines = append(lines, "gap\t"+s.Gap)

@@ -1,11 +1,14 @@
 package cli_test
 
 import (
+	"encoding/json"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"mbk/internal/test/mariadbtest"
 	"mbk/internal/test/smtptest"
@@ -73,6 +76,50 @@ func TestArchiveSemiSyncAlone(t *testing.T) {
 		o := mbk(t, append([]string{"archive", "--repo", filepath.Join(t.TempDir(), "none"), "--semi-sync"}, more...)...)
 		if o.code != 2 || !strings.Contains(o.stderr, "--semi-sync") {
 			t.Errorf("%v: exit code %d, want 2: %s", more, o.code, o.stderr)
+		}
+	}
+}
+
+// The archive of a server that writes nothing says that it has all, and stores nothing for that.
+func TestArchiveOfAnIdleServer(t *testing.T) {
+	t.Parallel()
+	anyKind(t)
+	source, repository := mariadbtest.New(t, newest()), t.TempDir()
+	source.MustExec(t, "CREATE DATABASE d")
+	cmd := command(t, "archive", "--repo", repository, "--socket", source.Socket, "--user", "root", "--every", "1s",
+		"--quiet")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer endIfStuck(t, cmd.Process)()
+	type status struct {
+		Current    time.Time `json:"current"`
+		LastStored time.Time `json:"last_stored"`
+		Segments   int       `json:"segments"`
+	}
+	var s status
+	for end := time.Now().Add(time.Minute); s.Segments == 0 || !s.Current.After(s.LastStored); {
+		time.Sleep(300 * time.Millisecond)
+		if time.Now().After(end) {
+			t.Fatalf("the archive does not say that it has all: %+v", s)
+		}
+		if o := mbk(t, "archive", "--status", "--json", "--repo", repository); o.code == 0 {
+			if err := json.Unmarshal([]byte(o.stdout), &s); err != nil {
+				t.Fatal(err)
+			}
+			wantValid(t, "archive-archivestate", o.stdout)
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // 130
+	for text, args := range map[string][]string{
+		"the server had nothing more":              {"archive", "--status"},
+		"\nmbk_archive_current_timestamp_seconds{": {"metrics"},
+	} {
+		if o := must(t, append(args, "--repo", repository)...); !strings.Contains(o.stdout, text) {
+			t.Errorf("%v: %s", args, o.stdout)
 		}
 	}
 }

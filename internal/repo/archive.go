@@ -272,6 +272,9 @@ func (r *Repository) prunable(ctx context.Context, t *StoredTimeline, oldest tim
 	for _, s := range t.Segments[:n] {
 		names = append(names, segmentName(t.ID, s.Number))
 	}
+	if whole && t.Marked {
+		names = append(names, timelineFolder(t.ID)+currentBase)
+	}
 	if whole {
 		names = append(names, timelineFolder(t.ID)+timelineBase)
 	}

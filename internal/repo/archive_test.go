@@ -271,12 +271,13 @@ func TestPruneArchive(t *testing.T) {
 	if _, err := addSegment(t, a, 7); err != nil {
 		t.Fatal(err)
 	}
+	marked := a.Mark(t.Context())
 	err := a.Begin(t.Context(), Timeline{Tool: "mbk test", ServerID: 2, Reason: ReasonDiverged})
-	if err := errors.Join(err, a.Close()); err != nil {
+	if err := errors.Join(marked, err, a.Close()); err != nil {
 		t.Fatal(err)
 	}
 	removed, err := r.PruneArchive(t.Context(), time.Now().Add(time.Hour), false)
-	if err != nil || len(removed) != 3 || !strings.HasSuffix(removed[2], timelineBase) {
+	if err != nil || len(removed) != 4 || !strings.HasSuffix(removed[3], timelineBase) {
 		t.Errorf("removed %v, %v; want a whole timeline", removed, err)
 	}
 	if list, err := st.List(t.Context(), binlogPrefix); err != nil || len(list) != 1 {

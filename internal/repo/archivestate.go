@@ -14,11 +14,13 @@ type ArchiveState struct {
 	Position   string    `json:"position"`   // the GTIDs up to which all is archived
 	LastEvent  time.Time `json:"last_event"` // time of the last transaction, zero if there is none
 	LastStored time.Time `json:"last_stored"`
-	Running    bool      `json:"running"` // somebody archives now
-	Holder     string    `json:"holder"`  // who that is, as far as it is known
-	Timelines  int       `json:"timelines"`
-	Segments   int       `json:"segments"` // of all timelines
-	Bytes      int64     `json:"bytes"`    // of these, as they are stored
+	// Current is when it had all that the server had, or took something of it: zero if neither is known.
+	Current   time.Time `json:"current"`
+	Running   bool      `json:"running"` // somebody archives now
+	Holder    string    `json:"holder"`  // who that is, as far as it is known
+	Timelines int       `json:"timelines"`
+	Segments  int       `json:"segments"` // of all timelines
+	Bytes     int64     `json:"bytes"`    // of these, as they are stored
 	// Gap says what may be missing before the newest timeline; "" if nothing is, or if a backup was
 	// taken since: that needs nothing of what was before.
 	Gap string `json:"gap"`
@@ -52,6 +54,12 @@ func (r *Repository) ArchiveState(ctx context.Context) (*ArchiveState, error) {
 	s.Timeline, s.Began, s.Position = newest.ID, newest.Created, at.String()
 	if last != nil {
 		s.LastEvent, s.LastStored = last.Last, last.Written
+	}
+	if s.Current, err = r.marked(ctx, newest); err != nil {
+		return nil, err
+	}
+	if s.Current.Before(s.LastStored) {
+		s.Current = s.LastStored
 	}
 	ids, err := r.IDs(ctx)
 	if err != nil {

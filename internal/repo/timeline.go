@@ -126,6 +126,7 @@ func (t *Timeline) Validate() error {
 type StoredTimeline struct {
 	Timeline
 	Segments []StoredSegment // in their order; the first ones may have expired
+	Marked   bool            // there is an object that Archive.Mark has written
 	Bytes    int64           // of all segments
 	Err      error           // why the timeline cannot be read; nil if it can
 }
@@ -165,6 +166,7 @@ func (r *Repository) Timelines(ctx context.Context) ([]StoredTimeline, error) {
 			t.Segments = append(t.Segments, StoredSegment{Number: number, Bytes: o.Size})
 			t.Bytes += o.Size
 		}
+		t.Marked = t.Marked || base == currentBase
 	}
 	// Ids sort by time, but those of one second by the digits of the server's id.
 	for i := range all {

@@ -290,6 +290,8 @@ func (m *meter) archive(ctx context.Context, r *repo.Repository) error {
 	m.gauge("mbk_archive_running", "Whether the binary log is being archived now.", truth(a.Running))
 	m.gauge("mbk_archive_last_stored_timestamp_seconds",
 		"When the newest segment of the archive of binary logs was stored; 0 if there is none.", unix(a.LastStored))
+	m.gauge("mbk_archive_current_timestamp_seconds", "When the archive of binary logs had all that the server had, "+
+		"or stored something of it; 0 if it never did.", unix(a.Current))
 	m.gauge("mbk_archive_last_event_timestamp_seconds",
 		"Time of the newest transaction in the archive of binary logs; 0 if there is none.", unix(a.LastEvent))
 	m.gauge("mbk_archive_gap", "Whether something may be missing before the newest timeline of the archive and no "+
