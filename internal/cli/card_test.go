@@ -33,7 +33,7 @@ func TestCardBringsTheServerBack(t *testing.T) {
 		t.Errorf("mbk card prints\n%s\nthe repository has\n%s", got, stored)
 	}
 	if got := mails.Mails(); len(got) != 1 || !strings.Contains(got[0].Data, "mbk restore "+id+" --target ") ||
-		!strings.Contains(got[0].Data, "report.html") {
+		!strings.Contains(got[0].Data, "report.html") || !strings.Contains(got[0].Data, "multipart/alternative") {
 		t.Errorf("%d mails, or one without the card: %+v", len(got), got)
 	}
 	orders := func(want string) {

@@ -29,6 +29,16 @@ func pictureOf(ctx context.Context, r *repo.Repository, attempts []historyAttemp
 		}
 		h.Attempts = append(h.Attempts, one)
 	}
+	drills, err := r.Drills(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range drills {
+		v := &drills[i]
+		h.Drills = append(h.Drills, picture.Drill{Time: v.Time, OK: v.OK,
+			Recovery: time.Duration(v.Drill.RecoveryMS) * time.Millisecond,
+			Age:      time.Duration(v.Drill.Point.AgeMS) * time.Millisecond})
+	}
 	if err := addReach(ctx, r, h, u); err != nil {
 		return nil, err
 	}

@@ -66,7 +66,7 @@ func runNotifyTest(ctx context.Context, n *job.Notifications, repository string,
 		Started: now, Finished: &now, Hints: []string{}, Hooks: []repo.Hook{}, Copies: []repo.Copy{},
 	}
 	text := fmt.Sprintf("This is a test. After backups and verifications %s tells you here: %s.\n", tool(), n.When)
-	d := notifyTestDocument{OK: true, Notifications: n.Send(ctx, notice, text, nil, p.warnOf)}
+	d := notifyTestDocument{OK: true, Notifications: n.Send(ctx, notice, text, job.Pages{}, p.warnOf)}
 	for _, one := range d.Notifications {
 		d.OK = d.OK && one.Error == ""
 	}

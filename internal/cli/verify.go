@@ -164,7 +164,7 @@ func (v *verifyRun) notify(ctx context.Context, report *verify.Report, err error
 		return
 	}
 	notice, text := v.notice(ctx, report, err)
-	v.notifications.Send(within, notice, text, nil, p.warnOf)
+	v.notifications.Send(within, notice, text, job.Pages{}, p.warnOf)
 }
 
 // changed returns what tells whether the previous verification ended otherwise.

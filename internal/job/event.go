@@ -52,7 +52,7 @@ func (j *Job) Tell(ctx context.Context, e Event) {
 		return
 	}
 	finally(ctx, j, NoticeTime, func(ctx context.Context) (any, error) {
-		j.Notifications.Send(ctx, j.notice(), e.report(j), nil, j.warn)
+		j.Notifications.Send(ctx, j.notice(), e.report(j), Pages{}, j.warn)
 		return nil, nil
 	})
 }

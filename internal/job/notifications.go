@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -53,11 +54,11 @@ func (n *Notifications) Wanted(bad bool, changed func() bool) bool {
 }
 
 // Send sends a notification by every channel and returns the outcomes. It passes errors
-// to warn. The page is attached to mails; nil: there is none.
+// to warn. A mail shows what pages has of it.
 func (n *Notifications) Send(
-	ctx context.Context, notice Notice, text string, page []byte, warn func(error),
+	ctx context.Context, notice Notice, text string, pages Pages, warn func(error),
 ) []repo.Notification {
-	message := notify.Message{Subject: notice.Text, Text: text, Page: page}
+	message := notify.Message{Subject: notice.Text, Text: text, HTML: pages.Mail, Page: pages.Browser}
 	var sent []repo.Notification
 	note := func(channel, to string, err error) {
 		one := repo.Notification{Channel: channel, To: to, Time: time.Now().UTC()}
@@ -79,6 +80,12 @@ func (n *Notifications) Send(
 		note("webhook", n.Webhook.String(), n.Webhook.Post(ctx, message))
 	}
 	return sent
+}
+
+// Pages are a notification as HTML; nil: there is none.
+type Pages struct {
+	Mail    []byte // what mail programs show in place of the text
+	Browser []byte // attached to the mail
 }
 
 // Notice is the JSON document that webhooks and the programs of --hook-before and
@@ -179,25 +186,25 @@ func (j *Job) notify(ctx context.Context) error {
 		if j.whole != nil && j.Card != nil {
 			text += "\n\n" + j.Card(ctx, j.whole)
 		}
-		j.around.Notifications = j.Notifications.Send(ctx, j.notice(), text, j.page(a), j.warn)
+		j.around.Notifications = j.Notifications.Send(ctx, j.notice(), text, j.pages(a, text), j.warn)
 	}
 	return nil
 }
 
-// page draws the attempt for a browser, nil if that fails or nobody gets a mail.
-func (j *Job) page(a repo.Attempt) []byte {
+// pages draws the attempt, of which the report is text, if somebody gets a mail.
+func (j *Job) pages(a repo.Attempt, text string) (p Pages) {
 	if j.Notifications.Mail == nil {
-		return nil
+		return p
 	}
-	var b bytes.Buffer
 	r := picture.Report{
 		Repository: j.Repo, Attempt: a, Kept: a.Outcome == repo.OutcomeOK, Made: time.Now(), Tool: j.Tool,
 	}
-	if err := r.HTML(&b); err != nil {
+	var mail, browser bytes.Buffer
+	if err := errors.Join(r.Mail(&mail, text), r.HTML(&browser)); err != nil {
 		j.warn(fmt.Errorf("the mail has no page: %w", err))
-		return nil
+		return p
 	}
-	return b.Bytes()
+	return Pages{Mail: mail.Bytes(), Browser: browser.Bytes()}
 }
 
 // isBad reports whether an attempt, one of its hooks or one of its copies failed.

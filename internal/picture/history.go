@@ -15,6 +15,7 @@ import (
 type History struct {
 	Repository string
 	Attempts   []Attempt // oldest first
+	Drills     []Drill   // oldest first
 	Spans      []Span    // what the archive reaches, the oldest backup first
 	Gaps       []Gap
 	Archive    int64 // bytes of the archive of binary logs
@@ -30,6 +31,14 @@ type Attempt struct {
 	Verified *repo.Verification // as repo.Summary has it
 	Damaged  bool               // it is known not to be restorable
 	Pinned   bool
+}
+
+// Drill is what a restore drill has measured.
+type Drill struct {
+	Time     time.Time
+	OK       bool
+	Recovery time.Duration // until the server answered
+	Age      time.Duration // of the moment that it reached, when the drill began
 }
 
 // Span is a time to all of which a backup can be restored with the archive.
@@ -102,6 +111,7 @@ type historyView struct {
 	Badges     []badge
 	Tiles      []tile
 	Charts     []chart
+	Drills     []chart
 	Months     []month
 	Reach      *reach
 	Room       *room
@@ -128,6 +138,7 @@ func (v *historyView) fill() {
 	}
 	v.addTiles()
 	v.Charts = v.h.charts()
+	v.Drills = v.drills()
 	v.Months = v.h.months()
 	v.Reach = newReach(v.h)
 	v.Room = newRoom(v.h)

@@ -143,6 +143,10 @@ func sampleHistory(n int) *History {
 			}
 		}
 		h.Attempts = append(h.Attempts, a)
+		if i%7 == 3 {
+			h.Drills = append(h.Drills, Drill{Time: t.Add(3 * time.Hour), OK: i%28 != 10,
+				Recovery: time.Duration(600+i*3) * time.Second, Age: time.Duration(40+i%60) * time.Minute})
+		}
 	}
 	ago := func(part int) time.Time { return now().AddDate(0, 0, -n/part) }
 	h.Spans = []Span{{"one", ago(3), ago(6)}, {"two", ago(7), now().Add(-time.Minute)}}

@@ -24,11 +24,12 @@ type step struct {
 
 // lockedRow is what had to wait, and when, within the zoom.
 type lockedRow struct {
-	What string
-	From string // the stage
-	MS   number
-	Bar  bar
-	Y    int // in pixels
+	What   string
+	From   string // the stage
+	Waited int64  // milliseconds
+	MS     number
+	Bar    bar
+	Y      int // in pixels
 }
 
 // timeline is the course of an attempt to scale.
@@ -181,7 +182,8 @@ func newZoom(a *repo.Attempt, whole float64) *zoom {
 			b.Class = "wait"
 		}
 		z.Rows = append(z.Rows, lockedRow{
-			What: row.what, From: row.stage, MS: spanOf("", int64(ms)), Bar: b, Y: rowHeight * len(z.Rows),
+			What: row.what, From: row.stage, Waited: int64(ms), MS: spanOf("", int64(ms)), Bar: b,
+			Y: rowHeight * len(z.Rows),
 		})
 		texts = append(texts, b.Title)
 	}

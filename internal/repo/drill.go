@@ -73,20 +73,50 @@ func (d *Drill) public() *Drill {
 	return &p
 }
 
-// LastDrill returns the record of the newest drill that ended before a time, nil if there was
-// none. It reads the verifications at depth boot from the newest on.
-func (r *Repository) LastDrill(ctx context.Context, before time.Time) (*Verification, error) {
+// MaxDrills is how many records Drills looks at.
+const MaxDrills = 400
+
+// Drills returns the records of the newest drills, the oldest first. A record of a backup that
+// has expired is among them. It reads the newest MaxDrills verifications at depth boot.
+func (r *Repository) Drills(ctx context.Context) ([]Verification, error) {
+	boots, err := r.bootsBefore(ctx, time.Time{})
+	if err != nil {
+		return nil, err
+	}
+	all, err := r.readVerifications(ctx, boots[:min(len(boots), MaxDrills)])
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(v Verification) bool { return v.Drill == nil })
+	slices.SortFunc(all, func(a, b Verification) int { return a.Time.Compare(b.Time) })
+	return all, nil
+}
+
+// bootsBefore returns the names of the verifications at depth boot, the newest first, before a
+// time unless that is zero.
+func (r *Repository) bootsBefore(ctx context.Context, before time.Time) ([]verificationName, error) {
 	list, _, err := r.history(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var boots []verificationName
 	for _, o := range list {
-		if v, ok := parseVerification(o.Name); ok && v.depth == DepthBoot && v.time.Before(before) {
+		v, ok := parseVerification(o.Name)
+		if ok && v.depth == DepthBoot && (before.IsZero() || v.time.Before(before)) {
 			boots = append(boots, v)
 		}
 	}
 	slices.SortFunc(boots, func(a, b verificationName) int { return b.time.Compare(a.time) })
+	return boots, nil
+}
+
+// LastDrill returns the record of the newest drill that ended before a time, nil if there was
+// none. It reads the verifications at depth boot from the newest on.
+func (r *Repository) LastDrill(ctx context.Context, before time.Time) (*Verification, error) {
+	boots, err := r.bootsBefore(ctx, before)
+	if err != nil {
+		return nil, err
+	}
 	for _, name := range boots {
 		v, err := r.readVerification(ctx, name)
 		if err != nil {

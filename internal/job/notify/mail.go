@@ -52,6 +52,7 @@ type Message struct {
 	Subject string
 	Text    string
 	JSON    []byte // attached to a mail, and the body of a POST
+	HTML    []byte // of a mail, in place of the text; nil: none
 	Page    []byte // a page for a browser, attached to a mail as report.html; nil: none
 }
 
@@ -196,6 +197,9 @@ func (m *Mail) compose(to string, msg Message) (*mail.Msg, error) {
 	// No automatic replies, please.
 	one.SetGenHeader("Auto-Submitted", "auto-generated")
 	one.SetBodyString(mail.TypeTextPlain, msg.Text)
+	if len(msg.HTML) > 0 { // mail programs show this rather than the text, which comes first
+		one.AddAlternativeString(mail.TypeTextHTML, string(msg.HTML))
+	}
 	if len(msg.JSON) > 0 {
 		one.AttachReadSeeker("mbk.json", bytes.NewReader(msg.JSON), mail.WithFileContentType("application/json"))
 	}

@@ -369,3 +369,52 @@ func TestWebhookAddress(t *testing.T) {
 		t.Errorf("Validate = %v, String = %q", err, w.String())
 	}
 }
+
+// A mail with a page has the text first, for those who read that, and the page after it.
+func TestMailWithAPage(t *testing.T) {
+	srv := smtptest.Start(t, smtptest.Options{})
+	m := &Mail{Server: srv.Addr, To: []string{"dba@example.com"}}
+	if err := m.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	message := Message{Subject: "s", Text: "the text", HTML: []byte("<p>the ü page</p>"), JSON: []byte("{}")}
+	if err := m.Send(t.Context(), message); err != nil {
+		t.Fatal(err)
+	}
+	msg, err := netmail.ReadMessage(strings.NewReader(srv.Mails()[0].Data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	var walk func(kind string, body io.Reader)
+	walk = func(kind string, body io.Reader) {
+		kind, params, err := mime.ParseMediaType(kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got = append(got, kind); params["boundary"] == "" {
+			b, err := io.ReadAll(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, strings.TrimSpace(string(b)))
+			return
+		}
+		for parts := multipart.NewReader(body, params["boundary"]); ; {
+			part, err := parts.NextPart()
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			walk(part.Header.Get("Content-Type"), part)
+		}
+	}
+	walk(msg.Header.Get("Content-Type"), msg.Body)
+	want := []string{"multipart/mixed", "multipart/alternative", "text/plain", "the text", "text/html",
+		"<p>the ü page</p>", "application/json", "e30="}
+	if !slices.Equal(got, want) {
+		t.Errorf("the mail has %q, want %q", got, want)
+	}
+}
