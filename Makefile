@@ -1,6 +1,6 @@
 # Targets for developers and for CI. "make" lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz soak demo bench deb rpm release check clean server
+.PHONY: help build test race lint fuzz soak demo bench picture deb rpm release check clean server
 
 VERSION ?= $(shell packaging/version)
 PROGRAM ?= mbk
@@ -53,6 +53,9 @@ bench: build ## mbk and mariadb-backup in turn, into docs/benchmarks.md; BENCH="
 	  echo "==> Installing $$p from the package manager"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$p >/dev/null; }; done
 	go run ./internal/test/bench -mbk "$(CURDIR)/mbk" -docs docs $(BENCH)
+
+picture: ## docs/quickstart.svg, from a newcomer's first hour on a fresh Debian in a namespace
+	MBK_PICTURE="$(CURDIR)/docs/quickstart.svg" MBK_TEST_VERSIONS=10.11 go test -count=1 -run '^TestNewcomer$$/bookworm' ./internal/cli
 
 server: # a MariaDB from the package manager, if there is none
 	@command -v mariadbd >/dev/null || test -x /usr/sbin/mariadbd || { \

@@ -73,8 +73,8 @@ func lint(t *testing.T, deb string) {
 	}
 }
 
-// testFirstHour installs the package beside Debian's server. Root and the server's
-// user then use it in turn, with what it is configured for.
+// testFirstHour installs the package beside Debian's server. Root types what README.md says, and
+// root and the server's user then use it in turn, with what it is configured for.
 func testFirstHour(t *testing.T, deb string) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to install a package")
@@ -82,13 +82,18 @@ func testFirstHour(t *testing.T, deb string) {
 	oneAtATime(t)
 	installDebian(t)
 	shared := t.TempDir()
-	cmd := exec.Command("testdata/package/install", deb, shared)
+	commands := newcomer(t)
+	put(t, shared, "testdata/machine/typed")
+	write(t, shared, "commands", strings.Join(commands, "\n")+"\n")
+	write(t, shared, "shop.sql", ordersSQL)
+	cmd := exec.Command("testdata/machine/install", deb, shared)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Setsid: true}
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 77 || errors.Is(err, fs.ErrPermission) {
 		t.Skipf("this machine has no namespaces: %v\n%s", err, out)
 	}
+	wantTyped(t, filepath.Join(shared, "typed-here"), commands)
 	var want []string
 	for _, order := range [][]string{{"root", "mysql"}, {"mysql", "root", "mysql"}} {
 		want = append(want, "installed: mysql:mysql 700")

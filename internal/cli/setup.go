@@ -134,7 +134,7 @@ func (o *setupOptions) check() error {
 	if _, err := time.Parse("15:04", o.at); err != nil {
 		return usagef("%s is a time of day such as 02:30, not %q", hint.Option("at"), o.at)
 	}
-	for _, path := range []*string{&o.optionFile, &o.newIdentity} {
+	for _, path := range []*string{&o.optionFile, &o.newIdentity, &o.s3.CredentialsFile} {
 		if *path == "" {
 			continue
 		}
@@ -199,6 +199,10 @@ func (q *questions) where(o *setupOptions) (err error) {
 	err = q.text("1. Where do the backups go: a folder, s3://BUCKET/PREFIX or sftp://USER@HOST/PATH?", &o.path)
 	if err == nil && strings.HasPrefix(o.path, "s3://") && !o.set.IsSet("s3-endpoint") {
 		err = q.text("   URL of the object store (nothing: AWS)?", &o.s3.Endpoint)
+	}
+	if err == nil && strings.HasPrefix(o.path, "s3://") && !o.set.IsSet("s3-credentials-file") {
+		err = q.text("   File with its credentials, which the server's user can read (nothing: as AWS's programs find them)?",
+			&o.s3.CredentialsFile)
 	}
 	return err
 }

@@ -29,10 +29,13 @@ var wayToServer = map[string]bool{"host": true, "port": true, "protocol": true}
 // settings are the lines for the option file.
 func (s *setup) settings(isNew bool) []string {
 	lines := []string{setupBegins, "[mbk]", "repo = " + s.repository}
-	endpoint := "s3-endpoint"
-	if s.o.s3.Endpoint != "" && !s.o.set.IsSet(endpoint) && strings.HasPrefix(s.repository, "s3://") {
-		lines = append(lines, endpoint+" = "+s.o.s3.Endpoint)
+	for name, answer := range map[string]string{"s3-endpoint": s.o.s3.Endpoint,
+		"s3-credentials-file": s.o.s3.CredentialsFile} {
+		if answer != "" && !s.o.set.IsSet(name) && strings.HasPrefix(s.repository, "s3://") {
+			lines = append(lines, name+" = "+answer)
+		}
 	}
+	slices.Sort(lines[3:])
 	for _, o := range s.o.set.Options() {
 		switch o.Category {
 		case categoryS3, categorySFTP, categoryNotification:
@@ -160,7 +163,7 @@ func (s *setup) schedule() {
 		s.add(setupStep{name: "every night", byHand: true, what: append([]string{missing + "; as /etc/cron.d/mbk:"},
 			s.crontab()...)})
 		return
-	case strings.HasPrefix(s.repository, "s3://") && !s.o.set.IsSet("s3-credentials-file"):
+	case strings.HasPrefix(s.repository, "s3://") && s.o.s3.CredentialsFile == "":
 		s.add(setupStep{name: "credentials", byHand: true, what: []string{
 			"the units do not have the environment of this shell: put credentials that the server's user can read into " +
 				"a file, and name it in " + s.o.optionFile + " with s3-credentials-file"}})
@@ -229,9 +232,20 @@ func (s *setup) dropIns(units []string) map[string]string {
 		if files[path] == "" {
 			files[path] = "[Service]\n"
 		}
+		if s.inHome() { // of which the units see nothing
+			files[path] += "ProtectHome=tmpfs\nBindPaths=" + s.repository + "\n"
+			continue
+		}
 		files[path] += "ReadWritePaths=" + s.repository + "\n"
 	}
 	return files
+}
+
+// inHome reports whether the repository is below a folder that ProtectHome hides.
+func (s *setup) inHome() bool {
+	return slices.ContainsFunc([]string{"/home/", "/root/", "/run/user/"}, func(above string) bool {
+		return strings.HasPrefix(s.repository, above)
+	})
 }
 
 // crontab are the lines for machines without systemd.

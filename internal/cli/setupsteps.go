@@ -10,9 +10,14 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"mbk/backup/preflight"
 	"mbk/internal/cli/options"
@@ -60,6 +65,11 @@ func newSetup(ctx context.Context, o *setupOptions, server *stage.Server, u *ui.
 	}
 	if s.owner, err = fsuser.OwnerOf(facts.Datadir); err != nil {
 		return nil, err
+	}
+	if o.archive {
+		if _, err := server.LogSource(ctx); err != nil {
+			return nil, hint.Wrap(err, "or leave out "+hint.Option("archive"))
+		}
 	}
 	if s.repository, err = o.repository.fullPath(); err != nil {
 		return nil, err
@@ -198,6 +208,10 @@ func (s *setup) folder() {
 				return "", nil
 			case err == nil && !info.IsDir():
 				err = &configError{fmt.Errorf("%s is no folder", s.repository)}
+			case err == nil && !s.mayWrite(s.repository):
+				err = hint.Wrap(&configError{fmt.Errorf("%s is there, and %s, as whom the backups of the night run, "+
+					"may not write to it", s.repository, owner)},
+					hint.Text("run: chown -R "+owner+" "+s.repository), "or name another folder with "+hint.Option("repo"))
 			}
 			return s.repository + " is there already", err
 		},
@@ -216,6 +230,13 @@ func (s *setup) give(path string) error {
 		return nil
 	}
 	return os.Lchown(path, s.owner.UID, s.owner.GID)
+}
+
+// mayWrite reports whether the server's user may list a folder and write to it.
+func (s *setup) mayWrite(path string) bool {
+	return s.owner.Do(func() error {
+		return unix.Faccessat(unix.AT_FDCWD, path, unix.R_OK|unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	}) == nil
 }
 
 // account makes the account and the file of its password.
@@ -298,10 +319,10 @@ func (s *setup) init() {
 	})
 }
 
-// check lets mbk check look for what would fail.
+// check lets mbk check look for what would fail at night.
 func (s *setup) check() {
 	s.add(setupStep{name: "check", what: []string{"mbk check"}, do: func(ctx context.Context) error {
-		_, err := s.mbk(ctx, s.configured("check", "--repo", s.repository)...)
+		_, err := s.asUnit(ctx, s.configured("check", "--repo", s.repository)...)
 		return err
 	}})
 }
@@ -317,7 +338,7 @@ func (s *setup) firstBackup() {
 			return "backup " + s.newest + " is there already", nil
 		},
 		do: func(ctx context.Context) error {
-			_, err := s.mbk(ctx, s.configured("backup", "--repo", s.repository)...)
+			_, err := s.asUnit(ctx, s.configured("backup", "--repo", s.repository)...)
 			return err
 		},
 	})
@@ -375,6 +396,34 @@ func (s *setup) reading(args ...string) []string {
 
 // mbk runs a command of mbk as a person would, and returns what it prints.
 func (s *setup) mbk(ctx context.Context, args ...string) (string, error) {
+	return s.runAs(ctx, nil, args)
+}
+
+// asUnit runs a command of mbk as the units do: as the server's user, with its groups and
+// without root's home. So a file that only root can read shows now, and not at night.
+func (s *setup) asUnit(ctx context.Context, args ...string) (string, error) {
+	as := s.owner.RunAs()
+	if as.Credential == nil {
+		return s.mbk(ctx, args...)
+	}
+	if account, err := user.LookupId(strconv.Itoa(s.owner.UID)); err == nil {
+		ids, _ := account.GroupIds() // without them fewer files can be read
+		for _, id := range ids {
+			if n, err := strconv.ParseUint(id, 10, 32); err == nil {
+				as.Credential.Groups = append(as.Credential.Groups, uint32(n))
+			}
+		}
+	}
+	out, err := s.runAs(ctx, as, args)
+	if errors.Is(err, fs.ErrPermission) {
+		err = hint.Wrap(err, "install mbk where "+hint.Text(preflight.OwnerName(s.owner))+
+			" can run it, such as /usr/local/bin")
+	}
+	return out, err
+}
+
+// runAs runs a command of mbk; as is nil for the user who runs this one.
+func (s *setup) runAs(ctx context.Context, as *syscall.SysProcAttr, args []string) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", err
@@ -383,9 +432,18 @@ func (s *setup) mbk(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, self, append(args, "--log-format=json")...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.Stdout, cmd.Stderr = &out, &messages
-	s.ui.Note("mbk %s", strings.Join(args, " "))
+	if cmd.SysProcAttr = as; as != nil {
+		cmd.Dir = "/"
+		cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
+			return strings.HasPrefix(v, "HOME=") || strings.HasPrefix(v, "XDG_")
+		})
+	}
+	s.ui.Note("mbk %s", shown(args))
 	if err = cmd.Run(); err == nil {
 		return out.String(), nil
+	}
+	if cmd.ProcessState == nil {
+		return "", fmt.Errorf("run %s: %w", self, err)
 	}
 	failed := &childError{command: args[0], code: cmd.ProcessState.ExitCode()}
 	for line := range strings.Lines(messages.String()) {
@@ -401,6 +459,17 @@ func (s *setup) mbk(ctx context.Context, args ...string) (string, error) {
 		}
 	}
 	return "", hint.Wrap(failed, failed.hints...)
+}
+
+// shown is a call for a message. A post-quantum recipient has 1959 characters.
+func shown(args []string) string {
+	args = slices.Clone(args)
+	for i, a := range args {
+		if strings.HasPrefix(a, "age1") && len(a) > 70 {
+			args[i] = a[:16] + "..."
+		}
+	}
+	return strings.Join(args, " ")
 }
 
 // childError is a command of mbk that failed.

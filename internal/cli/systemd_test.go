@@ -2,12 +2,9 @@ package cli_test
 
 import (
 	"encoding/json"
-	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -24,13 +21,7 @@ func TestUnitsUnderSystemd(t *testing.T) {
 	oneAtATime(t)
 	installDebian(t)
 	shared := t.TempDir()
-	cmd := exec.Command("testdata/systemd/boot", built(t), "../../packaging", shared)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Setsid: true}
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() == 77 || errors.Is(err, syscall.EPERM) {
-		t.Skipf("this machine does not let systemd have namespaces: %v\n%s", err, out)
-	}
+	bootMachine(t, "/", shared, "night", "testdata/machine/units", built(t), "../../packaging")
 	facts := shares(t, shared, "facts")
 	want := []string{
 		"timers: 2",
@@ -60,7 +51,7 @@ func TestUnitsUnderSystemd(t *testing.T) {
 		t.Errorf("the list is %s, %v; want a backup that was proven by a drill", text, err)
 	}
 	if t.Failed() {
-		t.Logf("boot: %v\n%s\noutput:\n%s\njournal:\n%s", err, out, shares(t, shared, "output"), shares(t, shared, "journal"))
+		t.Logf("journal:\n%s", shares(t, shared, "journal"))
 	}
 }
 

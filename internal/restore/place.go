@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mbk/internal/hint"
 	"mbk/internal/sys/fsuser"
 )
 
@@ -120,7 +121,12 @@ func (p placement) exchange() error {
 // swap lets two files or folders change places.
 func swap(one, other string) error {
 	if err := unix.Renameat2(unix.AT_FDCWD, one, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE); err != nil {
-		return fmt.Errorf("exchange %s and %s: %w", one, other, err)
+		err = fmt.Errorf("exchange %s and %s: %w", one, other, err)
+		if errors.Is(err, unix.EXDEV) { // an overlay without redirect_dir, as of a container's image
+			err = hint.Wrap(err, "this file system cannot rename folders of its lower layer: restore into a new folder, "+
+				"or onto a mounted volume")
+		}
+		return err
 	}
 	return nil
 }

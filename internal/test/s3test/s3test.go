@@ -90,6 +90,9 @@ func Run(ctx context.Context, dir string) (s *Server, err error) {
 // Endpoint is the URL of the server.
 func (s *Server) Endpoint() string { return "http://" + s.Addr }
 
+// Program is the path of the server's program.
+func (s *Server) Program() string { return s.program }
+
 // Link returns a bucket whose objects are the files of a folder. It may be called
 // concurrently.
 func (s *Server) Link(folder string) (bucket string, err error) {
