@@ -62,6 +62,23 @@ func TestRepo(t *testing.T) {
 	printsLines(t, must(t, "repo", "--repo", full).stdout, "kind folder, format 2",
 		"backups 2 full, 3 incremental, 9.8 KiB",
 		"pinned 1 backup", "locked by nobody", "Object Lock no")
+	if o := mbk(t, "repo", "--repo", "db1:/backup"); o.code != 2 || strings.Contains(o.stderr, "mkdir") ||
+		!strings.Contains(o.stderr, "sftp://db1/backup") {
+		t.Errorf("repo of scp's form exits with %d: %s", o.code, o.stderr)
+	}
+	both := document[struct {
+		shown
+		Others []struct {
+			Error string
+			Full  int `json:"full_backups"`
+		}
+	}](t, "repo", "--repo", plain, "--repo", full)
+	if both.ID != again.ID || len(both.Others) != 1 || both.Others[0].Full != 2 || both.Others[0].Error != "" {
+		t.Errorf("repo of two repositories prints %+v", both)
+	}
+	if o := mbk(t, "repo", "--repo", t.TempDir(), "--repo", plain); o.code != 2 || !strings.Contains(o.stdout, again.ID) {
+		t.Errorf("repo of one that is none, and another, exits with %d: %s%s", o.code, o.stdout, o.stderr)
+	}
 	if o := mbk(t, "repo", "--repo", t.TempDir()); o.code != 2 || !strings.Contains(o.stderr, "not an mbk repository") {
 		t.Errorf("repo of an empty folder exits with %d: %s", o.code, o.stderr)
 	}

@@ -270,6 +270,10 @@ func (o repository) store(ctx context.Context) (store.Store, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		steps := []hint.Text{
 			hint.Text("check that its disk is mounted; if the repository is new, make the folder: mkdir -m 700 -p " + o.path)}
+		if host, path, ok := strings.Cut(o.path, ":"); ok && options.IsName(host) { // as scp and rsync have it
+			steps = []hint.Text{hint.Textf("for a folder on an SSH server write sftp://%s/%s, for a bucket s3://BUCKET/PREFIX",
+				host, strings.TrimPrefix(path, "/"))}
+		}
 		if options.IsName(o.path) {
 			steps = append(steps, hint.Text("if that is a name: no option file has a group [mbk repo="+o.path+"]"))
 		}
