@@ -1,6 +1,6 @@
 # Targets for developers and for CI. "make" lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz soak demo bench picture deb rpm release check clean server
+.PHONY: help build test race lint fuzz soak demo bench picture deb rpm release image check clean server
 
 VERSION ?= $(shell packaging/version)
 PROGRAM ?= mbk
@@ -10,6 +10,8 @@ SOAK_ONLY ?=
 SOAK_SEED ?=
 FUZZTIME ?= 20s
 BENCH ?= -size 256MiB -rounds 3
+SERVER ?= docker.io/library/mariadb:11.8
+ENGINE ?= $(or $(shell command -v podman),docker)
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -70,6 +72,10 @@ rpm: ## a package for Red Hat and its kin, in dist/
 
 release: ## static tarballs, .deb, .rpm and SHA256SUMS for amd64 and arm64, in dist/
 	packaging/release tar deb rpm
+
+image: build ## a container image, mbk:11.8, on one of the server; SERVER=docker.io/library/mariadb:10.11 for another series
+	rm -rf dist/image && mkdir -p dist/image && cp packaging/container/* $(PROGRAM) dist/image/
+	$(ENGINE) build --file dist/image/Containerfile --build-arg BASE=$(SERVER) --tag mbk:$(lastword $(subst :, ,$(SERVER))) dist/image
 
 check: lint race ## what a change must pass
 

@@ -25,6 +25,10 @@ var (
 	// authentication method that this program does not speak.
 	ErrDenied = fault.New(fault.Config, "access denied")
 
+	// ErrNoUser is returned by Connect when Config.User is empty and the operating
+	// system has no name for the user who runs this program, as in a container.
+	ErrNoUser = fault.New(fault.Config, "it is not known which account to log in with")
+
 	// ErrTLS is returned by Connect when the connection cannot be protected as
 	// Config.TLS demands: the server has no certificate or a wrong one, or a file
 	// of ours cannot be used.

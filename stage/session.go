@@ -60,6 +60,10 @@ func open(ctx context.Context, cfg Config, limit time.Duration, again bool) (*se
 
 // dial makes one connection and initializes it.
 func dial(ctx context.Context, cfg Config) (*link, error) {
+	if cfg.user() == "" {
+		return nil, hint.Wrap(fmt.Errorf("%w: user %d, who runs mbk, has no name on this system", ErrNoUser, os.Geteuid()),
+			"name the account with "+hint.Option("user"))
+	}
 	l := &link{}
 	driverConfig, err := cfg.driver(l)
 	if err != nil {

@@ -44,12 +44,15 @@ func (r *Report) checkLinks(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	advice := hint.Text("repair the table, or move it into the data directory, before you take a backup")
+	advice := []hint.Text{
+		"repair the table, or move it into the data directory, before you take a backup",
+		"if mbk is in another container than the server, mount the folder of the table at the same path there",
+	}
 	if r.Layout.Selection != nil && !r.Layout.Pathless() {
-		advice = ExternalFilteredHint
+		advice = []hint.Text{ExternalFilteredHint}
 	}
 	for _, s := range problems {
-		r.Add(CheckTables, GradeError, s.text, advice)
+		r.Add(CheckTables, GradeError, s.text, advice...)
 	}
 	return nil
 }

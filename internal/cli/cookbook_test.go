@@ -96,6 +96,13 @@ func TestCookbook(t *testing.T) {
 					t.Errorf("printed:\n%s", printed)
 				}
 			}},
+		{"Many servers", func() { k.cook(t, "mkdir -p /backup/db2; mbk init --repo /backup/db2", false) },
+			func(t *testing.T, printed string) {
+				if !strings.Contains(printed, "green  shop\n") || !strings.Contains(printed, "red    mail\n") ||
+					!strings.Contains(printed, "-full") {
+					t.Errorf("printed:\n%s", printed)
+				}
+			}},
 		{"Restore drill", order, func(t *testing.T, printed string) {
 			if !regexp.MustCompile(fmt.Sprintf(`\| +%d \| +%d \|`, orders-1, orders-1)).MatchString(printed) {
 				t.Errorf("not %d orders in\n%s", orders-1, printed)
@@ -169,7 +176,8 @@ func TestCookbook(t *testing.T) {
 			return // the next one may build on it
 		}
 	}
-	if n, have := strings.Count(string(text), "\n## "), 14+5; n != have { // TestCookbookOfMoments has five
+	// TestCookbookOfMoments has five, and TestContainers one.
+	if n, have := strings.Count(string(text), "\n## "), 15+5+1; n != have {
 		t.Errorf("the cookbook has %d recipes, the tests %d", n, have)
 	}
 }

@@ -164,8 +164,12 @@ func (t *target) inspectExisting(o Options) ([]Objection, error) {
 	}
 	var objections []Objection
 	if pid, running := runningServer(t.path); running {
+		who := fmt.Sprintf("pid %d", pid)
+		if pid <= 0 {
+			who = "whose process cannot be seen from here: it is in another container or on another machine"
+		}
 		objections = append(objections, Objection{
-			Problem: fmt.Sprintf("target %s is the data directory of a running server, pid %d", t.path, pid),
+			Problem: fmt.Sprintf("target %s is the data directory of a running server, %s", t.path, who),
 			Hint:    "restore into another directory, or stop that server and move its data directory away",
 		})
 	}
