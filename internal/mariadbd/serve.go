@@ -182,15 +182,19 @@ func (s *Server) Known() []string { return slices.Sorted(maps.Keys(s.log.met)) }
 func (s *Server) Failed(reason error) *RunError { return s.instance.failed(s.log, reason) }
 
 // socketPath makes a private folder for the server's socket: the path of a socket
-// may have 107 bytes only.
+// may have 107 bytes only. Containers may have no /tmp that can be written to.
 func (i Instance) socketPath() (path string, remove func() error, err error) {
 	if path = filepath.Join(i.Temp, "socket"); len(path) <= 100 {
 		return path, func() error { return nil }, nil
 	}
 	user := i.Owner
-	dir, err := fsuser.Value(user, func() (string, error) { return os.MkdirTemp("/tmp", "mbk-") })
-	if err != nil {
-		return "", nil, fmt.Errorf("make a folder for a socket: %w", err)
+	var failed error
+	for _, parent := range []string{"/tmp", "/var/tmp"} {
+		dir, err := fsuser.Value(user, func() (string, error) { return os.MkdirTemp(parent, "mbk-") })
+		if err == nil {
+			return filepath.Join(dir, "s"), func() error { return user.Do(func() error { return os.RemoveAll(dir) }) }, nil
+		}
+		failed = errors.Join(failed, err)
 	}
-	return filepath.Join(dir, "s"), func() error { return user.Do(func() error { return os.RemoveAll(dir) }) }, nil
+	return "", nil, fmt.Errorf("make a folder for a socket: %w", failed)
 }
