@@ -13,7 +13,6 @@ import (
 	"strings"
 	"testing"
 
-	compose "github.com/compose-spec/compose-go/v2/schema"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
 )
@@ -77,6 +76,10 @@ func manifestError(path, text string) error {
 		return err
 	}
 	kinds, err := kubernetesSchema("")
+	if err != nil {
+		return err
+	}
+	compose, err := jsonschema.NewCompiler().Compile("testdata/compose/compose-spec.json")
 	if err != nil {
 		return err
 	}
