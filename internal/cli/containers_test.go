@@ -38,7 +38,7 @@ func TestContainers(t *testing.T) {
 		"healthcheck -> 0",
 		"see -> 0",
 		"says: CapEff:\t0000000000000000",
-		"processes: cat paste sh sort",
+		"says: no server among the processes",
 		"archive --status -> 0",
 		"says: running   by archive pid 1 ",
 		"drill -> 0",
