@@ -30,6 +30,7 @@ const (
 // option but --repo. What it restores belongs to the user mysql, and the server
 // starts on it with Debian's own configuration.
 func TestDebianStockServer(t *testing.T) {
+	onlyIn(t, "the user mysql has neither the credentials nor the identity of the tests", inFolder)
 	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to install and start Debian's server")

@@ -432,7 +432,7 @@ func TestBackupHostCompromised(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-running.done
-	if o := backup().wait(t, time.Minute); o.code != 0 {
+	if o := backup().wait(t, 3*time.Minute); o.code != 0 { // a lease must count as dead first
 		t.Fatalf("the next backup exits %d: %s", o.code, o.stderr)
 	}
 	if found := identitiesIn(t, held...); len(found) > 0 {

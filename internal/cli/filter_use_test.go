@@ -89,7 +89,10 @@ func TestFilterMistakes(t *testing.T) {
 		t.Errorf("%d backups, want %d", len(after.Backups), len(before.Backups))
 	}
 	wantAttempts(t, repository, id)
-	testTypedCommands(t, repository, source.Socket, id)
+	t.Run("typed", func(t *testing.T) {
+		onlyIn(t, "its lock and its history are looked for in a folder", inFolder, inEncrypted)
+		testTypedCommands(t, repository, source.Socket, id)
+	})
 	if _, err := os.Lstat(target); err == nil {
 		t.Errorf("%s was made", target)
 	}

@@ -61,6 +61,7 @@ func freezable(t *testing.T) (repository string, freeze, thaw func()) {
 // used to be unlimited by default, frees the server; if mbk itself is frozen, too, the
 // server does that.
 func TestFrozenRepository(t *testing.T) {
+	onlyIn(t, "it is the file system under a folder that stands still", inFolder, inEncrypted)
 	t.Parallel()
 	srv := newBusyServer(t, mariadbtest.Versions()[0])
 	// More than fits into memory on the way to the repository.

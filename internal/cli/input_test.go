@@ -25,6 +25,7 @@ func backupArgs(srv *mariadbtest.Server, repository string, more ...string) []st
 
 // Calls that cannot be carried out as they are. None may change anything.
 func TestRefusedCalls(t *testing.T) {
+	onlyIn(t, "its repositories are folders in which something is wrong", inFolder)
 	t.Parallel()
 	versions := mariadbtest.Versions()
 	srv := mariadbtest.New(t, versions[0], "--skip-ssl")

@@ -47,6 +47,20 @@ func churn(statements ...string) func(context.Context, *mariadbtest.Server) erro
 	}
 }
 
+// stageBegun waits until a backup has asked for its first stage, or ctx ends. The checkpoint is
+// read soon after.
+func stageBegun(ctx context.Context, source *mariadbtest.Server) error {
+	const asked = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'COM_BACKUP'"
+	for ctx.Err() == nil {
+		n, err := source.Value(context.WithoutCancel(ctx), asked)
+		if err != nil || n != "0" {
+			return err
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return nil
+}
+
 // all does several things at once.
 func all(works ...func(context.Context, *mariadbtest.Server) error) func(context.Context, *mariadbtest.Server) error {
 	return func(ctx context.Context, source *mariadbtest.Server) error {
@@ -112,7 +126,7 @@ type importing struct {
 }
 
 // imported backs a table up that is imported meanwhile. On a busy machine the import may
-// end before the backup has read its checkpoint; then there is nothing to notice.
+// miss the time after the checkpoint; then there is nothing to notice.
 func imported(t *testing.T, version string, how importing) string {
 	t.Helper()
 	for range 3 {
@@ -154,8 +168,11 @@ func importedOnce(t *testing.T, version string, how importing) (text string, not
 		source.MustExec(t, "SET GLOBAL innodb_log_checkpoint_now=ON")
 	}
 	during := func(ctx context.Context, source *mariadbtest.Server) error {
+		if err := stageBegun(ctx, source); err != nil {
+			return err
+		}
 		ctx = context.WithoutCancel(ctx)
-		time.Sleep(400 * time.Millisecond)
+		time.Sleep(250 * time.Millisecond)
 		if how.made {
 			if err := source.Exec(ctx, "CREATE TABLE d.t LIKE d.other"); err != nil {
 				return err
