@@ -172,7 +172,7 @@ func importedOnce(t *testing.T, version string, how importing) (text string, not
 			return err
 		}
 		ctx = context.WithoutCancel(ctx)
-		time.Sleep(250 * time.Millisecond)
+		time.Sleep(700 * time.Millisecond) // of two seconds that the copying takes
 		if how.made {
 			if err := source.Exec(ctx, "CREATE TABLE d.t LIKE d.other"); err != nil {
 				return err
@@ -190,7 +190,7 @@ func importedOnce(t *testing.T, version string, how importing) (text string, not
 			"INSERT INTO d.t SELECT 1000000 + id, n, s FROM d.big LIMIT 2000", "UPDATE d.t SET n = n + 1 WHERE id % 3 = 0")
 	}
 	repository := t.TempDir()
-	p := profile{args: args, during: during, backup: []string{"--rate-limit", "20MB"}}
+	p := profile{args: args, during: during, backup: []string{"--rate-limit", "5MB"}}
 	b := taking(t, source, repository, p)
 	restored := caughtUp(t, source, repository, b, p)
 	wantSame(t, source, restored)
