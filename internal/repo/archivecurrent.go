@@ -29,7 +29,7 @@ func (a *Archive) Mark(ctx context.Context) error {
 	if a.timeline == nil {
 		return nil
 	}
-	b, err := seal(current{FormatVersion, a.timeline.ID, time.Now().UTC().Truncate(time.Second)})
+	b, err := seal(current{FormatVersion, a.timeline.ID, time.Now().UTC().Truncate(time.Millisecond)})
 	if err != nil {
 		return err
 	}
