@@ -155,7 +155,7 @@ func wantTyped(t *testing.T, shared string, commands []string) {
 		} else {
 			first = regexp.QuoteMeta(first)
 		}
-		if !regexp.MustCompile(`(?m)(^|\r)`+first+`\b`).MatchString(screen) && !strings.HasPrefix(line, "1 backup") {
+		if !regexp.MustCompile(`(?m)(^|\r)`+first+`(\s|$)`).MatchString(screen) && !strings.HasPrefix(line, "1 backup") {
 			t.Errorf("README.md shows %q, and the screen no %q:\n%s", line, first, screen)
 		}
 	}
