@@ -49,6 +49,7 @@ func check(t *testing.T, srv *mariadbtest.Server, repository string, more ...str
 
 // What could be in the way of a backup, one after the other.
 func TestCheckOfSurroundings(t *testing.T) {
+	onlyIn(t, "most of it is about a folder and its file system", inFolder)
 	t.Parallel()
 	srv := newBusyServer(t, mariadbtest.Versions()[0])
 	repository := t.TempDir()

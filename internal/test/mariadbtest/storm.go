@@ -40,7 +40,8 @@ func Storm(ctx context.Context, s *Server, o StormOptions) (*Load, error) {
 	if err != nil {
 		return nil, fmt.Errorf("storm: %w", err)
 	}
-	if err := s.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+quote(stormDB)); err != nil {
+	if err := s.Exec(ctx, "INSTALL PLUGIN IF NOT EXISTS archive SONAME 'ha_archive'",
+		"CREATE DATABASE IF NOT EXISTS "+quote(stormDB)); err != nil {
 		return nil, fmt.Errorf("storm: %w", err)
 	}
 	l, halted, running := newLoad(ctx, s, "storm")
