@@ -12,40 +12,55 @@ import (
 	"mbk/internal/input/bytesize"
 )
 
-// Reserve is how much of a file system a backup leaves free: a share of its size, or a
-// number of bytes. The zero value is none.
+// Reserve is how much of a file system a backup leaves free: a share of its size, which may have
+// a limit, or a number of bytes. The zero value is none.
 type Reserve struct {
 	percent float64
+	limit   int64 // of the share in bytes, 0 for none
 	bytes   int64
 	text    string // as it was given
 }
 
-// ParseReserve reads "10%" or a number of bytes such as "20GB".
+// ParseReserve reads "10%", "10%,100GB" (a share, but no more than that) or a number of bytes such
+// as "20GB".
 func ParseReserve(text string) (Reserve, error) {
-	share, isShare := strings.CutSuffix(strings.TrimSpace(text), "%")
-	if isShare {
-		n, err := strconv.ParseFloat(strings.TrimSpace(share), 64)
-		if err != nil || !(n >= 0 && n < 100) {
-			return Reserve{}, fmt.Errorf("%q is not a share from 0%% to 99%%", text)
-		}
-		return Reserve{percent: n, text: text}, nil
+	share, limit, limited := strings.Cut(text, ",")
+	share, isShare := strings.CutSuffix(strings.TrimSpace(share), "%")
+	if !isShare {
+		n, err := parseReserved(text)
+		return Reserve{bytes: n, text: text}, err
 	}
-	n, err := bytesize.Parse(text)
-	if errors.Is(err, bytesize.ErrUnit) {
-		return Reserve{}, err
+	n, err := strconv.ParseFloat(strings.TrimSpace(share), 64)
+	if err != nil || !(n >= 0 && n < 100) {
+		return Reserve{}, fmt.Errorf("%q is not a share from 0%% to 99%%", text)
 	}
-	if err != nil {
-		return Reserve{}, fmt.Errorf("%q is neither a share such as 10%% nor a size such as 20GB", text)
+	r := Reserve{percent: n, text: text}
+	if limited {
+		r.limit, err = parseReserved(limit)
+		r.text = strings.TrimSpace(share) + "%, at most " + strings.TrimSpace(limit)
 	}
-	return Reserve{bytes: n, text: text}, nil
+	return r, err
+}
+
+// parseReserved reads a number of bytes.
+func parseReserved(text string) (int64, error) {
+	n, err := bytesize.Parse(strings.TrimSpace(text))
+	if err != nil && !errors.Is(err, bytesize.ErrUnit) {
+		err = fmt.Errorf("%q is neither a share such as 10%% nor a size such as 20GB", text)
+	}
+	return n, err
 }
 
 // Of returns the reserve in bytes for a file system of that size.
 func (r Reserve) Of(total int64) int64 {
-	return r.bytes + int64(r.percent/100*float64(total))
+	share := int64(r.percent / 100 * float64(total))
+	if r.limit > 0 {
+		share = min(share, r.limit)
+	}
+	return share + r.bytes
 }
 
-// String is the text that was parsed.
+// String says what is left free.
 func (r Reserve) String() string { return r.text }
 
 // SpaceError is returned by a backup that would have left less free than

@@ -43,6 +43,9 @@ func (r *Report) checkRepository(ctx context.Context, o Options) error {
 	if repository.New() {
 		text = repository.String() + " is empty and becomes a new repository"
 	}
+	if disk.Same(repository.Dir(), r.Layout.Dir) {
+		text += "; it is on the file system of the data directory, and may be lost with it: keep copies elsewhere (mbk copy)"
+	}
 	r.Add("repository", GradeOK, text)
 	return r.checkExposed(ctx, repository)
 }

@@ -70,7 +70,8 @@ func TestCheckOfSurroundings(t *testing.T) {
 		wants(t, c, "clock", "ok", "this machine's")
 		wants(t, c, "busy", "ok", "nothing is in the way")
 		wants(t, c, "spool", "ok", " free in ")
-		wants(t, c, "space", "ok", "to be kept free (10%)")
+		wants(t, c, "repository", "ok", repository, "; it is on the file system of the data directory")
+		wants(t, c, "space", "ok", "to be kept free (10%, at most 100GB)")
 	})
 	t.Run("no folder for the repository", func(t *testing.T) {
 		missing := filepath.Join(t.TempDir(), "missing")

@@ -86,6 +86,7 @@ const (
 	categoryS3           = "S3 repositories"
 	categorySFTP         = "SFTP repositories"
 	categoryConnection   = "Connection (as in MariaDB's own programs)"
+	categoryFiles        = "Option files (as in MariaDB's own programs)"
 )
 
 // outputOptions adds the options of commands that print a result.
@@ -109,7 +110,7 @@ func progressOptions(s *options.Set, u *ui.UI) {
 
 // fileOptions adds the options that choose option files, for commands that need no
 // server.
-func fileOptions(s *options.Set) { s.In(categoryConnection).Files() }
+func fileOptions(s *options.Set) { s.In(categoryFiles).Files() }
 
 // maxThreads limits --threads, because each thread has buffers.
 const maxThreads = 1024

@@ -29,9 +29,9 @@ type connection struct {
 }
 
 func (o *connection) bind(s *options.Set, p *program) {
+	fileOptions(s)
 	s = s.In(categoryConnection).Shared()
 	o.set, o.program = s, p
-	s.Files()
 	s.String(&o.socket, "socket", "", "connect through the Unix socket `FILE`").WithShort("S")
 	s.String(&o.host, "host", "", "connect to `NAME` over TCP")
 	s.Int(&o.port, "port", 0, "TCP port `N`").WithShort("P")

@@ -39,8 +39,8 @@ func (o *load) bind(s *options.Set) {
 type minFree string
 
 func (o *minFree) bind(s *options.Set) {
-	s.String((*string)(o), "min-free", "10%",
-		"leave `SIZE` free in the repository: a share such as 10%, or bytes such as 20GB")
+	s.String((*string)(o), "min-free", "10%,100GB",
+		"leave `SIZE` free in the repository: a share such as 10%, with a limit such as 10%,100GB, or bytes")
 }
 
 // apply sets the option of a backup.

@@ -44,7 +44,7 @@ seconds. An id of a backup may be shortened as long as it is unambiguous;
 is the newest one.
 .SH COMMANDS
 `)
-	shared := []string{categoryConnection, categoryOutput}
+	shared := []string{categoryConnection, categoryFiles, categoryOutput}
 	for _, c := range commands {
 		b.WriteString(manSection(c, shared))
 	}

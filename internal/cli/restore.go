@@ -149,8 +149,12 @@ func (o *restoreOptions) moment() (*moment.Moment, error) { return parseUntil(o.
 // restore returns the options of the restore.
 func (o *restoreOptions) restore(ctx context.Context, u *ui.UI) (r restore.Options, err error) {
 	if o.target == "" {
-		return r, usagef("mbk restore needs %s FOLDER, the data directory to make, or %s with tables to restore",
-			hint.Option("target"), hint.Option("into-server"))
+		also := hint.Text("")
+		if o.repository.path == "" && o.from == "" {
+			also = ", and " + hint.Option("repo")
+		}
+		return r, usagef("mbk restore needs %s FOLDER, the data directory to make, or %s with tables to restore%s",
+			hint.Option("target"), hint.Option("into-server"), also)
 	}
 	if r.Preparation, err = preparation(o.server, o.id, o.threads); err != nil {
 		return r, err

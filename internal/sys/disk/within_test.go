@@ -32,3 +32,15 @@ func TestWithin(t *testing.T) {
 		}
 	}
 }
+
+func TestSame(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{{dir, other, true}, {dir, "/proc", false}, {dir, dir + "/missing", false}, {"", dir, false}} {
+		if got := Same(c.a, c.b); got != c.want {
+			t.Errorf("Same(%q, %q) = %v", c.a, c.b, got)
+		}
+	}
+}

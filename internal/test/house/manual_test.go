@@ -46,7 +46,7 @@ func section(t *testing.T, text, title string) string {
 // pageOf is the page on which a flag stands.
 func pageOf(f cli.Flag) string {
 	switch {
-	case strings.HasPrefix(f.Category, "Connection"):
+	case strings.HasPrefix(f.Category, "Connection"), strings.HasPrefix(f.Category, "Option files"):
 		return pageConnection
 	case f.Category == "Output":
 		return pageOutput
