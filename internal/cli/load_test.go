@@ -158,6 +158,7 @@ func TestDryRunWithObjections(t *testing.T) {
 
 // Somebody else fills the repository's disk while a backup runs.
 func TestMinFreeDuringABackup(t *testing.T) {
+	onlyIn(t, "an object store does not say what is free", inFolder, inEncrypted, inSFTP, inSFTPEncrypted)
 	t.Parallel()
 	srv := newBusyServer(t, mariadbtest.Versions()[0])
 	disk := mount(t, "80m")

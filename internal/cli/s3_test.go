@@ -15,6 +15,7 @@ import (
 
 // A repository in a bucket is used as one in a folder is.
 func TestObjectStore(t *testing.T) {
+	onlyIn(t, "it has a store of its own", inFolder)
 	t.Parallel()
 	store := s3test.New(t)
 	repository := "s3://" + s3test.Bucket + "/db1"
@@ -81,6 +82,7 @@ func objects(t *testing.T, s *s3test.Server, prefix string) (names []string) {
 // With Object Lock nobody can remove a backup before its time, and a chain lives as long as
 // its newest member.
 func TestObjectLock(t *testing.T) {
+	onlyIn(t, "it has a store of its own", inFolder)
 	t.Parallel()
 	store := s3test.New(t)
 	store.Locking(t, "locked")

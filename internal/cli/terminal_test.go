@@ -89,6 +89,7 @@ func (term terminal) want(pattern string) (screen string) {
 
 // What only the program as it is built can show.
 func TestBuiltProgram(t *testing.T) {
+	onlyIn(t, "the program that is built knows nothing of the kinds of the tests", inFolder)
 	t.Parallel()
 	program, srv := built(t), newBusyServer(t, oldest())
 	t.Run("second signal", func(t *testing.T) { testSecondSignal(t, program, srv) })

@@ -45,5 +45,5 @@ func TestVerifySeveral(t *testing.T) {
 	mbk(t, append(all, "--all", newIncr)...).wantRefusal(t, 2, "lists the options", "takes either an id or --all, but")
 	empty := t.TempDir()
 	must(t, "init", "--repo", empty)
-	mbk(t, "verify", "--all", "--repo", empty).wantRefusal(t, 2, "first backup", "no backup in "+empty)
+	mbk(t, "verify", "--all", "--repo", empty).wantRefusal(t, 2, "first backup", "no backup in ")
 }
