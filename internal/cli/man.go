@@ -67,7 +67,7 @@ is the newest one.
 // manSection describes one command. Shared options have a section of their own.
 func manSection(c *command, shared []string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, ".SS %s\n.B %s\n.PP\n%s.\n", roffWord("mbk "+c.name), roff(c.usage), roff(sentence(c.summary)))
+	fmt.Fprintf(&b, ".SS %s\n.B %s\n.PP\n%s\n", roffWord("mbk "+c.name), roff(c.usage), roff(sentence(c.summary)))
 	if c.examples != "" {
 		fmt.Fprintf(&b, ".PP\n.nf\n.RS\n%s\n.RE\n.fi\n", roff(c.examples))
 	}
@@ -95,7 +95,7 @@ func manSection(c *command, shared []string) string {
 func manOptions(all []*options.Option) string {
 	var b strings.Builder
 	for _, o := range all {
-		fmt.Fprintf(&b, ".TP\n.B %s\n%s.\n", roff(strings.TrimSpace(optionName(o))), roff(sentence(optionText(o))))
+		fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", roff(strings.TrimSpace(optionName(o))), roff(sentence(optionText(o))))
 	}
 	return b.String()
 }
@@ -129,7 +129,7 @@ or
 The command line wins over the environment, the environment over option files.
 .SH FILES
 .TP
-.IR /etc/my.cnf ", " /etc/mysql/my.cnf ", " ~/.my.cnf
+.IR /etc/my.cnf ", " /etc/mysql/my.cnf ", " /etc/mbk/mbk.cnf ", " ~/.my.cnf
 Option files, read as by MariaDB's own programs. Connection options are taken from the groups
 .BR [client] ,
 .B [client-server]
@@ -147,10 +147,13 @@ shows what is set where.
 .BR mariadb-binlog (1)
 `
 
-// sentence returns a text with its first letter in upper case.
+// sentence returns a text with its first letter in upper case and an end.
 func sentence(text string) string {
-	if text == "" || strings.ToUpper(text[:1]) == text[:1] {
+	if text == "" {
 		return text
+	}
+	if !strings.HasSuffix(text, "?") {
+		text += "."
 	}
 	return strings.ToUpper(text[:1]) + text[1:]
 }
