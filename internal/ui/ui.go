@@ -171,6 +171,9 @@ func (u *UI) Logger() *slog.Logger {
 		level = slog.LevelDebug
 	}
 	handler := newHandler(u.stderr, u.jsonMessages, level)
+	if !u.jsonMessages {
+		handler = &messages{Handler: handler, ui: u}
+	}
 	if u.log != nil {
 		handler = slog.NewMultiHandler(handler, u.log.logger.Handler())
 	}
