@@ -44,6 +44,7 @@ type completed struct {
 
 func (o completed) isFile() bool   { return o.value == "FILE" }
 func (o completed) isFolder() bool { return o.value == "FOLDER" || o.value == "REPO" }
+func (o completed) isTable() bool  { return o.value == "DB.NAME" }
 
 // completions returns the options of a command, and those for help.
 func completions(c *command) []completed {
@@ -86,17 +87,19 @@ func alternatives(value string) []string {
 	return slices.DeleteFunc(strings.Split(value, "|"), func(w string) bool { return strings.ToLower(w) != w })
 }
 
-// argumentWords returns the possible arguments of a command: words, and ids of backups.
-func argumentWords(c *command, all []*command) (words []string, ids bool) {
+// argumentWords returns the possible arguments of a command: words, and what "mbk complete" knows.
+func argumentWords(c *command, all []*command) (words []string, ask string) {
 	switch first, _, _ := strings.Cut(c.arguments, " "); {
-	case first == "ID|latest", first == "[ID|latest]":
-		return []string{"latest"}, true
+	case first == "ID", first == "ID|latest", first == "[ID|latest]":
+		return []string{"latest"}, "ids"
+	case first == "TABLE...":
+		return nil, "tables"
 	case first == "[COMMAND]":
-		return commandNames(all), false
+		return commandNames(all), ""
 	case strings.Contains(first, "|"):
-		return alternatives(first), false
+		return alternatives(first), ""
 	}
-	return nil, false
+	return nil, ""
 }
 
 func commandNames(commands []*command) []string {
@@ -113,7 +116,7 @@ func bashCompletion(commands []*command) string {
 	b.WriteString(`# Completion of mbk for bash, made by "mbk completion bash".
 _mbk() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]}
-    local kind="" words="" options="" arguments="" repo="" i
+    local kind="" words="" options="" arguments="" ask="" repo="" i
     # bash takes --name=value for three words.
     [[ $cur == = ]] && cur=""
     [[ $prev == = ]] && prev=${COMP_WORDS[COMP_CWORD-2]}
@@ -123,14 +126,11 @@ _mbk() {
     fi
     case $command in
 `)
-	fmt.Fprintf(&b, "    \"\") arguments=%q ;;\n", strings.Join(commandNames(commands), " "))
+	fmt.Fprintf(&b, "    \"\"|help) arguments=%q ;;\n", strings.Join(commandNames(commands), " "))
 	for _, command := range commands {
-		words, ids := argumentWords(command, commands)
-		if ids {
-			words = append(words, "ID")
-		}
-		fmt.Fprintf(&b, "    %s)\n        arguments=%q\n        options=%q\n        case $prev in\n",
-			command.name, strings.Join(words, " "), allNames(command))
+		words, ask := argumentWords(command, commands)
+		fmt.Fprintf(&b, "    %s)\n        arguments=%q ask=%q\n        options=%q\n        case $prev in\n",
+			command.name, strings.Join(words, " "), ask, allNames(command))
 		for _, o := range completions(command) {
 			if o.value == "" {
 				continue
@@ -143,6 +143,8 @@ _mbk() {
 				what = `kind="file"`
 			case o.isFolder():
 				what = "kind=folder"
+			case o.isTable():
+				what = `kind="" arguments="" ask=tables`
 			}
 			fmt.Fprintf(&b, "        %s) %s ;;\n", strings.Join(o.names, "|"), what)
 		}
@@ -160,13 +162,13 @@ _mbk() {
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
         return
     fi
-    if [[ $arguments == *ID ]]; then
+    if [[ $ask ]]; then
         for ((i = 2; i < COMP_CWORD; i++)); do
             [[ ${COMP_WORDS[i]} == --repo || ${COMP_WORDS[i]} == -r ]] || continue
             repo=${COMP_WORDS[i+1]}
             [[ $repo == = ]] && repo=${COMP_WORDS[i+2]}
         done
-        arguments="latest $(mbk list ${repo:+"--repo=${repo/#\~/$HOME}"} 2>/dev/null | sed -n '2,$s/ .*//p')"
+        arguments+=" $(mbk complete $ask ${repo:+"--repo=${repo/#\~/$HOME}"} 2>/dev/null)"
     fi
     mapfile -t COMPREPLY < <(compgen -W "$arguments" -- "$cur")
 }
@@ -189,12 +191,14 @@ func zshCompletion(commands []*command) string {
 	var b strings.Builder
 	b.WriteString(`#compdef mbk
 # Completion of mbk for zsh, made by "mbk completion zsh".
-_mbk_ids() {
-  local -a ids
+_mbk_ask() {
+  local -a words
   local repo=${opt_args[--repo]:-${opt_args[-r]}}
-  ids=(latest ${(f)"$(mbk list ${repo:+--repo=${(Q)~repo}} 2>/dev/null | sed -n '2,$s/ .*//p')"})
-  compadd -a ids
+  words=(${(f)"$(mbk complete $1 ${repo:+--repo=${(Q)~repo}} 2>/dev/null)"})
+  compadd -a words
 }
+_mbk_ids() { compadd latest; _mbk_ask ids }
+_mbk_tables() { _mbk_ask tables }
 _mbk() {
   local curcontext=$curcontext state line
   typeset -A opt_args
@@ -210,6 +214,10 @@ _mbk() {
     return
   fi
   local command=$words[2]
+  if [[ $command == help ]]; then
+    _describe command commands
+    return
+  fi
   shift words
   (( CURRENT-- ))
   case $command in
@@ -220,9 +228,11 @@ _mbk() {
 			b.WriteString("      " + zshOption(o) + " \\\n")
 		}
 		what := ""
-		switch words, ids := argumentWords(command, commands); {
-		case ids:
+		switch words, ask := argumentWords(command, commands); {
+		case ask == "ids":
 			what = "'1:backup:_mbk_ids' "
+		case ask == "tables":
+			what = "'*:table:_mbk_tables' "
 		case words != nil:
 			what = "'1:argument:(" + strings.Join(words, " ") + ")' "
 		}
@@ -253,6 +263,8 @@ func zshOption(o completed) string {
 			action += "_files"
 		case o.isFolder():
 			action += "_files -/"
+		case o.isTable():
+			action += "_mbk_tables"
 		default:
 			action += " " // any value
 		}
@@ -280,25 +292,27 @@ func fishCompletion(commands []*command) string {
 	}
 	var b strings.Builder
 	b.WriteString(`# Completion of mbk for fish, made by "mbk completion fish".
-function __mbk_ids
+function __mbk_ask
     set -l words (commandline -opc)
     set -l repo
     for i in (seq (count $words))
         string match -qr -- '^(--repo|-r)$' $words[$i]; and set repo --repo=$words[(math $i + 1)]
         string match -q -- '--repo=*' $words[$i]; and set repo $words[$i]
     end
-    echo latest
-    mbk list $repo 2>/dev/null | sed -n '2,$s/ .*//p'
+    mbk complete $argv[1] $repo 2>/dev/null
 end
 complete -c mbk -f
 `)
+	fmt.Fprintf(&b, "complete -c mbk -n '__fish_seen_subcommand_from help' -a %s\n",
+		quoted(strings.Join(commandNames(commands), " ")))
 	for _, command := range commands {
 		fmt.Fprintf(&b, "complete -c mbk -n __fish_use_subcommand -a %s -d %s\n", command.name, quoted(command.summary))
 		condition := quoted("__fish_seen_subcommand_from " + command.name)
-		switch words, ids := argumentWords(command, commands); {
-		case ids:
-			fmt.Fprintf(&b, "complete -c mbk -n %s -a '(__mbk_ids)'\n", condition)
-		case words != nil:
+		words, ask := argumentWords(command, commands)
+		if ask != "" {
+			fmt.Fprintf(&b, "complete -c mbk -n %s -a '(__mbk_ask %s)'\n", condition, ask)
+		}
+		if words != nil {
 			fmt.Fprintf(&b, "complete -c mbk -n %s -a %s\n", condition, quoted(strings.Join(words, " ")))
 		}
 		for _, o := range completions(command) {
@@ -317,6 +331,8 @@ complete -c mbk -f
 				b.WriteString(" -r -F")
 			case o.isFolder():
 				b.WriteString(" -x -a '(__fish_complete_directories)'")
+			case o.isTable():
+				b.WriteString(" -x -a '(__mbk_ask tables)'")
 			case o.value != "":
 				b.WriteString(" -x")
 			}

@@ -36,7 +36,7 @@ func TestCompletion(t *testing.T) {
 		t.Fatal(err)
 	}
 	folder = filepath.Dir(folder)
-	path := installed(t)
+	path, repository := installed(t), newChains(t)
 	shells := map[string]string{ // what completes the words that follow
 		"bash": `mbk_words=("$@"); COMP_WORDS=("${mbk_words[@]}"); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _mbk; printf '%s\n' "${COMPREPLY[@]}"`,
 		"fish": `complete -C (string join ' ' -- $argv[1..-2] (string escape -n -- $argv[-1])) | string split -f1 \t; true`,
@@ -73,6 +73,9 @@ func TestCompletion(t *testing.T) {
 				{[]string{"show", "lat"}, []string{"latest"}},
 				{[]string{"backup", "--repo", folder + "/b"}, []string{folder + "/below"}},
 				{[]string{"man", ""}, []string{""}}, // hidden
+				{[]string{"help", "ver"}, []string{"verify"}},
+				{[]string{"show", "--repo", repository, ""}, []string{oldFull, oldIncr, oldIncr2, newFull, newIncr, "latest"}},
+				{[]string{"remove", "--repo", repository, "20261108"}, []string{newFull}},
 			} {
 				got := offers(c.typed...)
 				for i := range got {

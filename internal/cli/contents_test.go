@@ -36,6 +36,9 @@ func TestFindAndDiff(t *testing.T) {
 		"FLUSH TABLES shop.full, shop.emptied FOR EXPORT", "UNLOCK TABLES")
 	second := document[taken](t, backupArgs(srv, repository, "--incremental", "--exclude-table", "shop.private")...).ID
 
+	// The shell offers the tables of the newest.
+	printsLines(t, must(t, "complete", "tables", "--repo", repository).stdout, "shop.same", "shop.came")
+
 	d := document[inside.Difference](t, "diff", first, second, "--repo", repository)
 	var got []string
 	for _, c := range d.Tables {

@@ -104,7 +104,7 @@ func newProgram(env Env) *program {
 		unpinCommand(p), removeCommand(p), consolidateCommand(p), copyCommand(p), sendCommand(p), receiveCommand(p),
 		archiveCommand(p), eventsCommand(p), pointsCommand(p), cardCommand(p), recipientsCommand(p), metricsCommand(p),
 		notifyTestCommand(p), configCommand(p),
-		completionCommand(p), manCommand(p),
+		completionCommand(p), completeCommand(p), manCommand(p),
 	}
 	return p
 }
