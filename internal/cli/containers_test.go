@@ -15,6 +15,7 @@ import (
 // The image and the services of packaging/container do what they are for, in containers:
 // the server in one, mbk in others, which share volumes and see no process of each other.
 func TestContainers(t *testing.T) {
+	mariadbtest.Rare(t)
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, for namespaces")
 	}

@@ -241,8 +241,9 @@ func TestLastingFaults(t *testing.T) {
 	server := s3test.New(t)
 	proxy := s3test.NewProxy(t, server)
 	s := openAt(t, server, proxy.Endpoint, "lasting", func(_ *Options, l *limits) {
-		l.answer, l.complete, l.stall = 300*time.Millisecond, 300*time.Millisecond, 300*time.Millisecond
-		l.patience = 500 * time.Millisecond
+		// A store that is only slow must answer within them: else uploads begin of which nobody knows.
+		l.answer, l.complete, l.stall = time.Second, time.Second, time.Second
+		l.patience = 1500 * time.Millisecond
 	})
 	large := content(2*MinPartSize + 1)
 	for _, f := range []s3test.Fault{s3test.SlowDown, s3test.Forbidden, s3test.CutRequest, s3test.Hang} {
