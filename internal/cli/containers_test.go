@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"mbk/internal/test/mariadbtest"
 )
 
 // The image and the services of packaging/container do what they are for, in containers:
