@@ -26,11 +26,11 @@ type Flag struct {
 	Category string   // the heading in the help, "" for the command's own flags
 }
 
-// Flags lists the flags of all commands, in the order of the help.
+// Flags lists the flags of all commands that the help shows, in the order of the help.
 func Flags() []Flag {
 	var all []Flag
 	p := newProgram(Env{Getenv: func(string) string { return "" }})
-	for _, c := range p.commands {
+	for _, c := range visible(p.commands) {
 		for _, o := range c.options.Options() {
 			all = append(all, Flag{Command: c.name, Names: o.Dashed(), Category: o.Category})
 		}
