@@ -108,8 +108,7 @@ func progressOptions(s *options.Set, u *ui.UI) {
 		"show progress on stderr as `KIND`: auto, bar, plain, json or none")
 }
 
-// fileOptions adds the options that choose option files, for commands that need no
-// server.
+// fileOptions adds the options that choose option files.
 func fileOptions(s *options.Set) { s.In(categoryFiles).Files() }
 
 // maxThreads limits --threads, because each thread has buffers.

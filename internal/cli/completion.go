@@ -90,7 +90,9 @@ func alternatives(value string) []string {
 // argumentWords returns the possible arguments of a command: words, and what "mbk complete" knows.
 func argumentWords(c *command, all []*command) (words []string, ask string) {
 	switch first, _, _ := strings.Cut(c.arguments, " "); {
-	case first == "ID", first == "ID|latest", first == "[ID|latest]":
+	case first == "ID":
+		return nil, "ids"
+	case first == "ID|latest", first == "[ID|latest]":
 		return []string{"latest"}, "ids"
 	case first == "TABLE...":
 		return nil, "tables"
@@ -197,8 +199,6 @@ _mbk_ask() {
   words=(${(f)"$(mbk complete $1 ${repo:+--repo=${(Q)~repo}} 2>/dev/null)"})
   compadd -a words
 }
-_mbk_ids() { compadd latest; _mbk_ask ids }
-_mbk_tables() { _mbk_ask tables }
 _mbk() {
   local curcontext=$curcontext state line
   typeset -A opt_args
@@ -229,10 +229,12 @@ _mbk() {
 		}
 		what := ""
 		switch words, ask := argumentWords(command, commands); {
+		case ask == "ids" && words != nil:
+			what = "'1:backup:{compadd latest; _mbk_ask ids}' "
 		case ask == "ids":
-			what = "'1:backup:_mbk_ids' "
+			what = "'1:backup:{_mbk_ask ids}' "
 		case ask == "tables":
-			what = "'*:table:_mbk_tables' "
+			what = "'*:table:{_mbk_ask tables}' "
 		case words != nil:
 			what = "'1:argument:(" + strings.Join(words, " ") + ")' "
 		}
@@ -264,7 +266,7 @@ func zshOption(o completed) string {
 		case o.isFolder():
 			action += "_files -/"
 		case o.isTable():
-			action += "_mbk_tables"
+			action += "{_mbk_ask tables}"
 		default:
 			action += " " // any value
 		}

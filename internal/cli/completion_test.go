@@ -76,6 +76,7 @@ func TestCompletion(t *testing.T) {
 				{[]string{"help", "ver"}, []string{"verify"}},
 				{[]string{"show", "--repo", repository, ""}, []string{oldFull, oldIncr, oldIncr2, newFull, newIncr, "latest"}},
 				{[]string{"remove", "--repo", repository, "20261108"}, []string{newFull}},
+				{[]string{"remove", "--repo", repository, "lat"}, []string{""}}, // it wants the id
 			} {
 				got := offers(c.typed...)
 				for i := range got {
