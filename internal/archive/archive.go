@@ -35,7 +35,8 @@ type Options struct {
 	// SemiSync makes it a semi-sync replica: what a session of the server waits for is stored at once, and
 	// acknowledged when that is done. It does not go with Once.
 	SemiSync bool
-	// Gap is told of each gap, once and when it is found, in a goroutine that Run waits for; nil: nobody.
+	// Gap is told of each gap, once and when it is found, with the context of Run and in a goroutine that
+	// Run waits for; nil: nobody.
 	Gap func(ctx context.Context, timeline string, err *GapError)
 
 	Tool   string // "mbk 0.1.0"

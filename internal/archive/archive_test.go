@@ -63,11 +63,37 @@ func (x *fixture) run(ctx context.Context, t *testing.T, o archive.Options) (*ar
 // once archives what there is, and fails the test unless the error is the one that is wanted.
 func (x *fixture) once(t *testing.T, gap bool) *archive.Result {
 	t.Helper()
-	r, err := x.run(t.Context(), t, archive.Options{Once: true, Size: 20_000})
+	told := make(chan error, 10)
+	r, err := x.run(t.Context(), t, archive.Options{Once: true, Size: 20_000,
+		Gap: func(ctx context.Context, _ string, err *archive.GapError) { told <- alarmed(ctx, err) }})
 	if _, isGap := errors.AsType[*archive.GapError](err); isGap != gap || err != nil && !isGap {
 		t.Fatalf("archive: %v, want a gap: %v", err, gap)
 	}
+	wantTold(t, told, gap)
 	return r
+}
+
+// alarmed tells of a gap for as long as a mail may take, unless the context ends.
+func alarmed(ctx context.Context, err *archive.GapError) error {
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("%w: the alarm has no time: %w", err, context.Cause(ctx))
+	case <-time.After(300 * time.Millisecond):
+		return nil
+	}
+}
+
+// wantTold wants one alarm if there was a gap, and that it could end.
+func wantTold(t *testing.T, told chan error, gap bool) {
+	t.Helper()
+	if n := len(told); n > 1 || (n == 1) != gap {
+		t.Fatalf("%d alarms, gap: %v", n, gap)
+	}
+	if gap {
+		if err := <-told; err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // archived returns the GTIDs of the newest timeline, in their order, and checks its chain.

@@ -21,7 +21,8 @@ type follower struct {
 	o       Options
 	archive *repo.Archive
 	result  *Result
-	alarms  sync.WaitGroup // about gaps
+	alarm   func(t *repo.Timeline) // tells of a gap before a timeline
+	alarms  sync.WaitGroup         // that are being told
 
 	next     *repo.Timeline  // that is to begin when the server sends its log; nil: the newest goes on
 	position binlog.Position // of what was received whole
@@ -70,7 +71,7 @@ func newFollower(ctx context.Context, o Options) (_ *follower, err error) {
 	if err != nil {
 		return nil, err
 	}
-	f := newFollowerOf(o)
+	f := newFollowerOf(ctx, o)
 	f.result.Warnings = append(f.result.Warnings, source.Gaps...)
 	for _, text := range source.Gaps {
 		o.Logger.Warn("not all changes can be archived: " + text)
@@ -84,10 +85,17 @@ func newFollower(ctx context.Context, o Options) (_ *follower, err error) {
 	return f, nil
 }
 
-// newFollowerOf returns a follower that knows nothing of the archive and its source yet.
-func newFollowerOf(o Options) *follower {
-	return &follower{o: o, raw: buffer.New("", inMemory), hash: newTransactionHash(),
+// newFollowerOf returns a follower that knows nothing of the archive and its source yet. ctx is that of
+// the whole run: an alarm outlives the connection on which a gap was found.
+func newFollowerOf(ctx context.Context, o Options) *follower {
+	f := &follower{o: o, raw: buffer.New("", inMemory), hash: newTransactionHash(),
 		result: &Result{Gaps: []string{}, Warnings: []string{}}}
+	f.alarm = func(t *repo.Timeline) {
+		if o.Gap != nil {
+			f.alarms.Go(func() { o.Gap(ctx, t.ID, &GapError{Missing: t.Missing()}) })
+		}
+	}
+	return f
 }
 
 // newTransactionHash returns the hash of a transaction's events.
@@ -305,7 +313,7 @@ func (f *follower) format(ctx context.Context, e []byte) error {
 		f.next = nil
 		f.o.Logger.Info("a timeline begins", "timeline", t.ID, "after", t.Start)
 		if t.Gap() {
-			f.gap(ctx, t)
+			f.gap(t)
 		}
 	}
 	f.accepted = true
@@ -339,17 +347,15 @@ func (f *follower) incident(ctx context.Context) error {
 		return err
 	}
 	t, _ = f.archive.End()
-	f.gap(ctx, t)
+	f.gap(t)
 	return nil
 }
 
 // gap tells of a gap before a timeline that has begun now.
-func (f *follower) gap(ctx context.Context, t *repo.Timeline) {
+func (f *follower) gap(t *repo.Timeline) {
 	f.result.Gaps = append(f.result.Gaps, t.Missing())
 	f.o.Logger.Error("a gap in the archive: " + t.Missing())
-	if f.o.Gap != nil {
-		f.alarms.Go(func() { f.o.Gap(ctx, t.ID, &GapError{Missing: t.Missing()}) })
-	}
+	f.alarm(t)
 }
 
 // open begins a transaction.

@@ -35,7 +35,7 @@ func Salvage(ctx context.Context, o SalvageOptions) (*Result, error) {
 	if o.Size == 0 {
 		o.Size = DefaultSize
 	}
-	f := newFollowerOf(Options{Repository: o.Repository, Every: MaxEvery, Size: o.Size, Once: true, Tool: o.Tool,
+	f := newFollowerOf(ctx, Options{Repository: o.Repository, Every: MaxEvery, Size: o.Size, Once: true, Tool: o.Tool,
 		Gap: o.Gap, Logger: o.Logger})
 	var err error
 	if f.archive, err = o.Repository.OpenArchive(ctx); err != nil {
