@@ -55,67 +55,32 @@ func Look(f File, offset, n int64) Map {
 	return m
 }
 
-// Guess is a cheap form of Look for the first n bytes of a file that was not read a moment ago. From
-// Linux 6.5 on it is exact where all pages are cached or none is, and calls Look for the rest.
-// Otherwise it takes all pages as cached if the first one is. That test may make the kernel read
-// the page, and see it as cached if it comes at once.
+// Guess is a cheap form of Look for the first n bytes of a file that was not read a
+// moment ago: if the first page is cached, it takes all of them as cached. The test may
+// make the kernel read that page, and finds it if the device has it there at once. cachestat
+// would be exact, and gets a process killed where a filter of system calls is older than it.
 func Guess(f File, n int64) Map {
 	conn, err := f.SyscallConn()
 	if err != nil || n <= 0 {
 		return Map{}
 	}
-	cached, err := count(conn, n)
-	if err != nil { // an older kernel, or not this user's file
-		return guessFirst(f, conn, n)
-	}
-	switch m := blank(n); cached {
-	case 0:
-		return m
-	case uint64(len(m.resident)):
-		return m.filled()
-	}
-	return Look(f, 0, n)
-}
-
-// count returns how many pages of the first n bytes are cached.
-func count(conn syscall.RawConn, n int64) (uint64, error) {
-	var stat unix.Cachestat_t
-	var failed error
-	err := conn.Control(func(fd uintptr) {
-		failed = unix.Cachestat(uint(fd), &unix.CachestatRange{Len: uint64(n)}, &stat, 0)
-	})
-	return stat.Cache, errors.Join(err, failed)
-}
-
-// guessFirst takes all pages as cached if the first one is.
-func guessFirst(f File, conn syscall.RawConn, n int64) Map {
 	var first [1]byte
 	var got int
 	var failed error
-	err := conn.Control(func(fd uintptr) {
+	err = conn.Control(func(fd uintptr) {
 		got, failed = unix.Preadv2(int(fd), [][]byte{first[:]}, 0, unix.RWF_NOWAIT)
 	})
+	page := int64(os.Getpagesize())
+	m := Map{resident: make([]byte, (n+page-1)/page)}
 	switch {
 	case err != nil:
 		return Map{}
 	case got == len(first):
-		return blank(n).filled()
+		for i := range m.resident {
+			m.resident[i] = 1
+		}
 	case !errors.Is(failed, unix.EAGAIN): // not on this file system
 		return Look(f, 0, n)
-	}
-	return blank(n)
-}
-
-// blank is a Map of the first n bytes, of which no page is cached.
-func blank(n int64) Map {
-	page := int64(os.Getpagesize())
-	return Map{resident: make([]byte, (n+page-1)/page)}
-}
-
-// filled marks all pages as cached.
-func (m Map) filled() Map {
-	for i := range m.resident {
-		m.resident[i] = 1
 	}
 	return m
 }

@@ -123,27 +123,22 @@ func TestGuess(t *testing.T) {
 	const small = 96 << 10
 	f := coldFile(t)
 	cold := pagecache.Guess(f, small)
-	// On older kernels the look at the first page may find that it has just been read.
-	if got := cold.Resident(); got != 0 && counting(t, f) {
+	for range 50 { // a device may have the first page there at once
+		if cold.Resident() == 0 {
+			break
+		}
+		cold = pagecache.Guess(dropped(t, f), small)
+	}
+	if got := cold.Resident(); got != 0 {
 		t.Errorf("%d bytes are taken for cached, want none", got)
 	}
 	read(t, f, 0, small)
-	for name, guess := range map[string]func(pagecache.File, int64) pagecache.Map{
-		"Guess": pagecache.Guess, "GuessFirst": pagecache.GuessFirst} {
-		if got := guess(f, small).Resident(); got != small {
-			t.Errorf("%s: %d bytes are taken for cached when they are, want %d", name, got, small)
-		}
-	}
-	if got := pagecache.Guess(f, at).Resident(); got != small && counting(t, f) {
-		t.Errorf("%d bytes of a part are taken for cached, want %d", got, small)
+	if got := pagecache.Guess(f, small).Resident(); got != small {
+		t.Errorf("%d bytes are taken for cached when they are, want %d", got, small)
 	}
 	cold.Drop(f, 0, small)
-	if got := pagecache.Look(f, 0, small).Resident(); got != 0 && cold.Resident() == 0 {
+	if got := pagecache.Look(f, 0, small).Resident(); got != 0 {
 		t.Errorf("%d bytes are cached at the end, want none", got)
-	}
-	cold = pagecache.GuessFirst(dropped(t, f), small)
-	if got := cold.Resident(); got != 0 && got != small {
-		t.Errorf("%d bytes are taken for cached, want all or none", got)
 	}
 	for offset, want := range map[int64]bool{0: true, 4096: true, small - 1: true, small: false, size: false} {
 		if got := cold.Covers(offset, 1); got != want {
@@ -156,16 +151,6 @@ func TestGuess(t *testing.T) {
 	if got := pagecache.Guess(f, 0).Resident(); got != 0 {
 		t.Errorf("%d bytes of nothing", got)
 	}
-}
-
-// counting reports whether this kernel counts the cached pages of a file.
-func counting(t *testing.T, f *os.File) bool {
-	t.Helper()
-	err := unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{Len: 1}, &unix.Cachestat_t{}, 0)
-	if err != nil {
-		t.Logf("cachestat: %v", err)
-	}
-	return err == nil
 }
 
 func TestLookAtNothing(t *testing.T) {
