@@ -20,13 +20,13 @@ import (
 // workshop is a folder of programs for hooks, and of what they note.
 type workshop struct{ dir string }
 
-// program makes one. It notes its environment and its standard input, and then
-// does what body says.
+// program makes one. It notes its environment and its standard input, then that it
+// runs, and does what body says.
 func (w workshop) program(t *testing.T, name, body string) string {
 	t.Helper()
 	path := filepath.Join(w.dir, name)
-	script := "#!/bin/sh\ncd '" + w.dir + "'\necho $$ > " + name + ".pid\nenv > " + name + ".env\ncat > " + name +
-		".json\n" + body + "\n"
+	script := "#!/bin/sh\ncd '" + w.dir + "'\nenv > " + name + ".env\ncat > " + name + ".json\necho $$ > " + name +
+		".pid\n" + body + "\n"
 	if err := executable.Write(path, []byte(script)); err != nil {
 		t.Fatal(err)
 	}
