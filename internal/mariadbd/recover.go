@@ -120,7 +120,7 @@ func (i Instance) wrongEnd(log *errorLog, reason string) error {
 
 // bootstrap runs the server once. The log is nil if it could not be started.
 func (i Instance) bootstrap(ctx context.Context, logSize int64, option string, progress Progress) (*errorLog, error) {
-	args := append(i.common(logSize), "--bootstrap")
+	args := append(i.common(logSize), "--bootstrap", "--innodb-log-buffer-size=2M") // it writes little
 	if option != "" {
 		args = append(args, option)
 	}

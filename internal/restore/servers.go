@@ -19,7 +19,8 @@ func (p *Plan) findServer(ctx context.Context) error {
 		p.addObjection(Objection{Problem: err.Error()})
 		return nil
 	}
-	found, err := mariadbd.Probe(ctx, p.candidates(), p.opts.Mariadbd != "", source)
+	found, err := mariadbd.Probe(ctx, mariadbd.Search{Programs: p.candidates(), Source: source,
+		Named: p.opts.Mariadbd != "", All: p.opts.upgrades()})
 	if mariadbd.Lacking(err) {
 		return err
 	}

@@ -55,9 +55,10 @@ func (p *Plan) findUpgrade(ctx context.Context, found []mariadbd.Found, source s
 	var err error
 	switch {
 	case p.opts.UpgradeWith != "":
-		found, err = mariadbd.Probe(ctx, []mariadbd.Program{{Path: p.opts.UpgradeWith}}, true, source)
+		found, err = mariadbd.Probe(ctx, mariadbd.Search{Programs: []mariadbd.Program{{Path: p.opts.UpgradeWith}},
+			Source: source, Named: true})
 	case p.opts.Mariadbd != "" && !slices.ContainsFunc(found, isNewer):
-		found, err = mariadbd.Probe(ctx, installed(p.manifest), false, source)
+		found, err = mariadbd.Probe(ctx, mariadbd.Search{Programs: installed(p.manifest), Source: source, All: true})
 	}
 	if mariadbd.Lacking(err) {
 		return err

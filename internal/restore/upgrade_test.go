@@ -225,8 +225,8 @@ func TestFindServersWithoutMeans(t *testing.T) {
 		{"good", good, true, false},
 	} {
 		m := systemManifest()
-		found, err := mariadbd.Probe(t.Context(), []mariadbd.Program{{Path: tt.path}, {Path: good}}, tt.named,
-			stage.Version{Major: 10, Minor: 11, Patch: 18})
+		found, err := mariadbd.Probe(t.Context(), mariadbd.Search{Programs: []mariadbd.Program{{Path: tt.path}, {Path: good}},
+			Named: tt.named, Source: stage.Version{Major: 10, Minor: 11, Patch: 18}})
 		if (err != nil) != tt.fails || err == nil && len(found) == 0 {
 			t.Errorf("%s: %v, %v, want an error: %v", tt.name, found, err, tt.fails)
 		}
