@@ -1,6 +1,6 @@
 # Targets for developers and for CI. "make" lists them.
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz soak demo bench picture deb rpm release image check clean server
+.PHONY: help build test rare race lint fuzz soak demo bench picture deb rpm release image check clean server
 
 VERSION ?= $(shell packaging/version)
 PROGRAM ?= mbk
@@ -24,6 +24,10 @@ build: ## the program, as ./mbk
 # s3-encrypted or sftp-encrypted. Without it some choose one each, and the others take folders.
 test: ## the tests, on one version each and without rare cases; MBK_TEST_VERSIONS="10.5 10.11 11.8": all
 	CGO_ENABLED=0 GOFLAGS=-trimpath go test -vet=off -timeout 28m -parallel 3 ./...
+
+rare: ## the tests of rare cases, which test leaves out
+	@CGO_ENABLED=0 GOFLAGS=-trimpath MBK_TEST_VERSIONS="$${MBK_TEST_VERSIONS:-10.11 11.8}" go test -vet=off -timeout 60m -parallel 3 \
+	  -run "^($$(awk '/^func Test/ {split($$2, n, "("); name = n[1]} /mariadbtest\.Rare\(t\)/ {print name}' internal/cli/*_test.go | paste -sd '|'))$$" ./internal/cli
 
 race: ## the same tests with the race detector
 	go test -race -timeout 40m ./...

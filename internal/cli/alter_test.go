@@ -128,6 +128,7 @@ func altersBegin(t *testing.T, version string) string {
 // An ALTER makes its file between the first look at the files and the checkpoint at
 // which the redo begins, and goes on until the end: the redo does not hold that file.
 func TestAlterBeginsBeforeTheCheckpoint(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	source := mariadbtest.New(t, newest())
 	source.MustExec(t, statements(filled("t", 1, ""),

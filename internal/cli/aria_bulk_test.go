@@ -15,6 +15,7 @@ import (
 // Bulk inserts into empty Aria tables, which the server does not log row by row,
 // go on before, during and after the copy and the locks.
 func TestAriaBulkInsertsAllAlong(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {
 		t.Run(version, func(t *testing.T) {

@@ -125,6 +125,7 @@ func stopWhenCopied(t *testing.T, backup *os.Process, copied, not string) {
 // ones before it only read. 10.5 takes it for one of another system if the
 // restored server counts from less.
 func TestAriaTableOfALaterTransaction(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	srv := mariadbtest.New(t, "10.5")
 	srv.MustExec(t, "CREATE DATABASE a", "CREATE TABLE a.t (a INT PRIMARY KEY) ENGINE=Aria", "INSERT INTO a.t VALUES (1)")
@@ -141,6 +142,7 @@ func TestAriaTableOfALaterTransaction(t *testing.T) {
 // open in its header and not in the log that is recovered. The restored server reported it as
 // crashed.
 func TestIdleAriaTable(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {
 		t.Run(version, func(t *testing.T) {

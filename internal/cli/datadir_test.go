@@ -282,6 +282,7 @@ func TestBrokenLinks(t *testing.T) {
 // An encrypted redo log hides names, so nobody can take absolute paths out of it.
 // Where they lead to files in use nothing is restored.
 func TestTablesElsewhereInEncryptedLog(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	for _, version := range mariadbtest.Some(t, "10.5", newest()) {
 		t.Run(version, func(t *testing.T) {
@@ -365,6 +366,7 @@ func TestTablesElsewhereLeftOut(t *testing.T) {
 // Tables outside of the data directory stay outside: in another folder, on another
 // file system, or where they were, unless something is there.
 func TestTablesMappedElsewhere(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	t.Log(tablesMapped(t, newest()))
 }
@@ -448,6 +450,7 @@ func tablesMapped(t *testing.T, version string) string {
 // The system tablespace consists of files in several folders, of which two have the
 // same name; so do its restored files, except for the folders.
 func TestSystemFilesElsewhere(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	one, two := t.TempDir(), t.TempDir()
 	p := profile{
@@ -467,6 +470,7 @@ func TestSystemFilesElsewhere(t *testing.T) {
 // The dictionary of an encrypted system tablespace cannot be changed, so tables stay
 // outside there.
 func TestTablesElsewhereInEncryptedDictionary(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	args, err := mariadbtest.EncryptionArgs(t.TempDir())
 	if err != nil {
@@ -498,6 +502,7 @@ func TestTablesElsewhereInEncryptedDictionary(t *testing.T) {
 // A server at rest makes no checkpoint after the names with which its last one ended. An
 // encrypted log hides that there is nothing else, and no backup was possible.
 func TestIdleServerWithEncryptedLog(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	keys := filepath.Join(t.TempDir(), "keys")
 	if err := os.WriteFile(keys, []byte("1;770A8A65DA156D24EE2A093277530142\n"), 0o600); err != nil {

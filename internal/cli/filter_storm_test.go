@@ -170,6 +170,7 @@ func wantWhole(t *testing.T, r *mariadbtest.Server) {
 // What a filter keeps is, with the rest of the source's binary log, what the source
 // has: the restored server catches up as a replica that ignores what was left out.
 func TestFilterOracle(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	anyKind(t)
 	filterOracle(t, newest())

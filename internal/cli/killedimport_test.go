@@ -16,6 +16,7 @@ import (
 // again. Its log names the file, and if that had the id of the table in use, from which it was
 // exported, no server would start.
 func TestServerKilledInImport(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	for _, version := range mariadbtest.Some(t, newest()) {
 		killedInImport(t, version)

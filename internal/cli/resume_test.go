@@ -28,6 +28,7 @@ func TestResume(t *testing.T) {
 // After any other death than that by SIGKILL the next backup continues, too.
 func TestResumeAfterOtherDeaths(t *testing.T) {
 	onlyIn(t, leaseOfTheDead, inFolder, inEncrypted)
+	mariadbtest.Rare(t)
 	t.Parallel()
 	t.Log(otherDeaths(t, newest()))
 }

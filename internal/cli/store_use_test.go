@@ -45,6 +45,7 @@ func (c *counted) run(t *testing.T, args ...string) (outcome, int64) {
 // A list of a thousand backups in a bucket takes one request for each, or two as JSON, and
 // does not wait for one after the other.
 func TestListOfManyBackups(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	const backups, latency = 1000, 20 * time.Millisecond
 	c, repository := newCounted(t), t.TempDir()
@@ -116,6 +117,7 @@ func manyBackups(t *testing.T, repository string, n int) {
 
 // Thousands of small files are restored from a bucket with one request for many of them.
 func TestManySmallFiles(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	t.Log(manySmallFiles(t, newest(), 1500))
 }

@@ -218,6 +218,7 @@ var (
 // A restore into a server that ends at any moment, because mbk or the server is killed,
 // leaves every table as it was or restored, and nothing that the next one does not remove.
 func TestTablesIntoServerKilled(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {
 		tablesKilled(t, version, []int{2, 7, 12, 18, 25}, []int{4, 15}, false)

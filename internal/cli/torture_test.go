@@ -203,6 +203,7 @@ func importedOnce(t *testing.T, version string, how importing) (text string, not
 // A table may be without its tablespace for long, and a file that is none be in its
 // place. The backup has the table as it is.
 func TestDiscardedTable(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	source := mariadbtest.New(t, oldest())
 	source.MustExec(t, statements(filled("t", 1, ""), filled("other", 1, ""))...)
@@ -322,6 +323,7 @@ func redoOverwritten(t *testing.T, version string) string {
 
 // A backup starts over if the log was resized in such a way that it cannot be followed.
 func TestRedoReplaced(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	t.Log(redoReplaced(t, newest()))
 }
@@ -422,6 +424,7 @@ func encryptedTables() []string {
 
 // After a crash 10.5 writes checkpoints that do not say where their records are.
 func TestLogOfBlocksAfterACrash(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	source := mariadbtest.New(t, "10.5")
 	source.MustExec(t, statements(filled("t", 8, ""))...)
@@ -539,6 +542,7 @@ func providerArgs() []string {
 
 // Files with holes are restored with as many.
 func TestHolesAreKept(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	p := profile{prepare: statements(filled("packed", 24, "PAGE_COMPRESSED=1"),
 		[]string{"FLUSH TABLES packed FOR EXPORT", "UNLOCK TABLES"})}
@@ -595,6 +599,7 @@ func hugeLSN(t *testing.T, version string) string {
 
 // A transaction that is prepared by XA outlives the backup; one that is open does not.
 func TestPreparedAndOpenTransactions(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	t.Log(preparedAndOpen(t, newest()))
 }
@@ -638,6 +643,7 @@ func preparedAndOpen(t *testing.T, version string) string {
 // A parallel replica is backed up; what is restored goes on where that was, as a
 // replica of the same primary and by the rules of strict GTIDs.
 func TestReplicaAsSource(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	t.Log(replicated(t, oldest()))
 }

@@ -52,6 +52,7 @@ func oldChecksums(t *testing.T, version, algorithm string) string {
 // A backup of an old series becomes one of a newer: recovered by the old server where the
 // newer does not read its redo log, and by the newer alone where it does.
 func TestUpgradeToNewerSeries(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Parallel()
 	type upgrade struct {
 		from, to string

@@ -16,6 +16,7 @@ import (
 // The lock window and the memory of a backup must not depend on how much idle
 // data there is.
 func TestLockWindowOfIdleData(t *testing.T) {
+	mariadbtest.Rare(t)
 	t.Log(idleWindow(t, oldest(), 96, 48))
 }
 

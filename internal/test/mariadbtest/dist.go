@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 //go:embed get-mariadb
@@ -63,12 +64,27 @@ func Versions() []string {
 // Get returns the server of a series ("10.5", "10.6", "10.11", "11.4", "11.8", "sid" or
 // SystemSeries), or an old release of one ("10.6.7", "10.11.7", "11.4.5"). One that is
 // not on the machine yet is fetched from the archive of Debian or, 10.6, 11.4 and the old
-// ones, Ubuntu, which takes a minute; later calls, from any process, cost
-// milliseconds. It is safe for concurrent use, by several processes too.
+// ones, Ubuntu, which takes a minute; later processes only look, and
+// later calls of one know it. It is safe for concurrent use, by several processes too.
 func Get(ctx context.Context, series string) (Dist, error) {
 	if series == SystemSeries {
 		return systemDist(ctx)
 	}
+	if d, ok := known.Load(series); ok {
+		return d.(Dist), nil
+	}
+	d, err := fetched(ctx, series)
+	if err == nil {
+		known.Store(series, d)
+	}
+	return d, err
+}
+
+// known are the servers that this process has asked for: a Dist by its series.
+var known sync.Map
+
+// fetched runs the script that fetches a server if it is not there.
+func fetched(ctx context.Context, series string) (Dist, error) {
 	cache, err := CacheFolder()
 	if err != nil {
 		return Dist{}, err

@@ -147,6 +147,7 @@ func (s *Server) arguments(more []string) []string {
 		"--log-bin-trust-function-creators=ON",
 		"--innodb-buffer-pool-size=64M",
 		"--innodb-log-file-size=64M",
+		"--innodb-log-buffer-size=2M",
 		"--key-buffer-size=1M",
 		"--aria-pagecache-buffer-size=8M",
 		"--max-allowed-packet=64M",

@@ -37,11 +37,12 @@ func Listen(t testing.TB, series, datadir string, args ...string) *Server {
 	return start(t, Options{Dist: get(t, series), Dir: t.TempDir(), Datadir: datadir, Args: args, Network: true})
 }
 
-// Rare skips a test of a rare case, which the soak has, too, unless MBK_TEST_VERSIONS is set.
+// Rare skips a test of a rare case unless MBK_TEST_VERSIONS is set, as "make rare" does. Most of them
+// are profiles of the soak, too.
 func Rare(t testing.TB) {
 	t.Helper()
 	if os.Getenv(versionsVariable) == "" {
-		t.Skip("a rare case: make soak has it, and this test runs if " + versionsVariable + " is set")
+		t.Skip("a rare case: make rare runs it, which sets " + versionsVariable)
 	}
 }
 
