@@ -13,8 +13,12 @@ import (
 // for them, so what a filter left out could not be dropped: the backup could not be
 // restored, and nothing had said so.
 func TestFilterWithFoldedNames(t *testing.T) {
-	for _, version := range mariadbtest.Versions() {
-		for _, fold := range mariadbtest.Some(t, "0", "1", "2") {
+	folds := []string{"1"} // which is what the test is about
+	if thorough := len(mariadbtest.Some(t, 1, 2)) > 1; thorough {
+		folds = append(folds, "0", "2")
+	}
+	for _, version := range mariadbtest.Some(t, mariadbtest.Versions()...) {
+		for _, fold := range folds {
 			if fold != "1" && version != newest() {
 				continue // 2 is as 0 where file names have upper-case letters
 			}
