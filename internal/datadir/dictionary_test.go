@@ -66,6 +66,7 @@ func TestLeftOver(t *testing.T) {
 			want: "shop/old.ibd"},
 		{name: "a copy of a full-text index", files: map[string]string{"shop/" + fts: page0(7), "shop2/" + fts: page0(7)},
 			want: "shop2/" + fts},
+		{name: "a table of another server", files: map[string]string{"shop/other.ibd": page0(99)}, want: "shop/other.ibd"},
 		{name: "a full-text index of another server", files: map[string]string{"shop/" + index: page0(99)},
 			want: "shop/" + index},
 		{name: "an intermediate table of another server", files: map[string]string{"shop/#sql-ib99-1.ibd": page0(99)},

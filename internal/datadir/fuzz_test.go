@@ -1,6 +1,8 @@
 package datadir
 
 import (
+	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -53,6 +55,25 @@ func FuzzResolve(f *testing.F) {
 		if rel, err := filepath.Rel("/srv/data", path); err == nil && filepath.IsAbs(path) && filepath.IsLocal(rel) &&
 			got != filepath.Join("/mnt/data", rel) {
 			t.Errorf("%q is %q", path, got)
+		}
+	})
+}
+
+// Whoever may write into a data directory may put anything into an .isl file.
+func FuzzReadISL(f *testing.F) {
+	for _, text := range []string{"/ext/shop/t.ibd\n", "./t.ibd \x00", "", "/etc/passwd", "a\x00b.ibd",
+		strings.Repeat("x", 4096) + ".ibd"} {
+		f.Add([]byte(text))
+	}
+	name := filepath.Join(f.TempDir(), "t.isl")
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		to, err := Layout{}.readISL(name)
+		if err != nil || to != "" && (path.Ext(to) != ".ibd" || strings.ContainsRune(to, 0) ||
+			!strings.HasPrefix(string(text), to) || len(to) > 4000) {
+			t.Errorf("%q leads to %q, %v", text, to, err)
 		}
 	})
 }

@@ -283,6 +283,29 @@ func TestHalfPlacedTakesOnlyEntries(t *testing.T) {
 	}
 }
 
+// The list lies in a folder that may be somebody else's, and what it names is removed.
+func FuzzHalfPlaced(f *testing.F) {
+	for _, list := range []string{`["shop", "..", ".", "../x", "/etc", "", "none"]`, `["shop"`, `{}`, "", `["shop/../x"]`,
+		`["sh\u006fp", null, "shop\u0000"]`} {
+		f.Add([]byte(list))
+	}
+	dir := f.TempDir()
+	scratchDir := filepath.Join(dir, ".mbk-restore-x")
+	if err := errors.Join(os.Mkdir(scratchDir, 0o700), os.Mkdir(filepath.Join(dir, "shop"), 0o700)); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, list []byte) {
+		if err := os.WriteFile(filepath.Join(scratchDir, placingFile), list, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range halfPlaced(dir, scratchDir) {
+			if name != "shop" && name != filepath.Base(scratchDir) {
+				t.Errorf("%q names %q", list, name)
+			}
+		}
+	})
+}
+
 func TestPlainID(t *testing.T) {
 	for id, want := range map[string]string{
 		"20261121T201806Z-full": "20261121T201806Z-full",
