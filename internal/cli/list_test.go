@@ -81,6 +81,20 @@ func TestListDrawsChains(t *testing.T) {
 	})
 }
 
+// Of a backup with a damaged manifest and no record nobody knows when it ended: a list said
+// that it took -2562047h.
+func TestTook(t *testing.T) {
+	begun := time.Date(2026, 11, 9, 0, 30, 0, 0, time.UTC)
+	for want, a := range map[string]repo.Attempt{
+		"-":  {Started: begun},
+		"8s": {Started: begun, Finished: begun.Add(8 * time.Second)},
+	} {
+		if got := took(&a); got != want {
+			t.Errorf("from %s to %s it took %q, want %q", a.Started, a.Finished, got, want)
+		}
+	}
+}
+
 // wantScreen compares a text with one in testdata; with MBK_TEST_UPDATE that is written.
 func wantScreen(t *testing.T, got, name string) {
 	t.Helper()

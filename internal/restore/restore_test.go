@@ -196,3 +196,19 @@ func TestRestoreChain(t *testing.T) {
 		}
 	})
 }
+
+// Whoever restored one table was told how to make the result a replica.
+func TestPartOfAServerIsNoReplica(t *testing.T) {
+	m := systemManifest()
+	m.Binlog = &repo.Binlog{File: "binlog.000007", Position: 342}
+	m.Replicas = []repo.Source{{Host: "h1", Port: 3306, File: "b.1", Position: 4, UsingGTID: "No"}}
+	for tables, want := range map[string]int{"": 1, "shop.orders": 0} {
+		p := &Plan{manifest: m}
+		if tables != "" {
+			p.opts.Filter.Tables = []string{tables}
+		}
+		if r := p.result(&Prepared{}); len(r.ReplicaOfSource) != want || len(r.ReplicaLikeSource) != want {
+			t.Errorf("with --table %q: %q, %q", tables, r.ReplicaOfSource, r.ReplicaLikeSource)
+		}
+	}
+}

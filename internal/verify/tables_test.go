@@ -110,3 +110,32 @@ func TestCompare(t *testing.T) {
 		t.Errorf("found %q, want %q", got, want)
 	}
 }
+
+// A database without tables, which the list of tables does not show, was lost without a word.
+func TestCompareDatabases(t *testing.T) {
+	dirs := []repo.Directory{{Path: "shop", Name: "shop"}, {Path: "Logs", Name: "Logs"},
+		{Path: "performance_schema", Name: "performance_schema"}, {Path: "#rocksdb", Name: "#rocksdb"}}
+	const lost, foreign = "the server does not know the database ", "the server knows the database "
+	for _, c := range []struct {
+		fold string
+		have []string
+		want string
+	}{
+		{"0", []string{"shop", "Logs"}, ""},
+		{"0", []string{"shop"}, lost + "Logs"},
+		{"0", []string{"shop", "logs"}, lost + "Logs|" + foreign + "logs, and the manifest does not"},
+		{"1", []string{"shop", "logs"}, ""},
+		{"0", []string{"shop", "Logs", "more"}, foreign + "more, and the manifest does not"},
+	} {
+		v := &verification{findings: newFindings("x", repo.DepthBoot, time.Now()), m: &repo.Manifest{Directories: dirs,
+			Server: repo.Server{Variables: map[string]string{"lower_case_table_names": c.fold}}}}
+		(&tableChecks{verification: v}).compareDatabases(c.have)
+		var got []string
+		for _, f := range v.report.Findings {
+			got = append(got, f.Problem)
+		}
+		if strings.Join(got, "|") != c.want {
+			t.Errorf("%s, %q: found %q, want %q", c.fold, c.have, got, c.want)
+		}
+	}
+}
