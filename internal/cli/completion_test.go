@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -106,9 +107,14 @@ func TestCompletion(t *testing.T) {
 // to complain about.
 func TestManPage(t *testing.T) {
 	t.Parallel()
-	page := filepath.Join(t.TempDir(), "mbk.1")
-	if err := os.WriteFile(page, []byte(must(t, "man").stdout), 0o600); err != nil {
+	page, text := filepath.Join(t.TempDir(), "mbk.1"), must(t, "man").stdout
+	if err := os.WriteFile(page, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	// Who looks an option up has not read the one before: its text stands alone.
+	hanging := regexp.MustCompile(`(?m)^\.TP\n\.B (.*)\n((?:Or|And|By way|Their|Its|The same|Protect that)\b.*)$`)
+	for _, m := range hanging.FindAllStringSubmatch(text, -1) {
+		t.Errorf("%s is explained by %q", m[1], m[2])
 	}
 	for _, lint := range [][]string{
 		{"mandoc", "-T", "lint", "-W", "warning", page},

@@ -45,7 +45,7 @@ func (o *connection) bind(s *options.Set, p *program) {
 	s.String(&o.sslCA, "ssl-ca", "", "trust the authorities in `FILE`")
 	s.String(&o.sslCAPath, "ssl-capath", "", "trust the authorities in `FOLDER`")
 	s.String(&o.sslCert, "ssl-cert", "", "show the client certificate in `FILE`")
-	s.String(&o.sslKey, "ssl-key", "", "its private key is in `FILE`")
+	s.String(&o.sslKey, "ssl-key", "", "the private key of the client's certificate is in `FILE`")
 	s.Bool(&o.verifyServer, "ssl-verify-server-cert", "the server's certificate must name the host")
 	// MySQL's programs have this name.
 	s.Bool(&o.cleartext, "enable-cleartext-plugin", "tell any server the password that asks for it in clear text (PAM)")

@@ -34,7 +34,7 @@ func (o *initOptions) bind(s *options.Set, u *ui.UI) {
 	o.repository.bind(s, u)
 	s.Strings(&o.recipients, "recipient",
 		"encrypt everything to `RECIPIENT`: age1..., or \"ssh-ed25519 ...\"; may be repeated")
-	s.Strings(&o.files, "recipients-file", "the same for each recipient in `FILE`, one a line; may be repeated")
+	s.Strings(&o.files, "recipients-file", "encrypt everything to each recipient in `FILE`, one a line; may be repeated")
 	s.String(&o.newIdentity, "new-identity", "", "make no repository, but an identity in the new file `FILE`, "+
 		"and print its recipient")
 	s.Bool(&o.classic, "classic", "with --new-identity: one that age before 1.3 can use, and quantum computers may break")

@@ -32,7 +32,8 @@ func (o *load) bind(s *options.Set) {
 	s.Duration(&o.maxLag, "max-lag", 0, "give up (exit code 4) when replication falls behind by more than `DURATION`")
 	s.Strings(&o.abortIf, "abort-if", "give up (exit code 4) when a status variable passes a bound: `CONDITION`, "+
 		"such as 'Threads_running>200'; may be repeated")
-	s.String(&o.ionice, "ionice", "none", "their `CLASS` of disk priority: none, best-effort[:LEVEL] or idle")
+	s.String(&o.ionice, "ionice", "none",
+		"let the threads that copy have a disk priority of `CLASS`: none, best-effort[:LEVEL] or idle")
 }
 
 // minFree is the option for the space that a backup leaves free in the repository.

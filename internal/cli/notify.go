@@ -32,11 +32,11 @@ func (o *notifications) bind(s *options.Set, p *program) {
 		"send a message at `WHAT`: failure, success, always, change (of one into the other) or never")
 	s.Strings(&o.to, "mail-to", "mail it to `ADDRESS`; may be repeated")
 	s.String(&o.from, "mail-from", "", "mail it from `ADDRESS` (default: mbk at this machine)")
-	s.String(&o.server, "mail-server", "localhost", "by way of the mail server `HOST[:PORT]`")
-	s.String(&o.tls, "mail-tls", "", "protect that by `KIND`: starttls, tls or none "+
+	s.String(&o.server, "mail-server", "localhost", "send mails by way of the server `HOST[:PORT]`")
+	s.String(&o.tls, "mail-tls", "", "protect the way to the mail server by `KIND`: starttls, tls or none "+
 		"(default: tls on port 465, none to this machine without a login, else starttls)")
-	s.String(&o.user, "mail-user", "", "log in there as `NAME`, with the password in $MBK_MAIL_PASSWORD")
-	s.String(&o.passwordFile, mailPasswordFileOption, "", "or in `FILE`")
+	s.String(&o.user, "mail-user", "", "log in at the mail server as `NAME`, with the password in $MBK_MAIL_PASSWORD")
+	s.String(&o.passwordFile, mailPasswordFileOption, "", "take the password for the mail server from `FILE`")
 	s.String(&o.webhook, "webhook", "", "send it as JSON to `URL`, by POST")
 }
 

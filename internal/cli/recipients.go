@@ -25,7 +25,7 @@ type recipientsOptions struct {
 func (o *recipientsOptions) bind(s *options.Set, u *ui.UI) {
 	o.repository.bind(s, u)
 	s.Strings(&o.add, "add", "encrypt to `RECIPIENT` too; may be repeated")
-	s.Strings(&o.files, "add-file", "the same for each recipient in `FILE`, one a line; may be repeated")
+	s.Strings(&o.files, "add-file", "encrypt to each recipient in `FILE`, too, one a line; may be repeated")
 	s.Strings(&o.remove, "remove", "do not encrypt to `RECIPIENT`, or the one that begins so, any more; may be repeated")
 	s.Bool(&o.rewrap, "rewrap", "encrypt the keys of all backups to the recipients as they are now; it needs --identity")
 	o.bindIdentities(s)

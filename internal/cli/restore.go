@@ -70,7 +70,8 @@ func (o *restoreOptions) bind(s *options.Set, p *program) {
 	rare.Bool(&o.allowDamaged, "allow-damaged", "try to restore a backup although a verification found it damaged")
 	s.Bool(&o.upgrade, "upgrade",
 		"bring the data to the newer release series of MariaDB that is on this machine, with its mariadb-upgrade")
-	s.String(&o.upgradeWith, "upgrade-with", "", "the same, with the server program `FILE` of the newer series")
+	s.String(&o.upgradeWith, "upgrade-with", "",
+		"bring the data to the newer series of the server program `FILE`, with its mariadb-upgrade")
 	s.Bool(&o.dryRun, "dry-run", "print the plan and every objection only")
 	s.String(&o.owner, "owner", "", "give the files to `USER[:GROUP]` (default: the target's owner, else mysql)")
 	threadsOption(s, &o.threads, "extract with `N` threads (default: six more than CPUs)")
