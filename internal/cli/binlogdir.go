@@ -26,6 +26,12 @@ func (o *binlogDir) bind(s *options.Set, what string) {
 	s.String(&o.dir, "binlog-dir", "", what+" with the files of the server's binary log in `DIR`, instead of the archive")
 }
 
+// alone is the refusal of a log without a moment to which it leads.
+func (o *binlogDir) alone() error {
+	return usagef("%s is the way to a moment after the backup: name that with %s", hint.Option("binlog-dir"),
+		hint.Option("until"))
+}
+
 // open returns the log in the folder, nil if none is named. The caller calls done, which is never nil.
 func (o *binlogDir) open(ctx context.Context) (_ *moment.Files, done func(), err error) {
 	if o.dir == "" {

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -59,6 +60,7 @@ func TestRestoreUntilBinlogDir(t *testing.T) {
 		t.Errorf("at %+v: %+v", place, got)
 	}
 
+	wantProvenByFiles(t, source, repository, last)
 	// Of a dead server the last file ends within an event.
 	source.MustExec(t, "INSERT INTO d.t (b) VALUES ('it is cut off')")
 	if err := source.Kill(); err != nil {
@@ -66,6 +68,54 @@ func TestRestoreUntilBinlogDir(t *testing.T) {
 	}
 	wantTorn(t, source, until, last)
 	wantFilesRefused(t, source, other, repository, until)
+}
+
+// wantProvenByFiles verifies to the end of a server's own log, and to that of a log of which a byte is
+// flipped. Neither says anything of an archive.
+func wantProvenByFiles(t *testing.T, source *mariadbtest.Server, repository, end string) {
+	t.Helper()
+	verify := []string{"verify", "latest", "--repo", repository, "--depth", "boot", "--owner", self(), "--json",
+		"--until", "end", "--binlog-dir"}
+	flipped := flippedLog(t, source)
+	for dir, want := range map[string]struct {
+		code    int
+		verdict string
+	}{source.Datadir: {0, "proven"}, flipped: {3, "damaged"}} {
+		o := mbk(t, append(verify, dir)...)
+		var got verifiedUntil
+		if err := json.Unmarshal([]byte(o.stdout), &got); err != nil {
+			t.Fatalf("%v: %s%s", err, o.stdout, o.stderr)
+		}
+		if o.code != want.code || !got.OK || got.Replay.Verdict != want.verdict || got.Replay.Dir != dir ||
+			want.code == 0 && got.Replay.To != end {
+			t.Errorf("%s: exit code %d, %+v, want %+v: %s", dir, o.code, got, want, o.stderr)
+		}
+		if list := must(t, "list", "--repo", repository).stdout; !strings.Contains(list, " in "+dir) &&
+			!strings.Contains(list, "in "+dir+",") {
+			t.Errorf("list does not name %s: %s", dir, list)
+		}
+	}
+	if o := must(t, "points", "--repo", repository, "--json"); strings.Contains(o.stdout, `"proven"`) {
+		t.Errorf("the archive is proven by a server's files: %s", o.stdout)
+	}
+	mbk(t, "verify", "latest", "--repo", repository, "--depth", "boot", "--binlog-dir", flipped).wantRefusal(t, 2,
+		`"mbk verify --help" lists the options`, "--binlog-dir", "--until")
+}
+
+// flippedLog is a copy of a server's log that is damaged in binlog.000003.
+func flippedLog(t *testing.T, source *mariadbtest.Server) string {
+	t.Helper()
+	dir := source.CopyLog(t)
+	path := filepath.Join(dir, "binlog.000003")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[len(content)/2] ^= 1
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // wantTorn restores to the end of a log of which the last transaction was cut off.
@@ -102,16 +152,7 @@ func wantFilesRefused(t *testing.T, source, other *mariadbtest.Server, repositor
 	}
 	secret := mariadbtest.New(t, source.Dist.Series, append(keys[:2:2], "--encrypt-binlog=ON")...)
 	middle := source.CopyLog(t, "binlog.000003")
-	flipped := source.CopyLog(t)
-	damaged := filepath.Join(flipped, "binlog.000003")
-	content, err := os.ReadFile(damaged)
-	if err != nil {
-		t.Fatal(err)
-	}
-	content[len(content)/2] ^= 1
-	if err := os.WriteFile(damaged, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	flipped := flippedLog(t, source)
 	for _, c := range []struct {
 		name, dir, moment string
 		code              int

@@ -32,6 +32,7 @@ func (o *drillOptions) bind(s *options.Set, p *program) {
 	o.repository.bind(s, p.ui)
 	o.bindIdentities(s)
 	s.String(&o.until, "until", "", "go on to `MOMENT` as restore does; with end, as far as the archive leads")
+	o.binlog.bind(s, "with --until, go on")
 	s.Bool(&o.compares, "compare", "count the rows of the running server too, and compare; "+
 		"its account needs SELECT")
 	s.String(&o.scratch, "scratch", "", "restore into `FOLDER`; it needs room for all files "+
@@ -62,6 +63,9 @@ func drillCommand(p *program) *command {
 
 func runDrill(ctx context.Context, o *drillOptions, p *program) error {
 	o.id, o.depth, o.drill = repo.Latest, repo.DepthBoot, true
+	if o.binlog.dir != "" && o.until == "" {
+		return o.binlog.alone()
+	}
 	owner, err := parseOwner(o.owner)
 	if err != nil {
 		return err

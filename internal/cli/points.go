@@ -118,8 +118,9 @@ func (d *pointsDocument) addProven(ctx context.Context, r *repo.Repository) erro
 	}
 	for i := range list {
 		for j := range d.Spans {
-			if s := &d.Spans[j]; s.ID == list[i].ID && list[i].Verified != nil {
-				s.Proven = list[i].Verified.Replay
+			s, v := &d.Spans[j], list[i].Verified
+			if s.ID == list[i].ID && v != nil && v.Replay != nil && v.Replay.Files == "" {
+				s.Proven = v.Replay
 			}
 		}
 	}

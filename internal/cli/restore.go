@@ -107,8 +107,7 @@ func restoreCommand(p *program) *command {
 
 func runRestore(ctx context.Context, o *restoreOptions, u *ui.UI) (err error) {
 	if o.binlog.dir != "" && o.until == "" {
-		return usagef("%s is the way to a moment after the backup: name that with %s", hint.Option("binlog-dir"),
-			hint.Option("until"))
+		return o.binlog.alone()
 	}
 	if o.intoServer.wanted || o.intoServer.export != "" {
 		return runRestoreTables(ctx, o, u)

@@ -534,6 +534,7 @@ type verifiedUntil struct {
 	Replay struct {
 		Verdict string `json:"verdict"`
 		To      string `json:"to"`
+		Dir     string `json:"binlog_dir"`
 	} `json:"replay"`
 }
 

@@ -27,6 +27,7 @@ type verifyOptions struct {
 	depth         string
 	extended      bool
 	until         string
+	binlog        binlogDir
 	scratch       string
 	owner         string
 	threads       int
@@ -52,6 +53,7 @@ func (o *verifyOptions) bind(s *options.Set, p *program) {
 	s.Bool(&o.extended, "extended", "CHECK TABLE ... EXTENDED with --depth boot")
 	s.String(&o.until, "until", "", "with --depth boot, go on to `MOMENT` as restore does, and prove that the archive "+
 		"leads there")
+	o.binlog.bind(s, "with --until, go on")
 	s.String(&o.scratch, "scratch", "",
 		"restore into `FOLDER` with --depth boot; it needs room for all files (default: $TMPDIR or /var/tmp)")
 	s.String(&o.owner, "owner", "", "run the server as `USER[:GROUP]` with --depth boot (default: mysql)")
@@ -89,6 +91,9 @@ func runVerify(ctx context.Context, o *verifyOptions, p *program) error {
 	}
 	if o.until != "" && o.depth != repo.DepthBoot {
 		return usagef("%s is about %s boot, not %s", hint.Option("until"), hint.Option("depth"), o.depth)
+	}
+	if o.binlog.dir != "" && o.until == "" {
+		return o.binlog.alone()
 	}
 	owner, err := parseOwner(o.owner)
 	if err != nil {
@@ -138,6 +143,11 @@ func (v *verifyRun) carryOut(ctx context.Context, owner *restore.Owner) (*verify
 	if err != nil {
 		return nil, err
 	}
+	binlog, done, err := o.binlog.open(ctx)
+	defer done()
+	if err != nil {
+		return nil, err
+	}
 	prepared, err := preparationFrom(ctx, o.repository, o.server, o.id, o.threads)
 	if err != nil {
 		return nil, err
@@ -146,7 +156,7 @@ func (v *verifyRun) carryOut(ctx context.Context, owner *restore.Owner) (*verify
 	shown := showProgress(v.program.ui, &prepared)
 	report, err := verify.Verify(ctx, verify.Options{
 		Preparation: prepared, Depth: o.depth, Scratch: o.scratch, Extended: o.extended,
-		Until: until, Drill: o.drill, Compare: o.compare,
+		Until: until, Binlog: binlog, Drill: o.drill, Compare: o.compare,
 	})
 	shown.End()
 	if err == nil && (!report.OK || report.Replay != nil && !report.Replay.Proves()) {

@@ -313,14 +313,15 @@ type Verification struct {
 	Drill  *Drill    `json:"drill,omitempty"`  // nil: it was no drill, or the server did not come up
 }
 
-// Replayed is what a verification found about the binary log after a backup. It says nothing of the
-// backup itself.
+// Replayed is what a verification found about the binary log after a backup: that of the archive, or
+// the files of a server. It says nothing of the backup itself.
 type Replayed struct {
 	Verdict
-	Moment   string    `json:"moment"` // to which the server went on, as it was named
-	Timeline string    `json:"timeline"`
-	To       string    `json:"to"`                 // GTIDs at the moment
-	Last     time.Time `json:"last_time,omitzero"` // when the last transaction was committed; zero if there is none
+	Moment   string    `json:"moment"`               // to which the server went on, as it was named
+	Timeline string    `json:"timeline"`             // of the archive, or the first of the server's files
+	Files    string    `json:"binlog_dir,omitempty"` // the folder of these; "": it was the archive
+	To       string    `json:"to"`                   // GTIDs at the moment
+	Last     time.Time `json:"last_time,omitzero"`   // when the last transaction was committed; zero if there is none
 }
 
 // Finding is one thing that a verification found wrong.

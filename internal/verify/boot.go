@@ -64,8 +64,8 @@ func (d *bootDepth) run(ctx context.Context) (err error) {
 // is wrong with the log is no damage of the backup.
 func (d *bootDepth) goOn(ctx context.Context) error {
 	planned := d.plan.Replay
-	r := &repo.Replayed{Moment: planned.Moment, Timeline: planned.Timeline, To: planned.To, Last: planned.LastTime,
-		Verdict: repo.Verdict{Outcome: repo.VerdictProven}}
+	r := &repo.Replayed{Moment: planned.Moment, Timeline: planned.Timeline, Files: planned.Files, To: planned.To,
+		Last: planned.LastTime, Verdict: repo.Verdict{Outcome: repo.VerdictProven}}
 	began := time.Now()
 	files, err := d.plan.GoOn(ctx, d.files)
 	d.drill.recovered(stepReplay, time.Since(began).Milliseconds())
@@ -79,9 +79,13 @@ func (d *bootDepth) goOn(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err == nil:
+		with := "the timeline " + r.Timeline
+		if r.Files != "" {
+			with = "the binary log in " + r.Files
+		}
 		found := d.count()
-		d.prove(found, "the server went on to GTID %s with the timeline %s, has exactly that, and CHECK TABLE finds nothing "+
-			"wrong", r.To, r.Timeline)
+		d.prove(found, "the server went on to GTID %s with %s, has exactly that, and CHECK TABLE finds nothing wrong",
+			r.To, with)
 	case fault.Of(err) == fault.Damage || refused || errors.Is(err, errTables):
 		r.Verdict = repo.Verdict{Outcome: repo.VerdictDamaged, Reason: err.Error()}
 	default:

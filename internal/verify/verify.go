@@ -34,6 +34,8 @@ type Options struct {
 	Extended bool // at DepthBoot: CHECK TABLE EXTENDED
 	// Until has the server go on to a moment after the backup, at DepthBoot. Nil: it does not.
 	Until *moment.Moment
+	// Binlog leads there in the place of the archive, if it is not nil.
+	Binlog *moment.Files
 	// Drill makes it a drill, at DepthBoot: the restore comes first, as on the day when it is
 	// needed, and is measured; the rows are counted.
 	Drill bool
@@ -61,6 +63,9 @@ func (o Options) Validate() error {
 	}
 	if o.Until != nil && o.Depth != repo.DepthBoot {
 		return fmt.Errorf("verify: a moment after the backup takes depth boot, not %s", o.Depth)
+	}
+	if o.Binlog != nil && o.Until == nil {
+		return errors.New("verify: a binary log, and no moment to which it leads")
 	}
 	if o.Drill && o.Depth != repo.DepthBoot {
 		return fmt.Errorf("verify: a drill takes depth boot, not %s", o.Depth)
@@ -197,7 +202,7 @@ func (v *verification) run(ctx context.Context) error {
 
 // plan plans the restore of the depth boot.
 func (v *verification) plan(ctx context.Context) (*restore.Plan, error) {
-	o := restore.Options{Preparation: v.o.Preparation, Until: v.o.Until}
+	o := restore.Options{Preparation: v.o.Preparation, Until: v.o.Until, Binlog: v.o.Binlog}
 	p, err := restore.PlanUntil(ctx, o, v.chain, v.o.Scratch, "verify")
 	if err == nil || v.o.Until == nil || fault.Of(err) != fault.Damage {
 		return p, err
@@ -205,6 +210,9 @@ func (v *verification) plan(ctx context.Context) (*restore.Plan, error) {
 	// It was met in the log, while the way to the moment was looked for: the backup is another matter.
 	v.report.Replay = &repo.Replayed{Moment: v.o.Until.String(),
 		Verdict: repo.Verdict{Outcome: repo.VerdictDamaged, Reason: err.Error()}}
+	if v.o.Binlog != nil {
+		v.report.Replay.Files = v.o.Binlog.Dir()
+	}
 	return restore.PlanIn(ctx, v.o.Preparation, v.chain, v.o.Scratch, "verify")
 }
 

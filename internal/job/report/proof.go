@@ -33,13 +33,18 @@ func drilled(d *repo.Drill) string {
 
 // Until says what a verification found about the log after a backup, "" if it did not look.
 func Until(r *repo.Replayed) string {
-	switch {
-	case r == nil || !r.CarriedOut():
+	if r == nil || !r.CarriedOut() {
 		return ""
-	case !r.Proves():
-		return "; DAMAGED: the log after it, to " + ui.OneLine(r.Moment)
-	case r.Last.IsZero():
-		return "; and all of the log after it"
 	}
-	return fmt.Sprintf("; until %s, GTID %s", r.Last.Local().Format(time.DateTime), r.To)
+	in := ""
+	if r.Files != "" {
+		in = " in " + ui.OneLine(r.Files)
+	}
+	switch {
+	case !r.Proves():
+		return fmt.Sprintf("; DAMAGED: the log after it%s, to %s", in, ui.OneLine(r.Moment))
+	case r.Last.IsZero():
+		return "; and all of the log after it" + in
+	}
+	return fmt.Sprintf("; until %s, GTID %s%s", r.Last.Local().Format(time.DateTime), r.To, in)
 }
