@@ -18,8 +18,8 @@ type position struct {
 	replicas []repo.Source
 	galera   *repo.Galera
 
-	at      *stage.Binlog // as binlog
-	waiting []string      // statements that waited for the end of the stage
+	at         *stage.Binlog // as binlog
+	unfinished []string      // statements that the stage may have kept from being committed
 }
 
 // commitWait bounds the wait for statements that write the binary log.
@@ -56,7 +56,7 @@ func readPosition(ctx context.Context, server *stage.Server, logBin bool, log *s
 	if binlog != nil {
 		p.binlog = &repo.Binlog{File: binlog.File, Position: binlog.Position, GTID: binlog.GTID, State: binlog.State}
 		p.at = binlog
-		if p.waiting, err = server.WaitingForStage(ctx); err != nil {
+		if p.unfinished, err = server.Unfinished(ctx); err != nil {
 			return position{}, err
 		}
 	}
@@ -88,7 +88,7 @@ var errHalfDone = fault.New(fault.Busy,
 // checkHalfDone looks for such a statement. It is called when no lock is held any more.
 func (a *attempt) checkHalfDone(ctx context.Context) error {
 	p := &a.final.position
-	found, err := a.opts.Server.HalfDone(ctx, a.logged, p.at, p.waiting)
+	found, err := a.opts.Server.HalfDone(ctx, a.logged, p.at, p.unfinished)
 	if err == nil && found {
 		err = hint.Wrap(errHalfDone, "try again when no accounts or privileges are being changed")
 	}

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
+
+	"mbk/internal/sys/pause"
 )
 
 // A statement about accounts changes Aria tables and writes the binary log before it
@@ -22,26 +25,48 @@ var accountStatement = regexp.MustCompile(`(?is)^(?:\s|/\*.*?\*/|--\s[^\n]*\n|#[
 	`(?:CREATE|DROP|ALTER|RENAME)\s+(?:OR\s+REPLACE\s+)?(?:USER|ROLE|SERVER|(?:AGGREGATE\s+)?FUNCTION)|` +
 	`SET\s+(?:PASSWORD|DEFAULT\s+ROLE))\b`)
 
-// WaitingForStage returns the statements that wait until a backup stage ends. An account
-// without the privilege PROCESS sees none.
-func (s *Server) WaitingForStage(ctx context.Context) ([]string, error) {
-	all, err := s.control.rows(ctx, "SELECT INFO FROM information_schema.PROCESSLIST "+
-		"WHERE STATE = 'Waiting for backup lock' AND INFO IS NOT NULL AND ID <> CONNECTION_ID()")
+// settleTime bounds how long Unfinished waits for statements about accounts that run.
+const settleTime = 100 * time.Millisecond
+
+// Unfinished returns the statements that wait until a backup stage ends, and those about accounts that
+// run: one of these may have written the binary log, and not have come to its wait yet. It gives them a
+// moment for that. An account without the privilege PROCESS sees none.
+func (s *Server) Unfinished(ctx context.Context) ([]string, error) {
+	for since := time.Now(); ; {
+		waiting, running, err := s.statements(ctx)
+		if err != nil || len(running) == 0 || time.Since(since) > settleTime {
+			return append(waiting, running...), err
+		}
+		if err := pause.For(ctx, time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// statements returns those that wait for the end of a backup stage, and those about accounts that do
+// not wait for any lock.
+func (s *Server) statements(ctx context.Context) (waiting, running []string, err error) {
+	all, err := s.control.rows(ctx, "SELECT INFO, COALESCE(STATE, '') AS STATE FROM information_schema.PROCESSLIST "+
+		"WHERE INFO IS NOT NULL AND COMMAND <> 'Sleep' AND ID <> CONNECTION_ID()")
 	if err != nil {
-		return nil, fmt.Errorf("look for statements that wait: %w", err)
+		return nil, nil, fmt.Errorf("look for statements that wait: %w", err)
 	}
-	found := make([]string, len(all))
-	for i, r := range all {
-		found[i] = r.at(0)
+	for _, r := range all {
+		switch text, state := r.get("INFO"), r.get("STATE"); {
+		case state == "Waiting for backup lock":
+			waiting = append(waiting, text)
+		case !strings.HasPrefix(state, "Waiting for ") && accountStatement.MatchString(text):
+			running = append(running, text)
+		}
 	}
-	return found, nil
+	return waiting, running, nil
 }
 
 // HalfDone reports whether a statement about accounts may have been written to the binary
-// log, between two positions, by one of the statements that waited at the second.
-func (s *Server) HalfDone(ctx context.Context, from, to *Binlog, waiting []string) (bool, error) {
+// log, between two positions, by one of the statements that were Unfinished at the second.
+func (s *Server) HalfDone(ctx context.Context, from, to *Binlog, unfinished []string) (bool, error) {
 	var suspects []string
-	for _, text := range waiting {
+	for _, text := range unfinished {
 		if accountStatement.MatchString(text) {
 			suspects = append(suspects, text)
 		}
