@@ -25,8 +25,8 @@ var accountStatement = regexp.MustCompile(`(?is)^(?:\s|/\*.*?\*/|--\s[^\n]*\n|#[
 	`(?:CREATE|DROP|ALTER|RENAME)\s+(?:OR\s+REPLACE\s+)?(?:USER|ROLE|SERVER|(?:AGGREGATE\s+)?FUNCTION)|` +
 	`SET\s+(?:PASSWORD|DEFAULT\s+ROLE))\b`)
 
-// settleTime bounds how long Unfinished waits for statements about accounts that run.
-const settleTime = 100 * time.Millisecond
+// arrivalTime bounds how long Unfinished waits for statements about accounts that run.
+const arrivalTime = 100 * time.Millisecond
 
 // Unfinished returns the statements that wait until a backup stage ends, and those about accounts that
 // run: one of these may have written the binary log, and not have come to its wait yet. It gives them a
@@ -34,7 +34,7 @@ const settleTime = 100 * time.Millisecond
 func (s *Server) Unfinished(ctx context.Context) ([]string, error) {
 	for since := time.Now(); ; {
 		waiting, running, err := s.statements(ctx)
-		if err != nil || len(running) == 0 || time.Since(since) > settleTime {
+		if err != nil || len(running) == 0 || time.Since(since) > arrivalTime {
 			return append(waiting, running...), err
 		}
 		if err := pause.For(ctx, time.Millisecond); err != nil {
