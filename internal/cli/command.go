@@ -93,6 +93,7 @@ const (
 func outputOptions(s *options.Set, u *ui.UI) {
 	s = s.In(categoryOutput)
 	s.Bool(&u.JSON, "json", "print the result as one JSON document")
+	s.String(&u.JQ, "jq", "", "print what `FILTER` makes of that document, in the language of jq")
 	s.Bool(&u.Quiet, "quiet", "no progress, no notes, and no result of what only did its work; only what is wrong").
 		WithShort("q")
 	s.Bool(&u.Verbose, "verbose", "tell more on stderr").WithShort("v")

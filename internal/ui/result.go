@@ -73,8 +73,11 @@ func (u *UI) ResultWith(document any, text func() error, always []string) error 
 	return text()
 }
 
-// Document prints a value as indented JSON.
+// Document prints a value as indented JSON, or what the filter of --jq makes of it.
 func (u *UI) Document(v any) error {
+	if u.filter != nil {
+		return u.filter.print(u.Stdout, v)
+	}
 	enc := json.NewEncoder(u.Stdout)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)

@@ -30,6 +30,7 @@ type Streams struct {
 // Settings are the user's choices about output.
 type Settings struct {
 	JSON      bool   // the result as JSON
+	JQ        string // what is to be made of that, in the language of jq; implies JSON
 	Quiet     bool   // no progress and no notes
 	Verbose   bool   // the log in detail
 	LogFormat string // of stderr and LogFile: text, json, or "" to follow Progress
@@ -54,6 +55,7 @@ type UI struct {
 	columns      int
 	jsonMessages bool
 	log          *logFile // nil: none
+	filter       *jq      // nil: none
 }
 
 // New returns a UI. jsonMessages is the format of messages until Start.
@@ -69,6 +71,13 @@ func New(s Streams, jsonMessages bool) *UI {
 
 // Start puts the settings into effect. It returns an error if one is not valid.
 func (u *UI) Start() error {
+	if u.JQ != "" {
+		var err error
+		if u.filter, err = newJQ(u.JQ); err != nil {
+			return err
+		}
+		u.JSON = true
+	}
 	switch u.LogFormat {
 	case "":
 		u.jsonMessages = u.Progress == "json"

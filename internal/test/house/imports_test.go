@@ -103,6 +103,7 @@ var only = map[string][]string{
 	"filippo.io/age":                 {"mbk/internal/repo/agefile"},
 	"github.com/urfave/cli":          {"mbk/internal/cli", "mbk/internal/cli/options"},
 	"github.com/schollz/progressbar": {"mbk/internal/ui"},
+	"github.com/itchyny/gojq":        {"mbk/internal/ui"},
 	"golang.org/x/term":              {"mbk/internal/cli", "mbk/internal/ui"},
 	"github.com/xrash/smetrics":      {"mbk/internal/input/nearest"},
 	"github.com/prometheus":          {"mbk/internal/job/prom", "mbk/internal/cli"}, // cli: its tests read what it prints
