@@ -26,8 +26,11 @@ func (o *binlogDir) bind(s *options.Set, what string) {
 	s.String(&o.dir, "binlog-dir", "", what+" with the files of the server's binary log in `DIR`, instead of the archive")
 }
 
-// alone is the refusal of a log without a moment to which it leads.
-func (o *binlogDir) alone() error {
+// check refuses a log without a moment to which it leads.
+func (o *binlogDir) check(until string) error {
+	if o.dir == "" || until != "" {
+		return nil
+	}
 	return usagef("%s is the way to a moment after the backup: name that with %s", hint.Option("binlog-dir"),
 		hint.Option("until"))
 }

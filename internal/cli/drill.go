@@ -63,8 +63,8 @@ func drillCommand(p *program) *command {
 
 func runDrill(ctx context.Context, o *drillOptions, p *program) error {
 	o.id, o.depth, o.drill = repo.Latest, repo.DepthBoot, true
-	if o.binlog.dir != "" && o.until == "" {
-		return o.binlog.alone()
+	if err := o.binlog.check(o.until); err != nil {
+		return err
 	}
 	owner, err := parseOwner(o.owner)
 	if err != nil {

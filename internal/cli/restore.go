@@ -106,8 +106,8 @@ func restoreCommand(p *program) *command {
 }
 
 func runRestore(ctx context.Context, o *restoreOptions, u *ui.UI) (err error) {
-	if o.binlog.dir != "" && o.until == "" {
-		return o.binlog.alone()
+	if err := o.binlog.check(o.until); err != nil {
+		return err
 	}
 	if o.intoServer.wanted || o.intoServer.export != "" {
 		return runRestoreTables(ctx, o, u)

@@ -92,8 +92,8 @@ func runVerify(ctx context.Context, o *verifyOptions, p *program) error {
 	if o.until != "" && o.depth != repo.DepthBoot {
 		return usagef("%s is about %s boot, not %s", hint.Option("until"), hint.Option("depth"), o.depth)
 	}
-	if o.binlog.dir != "" && o.until == "" {
-		return o.binlog.alone()
+	if err := o.binlog.check(o.until); err != nil {
+		return err
 	}
 	owner, err := parseOwner(o.owner)
 	if err != nil {

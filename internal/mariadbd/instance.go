@@ -65,7 +65,7 @@ func (i Instance) common(logSize int64) []string {
 		"--innodb-buffer-pool-dump-at-shutdown=OFF",
 		"--innodb-encryption-threads=0",
 		"--innodb-fast-shutdown=1",
-		"--key-buffer-size=16M", // of MyISAM, which a recovery leaves alone; half of a start is to set up 128 MiB
+		"--key-buffer-size=16M", // of MyISAM, which a recovery leaves alone; to set up 128 MiB is a quarter of a start
 	}, i.Settings.Options(), i.Settings.Plugins)
 	if os.Geteuid() == 0 && i.Owner.UID == 0 {
 		args = append(args, "--user=root")
