@@ -220,6 +220,7 @@ func (c *copies) examine(fc *fileCopy, source *copier.Source) {
 	}
 	fc.pages.compareWith(fc.below().lsns)
 	source.Size, source.Pages, source.Bases = fc.size, fc.pages, fc.below().ranges
+	source.FirstPageLast = fc.first == 0
 }
 
 // ariaIndex is what the index file of a table says of it. The index file

@@ -16,38 +16,107 @@ import (
 // doublewrite buffer is.
 const trxSysPage = 5
 
+// systemFile is an open file of the system tablespace, or an undo tablespace.
+type systemFile struct {
+	*os.File
+	fc     *fileCopy
+	source copier.Source
+}
+
 // copySystem begins the copies of the system tablespace and of the undo
 // tablespaces. They are restored into the data directory itself.
 func (c *copies) copySystem(ctx context.Context) error {
-	taken := map[string]bool{}
-	var system *innodb.Space
-	var first innodb.PageNo
-	for _, path := range c.layout.System {
-		f, fc, err := c.openSystem(path)
-		if err != nil {
-			return err
-		}
-		fc.entry.Name = freeName(fc.entry, taken)
-		fc.space, fc.first = system, first
-		if err := c.copySpace(ctx, f, fc, copier.Source{}); err != nil {
-			return err
-		}
-		system = fc.space
-		first += innodb.PageNo(fc.stat.Size / int64(system.PageSize))
+	if err := c.copyTablespace(ctx, c.layout.System, copier.Source{}); err != nil {
+		return err
 	}
 	undo, err := c.layout.UndoFiles()
 	if err != nil {
 		return err
 	}
 	for _, path := range undo {
+		// Undo tablespaces are truncated in place.
+		if err := c.copyTablespace(ctx, []string{path}, copier.Source{PadShort: true}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyTablespace begins the copies of the files of one tablespace. What earlier passes hold
+// of them stands for them if it does for all. Its first page is read last of all pages,
+// because it says how they are encrypted.
+func (c *copies) copyTablespace(ctx context.Context, paths []string, as copier.Source) error {
+	files, err := c.openTablespace(paths, as)
+	defer func() {
+		for _, f := range files {
+			f.Close() //nolint:errcheck // only read
+		}
+	}()
+	if err != nil || c.standFor(files) {
+		return err
+	}
+	if err := c.describeTablespace(files); err != nil {
+		return err
+	}
+	var others []*copier.Pending
+	for n := len(files) - 1; n >= 0; n-- {
+		f := files[n]
+		f.source.File, f.source.Done = f.File, func() { f.Close() } //nolint:errcheck // only read
+		f.source.After = others
+		if err := c.add(ctx, f.fc, f.source); err != nil {
+			return fmt.Errorf("copy %s: %w", f.fc.entry.Name, err)
+		}
+		files, others = files[:n], append(others, f.fc.pending...)
+	}
+	return nil
+}
+
+// openTablespace opens the files of a tablespace. Those that are open are returned with an
+// error, too.
+func (c *copies) openTablespace(paths []string, as copier.Source) (files []systemFile, err error) {
+	taken := map[string]bool{}
+	for _, path := range paths {
 		f, fc, err := c.openSystem(path)
 		if err != nil {
-			return err
+			return files, err
 		}
-		// Undo tablespaces are truncated in place.
-		if err := c.copySpace(ctx, f, fc, copier.Source{PadShort: true}); err != nil {
-			return err
+		fc.entry.Name = freeName(fc.entry, taken)
+		as.Cached = cachedBefore(f, fc.stat.Size)
+		files = append(files, systemFile{File: f, fc: fc, source: as})
+		c.system = append(c.system, fc)
+	}
+	return files, nil
+}
+
+// standFor lets what earlier passes hold of the files of a tablespace stand for them, if it
+// is all of each.
+func (c *copies) standFor(files []systemFile) bool {
+	held := make([]below, len(files))
+	for n, f := range files {
+		var ok bool
+		if held[n], ok = c.bases.unchanged(f.fc.stat, repo.ClassInnoDB); !ok {
+			return false
 		}
+	}
+	for n, f := range files {
+		f.fc.refer(held[n], f.fc.stat)
+		c.progress.note(f.fc)
+	}
+	return true
+}
+
+// describeTablespace completes the copies and the sources of the files of a tablespace.
+func (c *copies) describeTablespace(files []systemFile) error {
+	var space *innodb.Space
+	var first innodb.PageNo
+	for n := range files {
+		f := &files[n]
+		f.fc.space, f.fc.first = space, first
+		if err := c.describeSystem(f.File, f.fc, &f.source); err != nil {
+			return fmt.Errorf("copy %s: %w", f.fc.entry.Name, err)
+		}
+		space = f.fc.space
+		first += innodb.PageNo(f.fc.size / int64(space.PageSize))
 	}
 	return nil
 }
@@ -79,28 +148,6 @@ func (c *copies) openSystem(path string) (*os.File, *fileCopy, error) {
 	fc := c.number(e, repo.ClassInnoDB, s)
 	fc.origin = origin
 	return f, fc, nil
-}
-
-// copySpace begins the copy of such a file. It may stand for what earlier passes hold of
-// it. Else the first page is read, unless the file belongs to a tablespace that is known.
-func (c *copies) copySpace(ctx context.Context, f *os.File, fc *fileCopy, source copier.Source) error {
-	c.system = append(c.system, fc)
-	if to, ok := c.bases.unchanged(fc.stat, repo.ClassInnoDB); ok {
-		fc.refer(to, fc.stat)
-		c.progress.note(fc)
-		return f.Close()
-	}
-	source.Cached = cachedBefore(f, fc.stat.Size)
-	err := c.describeSystem(f, fc, &source)
-	if err == nil {
-		source.File, source.Done = f, func() { f.Close() } //nolint:errcheck // only read
-		err = c.add(ctx, fc, source)
-	}
-	if err != nil {
-		f.Close() //nolint:errcheck // only read
-		return fmt.Errorf("copy %s: %w", fc.entry.Name, err)
-	}
-	return nil
 }
 
 // describeSystem completes the copy and the source of such a file.

@@ -73,6 +73,7 @@ type segment struct {
 	job         *Pending
 	start, size int64
 	base        *Base // it lies in; nil: everything is stored
+	isFirst     bool  // it begins with a page that is read last
 }
 
 // New starts the workers of a Copier that writes packs to a store. They run until Close,
@@ -134,8 +135,11 @@ func (c *Copier) Add(ctx context.Context, src Source) (*Pending, error) {
 	p := &Pending{c: c, src: &src, name: src.Name, size: src.Size, step: src.step(int64(c.opts.ChunkSize))}
 	per := c.opts.segment(src.Size)
 	per -= per % p.step
-	segments := src.segments(p, per)
+	segments := src.inOrder(src.segments(p, per), p.step)
 	p.left = len(segments)
+	if n := len(segments) - 1; n > 0 && segments[n].isFirst {
+		p.held, segments = new(segments[n]), segments[:n]
+	}
 	c.adding.RLock()
 	defer c.adding.RUnlock()
 	if c.closed {

@@ -123,6 +123,11 @@ func (r *pageReader) read(ctx context.Context, job *Pending, p []byte, off int64
 	if err := r.fill(ctx, job, p, off); err != nil {
 		return err
 	}
+	if job.src.FirstPageLast && off == job.src.Start {
+		if err := r.refresh(ctx, job, p, off); err != nil {
+			return err
+		}
+	}
 	if to, ok := job.src.Pages.(Copied); ok {
 		size := job.src.Pages.PageSize()
 		no := uint32(off / int64(size))
@@ -131,6 +136,29 @@ func (r *pageReader) read(ctx context.Context, job *Pending, p []byte, off int64
 		}
 	}
 	return nil
+}
+
+// refresh reads the first page of a run once more, now that the others have been read.
+func (r *pageReader) refresh(ctx context.Context, job *Pending, p []byte, off int64) error {
+	size := job.src.Pages.PageSize()
+	no := uint32(off / int64(size))
+	if len(p) <= size || slices.Contains(r.damaged, no) {
+		return nil
+	}
+	page := p[:size:size]
+	unchanged, bad := r.reread(job.src, page, no)
+	switch {
+	case unchanged:
+		return nil
+	case bad == nil:
+		bad = r.invalid(job.src, page, no, false)
+	case !errors.Is(bad, syscall.EIO):
+		return bad
+	}
+	if bad == nil {
+		return nil
+	}
+	return r.readAgain(ctx, job, page, no, bad)
 }
 
 // skipped is called for n bytes of a source that lie in a hole.

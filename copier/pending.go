@@ -31,7 +31,8 @@ type Pending struct {
 	torn atomic.Int64
 
 	mu      sync.Mutex
-	left    int // segments to copy
+	left    int      // segments to copy
+	held    *segment // of these, the one with the first page, until only it is left
 	extents []pack.Extent
 	damaged []uint32
 	waiting chan struct{} // closed after the last segment, nil as long as nobody waits
@@ -126,6 +127,19 @@ func (p *Pending) finish(e pack.Extent) {
 	if over {
 		p.complete()
 	}
+}
+
+// release returns the segment that was held back until now, when all others are copied.
+// nil: there is none, or not yet.
+func (p *Pending) release() *segment {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.left != 1 {
+		return nil
+	}
+	held := p.held
+	p.held = nil
+	return held
 }
 
 // complete ends the wait for the source when no segment is left, and drops it: callers keep

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"mbk/internal/sys/pagecache"
 )
@@ -40,6 +41,13 @@ type Source struct {
 	Pages    Pages   // nil: nothing is checked
 	Blank    []Range // stored as zeros, and pages in them are not checked
 
+	// FirstPageLast reads the first page when everything else of the source has been read,
+	// and everything of the sources in After, which were added to the same Copier before:
+	// other files of the tablespace. Such a page says how to read the others; a newer one
+	// knows what an older one said, too. It needs Pages.
+	FirstPageLast bool
+	After         []*Pending
+
 	// Bases are the ranges that an earlier pass has read, ascending and not overlapping,
 	// of whole pages. Of these only pages that have changed since are stored, in partial
 	// extents; everything else is stored. They need Pages that implement Changes.
@@ -70,8 +78,8 @@ func (s *Source) validate(chunkSize int) error {
 		}
 	}
 	if s.Pages == nil {
-		if len(s.Bases) > 0 {
-			return errors.New("a base, but no pages")
+		if len(s.Bases) > 0 || s.FirstPageLast {
+			return errors.New("a base or a first page, but no pages")
 		}
 		return nil
 	}
@@ -126,6 +134,22 @@ func (s *Source) segments(job *Pending, per int64) []segment {
 	}
 	add(end, nil)
 	return all
+}
+
+// inOrder returns segments of a source in the order in which they may be read: with
+// FirstPageLast the first page is in a segment of its own, of at most one read, at the end.
+func (s *Source) inOrder(segments []segment, step int64) []segment {
+	if !s.FirstPageLast || len(segments) == 0 {
+		return segments
+	}
+	first, rest := segments[0], segments[1:]
+	if first.size > step {
+		tail := first
+		tail.start, tail.size = first.start+step, first.size-step
+		first.size, rest = step, slices.Insert(rest, 0, tail)
+	}
+	first.isFirst = true
+	return append(slices.Clip(rest), first)
 }
 
 // step returns how many bytes are read at a time: at most most, and whole pages.

@@ -95,6 +95,11 @@ func (w *worker) add(s segment) error {
 	if err := w.copy(s); err != nil {
 		return err
 	}
+	if held := s.job.release(); held != nil {
+		if err := w.copy(*held); err != nil {
+			return err
+		}
+	}
 	limit := w.c.opts.PackTime
 	if w.writer.Size() >= w.c.opts.PackLimit || limit > 0 && time.Since(w.began) >= limit {
 		w.endPackUnlessUrgent()
@@ -175,6 +180,14 @@ func (w *worker) giveUpPack() {
 func (w *worker) copy(s segment) error {
 	c, p := w.c, w.writer
 	src := s.job.src
+	if s.isFirst {
+		// Other workers are about to complete these: all of them came earlier out of the queue.
+		for _, other := range src.After {
+			if _, err := other.Wait(c.ctx); err != nil {
+				return err
+			}
+		}
+	}
 	page := 0
 	if src.Pages != nil {
 		page = src.Pages.PageSize()

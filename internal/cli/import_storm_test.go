@@ -70,7 +70,7 @@ func importStorm(t *testing.T, version string, encrypted bool) string {
 	if warnings := strings.Join(b.Warnings, "\n"); strings.Contains(warnings, "discarded") {
 		t.Errorf("the backup is without the table: %s", warnings)
 	}
-	tries := attempts(t, repository)
+	tries := len(attempts(t, repository))
 	if tries < 2 {
 		t.Errorf("%d attempt, with %d imports: nothing was to be noticed", tries, imports)
 	}

@@ -310,9 +310,14 @@ func wantNothingLeft(t *testing.T, repository string, backups int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		named[s.ID+"/label.json"] = true
+		names := []string{"label.json"}
+		for _, k := range l.Keys {
+			names = append(names, k.Name)
+		}
 		for _, o := range l.Objects {
-			name := o.Name
+			names = append(names, o.Name)
+		}
+		for _, name := range names {
 			if !strings.Contains(name, "/") {
 				name = s.ID + "/" + name
 			}

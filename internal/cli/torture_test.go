@@ -194,7 +194,7 @@ func importedOnce(t *testing.T, version string, how importing) (text string, not
 	b := taking(t, source, repository, p)
 	restored := caughtUp(t, source, repository, b, p)
 	wantSame(t, source, restored)
-	tries := attempts(t, repository)
+	tries := len(attempts(t, repository))
 	behind := !forcesCheckpoint(version) && how.encrypted // the checkpoint that such a backup waits for
 	text = fmt.Sprintf("%s rows, after %d attempts", restored.MustValue(t, "SELECT COUNT(*) FROM d.t"), tries)
 	return text, how.discarded || behind || tries > 1
