@@ -138,6 +138,7 @@ func soakCases() []soaked {
 		{name: "redo resized elsewhere", since: "10.9", run: one(redoResized)},
 		{name: "encrypted tables of all kinds", run: one(allEncrypted)},
 		{name: "encrypted for the first time", run: one(firstEncrypted)},
+		{name: "decrypted while it is copied", run: one(firstDecrypted)},
 		{name: "compression providers", since: "10.7", run: one(compressed)},
 		{name: "huge LSN", since: "10.8", run: one(hugeLSN)},
 		{name: "many holes", run: one(manyHoles)},
@@ -247,17 +248,41 @@ func smallRedo(t *testing.T, version string) string {
 // A large table is encrypted for the first time when its page 0, which tells how, is
 // copied and the rest is not.
 func firstEncrypted(t *testing.T, version string) string {
-	b, _, _ := light(t, version, profile{
+	return encryptionTurns(t, version, "OFF", "ON")
+}
+
+// firstDecrypted is the same the other way round.
+func firstDecrypted(t *testing.T, version string) string {
+	return encryptionTurns(t, version, "ON", "OFF")
+}
+
+// encryptionTurns turns the encryption of all tables to another state while they are copied.
+func encryptionTurns(t *testing.T, version, from, to string) string {
+	p := profile{
 		encrypted: true,
-		args:      []string{"--innodb-encrypt-tables=OFF", "--innodb-encrypt-log=OFF", "--innodb-encryption-threads=4"},
-		prepare:   statements(filled("t", 60, "")),
+		args: []string{
+			"--innodb-encrypt-tables=" + from, "--innodb-encrypt-log=OFF", "--innodb-encryption-threads=4",
+			"--innodb-data-file-path=ibdata1:12M;ibdata2:12M:autoextend",
+		},
+		prepare: statements(filled("t", 60, ""), filled("u", 8, "")),
 		during: all(churn("UPDATE d.t SET n = n + 1 WHERE id % 99 = 0", "DO SLEEP(0.1)"),
 			func(ctx context.Context, source *mariadbtest.Server) error {
-				return source.Exec(context.WithoutCancel(ctx), "DO SLEEP(2)", "SET GLOBAL innodb_encrypt_tables=ON")
+				return source.Exec(context.WithoutCancel(ctx), "DO SLEEP(2)", "SET GLOBAL innodb_encrypt_tables="+to)
 			}),
 		backup: []string{"--rate-limit", "12MB"},
-	})
-	return b.String()
+	}
+	p.keys(t, version)
+	source := mariadbtest.New(t, version, p.args...)
+	source.MustExec(t, p.prepare...)
+	const clear = "SELECT COUNT(*) FROM information_schema.INNODB_TABLESPACES_ENCRYPTION WHERE MIN_KEY_VERSION = 0"
+	for from == "ON" && source.MustValue(t, clear) != "0" {
+		time.Sleep(100 * time.Millisecond)
+	}
+	repository := t.TempDir()
+	b := taking(t, source, repository, p)
+	encrypted := wantKeysOfPages(t, repository, b.ID)
+	wantSame(t, source, caughtUp(t, source, repository, b, p))
+	return fmt.Sprintf("%s; %d tablespaces with encrypted pages", b, encrypted)
 }
 
 // Five gigabytes that take little on disk are backed up and restored as what they are.
