@@ -19,6 +19,9 @@ import (
 func soakProfiles() []soaked {
 	all := []soaked{{name: "DDL storm", run: stormy}, {name: "file times", run: fileTimesEverywhere},
 		{name: "chain of 6", run: chainOfRound}, {name: "archive under fire", run: archiveSoak},
+		{name: "semi-sync, all killed", local: true, run: func(t *testing.T, version string, _ int) string {
+			return semiSyncKilled(t, version, 20)
+		}},
 		{name: "10 moments", run: untilSoak}}
 	all = append(all, soakOracles()...)
 	all = append(all, soakIncrements()...)
