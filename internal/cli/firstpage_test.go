@@ -16,8 +16,9 @@ import (
 var cryptMagic = []byte{'s', 0x0e, 0x0c, 'R', 'E', 't'}
 
 // wantKeysOfPages checks that in a backup the first page of each tablespace says how encrypted
-// pages of it are read. It returns the number of tablespaces with such pages.
-func wantKeysOfPages(t *testing.T, repository, id string) (encrypted int) {
+// pages of it are read. It returns the number of tablespaces with such pages, and of those whose
+// first page says that the encryption is off again.
+func wantKeysOfPages(t *testing.T, repository, id string) (encrypted, off int) {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "extracted")
 	must(t, "extract", id, "*.*", "ibdata1", "--repo", repository, "--to", to, "--quiet")
@@ -40,8 +41,11 @@ func wantKeysOfPages(t *testing.T, repository, id string) (encrypted int) {
 				continue
 			}
 			encrypted++
-			if !bytes.Contains(b[:size], cryptMagic) {
+			_, says, ok := bytes.Cut(b[:size], cryptMagic)
+			if !ok {
 				t.Errorf("%s: page %d is encrypted, and the first page does not say how", path, at/size)
+			} else if says[0] == 0 {
+				off++
 			}
 			break
 		}
@@ -50,5 +54,5 @@ func wantKeysOfPages(t *testing.T, repository, id string) (encrypted int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return encrypted
+	return encrypted, off
 }

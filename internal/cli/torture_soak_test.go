@@ -265,7 +265,7 @@ func encryptionTurns(t *testing.T, version, from, to string) string {
 		encrypted: true,
 		args: []string{
 			"--innodb-encrypt-tables=" + from, "--innodb-encrypt-log=OFF", "--innodb-encryption-threads=4",
-			"--innodb-data-file-path=ibdata1:12M;ibdata2:12M:autoextend",
+			"--innodb-data-file-path=ibdata1:12M;ibdata2:12M:autoextend", "--innodb-encryption-rotation-iops=100000",
 		},
 		prepare: statements(filled("t", 60, ""), filled("u", 8, "")),
 		during: all(churn("UPDATE d.t SET n = n + 1 WHERE id % 99 = 0", "DO SLEEP(0.1)"),
@@ -277,15 +277,17 @@ func encryptionTurns(t *testing.T, version, from, to string) string {
 	p.keys(t, version)
 	source := mariadbtest.New(t, version, p.args...)
 	source.MustExec(t, p.prepare...)
-	const clear = "SELECT COUNT(*) FROM information_schema.INNODB_TABLESPACES_ENCRYPTION WHERE MIN_KEY_VERSION = 0"
-	for from == "ON" && source.MustValue(t, clear) != "0" {
+	const encryptedTables = "SELECT COUNT(*) FROM information_schema.INNODB_TABLESPACES_ENCRYPTION " +
+		"WHERE NAME IN ('d/t', 'd/u', 'innodb_system') AND MIN_KEY_VERSION > 0"
+	for from == "ON" && source.MustValue(t, encryptedTables) != "3" {
 		time.Sleep(100 * time.Millisecond)
 	}
 	repository := t.TempDir()
 	b := taking(t, source, repository, p)
-	encrypted := wantKeysOfPages(t, repository, b.ID)
+	encrypted, off := wantKeysOfPages(t, repository, b.ID)
 	wantSame(t, source, caughtUp(t, source, repository, b, p))
-	return fmt.Sprintf("%s; %d tablespaces with encrypted pages", b, encrypted)
+	return fmt.Sprintf("%s; %d tablespaces with encrypted pages, %d of them not encrypted any more at the end", b,
+		encrypted, off)
 }
 
 // Five gigabytes that take little on disk are backed up and restored as what they are.
