@@ -29,8 +29,8 @@ func semiSyncKilled(t *testing.T, version string, rounds int) string {
 	source.MustExec(t, "CREATE DATABASE d", "CREATE TABLE d.t (a INT AUTO_INCREMENT PRIMARY KEY, b TEXT)")
 	repository := t.TempDir()
 	service := func() *exec.Cmd {
-		cmd := command(t, "archive", "--semi-sync", "--every", "1h", "--repo", repository, "--socket", source.Socket, "--user",
-			"root", "--quiet")
+		cmd := command(t, "archive", "--semi-sync", "--every", "1h", "--repo", repository, "--socket", source.Socket,
+			"--user", "root", "--quiet")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -70,8 +70,8 @@ func semiSyncKilled(t *testing.T, version string, rounds int) string {
 		}
 		lost := slices.DeleteFunc(known, func(gtid string) bool { return archived[gtid] })
 		if len(known) == 0 || len(lost) > 0 || len(found.Warnings) > 0 {
-			t.Errorf("round %d: of %d transactions that clients know, %d are not archived: %v; %v", i, len(known), len(lost), lost,
-				found.Warnings)
+			t.Errorf("round %d: of %d transactions that clients know, %d are not archived: %v; %v", i, len(known), len(lost),
+				lost, found.Warnings)
 		}
 		if err := source.Restart(t.Context()); err != nil {
 			t.Fatal(err)
