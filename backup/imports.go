@@ -37,7 +37,8 @@ func newImports(o Options, watch *stage.Watch, tail *innodb.Tailer) *imports {
 
 // beforeCheckpoint is called when all tables are open, before the checkpoint is
 // read. Where the redo log hides which tablespaces it deletes, the numbers of the
-// tables are remembered, and the checkpoint is made to lie after that.
+// tables are remembered. The checkpoint is made to lie after that, which costs the server
+// the writing of all changed pages, only if it is known that it has to.
 func (im *imports) beforeCheckpoint(ctx context.Context, try int) error {
 	if im.tail.Header().Readable() {
 		return nil
@@ -51,14 +52,15 @@ func (im *imports) beforeCheckpoint(ctx context.Context, try int) error {
 		return err
 	}
 	im.knownAt = lsns.Current
-	err = im.server.Checkpoint(ctx)
-	if !errors.Is(err, stage.ErrPrivilege) && !errors.Is(err, errors.ErrUnsupported) {
-		return err
-	}
-	im.log.Debug("no checkpoint could be forced", "reason", err)
 	if try == 1 && !im.tail.Journal().MayDelete() {
 		return nil // it matters only if tablespaces were deleted since the last one, which shows soon
 	}
+	err = im.server.Checkpoint(ctx, im.watch, im.knownAt)
+	if !errors.Is(err, stage.ErrPrivilege) && !errors.Is(err, errors.ErrUnsupported) {
+		im.covered = err == nil
+		return err
+	}
+	im.log.Debug("no checkpoint could be forced", "reason", err)
 	im.covered, err = awaitCheckpoint(ctx, im.watch, im.knownAt)
 	if err == nil && !im.covered && im.tail.Journal().MayDelete() {
 		err = fmt.Errorf("the encrypted redo log does not tell which tablespaces it deletes, "+

@@ -52,7 +52,7 @@ func waitForCheckpoint(ctx context.Context, o Options, failed error) error {
 	}
 	after := lsns.Current
 	advice := hint.Text("grant SUPER to the account, so that mbk can make that checkpoint, or try again later")
-	err = o.Server.Checkpoint(ctx)
+	err = o.Server.Checkpoint(ctx, watch, after)
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
 		advice = makeCheckpoints
@@ -99,7 +99,7 @@ func awaitCheckpoint(ctx context.Context, watch *stage.Watch, lsn innodb.LSN) (b
 			return false, err
 		}
 		idle := q.lasts(time.Now(), lsns, dirty)
-		made := idle || innodb.Checkpoint{LSN: lsns.Checkpoint, End: lsns.Checkpoint}.Covers(lsn)
+		made := idle || lsns.Covers(lsn)
 		if lsns.Checkpoint > last {
 			last, deadline = lsns.Checkpoint, time.Now().Add(checkpointPatience)
 		}

@@ -88,9 +88,14 @@ func TestMissingGrants(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer locker.Close()
+			watch, err := s.Watch(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer watch.Close()
 			for name, err := range map[string]error{
 				"Binlog": binlog, "Replicas": replicas, "Advance": st.Advance(t.Context(), stage.Start),
-				"Lock": locker.Lock(t.Context(), "d", "m"), "Checkpoint": s.Checkpoint(t.Context()),
+				"Lock": locker.Lock(t.Context(), "d", "m"), "Checkpoint": s.Checkpoint(t.Context(), watch, 1<<60),
 				"FlushEngineLogs": flushLogs(t.Context(), s),
 			} {
 				if !errors.Is(err, stage.ErrPrivilege) && !(name == "Checkpoint" && errors.Is(err, errors.ErrUnsupported)) {

@@ -129,7 +129,10 @@ func oracle(t *testing.T, version string, p profile) string {
 		}
 	}
 	must(t, "verify", "latest", "--repo", repository, "--depth", "pages", "--quiet")
-	if all := attempts(t, repository); len(all) != 1+p.chain {
+	all := slices.DeleteFunc(attempts(t, repository), func(a string) bool { // which DROP leads to, too
+		return strings.Contains(a, "tablespaces may have been deleted after the last checkpoint")
+	})
+	if len(all) != 1+p.chain {
 		t.Errorf("%d backups took %d attempts; want one each, as nothing was imported:\n%s", 1+p.chain, len(all),
 			strings.Join(all, "\n"))
 	}

@@ -37,11 +37,11 @@ func (g *target) checkpoint(ctx context.Context, tables []*table) error {
 	if err != nil {
 		return err
 	}
-	err = g.plan.o.Server.Checkpoint(ctx)
+	err = g.plan.o.Server.Checkpoint(ctx, watch, before.Current)
 	if errors.Is(err, errors.ErrUnsupported) {
 		return g.writePages(ctx, func(ctx context.Context) (bool, error) {
 			now, err := watch.LSNs(ctx)
-			return now.Checkpoint >= before.Current, err
+			return now.Covers(before.Current), err
 		})
 	}
 	return err
