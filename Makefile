@@ -30,7 +30,7 @@ rare: ## the tests of rare cases, which test leaves out
 	  -run "^($$(awk '/^func Test/ {split($$2, n, "("); name = n[1]} /mariadbtest\.Rare\(t\)/ {print name}' internal/cli/*_test.go | paste -sd '|'))$$" ./internal/cli
 
 race: ## the same tests with the race detector
-	go test -race -timeout 40m ./...
+	go test -race -timeout 90m ./...
 
 lint: ## go.mod, gofmt, vet, staticcheck, and the rules of the house: imports, lengths, words, documents
 	go mod tidy -diff

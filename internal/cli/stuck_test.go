@@ -11,9 +11,6 @@ import (
 	"time"
 )
 
-// patience is how long a test waits for mbk.
-const patience = 5 * time.Minute
-
 // endIfStuck ends a process that has not ended by itself after patience, and logs what it,
 // and the programs that it has started, were doing: a hang that was seen once may not be
 // seen again. Go's runtime writes its stacks to stderr. stop must be called at the end.
