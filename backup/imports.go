@@ -78,7 +78,8 @@ func (im *imports) afterCheckpoint(checkpoint innodb.Checkpoint) error {
 	}
 	err := fmt.Errorf("tablespaces may have been deleted after the last checkpoint, "+
 		"and the encrypted redo log does not tell which: %w", ErrReplaced)
-	return hint.Wrap(err, "grant SUPER to the account: mbk then makes its own checkpoint, after which it can tell")
+	return hint.Wrap(err, "mbk starts over after a newer checkpoint, which it can force if the account has SUPER; "+
+		"if that fails, too, try again when no tables are dropped")
 }
 
 // inTables is called under BLOCK_DDL, when the redo log has deleted tablespaces, or may

@@ -99,7 +99,7 @@ func awaitCheckpoint(ctx context.Context, watch *stage.Watch, lsn innodb.LSN) (b
 			return false, err
 		}
 		idle := q.lasts(time.Now(), lsns, dirty)
-		made := idle || lsns.Covers(lsn)
+		made := idle || innodb.Checkpoint{LSN: lsns.Checkpoint, End: lsns.Checkpoint}.Covers(lsn)
 		if lsns.Checkpoint > last {
 			last, deadline = lsns.Checkpoint, time.Now().Add(checkpointPatience)
 		}

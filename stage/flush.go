@@ -37,14 +37,15 @@ const (
 	killTime       = 5 * time.Second
 )
 
-// Checkpoint makes InnoDB write all changed pages and a checkpoint that covers lsn, and waits
-// for that, however long it takes. It needs SUPER, which a backup otherwise does not:
+// Checkpoint makes InnoDB write all changed pages and a checkpoint at or after lsn, which the
+// log has reached, and waits for that, however long it takes. It needs SUPER, which a backup otherwise does not:
 // ErrPrivilege without it, errors.ErrUnsupported from a server that has no such command
 // (10.5, 10.6). It uses a connection of its own.
 //
 // The server's statement ends when nobody has written while it looked (buf_flush_sync in
-// storage/innobase/buf/buf0flu.cc), which may be never. So it is killed when there is a
-// checkpoint, or ctx is done; some releases end it a little later.
+// storage/innobase/buf/buf0flu.cc): at once if there is nothing to write, and on a busy server
+// perhaps never. So it is killed when there is a checkpoint, or ctx is done; some releases end
+// it a little later.
 func (s *Server) Checkpoint(ctx context.Context, watch *Watch, lsn innodb.LSN) error {
 	own, err := open(ctx, s.cfg, 0, false)
 	if err != nil {
@@ -82,7 +83,7 @@ func (s *Server) Checkpoint(ctx context.Context, watch *Watch, lsn innodb.LSN) e
 				kill()
 				return fmt.Errorf("force a checkpoint: %w", err)
 			}
-			if now.Covers(lsn) {
+			if now.Checkpoint >= lsn {
 				kill()
 				return nil
 			}

@@ -175,8 +175,8 @@ func TestWatch(t *testing.T) {
 			}
 		} else if err != nil {
 			t.Fatal(err)
-		} else if forced, err := w.LSNs(t.Context()); err != nil || !forced.Covers(after.Current) {
-			t.Errorf("LSNs after a forced checkpoint = %+v, %v; want one that covers %s", forced, err, after.Current)
+		} else if forced, err := w.LSNs(t.Context()); err != nil || forced.Checkpoint < after.Current {
+			t.Errorf("LSNs after a forced checkpoint = %+v, %v; want Checkpoint >= %s", forced, err, after.Current)
 		}
 		begun := time.Now()
 		for range 200 {

@@ -113,7 +113,7 @@ func acknowledged(t *testing.T, source *mariadbtest.Server, sessions int) func()
 				if _, err := conn.ExecContext(t.Context(), "INSERT INTO d.t (b) VALUES (REPEAT('x', 500))"); err != nil {
 					return
 				}
-				// It is known at the server without another commit, if that still runs.
+				// Only a commit whose number can be asked for is counted.
 				var gtid sql.NullString
 				if err := conn.QueryRowContext(t.Context(), "SELECT @@last_gtid").Scan(&gtid); err != nil {
 					return

@@ -248,8 +248,8 @@ func smallRedo(t *testing.T, version string) string {
 	return fmt.Sprintf("%s in %s", b, took)
 }
 
-// A large table is encrypted for the first time when its page 0, which tells how, is
-// copied and the rest is not.
+// Tables, and the system tablespace, are encrypted for the first time while they are copied:
+// pages that were read before are clear, and the first page has to tell how the others are read.
 func firstEncrypted(t *testing.T, version string) string {
 	return encryptionTurns(t, version, "OFF", "ON")
 }

@@ -28,8 +28,3 @@ type LSNs struct {
 	// files, and the log space below it may be overwritten.
 	Checkpoint LSN
 }
-
-// Covers reports whether everything below lsn is in the data files by the newest checkpoint.
-func (l LSNs) Covers(lsn LSN) bool {
-	return Checkpoint{LSN: l.Checkpoint, End: l.Checkpoint}.Covers(lsn)
-}

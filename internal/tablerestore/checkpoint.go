@@ -41,7 +41,7 @@ func (g *target) checkpoint(ctx context.Context, tables []*table) error {
 	if errors.Is(err, errors.ErrUnsupported) {
 		return g.writePages(ctx, func(ctx context.Context) (bool, error) {
 			now, err := watch.LSNs(ctx)
-			return now.Covers(before.Current), err
+			return now.Checkpoint >= before.Current, err
 		})
 	}
 	return err
